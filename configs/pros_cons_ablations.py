@@ -1,0 +1,46 @@
+"""The tables of Pros & Cons: baselines (Table 2), losses (Fig. 4), branches (Fig. 5), number of filters (Fig. 6).
+
+  python -m jaxskill.main --config configs/pros_cons_ablations.py                    simulated performances, 5 seeds
+  python -m jaxskill.main --config configs/pros_cons_ablations.py:best --config.data.dir=BEST --config.data.task=origami
+
+Options are those of configs/pros_cons.py. Fig. 5 is in the columns of branches, Fig. 7 (correlation of filters) in each
+row's results.json. Rows that differ in loss weights alone, all folds and all seeds train as one program.
+"""
+
+import importlib.util
+import pathlib
+
+
+def get_config(options="simulated"):
+  """The base config, with `rows`: {name: values that differ from it}."""
+  config = _base().get_config(options)
+  config.name = "pros_cons_ablations"
+  config.seeds = (0, 1, 2, 3, 4)
+  config.plots = False
+  model = lambda **values: {"model": values}
+  weights = lambda **values: {"loss": {"weights": {name: float(value) for name, value in values.items()}}}
+  joint = {"train": {"alternation": "joint"}}
+  rows = {
+      "uniform": model(branches=("uniform",)),
+      "last segment": model(branches=("last",)),
+      "softmax attention": joint | model(branches=("attention",), num_filters=1),
+      "STPN-style attention": (joint | model(branches=("attention",), num_filters=1, normalize="sigmoid")
+                               | weights(sparsity=0.1)),
+      "one module, 6 filters": model(branches=("both", "uniform"), num_filters=6),
+      "rank-aware": {},
+      "rank-aware, joint": joint,
+      # Fig. 4: attention learns from the ranking losses alone only where all is trained jointly
+      "ranking losses (joint)": joint | weights(disparity=0, rank_aware=0, diversity=0),
+      "disparity": weights(rank_aware=0, diversity=0),
+      "disparity, rank-aware": weights(diversity=0),
+      "disparity, diversity": weights(rank_aware=0),
+  } | {f"K = {k}": model(num_filters=k) for k in (1, 2, 4, 5)}                  # K = 3 is "rank-aware"
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+
+
+def _base():
+  spec = importlib.util.spec_from_file_location("pros_cons", pathlib.Path(__file__).with_name("pros_cons.py"))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

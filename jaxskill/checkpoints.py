@@ -1,0 +1,295 @@
+"""Checkpoints: written beside the training, checked when read, none of them lost to a crash.
+
+A checkpoint holds the leaves of a state by name, and a record: the name, dtype and shape of every leaf, their SHA-256
+and the validation metric. The tree itself is not stored: it is the reader's template that says where each leaf goes.
+
+Process 0 alone reads and writes, the others get what it read through the accelerators: hosts need no common disk.
+"""
+import hashlib
+import json
+import math
+import pickle
+import uuid
+
+from absl import logging
+from etils import epath
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+import orbax.checkpoint as ocp
+
+
+def digest(tree):
+  """SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
+
+  Args:
+    tree: arrays, NumPy or JAX; containers count by the names of their leaves only (`params/head/kernel`).
+
+  Returns:
+    64 hexadecimal digits.
+  """
+  sha = hashlib.sha256()
+  for name, leaf in sorted(_leaves_by_name(tree).items()):
+    leaf = np.asarray(leaf)
+    sha.update(json.dumps([name, *_kind(leaf)]).encode())
+    sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+  return sha.hexdigest()
+
+
+class Checkpoints:
+  """The checkpoints of one run in one directory; a context manager, so that the last one is complete on leaving.
+
+  On several processes every process makes the same calls. Also in the directory: `damaged/`, what `restore` refused.
+  """
+
+  def __init__(self, directory, keep=3, best=False):
+    """Opens a directory, makes it if needed and clears what an interrupted run left half done.
+
+    Args:
+      directory: a path; on process 0 only, if hosts have no common disk.
+      keep: how many of the latest checkpoints stay, >= 1.
+      best: whether the one with the highest `validation` stays too.
+
+    Raises:
+      ValueError: if `keep` is not positive.
+      OSError: if the directory cannot be written.
+    """
+    if keep < 1:
+      raise ValueError(f"keep={keep} would delete every checkpoint; keep at least 1.")
+    self._directory = epath.Path(directory).expanduser().resolve()
+    self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
+    self._manager = None
+    _on_first_process(lambda: self._open(keep, best))
+
+  def _open(self, keep, best):
+    try:
+      self._directory.mkdir(parents=True, exist_ok=True)
+      probe = self._directory / f"probe-{uuid.uuid4().hex}"
+      probe.write_text("")
+      probe.unlink()
+    except OSError as error:
+      raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
+                    "Make it writable, or choose another --workdir.") from error
+    logging.get_absl_logger().addFilter(_quiet)
+    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    if best:
+      policies.append(_KeepBest(self._best))
+    self._manager = ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(
+        create=False,
+        save_root_metadata=False,
+        cleanup_tmp_directories=True,
+        todelete_subdir="deleted",   # a rename: no crash leaves half of an old checkpoint that looks whole
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+        multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0})))
+    self._settle()
+    for step in self._manager.all_steps():
+      try:
+        self._records[step] = self._read_record(step)
+      except Exception:   # pylint: disable=broad-except   damaged: `restore` says so if it comes to that
+        pass
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.close()
+
+  def save(self, step, state, *, validation=None):
+    """Starts to save a state; on return its buffers are free to be donated or overwritten.
+
+    A step whose equal state is saved already is left as it is, so a last save may follow a periodic one.
+
+    Args:
+      step: int, above that of every checkpoint here.
+      state: tree of arrays, NumPy or JAX, each whole on process 0.
+      validation: the metric on validation data, higher is better; None or nan is never the best.
+
+    Raises:
+      ValueError: if this or a later step is saved already, with another state.
+      Exception: whatever made the save before this one fail in the background, e.g. `OSError` on a full disk.
+    """
+    if self._manager is None:
+      return
+    self._settle()
+    step = int(step)
+    leaves = {name: np.array(leaf) for name, leaf in _leaves_by_name(jax.device_get(state)).items()}   # copies
+    record = dict(leaves=[[name, *_kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
+                  validation=None if validation is None else float(validation))
+    newest = self._manager.latest_step()
+    if newest is not None and step <= newest:
+      if self._records.get(step, {}).get("sha256") == record["sha256"]:
+        return
+      raise ValueError(f"step {step} cannot be saved: {self._directory} holds step {newest} of this or another run. "
+                       "Restore the newest checkpoint to go on from it, or use a fresh --workdir.")
+    self._records[step] = record
+    self._manager.save(step, force=True, args=ocp.args.Composite(
+        state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
+        record=ocp.args.JsonSave(dict(record, check=_check(record)))))
+
+  def restore(self, template, step=None):
+    """Reads the newest good checkpoint and proves it whole.
+
+    A damaged one is logged, moved to `damaged/`, and the one before it is read.
+
+    Args:
+      template: tree with the structure, shapes and dtypes of the state saved; values are not used.
+      step: which checkpoint to read instead of the newest.
+
+    Returns:
+      (step, state) with the template's structure and NumPy leaves, bit for bit those saved; None if there is none.
+
+    Raises:
+      ValueError: if the template does not fit the checkpoint, or `step` is not there.
+    """
+    names = _leaves_by_name(template)
+    restored = _on_first_process(lambda: self._restore({name: _kind(leaf) for name, leaf in names.items()}, step))
+    if restored is None:
+      return None
+    step, leaves = restored
+    return step, jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in names])
+
+  def _restore(self, expected, step):
+    self._settle()
+    steps = sorted(self._manager.all_steps())
+    if step is not None:
+      if step not in steps:
+        raise ValueError(f"{self._directory} has no checkpoint of step {step}; it has {steps or 'none'}.")
+      steps = steps[:steps.index(step) + 1]
+    for candidate in reversed(steps):
+      try:
+        record = self._read_record(candidate)
+        difference = _difference({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
+        leaves = None if difference else self._read_leaves(candidate, expected)
+        if leaves and digest(leaves) != record["sha256"]:
+          raise ValueError("its arrays differ from the digest stored with them")
+      except (MemoryError, PermissionError):
+        raise   # says nothing about the file
+      except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
+        self._set_aside(candidate, error)
+        continue
+      if difference:
+        raise ValueError(f"checkpoint {self._directory / str(candidate)} does not fit: {difference}. Restore it with "
+                         "the config that wrote it, or use a fresh --workdir.")
+      return candidate, leaves
+    return None
+
+  def _read_record(self, step):
+    record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+    if record.pop("check") != _check(record):
+      raise ValueError("its record differs from the digest stored with it")
+    return record
+
+  def _read_leaves(self, step, expected):
+    leaves = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected.items()}
+    stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
+    restore_args = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
+    item = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args)
+    return leaves | dict(self._manager.restore(step, args=ocp.args.Composite(state=item))["state"])
+
+  def _set_aside(self, step, error):
+    source, folder = self._directory / str(step), self._directory / "damaged"
+    folder.mkdir(exist_ok=True)
+    taken = {path.name for path in folder.iterdir()}
+    names = (f"{step}.{n}" if n else str(step) for n in range(len(taken) + 1))
+    target = folder / next(name for name in names if name not in taken)
+    source.rename(target)
+    self._manager.reload()
+    self._records.pop(step, None)
+    reason = str(error).strip().split("\n")[0][:300]
+    logging.error("Checkpoint %s is damaged (%s: %s); moved to %s.", source, type(error).__name__, reason, target)
+
+  def steps(self):
+    """Steps of the complete checkpoints, ascending."""
+    return _on_first_process(lambda: self._settle() or sorted(self._manager.all_steps()))
+
+  def best_step(self):
+    """Step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
+    return _on_first_process(lambda: self._settle() or self._best(self._manager.all_steps()))
+
+  def _best(self, steps):
+    metrics = {step: self._records.get(step, {}).get("validation") for step in steps}
+    known = [step for step in sorted(steps) if metrics[step] is not None and not math.isnan(metrics[step])]
+    return max(known, key=metrics.get, default=None)
+
+  def wait(self):
+    """Waits until what was saved is on the disk; raises what went wrong there."""
+    if self._manager is not None:
+      self._settle()
+
+  def _settle(self):
+    self._manager.wait_until_finished()
+    (self._directory / "deleted").rmtree(missing_ok=True)
+
+  def close(self):
+    """Waits as `wait` does and ends the background threads; nothing can be saved afterwards."""
+    if self._manager is not None:
+      try:
+        self._settle()
+      finally:
+        self._manager.close()
+
+
+class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):
+  """Orbax asks which checkpoints stay; here the best, found by a function of their steps."""
+
+  def __init__(self, best):
+    self._best = best
+
+  def should_preserve(self, checkpoints, *, context):
+    best = self._best([info.step for info in checkpoints])
+    return [info.step == best for info in checkpoints]
+
+
+def _leaves_by_name(tree):
+  leaves = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+  by_name = dict(leaves)
+  if len(by_name) < len(leaves):
+    names = [name for name, _ in leaves]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"two leaves of the state are both called {twice!r}; rename one, without a slash in its key.")
+  return by_name
+
+
+def _kind(leaf):
+  leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+  return leaf.dtype.name, list(leaf.shape)
+
+
+def _difference(stored, expected):
+  """The first leaf that a checkpoint and a template do not share, in words; None if they agree."""
+  describe = lambda kinds, name: "{}{}".format(*kinds[name]) if name in kinds else "nothing"
+  for name in [*expected, *stored]:
+    if describe(stored, name) != describe(expected, name):
+      return f"it holds {describe(stored, name)} as {name!r} where the state has {describe(expected, name)}"
+  return None
+
+
+def _check(record):
+  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _quiet(record):
+  """Lets Orbax warn but not chat: it logs through absl, as we do, dozens of lines a save."""
+  return record.levelno >= 30 or "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+def _on_first_process(function):
+  """What `function` returns or raises on process 0, on every process."""
+  if jax.process_count() == 1:
+    return function()
+  message = b""
+  if jax.process_index() == 0:
+    try:
+      message = pickle.dumps((function(), None))
+    except Exception as error:   # pylint: disable=broad-except   raised below, on every process
+      message = pickle.dumps((None, error))
+  # As bytes: they are summed over devices on the way, which would lose the sign of a float's zero.
+  size = multihost_utils.broadcast_one_to_all(np.frombuffer(len(message).to_bytes(8, "little"), np.uint8))
+  buffer = np.zeros(int.from_bytes(size.tobytes(), "little"), np.uint8)
+  if message:
+    buffer = np.frombuffer(message, np.uint8)
+  result, error = pickle.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
+  if error is not None:
+    raise error
+  return result

@@ -1,0 +1,254 @@
+"""The data contract: one task's videos, what is known about them, and how they are split.
+
+Everything that reads a data set returns a `SkillDataset`; nothing above it knows where the numbers came from.
+Host NumPy, immutable, validated once when built.
+
+V videos, T segments (rows of a stream), P pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+NO_IDS = np.zeros(0, np.int32)
+
+
+class Fold(NamedTuple):
+  """One split: positions in `SkillDataset.videos` and rows of `SkillDataset.pairs`, all int32."""
+
+  name: str
+  train_videos: np.ndarray
+  test_videos: np.ndarray
+  train_pairs: np.ndarray
+  test_pairs: np.ndarray
+  validation_videos: np.ndarray = NO_IDS
+  validation_pairs: np.ndarray = NO_IDS
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SkillDataset:
+  """The videos of one task, padded to common lengths, and the labels.
+
+  Attributes:
+    name: what results and plots call it; simulated data say so here.
+    source: file or folder it was read from, named in errors.
+    videos: V video ids, unique.
+    streams: name -> `[V, T, ...]` features (`rgb` `[V, T, 1024]`, `static` `[V, N, 2048]`, `maps` `[V, N, H, W, C]`);
+      rows from `lengths` on are padding.
+    lengths: name -> `[V]` int32 number of real rows of each video, at least 1.
+    row_seconds: name -> `[V]` float32 seconds from one row of a stream to the next; 1 where unknown.
+    pairs: `[P, 2]` int32 positions in `videos`: (better, worse).
+    folds: the splits, at least one.
+    score, difficulty: `[V]` float32, or None where the data set has none.
+    category, subject: `[V]` strings, or None.
+    truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
+    missing: ids of videos that the labels name and the disk lacks; they and their pairs were left out.
+    dropped_pairs: number of labelled pairs left out, because a video is missing.
+    tied_pairs: number of pairs of videos left out because their scores lie within the tie margin.
+    simulated: True when no camera was involved.
+    features_checked: True when whoever wrote the arrays has verified that they are finite (prepared data sets);
+      the check that reads every number is then not repeated.
+  """
+
+  name: str
+  source: str
+  videos: tuple[str, ...]
+  streams: Mapping[str, np.ndarray]
+  lengths: Mapping[str, np.ndarray]
+  pairs: np.ndarray
+  folds: tuple[Fold, ...]
+  row_seconds: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  score: np.ndarray | None = None
+  difficulty: np.ndarray | None = None
+  category: np.ndarray | None = None
+  subject: np.ndarray | None = None
+  truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  missing: tuple[str, ...] = ()
+  dropped_pairs: int = 0
+  tied_pairs: int = 0
+  simulated: bool = False
+  features_checked: bool = False
+
+  def __post_init__(self):
+    _validate(self)
+    seconds = {name: np.asarray(self.row_seconds.get(name, np.ones(len(self.videos))), np.float32)
+               for name in self.streams}
+    freeze = lambda mapping: types.MappingProxyType({k: _read_only(v) for k, v in mapping.items()})
+    put = lambda name, value: object.__setattr__(self, name, value)
+    for name in ("streams", "lengths", "truth"):
+      put(name, freeze(getattr(self, name)))
+    put("row_seconds", freeze(seconds))
+    put("pairs", _read_only(self.pairs))
+    put("folds", tuple(Fold(f.name, *(_read_only(np.asarray(ids, np.int32)) for ids in f[1:])) for f in self.folds))
+    for name in ("score", "difficulty", "category", "subject"):
+      if getattr(self, name) is not None:
+        put(name, _read_only(getattr(self, name)))
+
+  @property
+  def num_videos(self) -> int:
+    return len(self.videos)
+
+
+def _read_only(array):
+  view = np.asarray(array).view()
+  view.flags.writeable = False
+  return view
+
+
+def check_features(array, stream, video, source):
+  """Raises a `ValueError` that names the file and the video if one video's `[T, ...]` features cannot be used."""
+  if array.dtype == np.uint8:
+    kind_ok = array.ndim == 4
+  else:
+    kind_ok = np.issubdtype(array.dtype, np.floating) and array.ndim >= 2
+  if not kind_ok:
+    raise ValueError(f"{source}: video {video!r}, stream {stream!r}: expected floating-point features [segments, "
+                     f"channels, ...] but found {array.dtype} of shape {array.shape}; store one row per segment.")
+  if not array.shape[0] or 0 in array.shape:
+    raise ValueError(f"{source}: video {video!r}, stream {stream!r} is empty (shape {array.shape}); "
+                     "extract its features again or remove the video from the labels.")
+  if array.dtype != np.uint8:
+    finite = np.isfinite(array)
+    if not finite.all():
+      row = int(np.argwhere(~finite)[0][0])
+      raise ValueError(f"{source}: video {video!r}, stream {stream!r} holds {int((~finite).sum())} NaN or infinite "
+                       f"numbers, the first in segment {row}; extract its features again or remove the video.")
+
+
+def check_pairs(pairs, videos, source):
+  """Raises a `ValueError` for ids out of range, a pair of a video with itself, and a pair given in both orders."""
+  if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
+    raise ValueError(f"{source}: pairs must be integers of shape [pairs, 2] (better, worse), got {pairs.dtype} of "
+                     f"shape {pairs.shape}.")
+  if not len(pairs):
+    return
+  if pairs.min() < 0 or pairs.max() >= len(videos):
+    raise ValueError(f"{source}: pairs name video number {pairs.max() if pairs.max() >= len(videos) else pairs.min()} "
+                     f"but there are {len(videos)} videos (0 to {len(videos) - 1}).")
+  own = np.flatnonzero(pairs[:, 0] == pairs[:, 1])
+  if own.size:
+    raise ValueError(f"{source}: pair {own[0] + 1} compares video {videos[pairs[own[0], 0]]!r} with itself; remove it.")
+  codes = pairs[:, 0].astype(np.int64) * len(videos) + pairs[:, 1]
+  reverse = pairs[:, 1].astype(np.int64) * len(videos) + pairs[:, 0]
+  both = np.flatnonzero(np.isin(codes, reverse))
+  if both.size:
+    better, worse = (videos[i] for i in pairs[both[0]])
+    raise ValueError(f"{source}: contradictory pair: {better!r} is better than {worse!r} and also worse; keep the "
+                     "order that the annotators agreed on and remove the other.")
+
+
+def _validate(data: SkillDataset):
+  source, count = data.source, len(data.videos)
+  if not count:
+    raise ValueError(f"{source}: no videos; check the folder and the video ids in the labels.")
+  if len(set(data.videos)) != count:
+    twice = next(v for v in data.videos if data.videos.count(v) > 1)
+    raise ValueError(f"{source}: video {twice!r} appears more than once; ids must be unique.")
+  if not data.streams:
+    raise ValueError(f"{source}: no feature stream; a data set needs at least one, e.g. 'rgb' [videos, segments, "
+                     "1024].")
+  for name, stream in data.streams.items():
+    lengths = data.lengths.get(name)
+    if stream.ndim < 3 or stream.shape[0] != count:
+      raise ValueError(f"{source}: stream {name!r} has shape {stream.shape}; expected [{count} videos, segments, ...].")
+    if lengths is None or np.shape(lengths) != (count,):
+      raise ValueError(f"{source}: stream {name!r} needs lengths of shape ({count},), got {np.shape(lengths)}.")
+    bad = np.flatnonzero((lengths < 1) | (lengths > stream.shape[1]))
+    if bad.size:
+      raise ValueError(f"{source}: video {data.videos[bad[0]]!r}, stream {name!r}: {lengths[bad[0]]} segments, "
+                       f"expected 1 to {stream.shape[1]}; an empty video must be extracted again or removed from the "
+                       "labels.")
+    if not data.features_checked:
+      for video, features, length in zip(data.videos, stream, lengths):
+        check_features(features[:length], name, video, source)
+  check_pairs(np.asarray(data.pairs), data.videos, source)
+  for name in ("score", "difficulty", "category", "subject"):
+    values = getattr(data, name)
+    if values is not None and np.shape(values) != (count,):
+      raise ValueError(f"{source}: {name} must have shape ({count},), got {np.shape(values)}.")
+    if values is not None and name in ("score", "difficulty") and not np.isfinite(values).all():
+      video = data.videos[int(np.flatnonzero(~np.isfinite(values))[0])]
+      raise ValueError(f"{source}: {name} of video {video!r} is not a finite number.")
+  if not data.folds:
+    raise ValueError(f"{source}: no folds; give at least one split into training and test videos.")
+  for fold in data.folds:
+    for field, limit in (("train_videos", count), ("test_videos", count), ("validation_videos", count),
+                         ("train_pairs", len(data.pairs)), ("test_pairs", len(data.pairs)),
+                         ("validation_pairs", len(data.pairs))):
+      ids = np.asarray(getattr(fold, field))
+      if ids.ndim != 1 or (ids.size and (ids.min() < 0 or ids.max() >= limit)):
+        raise ValueError(f"{source}: fold {fold.name!r}: {field} must be positions 0 to {limit - 1}, got {ids}.")
+
+
+def count_cycles(pairs, num_videos):
+  """Contradictions among the pairs of `[P, 2]` (better, worse): no ranking of the videos satisfies a cycle.
+
+  Returns:
+    (number of cycles of three videos, number of videos that lie on any cycle).
+  """
+  pairs = np.unique(np.asarray(pairs).reshape(-1, 2), axis=0)
+  if not len(pairs):
+    return 0, 0
+  graph = coo_array((np.ones(len(pairs), np.int64), (pairs[:, 0], pairs[:, 1])), shape=(num_videos, num_videos)).tocsr()
+  triangles = int((graph @ graph).multiply(graph.T).sum()) // 3
+  _, component = connected_components(graph, directed=True, connection="strong")
+  sizes = np.bincount(component, minlength=num_videos)
+  return triangles, int(sizes[sizes > 1].sum())
+
+
+def audit(data: SkillDataset) -> dict:
+  """What is lawful but must be known: counted here, printed and stored with every result."""
+  triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
+  folds = []
+  for fold in data.folds:
+    test = data.pairs[fold.test_pairs]
+    trained_on = np.isin(test, data.pairs[fold.train_pairs]).sum(axis=1) if len(test) else np.zeros(0, int)
+    folds.append(dict(
+        name=fold.name, train_videos=len(fold.train_videos), validation_videos=len(fold.validation_videos),
+        test_videos=len(fold.test_videos), train_pairs=len(fold.train_pairs),
+        validation_pairs=len(fold.validation_pairs), test_pairs=len(fold.test_pairs),
+        test_pairs_with_one_training_video=int((trained_on == 1).sum()),
+        test_pairs_of_two_training_videos=int((trained_on == 2).sum()),
+        cycles_of_three_in_training=count_cycles(data.pairs[fold.train_pairs], data.num_videos)[0]))
+  return dict(
+      videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
+      dropped_pairs=int(data.dropped_pairs), tied_pairs_left_out=int(data.tied_pairs),
+      repeated_pairs=len(data.pairs) - len(np.unique(np.asarray(data.pairs).reshape(-1, 2), axis=0)),
+      cycles_of_three=triangles, videos_on_cycles=on_cycles, simulated=data.simulated, folds=folds)
+
+
+def describe_audit(facts: dict) -> str:
+  """The audit as the lines printed above every table."""
+  lines = [f"{facts['videos']} videos, {facts['pairs']} pairs, {len(facts['folds'])} fold(s)"
+           + ("; SIMULATED data, not recordings of people" if facts["simulated"] else "")]
+  missing = facts["missing_videos"]
+  shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+  lines.append(f"missing videos: {len(missing)}"
+               + (f" ({shown}), leaving out {facts['dropped_pairs']} pairs" if missing else ""))
+  for fold in facts["folds"]:
+    total, one, two = (fold["test_pairs"], fold["test_pairs_with_one_training_video"],
+                       fold["test_pairs_of_two_training_videos"])
+    lines.append(
+        f"fold {fold['name']}: {fold['train_pairs']} training / {fold['validation_pairs']} validation / {total} test "
+        f"pairs of {fold['train_videos']} / {fold['validation_videos']} / {fold['test_videos']} videos; leaks: {one} "
+        f"test pairs hold one training video, {two} hold two"
+        + (f" ({100 * (one + two) / total:.0f} %)" if total else ""))
+  lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
+               f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
+  return "\n".join(lines)
+
+
+def pad_streams(videos, arrays):
+  """Stacks ragged `[T_v, ...]` arrays of equal width into `[V, T, ...]` with zeros behind, and their lengths `[V]`."""
+  lengths = np.array([len(a) for a in arrays], np.int32)
+  stacked = np.zeros((len(videos), lengths.max(), *arrays[0].shape[1:]), arrays[0].dtype)
+  for row, array in zip(stacked, arrays):
+    row[: len(array)] = array
+  return stacked, lengths

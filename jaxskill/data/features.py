@@ -1,0 +1,299 @@
+"""A user's own features and labels: a folder of NumPy files and one or two csv tables.
+
+  <dir>/<video>.npy   float [T, D], the stream `rgb`
+  <dir>/<video>.npz   one such array, or several streams under their own names
+  <dir>/pairs.csv     better,worse[,split|fold]
+  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold]
+
+Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
+
+V videos, T segments, D channels, P pairs.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxskill.data import splits
+from jaxskill.data.dataset import SkillDataset, check_features, pad_streams
+
+SPLITS = ("auto", "given", "subject", "random")
+_UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
+                  allow_missing=False, seconds_per_segment=1.0) -> SkillDataset:
+  """Reads a folder of features and labels.
+
+  Args:
+    dir: the folder.
+    split: "given" (the split or fold column), "subject" (leave one out), "random" (one split by videos), or "auto": the
+      first of these that the labels allow.
+    tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` knows no ties.
+    pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
+    validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
+      split is not random); 0 for none.
+    test_share: share of the videos that a random split holds out.
+    seed: of random splits.
+    allow_missing: leave videos without a feature file out, with their pairs, and report them.
+    seconds_per_segment: seconds from one row of features to the next.
+
+  Returns:
+    The data set, float32, padded to the longest video.
+
+  Raises:
+    ValueError: for every fault of the folder, a file, a line or an option; it names the place and the remedy.
+  """
+  folder = Path(dir)
+  if split not in SPLITS:
+    raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}.")
+  if pairs_within not in ("", "subject", "category"):
+    raise ValueError(f"pairs_within={pairs_within!r} is unknown; use '', 'subject' or 'category'.")
+  if not seconds_per_segment > 0:
+    raise ValueError(f"segment_seconds={seconds_per_segment} must be positive.")
+  if not folder.is_dir():
+    raise ValueError(f"{folder}: no such folder; set config.data.dir to the folder of your features and labels.")
+  pairs_file, scores_file = folder / "pairs.csv", folder / "scores.csv"
+  if not pairs_file.is_file() and not scores_file.is_file():
+    raise ValueError(f"{folder}: neither pairs.csv (better,worse) nor scores.csv (video,score) is there; add one.")
+  labels = _read_scores(scores_file) if scores_file.is_file() else None
+  listed = _read_pairs(pairs_file, labels) if pairs_file.is_file() else None
+
+  if labels:
+    named = tuple(labels["video"])
+  else:
+    named = tuple(dict.fromkeys(video for pair in zip(listed["better"], listed["worse"]) for video in pair))
+  files = {video: file for video in named if (file := _feature_file(folder, video))}
+  missing = tuple(video for video in named if video not in files)
+  _check_missing(folder, named, missing, allow_missing)
+  videos = tuple(files)
+  streams, lengths = _read_streams(folder, files)
+
+  present = np.array([video in files for video in named])
+  column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}
+  if pairs_within and pairs_within not in column:
+    raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
+  tied = 0
+  if listed:
+    position = {video: i for i, video in enumerate(videos)}
+    sides = [[position.get(video, -1) for video in listed[side]] for side in ("better", "worse")]
+    pairs = np.array(sides, np.int32).T                                                   # [P, 2], -1 where missing
+    kept = (pairs >= 0).all(axis=1)
+    pairs = pairs[kept]
+    dropped = int((~kept).sum())
+    of_pairs = {name: np.asarray(values)[kept] for name, values in listed.items() if name in ("split", "fold")}
+  else:
+    all_pairs, _ = splits.pairs_from_scores(labels["score"], tie_margin, labels[pairs_within] if pairs_within else None)
+    pairs, tied = splits.pairs_from_scores(column["score"], tie_margin, column[pairs_within] if pairs_within else None)
+    dropped, of_pairs = len(all_pairs) - len(pairs), {}
+  if not len(pairs):
+    raise ValueError(f"{folder}: no pairs are left of {len(videos)} videos ({tied} tied, {dropped} of missing videos); "
+                     "label more pairs, or lower config.data.tie_margin.")
+
+  folds = _folds(folder, split, column, of_pairs, pairs, len(videos), seed, test_share)
+  splits.check_folds(folds, folder)
+  subject = None if split == "random" else column.get("subject")
+  try:
+    folds = splits.with_validation(folds, pairs, validation_share, seed, subject)
+  except ValueError as error:
+    raise ValueError(f"{folder}: {error}") from error
+
+  number = lambda name: column[name].astype(np.float32) if name in column else None
+  return SkillDataset(
+      name=folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths, pairs=pairs,
+      folds=folds, row_seconds={name: np.full(len(videos), seconds_per_segment, np.float32) for name in streams},
+      score=number("score"), difficulty=number("difficulty"), category=column.get("category"),
+      subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True)
+
+
+def read_arrays(path) -> dict[str, np.ndarray]:
+  """The arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
+
+  Args:
+    path: the file.
+
+  Returns:
+    name -> array.
+
+  Raises:
+    ValueError: if the file is damaged, is no NumPy file, is empty, or holds Python objects.
+  """
+  try:
+    with open(path, "rb") as file:
+      content = np.load(file, allow_pickle=False)
+      if isinstance(content, np.ndarray):
+        return {"": content}
+      with content:
+        arrays = {name: content[name] for name in content.files}
+  except _UNREADABLE as error:
+    raise ValueError(f"{path}: cannot be read ({type(error).__name__}: {error}); the file is damaged, is not a NumPy "
+                     "file, or holds Python objects, which are refused. Save plain numbers again with np.save or "
+                     "np.savez.") from error
+  if not arrays:
+    raise ValueError(f"{path}: holds no array; save the video's features again with np.savez.")
+  return arrays
+
+
+def as_features(array, stream, video, source):
+  """One video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  if stream in ("rgb", "static") and array.ndim != 2:
+    raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
+                     "expected [segments, channels]; reshape it and save it again.")
+  if np.issubdtype(array.dtype, np.floating) and array.dtype != np.float32:
+    with np.errstate(over="ignore"):   # a float64 too large for float32 becomes inf, which the check reports
+      array = array.astype(np.float32)
+  check_features(array, stream, video, source)
+  return array
+
+
+def check_widths(array, first, stream, source, first_source):
+  """Raises a `ValueError` if two files disagree about a stream in anything but the number of segments."""
+  if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+    raise ValueError(f"{source}: stream {stream!r} is {array.dtype} {list(array.shape)} but {first_source} has "
+                     f"{first.dtype} {list(first.shape)}; all but the number of segments must agree: extract both with "
+                     "the same model.")
+
+
+def _read_table(path, required, optional):
+  """The columns of a csv file, name -> list of str, and the line number of each row; each cell present."""
+  try:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+      reader = csv.reader(file)
+      rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+  except (UnicodeDecodeError, csv.Error) as error:
+    raise ValueError(f"{path}: is not a csv file in UTF-8 ({error}); save it again as such.") from error
+  header = rows[0][1] if rows else []
+  lacking = [name for name in required if name not in header]
+  if lacking:
+    raise ValueError(f"{path}: column {lacking[0]!r} is not in the first line ({','.join(header)}); expected "
+                     f"{','.join(required)}[,{','.join(optional)}].")
+  names = [name for name in (*required, *optional) if name in header]
+  twice = [name for name in names if header.count(name) > 1]
+  if twice:
+    raise ValueError(f"{path}: column {twice[0]!r} appears more than once in the first line; keep one.")
+  if "split" in names and "fold" in names:
+    raise ValueError(f"{path}: has both a split and a fold column; keep one.")
+  if len(rows) < 2:
+    raise ValueError(f"{path}: no lines below the first; add the labels.")
+  for line, row in rows[1:]:
+    if len(row) != len(header):
+      raise ValueError(f"{path}, line {line}: {len(row)} cells but the first line has {len(header)}; fill in what is "
+                       "missing, or remove the line.")
+    empty = [name for name in names if not row[header.index(name)]]
+    if empty:
+      raise ValueError(f"{path}, line {line}: the cell {empty[0]!r} is empty; fill it in, or remove the line.")
+  table = {name: [row[header.index(name)] for _, row in rows[1:]] for name in names}
+  lines = [line for line, _ in rows[1:]]
+  for line, value in zip(lines, table.get("split", ())):
+    if value not in splits.SPLIT_VALUES:
+      raise ValueError(f"{path}, line {line}: unknown split value {value!r}; expected train, validation (or val) or "
+                       "test.")
+  return table, lines
+
+
+def _read_scores(path):
+  table, lines = _read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"))
+  seen = {}
+  for line, video in zip(lines, table["video"]):
+    if video in seen:
+      raise ValueError(f"{path}, line {line}: video {video!r} has a score in line {seen[video]} already; keep one.")
+    seen[video] = line
+  for name in ("score", "difficulty"):
+    if name in table:
+      cells = zip(table[name], table["video"], lines)
+      table[name] = [_number(text, name, video, path, line) for text, video, line in cells]
+  return table
+
+
+def _number(text, name, video, path, line):
+  try:
+    value = float(text)
+  except ValueError:
+    value = math.nan
+  if not math.isfinite(value):
+    raise ValueError(f"{path}, line {line}: {name} {text!r} of video {video!r} is not a finite number; correct it.")
+  return value
+
+
+def _read_pairs(path, labels):
+  table, lines = _read_table(path, ("better", "worse"), ("split", "fold"))
+  scored = set(labels["video"]) if labels else None
+  seen = {}
+  for line, better, worse in zip(lines, table["better"], table["worse"]):
+    if better == worse:
+      raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
+    if (worse, better) in seen:
+      raise ValueError(f"{path}, line {line}: contradictory pair: {better!r} is better than {worse!r} here and worse "
+                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on.")
+    for video in (better, worse):
+      if scored is not None and video not in scored:
+        raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
+    seen.setdefault((better, worse), line)
+  return table
+
+
+def _feature_file(folder, video):
+  found = [file for file in (folder / f"{video}.npy", folder / f"{video}.npz") if file.is_file()]
+  if len(found) > 1:
+    raise ValueError(f"{folder}: video {video!r} has both a .npy and a .npz file; remove one.")
+  return found[0] if found else None
+
+
+def _check_missing(folder, named, missing, allow_missing):
+  if len(missing) == len(named):
+    raise ValueError(f"{folder}: none of the {len(named)} videos of the labels has a feature file; expected e.g. "
+                     f"{folder / named[0]}.npy or .npz.")
+  if missing and not allow_missing:
+    shown = ", ".join(repr(video) for video in missing[:3]) + (", ..." if len(missing) > 3 else "")
+    raise ValueError(f"{folder}: {len(missing)} of {len(named)} videos are in the pairs or scores but not on disk: "
+                     f"{shown} (expected <video>.npy or <video>.npz); add the files, or set "
+                     "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
+
+
+def _read_streams(folder, files):
+  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video."""
+  ragged, first = {}, None
+  for video, file in files.items():
+    arrays = read_arrays(file)
+    if len(arrays) == 1:
+      arrays = {"rgb": next(iter(arrays.values()))}
+    if first is None:
+      first = (file, arrays)
+    if arrays.keys() != first[1].keys():
+      raise ValueError(f"{file}: holds the streams {sorted(arrays)} but {first[0]} holds {sorted(first[1])}; every "
+                       "video needs the same streams.")
+    for stream, array in arrays.items():
+      array = as_features(array, stream, video, file)
+      of_stream = ragged.setdefault(stream, [])
+      of_stream.append(array)
+      check_widths(array, of_stream[0], stream, file, first[0])
+  padded = {stream: pad_streams(tuple(files), arrays) for stream, arrays in ragged.items()}
+  return tuple({name: both[i] for name, both in padded.items()} for i in (0, 1))
+
+
+def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share):
+  given = [(name, values[name], of) for values, of in ((of_pairs, "pairs"), (column, "videos"))
+           for name in ("split", "fold") if name in values]
+  subjects = column.get("subject")
+  if split == "auto":
+    several = subjects is not None and len(np.unique(subjects)) > 1
+    split = "given" if given else "subject" if several else "random"
+  try:
+    if split == "given":
+      if not given:
+        raise ValueError("split='given' needs a split or a fold column in pairs.csv or scores.csv.")
+      name, values, of = given[0]
+      return splits.folds_given(values, pairs, name, of)
+    if split == "subject":
+      if subjects is None:
+        raise ValueError("split='subject' needs a subject column in scores.csv.")
+      return splits.leave_one_out(subjects, pairs)
+    return (splits.random_split(num_videos, pairs, seed, test_share),)
+  except ValueError as error:
+    raise ValueError(f"{folder}: {error}") from error

@@ -1,0 +1,217 @@
+"""Pairs from scores, and splits of videos and pairs into training, validation and test: pure functions.
+
+A video is on one side of a split only. A pair belongs to a side when both its videos do; a pair that crosses is not
+used, unless the labels themselves say to which side a pair belongs (`fold_of_pairs`).
+
+V videos, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxskill.data.dataset import NO_IDS, Fold
+
+SPLIT_VALUES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+def pairs_from_scores(score, margin, groups=None):
+  """All pairs of videos whose scores differ by more than a margin.
+
+  Args:
+    score: `[V]` scores, higher is better.
+    margin: least difference that counts, >= 0, in the unit of `score`; a difference of exactly `margin` is a tie.
+    groups: `[V]` labels (subject, category), or None; only videos of the same group are paired.
+
+  Returns:
+    (`[P, 2]` int32 positions (better, worse), number of tied pairs left out).
+
+  Raises:
+    ValueError: if `margin` is negative.
+  """
+  if not margin >= 0:
+    raise ValueError(f"tie_margin={margin} must be 0 or more, in the unit of the scores.")
+  score = np.asarray(score)
+  if not np.issubdtype(score.dtype, np.floating):
+    score = score.astype(np.float64)
+  difference = score[:, None] - score[None, :]                                            # [V, V]
+  # Scores are decimals: 0.4 - 0.3 exceeds 0.1 by a rounding error, and must still be the tie that it is on paper.
+  rounding = 4 * np.finfo(score.dtype).eps * np.abs(score).max(initial=0)
+  differs = difference > margin + rounding
+  comparable = np.triu(np.ones(differs.shape, bool), 1)
+  if groups is not None:
+    groups = np.asarray(groups)
+    same = groups[:, None] == groups[None, :]
+    differs, comparable = differs & same, comparable & same
+  pairs = np.argwhere(differs).astype(np.int32)
+  return pairs, int(comparable.sum()) - len(pairs)
+
+
+def fold_of_videos(name, pairs, train_videos, test_videos, validation_videos=NO_IDS) -> Fold:
+  """The fold of a split by videos: each side has the pairs of which it has both videos."""
+  sides = [np.unique(np.asarray(ids, np.int32)) for ids in (train_videos, test_videos, validation_videos)]
+  train_pairs, test_pairs, validation_pairs = (_rows_inside(pairs, ids) for ids in sides)
+  return Fold(name, sides[0], sides[1], train_pairs, test_pairs, sides[2], validation_pairs)
+
+
+def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS, train_videos=NO_IDS,
+                  test_videos=NO_IDS) -> Fold:
+  """The fold of a split by pairs, as published labels give it: a test pair may hold a training video.
+
+  Args:
+    name: of the fold.
+    pairs: `[P, 2]` (better, worse) of the whole task.
+    train_pairs, test_pairs, validation_pairs: rows of `pairs`.
+    train_videos, test_videos: further videos of a side, which may be in none of its pairs.
+
+  Returns:
+    The fold. Its training videos are those that training reads; test videos are those of the test pairs that training
+    does not read; validation videos are those of the validation pairs on neither side.
+  """
+  videos_of = lambda rows, further=NO_IDS: np.union1d(pairs[np.asarray(rows, np.int32)], further).astype(np.int32)
+  train = videos_of(train_pairs, train_videos)
+  test = np.setdiff1d(videos_of(test_pairs, test_videos), train)
+  validation = np.setdiff1d(videos_of(validation_pairs), np.union1d(train, test))
+  rows = [np.asarray(ids, np.int32) for ids in (train_pairs, test_pairs, validation_pairs)]
+  return Fold(name, train, test, rows[0], rows[1], validation, rows[2])
+
+
+def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
+  """One fold for each distinct group, which is its test side: the rest trains.
+
+  Args:
+    groups: labels, `[V]` of videos (e.g. their subject) or `[P]` of pairs.
+    pairs: `[P, 2]` (better, worse).
+    of: "videos" or "pairs": what `groups` labels.
+
+  Returns:
+    The folds, named after the groups, in their order.
+
+  Raises:
+    ValueError: if there are fewer than two groups.
+  """
+  groups = np.asarray(groups)
+  names = np.unique(groups)
+  if len(names) < 2:
+    raise ValueError(f"leaving one group out needs two groups or more, found {names.tolist()}; use a random split.")
+  fold = _fold_of(of)
+  return tuple(fold(str(name), pairs, np.flatnonzero(groups != name), np.flatnonzero(groups == name)) for name in names)
+
+
+def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
+  """One fold that holds out a random share of the videos.
+
+  Args:
+    num_videos: V.
+    pairs: `[P, 2]` (better, worse).
+    seed: of the draw.
+    test_share: share of the videos, or of the groups, that is held out; in (0, 1).
+    groups: `[V]` labels, or None; a group is never on both sides.
+
+  Returns:
+    The fold, named "random".
+
+  Raises:
+    ValueError: if nothing can be held out.
+  """
+  videos = np.arange(num_videos, dtype=np.int32)
+  train, test = _draw(videos, test_share, np.random.default_rng(seed), groups, "test_share")
+  return fold_of_videos("random", pairs, train, test)
+
+
+def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tuple[Fold, ...]:
+  """The folds that a column of the labels gives.
+
+  Args:
+    values: the column, `[V]` of videos or `[P]` of pairs: train, validation (or val) and test for a split column; any
+      fold names for a fold column.
+    pairs: `[P, 2]` (better, worse).
+    column: "split" (one fold, named "given") or "fold" (each distinct value is once the test fold).
+    of: "videos" or "pairs": what `values` labels.
+
+  Returns:
+    The folds.
+
+  Raises:
+    ValueError: for an unknown value or column.
+  """
+  if column == "fold":
+    return leave_one_out(values, pairs, of)
+  if column != "split":
+    raise ValueError(f"unknown column {column!r}; a given split is in a column 'split' or 'fold'.")
+  unknown = sorted(set(values) - set(SPLIT_VALUES))
+  if unknown:
+    raise ValueError(f"unknown split value {unknown[0]!r}; expected train, validation (or val) or test.")
+  sides = np.array([SPLIT_VALUES[value] for value in values])
+  train, test, validation = (np.flatnonzero(sides == side) for side in ("train", "test", "validation"))
+  return (_fold_of(of)("given", pairs, train, test, validation),)
+
+
+def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> tuple[Fold, ...]:
+  """Takes a validation side out of the training side of each fold; test sides stay as they are.
+
+  Args:
+    folds: the folds, without validation.
+    pairs: `[P, 2]` (better, worse).
+    share: share of a fold's training videos, or of their groups, that validates; in [0, 1), and 0 changes nothing.
+    seed: of the draw; each fold draws for itself.
+    groups: `[V]` labels, or None; a group is never on both sides.
+
+  Returns:
+    The folds. A training pair that has one video on each side is in neither.
+
+  Raises:
+    ValueError: if a fold has a validation side already, or if a side of it would have no pairs.
+  """
+  if share == 0:
+    return tuple(folds)
+  result = []
+  for number, fold in enumerate(folds):
+    if len(fold.validation_videos) or len(fold.validation_pairs):
+      raise ValueError(f"fold {fold.name!r} has validation data already; use validation_share=0.")
+    rng = np.random.default_rng([seed, number])
+    train, validation = _draw(fold.train_videos, share, rng, groups, "validation_share")
+    inside = lambda videos: fold.train_pairs[_rows_inside(pairs[fold.train_pairs], videos)]
+    carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
+                           validation_pairs=inside(validation))
+    if not len(carved.train_pairs) or not len(carved.validation_pairs):
+      raise ValueError(f"fold {fold.name!r}: validation_share={share} leaves {len(carved.train_pairs)} training and "
+                       f"{len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
+    result.append(carved)
+  return tuple(result)
+
+
+def check_folds(folds: Sequence[Fold], source):
+  """Raises a `ValueError` if a fold has nothing to train on or nothing to test."""
+  for fold in folds:
+    for side, rows in (("training", fold.train_pairs), ("test", fold.test_pairs)):
+      if not len(rows):
+        raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs (a pair counts when both its videos are on "
+                         "that side); label more pairs there, use larger groups, or another split.")
+
+
+def _fold_of(of):
+  if of not in ("videos", "pairs"):
+    raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
+  return fold_of_videos if of == "videos" else fold_of_pairs
+
+
+def _rows_inside(pairs, videos):
+  """Rows of `[P, 2]` pairs that have both sides among the videos."""
+  return np.flatnonzero(np.isin(pairs, videos).all(axis=1)).astype(np.int32)
+
+
+def _draw(videos, share, rng, groups, option):
+  """(kept, drawn) videos, sorted: a random share of the videos, or of their groups, at least one and never all."""
+  units = videos if groups is None else np.asarray(groups)[videos]
+  names = np.unique(units)
+  if not 0 < share < 1:
+    raise ValueError(f"{option}={share} must lie between 0 and 1.")
+  if len(names) < 2:
+    raise ValueError(f"{option}={share} cannot split {len(names)} {'video' if groups is None else 'group'}; "
+                     "at least two are needed.")
+  count = min(max(round(share * len(names)), 1), len(names) - 1)
+  drawn = np.isin(units, rng.permutation(names)[:count])
+  return videos[~drawn], videos[drawn]

@@ -1,0 +1,182 @@
+"""Protocols and metrics. Test data choose nothing: what a number was selected by is part of its name."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+
+def pairwise_accuracy(scores, pairs, ties="half"):
+  """Share of pairs whose better video gets the higher score.
+
+  Args:
+    scores: `[V]` of all videos.
+    pairs: `[P, 2]` (better, worse).
+    ties: "half" counts an equal pair as half right, "wrong" as wrong (the published counting of Pros & Cons).
+
+  Returns:
+    (accuracy in 0..1, or nan without pairs; number of tied pairs).
+
+  Raises:
+    ValueError: if `ties` is neither.
+  """
+  if ties not in ("half", "wrong"):
+    raise ValueError(f"config.evaluate.ties={ties!r} is unknown; use 'half' or 'wrong'.")
+  if not len(pairs):
+    return float("nan"), 0
+  better, worse = np.asarray(scores)[np.asarray(pairs).T]
+  tied = int((better == worse).sum())
+  right = (better > worse).sum() + (0.5 * tied if ties == "half" else 0)
+  return float(right / len(pairs)), tied
+
+
+def spearman(predicted, true):
+  """Rank correlation with average ranks for ties; nan where it is undefined (fewer than two values, or all equal)."""
+  if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
+    return float("nan")
+  return float(stats.spearmanr(predicted, true).statistic)
+
+
+def kendall_tau(predicted, true):
+  """Kendall's tau-b; nan where it is undefined."""
+  if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
+    return float("nan")
+  return float(stats.kendalltau(predicted, true).statistic)
+
+
+def fisher_mean(correlations):
+  """Mean of correlations by Fisher's z = arctanh(r), as the field averages them over classes; nan entries are left out.
+
+  A correlation of exactly 1 or -1 has no finite z; it is taken as the nearest float64 below 1.
+  """
+  r = np.asarray(correlations, np.float64)
+  r = r[np.isfinite(r)]
+  limit = np.nextafter(1.0, 0.0)
+  return float(np.tanh(np.arctanh(np.clip(r, -limit, limit)).mean())) if r.size else float("nan")
+
+
+def squared_error(predicted, true):
+  """Mean squared error, in the squared unit of the labels."""
+  return float(np.mean((np.asarray(predicted, np.float64) - np.asarray(true, np.float64)) ** 2))
+
+
+def relative_squared_error(predicted, true):
+  """R-l2: mean squared error over the squared range of the labels at hand, not times 100 (Yu et al., ICCV 2021, Eq. 10)."""
+  span = np.ptp(np.asarray(true, np.float64))
+  return squared_error(predicted, true) / span ** 2 if span else float("nan")
+
+
+def average_precision(weights, relevant):
+  """Area under precision and recall when segments are ranked by `weights`, equal ones taken together.
+
+  Args:
+    weights: `[T]`, e.g. attention.
+    relevant: `[T]` bool.
+
+  Returns:
+    1.0 where all relevant segments come first; the share of relevant segments for equal weights; nan if none is.
+  """
+  relevant = np.asarray(relevant, bool)
+  if not relevant.any():
+    return float("nan")
+  _, group = np.unique(-np.asarray(weights), return_inverse=True)
+  hits, sizes = np.bincount(group, weights=relevant), np.bincount(group)
+  precision = np.cumsum(hits) / np.cumsum(sizes)
+  return float((precision * hits).sum() / relevant.sum())
+
+
+def measure(dataset, fold, scores, parts, ties):
+  """One replica's scores at one step.
+
+  Args:
+    scores: `[V]`; parts: {branch: `[V]`}.
+
+  Returns:
+    dict of accuracy on validation and test pairs (nan without pairs), ties, and test accuracy of each branch.
+  """
+  test, validation = dataset.pairs[fold.test_pairs], dataset.pairs[fold.validation_pairs]
+  accuracy, tied = pairwise_accuracy(scores, test, ties)
+  return dict(test=accuracy, test_ties=tied, validation=pairwise_accuracy(scores, validation, ties)[0],
+              branches={name: pairwise_accuracy(part, test, ties)[0] for name, part in parts.items()})
+
+
+def against_truth(dataset, fold, scores, timelines):
+  """How well scores and attention agree with what is known about the test videos.
+
+  Returns:
+    {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
+    "ap_high" | "ap_low": mean average precision of that module's attention for the truly relevant segments, beside
+    "chance_high" | "chance_low", what equal weights reach}.
+  """
+  ids, result = fold.test_videos, {}
+  if dataset.score is not None and len(ids):
+    result["spearman_score"] = spearman(scores[ids], dataset.score[ids])
+    result["kendall_score"] = kendall_tau(scores[ids], dataset.score[ids])
+  if "skill" in dataset.truth and len(ids):
+    result["spearman_skill"] = spearman(scores[ids], dataset.truth["skill"][ids])
+  for side in ("high", "low"):
+    relevant = dataset.truth.get(f"relevant_{side}")
+    if relevant is None:
+      continue
+    for module in (side, "attention", "both"):
+      if f"{module} attention" not in timelines:
+        continue
+      found, chance = [], []
+      for video in ids:
+        real = next(iter(dataset.lengths.values()))[video]
+        truth = relevant[video, :real]
+        found.append(average_precision(timelines[f"{module} attention"][video, :real], truth))
+        chance.append(float(truth.mean()) if truth.any() else float("nan"))
+      if np.isfinite(found).any():
+        result[f"ap_{side}"], result[f"chance_{side}"] = float(np.nanmean(found)), float(np.nanmean(chance))
+      break
+  return result
+
+
+def filter_correlation(dataset, fold, timelines, module, count):
+  """Mean correlation of the attention of each two filters over the test videos (Fig. 7), `[K, K]` nested lists."""
+  matrices = []
+  for video in fold.test_videos:
+    real = next(iter(dataset.lengths.values()))[video]
+    curves = np.stack([timelines[f"{module} filter {k + 1}"][video, :real] for k in range(count)])
+    if real > 1 and (np.ptp(curves, axis=1) > 0).all():
+      matrices.append(np.corrcoef(curves))
+  return np.mean(matrices, axis=0).tolist() if matrices else None
+
+
+def select(history, replica):
+  """The three numbers of one replica out of its evaluations during training.
+
+  Args:
+    history: [{"step", "replicas": [measure(...), ...]}] in order of steps.
+
+  Returns:
+    {"last", "validation_selected" (None without validation pairs), "best_on_test": {"step", "accuracy"}}; the last of
+    these is what many papers print, and is chosen on the test pairs.
+  """
+  rows = [(entry["step"], entry["replicas"][replica]) for entry in history]
+  step, last = rows[-1]
+  first_best = lambda name: max(rows, key=lambda row: (row[1][name], -row[0]))
+  result = dict(last=dict(step=step, accuracy=last["test"]), validation_selected=None)
+  if np.isfinite(last["validation"]):
+    step, chosen = first_best("validation")
+    result["validation_selected"] = dict(step=step, accuracy=chosen["test"], validation=chosen["validation"])
+  step, best = first_best("test")
+  return result | dict(best_on_test=dict(step=step, accuracy=best["test"]))
+
+
+def summarise(values, folds, seeds):
+  """Mean and spread of one number over folds and seeds.
+
+  Args:
+    values: one per replica; folds, seeds: which fold and seed each belongs to.
+
+  Returns:
+    dict of mean; std_seeds, the standard deviation over seeds of the mean over folds (0 for one seed); std_folds, that
+    over folds of the mean over seeds; count. None where a value is missing.
+  """
+  if any(v is None or not np.isfinite(v) for v in values):
+    return None
+  values, folds, seeds = np.asarray(values, float), np.asarray(folds), np.asarray(seeds)
+  spread = lambda groups: float(np.std(m, ddof=1)) if len(m := [values[groups == g].mean() for g in np.unique(groups)]) > 1 else 0.0
+  return dict(mean=float(values.mean()), std_seeds=spread(seeds), std_folds=spread(folds), count=len(values))

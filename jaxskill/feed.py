@@ -1,0 +1,127 @@
+"""Videos on the devices: put there once where they fit, handed over step by step where they do not."""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Feed:
+  """The videos of a run, those that some replica trains on first.
+
+  Attributes:
+    train: `[U]` numbers (in the data set) of the videos that a replica trains on.
+    resident: True when all features stay on the devices.
+    videos: the training videos on the devices, or None when streaming.
+  """
+
+  def __init__(self, dataset, folds, parallel, *, streams, dtype, budget):
+    """Places the videos.
+
+    Args:
+      folds: the folds that are trained on.
+      streams: names of the streams that the method reads.
+      dtype: features are stored in it on the device; uint8 frames stay as they are.
+      budget: share of a device's memory that features may fill.
+
+    Raises:
+      ValueError: if the data set lacks a stream.
+    """
+    for name in streams:
+      if name not in dataset.streams:
+        raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
+                         "config.data.stream to one of them.")
+    self._dataset, self._parallel, self._streams, self._dtype = dataset, parallel, streams, jnp.dtype(dtype)
+    self.train = np.unique(np.concatenate([fold.train_videos for fold in folds]))
+    self._rest = np.setdiff1d(np.arange(dataset.num_videos), self.train)
+    row_bytes = lambda x: int(np.prod(x.shape[1:])) * (1 if x.dtype == np.uint8 else self._dtype.itemsize)
+    self.bytes = sum(dataset.num_videos * row_bytes(dataset.streams[name]) for name in streams) // parallel.count
+    self.resident = self.bytes <= budget * parallel.memory_bytes()
+    self.videos = self._to_device(self.train) if self.resident else None
+    self._resident_rest = self._to_device(self._rest) if self.resident and self._rest.size else None
+    self._reader = concurrent.futures.ThreadPoolExecutor(1)
+
+  def _to_device(self, ids, size=0):
+    return self._parallel.split(self.host(ids, size))
+
+  def host(self, ids, size=0):
+    """Host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""
+    data, size = self._dataset, self._parallel.padded(max(size, len(ids)))
+    pad = lambda x, value=0: np.concatenate([x, np.full((size - len(x), *x.shape[1:]), value, x.dtype)])
+    whole = len(ids) == data.num_videos == size and (ids == np.arange(size)).all()
+
+    def features(stream):
+      chosen = stream if whole else stream[ids]
+      return pad(chosen if stream.dtype == np.uint8 else chosen.astype(self._dtype, copy=False))
+
+    labels = {name: getattr(data, name) for name in ("score", "difficulty") if getattr(data, name) is not None}
+    return ({name: features(data.streams[name]) for name in self._streams}
+            | dict(lengths={name: pad(data.lengths[name][ids], 1) for name in self._streams},
+                   position=pad(np.asarray(ids, np.int32)),
+                   labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in labels.items()}))
+
+  def local(self, pairs):
+    """Pairs `[..., 2]` of data set numbers -> positions among the training videos."""
+    return np.searchsorted(self.train, pairs).astype(np.int32)
+
+  def sample(self):
+    """One video as a batch `[1, ...]`, to take shapes from."""
+    return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
+
+  def all_videos(self, chunk):
+    """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
+    if self.resident:
+      yield self.train, self.videos
+      if self._rest.size:
+        yield self._rest, self._resident_rest
+      return
+    order = np.concatenate([self.train, self._rest])
+    for start in range(0, len(order), chunk):
+      ids = order[start: start + chunk]
+      yield ids, self._to_device(ids, chunk)
+
+  def stream(self, draw, first_step, last_step, cycle, size):
+    """Yields (videos of every phase, batches in their numbering) for successive cycles, read one cycle ahead.
+
+    Args:
+      draw: first step -> Batches `[cycle, R, B, ...]`.
+      cycle: steps that are handed over together, one of every phase.
+      size: videos that one step can name at most.
+    """
+
+    def read(step):
+      batches = jax.tree.map(np.asarray, draw(step))
+      videos, pairs = [], []
+      for named in batches.pairs:
+        ids, places = np.unique(named, return_inverse=True)
+        videos.append(self._to_device(self.train[ids], size))
+        pairs.append(places.reshape(named.shape).astype(np.int32))
+      return tuple(videos), batches._replace(pairs=np.stack(pairs))
+
+    steps = range(first_step, last_step, cycle)
+    upcoming = None
+    for step in steps:
+      current = upcoming.result() if upcoming else read(step)
+      upcoming = self._reader.submit(read, step + cycle) if step + cycle < last_step else None
+      yield current
+
+
+def channel_statistics(dataset, video_ids, streams):
+  """Mean and standard deviation of every channel over the real rows of some videos.
+
+  Returns:
+    {stream: {"mean", "scale"}}, `[D]` float32 each; a channel that never varies has scale 1.
+  """
+  result = {}
+  for name in streams:
+    total, squares, count = 0.0, 0.0, 0
+    for video in video_ids:
+      rows = dataset.streams[name][video, : dataset.lengths[name][video]].astype(np.float64)
+      total, squares, count = total + rows.sum(0), squares + (rows ** 2).sum(0), count + len(rows)
+    mean = total / count
+    scale = np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
+    result[name] = dict(mean=mean.astype(np.float32), scale=np.where(scale > 1e-6, scale, 1.0).astype(np.float32))
+  return result

@@ -1,0 +1,220 @@
+"""Temporal attention filters: which segments of a video say something about skill.
+
+A filter scores every segment with FC(D, H) - ReLU - FC(H, 1); a softmax over the real segments turns the scores into
+attention weights. Several modules ("high", "low") of K filters each read the same segments, so all their first layers
+are one matrix product.
+
+V videos, T segments, D feature channels, F filters of all modules, H hidden units of a filter, B ranking layers.
+
+Reference: Doughty, Mayol-Cuevas, Damen, The Pros and Cons, CVPR 2019, Sec. 3.3 and Fig. 3.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Rows of [segments, channels] that one chunk of the CPU form holds: its hidden layer then stays in the cache.
+_CHUNK_ROWS = 2000
+
+
+def torch_uniform(fan_in):
+  """Uniform in +-1/sqrt(fan_in): what the published code starts its linear layers from; the paper does not say."""
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -1, 1) / jnp.sqrt(fan_in)
+
+
+def dot(rows, kernel, dtype):
+  """`[..., D]` rows times `[N, D]` kernel -> `[..., N]` float32; operands are cast to `dtype`, sums are float32."""
+  return jax.lax.dot_general(rows.astype(dtype), kernel.astype(dtype), (((rows.ndim - 1,), (1,)), ((), ())),
+                             preferred_element_type=jnp.float32)
+
+
+def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):
+  """Attention logits of every filter on every segment, before the softmax.
+
+  Args:
+    kernel: `[F, H, D]` first layers of the filters.
+    offset: `[F, H, T]` what is added to their products (bias, and the kernel's product with feature noise).
+    readout: `[F, H]` second layers.
+    features: `[V, T, D]` segments. They are data: no gradient flows into them.
+    dtype: of the operands of the matrix products; results and everything else are float32.
+    implementation: "plain", "chunked" (the form for CPUs), or "auto": "chunked" where JAX runs on a CPU.
+
+  Returns:
+    `[V, F, T]` float32 logits.
+
+  Raises:
+    ValueError: if `implementation` is not one of the three.
+  """
+  if implementation == "auto":
+    implementation = "chunked" if jax.default_backend() == "cpu" else "plain"
+  forms = {"plain": _plain_logits, "chunked": _chunked_logits}
+  if implementation not in forms:
+    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto' or one of {sorted(forms)}.")
+  chex.assert_shape(offset, (*kernel.shape[:2], features.shape[1]))
+  return forms[implementation](kernel, offset, readout, jax.lax.stop_gradient(features), dtype)
+
+
+def _plain_logits(kernel, offset, readout, features, dtype):
+  filters, hidden, _ = kernel.shape
+  z = dot(features, kernel.reshape(filters * hidden, -1), dtype)                          # [V, T, F*H]
+  z = nn.relu(z.reshape(*z.shape[:2], filters, hidden) + offset.transpose(2, 0, 1))       # [V, T, F, H]
+  return jnp.einsum("vtfh,fh->vft", z, readout)
+
+
+def _chunks(features):
+  """Cuts `[V, T, D]` into `[n, V/n, T, D]` of about `_CHUNK_ROWS` segments."""
+  videos, segments = features.shape[:2]
+  size = max(c for c in range(1, videos + 1) if videos % c == 0 and (c == 1 or c * segments <= _CHUNK_ROWS))
+  return features.reshape(videos // size, size, *features.shape[1:])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _chunked_logits(kernel, offset, readout, features, dtype):
+  return _chunked_forward(kernel, offset, readout, features, dtype)[0]
+
+
+def _chunked_forward(kernel, offset, readout, features, dtype):
+  """Hidden units outside, segments inside: both products run along contiguous memory, chunk by chunk in the cache."""
+  filters, hidden, width = kernel.shape
+  flat = kernel.reshape(-1, width).astype(dtype)
+
+  def chunk(segments):                                                                    # [c, T, D]
+    z = dot(flat, segments.reshape(-1, width), dtype)                                     # [F*H, c*T]
+    z = z.reshape(filters, hidden, *segments.shape[:2]) + offset[:, :, None]              # [F, H, c, T]
+    flat_z = nn.relu(z).reshape(filters, hidden, -1)        # in three axes: a fourth halves the speed of the next line
+    logits = jnp.einsum("fht,fh->ft", flat_z, readout).reshape(filters, *segments.shape[:2])
+    return logits, z > 0
+
+  logits, active = jax.lax.map(chunk, _chunks(features))                                  # [n, F, c, T]
+  logits = logits.transpose(0, 2, 1, 3).reshape(-1, filters, features.shape[1])
+  return logits, (kernel, offset, readout, features, active)
+
+
+def _chunked_backward(dtype, residuals, dlogits):
+  """Only `z > 0` was kept: with G the gradient through the ReLU before the readout, everything follows from sums of G.
+
+  d kernel = readout * (G X^T) and d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset).
+  """
+  kernel, offset, readout, features, active = residuals
+  filters, hidden, width = kernel.shape
+  chunks = _chunks(features)
+  dlogits = dlogits.reshape(*chunks.shape[:2], filters, -1).transpose(0, 2, 1, 3)         # [n, F, c, T]
+
+  def chunk(sums, inputs):
+    product, total = sums
+    segments, active, dlogits = inputs
+    gated = jnp.where(active, dlogits[:, None], 0.0)                                      # [F, H, c, T]
+    flat = gated.reshape(filters * hidden, -1).astype(dtype)
+    product += jax.lax.dot_general(flat, segments.reshape(-1, width).astype(dtype), (((1,), (0,)), ((), ())),
+                                   preferred_element_type=jnp.float32)
+    return (product, total + gated.sum(axis=2)), None
+
+  zeros = (jnp.zeros((filters * hidden, width)), jnp.zeros(offset.shape))
+  (product, total), _ = jax.lax.scan(chunk, zeros, (chunks, active, dlogits))
+  product = product.reshape(kernel.shape)                                                 # [F, H, D]
+  dreadout = (product * kernel).sum(axis=2) + (total * offset).sum(axis=2)
+  return product * readout[..., None], total * readout[..., None], dreadout, jnp.zeros_like(features)
+
+
+_chunked_logits.defvjp(_chunked_forward, _chunked_backward)
+
+
+def fold_inputs(kernel, bias, noise=None, mean=None, scale=None, dtype=jnp.float32):
+  """Moves what happens to the features before a linear layer into the layer, so that features are never rewritten.
+
+  kernel @ ((x - mean) / scale + noise) + bias = (kernel / scale) @ x + offset.
+
+  Args:
+    kernel, bias: `[N, D]`, `[N]` of the layer.
+    noise: `[T, D]` one draw for all videos, or None.
+    mean, scale: `[D]` that standardise the features, or None.
+
+  Returns:
+    `[N, D]` kernel for the raw features, `[N, T]` (`[N, 1]` without noise) float32 offset.
+  """
+  offset = bias[:, None]
+  if noise is not None:
+    offset = offset + dot(kernel, noise, dtype)
+  if mean is not None:
+    kernel = kernel / scale
+    offset = offset - (kernel @ mean)[:, None]
+  return kernel, offset
+
+
+class AttentionFilters(nn.Module):
+  """M attention modules of K filters each.
+
+  Attributes:
+    modules: names of the modules; each becomes a sub-tree of parameters.
+    num_filters: K, filters of a module.
+    hidden: H, hidden units of a filter.
+    normalize: "softmax" over the real segments (Eq. 4), or "sigmoid" a segment, divided by their number (the
+      class-agnostic attention of STPN: Nguyen et al., CVPR 2018, Eq. 1).
+    dtype: operands of the matrix products.
+    implementation: see `filter_logits`.
+  """
+
+  modules: tuple[str, ...]
+  num_filters: int = 3
+  hidden: int = 256
+  normalize: str = "softmax"
+  dtype: jnp.dtype = jnp.float32
+  implementation: str = "auto"
+
+  @nn.compact
+  def __call__(self, features, mask, noise=None, mean=None, scale=None):
+    """Attention weights of every filter.
+
+    Args:
+      features: `[V, T, D]` segments.
+      mask: `[V, T]` bool, True on real segments.
+      noise, mean, scale: see `fold_inputs`.
+
+    Returns:
+      {module: `[V, K, T]` float32 attention weights, zero on padding}.
+    """
+    segments, width = features.shape[1:]
+    shapes = dict(kernel=(self.num_filters, self.hidden, width), bias=(self.num_filters, self.hidden),
+                  readout=(self.num_filters, self.hidden), readout_bias=(self.num_filters,))
+    fan_in = dict(kernel=width, bias=width, readout=self.hidden, readout_bias=self.hidden)
+    initialise = lambda key: {name: torch_uniform(fan_in[name])(k, shape) for (name, shape), k in
+                              zip(shapes.items(), jax.random.split(key, len(shapes)))}
+    parameters = [self.param(module, initialise) for module in self.modules]
+    kernel, bias, readout, readout_bias = (jnp.concatenate([p[name] for p in parameters]) for name in shapes)
+    flat_kernel, offset = fold_inputs(kernel.reshape(-1, width), bias.ravel(), noise, mean, scale, self.dtype)
+    offset = jnp.broadcast_to(offset, (len(flat_kernel), segments)).reshape(*bias.shape, segments)
+    logits = filter_logits(flat_kernel.reshape(kernel.shape), offset, readout, features, dtype=self.dtype,
+                           implementation=self.implementation) + readout_bias[:, None]
+    mask = mask[:, None]                                                                  # [V, 1, T]
+    if self.normalize == "softmax":
+      weights = jnp.where(mask, nn.softmax(jnp.where(mask, logits, -1e9), axis=-1), 0.0)  # [V, F, T]
+    elif self.normalize == "sigmoid":
+      weights = jnp.where(mask, nn.sigmoid(logits), 0.0) / mask.sum(axis=-1, keepdims=True)
+    else:
+      raise ValueError(f"normalize={self.normalize!r} is unknown; use 'softmax' or 'sigmoid'.")
+    return dict(zip(self.modules, jnp.split(weights, len(self.modules), axis=1)))
+
+
+class RankingLayers(nn.Module):
+  """One FC(D, 1) a branch, applied to segments: it commutes with pooling, so pooled features are never formed.
+
+  fc(sum_t a_t x_t) = sum_t a_t fc(x_t) (Eq. 3, 8, 9).
+  """
+
+  branches: tuple[str, ...]
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, features, noise=None, mean=None, scale=None):
+    """`[V, T, D]` segments -> {branch: ([V, T] float32 products with its kernel, [] its bias)}; noise as above."""
+    width = features.shape[-1]
+    kernels = [self.param(f"{branch}_kernel", torch_uniform(width), (width,)) for branch in self.branches]
+    biases = [self.param(f"{branch}_bias", torch_uniform(width), ()) for branch in self.branches]
+    kernel, offset = fold_inputs(jnp.stack(kernels), jnp.zeros(len(kernels)), noise, mean, scale, self.dtype)
+    values = dot(jax.lax.stop_gradient(features), kernel, self.dtype) + offset.T          # [V, T, B]
+    return {branch: (values[..., i], biases[i]) for i, branch in enumerate(self.branches)}

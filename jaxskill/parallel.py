@@ -1,0 +1,114 @@
+"""Devices and hosts: the only file that says pmap.
+
+On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the videos,
+encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The functions `gather`,
+`total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
+"""
+
+from __future__ import annotations
+
+import os
+
+import jax
+import numpy as np
+
+AXIS = "device"
+
+
+def initialise():
+  """Joins the other hosts when the environment says there are some; call before anything else touches a device.
+
+  The environment is JAX_COORDINATOR_ADDRESS (host:port) with JAX_NUM_PROCESSES and JAX_PROCESS_ID, a SLURM job of
+  several tasks, or the workers of a Cloud TPU slice.
+
+  Raises:
+    ValueError: if JAX_COORDINATOR_ADDRESS is set without the other two.
+  """
+  environment = os.environ
+  if environment.get("JAX_COORDINATOR_ADDRESS"):
+    missing = [name for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID") if not environment.get(name)]
+    if missing:
+      raise ValueError(f"JAX_COORDINATOR_ADDRESS is set but {' and '.join(missing)} is not; set all three on every "
+                       "host, or none for a run on one host.")
+    jax.distributed.initialize(environment["JAX_COORDINATOR_ADDRESS"], int(environment["JAX_NUM_PROCESSES"]),
+                               int(environment["JAX_PROCESS_ID"]))
+  elif int(environment.get("SLURM_NTASKS", 1)) > 1 and environment.get("SLURM_STEP_ID"):
+    jax.distributed.initialize()
+  elif len(environment.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:
+    jax.distributed.initialize()
+
+
+class Parallel:
+  """The devices of a run.
+
+  Attributes:
+    count: devices over all hosts.
+    main: True on the host that prints and writes.
+  """
+
+  def __init__(self, count=None):
+    """Uses all devices, or the first `count` of a single host."""
+    self.devices = jax.devices()[:count]
+    self.count = len(self.devices)
+    self.local = [d for d in self.devices if d.process_index == jax.process_index()]
+    self.main = jax.process_index() == 0
+    if count and count > self.count:
+      raise ValueError(f"{count} devices were asked for but JAX sees {self.count}.")
+    self._place = jax.pmap(lambda x: x, AXIS, devices=self.devices) if self.count > 1 else None
+
+  def check_batch(self, batch_size):
+    """Raises a `ValueError` unless the pairs of a batch split evenly over the devices."""
+    if batch_size < 1 or batch_size % self.count:
+      raise ValueError(f"config.train.batch_size={batch_size} pairs do not split over {self.count} devices; use a "
+                       f"multiple of {self.count}, e.g. {max(1, -(-batch_size // self.count)) * self.count}.")
+
+  def memory_bytes(self):
+    """Bytes that one device can hold; for CPU devices, the host's memory shared among them."""
+    stats = self.local[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+      return stats["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(self.local)
+
+  def padded(self, videos):
+    """`videos` rounded up to a multiple of the number of devices."""
+    return -(-videos // self.count) * self.count
+
+  def split(self, tree):
+    """Puts host arrays `[V, ...]` on the devices, each a share of V; V must be `padded`."""
+    if self.count == 1:
+      return jax.device_put(tree, self.devices[0])
+    mine = [i for i, d in enumerate(self.devices) if d.process_index == jax.process_index()]
+    local = lambda x: x.reshape(self.count, len(x) // self.count, *x.shape[1:])[mine[0]: mine[-1] + 1]
+    return self._place(jax.tree.map(lambda x: local(np.asarray(x)), tree))
+
+  def compile(self, function, *, donate=False):
+    """Compiles `function(state, videos, *rest)`; `videos` was `split`, the others are whole on every device.
+
+    Args:
+      function: called once per device with its share of `videos`; what it returns must be equal on all devices.
+      donate: lets the result take the memory of `state`.
+    """
+    donated = (0,) if donate else ()
+    if self.count == 1:
+      return jax.jit(function, donate_argnums=donated)
+    packed = jax.pmap(lambda state, videos, rest: function(state, videos, *rest), AXIS, in_axes=(None, 0, None),
+                      out_axes=None, devices=self.devices, donate_argnums=donated)
+    return lambda state, videos, *rest: packed(state, videos, rest)
+
+  def gather(self, tree):
+    """Shares `[V / devices, ...]` -> `[V, ...]` on every device."""
+    if self.count == 1:
+      return tree
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+
+  def total(self, tree):
+    """Sum over the devices."""
+    return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
+
+  def own_share(self, tree, axis=0):
+    """This device's part of arrays that all devices hold whole."""
+    if self.count == 1:
+      return tree
+    index = jax.lax.axis_index(AXIS)
+    size = lambda x: x.shape[axis] // self.count
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, index * size(x), size(x), axis), tree)

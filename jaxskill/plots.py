@@ -1,0 +1,73 @@
+"""Plots of a run as PNG files: training curves, and attention over time of the best and the worst test video."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def draw(workdir, trainer, history, assessments):
+  """Writes the plots of a finished run; returns their paths."""
+  workdir = pathlib.Path(workdir)
+  paths = [_save(_curves(workdir, history, trainer.dataset.simulated), workdir / "training.png")]
+  if any(name.endswith(" attention") for name in assessments.timelines):
+    paths.append(_save(_timelines(trainer, assessments), workdir / "attention.png"))
+  return paths
+
+
+def _save(figure, path):
+  figure.savefig(path, dpi=120)
+  plt.close(figure)
+  return path
+
+
+def _curves(workdir, history, simulated):
+  metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+  steps = [m["step"] for m in metrics]
+  for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy")]:
+    left.plot(steps, [np.mean(m[name]) for m in metrics], label=name, lw=2 if name == "loss" else 1)
+  left.set(xlabel="step", ylabel="mean loss of a pair", yscale="log")
+  left.legend(fontsize=7)
+  right.plot(steps, [np.mean(m["accuracy"]) for m in metrics], label="training pairs, as drawn")
+  for name in ("validation", "test"):
+    values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)
+    if np.isfinite(values).all():
+      at = [entry["step"] for entry in history]
+      line, = right.plot(at, values.mean(axis=1), label=f"{name} pairs")
+      right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
+  right.set(xlabel="step", ylabel="pairwise accuracy", ylim=(0, 1.02))
+  right.legend(fontsize=8)
+  figure.suptitle("Simulated data" if simulated else "")
+  return figure
+
+
+def _timelines(trainer, assessments):
+  """Attention of the first replica on the test videos that it scores highest and lowest."""
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  test = dataset.folds[replica.fold].test_videos
+  scores = assessments.score[0]
+  stream = trainer.method.timeline_stream
+  figure, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
+  for axis, kind, video in ((axes[0], "best", test[np.argmax(scores[test])]), (axes[1], "worst", test[np.argmin(scores[test])])):
+    real = dataset.lengths[stream][video]
+    seconds = np.arange(real) * dataset.row_seconds[stream][video]
+    for name, values in assessments.timelines.items():
+      if name.endswith(" attention"):
+        axis.plot(seconds, values[0, video, :real], label=name, lw=1)
+    for side, colour in (("high", "tab:green"), ("low", "tab:red")):
+      relevant = dataset.truth.get(f"relevant_{side}")
+      if relevant is not None:
+        axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
+                          alpha=0.12, color=colour, label=f"truth: {side}-skill moment")
+    axis.axhline(1 / real, color="grey", lw=0.6, ls=":")
+    axis.set(ylabel="attention weight", title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
+    axis.legend(fontsize=7, loc="upper right")
+  axes[1].set(xlabel="time [s]")
+  return figure

@@ -1,0 +1,141 @@
+"""What a run leaves: the printed table, results.json with every number of it, and plots."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import jax
+import numpy as np
+
+from jaxskill import __version__, evaluate
+from jaxskill.checkpoints import digest
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
+SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
+
+
+def write(workdir, trainer, history, facts, seconds, say):
+  """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.
+
+  Returns:
+    The contents of results.json.
+  """
+  assessments = trainer.assess(everything=True)
+  replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
+  rows = {row: summarise([r for r in replicas if r["row"] == row]) for row in dict.fromkeys(r["row"] for r in replicas)}
+  results = dict(
+      data=trainer.dataset.name, simulated=trainer.dataset.simulated, audit=facts, steps=trainer.total,
+      ties_count_as=trainer.config.evaluate.ties, rows=rows, replicas=replicas,
+      config=json.loads(trainer.config.to_json()), params_sha256=digest(trainer.state.params),
+      seconds=seconds, **provenance(trainer.parallel))
+  if not trainer.parallel.main:
+    return results
+  path = pathlib.Path(workdir) / "results.json"
+  save_json(path, results)
+  written = [path]
+  if trainer.config.plots:
+    from jaxskill import plots            # matplotlib takes half a second to import
+    written += plots.draw(workdir, trainer, history, assessments)
+  say("\n" + table(rows, trainer.dataset.simulated))
+  say("wrote " + "\n      ".join(str(p) for p in [*written, path.parent / "metrics.jsonl", path.parent / "evaluations.jsonl",
+                                                path.parent / "tensorboard", path.parent / "checkpoints"]))
+  return results
+
+
+def _replica(trainer, assessments, history, index):
+  row, fold_index, seed, _ = trainer.replicas[index]
+  dataset, fold = trainer.dataset, trainer.dataset.folds[fold_index]
+  own = jax.tree.map(lambda x: x[index], assessments)
+  result = dict(row=row, fold=fold.name, seed=seed, **evaluate.select(history, index),
+                test_ties=history[-1]["replicas"][index]["test_ties"], branches=history[-1]["replicas"][index]["branches"],
+                against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines))
+  result["filter_correlation"] = {
+      module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
+      for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
+      if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
+  result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in fold.test_videos}
+  return result
+
+
+def summarise(replicas):
+  """Means and spreads over the folds and seeds of one row."""
+  summary = lambda pick: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
+                                            [r["seed"] for r in replicas])
+  take = lambda selection: lambda r: r[selection]["accuracy"] if r[selection] else None
+  correlations = lambda name: evaluate.fisher_mean([r["against_truth"][name] for r in replicas])
+  names = list(replicas[0]["against_truth"])
+  return dict(
+      accuracy={selection: summary(take(selection)) for selection in SELECTIONS},
+      branches={b: summary(lambda r: r["branches"][b]) for b in replicas[0]["branches"]},
+      test_ties=sum(r["test_ties"] for r in replicas),
+      against_truth={name: dict(fisher_mean=correlations(name)) if name.startswith("spearman") else
+                     summary(lambda r: r["against_truth"].get(name, float("nan"))) for name in names})
+
+
+def table(rows, simulated):
+  """The rows as text: accuracies in per cent, mean and standard deviation over seeds (and folds)."""
+  folds = any(s and s["std_folds"] for row in rows.values() for s in row["accuracy"].values())
+
+  def cell(summary):
+    if summary is None:
+      return "-"
+    text = f"{100 * summary['mean']:.1f} ± {100 * summary['std_seeds']:.1f}"
+    return text + (f" (folds {100 * summary['std_folds']:.1f})" if folds else "")
+
+  branches = list(dict.fromkeys(b for row in rows.values() for b in row["branches"]))
+  truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
+  named = any(rows)
+  header = (["row"] if named else []) + [*SELECTIONS.values(), *(f"{b} branch" for b in branches), "ties", *truths]
+  lines = [header]
+  for name, row in rows.items():
+    truth = [row["against_truth"].get(t) for t in truths]
+    lines.append(([name] if named else []) + [cell(row["accuracy"][s]) for s in SELECTIONS]
+                 + [cell(row["branches"].get(b)) for b in branches] + [str(row["test_ties"])]
+                 + ["-" if t is None else f"{t['fisher_mean']:.3f}" if "fisher_mean" in t else
+                    f"{t['mean']:.3f} ± {t['std_seeds']:.3f}" for t in truth])
+  if not named:     # one row reads better downwards
+    body = "\n".join(f"{h:<{max(map(len, header))}}  {c}" for h, c in zip(*lines))
+  else:
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
+  notes = ["Pairwise accuracy on test pairs, %, mean ± standard deviation over seeds"
+           + (" (and over folds)" if folds else "") + (", SIMULATED data" if simulated else ""), body,
+           "* chosen on the test pairs themselves, as many papers print; not a result of an honest protocol"]
+  return "\n".join(notes)
+
+
+def provenance(parallel):
+  """Versions, devices and git revision of a run."""
+  root = pathlib.Path(__file__).resolve().parents[1]
+  git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=False).stdout.strip()
+  try:
+    revision = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+  except OSError:
+    revision = ""
+  versions = {}
+  for package in _PACKAGES:
+    versions[package] = importlib.metadata.version(package)
+  return dict(versions=dict(jaxskill=__version__, python=platform.python_version(), **versions),
+              devices=[f"{d.platform}: {d.device_kind}" for d in parallel.devices], hosts=jax.process_count(),
+              git_revision=revision, command=sys.argv)
+
+
+def save_json(path, content):
+  """Writes JSON whole or not at all; numbers that are not finite become null."""
+  def clean(value):
+    if isinstance(value, dict):
+      return {k: clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+      return [clean(v) for v in value]
+    if isinstance(value, (float, np.floating)):
+      return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+  temporary = pathlib.Path(path).with_suffix(".tmp")
+  temporary.write_text(json.dumps(clean(content), indent=1))
+  os.replace(temporary, path)

@@ -1,0 +1,237 @@
+"""The compiled training step: what train.py runs on the devices, for any method.
+
+R replicas (folds x seeds x loss weights) train as one program. All of them read the same U videos, which are encoded
+once a step for each replica; B pairs a batch, P training pairs of a replica, T segments, n devices.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+
+LEFT_OVER = "left_over"
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that a checkpoint saves. Everything but `step` has a leading axis R.
+
+  Attributes:
+    step: [] int32 optimiser steps taken.
+    params: trained parameters.
+    batch_stats: what belongs to the model but is not trained by gradients.
+    opt_state: one optimiser state a phase; with leaky alternation also the gradients left over.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+
+  def variables(self):
+    return dict(params=self.params, batch_stats=self.batch_stats)
+
+
+class Tables(NamedTuple):
+  """What the replicas draw from; host arrays, put on the device once.
+
+  Attributes:
+    pairs: `[R, P, 2]` positions among the U videos on the device, (better, worse), zero-padded.
+    count: `[R]` real pairs of each replica.
+    steps: `[R]` steps after which a replica stands still.
+    keys: `[R]` keys of the seeds.
+  """
+
+  pairs: Any
+  count: Any
+  steps: Any
+  keys: Any
+
+
+class Batches(NamedTuple):
+  """Pairs of successive steps: `[steps, R, B, 2]` positions, `[steps, R, B]` False where padded or standing still."""
+
+  pairs: jax.Array
+  mask: jax.Array
+
+
+def split_key(key):
+  """(initialisation, order of the pairs, steps) keys of one seed."""
+  return jax.random.split(key, 3)
+
+
+def draw_batches(tables, first_step, steps, batch_size, epochs):
+  """The pairs of `steps` steps from `first_step` on: every epoch is a new order of all pairs, its last batch short.
+
+  Args:
+    tables: see `Tables`.
+    first_step: [] int32.
+    epochs: bound on the epochs that `steps` steps touch, for the smallest replica.
+  """
+  num_pairs = tables.pairs.shape[1]
+  step = first_step + jnp.arange(steps)
+
+  def replica(pairs, count, last, key):
+    _, order_key, _ = split_key(key)
+    per_epoch = -(-count // batch_size)
+    first_epoch = first_step // per_epoch
+
+    def order(epoch):     # bits of pair i do not depend on the padding, so a replica draws what it would draw alone
+      draw = jax.random.bits(jax.random.fold_in(order_key, epoch), (num_pairs,))
+      return jnp.argsort(jnp.where(jnp.arange(num_pairs) < count, draw, ~jnp.zeros_like(draw)), stable=True)
+
+    orders = jax.vmap(order)(first_epoch + jnp.arange(epochs))                            # [epochs, P]
+    place = (step % per_epoch)[:, None] * batch_size + jnp.arange(batch_size)             # [steps, B]
+    chosen = orders[(step // per_epoch - first_epoch)[:, None], jnp.minimum(place, num_pairs - 1)]
+    return pairs[chosen], (place < count) & (step < last)[:, None]
+
+  pairs, mask = jax.vmap(replica, out_axes=1)(tables.pairs, tables.count, tables.steps, tables.keys)
+  return Batches(pairs, mask)
+
+
+class Step(NamedTuple):
+  """The compiled pieces of training.
+
+  Attributes:
+    init: (keys `[R]`, one video `[1, ...]`, statistics and overrides of leading axis R) -> TrainState.
+    run: (state, videos, tables) -> state, metrics: `steps_per_call` steps on resident videos.
+    run_batches: (state, tuple of the videos of every phase, tables, batches) -> the same for one cycle, streaming.
+    draw: (tables, first step) -> Batches of one step of every phase.
+    metrics are, for every phase, {name: (sum, count)} of shape `[cycles, R]`; a cycle is one step of every phase.
+  """
+
+  init: Any
+  run: Any
+  run_batches: Any
+  draw: Any
+
+
+def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_unique):
+  """Builds the training step of `method` on the devices of `parallel`.
+
+  Args:
+    config: `config.train` is read.
+    steps_per_call: steps of one compiled scan, a multiple of the method's phases.
+    epochs_per_call: bound on the epochs that these touch.
+    num_unique: distinct videos that the batches of all replicas can name in one step, at most U; where it is smaller
+      than the number of videos on the device, a step gathers the ones it needs.
+  """
+  train, phases = config.train, method.phases
+  leaky = train.alternation == "leaky"
+  optimiser = optax.adam(train.learning_rate)
+  rate = lambda path: float(np.prod([factor for pattern, factor in train.rates if re.search(pattern, path)]))
+
+  def init(keys, videos, statistics, overrides):
+    def replica(key, statistics, overrides):
+      variables = method.init(split_key(key)[0], videos, statistics, overrides)
+      flat = traverse_util.flatten_dict(variables["params"], sep="/")
+      opt_state = {str(i): optimiser.init(_trained(flat, phase)) for i, phase in enumerate(phases)}
+      if leaky:
+        opt_state[LEFT_OVER] = jax.tree.map(jnp.zeros_like, flat)
+      return variables["params"], variables["batch_stats"], opt_state
+    return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, statistics, overrides))
+
+  def encode_batch(variables, videos, pairs, key):
+    """Encodings of both sides of this device's pairs `[B / n, 2]`."""
+    if train.encode == "siamese":
+      sides = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(pairs)
+      return tuple(jax.tree.map(lambda x: x[:, side], sides) for side in (0, 1))
+    encodings = parallel.gather(method.encode(variables, videos, key, True))
+    return tuple(jax.tree.map(lambda x: x[pairs[:, side]], encodings) for side in (0, 1))
+
+  def phase_step(index, replica, step, videos, labels, pairs, mask, key, per_epoch):
+    """One optimiser step of one replica: `pairs` `[B / n, 2]` and `mask` are this device's."""
+    params, batch_stats, opt_state = replica
+    phase = phases[index]
+    flat = traverse_util.flatten_dict(params, sep="/")
+    step_key = jax.random.fold_in(split_key(key)[2], step)
+
+    def loss_sum(moved):
+      whole = traverse_util.unflatten_dict(flat | moved, sep="/")
+      variables = dict(params=whole, batch_stats=batch_stats)
+      pair = encode_batch(variables, videos, pairs, step_key)
+      losses, metrics = jax.vmap(phase.loss, (None, 0, 0))(variables, pair, jax.tree.map(lambda x: x[pairs], labels))
+      return jnp.sum(losses * mask), jax.tree.map(lambda x: jnp.sum(x * mask), metrics)
+
+    moved = flat if leaky else _trained(flat, phase)
+    (loss, metrics), gradients = jax.value_and_grad(loss_sum, has_aux=True)(moved)
+    loss, metrics, gradients, count = parallel.total((loss, metrics, gradients, mask.sum().astype(jnp.float32)))
+    active = count > 0
+    if train.reduction == "mean":
+      gradients = jax.tree.map(lambda g: g / jnp.maximum(count, 1.0), gradients)
+    opt_state = dict(opt_state)
+    if leaky:     # as published: an optimiser clears its own gradients alone, and the first one also at epoch start
+      keep = jnp.where(step % per_epoch == 0, 0.0, 1.0)
+      left = {k: v * (keep if re.search(phases[0].trains, k) else 1.0) for k, v in opt_state[LEFT_OVER].items()}
+      gradients = jax.tree.map(jnp.add, gradients, left)
+      opt_state[LEFT_OVER] = {k: jnp.where(active, jnp.zeros_like(g) if re.search(phase.trains, k) else g, left[k])
+                              for k, g in gradients.items()}
+    trained = _trained(flat, phase)
+    updates, moments = optimiser.update(_trained(gradients, phase), opt_state[str(index)], trained)
+    choose = lambda new, old: jnp.where(active, new, old)                   # a replica that is done stands still
+    opt_state[str(index)] = jax.tree.map(choose, moments, opt_state[str(index)])
+    trained = {k: choose(v + rate(k) * updates[k], v) for k, v in trained.items()}
+    params = traverse_util.unflatten_dict(flat | trained, sep="/")
+    metrics = {name: (value, count) for name, value in (metrics | {"loss": loss}).items()}
+    return (params, batch_stats, opt_state), metrics
+
+  def one_step(index, state, videos, tables, batch):
+    """One step of all replicas; `videos` are this device's share, or all of them for the siamese form."""
+    labels = videos["labels"] if train.encode == "siamese" else parallel.gather(videos["labels"])
+    pairs, mask = parallel.own_share(tuple(batch), axis=1)                                # [R, B / n, 2], [R, B / n]
+    replicas, metrics = jax.vmap(
+        lambda replica, pairs, mask, key, count: phase_step(
+            index, replica, state.step, videos, labels, pairs, mask, key, -(-count // train.batch_size)))(
+                (state.params, state.batch_stats, state.opt_state), pairs, mask, tables.keys, tables.count)
+    return TrainState(jnp.minimum(state.step + 1, jnp.max(tables.steps)), *replicas), metrics
+
+  def narrow(videos, batch):
+    """This device's share of the videos that one step names, and the pairs in their numbering."""
+    ids = jnp.unique(batch.pairs, size=num_unique, fill_value=0)      # sorted; padded with 0, whose own place is 0
+    place = jnp.zeros(len(videos["position"]), jnp.int32).at[ids].set(jnp.arange(num_unique, dtype=jnp.int32))
+    share = jax.tree.map(lambda x: x[parallel.own_share(ids)], videos)
+    return share, batch._replace(pairs=place.at[0].set(0)[batch.pairs])
+
+  def run(state, videos, tables):
+    on_device = len(videos["position"]) * parallel.count
+    narrowed = train.encode == "unique" and num_unique < on_device
+    if narrowed or train.encode == "siamese":
+      videos = parallel.gather(videos)
+    batches = draw_batches(tables, state.step, steps_per_call, train.batch_size, epochs_per_call)
+    cycles = jax.tree.map(lambda x: x.reshape(-1, len(phases), *x.shape[1:]), batches)
+
+    def cycle(state, batches):
+      every = []
+      for index in range(len(phases)):
+        batch = jax.tree.map(lambda x: x[index], batches)
+        share, batch = narrow(videos, batch) if narrowed else (videos, batch)
+        state, metrics = one_step(index, state, share, tables, batch)
+        every.append(metrics)
+      return state, tuple(every)
+
+    return jax.lax.scan(cycle, state, cycles)
+
+  def run_batches(state, videos, tables, batches):
+    every = []
+    for index, share in enumerate(videos):
+      share = parallel.gather(share) if train.encode == "siamese" else share
+      state, metrics = one_step(index, state, share, tables, jax.tree.map(lambda x: x[index], batches))
+      every.append(jax.tree.map(lambda x: x[None], metrics))
+    return state, tuple(every)
+
+  def draw(tables, first_step):
+    return draw_batches(tables, first_step, len(phases), train.batch_size, epochs_per_call)
+
+  return Step(jax.jit(init), parallel.compile(run, donate=True), parallel.compile(run_batches, donate=True),
+              jax.jit(draw))
+
+
+def _trained(flat, phase):
+  return {path: value for path, value in flat.items() if re.search(phase.trains, path)}

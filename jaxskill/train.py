@@ -1,0 +1,330 @@
+"""The one training loop: knows no method by name.
+
+Replicas (folds x seeds x loss weights of ablations) train as one program; between compiled calls the loop logs,
+evaluates, saves and listens for signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import pathlib
+import signal
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from tensorboardX import SummaryWriter
+
+from jaxskill import data, evaluate, feed, methods, report, steps
+from jaxskill.checkpoints import Checkpoints
+from jaxskill.parallel import Parallel
+
+
+class Replica(NamedTuple):
+  """One of the models that train together; `weights` override `config.loss.weights`."""
+
+  row: str
+  fold: int
+  seed: int
+  weights: dict
+
+
+def plan(config, dataset):
+  """Replicas of a config: rows of loss weights x folds x seeds."""
+  rows = config.get("weight_rows", {"": {}})
+  replicas = [Replica(row, fold, int(seed), dict(weights)) for row, weights in rows.items()
+              for fold in range(len(dataset.folds)) for seed in config.seeds]
+  if not replicas:
+    raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
+  return replicas
+
+
+def make_tables(config, dataset, replicas, local):
+  """The pairs of every replica in the numbering `local` gives them, its steps and its key."""
+  pairs = [dataset.pairs[dataset.folds[r.fold].train_pairs] for r in replicas]
+  count = np.array([len(p) for p in pairs], np.int32)
+  table = np.zeros((len(replicas), count.max(), 2), np.int32)
+  for row, own in zip(table, pairs):
+    row[: len(own)] = local(own)
+  per_epoch = -(-count // config.train.batch_size)
+  keys = jax.vmap(jax.random.key)(jnp.array([r.seed for r in replicas], jnp.uint32))
+  return steps.Tables(table, count, (per_epoch * config.train.epochs).astype(np.int32), keys)
+
+
+class Trainer:
+  """A config made ready: data on the devices, functions compiled, the state at step 0.
+
+  Attributes:
+    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of one call.
+  """
+
+  def __init__(self, config, dataset, parallel):
+    train = config.train
+    if config.train.epochs < 1 or config.train.steps_per_call < 1:
+      raise ValueError(f"config.train: epochs={train.epochs} and steps_per_call={train.steps_per_call} must be at least 1.")
+    for name, allowed in (("encode", ("unique", "siamese")), ("reduction", ("sum", "mean")),
+                          ("dtype", ("float32", "bfloat16"))):
+      if train[name] not in allowed:
+        raise ValueError(f"config.train.{name}={train[name]!r} is unknown; use one of {', '.join(allowed)}.")
+    parallel.check_batch(train.batch_size)
+    for fold in dataset.folds:
+      for kind in ("train", "test"):
+        if not len(getattr(fold, f"{kind}_pairs")):
+          raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {kind} pairs; check the split column, the tie "
+                           "margin and config.data.test_share, so that both sides have videos of different skill.")
+    self.config, self.dataset, self.parallel = config, dataset, parallel
+    self.method = methods.build(config)
+    self.replicas = plan(config, dataset)
+    self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel,
+                          streams=(config.data.stream,), dtype=train.dtype, budget=config.data.device_budget)
+    self.tables = make_tables(config, dataset, self.replicas, self.feed.local)
+    phases = len(self.method.phases)
+    self.total = int(self.tables.steps.max())
+    whole = lambda n: -(-n // phases) * phases
+    self.per_call = whole(min(train.steps_per_call, self.total))
+    per_epoch = -(-int(self.tables.count.min()) // train.batch_size)
+    self.num_unique = self.parallel.padded(min(2 * train.batch_size * len(self.replicas), len(self.feed.train)))
+    self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
+                                epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
+    self.state = self._initial_state()
+    self._tables = jax.device_put(self.tables)
+    self._measure = self.parallel.compile(self._assess(lambda a: (a.score, a.parts)))
+    self._assess_all = self.parallel.compile(self._assess(lambda a: a))
+
+  def _initial_state(self):
+    statistics, folds = {}, [r.fold for r in self.replicas]
+    if self.config.data.standardize:
+      by_fold = {f: feed.channel_statistics(self.dataset, self.dataset.folds[f].train_videos, (self.config.data.stream,))
+                 for f in set(folds)}
+      statistics = jax.tree.map(lambda *x: np.stack(x), *(by_fold[f] for f in folds))
+    names = self.config.loss.weights.keys()
+    overrides = {name: np.array([r.weights.get(name, self.config.loss.weights[name]) for r in self.replicas],
+                                np.float32) for name in names}
+    return self.step.init(self.tables.keys, self.feed.sample(), statistics, overrides)
+
+  def _assess(self, pick):
+    """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
+    method = self.method
+
+    def function(state, videos):
+      def replica(variables):
+        encodings = method.encode(variables, videos, jax.random.key(0), False)
+        return pick(jax.vmap(method.assess, (None, 0, None))(variables, encodings, None))
+      answers = jax.vmap(replica)(state.variables())
+      swap = lambda tree: jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
+      return swap(self.parallel.gather(swap(answers)))
+    return function
+
+  def assess(self, *, everything=False):
+    """Assessments of all videos by all replicas as host arrays `[R, V, ...]`; scores and parts alone by default."""
+    compiled, result = self._assess_all if everything else self._measure, None
+    for ids, videos in self.feed.all_videos(self.parallel.padded(max(1, self.num_unique))):
+      answer = jax.tree.map(np.asarray, compiled(self.state, videos))
+      if result is None:
+        result = jax.tree.map(lambda x: np.zeros((x.shape[0], self.dataset.num_videos, *x.shape[2:]), x.dtype), answer)
+      jax.tree.map(lambda all_, part: all_.__setitem__((slice(None), ids), part[:, : len(ids)]), result, answer)
+    return result
+
+  def measure(self):
+    """`evaluate.measure` of every replica at the present step."""
+    scores, parts = self.assess()
+    return [evaluate.measure(self.dataset, self.dataset.folds[r.fold], scores[i], {k: v[i] for k, v in parts.items()},
+                             self.config.evaluate.ties) for i, r in enumerate(self.replicas)]
+
+  def advance(self):
+    """Takes `per_call` steps; returns {metric: `[R]` mean over the call}.
+
+    Raises:
+      FloatingPointError: if a loss is not finite; the state is then unusable, the last checkpoint is not.
+    """
+    first = int(self.state.step)
+    if self.feed.resident:
+      self.state, metrics = self.step.run(self.state, self.feed.videos, self._tables)
+    else:
+      phases, collected = len(self.method.phases), []
+      draw = lambda step: self.step.draw(self._tables, np.int32(step))
+      for videos, batches in self.feed.stream(draw, first, first + self.per_call, phases, self.num_unique):
+        self.state, metrics = self.step.run_batches(self.state, videos, self._tables, batches)
+        collected.append(metrics)
+      metrics = jax.tree.map(lambda *x: jnp.concatenate(x), *collected)
+    metrics = jax.tree.map(np.asarray, metrics)
+    self._check_finite(first, metrics)
+    names = dict.fromkeys(name for phase in metrics for name in phase)
+    totals = {name: [np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0) for i in (0, 1)]
+              for name in names}
+    return {name: value / np.maximum(count, 1) for name, (value, count) in totals.items()}
+
+  def _check_finite(self, first, metrics):
+    losses = np.stack([phase["loss"][0] for phase in metrics], axis=1).reshape(-1, len(self.replicas))   # [steps, R]
+    bad = np.argwhere(~np.isfinite(losses))
+    if bad.size:
+      step, replica = bad[0]
+      row, fold, seed, _ = self.replicas[replica]
+      raise FloatingPointError(
+          f"the loss is not finite at step {first + step + 1} ({row + ', ' if row else ''}fold "
+          f"{self.dataset.folds[fold].name}, seed {seed}); lower config.train.learning_rate or check the features. "
+          "The last good checkpoint is untouched.")
+
+
+def run(config, workdir):
+  """Trains and evaluates `config`; everything is written below `workdir`.
+
+  Returns:
+    The results that were written to `results.json`, or None if a signal stopped the run before its end.
+
+  Raises:
+    ValueError: for a config, data or workdir that cannot be used, with the remedy.
+    FloatingPointError: if a loss is not finite.
+  """
+  started = time.perf_counter()
+  parallel = Parallel()
+  workdir = pathlib.Path(workdir)
+  dataset = data.load(config.data)
+  facts = data.audit(dataset)
+  say = print if parallel.main else (lambda *_: None)
+  say(f"{dataset.name}\n{data.describe_audit(facts)}")
+  trainer = Trainer(config, dataset, parallel)
+  claim(workdir, config)
+  say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} pairs, {parallel.count} "
+      f"{parallel.devices[0].device_kind} device(s), features {'on the device' if trainer.feed.resident else 'streamed'}")
+  with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
+    restored = checkpoints.restore(trainer.state)
+    if restored:
+      trainer.state = jax.device_put(restored[1])
+      say(f"resumed from step {restored[0]}")
+    step = int(trainer.state.step)
+    log = Log(workdir, step, parallel.main)
+    with log, StopSignal() as stop, tqdm.tqdm(total=trainer.total, initial=step, unit="step", dynamic_ncols=True,
+                                              disable=not parallel.main) as bar:
+      if not restored:
+        checkpoints.save(0, trainer.state)
+      saved = step
+      while step < trainer.total:
+        before, begun = step, time.perf_counter()
+        metrics = trainer.advance()
+        step = int(trainer.state.step)
+        crossed = lambda every: step // every > before // every or step == trainer.total
+        log.metrics(step, metrics, (step - before) / (time.perf_counter() - begun))
+        bar.update(step - before)
+        bar.set_postfix(loss=f"{metrics['loss'].mean():.3g}", accuracy=f"{metrics['accuracy'].mean():.3f}")
+        validation = None
+        if crossed(config.train.eval_steps):
+          validation = log.evaluation(step, trainer.measure())
+        if crossed(config.train.checkpoint_steps) or stop.asked:
+          checkpoints.save(step, trainer.state, validation=validation)
+          saved = step
+        if stop.asked and step < trainer.total:
+          break
+      assert saved == step
+    if step < trainer.total:
+      say(f"checkpoint at step {step} of {trainer.total}")
+      return None
+    checkpoints.wait()
+    return report.write(workdir, trainer, log.history, facts, time.perf_counter() - started, say)
+
+
+def claim(workdir, config):
+  """Makes `workdir` this config's own, or refuses.
+
+  Raises:
+    ValueError: if it holds a run of another config (with the difference), or cannot be written.
+  """
+  text = config.to_json(indent=2, sort_keys=True)
+  path = workdir / "config.json"
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+      old = path.read_text()
+      if json.loads(old) != json.loads(text):
+        lines = difflib.unified_diff(old.splitlines(), text.splitlines(), "there", "here", lineterm="", n=0)
+        changed = "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("---", "+++"))
+        raise ValueError(f"{workdir} holds a run of another config:\n{changed}\nUse another --workdir, or the config "
+                         "that is there.")
+      return
+    if jax.process_index() == 0:
+      temporary = path.with_suffix(".tmp")
+      temporary.write_text(text)
+      os.replace(temporary, path)
+  except OSError as error:
+    raise ValueError(f"--workdir={workdir} cannot be written ({error}); choose a folder that you may write to.") from None
+
+
+class Log(contextlib.AbstractContextManager):
+  """metrics.jsonl, evaluations.jsonl and TensorBoard events; lines after the step resumed from are dropped.
+
+  Attributes:
+    history: the evaluations so far, in order of steps.
+  """
+
+  def __init__(self, workdir, step, main):
+    self._main = main
+    self._metrics, _ = self._reopen(workdir / "metrics.jsonl", step)
+    self._evaluations, self.history = self._reopen(workdir / "evaluations.jsonl", step)
+    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1) if main else None
+
+  def _reopen(self, path, step):
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+      with contextlib.suppress(json.JSONDecodeError):      # a line cut short by a kill
+        entry = json.loads(line)
+        kept += [entry] if entry["step"] <= step else []
+    if not self._main:
+      return None, kept
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+    os.replace(temporary, path)
+    return path.open("a"), kept
+
+  def _write(self, file, entry, scalars):
+    if self._main:
+      file.write(json.dumps(entry) + "\n")
+      file.flush()
+      for name, value in scalars.items():
+        self._board.add_scalar(name, value, entry["step"])
+
+  def metrics(self, step, metrics, steps_per_second):
+    """Means of one call; each metric is `[R]`."""
+    entry = dict(step=step, steps_per_second=steps_per_second) | {k: v.tolist() for k, v in metrics.items()}
+    self._write(self._metrics, entry, {f"train/{k}": v.mean() for k, v in metrics.items()}
+                | {"train/steps_per_second": steps_per_second})
+
+  def evaluation(self, step, replicas):
+    """Keeps one evaluation; returns the mean validation accuracy, or None without validation pairs."""
+    entry = dict(step=step, replicas=replicas)
+    self.history.append(entry)
+    means = {name: float(np.mean([r[name] for r in replicas])) for name in ("test", "validation")}
+    self._write(self._evaluations, entry, {f"evaluation/{k}": v for k, v in means.items() if np.isfinite(v)})
+    return means["validation"] if np.isfinite(means["validation"]) else None
+
+  def __exit__(self, *_):
+    if self._main:
+      self._metrics.close()
+      self._evaluations.close()
+      self._board.close()
+
+
+class StopSignal(contextlib.AbstractContextManager):
+  """Turns SIGTERM and SIGINT into a request to save and stop after the present call; a second one kills as usual.
+
+  Attributes:
+    asked: True once a signal came.
+  """
+
+  def __enter__(self):
+    self.asked = False
+
+    def handle(number, _):
+      self.asked = True
+      signal.signal(number, self._before[number])
+    self._before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    return self
+
+  def __exit__(self, *_):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)

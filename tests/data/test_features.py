@@ -1,0 +1,294 @@
+"""A user's own folder: what is read, how it is split, and every bad input by its message."""
+
+import itertools
+import types
+
+import ml_collections
+import numpy as np
+import pytest
+
+from jaxskill import data as jaxskill_data
+from jaxskill.data.features import load_features
+
+VIDEOS = tuple(f"v{i}" for i in range(8))
+SCORES = [8, 7, 6, 5, 4, 3, 2, 1]
+SUBJECTS = ["ann", "ann", "ann", "ann", "bob", "bob", "bob", "bob"]
+
+
+def save_videos(folder, videos=VIDEOS, dtype=np.float32):
+  rng = np.random.default_rng(0)
+  arrays = {}
+  for i, video in enumerate(videos):
+    arrays[video] = rng.normal(size=(2 + i % 3, 4)).astype(dtype)
+    (folder / video).parent.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{video}.npy", arrays[video])
+  return arrays
+
+
+def write(folder, name, header, rows):
+  (folder / name).write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n", encoding="utf-8")
+
+
+def write_scores(folder, header="video,score", *columns, videos=VIDEOS, score=SCORES):
+  write(folder, "scores.csv", header, zip(videos, score, *columns))
+
+
+def write_pairs(folder, rows=None, header="better,worse"):
+  write(folder, "pairs.csv", header, rows if rows is not None else itertools.combinations(VIDEOS, 2))
+
+
+@pytest.fixture
+def folder(tmp_path):
+  save_videos(tmp_path)
+  return tmp_path
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_reads_and_pads(tmp_path, dtype):
+  arrays = save_videos(tmp_path, ("a/b", "a/c", "d", "e"), dtype)
+  np.save(tmp_path / "unlabelled.npy", np.ones(3))   # no label names it, so nobody reads it
+  write_scores(tmp_path, "video,score,difficulty,category", [1, 2, 3, 4], "xxyy", videos=("a/b", "a/c", "d", "e"),
+               score=[4, 3, 2, 1])
+  data = load_features(tmp_path, test_share=0.5, seconds_per_segment=0.5)
+  assert data.videos == ("a/b", "a/c", "d", "e") and data.name == tmp_path.name and not data.missing
+  rgb = data.streams["rgb"]
+  assert rgb.shape == (4, 4, 4) and rgb.dtype == np.float32
+  for row, length, array in zip(rgb, data.lengths["rgb"], arrays.values()):
+    np.testing.assert_array_equal(row[:length], array.astype(np.float32))
+    assert length == len(array) and not row[length:].any()
+  assert data.row_seconds["rgb"].tolist() == [0.5] * 4
+  assert data.score.tolist() == [4, 3, 2, 1] and data.difficulty.tolist() == [1, 2, 3, 4]
+  assert data.category.tolist() == ["x", "x", "y", "y"] and data.subject is None
+  assert data.pairs.tolist() == [list(pair) for pair in itertools.combinations(range(4), 2)]
+  fold, = data.folds
+  assert fold.name == "random" and len(fold.test_videos) == 2
+
+
+def test_several_streams(tmp_path):
+  for i, video in enumerate(VIDEOS):
+    np.savez(tmp_path / f"{video}.npz", rgb=np.ones((2 + i, 3)), static=np.ones((1 + i % 2, 5)),
+             maps=np.ones((1, 2, 2, 3)), frames=np.zeros((2, 4, 4, 3), np.uint8))
+  write_pairs(tmp_path)
+  data = load_features(tmp_path)
+  assert {name: stream.shape for name, stream in data.streams.items()} == dict(
+      rgb=(8, 9, 3), static=(8, 2, 5), maps=(8, 1, 2, 2, 3), frames=(8, 2, 4, 4, 3))
+  assert data.lengths["static"].tolist() == [1, 2] * 4 and data.streams["frames"].dtype == np.uint8
+  assert data.score is None
+
+
+def test_one_unnamed_array_of_an_npz_is_rgb(tmp_path):
+  for video in VIDEOS:
+    np.savez(tmp_path / f"{video}.npz", np.ones((2, 3)))
+  write_pairs(tmp_path)
+  assert set(load_features(tmp_path).streams) == {"rgb"}
+
+
+def test_split_auto_takes_the_column_then_the_subject_then_chance(folder):
+  write_scores(folder, "video,score,subject,split", SUBJECTS, ["train", "train", "val", "val"] + ["test"] * 4)
+  data = load_features(folder)
+  fold, = data.folds
+  assert fold.name == "given" and fold.validation_videos.tolist() == [2, 3] and len(fold.test_pairs) == 6
+  assert [fold.name for fold in load_features(folder, split="subject").folds] == ["ann", "bob"]
+  assert load_features(folder, split="random", test_share=0.5).folds[0].name == "random"
+  write_scores(folder, "video,score,subject", SUBJECTS)
+  assert [fold.test_videos.tolist() for fold in load_features(folder).folds] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+  write_scores(folder, "video,score,subject", ["ann"] * 8)
+  assert load_features(folder).folds[0].name == "random"
+  write_scores(folder, "video,score,fold", [1, 1, 2, 2, 3, 3, 4, 4])
+  assert [fold.test_videos.tolist() for fold in load_features(folder).folds] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_pairs_with_a_split_belong_to_it(folder):
+  write_pairs(folder, [("v0", "v1", "train"), ("v1", "v2", "train"), ("v2", "v3", "test"), ("v4", "v5", "val")],
+              "better,worse,split")
+  data = load_features(folder)
+  fold, = data.folds
+  assert data.pairs.tolist() == [[0, 1], [1, 2], [2, 3], [4, 5]]
+  assert fold.train_pairs.tolist() == [0, 1] and fold.test_pairs.tolist() == [2] and fold.test_videos.tolist() == [3]
+  assert fold.validation_videos.tolist() == [4, 5]
+  assert jaxskill_data.audit(data)["folds"][0]["test_pairs_with_one_training_video"] == 1
+
+
+def test_pairs_and_scores_together(folder):
+  write_scores(folder, "video,score,subject", SUBJECTS)
+  write_pairs(folder, [("v7", "v6"), ("v3", "v0")])   # not what the scores say
+  data = load_features(folder)
+  assert data.pairs.tolist() == [[7, 6], [3, 0]] and data.score.tolist() == SCORES
+  assert [fold.name for fold in data.folds] == ["ann", "bob"]
+
+
+def test_margin_and_groups(folder):
+  write_scores(folder, "video,score,subject", SUBJECTS)
+  assert len(load_features(folder).pairs) == 28
+  data = load_features(folder, tie_margin=2, pairs_within="subject")
+  assert data.pairs.tolist() == [[0, 3], [4, 7]] and data.tied_pairs == 10
+
+
+@pytest.mark.parametrize("split", ["subject", "random"])
+def test_validation(tmp_path, split):
+  videos = [f"v{i}" for i in range(24)]
+  save_videos(tmp_path, videos)
+  subject = np.array([f"s{i % 6}" for i in range(24)])
+  write_scores(tmp_path, "video,score,subject", subject, videos=videos, score=range(24))
+  for fold in load_features(tmp_path, split=split, validation_share=0.4).folds:
+    assert len(fold.validation_pairs) and not np.intersect1d(fold.train_videos, fold.validation_videos).size
+    if split == "subject":
+      sides = [set(subject[ids]) for ids in (fold.train_videos, fold.test_videos, fold.validation_videos)]
+      assert sum(map(len, sides)) == len(set.union(*sides)) == 6
+
+
+def test_missing_videos(folder):
+  (folder / "v1.npy").unlink()
+  (folder / "v6.npy").unlink()
+  write_scores(folder)
+  with pytest.raises(ValueError, match="2 of 8 videos are in the pairs or scores but not on disk: 'v1', 'v6' .*"
+                                       "allow_missing=True"):
+    load_features(folder)
+  data = load_features(folder, allow_missing=True, test_share=0.4)
+  assert data.missing == ("v1", "v6") and data.num_videos == 6
+  assert len(data.pairs) == 15 and data.dropped_pairs == 13
+  (folder / "scores.csv").unlink()
+  write_pairs(folder, [("v0", "v1", "train"), ("v0", "v2", "train"), ("v3", "v4", "test"), ("v6", "v1", "test")],
+              "better,worse,split")
+  data = load_features(folder, allow_missing=True)
+  assert data.dropped_pairs == 2 and data.videos == ("v0", "v2", "v3", "v4") and data.pairs.tolist() == [[0, 1], [2, 3]]
+  assert data.folds[0].train_pairs.tolist() == [0] and data.folds[0].test_pairs.tolist() == [1]
+
+
+def _fill(folder, **files):
+  """Files of a bad folder: text for csv, an array or bytes for features."""
+  for name, content in files.items():
+    stem, _, ext = name.rpartition("_")
+    path = folder / f"{stem}.{ext}"
+    if isinstance(content, np.ndarray):
+      (np.savez if ext == "npz" else np.save)(path, content)
+    else:
+      path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+ONES = np.ones((2, 4), np.float32)
+NAN = np.where(np.arange(8).reshape(2, 4) == 5, np.nan, 1)
+
+
+@pytest.mark.parametrize("bad,message", [
+    (dict(v3_npy=NAN), r"v3.npy: video 'v3', stream 'rgb' holds 1 NaN or infinite numbers, the first in segment 1"),
+    (dict(v3_npy=ONES.astype(np.float64) * 1e300), "v3.npy: video 'v3', stream 'rgb' holds 8 NaN or infinite"),
+    (dict(v3_npy=np.ones(4)), r"v3.npy: video 'v3', .* has 1 axes \(shape \(4,\)\); expected \[segments, channels\]"),
+    (dict(v3_npy=np.ones((1, 2, 4))), r"v3.npy: video 'v3', .* has 3 axes"),
+    (dict(v3_npy=np.ones((2, 4), int)), "v3.npy: video 'v3', stream 'rgb': expected floating-point .* found int64"),
+    (dict(v3_npy=np.ones((2, 5))), r"v3.npy: stream 'rgb' is float32 \[2, 5\] but .*v0.npy has float32 \[2, 4\]"),
+    (dict(v3_npy=np.ones((0, 4))), r"v3.npy: video 'v3', stream 'rgb' is empty \(shape \(0, 4\)\)"),
+    (dict(v3_npy=b""), "v3.npy: cannot be read .*EOFError.*damaged"),
+    (dict(v3_npy=b"not numpy"), "v3.npy: cannot be read .*is not a NumPy file"),
+    (dict(v3_npy=np.array([{}, {}], object)), "v3.npy: cannot be read .*Python objects, which are refused"),
+    (dict(v3_npz=ONES), "video 'v3' has both a .npy and a .npz file; remove one"),
+    (dict(scores_csv="video,mark\nv0,1\n"), "scores.csv: column 'score' is not in the first line .video,mark."),
+    (dict(scores_csv=""), "scores.csv: column 'video' is not in the first line"),
+    (dict(scores_csv="video,score\n"), "scores.csv: no lines below the first"),
+    (dict(scores_csv="video,score,score\nv0,1,2\n"), "column 'score' appears more than once"),
+    (dict(scores_csv="video,score,split,fold\nv0,1,test,1\n"), "has both a split and a fold column"),
+    (dict(scores_csv="video,score\nv0,1\nv1\n"), "scores.csv, line 3: 1 cells but the first line has 2"),
+    (dict(scores_csv="video,score\nv0,1\nv1,\n"), "scores.csv, line 3: the cell 'score' is empty"),
+    (dict(scores_csv="video,score\nv0,high\n"), "scores.csv, line 2: score 'high' of video 'v0' is not a finite"),
+    (dict(scores_csv="video,score\nv0,nan\n"), "scores.csv, line 2: score 'nan' of video 'v0' is not a finite number"),
+    (dict(scores_csv="video,score,difficulty\nv0,1,?\n"), "line 2: difficulty '\\?' of video 'v0'"),
+    (dict(scores_csv="video,score\nv0,1\nv1,1\n\nv0,2\n"), "line 5: video 'v0' has a score in line 2 already"),
+    (dict(scores_csv="video,score,split\nv0,1,train\nv1,2,dev\n"), "line 3: unknown split value 'dev'; expected train"),
+    (dict(scores_csv=b"video,score\n\xff,1\n"), "scores.csv: is not a csv file in UTF-8"),
+    (dict(scores_csv="video,score\nv0,1\nv1,1\n"), "no pairs are left of 2 videos .1 tied, 0 of missing videos"),
+    (dict(scores_csv="video,score\nw0,1\nw1,2\n"), "none of the 2 videos of the labels has a feature file; .*w0.npy"),
+    (dict(scores_csv="video,score,split\nv0,1,train\nv1,2,train\nv2,3,test\n"), "fold 'given' has no test pairs"),
+    (dict(scores_csv="video,score,split\nv0,1,train\nv1,2,test\nv2,3,test\n"), "fold 'given' has no training pairs"),
+    (dict(scores_csv="video,score,subject\nv0,1,a\nv1,2,a\nv2,3,b\n"), "fold 'a' has no training pairs"),
+    (dict(scores_csv="video,score,fold\nv0,1,a\nv1,2,a\nv2,3,a\n"), "needs two groups or more"),
+    (dict(pairs_csv="better\nv0\n"), "pairs.csv: column 'worse' is not in the first line"),
+    (dict(pairs_csv="better,worse\nv0,v1\nv2,v2\n"), "pairs.csv, line 3: compares video 'v2' with itself"),
+    (dict(pairs_csv="better,worse\nv0,v1\nv1,v0\n"),
+     "pairs.csv, line 3: contradictory pair: 'v1' is better than 'v0' here and worse in line 2"),
+    (dict(pairs_csv="better,worse\nv0,v1\nv0,w9\n", scores_csv="video,score\nv0,1\nv1,2\n"),
+     "pairs.csv, line 3: video 'w9' is not in scores.csv"),
+    (dict(pairs_csv="better,worse\nv0,v1\nv2,w9\n"), "1 of 4 videos are in the pairs or scores but not on disk: 'w9'"),
+    (dict(pairs_csv="better,worse,split\nv0,v1,tset\n"), "pairs.csv, line 2: unknown split value 'tset'"),
+])
+def test_bad_input(folder, bad, message):
+  if "pairs_csv" not in bad:
+    write_scores(folder)
+  _fill(folder, **bad)
+  with pytest.raises(ValueError, match=message):
+    load_features(folder)
+
+
+def test_bad_npz(tmp_path):
+  def start():
+    for video in VIDEOS:
+      np.savez(tmp_path / f"{video}.npz", rgb=ONES, static=ONES)
+  write_pairs(tmp_path)
+  start()
+  whole = (tmp_path / "v3.npz").read_bytes()
+  swapped = bytearray(whole)
+  swapped[140] ^= 0xFF   # inside the first array: the checksum of the archive notices
+  for damaged in (whole[:-40], whole[:100], b"not an npz", bytes(swapped), b""):
+    (tmp_path / "v3.npz").write_bytes(damaged)
+    with pytest.raises(ValueError, match="v3.npz: cannot be read .*the file is damaged"):
+      load_features(tmp_path)
+  np.savez(tmp_path / "v3.npz", rgb=np.array([None, 1], object), static=ONES)
+  with pytest.raises(ValueError, match="v3.npz: .*Python objects, which are refused"):
+    load_features(tmp_path)
+  np.savez(tmp_path / "v3.npz")
+  with pytest.raises(ValueError, match="v3.npz: holds no array"):
+    load_features(tmp_path)
+  np.savez(tmp_path / "v3.npz", rgb=ONES, flow=ONES)
+  with pytest.raises(ValueError, match=r"v3.npz: holds the streams \['flow', 'rgb'\] but .*v0.npz holds"):
+    load_features(tmp_path)
+
+
+@pytest.mark.parametrize("options,message", [
+    (dict(split="half"), "split='half' is unknown; use one of auto, given, subject, random"),
+    (dict(split="given"), "split='given' needs a split or a fold column"),
+    (dict(split="subject"), "split='subject' needs a subject column"),
+    (dict(pairs_within="club"), "pairs_within='club' is unknown"),
+    (dict(pairs_within="category"), "pairs_within='category' needs a column 'category' in scores.csv"),
+    (dict(tie_margin=-1), "tie_margin=-1 must be 0 or more"),
+    (dict(tie_margin=9), "no pairs are left of 8 videos .28 tied.*lower config.data.tie_margin"),
+    (dict(test_share=1), "test_share=1 must lie between 0 and 1"),
+    (dict(test_share=0.1), "fold 'random' has no test pairs"),
+    (dict(validation_share=0.05), "validation_share=0.05 leaves 10 training and 0 validation pairs"),
+    (dict(seconds_per_segment=0), "segment_seconds=0 must be positive"),
+])
+def test_bad_options(folder, options, message):
+  write_scores(folder)
+  with pytest.raises(ValueError, match=message):
+    load_features(folder, **options)
+
+
+def test_bad_folder(folder):
+  with pytest.raises(ValueError, match="nowhere: no such folder; set config.data.dir"):
+    load_features(folder / "nowhere")
+  with pytest.raises(ValueError, match="neither pairs.csv .* nor scores.csv"):
+    load_features(folder)
+
+
+def test_load_by_config(folder):
+  write_scores(folder)
+  config = ml_collections.ConfigDict(dict(
+      name="features", dir=str(folder), task="", prepared_dir="", split="random", tie_margin=1.0, pairs_within="",
+      validation_share=0.0, test_share=0.5, seed=1, allow_missing=False, segment_seconds=2.0))
+  data = jaxskill_data.load(config)
+  assert data.tied_pairs == 7 and data.row_seconds["rgb"][0] == 2 and len(data.folds[0].test_videos) == 4
+  few = types.SimpleNamespace(name="features", dir=str(folder))   # what is absent has the loader's default
+  assert len(jaxskill_data.load(few).folds[0].test_videos) == 2
+
+
+def test_load_errors():
+  with pytest.raises(ValueError, match="name='imagenet' is unknown; use one of simulated, features, best, epic_skills"):
+    jaxskill_data.load(types.SimpleNamespace(name="imagenet"))
+  for name in ("features", "best", "epic_skills"):
+    with pytest.raises(ValueError, match="set config.data.dir to its folder .*--config.data.dir"):
+      jaxskill_data.load(types.SimpleNamespace(name=name, dir=""))
+
+
+def test_load_simulated_passes_its_arguments(monkeypatch):
+  from jaxskill.data import simulated
+  monkeypatch.setattr(simulated, "simulate", lambda **arguments: arguments)
+  config = ml_collections.ConfigDict(dict(name="simulated", simulated=dict(num_videos=3)))
+  assert jaxskill_data.load(config) == dict(num_videos=3)
