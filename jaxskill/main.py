@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
+import re
 import sys
 
 from absl import app, flags
 from ml_collections import config_flags
+from ml_collections.config_flags import config_path
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/pros_cons.py.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", "", "Where checkpoints, metrics, plots and results go; default runs/NAME.")
@@ -21,9 +24,47 @@ def use_compilation_cache():
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def parse(argv):
+  """absl's parser, which says in a line or two what ml_collections says in tracebacks."""
+  try:
+    rest = flags.FLAGS(argv)
+    _CONFIG.value.keys()                  # a config file that is not there is noticed when it is looked into
+    return rest
+  except flags.Error as error:
+    quoted = error.__cause__ or error.__context__               # holds the traceback of what get_config raised
+    raised = quoted.__context__ if "parsing config file" in str(quoted) else None
+    message = str(raised if isinstance(raised, ValueError) else error)
+  except OSError as error:
+    message = f"--config: {error.__cause__ or error}"
+  except (AttributeError, LookupError):
+    message = unknown_field(argv)
+    if not message:
+      raise                               # from the code of the config file
+  print(f"jaxskill: {message}\n(--help lists the options)", file=sys.stderr)
+  sys.exit(1)
+
+
+def unknown_field(argv):
+  """The first `--config.FIELD` of a command line that its config has not, in words; None if it has them all."""
+  files = [following if argument.lstrip("-") == "config" else argument.partition("=")[2]
+           for argument, following in zip(argv, [*argv[1:], ""]) if re.match("--?config(=|$)", argument)]
+  config = flags.FLAGS["config"].parser.parse(files[-1])
+  for argument in argv:
+    path = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+    node, where = config, "config"
+    for field in path[1].split(".") if path else ():
+      try:
+        node, where = config_path.get_value(field, node), f"{where}.{field}"
+      except (AttributeError, LookupError):
+        known = ", ".join(node) if hasattr(node, "keys") else "a value"
+        return f"{argument}: {where} has no field {field!r}, only {known}."
+  return None
+
+
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --config.train.epochs=10.")
+  logging.getLogger("jax").setLevel(logging.WARNING)            # not which accelerators it looks for in vain
   use_compilation_cache()
   from jaxskill import ablations, parallel, train
   parallel.initialise()
@@ -40,7 +81,7 @@ def main(argv):
 
 def console():
   flags.mark_flag_as_required("config")
-  app.run(main)
+  app.run(main, flags_parser=parse)
 
 
 if __name__ == "__main__":

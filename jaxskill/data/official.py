@@ -214,7 +214,7 @@ def _prepared_arrays(name, root, task, prepared_dir, found):
 def _stored_fingerprint(folder):
   try:
     return json.loads((folder / "metadata.json").read_text(encoding="utf-8"))["fingerprint"]
-  except FileNotFoundError:
+  except (OSError, ValueError, KeyError):   # not there, or cut short by a machine that went down
     return None
 
 
@@ -234,14 +234,15 @@ def _prepare(name, root, task, prepared_dir, folder, found):
     logging.info("%s: preparing %s (%d videos) once, in %s", root, task, len(found.files), folder)
   elif stored != found.fingerprint:
     logging.warning("%s: files of %s were added or changed; preparing it again, in %s", root, task, folder)
+  if stored != found.fingerprint:
+    shutil.rmtree(folder, ignore_errors=True)
   import tensorflow_datasets as tfds   # slow, and not needed once the data are prepared
 
   tfds.disable_progress_bar()
   config = task if task in TASKS[name] else tfds.core.BuilderConfig(name=task)
   builder = _builders()[name](config=config, data_dir=prepared_dir, file_format="array_record")
   if stored != found.fingerprint:
-    options = tfds.download.DownloadConfig(
-        manual_dir=root, try_download_gcs=False, download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
+    options = tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
     with contextlib.redirect_stdout(io.StringIO()):   # it prints that it downloads, which it does not
       builder.download_and_prepare(download_config=options)
   records = list(builder.as_data_source(split="videos"))

@@ -202,6 +202,14 @@ def test_changed_splits_are_read_again(root):
   assert len(load(root).folds[0].train_pairs) == 14
 
 
+def test_changed_features_are_read_again(root):
+  load(root)
+  path = root / "features" / "a3_rgb.npz"
+  size = path.stat().st_size
+  save_features(path, 7, (3, 4))
+  assert path.stat().st_size == size and load(root).streams["rgb"][3, 0, 0] == 7
+
+
 def test_nothing_to_test_is_left(root):
   for k in range(3):
     (root / "features" / f"b{k}_rgb.npz").unlink()
@@ -233,16 +241,28 @@ def test_damaged_features_leave_nothing_half_written(root, damage, message):
   assert load(root).num_videos == 10
 
 
-def test_leftovers_of_a_killed_start_are_removed(root):
-  leftover = root / "prepared" / "best" / "tie_tie" / "incomplete.ABC123_1.0.0"
-  leftover.mkdir(parents=True)
-  (leftover / "best-videos.array_record-00000-of-00001").write_bytes(b"half")
+def test_a_killed_start_is_made_good(root):
+  code = ("import os; from jaxskill.data import features, official; real = features.as_features\n"
+          "features.as_features = lambda array, stream, video, file: "
+          "os._exit(9) if video == 'b2' else real(array, stream, video, file)\n"
+          f"official.load_official('best', {str(root)!r}, 'tie_tie')")
+  assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 9
+  folder = root / "prepared" / "best" / "tie_tie"
+  leftover, = folder.glob("incomplete.*")
+  assert not (folder / "1.0.0").exists()
+  assert load(root).num_videos == 10 and not leftover.exists()
+
+
+def test_metadata_cut_short_are_made_again(root):
   load(root)
-  assert not leftover.exists()
+  (root / "prepared" / "best" / "tie_tie" / "1.0.0" / "metadata.json").write_text("")
+  assert load(root).num_videos == 10
 
 
 def test_starts_at_once_do_not_disturb_each_other(root):
-  code = f"from jaxskill.data.official import load_official; load_official('best', {str(root)!r}, 'tie_tie')"
+  code = ("import time; from jaxskill.data import features, official; real = features.as_features\n"
+          "features.as_features = lambda *of: time.sleep(0.05) or real(*of)   # so that they overlap\n"
+          f"official.load_official('best', {str(root)!r}, 'tie_tie')")
   starts = [subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) for _ in range(3)]
   assert [start.wait() for start in starts] == [0, 0, 0]
 

@@ -50,7 +50,9 @@ def test_a_difference_of_the_margin_is_a_tie(dtype):
 
 def test_pairs_from_scores_corners():
   assert splits.pairs_from_scores([3], 0)[0].shape == (0, 2)
-  assert splits.pairs_from_scores([3, 3, 3], 0)[1] == 3
+  for score in ([3, 3, 3], [0.0, 0.0, 0.0]):
+    pairs, tied = splits.pairs_from_scores(score, 0)
+    assert not len(pairs) and tied == 3
   with pytest.raises(ValueError, match="tie_margin=-1 must be 0 or more"):
     splits.pairs_from_scores([1, 2], -1)
 
@@ -115,6 +117,8 @@ def test_folds_given_by_pairs():
   assert [rows.tolist() for rows in (fold.train_pairs, fold.test_pairs, fold.validation_pairs)] == [[0, 1], [2], [3]]
   assert fold.train_videos.tolist() == [0, 1, 2] and fold.test_videos.tolist() == [3]   # 2 is read by training
   assert fold.validation_videos.tolist() == [4, 5]
+  further = splits.fold_of_pairs("f", pairs, [0, 1], [2], train_videos=[3, 4], test_videos=[4, 5])
+  assert further.train_videos.tolist() == [0, 1, 2, 3, 4] and further.test_videos.tolist() == [5]
   folds = splits.folds_given(["a", "b", "a", "b"], pairs, "fold", "pairs")
   assert [fold.test_pairs.tolist() for fold in folds] == [[0, 2], [1, 3]]
   assert [fold.train_pairs.tolist() for fold in folds] == [[1, 3], [0, 2]]
