@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import pathlib
 
-from jaxskill import report, train
+import jax
+
+from jaxskill import data, report, train
 
 
 def groups(config):
@@ -15,51 +17,82 @@ def groups(config):
     config: base config with `rows`, {name: nested values that differ from the base}, and `row_order`, the names.
 
   Returns:
-    Configs, each with its `weight_rows` {row: {loss weight: value}}, in the order of their first rows.
+    Configs, each with its `weight_rows` ((row, {loss weight: value}), ...), in the order of `row_order`.
 
   Raises:
-    ValueError: if a row names a field that the config has not.
+    ValueError: if a row names a field that the config has not, or `row_order` does not name each row once.
   """
+  if sorted(config.row_order) != sorted(config.rows):
+    raise ValueError(f"config.row_order={tuple(config.row_order)} must name each of config.rows once: "
+                     f"{', '.join(config.rows)}.")
   together = {}
   for name in config.row_order:                           # a ConfigDict sorts its fields
     changes = config.rows[name].to_dict()
+    fault = _misfit(changes, config)
+    if fault:
+      raise ValueError(f"row {name!r} of the table: {fault}")
     weights = changes.get("loss", {}).pop("weights", {})
     changes = {field: values for field, values in changes.items() if values != {}}
-    together.setdefault(json.dumps(changes, sort_keys=True), (changes, {}))[1][name] = weights
+    together.setdefault(json.dumps(changes, sort_keys=True), (changes, []))[1].append((name, weights))
   result = []
   for structure, weight_rows in together.values():
     own = config.copy_and_resolve_references()
-    del own["rows"], own["row_order"]
+    with own.unlocked():                                  # the flag gave it locked
+      del own["rows"], own["row_order"]
     own.lock()
     try:
       own.update(structure)
-    except (KeyError, TypeError) as error:
-      raise ValueError(f"row {next(iter(weight_rows))!r} of the table does not fit the config: {error}") from None
+    except TypeError as error:
+      raise ValueError(f"row {weight_rows[0][0]!r} of the table: {error}.") from None
     with own.unlocked():
-      own.weight_rows = weight_rows
+      own.weight_rows = tuple(weight_rows)                # not a ConfigDict: these have an order
     result.append(own)
   return result
+
+
+def _misfit(changes, config, path="config"):
+  """The first field of nested `changes` that a config has not, in words; None if it has them all."""
+  for name, value in changes.items():
+    if name not in config:
+      return f"{path} has no field {name!r}, only {', '.join(config)}."
+    if hasattr(config[name], "keys"):
+      if not isinstance(value, dict):
+        return f"{path}.{name} holds fields, it cannot be {value!r}."
+      if fault := _misfit(value, config[name], f"{path}.{name}"):
+        return fault
+  return None
 
 
 def run(config, workdir):
   """Trains every row of `config.rows` on every fold and seed, prints one table, writes `table.json` and `table.txt`.
 
   Returns:
-    {row: summary}, or None if a signal stopped it; the same command goes on where it stopped.
+    {row: summary} (on the host that writes), or None if a signal stopped it; the same command goes on where it stopped.
+
+  Raises:
+    ValueError: for a row, data or workdir that cannot be used.
   """
-  workdir, rows, simulated = pathlib.Path(workdir), {}, False
-  train.claim(workdir, config)
-  for own in groups(config):
-    first = next(iter(own.weight_rows))
-    print(f"\n== {', '.join(own.weight_rows)}")
-    results = train.run(own, workdir / "".join(c if c.isalnum() else "_" for c in first))
+  workdir, rows, simulated, main = pathlib.Path(workdir), {}, False, jax.process_index() == 0
+  configs = groups(config)
+  for own in configs:
+    train.check(own)
+  dataset = data.load(config.data)
+  if main:
+    train.claim(workdir, config)
+  for own in configs:
+    if main:
+      print(f"\n== {', '.join(row for row, _ in own.weight_rows)}")
+    folder = "".join(c if c.isalnum() else "_" for c in own.weight_rows[0][0])
+    results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
     if results is None:
       return None
-    rows |= results["rows"]
-    simulated = results["simulated"]
-  rows = {name: rows[name] for name in config.row_order}
-  text = report.table(rows, simulated)
-  report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
-  (workdir / "table.txt").write_text(text + "\n")
-  print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
+    if main:
+      rows |= results["rows"]
+      simulated = results["simulated"]
+  if main:
+    rows = {name: rows[name] for name in config.row_order}
+    text = report.table(rows, simulated)
+    report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
+    (workdir / "table.txt").write_text(text + "\n")
+    print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows

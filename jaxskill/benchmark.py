@@ -198,9 +198,9 @@ class JaxContender:
     train_config.steps_per_call = max(1, min(train_config.steps_per_call, num_steps))
     self._trainer = train.Trainer(self._config, self._data, parallel)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
-    first, second = self._advance(1), self._advance(1)
     self.ready = dict(
-        compile_s=max(0.0, first - second), devices=parallel.count, steps_per_round=self._calls * self._trainer.per_call,
+        first_call_s=self._advance(1), second_call_s=self._advance(1), devices=parallel.count,
+        steps_per_round=self._calls * self._trainer.per_call,
         replicas=len(self._trainer.replicas), resident=self._trainer.feed.resident, dtype=train_config.dtype,
         encode=train_config.encode, alternation=train_config.alternation, batch_size=train_config.batch_size,
         reduction=train_config.reduction, variant=self._config.get("variant"), steps_per_call=self._trainer.per_call,
@@ -741,7 +741,11 @@ def _figures(seconds, known, shape, peak):
   videos = 2 * known["batch_size"] if known["encode"] == "siamese" else shape.train_videos
   flops = known["model_flops"]
   steps_per_s = 1 / step_s
-  return known | dict(
+  compilation = {}
+  if "first_call_s" in known:
+    later = min(known["second_call_s"], known["steps_per_call"] * min(seconds))
+    compilation["compile_s"] = max(0.0, known["first_call_s"] - later)
+  return known | compilation | dict(
       ms_per_step=dict(median=1e3 * step_s, min=1e3 * min(seconds), max=1e3 * max(seconds),
                        rounds=[1e3 * s for s in seconds]),
       steps_per_s=steps_per_s, pairs_per_s=steps_per_s * known["batch_size"] * replicas,
@@ -764,7 +768,8 @@ def _ratios(samples):
 def describe(results):
   """The results as text."""
   machine, shape = results["machine"], Shape(**results["shape"])
-  rate = lambda x: "-" if not x else f"{x / 1e12:.3g} T" if x >= 1e12 else f"{x / 1e9:.3g} G"
+  rate = lambda x: "-" if not x else next(f"{x / 10 ** n:.3g} {unit}" for n, unit in ((12, "T"), (9, "G"), (6, "M"), (0, ""))
+                                          if x >= 10 ** n)
   size = lambda x: f"{x / 1e9:.2f} GB" if x >= 1e8 else f"{x / 1e6:.1f} MB"
   lines = [
       f"{results['method']}, shape {results['shape_name']}: {shape.batch_size} pairs a step of {shape.train_videos} videos, "

@@ -67,20 +67,19 @@ def main(argv):
   logging.getLogger("jax").setLevel(logging.WARNING)            # not which accelerators it looks for in vain
   use_compilation_cache()
   from jaxskill import ablations, parallel, train
-  parallel.initialise()
   config = _CONFIG.value
   workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}_{config.data.name}")
   try:
-    finished = (ablations if "rows" in config else train).run(config, workdir)
+    parallel.initialise()
+    (ablations if "rows" in config else train).run(config, workdir)
   except (ValueError, OSError, FloatingPointError) as error:
     print(f"\njaxskill: {error}", file=sys.stderr)
     sys.exit(2)
-  if not finished:
-    print(f"stopped by a signal; the same command goes on from the last checkpoint in {workdir}")
 
 
 def console():
-  flags.mark_flag_as_required("config")
+  flags.register_validator("config", lambda config: config is not None,
+                           "give a config file: --config configs/pros_cons.py")
   app.run(main, flags_parser=parse)
 
 

@@ -11,6 +11,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxskill.report import tested_videos
+
 
 def draw(workdir, trainer, history, assessments):
   """Writes the plots of a finished run; returns their paths."""
@@ -32,10 +34,10 @@ def _curves(workdir, history, simulated):
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
   for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy")]:
-    left.plot(steps, [np.mean(m[name]) for m in metrics], label=name, lw=2 if name == "loss" else 1)
+    left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1)
   left.set(xlabel="step", ylabel="mean loss of a pair", yscale="log")
   left.legend(fontsize=7)
-  right.plot(steps, [np.mean(m["accuracy"]) for m in metrics], label="training pairs, as drawn")
+  right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn")
   for name in ("validation", "test"):
     values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)
     if np.isfinite(values).all():
@@ -48,10 +50,15 @@ def _curves(workdir, history, simulated):
   return figure
 
 
+def _means(metrics, name):
+  """Mean over the replicas that still trained, for each entry; masked where none did."""
+  return np.ma.masked_invalid([np.array(m[name], float) for m in metrics]).mean(axis=1)
+
+
 def _timelines(trainer, assessments):
   """Attention of the first replica on the test videos that it scores highest and lowest."""
   dataset, replica = trainer.dataset, trainer.replicas[0]
-  test = dataset.folds[replica.fold].test_videos
+  test = tested_videos(dataset, dataset.folds[replica.fold])
   scores = assessments.score[0]
   stream = trainer.method.timeline_stream
   figure, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")

@@ -24,9 +24,11 @@ def write(workdir, trainer, history, facts, seconds, say):
   """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.
 
   Returns:
-    The contents of results.json.
+    The contents of results.json on the main host; an empty dict on the others, which know no history.
   """
   assessments = trainer.assess(everything=True)
+  if not trainer.parallel.main:
+    return {}
   replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
   rows = {row: summarise([r for r in replicas if r["row"] == row]) for row in dict.fromkeys(r["row"] for r in replicas)}
   results = dict(
@@ -34,8 +36,6 @@ def write(workdir, trainer, history, facts, seconds, say):
       ties_count_as=trainer.config.evaluate.ties, rows=rows, replicas=replicas,
       config=json.loads(trainer.config.to_json()), params_sha256=digest(trainer.state.params),
       seconds=seconds, **provenance(trainer.parallel))
-  if not trainer.parallel.main:
-    return results
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
@@ -59,8 +59,13 @@ def _replica(trainer, assessments, history, index):
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
       if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
-  result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in fold.test_videos}
+  result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in tested_videos(dataset, fold)}
   return result
+
+
+def tested_videos(dataset, fold):
+  """Videos of the test side and of its pairs, which training may have seen (EPIC-Skills)."""
+  return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
 
 
 def summarise(replicas):
@@ -68,8 +73,8 @@ def summarise(replicas):
   summary = lambda pick: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
                                             [r["seed"] for r in replicas])
   take = lambda selection: lambda r: r[selection]["accuracy"] if r[selection] else None
-  correlations = lambda name: evaluate.fisher_mean([r["against_truth"][name] for r in replicas])
-  names = list(replicas[0]["against_truth"])
+  correlations = lambda name: evaluate.fisher_mean([r["against_truth"].get(name, float("nan")) for r in replicas])
+  names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
   return dict(
       accuracy={selection: summary(take(selection)) for selection in SELECTIONS},
       branches={b: summary(lambda r: r["branches"][b]) for b in replicas[0]["branches"]},
@@ -97,7 +102,8 @@ def table(rows, simulated):
     truth = [row["against_truth"].get(t) for t in truths]
     lines.append(([name] if named else []) + [cell(row["accuracy"][s]) for s in SELECTIONS]
                  + [cell(row["branches"].get(b)) for b in branches] + [str(row["test_ties"])]
-                 + ["-" if t is None else f"{t['fisher_mean']:.3f}" if "fisher_mean" in t else
+                 + ["-" if t is None or not np.isfinite(t.get("fisher_mean", 0.0)) else
+                    f"{t['fisher_mean']:.3f}" if "fisher_mean" in t else
                     f"{t['mean']:.3f} ± {t['std_seeds']:.3f}" for t in truth])
   if not named:     # one row reads better downwards
     body = "\n".join(f"{h:<{max(map(len, header))}}  {c}" for h, c in zip(*lines))
@@ -114,10 +120,12 @@ def provenance(parallel):
   """Versions, devices and git revision of a run."""
   root = pathlib.Path(__file__).resolve().parents[1]
   git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=False).stdout.strip()
-  try:
-    revision = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
-  except OSError:
-    revision = ""
+  revision = ""
+  if (root / ".git").exists():            # and not a repository that the installed package merely lies in
+    try:
+      revision = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except OSError:                       # there is no git
+      pass
   versions = {}
   for package in _PACKAGES:
     versions[package] = importlib.metadata.version(package)
@@ -127,7 +135,14 @@ def provenance(parallel):
 
 
 def save_json(path, content):
-  """Writes JSON whole or not at all; numbers that are not finite become null."""
+  """Writes JSON whole or not at all."""
+  temporary = pathlib.Path(path).with_suffix(".tmp")
+  temporary.write_text(to_json(content, indent=1))
+  os.replace(temporary, path)
+
+
+def to_json(content, indent=None):
+  """JSON text; numbers that are not finite become null."""
   def clean(value):
     if isinstance(value, dict):
       return {k: clean(v) for k, v in value.items()}
@@ -136,6 +151,4 @@ def save_json(path, content):
     if isinstance(value, (float, np.floating)):
       return float(value) if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value
-  temporary = pathlib.Path(path).with_suffix(".tmp")
-  temporary.write_text(json.dumps(clean(content), indent=1))
-  os.replace(temporary, path)
+  return json.dumps(clean(content), indent=indent, allow_nan=False)

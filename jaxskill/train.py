@@ -11,6 +11,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 import signal
 import time
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
+from jax.experimental import multihost_utils
 from tensorboardX import SummaryWriter
 
 from jaxskill import data, evaluate, feed, methods, report, steps
@@ -37,8 +39,8 @@ class Replica(NamedTuple):
 
 def plan(config, dataset):
   """Replicas of a config: rows of loss weights x folds x seeds."""
-  rows = config.get("weight_rows", {"": {}})
-  replicas = [Replica(row, fold, int(seed), dict(weights)) for row, weights in rows.items()
+  rows = config.get("weight_rows", (("", {}),))
+  replicas = [Replica(row, fold, int(seed), dict(weights)) for row, weights in rows
               for fold in range(len(dataset.folds)) for seed in config.seeds]
   if not replicas:
     raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
@@ -57,6 +59,24 @@ def make_tables(config, dataset, replicas, local):
   return steps.Tables(table, count, (per_epoch * config.train.epochs).astype(np.int32), keys)
 
 
+def check(config):
+  """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
+  train = config.train
+  for name in ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints"):
+    if train[name] < 1:
+      raise ValueError(f"config.train.{name}={train[name]} must be at least 1.")
+  for group, name, allowed in (("train", "encode", ("unique", "siamese")), ("train", "reduction", ("sum", "mean")),
+                               ("train", "dtype", ("float32", "bfloat16")), ("evaluate", "ties", ("half", "wrong"))):
+    if config[group][name] not in allowed:
+      raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(allowed)}.")
+  for pattern, _ in train.rates:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise ValueError(f"config.train.rates: {pattern!r} is not a regular expression ({error}).") from None
+  methods.build(config)
+
+
 class Trainer:
   """A config made ready: data on the devices, functions compiled, the state at step 0.
 
@@ -66,12 +86,6 @@ class Trainer:
 
   def __init__(self, config, dataset, parallel):
     train = config.train
-    if config.train.epochs < 1 or config.train.steps_per_call < 1:
-      raise ValueError(f"config.train: epochs={train.epochs} and steps_per_call={train.steps_per_call} must be at least 1.")
-    for name, allowed in (("encode", ("unique", "siamese")), ("reduction", ("sum", "mean")),
-                          ("dtype", ("float32", "bfloat16"))):
-      if train[name] not in allowed:
-        raise ValueError(f"config.train.{name}={train[name]!r} is unknown; use one of {', '.join(allowed)}.")
     parallel.check_batch(train.batch_size)
     for fold in dataset.folds:
       for kind in ("train", "test"):
@@ -93,7 +107,7 @@ class Trainer:
     self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
                                 epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
     self.state = self._initial_state()
-    self._tables = jax.device_put(self.tables)
+    self._tables = self._place(self.tables)
     self._measure = self.parallel.compile(self._assess(lambda a: (a.score, a.parts)))
     self._assess_all = self.parallel.compile(self._assess(lambda a: a))
 
@@ -106,7 +120,18 @@ class Trainer:
     names = self.config.loss.weights.keys()
     overrides = {name: np.array([r.weights.get(name, self.config.loss.weights[name]) for r in self.replicas],
                                 np.float32) for name in names}
-    return self.step.init(self.tables.keys, self.feed.sample(), statistics, overrides)
+    return self._place(self.step.init(self.tables.keys, self.feed.sample(), statistics, overrides))
+
+  def _place(self, tree):
+    """Puts `tree` where a step leaves its result; elsewhere the second call would compile the step again."""
+    return jax.device_put(tree, self.parallel.devices[0] if self.parallel.count == 1 else None)
+
+  def restore(self, checkpoints):
+    """Takes the state of the newest good checkpoint; returns its step, None if there is none."""
+    restored = checkpoints.restore(self.state)
+    if restored:
+      self.state = self._place(restored[1])
+    return restored and restored[0]
 
   def _assess(self, pick):
     """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
@@ -138,7 +163,7 @@ class Trainer:
                              self.config.evaluate.ties) for i, r in enumerate(self.replicas)]
 
   def advance(self):
-    """Takes `per_call` steps; returns {metric: `[R]` mean over the call}.
+    """Takes `per_call` steps; returns {metric: `[R]` mean over the call, nan for a replica that stood still}.
 
     Raises:
       FloatingPointError: if a loss is not finite; the state is then unusable, the last checkpoint is not.
@@ -158,7 +183,7 @@ class Trainer:
     names = dict.fromkeys(name for phase in metrics for name in phase)
     totals = {name: [np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0) for i in (0, 1)]
               for name in names}
-    return {name: value / np.maximum(count, 1) for name, (value, count) in totals.items()}
+    return {name: np.where(count > 0, value / np.maximum(count, 1), np.nan) for name, (value, count) in totals.items()}
 
   def _check_finite(self, first, metrics):
     losses = np.stack([phase["loss"][0] for phase in metrics], axis=1).reshape(-1, len(self.replicas))   # [steps, R]
@@ -172,11 +197,17 @@ class Trainer:
           "The last good checkpoint is untouched.")
 
 
-def run(config, workdir):
+def run(config, workdir, dataset=None):
   """Trains and evaluates `config`; everything is written below `workdir`.
 
+  Args:
+    config: see `configs/`.
+    workdir: a folder, made if need be; one that holds checkpoints of this config is gone on with.
+    dataset: what `data.load(config.data)` returns, if it is at hand.
+
   Returns:
-    The results that were written to `results.json`, or None if a signal stopped the run before its end.
+    The results that were written to `results.json` (an empty dict where another host writes), or None if a signal
+    stopped the run before its end.
 
   Raises:
     ValueError: for a config, data or workdir that cannot be used, with the remedy.
@@ -185,26 +216,26 @@ def run(config, workdir):
   started = time.perf_counter()
   parallel = Parallel()
   workdir = pathlib.Path(workdir)
-  dataset = data.load(config.data)
+  check(config)
+  dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
   say = print if parallel.main else (lambda *_: None)
   say(f"{dataset.name}\n{data.describe_audit(facts)}")
   trainer = Trainer(config, dataset, parallel)
-  claim(workdir, config)
+  if parallel.main:
+    claim(workdir, config)
   say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} pairs, {parallel.count} "
       f"{parallel.devices[0].device_kind} device(s), features {'on the device' if trainer.feed.resident else 'streamed'}")
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
-    restored = checkpoints.restore(trainer.state)
-    if restored:
-      trainer.state = jax.device_put(restored[1])
-      say(f"resumed from step {restored[0]}")
+    restored = trainer.restore(checkpoints)
+    if restored is not None:
+      say(f"resumed from step {restored}")
     step = int(trainer.state.step)
     log = Log(workdir, step, parallel.main)
     with log, StopSignal() as stop, tqdm.tqdm(total=trainer.total, initial=step, unit="step", dynamic_ncols=True,
                                               disable=not parallel.main) as bar:
-      if not restored:
+      if restored is None:
         checkpoints.save(0, trainer.state)
-      saved = step
       while step < trainer.total:
         before, begun = step, time.perf_counter()
         metrics = trainer.advance()
@@ -212,18 +243,21 @@ def run(config, workdir):
         crossed = lambda every: step // every > before // every or step == trainer.total
         log.metrics(step, metrics, (step - before) / (time.perf_counter() - begun))
         bar.update(step - before)
-        bar.set_postfix(loss=f"{metrics['loss'].mean():.3g}", accuracy=f"{metrics['accuracy'].mean():.3f}")
+        bar.set_postfix(loss=f"{_mean(metrics['loss']):.3g}", accuracy=f"{_mean(metrics['accuracy']):.3f}")
         validation = None
         if crossed(config.train.eval_steps):
           validation = log.evaluation(step, trainer.measure())
-        if crossed(config.train.checkpoint_steps) or stop.asked:
+        stopping = _anywhere(stop.asked)
+        if crossed(config.train.checkpoint_steps) or stopping:
           checkpoints.save(step, trainer.state, validation=validation)
-          saved = step
-        if stop.asked and step < trainer.total:
+        if stopping and step < trainer.total:
           break
-      assert saved == step
+      else:
+        if not log.history or log.history[-1]["step"] != step:        # evaluations.jsonl was lost
+          log.evaluation(step, trainer.measure())
     if step < trainer.total:
-      say(f"checkpoint at step {step} of {trainer.total}")
+      checkpoints.wait()
+      say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({workdir})")
       return None
     checkpoints.wait()
     return report.write(workdir, trainer, log.history, facts, time.perf_counter() - started, say)
@@ -247,10 +281,9 @@ def claim(workdir, config):
         raise ValueError(f"{workdir} holds a run of another config:\n{changed}\nUse another --workdir, or the config "
                          "that is there.")
       return
-    if jax.process_index() == 0:
-      temporary = path.with_suffix(".tmp")
-      temporary.write_text(text)
-      os.replace(temporary, path)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
   except OSError as error:
     raise ValueError(f"--workdir={workdir} cannot be written ({error}); choose a folder that you may write to.") from None
 
@@ -270,28 +303,29 @@ class Log(contextlib.AbstractContextManager):
 
   def _reopen(self, path, step):
     kept = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-      with contextlib.suppress(json.JSONDecodeError):      # a line cut short by a kill
-        entry = json.loads(line)
-        kept += [entry] if entry["step"] <= step else []
     if not self._main:
       return None, kept
+    for line in path.read_text().splitlines() if path.exists() else ():
+      with contextlib.suppress(json.JSONDecodeError):      # a line cut short by a kill
+        entry = _with_nan(json.loads(line))
+        kept += [entry] if entry["step"] <= step else []
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+    temporary.write_text("".join(report.to_json(entry) + "\n" for entry in kept))
     os.replace(temporary, path)
     return path.open("a"), kept
 
   def _write(self, file, entry, scalars):
     if self._main:
-      file.write(json.dumps(entry) + "\n")
+      file.write(report.to_json(entry) + "\n")
       file.flush()
       for name, value in scalars.items():
-        self._board.add_scalar(name, value, entry["step"])
+        if np.isfinite(value):
+          self._board.add_scalar(name, value, entry["step"])
 
   def metrics(self, step, metrics, steps_per_second):
     """Means of one call; each metric is `[R]`."""
     entry = dict(step=step, steps_per_second=steps_per_second) | {k: v.tolist() for k, v in metrics.items()}
-    self._write(self._metrics, entry, {f"train/{k}": v.mean() for k, v in metrics.items()}
+    self._write(self._metrics, entry, {f"train/{k}": _mean(v) for k, v in metrics.items()}
                 | {"train/steps_per_second": steps_per_second})
 
   def evaluation(self, step, replicas):
@@ -299,7 +333,7 @@ class Log(contextlib.AbstractContextManager):
     entry = dict(step=step, replicas=replicas)
     self.history.append(entry)
     means = {name: float(np.mean([r[name] for r in replicas])) for name in ("test", "validation")}
-    self._write(self._evaluations, entry, {f"evaluation/{k}": v for k, v in means.items() if np.isfinite(v)})
+    self._write(self._evaluations, entry, {f"evaluation/{k}": v for k, v in means.items()})
     return means["validation"] if np.isfinite(means["validation"]) else None
 
   def __exit__(self, *_):
@@ -307,6 +341,26 @@ class Log(contextlib.AbstractContextManager):
       self._metrics.close()
       self._evaluations.close()
       self._board.close()
+
+
+def _anywhere(flag):
+  """Whether `flag` holds on any host: hosts must leave the loop after the same step."""
+  return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def _mean(values):
+  """Mean of what is not nan; nan if nothing is."""
+  known = values[np.isfinite(values)]
+  return known.mean() if known.size else np.nan
+
+
+def _with_nan(value):
+  """What `report.to_json` wrote, with nan where it wrote null."""
+  if isinstance(value, dict):
+    return {k: _with_nan(v) for k, v in value.items()}
+  if isinstance(value, list):
+    return [_with_nan(v) for v in value]
+  return np.nan if value is None else value
 
 
 class StopSignal(contextlib.AbstractContextManager):

@@ -20,7 +20,8 @@ parse() {
       --) shift; args=("$@"); return ;;
       --*)
         option=${1%%=*} option=${option#--}
-        [[ $known == *" $option "* && $option != *" "* ]] || fail "unknown option --$option; what jaxskill itself is to get goes after --."
+        [[ $known == *" $option "* && $option != *" "* ]] ||
+          fail "unknown option --$option; what jaxskill itself is to get goes after --."
         case $1 in
           *=*) value=${1#*=} ;;
           *) value=${2-}; [[ $value != --* ]] || value=''; (($# < 2)) || shift ;;

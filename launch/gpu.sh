@@ -22,6 +22,11 @@ number port "$port"
 plain dir "$dir"
 plain python "$python"
 ((port < 65536)) || fail "--port=$port is not a port: expected at most 65535."
+[[ $hosts != *, ]] || fail "--hosts=$hosts ends with a comma."
+IFS=, read -r -a host_list <<< "$hosts"
+for host in ${host_list[@]+"${host_list[@]}"}; do
+  plain hosts "$host"
+done
 
 run cd "$root"
 if [[ -z $hosts ]]; then
@@ -30,12 +35,6 @@ if [[ -z $hosts ]]; then
   run .venv/bin/python -m "jaxskill.$module" ${args[@]+"${args[@]}"}
   exit
 fi
-
-[[ $hosts != *, ]] || fail "--hosts=$hosts ends with a comma."
-IFS=, read -r -a host_list <<< "$hosts"
-for host in "${host_list[@]}"; do
-  plain hosts "$host"
-done
 
 on_hosts() {   # FUNCTION: calls it with each host and its number, all at once; fails if one fails
   local id status=0 jobs=()

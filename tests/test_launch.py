@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"
 SCRIPTS = ["gpu.sh", "slurm.sh", "tpu_vm.sh"]
-ODD = ["--config", "configs/pros_cons.py", "--config.note=it's a \"test\"", "$HOME", "a;b", "*", "", "two\nlines", "é\\n"]
+ODD = ["--config", "configs/core.py", "--config.note=it's a \"test\"", "$HOME", "a;b", "*", "", "two\nlines", "é\\n"]
 PACK = [["mkdir", "-p", "build"], ["tar", "--exclude=./.git", "--exclude=./.venv", "--exclude=./build",
                                    "--exclude=./data", "--exclude=./runs", "-czf", "build/jaxskill.tar.gz", "."]]
 UNPACK = "mkdir -p jaxskill && tar -xzf jaxskill.tar.gz -C jaxskill && cd jaxskill && "
@@ -61,11 +61,10 @@ def test_tpu_vm(project):
   venv = "python3.11 -m venv .venv"
   package = "sudo apt-get update && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y python3.11-venv"
   ssh = ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "pod", *where]
-  assert_dry_run([*PACK, ["gcloud", "compute", "tpus", "tpu-vm", "scp", "build/jaxskill.tar.gz", "pod:jaxskill.tar.gz",
-                          *where],
-                  [*ssh, f"--command={UNPACK}{{ {venv} || {{ {package} && {venv}; }}; }} && "
-                         ".venv/bin/pip install -e '.[tpu]'"],
-                  [*ssh, "--command=cd jaxskill && " + shlex.join([".venv/bin/python", "-m", "jaxskill.benchmark", *ODD])]],
+  scp = ["gcloud", "compute", "tpus", "tpu-vm", "scp", "build/jaxskill.tar.gz", "pod:jaxskill.tar.gz", *where]
+  install = UNPACK + f"{{ {venv} || {{ {package} && {venv}; }}; }} && .venv/bin/pip install -e '.[tpu]'"
+  start = "cd jaxskill && " + shlex.join([".venv/bin/python", "-m", "jaxskill.benchmark", *ODD])
+  assert_dry_run([*PACK, scp, [*ssh, f"--command={install}"], [*ssh, f"--command={start}"]],
                  "tpu_vm.sh", "benchmark", "--name", "pod", "--zone=us-east5-a", *project, "--", *ODD)
 
 

@@ -1,0 +1,105 @@
+"""Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
+
+import os
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+
+import importlib
+import json
+import pathlib
+import shutil
+import tempfile
+
+import jax
+import numpy as np
+import pytest
+
+from jaxskill.data import Fold, SkillDataset
+
+GOLDEN = pathlib.Path(os.environ.get("JAXSKILL_GOLDEN") or
+                      pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden")
+
+
+def pytest_configure(config):
+  config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
+  if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
+    jax.config.update("jax_platforms", "cpu")
+  # Many tests compile the same program again. The cache must be there before the first compilation.
+  config.jax_cache = tempfile.mkdtemp(prefix="jaxskill_test_cache_")
+  jax.config.update("jax_compilation_cache_dir", config.jax_cache)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_unconfigure(config):
+  shutil.rmtree(config.jax_cache, ignore_errors=True)
+
+
+def pytest_generate_tests(metafunc):
+  marker = metafunc.definition.get_closest_marker("golden")
+  if marker:      # a pattern that finds nothing stays as it is, and `golden` says so
+    pattern, = marker.args
+    metafunc.parametrize("golden_name", sorted(path.stem for path in GOLDEN.glob(f"{pattern}.npz")) or [pattern])
+
+
+@pytest.fixture(scope="session")
+def golden():
+  """golden(name) -> {key: array} of one file; under "params", its list of names and shapes. Skips without the folder."""
+
+  def load(name):
+    if not GOLDEN.is_dir():
+      pytest.skip(f"there are no golden files at {GOLDEN}; set JAXSKILL_GOLDEN to their folder")
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+      result = dict(file)
+    listed = GOLDEN / f"{name}_params.json"
+    return result | (dict(params=json.loads(listed.read_text())) if listed.exists() else {})
+  return load
+
+
+@pytest.fixture
+def load_config():
+  """load_config(file, options, {"train.epochs": 1, ...}) -> config of configs/<file>.py with values changed."""
+
+  def load(file="pros_cons", options="simulated", changes=None):
+    config = importlib.import_module(f"configs.{file}").get_config(options)
+    config.data.simulated.update(num_videos=14, num_segments=12, width=10)
+    config.model.hidden = 4
+    config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
+    config.update_from_flattened_dict(changes or {})
+    return config.lock()
+  return load
+
+
+@pytest.fixture
+def config(load_config):
+  """configs/pros_cons.py on 14 simulated videos of 12 x 10."""
+  return load_config()
+
+
+@pytest.fixture
+def make_dataset():
+  """make_dataset(folds=((training videos, test videos), ...), ...) -> random videos of random lengths."""
+
+  def make(*, videos=11, segments=6, width=5, folds=((range(8), range(8, 11)),), seed=0, **fields):
+    rng = np.random.default_rng(seed)
+    score = rng.normal(size=videos).astype(np.float32)
+    features = rng.normal(size=(videos, segments, width)).astype(np.float32)
+    lengths = rng.integers(1, segments + 1, videos).astype(np.int32)
+    lengths[0] = segments
+    features[np.arange(segments) >= lengths[:, None]] = 0
+    pairs = np.array([(i, j) for i in range(videos) for j in range(videos) if score[i] > score[j]], np.int32)
+    rows = lambda ids: np.flatnonzero(np.isin(pairs, list(ids)).all(axis=1))
+    made = tuple(Fold(f"fold{i}", np.array(train), np.array(test), rows(train), rows(test))
+                 for i, (train, test) in enumerate(folds))
+    return SkillDataset(**dict(name="random", source="random", videos=tuple(f"v{i}" for i in range(videos)),
+                               streams=dict(rgb=features), lengths=dict(rgb=lengths), pairs=pairs, folds=made,
+                               score=score) | fields)
+  return make
+
+
+@pytest.fixture
+def quick_compile():
+  """Compiles with few optimisations: for tests that run a program for a moment."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)

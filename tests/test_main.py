@@ -1,0 +1,425 @@
+"""The real command line, end to end: what a user types, what is printed and what is left on disk.
+
+A start costs seconds, so runs are shared between tests, and what needs no command line is in test_train.py.
+"""
+
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPO = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = "configs/pros_cons.py"
+SMALL = ["--config.model.hidden=8", "--config.train.batch_size=16", "--config.train.steps_per_call=4"]
+SIMULATED = [*SMALL, "--config.data.simulated.num_videos=16", "--config.data.simulated.num_segments=10",
+             "--config.data.simulated.width=8", "--config.train.eval_steps=20", "--config.train.checkpoint_steps=40"]
+LONG = [*SIMULATED, "--config.train.epochs=200"]            # 600 steps: long enough to be killed in the middle
+STEPS = 600
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+  kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
+  return kept | dict(JAX_PLATFORMS="cpu", XLA_FLAGS="--xla_backend_optimization_level=0",      # compiles sooner
+                     JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")), PYTHONWARNINGS="default",
+                     HOME=str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="module")
+def start(environment):
+  """Starts `jaxskill.main` and returns the process; what still runs at the end is killed."""
+  started = []
+
+  def start(config, *arguments, module="jaxskill.main", **more):
+    command = [sys.executable, "-m", module, *(["--config", config] if config else []), *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=REPO, env=environment | more, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    started.append(process)
+    return process
+
+  yield start
+  for process in started:
+    if process.poll() is None:
+      process.kill()
+      process.wait()
+
+
+@pytest.fixture(scope="module")
+def run(start):
+  """Runs `jaxskill.main` to its end; returns (exit code, stdout, stderr)."""
+  def run(*arguments, **more):
+    process = start(*arguments, **more)
+    return finish(process)
+  return run
+
+
+def finish(process):
+  out, err = process.communicate(timeout=180)
+  return process.returncode, out, err
+
+
+def results(workdir):
+  return json.loads((workdir / "results.json").read_text())
+
+
+def lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def steps_of(path):
+  return [entry["step"] for entry in lines(path)]
+
+
+def table_of(out):
+  """The printed table, {row: cells}."""
+  body = re.search(r"^Pairwise accuracy.*?\n(.*?)^\* chosen", out, re.M | re.S)[1]
+  return {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line.strip())[1:] for line in body.splitlines()}
+
+
+def wait_for(condition, process, seconds=120):
+  end = time.monotonic() + seconds
+  while not condition():
+    if process.poll() is not None:
+      raise AssertionError(f"ended too early: {process.communicate()}")
+    assert time.monotonic() < end
+    time.sleep(0.005)
+
+
+def write_folder(folder, scores, *, width=8, rows=(6, 9), seed=0):
+  """A folder of one's own features: `{video: score}`, better videos have larger numbers."""
+  rng = np.random.default_rng(seed)
+  folder.mkdir(exist_ok=True)
+  for video, score in scores.items():
+    features = rng.standard_normal((rng.integers(*rows), width)).astype(np.float32)
+    np.save(folder / f"{video}.npy", features + np.float32(score))
+  return folder
+
+
+def pair_rows(scores, split):
+  names = sorted(scores, key=scores.get, reverse=True)
+  return [f"{better},{worse},{split}" for i, better in enumerate(names) for worse in names[i + 1:]]
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+  """The default path on simulated data, uninterrupted: (workdir, stdout, stderr)."""
+  workdir = tmp_path_factory.mktemp("whole") / "new" / "run"
+  code, out, err = run(CONFIG, *LONG, "--workdir", workdir)
+  assert code == 0, err
+  return workdir, out, err
+
+
+def test_default_run_prints_every_row_and_every_printed_number_is_in_the_results(whole):
+  workdir, out, _ = whole
+  assert "SIMULATED" in out
+  table, saved = table_of(out), results(workdir)
+  assert list(table) == ["last step", "validation-selected", "best on test*", "high branch", "low branch",
+                         "uniform branch", "ties", "spearman_score", "kendall_score", "spearman_skill", "ap_high",
+                         "chance_high", "ap_low", "chance_low"]
+  row = saved["rows"][""]
+  percent = lambda s: f"{100 * s['mean']:.1f} ± {100 * s['std_seeds']:.1f}"
+  plain = lambda s: f"{s['fisher_mean']:.3f}" if "fisher_mean" in s else f"{s['mean']:.3f} ± {s['std_seeds']:.3f}"
+  expected = [percent(row["accuracy"][name]) for name in ("last", "validation_selected", "best_on_test")]
+  expected += [percent(row["branches"][name]) for name in ("high", "low", "uniform")] + [str(row["test_ties"])]
+  expected += [plain(row["against_truth"][name]) for name in list(table)[7:]]
+  assert [cells[0] for cells in table.values()] == expected
+  folds = re.search(r"fold simulated: (\d+) training / (\d+) validation / (\d+) test", out)
+  fold = saved["audit"]["folds"][0]
+  assert list(map(int, folds.groups())) == [fold["train_pairs"], fold["validation_pairs"], fold["test_pairs"]]
+  assert f"{STEPS} steps of 16 pairs" in out and saved["steps"] == STEPS
+
+
+def test_default_run_says_how_it_came_about(whole):
+  workdir, out, _ = whole
+  saved = results(workdir)
+  assert saved["simulated"] and saved["config"]["train"]["epochs"] == 200
+  assert saved["config"] == json.loads((workdir / "config.json").read_text())
+  assert {"jax", "jaxlib", "flax", "optax", "numpy", "python", "jaxskill"} <= set(saved["versions"])
+  assert saved["devices"] == ["cpu: cpu"] and saved["hosts"] == 1
+  assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|", saved["git_revision"])
+  assert bool(saved["git_revision"]) == (REPO / ".git").exists()
+  assert re.fullmatch("[0-9a-f]{64}", saved["params_sha256"])
+  audit = saved["audit"]
+  assert audit["videos"] == 16 and audit["missing_videos"] == [] and audit["pairs"] > 50
+  scores = saved["replicas"][0]["scores"]
+  assert len(scores) == audit["folds"][0]["test_videos"] and np.isfinite(list(scores.values())).all()
+  for path in re.findall(r"^(?:wrote|     ) (\S+)$", out, re.M):
+    assert pathlib.Path(path).exists()
+  assert str(workdir / "results.json") in out and str(workdir / "attention.png") in out
+
+
+def test_default_run_leaves_curves_plots_and_events(whole):
+  workdir, _, _ = whole
+  assert steps_of(workdir / "metrics.jsonl") == list(range(4, STEPS + 1, 4))
+  assert steps_of(workdir / "evaluations.jsonl") == list(range(20, STEPS + 1, 20))
+  assert all(np.isfinite(entry["loss"]).all() for entry in lines(workdir / "metrics.jsonl"))
+  assert {p.name for p in workdir.glob("*.png")} == {"training.png", "attention.png"}
+  for path in workdir.glob("*.png"):
+    with Image.open(path) as image:
+      image.verify()
+    pixels = np.asarray(Image.open(path).convert("L"))
+    assert min(pixels.shape) > 300 and 0.005 < (pixels < 200).mean() < 0.5, f"{path.name} is blank"
+  assert sum(p.stat().st_size for p in (workdir / "tensorboard").glob("events.out.tfevents.*")) > 1000
+  assert not list(workdir.glob("*.tmp"))
+
+
+def test_default_run_is_quiet(whole):
+  _, _, err = whole
+  assert "xla_bridge" not in err and "Unable to initialize backend" not in err
+  ours = [line for line in err.splitlines() if "Warning" in line and str(REPO / "jaxskill") in line]
+  assert not ours
+  assert not [line for line in err.splitlines() if "Warning" in line and "/jaxskill/" in line]
+
+
+def test_finished_run_started_again_prints_the_same_table_and_does_not_train(run, whole):
+  workdir, out, _ = whole
+  before, log = results(workdir), (workdir / "metrics.jsonl").read_bytes()
+  code, again, err = run(CONFIG, *LONG, "--workdir", workdir)
+  assert code == 0, err
+  assert f"resumed from step {STEPS}" in again
+  assert table_of(again) == table_of(out)
+  after = results(workdir)
+  assert (workdir / "metrics.jsonl").read_bytes() == log
+  assert steps_of(workdir / "evaluations.jsonl") == list(range(20, STEPS + 1, 20))
+  for key in ("params_sha256", "rows", "replicas", "audit", "config"):
+    assert after[key] == before[key], key
+
+
+def test_interrupted_and_damaged_run_ends_in_the_same_parameters(start, run, whole, tmp_path):
+  """SIGTERM, then SIGKILL at a random moment, then a damaged checkpoint: nothing of it shows in the end."""
+  workdir = tmp_path / "run"
+  command = (CONFIG, *LONG, "--workdir", workdir)
+  log, checkpoints = workdir / "metrics.jsonl", workdir / "checkpoints"
+  numbered = lambda: sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
+
+  process = start(*command)
+  wait_for(lambda: log.exists() and log.stat().st_size, process)
+  process.send_signal(signal.SIGTERM)
+  code, out, err = finish(process)
+  assert code == 0, err
+  stopped = re.search(rf"stopped by a signal at step (\d+) of {STEPS}; the same command goes on", out)
+  assert stopped and 0 < int(stopped[1]) < STEPS
+  assert numbered()[-1] == int(stopped[1]) == steps_of(log)[-1]
+  assert not (workdir / "results.json").exists()
+
+  process = start(*command)
+  size = log.stat().st_size
+  wait_for(lambda: log.exists() and log.stat().st_size > size, process)
+  time.sleep(random.uniform(0, 0.5))
+  process.kill()
+  process.wait()
+  out = process.stdout.read()
+  assert f"resumed from step {stopped[1]}" in out
+
+  newest, previous = numbered()[-1], numbered()[-2]
+  files = sorted((p for p in (checkpoints / str(newest)).rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+  files[-1].write_bytes(files[-1].read_bytes()[: files[-1].stat().st_size // 2])
+  code, out, err = run(*command)
+  assert code == 0, err
+  assert f"resumed from step {previous}" in out
+  assert str(checkpoints / str(newest)) in err and "damaged" in err
+  assert (checkpoints / "damaged" / str(newest)).is_dir()
+  assert steps_of(log) == list(range(4, STEPS + 1, 4))
+  assert steps_of(workdir / "evaluations.jsonl") == list(range(20, STEPS + 1, 20))
+  assert results(workdir)["params_sha256"] == results(whole[0])["params_sha256"]
+  assert results(workdir)["rows"] == results(whole[0])["rows"]
+  assert table_of(out) == table_of(whole[1])
+
+
+def test_own_folder_of_features_and_pairs(run, tmp_path):
+  rng = np.random.default_rng(1)
+  train = {f"train_{i}": s for i, s in enumerate(rng.uniform(0, 3, 8))}
+  test = {f"sub/test_{i}": s for i, s in enumerate(rng.uniform(0, 3, 5))}
+  folder = tmp_path / "features"
+  (folder / "sub").mkdir(parents=True)
+  write_folder(folder, train | test)
+  (folder / "pairs.csv").write_text("\n".join(["better,worse,split", *pair_rows(train, "train"), *pair_rows(test, "test")]))
+  workdir = tmp_path / "run"
+  code, out, err = run(f"{CONFIG}:features", *SMALL, f"--config.data.dir={folder}", "--config.train.epochs=40",
+                       "--config.data.validation_share=0", "--workdir", workdir)
+  assert code == 0, err
+  assert "SIMULATED" not in out and not results(workdir)["simulated"]
+  table = table_of(out)
+  assert table["validation-selected"] == ["-"]
+  assert float(table["last step"][0].split()[0]) >= 80       # the features are the scores, plus noise
+  assert results(workdir)["audit"]["folds"][0]["test_pairs"] == 10
+  saved = results(workdir)["replicas"][0]["scores"]
+  names = sorted(test, key=test.get, reverse=True)
+  right = [saved[better] > saved[worse] for i, better in enumerate(names) for worse in names[i + 1:]]
+  assert np.mean(right) == pytest.approx(results(workdir)["rows"][""]["accuracy"]["last"]["mean"])
+
+
+def test_best_layout_made_by_the_simulator(run, tmp_path):
+  splits = tmp_path / "annotations" / "splits" / "tie_tie"
+  splits.mkdir(parents=True)
+  sides = dict(train=[f"a/{i}" for i in range(8)], test=[f"b/{i}" for i in range(5)])
+  for side, videos in sides.items():
+    (splits / f"{side}.txt").write_text("".join(f"{v} {w}\n" for i, v in enumerate(videos) for w in videos[i + 1:]))
+    (splits / f"{side}_vid_list.txt").write_text("".join(f"{v}\n" for v in videos))
+  made = tmp_path / "best"
+  code, _, err = run(None, "--like", tmp_path / "annotations", "--out", made, "--segments", 8, "--width", 8,
+                     module="jaxskill.data.simulated")
+  assert code == 0, err
+  (made / "features" / "b" / "4_rgb.npz").unlink()             # an incomplete download
+  workdir = tmp_path / "run"
+  code, out, err = run(f"{CONFIG}:best,official", *SMALL, f"--config.data.dir={made}", "--config.data.task=tie_tie",
+                       "--config.train.epochs=2", "--workdir", workdir)
+  assert code == 0, err
+  saved = results(workdir)
+  assert saved["audit"]["missing_videos"] == ["b/4"] and "missing videos: 1 (b/4)" in out
+  assert saved["config"]["variant"] == "official" and saved["ties_count_as"] == "wrong"
+  assert saved["audit"]["folds"][0]["test_pairs"] == 6 and len(saved["replicas"][0]["scores"]) == 4
+
+
+def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(run, tmp_path):
+  workdir = tmp_path / "run"
+  code, out, err = run(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)
+  assert code == 2, err
+  message = re.search(r"jaxskill: the loss is not finite at step (\d+) \(fold simulated, seed 0\)", err)
+  assert message and 1 < int(message[1]) <= 8
+  assert "Traceback" not in err and not (workdir / "results.json").exists()
+  assert (workdir / "checkpoints" / "0" / "commit_success.txt").exists() or (workdir / "checkpoints" / "0").is_dir()
+  code, out, _ = run(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)
+  assert code == 2 and "resumed from step 0" in out             # it can still be read
+
+
+FLAGS = {
+    "unknown field": ([CONFIG, "--config.train.nonsense=1"], "config.train has no field 'nonsense', only alternation, batch"),
+    "unknown group": ([CONFIG, "--config.trian.epochs=1"], "config has no field 'trian', only data"),
+    "field of a value": ([CONFIG, "--config.seeds.x=1"], "config.seeds has no field 'x'"),
+    "not a number": ([CONFIG, "--config.train.epochs=abc"], "--config.train.epochs=abc: invalid literal for int()"),
+    "unknown data set": ([f"{CONFIG}:nonsense"], "data set 'nonsense' is unknown; use simulated, features, best or epic"),
+    "unknown variant": ([f"{CONFIG}:best,offcial"], "variant 'offcial' is unknown; use paper or official."),
+    "no config": ([None], "give a config file: --config configs/pros_cons.py"),
+    "no such config": (["configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
+    "unknown flag": ([CONFIG, "--wokdir=x"], "Unknown command line flag 'wokdir'"),
+    "stray word": ([CONFIG, "train"], "unexpected argument 'train'"),
+}
+
+
+def test_faults_of_the_command_line(start, tmp_path):
+  workdir = tmp_path / "run"
+  processes = {name: start(*arguments, "--workdir", workdir) for name, (arguments, _) in FLAGS.items()}
+  for name, process in processes.items():
+    code, out, err = finish(process)
+    assert code == 1, name
+    assert FLAGS[name][1] in out + err, name
+    assert "Traceback" not in out + err, name
+    assert len(err.splitlines()) < 10, name
+  assert not workdir.exists()
+
+
+def test_bad_features_are_one_message_and_no_workdir(run, tmp_path):
+  folder = write_folder(tmp_path / "features", {"a": 0.0, "b": 1.0, "c": 2.0, "d": 3.0})
+  (folder / "c.npy").unlink()
+  (folder / "c.npz").write_bytes(b"PK\x03\x04 cut short")
+  (folder / "pairs.csv").write_text("better,worse,split\nb,a,train\nd,c,test\n")
+  workdir = tmp_path / "deep" / "run"
+  code, out, err = run(f"{CONFIG}:features", f"--config.data.dir={folder}", "--workdir", workdir)
+  assert code == 2 and not workdir.parent.exists()
+  assert err.startswith(f"\njaxskill: {folder / 'c.npz'}: cannot be read") and len(err.strip().splitlines()) == 1
+  assert out == ""
+
+
+def test_batch_that_does_not_split_over_the_devices(run, environment, tmp_path):
+  workdir = tmp_path / "run"
+  eight = environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+  more = {k: v for k, v in environment.items() if k == "none"}
+  code, _, err = run(CONFIG, *SIMULATED, "--config.train.batch_size=12", "--workdir", workdir, XLA_FLAGS=eight,
+                     JAX_PLATFORMS="", **more)
+  assert code == 2 and not workdir.exists()
+  if "8 devices" in err:                                        # elsewhere JAX_PLATFORMS="" finds an accelerator
+    assert err == ("\njaxskill: config.train.batch_size=12 pairs do not split over 8 devices; use a multiple of 8, e.g. "
+                   "16.\n")
+
+
+def test_two_processes_train_like_one_with_two_devices(start, run, environment, tmp_path):
+  """Also: a signal that one of them alone receives stops both after the same step, and both go on."""
+  one = tmp_path / "one"
+  code, _, err = run(CONFIG, *LONG, "--workdir", one,
+                     XLA_FLAGS=environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2")
+  assert code == 0, err
+  workdirs = [tmp_path / "main", tmp_path / "other"]            # as on two hosts without a common disk
+
+  def pair():
+    with socket.socket() as free:
+      free.bind(("localhost", 0))
+      port = free.getsockname()[1]
+    return [start(CONFIG, *LONG, "--workdir", workdir, JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
+                  JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i)) for i, workdir in enumerate(workdirs)]
+
+  processes = pair()
+  log = workdirs[0] / "metrics.jsonl"
+  wait_for(lambda: log.exists() and log.stat().st_size, processes[0])
+  processes[1].send_signal(signal.SIGTERM)
+  (code, out, err), (other_code, other_out, other_err) = map(finish, processes)
+  assert (code, other_code) == (0, 0), err + other_err
+  stopped = re.search(r"stopped by a signal at step (\d+)", out)
+  assert stopped and int(stopped[1]) < STEPS
+  (code, out, err), (other_code, other_out, other_err) = map(finish, pair())
+  assert (code, other_code) == (0, 0), err + other_err
+  assert f"resumed from step {stopped[1]}" in out and "2 cpu device(s)" in out
+  assert "Pairwise" not in other_out and not workdirs[1].exists()
+  assert results(workdirs[0])["hosts"] == 2
+  assert steps_of(log) == list(range(4, STEPS + 1, 4))
+  alone, together = results(one), results(workdirs[0])
+  np.testing.assert_allclose([e["loss"] for e in lines(log)], [e["loss"] for e in lines(one / "metrics.jsonl")], rtol=1e-4)
+  scores = [list(r["replicas"][0]["scores"].values()) for r in (alone, together)]
+  np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+
+
+TABLE = '''
+import importlib.util
+
+def get_config():
+  spec = importlib.util.spec_from_file_location("base", {base!r})
+  base = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(base)
+  config = base.get_config()
+  config.name, config.plots, config.seeds = "tiny_table", False, (0, 1)
+  config.data.simulated.update(num_videos=16, num_segments=10, width=8)
+  config.model.hidden = 8
+  config.train.update(batch_size=16, epochs=100, steps_per_call=4, eval_steps=20, checkpoint_steps=40)
+  rows = {{"zero": {{"loss": {{"weights": {{"disparity": 0.0}}}}}}, "uniform": {{"model": {{"branches": ("uniform",)}}}},
+          "a rank-aware row": {{}}}}
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+'''
+
+
+def test_interrupted_table_goes_on(start, run, tmp_path):
+  config, workdir = tmp_path / "table.py", tmp_path / "run"
+  config.write_text(TABLE.format(base=str(REPO / CONFIG)))
+  process = start(config, "--workdir", workdir)
+  log = workdir / "zero" / "metrics.jsonl"
+  wait_for(lambda: log.exists() and log.stat().st_size, process)
+  process.send_signal(signal.SIGTERM)
+  code, out, err = finish(process)
+  assert code == 0 and "stopped by a signal" in out, err
+  assert not (workdir / "table.json").exists() and not (workdir / "uniform").exists()
+  code, out, err = run(config, "--workdir", workdir)
+  assert code == 0, err
+  assert "resumed from step" in out and "== zero, a rank-aware row" in out
+  last = out[out.rindex("Pairwise accuracy"):]
+  names = [line.split("  ")[0] for line in last.splitlines()[2:5]]
+  assert names == ["zero", "uniform", "a rank-aware row"]       # in the order given, whichever program they ran in
+  saved = json.loads((workdir / "table.json").read_text())
+  assert saved["simulated"] and list(saved["rows"]) == names
+  assert (workdir / "table.txt").read_text().strip() in out
+  for line, name in zip(last.splitlines()[2:5], names):
+    summary = saved["rows"][name]["accuracy"]["last"]
+    assert summary["count"] == 2
+    assert re.split(r"\s{2,}", line)[1] == f"{100 * summary['mean']:.1f} ± {100 * summary['std_seeds']:.1f}"
+  merged, alone = (results(workdir / folder) for folder in ("zero", "uniform"))
+  assert list(merged["rows"]) == ["zero", "a rank-aware row"] and list(alone["rows"]) == ["uniform"]
+  assert {r["seed"] for r in merged["replicas"]} == {0, 1} and len(merged["replicas"]) == 4
