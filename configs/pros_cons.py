@@ -36,7 +36,7 @@ def get_config(options="simulated"):
       validation_share=0.0,                 # of the training videos, held out to choose the step
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
-      simulated=dict(num_videos=120, num_segments=100, width=256, difficulty=0.5, seed=0),
+      simulated=dict(num_videos=600, num_subjects=600, num_segments=60, width=64, difficulty=0.5, seed=0),
   )
   config.model = dict(
       branches=("high", "low", "uniform"),
@@ -68,7 +68,8 @@ def get_config(options="simulated"):
   config.evaluate = dict(ties="half")       # half | wrong, as the published code counts them
 
   if data == "simulated":
-    config.train.update(epochs=60, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
+    config.model.hidden = 32
+    config.train.update(epochs=4, learning_rate=1e-3, eval_steps=256, checkpoint_steps=256)
   elif data == "features":
     config.data.standardize = True
     config.data.validation_share = 0.2

@@ -145,20 +145,30 @@ def configure(config, form, shape, official):
   return config, devices
 
 
-def pros_cons_flops(config, shape, *, input_gradient=False):
-  """Floating-point operations that one step of Pros & Cons needs, by hand: matrix products with features alone.
+def pros_cons_flops(config, shape, *, shared=False, input_gradient=False):
+  """Floating-point operations of one step of Pros & Cons, by hand: matrix products with features alone.
 
   Forward products of all filters and ranking layers, and the weight gradients of what the step trains, as mean over a
-  cycle. Leaky and joint steps need both groups' gradients in every step. Shared noise is one more video.
+  cycle. Leaky steps need both groups' gradients in every step. Shared noise is one more video.
+
+  Args:
+    config, shape: the form.
+    shared: count the filters' forward product once a cycle where a ranking and an attention step alternate: filters
+      stand still in between and noise is apart from the product, so XLA finds it to be the same (plain form, unique
+      videos).
+    input_gradient: count the gradient of the features too.
   """
-  videos = 2 * shape.batch_size if config.train.encode == "siamese" else shape.train_videos
+  siamese = config.train.encode == "siamese"
+  videos = 2 * shape.batch_size if siamese else shape.train_videos
   videos += bool(config.model.noise_std and config.model.noise == "shared")
   modules = sum(branch not in ("uniform", "last") for branch in config.model.branches)
   rows = 2 * shape.num_segments * videos
   filters = rows * (shape.width + 1) * modules * config.model.num_filters * config.model.hidden
   ranking = rows * shape.width * len(config.model.branches)
-  share = 0.5 if config.train.alternation == "alternate" and modules else 1.0
-  return len(config.seeds) * (filters + ranking) * (1 + share + input_gradient)
+  in_turn = bool(modules) and config.train.alternation != "joint"
+  trained = 0.5 if in_turn and config.train.alternation == "alternate" else 1.0
+  forward = 0.5 if shared and in_turn and not siamese and config.model.noise == "shared" else 1.0
+  return len(config.seeds) * (filters * (forward + trained + input_gradient) + ranking * (1 + trained + input_gradient))
 
 
 MODEL_FLOPS = dict(pros_cons=pros_cons_flops)      # by config.method; a system without one is timed all the same
@@ -177,7 +187,7 @@ def compiled_flops(trainer):
                          num_unique=trainer.num_unique)
   if not hasattr(step.run, "lower"):               # several devices: the pmapped function is not at hand
     return None
-  cost = step.run.lower(trainer.state, trainer.feed.videos, trainer.tables).compile().cost_analysis()
+  cost = step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables)).compile().cost_analysis()
   cost = cost[0] if isinstance(cost, (list, tuple)) else cost
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
@@ -185,11 +195,24 @@ def compiled_flops(trainer):
 # Contenders: `ready` (what is known at the start), round() and finish() return plain values
 
 
-class JaxContender:
+class Contender:
+  """What processes and the loop of rounds know."""
+
+  ready = {}
+
+  def finish(self):
+    return {}
+
+  def close(self):
+    pass
+
+
+class JaxContender(Contender):
   """One form of ours."""
 
-  def __init__(self, config, shape, devices, num_steps, full):
-    self._config, self._shape, self._full = ml_collections.ConfigDict(config), Shape(*shape), full
+  def __init__(self, config, shape, devices, num_steps):
+    self._config, self._shape = ml_collections.ConfigDict(config), Shape(*shape)
+    self._config.train.epochs, self._epochs = 10 ** 6, self._config.train.epochs      # no round meets the end
     train_config = self._config.train
     self._data = random_dataset(self._shape, self._config.data.stream)
     parallel = Parallel(devices)
@@ -217,33 +240,37 @@ class JaxContender:
     return dict(step_s=self._advance(self._calls) / self.ready["steps_per_round"])
 
   def finish(self):
-    """Memory and FLOPs; with `full`, the time of a whole training run as well."""
+    """Memory and FLOPs."""
     trainer, flops = self._trainer, MODEL_FLOPS.get(self._config.method)
     stats = trainer.parallel.local[0].memory_stats() or {}
     memory = {"process ru_maxrss": _max_rss()}
     if "peak_bytes_in_use" in stats:
       memory = {"device peak_bytes_in_use": stats["peak_bytes_in_use"]} | memory
     if hasattr(trainer.step.run, "lower"):
-      own = trainer.step.run.lower(trainer.state, trainer.feed.videos, trainer.tables).compile().memory_analysis()
+      own = trainer.step.run.lower(trainer.state, trainer.feed.videos,
+                                   jax.device_put(trainer.tables)).compile().memory_analysis()
       if own is not None:
         memory["compiled program"] = (own.argument_size_in_bytes + own.output_size_in_bytes + own.temp_size_in_bytes
                                       - own.alias_size_in_bytes)
-    result = dict(memory_bytes=memory, model_flops=float(flops(self._config, self._shape)) if flops else None,
-                  compiled_flops=compiled_flops(trainer))
-    if self._full:
-      start = time.perf_counter()
-      self._trainer = trainer = train.Trainer(self._config, self._data, trainer.parallel)
-      while int(trainer.state.step) < trainer.total:
-        metrics = trainer.advance()
-      jax.block_until_ready(trainer.state)
-      result["full"] = dict(steps=trainer.total, seconds=time.perf_counter() - start, loss=float(metrics["loss"].mean()))
-    return result
+    count = lambda **how: float(flops(self._config, self._shape, **how)) if flops else None
+    return dict(memory_bytes=memory, model_flops=count(), executed_flops=count(shared=self._plain()),
+                compiled_flops=compiled_flops(trainer))
 
-  def close(self):
-    pass
+  def _plain(self):
+    implementation = self._config.get("model", {}).get("implementation", "plain")
+    return implementation == "plain" or (implementation == "auto" and jax.default_backend() != "cpu")
+
+  def full(self):
+    """Trains from the start to the last epoch, compilation included."""
+    self._config.train.epochs, start = self._epochs, time.perf_counter()
+    self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel)
+    while int(trainer.state.step) < trainer.total:
+      metrics = trainer.advance()
+    jax.block_until_ready(trainer.state)
+    return dict(steps=trainer.total, seconds=time.perf_counter() - start, loss=float(metrics["loss"].mean()))
 
 
-class MatmulPeak:
+class MatmulPeak(Contender):
   """The machine's own limit: large matrix products, in the layouts that are known to be fast."""
 
   def __init__(self, shape):
@@ -279,12 +306,6 @@ class MatmulPeak:
         repeats *= 4
       result.setdefault(dtype, {})[name] = repeats * flops / seconds
     return result
-
-  def finish(self):
-    return {}
-
-  def close(self):
-    pass
 
 
 class TorchPeer:
@@ -366,7 +387,7 @@ class TorchPeer:
     return loss.detach()
 
 
-class TorchContender:
+class TorchContender(Contender):
   """Times the peer; the two tensors of a batch are made before the clock starts."""
 
   def __init__(self, config, shape, form, num_steps):
@@ -389,7 +410,7 @@ class TorchContender:
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
         steps_per_round=num_steps, alternation="leaky", dtype="bfloat16" if "autocast" in words else "float32",
         variant="official", steps_per_epoch=self._per_epoch, threads=torch.get_num_threads(), torch=torch.__version__,
-        device=torch.cuda.get_device_name() if cuda else "cpu", model_flops=float(flops))
+        device=torch.cuda.get_device_name() if cuda else "cpu", model_flops=float(flops), executed_flops=float(flops))
 
   def _steps(self, count):
     synchronise = self._torch.cuda.synchronize if self._peer.device.type == "cuda" else lambda: None
@@ -412,25 +433,19 @@ class TorchContender:
     memory = {"process ru_maxrss": _max_rss()}
     if self._peer.device.type == "cuda":
       memory = {"device max_memory_allocated": self._torch.cuda.max_memory_allocated()} | memory
-    return dict(memory_bytes=memory, model_flops=self.ready["model_flops"], compiled_flops=None)
-
-  def close(self):
-    pass
+    return dict(memory_bytes=memory, compiled_flops=None)
 
 
 def _max_rss():
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-class Probe:
+class Probe(Contender):
   """What JAX sees here; a process of its own, so that the parent holds no device."""
 
   def __init__(self):
     parallel = Parallel()
     self.ready = report.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
-
-  def close(self):
-    pass
 
 
 # Processes
@@ -469,6 +484,9 @@ class Remote:
   def finish(self):
     return self._ask("finish")
 
+  def full(self):
+    return self._ask("full")
+
   def close(self):
     with contextlib.suppress(OSError):
       self._process.stdin.close()
@@ -487,7 +505,8 @@ def _spawn(function, *arguments, environment=(), **options):
   env["PYTHONPATH"] = os.pathsep.join(filter(None, [root, env.get("PYTHONPATH")]))
   env.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # several processes share a GPU
   code = f"from jaxskill import benchmark; benchmark.{function}()"
-  return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, env=env, **options)
+  command = [sys.executable, "-c", code, *arguments]
+  return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, **options)
 
 
 def _answers():
@@ -623,7 +642,8 @@ def _npz_batch(files, shape, repeats=3):
 # The whole
 
 
-def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=0, full=False, start_up=None, say=print):
+def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=0, full=False, start_up=None,
+        say=print):
   """Runs the benchmark.
 
   Args:
@@ -687,7 +707,7 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
       say(f"setting up {form}")
       own = json.loads(own.to_json())
       contenders[form] = (place("torch", config=own, shape=shape, form=form, num_steps=num_steps) if _is_peer(form) else
-                          place("jax", config=own, shape=shape, devices=devices, num_steps=num_steps, full=full))
+                          place("jax", config=own, shape=shape, devices=devices, num_steps=num_steps))
       stack.callback(contenders[form].close)
     say("setting up the matmul peak")
     peak = place("peak", shape=shape)
@@ -701,6 +721,8 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
     for form, contender in contenders.items():
       say(f"finishing {form}")
       finished[form] = contender.ready | contender.finish()
+      if full and not _is_peer(form):
+        finished[form]["full"] = contender.full()
   layouts = {dtype: {name: float(np.median([p[dtype][name] for p in peaks])) for name in values}
              for dtype, values in peaks[0].items()}
   best = {dtype: max(values.values()) for dtype, values in layouts.items()}
@@ -710,8 +732,8 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
       rounds=rounds, machine=machine | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0],
                                             processor=platform.processor() or platform.machine()),
       environment={k: v for k, v in sorted(os.environ.items()) if k.startswith(ENVIRONMENT)},
-      processes="one for all forms" if alone else "one a form", matmul_flops_per_s=layouts, matmul_peak=best, forms=results,
-      ratios=_ratios(samples))
+      processes="one for all forms" if alone else "one a form", matmul_flops_per_s=layouts, matmul_peak=best,
+      forms=results, ratios=_ratios(samples))
   whole["machine"]["command"] = sys.argv
   if peer or (shape_name == "paper" if start_up is None else start_up):
     base = configure(config, "float32", shape, official)[0]
@@ -739,7 +761,7 @@ def _figures(seconds, known, shape, peak):
   """What follows from the rounds of one contender; rates are those of the median round."""
   step_s, replicas = float(np.median(seconds)), known["replicas"]
   videos = 2 * known["batch_size"] if known["encode"] == "siamese" else shape.train_videos
-  flops = known["model_flops"]
+  flops = known["executed_flops"]
   steps_per_s = 1 / step_s
   compilation = {}
   if "first_call_s" in known:
@@ -758,7 +780,8 @@ def _figures(seconds, known, shape, peak):
 def _ratios(samples):
   """How many times faster, round by round against the peer and against the first form: median over the rounds."""
   against = [form for form in samples if _is_peer(form)] + [form for form in samples if not _is_peer(form)][:1]
-  return {form: {other: float(np.median(np.divide(samples[other], samples[form]))) for other in against if other != form}
+  times = lambda form, other: float(np.median(np.divide(samples[other], samples[form])))
+  return {form: {other: times(form, other) for other in against if other != form}
           for form in samples if not _is_peer(form)}
 
 
@@ -768,12 +791,12 @@ def _ratios(samples):
 def describe(results):
   """The results as text."""
   machine, shape = results["machine"], Shape(**results["shape"])
-  rate = lambda x: "-" if not x else next(f"{x / 10 ** n:.3g} {unit}" for n, unit in ((12, "T"), (9, "G"), (6, "M"), (0, ""))
-                                          if x >= 10 ** n)
+  units = (12, "T"), (9, "G"), (6, "M"), (0, "")
+  rate = lambda x: next(f"{x / 10 ** n:.3g} {unit}" for n, unit in units if x >= 10 ** n) if x else "-"
   size = lambda x: f"{x / 1e9:.2f} GB" if x >= 1e8 else f"{x / 1e6:.1f} MB"
   lines = [
-      f"{results['method']}, shape {results['shape_name']}: {shape.batch_size} pairs a step of {shape.train_videos} videos, "
-      f"{shape.num_segments} x {shape.width}, {shape.num_filters} filters a module, {shape.hidden} hidden units",
+      f"{results['method']}, shape {results['shape_name']}: {shape.batch_size} pairs a step of {shape.train_videos} "
+      f"videos, {shape.num_segments} x {shape.width}, {shape.num_filters} filters a module, {shape.hidden} hidden",
       f"{machine['device_count']} device(s), {machine['devices'][0]}; {machine['cpus']} CPU cores, load average "
       f"{machine['load_average']:.1f} at the end; jax {machine['versions']['jax']}",
       "environment: " + (" ".join(f"{k}={v}" for k, v in results["environment"].items()) or "default"),
@@ -793,14 +816,17 @@ def describe(results):
     rows.append([
         form, own["dtype"], batch, f"{own['compile_s']:.1f}" if "compile_s" in own else "-",
         f"{digits(times['median'])} ({digits(times['min'])}..{digits(times['max'])})", digits(own["steps_per_s"]),
-        digits(own["pairs_per_s"]), digits(own["encodes_per_s"]), rate(own["model_flops"]), rate(own["compiled_flops"]),
-        rate(own["flops_per_s"]), f"{100 * own['peak_share']:.0f} %" if own["peak_share"] else "-",
+        digits(own["pairs_per_s"]), digits(own["encodes_per_s"]), rate(own["executed_flops"]),
+        rate(own["compiled_flops"]), rate(own["flops_per_s"]),
+        f"{100 * own['peak_share']:.0f} %" if own["peak_share"] else "-",
         size(next(iter(own["memory_bytes"].values())))])
   widths = [max(map(len, column)) for column in zip(header, *rows)]
   lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [header, *rows]]
   sources = dict.fromkeys(next(iter(own["memory_bytes"])) for own in results["forms"].values())
-  lines += ["", "FLOP/step: products with features that the step needs, by hand (mean over a cycle); by XLA: cost_analysis of "
-            "one cycle, in the plain form;", "pairs/s: of whole batches, all replicas; memory: " + ", ".join(sources)
+  lines += ["", "FLOP/step: products with features, by hand (forward and weight gradients, mean over a cycle); by XLA: "
+            "cost_analysis() of one cycle in the plain form,",
+            "where a ranking and an attention step share the filters' forward product; the chunked form (CPUs) does it "
+            "twice;", "pairs/s: of whole batches, all replicas; memory: " + ", ".join(sources)
             + (", all forms so far in this process" if results["processes"] == "one for all forms" else "") + "."]
   for form, own in results["forms"].items():
     if len(own["memory_bytes"]) > 1 and "compiled program" in own["memory_bytes"]:
@@ -811,8 +837,9 @@ def describe(results):
     against = list(dict.fromkeys(name for values in results["ratios"].values() for name in values))
     lines += ["", "times faster per step (median over rounds) than " + ", ".join(against)]
     wide = max(map(len, results["ratios"]))
-    lines += [f"  {form.ljust(wide)}  " + "  ".join(f"{other} {values[other]:.3g}x" for other in against if other in values)
-              for form, values in results["ratios"].items()]
+    for form, values in results["ratios"].items():
+      cells = (f"{name} {values[name]:.3g}x" for name in against if name in values)
+      lines += [f"  {form.ljust(wide)}  " + "  ".join(cells)]
   lines += ["", f"A whole task at these rates ({PAPER_EPOCHS} epochs of {shape.pairs} pairs; arithmetic, not a run):"]
   lines += [f"  {form}: {_duration(own['estimated_task_s'])}" for form, own in results["forms"].items()]
   for form, own in results["forms"].items():
@@ -828,23 +855,26 @@ def _describe_start(results, shape):
     return []
   lines = ["", "loading and start-up (simulated features on disk, in the page cache)"]
   if "npz_batch_s" in own:
-    lines += [f"  reading two npz files a pair, as the published loader does: {1e3 * own['npz_batch_s']:.0f} ms a batch of "
-              f"{shape.batch_size} pairs, on top of the peer's step (one process)"]
+    lines += [f"  reading two npz files a pair, as the published loader does: {1e3 * own['npz_batch_s']:.0f} ms a "
+              f"batch of {shape.batch_size} pairs, on top of the peer's step (one process)"]
   if "prepare_s" in own:
     lines += [f"  preparing the official layout, once: {own['prepare_s']:.1f} s"]
   if "map_s" in own:
-    lines += [f"  {own['videos']} prepared videos: mapped and checked in {1e3 * own['map_s']:.0f} ms, put on the device in "
-              f"{1e3 * own['place_s']:.0f} ms"]
+    lines += [f"  {own['videos']} prepared videos: mapped and checked in {1e3 * own['map_s']:.0f} ms, put on the "
+              f"device in {1e3 * own['place_s']:.0f} ms"]
   for name, bar in (("cold", 8.0), ("warm", 2.5)):
     if name in own:
       parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in own[name]["marks"].items())
-      lines += [f"  {name} start to the end of the first cycle, {own['dtype']}: {own[name]['start_to_first_cycle_s']:.2f} s "
-                f"({parts}; a later cycle {own[name]['second_cycle_s']:.2f}); aim < {bar} s"]
+      lines += [f"  {name} start to the end of the first cycle, {own['dtype']}: "
+                f"{own[name]['start_to_first_cycle_s']:.2f} s ({parts}; a later cycle "
+                f"{own[name]['second_cycle_s']:.2f}); aim < {bar} s"]
   return lines + ([f"  {own['error']}"] if "error" in own else [])
 
 
 def _duration(seconds):
-  return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+  if seconds < 120:
+    return f"{seconds:.1f} s"
+  return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _read_config(path, overrides):
@@ -867,7 +897,7 @@ def main(argv=None):
   parser.add_argument("--shape", default="paper", help=f"sizes: {', '.join(SHAPES)}")
   parser.add_argument("--forms", default="", help=f"comma-separated; default {','.join(FORMS)}")
   parser.add_argument("--peer", default="", help=f"torch: also {','.join(PEER_FORMS)}")
-  parser.add_argument("--steps", type=int, default=0, help="steps of a round; default one cycle on a CPU, else 10 calls")
+  parser.add_argument("--steps", type=int, default=0, help="of a round; default one cycle on a CPU, else 10 calls")
   parser.add_argument("--rounds", type=int, default=0, help="default 5, with --peer 3")
   parser.add_argument("--start-up", action=argparse.BooleanOptionalAction, default=None,
                       help="loading and start-up; default at shape paper")

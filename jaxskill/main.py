@@ -29,6 +29,8 @@ def parse(argv):
   try:
     rest = flags.FLAGS(argv)
     _CONFIG.value.keys()                  # a config file that is not there is noticed when it is looked into
+    if len(rest) > 1:
+      raise flags.Error(f"unexpected argument {rest[1]!r}; options look like --config.train.epochs=10.")
     return rest
   except flags.Error as error:
     quoted = error.__cause__ or error.__context__               # holds the traceback of what get_config raised
@@ -36,7 +38,7 @@ def parse(argv):
     message = str(raised if isinstance(raised, ValueError) else error)
   except OSError as error:
     message = f"--config: {error.__cause__ or error}"
-  except (AttributeError, LookupError):
+  except (AttributeError, LookupError, TypeError):
     message = unknown_field(argv)
     if not message:
       raise                               # from the code of the config file
@@ -55,15 +57,14 @@ def unknown_field(argv):
     for field in path[1].split(".") if path else ():
       try:
         node, where = config_path.get_value(field, node), f"{where}.{field}"
-      except (AttributeError, LookupError):
+      except (AttributeError, LookupError, TypeError):
         known = ", ".join(node) if hasattr(node, "keys") else "a value"
         return f"{argument}: {where} has no field {field!r}, only {known}."
   return None
 
 
 def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}; options look like --config.train.epochs=10.")
+  del argv
   logging.getLogger("jax").setLevel(logging.WARNING)            # not which accelerators it looks for in vain
   use_compilation_cache()
   from jaxskill import ablations, parallel, train

@@ -54,7 +54,9 @@ class Parallel:
     self.main = jax.process_index() == 0
     if count and count > self.count:
       raise ValueError(f"{count} devices were asked for but JAX sees {self.count}.")
-    self._place = jax.pmap(lambda x: x, AXIS, devices=self.devices) if self.count > 1 else None
+    if self.count > 1:
+      self._place = jax.pmap(lambda x: x, AXIS, devices=self.devices)
+      self._copy = jax.pmap(lambda tree, _: tree, AXIS, in_axes=(None, 0), out_axes=None, devices=self.devices)
 
   def check_batch(self, batch_size):
     """Raises a `ValueError` unless the pairs of a batch split evenly over the devices."""
@@ -80,6 +82,12 @@ class Parallel:
     mine = [i for i, d in enumerate(self.devices) if d.process_index == jax.process_index()]
     local = lambda x: x.reshape(self.count, len(x) // self.count, *x.shape[1:])[mine[0]: mine[-1] + 1]
     return self._place(jax.tree.map(lambda x: local(np.asarray(x)), tree))
+
+  def replicate(self, tree):
+    """Puts whole arrays on every device, placed as compiled functions return them: elsewhere, these compile twice."""
+    if self.count == 1:
+      return jax.device_put(tree, self.devices[0])
+    return self._copy(tree, np.zeros(len(self.local)))
 
   def compile(self, function, *, donate=False):
     """Compiles `function(state, videos, *rest)`; `videos` was `split`, the others are whole on every device.

@@ -124,7 +124,7 @@ class Trainer:
 
   def _place(self, tree):
     """Puts `tree` where a step leaves its result; elsewhere the second call would compile the step again."""
-    return jax.device_put(tree, self.parallel.devices[0] if self.parallel.count == 1 else None)
+    return self.parallel.replicate(tree)
 
   def restore(self, checkpoints):
     """Takes the state of the newest good checkpoint; returns its step, None if there is none."""

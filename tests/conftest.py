@@ -80,7 +80,7 @@ def config(load_config):
 def make_dataset():
   """make_dataset(folds=((training videos, test videos), ...), ...) -> random videos of random lengths."""
 
-  def make(*, videos=11, segments=6, width=5, folds=((range(8), range(8, 11)),), seed=0, **fields):
+  def make(*, videos=11, segments=12, width=5, folds=((range(8), range(8, 11)),), seed=0, **fields):
     rng = np.random.default_rng(seed)
     score = rng.normal(size=videos).astype(np.float32)
     features = rng.normal(size=(videos, segments, width)).astype(np.float32)

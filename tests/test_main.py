@@ -31,7 +31,7 @@ STEPS = 600
 def environment(tmp_path_factory):
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
   return kept | dict(JAX_PLATFORMS="cpu", XLA_FLAGS="--xla_backend_optimization_level=0",      # compiles sooner
-                     JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")), PYTHONWARNINGS="default",
+                     JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")),
                      HOME=str(tmp_path_factory.mktemp("home")))
 
 
@@ -114,7 +114,7 @@ def pair_rows(scores, split):
 def whole(run, tmp_path_factory):
   """The default path on simulated data, uninterrupted: (workdir, stdout, stderr)."""
   workdir = tmp_path_factory.mktemp("whole") / "new" / "run"
-  code, out, err = run(CONFIG, *LONG, "--workdir", workdir)
+  code, out, err = run(CONFIG, *LONG, "--workdir", workdir, PYTHONWARNINGS="default")
   assert code == 0, err
   return workdir, out, err
 
@@ -175,10 +175,8 @@ def test_default_run_leaves_curves_plots_and_events(whole):
 
 def test_default_run_is_quiet(whole):
   _, _, err = whole
-  assert "xla_bridge" not in err and "Unable to initialize backend" not in err
-  ours = [line for line in err.splitlines() if "Warning" in line and str(REPO / "jaxskill") in line]
-  assert not ours
-  assert not [line for line in err.splitlines() if "Warning" in line and "/jaxskill/" in line]
+  assert "Unable to initialize backend" not in err
+  assert not [line for line in err.splitlines() if "Warning" in line and "jaxskill" in line]
 
 
 def test_finished_run_started_again_prints_the_same_table_and_does_not_train(run, whole):
@@ -288,7 +286,6 @@ def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(run,
   message = re.search(r"jaxskill: the loss is not finite at step (\d+) \(fold simulated, seed 0\)", err)
   assert message and 1 < int(message[1]) <= 8
   assert "Traceback" not in err and not (workdir / "results.json").exists()
-  assert (workdir / "checkpoints" / "0" / "commit_success.txt").exists() or (workdir / "checkpoints" / "0").is_dir()
   code, out, _ = run(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)
   assert code == 2 and "resumed from step 0" in out             # it can still be read
 
@@ -334,9 +331,8 @@ def test_bad_features_are_one_message_and_no_workdir(run, tmp_path):
 def test_batch_that_does_not_split_over_the_devices(run, environment, tmp_path):
   workdir = tmp_path / "run"
   eight = environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
-  more = {k: v for k, v in environment.items() if k == "none"}
   code, _, err = run(CONFIG, *SIMULATED, "--config.train.batch_size=12", "--workdir", workdir, XLA_FLAGS=eight,
-                     JAX_PLATFORMS="", **more)
+                     JAX_PLATFORMS="")
   assert code == 2 and not workdir.exists()
   if "8 devices" in err:                                        # elsewhere JAX_PLATFORMS="" finds an accelerator
     assert err == ("\njaxskill: config.train.batch_size=12 pairs do not split over 8 devices; use a multiple of 8, e.g. "
@@ -345,8 +341,9 @@ def test_batch_that_does_not_split_over_the_devices(run, environment, tmp_path):
 
 def test_two_processes_train_like_one_with_two_devices(start, run, environment, tmp_path):
   """Also: a signal that one of them alone receives stops both after the same step, and both go on."""
+  command, steps = [CONFIG, *SIMULATED, "--config.train.epochs=80", "--config.plots=False"], 240
   one = tmp_path / "one"
-  code, _, err = run(CONFIG, *LONG, "--workdir", one,
+  code, _, err = run(*command, "--workdir", one,
                      XLA_FLAGS=environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2")
   assert code == 0, err
   workdirs = [tmp_path / "main", tmp_path / "other"]            # as on two hosts without a common disk
@@ -355,7 +352,7 @@ def test_two_processes_train_like_one_with_two_devices(start, run, environment, 
     with socket.socket() as free:
       free.bind(("localhost", 0))
       port = free.getsockname()[1]
-    return [start(CONFIG, *LONG, "--workdir", workdir, JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
+    return [start(*command, "--workdir", workdir, JAX_COORDINATOR_ADDRESS=f"localhost:{port}",
                   JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(i)) for i, workdir in enumerate(workdirs)]
 
   processes = pair()
@@ -365,13 +362,13 @@ def test_two_processes_train_like_one_with_two_devices(start, run, environment, 
   (code, out, err), (other_code, other_out, other_err) = map(finish, processes)
   assert (code, other_code) == (0, 0), err + other_err
   stopped = re.search(r"stopped by a signal at step (\d+)", out)
-  assert stopped and int(stopped[1]) < STEPS
+  assert stopped and int(stopped[1]) < steps
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair())
   assert (code, other_code) == (0, 0), err + other_err
   assert f"resumed from step {stopped[1]}" in out and "2 cpu device(s)" in out
   assert "Pairwise" not in other_out and not workdirs[1].exists()
   assert results(workdirs[0])["hosts"] == 2
-  assert steps_of(log) == list(range(4, STEPS + 1, 4))
+  assert steps_of(log) == list(range(4, steps + 1, 4))
   alone, together = results(one), results(workdirs[0])
   np.testing.assert_allclose([e["loss"] for e in lines(log)], [e["loss"] for e in lines(one / "metrics.jsonl")], rtol=1e-4)
   scores = [list(r["replicas"][0]["scores"].values()) for r in (alone, together)]

@@ -1,0 +1,73 @@
+"""Tables of rows; the table that a user starts and stops is in test_main.py."""
+
+import importlib
+import json
+
+import pytest
+
+from jaxskill import ablations
+
+
+def with_rows(config, rows, order=None):
+  with config.unlocked():
+    config.rows, config.row_order = rows, tuple(rows if order is None else order)
+  return config
+
+
+def weights(**values):
+  return {"loss": {"weights": values}}
+
+
+def test_rows_that_differ_in_loss_weights_share_a_program(config):
+  rows = {"z": weights(disparity=0.0), "wide": {"model": {"num_filters": 5}}, "a": {}, "joint": {"train": {"alternation": "joint"}},
+          "wide, plain": {"model": {"num_filters": 5}} | weights(diversity=0.5, rank_aware=0.0)}
+  made = ablations.groups(with_rows(config, rows))
+  assert [own.weight_rows for own in made] == [
+      (("z", {"disparity": 0.0}), ("a", {})),
+      (("wide", {}), ("wide, plain", {"diversity": 0.5, "rank_aware": 0.0})), (("joint", {}),)]
+  assert [own.model.num_filters for own in made] == [3, 5, 3]
+  assert [own.train.alternation for own in made] == ["alternate", "alternate", "joint"]
+  for own in made:
+    assert "rows" not in own and "row_order" not in own and own.is_locked
+    assert own.loss.weights == config.loss.weights and own.data == config.data
+    json.loads(own.to_json())
+  assert config.model.num_filters == 3 and list(config.rows.z.loss.weights) == ["disparity"]     # the base is as it was
+
+
+def test_table_of_the_paper(load_config):
+  made = ablations.groups(load_config("pros_cons_ablations"))
+  names = [[row for row, _ in own.weight_rows] for own in made]
+  assert ["rank-aware", "disparity", "disparity, rank-aware", "disparity, diversity"] in names
+  assert ["rank-aware, joint", "ranking losses (joint)"] in names
+  order = importlib.import_module("configs.pros_cons_ablations").get_config().row_order
+  assert sorted(sum(names, [])) == sorted(order)
+  for own in made:
+    ablations.train.check(own)
+
+
+@pytest.mark.parametrize("row,message", [
+    ({"model": {"hiden": 4}}, r"row 'odd' of the table: config\.model has no field 'hiden', only branches, "),
+    ({"modl": {}}, r"row 'odd' of the table: config has no field 'modl', only data, "),
+    (weights(disprity=1.0), r"row 'odd' of the table: config\.loss\.weights has no field 'disprity', only disparity, "),
+    ({"loss": 3.0}, r"row 'odd' of the table: config\.loss holds fields, it cannot be 3\.0"),
+    ({"model": {"hidden": "wide"}}, r"row 'odd' of the table: .*'hidden'.*cannot be casted"),
+    ({"model": {"normalize": "hard"}}, r"config\.model\.normalize='hard' is unknown"),
+])
+def test_bad_row_is_refused_before_a_workdir_is_made(config, tmp_path, row, message):
+  with pytest.raises(ValueError, match=message):
+    ablations.run(with_rows(config, {"fine": {}, "odd": row}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("order", [("a",), ("a", "b", "b"), ("a", "c")])
+def test_order_names_every_row_once(config, order):
+  with pytest.raises(ValueError, match=r"config\.row_order=.* must name each of config\.rows once: a, b"):
+    ablations.groups(with_rows(config, {"a": {}, "b": {}}, order))
+
+
+def test_bad_data_are_refused_before_a_workdir_is_made(config, tmp_path):
+  with config.unlocked():
+    config.data.name = "features"
+  with pytest.raises(ValueError, match=r"set config\.data\.dir"):
+    ablations.run(with_rows(config, {"a": {}}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()

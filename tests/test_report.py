@@ -1,0 +1,97 @@
+"""The table, its numbers, and what a run says about itself."""
+
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from jaxskill import plots, report
+from jaxskill.parallel import Parallel
+
+
+def replica(fold, seed, last, best, *, validation=None, truth=None, ties=0):
+  return dict(row="", fold=fold, seed=seed, last=dict(accuracy=last), best_on_test=dict(accuracy=best),
+              validation_selected=validation and dict(accuracy=validation), test_ties=ties, branches=dict(high=last),
+              against_truth=truth or {})
+
+
+def cells(text):
+  return {line[:19].strip(): line[19:].strip() for line in text.splitlines()[1:-1]}
+
+
+def test_table_of_one_row():
+  replicas = [replica("a", s, last, 1.0, ties=2, truth=dict(spearman_score=r, ap_high=p, chance_high=0.25))
+              for s, last, r, p in ((0, 0.5, 0.1, 0.2), (1, 0.75, 0.7, 0.4))]
+  text = report.table({"": report.summarise(replicas)}, True)
+  assert "SIMULATED" in text.splitlines()[0] and "over folds" not in text and text.splitlines()[-1].startswith("* chosen")
+  table = cells(text)
+  assert table["last step"] == f"62.5 ± {100 * np.std([0.5, 0.75], ddof=1):.1f}"
+  assert table["best on test*"] == "100.0 ± 0.0" and table["validation-selected"] == "-" and table["ties"] == "4"
+  assert table["spearman_score"] == f"{np.tanh(np.mean(np.arctanh([0.1, 0.7]))):.3f}" != "0.400"    # Fisher's mean
+  assert table["ap_high"] == "0.300 ± 0.141" and table["chance_high"] == "0.250 ± 0.000"
+
+
+def test_table_of_folds_has_both_spreads_and_no_simulated():
+  replicas = [replica(f, s, value, value) for f, s, value in (("a", 0, 0.2), ("a", 1, 0.4), ("b", 0, 0.6), ("b", 1, 0.6))]
+  text = report.table({"": report.summarise(replicas)}, False)
+  assert "SIMULATED" not in text and "over folds" in text
+  over_seeds, over_folds = np.std([0.4, 0.5], ddof=1), np.std([0.3, 0.6], ddof=1)
+  assert cells(text)["last step"] == f"45.0 ± {100 * over_seeds:.1f} (folds {100 * over_folds:.1f})"
+
+
+def test_what_one_fold_lacks_is_a_dash_in_the_table():
+  replicas = [replica("a", 0, 0.5, 0.5), replica("b", 0, 0.5, 0.5, truth=dict(ap_low=0.5, spearman_skill=float("nan")))]
+  summary = report.summarise(replicas)
+  table = cells(report.table({"": summary}, False))
+  assert table["ap_low"] == "-" and table["spearman_skill"] == "-"
+  assert json.loads(report.to_json(summary))["against_truth"]["spearman_skill"]["fisher_mean"] is None
+
+
+def test_rows_keep_their_order_and_branches_they_lack_are_dashes():
+  uniform = replica("a", 0, 0.5, 0.5) | dict(branches=dict(uniform=0.5))
+  text = report.table({"z": report.summarise([replica("a", 0, 0.25, 0.5)]), "a": report.summarise([uniform])}, False)
+  header, first, second = text.splitlines()[1:4]
+  assert first.startswith("z ") and second.startswith("a ")
+  assert header.index("high branch") == first.index("25.0 ± 0.0", first.index("50.0")) == second.index("-", 30)
+
+
+def test_json_is_strict_and_written_whole(tmp_path):
+  path = tmp_path / "results.json"
+  report.save_json(path, dict(a=float("nan"), b=np.float32(0.5), c=(np.int32(3), float("inf")), d={"e": np.bool_(True)}))
+  assert json.loads(path.read_text()) == dict(a=None, b=0.5, c=[3, None], d=dict(e=True))
+  with pytest.raises(TypeError):
+    report.save_json(path, dict(a=object()))
+  assert json.loads(path.read_text())["b"] == 0.5 and [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_provenance_does_not_take_a_strangers_repository_for_ours(monkeypatch, tmp_path):
+  made = report.provenance(Parallel(2))
+  assert made["devices"] == [f"{d.platform}: {d.device_kind}" for d in jax.devices()[:2]]
+  assert made["versions"]["jax"] == jax.__version__
+  package = tmp_path / "environment" / "site-packages" / "jaxskill"
+  package.mkdir(parents=True)
+  report.subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+  monkeypatch.setattr(report, "__file__", str(package / "report.py"))
+  asked = []
+  monkeypatch.setattr(report.subprocess, "run", lambda *a, **k: asked.append(a))
+  assert report.provenance(Parallel(1))["git_revision"] == "" and not asked
+
+
+def test_curves_leave_out_what_was_not_measured(tmp_path):
+  entries = [dict(step=4, steps_per_second=1.0, accuracy=[0.5, 0.6], loss=[2.0, 4.0], disparity=[1.0, None]),
+             dict(step=5, steps_per_second=1.0, accuracy=[0.5, None], loss=[1.0, None], disparity=[None, None])]
+  (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
+  history = [dict(step=5, replicas=[dict(test=0.5, validation=float("nan"))] * 2)]
+  left, right = plots._curves(tmp_path, history, simulated=True).axes      # pylint: disable=protected-access
+  drawn = {line.get_label(): np.ma.asarray(line.get_ydata()) for line in left.lines}
+  np.testing.assert_allclose(drawn["loss"], [3.0, 1.0])
+  assert drawn["disparity"][0] == 1.0 and drawn["disparity"].mask[1]
+  assert [line.get_label() for line in right.lines] == ["training pairs, as drawn", "test pairs"]
+
+
+def test_tested_videos_hold_those_that_training_saw():
+  pairs = np.array([(0, 1), (2, 3), (0, 4)])
+  fold = types.SimpleNamespace(test_videos=np.array([5]), test_pairs=np.array([2]))
+  assert report.tested_videos(types.SimpleNamespace(pairs=pairs), fold).tolist() == [0, 4, 5]

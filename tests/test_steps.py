@@ -1,0 +1,444 @@
+"""The training step: the published updates, and the same result however a step is cut up, padded or spread."""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill import interop, methods, steps, train
+from jaxskill.parallel import Parallel
+
+NOISY = {"model.noise_std": 0.3, "model.noise": "per_video"}
+
+
+def flat(params):
+  return {"/".join(k.key for k in path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def assert_states_close(actual, expected, atol=2e-5, replica=None):
+  """Moments of the gradients, and parameters wherever Adam did not step on rounding noise alone.
+
+  Softmax ignores a shift of its logits and a margin one of both scores, so some gradients are zero but for rounding.
+  """
+  ours, theirs = flat(actual.params), flat(expected.params)
+  pick = (lambda x: np.asarray(x)[replica]) if replica is not None else np.asarray
+  assert ours.keys() == theirs.keys()
+  compared = 0
+  for index in (key for key in expected.opt_state if key.isdigit()):
+    mine, wanted = (state.opt_state[index][0] for state in (actual, expected))
+    for name in wanted.mu:
+      single = (lambda x: np.asarray(x)[0]) if replica is not None else np.asarray
+      size = max(1.0, np.abs(wanted.mu[name]).max())
+      np.testing.assert_allclose(pick(mine.mu[name]), single(wanted.mu[name]), rtol=0, atol=1e-5 * size, err_msg=name)
+      real = single(wanted.nu[name]) > 1e-11
+      np.testing.assert_allclose(pick(ours[name])[real], single(theirs[name])[real], rtol=0, atol=atol, err_msg=name)
+      compared += real.sum()
+  assert compared > 0.5 * sum(pick(x).size for x in ours.values())
+
+
+def assert_identical(actual, expected):
+  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_array_equal(a, b, err_msg=str(path))
+
+
+def trained(config, dataset, devices=1, calls=None):
+  """A trainer after `calls` calls, or at its end, and the metrics of each."""
+  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
+  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
+    metrics.append(trainer.advance())
+  return trainer, metrics
+
+
+def tables(replicas, batch_size, epochs=1):
+  """`Tables` of replicas given as (pairs `[P, 2]`, seed)."""
+  count = np.array([len(pairs) for pairs, _ in replicas], np.int32)
+  table = np.zeros((len(replicas), count.max(), 2), np.int32)
+  for row, (pairs, _) in zip(table, replicas):
+    row[:len(pairs)] = pairs
+  keys = jax.vmap(jax.random.key)(jnp.array([seed for _, seed in replicas], jnp.uint32))
+  return steps.Tables(table, count, (-(-count // batch_size) * epochs).astype(np.int32), keys)
+
+
+# The published loop
+
+
+def golden_run(data, config, parallel, per_epoch):
+  """Losses and parameters after the steps of a golden file, whole cycles through `run_batches`."""
+  better, worse = data["x1"], data["x2"]
+  total, size, segments, width = better.shape
+  method = methods.build(config)
+  phases = len(method.phases)
+  cycles = -(-total // phases)
+  pad = lambda x: np.concatenate([x, np.zeros((cycles * phases - total, *x.shape[1:]), x.dtype)])
+  videos = np.concatenate([pad(better), pad(worse)], axis=1).astype(np.float32)                # [steps, 2 B, T, D]
+  feed = lambda features: parallel.split(dict(
+      rgb=features, lengths=dict(rgb=np.full(2 * size, segments, np.int32)), position=np.arange(2 * size, dtype=np.int32),
+      labels={}))
+  pairs = np.stack([np.arange(size), np.arange(size) + size], axis=1).astype(np.int32)
+  step = steps.make_step(config, method, parallel, steps_per_call=phases, epochs_per_call=1, num_unique=2 * size)
+  table = steps.Tables(np.zeros((1, per_epoch * size, 2), np.int32), np.array([per_epoch * size], np.int32),
+                       np.array([total], np.int32), jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
+  sample = dict(rgb=videos[0, :1], lengths=dict(rgb=np.array([segments], np.int32)))
+  state = step.init(table.keys, sample, {}, {})
+  networks = {n: {k.split("/", 2)[2]: v for k, v in data.items() if k.startswith(f"w0/{n}/")} for n in ("pos", "neg", "uniform")}
+  params = interop.pros_cons_from_torch(networks)
+  assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(lambda x: (1, *x.shape), params)
+  state = state.replace(params=jax.tree.map(lambda x: jnp.asarray(x)[None], params))
+  losses = []
+  for cycle in range(cycles):
+    own = slice(cycle * phases, (cycle + 1) * phases)
+    real = np.arange(cycle * phases, (cycle + 1) * phases) < total
+    batches = steps.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))),
+                            jnp.asarray(np.broadcast_to(real[:, None, None], (phases, 1, size))))
+    state, metrics = step.run_batches(state, tuple(feed(x) for x in videos[own]), table, batches)
+    losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
+  assert int(state.step) == total
+  return losses[:total], jax.tree.map(lambda x: x[0], state.params)
+
+
+@pytest.mark.golden("raan_train*")
+@pytest.mark.parametrize("form", ["chunked, unique", "plain, siamese", "chunked, unique, 2 devices"])
+def test_golden_train(golden, golden_name, load_config, quick_compile, form):
+  data = golden(golden_name)
+  assert (data["phases"] == np.arange(len(data["phases"])) % 2).all()
+  implementation, encode = form.split(", ")[:2]
+  parallel = Parallel(2 if "2 devices" in form else 1)
+  if data["x1"].shape[1] % parallel.count:
+    parallel = Parallel(1)
+  margins = [float(m) for m in data.get("margins_code", (1.0, 0.05, 0.15))]     # raan_train names those of raan_small
+  filters = data["w0/pos/att_net.0.0.weight"].shape[0], sum(bool(re.fullmatch(r"w0/pos/.*\.0\.weight", k)) for k in data) - 1
+  runs = sorted(key for key in data if key.endswith("/losses"))
+  assert len(runs) >= 2
+  for key in runs if encode == "unique" and parallel.count == 1 else runs[-1:]:
+    rate, kind = re.fullmatch(r"lr(.+)/(official|isolated)/losses", key).groups()
+    config = load_config(options="simulated,official", changes={
+        "loss.margin_rank": margins[0], "loss.margin_disparity": margins[1], "loss.margin_rank_aware": margins[2],
+        "train.batch_size": data["x1"].shape[1], "train.learning_rate": float(rate), "model.noise_std": 0.0,
+        "train.alternation": dict(official="leaky", isolated="alternate")[kind], "train.encode": encode,
+        "model.implementation": implementation, "model.hidden": filters[0], "model.num_filters": filters[1]})
+    losses, params = golden_run(data, config, parallel, per_epoch=len(data["x1"]))
+    np.testing.assert_allclose(losses, data[key], rtol=0, atol=5e-6, err_msg=key)
+    ours = interop.pros_cons_to_torch(params)
+    prefix, compared = f"lr{rate}/{kind}/after/", 0
+    for name in (k.removeprefix(prefix) for k in data if k.startswith(prefix)):
+      network, entry = name.split("/")
+      if name not in data["ignore"] and entry in ours[network]:
+        np.testing.assert_allclose(ours[network][entry], data[prefix + name], rtol=0, atol=1e-6, err_msg=f"{key} {name}")
+        compared += 1
+    assert compared == sum(len(entries) for entries in ours.values()) - len(data["ignore"])
+
+
+def naive_leaky(config, method, params, constants, better, worse, per_epoch):
+  """The published loop: .grad buffers that add up, and two optimisers that clear their own alone."""
+  def loss(params, phase, better, worse):
+    videos = dict(rgb=jnp.concatenate([better, worse]), lengths=dict(rgb=jnp.full(2 * len(better), better.shape[1])))
+    variables = dict(params=params, batch_stats=constants)
+    encodings = method.encode(variables, videos, jax.random.key(0), True)
+    pair = tuple(jax.tree.map(lambda x: x[half], encodings) for half in (slice(len(better)), slice(len(better), None)))
+    return jax.vmap(method.phases[phase].loss, (None, 0, 0))(variables, pair, {})[0].mean()
+
+  gradient = jax.jit(jax.grad(loss), static_argnums=1)
+  weights = {k: v.astype(np.float64) for k, v in flat(params).items()}
+  buffers, moments = {k: 0.0 for k in weights}, {k: [0.0, 0.0, 0] for k in weights}
+  treedef = jax.tree.structure(params)
+  for step in range(len(better)):
+    phase = step % 2
+    if step % per_epoch == 0:
+      buffers |= {k: 0.0 for k in weights if k.startswith("ranking/")}
+    now = jax.tree.unflatten(treedef, [jnp.float32(x) for x in weights.values()])
+    for k, g in flat(gradient(now, phase, better[step], worse[step])).items():
+      buffers[k] = buffers[k] + g.astype(np.float64)
+    for k in weights:
+      if k.startswith(("ranking/", "filters/")[phase]):
+        first, second, count = moments[k]
+        first, second, count = 0.9 * first + 0.1 * buffers[k], 0.999 * second + 0.001 * buffers[k] ** 2, count + 1
+        moments[k] = [first, second, count]
+        rate = config.train.learning_rate * (0.1, 1.0)[k.startswith("ranking/")]
+        weights[k] = weights[k] - rate * (first / (1 - 0.9 ** count)) / (np.sqrt(second / (1 - 0.999 ** count)) + 1e-8)
+        buffers[k] = 0.0
+  return jax.tree.unflatten(treedef, weights.values())
+
+
+def test_leaky_alternation_clears_at_epoch_start(load_config, quick_compile):
+  """The first optimiser's buffers alone, whichever phase the epoch begins with."""
+  rng = np.random.default_rng(0)
+  data = {name: rng.normal(size=(7, 2, 5, 6)).astype(np.float32) for name in ("x1", "x2")}
+  config = load_config(options="simulated,official", changes={
+      "train.batch_size": 2, "model.num_filters": 2, "model.hidden": 3, "model.noise_std": 0.0, "model.score": "linear"})
+  method = methods.build(config)
+  video = dict(rgb=data["x1"][0, :1], lengths=dict(rgb=np.array([5])))
+  variables = jax.jit(method.init)(jax.random.key(1), video, {}, {})
+  for network, state in interop.pros_cons_to_torch(variables["params"]).items():
+    data |= {f"w0/{network}/{name}": value for name, value in state.items()}
+  ends = {}
+  for per_epoch in (2, 3, 7):     # 2: every ranking step is the first of an epoch; 7: no second epoch
+    _, ends[per_epoch] = golden_run(data, config, Parallel(1), per_epoch)
+    expected = naive_leaky(config, method, variables["params"], variables["batch_stats"], data["x1"], data["x2"], per_epoch)
+    for name, value in flat(expected).items():
+      if not name.endswith("_bias"):                  # linear scores and softmax have no use for them
+        np.testing.assert_allclose(flat(ends[per_epoch])[name], value, rtol=0, atol=5e-6, err_msg=f"{per_epoch} {name}")
+  gap = lambda a, b: np.abs(a["ranking"]["high_kernel"] - b["ranking"]["high_kernel"]).max()
+  assert min(gap(ends[2], ends[7]), gap(ends[3], ends[7]), gap(ends[2], ends[3])) > 1e-4
+
+
+# The order of the pairs
+
+
+def test_every_epoch_is_a_permutation(quick_compile):
+  """Every pair once an epoch, a new order each time, its last batch short; the same alone, padded and in pieces."""
+  rng = np.random.default_rng(0)
+  pairs = [rng.permutation(99)[:2 * count].reshape(-1, 2) for count in (11, 8, 3)]
+  table = tables([(pairs[0], 5), (pairs[1], 5), (pairs[2], 6)], batch_size=4, epochs=4)
+  draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
+  batches = draw(table, 0, 14, 4, 16)
+  assert batches.pairs.shape == (14, 3, 4, 2) and batches.mask.shape == (14, 3, 4)
+  for r, (own, per_epoch) in enumerate(zip(pairs, (3, 2, 1))):
+    orders = []
+    for epoch in range(4):
+      rows = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
+      mask, drawn = np.asarray(batches.mask[rows, r]), np.asarray(batches.pairs[rows, r])
+      sizes = [4] * (len(own) // 4) + [len(own) % 4] * (len(own) % 4 > 0)
+      np.testing.assert_array_equal(mask, np.arange(4) < np.array(sizes)[:, None])       # only the last batch is short
+      orders.append(drawn[mask].tolist())
+      assert sorted(orders[-1]) == sorted(own.tolist())
+    assert len({str(order) for order in orders}) > 1
+    assert not batches.mask[4 * per_epoch:, r].any()                                      # done: it stands still
+  for r in (0, 2):
+    alone = draw(tables([(pairs[r], (5, 5, 6)[r])], batch_size=4, epochs=4), 0, 14, 4, 16)
+    np.testing.assert_array_equal(alone.mask[:, 0], batches.mask[:, r])
+    np.testing.assert_array_equal(np.asarray(alone.pairs[:, 0])[alone.mask[:, 0]],
+                                  np.asarray(batches.pairs[:, r])[batches.mask[:, r]])
+  later = draw(table, 5, 3, 4, 5)
+  np.testing.assert_array_equal(later.mask, batches.mask[5:8])
+  np.testing.assert_array_equal(np.asarray(later.pairs)[later.mask], np.asarray(batches.pairs)[5:8][batches.mask[5:8]])
+
+
+# One result, however it is computed
+
+
+@pytest.mark.parametrize("noise,reduction", [("per_video", "sum"), ("shared", "mean")])
+def test_unique_equals_siamese(load_config, make_dataset, quick_compile, noise, reduction):
+  dataset = make_dataset()
+  changes = {"model.noise": noise, "model.noise_std": 0.3, "train.reduction": reduction}
+  (unique, metrics), (siamese, expected) = (
+      trained(load_config(changes=changes | {"train.encode": encode}), dataset, calls=1) for encode in ("unique", "siamese"))
+  for name, value in expected[0].items():
+    np.testing.assert_allclose(metrics[0][name], value, rtol=1e-5, err_msg=name)
+  assert_states_close(unique.state, siamese.state)
+
+
+CASES = {
+    "noise per video": NOISY,
+    "official, siamese": {"train.alternation": "leaky", "train.reduction": "mean", "model.filter_scores": "each",
+                          "model.score": "tanh", "train.rates": (("^filters/", 0.1),), "train.encode": "siamese"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_devices_change_nothing(load_config, make_dataset, quick_compile, case):
+  """One and eight, of 9 training videos and two folds of unequal size."""
+  dataset = make_dataset(folds=((range(9), (9, 10)), ((2, 3, 4, 5, 6), (7, 8))))
+  config = load_config(changes={"train.epochs": 3} | CASES[case])
+  (one, metrics), (eight, expected) = (trained(config, dataset, devices) for devices in (1, 8))
+  assert one.parallel.count == 1 and eight.parallel.count == 8 and one.total > 8
+  assert_states_close(one.state, eight.state)
+  for ours, theirs in zip(metrics, expected, strict=True):
+    for name in ours:
+      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
+  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(eight.assess(everything=True))):
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile):
+  """Where a step cannot name all videos, only those it can are encoded, gathered on the device or read by the host."""
+  dataset = make_dataset(videos=40, folds=((range(37), (37, 38, 39)), ((1, 2, 4), (5, 6))))
+  changes = NOISY | {"train.batch_size": 8, "train.steps_per_call": 6}
+  wide = train.Trainer(load_config(changes=changes), dataset, Parallel(1))
+  wide.step = steps.make_step(wide.config, wide.method, wide.parallel, steps_per_call=wide.per_call, epochs_per_call=8,
+                              num_unique=len(wide.feed.train))
+  expected = [wide.advance() for _ in range(3)]
+  scores = wide.assess()[0]
+  for devices in (1, 8):
+    for budget in (0.5, 0.0):
+      config = load_config(changes=changes | {"data.device_budget": budget})
+      trainer, metrics = trained(config, dataset, devices, calls=3)
+      assert trainer.num_unique == 32 < len(trainer.feed.train) == 37 and trainer.feed.resident == (budget > 0)
+      assert_states_close(trainer.state, wide.state)
+      for name, value in expected[-1].items():
+        np.testing.assert_allclose(metrics[-1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+      np.testing.assert_allclose(trainer.assess()[0], scores, atol=1e-3)
+
+
+def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_compile):
+  """Folds of 28 and 10 pairs, two seeds, two rows of loss weights: eight replicas, eight runs."""
+  folds = ((range(8), (8, 9, 10)), ((4, 5, 7, 9, 10), (0, 1)))
+  rows = (("all", {}), ("no disparity", {"disparity": 0.0, "diversity": 1.0}))
+  changes = NOISY | {"train.epochs": 3}
+  dataset = make_dataset(folds=folds)
+  config = load_config(changes=changes | {"seeds": (0, 3)})
+  with config.unlocked():
+    config.weight_rows = rows
+  together, _ = trained(config, dataset)
+  assert len(together.replicas) == 8 and together.tables.count.tolist() == [28, 28, 10, 10] * 2
+  assert together.total == 12 and together.tables.steps.tolist() == [12, 12, 6, 6] * 2
+  scores = together.assess()[0]
+  for i in (0, 3, 5, 6):     # each value of each choice twice
+    replica = together.replicas[i]
+    config = load_config(changes=changes | {"seeds": (replica.seed,)})
+    with config.unlocked():
+      config.weight_rows = tuple(row for row in rows if row[0] == replica.row)
+    alone, _ = trained(config, dataclasses.replace(dataset, folds=dataset.folds[replica.fold:replica.fold + 1]))
+    assert alone.total == together.tables.steps[i]
+    assert_states_close(together.state, alone.state, replica=i)
+    np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
+  kernels = flat(together.state.params)["ranking/high_kernel"], flat(together.state.params)["filters/high/kernel"]
+  assert all(np.abs(k[i] - k[j]).max() > 1e-4 for k in kernels for i in range(8) for j in range(i))
+
+
+def test_seeds_and_calls(load_config, make_dataset, quick_compile):
+  """The same seed gives the same bits, in calls of 4 steps and of 8; another seed does not."""
+  dataset = make_dataset()
+  changes = NOISY | {"train.epochs": 4}
+  runs = [trained(load_config(changes=changes | {"seeds": (seed,), "train.steps_per_call": size}), dataset)[0]
+          for seed, size in ((0, 4), (0, 4), (0, 8), (1, 4))]
+  assert [run.per_call for run in runs] == [4, 4, 8, 4] and runs[0].total == 16
+  assert_identical(runs[1].state, runs[0].state)
+  assert_states_close(runs[2].state, runs[0].state, atol=1e-6)
+  assert np.abs(flat(runs[3].state.params)["filters/high/kernel"] - flat(runs[0].state.params)["filters/high/kernel"]).max() > 0.01
+
+
+def test_padding_of_segments_changes_nothing(load_config, make_dataset, quick_compile):
+  """Longer streams, whatever stands behind the real rows."""
+  dataset = make_dataset()
+  garbage = np.random.default_rng(9).normal(size=(11, 15, 5)).astype(np.float32)
+  real = (np.arange(12) < dataset.lengths["rgb"][:, None])[..., None]
+  garbage[:, :12] = np.where(real, dataset.streams["rgb"], garbage[:, :12])
+  padded = dataclasses.replace(dataset, streams=dict(rgb=garbage))
+  config = load_config(changes={"model.noise_std": 0.3, "data.standardize": True})
+  (first, metrics), (second, expected) = trained(config, dataset), trained(config, padded)
+  assert_states_close(second.state, first.state)
+  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=1e-5)
+  np.testing.assert_allclose(second.assess()[0], first.assess()[0], atol=1e-4)
+
+
+# What a step costs
+
+
+def counting(monkeypatch, calls):
+  """Methods whose `encode` notes that it was traced."""
+  build = methods.build
+
+  def counted(config):
+    method = build(config)
+
+    def encode(*arguments):
+      calls.append(1)
+      return method.encode(*arguments)
+    return method._replace(encode=encode)
+  monkeypatch.setattr(methods, "build", counted)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_one_trace_and_one_program(load_config, make_dataset, quick_compile, monkeypatch, caplog, devices):
+  calls = []
+  counting(monkeypatch, calls)
+  trainer = train.Trainer(load_config(changes=NOISY), make_dataset(), Parallel(devices))
+  trainer.advance()
+  trainer.measure()
+  traced = len(calls)
+  assert traced <= 2 * len(trainer.method.phases) + 2     # each phase, and the training and the other videos assessed
+  with jax.log_compiles(), caplog.at_level("WARNING"):
+    trainer.advance()
+    trainer.measure()
+  assert len(calls) == traced
+  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+def test_a_phase_moves_only_what_it_trains(load_config, make_dataset, quick_compile):
+  """Masking the batch of one phase leaves its half as it was, bit for bit; a step without pairs leaves all."""
+  trainer = train.Trainer(load_config(changes={"model.noise_std": 0.0}), make_dataset(), Parallel(1))
+  table = trainer.tables
+  batches = trainer.step.draw(table, 0)
+  start = jax.tree.map(np.asarray, trainer.state)
+  for active in ((True, False), (False, True), (False, False)):
+    masked = batches._replace(mask=batches.mask & np.array(active)[:, None, None])
+    state = jax.tree.map(jnp.array, start)
+    state, metrics = trainer.step.run_batches(state, (trainer.feed.videos,) * 2, table, masked)
+    before, after = flat(start.params), flat(state.params)
+    for name in before:
+      trains = active[0] if name.startswith("ranking/") else active[1]
+      idle = name.startswith("ranking/") and name.endswith("_bias")     # a linear score has no use for it
+      assert np.array_equal(before[name], after[name]) != (trains and not idle), (active, name)
+    for phase, on in enumerate(active):
+      assert float(metrics[phase]["loss"][1].squeeze()) == (8 if on else 0)
+      for a, b in zip(jax.tree.leaves(start.opt_state[str(phase)]), jax.tree.leaves(state.opt_state[str(phase)])):
+        assert on or np.array_equal(a, b)
+
+
+def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, quick_compile):
+  """The ranking phase needs the filters' forward product alone: half of the work of the attention phase."""
+  config = load_config(changes={"model.hidden": 32, "model.implementation": "plain", "model.noise_std": 0.0,
+                                "train.batch_size": 4, "train.steps_per_call": 1})
+  dataset = make_dataset(segments=16, width=64)
+  trainer = train.Trainer(config, dataset, Parallel(1))
+  flops = []
+  for index, phase in enumerate(trainer.method.phases):
+    step = steps.make_step(config, trainer.method._replace(phases=(phase,)), trainer.parallel, steps_per_call=1,
+                           epochs_per_call=2, num_unique=len(trainer.feed.train))
+    state = trainer.state.replace(opt_state={"0": trainer.state.opt_state[str(index)]})
+    cost = step.run.lower(state, trainer.feed.videos, trainer.tables).compile().cost_analysis()
+    flops.append((cost[0] if isinstance(cost, list) else cost)["flops"])
+  product = 2 * len(trainer.feed.train) * 16 * 64 * 32 * 6      # V T D H filters
+  assert product < flops[0] < 0.65 * flops[1], (product, flops)
+  assert flops[1] < 3 * product
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lowers_for_accelerators(load_config, make_dataset, dtype):
+  config = load_config(changes={"model.implementation": "plain", "train.dtype": dtype})
+  trainer = train.Trainer(config, make_dataset(), Parallel(1))
+  for platform in ("tpu", "cuda"):
+    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+    assert exported.platforms == (platform,)
+    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
+
+
+def test_bfloat16_is_close(load_config, make_dataset, quick_compile):
+  dataset = make_dataset()
+  (_, expected), (half, metrics) = (trained(load_config(changes=NOISY | {"train.dtype": dtype}), dataset)
+                                    for dtype in ("float32", "bfloat16"))
+  assert half.feed.videos["rgb"].dtype == jnp.bfloat16
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
+  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
+  assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
+
+
+# What can go wrong
+
+
+def test_a_loss_that_is_not_finite(load_config, make_dataset, quick_compile):
+  dataset = make_dataset(folds=((range(8), (8, 9, 10)), ((2, 3, 4), (5, 6))))
+  trainer = train.Trainer(load_config(changes={"train.learning_rate": 1e38, "seeds": (0, 4)}), dataset, Parallel(1))
+  start = jax.tree.map(np.array, trainer.state)
+  with pytest.raises(FloatingPointError, match=r"not finite at step [23] \(fold fold0, seed 0\); lower config.train.learning"):
+    trainer.advance()
+  start.params["ranking"]["low_kernel"][3] = np.nan
+  trainer.state = jax.tree.map(jnp.asarray, start)
+  with pytest.raises(FloatingPointError, match=r"not finite at step 1 \(fold fold1, seed 4\)"):
+    trainer.advance()
+
+
+def test_metrics_count_every_pair_once(load_config, make_dataset, quick_compile):
+  """Means over the pairs of a call; a replica that is done says nan."""
+  dataset = make_dataset(folds=((range(8), (8, 9, 10)), ((2, 3, 4), (5, 6))))
+  config = load_config(changes={"train.learning_rate": 0.0, "train.epochs": 1, "model.noise_std": 0.0,
+                                "train.alternation": "joint"})
+  trainer, (first, *rest) = trained(config, dataset)
+  assert trainer.tables.count.tolist() == [28, 3] and trainer.tables.steps.tolist() == [4, 1] and not rest
+  scores = trainer.assess()[0]
+  for replica, fold in enumerate(dataset.folds):
+    better, worse = scores[replica][dataset.pairs[fold.train_pairs].T]
+    np.testing.assert_allclose(first["accuracy"][replica], (better > worse).mean(), atol=1e-6)
