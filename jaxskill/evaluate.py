@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 
 def pairwise_accuracy(scores, pairs, ties="half"):
@@ -34,6 +33,7 @@ def spearman(predicted, true):
   """Rank correlation with average ranks for ties; nan where it is undefined (fewer than two values, or all equal)."""
   if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
     return float("nan")
+  from scipy import stats                 # takes 0.4 s to import
   return float(stats.spearmanr(predicted, true).statistic)
 
 
@@ -41,6 +41,7 @@ def kendall_tau(predicted, true):
   """Kendall's tau-b; nan where it is undefined."""
   if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
     return float("nan")
+  from scipy import stats
   return float(stats.kendalltau(predicted, true).statistic)
 
 
@@ -165,18 +166,22 @@ def select(history, replica):
   return result | dict(best_on_test=dict(step=step, accuracy=best["test"]))
 
 
-def summarise(values, folds, seeds):
+def summarise(values, folds, seeds, mean=np.mean):
   """Mean and spread of one number over folds and seeds.
 
   Args:
     values: one per replica; folds, seeds: which fold and seed each belongs to.
+    mean: of values; `fisher_mean` for correlations.
 
   Returns:
-    dict of mean; std_seeds, the standard deviation over seeds of the mean over folds (0 for one seed); std_folds, that
-    over folds of the mean over seeds; count. None where a value is missing.
+    dict of mean; std_seeds, the standard deviation over seeds of the mean over folds; std_folds, that over folds of the
+    mean over seeds (None for a single seed or fold: one number has no spread); count. None where a value is missing.
   """
   if any(v is None or not np.isfinite(v) for v in values):
     return None
   values, folds, seeds = np.asarray(values, float), np.asarray(folds), np.asarray(seeds)
-  spread = lambda groups: float(np.std(m, ddof=1)) if len(m := [values[groups == g].mean() for g in np.unique(groups)]) > 1 else 0.0
-  return dict(mean=float(values.mean()), std_seeds=spread(seeds), std_folds=spread(folds), count=len(values))
+
+  def spread(groups):
+    means = [mean(values[groups == group]) for group in np.unique(groups)]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else None
+  return dict(mean=float(mean(values)), std_seeds=spread(seeds), std_folds=spread(folds), count=len(values))

@@ -62,7 +62,8 @@ def _timelines(trainer, assessments):
   scores = assessments.score[0]
   stream = trainer.method.timeline_stream
   figure, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
-  for axis, kind, video in ((axes[0], "best", test[np.argmax(scores[test])]), (axes[1], "worst", test[np.argmin(scores[test])])):
+  chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
+  for axis, (kind, video) in zip(axes, chosen.items()):
     real = dataset.lengths[stream][video]
     seconds = np.arange(real) * dataset.row_seconds[stream][video]
     for name, values in assessments.timelines.items():
@@ -74,7 +75,8 @@ def _timelines(trainer, assessments):
         axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
                           alpha=0.12, color=colour, label=f"truth: {side}-skill moment")
     axis.axhline(1 / real, color="grey", lw=0.6, ls=":")
-    axis.set(ylabel="attention weight", title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
+    axis.set(ylabel="attention weight",
+             title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
     axis.legend(fontsize=7, loc="upper right")
   axes[1].set(xlabel="time [s]")
   return figure

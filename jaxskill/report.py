@@ -43,8 +43,8 @@ def write(workdir, trainer, history, facts, seconds, say):
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments)
   say("\n" + table(rows, trainer.dataset.simulated))
-  say("wrote " + "\n      ".join(str(p) for p in [*written, path.parent / "metrics.jsonl", path.parent / "evaluations.jsonl",
-                                                path.parent / "tensorboard", path.parent / "checkpoints"]))
+  written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints")]
+  say("wrote " + "\n      ".join(map(str, written)))
   return results
 
 
@@ -52,8 +52,9 @@ def _replica(trainer, assessments, history, index):
   row, fold_index, seed, _ = trainer.replicas[index]
   dataset, fold = trainer.dataset, trainer.dataset.folds[fold_index]
   own = jax.tree.map(lambda x: x[index], assessments)
+  last = history[-1]["replicas"][index]
   result = dict(row=row, fold=fold.name, seed=seed, **evaluate.select(history, index),
-                test_ties=history[-1]["replicas"][index]["test_ties"], branches=history[-1]["replicas"][index]["branches"],
+                test_ties=last["test_ties"], branches=last["branches"],
                 against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines))
   result["filter_correlation"] = {
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
@@ -70,48 +71,46 @@ def tested_videos(dataset, fold):
 
 def summarise(replicas):
   """Means and spreads over the folds and seeds of one row."""
-  summary = lambda pick: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
-                                            [r["seed"] for r in replicas])
+  summary = lambda pick, **how: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
+                                                   [r["seed"] for r in replicas], **how)
   take = lambda selection: lambda r: r[selection]["accuracy"] if r[selection] else None
-  correlations = lambda name: evaluate.fisher_mean([r["against_truth"].get(name, float("nan")) for r in replicas])
   names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
+  how = lambda name: dict(mean=evaluate.fisher_mean) if name.startswith("spearman") else {}
   return dict(
       accuracy={selection: summary(take(selection)) for selection in SELECTIONS},
       branches={b: summary(lambda r: r["branches"][b]) for b in replicas[0]["branches"]},
       test_ties=sum(r["test_ties"] for r in replicas),
-      against_truth={name: dict(fisher_mean=correlations(name)) if name.startswith("spearman") else
-                     summary(lambda r: r["against_truth"].get(name, float("nan"))) for name in names})
+      against_truth={name: summary(lambda r: r["against_truth"].get(name), **how(name)) for name in names})
+
+
+def number(summary, percent=False):
+  """One summary as text: mean, ± over seeds, and over folds, as far as there are several of them; "-" if missing."""
+  if summary is None:
+    return "-"
+  show = lambda x: f"{100 * x:.1f}" if percent else f"{x:.3f}"
+  return (show(summary["mean"]) + (f" ± {show(summary['std_seeds'])}" if summary["std_seeds"] is not None else "")
+          + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else ""))
 
 
 def table(rows, simulated):
-  """The rows as text: accuracies in per cent, mean and standard deviation over seeds (and folds)."""
-  folds = any(s and s["std_folds"] for row in rows.values() for s in row["accuracy"].values())
-
-  def cell(summary):
-    if summary is None:
-      return "-"
-    text = f"{100 * summary['mean']:.1f} ± {100 * summary['std_seeds']:.1f}"
-    return text + (f" (folds {100 * summary['std_folds']:.1f})" if folds else "")
-
+  """The rows as text: accuracies in per cent, mean and standard deviation over seeds and over folds."""
   branches = list(dict.fromkeys(b for row in rows.values() for b in row["branches"]))
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   named = any(rows)
   header = (["row"] if named else []) + [*SELECTIONS.values(), *(f"{b} branch" for b in branches), "ties", *truths]
   lines = [header]
   for name, row in rows.items():
-    truth = [row["against_truth"].get(t) for t in truths]
-    lines.append(([name] if named else []) + [cell(row["accuracy"][s]) for s in SELECTIONS]
-                 + [cell(row["branches"].get(b)) for b in branches] + [str(row["test_ties"])]
-                 + ["-" if t is None or not np.isfinite(t.get("fisher_mean", 0.0)) else
-                    f"{t['fisher_mean']:.3f}" if "fisher_mean" in t else
-                    f"{t['mean']:.3f} ± {t['std_seeds']:.3f}" for t in truth])
+    lines.append(([name] if named else []) + [number(row["accuracy"][s], percent=True) for s in SELECTIONS]
+                 + [number(row["branches"].get(b), percent=True) for b in branches] + [str(row["test_ties"])]
+                 + [number(row["against_truth"].get(t)) for t in truths])
   if not named:     # one row reads better downwards
     body = "\n".join(f"{h:<{max(map(len, header))}}  {c}" for h, c in zip(*lines))
   else:
     widths = [max(map(len, column)) for column in zip(*lines)]
     body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
-  notes = ["Pairwise accuracy on test pairs, %, mean ± standard deviation over seeds"
-           + (" (and over folds)" if folds else "") + (", SIMULATED data" if simulated else ""), body,
+  spread = ", mean ± standard deviation over seeds" if "±" in body else ", one seed"
+  notes = ["Pairwise accuracy on test pairs, %" + spread + (" (and over folds)" if "(folds" in body else "")
+           + (", SIMULATED data" if simulated else ""), body,
            "* chosen on the test pairs themselves, as many papers print; not a result of an honest protocol"]
   return "\n".join(notes)
 
@@ -119,7 +118,8 @@ def table(rows, simulated):
 def provenance(parallel):
   """Versions, devices and git revision of a run."""
   root = pathlib.Path(__file__).resolve().parents[1]
-  git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=False).stdout.strip()
+  git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True,
+                                     check=False).stdout.strip()
   revision = ""
   if (root / ".git").exists():            # and not a repository that the installed package merely lies in
     try:

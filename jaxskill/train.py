@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
-from tensorboardX import SummaryWriter
 
 from jaxskill import data, evaluate, feed, methods, report, steps
 from jaxskill.checkpoints import Checkpoints
@@ -107,30 +106,27 @@ class Trainer:
     self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
                                 epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
     self.state = self._initial_state()
-    self._tables = self._place(self.tables)
+    self._tables = parallel.replicate(self.tables)
     self._measure = self.parallel.compile(self._assess(lambda a: (a.score, a.parts)))
     self._assess_all = self.parallel.compile(self._assess(lambda a: a))
 
   def _initial_state(self):
     statistics, folds = {}, [r.fold for r in self.replicas]
     if self.config.data.standardize:
-      by_fold = {f: feed.channel_statistics(self.dataset, self.dataset.folds[f].train_videos, (self.config.data.stream,))
-                 for f in set(folds)}
+      training = {f: self.dataset.folds[f].train_videos for f in set(folds)}
+      by_fold = {f: feed.channel_statistics(self.dataset, videos, (self.config.data.stream,))
+                 for f, videos in training.items()}
       statistics = jax.tree.map(lambda *x: np.stack(x), *(by_fold[f] for f in folds))
     names = self.config.loss.weights.keys()
     overrides = {name: np.array([r.weights.get(name, self.config.loss.weights[name]) for r in self.replicas],
                                 np.float32) for name in names}
-    return self._place(self.step.init(self.tables.keys, self.feed.sample(), statistics, overrides))
-
-  def _place(self, tree):
-    """Puts `tree` where a step leaves its result; elsewhere the second call would compile the step again."""
-    return self.parallel.replicate(tree)
+    return self.parallel.replicate(self.step.init(self.tables.keys, self.feed.sample(), statistics, overrides))
 
   def restore(self, checkpoints):
     """Takes the state of the newest good checkpoint; returns its step, None if there is none."""
     restored = checkpoints.restore(self.state)
     if restored:
-      self.state = self._place(restored[1])
+      self.state = self.parallel.replicate(restored[1])
     return restored and restored[0]
 
   def _assess(self, pick):
@@ -181,8 +177,8 @@ class Trainer:
     metrics = jax.tree.map(np.asarray, metrics)
     self._check_finite(first, metrics)
     names = dict.fromkeys(name for phase in metrics for name in phase)
-    totals = {name: [np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0) for i in (0, 1)]
-              for name in names}
+    over = lambda name, i: np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0)
+    totals = {name: (over(name, 0), over(name, 1)) for name in names}
     return {name: np.where(count > 0, value / np.maximum(count, 1), np.nan) for name, (value, count) in totals.items()}
 
   def _check_finite(self, first, metrics):
@@ -224,8 +220,9 @@ def run(config, workdir, dataset=None):
   trainer = Trainer(config, dataset, parallel)
   if parallel.main:
     claim(workdir, config)
+  place = "on the device" if trainer.feed.resident else "streamed"
   say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} pairs, {parallel.count} "
-      f"{parallel.devices[0].device_kind} device(s), features {'on the device' if trainer.feed.resident else 'streamed'}")
+      f"{parallel.devices[0].device_kind} device(s), features {place}")
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     if restored is not None:
@@ -285,7 +282,8 @@ def claim(workdir, config):
     temporary.write_text(text)
     os.replace(temporary, path)
   except OSError as error:
-    raise ValueError(f"--workdir={workdir} cannot be written ({error}); choose a folder that you may write to.") from None
+    raise ValueError(f"--workdir={workdir} cannot be written ({error}); choose a folder that you may write "
+                     "to.") from None
 
 
 class Log(contextlib.AbstractContextManager):
@@ -296,6 +294,7 @@ class Log(contextlib.AbstractContextManager):
   """
 
   def __init__(self, workdir, step, main):
+    from tensorboardX import SummaryWriter            # takes PyTorch along (2 s) where that is installed
     self._main = main
     self._metrics, _ = self._reopen(workdir / "metrics.jsonl", step)
     self._evaluations, self.history = self._reopen(workdir / "evaluations.jsonl", step)

@@ -19,7 +19,8 @@ def weights(**values):
 
 
 def test_rows_that_differ_in_loss_weights_share_a_program(config):
-  rows = {"z": weights(disparity=0.0), "wide": {"model": {"num_filters": 5}}, "a": {}, "joint": {"train": {"alternation": "joint"}},
+  rows = {"z": weights(disparity=0.0), "wide": {"model": {"num_filters": 5}}, "a": {},
+          "joint": {"train": {"alternation": "joint"}},
           "wide, plain": {"model": {"num_filters": 5}} | weights(diversity=0.5, rank_aware=0.0)}
   made = ablations.groups(with_rows(config, rows))
   assert [own.weight_rows for own in made] == [

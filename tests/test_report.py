@@ -25,20 +25,28 @@ def test_table_of_one_row():
   replicas = [replica("a", s, last, 1.0, ties=2, truth=dict(spearman_score=r, ap_high=p, chance_high=0.25))
               for s, last, r, p in ((0, 0.5, 0.1, 0.2), (1, 0.75, 0.7, 0.4))]
   text = report.table({"": report.summarise(replicas)}, True)
-  assert "SIMULATED" in text.splitlines()[0] and "over folds" not in text and text.splitlines()[-1].startswith("* chosen")
+  assert "SIMULATED" in text.splitlines()[0] and "over folds" not in text
+  assert text.splitlines()[-1].startswith("* chosen")
   table = cells(text)
   assert table["last step"] == f"62.5 ± {100 * np.std([0.5, 0.75], ddof=1):.1f}"
   assert table["best on test*"] == "100.0 ± 0.0" and table["validation-selected"] == "-" and table["ties"] == "4"
-  assert table["spearman_score"] == f"{np.tanh(np.mean(np.arctanh([0.1, 0.7]))):.3f}" != "0.400"    # Fisher's mean
+  fisher = np.tanh(np.mean(np.arctanh([0.1, 0.7])))
+  assert table["spearman_score"] == f"{fisher:.3f} ± {np.std([0.1, 0.7], ddof=1):.3f}" and f"{fisher:.3f}" != "0.400"
   assert table["ap_high"] == "0.300 ± 0.141" and table["chance_high"] == "0.250 ± 0.000"
 
 
 def test_table_of_folds_has_both_spreads_and_no_simulated():
-  replicas = [replica(f, s, value, value) for f, s, value in (("a", 0, 0.2), ("a", 1, 0.4), ("b", 0, 0.6), ("b", 1, 0.6))]
+  values = {("a", 0): 0.2, ("a", 1): 0.4, ("b", 0): 0.6, ("b", 1): 0.6}
+  replicas = [replica(*place, value, value) for place, value in values.items()]
   text = report.table({"": report.summarise(replicas)}, False)
   assert "SIMULATED" not in text and "over folds" in text
   over_seeds, over_folds = np.std([0.4, 0.5], ddof=1), np.std([0.3, 0.6], ddof=1)
   assert cells(text)["last step"] == f"45.0 ± {100 * over_seeds:.1f} (folds {100 * over_folds:.1f})"
+
+
+def test_one_number_has_no_spread():
+  text = report.table({"": report.summarise([replica("a", 0, 0.5, 0.5)])}, False)
+  assert "one seed" in text and "±" not in text and cells(text)["last step"] == "50.0"
 
 
 def test_what_one_fold_lacks_is_a_dash_in_the_table():
@@ -46,7 +54,7 @@ def test_what_one_fold_lacks_is_a_dash_in_the_table():
   summary = report.summarise(replicas)
   table = cells(report.table({"": summary}, False))
   assert table["ap_low"] == "-" and table["spearman_skill"] == "-"
-  assert json.loads(report.to_json(summary))["against_truth"]["spearman_skill"]["fisher_mean"] is None
+  assert json.loads(report.to_json(summary))["against_truth"]["spearman_skill"] is None
 
 
 def test_rows_keep_their_order_and_branches_they_lack_are_dashes():
@@ -54,12 +62,12 @@ def test_rows_keep_their_order_and_branches_they_lack_are_dashes():
   text = report.table({"z": report.summarise([replica("a", 0, 0.25, 0.5)]), "a": report.summarise([uniform])}, False)
   header, first, second = text.splitlines()[1:4]
   assert first.startswith("z ") and second.startswith("a ")
-  assert header.index("high branch") == first.index("25.0 ± 0.0", first.index("50.0")) == second.index("-", 30)
+  assert header.index("high branch") == first.index("25.0", first.index("50.0")) == second.index("-", 30)
 
 
 def test_json_is_strict_and_written_whole(tmp_path):
   path = tmp_path / "results.json"
-  report.save_json(path, dict(a=float("nan"), b=np.float32(0.5), c=(np.int32(3), float("inf")), d={"e": np.bool_(True)}))
+  report.save_json(path, dict(a=np.nan, b=np.float32(0.5), c=(np.int32(3), np.inf), d=dict(e=np.bool_(True))))
   assert json.loads(path.read_text()) == dict(a=None, b=0.5, c=[3, None], d=dict(e=True))
   with pytest.raises(TypeError):
     report.save_json(path, dict(a=object()))

@@ -1,6 +1,7 @@
 """The training step: the published updates, and the same result however a step is cut up, padded or spread."""
 
 import dataclasses
+import itertools
 import re
 
 import jax
@@ -65,8 +66,8 @@ def tables(replicas, batch_size, epochs=1):
 # The published loop
 
 
-def golden_run(data, config, parallel, per_epoch):
-  """Losses and parameters after the steps of a golden file, whole cycles through `run_batches`."""
+def golden_run(data, config, parallel, epochs):
+  """Losses and parameters after the steps of a golden file, for each length of an epoch in `epochs`, in steps."""
   better, worse = data["x1"], data["x2"]
   total, size, segments, width = better.shape
   method = methods.build(config)
@@ -74,73 +75,69 @@ def golden_run(data, config, parallel, per_epoch):
   cycles = -(-total // phases)
   pad = lambda x: np.concatenate([x, np.zeros((cycles * phases - total, *x.shape[1:]), x.dtype)])
   videos = np.concatenate([pad(better), pad(worse)], axis=1).astype(np.float32)                # [steps, 2 B, T, D]
-  feed = lambda features: parallel.split(dict(
-      rgb=features, lengths=dict(rgb=np.full(2 * size, segments, np.int32)), position=np.arange(2 * size, dtype=np.int32),
-      labels={}))
+  lengths, position = np.full(2 * size, segments, np.int32), np.arange(2 * size, dtype=np.int32)
+  feed = lambda features: parallel.split(dict(rgb=features, lengths=dict(rgb=lengths), position=position, labels={}))
   pairs = np.stack([np.arange(size), np.arange(size) + size], axis=1).astype(np.int32)
   step = steps.make_step(config, method, parallel, steps_per_call=phases, epochs_per_call=1, num_unique=2 * size)
-  table = steps.Tables(np.zeros((1, per_epoch * size, 2), np.int32), np.array([per_epoch * size], np.int32),
-                       np.array([total], np.int32), jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
+  key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
   sample = dict(rgb=videos[0, :1], lengths=dict(rgb=np.array([segments], np.int32)))
-  state = step.init(table.keys, sample, {}, {})
-  networks = {n: {k.split("/", 2)[2]: v for k, v in data.items() if k.startswith(f"w0/{n}/")} for n in ("pos", "neg", "uniform")}
+  networks = {n: {k.split("/", 2)[2]: v for k, v in data.items() if k.startswith(f"w0/{n}/")}
+              for n in ("pos", "neg", "uniform")}
   params = interop.pros_cons_from_torch(networks)
-  assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(lambda x: (1, *x.shape), params)
-  state = state.replace(params=jax.tree.map(lambda x: jnp.asarray(x)[None], params))
-  losses = []
-  for cycle in range(cycles):
-    own = slice(cycle * phases, (cycle + 1) * phases)
-    real = np.arange(cycle * phases, (cycle + 1) * phases) < total
-    batches = steps.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))),
-                            jnp.asarray(np.broadcast_to(real[:, None, None], (phases, 1, size))))
-    state, metrics = step.run_batches(state, tuple(feed(x) for x in videos[own]), table, batches)
-    losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
-  assert int(state.step) == total
-  return losses[:total], jax.tree.map(lambda x: x[0], state.params)
+  start = step.init(key, sample, {}, {})
+  assert jax.tree.map(jnp.shape, start.params) == jax.tree.map(lambda x: (1, *x.shape), params)
+  start = jax.tree.map(np.asarray, start.replace(params=jax.tree.map(lambda x: x[None], params)))
+  results = []
+  for per_epoch in epochs:
+    state, losses = parallel.replicate(jax.tree.map(jnp.array, start)), []
+    table = steps.Tables(np.zeros((1, max(epochs) * size, 2), np.int32), np.array([per_epoch * size], np.int32),
+                         np.array([total], np.int32), key)
+    for cycle in range(cycles):
+      own = np.arange(cycle * phases, (cycle + 1) * phases)
+      mask = np.broadcast_to((own < total)[:, None, None], (phases, 1, size))
+      batches = steps.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))), jnp.asarray(mask))
+      state, metrics = step.run_batches(state, tuple(feed(videos[i]) for i in own), table, batches)
+      losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
+    assert int(state.step) == total
+    results.append((losses[:total], jax.tree.map(lambda x: np.asarray(x)[0], state.params)))
+  return results
+
+
+FORMS = (("chunked", "unique", 1), ("plain", "siamese", 1), ("plain", "unique", 2), ("chunked", "unique", 1))
 
 
 @pytest.mark.golden("raan_train*")
-@pytest.mark.parametrize("form", ["chunked, unique", "plain, siamese", "chunked, unique, 2 devices"])
-def test_golden_train(golden, golden_name, load_config, quick_compile, form):
+def test_golden_train(golden, golden_name, load_config, quick_compile):
+  """Both learning rates with and without the gradient leak, each in another form of the step."""
   data = golden(golden_name)
   assert (data["phases"] == np.arange(len(data["phases"])) % 2).all()
-  implementation, encode = form.split(", ")[:2]
-  parallel = Parallel(2 if "2 devices" in form else 1)
-  if data["x1"].shape[1] % parallel.count:
-    parallel = Parallel(1)
-  margins = [float(m) for m in data.get("margins_code", (1.0, 0.05, 0.15))]     # raan_train names those of raan_small
-  filters = data["w0/pos/att_net.0.0.weight"].shape[0], sum(bool(re.fullmatch(r"w0/pos/.*\.0\.weight", k)) for k in data) - 1
+  margins = [float(m) for m in (data if "margins_code" in data else golden("raan_small"))["margins_code"]]
+  first_layers = [key for key in data if re.fullmatch(r"w0/pos/att_net\.\d+\.0\.weight", key)]
   runs = sorted(key for key in data if key.endswith("/losses"))
   assert len(runs) >= 2
-  for key in runs if encode == "unique" and parallel.count == 1 else runs[-1:]:
+  for key, (implementation, encode, devices) in zip(runs, itertools.cycle(FORMS)):
+    parallel = Parallel(devices if data["x1"].shape[1] % devices == 0 else 1)
     rate, kind = re.fullmatch(r"lr(.+)/(official|isolated)/losses", key).groups()
     config = load_config(options="simulated,official", changes={
         "loss.margin_rank": margins[0], "loss.margin_disparity": margins[1], "loss.margin_rank_aware": margins[2],
         "train.batch_size": data["x1"].shape[1], "train.learning_rate": float(rate), "model.noise_std": 0.0,
         "train.alternation": dict(official="leaky", isolated="alternate")[kind], "train.encode": encode,
-        "model.implementation": implementation, "model.hidden": filters[0], "model.num_filters": filters[1]})
-    losses, params = golden_run(data, config, parallel, per_epoch=len(data["x1"]))
+        "model.implementation": implementation, "model.num_filters": len(first_layers),
+        "model.hidden": len(data[first_layers[0]])})
+    (losses, params), = golden_run(data, config, parallel, epochs=[len(data["x1"])])
     np.testing.assert_allclose(losses, data[key], rtol=0, atol=5e-6, err_msg=key)
     ours = interop.pros_cons_to_torch(params)
     prefix, compared = f"lr{rate}/{kind}/after/", 0
     for name in (k.removeprefix(prefix) for k in data if k.startswith(prefix)):
       network, entry = name.split("/")
       if name not in data["ignore"] and entry in ours[network]:
-        np.testing.assert_allclose(ours[network][entry], data[prefix + name], rtol=0, atol=1e-6, err_msg=f"{key} {name}")
+        np.testing.assert_allclose(ours[network][entry], data[prefix + name], rtol=0, atol=1e-6, err_msg=prefix + name)
         compared += 1
     assert compared == sum(len(entries) for entries in ours.values()) - len(data["ignore"])
 
 
-def naive_leaky(config, method, params, constants, better, worse, per_epoch):
+def naive_leaky(config, gradient, params, better, worse, per_epoch):
   """The published loop: .grad buffers that add up, and two optimisers that clear their own alone."""
-  def loss(params, phase, better, worse):
-    videos = dict(rgb=jnp.concatenate([better, worse]), lengths=dict(rgb=jnp.full(2 * len(better), better.shape[1])))
-    variables = dict(params=params, batch_stats=constants)
-    encodings = method.encode(variables, videos, jax.random.key(0), True)
-    pair = tuple(jax.tree.map(lambda x: x[half], encodings) for half in (slice(len(better)), slice(len(better), None)))
-    return jax.vmap(method.phases[phase].loss, (None, 0, 0))(variables, pair, {})[0].mean()
-
-  gradient = jax.jit(jax.grad(loss), static_argnums=1)
   weights = {k: v.astype(np.float64) for k, v in flat(params).items()}
   buffers, moments = {k: 0.0 for k in weights}, {k: [0.0, 0.0, 0] for k in weights}
   treedef = jax.tree.structure(params)
@@ -167,21 +164,30 @@ def test_leaky_alternation_clears_at_epoch_start(load_config, quick_compile):
   rng = np.random.default_rng(0)
   data = {name: rng.normal(size=(7, 2, 5, 6)).astype(np.float32) for name in ("x1", "x2")}
   config = load_config(options="simulated,official", changes={
-      "train.batch_size": 2, "model.num_filters": 2, "model.hidden": 3, "model.noise_std": 0.0, "model.score": "linear"})
+      "train.batch_size": 2, "model.num_filters": 2, "model.hidden": 3, "model.noise_std": 0.0,
+      "model.score": "linear"})
   method = methods.build(config)
   video = dict(rgb=data["x1"][0, :1], lengths=dict(rgb=np.array([5])))
   variables = jax.jit(method.init)(jax.random.key(1), video, {}, {})
+
+  def loss(params, phase, better, worse):
+    videos = dict(rgb=jnp.concatenate([better, worse]), lengths=dict(rgb=jnp.full(2 * len(better), better.shape[1])))
+    encodings = method.encode(variables | dict(params=params), videos, jax.random.key(0), True)
+    pair = tuple(jax.tree.map(lambda x: x[half], encodings) for half in (slice(len(better)), slice(len(better), None)))
+    return jax.vmap(method.phases[phase].loss, (None, 0, 0))(variables, pair, {})[0].mean()
+
+  gradient = jax.jit(jax.grad(loss), static_argnums=1)
   for network, state in interop.pros_cons_to_torch(variables["params"]).items():
     data |= {f"w0/{network}/{name}": value for name, value in state.items()}
-  ends = {}
-  for per_epoch in (2, 3, 7):     # 2: every ranking step is the first of an epoch; 7: no second epoch
-    _, ends[per_epoch] = golden_run(data, config, Parallel(1), per_epoch)
-    expected = naive_leaky(config, method, variables["params"], variables["batch_stats"], data["x1"], data["x2"], per_epoch)
+  epochs, ends = (2, 3, 7), []     # 2: every ranking step is the first of an epoch; 7: no second epoch
+  for per_epoch, (_, params) in zip(epochs, golden_run(data, config, Parallel(1), epochs)):
+    expected = naive_leaky(config, gradient, variables["params"], data["x1"], data["x2"], per_epoch)
+    ends.append(flat(params))
     for name, value in flat(expected).items():
       if not name.endswith("_bias"):                  # linear scores and softmax have no use for them
-        np.testing.assert_allclose(flat(ends[per_epoch])[name], value, rtol=0, atol=5e-6, err_msg=f"{per_epoch} {name}")
-  gap = lambda a, b: np.abs(a["ranking"]["high_kernel"] - b["ranking"]["high_kernel"]).max()
-  assert min(gap(ends[2], ends[7]), gap(ends[3], ends[7]), gap(ends[2], ends[3])) > 1e-4
+        np.testing.assert_allclose(ends[-1][name], value, rtol=0, atol=5e-6, err_msg=f"{per_epoch} {name}")
+  for one, other in itertools.combinations(ends, 2):
+    assert np.abs(one["ranking/high_kernel"] - other["ranking/high_kernel"]).max() > 1e-4
 
 
 # The order of the pairs
@@ -219,36 +225,25 @@ def test_every_epoch_is_a_permutation(quick_compile):
 # One result, however it is computed
 
 
-@pytest.mark.parametrize("noise,reduction", [("per_video", "sum"), ("shared", "mean")])
-def test_unique_equals_siamese(load_config, make_dataset, quick_compile, noise, reduction):
-  dataset = make_dataset()
-  changes = {"model.noise": noise, "model.noise_std": 0.3, "train.reduction": reduction}
-  (unique, metrics), (siamese, expected) = (
-      trained(load_config(changes=changes | {"train.encode": encode}), dataset, calls=1) for encode in ("unique", "siamese"))
-  for name, value in expected[0].items():
-    np.testing.assert_allclose(metrics[0][name], value, rtol=1e-5, err_msg=name)
-  assert_states_close(unique.state, siamese.state)
+OFFICIAL = {"train.alternation": "leaky", "train.reduction": "mean", "train.rates": (("^filters/", 0.1),),
+            "model.filter_scores": "each", "model.score": "tanh", "model.noise_std": 0.3}
 
 
-CASES = {
-    "noise per video": NOISY,
-    "official, siamese": {"train.alternation": "leaky", "train.reduction": "mean", "model.filter_scores": "each",
-                          "model.score": "tanh", "train.rates": (("^filters/", 0.1),), "train.encode": "siamese"},
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_devices_change_nothing(load_config, make_dataset, quick_compile, case):
-  """One and eight, of 9 training videos and two folds of unequal size."""
+@pytest.mark.parametrize("changes,encode,devices", [
+    (NOISY, "siamese", 1), (OFFICIAL, "siamese", 8), (NOISY, "unique", 8)],
+                         ids=["siamese", "siamese on 8", "unique on 8"])
+def test_unique_equals_siamese_on_any_devices(load_config, make_dataset, quick_compile, changes, encode, devices):
+  """One device and eight, of 9 training videos and two folds of unequal size."""
   dataset = make_dataset(folds=((range(9), (9, 10)), ((2, 3, 4, 5, 6), (7, 8))))
-  config = load_config(changes={"train.epochs": 3} | CASES[case])
-  (one, metrics), (eight, expected) = (trained(config, dataset, devices) for devices in (1, 8))
-  assert one.parallel.count == 1 and eight.parallel.count == 8 and one.total > 8
-  assert_states_close(one.state, eight.state)
+  changes = changes | {"train.epochs": 3}
+  one, metrics = trained(load_config(changes=changes), dataset)
+  other, expected = trained(load_config(changes=changes | {"train.encode": encode}), dataset, devices)
+  assert one.total > 8
+  assert_states_close(one.state, other.state)
   for ours, theirs in zip(metrics, expected, strict=True):
     for name in ours:
       np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
-  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(eight.assess(everything=True))):
+  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
@@ -294,8 +289,8 @@ def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_comp
     assert alone.total == together.tables.steps[i]
     assert_states_close(together.state, alone.state, replica=i)
     np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
-  kernels = flat(together.state.params)["ranking/high_kernel"], flat(together.state.params)["filters/high/kernel"]
-  assert all(np.abs(k[i] - k[j]).max() > 1e-4 for k in kernels for i in range(8) for j in range(i))
+  kernels = flat(together.state.params)["filters/high/kernel"]
+  assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(kernels, 2))
 
 
 def test_seeds_and_calls(load_config, make_dataset, quick_compile):
@@ -307,7 +302,8 @@ def test_seeds_and_calls(load_config, make_dataset, quick_compile):
   assert [run.per_call for run in runs] == [4, 4, 8, 4] and runs[0].total == 16
   assert_identical(runs[1].state, runs[0].state)
   assert_states_close(runs[2].state, runs[0].state, atol=1e-6)
-  assert np.abs(flat(runs[3].state.params)["filters/high/kernel"] - flat(runs[0].state.params)["filters/high/kernel"]).max() > 0.01
+  kernels = [flat(run.state.params)["filters/high/kernel"] for run in runs]
+  assert np.abs(kernels[3] - kernels[0]).max() > 0.01
 
 
 def test_padding_of_segments_changes_nothing(load_config, make_dataset, quick_compile):
@@ -401,7 +397,8 @@ def test_lowers_for_accelerators(load_config, make_dataset, dtype):
   config = load_config(changes={"model.implementation": "plain", "train.dtype": dtype})
   trainer = train.Trainer(config, make_dataset(), Parallel(1))
   for platform in ("tpu", "cuda"):
-    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+    export = jax.export.export(trainer.step.run, platforms=[platform])
+    exported = export(trainer.state, trainer.feed.videos, trainer.tables)
     assert exported.platforms == (platform,)
     assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 
@@ -423,7 +420,7 @@ def test_a_loss_that_is_not_finite(load_config, make_dataset, quick_compile):
   dataset = make_dataset(folds=((range(8), (8, 9, 10)), ((2, 3, 4), (5, 6))))
   trainer = train.Trainer(load_config(changes={"train.learning_rate": 1e38, "seeds": (0, 4)}), dataset, Parallel(1))
   start = jax.tree.map(np.array, trainer.state)
-  with pytest.raises(FloatingPointError, match=r"not finite at step [23] \(fold fold0, seed 0\); lower config.train.learning"):
+  with pytest.raises(FloatingPointError, match=r"not finite at step [23] \(fold fold0, seed 0\); lower config.train.l"):
     trainer.advance()
   start.params["ranking"]["low_kernel"][3] = np.nan
   trainer.state = jax.tree.map(jnp.asarray, start)

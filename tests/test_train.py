@@ -132,7 +132,7 @@ def test_step_is_compiled_once(small, tmp_path, caplog):
 
 def test_not_finite_loss_names_the_step_and_keeps_the_checkpoint(small, tmp_path):
   config = small(changes={"train.learning_rate": 1e38, "seeds": (5,)})
-  with pytest.raises(FloatingPointError, match=r"not finite at step [2-8] \(fold simulated, seed 5\); lower config.train"):
+  with pytest.raises(FloatingPointError, match=r"not finite at step [2-8] \(fold simulated, seed 5\); lower "):
     train.run(config, tmp_path / "run")
   trainer = train.Trainer(config, data.load(config.data), Parallel(1))
   with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
@@ -151,7 +151,7 @@ def test_scores_by_subject(small, tmp_path):
   accuracy = saved["rows"][""]["accuracy"]["last"]
   assert accuracy["count"] == 3 and accuracy["mean"] > 0.8
   truth = saved["rows"][""]["against_truth"]
-  assert truth["spearman_score"]["fisher_mean"] > 0.7 and truth["kendall_score"]["mean"] > 0.5
+  assert truth["spearman_score"]["mean"] > 0.7 and truth["kendall_score"]["mean"] > 0.5
   assert not saved["simulated"] and saved["data"] == "mine"
 
 
@@ -198,13 +198,14 @@ PAIRS = "better,worse,split\nb,a,train\nd,c,test\n"
 FOLDERS = {
     "nan": (dict(c=np.full((3, 5), np.nan, np.float32)), PAIRS, r"c\.npy: video 'c'.* 15 NaN or infinite .* segment 0"),
     "infinite": (dict(c=np.array([[0.0] * 5, [np.inf] * 5])), PAIRS, r"video 'c'.* 5 NaN or infinite .* in segment 1"),
-    "rank": (dict(c=np.zeros((3, 2, 5), np.float32)), PAIRS, r"video 'c'.* has 3 axes .*expected \[segments, channels\]"),
+    "rank": (dict(c=np.zeros((3, 2, 5), np.float32)), PAIRS, r"video 'c'.* 3 axes .*expected \[segments, channels\]"),
     "width": (dict(c=np.zeros((3, 4), np.float32)), PAIRS, r"c\.npy: .*\[3, 4\] but .*\.npy has float32 \[\d, 5\]"),
     "whole numbers": (dict(c=np.zeros((3, 5), int)), PAIRS, r"video 'c'.* floating-point features"),
     "empty video": (dict(c=np.zeros((0, 5), np.float32)), PAIRS, r"video 'c'.* is empty"),
     "not on disk": (dict(c=None), PAIRS, r"1 of 4 videos are in the pairs or scores but not on disk: 'c'"),
     "with itself": ({}, PAIRS + "a,a,train\n", r"pairs\.csv, line 4: compares video 'a' with itself"),
-    "contradictory": ({}, PAIRS + "a,b,train\n", r"line 4: contradictory pair: 'a' is better than 'b' here and worse in line 2"),
+    "contradictory": ({}, PAIRS + "a,b,train\n",
+                      r"line 4: contradictory pair: 'a' is better than 'b' here and worse in line 2"),
     "no test pairs": ({}, "better,worse,split\nb,a,train\nd,c,train\n", r"fold 'given' has no test pairs"),
     "no training pairs": ({}, "better,worse,split\nb,a,test\n", r"fold 'given' has no training pairs"),
     "unknown side": ({}, "better,worse,split\nb,a,tset\n", r"line 2: unknown split value 'tset'"),
@@ -244,7 +245,7 @@ CHANGES = {
     "data set": ({"data.name": "epic"}, r"config\.data\.name='epic' is unknown; use one of simulated, features"),
     "no folder": ({"data.name": "features"}, r"set config\.data\.dir to its folder"),
     "folder": ({"data.name": "best", "data.dir": "nowhere"}, r"nowhere: no such folder"),
-    "simulated": ({"data.simulated.num_videos": 3}, r"has no |leaves? |do not split"),
+    "simulated": ({"data.simulated.num_videos": 3}, r"fold 'simulated' has no test pairs; check the split"),
 }
 
 
@@ -265,5 +266,5 @@ def test_unknown_task_names_those_there(small, tmp_path):
 
 def test_workdir_below_a_file_is_refused(small, tmp_path):
   (tmp_path / "file").write_text("")
-  with pytest.raises(ValueError, match=r"--workdir=.*file/run cannot be written .*; choose a folder that you may write"):
+  with pytest.raises(ValueError, match=r"--workdir=.*file/run cannot be written .*; choose a folder that you"):
     train.run(small(), tmp_path / "file" / "run")

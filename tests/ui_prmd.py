@@ -40,7 +40,7 @@ def train(folder, workdir, *options):
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features", "--workdir", str(workdir),
              f"--config.data.dir={folder}", "--config.data.pairs_within=subject", "--config.data.validation_share=0.0",
-             "--config.model.hidden=64", "--config.train.epochs=30", *options]
+             "--config.model.hidden=64", "--config.train.epochs=30", "--config.seeds=(0, 1)", *options]
   subprocess.run(command, check=True, cwd=pathlib.Path(__file__).resolve().parents[1])
   return json.loads((workdir / "results.json").read_text())
 

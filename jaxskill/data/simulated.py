@@ -35,7 +35,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from jaxskill.data.dataset import Fold, SkillDataset
 
@@ -330,7 +330,7 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
   own, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
   if skills is None:
     level = np.array([_rng("level", seed, subject).standard_normal() for subject in subjects])
-    skills = norm.cdf(np.sqrt(0.5) * (level + own))      # uniform over performers and videos
+    skills = ndtr(np.sqrt(0.5) * (level + own))      # uniform over performers and videos
   skills = np.asarray(skills, np.float64)
   routines = (routine * len(routine_difficulties)).astype(int)
   hardness = np.asarray(routine_difficulties, np.float64)[routines]

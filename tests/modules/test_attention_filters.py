@@ -36,8 +36,8 @@ def naive_attention(params, features, lengths, normalize, noise=0.0, mean=0.0, s
       for k in range(len(p["kernel"])):
         logits = np.array([p["readout"][k] @ np.maximum(p["kernel"][k] @ x + p["bias"][k], 0) + p["readout_bias"][k]
                            for x in segments])
-        weights = np.exp(logits) / np.exp(logits).sum() if normalize == "softmax" else 1 / (1 + np.exp(-logits)) / length
-        result[module][v, k, :length] = weights
+        result[module][v, k, :length] = (np.exp(logits) / np.exp(logits).sum() if normalize == "softmax"
+                                         else 1 / (1 + np.exp(-logits)) / length)
   return result
 
 
@@ -62,7 +62,8 @@ def assert_trees_close(actual, expected, **tolerance):
 
 
 def random_params(seed, modules=("high", "low"), filters=2, hidden=3, width=4):
-  shapes = dict(kernel=(filters, hidden, width), bias=(filters, hidden), readout=(filters, hidden), readout_bias=(filters,))
+  shapes = dict(kernel=(filters, hidden, width), bias=(filters, hidden), readout=(filters, hidden),
+                readout_bias=(filters,))
   return {module: draw(seed + i, **shapes) for i, module in enumerate(modules)}
 
 
@@ -202,7 +203,7 @@ def test_forms_by_name(monkeypatch):
   assert program("auto") == program("chunked")
   monkeypatch.setattr(attention_filters.jax, "default_backend", lambda: "tpu")
   assert program("auto") == program("plain")
-  with pytest.raises(ValueError, match=r"implementation='pallas' is unknown; use 'auto' or one of \['chunked', 'plain'\]"):
+  with pytest.raises(ValueError, match="implementation='pallas' is unknown; use 'auto' or one of .'chunked', 'plain'"):
     filter_logits(**x, implementation="pallas")
   with pytest.raises(AssertionError):
     filter_logits(**x | dict(offset=x["offset"][..., :1]))
@@ -211,8 +212,8 @@ def test_forms_by_name(monkeypatch):
 @pytest.mark.parametrize("implementation", FORMS)
 def test_features_are_data(implementation):
   x = single(draw(13, kernel=(1, 2, 3), offset=(1, 2, 4), readout=(1, 2), features=(2, 4, 3)))
-  gradient = jax.grad(lambda features: filter_logits(**x | dict(features=features), implementation=implementation).sum())
-  assert not np.asarray(gradient(x["features"])).any()
+  total = lambda features: filter_logits(**x | dict(features=features), implementation=implementation).sum()
+  assert not np.asarray(jax.grad(total)(x["features"])).any()
 
 
 def test_unknown_normalization():
@@ -235,7 +236,8 @@ def test_initial_weights():
 
 
 def test_ranking_layers_commute_with_pooling():
-  x = draw(14, features=(5, 6, 4), noise=(6, 4), mean=(4,), high_kernel=(4,), low_kernel=(4,), high_bias=(), low_bias=())
+  x = draw(14, features=(5, 6, 4), noise=(6, 4), mean=(4,), high_kernel=(4,), low_kernel=(4,), high_bias=(),
+           low_bias=())
   scale = np.array([0.5, 2.0, 1.0, 3.0])
   params = single({name: value for name, value in x.items() if name.endswith(("_kernel", "_bias"))})
   values = RankingLayers(("high", "low")).apply({"params": params}, single(x["features"]), single(x["noise"]),

@@ -1,0 +1,196 @@
+"""Metrics against golden values and against counting; protocols on made-up evaluations."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from jaxskill import evaluate
+
+
+@pytest.mark.golden("metrics*")
+def test_golden_metrics(golden, golden_name):
+  data = golden(golden_name)
+  close = lambda actual, key: np.testing.assert_allclose(actual, data[key], rtol=1e-12, atol=1e-12, err_msg=key)
+  groups = sorted({key.rsplit("/", 1)[0] for key in data if key.endswith("/pred_f64")})
+  assert groups
+  checked = dict(spearman_f64=evaluate.spearman, kendall_tau_b_f64=evaluate.kendall_tau, l2_f64=evaluate.squared_error,
+                 rl2_f64=evaluate.relative_squared_error)
+  for group in groups:
+    predicted, true = data[f"{group}/pred_f64"], data[f"{group}/true_f64"]
+    for name, metric in checked.items():
+      if f"{group}/{name}" in data:
+        close(metric(predicted, true), f"{group}/{name}")
+    if f"{group}/pairs_better" in data:
+      pairs = np.stack([data[f"{group}/pairs_better"], data[f"{group}/pairs_worse"]], axis=1)
+      wrong, tied = evaluate.pairwise_accuracy(predicted, pairs, ties="wrong")
+      half, tied_again = evaluate.pairwise_accuracy(predicted, pairs, ties="half")
+      close(wrong, f"{group}/pairwise_accuracy_f64")
+      assert tied == tied_again == data[f"{group}/predicted_ties"]
+      np.testing.assert_allclose(half, wrong + tied / 2 / len(pairs), atol=1e-12)
+  fisher = sorted(key.removesuffix("/r_f64") for key in data if key.endswith("/r_f64"))
+  for group in fisher:
+    mean = "fisher_mean_f64" if group.startswith("published/") else "mean_f64"
+    close(evaluate.fisher_mean(data[f"{group}/r_f64"]), f"{group}/{mean}")
+  assert len(fisher) > 1 or "fisher/r_f64" not in data
+
+
+@pytest.mark.parametrize("ties,tied_worth", [("half", 0.5), ("wrong", 0.0)])
+def test_pairwise_accuracy(ties, tied_worth):
+  rng = np.random.default_rng(0)
+  scores = rng.integers(0, 5, 12) / 4
+  pairs = np.array(list(itertools.permutations(range(12), 2)))[rng.permutation(132)[:50]]
+  worth = [1.0 if scores[b] > scores[w] else tied_worth if scores[b] == scores[w] else 0.0 for b, w in pairs]
+  accuracy, tied = evaluate.pairwise_accuracy(scores, pairs, ties)
+  np.testing.assert_allclose(accuracy, np.mean(worth))
+  assert tied == sum(scores[b] == scores[w] for b, w in pairs) > 0
+  swapped, _ = evaluate.pairwise_accuracy(scores, pairs[:, ::-1], ties)
+  np.testing.assert_allclose(accuracy + swapped, 1 if ties == "half" else 1 - tied / 50)
+  assert evaluate.pairwise_accuracy(np.zeros(12), pairs, ties) == (tied_worth, 50)
+
+
+def test_pairwise_accuracy_corners():
+  accuracy, tied = evaluate.pairwise_accuracy(np.zeros(3), np.zeros((0, 2), int))
+  assert math.isnan(accuracy) and tied == 0
+  with pytest.raises(ValueError, match="config.evaluate.ties='right' is unknown; use 'half' or 'wrong'"):
+    evaluate.pairwise_accuracy(np.zeros(3), np.array([[0, 1]]), ties="right")
+
+
+def test_correlations():
+  rng = np.random.default_rng(1)
+  predicted, true = rng.integers(0, 6, 15).astype(float), rng.integers(0, 6, 15).astype(float)
+  ranks = lambda x: np.array([(x < v).sum() + ((x == v).sum() - 1) / 2 for v in x])
+  np.testing.assert_allclose(evaluate.spearman(predicted, true), np.corrcoef(ranks(predicted), ranks(true))[0, 1])
+  agree = [np.sign(predicted[i] - predicted[j]) * np.sign(true[i] - true[j]) for i in range(15) for j in range(i)]
+  untied = lambda x: sum(x[i] != x[j] for i in range(15) for j in range(i))
+  expected = sum(agree) / np.sqrt(untied(predicted) * untied(true))
+  np.testing.assert_allclose(evaluate.kendall_tau(predicted, true), expected)
+  for metric in (evaluate.spearman, evaluate.kendall_tau):
+    assert metric(np.exp(true), true) == pytest.approx(1) and metric(-true, true) == pytest.approx(-1)
+    for undefined in (([1.0], [2.0]), ([], []), ([1.0, 1.0], [1.0, 2.0]), ([1.0, 2.0], [3.0, 3.0])):
+      assert math.isnan(metric(*map(np.array, undefined)))
+
+
+def test_fisher_mean():
+  r = np.array([0.3, -0.5, 0.9])
+  np.testing.assert_allclose(evaluate.fisher_mean(r), np.tanh(np.mean([0.5 * np.log((1 + x) / (1 - x)) for x in r])))
+  assert evaluate.fisher_mean([0.3, np.nan]) == pytest.approx(0.3)
+  assert math.isnan(evaluate.fisher_mean([np.nan])) and math.isnan(evaluate.fisher_mean([]))
+  assert 0.99 < evaluate.fisher_mean([1.0, 0.5]) < 1 and evaluate.fisher_mean([1.0, -1.0]) == pytest.approx(0)
+
+
+def test_errors():
+  predicted, true = np.array([1.0, 4.0]), np.array([3.0, 5.0])
+  assert evaluate.squared_error(predicted, true) == 2.5
+  assert evaluate.relative_squared_error(predicted, true) == 2.5 / 4
+  assert evaluate.relative_squared_error(10 * predicted, 10 * true) == 2.5 / 4
+  assert math.isnan(evaluate.relative_squared_error(predicted, np.array([3.0, 3.0])))
+
+
+def step_average_precision(weights, relevant):
+  """Sum over thresholds of precision times the gain in recall."""
+  result, before = 0.0, 0.0
+  for threshold in sorted(set(weights), reverse=True):
+    chosen = [r for w, r in zip(weights, relevant) if w >= threshold]
+    recall = sum(chosen) / sum(relevant)
+    result += (recall - before) * sum(chosen) / len(chosen)
+    before = recall
+  return result
+
+
+def test_average_precision():
+  rng = np.random.default_rng(2)
+  for levels in (2, 4, 1000):
+    for _ in range(20):
+      weights, relevant = rng.integers(0, levels, 9) / levels, rng.random(9) < 0.4
+      if relevant.any():
+        np.testing.assert_allclose(evaluate.average_precision(weights, relevant),
+                                   step_average_precision(weights, relevant))
+  # without ties: the mean, over relevant segments, of the share of relevant ones down to it
+  assert evaluate.average_precision([0.9, 0.8, 0.7, 0.1], [True, False, True, False]) == pytest.approx((1 + 2 / 3) / 2)
+  assert evaluate.average_precision([4, 3, 2, 1], [1, 1, 0, 0]) == 1
+  assert evaluate.average_precision(np.full(4, 0.25), [1, 0, 0, 0]) == 0.25
+  assert math.isnan(evaluate.average_precision([1, 2], [0, 0]))
+
+
+def test_measure(make_dataset):
+  dataset = make_dataset()
+  fold = dataset.folds[0]._replace(validation_pairs=dataset.folds[0].train_pairs[:5])
+  scores = np.round(dataset.score)
+  parts = dict(high=dataset.score, low=-dataset.score)
+  result = evaluate.measure(dataset, fold, scores, parts, "half")
+  assert (result["test"], result["test_ties"]) == evaluate.pairwise_accuracy(scores, dataset.pairs[fold.test_pairs])
+  assert result["validation"] == evaluate.pairwise_accuracy(scores, dataset.pairs[fold.validation_pairs])[0]
+  assert result["branches"] == dict(high=1.0, low=0.0)
+  assert math.isnan(evaluate.measure(dataset, dataset.folds[0], scores, parts, "wrong")["validation"])
+
+
+def test_against_truth(make_dataset):
+  """Over the test videos and their real segments alone."""
+  rng = np.random.default_rng(3)
+  skill, relevant = rng.random(11), rng.random((11, 12)) < 0.3
+  dataset = make_dataset(truth=dict(skill=skill, relevant_high=relevant, relevant_low=np.zeros((11, 12), bool)))
+  fold, scores = dataset.folds[0], rng.normal(size=11)
+  timelines = {"high attention": rng.random((11, 12)), "low attention": rng.random((11, 12))}
+  result = evaluate.against_truth(dataset, fold, scores, timelines)
+  ids = np.arange(8, 11)
+  assert result["spearman_skill"] == evaluate.spearman(scores[ids], skill[ids])
+  assert result["spearman_score"] == evaluate.spearman(scores[ids], dataset.score[ids])
+  assert result["kendall_score"] == evaluate.kendall_tau(scores[ids], dataset.score[ids])
+  real = dataset.lengths["rgb"]
+  precisions = [step_average_precision(timelines["high attention"][v, :real[v]], relevant[v, :real[v]])
+                for v in ids if relevant[v, :real[v]].any()]
+  assert precisions
+  np.testing.assert_allclose(result["ap_high"], np.mean(precisions))
+  np.testing.assert_allclose(result["chance_high"], np.mean([relevant[v, :real[v]].mean() for v in ids
+                                                             if relevant[v, :real[v]].any()]))
+  assert "ap_low" not in result and "chance_low" not in result        # nothing is relevant there
+  perfect = evaluate.against_truth(dataset, fold, skill, {"attention attention": relevant.astype(float)})
+  assert perfect["ap_high"] == 1 and perfect["spearman_skill"] == pytest.approx(1)
+  assert evaluate.against_truth(make_dataset(score=None), fold, scores, timelines) == {}
+
+
+def test_filter_correlation(make_dataset):
+  dataset = make_dataset()
+  rng = np.random.default_rng(4)
+  timelines = {f"high filter {k + 1}": rng.random((11, 12)) for k in range(3)}
+  timelines["high filter 3"] = 1 - timelines["high filter 1"]
+  used = [v for v in (8, 9, 10) if dataset.lengths["rgb"][v] > 1]
+  expected = np.mean([np.corrcoef([timelines[f"high filter {k + 1}"][v, :dataset.lengths["rgb"][v]] for k in range(3)])
+                      for v in used], axis=0)
+  result = evaluate.filter_correlation(dataset, dataset.folds[0], timelines, "high", 3)
+  np.testing.assert_allclose(result, expected)
+  np.testing.assert_allclose([result[0][2], result[0][0]], [-1, 1])
+  flat = {name: np.ones((11, 12)) for name in timelines}
+  assert evaluate.filter_correlation(dataset, dataset.folds[0], flat, "high", 3) is None
+
+
+def history(tests, validations):
+  """Evaluations of two replicas; the second one is all wrong."""
+  return [dict(step=10 * (i + 1), replicas=[dict(test=t, validation=v), dict(test=0.0, validation=v)])
+          for i, (t, v) in enumerate(zip(tests, validations))]
+
+
+def test_select():
+  """Test data choose nothing but what is called so; of equals the first."""
+  evaluations = history([0.5, 0.9, 0.7, 0.9, 0.6], [0.2, 0.1, 0.8, 0.8, 0.3])
+  assert evaluate.select(evaluations, 0) == dict(
+      last=dict(step=50, accuracy=0.6), validation_selected=dict(step=30, accuracy=0.7, validation=0.8),
+      best_on_test=dict(step=20, accuracy=0.9))
+  assert evaluate.select(evaluations, 1)["best_on_test"] == dict(step=10, accuracy=0.0)
+  result = evaluate.select(history([0.5, 0.4], [np.nan, np.nan]), 0)
+  assert result["validation_selected"] is None and result["last"] == dict(step=20, accuracy=0.4)
+
+
+def test_summarise():
+  values = np.array([[0.5, 0.6, 0.8], [0.7, 0.9, 0.8]])       # seeds x folds
+  folds, seeds = np.tile(range(3), 2), np.repeat([7, 9], 3)
+  result = evaluate.summarise(values.ravel().tolist(), folds, seeds)
+  spread = lambda x: np.sqrt(((x - x.mean()) ** 2).sum() / (len(x) - 1))
+  np.testing.assert_allclose([result["mean"], result["std_seeds"], result["std_folds"]],
+                             [values.mean(), spread(values.mean(axis=1)), spread(values.mean(axis=0))])
+  assert result["count"] == 6
+  assert evaluate.summarise([0.5], [0], [0]) == dict(mean=0.5, std_seeds=None, std_folds=None, count=1)
+  assert evaluate.summarise([0.5, None], [0, 1], [0, 0]) is None
+  assert evaluate.summarise([0.5, float("nan")], [0, 1], [0, 0]) is None
