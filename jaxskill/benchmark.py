@@ -383,13 +383,14 @@ def describe(results):
   peaks = (f"{dtype} {number(results['matmul_peak'][dtype])}FLOP/s ({max(values, key=values.get)})"
            for dtype, values in results["matmul_flops_per_s"].items())
   lines = [
-      f"{results['method']}, shape {results['shape_name']}: " + ", ".join(f"{k} {v}" for k, v in results["shape"].items()),
+      f"{results['method']}, shape {results['shape_name']}: "
+      + ", ".join(f"{k} {v}" for k, v in results["shape"].items()),
       f"{machine['device_count']} device(s), {machine['devices'][0]}; {machine['cpus']} CPU cores, load average "
       f"{machine['load_average']:.1f} at the end; jax {machine['versions']['jax']}",
       "environment: " + (" ".join(f"{k}={v}" for k, v in results["environment"].items()) or "default"),
       f"matmul peak, measured in the same rounds: {', '.join(peaks)}", "",
       *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), "",
-      f"Features are in memory: no input pipeline is inside. ms/step: median of {results['rounds']} interleaved rounds, "
+      f"Features are in memory, no input pipeline. ms/step: median of {results['rounds']} interleaved rounds, "
       "compilation apart.",
       "FLOP/step: products with features, by hand; by XLA: cost_analysis() of one cycle, plain form, where both phases",
       "share the filters' forward product; the chunked form (CPUs) computes it twice. program: arguments, results and",

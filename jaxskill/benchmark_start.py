@@ -75,11 +75,11 @@ def measure(config, shape, peer, say, rounds=3):
         say(f"{dtype}: start {index}, " + ("warm" if index else "cold"))
         workdir = folder / f"{dtype}{index}"
         workdir.mkdir()
-        command = [sys.executable, "-c", "from jaxskill import benchmark_start; benchmark_start.start()", config.to_json()]
+        command = [sys.executable, "-c", "from jaxskill.benchmark_start import start; start()", config.to_json()]
         done = subprocess.run([*command, repr(time.monotonic()), str(workdir)], check=False,
                               env=os.environ | dict(JAX_COMPILATION_CACHE_DIR=str(folder / f"cache_{dtype}")))
         if done.returncode:
-          raise ValueError(f"a fresh process failed to start (code {done.returncode}); see above, or use --no-start-up.")
+          raise ValueError(f"a fresh process failed to start (code {done.returncode}); see above.")
         starts.append(json.loads((workdir / "start.json").read_text()))
       cold, *warm = starts
       result["starts"][dtype] = dict(cold=cold, warm=sorted(warm, key=lambda s: s["first_step_s"])[rounds // 2])
@@ -109,8 +109,9 @@ def describe(measured):
     one = measured["starts"][dtype][name]
     parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in one["marks"].items())
     lines += [f"  {dtype}, {name}: {one['first_step_s']:.2f} s to the end of the first step ({parts});",
-              f"    training opens checkpoints and logs before it: {one['logs_s']:.2f}; {one['videos']} prepared videos "
-              f"mapped and checked in {1e3 * one['map_s']:.0f} ms, put on the device in {1e3 * one['place_s']:.0f} ms"]
+              f"    training opens checkpoints and logs before it: {one['logs_s']:.2f}; {one['videos']} prepared "
+              f"videos mapped and checked in {1e3 * one['map_s']:.0f} ms, put on the device "
+              f"in {1e3 * one['place_s']:.0f} ms"]
   if "npz_batch_s" in measured:
     lines += ["  reading two npz files a pair, as the published loader does: "
               f"{1e3 * measured['npz_batch_s']:.0f} ms a batch, on top of the peer's step (one process)"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import json
 import os
 import pathlib
@@ -294,11 +295,14 @@ class Log(contextlib.AbstractContextManager):
   """
 
   def __init__(self, workdir, step, main):
-    from tensorboardX import SummaryWriter            # takes PyTorch along (2 s) where that is installed
-    self._main = main
+    self._main, self._workdir, self._step = main, workdir, step
     self._metrics, _ = self._reopen(workdir / "metrics.jsonl", step)
     self._evaluations, self.history = self._reopen(workdir / "evaluations.jsonl", step)
-    self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1) if main else None
+
+  @functools.cached_property
+  def _board(self):
+    from tensorboardX import SummaryWriter            # takes PyTorch along (2 s) where that is installed
+    return SummaryWriter(str(self._workdir / "tensorboard"), purge_step=self._step + 1)
 
   def _reopen(self, path, step):
     kept = []
@@ -339,7 +343,8 @@ class Log(contextlib.AbstractContextManager):
     if self._main:
       self._metrics.close()
       self._evaluations.close()
-      self._board.close()
+      if "_board" in self.__dict__:
+        self._board.close()
 
 
 def _anywhere(flag):

@@ -374,6 +374,30 @@ def test_a_phase_moves_only_what_it_trains(load_config, make_dataset, quick_comp
         assert on or np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradient_of_a_short_batch(load_config, make_dataset, quick_compile, reduction):
+  """The sum over its real pairs or their mean, which is not one over the places of a full batch."""
+  trainer = train.Trainer(load_config(changes={"model.noise_std": 0.0, "train.reduction": reduction,
+                                               "train.learning_rate": 0.0}), make_dataset(), Parallel(1))
+  batches = trainer.step.draw(trainer.tables, 0)
+  batches = batches._replace(mask=batches.mask & (np.arange(8) < 3))
+  variables, videos = jax.tree.map(lambda x: jnp.array(x[0]), trainer.state.variables()), trainer.feed.videos
+
+  def loss(params, phase):
+    encodings = trainer.method.encode(variables | dict(params=params), videos, jax.random.key(0), True)
+    pairs = [jax.tree.map(lambda x: x[batches.pairs[phase, 0, :3, side]], encodings) for side in (0, 1)]
+    losses, _ = jax.vmap(trainer.method.phases[phase].loss, (None, 0, 0))(variables, pairs, {})
+    return losses.sum() if reduction == "sum" else losses.mean()
+
+  expected = jax.jit(lambda params: [jax.grad(loss)(params, phase) for phase in (0, 1)])(variables["params"])
+  state, metrics = trainer.step.run_batches(trainer.state, (videos, videos), trainer.tables, batches)
+  for phase in (0, 1):
+    moments = state.opt_state[str(phase)][0].mu         # a tenth of the first gradient
+    for name, value in moments.items():
+      np.testing.assert_allclose(value[0], 0.1 * flat(expected[phase])[name], rtol=0, atol=1e-5, err_msg=name)
+    assert metrics[phase]["loss"][1].squeeze() == 3
+
+
 def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, quick_compile):
   """The ranking phase needs the filters' forward product alone: half of the work of the attention phase."""
   config = load_config(changes={"model.hidden": 32, "model.implementation": "plain", "model.noise_std": 0.0,
