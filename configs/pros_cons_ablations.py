@@ -23,9 +23,9 @@ def get_config(options="simulated"):
   rows = {
       "uniform": model(branches=("uniform",)),
       "last segment": model(branches=("last",)),
-      "softmax attention": joint | model(branches=("attention",), num_filters=1),
+      "softmax attention": joint | model(branches=("attention",), num_filters=1) | weights(diversity=0),
       "STPN-style attention": (joint | model(branches=("attention",), num_filters=1, normalize="sigmoid")
-                               | weights(sparsity=0.1)),
+                               | weights(sparsity=0.1, diversity=0)),
       "one module, 6 filters": model(branches=("both", "uniform"), num_filters=6),
       "rank-aware": {},
       "rank-aware, joint": joint,
@@ -34,7 +34,8 @@ def get_config(options="simulated"):
       "disparity": weights(rank_aware=0, diversity=0),
       "disparity, rank-aware": weights(diversity=0),
       "disparity, diversity": weights(rank_aware=0),
-  } | {f"K = {k}": model(num_filters=k) for k in (1, 2, 4, 5)}                  # K = 3 is "rank-aware"
+      "K = 1": model(num_filters=1) | weights(diversity=0),                     # one filter has none to differ from
+  } | {f"K = {k}": model(num_filters=k) for k in (2, 4, 5)}                     # K = 3 is "rank-aware"
   config.rows, config.row_order = rows, tuple(rows)
   return config
 

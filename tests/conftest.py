@@ -66,7 +66,7 @@ def load_config():
   def load(file="pros_cons", options="simulated", changes=None):
     config = importlib.import_module(f"configs.{file}").get_config(options)
     config.data.simulated.update(num_videos=14, num_segments=12, width=10)
-    config.model.hidden = 4
+    config.seeds, config.model.hidden = (0,), 4
     config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
     config.update_from_flattened_dict(changes or {})
     return config.lock()

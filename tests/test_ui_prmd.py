@@ -22,8 +22,8 @@ def ui_prmd():
 
 def test_one_movement_by_subject(ui_prmd, tmp_path):
   with np.load(_FILE) as archive:
-    ui_prmd.write_features(dict(archive), 9, tmp_path / "m09")
-  results = ui_prmd.train(tmp_path / "m09", tmp_path / "run", "--config.train.epochs=4", "--config.model.num_filters=1",
+    ui_prmd.write_features(dict(archive), 5, tmp_path / "m05")
+  results = ui_prmd.train(tmp_path / "m05", tmp_path / "run", "--config.train.epochs=6", "--config.model.num_filters=1",
                           "--config.model.hidden=16", "--config.plots=False")
   audit = results["audit"]
   assert (audit["videos"], len(audit["folds"]), results["simulated"]) == (200, 10, False)

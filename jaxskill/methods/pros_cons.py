@@ -22,6 +22,7 @@ from jaxskill.methods import Assessment, Method, Phase
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
 
 NO_FILTERS = ("uniform", "last")
+MODULES = ("high", "low", "both", "attention")     # "both" and "attention" stand alone: one module for all of skill
 
 
 def hinge(margin, difference):
@@ -111,9 +112,8 @@ def build(config) -> Method:
       if "uniform" in branches:
         gap = jnp.min(better["scores"][module] - worse["scores"][module])
         terms[f"disparity_{module}"] = weights["disparity"] * hinge(loss.margin_disparity, gap - uniform_gap)
-      if model.num_filters > 1:
-        terms[f"diversity_{module}"] = weights["diversity"] * sum(
-            diversity(video["attention"][module], loss.diversity_norm) for video in pair)
+      terms[f"diversity_{module}"] = weights["diversity"] * sum(
+          diversity(video["attention"][module], loss.diversity_norm) for video in pair)
       if model.normalize == "sigmoid":
         terms[f"sparsity_{module}"] = weights["sparsity"] * sum(video["attention"][module].sum() for video in pair)
     if "high" in modules and "low" in modules and "uniform" in branches:
@@ -165,6 +165,9 @@ def _check(config, modules):
                                (config.train, "alternation", ("alternate", "leaky", "joint"))):
     if group[name] not in allowed:
       raise ValueError(f"config {name}={group[name]!r} is unknown; use one of {', '.join(allowed)}.")
+  unknown = [name for name in config.model.branches if name not in MODULES + NO_FILTERS]
+  if unknown:
+    raise ValueError(f"config.model.branches: {unknown[0]!r} is unknown; use some of {', '.join(MODULES + NO_FILTERS)}.")
   if not config.model.branches or len(set(config.model.branches)) != len(config.model.branches):
     raise ValueError(f"config.model.branches={tuple(config.model.branches)} must name each branch once, at least one.")
   if modules and (config.model.num_filters < 1 or config.model.hidden < 1):
