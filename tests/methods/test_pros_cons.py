@@ -199,14 +199,13 @@ def naive_losses(config, better, worse):
     if "uniform" in model.branches:
       attention[f"disparity_{module}"] = loss.weights.disparity * above(
           loss.margin_disparity, smallest(module, module) - uniform)
-    if model.num_filters > 1:
-      squares = []
-      for _, weights in (better, worse):
-        overlap = [[sum(x * y for x, y in zip(a, b)) - (i == j) for j, b in enumerate(weights[module])]
-                   for i, a in enumerate(weights[module])]
-        squares.append(sum(o ** 2 for row in overlap for o in row))
-      powers = squares if loss.diversity_norm == "squared" else np.sqrt(squares)
-      attention[f"diversity_{module}"] = loss.weights.diversity * sum(powers)
+    squares = []
+    for _, weights in (better, worse):
+      overlap = [[sum(x * y for x, y in zip(a, b)) - (i == j) for j, b in enumerate(weights[module])]
+                 for i, a in enumerate(weights[module])]
+      squares.append(sum(o ** 2 for row in overlap for o in row))
+    powers = squares if loss.diversity_norm == "squared" else np.sqrt(squares)
+    attention[f"diversity_{module}"] = loss.weights.diversity * sum(powers)
     if model.normalize == "sigmoid":
       attention[f"sparsity_{module}"] = loss.weights.sparsity * (better[1][module].sum() + worse[1][module].sum())
   if {"high", "low", "uniform"} <= set(model.branches):
@@ -291,7 +290,8 @@ def test_hinges(load_config):
   config = load_config(changes={"model.num_filters": 1})
   method = methods.build(config)
   variables = dict(batch_stats=dict(loss_weights=dict(config.loss.weights)))
-  video = lambda high, low, uniform: encoded(dict(high=[high], low=[low], uniform=[uniform]))
+  peak = jnp.array([[1.0, 0.0]])              # attention that the diversity loss has nothing against
+  video = lambda high, low, uniform: encoded(dict(high=[high], low=[low], uniform=[uniform]), dict(high=peak, low=peak))
   ranking = lambda *pair: method.phases[0].loss(variables, pair, {})
   attention = lambda *pair: method.phases[1].loss(variables, pair, {})
   zero = video(0.0, 0.0, 0.0)
