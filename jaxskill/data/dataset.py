@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 NO_IDS = np.zeros(0, np.int32)
+SIMULATED_NOTE = "SIMULATED.txt"      # lies beside features in an official layout that were never recorded
 
 
 class Fold(NamedTuple):

@@ -34,7 +34,7 @@ import numpy as np
 from absl import logging
 
 from jaxskill.data import features, splits
-from jaxskill.data.dataset import Fold, SkillDataset, check_pairs, pad_streams
+from jaxskill.data.dataset import SIMULATED_NOTE, Fold, SkillDataset, check_pairs, pad_streams
 
 VERSION = "1.0.0"   # of the prepared files; a new one makes every user prepare again
 # Fold name -> the files of its training and test pairs.
@@ -97,10 +97,12 @@ def load_official(name, root, task, prepared_dir="", validation_share=0.0, seed=
     logging.warning("%s: no training or no test pairs are left of %s, fold %s: left out", root, task, ", ".join(lost))
   folds = splits.with_validation(folds, found.pairs, validation_share, seed)
   rgb, lengths = _prepared_arrays(name, root, task, Path(prepared_dir or root / "prepared"), found)
+  simulated = (root / SIMULATED_NOTE).exists()
   return SkillDataset(
-      name=f"{name}/{task}", source=str(root), videos=tuple(found.files), streams=dict(rgb=rgb),
-      lengths=dict(rgb=lengths), row_seconds=dict(rgb=np.full(len(lengths), segment_seconds, np.float32)),
-      pairs=found.pairs, folds=folds, missing=found.missing, dropped_pairs=found.dropped_pairs, features_checked=True)
+      name=f"simulated features for {name}/{task}" if simulated else f"{name}/{task}", simulated=simulated,
+      source=str(root), videos=tuple(found.files), streams=dict(rgb=rgb), lengths=dict(rgb=lengths),
+      row_seconds=dict(rgb=np.full(len(lengths), segment_seconds, np.float32)), pairs=found.pairs, folds=folds,
+      missing=found.missing, dropped_pairs=found.dropped_pairs, features_checked=True)
 
 
 def read_task(name, root, task) -> Task:

@@ -37,7 +37,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr
 
-from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.data.dataset import SIMULATED_NOTE, Fold, SkillDataset
 
 STREAMS = ("rgb", "static", "maps")
 CUES = 3                                     # ways in which technique, and as many in which mistakes show
@@ -490,7 +490,7 @@ def write_like(like, out, *, tasks=None, num_segments=400, width=1024, difficult
     shutil.copytree(splits / task, out / "splits" / task, dirs_exist_ok=True)
   lines = [f"{task}: {len(read[task][0])} videos; their hidden skills order {share:.2%} of {len(read[task][1])} pairs"
            for task, share in agreement.items()]
-  (out / "SIMULATED.txt").write_text("\n".join([
+  (out / SIMULATED_NOTE).write_text("\n".join([
       "SIMULATED FEATURES. Nothing in features/ was recorded or extracted from video: the numbers were drawn by",
       "jaxskill.data.simulated so that they agree with the annotators' pairs in splits/. The video ids are real, the",
       "features are not; no result on them says anything about people.",
