@@ -229,7 +229,6 @@ def test_forms_by_name(monkeypatch):
 
 @pytest.mark.parametrize("implementation", FORMS)
 def test_features_are_data(implementation):
-  monkeypatch.setattr(attention_filters, "_CHUNK_ROWS", 32)
   x = single(draw(13, kernel=(1, 2, 3), offset=(1, 2, 4), readout=(1, 2), features=(2, 4, 3)))
   total = lambda features: filter_logits(**x | dict(features=features), implementation=implementation).sum()
   assert not np.asarray(jax.grad(total)(x["features"])).any()
