@@ -40,7 +40,8 @@ def load(config) -> SkillDataset:
     from jaxskill.data import features
     return features.load_features(config.dir, **options(
         split="split", tie_margin="tie_margin", pairs_within="pairs_within", validation_share="validation_share",
-        test_share="test_share", seed="seed", allow_missing="allow_missing", seconds_per_segment="segment_seconds"))
+        test_share="test_share", seed="seed", allow_missing="allow_missing", seconds_per_segment="segment_seconds",
+        make_pairs="make_pairs", score_range="score_range"))
   from jaxskill.data import official
   return official.load_official(name, config.dir, getattr(config, "task", "") or "", **options(
       prepared_dir="prepared_dir", validation_share="validation_share", seed="seed", segment_seconds="segment_seconds"))
