@@ -237,7 +237,7 @@ def number(text, name, video, place):
   """A finite number of a label file, or a `ValueError` that names the place."""
   try:
     value = float(text)
-  except ValueError:
+  except (ValueError, TypeError):
     value = math.nan
   if not math.isfinite(value):
     raise ValueError(f"{place}: {name} {text!r} of video {video!r} is not a finite number; correct it.")
