@@ -115,7 +115,7 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
       {name: {k: v.cpu().numpy() for k, v in network.state_dict().items()} for name, network in peer.networks.items()})
   start = jax.tree.map(lambda x: jnp.asarray(x)[None], start)
   assert jax.tree.structure(start) == jax.tree.structure(trainer.state.params)
-  pairs = np.asarray(trainer.step.draw(trainer.tables, 0).pairs)[:, 0]                    # [2, B, 2]
+  pairs = np.asarray(trainer.step.draw(trainer.tables, 0).items)[:, 0]                    # [2, B, 2]
   trainer.state = trainer.state.replace(params=start)
   trainer.state, metrics = trainer.step.run_batches(
       trainer.state, (trainer.feed.videos,) * 2, trainer.tables, trainer.step.draw(trainer.tables, 0))

@@ -88,9 +88,9 @@ def test_stream(make_dataset, devices):
     assert len(videos) == 2
     for phase, share in enumerate(videos):
       share = whole(share, own._parallel)
-      named = np.unique(expected.pairs[phase])
+      named = np.unique(expected.items[phase])
       assert_videos(share, dataset, own.train[named], size)
-      np.testing.assert_array_equal(share["position"][batches.pairs[phase]], own.train[expected.pairs[phase]])
+      np.testing.assert_array_equal(share["position"][batches.items[phase]], own.train[expected.items[phase]])
     received += 1
   assert received == 3 and asked == [2, 4, 6]
 

@@ -106,6 +106,19 @@ class SkillDataset:
   def num_videos(self) -> int:
     return len(self.videos)
 
+  def labels(self, criterion="score"):
+    """`[V]` scores by one criterion: "score", or one of `criteria`; None where the data set has no scores at all.
+
+    Raises:
+      ValueError: if there is no such criterion.
+    """
+    if criterion == "score":
+      return self.score
+    if criterion not in self.criteria:
+      raise ValueError(f"{self.source}: there is no criterion {criterion!r}, only {', '.join(['score', *self.criteria])}; "
+                       "set config.data.criteria to some of them.")
+    return self.criteria[criterion]
+
 
 def _read_only(array):
   view = np.asarray(array).view()

@@ -148,7 +148,7 @@ def build(config) -> Method:
     phases = (Phase(joint_loss if modules else ranking_loss, trains="."),)
   else:
     phases = (Phase(ranking_loss, trains="^ranking/"), Phase(attention_loss, trains="^filters/"))
-  return Method(init, encode, phases, assess, stream)
+  return Method(init, encode, phases, assess, stream, (stream,))
 
 
 def _mask(features, lengths):
