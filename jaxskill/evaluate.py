@@ -138,7 +138,7 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
   return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics)
 
 
-def against_truth(dataset, fold, scores, timelines):
+def against_truth(dataset, fold, scores, timelines, scored=False):
   """How well scores and attention agree with what is known about the test videos.
 
   Returns:
@@ -147,7 +147,7 @@ def against_truth(dataset, fold, scores, timelines):
     "chance_high" | "chance_low", what equal weights reach}.
   """
   ids, result = fold.test_videos, {}
-  if dataset.score is not None and len(ids):
+  if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
     result["spearman_score"] = spearman(scores[ids], dataset.score[ids])
     result["kendall_score"] = kendall_tau(scores[ids], dataset.score[ids])
   if "skill" in dataset.truth and len(ids):

@@ -63,7 +63,8 @@ def _replica(trainer, assessments, history, index):
   pairs = dict(test_ties=last["test_ties"], branches=last["branches"]) if trainer.metric == "accuracy" else {}
   result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
                 **evaluate.select(history, index, trainer.metric), **pairs,
-                against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines))
+                against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines,
+                                                     scored=trainer.metric == "spearman"))
   result["filter_correlation"] = {
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import types
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -43,7 +42,7 @@ class Assessment(NamedTuple):
   timelines: Mapping[str, jax.Array]
   maps: Mapping[str, jax.Array]
   alignment: Mapping[str, jax.Array]
-  probabilities: Mapping[str, jax.Array] = types.MappingProxyType({})
+  probabilities: Mapping[str, jax.Array]
 
 
 class Method(NamedTuple):

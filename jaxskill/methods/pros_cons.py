@@ -142,7 +142,7 @@ def build(config) -> Method:
         timelines={f"{module} attention": encoding["attention"][module].mean(axis=0) for module in modules}
         | {f"{module} filter {k + 1}": encoding["attention"][module][k]
            for module in modules for k in range(model.num_filters) if model.num_filters > 1},
-        maps={}, alignment={})
+        maps={}, alignment={}, probabilities={})
 
   if config.train.alternation == "joint" or not modules:
     phases = (Phase(joint_loss if modules else ranking_loss, trains="."),)
