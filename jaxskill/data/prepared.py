@@ -146,10 +146,10 @@ def builders():
                 if (values := getattr(task.labels, name)) is not None}
       labels["criteria"] = {name: values.tolist() for name, values in task.labels.criteria.items()}
       self.info.metadata.update(
-          videos=list(task.files), pairs=task.labels.pairs.tolist(), missing=list(task.missing),
+          videos=list(task.files), pairs=task.pairs.tolist(), missing=list(task.missing),
           dropped_pairs=task.dropped_pairs, fingerprint=task.fingerprint, labels=labels,
           folds=[{field: value if field == "name" else value.tolist() for field, value in fold._asdict().items()}
-                 for fold in task.labels.folds])
+                 for fold in task.folds])
       return {"videos": self._generate_examples(task.files)}
 
     def _generate_examples(self, files):
