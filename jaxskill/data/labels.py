@@ -17,6 +17,10 @@ from jaxskill.data.dataset import Fold
 NO_PAIRS = np.zeros((0, 2), np.int32)
 
 
+class NoLabels(ValueError):
+  """There are no label files of a data set in a folder."""
+
+
 class Labels(NamedTuple):
   """The labels of some videos; the fields are those of `SkillDataset`."""
 
@@ -66,15 +70,15 @@ def label_file(root, names, folders, what) -> Path:
     The file.
 
   Raises:
-    ValueError: if none is there.
+    NoLabels: if none is there.
   """
   for name in names:
     for folder in folders:
       if (file := Path(root) / folder / name).is_file():
         return file
   places = ", ".join(folder or "." for folder in folders)
-  raise ValueError(f"{root}: no {' or '.join(names)} here (looked in {places}); put the labels of {what} there, as "
-                   "their authors publish them.")
+  raise NoLabels(f"{root}: no {' or '.join(names)} here (looked in {places}); put the labels of {what} there, as "
+                 "their authors publish them.")
 
 
 def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ...]]]:

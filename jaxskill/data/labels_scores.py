@@ -54,6 +54,7 @@ JUDGES = 30.0                                # highest sum of the three marks of
 AQA7_CLASSES = ("diving", "gym_vault", "ski_big_air", "snowboard_big_air", "sync_diving_3m", "sync_diving_10m")
 AQA7_RANGES = np.array([[21.6, 102.6], [12.3, 16.87], [8, 50], [8, 50], [46.2, 104.88], [49.8, 99.36]])
 SURGERY = ("knot_tying", "needle_passing", "suturing")
+# label.pkl names no part; assumed to be in the order of the elements in JIGSAWS' rating form, not checked against it.
 RATINGS = ("respect_for_tissue", "suture_and_needle_handling", "time_and_motion", "flow_of_operation",
            "overall_performance", "quality_of_final_product")
 APPARATUS = ("ball", "clubs", "hoop", "ribbon")

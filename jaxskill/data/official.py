@@ -76,6 +76,9 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   if found.missing:
     logging.warning("%s: %d videos of %s are not on disk and left out%s: %s", root, len(found.missing), task or name,
                     f", with {found.dropped_pairs} pairs" if found.dropped_pairs else "", ", ".join(found.missing[:5]))
+  if found.unlabelled:
+    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,
+                    ", ".join(found.unlabelled[:5]))
   if name in SCORED and make_pairs:
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = _usable(root, task or name, found, labels)
@@ -100,6 +103,9 @@ def _with_pairs(labels, tie_margin, pairs_within, root):
     raise ValueError(f"{root}: pairs_within={pairs_within!r} needs to be '', 'category' or 'subject', and known in the "
                      "labels.")
   pairs, tied = splits.pairs_from_scores(labels.score, tie_margin, groups)
+  if not len(pairs):
+    raise ValueError(f"{root}: the scores of {len(labels.videos)} videos make no pair ({tied} tied); lower "
+                     "config.data.tie_margin, or set config.data.make_pairs=False where scores will do.")
   folds = tuple(splits.fold_of_videos(fold.name, pairs, fold.train_videos, fold.test_videos) for fold in labels.folds)
   return labels._replace(pairs=pairs, folds=folds), tied
 

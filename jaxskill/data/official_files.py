@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
 from jaxskill.data import features
 from jaxskill.data.dataset import check_pairs
@@ -30,7 +29,16 @@ class Task(NamedTuple):
   rows: slice                    # of the task's videos among `files`
   missing: tuple[str, ...]       # of the task
   dropped_pairs: int
+  unlabelled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
   fingerprint: dict[str, list]   # path below the root -> [bytes, time of change in ns]
+
+  @property
+  def pairs(self):
+    return self.labels.pairs
+
+  @property
+  def folds(self):
+    return self.labels.folds
 
 
 def read_task(name, root, task, split="auto", seed=0) -> Task:
@@ -53,14 +61,14 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
     raise ValueError(f"{root}: no such folder; set config.data.dir to the folder of the {name} download.")
   if name in SCORED:
     labels = read_scores(name, root, split, seed)
-    files = _find_scored(name, root, labels)
+    files, unlabelled = _find_scored(name, root, labels)
     labels, chosen = select_task(name, labels, task)
   elif split != "auto":
     raise ValueError(f"split={split!r} is unknown to {name}, whose folds are published; use 'auto'.")
   else:
     labels = read_pairs(name, root, task)
     files = {video: {_PAIRS_STREAM: file} for video in labels.videos if (file := _pairs_file(root, task, video))}
-    chosen = np.ones(len(labels.videos), bool)
+    chosen, unlabelled = np.ones(len(labels.videos), bool), ()   # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
   if not (present & chosen).any():
     expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
@@ -74,7 +82,7 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   used = [*labels.files, *(file for of_video in files.values() for file in of_video.values())]
   return Task(kept, files, slice(start, start + len(kept.videos)),
               tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on),
-              len(labels.pairs) - len(kept.pairs), _fingerprint(root, used))
+              len(labels.pairs) - len(kept.pairs), unlabelled, _fingerprint(root, used))
 
 
 def _pairs_file(root, task, video):
@@ -85,7 +93,7 @@ def _pairs_file(root, task, video):
 
 
 def _find_scored(name, root, labels):
-  """The feature files of each video that has all its streams; warns of files that belong to no video."""
+  """(feature files of each video that has all its streams, files that belong to no video)."""
   streams = {stream: _list_features(root / folder) for folder, stream in SCORED[name].features.items()
              if (root / folder).is_dir()}
   groups = np.full(len(labels.videos), "") if labels.category is None else labels.category
@@ -96,12 +104,9 @@ def _find_scored(name, root, labels):
       used[stream].add(key)
     if streams and len(found) == len(streams):
       files[video] = {stream: streams[stream][key] for stream, key in found.items()}
-  for stream, listed in streams.items():
-    if further := sorted(set(listed) - used[stream]):
-      folder = next(folder for folder, of in SCORED[name].features.items() if of == stream)
-      logging.warning("%s: %d feature files have no label in %s and are left out: %s", root / folder, len(further),
-                      name, ", ".join(further[:5]))
-  return files
+  unlabelled = [f"{folder}/{key}" for folder, stream in SCORED[name].features.items() if stream in streams
+                for key in streams[stream] if key not in used[stream]]
+  return files, tuple(unlabelled)
 
 
 def _list_features(folder):

@@ -122,7 +122,10 @@ def builders():
   import tensorflow_datasets as tfds
 
   class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A task's features in one split, "videos"; its labels, folds and missing videos are in `info.metadata`."""
+    """A task's features in one split, "videos"; its labels, folds and missing videos are in `info.metadata`.
+
+    A record has a tensor for each of `STREAMS`; what is not among `info.metadata["streams"]` is absent, and a single 0.
+    """
 
     VERSION = tfds.core.Version(VERSION)
     STREAMS = ("rgb",)
@@ -132,10 +135,10 @@ def builders():
 
     def _info(self):
       tensor = lambda axes: tfds.features.Tensor(shape=(None,) * axes, dtype=np.float32, encoding="bytes")
+      of_stream = {stream: tensor(STREAM_AXES[stream]) for stream in self.STREAMS}
       return tfds.core.DatasetInfo(
           builder=self, description=self.__doc__, homepage=self.HOMEPAGE, metadata=tfds.core.MetadataDict(),
-          disable_shuffling=True, features=tfds.features.FeaturesDict(
-              {"video": tfds.features.Text()} | {stream: tensor(STREAM_AXES[stream]) for stream in self.STREAMS}))
+          disable_shuffling=True, features=tfds.features.FeaturesDict({"video": tfds.features.Text()} | of_stream))
 
     def _split_generators(self, dl_manager):
       task = read_task(self.name, dl_manager.manual_dir, self.builder_config.name)
@@ -143,18 +146,17 @@ def builders():
                 if (values := getattr(task.labels, name)) is not None}
       labels["criteria"] = {name: values.tolist() for name, values in task.labels.criteria.items()}
       self.info.metadata.update(
-          videos=list(task.files), pairs=task.labels.pairs.tolist(), missing=list(task.missing),
+          videos=list(task.files), pairs=task.pairs.tolist(), missing=list(task.missing),
           dropped_pairs=task.dropped_pairs, fingerprint=task.fingerprint, labels=labels,
           folds=[{field: value if field == "name" else value.tolist() for field, value in fold._asdict().items()}
-                 for fold in task.labels.folds])
+                 for fold in task.folds])
       return {"videos": self._generate_examples(task.files)}
 
     def _generate_examples(self, files):
       for number, (video, streams) in enumerate(read_streams(files)):
         self.info.metadata["streams"] = sorted(streams)
-        absent = {stream: np.zeros((0,) * STREAM_AXES[stream], np.float32) for stream in self.STREAMS
-                  if stream not in streams}
-        yield number, {"video": video, **streams, **absent}
+        absent = {stream: np.zeros((1,) * STREAM_AXES[stream], np.float32) for stream in self.STREAMS}
+        yield number, {"video": video} | absent | streams
 
   class Best(Official):
     """BEST: five daily tasks in 100 long videos each, compared in pairs (Doughty et al., CVPR 2019)."""
