@@ -115,7 +115,7 @@ def tested_videos(dataset, fold):
   return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
 
 
-def summarise(replicas, metric):
+def summarise(replicas, metric="accuracy"):
   """Means and spreads over the folds and seeds of one row; correlations are averaged by Fisher's z."""
   summary = lambda pick, **how: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
                                                    [r["seed"] for r in replicas], **how)

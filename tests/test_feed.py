@@ -13,7 +13,8 @@ FOLDS = ((range(2, 9), (9, 10)), ((1, 3, 5), (0,)))
 
 
 def make_feed(dataset, devices=1, budget=0.5, dtype="float32", **options):
-  return Feed(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget, **options)
+  return Feed(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget,
+              labels=dict(score=dataset.score), **options)
 
 
 def assert_videos(actual, dataset, ids, padded):
