@@ -11,17 +11,21 @@ CHUNK = 256     # videos whose comparisons are evaluated in one call
 
 
 class Panel:
-  """The compiled assessment of a trainer's replicas."""
+  """The compiled assessment of a trainer's replicas.
+
+  Attributes:
+    answers: compiled functions of the inputs that `comparisons` yields: scores and parts alone, and everything.
+  """
 
   def __init__(self, trainer, group, labels):
     """Args: group: `[V]` of `exemplars.groups`, or None for a method without exemplars; labels: see `feed.Feed`."""
     self._trainer, self._group, self._labels, self._drawn = trainer, group, labels, {}
     compiled = trainer.parallel.compile
     if group is None:
-      self._answers = [compiled(self._alone(pick)) for pick in PICKS]
+      self.answers = [compiled(self._alone(pick)) for pick in PICKS]
     else:
       self._encode = compiled(self._encodings)
-      self._answers = [compiled(self._compared(pick)) for pick in PICKS]
+      self.answers = [compiled(self._compared(pick)) for pick in PICKS]
 
   def _encodings(self, state, videos):
     encode = lambda variables: self._trainer.method.encode(variables, videos, jax.random.key(0), False)
@@ -58,11 +62,11 @@ class Panel:
 
   def assess(self, state, everything, draw):
     """See `Trainer.assess`."""
-    trainer, compiled = self._trainer, self._answers[everything]
+    trainer, compiled = self._trainer, self.answers[everything]
     if self._group is None:
       chunks = ((ids, (videos,)) for ids, videos in self._videos())
     else:
-      chunks = self._comparisons(state, draw)
+      chunks = self.comparisons(state, draw)
     result = None
     for ids, inputs in chunks:
       answer = jax.tree.map(np.asarray, compiled(state, *inputs))
@@ -84,8 +88,8 @@ class Panel:
       self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
     return self._drawn[draw]
 
-  def _comparisons(self, state, draw):
-    """Encodes every video once, then yields the inputs of the comparisons, chunk by chunk."""
+  def comparisons(self, state, draw, size=CHUNK):
+    """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
     trainer, count = self._trainer, self._trainer.dataset.num_videos
     encodings = None
     for ids, videos in self._videos():
@@ -99,7 +103,7 @@ class Panel:
     chosen, mask = self.exemplars(draw)
     own = dict(encodings=encodings, exemplars=chosen, mask=mask)
     own |= {name: self._labels[name] for name in ("difficulty",) if name in self._labels}
-    bank, size = trainer.parallel.replicate(bank), trainer.parallel.padded(min(CHUNK, count))
+    bank, size = trainer.parallel.replicate(bank), trainer.parallel.padded(min(size, count))
     for start in range(0, count, size):
       ids = np.minimum(np.arange(start, start + size), count - 1)                          # the last video fills the end
       share = trainer.parallel.split(jax.tree.map(lambda x: x[ids], own))

@@ -8,7 +8,9 @@ cycles (one step of every phase: ranking and attention in Pros & Cons); compilat
 A form says what differs from the config, its words joined by "+":
   unique | siamese, float32 | bfloat16, leaky | joint   as in config.train
   official                                              the published code's variant; the peer computes the same
-  R4, D2                                                replicas (seeds) in one program; devices, all if not said
+  R4, D2, B512                                          replicas (seeds) in one program; devices, all if not said;
+                                                        items of a batch
+  vote                                                  CoRe: not a step, but 64 videos against 10 exemplars each
   torch[+dx][+autocast]                                 the peer; dx: with the gradient of the features too
 """
 
@@ -35,7 +37,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from jaxskill import methods, report, steps, train
+from jaxskill import benchmark_core, methods, report, steps, train
 from jaxskill.data import Fold, SkillDataset
 from jaxskill.parallel import Parallel
 
@@ -58,9 +60,19 @@ SHAPES = {
     "small": Shape(32, 40, 10, 480, 100, 256, 3, 64),
     "tiny": Shape(8, 6, 3, 12, 10, 32, 2, 16),
 }
-PAPER_EPOCHS = 2000
-FORMS = ("float32", "siamese", "bfloat16", "bfloat16+R2", "bfloat16+R4")
-PEER_FORMS = ("official", "official+bfloat16", "torch", "torch+dx", "torch+autocast")
+CORE_SHAPES = {
+    "paper": Shape(64, 1059, 353, 0, 10, 1024, 0, 256),     # MTL-AQA
+    "tiny": Shape(4, 70, 9, 0, 3, 8, 0, 8),
+}
+PEERS = dict(pros_cons="jaxskill.benchmark_torch", core="jaxskill.benchmark_torch_core")
+CPU_STEPS = dict(pros_cons=1, core=10)    # of a round, rounded up to whole cycles
+PAPER_EPOCHS = dict(pros_cons=2000, core=200)
+FORMS = dict(pros_cons=("float32", "siamese", "bfloat16", "bfloat16+R2", "bfloat16+R4"),
+             core=("float32", "bfloat16", "bfloat16+R4", "vote", "vote+bfloat16"))
+PEER_FORMS = dict(
+    pros_cons=("official", "official+bfloat16", "torch", "torch+dx", "torch+autocast"),
+    core=("official", "official+bfloat16", "torch", "official+B512", "official+B512+bfloat16", "torch+B512",
+          "official+vote", "official+vote+bfloat16", "torch+vote"))
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
@@ -68,7 +80,7 @@ NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskil
 
 
 def random_dataset(shape, stream, seed=0):
-  """Random features in the form of a data set; the pairs, drawn at random, follow a hidden order of the videos."""
+  """Random features in the form of a data set; pairs, drawn at random, and scores follow a hidden order of the videos."""
   rng = np.random.default_rng(seed)
   count = shape.train_videos + shape.test_videos
   features = rng.standard_normal((count, shape.num_segments, shape.width), np.float32)
@@ -84,6 +96,7 @@ def random_dataset(shape, stream, seed=0):
       name="random features", source="jaxskill.benchmark", videos=tuple(f"random{i}" for i in range(count)),
       streams={stream: features}, lengths={stream: np.full(count, shape.num_segments, np.int32)},
       pairs=np.concatenate([train_pairs, test_pairs]), simulated=True, features_checked=True,
+      score=(100 * np.argsort(order) / count).astype(np.float32), score_range=(0, 100),
       folds=(Fold("random", *videos, *rows),))
 
 
@@ -103,21 +116,30 @@ def configure(config, form, shape, official):
     ValueError: for a word that is none.
   """
   config, words = copy(config), form.split("+")
-  config.train.update(batch_size=shape.batch_size, epochs=PAPER_EPOCHS)
+  config.train.update(batch_size=shape.batch_size, epochs=PAPER_EPOCHS[config.method])
   config.model.update({name: getattr(shape, name) for name in ("num_filters", "hidden") if name in config.model})
+  if "with_difficulty" in config.model:
+    config.model.with_difficulty = False                        # the random data have none
   config.seeds = [0]
   if is_peer(form):
     words = ["official", *(word for word in words[1:] if word not in ("dx", "autocast"))]
+  batch = shape.batch_size
   for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
     if word == "official" and official:
       official(config)
     elif word in WORDS and not is_peer(form):
       config.train[WORDS[word]] = word
+    elif word == "vote" and config.method == "core":
+      pass
+    elif re.fullmatch(r"B[1-9]\d*", word):
+      batch = int(word[1:])
     elif re.fullmatch(r"[RD][1-9]\d*", word) and not is_peer(form):
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
     else:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
-                       f"; use {', '.join([*WORDS, 'official'])}, R<replicas>, D<devices>, or torch[+dx][+autocast].")
+                       f"; use {', '.join([*WORDS, 'official'])}, R<replicas>, D<devices>, B<items>, vote (core), "
+                       "or torch[+dx][+autocast].")
+  config.train.batch_size = batch                               # a published variant may have another
   return config
 
 
@@ -177,17 +199,23 @@ class JaxContender:
     own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
     self._data = random_dataset(self._shape, self._config.data.stream)
     parallel = Parallel(int(devices[1]) if devices else None)
-    num_steps = num_steps or (1 if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
+    num_steps = num_steps or (CPU_STEPS[config.method] if parallel.devices[0].platform == "cpu" else
+                              10 * own.steps_per_call)
     own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
     self._trainer = train.Trainer(self._config, self._data, parallel)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
+    self._vote = benchmark_core.Vote(self._trainer) if "vote" in form.split("+") else None
     self.ready = dict(
         compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=own.dtype,
-        encode=own.encode, alternation=own.alternation, batch_size=own.batch_size, replicas=len(self._config.seeds),
+        encode=own.encode, alternation=own.alternation, replicas=len(self._config.seeds),
+        batch_size=benchmark_core.VOTERS if self._vote else own.batch_size,
         resident=self._trainer.feed.resident, steps_per_round=self._calls * self._trainer.per_call,
-        steps_per_call=self._trainer.per_call, steps_per_epoch=-(-self._shape.pairs // own.batch_size))
+        steps_per_call=self._trainer.per_call, epochs=0 if self._vote else self._epochs,
+        steps_per_epoch=-(-int(self._trainer.tables.count[0]) // own.batch_size))
 
   def _advance(self, calls):
+    if self._vote:
+      return self._vote.round(calls)
     start = time.perf_counter()
     for _ in range(calls):
       self._trainer.advance()
@@ -196,7 +224,7 @@ class JaxContender:
 
   def round(self):
     """Seconds a step."""
-    return self._advance(self._calls) / self.ready["steps_per_round"]
+    return self._vote.round(10) if self._vote else self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
     """Memory and FLOPs."""
@@ -207,7 +235,13 @@ class JaxContender:
         peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
         program_bytes=own and (own.argument_size_in_bytes + own.output_size_in_bytes + own.temp_size_in_bytes
                                - own.alias_size_in_bytes),
-        model_flops=float(pros_cons_flops(self._config, self._shape)) if self._config.method == "pros_cons" else None)
+        model_flops=self._flops())
+
+  def _flops(self):
+    if self._config.method == "core":
+      voters = benchmark_core.VOTERS * self._config.model.exemplars.count
+      return benchmark_core.flops(self._config, self._shape, rows=voters if self._vote else None)
+    return float(pros_cons_flops(self._config, self._shape)) if self._config.method == "pros_cons" else None
 
   def full(self):
     """Trains from the start to the last epoch, compilation included."""
@@ -224,7 +258,7 @@ class MatmulPeak:
 
   def __init__(self, shape):
     parallel = Parallel()
-    m, k, n = shape.train_videos * shape.num_segments, shape.width, 2 * shape.num_filters * shape.hidden
+    m, k, n = shape.train_videos * shape.num_segments, shape.width, 2 * max(1, shape.num_filters) * shape.hidden
     cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
     if jax.default_backend() != "cpu":
       cases["kk,kk 8192"] = ((8192, 8192), (8192, 8192))
@@ -263,7 +297,7 @@ def call(form, function, *arguments):
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     jax.config.update("jax_compilation_cache_dir", None)
     if function == "torch":
-      from jaxskill.benchmark_torch import TorchContender as make
+      make = importlib.import_module(PEERS[arguments[0].method]).TorchContender
     else:
       make = dict(jax=JaxContender, peak=MatmulPeak)[function]
     _contenders[form] = make(*arguments)
@@ -291,18 +325,18 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
   Raises:
     ValueError: for what is unknown or not there.
   """
-  if shape_name not in SHAPES:
-    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(SHAPES)}.")
+  shapes = CORE_SHAPES if config.method == "core" else SHAPES
+  if shape_name not in shapes:
+    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(shapes)}.")
   if peer not in ("", "torch"):
     raise ValueError(f"--peer={peer} is unknown; the only peer is torch.")
   if num_steps < 0 or rounds < 0:
     raise ValueError(f"--steps={num_steps} and --rounds={rounds} must not be negative.")
-  shape, rounds = SHAPES[shape_name], rounds or (3 if peer else 5)
-  chosen = [*(forms or FORMS), *(form for form in PEER_FORMS if peer and (is_peer(form) or not forms))]
+  shape, rounds = shapes[shape_name], rounds or (3 if peer else 5)
+  chosen = [*(forms or FORMS[config.method]),
+            *(form for form in PEER_FORMS[config.method] if peer and (is_peer(form) or not forms))]
   configs = {form: configure(config, form, shape, official) for form in chosen}
   peers = [form for form in configs if is_peer(form)]
-  if peers and config.method != "pros_cons":
-    raise ValueError(f"the peer computes pros_cons, not {config.method}; leave it out.")
   if peers and importlib.util.find_spec("torch") is None:
     raise ValueError(NO_TORCH)
   shared, workers, known, peaks = Worker(), {}, {}, []
@@ -339,7 +373,7 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
       environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
       forms={form: known[form] | rates(seconds, known[form], shape, best) for form, seconds in samples.items()},
       ratios={form: {other: times(form, other) for other in [*peers, *ours[:1]] if other != form} for form in ours})
-  if shape_name == "paper" if start_up is None else start_up:
+  if config.method == "pros_cons" and (shape_name == "paper" if start_up is None else start_up):
     from jaxskill import benchmark_start
     results["start_up"] = benchmark_start.measure(configure(config, "unique", shape, official), shape, peer, say)
   return results
@@ -355,7 +389,7 @@ def rates(seconds, known, shape, peak):
       steps_per_s=1 / step_s, pairs_per_s=known["batch_size"] * known["replicas"] / step_s,
       encodes_per_s=videos * known["replicas"] / step_s, flops_per_s=flops / step_s,
       peak_share=flops / step_s / (peak[known["dtype"]] * known["devices"]),
-      estimated_task_s=PAPER_EPOCHS * known["steps_per_epoch"] * step_s)
+      estimated_task_s=known.get("epochs", 0) * known["steps_per_epoch"] * step_s)
 
 
 def number(value):
@@ -371,7 +405,7 @@ def describe(results):
   machine = results["machine"]
   duration = lambda s: f"{s:.1f} s" if s < 120 else f"{s / 60:.1f} min" if s < 7200 else f"{s / 3600:.1f} h"
   rows = ["form,replicas,compile s,ms/step (range),steps/s,pairs/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,program B,"
-          f"peak B,{PAPER_EPOCHS} epochs".split(",")]
+          f"peak B,{PAPER_EPOCHS[results['method']]} epochs".split(",")]
   for form, own in results["forms"].items():
     median, low, high, _ = own["ms_per_step"].values()
     rows.append([form, str(own["replicas"]), number(own.get("compile_s")), f"{median:.4g} ({low:.4g}..{high:.4g})",
@@ -393,7 +427,7 @@ def describe(results):
       "compilation apart.",
       "FLOP/step: products with features, by hand; by XLA: cost_analysis() of one cycle, plain form. Both phases share",
       "the filters' forward product. program: arguments, results and temporaries; peak: of the " + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
-      + f". {PAPER_EPOCHS} epochs of {results['shape']['pairs']} pairs: arithmetic, not a run.", ""]
+      + f". {PAPER_EPOCHS[results['method']]} epochs: arithmetic, not a run.", ""]
   for form, ratios in results["ratios"].items():
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
   lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
@@ -422,12 +456,12 @@ def main(argv=None):
   add = parser.add_argument
   add("--config", required=True, help="config file; --config.FIELD=VALUE overrides")
   add("--shape", default="paper", help=f"sizes: {', '.join(SHAPES)}")
-  add("--forms", default="", help=f"comma-separated; default {','.join(FORMS)}, and bfloat16 on fewer devices")
-  add("--peer", default="", help=f"torch: also {','.join(PEER_FORMS)}")
-  add("--steps", type=int, default=0, help="of a round; default one cycle on a CPU, else 10 calls")
+  add("--forms", default="", help=f"comma-separated; default {','.join(FORMS['pros_cons'])}, and bfloat16 on fewer devices")
+  add("--peer", default="", help=f"torch: also {','.join(PEER_FORMS['pros_cons'])}")
+  add("--steps", type=int, default=0, help="of a round; default one cycle (core: 10 steps) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")
   add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
-  add("--full", action="store_true", help=f"really train {PAPER_EPOCHS} epochs with every form of ours")
+  add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")
   add("--json", default="", help="file for all numbers")
   options, overrides = parser.parse_known_args(argv)
   if wrong := [word for word in overrides if not word.startswith("--config.")]:

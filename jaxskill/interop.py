@@ -77,11 +77,11 @@ def regression_tree_from_torch(state):
 
   def layer(name, nodes):
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    return (weight.reshape(nodes, len(bias) // nodes, -1).swapaxes(1, 2), bias.reshape(nodes, -1))
+    return weight.reshape(nodes, len(bias) // nodes, -1), bias.reshape(nodes, -1)
 
   def joined(nodes, *names):
     kernels, biases = zip(*(layer(name, nodes) for name in names))
-    return dict(kernel=np.concatenate(kernels, axis=2), bias=np.concatenate(biases, axis=1))
+    return dict(kernel=np.concatenate(kernels, axis=1), bias=np.concatenate(biases, axis=1))
   levels = sum(name.startswith("clf_layers.") and name.endswith(".weight") for name in state)
   try:
     params = dict(first=joined(1, "first_layer.0"), leaves=joined(2 ** levels, "reg_layer"))
@@ -95,12 +95,12 @@ def regression_tree_to_torch(params):
   state = {}
 
   def put(name, kernel, bias, convolution=True):
-    weight = np.asarray(kernel).swapaxes(1, 2).reshape(bias.size, -1)
+    weight = np.asarray(kernel).reshape(bias.size, -1)
     state.update({f"{name}.weight": weight[..., None] if convolution else weight, f"{name}.bias": np.ravel(bias)})
   put("first_layer.0", **params["first"], convolution=False)
   for i in range(len(params) - 2):
     kernel, bias = params[f"level_{i}"]["kernel"], np.asarray(params[f"level_{i}"]["bias"])
-    put(f"feature_layers.{i}.0", kernel[..., :-2], bias[:, :-2])
-    put(f"clf_layers.{i}", kernel[..., -2:], bias[:, -2:])
+    put(f"feature_layers.{i}.0", kernel[:, :-2], bias[:, :-2])
+    put(f"clf_layers.{i}", kernel[:, -2:], bias[:, -2:])
   put("reg_layer", **params["leaves"])
   return state

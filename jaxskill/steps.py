@@ -182,7 +182,8 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       whole = traverse_util.unflatten_dict(flat | moved, sep="/")
       variables = dict(params=whole, batch_stats=batch_stats)
       encodings = encode_batch(variables, videos, items, step_key)
-      losses, metrics = jax.vmap(phase.loss, (None, 0, 0))(variables, encodings, labels)
+      loss = phase.loss if phase.batched else jax.vmap(phase.loss, (None, 0, 0))
+      losses, metrics = loss(variables, encodings, labels)
       return jnp.sum(losses * mask), jax.tree.map(lambda x: jnp.sum(x * mask), metrics)
 
     moved = flat if leaky else _trained(flat, phase)

@@ -128,7 +128,7 @@ class Trainer:
                                 epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
     self.state = self._initial_state()
     self._tables = parallel.replicate(self.tables)
-    self._panel = assess.Panel(self, group, labels)
+    self.panel = assess.Panel(self, group, labels)
 
   def _check_folds(self):
     dataset, learns_from = self.dataset, self.method.learns_from
@@ -177,7 +177,7 @@ class Trainer:
     Args:
       draw: of the exemplars, where the method has some.
     """
-    return self._panel.assess(self.state, everything, draw)
+    return self.panel.assess(self.state, everything, draw)
 
   def measure(self):
     """The scores of every replica at the present step, see `evaluate`."""
@@ -194,7 +194,7 @@ class Trainer:
 
   def exemplars(self, draw=0):
     """(`[V, R, M]` numbers of the exemplars of every video, `[V, R, M]` mask) of one draw."""
-    return self._panel.exemplars(draw)
+    return self.panel.exemplars(draw)
 
   def advance(self):
     """Takes `per_call` steps; returns {metric: `[R]` mean over the call, nan for a replica that stood still}.

@@ -19,10 +19,13 @@ class Phase(NamedTuple):
       pair (better, worse), a video, or a video and its exemplar; labels are {"score", "difficulty": one number a video},
       as far as they are known, and what `Method.relate` says of the item.
     trains: regular expression; the parameters whose path ("filters/high/kernel") it finds are moved.
+    batched: True where `loss` is written for a batch of items, because its fast form needs all of them: encodings and
+      labels then have a leading axis B, and it returns `[B]` losses, {name: `[B]`}.
   """
 
   loss: Callable
   trains: str
+  batched: bool = False
 
 
 class Assessment(NamedTuple):

@@ -122,48 +122,55 @@ def build(config) -> Method:
     statistics = variables["batch_stats"].get("features")
     return (mean - statistics["mean"]) / statistics["scale"] if statistics else mean
 
-  def compare(variables, features, others, scores):
-    """What the head says of inputs against exemplars of known scores: `[..., D]`, `[..., D]`, `[...]`."""
-    constants = variables["batch_stats"]["labels"]
-    known = (scores - constants["low"]) / constants["span"]
-    rows = jnp.concatenate([others, features, known[..., None]], axis=-1)                 # Eq. 4
+  def answer(variables, features, others=None, scores=None):
+    """What the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, where there are some."""
+    rows = features
+    if contrastive:
+      constants = variables["batch_stats"]["labels"]
+      known = (scores - constants["low"]) / constants["span"]
+      rows = jnp.concatenate([others, features, known[:, None]], axis=1)                  # Eq. 4
     return head.apply({"params": variables["params"]["head"]}, rows)
 
-  def difference(variables, answer):
+  def difference(variables, said):
     """The difference (or, without exemplars, the score) that an answer of the head means, in the unit of the labels."""
     constants = variables["batch_stats"]["labels"]
     if tree:
-      levels, regression = answer
+      levels, regression = said
       return regression_tree.decode(levels[-1], regression, constants["bounds"], model.empty_leaf)
-    return answer * constants["span"] + (0.0 if contrastive else constants["low"])
+    return said * constants["span"] + (0.0 if contrastive else constants["low"])
 
-  def head_loss(variables, answer, target, weight):
-    """Of `[n]` targets, in the unit of the labels: classification and regression (Eq. 6), or squared error."""
+  def head_loss(variables, said, target, weight):
+    """Of `[n]` targets, in the unit of the labels: {term: `[n]`}, classification and regression (Eq. 6), or squared error."""
     constants = variables["batch_stats"]["labels"]
     if not tree:
       shift = 0.0 if contrastive else constants["low"]
-      return dict(regression=jnp.sum((answer - (target - shift) / constants["span"]) ** 2))
-    levels, regression = answer
+      return dict(regression=(said - (target - shift) / constants["span"]) ** 2)
+    levels, regression = said
     group = regression_tree.group_of(target, constants["bounds"], model.outside)          # [n, L]
     log_p = levels[-1]
     if model.classification == "binary":
-      cross = -jnp.sum(group * log_p + (1 - group) * regression_tree.log_one_minus_exp(log_p))
+      cross = -jnp.sum(group * log_p + (1 - group) * regression_tree.log_one_minus_exp(log_p), axis=1)
     else:                                                                 # a difference in no group counts as the first
-      cross = -jnp.sum(jnp.take_along_axis(log_p, jnp.argmax(group, axis=-1)[:, None], axis=-1))
+      cross = -jnp.take_along_axis(log_p, jnp.argmax(group, axis=1)[:, None], axis=1)[:, 0]
     error = group * (regression - regression_tree.within_group(target, constants["bounds"])) ** 2
-    return dict(classification=cross, regression=jnp.sum(error * weight[:, None]))
+    return dict(classification=cross, regression=weight * jnp.sum(error, axis=1))
 
   def loss(variables, encodings, labels):
-    score = labels["score"]                                                               # [k]
-    if contrastive:                                                       # both directions of the pair
-      features = jnp.stack(encodings)
-      answer = compare(variables, features, features[::-1], score[::-1])
-      target, predicted = score - score[::-1], difference(variables, answer)
+    """Of B items at once, for the tree wants one long batch of rows; a pair counts in both directions."""
+    score = labels["score"].T                                                             # [k, B]
+    count = score.shape[1]
+    if contrastive:
+      features = jnp.stack(encodings)                                                     # [2, B, D]
+      flat = lambda x: x.reshape(2 * count, *x.shape[2:])
+      said = answer(variables, flat(features), flat(features[::-1]), flat(score[::-1]))
+      target = flat(score - score[::-1])
     else:
-      answer = head.apply({"params": variables["params"]["head"]}, encodings[0][None])
-      target, predicted = score, difference(variables, answer)
-    terms = head_loss(variables, answer, target, labels.get("regression_weight", jnp.ones_like(target)))
-    return sum(terms.values()), terms | dict(error=jnp.abs(predicted - target).mean())
+      said, target = answer(variables, encodings[0]), score[0]
+    weight = labels.get("regression_weight", jnp.ones_like(score.T)).T.ravel()
+    terms = head_loss(variables, said, target, weight)
+    terms = {name: x.reshape(-1, count).sum(axis=0) for name, x in terms.items()}         # [B]
+    error = jnp.abs(difference(variables, said) - target).reshape(-1, count).mean(axis=0)
+    return sum(terms.values()), terms | dict(error=error)
 
   def relate(variables, labels, mask):
     """As published, squared errors are averaged over the rows of a leaf: each weighs the batch over their number."""
@@ -179,21 +186,21 @@ def build(config) -> Method:
     """The score, by vote of the exemplars, and its spread over them; probabilities of the tree level by level (Fig. 8)."""
     if contrastive:
       inputs = jnp.broadcast_to(encoding, references["encodings"].shape)
-      answer = compare(variables, inputs, references["encodings"], references["score"])
-      votes, mask = difference(variables, answer) + references["score"], references["mask"]       # Eq. 3
+      said = answer(variables, inputs, references["encodings"], references["score"])
+      votes, mask = difference(variables, said) + references["score"], references["mask"]         # Eq. 3
     else:
-      answer = head.apply({"params": variables["params"]["head"]}, encoding[None])
-      votes, mask = difference(variables, answer), jnp.ones(1, bool)
+      said = answer(variables, encoding[None])
+      votes, mask = difference(variables, said), jnp.ones(1, bool)
     mean = lambda x: jnp.sum(jnp.where(mask, x, 0.0)) / mask.sum()                         # Eq. 8
     unit = references["own_difficulty"] if model.with_difficulty else 1.0
     score, parts = mean(votes), {}
     if contrastive:
       parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
-    levels = answer[0] if tree else []
+    levels = said[0] if tree else []
     probabilities = {f"level {i + 1}": jnp.exp(p).T @ mask / mask.sum() for i, p in enumerate(levels)}
     return Assessment(score=score * unit, parts=parts, timelines={}, maps={}, alignment={}, probabilities=probabilities)
 
-  return Method(init, encode, (Phase(loss, trains="."),), assess, stream, (stream,),
+  return Method(init, encode, (Phase(loss, trains=".", batched=True),), assess, stream, (stream,),
                 "exemplars" if contrastive else "videos", prepare,
                 lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate)
 

@@ -37,26 +37,37 @@ class RegressionTree(nn.Module):
   def __call__(self, rows):
     """`[B, D]` rows -> ([`[B, 2]`, `[B, 4]`, ..., `[B, L]`] log-probabilities level by level, `[B, L]` regressions).
 
+    Activations are node-major with rows innermost, `[n, H, B]`: the two children of every node lie side by side in what
+    its product gives, so going down a level is a reshape, and all products run along contiguous memory.
+
     Raises:
       ValueError: if the number of leaves is not a power of two, or the activation is unknown.
     """
     check(self.num_leaves, self.activation)
-    width, hidden = rows.shape[-1], self.hidden
-    first = self.param("first", _linear(1, width, hidden))
-    nodes = nn.relu(_products(rows[None], first, self.dtype))                             # [1, B, H]
+    hidden = self.hidden
+    nodes = nn.relu(self._products("first", 1, hidden, rows.T[None]))                     # [1, H, B]
     path, levels = jnp.zeros((1, len(rows))), []
     for level in range(self.num_leaves.bit_length() - 1):
       count = 2 ** level
-      weights = self.param(f"level_{level}", _linear(count, hidden, 2 * hidden + 2))
-      out = _products(nodes, weights, self.dtype)                                         # [n, B, 2 H + 2]
-      branch = nn.log_softmax(out[..., 2 * hidden:], axis=-1)                             # the two branches of a node
-      path = (path[..., None] + branch).swapaxes(1, 2).reshape(2 * count, -1)             # [2 n, B]
+      out = self._products(f"level_{level}", count, 2 * hidden + 2, nodes)                # [n, 2 H + 2, B]
+      branch = nn.log_softmax(out[:, 2 * hidden:], axis=1)                                # the two branches of a node
+      path = (path[:, None] + branch).reshape(2 * count, -1)                              # [2 n, B]
       levels.append(path.T)
-      children = nn.relu(out[..., : 2 * hidden]).reshape(count, -1, 2, hidden)
-      nodes = children.swapaxes(1, 2).reshape(2 * count, -1, hidden)                      # [2 n, B, H]
-    leaves = self.param("leaves", _linear(self.num_leaves, hidden, 1))
-    regression = (jnp.einsum("nbh,nh->bn", nodes, leaves["kernel"][..., 0]) + leaves["bias"][:, 0])
+      nodes = nn.relu(out[:, : 2 * hidden]).reshape(2 * count, hidden, -1)                # [2 n, H, B]
+    regression = self._products("leaves", self.num_leaves, 1, nodes, jnp.float32)[:, 0].T
     return levels, nn.sigmoid(regression) if self.activation == "sigmoid" else regression
+
+  def _products(self, name, nodes, out, rows, dtype=None):
+    """`[n, D, B]` rows through a layer of each of n nodes -> `[n, out, B]` float32."""
+    width, dtype = rows.shape[1], dtype or self.dtype
+
+    def initialise(key):
+      kernel_key, bias_key = jax.random.split(key)
+      return dict(kernel=torch_uniform(width)(kernel_key, (nodes, out, width)),
+                  bias=torch_uniform(width)(bias_key, (nodes, out)))
+    weights = self.param(name, initialise)
+    return jnp.einsum("nkd,ndb->nkb", weights["kernel"].astype(dtype), rows.astype(dtype),
+                      preferred_element_type=jnp.float32) + weights["bias"][..., None]
 
 
 def check(num_leaves, activation):
@@ -65,20 +76,6 @@ def check(num_leaves, activation):
     raise ValueError(f"num_leaves={num_leaves} must be a power of two, 2 or more.")
   if activation not in ("sigmoid", "none"):
     raise ValueError(f"activation={activation!r} is unknown; use 'sigmoid' or 'none'.")
-
-
-def _linear(nodes, width, out):
-  def initialise(key):
-    kernel_key, bias_key = jax.random.split(key)
-    start = torch_uniform(width)
-    return dict(kernel=start(kernel_key, (nodes, width, out)), bias=start(bias_key, (nodes, out)))
-  return initialise
-
-
-def _products(rows, weights, dtype):
-  """`[n, B, D]` rows times the `[n, D, N]` kernels of n nodes -> `[n, B, N]` float32."""
-  return jnp.einsum("nbd,ndk->nbk", rows.astype(dtype), weights["kernel"].astype(dtype),
-                    preferred_element_type=jnp.float32) + weights["bias"][:, None]
 
 
 def group_borders(differences, num_leaves, *, symmetric=False, limits=None):
