@@ -372,17 +372,24 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
       machine=machine | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0], command=sys.argv),
       environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
       forms={form: known[form] | rates(seconds, known[form], shape, best) for form, seconds in samples.items()},
-      ratios={form: {other: times(form, other) for other in [*peers, *ours[:1]] if other != form} for form in ours})
+      ratios={form: {other: times(form, other) for other in [*peers, *ours[:1]]
+                     if other != form and kind(other) == kind(form)} for form in ours})
   if config.method == "pros_cons" and (shape_name == "paper" if start_up is None else start_up):
     from jaxskill import benchmark_start
     results["start_up"] = benchmark_start.measure(configure(config, "unique", shape, official), shape, peer, say)
   return results
 
 
+def kind(form):
+  """The words of a form that say what is timed: only times of the same are compared."""
+  return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
+
+
 def rates(seconds, known, shape, peak):
   """What follows from the rounds of one contender; rates are those of the median round."""
   step_s, flops = float(np.median(seconds)), known["model_flops"] or np.nan
-  videos = 2 * known["batch_size"] if known["encode"] == "siamese" else shape.train_videos
+  sides = 2 * known["batch_size"]
+  videos = sides if known["encode"] == "siamese" else min(sides, shape.train_videos)
   return dict(
       ms_per_step=dict(median=1e3 * step_s, min=1e3 * min(seconds), max=1e3 * max(seconds),
                        rounds=[1e3 * s for s in seconds]),
