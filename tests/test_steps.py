@@ -278,14 +278,15 @@ def test_optimiser(load_config, optimizer):
   """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's)."""
   rate, momentum, decay = 0.1, 0.8, 0.3
   config = load_config("core", "features", {
-      "train.optimizer": optimizer, "train.momentum": momentum, "train.weight_decay": decay, "train.learning_rate": rate,
-      "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5)), "train.batch_size": 2})
+      "train.optimizer": optimizer, "train.momentum": momentum, "train.weight_decay": decay, "train.batch_size": 2,
+      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5))})
   features = np.random.default_rng(0).normal(size=(3, 1, 3)).astype(np.float32)
   parallel = Parallel(1)
   videos = parallel.split(dict(rgb=features, position=np.arange(3, dtype=np.int32), labels={}))
   step = steps.make_step(config, toy_method(), parallel, steps_per_call=8, epochs_per_call=6, num_unique=3)
   key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
-  table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], np.array([3], np.int32), np.array([8], np.int32), key)
+  count, last = np.array([3], np.int32), np.array([8], np.int32)
+  table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
   batches = steps.draw_batches(table, 0, 8, 2, 6)
   state, _ = step.run(step.init(key, videos, {}, {}), videos, table)
 
