@@ -161,7 +161,8 @@ def table(rows, simulated):
     body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
   title = ("Spearman's correlation on test videos (mean over folds by Fisher's z)" if scored
            else "Pairwise accuracy on test pairs, %")
-  spread = ", mean ± standard deviation over seeds" if "±" in body else ", one seed"
+  spreads = any("±" in cell for line in lines[1:] for cell in line)            # and not in the title of a column
+  spread = ", mean ± standard deviation over seeds" if spreads else ", one seed"
   notes = [title + spread + (" (and over folds)" if "(folds" in body else "") + (", SIMULATED data" if simulated else ""),
            body,
            f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of an "
