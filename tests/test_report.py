@@ -107,6 +107,11 @@ def test_table_of_scores():
   assert text.splitlines()[-1] == "2 test video(s) had fewer exemplars than were asked for; all that there are voted"
 
 
+def test_one_seed_has_a_spread_over_draws_alone():
+  text = report.table({"core": report.summarise([scored("a", 0, 0.5, draws=(0.5, 0.6))], "spearman")}, False)
+  assert text.splitlines()[0].endswith("one seed") and "± over draws" in text
+
+
 def test_table_of_scores_without_draws_or_shortage():
   text = report.table({"mlp": report.summarise([scored("a", 0, 0.5)], "spearman")}, True)
   assert "over draws" not in text and "fewer exemplars" not in text and "one seed, SIMULATED" in text
