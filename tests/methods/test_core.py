@@ -251,6 +251,18 @@ def test_loss_and_its_gradient(load_config, variant):
       np.testing.assert_allclose(gradient[i], difference, atol=2e-4, rtol=1e-4, err_msg=f"{path} {i}")
 
 
+def test_means_over_a_leaf_are_those_of_a_short_batch(load_config):
+  """What fills up the last batch counts in no leaf, and the batch is as large as what is real of it."""
+  method, _, constants = random_method(load_config("core", "features", TREE | VARIANTS["published"]))
+  scores, mask = np.random.default_rng(4).normal(size=(8, 2)).astype(np.float32) / 2, np.arange(8) < 5
+  variables = dict(batch_stats=dict(labels=single(constants)))
+  relate = lambda scores, mask: method.relate(variables, dict(score=jnp.asarray(scores)), jnp.asarray(mask))
+  whole, short = relate(scores, mask)["regression_weight"], relate(scores[:5], mask[:5])["regression_weight"]
+  np.testing.assert_allclose(whole[:5], short)
+  assert np.unique(short).size > 1
+  assert methods.build(load_config("core", "features", TREE)).relate(variables, dict(score=scores), mask) == {}
+
+
 @pytest.mark.parametrize("variant", ["paper", "published"])
 def test_loss_is_finite_at_the_corners(load_config, variant):
   """Equal scores and features, groups without width, differences far outside, a tree that is certain and wrong."""
