@@ -80,11 +80,12 @@ class Panel:
     return trainer.feed.all_videos(trainer.parallel.padded(max(1, trainer.num_unique)))
 
   def exemplars(self, draw):
-    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by fold and seed of the replica."""
+    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw, by seed and training videos of the replica."""
     if draw not in self._drawn:
       trainer = self._trainer
-      own = [exemplars.draw(self._group, trainer.dataset.folds[r.fold].train_videos, trainer.config.model.exemplars.count,
-                            (r.seed, r.fold, draw)) for r in trainer.replicas]
+      train_videos = lambda r: trainer.dataset.folds[r.fold].train_videos
+      own = [exemplars.draw(self._group, train_videos(r), trainer.config.model.exemplars.count,
+                            (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
       self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
     return self._drawn[draw]
 

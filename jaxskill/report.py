@@ -136,11 +136,12 @@ def summarise(replicas, metric="accuracy"):
       against_truth={name: summary(lambda r: r["against_truth"].get(name), **how(name)) for name in names})
 
 
-def number(summary, percent=False):
+def number(summary, percent=False, digits=None):
   """One summary as text: mean, ± over seeds, and over folds, as far as there are several of them; "-" if missing."""
   if summary is None:
     return "-"
-  show = lambda x: f"{100 * x:.1f}" if percent else f"{x:.3f}"
+  digits = digits or (1 if percent else 3)
+  show = lambda x: f"{100 * x if percent else x:.{digits}f}"
   return (show(summary["mean"]) + (f" ± {show(summary['std_seeds'])}" if summary["std_seeds"] is not None else "")
           + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else ""))
 
@@ -160,7 +161,8 @@ def table(rows, simulated):
     body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
   title = ("Spearman's correlation on test videos (mean over folds by Fisher's z)" if scored
            else "Pairwise accuracy on test pairs, %")
-  spread = ", mean ± standard deviation over seeds" if "±" in body else ", one seed"
+  spreads = any("±" in cell for line in lines[1:] for cell in line)            # and not in the title of a column
+  spread = ", mean ± standard deviation over seeds" if spreads else ", one seed"
   notes = [title + spread + (" (and over folds)" if "(folds" in body else "") + (", SIMULATED data" if simulated else ""),
            body,
            f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of an "
@@ -182,7 +184,7 @@ def _score_columns(rows):
   columns = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in SELECTIONS.items()}
   if any("std_draws" in row for row in rows.values()):
     columns["± over draws"] = lambda row: f"{row['std_draws']:.3f}" if "std_draws" in row else "-"
-  return columns | {title: lambda row, m=m: number(row["metrics"][m], percent=m == "rl2")
+  return columns | {title: lambda row, m=m: number(row["metrics"][m], percent=m == "rl2", digits=3)    # published 0.260
                     for m, title in SCORE_METRICS.items()}
 
 

@@ -44,6 +44,8 @@ def plan(config, dataset):
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
   replicas = [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows
               for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
+  if not criteria:
+    raise ValueError("config.data.criteria is empty; give at least one, e.g. --config.data.criteria='(\"score\",)'.")
   if not replicas:
     raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
   return replicas
@@ -79,12 +81,14 @@ def _padded(tables):
 def check(config):
   """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
   train = config.train
-  for name in ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints"):
-    if train[name] < 1:
-      raise ValueError(f"config.train.{name}={train[name]} must be at least 1.")
+  counts = [("train", name) for name in ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints")]
+  for group, name in (*counts, ("evaluate", "draws")):
+    if name in config[group] and config[group][name] < 1:
+      raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
   for group, name, allowed in (("train", "encode", ("unique", "siamese")), ("train", "reduction", ("sum", "mean")),
                                ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
-                               ("evaluate", "ties", ("half", "wrong"))):
+                               ("evaluate", "ties", ("half", "wrong")),
+                               ("evaluate", "rl2_range", ("class", "test"))):
     if name in config[group] and config[group][name] not in allowed:
       raise ValueError(f"config.{group}.{name}={config[group].get(name)!r} is unknown; use one of {', '.join(allowed)}.")
   for pattern, _ in train.rates:
@@ -259,8 +263,8 @@ def run(config, workdir, dataset=None):
   if parallel.main:
     claim(workdir, config)
   place = "on the device" if trainer.feed.resident else "streamed"
-  say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} {trainer.method.learns_from}, {parallel.count} "
-      f"{parallel.devices[0].device_kind} device(s), features {place}")
+  say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
+      f"{trainer.method.learns_from}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}")
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     if restored is not None:

@@ -46,6 +46,36 @@ def test_table_of_the_paper(load_config):
     ablations.train.check(own)
 
 
+def test_table_of_core(load_config):
+  """Table 3: heads with and without exemplars; each has shapes of its own, so each is a program."""
+  made = ablations.groups(load_config("core_ablations"))
+  assert [(own.weight_rows[0][0], own.model.head, own.model.contrastive) for own in made] == [
+      ("regression MLP", "mlp", False), ("MLP with exemplars", "mlp", True), ("tree without exemplars", "tree", False),
+      ("CoRe + GART", "tree", True)]
+  for own in made:
+    ablations.train.check(own)
+
+
+def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, monkeypatch):
+  """Also where one name begins another's; floors come last, in the order they came."""
+  of_row = {"tree": ["tree score", "tree style"], "tree, deep": ["tree, deep score", "tree, deep style"], "mlp": ["mlp"]}
+  floors = ["floor: tree rings", "floor: mean score"]
+  summary = dict(accuracy=dict(last=None, validation_selected=None, best_on_test=None), branches={}, test_ties=0,
+                 against_truth={})
+
+  def trained(own, workdir, dataset):
+    del workdir, dataset
+    names = [name for row, _ in own.weight_rows for name in of_row[row]] + floors
+    return dict(rows={name: summary for name in names}, simulated=True)
+  monkeypatch.setattr(ablations.train, "run", trained)
+  rows = {"tree, deep": {"model": {"num_filters": 5}}, "mlp": {"model": {"hidden": 9}}, "tree": {}}
+  found = ablations.run(with_rows(config, rows), tmp_path)
+  assert list(found) == of_row["tree, deep"] + of_row["mlp"] + of_row["tree"] + floors
+  assert list(json.loads((tmp_path / "table.json").read_text())["rows"]) == list(found)
+  printed = (tmp_path / "table.txt").read_text().splitlines()[2: 2 + len(found)]
+  assert [line.split("  ")[0] for line in printed] == list(found)
+
+
 @pytest.mark.parametrize("row,message", [
     ({"model": {"hiden": 4}}, r"row 'odd' of the table: config\.model has no field 'hiden', only branches, "),
     ({"modl": {}}, r"row 'odd' of the table: config has no field 'modl', only data, "),

@@ -183,6 +183,48 @@ def test_select():
   assert result["validation_selected"] is None and result["last"] == dict(step=20, accuracy=0.4)
 
 
+def test_select_by_another_metric():
+  """Everything measured at the chosen step comes along; an undefined correlation is never chosen."""
+  rows = [dict(test=t, validation=v, metrics=dict(mae=m, spearman=t))
+          for t, v, m in ((np.nan, 0.3, 9.0), (0.2, 0.5, 8.0), (0.6, np.nan, 7.0), (0.4, 0.5, 6.0))]
+  evaluations = [dict(step=i + 1, replicas=[row]) for i, row in enumerate(rows)]
+  assert evaluate.select(evaluations, 0, "spearman") == dict(
+      last=dict(step=4, mae=6.0, spearman=0.4),
+      validation_selected=dict(step=2, mae=8.0, spearman=0.2, validation=0.5),
+      best_on_test=dict(step=3, mae=7.0, spearman=0.6))
+
+
+@pytest.mark.parametrize("rl2_range", ["class", "test"])
+def test_measure_scores(make_dataset, rl2_range):
+  """Of the test side; R-l2 over the range of all labels of the fold, or of those tested, and of no other fold's."""
+  rng = np.random.default_rng(0)
+  fold = make_dataset().folds[0]._replace(train_videos=np.arange(5), validation_videos=np.arange(5, 7),
+                                          test_videos=np.arange(7, 10))
+  labels = rng.normal(size=11)
+  labels[2], labels[10], labels[8] = -9, 500, 4                     # video 10 is of another fold
+  scores = rng.normal(size=11)
+  result = evaluate.measure_scores(fold, labels, scores, rl2_range)
+  test, side = slice(7, 10), labels[:10] if rl2_range == "class" else labels[7:10]
+  error = scores[test] - labels[test]
+  assert result["metrics"] == pytest.approx(dict(
+      spearman=evaluate.spearman(scores[test], labels[test]), pearson=np.corrcoef(scores[test], labels[test])[0, 1],
+      mae=np.abs(error).mean(), rl2=np.mean(error ** 2) / (side.max() - side.min()) ** 2))
+  assert result["test"] == result["metrics"]["spearman"]
+  assert result["validation"] == evaluate.spearman(scores[5:7], labels[5:7])
+  shifted = evaluate.measure_scores(fold, 10 * labels, 10 * scores, rl2_range)["metrics"]
+  assert shifted["rl2"] == pytest.approx(result["metrics"]["rl2"])
+  assert shifted["mae"] == pytest.approx(10 * result["metrics"]["mae"])
+
+
+def test_measure_scores_where_there_is_little(make_dataset):
+  fold = make_dataset().folds[0]._replace(test_videos=np.array([9]))
+  result = evaluate.measure_scores(fold, np.arange(11.0), np.zeros(11), "test")
+  assert math.isnan(result["validation"]) and math.isnan(result["test"])
+  assert result["metrics"]["mae"] == 9 and all(math.isnan(result["metrics"][n]) for n in ("pearson", "spearman", "rl2"))
+  with pytest.raises(ValueError, match="config.evaluate.rl2_range='all' is unknown; use 'class' or 'test'"):
+    evaluate.measure_scores(fold, np.arange(11.0), np.zeros(11), "all")
+
+
 def test_summarise():
   values = np.array([[0.5, 0.6, 0.8], [0.7, 0.9, 0.8]])       # seeds x folds
   folds, seeds = np.tile(range(3), 2), np.repeat([7, 9], 3)

@@ -1,6 +1,7 @@
 """The table, its numbers, and what a run says about itself."""
 
 import json
+import re
 import types
 
 import jax
@@ -63,6 +64,59 @@ def test_rows_keep_their_order_and_branches_they_lack_are_dashes():
   header, first, second = text.splitlines()[1:4]
   assert first.startswith("z ") and second.startswith("a ")
   assert header.index("high branch") == first.index("25.0", first.index("50.0")) == second.index("-", 30)
+
+
+def scored(fold, seed, rho, *, best=None, validation=None, draws=None, few=0):
+  metrics = lambda rho: dict(step=1, spearman=rho, pearson=rho, rl2=0.01 * (1 - rho), mae=3 * (1 - rho))
+  result = dict(row="", fold=fold, seed=seed, last=metrics(rho), best_on_test=best and metrics(best),
+                validation_selected=validation and metrics(validation), against_truth={})
+  if draws:
+    result |= dict(draws=dict(metrics=[metrics(r) for r in draws], std=dict(spearman=float(np.std(draws, ddof=1)))))
+  return result | (dict(test_videos_with_fewer_exemplars=few) if draws else {})
+
+
+def columns_of(text):
+  """{row: {column: cell}} of a table of named rows."""
+  rows = [re.split(r"\s{2,}", line) for line in text.splitlines()[1:] if "  " in line]
+  return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
+
+
+def test_table_of_scores():
+  """Correlations by Fisher's z, R-l2 times 100, the spread over draws, floors without what they have not."""
+  models = [scored("a", s, rho, best=0.9, validation=0.5, draws=(0.5, 0.6), few=2) for s, rho in ((0, 0.2), (1, 0.8))]
+  floor = [scored(fold, 0, rho) for fold, rho in (("a", 0.1), ("b", 0.3))]
+  flat = [scored("a", 0, float("nan"))]
+  rows = {name: report.summarise(replicas, "spearman") for name, replicas in (
+      ("core", models), ("floor: ridge", floor), ("floor: mean score", flat))}
+  text = report.table(rows, False)
+  assert text.splitlines()[0] == ("Spearman's correlation on test videos (mean over folds by Fisher's z), mean ± standard "
+                                  "deviation over seeds (and over folds)")
+  table = columns_of(text)
+  fisher = np.tanh(np.mean(np.arctanh([0.2, 0.8])))
+  spread = np.std([0.2, 0.8], ddof=1)
+  assert table["core"] == {
+      "last step": f"{fisher:.3f} ± {spread:.3f}", "validation-selected": "0.500 ± 0.000",
+      "best on test*": "0.900 ± 0.000", "± over draws": f"{np.std([0.5, 0.6], ddof=1):.3f}",
+      "Pearson": f"{fisher:.3f} ± {spread:.3f}", "R-l2 x 100": f"0.500 ± {spread:.3f}",
+      "mean abs. error": f"1.500 ± {3 * spread:.3f}"}
+  fisher = np.tanh(np.mean(np.arctanh([0.1, 0.3])))
+  assert table["floor: ridge"]["last step"] == f"{fisher:.3f} (folds {np.std([0.1, 0.3], ddof=1):.3f})"
+  assert [table["floor: ridge"][n] for n in ("validation-selected", "best on test*", "± over draws")] == ["-"] * 3
+  assert table["floor: mean score"]["last step"] == "-" and table["floor: mean score"]["mean abs. error"] == "-"
+  assert "* chosen on the test videos themselves" in text
+  assert text.splitlines()[-1] == "2 test video(s) had fewer exemplars than were asked for; all that there are voted"
+
+
+def test_one_seed_has_a_spread_over_draws_alone():
+  text = report.table({"core": report.summarise([scored("a", 0, 0.5, draws=(0.5, 0.6))], "spearman")}, False)
+  assert text.splitlines()[0].endswith("one seed") and "± over draws" in text
+
+
+def test_table_of_scores_without_draws_or_shortage():
+  text = report.table({"mlp": report.summarise([scored("a", 0, 0.5)], "spearman")}, True)
+  assert "over draws" not in text and "fewer exemplars" not in text and "one seed, SIMULATED" in text
+  once = scored("a", 0, 0.5, draws=(0.5, 0.5)) | dict(draws=dict(metrics=[{}], std=dict(spearman=None)))
+  assert "over draws" not in report.table({"core": report.summarise([once], "spearman")}, True)
 
 
 def test_json_is_strict_and_written_whole(tmp_path):

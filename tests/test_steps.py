@@ -222,6 +222,93 @@ def test_every_epoch_is_a_permutation(quick_compile):
   np.testing.assert_array_equal(np.asarray(later.items)[later.mask], np.asarray(batches.items)[5:8][batches.mask[5:8]])
 
 
+def test_every_epoch_draws_an_exemplar_for_every_video(quick_compile):
+  """Of the same run, never itself, each other equally often; the same alone, padded and in pieces."""
+  sizes = ((5, 2, 4), (3, 3))
+  runs = [np.concatenate([[(first, size)] * size for first, size in zip(np.cumsum((0, *own)), own)]) for own in sizes]
+  def grouped(replicas, epochs):
+    made = [(1000 * (r + 1) + np.arange(len(runs[r])))[:, None] for r in replicas]          # 1000, 1001, ...
+    table = np.zeros((len(replicas), max(map(len, made)), 1), np.int32)
+    groups = np.zeros((len(replicas), table.shape[1], 2), np.int32)
+    for i, r in enumerate(replicas):
+      table[i, : len(made[i])], groups[i, : len(made[i])] = made[i], runs[r]
+    keys = jax.vmap(jax.random.key)(jnp.array([5 + r for r in replicas], jnp.uint32))
+    count = np.array([len(own) for own in made], np.int32)
+    return steps.Tables(table, count, -(-count // 4) * epochs, keys, groups)
+
+  draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
+  epochs = 240
+  batches = draw(grouped((0, 1), epochs), 0, 3 * epochs, 4, 3 * epochs)
+  assert batches.items.shape == (3 * epochs, 2, 4, 2)
+  for r, per_epoch in ((0, 3), (1, 2)):
+    drawn = np.asarray(batches.items[: per_epoch * epochs, r]) - 1000 * (r + 1)
+    drawn = drawn[np.asarray(batches.mask[: per_epoch * epochs, r])].reshape(epochs, len(runs[r]), 2)
+    assert (np.sort(drawn[..., 0]) == np.arange(len(runs[r]))).all()
+    counts = np.zeros((len(runs[r]), len(runs[r])))
+    np.add.at(counts, tuple(drawn.reshape(-1, 2).T), 1)
+    for video, (first, size) in enumerate(runs[r]):
+      others = [i for i in range(first, first + size) if i != video]
+      assert counts[video, others].sum() == epochs                        # of its group, never itself
+      assert (abs(counts[video, others] - epochs / (size - 1)) < 5 * epochs ** 0.5 / 2).all()
+    assert len({str(epoch[epoch[:, 0].argsort()]) for epoch in drawn}) > epochs / 4        # drawn anew
+    alone = draw(grouped((r,), epochs), 0, 3 * epochs, 4, 3 * epochs)
+    np.testing.assert_array_equal(np.asarray(alone.items[:, 0])[alone.mask[:, 0]],
+                                  np.asarray(batches.items[:, r])[batches.mask[:, r]])
+  later = draw(grouped((0, 1), epochs), 7, 5, 4, 6)
+  np.testing.assert_array_equal(np.asarray(later.items)[later.mask],
+                                np.asarray(batches.items)[7:12][batches.mask[7:12]])
+
+
+# The optimiser
+
+
+def toy_method():
+  """Half the squared distance of two weight vectors from the features of each video."""
+  def loss(variables, videos, labels):
+    del labels
+    return sum(0.5 * jnp.sum((w - videos[0]) ** 2) for w in variables["params"].values()), {}
+  init = lambda key, videos, statistics, overrides: dict(params=dict(head=jnp.zeros(3), backbone=jnp.ones(3)),
+                                                         batch_stats={})
+  return methods.Method(init, lambda variables, videos, key, train: videos["rgb"][:, 0],
+                        (methods.Phase(loss, "."),), None, "rgb", ("rgb",), "videos")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_optimiser(load_config, optimizer):
+  """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's)."""
+  rate, momentum, decay = 0.1, 0.8, 0.3
+  config = load_config("core", "features", {
+      "train.optimizer": optimizer, "train.momentum": momentum, "train.weight_decay": decay, "train.batch_size": 2,
+      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5))})
+  features = np.random.default_rng(0).normal(size=(3, 1, 3)).astype(np.float32)
+  parallel = Parallel(1)
+  videos = parallel.split(dict(rgb=features, position=np.arange(3, dtype=np.int32), labels={}))
+  step = steps.make_step(config, toy_method(), parallel, steps_per_call=8, epochs_per_call=6, num_unique=3)
+  key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
+  count, last = np.array([3], np.int32), np.array([8], np.int32)
+  table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
+  batches = steps.draw_batches(table, 0, 8, 2, 6)
+  state, _ = step.run(step.init(key, videos, {}, {}), videos, table)
+
+  weights = dict(head=np.zeros(3), backbone=np.ones(3))
+  first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
+  for t in range(8):
+    now = rate * (0.1 if t // 2 >= 1 else 1) * (0.5 if t // 2 >= 3 else 1)          # two steps an epoch
+    ids = np.asarray(batches.items[t, 0, :, 0])[np.asarray(batches.mask[t, 0])]
+    for name, w in weights.items():
+      gradient = (w - features[ids, 0]).mean(axis=0) + decay * w
+      if optimizer == "sgd":
+        first[name] = momentum * first[name] + gradient
+        update = first[name]
+      else:
+        first[name] = 0.9 * first[name] + 0.1 * gradient
+        second[name] = 0.999 * second[name] + 0.001 * gradient ** 2
+        update = first[name] / (1 - 0.9 ** (t + 1)) / (np.sqrt(second[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
+      weights[name] = w - now * (0.5 if name == "backbone" else 1) * update
+  for name, expected in weights.items():
+    np.testing.assert_allclose(np.asarray(state.params[name])[0], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 # One result, however it is computed
 
 

@@ -44,7 +44,7 @@ class Perceptron(nn.Module):
 
 
 def targets(dataset, criterion, with_difficulty):
-  """`[V]` float32 scores to be learnt: by difficulty, divided in float64 so that equal quotients are equal numbers.
+  """`[V]` float32 scores to be learnt: by difficulty, divided as decimals so that equal quotients are equal numbers.
 
   Raises:
     ValueError: if the data set has no scores; with difficulty, if it is unknown or not positive.
@@ -55,7 +55,7 @@ def targets(dataset, criterion, with_difficulty):
                      "learns from pairs, e.g. configs/pros_cons.py.")
   if not with_difficulty:
     return np.asarray(score, np.float32)
-  return _by_difficulty(dataset, np.asarray(score, np.float64)).astype(np.float32)
+  return _by_difficulty(dataset, score).astype(np.float32)
 
 
 def _by_difficulty(dataset, values):
@@ -67,7 +67,12 @@ def _by_difficulty(dataset, values):
   if bad.size:
     raise ValueError(f"{dataset.source}: video {dataset.videos[bad[0]]!r} has difficulty {difficulty[bad[0]]:g}; it must be "
                      "positive to divide by, or set config.model.with_difficulty=False.")
-  return np.round(values, 6) / np.round(difficulty.astype(np.float64), 6)
+  return _decimal(values) / _decimal(difficulty)
+
+
+def _decimal(values):
+  """Float64 of the shortest decimals of float32 numbers: 16.8, not 16.79999924, as the labels were written."""
+  return np.asarray(values, np.float32).astype(str).astype(np.float64)
 
 
 def build(config) -> Method:

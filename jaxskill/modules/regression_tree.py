@@ -148,4 +148,5 @@ def decode(log_probability, regression, bounds, empty="border"):
 def log_one_minus_exp(log_probability):
   """log(1 - exp(x)) for x <= 0, finite with a finite gradient up to x = 0."""
   x = jnp.minimum(log_probability, -1e-7)
-  return jnp.where(x > -0.6931472, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(jnp.minimum(x, -0.6931472))))
+  near = x > -0.6931472
+  return jnp.where(near, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(jnp.where(near, -1.0, x))))

@@ -1,0 +1,628 @@
+"""CoRe against the published code (golden files), against its equations in float64, and through the training loop."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxskill import interop, methods, steps, train
+from jaxskill.checkpoints import Checkpoints
+from jaxskill.modules import regression_tree
+from jaxskill.modules.regression_tree import RegressionTree
+from jaxskill.parallel import Parallel
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+TREE = {"model.num_leaves": 4, "model.hidden": 3}
+VARIANTS = {
+    "paper": {},
+    "published": {"model.leaf_activation": "none", "model.classification": "leaf", "model.regression": "leaf_mean",
+                  "model.outside": "first", "model.empty_leaf": "offset", "model.groups": "mirrored"},
+    "perceptron": {"model.head": "mlp"},
+    "tree alone": {"model.contrastive": False},
+    "perceptron alone": {"model.head": "mlp", "model.contrastive": False},
+}
+
+
+def single(tree):
+  return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+
+
+def batch(features, lengths=None):
+  """Videos as the feed hands them over."""
+  lengths = [features.shape[1]] * len(features) if lengths is None else lengths
+  return dict(rgb=jnp.asarray(features, jnp.float32), lengths=dict(rgb=jnp.asarray(lengths, jnp.int32)),
+              position=jnp.arange(len(features)), labels={})
+
+
+def losses_of(method, variables, encodings, scores):
+  """Unreduced loss and terms of `[B, k]` scores, and encodings `[B, ...]` of each side."""
+  labels = dict(score=jnp.asarray(scores, jnp.float32))
+  labels |= method.relate(variables, labels, jnp.ones(len(scores), bool))
+  return jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, encodings, labels)
+
+
+# The published code
+
+
+def stand_in(backbone, video, starts):
+  """The golden file's video network: the mean over the 16 frames of a snippet, then a linear map."""
+  snippets = jnp.stack([video[:, :, start: start + 16].mean(axis=-1) for start in starts], axis=1)
+  return snippets @ backbone["backbone.proj.weight"].T + backbone["backbone.proj.bias"]
+
+
+@pytest.mark.golden("core_loss")
+def test_golden_training_and_test_step(golden, golden_name, load_config):
+  data = golden(golden_name)
+  theta, starts = data["score_range"], data["snippet_starts"].tolist()
+  depths = sorted({key.split("/")[0] for key in data if key.startswith("d") and key.split("/")[0][1:].isdigit()})
+  assert len(depths) > 1
+  for depth in depths:
+    own = {key.removeprefix(f"{depth}/"): value for key, value in data.items() if key.startswith(f"{depth}/")}
+    close = lambda actual, key, atol=1e-5, rtol=0.0: np.testing.assert_allclose(
+        actual, own[key], rtol=rtol, atol=atol, err_msg=f"{depth}/{key}")        # pylint: disable=cell-var-from-loop
+    under = lambda prefix: {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
+    state = under("w/tree/")
+    bounds = regression_tree.group_borders(data["dataset"], len(state["reg_layer.bias"]), symmetric=True,
+                                           limits=(0, theta))
+    np.testing.assert_array_equal(bounds, own["bounds"])
+    config = load_config("core", "mtl_aqa,official", {
+        "model.num_leaves": len(bounds), "model.hidden": len(state["first_layer.0.bias"]), "train.learning_rate": 1e-3})
+    method = methods.build(config)
+    constants = dict(labels=dict(low=jnp.float32(0), span=jnp.float32(theta), bounds=jnp.asarray(bounds)))
+    variables = lambda params: dict(params=dict(head=params["tree"]), batch_stats=constants)
+    start = single(dict(tree=interop.regression_tree_from_torch(state), base=under("w/base/")))
+
+    def encode(params, *videos):
+      snippets = jnp.concatenate([stand_in(params["base"], video, starts) for video in videos])
+      encodings = method.encode(variables(params), batch(snippets), jax.random.key(0), True)
+      return tuple(jnp.split(encodings, len(videos)))
+
+    @jax.jit
+    def total(params, first, second, scores):
+      losses, terms = losses_of(method, variables(params), encode(params, first, second), scores)
+      return losses.mean(), terms
+
+    gradients = []
+    for name in ("batch0", "batch1"):
+      put = {key: data[f"{name}/{key}"] for key in ("video1", "video2", "label1", "label2")}
+      scores = np.concatenate([put["label1"], put["label2"]], axis=1)
+      features = encode(start, put["video1"], put["video2"])
+      tree = RegressionTree(len(bounds), config.model.hidden, config.model.leaf_activation)
+      rows = [jnp.concatenate([features[i], features[1 - i], scores[:, i: i + 1] / theta], axis=1) for i in (0, 1)]
+      levels, said = jax.jit(tree.apply)({"params": start["tree"]}, jnp.concatenate(rows))
+      close(levels[-1], f"{name}/leaf_logprob")
+      close(said, f"{name}/delta")
+      for i, side in enumerate("12"):                     # each direction of the pair on its own
+        close(rows[i], f"{name}/combined{side}")
+        half = slice(i * len(scores), (i + 1) * len(scores))
+        difference = jnp.asarray(scores[:, 1 - i] - scores[:, i])
+        group = regression_tree.group_of(difference, jnp.asarray(bounds), config.model.outside)
+        np.testing.assert_array_equal(group.sum(axis=1), own[f"{name}/hit{side}"])
+        np.testing.assert_array_equal(group.argmax(axis=1), own[f"{name}/class{side}"])
+        chosen = np.asarray(levels[-1][half])[np.arange(len(scores)), np.asarray(group.argmax(axis=1))]
+        close(-chosen.mean(), f"{name}/nll{side}")
+        square = group * (said[half] - regression_tree.within_group(difference, jnp.asarray(bounds))) ** 2
+        close((square.sum(axis=0) / np.maximum(group.sum(axis=0), 1)).sum(), f"{name}/reg{side}")
+      (loss, terms), gradient = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(
+          start, put["video1"], put["video2"], scores)
+      close(loss, f"{name}/loss")
+      np.testing.assert_allclose(terms["classification"].mean(), own[f"{name}/nll1"] + own[f"{name}/nll2"], atol=1e-5)
+      np.testing.assert_allclose(terms["regression"].mean(), own[f"{name}/reg1"] + own[f"{name}/reg2"], atol=1e-5)
+      close(gradient[1], f"{name}/grad/video1", 1e-7)
+      close(gradient[2], f"{name}/grad/video2", 1e-7)
+      gradients.append(gradient[0])
+      references = dict(encodings=features[1][:, None], score=scores[:, 1:], mask=jnp.ones((len(scores), 1), bool),
+                        own_difficulty=data["difficulty"][:, 0])
+      answer = jax.vmap(method.assess, (None, 0, 0))(variables(start), features[0], references)
+      close(answer.score, f"{name}/train_pred_scores", 1e-4, 1e-6)
+      np.testing.assert_allclose(answer.probabilities[f"level {len(levels)}"],
+                                 np.exp(own[f"{name}/leaf_logprob"])[len(scores):], atol=1e-5)
+    for name, value in interop.regression_tree_to_torch(gradients[0]["tree"]).items():
+      close(value, f"grad_after_batch0/tree/{name}")
+    for name, value in gradients[0]["base"].items():
+      close(value, f"grad_after_batch0/base/{name}")
+
+    optimiser = steps.make_optimiser(config.train)
+    updates, _ = optimiser.update(jax.tree.map(jnp.add, *gradients), optimiser.init(start), start)
+    (pattern, factor), = config.train.rates
+    assert pattern == "^backbone/"
+    after = optax.apply_updates(start, updates | dict(base=jax.tree.map(lambda x: factor * x, updates["base"])))
+    for name, value in interop.regression_tree_to_torch(after["tree"]).items():
+      close(value, f"after/tree/{name}", 1e-6)
+    for name, value in after["base"].items():
+      close(value, f"after/base/{name}", 1e-6)
+    first, exemplars = encode(after, data["batch0/video1"][:3], data["batch0/video2"][:3])
+    references = dict(encodings=exemplars, score=data["batch0/label2"][:3, 0], mask=jnp.ones(3, bool),
+                      own_difficulty=data["difficulty"][2, 0])
+    close(method.assess(variables(after), first[0], references).score[None], "test_pred_score", 1e-4, 1e-6)
+
+
+# The paper's equations, one row, one node, one leaf at a time
+
+
+def naive_head(model, params, row):
+  """Perceptron: a number. Tree: (log-probabilities, regressions) of the leaves."""
+  if model.head == "mlp":
+    depth = len(params) // 2
+    for layer in range(depth):
+      row = params[f"kernel_{layer}"] @ row + params[f"bias_{layer}"]
+      row = np.maximum(row, 0) if layer < depth - 1 else row
+    return row[0]
+
+  def below(level, node, path, units):
+    if f"level_{level}" not in params:
+      said = units @ params["leaves"]["kernel"][node, :, 0] + params["leaves"]["bias"][node, 0]
+      return [(path, 1 / (1 + np.exp(-said)) if model.leaf_activation == "sigmoid" else said)]
+    weights = params[f"level_{level}"]
+    out = units @ weights["kernel"][node] + weights["bias"][node]
+    branch = np.log(np.exp(out[-2:]) / np.exp(out[-2:]).sum())
+    halves = np.maximum(out[:-2], 0).reshape(2, -1)
+    return sum((below(level + 1, 2 * node + side, path + branch[side], halves[side]) for side in (0, 1)), [])
+  first = np.maximum(row @ params["first"]["kernel"][0] + params["first"]["bias"][0], 0)
+  return tuple(map(np.array, zip(*below(0, 0, 0.0, first))))
+
+
+def naive_rows(model, constants, features, scores):
+  """(row, target) of every comparison of an item: both directions of a pair, or the video alone."""
+  if not model.contrastive:
+    return [(features[0], scores[0])]
+  known = lambda i: (scores[i] - constants["low"]) / constants["span"]
+  return [(np.concatenate([features[1 - i], features[i], [known(1 - i)]]), scores[i] - scores[1 - i]) for i in (0, 1)]
+
+
+def naive_group(model, bounds, target):
+  """The leaf of a difference; None if there is none."""
+  if model.outside == "nearest" and target >= bounds[-1][1]:
+    return len(bounds) - 1
+  if model.outside == "nearest" and target <= bounds[0][0]:
+    return 0
+  for leaf, (left, right) in enumerate(bounds):
+    if left <= target < right if target >= 0 else left < target <= right:
+      return leaf
+  return None
+
+
+def naive_loss(model, constants, params, features, scores):
+  """Sum over the items `[B, k, D]` of classification and regression (Eq. 6), or squared error."""
+  terms, by_leaf = dict(classification=0.0, regression=0.0), {}
+  for item, own in zip(features, scores):
+    for direction, (row, target) in enumerate(naive_rows(model, constants, item, own)):
+      answer = naive_head(model, params, row)
+      if model.head == "mlp":
+        shift = 0.0 if model.contrastive else constants["low"]
+        terms["regression"] += (answer - (target - shift) / constants["span"]) ** 2
+        continue
+      leaf = naive_group(model, constants["bounds"], target)
+      for other, (path, said) in enumerate(zip(*answer)):
+        if other == (leaf or 0):
+          terms["classification"] -= path
+        elif model.classification == "binary":
+          terms["classification"] -= np.log(1 - np.exp(path))
+        if other == leaf:
+          left, right = constants["bounds"][leaf]
+          by_leaf.setdefault((direction, leaf), []).append((said - (target - left) / (right - left)) ** 2)
+  for errors in by_leaf.values():
+    terms["regression"] += sum(errors) * (len(scores) / len(errors) if model.regression == "leaf_mean" else 1)
+  return terms
+
+
+def random_method(config, width=4, seed=0):
+  """The method, and float64 variables: standard normal parameters, groups of width 0.5 around 0."""
+  method = methods.build(config)
+  bounds = np.linspace(-1.0, 1.0, config.model.num_leaves + 1)
+  constants = dict(low=-2.0, span=5.0)
+  if config.model.head == "tree":
+    constants["bounds"] = np.stack([bounds[:-1], bounds[1:]], axis=1)
+  shapes = jax.eval_shape(method.init, jax.random.key(0), batch(np.zeros((1, 3, width))), dict(labels=constants), {})
+  rng = np.random.default_rng(seed)
+  return method, jax.tree.map(lambda x: rng.normal(size=x.shape), shapes["params"]), constants
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_loss_and_its_gradient(load_config, variant):
+  config = load_config("core", "features", TREE | VARIANTS[variant])
+  model, (method, params, constants) = config.model, random_method(config)
+  rng = np.random.default_rng(1)
+  sides = 2 if model.contrastive else 1
+  features, scores = rng.normal(size=(6, sides, 4)), np.float32(rng.normal(size=(6, sides)) * 0.8)
+  variables = lambda params: dict(params=params, batch_stats=dict(labels=single(constants)))
+  encodings = tuple(jnp.asarray(features[:, i], jnp.float32) for i in range(sides))
+
+  def ours(params):
+    losses, terms = losses_of(method, variables(params), encodings, scores)
+    return losses.sum(), terms
+  (value, terms), gradients = jax.jit(jax.value_and_grad(ours, has_aux=True))(single(params))
+  naive = lambda: naive_loss(model, constants, params["head"], features, np.float64(scores))
+  for name, expected in naive().items():
+    np.testing.assert_allclose(terms[name].sum() if name in terms else 0, expected, rtol=2e-5, err_msg=name)
+  np.testing.assert_allclose(value, sum(naive().values()), rtol=2e-5)
+  for array, (path, gradient) in zip(jax.tree.leaves(params), jax.tree_util.tree_leaves_with_path(gradients)):
+    for i in list(np.ndindex(array.shape))[:: max(1, array.size // 5)]:
+      kept = array[i]
+      array[i] = kept + 1e-6
+      above = sum(naive().values())
+      array[i] = kept - 1e-6
+      difference = (above - sum(naive().values())) / 2e-6
+      array[i] = kept
+      np.testing.assert_allclose(gradient[i], difference, atol=2e-4, rtol=1e-4, err_msg=f"{path} {i}")
+
+
+def test_means_over_a_leaf_are_those_of_a_short_batch(load_config):
+  """What fills up the last batch counts in no leaf, and the batch is as large as what is real of it."""
+  method, _, constants = random_method(load_config("core", "features", TREE | VARIANTS["published"]))
+  scores, mask = np.random.default_rng(4).normal(size=(8, 2)).astype(np.float32) / 2, np.arange(8) < 5
+  variables = dict(batch_stats=dict(labels=single(constants)))
+  relate = lambda scores, mask: method.relate(variables, dict(score=jnp.asarray(scores)), jnp.asarray(mask))
+  whole, short = relate(scores, mask)["regression_weight"], relate(scores[:5], mask[:5])["regression_weight"]
+  np.testing.assert_allclose(whole[:5], short)
+  assert np.unique(short).size > 1
+  assert methods.build(load_config("core", "features", TREE)).relate(variables, dict(score=scores), mask) == {}
+
+
+@pytest.mark.parametrize("variant", ["paper", "published"])
+def test_loss_is_finite_at_the_corners(load_config, variant):
+  """Equal scores and features, groups without width, differences far outside, a tree that is certain and wrong."""
+  method, params, constants = random_method(load_config("core", "features", TREE | VARIANTS[variant]))
+  params = single(params)
+  for factor in (1.0, 1e4):
+    params["head"]["level_0"]["kernel"] = params["head"]["level_0"]["kernel"] * factor
+    for bounds in (constants["bounds"], 0 * constants["bounds"], np.repeat(constants["bounds"][1:3], 2, axis=0)):
+      batch_stats = dict(labels=single(constants | dict(bounds=bounds)))
+      encodings = (jnp.ones((3, 4)), jnp.ones((3, 4)))
+      scores = np.array([[1.0, 1.0], [0.0, 50.0], [0.25, 0.0]])
+
+      def total(params):
+        variables = dict(params=params, batch_stats=batch_stats)       # pylint: disable=cell-var-from-loop
+        return losses_of(method, variables, encodings, scores)[0].sum()
+      assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.jit(jax.value_and_grad(total))(params)))
+
+
+# Assessment
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("with_difficulty", [False, True])
+def test_assessment(load_config, variant, with_difficulty):
+  """Eq. 3, 8, 9: the mean of what each exemplar says, times the difficulty; what is masked has no vote."""
+  config = load_config("core", "features", TREE | VARIANTS[variant] | {"model.with_difficulty": with_difficulty})
+  model, (method, params, constants) = config.model, random_method(config)
+  rng = np.random.default_rng(2)
+  own, others, scores = rng.normal(size=4), rng.normal(size=(5, 4)), rng.normal(size=5)
+  mask, unit = np.array([True, True, False, True, False]), 2.5 if with_difficulty else 1.0
+  votes, leaves = [], []
+  for other, score in zip(others[mask], scores[mask]) if model.contrastive else [(None, 0.0)]:
+    (row, _), *_ = naive_rows(model, constants, (own, other), (0.0, score))
+    answer = naive_head(model, params["head"], row)
+    if model.head == "tree":
+      leaf = np.argmax(answer[0])
+      left, right = constants["bounds"][leaf]
+      votes.append(left + answer[1][leaf] * (right - left) + score)
+      leaves.append(np.exp(answer[0]))
+    else:
+      votes.append(answer * constants["span"] + score + (0.0 if model.contrastive else constants["low"]))
+  variables = dict(params=single(params), batch_stats=dict(labels=single(constants)))
+
+  def assess(order, rubbish=0.0):
+    references = dict(own_difficulty=jnp.float32(2.5))
+    if model.contrastive:
+      references |= dict(encodings=jnp.where(mask[:, None], others, rubbish)[order], mask=jnp.asarray(mask)[order],
+                         score=jnp.where(mask, scores, rubbish)[order])
+    return method.assess(variables, jnp.asarray(own, jnp.float32), references)
+  answer = assess(np.arange(5))
+  np.testing.assert_allclose(answer.score, unit * np.mean(votes), rtol=1e-5, atol=1e-5)
+  assert set(answer.parts) == ({"spread over exemplars"} if model.contrastive else set())
+  if model.contrastive:
+    np.testing.assert_allclose(answer.parts["spread over exemplars"], unit * np.std(votes), rtol=1e-4, atol=1e-5)
+  if model.head == "tree":
+    assert list(answer.probabilities) == ["level 1", "level 2"]
+    np.testing.assert_allclose(answer.probabilities["level 2"], np.mean(leaves, axis=0), atol=1e-5)
+    np.testing.assert_allclose(answer.probabilities["level 1"],
+                               answer.probabilities["level 2"].reshape(2, 2).sum(axis=1), atol=1e-5)
+  for other in (assess(rng.permutation(5)), assess(np.arange(5), rubbish=1e3)):
+    for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(answer), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_encoding_is_the_mean_over_real_snippets(load_config):
+  method = methods.build(load_config("core", "features"))
+  rng = np.random.default_rng(3)
+  features, lengths = rng.normal(size=(3, 6, 4)), [6, 1, 4]
+  features[1, 1:], features[2, 4:] = 1e3, -1e3
+  expected = np.stack([x[:n].mean(axis=0) for x, n in zip(features, lengths)])
+  encode = lambda constants: method.encode(dict(batch_stats=constants), batch(features, lengths), None, True)
+  np.testing.assert_allclose(encode({}), expected, atol=1e-4)
+  mean, scale = rng.normal(size=4), np.array([0.5, 1, 2, 4])
+  np.testing.assert_allclose(encode(dict(features=single(dict(mean=mean, scale=scale)))), (expected - mean) / scale,
+                             atol=2e-4)
+
+
+# What is known of the training scores beforehand
+
+
+def test_prepare(load_config, make_dataset):
+  """Borders of the differences within groups of training videos; the range of all scores, or the possible one."""
+  dataset = make_dataset(category=np.array(list("aababbabaab")))
+  fold = dataset.folds[0]
+  found = methods.build(load_config("core", "features", TREE)).prepare(dataset, fold, "score")["labels"]
+  score, group = dataset.score[:8], dataset.category[:8]
+  differences = [score[i] - score[j] for i, j in itertools.permutations(range(8), 2) if group[i] == group[j]]
+  np.testing.assert_array_equal(found["bounds"], regression_tree.group_borders(np.array(differences), 4))
+  assert found["low"] == score.min() and found["span"] == pytest.approx(np.ptp(score), abs=1e-4)
+  difficulty = np.float32([2, 3] * 5 + [2])
+  ranged = dataclasses.replace(dataset, score_range=np.stack([-4 * difficulty, 6 * difficulty], axis=1),
+                               difficulty=difficulty)
+  changes = TREE | VARIANTS["published"] | {"model.with_difficulty": True}
+  method = methods.build(load_config("core", "features", changes))
+  found = method.prepare(ranged, fold, "score")["labels"]
+  assert (found["low"], found["span"]) == (-4, 10) and found["bounds"][-1, 1] == 10 == -found["bounds"][0, 0]
+  np.testing.assert_array_equal(found["bounds"], -found["bounds"][::-1, ::-1])
+  np.testing.assert_allclose(method.targets(ranged, "score"), dataset.score / difficulty, rtol=1e-5)
+  alone = methods.build(load_config("core", "features", TREE | VARIANTS["tree alone"])).prepare(dataset, fold, "score")
+  np.testing.assert_array_equal(alone["labels"]["bounds"], regression_tree.group_borders(score, 4))
+  assert set(methods.build(load_config("core", "features", VARIANTS["perceptron"])).prepare(dataset, fold, "score")
+             ["labels"]) == {"low", "span"}
+
+
+def test_equal_quotients_are_equal_numbers(load_config, make_dataset):
+  """16.8 / 1.6 and 21 / 2 are 10.5 whatever float32 makes of them: such differences lie on borders."""
+  score, difficulty = np.float32([16.8, 19.95, 33.6, 34.65] + [21] * 7), np.float32([1.6, 1.9, 3.2, 3.3] + [2] * 7)
+  assert len(set((score / difficulty).tolist())) > 1
+  method = methods.build(load_config("core", "features", {"model.with_difficulty": True}))
+  dataset = dataclasses.replace(make_dataset(), score=score, difficulty=difficulty)
+  assert (method.targets(dataset, "score") == 10.5).all()
+
+
+# Through the loop
+
+
+@pytest.fixture
+def scored(make_dataset):
+  """20 videos of three categories, 14 of them to train on, with two criteria and difficulties."""
+  rng = np.random.default_rng(5)
+  folds = ((range(14), range(14, 20)), ((0, 1, 2, 3, 4, 5, 6, 15, 16, 17), (8, 9, 10, 11)))
+  return make_dataset(videos=20, segments=6, folds=folds, category=np.array(list("aab" * 6 + "ab")),
+                      difficulty=np.float32([2, 3, 2, 3] * 5), criteria=dict(style=np.float32(rng.normal(size=20))))
+
+
+@pytest.fixture
+def small(load_config):
+  """small({field: value}, options) -> a config that trains in a second."""
+  def small(changes=None, options="features"):
+    return load_config("core", options, TREE | {"model.exemplars.count": 3, "model.exemplars.same": ("category",),
+                                                "data.standardize": True} | (changes or {}))
+  return small
+
+
+def trained(config, dataset, devices=1, calls=None):
+  """A trainer after `calls` calls, or at its end, and the metrics of each."""
+  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
+  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
+    metrics.append(trainer.advance())
+  return trainer, metrics
+
+
+def assert_states_close(actual, expected, replica=None):
+  """Moments of the gradients and parameters, of one replica of `actual` if so asked; Adam's first steps are coarse."""
+  pick = (lambda x: np.asarray(x)[replica: replica + 1]) if replica is not None else np.asarray
+  for tree in (lambda s: s.params, lambda s: s.opt_state["0"][0].mu):
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(tree(actual)), jax.tree.leaves(tree(expected)),
+                            strict=True):
+      np.testing.assert_allclose(pick(a), b, rtol=0, atol=5e-5 * max(1.0, float(np.abs(b).max())), err_msg=str(path))
+
+
+def assert_identical(actual, expected):
+  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_array_equal(a, b, err_msg=str(path))
+
+
+@pytest.mark.parametrize("encode,devices,variant", [("siamese", 1, "paper"), ("unique", 8, "published"),
+                                                    ("siamese", 8, "paper"), ("unique", 8, "tree alone")])
+def test_unique_equals_siamese_on_any_devices(small, scored, encode, devices, variant):
+  changes = VARIANTS[variant] | {"train.epochs": 3, "train.encode": "unique"}
+  one, metrics = trained(small(changes), scored)
+  other, expected = trained(small(changes | {"train.encode": encode}), scored, devices)
+  assert one.total == 6 and len(one.replicas) == 2
+  assert_states_close(other.state, one.state)
+  for ours, theirs in zip(metrics, expected, strict=True):
+    for name in ours:
+      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
+  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_streaming_equals_resident(small, scored, devices):
+  one, _ = trained(small({"train.batch_size": 8}), scored)
+  other, _ = trained(small({"train.batch_size": 8, "data.device_budget": 0.0}), scored, devices)
+  assert one.feed.resident and not other.feed.resident
+  assert_states_close(other.state, one.state)
+  np.testing.assert_allclose(other.assess()[0], one.assess()[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("devices,chunk", [(1, 256), (1, 3), (8, 8)])
+@pytest.mark.parametrize("draw", [0, 2])
+def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devices, chunk, draw):
+  """Every video of every replica against its own exemplars, of its category, from the training side of the fold."""
+  monkeypatch.setattr(train.assess, "CHUNK", chunk)
+  changes = {"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")}
+  trainer, _ = trained(small(changes), scored, devices, calls=1)
+  score, parts = trainer.assess(draw=draw)
+  chosen, mask = trainer.exemplars(draw)
+  assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
+  videos = trainer.feed.host(np.arange(20))
+  for r, replica in enumerate(trainer.replicas):
+    variables = jax.tree.map(lambda x, r=r: jnp.asarray(np.asarray(x)[r]), trainer.state.variables())
+    encodings = trainer.method.encode(variables, videos, None, False)[:20]
+    targets = trainer.method.targets(scored, replica.criterion)
+    for video in (0, 9, 19):
+      ids = chosen[video, r][mask[video, r]]
+      assert np.isin(ids, scored.folds[replica.fold].train_videos).all() and video not in ids
+      assert (scored.category[ids] == scored.category[video]).all()
+      references = dict(encodings=encodings[ids], score=targets[ids], mask=np.ones(len(ids), bool),
+                        own_difficulty=scored.difficulty[video])
+      answer = trainer.method.assess(variables, encodings[video], references)
+      np.testing.assert_allclose(score[r, video], answer.score, atol=1e-4)
+      np.testing.assert_allclose(parts["spread over exemplars"][r, video], answer.parts["spread over exemplars"],
+                                 atol=1e-4)
+
+
+def test_a_replica_equals_a_run_of_its_own(small, scored):
+  """Two folds of unequal size, two criteria, two seeds; the exemplars that vote are the same too."""
+  together, _ = trained(small({"seeds": (0, 3), "data.criteria": ("score", "style")}), scored)
+  assert len(together.replicas) == 8 and len(set(together.tables.count.tolist())) == 2
+  scores, (chosen, _) = together.assess()[0], together.exemplars(1)
+  for i in (1, 2, 4, 7):     # each value of each choice twice
+    replica = together.replicas[i]
+    config = small({"seeds": (replica.seed,), "data.criteria": (replica.criterion,)})
+    alone, _ = trained(config, dataclasses.replace(scored, folds=scored.folds[replica.fold: replica.fold + 1]))
+    assert_states_close(together.state, alone.state, replica=i)
+    np.testing.assert_array_equal(chosen[:, i], alone.exemplars(1)[0][:, 0])
+    np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
+  kernels = np.asarray(together.state.params["head"]["first"]["kernel"])
+  assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(kernels, 2))
+
+
+def test_resumed_training_ends_in_the_same_bits(small, scored, tmp_path):
+  config = small({"train.epochs": 4})
+  whole, _ = trained(config, scored)
+  half, _ = trained(config, scored, calls=1)
+  assert 0 < int(half.state.step) < whole.total
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(int(half.state.step), half.state)
+    checkpoints.wait()
+    again = train.Trainer(config, scored, Parallel(1))
+    assert again.restore(checkpoints) == int(half.state.step)
+  while int(again.state.step) < again.total:
+    again.advance()
+  assert_identical(again.state, whole.state)
+  assert_identical(again.assess(everything=True), whole.assess(everything=True))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_train(small, scored, variant):
+  """Every parameter moves, and training pays."""
+  trainer = train.Trainer(small(VARIANTS[variant] | {"train.epochs": 40, "train.steps_per_call": 40,
+                                                     "train.learning_rate": 1e-2}), scored, Parallel(1))
+  before = jax.tree.map(np.asarray, trainer.state.params)
+  first, *_, last = [trainer.advance() for _ in range(-(-trainer.total // trainer.per_call))]
+  assert (last["loss"] < first["loss"]).all() and np.isfinite(last["error"]).all()
+  for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(trainer.state.params)):
+    assert not np.array_equal(old, new), path
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_one_trace_and_one_program(small, scored, monkeypatch, caplog, devices):
+  calls, build = [], methods.build
+
+  def counted(config):
+    method = build(config)
+    return method._replace(encode=lambda *arguments: calls.append(1) or method.encode(*arguments))
+  monkeypatch.setattr(methods, "build", counted)
+  trainer = train.Trainer(small(), scored, Parallel(devices))
+  trainer.advance()
+  trainer.measure()
+  traced = len(calls)
+  assert traced <= 3                            # the step, and the training and the other videos assessed
+  with jax.log_compiles(), caplog.at_level("WARNING"):
+    trainer.advance()
+    trainer.measure()
+    trainer.assess(draw=1)
+  assert len(calls) == traced
+  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("variant", ["paper", "published"])
+def test_lowers_for_accelerators(small, scored, dtype, variant):
+  trainer = train.Trainer(small({"train.dtype": dtype} | VARIANTS[variant]), scored, Parallel(1))
+  for platform in ("tpu", "cuda"):
+    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos,
+                                                                         trainer.tables)
+    assert exported.platforms == (platform,)
+    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
+
+
+def test_bfloat16_is_close(small, scored):
+  (_, expected), (half, metrics) = (trained(small({"train.dtype": dtype}), scored) for dtype in ("float32", "bfloat16"))
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
+  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
+  assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
+
+
+def test_padding_of_snippets_changes_nothing(small, scored):
+  garbage = np.random.default_rng(9).normal(size=(20, 8, 5)).astype(np.float32)
+  real = (np.arange(6) < scored.lengths["rgb"][:, None])[..., None]
+  garbage[:, :6] = np.where(real, scored.streams["rgb"], garbage[:, :6])
+  first, second = (trained(small(), dataset)[0] for dataset in (
+      scored, dataclasses.replace(scored, streams=dict(rgb=garbage))))
+  assert_states_close(second.state, first.state)
+  np.testing.assert_allclose(second.assess()[0], first.assess()[0], atol=1e-4)
+
+
+# What must be refused
+
+
+OPTIONS = [
+    ({"model.head": "forest"}, r"config.model.head='forest' is unknown; use one of tree, mlp"),
+    ({"model.groups": "even"}, r"config.model.groups='even' is unknown; use one of equal_count, mirrored"),
+    ({"model.classification": "softmax"}, r"config.model.classification='softmax' is unknown; use one of binary, leaf"),
+    ({"model.regression": "mean"}, r"config.model.regression='mean' is unknown; use one of sum, leaf_mean"),
+    ({"model.outside": "last"}, r"config.model.outside='last' is unknown; use one of nearest, first"),
+    ({"model.empty_leaf": "zero"}, r"config.model.empty_leaf='zero' is unknown; use one of border, offset"),
+    ({"model.num_leaves": 6}, r"config.model: num_leaves=6 must be a power of two, 2 or more"),
+    ({"model.leaf_activation": "tanh"}, r"config.model: activation='tanh' is unknown; use 'sigmoid' or 'none'"),
+    ({"model.hidden": 0}, r"config.model: hidden=0 and exemplars.count=10 must be at least 1"),
+    ({"model.exemplars.count": 0}, r"config.model: hidden=4 and exemplars.count=0 must be at least 1"),
+]
+
+
+@pytest.mark.parametrize("changes,message", OPTIONS, ids=[str(changes) for changes, _ in OPTIONS])
+def test_config_errors(load_config, changes, message):
+  with pytest.raises(ValueError, match=message):
+    methods.build(load_config("core", "features", changes))
+
+
+def test_nothing_is_demanded_of_a_tree_that_is_not_there(load_config):
+  methods.build(load_config("core", "features", {"model.head": "mlp", "model.num_leaves": 6}))
+
+
+@pytest.mark.parametrize("changes,fields,message", [
+    ({}, dict(score=None), r"random: there are no scores to learn from; add them \(scores.csv\), or use a method that "
+                           r"learns from pairs, e.g. configs/pros_cons.py"),
+    ({}, dict(score=np.full(20, 7.0, np.float32)), r"fold 'fold0': all training scores are equal \(7\); there is no"),
+    ({"model.with_difficulty": True}, dict(difficulty=None),
+     r"config.model.with_difficulty needs the difficulty of every video, but the labels have none; add it, or set"),
+    ({"model.with_difficulty": True}, dict(difficulty=np.float32([2] * 5 + [0] + [2] * 14)),
+     r"video 'v5' has difficulty 0; it must be positive to divide by, or set config.model.with_difficulty=False"),
+    ({}, dict(category=np.array(["a"] * 15 + ["b", "b"] + ["a"] * 3)),
+     r"there is no exemplar of category b among the training videos for video 'v15' \(2 such videos\); set config.m"),
+    ({"model.exemplars.same": ("category", "difficulty")}, dict(difficulty=np.arange(1, 21).astype(np.float32)),
+     r"fold 'fold0': no training video has an exemplar that agrees in category and difficulty; set config.model.exem"),
+    ({"model.exemplars.same": ("subject",)}, {},
+     r"config.model.exemplars.same: 'subject' is unknown; use some of category, difficulty"),
+    ({"data.criteria": ("score", "speed")}, {}, r"there is no criterion 'speed', only score, style; set config.d"),
+    ({"data.criteria": ()}, {}, r"config.data.criteria is empty; give at least one"),
+    ({"data.stream": "maps"}, {}, r"there is no stream 'maps', only rgb"),
+])
+def test_bad_labels(small, scored, changes, fields, message):
+  with pytest.raises(ValueError, match=message):
+    train.Trainer(small(changes), dataclasses.replace(scored, **fields), Parallel(1))
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"evaluate.rl2_range": "train"}, r"config\.evaluate\.rl2_range='train' is unknown; use one of class, test"),
+    ({"evaluate.draws": 0}, r"config\.evaluate\.draws=0 must be at least 1"),
+    ({"train.optimizer": "lion"}, r"config\.train\.optimizer='lion' is unknown; use one of adam, sgd"),
+])
+def test_bad_options_are_refused_before_training(small, changes, message):
+  with pytest.raises(ValueError, match=message):
+    train.check(small(changes))
+
+
+def test_score_out_of_its_range(scored):
+  with pytest.raises(ValueError, match=r"video 'v3' has the score 12, outside the possible 0 to 10; correct the score"):
+    dataclasses.replace(scored, score=np.float32([5, 6, 7, 12] + [5] * 16), score_range=(0, 10))

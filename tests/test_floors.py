@@ -1,0 +1,75 @@
+"""Floors against solving for every left-out video anew."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxskill import floors
+
+
+def naive_ridge(features, labels, penalty):
+  """(weights, offset) of standardised features by the normal equations; the offset is not penalised."""
+  x = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+  penalties = np.diag([penalty] * features.shape[1] + [0.0])
+  solution = np.linalg.solve(x.T @ x + penalties, x.T @ labels)
+  return solution[:-1], solution[-1]
+
+
+@pytest.mark.parametrize("count,width,seeds", [(20, 4, 2), (12, 30, 2), (6, 3, 60)])     # few videos: penalties differ
+def test_ridge_chooses_by_leaving_one_out(count, width, seeds):
+  chosen = set()
+  for seed in range(seeds):
+    rng = np.random.default_rng(seed)
+    features = 5 + rng.normal(size=(count, width)) * np.geomspace(0.1, 10, width)
+    labels = features[:, 0] * 20 + rng.normal(size=count) * rng.uniform(0.1, 3)
+    asked = rng.normal(size=(7, width))
+    standard = (features - features.mean(axis=0)) / features.std(axis=0)
+    errors = []
+    for penalty in floors.RIDGE_PENALTIES:
+      left_out = []
+      for i in range(count):
+        others = np.arange(count) != i
+        weights, offset = naive_ridge(standard[others], labels[others], penalty)
+        left_out.append(standard[i] @ weights + offset - labels[i])
+      errors.append(np.mean(np.square(left_out)))
+    chosen.add(np.argmin(errors))
+    weights, offset = naive_ridge(standard, labels, floors.RIDGE_PENALTIES[np.argmin(errors)])
+    expected = (asked - features.mean(axis=0)) / features.std(axis=0) @ weights + offset
+    np.testing.assert_allclose(floors.ridge(features, labels, asked), expected, rtol=1e-6, atol=1e-6)
+  assert len(chosen) > 1 or seeds == 2
+
+
+def test_ridge_of_features_that_never_vary():
+  features, labels = np.ones((6, 3)), np.arange(6.0)
+  features[:, 0] = labels
+  found = floors.ridge(features, labels, np.array([[2.0, 1, 1], [2.0, 9, 9]]))
+  assert np.isfinite(found).all() and found[0] == pytest.approx(2, abs=0.1)
+  np.testing.assert_allclose(floors.ridge(np.ones((6, 3)), labels, np.ones((2, 3))), 2.5)
+
+
+def test_predictions(make_dataset):
+  """Fitted on the training side alone; what is constant there, or unknown, is no row."""
+  rng = np.random.default_rng(1)
+  difficulty = rng.uniform(1, 3, 11).astype(np.float32)
+  seconds = dict(rgb=rng.uniform(1, 2, 11))
+  dataset = make_dataset(difficulty=difficulty, row_seconds=seconds)
+  fold, train = dataset.folds[0], np.arange(8)
+  labels = np.float64(dataset.score)
+  labels[8:] = 1e6                                       # nothing may look at the test side
+  found = floors.predict(dataset, fold, labels, labels, "rgb")
+  assert list(found) == ["mean score", "difficulty only", "duration only", "ridge on mean features"]
+  np.testing.assert_allclose(found["mean score"], labels[:8].mean())
+  for name, values in (("difficulty only", difficulty), ("duration only", dataset.lengths["rgb"] * seconds["rgb"])):
+    design = np.stack([np.ones(11), values], axis=1)
+    line = np.linalg.lstsq(design[train], labels[train], rcond=None)[0]
+    np.testing.assert_allclose(found[name], design @ line, rtol=1e-4)
+  means = np.stack([x[:n].mean(axis=0) for x, n in zip(dataset.streams["rgb"], dataset.lengths["rgb"])])
+  np.testing.assert_allclose(floors.mean_features(dataset, "rgb"), means, atol=1e-6)
+  np.testing.assert_allclose(found["ridge on mean features"], floors.ridge(means[:8], labels[:8], means), rtol=1e-4)
+  shared = floors.predict(dataset, fold, labels, labels / difficulty, "rgb")
+  np.testing.assert_allclose(shared["ridge on mean features"],
+                             floors.ridge(means[:8], (labels / difficulty)[:8], means) * difficulty, rtol=1e-4)
+  constant = dataclasses.replace(dataset, difficulty=None, lengths=dict(rgb=np.full(11, 12, np.int32)),
+                                 row_seconds=dict(rgb=np.ones(11)))
+  assert list(floors.predict(constant, fold, labels, labels, "rgb")) == ["mean score", "ridge on mean features"]

@@ -1,0 +1,261 @@
+"""The real command line where scores are learnt: configs/core.py and its table, from labels to results.
+
+A start costs seconds, so a run serves several tests; pairs, signals and damage are in test_main.py.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxskill import evaluate, train
+from jaxskill.data import simulated as simulated_data
+
+REPO = pathlib.Path(__file__).resolve().parents[1]
+SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or REPO.parent / "shared")
+SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.train.batch_size=16",
+         "--config.train.steps_per_call=5"]
+SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
+             "--config.data.simulated.width=8", "--config.seeds=(0,1)"]
+FLOORS = ["floor: mean score", "floor: difficulty only", "floor: duration only", "floor: ridge on mean features"]
+METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. error": ("mae", 1)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """run(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another module."""
+  kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
+  kept |= dict(JAX_PLATFORMS="cpu", XLA_FLAGS="--xla_backend_optimization_level=0",      # compiles sooner
+               JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")), HOME=str(tmp_path_factory.mktemp("home")))
+
+  def run(config, *arguments, module="jaxskill.main"):
+    command = [sys.executable, "-m", module, *(["--config", config] if config else []), *map(str, arguments)]
+    done = subprocess.run(command, cwd=REPO, env=kept, text=True, capture_output=True, timeout=300, check=False)
+    return done.returncode, done.stdout, done.stderr
+  return run
+
+
+def results(workdir):
+  return json.loads((workdir / "results.json").read_text())
+
+
+def table_of(out):
+  """The last printed table, {row: {column: cell}}."""
+  body = out[out.rindex("Spearman's correlation"):].splitlines()[1:]
+  rows = [re.split(r"\s{2,}", line) for line in body[: next(i for i, line in enumerate(body) if line[:1] == "*")]]
+  return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
+
+
+def assert_every_printed_number_is_saved(table, rows):
+  """Cells are means and spreads of `rows`, those of the results."""
+  def text(summary, factor):
+    if summary is None:
+      return "-"
+    show = lambda x: f"{factor * x:.3f}"
+    return (show(summary["mean"]) + (f" ± {show(summary['std_seeds'])}" if summary["std_seeds"] is not None else "")
+            + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else ""))
+  assert list(table) == list(rows)
+  for name, cells in table.items():
+    row = rows[name]
+    titles = {"last step": "last", "validation-selected": "validation_selected", "best on test*": "best_on_test"}
+    expected = {title: text(row["spearman"][key], 1) for title, key in titles.items()}
+    if "± over draws" in cells:
+      expected["± over draws"] = f"{row['std_draws']:.3f}" if "std_draws" in row else "-"
+    expected |= {title: text(row["metrics"][key], factor) for title, (key, factor) in METRICS.items()}
+    expected |= {title: text(row["against_truth"].get(title), 1) for title in cells if title.startswith("spearman_")}
+    assert cells == expected, name
+
+
+def assert_images(workdir, *names):
+  assert {path.name for path in workdir.glob("*.png")} == set(names)
+  for name in names:
+    pixels = np.asarray(Image.open(workdir / name).convert("L"))
+    assert min(pixels.shape) > 300 and 0.005 < (pixels < 200).mean() < 0.5, f"{name} is blank"
+
+
+@pytest.fixture(scope="module")
+def simulated(run, tmp_path_factory):
+  """The default path: (workdir, stdout)."""
+  workdir = tmp_path_factory.mktemp("simulated") / "run"
+  code, out, err = run("configs/core.py", *SIMULATED, "--config.train.epochs=60", "--config.train.learning_rate=3e-3",
+                       "--config.train.eval_steps=30", "--workdir", workdir)
+  assert code == 0, err
+  assert not [line for line in err.splitlines() if "Warning" in line and "jaxskill" in line]
+  return workdir, out
+
+
+def test_simulated_performances(simulated):
+  workdir, out = simulated
+  saved, table = results(workdir), table_of(out)
+  assert list(table) == ["core", *FLOORS] and "SIMULATED" in out
+  assert_every_printed_number_is_saved(table, saved["rows"])
+  assert_images(workdir, "training.png", "scores.png", "leaves.png")
+  fold = saved["audit"]["folds"][0]
+  assert saved["steps"] % 30 == 0 and saved["protocol"] == dict(rl2_range="class", draws=5)
+  for replica in saved["replicas"]:
+    assert len(replica["scores"]) == len(replica["spread over exemplars"]) == fold["test_videos"]
+    for leaves in replica["leaf probabilities"].values():
+      assert len(leaves) == 8 and sum(leaves) == pytest.approx(1, abs=1e-4)
+    assert len(replica["draws"]["metrics"]) == 5
+    assert replica["draws"]["metrics"][0]["spearman"] == pytest.approx(replica["last"]["spearman"])
+    of_draws = [m["mae"] for m in replica["draws"]["metrics"]]
+    assert replica["draws"]["std"]["mae"] == pytest.approx(np.std(of_draws, ddof=1))
+  for path in re.findall(r"^(?:wrote|     ) (\S+)$", out, re.M):
+    assert pathlib.Path(path).exists()
+
+
+def test_fewer_exemplars_than_asked_for_are_counted(simulated):
+  """60 performances in four routines: no routine has ten on the training side but for one."""
+  workdir, out = simulated
+  few = results(workdir)["rows"]["core"]["test_videos_with_fewer_exemplars"]
+  assert few > 0 and f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted" in out
+
+
+def test_run_started_again_prints_the_same_table(run, simulated):
+  workdir, out = simulated
+  before = results(workdir)
+  code, again, err = run("configs/core.py", *SIMULATED, "--config.train.epochs=60", "--config.train.learning_rate=3e-3",
+                         "--config.train.eval_steps=30", "--workdir", workdir)
+  assert code == 0, err
+  assert f"resumed from step {before['steps']}" in again and table_of(again) == table_of(out)
+  for key in ("rows", "replicas", "params_sha256"):
+    assert results(workdir)[key] == before[key], key
+
+
+def test_own_features_and_two_criteria(run, tmp_path):
+  """Each criterion is a replica that learns its own score, here a channel of the features of its own."""
+  rng = np.random.default_rng(0)
+  table = {f"v{i}": rng.uniform(0, 10, 2) for i in range(40)}
+  lines = ["video,score,criterion.style,category"]
+  for i, (video, (score, style)) in enumerate(table.items()):
+    features = rng.normal(size=(rng.integers(3, 7), 6)) * 0.3
+    features[:, 0] += score
+    features[:, 1] += style
+    np.save(tmp_path / f"{video}.npy", features.astype(np.float32))
+    lines.append(f"{video},{score},{style},{'ab'[i % 2]}")
+  (tmp_path / "scores.csv").write_text("\n".join(lines))
+  workdir = tmp_path / "run"
+  code, out, err = run("configs/core.py:features", *SMALL, f"--config.data.dir={tmp_path}", "--workdir", workdir,
+                       "--config.data.criteria=('score','style')", "--config.train.epochs=80",
+                       "--config.train.learning_rate=1e-2")
+  assert code == 0, err
+  saved, printed = results(workdir), table_of(out)
+  floors = [name for name in FLOORS if name != "floor: difficulty only"]
+  assert list(printed) == ["score", "style", *(f"{name}, {criterion}" for criterion in ("score", "style")
+                                               for name in floors)]
+  assert_every_printed_number_is_saved(printed, saved["rows"])
+  assert "SIMULATED" not in out and not saved["simulated"]
+  for replica, column in zip(saved["replicas"], (0, 1), strict=True):
+    true = [table[video][column] for video in replica["scores"]]
+    predicted = list(replica["scores"].values())
+    assert len(true) == 10 and replica["last"]["spearman"] == pytest.approx(evaluate.spearman(predicted, true))
+    assert evaluate.spearman(predicted, true) > 0.5
+    other = [table[video][1 - column] for video in replica["scores"]]
+    assert abs(evaluate.spearman(predicted, other)) < evaluate.spearman(predicted, true)
+
+
+def test_mtl_aqa(run, tmp_path):
+  """The published labels and simulated features: counts of the paper's protocol, and one vote of ten at most."""
+  labels = SHARED / "data" / "annotations" / "MTL-AQA"
+  if not labels.is_dir():
+    pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
+  code, _, err = run(None, "--like", labels, "--out", tmp_path / "made", "--width", 6, module="jaxskill.data.simulated")
+  assert code == 0, err
+  workdir = tmp_path / "run"
+  code, out, err = run("configs/core.py:mtl_aqa", *SMALL, f"--config.data.dir={tmp_path / 'made'}",
+                       "--config.train.epochs=1", "--config.train.batch_size=256", "--workdir", workdir)
+  assert code == 0, err
+  saved, table = results(workdir), table_of(out)
+  assert (saved["audit"]["videos"], saved["audit"]["missing_videos"]) == (1412, [])
+  fold, = saved["audit"]["folds"]
+  assert (fold["train_videos"], fold["test_videos"]) == (1059, 353)
+  assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 14           # ../shared/PARITY.md
+  assert table["floor: difficulty only"]["last step"] == "0.560"                   # likewise
+  assert_every_printed_number_is_saved(table, saved["rows"])
+  assert saved["simulated"] and "simulated features for mtl_aqa" in out and "one seed" in out
+  assert_images(workdir, "training.png", "scores.png", "leaves.png")
+
+
+def test_table_of_the_paper(run, tmp_path):
+  """Rows in the order of Table 3 however they are grouped, floors once and last."""
+  workdir = tmp_path / "run"
+  code, out, err = run("configs/core_ablations.py", *SIMULATED, "--config.train.epochs=3", "--workdir", workdir)
+  assert code == 0, err
+  table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
+  assert list(table) == ["regression MLP", "MLP with exemplars", "tree without exemplars", "CoRe + GART", *FLOORS]
+  assert_every_printed_number_is_saved(table, saved["rows"])
+  assert (workdir / "table.txt").read_text().strip() in out
+  assert table["regression MLP"]["± over draws"] == table["tree without exemplars"]["± over draws"] == "-"
+  assert table["MLP with exemplars"]["± over draws"] != "-"
+  for folder in ("regression_MLP", "CoRe___GART"):
+    assert {r["seed"] for r in results(workdir / folder)["replicas"]} == {0, 1}
+
+
+HEADER = "video,score,split\n"
+FAULTS = {
+    "lonely": ("video,score,category,split\na,1,x,train\nb,2,x,train\nc,3,y,test\n", {},
+               r"there is no exemplar of category y among the training videos for video 'c' \(1 such videos\)"),
+    "equal": (HEADER + "a,2,train\nb,2,train\nc,3,test\n", {}, r"all training scores are equal \(2\)"),
+    "no difficulty": (HEADER + "a,1,train\nb,2,train\nc,3,test\n", {"model.with_difficulty": True},
+                      r"config\.model\.with_difficulty needs the difficulty of every video"),
+    "zero difficulty": ("video,score,difficulty,split\na,1,2,train\nb,2,0,train\nc,3,2,test\n",
+                        {"model.with_difficulty": True, "model.exemplars.same": ()},
+                        "video 'b' has difficulty 0; it must be positive to divide by"),
+    "no scores": (None, {}, r"there are no scores to learn from; add them \(scores.csv\), or use a method that learns"),
+    "no features": (HEADER + "a,1,train\nb,2,train\nz,3,test\n", {},
+                    "1 of 3 videos are in the pairs or scores but not on disk: 'z'"),
+    "not a number": (HEADER + "a,1,train\nb,good,train\nc,3,test\n", {},
+                     r"scores\.csv, line 3: score 'good' of video 'b' is not a finite number"),
+    "no test side": (HEADER + "a,1,train\nb,2,train\nc,3,train\n", {}, "fold 'given' has no test videos"),
+    "range of R-l2": (HEADER + "a,1,train\nb,2,train\nc,3,test\n", {"evaluate.rl2_range": "all"},
+                      r"config\.evaluate\.rl2_range='all' is unknown; use one of class, test"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_bad_labels_are_refused_before_a_workdir_is_made(load_config, tmp_path, name):
+  table, changes, message = FAULTS[name]
+  folder = tmp_path / "features"
+  folder.mkdir()
+  for video in "abc":
+    np.save(folder / f"{video}.npy", np.full((3, 4), ord(video), np.float32))
+  (folder / ("pairs.csv" if table is None else "scores.csv")).write_text(
+      table or "better,worse,split\nb,a,train\nc,b,test\n")
+  config = load_config("core", "features", {"data.dir": str(folder), "data.validation_share": 0.0} | changes)
+  with pytest.raises(ValueError, match=message):
+    train.run(config, tmp_path / "deep" / "run")
+  assert not (tmp_path / "deep").exists()
+
+
+def test_bad_labels_are_one_message(run, tmp_path):
+  for video in "abc":
+    np.save(tmp_path / f"{video}.npy", np.ones((3, 4), np.float32))
+  (tmp_path / "scores.csv").write_text(HEADER + "a,2,train\nb,2,train\nc,3,test\n")
+  code, _, err = run("configs/core.py:features", f"--config.data.dir={tmp_path}", "--config.data.validation_share=0",
+                     "--workdir", tmp_path / "run")
+  assert code == 2 and not (tmp_path / "run").exists()
+  assert err.startswith(f"\njaxskill: {tmp_path}: fold 'given': all training scores are equal (2)")
+  assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),
+                                                     ("JIGSAWS", "jigsaws", "suturing", 4)])
+def test_published_labels(load_config, quick_compile, tmp_path, name, options, task, folds):
+  labels = SHARED / "data" / "annotations" / name
+  if not labels.is_dir():
+    pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
+  simulated_data.write_like(labels, tmp_path / "made", num_segments=4, width=6)
+  config = load_config("core", options, {
+      "data.dir": str(tmp_path / "made"), "data.task": task, "train.epochs": 1, "train.batch_size": 8, "plots": False,
+      "model.num_leaves": 4, "evaluate.draws": 2})
+  saved = train.run(config, tmp_path / "run")
+  assert saved["audit"]["missing_videos"] == [] and len(saved["replicas"]) == folds and saved["simulated"]
+  assert list(saved["rows"]) == ["core", "floor: mean score", "floor: ridge on mean features"]     # lengths are equal
+  assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 0
+  assert saved["rows"]["core"]["metrics"]["mae"]["count"] == folds
