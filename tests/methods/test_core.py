@@ -42,7 +42,7 @@ def losses_of(method, variables, encodings, scores):
   """Unreduced loss and terms of `[B, k]` scores, and encodings `[B, ...]` of each side."""
   labels = dict(score=jnp.asarray(scores, jnp.float32))
   labels |= method.relate(variables, labels, jnp.ones(len(scores), bool))
-  return jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, encodings, labels)
+  return method.phases[0].loss(variables, encodings, labels)
 
 
 # The published code
@@ -155,14 +155,14 @@ def naive_head(model, params, row):
 
   def below(level, node, path, units):
     if f"level_{level}" not in params:
-      said = units @ params["leaves"]["kernel"][node, :, 0] + params["leaves"]["bias"][node, 0]
+      said = units @ params["leaves"]["kernel"][node, 0] + params["leaves"]["bias"][node, 0]
       return [(path, 1 / (1 + np.exp(-said)) if model.leaf_activation == "sigmoid" else said)]
     weights = params[f"level_{level}"]
-    out = units @ weights["kernel"][node] + weights["bias"][node]
+    out = weights["kernel"][node] @ units + weights["bias"][node]
     branch = np.log(np.exp(out[-2:]) / np.exp(out[-2:]).sum())
     halves = np.maximum(out[:-2], 0).reshape(2, -1)
     return sum((below(level + 1, 2 * node + side, path + branch[side], halves[side]) for side in (0, 1)), [])
-  first = np.maximum(row @ params["first"]["kernel"][0] + params["first"]["bias"][0], 0)
+  first = np.maximum(params["first"]["kernel"][0] @ row + params["first"]["bias"][0], 0)
   return tuple(map(np.array, zip(*below(0, 0, 0.0, first))))
 
 

@@ -124,7 +124,7 @@ def naive_tree(params, rows, activation):
   depth = sum(name.startswith("level_") for name in params)
   levels, leaves = [[] for _ in range(depth)], []
   for row in rows:
-    at = lambda name, node, x: x @ params[name]["kernel"][node] + params[name]["bias"][node]
+    at = lambda name, node, x: params[name]["kernel"][node] @ x + params[name]["bias"][node]
     nodes = [(0.0, np.maximum(at("first", 0, row), 0))]          # (log-probability, hidden units), left to right
     for level in range(depth):
       children = []
@@ -183,7 +183,7 @@ def test_probabilities_of_children_sum_to_their_parents(scale):
   for name in params:
     if name.startswith("level_"):
       kernel = params[name]["kernel"]
-      params[name]["kernel"] = kernel.at[..., -2:].multiply(scale)
+      params[name]["kernel"] = kernel.at[:, -2:].multiply(scale)
   rows = jnp.asarray(np.random.default_rng(2).normal(size=(6, 5)), jnp.float32)
   tree = RegressionTree(16, 3)
 
