@@ -80,7 +80,10 @@ def _replica(trainer, assessments, history, index):
 
 
 def _add_draws(trainer, replicas):
-  """How much the choice of exemplars matters: the test metrics of several draws, and how many videos had too few."""
+  """How much the choice of exemplars matters: the test metrics of several draws, and how many videos had too few.
+
+  Also how often an evaluation encodes a video: each once here, both sides of every comparison as published.
+  """
   draws, wanted = trainer.config.evaluate.draws, trainer.config.model.exemplars.count
   scores = [trainer.assess(draw=draw)[0] for draw in range(draws)]
   for index, (replica, own) in enumerate(zip(trainer.replicas, replicas)):
@@ -90,6 +93,7 @@ def _add_draws(trainer, replicas):
     own["draws"] = dict(metrics=measured, std={name: spread(name) for name in measured[0]})
     votes = trainer.exemplars(0)[1][test, index].sum(axis=-1)
     own["test_videos_with_fewer_exemplars"] = int((votes < wanted).sum())
+    own["encodings"] = dict(ours=trainer.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
 def _floors(trainer):
@@ -131,7 +135,8 @@ def summarise(replicas, metric="accuracy"):
     if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
       result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
     if "test_videos_with_fewer_exemplars" in replicas[0]:
-      result |= dict(test_videos_with_fewer_exemplars=max(r["test_videos_with_fewer_exemplars"] for r in replicas))
+      result |= dict(test_videos_with_fewer_exemplars=max(r["test_videos_with_fewer_exemplars"] for r in replicas),
+                     encodings=replicas[0]["encodings"])
   return result | dict(
       against_truth={name: summary(lambda r: r["against_truth"].get(name), **how(name)) for name in names})
 
@@ -170,6 +175,9 @@ def table(rows, simulated):
   few = max(row.get("test_videos_with_fewer_exemplars", 0) for row in rows.values())
   if few:
     notes.append(f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted")
+  for encodings in [row["encodings"] for row in rows.values() if "encodings" in row][:1]:
+    notes.append(f"an evaluation encodes {encodings['ours']} videos, each once; both sides of every comparison of a test "
+                 f"video would be {encodings['both_sides_of_comparisons']}")
   return "\n".join(notes)
 
 

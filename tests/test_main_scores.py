@@ -175,8 +175,9 @@ def test_mtl_aqa(run, tmp_path):
   assert (saved["audit"]["videos"], saved["audit"]["missing_videos"]) == (1412, [])
   fold, = saved["audit"]["folds"]
   assert (fold["train_videos"], fold["test_videos"]) == (1059, 353)
-  assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 14           # ../shared/PARITY.md
-  assert table["floor: difficulty only"]["last step"] == "0.560"                   # likewise
+  assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 14
+  assert saved["rows"]["core"]["encodings"] == dict(ours=1412, both_sides_of_comparisons=6908)
+  assert table["floor: difficulty only"]["last step"] == "0.560"
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert saved["simulated"] and "simulated features for mtl_aqa" in out and "one seed" in out
   assert_images(workdir, "training.png", "scores.png", "leaves.png")
