@@ -80,7 +80,7 @@ class Panel:
     return trainer.feed.all_videos(trainer.parallel.padded(max(1, trainer.num_unique)))
 
   def exemplars(self, draw):
-    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw, by seed and training videos of the replica."""
+    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by seed and training videos."""
     if draw not in self._drawn:
       trainer = self._trainer
       train_videos = lambda r: trainer.dataset.folds[r.fold].train_videos

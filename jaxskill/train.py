@@ -81,8 +81,8 @@ def _padded(tables):
 def check(config):
   """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
   train = config.train
-  counts = [("train", name) for name in ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints")]
-  for group, name in (*counts, ("evaluate", "draws")):
+  counts = ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints")
+  for group, name in (*(("train", name) for name in counts), ("evaluate", "draws")):
     if name in config[group] and config[group][name] < 1:
       raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
   for group, name, allowed in (("train", "encode", ("unique", "siamese")), ("train", "reduction", ("sum", "mean")),
