@@ -34,7 +34,8 @@ def get_config(options="simulated"):
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       split="auto",                         # own features: auto | given | subject | random; JIGSAWS: auto | louo | loso
       standardize=False,                    # channels to zero mean, unit variance over a fold's training segments
-      make_pairs=False, validation_share=0.0,
+      score_range=(),                       # own features: (lowest, highest) possible score; () is that of the labels
+      make_pairs=False, tie_margin=0.0, pairs_within="", validation_share=0.0,
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=400, num_subjects=400, num_segments=60, width=64, difficulty=0.25, seed=0,

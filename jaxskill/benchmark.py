@@ -80,7 +80,7 @@ NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskil
 
 
 def random_dataset(shape, stream, seed=0):
-  """Random features in the form of a data set; pairs, drawn at random, and scores follow a hidden order of the videos."""
+  """Random features in the form of a data set; random pairs and scores follow a hidden order of the videos."""
   rng = np.random.default_rng(seed)
   count = shape.train_videos + shape.test_videos
   features = rng.standard_normal((count, shape.num_segments, shape.width), np.float32)
@@ -433,8 +433,8 @@ def describe(results):
       f"Features are in memory, no input pipeline. ms/step: median of {results['rounds']} interleaved rounds, "
       "compilation apart.",
       "FLOP/step: products with features, by hand; by XLA: cost_analysis() of one cycle, plain form. Both phases share",
-      "the filters' forward product. program: arguments, results and temporaries; peak: of the " + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
-      + f". {PAPER_EPOCHS[results['method']]} epochs: arithmetic, not a run.", ""]
+      "the filters' forward product. program: arguments, results and temporaries; peak: of the "
+      + ("process" if machine["platform"] == "cpu" else "device, all our forms so far") + f". {PAPER_EPOCHS[results['method']]} epochs: arithmetic, not a run.", ""]
   for form, ratios in results["ratios"].items():
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
   lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
@@ -463,7 +463,8 @@ def main(argv=None):
   add = parser.add_argument
   add("--config", required=True, help="config file; --config.FIELD=VALUE overrides")
   add("--shape", default="paper", help=f"sizes: {', '.join(SHAPES)}")
-  add("--forms", default="", help=f"comma-separated; default {','.join(FORMS['pros_cons'])}, and bfloat16 on fewer devices")
+  add("--forms", default="", help=f"comma-separated; default (Pros & Cons) {','.join(FORMS['pros_cons'])}, bfloat16 on fewer "
+      "devices")
   add("--peer", default="", help=f"torch: also {','.join(PEER_FORMS['pros_cons'])}")
   add("--steps", type=int, default=0, help="of a round; default one cycle (core: 10 steps) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")

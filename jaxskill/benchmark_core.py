@@ -25,7 +25,7 @@ def flops(config, shape, *, rows=None):
 
 
 class Vote:
-  """The vote of all exemplars on some videos, whose features are encoded already: one call of the compiled assessment."""
+  """The vote of all exemplars on some videos that are encoded already: one call of the compiled assessment."""
 
   def __init__(self, trainer):
     panel, self._state = trainer.panel, trainer.state

@@ -103,7 +103,8 @@ class TorchContender:
     start = time.perf_counter()
     self._steps(2)
     self.ready = dict(
-        first_cycle_s=time.perf_counter() - start, epochs=benchmark.PAPER_EPOCHS["pros_cons"], devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
+        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
+        epochs=benchmark.PAPER_EPOCHS["pros_cons"],
         steps_per_round=-(-num_steps // 2) * 2 or (64 if self._cuda else 2), steps_per_epoch=self._per_epoch,
         dtype="bfloat16" if "autocast" in words else "float32", threads=torch.get_num_threads(),
         torch=torch.__version__, device=torch.cuda.get_device_name() if self._cuda else "cpu",

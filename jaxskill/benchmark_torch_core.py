@@ -1,4 +1,4 @@
-"""CoRe's tree and training step as the published code organises them, in plain PyTorch: what `jaxskill.benchmark` compares with.
+"""CoRe's tree and training step, organised as published, in plain PyTorch: what `jaxskill.benchmark` compares with.
 
 Written from the paper and from what is known of the published code: nodes of a level are groups of a 1-d convolution,
 labels are found by loops over groups and samples, a test video is compared with one exemplar at a time.

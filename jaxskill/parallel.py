@@ -59,9 +59,9 @@ class Parallel:
       self._copy = jax.pmap(lambda tree, _: tree, AXIS, in_axes=(None, 0), out_axes=None, devices=self.devices)
 
   def check_batch(self, batch_size):
-    """Raises a `ValueError` unless the pairs of a batch split evenly over the devices."""
+    """Raises a `ValueError` unless the items of a batch split evenly over the devices."""
     if batch_size < 1 or batch_size % self.count:
-      raise ValueError(f"config.train.batch_size={batch_size} pairs do not split over {self.count} devices; use a "
+      raise ValueError(f"config.train.batch_size={batch_size} does not split over {self.count} devices; use a "
                        f"multiple of {self.count}, e.g. {max(1, -(-batch_size // self.count)) * self.count}.")
 
   def memory_bytes(self):

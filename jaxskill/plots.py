@@ -37,11 +37,11 @@ def _curves(workdir, history, trainer):
   metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
+  kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
   for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
     left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1)
-  left.set(xlabel="step", ylabel=f"mean loss of {trainer.method.learns_from}", yscale="log")
+  left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"), yscale="log")
   left.legend(fontsize=7)
-  kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
   if pairs:
     right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn")
   for name in ("validation", "test"):

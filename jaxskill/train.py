@@ -46,6 +46,8 @@ def plan(config, dataset):
               for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
   if not criteria:
     raise ValueError("config.data.criteria is empty; give at least one, e.g. --config.data.criteria='(\"score\",)'.")
+  if any(r.seed < 0 for r in replicas):
+    raise ValueError(f"config.seeds={tuple(config.seeds)}: a seed must not be negative.")
   if not replicas:
     raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
   return replicas
@@ -264,7 +266,7 @@ def run(config, workdir, dataset=None):
     claim(workdir, config)
   place = "on the device" if trainer.feed.resident else "streamed"
   say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
-      f"{trainer.method.learns_from}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}")
+      f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}")
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     if restored is not None:

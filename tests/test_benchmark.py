@@ -251,7 +251,7 @@ def test_missing_torch_says_how_to_get_it(capsys, monkeypatch):
 def test_a_worker_that_fails_says_why(read):
   config = benchmark.configure(read[0], "float32", SHAPES["tiny"], None)
   config.train.batch_size = 0
-  with benchmark.Worker() as worker, pytest.raises(ValueError, match="batch_size=0 pairs do not split"):
+  with benchmark.Worker() as worker, pytest.raises(ValueError, match="batch_size=0 does not split"):
     worker.ask("float32", "jax", config, SHAPES["tiny"], "float32", 0)
 
 

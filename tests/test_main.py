@@ -336,7 +336,7 @@ def test_batch_that_does_not_split_over_the_devices(run, environment, tmp_path):
                      JAX_PLATFORMS="")
   assert code == 2 and not workdir.exists()
   if "8 devices" in err:                                        # elsewhere JAX_PLATFORMS="" finds an accelerator
-    assert err == ("\njaxskill: config.train.batch_size=12 pairs do not split over 8 devices; use a multiple of 8, "
+    assert err == ("\njaxskill: config.train.batch_size=12 does not split over 8 devices; use a multiple of 8, "
                    "e.g. 16.\n")
 
 

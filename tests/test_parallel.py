@@ -70,7 +70,7 @@ def test_check_batch():
   Parallel(8).check_batch(16)
   Parallel(1).check_batch(5)
   for size, use in ((12, 16), (1, 8), (0, 8), (-3, 8)):
-    message = f"config.train.batch_size={size} pairs do not split over 8 devices; use a multiple of 8, e.g. {use}\\."
+    message = f"config.train.batch_size={size} does not split over 8 devices; use a multiple of 8, e.g. {use}\\."
     with pytest.raises(ValueError, match=message):
       Parallel(8).check_batch(size)
 

@@ -240,7 +240,7 @@ CHANGES = {
     "method": ({"method": "core2"}, r"config\.method='core2' is unknown; use one of pros_cons"),
     "normalize": ({"model.normalize": "hardmax"}, r"config\.model\.normalize='hardmax' is unknown"),
     "seeds": ({"seeds": ()}, r"config\.seeds is empty"),
-    "batch": ({"train.batch_size": 0}, r"config\.train\.batch_size=0 pairs do not split over 1 devices"),
+    "batch": ({"train.batch_size": 0}, r"config\.train\.batch_size=0 does not split over 1 devices"),
     "stream": ({"data.stream": "maps"}, r"there is no stream 'maps', only rgb; set config\.data\.stream"),
     "data set": ({"data.name": "epic"}, r"config\.data\.name='epic' is unknown; use one of simulated, features"),
     "no folder": ({"data.name": "features"}, r"set config\.data\.dir to its folder"),

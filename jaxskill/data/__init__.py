@@ -35,7 +35,7 @@ def load(config) -> SkillDataset:
     raise ValueError(f"config.data.name={name!r} is unknown; use one of {', '.join(NAMES)}.")
   options = lambda *same, **renamed: {argument: getattr(config, field) for argument, field in
                                       (dict(zip(same, same)) | renamed).items()
-                                      if getattr(config, field, None) is not None}
+                                      if getattr(config, field, None) not in (None, ())}
   if name == "simulated":
     from jaxskill.data import simulated
     return simulated.simulate(**dict(getattr(config, "simulated", None) or {}))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 
+ITEMS = dict(pairs="pairs", videos="videos", exemplars="videos, each with an exemplar")      # in words
 NAMES = ("pros_cons", "core")
 
 

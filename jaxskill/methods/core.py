@@ -1,8 +1,8 @@
 """CoRe: a score from comparisons with exemplars whose scores are known.
 
-A pair (input, exemplar) becomes a row: both features and the exemplar's score (Eq. 4). A group-aware regression tree turns
-it into a score difference; the score is the exemplar's plus the difference (Eq. 3), averaged over M exemplars (Eq. 8, 9).
-Beside it stand the rows of Table 3: a multi-layer perceptron in place of the tree, and both without exemplars.
+A pair (input, exemplar) becomes a row: both features and the exemplar's score (Eq. 4). A group-aware regression tree
+turns it into a score difference; the score is the exemplar's plus the difference (Eq. 3), averaged over M exemplars
+(Eq. 8, 9). Beside it stand the rows of Table 3: a perceptron in place of the tree, and both without exemplars.
 
 V videos, T snippets, D channels, L leaves, M exemplars. Scores are in the unit of the labels throughout; where the
 difficulty is known, they are divided by it, so that what is learnt is the execution.
@@ -37,23 +37,26 @@ class Perceptron(nn.Module):
     for layer in range(self.depth):
       out = 1 if layer == self.depth - 1 else self.hidden
       start = torch_uniform(rows.shape[-1])
-      kernel, bias = self.param(f"kernel_{layer}", start, (out, rows.shape[-1])), self.param(f"bias_{layer}", start, (out,))
+      kernel = self.param(f"kernel_{layer}", start, (out, rows.shape[-1]))
+      bias = self.param(f"bias_{layer}", start, (out,))
       rows = dot(rows, kernel, self.dtype) + bias
       rows = nn.relu(rows) if layer < self.depth - 1 else rows
     return rows[..., 0]
 
 
 def targets(dataset, criterion, with_difficulty):
-  """`[V]` float32 scores to be learnt: by difficulty, divided as decimals so that equal quotients are equal numbers.
+  """`[V]` float32 scores to be learnt: with difficulty, the final score divided by it; other criteria as they are.
+
+  What is divided are the decimals of the labels, so that equal quotients are equal numbers.
 
   Raises:
     ValueError: if the data set has no scores; with difficulty, if it is unknown or not positive.
   """
   score = dataset.labels(criterion)
   if score is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method that "
-                     "learns from pairs, e.g. configs/pros_cons.py.")
-  if not with_difficulty:
+    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
+                     "that learns from pairs, e.g. configs/pros_cons.py.")
+  if not (with_difficulty and criterion == "score"):
     return np.asarray(score, np.float32)
   return _by_difficulty(dataset, score).astype(np.float32)
 
@@ -61,12 +64,12 @@ def targets(dataset, criterion, with_difficulty):
 def _by_difficulty(dataset, values):
   difficulty = dataset.difficulty
   if difficulty is None:
-    raise ValueError(f"{dataset.source}: config.model.with_difficulty needs the difficulty of every video, but the labels "
-                     "have none; add it, or set config.model.with_difficulty=False.")
+    raise ValueError(f"{dataset.source}: config.model.with_difficulty needs the difficulty of every video, but the "
+                     "labels have none; add it, or set config.model.with_difficulty=False.")
   bad = np.flatnonzero(~(difficulty > 0))
   if bad.size:
-    raise ValueError(f"{dataset.source}: video {dataset.videos[bad[0]]!r} has difficulty {difficulty[bad[0]]:g}; it must be "
-                     "positive to divide by, or set config.model.with_difficulty=False.")
+    raise ValueError(f"{dataset.source}: video {dataset.videos[bad[0]]!r} has difficulty {difficulty[bad[0]]:g}; it "
+                     "must be positive to divide by, or set config.model.with_difficulty=False.")
   return _decimal(values) / _decimal(difficulty)
 
 
@@ -80,6 +83,7 @@ def build(config) -> Method:
   model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
   _check(model)
   tree, contrastive = model.head == "tree", model.contrastive
+  outside = model.outside if contrastive else "nearest"        # a score is never in no group
   head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if tree
           else Perceptron(model.hidden, dtype=dtype))
 
@@ -95,9 +99,9 @@ def build(config) -> Method:
       low, high = score[train].min(), score[train].max()
     span = np.float32(np.round(high - low, 4))
     if np.ptp(score[train]) == 0 or not span > 0:
-      raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores are equal ({score[train][0]:g}); there is "
-                       "nothing to learn.")
-    constants = dict(low=np.float32(low), span=span)
+      raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores are equal ({score[train][0]:g}); "
+                       "there is nothing to learn.")
+    constants = dict(low=np.float32(low), span=span, by_difficulty=model.with_difficulty and criterion == "score")
     if tree and contrastive:
       group = exemplars.groups(dataset, model.exemplars.same)[train]
       both = [np.subtract.outer(s, s)[~np.eye(len(s), dtype=bool)] for name in np.unique(group)
@@ -145,13 +149,13 @@ def build(config) -> Method:
     return said * constants["span"] + (0.0 if contrastive else constants["low"])
 
   def head_loss(variables, said, target, weight):
-    """Of `[n]` targets, in the unit of the labels: {term: `[n]`}, classification and regression (Eq. 6), or squared error."""
+    """Of `[n]` targets, in the unit of the labels: {term: `[n]`}: classification and regression (Eq. 6)."""
     constants = variables["batch_stats"]["labels"]
     if not tree:
       shift = 0.0 if contrastive else constants["low"]
       return dict(regression=(said - (target - shift) / constants["span"]) ** 2)
     levels, regression = said
-    group = regression_tree.group_of(target, constants["bounds"], model.outside)          # [n, L]
+    group = regression_tree.group_of(target, constants["bounds"], outside)          # [n, L]
     log_p = levels[-1]
     if model.classification == "binary":
       cross = -jnp.sum(group * log_p + (1 - group) * regression_tree.log_one_minus_exp(log_p), axis=1)
@@ -183,12 +187,12 @@ def build(config) -> Method:
       return {}
     score = labels["score"]                                                               # [B, k]
     target = score - score[:, ::-1] if contrastive else score
-    group = regression_tree.group_of(target, variables["batch_stats"]["labels"]["bounds"], model.outside)    # [B, k, L]
+    group = regression_tree.group_of(target, variables["batch_stats"]["labels"]["bounds"], outside)    # [B, k, L]
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
   def assess(variables, encoding, references):
-    """The score, by vote of the exemplars, and its spread over them; probabilities of the tree level by level (Fig. 8)."""
+    """The score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels (Fig. 8)."""
     if contrastive:
       inputs = jnp.broadcast_to(encoding, references["encodings"].shape)
       said = answer(variables, inputs, references["encodings"], references["score"])
@@ -197,7 +201,8 @@ def build(config) -> Method:
       said = answer(variables, encoding[None])
       votes, mask = difference(variables, said), jnp.ones(1, bool)
     mean = lambda x: jnp.sum(jnp.where(mask, x, 0.0)) / mask.sum()                         # Eq. 8
-    unit = references["own_difficulty"] if model.with_difficulty else 1.0
+    by_difficulty = variables["batch_stats"]["labels"]["by_difficulty"]
+    unit = jnp.where(by_difficulty, references["own_difficulty"], 1.0) if model.with_difficulty else 1.0
     score, parts = mean(votes), {}
     if contrastive:
       parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
@@ -222,4 +227,5 @@ def _check(model):
     except ValueError as error:
       raise ValueError(f"config.model: {error}") from None
   if model.hidden < 1 or model.exemplars.count < 1:
-    raise ValueError(f"config.model: hidden={model.hidden} and exemplars.count={model.exemplars.count} must be at least 1.")
+    raise ValueError(f"config.model: hidden={model.hidden} and exemplars.count={model.exemplars.count} must be at "
+                     "least 1.")

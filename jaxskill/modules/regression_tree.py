@@ -1,7 +1,8 @@
 """The group-aware regression tree: a difference of scores, first coarsely as a group, then finely within it.
 
-The range of differences is cut into groups, one a leaf. A binary tree walks from the root to the leaves; the probability
-of a leaf is the product of the branches on its path, and every leaf regresses where in its group the difference lies.
+The range of differences is cut into groups, one a leaf. A binary tree walks from the root to the leaves; the
+probability of a leaf is the product of the branches on its path, and every leaf regresses where in its group the
+difference lies.
 
 B rows, D channels of a row, H hidden units of a node, L leaves (a power of two); level i has 2^i nodes.
 

@@ -72,7 +72,8 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
     config = load_config("core", "mtl_aqa,official", {
         "model.num_leaves": len(bounds), "model.hidden": len(state["first_layer.0.bias"]), "train.learning_rate": 1e-3})
     method = methods.build(config)
-    constants = dict(labels=dict(low=jnp.float32(0), span=jnp.float32(theta), bounds=jnp.asarray(bounds)))
+    constants = dict(labels=dict(low=jnp.float32(0), span=jnp.float32(theta), bounds=jnp.asarray(bounds),
+                                 by_difficulty=True))
     variables = lambda params: dict(params=dict(head=params["tree"]), batch_stats=constants)
     start = single(dict(tree=interop.regression_tree_from_torch(state), base=under("w/base/")))
 
