@@ -72,7 +72,7 @@ def scored(fold, seed, rho, *, best=None, validation=None, draws=None, few=0):
                 validation_selected=validation and metrics(validation), against_truth={})
   if draws:
     result |= dict(draws=dict(metrics=[metrics(r) for r in draws], std=dict(spearman=float(np.std(draws, ddof=1)))))
-  return result | (dict(test_videos_with_fewer_exemplars=few) if draws else {})
+  return result | (dict(test_videos_with_fewer_exemplars=few, encodings=dict(ours=9, both_sides_of_comparisons=40)) if draws else {})
 
 
 def columns_of(text):
@@ -104,7 +104,8 @@ def test_table_of_scores():
   assert [table["floor: ridge"][n] for n in ("validation-selected", "best on test*", "± over draws")] == ["-"] * 3
   assert table["floor: mean score"]["last step"] == "-" and table["floor: mean score"]["mean abs. error"] == "-"
   assert "* chosen on the test videos themselves" in text
-  assert text.splitlines()[-1] == "2 test video(s) had fewer exemplars than were asked for; all that there are voted"
+  assert text.splitlines()[-2] == "2 test video(s) had fewer exemplars than were asked for; all that there are voted"
+  assert text.splitlines()[-1].endswith("9 videos, each once; both sides of every comparison of a test video would be 40")
 
 
 def test_one_seed_has_a_spread_over_draws_alone():

@@ -215,7 +215,7 @@ def random_method(config, width=4, seed=0):
   """The method, and float64 variables: standard normal parameters, groups of width 0.5 around 0."""
   method = methods.build(config)
   bounds = np.linspace(-1.0, 1.0, config.model.num_leaves + 1)
-  constants = dict(low=-2.0, span=5.0)
+  constants = dict(low=-2.0, span=5.0, by_difficulty=True)
   if config.model.head == "tree":
     constants["bounds"] = np.stack([bounds[:-1], bounds[1:]], axis=1)
   shapes = jax.eval_shape(method.init, jax.random.key(0), batch(np.zeros((1, 3, width))), dict(labels=constants), {})
@@ -362,10 +362,13 @@ def test_prepare(load_config, make_dataset):
   assert (found["low"], found["span"]) == (-4, 10) and found["bounds"][-1, 1] == 10 == -found["bounds"][0, 0]
   np.testing.assert_array_equal(found["bounds"], -found["bounds"][::-1, ::-1])
   np.testing.assert_allclose(method.targets(ranged, "score"), dataset.score / difficulty, rtol=1e-5)
+  style = dataclasses.replace(ranged, criteria=dict(style=dataset.score))       # other criteria know no difficulty
+  np.testing.assert_array_equal(method.targets(style, "style"), dataset.score)
+  assert found["by_difficulty"] and not method.prepare(style, fold, "style")["labels"]["by_difficulty"]
   alone = methods.build(load_config("core", "features", TREE | VARIANTS["tree alone"])).prepare(dataset, fold, "score")
   np.testing.assert_array_equal(alone["labels"]["bounds"], regression_tree.group_borders(score, 4))
   assert set(methods.build(load_config("core", "features", VARIANTS["perceptron"])).prepare(dataset, fold, "score")
-             ["labels"]) == {"low", "span"}
+             ["labels"]) == {"low", "span", "by_difficulty"}
 
 
 def test_equal_quotients_are_equal_numbers(load_config, make_dataset):
