@@ -127,10 +127,8 @@ def graph(adjacency, mask, embedded, scale=None):
 
 def propagate(matrix, normaliser, x):
   """Every instance becomes the weighted sum of its neighbours: `[C, R]` -> `[C, R]`; see `graph`, always float32."""
-  x = x.reshape(len(x), *normaliser.shape) * normaliser                                   # [C, V, T]
-  x = (x.reshape(-1, x.shape[2]) @ matrix).reshape(x.shape) if matrix.ndim == 2 else jnp.einsum(
-      "cvs,vst->cvt", x, matrix)
-  return (x * normaliser).reshape(len(x), -1)
+  x = (x.reshape(len(x), *normaliser.shape) * normaliser).transpose(1, 0, 2)              # [V, C, T]
+  return ((x @ matrix).transpose(1, 0, 2) * normaliser).reshape(x.shape[1], -1)
 
 
 class StreamEncoder(nn.Module):
@@ -201,7 +199,7 @@ class StreamEncoder(nn.Module):
       x = jnp.where(mask, x, -jnp.inf)
       weights = jax.nn.one_hot(jnp.argmax(x, axis=2), count).mean(axis=0)                 # share of the channels
       return x.max(axis=2).T, weights
-    return (jnp.where(mask, x, 0.0) * weights).sum(axis=2).T, weights
+    return (x * weights).sum(axis=2).T, weights
 
   def _graph_convolutions(self, dense, embedded, mask):
     matrix, normaliser = graph(self.adjacency, mask, embedded, self.scale)
