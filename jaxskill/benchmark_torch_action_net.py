@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-STREAMS = dict(d_ct=(1024, 512), s_ct=(2048, 1024))     # name in the published state_dict: width, units of the embedding
+STREAMS = dict(d_ct=(1024, 512), s_ct=(2048, 1024))     # as published: width, units of embedding
 
 
 class _Graph(nn.Linear):

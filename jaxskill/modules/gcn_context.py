@@ -1,9 +1,9 @@
 """Context-aware attention: one feature of a stream of instances, each seen among the others of its video.
 
-Every instance (a segment, a frame) is embedded; two graph convolutions let it look at instances that resemble it or lie
+Every instance (a segment, a frame) is embedded; two graph convolutions show it the instances that resemble it or lie
 near it; an attention unit reads both, and its weights pool them.
 
-V videos, T instances, D feature channels, C channels of the embedding and of the graph, R = V * T instances of a batch.
+V videos, T instances, D feature channels, C channels of embedding and graph, R = V * T instances of a batch.
 Activations are feature-major, `[channels, R]`: forward and backward products then all run along contiguous memory, which
 is what XLA needs on CPUs and makes no difference elsewhere, so this is the only form.
 
@@ -209,8 +209,8 @@ class StreamEncoder(nn.Module):
 
   def _recurrence(self, embedded, mask):
     rows = embedded.reshape(-1, *mask.shape).transpose(1, 2, 0)                           # [V, T, C]
-    run = lambda name, **options: nn.RNN(nn.OptimizedLSTMCell(self.channels, name=f"{name}_cell"), name=name, **options)(
-        rows, seq_lengths=mask.sum(axis=1))
+    cell = lambda name: nn.OptimizedLSTMCell(self.channels, name=f"{name}_cell")
+    run = lambda name, **options: nn.RNN(cell(name), name=name, **options)(rows, seq_lengths=mask.sum(axis=1))
     states = [run("lstm")]
     if self.context == "bilstm":
       states.append(run("lstm_back", reverse=True, keep_order=True))

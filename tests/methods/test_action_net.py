@@ -46,6 +46,11 @@ def batch(features, lengths=None):
                  position=jnp.arange(count), labels={}))
 
 
+def squared_errors(method, variables, encodings, scores):
+  """Losses and metrics of videos, `[V]`."""
+  return jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, (encodings,), dict(score=scores[:, None]))
+
+
 # The published code
 
 
@@ -167,7 +172,7 @@ def test_golden_sgd(golden, golden_name):
     def loss(params):
       variables = dict(params=params, batch_stats=dict(score_range=jnp.float32(25)))
       encodings = method.encode(variables, videos, jax.random.key(0), False)              # dropout is off
-      losses, _ = jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, (encodings,), dict(score=25 * labels[:, None]))
+      losses = squared_errors(method, variables, encodings, 25 * labels)[0]
       return losses.mean(), encodings["score"]
     (loss, scores), gradients = jax.value_and_grad(loss, has_aux=True)(params)
     updates, state = optimiser.update(gradients, state, params)
@@ -223,9 +228,9 @@ def small(seed=0, **changes):
   lengths = dict(rgb=[9, 4, 6, 2], static=[12, 3, 5, 6])
   for name, x in features.items():
     x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 0
-  variables = jax.jit(method.init)(jax.random.key(seed), jax.tree.map(lambda x: x[:1], batch(features)), {}, {})
-  variables["params"] = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32),
-                                     variables["params"])
+  shapes = jax.eval_shape(method.init, jax.random.key(0), jax.tree.map(lambda x: x[:1], batch(features)), {}, {})
+  params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), shapes["params"])
+  variables = dict(params=params, batch_stats=dict(score_range=jnp.float32(25)))
   return method, variables, features, {name: lengths[name] for name in features}
 
 
@@ -281,9 +286,7 @@ def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
 def gradient(method, variables, videos, train):
   def total(params):
     encodings = method.encode(variables | dict(params=params), videos, jax.random.key(3), train)
-    labels = dict(score=jnp.array([[3.0], [10.0], [24.0], [17.0]]))
-    losses, _ = jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, (encodings,), labels)
-    return losses.sum()
+    return squared_errors(method, variables, encodings, jnp.array([3.0, 10.0, 24.0, 17.0]))[0].sum()
   return jax.jit(jax.grad(total))(variables["params"])
 
 
@@ -295,8 +298,8 @@ def test_padding_changes_nothing(quick_compile, train, windows):
   for name, x in padded.items():
     x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 50.0
   plain, more = batch(features, lengths), batch(padded, lengths)
-  np.testing.assert_allclose(run(method, variables, more, train)["score"], run(method, variables, plain, train)["score"],
-                             atol=1e-6)
+  scores = [run(method, variables, videos, train)["score"] for videos in (more, plain)]
+  np.testing.assert_allclose(*scores, atol=1e-6)
   for actual, expected in zip(*(jax.tree.leaves(gradient(method, variables, v, train)) for v in (more, plain))):
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
@@ -305,12 +308,11 @@ def test_official_keeps_zero_rows(quick_compile):
   """A short static stream is filled up to the window, and the fill is attended over."""
   method, variables, features, lengths = small(**OFFICIAL)
   short = {name: x[:, :3] for name, x in features.items()}
-  filled = dict(rgb=np.pad(short["rgb"], ((0, 0), (0, 1), (0, 0))), static=np.pad(short["static"], ((0, 0), (0, 2), (0, 0))))
-  np.testing.assert_allclose(run(method, variables, batch(short))["score"], run(method, variables, batch(filled))["score"],
-                             atol=1e-6)
+  filled = {name: np.pad(x, ((0, 0), (0, more), (0, 0))) for (name, x), more in zip(short.items(), (1, 2))}
+  score = run(method, variables, batch(short))["score"]
+  np.testing.assert_allclose(score, run(method, variables, batch(filled))["score"], atol=1e-6)
   masked, _, _, _ = small()
-  assert not np.allclose(run(masked, variables, batch(short))["score"], run(method, variables, batch(short))["score"],
-                         atol=1e-4)
+  assert not np.allclose(run(masked, variables, batch(short))["score"], score, atol=1e-4)
 
 
 @pytest.mark.parametrize("streams", [("rgb", "static"), ("rgb",), ("static",)])
@@ -343,7 +345,7 @@ def test_variants_learn_and_answer(quick_compile, variant):
   for path, value in traverse_util.flatten_dict(gradients, sep="/").items():
     assert np.isfinite(value).all() and (path in idle or np.asarray(value).any()), path
   encodings = run(method, variables, videos)
-  loss, metrics = jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, (encodings,), dict(score=jnp.full((4, 1), 20.0)))
+  loss, metrics = squared_errors(method, variables, encodings, jnp.full(4, 20.0))
   np.testing.assert_allclose(loss, (np.asarray(encodings["score"]) - 0.8) ** 2, atol=1e-6)
   answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
   np.testing.assert_allclose(answer.score, 25 * encodings["score"], rtol=1e-6)
@@ -352,11 +354,13 @@ def test_variants_learn_and_answer(quick_compile, variant):
   assert answer.timelines["static attention"].shape == (4, 12)
 
 
-def test_replicas_may_differ_in_range(quick_compile):
+def test_initial_constants(quick_compile):
   method, _, features, _ = small()
   video = jax.tree.map(lambda x: x[:1], batch(features))
-  variables = jax.jit(method.init)(jax.random.key(0), video, {}, dict(score_range=10.0))
-  assert variables["batch_stats"] == dict(score_range=10.0)
+  init = jax.jit(method.init)
+  assert init(jax.random.key(0), video, {}, dict(score_range=10.0))["batch_stats"] == dict(score_range=10.0)
+  statistics = {name: dict(mean=jnp.zeros(6), scale=jnp.ones(6)) for name in features}
+  assert init(jax.random.key(0), video, statistics, {})["batch_stats"].keys() == {"score_range", "features"}
 
 
 def test_bad_data(make_dataset):
@@ -368,7 +372,7 @@ def test_bad_data(make_dataset):
   with pytest.raises(ValueError, match="random: there is no stream 'static', only rgb; set config.data.streams"):
     action_net.check_data(config, dataclasses.replace(data, streams=good.streams, lengths=good.lengths))
   config.model.may_be_short = ("static",)
-  with pytest.raises(ValueError, match="video 'v[0-9]+' has [1-3] rows of stream 'rgb', fewer than config.model.windows"):
+  with pytest.raises(ValueError, match="video 'v[0-9]+' has [1-3] rows of stream 'rgb', fewer than config.model.win"):
     action_net.check_data(config, data)
   config.model.windows.rgb = 0
   action_net.check_data(config, data)
