@@ -4,8 +4,8 @@ Every instance (a segment, a frame) is embedded; two graph convolutions show it 
 near it; an attention unit reads both, and its weights pool them.
 
 V videos, T instances, D feature channels, C channels of embedding and graph, R = V * T instances of a batch.
-Activations are feature-major, `[channels, R]`: forward and backward products then all run along contiguous memory, which
-is what XLA needs on CPUs and makes no difference elsewhere, so this is the only form.
+Activations are feature-major, `[channels, R]`: forward and backward products then all run along contiguous memory,
+which XLA needs on CPUs. Accelerators read their operands either way, so this is the only form.
 
 Reference: Zeng et al., Hybrid Dynamic-static Context-aware Attention Network for Action Assessment in Long Videos, ACM
 MM 2020. "Eq." below are its equations.

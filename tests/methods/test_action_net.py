@@ -281,6 +281,10 @@ def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
     np.testing.assert_allclose(actual, expected[jnp.array([3, 1])], atol=1e-6)
   np.testing.assert_array_equal(run(method, variables, videos, False, 1)["score"],
                                 run(method, variables, videos, False, 2)["score"])
+  for dropout in (0.0, 0.5):                                      # whole videos: nothing else is drawn
+    method, variables, _, _ = small(model__windows=dict(rgb=0, static=0), model__dropout=dropout)
+    scores = [np.asarray(run(method, variables, videos, train)["score"]) for train in (True, False)]
+    assert np.allclose(*scores, atol=1e-6) == (dropout == 0)
 
 
 def gradient(method, variables, videos, train):
