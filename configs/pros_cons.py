@@ -57,6 +57,8 @@ def get_config(options="simulated"):
   config.train = dict(
       batch_size=128,                       # pairs, over all devices
       epochs=2000, learning_rate=1e-4,
+      optimizer="adam", momentum=0.9, weight_decay=0.0,     # adam | sgd, which reads the momentum
+      decay=(),                             # (epoch, factor) on the learning rate from that epoch on
       rates=(),                             # (regular expression, factor) on the learning rate by parameter path
       alternation="alternate",              # alternate | leaky | joint
       reduction="sum",                      # over the pairs of a batch: sum | mean

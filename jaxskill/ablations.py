@@ -50,6 +50,11 @@ def groups(config):
   return result
 
 
+def _place(name, order):
+  """Where a row of results belongs: at the row of the table that its name begins with, floors at the end."""
+  return max((len(row), -len(order) + i) for i, row in enumerate([*order, ""]) if name.startswith(row))[1]
+
+
 def _misfit(changes, config, path="config"):
   """The first field of nested `changes` that a config has not, in words; None if it has them all."""
   for name, value in changes.items():
@@ -90,7 +95,7 @@ def run(config, workdir):
       rows |= results["rows"]
       simulated = results["simulated"]
   if main:
-    rows = {name: rows[name] for name in config.row_order}
+    rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
     text = report.table(rows, simulated)
     report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
     (workdir / "table.txt").write_text(text + "\n")

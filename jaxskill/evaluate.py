@@ -61,10 +61,21 @@ def squared_error(predicted, true):
   return float(np.mean((np.asarray(predicted, np.float64) - np.asarray(true, np.float64)) ** 2))
 
 
-def relative_squared_error(predicted, true):
-  """R-l2: mean squared error over the squared range of the labels at hand, not times 100 (Yu et al., ICCV 2021, Eq. 10)."""
-  span = np.ptp(np.asarray(true, np.float64))
+def relative_squared_error(predicted, true, span=None):
+  """R-l2: mean squared error over a squared range of labels, not times 100 (Yu et al., ICCV 2021, Eq. 10).
+
+  Args:
+    span: the range, e.g. of all labels of a class; that of the labels at hand if None.
+  """
+  span = np.ptp(np.asarray(true, np.float64)) if span is None else span
   return squared_error(predicted, true) / span ** 2 if span else float("nan")
+
+
+def pearson(predicted, true):
+  """Linear correlation; nan where it is undefined."""
+  if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
+    return float("nan")
+  return float(np.corrcoef(np.asarray(predicted, np.float64), np.asarray(true, np.float64))[0, 1])
 
 
 def average_precision(weights, relevant):
@@ -101,7 +112,33 @@ def measure(dataset, fold, scores, parts, ties):
               branches={name: pairwise_accuracy(part, test, ties)[0] for name, part in parts.items()})
 
 
-def against_truth(dataset, fold, scores, timelines):
+def measure_scores(fold, labels, scores, rl2_range="class"):
+  """One replica's regressed scores at one step.
+
+  Args:
+    labels, scores: `[V]` true and predicted, in the same unit.
+    rl2_range: what R-l2 divides by: the range of the labels of the "class" (all sides of the fold), or of the "test" side
+      (the published code of CoRe).
+
+  Returns:
+    dict of Spearman's correlation on validation and test videos (nan where undefined), and metrics of the test videos:
+    spearman, pearson, mae (mean absolute error, in the unit of the labels), rl2 (R-l2, not times 100).
+
+  Raises:
+    ValueError: if `rl2_range` is neither.
+  """
+  if rl2_range not in ("class", "test"):
+    raise ValueError(f"config.evaluate.rl2_range={rl2_range!r} is unknown; use 'class' or 'test'.")
+  labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+  test, validation = fold.test_videos, fold.validation_videos
+  span = np.ptp(labels[np.concatenate([fold.train_videos, test, validation])] if rl2_range == "class" else labels[test])
+  metrics = dict(spearman=spearman(scores[test], labels[test]), pearson=pearson(scores[test], labels[test]),
+                 mae=float(np.abs(scores[test] - labels[test]).mean()),
+                 rl2=relative_squared_error(scores[test], labels[test], span))
+  return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics)
+
+
+def against_truth(dataset, fold, scores, timelines, scored=False):
   """How well scores and attention agree with what is known about the test videos.
 
   Returns:
@@ -110,7 +147,7 @@ def against_truth(dataset, fold, scores, timelines):
     "chance_high" | "chance_low", what equal weights reach}.
   """
   ids, result = fold.test_videos, {}
-  if dataset.score is not None and len(ids):
+  if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
     result["spearman_score"] = spearman(scores[ids], dataset.score[ids])
     result["kendall_score"] = kendall_tau(scores[ids], dataset.score[ids])
   if "skill" in dataset.truth and len(ids):
@@ -145,25 +182,27 @@ def filter_correlation(dataset, fold, timelines, module, count):
   return np.mean(matrices, axis=0).tolist() if matrices else None
 
 
-def select(history, replica):
+def select(history, replica, metric="accuracy"):
   """The three numbers of one replica out of its evaluations during training.
 
   Args:
-    history: [{"step", "replicas": [measure(...), ...]}] in order of steps.
+    history: [{"step", "replicas": [measure(...) or measure_scores(...), ...]}] in order of steps.
+    metric: what their "test" and "validation" are called.
 
   Returns:
-    {"last", "validation_selected" (None without validation pairs), "best_on_test": {"step", "accuracy"}}; the last of
-    these is what many papers print, and is chosen on the test pairs.
+    {"last", "validation_selected" (None without a validation side), "best_on_test": {"step", metric, further metrics of
+    that step}}; the last of these is what many papers print, and is chosen on the test side.
   """
   rows = [(entry["step"], entry["replicas"][replica]) for entry in history]
   step, last = rows[-1]
-  first_best = lambda name: max(rows, key=lambda row: (row[1][name], -row[0]))
-  result = dict(last=dict(step=step, accuracy=last["test"]), validation_selected=None)
+  known = lambda value: value if np.isfinite(value) else -np.inf
+  first_best = lambda name: max(rows, key=lambda row: (known(row[1][name]), -row[0]))
+  numbers = lambda step, row: dict(step=step) | row.get("metrics", {}) | {metric: row["test"]}
+  result = dict(last=numbers(step, last), validation_selected=None)
   if np.isfinite(last["validation"]):
     step, chosen = first_best("validation")
-    result["validation_selected"] = dict(step=step, accuracy=chosen["test"], validation=chosen["validation"])
-  step, best = first_best("test")
-  return result | dict(best_on_test=dict(step=step, accuracy=best["test"]))
+    result["validation_selected"] = numbers(step, chosen) | dict(validation=chosen["validation"])
+  return result | dict(best_on_test=numbers(*first_best("test")))
 
 
 def summarise(values, folds, seeds, mean=np.mean):

@@ -18,7 +18,7 @@ class Feed:
     videos: the training videos on the devices, or None when streaming.
   """
 
-  def __init__(self, dataset, folds, parallel, *, streams, dtype, budget):
+  def __init__(self, dataset, folds, parallel, *, streams, dtype, budget, labels=None):
     """Places the videos.
 
     Args:
@@ -26,6 +26,7 @@ class Feed:
       streams: names of the streams that the method reads.
       dtype: features are stored in it on the device; uint8 frames stay as they are.
       budget: share of a device's memory that features may fill.
+      labels: {name: `[V, ...]` float32} that go with the videos.
 
     Raises:
       ValueError: if the data set lacks a stream.
@@ -35,6 +36,7 @@ class Feed:
         raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
                          "config.data.stream to one of them.")
     self._dataset, self._parallel, self._streams, self._dtype = dataset, parallel, streams, jnp.dtype(dtype)
+    self._labels = labels or {}
     self.train = np.unique(np.concatenate([fold.train_videos for fold in folds]))
     self._rest = np.setdiff1d(np.arange(dataset.num_videos), self.train)
     row_bytes = lambda x: int(np.prod(x.shape[1:])) * (1 if x.dtype == np.uint8 else self._dtype.itemsize)
@@ -57,15 +59,14 @@ class Feed:
       chosen = stream if whole else stream[ids]
       return pad(chosen if stream.dtype == np.uint8 else chosen.astype(self._dtype, copy=False))
 
-    labels = {name: getattr(data, name) for name in ("score", "difficulty") if getattr(data, name) is not None}
     return ({name: features(data.streams[name]) for name in self._streams}
             | dict(lengths={name: pad(data.lengths[name][ids], 1) for name in self._streams},
                    position=pad(np.asarray(ids, np.int32)),
-                   labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in labels.items()}))
+                   labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in self._labels.items()}))
 
-  def local(self, pairs):
-    """Pairs `[..., 2]` of data set numbers -> positions among the training videos."""
-    return np.searchsorted(self.train, pairs).astype(np.int32)
+  def local(self, videos):
+    """Data set numbers -> positions among the training videos."""
+    return np.searchsorted(self.train, videos).astype(np.int32)
 
   def sample(self):
     """One video as a batch `[1, ...]`, to take shapes from."""
@@ -94,12 +95,12 @@ class Feed:
 
     def read(step):
       batches = jax.tree.map(np.asarray, draw(step))
-      videos, pairs = [], []
-      for named in batches.pairs:
+      videos, items = [], []
+      for named in batches.items:
         ids, places = np.unique(named, return_inverse=True)
         videos.append(self._to_device(self.train[ids], size))
-        pairs.append(places.reshape(named.shape).astype(np.int32))
-      return tuple(videos), batches._replace(pairs=np.stack(pairs))
+        items.append(places.reshape(named.shape).astype(np.int32))
+      return tuple(videos), batches._replace(items=np.stack(items))
 
     steps = range(first_step, last_step, cycle)
     upcoming = None

@@ -58,3 +58,49 @@ def pros_cons_to_torch(params):
                 f"att_net.{k}.2.bias": np.asarray(module["readout_bias"][k])[None]}
     networks[network] = state
   return networks
+
+
+def regression_tree_from_torch(state):
+  """Parameters of `jaxskill.modules.regression_tree.RegressionTree` from the published tree.
+
+  Args:
+    state: {state_dict name: array}: `first_layer.0` (D to H), per level i `feature_layers.<i>.0` (rows of the two children
+      of each node in turn) and `clf_layers.<i>`, and `reg_layer`, each `.weight` (out, in[, 1]) and `.bias`.
+
+  Returns:
+    {"first": ..., "level_0": ..., "leaves": ...}, float32.
+
+  Raises:
+    ValueError: if an entry is missing.
+  """
+  state = {k: np.asarray(v, np.float32) for k, v in state.items()}
+
+  def layer(name, nodes):
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    return (weight.reshape(nodes, len(bias) // nodes, -1).swapaxes(1, 2), bias.reshape(nodes, -1))
+
+  def joined(nodes, *names):
+    kernels, biases = zip(*(layer(name, nodes) for name in names))
+    return dict(kernel=np.concatenate(kernels, axis=2), bias=np.concatenate(biases, axis=1))
+  levels = sum(name.startswith("clf_layers.") and name.endswith(".weight") for name in state)
+  try:
+    params = dict(first=joined(1, "first_layer.0"), leaves=joined(2 ** levels, "reg_layer"))
+    return params | {f"level_{i}": joined(2 ** i, f"feature_layers.{i}.0", f"clf_layers.{i}") for i in range(levels)}
+  except KeyError as error:
+    raise ValueError(f"the tree lacks {error}; found {', '.join(sorted(state))}.") from None
+
+
+def regression_tree_to_torch(params):
+  """The inverse: {state_dict name: float32 array} from our parameters."""
+  state = {}
+
+  def put(name, kernel, bias, convolution=True):
+    weight = np.asarray(kernel).swapaxes(1, 2).reshape(bias.size, -1)
+    state.update({f"{name}.weight": weight[..., None] if convolution else weight, f"{name}.bias": np.ravel(bias)})
+  put("first_layer.0", **params["first"], convolution=False)
+  for i in range(len(params) - 2):
+    kernel, bias = params[f"level_{i}"]["kernel"], np.asarray(params[f"level_{i}"]["bias"])
+    put(f"feature_layers.{i}.0", kernel[..., :-2], bias[:, :-2])
+    put(f"clf_layers.{i}", kernel[..., -2:], bias[:, -2:])
+  put("reg_layer", **params["leaves"])
+  return state

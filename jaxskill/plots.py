@@ -17,9 +17,13 @@ from jaxskill.report import tested_videos
 def draw(workdir, trainer, history, assessments):
   """Writes the plots of a finished run; returns their paths."""
   workdir = pathlib.Path(workdir)
-  paths = [_save(_curves(workdir, history, trainer.dataset.simulated), workdir / "training.png")]
+  paths = [_save(_curves(workdir, history, trainer), workdir / "training.png")]
   if any(name.endswith(" attention") for name in assessments.timelines):
     paths.append(_save(_timelines(trainer, assessments), workdir / "attention.png"))
+  if trainer.metric == "spearman":
+    paths.append(_save(_scores(trainer, assessments), workdir / "scores.png"))
+  if assessments.probabilities:
+    paths.append(_save(_probabilities(trainer, assessments), workdir / "leaves.png"))
   return paths
 
 
@@ -29,24 +33,26 @@ def _save(figure, path):
   return path
 
 
-def _curves(workdir, history, simulated):
+def _curves(workdir, history, trainer):
   metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
-  for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy")]:
+  for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
     left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1)
-  left.set(xlabel="step", ylabel="mean loss of a pair", yscale="log")
+  left.set(xlabel="step", ylabel=f"mean loss of {trainer.method.learns_from}", yscale="log")
   left.legend(fontsize=7)
-  right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn")
+  kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
+  if pairs:
+    right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn")
   for name in ("validation", "test"):
     values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)
     if np.isfinite(values).all():
       at = [entry["step"] for entry in history]
-      line, = right.plot(at, values.mean(axis=1), label=f"{name} pairs")
+      line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}")
       right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
-  right.set(xlabel="step", ylabel="pairwise accuracy", ylim=(0, 1.02))
+  right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
   right.legend(fontsize=8)
-  figure.suptitle("Simulated data" if simulated else "")
+  figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
   return figure
 
 
@@ -79,4 +85,38 @@ def _timelines(trainer, assessments):
              title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
     axis.legend(fontsize=7, loc="upper right")
   axes[1].set(xlabel="time [s]")
+  return figure
+
+
+def _scores(trainer, assessments):
+  """Predicted against true scores of the test videos, and the share of them within an error (CoRe, Fig. 6 and 7)."""
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  fold = dataset.folds[replica.fold]
+  true, predicted = dataset.labels(replica.criterion)[fold.test_videos], assessments.score[0][fold.test_videos]
+  figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+  left.plot([true.min(), true.max()], [true.min(), true.max()], color="grey", lw=0.8)
+  left.scatter(true, predicted, s=10)
+  left.set(xlabel=f"true {replica.criterion}", ylabel="predicted", title=f"test videos, fold {fold.name}")
+  error = np.sort(np.abs(predicted - true))
+  right.step(error, 100 * np.arange(1, len(error) + 1) / len(error), where="post")
+  right.set(xlabel="absolute error", ylabel="test videos within it [%]", ylim=(0, 102), title="cumulative score curve")
+  figure.suptitle("Simulated data" if dataset.simulated else "")
+  return figure
+
+
+def _probabilities(trainer, assessments):
+  """Probabilities of the tree, level by level, for the test video with the least error and the one with the largest."""
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  test = dataset.folds[replica.fold].test_videos
+  error = np.abs(assessments.score[0] - dataset.labels(replica.criterion))[test]
+  chosen = dict(least=test[np.argmin(error)], largest=test[np.argmax(error)])
+  levels = assessments.probabilities
+  figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels)), squeeze=False, layout="constrained")
+  for column, (kind, video) in zip(axes.T, chosen.items()):
+    for axis, (name, values) in zip(column, levels.items()):
+      axis.bar(np.arange(values.shape[-1]), values[0, video])
+      axis.set(ylabel=name, ylim=(0, 1), xticks=[])
+    column[0].set_title(f"{kind} error: {dataset.videos[video]}, {assessments.score[0][video]:.2f} predicted, "
+                        f"{dataset.labels(replica.criterion)[video]:.2f} true", fontsize=8)
+    column[-1].set_xlabel("groups of score differences, mean over exemplars")
   return figure

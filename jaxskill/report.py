@@ -13,10 +13,11 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate
+from jaxskill import __version__, evaluate, floors
 from jaxskill.checkpoints import digest
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
+SCORE_METRICS = dict(pearson="Pearson", rl2="R-l2 x 100", mae="mean abs. error")
 SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
 
 
@@ -30,10 +31,16 @@ def write(workdir, trainer, history, facts, seconds, say):
   if not trainer.parallel.main:
     return {}
   replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
-  rows = {row: summarise([r for r in replicas if r["row"] == row]) for row in dict.fromkeys(r["row"] for r in replicas)}
+  if trainer.method.learns_from == "exemplars":
+    _add_draws(trainer, replicas)
+  scored = trainer.metric == "spearman"
+  rows = {row: summarise([r for r in replicas if r["row"] == row], trainer.metric)
+          for row in dict.fromkeys(r["row"] for r in replicas)}
+  if scored:
+    rows = {row or trainer.config.name: summary for row, summary in rows.items()} | _floors(trainer)
   results = dict(
       data=trainer.dataset.name, simulated=trainer.dataset.simulated, audit=facts, steps=trainer.total,
-      ties_count_as=trainer.config.evaluate.ties, rows=rows, replicas=replicas,
+      protocol=dict(trainer.config.evaluate), rows=rows, replicas=replicas,
       config=json.loads(trainer.config.to_json()), params_sha256=digest(trainer.state.params),
       seconds=seconds, **provenance(trainer.parallel))
   path = pathlib.Path(workdir) / "results.json"
@@ -49,19 +56,58 @@ def write(workdir, trainer, history, facts, seconds, say):
 
 
 def _replica(trainer, assessments, history, index):
-  row, fold_index, seed, _ = trainer.replicas[index]
+  row, fold_index, seed, _, criterion = trainer.replicas[index]
   dataset, fold = trainer.dataset, trainer.dataset.folds[fold_index]
   own = jax.tree.map(lambda x: x[index], assessments)
   last = history[-1]["replicas"][index]
-  result = dict(row=row, fold=fold.name, seed=seed, **evaluate.select(history, index),
-                test_ties=last["test_ties"], branches=last["branches"],
-                against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines))
+  pairs = dict(test_ties=last["test_ties"], branches=last["branches"]) if trainer.metric == "accuracy" else {}
+  result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
+                **evaluate.select(history, index, trainer.metric), **pairs,
+                against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines,
+                                                     scored=trainer.metric == "spearman"))
   result["filter_correlation"] = {
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
       if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
-  result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in tested_videos(dataset, fold)}
+  tested = tested_videos(dataset, fold)
+  result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in tested}
+  for name, values in own.parts.items() if trainer.metric == "spearman" else ():
+    result[name] = {dataset.videos[v]: float(values[v]) for v in tested}
+  if own.probabilities:
+    last_level = list(own.probabilities)[-1]
+    result["leaf probabilities"] = {dataset.videos[v]: own.probabilities[last_level][v].tolist() for v in tested}
   return result
+
+
+def _add_draws(trainer, replicas):
+  """How much the choice of exemplars matters: the test metrics of several draws, and how many videos had too few."""
+  draws, wanted = trainer.config.evaluate.draws, trainer.config.model.exemplars.count
+  scores = [trainer.assess(draw=draw)[0] for draw in range(draws)]
+  for index, (replica, own) in enumerate(zip(trainer.replicas, replicas)):
+    test = trainer.dataset.folds[replica.fold].test_videos
+    measured = [trainer.measured(index, score[index], {})["metrics"] for score in scores]
+    spread = lambda name: float(np.std([m[name] for m in measured], ddof=1)) if draws > 1 else None
+    own["draws"] = dict(metrics=measured, std={name: spread(name) for name in measured[0]})
+    votes = trainer.exemplars(0)[1][test, index].sum(axis=-1)
+    own["test_videos_with_fewer_exemplars"] = int((votes < wanted).sum())
+
+
+def _floors(trainer):
+  """Rows of the table that need no network, one number a fold."""
+  found, dataset = {}, trainer.dataset
+  for index in dict.fromkeys((r.criterion, r.fold) for r in trainer.replicas):
+    criterion, fold = index
+    labels = dataset.labels(criterion)
+    number = next(i for i, r in enumerate(trainer.replicas) if (r.criterion, r.fold) == index)
+    targets = trainer.method.targets(dataset, criterion)
+    for name, scores in floors.predict(dataset, dataset.folds[fold], labels, targets, trainer.method.streams[0]).items():
+      several = len({r.criterion for r in trainer.replicas}) > 1
+      row = f"floor: {name}" + (f", {criterion}" if several else "")
+      metrics = trainer.measured(number, scores, {})["metrics"]
+      found.setdefault(row, []).append(dict(
+          fold=dataset.folds[fold].name, seed=0, last=metrics, validation_selected=None, best_on_test=None,
+          against_truth={}))
+  return {row: summarise(entries, "spearman") for row, entries in found.items()}
 
 
 def tested_videos(dataset, fold):
@@ -69,17 +115,24 @@ def tested_videos(dataset, fold):
   return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
 
 
-def summarise(replicas):
-  """Means and spreads over the folds and seeds of one row."""
+def summarise(replicas, metric="accuracy"):
+  """Means and spreads over the folds and seeds of one row; correlations are averaged by Fisher's z."""
   summary = lambda pick, **how: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
                                                    [r["seed"] for r in replicas], **how)
-  take = lambda selection: lambda r: r[selection]["accuracy"] if r[selection] else None
+  take = lambda selection: lambda r: r[selection][metric] if r[selection] else None
   names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
-  how = lambda name: dict(mean=evaluate.fisher_mean) if name.startswith("spearman") else {}
-  return dict(
-      accuracy={selection: summary(take(selection)) for selection in SELECTIONS},
-      branches={b: summary(lambda r: r["branches"][b]) for b in replicas[0]["branches"]},
-      test_ties=sum(r["test_ties"] for r in replicas),
+  how = lambda name: dict(mean=evaluate.fisher_mean) if name.startswith(("spearman", "pearson")) else {}
+  result = {metric: {selection: summary(take(selection), **how(metric)) for selection in SELECTIONS}}
+  if metric == "accuracy":
+    result |= dict(branches={b: summary(lambda r: r["branches"][b]) for b in replicas[0]["branches"]},
+                   test_ties=sum(r["test_ties"] for r in replicas))
+  else:
+    result |= dict(metrics={m: summary(lambda r: r["last"][m], **how(m)) for m in SCORE_METRICS})
+    if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
+      result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
+    if "test_videos_with_fewer_exemplars" in replicas[0]:
+      result |= dict(test_videos_with_fewer_exemplars=max(r["test_videos_with_fewer_exemplars"] for r in replicas))
+  return result | dict(
       against_truth={name: summary(lambda r: r["against_truth"].get(name), **how(name)) for name in names})
 
 
@@ -93,26 +146,44 @@ def number(summary, percent=False):
 
 
 def table(rows, simulated):
-  """The rows as text: accuracies in per cent, mean and standard deviation over seeds and over folds."""
-  branches = list(dict.fromkeys(b for row in rows.values() for b in row["branches"]))
+  """The rows as text: mean and standard deviation over seeds and over folds."""
+  scored = any("spearman" in row for row in rows.values())
+  named, columns = any(rows), _score_columns(rows) if scored else _pair_columns(rows)
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
-  named = any(rows)
-  header = (["row"] if named else []) + [*SELECTIONS.values(), *(f"{b} branch" for b in branches), "ties", *truths]
-  lines = [header]
-  for name, row in rows.items():
-    lines.append(([name] if named else []) + [number(row["accuracy"][s], percent=True) for s in SELECTIONS]
-                 + [number(row["branches"].get(b), percent=True) for b in branches] + [str(row["test_ties"])]
-                 + [number(row["against_truth"].get(t)) for t in truths])
+  columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
+  lines = [(["row"] if named else []) + list(columns)]
+  lines += [([name] if named else []) + [cell(row) for cell in columns.values()] for name, row in rows.items()]
   if not named:     # one row reads better downwards
-    body = "\n".join(f"{h:<{max(map(len, header))}}  {c}" for h, c in zip(*lines))
+    body = "\n".join(f"{h:<{max(map(len, lines[0]))}}  {c}" for h, c in zip(*lines))
   else:
     widths = [max(map(len, column)) for column in zip(*lines)]
     body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
+  title = ("Spearman's correlation on test videos (mean over folds by Fisher's z)" if scored
+           else "Pairwise accuracy on test pairs, %")
   spread = ", mean ± standard deviation over seeds" if "±" in body else ", one seed"
-  notes = ["Pairwise accuracy on test pairs, %" + spread + (" (and over folds)" if "(folds" in body else "")
-           + (", SIMULATED data" if simulated else ""), body,
-           "* chosen on the test pairs themselves, as many papers print; not a result of an honest protocol"]
+  notes = [title + spread + (" (and over folds)" if "(folds" in body else "") + (", SIMULATED data" if simulated else ""),
+           body,
+           f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of an "
+           "honest protocol"]
+  few = max(row.get("test_videos_with_fewer_exemplars", 0) for row in rows.values())
+  if few:
+    notes.append(f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted")
   return "\n".join(notes)
+
+
+def _pair_columns(rows):
+  branches = list(dict.fromkeys(b for row in rows.values() for b in row["branches"]))
+  return ({title: lambda row, s=s: number(row["accuracy"][s], percent=True) for s, title in SELECTIONS.items()}
+          | {f"{b} branch": lambda row, b=b: number(row["branches"].get(b), percent=True) for b in branches}
+          | {"ties": lambda row: str(row["test_ties"])})
+
+
+def _score_columns(rows):
+  columns = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in SELECTIONS.items()}
+  if any("std_draws" in row for row in rows.values()):
+    columns["± over draws"] = lambda row: f"{row['std_draws']:.3f}" if "std_draws" in row else "-"
+  return columns | {title: lambda row, m=m: number(row["metrics"][m], percent=m == "rl2")
+                    for m, title in SCORE_METRICS.items()}
 
 
 def provenance(parallel):

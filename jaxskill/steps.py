@@ -1,11 +1,13 @@
 """The compiled training step: what train.py runs on the devices, for any method.
 
-R replicas (folds x seeds x loss weights) train as one program. All of them read the same U videos, which are encoded
-once a step for each replica; B pairs a batch, P training pairs of a replica, T segments, n devices.
+R replicas (folds x criteria x seeds x loss weights) train as one program. All of them read the same U videos, which are
+encoded once a step for each replica; B items a batch, P training items of a replica, k videos of an item (a pair, a
+video, or a video and its exemplar), T segments, n devices.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, NamedTuple
 
@@ -43,57 +45,78 @@ class Tables(NamedTuple):
   """What the replicas draw from; host arrays, put on the device once.
 
   Attributes:
-    pairs: `[R, P, 2]` positions among the U videos on the device, (better, worse), zero-padded.
-    count: `[R]` real pairs of each replica.
+    items: `[R, P, k]` positions among the U videos on the device, (better, worse) or (video,), zero-padded.
+    count: `[R]` real items of each replica.
     steps: `[R]` steps after which a replica stands still.
     keys: `[R]` keys of the seeds.
+    groups: `[R, P, 2]` first item and size of the run of items that are one another's exemplars; None without them.
+    criterion: `[R]` which of the scores a replica learns; None where there is one.
   """
 
-  pairs: Any
+  items: Any
   count: Any
   steps: Any
   keys: Any
+  groups: Any = None
+  criterion: Any = None
 
 
 class Batches(NamedTuple):
-  """Pairs of successive steps: `[steps, R, B, 2]` positions, `[steps, R, B]` False where padded or standing still."""
+  """Items of successive steps: `[steps, R, B, k]` positions, `[steps, R, B]` False where padded or standing still."""
 
-  pairs: jax.Array
+  items: jax.Array
   mask: jax.Array
 
 
 def split_key(key):
-  """(initialisation, order of the pairs, steps) keys of one seed."""
+  """(initialisation, order of the items, steps) keys of one seed."""
   return jax.random.split(key, 3)
 
 
 def draw_batches(tables, first_step, steps, batch_size, epochs):
-  """The pairs of `steps` steps from `first_step` on: every epoch is a new order of all pairs, its last batch short.
+  """The items of `steps` steps from `first_step` on: every epoch is a new order of all items, its last batch short.
 
   Args:
-    tables: see `Tables`.
+    tables: see `Tables`; with groups, every item gets an exemplar of its group, drawn anew in every epoch.
     first_step: [] int32.
     epochs: bound on the epochs that `steps` steps touch, for the smallest replica.
   """
-  num_pairs = tables.pairs.shape[1]
+  num_items = tables.items.shape[1]
   step = first_step + jnp.arange(steps)
 
-  def replica(pairs, count, last, key):
+  def replica(items, groups, count, last, key):
     _, order_key, _ = split_key(key)
     per_epoch = -(-count // batch_size)
     first_epoch = first_step // per_epoch
 
-    def order(epoch):     # bits of pair i do not depend on the padding, so a replica draws what it would draw alone
-      draw = jax.random.bits(jax.random.fold_in(order_key, epoch), (num_pairs,))
-      return jnp.argsort(jnp.where(jnp.arange(num_pairs) < count, draw, ~jnp.zeros_like(draw)), stable=True)
+    def bits(epoch):      # those of item i do not depend on the padding, so a replica draws what it would draw alone
+      return jax.random.bits(jax.random.fold_in(order_key, epoch), (num_items,))
+
+    def order(epoch):
+      draw = bits(epoch)
+      return jnp.argsort(jnp.where(jnp.arange(num_items) < count, draw, ~jnp.zeros_like(draw)), stable=True)
 
     orders = jax.vmap(order)(first_epoch + jnp.arange(epochs))                            # [epochs, P]
     place = (step % per_epoch)[:, None] * batch_size + jnp.arange(batch_size)             # [steps, B]
-    chosen = orders[(step // per_epoch - first_epoch)[:, None], jnp.minimum(place, num_pairs - 1)]
-    return pairs[chosen], (place < count) & (step < last)[:, None]
+    epoch = (step // per_epoch - first_epoch)[:, None]
+    chosen = orders[epoch, jnp.minimum(place, num_items - 1)]
+    drawn = items[chosen]
+    if groups is not None:
+      first, size = groups[chosen, 0], jnp.maximum(groups[chosen, 1], 1)
+      draws = jax.vmap(bits)(-1 - first_epoch - jnp.arange(epochs))[epoch, chosen]        # keys apart from the orders'
+      others = (draws % jnp.maximum(size - 1, 1).astype(draws.dtype)).astype(jnp.int32)
+      drawn = jnp.concatenate([drawn, items[first + (chosen - first + 1 + others) % size]], axis=-1)
+    return drawn, (place < count) & (step < last)[:, None]
 
-  pairs, mask = jax.vmap(replica, out_axes=1)(tables.pairs, tables.count, tables.steps, tables.keys)
-  return Batches(pairs, mask)
+  items, mask = jax.vmap(replica, out_axes=1)(tables.items, tables.groups, tables.count, tables.steps, tables.keys)
+  return Batches(items, mask)
+
+
+def make_optimiser(train):
+  """The optimiser of `config.train`: Adam, or SGD with momentum; weight decay is added to the gradient (L2)."""
+  decay = [optax.add_decayed_weights(train.weight_decay)] if train.weight_decay else []
+  rule = optax.scale_by_adam() if train.optimizer == "adam" else optax.trace(train.momentum)
+  return optax.chain(*decay, rule, optax.scale(-train.learning_rate))
 
 
 class Step(NamedTuple):
@@ -117,7 +140,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   """Builds the training step of `method` on the devices of `parallel`.
 
   Args:
-    config: `config.train` is read.
+    config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by epoch.
     steps_per_call: steps of one compiled scan, a multiple of the method's phases.
     epochs_per_call: bound on the epochs that these touch.
     num_unique: distinct videos that the batches of all replicas can name in one step, at most U; where it is smaller
@@ -125,8 +148,9 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   """
   train, phases = config.train, method.phases
   leaky = train.alternation == "leaky"
-  optimiser = optax.adam(train.learning_rate)
+  optimiser = make_optimiser(train)
   rate = lambda path: float(np.prod([factor for pattern, factor in train.rates if re.search(pattern, path)]))
+  decay = lambda epoch: functools.reduce(lambda x, y: x * jnp.where(epoch >= y[0], y[1], 1.0), train.decay, 1.0)
 
   def init(keys, videos, statistics, overrides):
     def replica(key, statistics, overrides):
@@ -138,16 +162,17 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       return variables["params"], variables["batch_stats"], opt_state
     return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, statistics, overrides))
 
-  def encode_batch(variables, videos, pairs, key):
-    """Encodings of both sides of this device's pairs `[B / n, 2]`."""
+  def encode_batch(variables, videos, items, key):
+    """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
+    sides = range(items.shape[1])
     if train.encode == "siamese":
-      sides = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(pairs)
-      return tuple(jax.tree.map(lambda x: x[:, side], sides) for side in (0, 1))
+      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(items)
+      return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
     encodings = parallel.gather(method.encode(variables, videos, key, True))
-    return tuple(jax.tree.map(lambda x: x[pairs[:, side]], encodings) for side in (0, 1))
+    return tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in sides)
 
-  def phase_step(index, replica, step, videos, labels, pairs, mask, key, per_epoch):
-    """One optimiser step of one replica: `pairs` `[B / n, 2]` and `mask` are this device's."""
+  def phase_step(index, replica, step, videos, labels, items, mask, key, per_epoch):
+    """One optimiser step of one replica: `labels` `[B / n, ...]`, `items` `[B / n, k]` and `mask` are this device's."""
     params, batch_stats, opt_state = replica
     phase = phases[index]
     flat = traverse_util.flatten_dict(params, sep="/")
@@ -156,8 +181,8 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     def loss_sum(moved):
       whole = traverse_util.unflatten_dict(flat | moved, sep="/")
       variables = dict(params=whole, batch_stats=batch_stats)
-      pair = encode_batch(variables, videos, pairs, step_key)
-      losses, metrics = jax.vmap(phase.loss, (None, 0, 0))(variables, pair, jax.tree.map(lambda x: x[pairs], labels))
+      encodings = encode_batch(variables, videos, items, step_key)
+      losses, metrics = jax.vmap(phase.loss, (None, 0, 0))(variables, encodings, labels)
       return jnp.sum(losses * mask), jax.tree.map(lambda x: jnp.sum(x * mask), metrics)
 
     moved = flat if leaky else _trained(flat, phase)
@@ -177,7 +202,8 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     updates, moments = optimiser.update(_trained(gradients, phase), opt_state[str(index)], trained)
     choose = lambda new, old: jnp.where(active, new, old)                   # a replica that is done stands still
     opt_state[str(index)] = jax.tree.map(choose, moments, opt_state[str(index)])
-    trained = {k: choose(v + rate(k) * updates[k], v) for k, v in trained.items()}
+    now = decay(step // per_epoch)
+    trained = {k: choose(v + rate(k) * now * updates[k], v) for k, v in trained.items()}
     params = traverse_util.unflatten_dict(flat | trained, sep="/")
     metrics = {name: (value, count) for name, value in (metrics | {"loss": loss}).items()}
     return (params, batch_stats, opt_state), metrics
@@ -185,19 +211,24 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   def one_step(index, state, videos, tables, batch):
     """One step of all replicas; `videos` are this device's share, or all of them for the siamese form."""
     labels = videos["labels"] if train.encode == "siamese" else parallel.gather(videos["labels"])
-    pairs, mask = parallel.own_share(tuple(batch), axis=1)                                # [R, B / n, 2], [R, B / n]
-    replicas, metrics = jax.vmap(
-        lambda replica, pairs, mask, key, count: phase_step(
-            index, replica, state.step, videos, labels, pairs, mask, key, -(-count // train.batch_size)))(
-                (state.params, state.batch_stats, state.opt_state), pairs, mask, tables.keys, tables.count)
+
+    def step_of(replica, items, mask, key, count, criterion):
+      known = {name: x[items] for name, x in labels.items()}                              # [B, k]
+      if criterion is not None:
+        known["score"] = known["score"][..., criterion]
+      known |= method.relate(dict(params=replica[0], batch_stats=replica[1]), known, mask)
+      items, mask, known = parallel.own_share((items, mask, known))
+      return phase_step(index, replica, state.step, videos, known, items, mask, key, -(-count // train.batch_size))
+    replicas, metrics = jax.vmap(step_of)((state.params, state.batch_stats, state.opt_state), *batch, tables.keys,
+                                          tables.count, tables.criterion)
     return TrainState(jnp.minimum(state.step + 1, jnp.max(tables.steps)), *replicas), metrics
 
   def narrow(videos, batch):
-    """This device's share of the videos that one step names, and the pairs in their numbering."""
-    ids = jnp.unique(batch.pairs, size=num_unique, fill_value=0)      # sorted; padded with 0, whose own place is 0
+    """This device's share of the videos that one step names, and the items in their numbering."""
+    ids = jnp.unique(batch.items, size=num_unique, fill_value=0)      # sorted; padded with 0, whose own place is 0
     place = jnp.zeros(len(videos["position"]), jnp.int32).at[ids].set(jnp.arange(num_unique, dtype=jnp.int32))
     share = jax.tree.map(lambda x: x[parallel.own_share(ids)], videos)
-    return share, batch._replace(pairs=place.at[0].set(0)[batch.pairs])
+    return share, batch._replace(items=place.at[0].set(0)[batch.items])
 
   def run(state, videos, tables):
     on_device = len(videos["position"]) * parallel.count

@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import data, evaluate, feed, methods, report, steps
+from jaxskill import assess, data, evaluate, exemplars, feed, methods, report, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -35,28 +35,45 @@ class Replica(NamedTuple):
   fold: int
   seed: int
   weights: dict
+  criterion: str = "score"
 
 
 def plan(config, dataset):
-  """Replicas of a config: rows of loss weights x folds x seeds."""
-  rows = config.get("weight_rows", (("", {}),))
-  replicas = [Replica(row, fold, int(seed), dict(weights)) for row, weights in rows
-              for fold in range(len(dataset.folds)) for seed in config.seeds]
+  """Replicas of a config: rows of loss weights x criteria x folds x seeds."""
+  rows, criteria = config.get("weight_rows", (("", {}),)), config.data.get("criteria", ("score",))
+  named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
+  replicas = [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows
+              for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
   if not replicas:
     raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
   return replicas
 
 
-def make_tables(config, dataset, replicas, local):
-  """The pairs of every replica in the numbering `local` gives them, its steps and its key."""
-  pairs = [dataset.pairs[dataset.folds[r.fold].train_pairs] for r in replicas]
-  count = np.array([len(p) for p in pairs], np.int32)
-  table = np.zeros((len(replicas), count.max(), 2), np.int32)
-  for row, own in zip(table, pairs):
-    row[: len(own)] = local(own)
+def make_tables(config, dataset, replicas, local, learns_from="pairs", group=None):
+  """The training items of every replica in the numbering `local` gives their videos, its steps and its key."""
+  folds, groups = [dataset.folds[r.fold] for r in replicas], None
+  if learns_from == "pairs":
+    items = [dataset.pairs[fold.train_pairs] for fold in folds]
+  elif learns_from == "videos":
+    items = [fold.train_videos[:, None] for fold in folds]
+  else:
+    found = [exemplars.training_items(group, fold.train_videos) for fold in folds]
+    items, groups = [videos[:, None] for videos, _ in found], _padded([runs for _, runs in found])
+  count = np.array([len(own) for own in items], np.int32)
   per_epoch = -(-count // config.train.batch_size)
   keys = jax.vmap(jax.random.key)(jnp.array([r.seed for r in replicas], jnp.uint32))
-  return steps.Tables(table, count, (per_epoch * config.train.epochs).astype(np.int32), keys)
+  criteria = list(dict.fromkeys(r.criterion for r in replicas))
+  criterion = None if learns_from == "pairs" else np.array([criteria.index(r.criterion) for r in replicas], np.int32)
+  return steps.Tables(_padded([local(own) for own in items]), count, (per_epoch * config.train.epochs).astype(np.int32),
+                      keys, groups, criterion)
+
+
+def _padded(tables):
+  """`[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
+  result = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]), np.int32)
+  for row, own in zip(result, tables):
+    row[: len(own)] = own
+  return result
 
 
 def check(config):
@@ -66,9 +83,10 @@ def check(config):
     if train[name] < 1:
       raise ValueError(f"config.train.{name}={train[name]} must be at least 1.")
   for group, name, allowed in (("train", "encode", ("unique", "siamese")), ("train", "reduction", ("sum", "mean")),
-                               ("train", "dtype", ("float32", "bfloat16")), ("evaluate", "ties", ("half", "wrong"))):
-    if config[group][name] not in allowed:
-      raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(allowed)}.")
+                               ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
+                               ("evaluate", "ties", ("half", "wrong"))):
+    if name in config[group] and config[group][name] not in allowed:
+      raise ValueError(f"config.{group}.{name}={config[group].get(name)!r} is unknown; use one of {', '.join(allowed)}.")
   for pattern, _ in train.rates:
     try:
       re.compile(pattern)
@@ -81,43 +99,66 @@ class Trainer:
   """A config made ready: data on the devices, functions compiled, the state at step 0.
 
   Attributes:
-    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of one call.
+    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of one call; metric:
+      what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
   """
 
   def __init__(self, config, dataset, parallel):
     train = config.train
     parallel.check_batch(train.batch_size)
-    for fold in dataset.folds:
-      for kind in ("train", "test"):
-        if not len(getattr(fold, f"{kind}_pairs")):
-          raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {kind} pairs; check the split column, the tie "
-                           "margin and config.data.test_share, so that both sides have videos of different skill.")
     self.config, self.dataset, self.parallel = config, dataset, parallel
     self.method = methods.build(config)
+    self.metric = "accuracy" if self.method.learns_from == "pairs" else "spearman"
+    self._check_folds()
     self.replicas = plan(config, dataset)
-    self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel,
-                          streams=(config.data.stream,), dtype=train.dtype, budget=config.data.device_budget)
-    self.tables = make_tables(config, dataset, self.replicas, self.feed.local)
+    learns_from = self.method.learns_from
+    group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from == "exemplars" else None
+    labels = self._labels()
+    self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel, streams=self.method.streams,
+                          dtype=train.dtype, budget=config.data.device_budget, labels=labels)
+    self.tables = make_tables(config, dataset, self.replicas, self.feed.local, learns_from, group)
     phases = len(self.method.phases)
     self.total = int(self.tables.steps.max())
     whole = lambda n: -(-n // phases) * phases
     self.per_call = whole(min(train.steps_per_call, self.total))
     per_epoch = -(-int(self.tables.count.min()) // train.batch_size)
-    self.num_unique = self.parallel.padded(min(2 * train.batch_size * len(self.replicas), len(self.feed.train)))
+    sides = 1 if learns_from == "videos" else 2
+    self.num_unique = self.parallel.padded(min(sides * train.batch_size * len(self.replicas), len(self.feed.train)))
     self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
                                 epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
     self.state = self._initial_state()
     self._tables = parallel.replicate(self.tables)
-    self._measure = self.parallel.compile(self._assess(lambda a: (a.score, a.parts)))
-    self._assess_all = self.parallel.compile(self._assess(lambda a: a))
+    self._panel = assess.Panel(self, group, labels)
+
+  def _check_folds(self):
+    dataset, learns_from = self.dataset, self.method.learns_from
+    for fold in dataset.folds:
+      for side in ("train", "test"):
+        kind = "pairs" if learns_from == "pairs" else "videos"
+        if not len(getattr(fold, f"{side}_{kind}")):
+          raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {kind}; check the split column, the tie "
+                           "margin and config.data.test_share, so that both sides have videos of different skill.")
+      if learns_from == "exemplars":
+        same = self.config.model.exemplars.same
+        exemplars.check(dataset, fold, exemplars.groups(dataset, same), same)
+
+  def _labels(self):
+    """{"score": `[V, criteria]` to be learnt, "difficulty": `[V]`}, as far as the data set and the method have them."""
+    labels, names = {}, self.config.data.get("criteria", ("score",))
+    if self.method.learns_from != "pairs":
+      labels["score"] = np.stack([self.method.targets(self.dataset, name) for name in names], axis=1)
+    if self.dataset.difficulty is not None:
+      labels["difficulty"] = np.asarray(self.dataset.difficulty, np.float32)
+    return labels
 
   def _initial_state(self):
     statistics, folds = {}, [r.fold for r in self.replicas]
     if self.config.data.standardize:
       training = {f: self.dataset.folds[f].train_videos for f in set(folds)}
-      by_fold = {f: feed.channel_statistics(self.dataset, videos, (self.config.data.stream,))
-                 for f, videos in training.items()}
+      by_fold = {f: feed.channel_statistics(self.dataset, videos, self.method.streams) for f, videos in training.items()}
       statistics = jax.tree.map(lambda *x: np.stack(x), *(by_fold[f] for f in folds))
+    prepared = [self.method.prepare(self.dataset, self.dataset.folds[r.fold], r.criterion) for r in self.replicas]
+    statistics |= jax.tree.map(lambda *x: np.stack(x), *prepared)
     names = self.config.loss.weights.keys()
     overrides = {name: np.array([r.weights.get(name, self.config.loss.weights[name]) for r in self.replicas],
                                 np.float32) for name in names}
@@ -130,34 +171,30 @@ class Trainer:
       self.state = self.parallel.replicate(restored[1])
     return restored and restored[0]
 
-  def _assess(self, pick):
-    """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
-    method = self.method
+  def assess(self, *, everything=False, draw=0):
+    """Assessments of all videos by all replicas as host arrays `[R, V, ...]`; scores and parts alone by default.
 
-    def function(state, videos):
-      def replica(variables):
-        encodings = method.encode(variables, videos, jax.random.key(0), False)
-        return pick(jax.vmap(method.assess, (None, 0, None))(variables, encodings, None))
-      answers = jax.vmap(replica)(state.variables())
-      swap = lambda tree: jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
-      return swap(self.parallel.gather(swap(answers)))
-    return function
-
-  def assess(self, *, everything=False):
-    """Assessments of all videos by all replicas as host arrays `[R, V, ...]`; scores and parts alone by default."""
-    compiled, result = self._assess_all if everything else self._measure, None
-    for ids, videos in self.feed.all_videos(self.parallel.padded(max(1, self.num_unique))):
-      answer = jax.tree.map(np.asarray, compiled(self.state, videos))
-      if result is None:
-        result = jax.tree.map(lambda x: np.zeros((x.shape[0], self.dataset.num_videos, *x.shape[2:]), x.dtype), answer)
-      jax.tree.map(lambda all_, part: all_.__setitem__((slice(None), ids), part[:, : len(ids)]), result, answer)
-    return result
+    Args:
+      draw: of the exemplars, where the method has some.
+    """
+    return self._panel.assess(self.state, everything, draw)
 
   def measure(self):
-    """`evaluate.measure` of every replica at the present step."""
+    """The scores of every replica at the present step, see `evaluate`."""
     scores, parts = self.assess()
-    return [evaluate.measure(self.dataset, self.dataset.folds[r.fold], scores[i], {k: v[i] for k, v in parts.items()},
-                             self.config.evaluate.ties) for i, r in enumerate(self.replicas)]
+    return [self.measured(i, scores[i], {k: v[i] for k, v in parts.items()}) for i in range(len(self.replicas))]
+
+  def measured(self, index, scores, parts):
+    """`evaluate.measure` or `evaluate.measure_scores` of `[V]` scores of one replica."""
+    replica, options = self.replicas[index], self.config.evaluate
+    fold = self.dataset.folds[replica.fold]
+    if self.metric == "accuracy":
+      return evaluate.measure(self.dataset, fold, scores, parts, options.ties)
+    return evaluate.measure_scores(fold, self.dataset.labels(replica.criterion), scores, options.rl2_range)
+
+  def exemplars(self, draw=0):
+    """(`[V, R, M]` numbers of the exemplars of every video, `[V, R, M]` mask) of one draw."""
+    return self._panel.exemplars(draw)
 
   def advance(self):
     """Takes `per_call` steps; returns {metric: `[R]` mean over the call, nan for a replica that stood still}.
@@ -187,7 +224,7 @@ class Trainer:
     bad = np.argwhere(~np.isfinite(losses))
     if bad.size:
       step, replica = bad[0]
-      row, fold, seed, _ = self.replicas[replica]
+      row, fold, seed, *_ = self.replicas[replica]
       raise FloatingPointError(
           f"the loss is not finite at step {first + step + 1} ({row + ', ' if row else ''}fold "
           f"{self.dataset.folds[fold].name}, seed {seed}); lower config.train.learning_rate or check the features. "
@@ -222,7 +259,7 @@ def run(config, workdir, dataset=None):
   if parallel.main:
     claim(workdir, config)
   place = "on the device" if trainer.feed.resident else "streamed"
-  say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} pairs, {parallel.count} "
+  say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} {trainer.method.learns_from}, {parallel.count} "
       f"{parallel.devices[0].device_kind} device(s), features {place}")
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
@@ -241,7 +278,7 @@ def run(config, workdir, dataset=None):
         crossed = lambda every: step // every > before // every or step == trainer.total
         log.metrics(step, metrics, (step - before) / (time.perf_counter() - begun))
         bar.update(step - before)
-        bar.set_postfix(loss=f"{_mean(metrics['loss']):.3g}", accuracy=f"{_mean(metrics['accuracy']):.3f}")
+        bar.set_postfix({name: f"{_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})
         validation = None
         if crossed(config.train.eval_steps):
           validation = log.evaluation(step, trainer.measure())
@@ -332,7 +369,7 @@ class Log(contextlib.AbstractContextManager):
                 | {"train/steps_per_second": steps_per_second})
 
   def evaluation(self, step, replicas):
-    """Keeps one evaluation; returns the mean validation accuracy, or None without validation pairs."""
+    """Keeps one evaluation; returns the mean validation result, or None without a validation side."""
     entry = dict(step=step, replicas=replicas)
     self.history.append(entry)
     means = {name: float(np.mean([r[name] for r in replicas])) for name in ("test", "validation")}

@@ -13,7 +13,8 @@ FOLDS = ((range(2, 9), (9, 10)), ((1, 3, 5), (0,)))
 
 
 def make_feed(dataset, devices=1, budget=0.5, dtype="float32", **options):
-  return Feed(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget, **options)
+  return Feed(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget,
+              labels=dict(score=dataset.score), **options)
 
 
 def assert_videos(actual, dataset, ids, padded):
@@ -88,9 +89,9 @@ def test_stream(make_dataset, devices):
     assert len(videos) == 2
     for phase, share in enumerate(videos):
       share = whole(share, own._parallel)
-      named = np.unique(expected.pairs[phase])
+      named = np.unique(expected.items[phase])
       assert_videos(share, dataset, own.train[named], size)
-      np.testing.assert_array_equal(share["position"][batches.pairs[phase]], own.train[expected.pairs[phase]])
+      np.testing.assert_array_equal(share["position"][batches.items[phase]], own.train[expected.items[phase]])
     received += 1
   assert received == 3 and asked == [2, 4, 6]
 

@@ -92,7 +92,9 @@ def test_curves_leave_out_what_was_not_measured(tmp_path):
              dict(step=5, steps_per_second=1.0, accuracy=[0.5, None], loss=[1.0, None], disparity=[None, None])]
   (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
   history = [dict(step=5, replicas=[dict(test=0.5, validation=float("nan"))] * 2)]
-  left, right = plots._curves(tmp_path, history, simulated=True).axes      # pylint: disable=protected-access
+  trainer = types.SimpleNamespace(metric="accuracy", method=types.SimpleNamespace(learns_from="pairs"),
+                                  dataset=types.SimpleNamespace(simulated=True))
+  left, right = plots._curves(tmp_path, history, trainer).axes             # pylint: disable=protected-access
   drawn = {line.get_label(): np.ma.asarray(line.get_ydata()) for line in left.lines}
   np.testing.assert_allclose(drawn["loss"], [3.0, 1.0])
   assert drawn["disparity"][0] == 1.0 and drawn["disparity"].mask[1]

@@ -200,12 +200,12 @@ def test_every_epoch_is_a_permutation(quick_compile):
   table = tables([(pairs[0], 5), (pairs[1], 5), (pairs[2], 6)], batch_size=4, epochs=4)
   draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
   batches = draw(table, 0, 14, 4, 16)
-  assert batches.pairs.shape == (14, 3, 4, 2) and batches.mask.shape == (14, 3, 4)
+  assert batches.items.shape == (14, 3, 4, 2) and batches.mask.shape == (14, 3, 4)
   for r, (own, per_epoch) in enumerate(zip(pairs, (3, 2, 1))):
     orders = []
     for epoch in range(4):
       rows = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
-      mask, drawn = np.asarray(batches.mask[rows, r]), np.asarray(batches.pairs[rows, r])
+      mask, drawn = np.asarray(batches.mask[rows, r]), np.asarray(batches.items[rows, r])
       sizes = [4] * (len(own) // 4) + [len(own) % 4] * (len(own) % 4 > 0)
       np.testing.assert_array_equal(mask, np.arange(4) < np.array(sizes)[:, None])       # only the last batch is short
       orders.append(drawn[mask].tolist())
@@ -215,11 +215,11 @@ def test_every_epoch_is_a_permutation(quick_compile):
   for r in (0, 2):
     alone = draw(tables([(pairs[r], (5, 5, 6)[r])], batch_size=4, epochs=4), 0, 14, 4, 16)
     np.testing.assert_array_equal(alone.mask[:, 0], batches.mask[:, r])
-    np.testing.assert_array_equal(np.asarray(alone.pairs[:, 0])[alone.mask[:, 0]],
-                                  np.asarray(batches.pairs[:, r])[batches.mask[:, r]])
+    np.testing.assert_array_equal(np.asarray(alone.items[:, 0])[alone.mask[:, 0]],
+                                  np.asarray(batches.items[:, r])[batches.mask[:, r]])
   later = draw(table, 5, 3, 4, 5)
   np.testing.assert_array_equal(later.mask, batches.mask[5:8])
-  np.testing.assert_array_equal(np.asarray(later.pairs)[later.mask], np.asarray(batches.pairs)[5:8][batches.mask[5:8]])
+  np.testing.assert_array_equal(np.asarray(later.items)[later.mask], np.asarray(batches.items)[5:8][batches.mask[5:8]])
 
 
 # One result, however it is computed
@@ -385,7 +385,7 @@ def test_gradient_of_a_short_batch(load_config, make_dataset, quick_compile, red
 
   def loss(params, phase):
     encodings = trainer.method.encode(variables | dict(params=params), videos, jax.random.key(0), True)
-    pairs = [jax.tree.map(lambda x: x[batches.pairs[phase, 0, :3, side]], encodings) for side in (0, 1)]
+    pairs = [jax.tree.map(lambda x: x[batches.items[phase, 0, :3, side]], encodings) for side in (0, 1)]
     losses, _ = jax.vmap(trainer.method.phases[phase].loss, (None, 0, 0))(variables, pairs, {})
     return losses.sum() if reduction == "sum" else losses.mean()
 

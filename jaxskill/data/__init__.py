@@ -4,7 +4,8 @@ from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 
-NAMES = ("simulated", "features", "best", "epic_skills")
+NAMES = ("simulated", "features", "best", "epic_skills", "mtl_aqa", "aqa7", "jigsaws", "finediving",
+         "rhythmic_gymnastics", "fis_v", "mit_skating")
 
 
 def load(config) -> SkillDataset:
@@ -12,10 +13,14 @@ def load(config) -> SkillDataset:
 
   Args:
     config: `config.data`: anything with attributes. A field that is absent has the default of the loader it goes to.
-      name: "simulated", "features" (a folder of one's own), "best" or "epic_skills".
+      name: "simulated", "features" (a folder of one's own), or a published data set: with pairs "best", "epic_skills";
+        with scores "mtl_aqa", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics", "fis_v", "mit_skating".
       simulated: mapping of keyword arguments of `simulated.simulate`.
-      dir: the folder of the data; task: of an official data set; prepared_dir: where its prepared form is kept.
-      split, tie_margin, pairs_within, test_share, allow_missing: see `features.load_features`.
+      dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
+      split: of own features see `features.load_features`, of published data sets `official.load_official`.
+      test_share, allow_missing, score_range: of own features, see there.
+      make_pairs: make pairs from scores (default: of own features yes, of published data sets no); tie_margin,
+        pairs_within: of these pairs.
       validation_share: share of the training videos that validates; seed: of random splits.
       segment_seconds: seconds from one segment to the next.
 
@@ -28,19 +33,20 @@ def load(config) -> SkillDataset:
   name = getattr(config, "name", None)
   if name not in NAMES:
     raise ValueError(f"config.data.name={name!r} is unknown; use one of {', '.join(NAMES)}.")
-  options = lambda **fields: {argument: getattr(config, field) for argument, field in fields.items()
-                              if getattr(config, field, None) is not None}
+  options = lambda *same, **renamed: {argument: getattr(config, field) for argument, field in
+                                      (dict(zip(same, same)) | renamed).items()
+                                      if getattr(config, field, None) is not None}
   if name == "simulated":
     from jaxskill.data import simulated
     return simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
   if not getattr(config, "dir", ""):
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
+  common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed")
   if name == "features":
     from jaxskill.data import features
-    return features.load_features(config.dir, **options(
-        split="split", tie_margin="tie_margin", pairs_within="pairs_within", validation_share="validation_share",
-        test_share="test_share", seed="seed", allow_missing="allow_missing", seconds_per_segment="segment_seconds"))
+    return features.load_features(config.dir, **options(*common, "test_share", "allow_missing", "score_range",
+                                                        seconds_per_segment="segment_seconds"))
   from jaxskill.data import official
-  return official.load_official(name, config.dir, getattr(config, "task", "") or "", **options(
-      prepared_dir="prepared_dir", validation_share="validation_share", seed="seed", segment_seconds="segment_seconds"))
+  return official.load_official(name, config.dir, getattr(config, "task", "") or "",
+                                **options(*common, "prepared_dir", "segment_seconds"))

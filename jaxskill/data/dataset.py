@@ -3,7 +3,7 @@
 Everything that reads a data set returns a `SkillDataset`; nothing above it knows where the numbers came from.
 Host NumPy, immutable, validated once when built.
 
-V videos, T segments (rows of a stream), P pairs.
+V videos, T segments (rows of a stream), P pairs. A scored data set may have no pairs at all (P = 0).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 NO_IDS = np.zeros(0, np.int32)
+FEW = 10                              # training videos of a category or difficulty; with fewer, the audit says so
 SIMULATED_NOTE = "SIMULATED.txt"      # lies beside features in an official layout that were never recorded
 
 
@@ -45,9 +46,12 @@ class SkillDataset:
       rows from `lengths` on are padding.
     lengths: name -> `[V]` int32 number of real rows of each video, at least 1.
     row_seconds: name -> `[V]` float32 seconds from one row of a stream to the next; 1 where unknown.
-    pairs: `[P, 2]` int32 positions in `videos`: (better, worse).
+    pairs: `[P, 2]` int32 positions in `videos`: (better, worse); `[0, 2]` where only scores are known.
     folds: the splits, at least one.
     score, difficulty: `[V]` float32, or None where the data set has none.
+    criteria: name -> `[V]` float32: further scores of the same videos (parts of the score, other raters).
+    score_range: `[V, 2]` float32 (lowest, highest) possible score of each video, or None where unknown; one pair
+      `(lowest, highest)` may be given for all. Where the score is execution times difficulty, the highest is too.
     category, subject: `[V]` strings, or None.
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
     missing: ids of videos that the labels name and the disk lacks; they and their pairs were left out.
@@ -76,6 +80,8 @@ class SkillDataset:
   tied_pairs: int = 0
   simulated: bool = False
   features_checked: bool = False
+  criteria: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  score_range: np.ndarray | tuple[float, float] | None = None
 
   def __post_init__(self):
     _validate(self)
@@ -83,7 +89,11 @@ class SkillDataset:
                for name in self.streams}
     freeze = lambda mapping: types.MappingProxyType({k: _read_only(v) for k, v in mapping.items()})
     put = lambda name, value: object.__setattr__(self, name, value)
-    for name in ("streams", "lengths", "truth"):
+    put("criteria", {name: np.asarray(values, np.float32) for name, values in self.criteria.items()})
+    if self.score_range is not None:
+      ranges = np.broadcast_to(np.asarray(self.score_range, np.float32), (len(self.videos), 2))
+      put("score_range", _read_only(ranges))
+    for name in ("streams", "lengths", "truth", "criteria"):
       put(name, freeze(getattr(self, name)))
     put("row_seconds", freeze(seconds))
     put("pairs", _read_only(self.pairs))
@@ -95,6 +105,19 @@ class SkillDataset:
   @property
   def num_videos(self) -> int:
     return len(self.videos)
+
+  def labels(self, criterion="score"):
+    """`[V]` scores by one criterion: "score", or one of `criteria`; None where the data set has no scores at all.
+
+    Raises:
+      ValueError: if there is no such criterion.
+    """
+    if criterion == "score":
+      return self.score
+    if criterion not in self.criteria:
+      raise ValueError(f"{self.source}: there is no criterion {criterion!r}, only {', '.join(['score', *self.criteria])}; "
+                       "set config.data.criteria to some of them.")
+    return self.criteria[criterion]
 
 
 def _read_only(array):
@@ -145,6 +168,35 @@ def check_pairs(pairs, videos, source):
                      "order that the annotators agreed on and remove the other.")
 
 
+def check_scores(score, score_range, videos, source):
+  """Raises a `ValueError` that names the video if a score lies outside its possible range.
+
+  Args:
+    score: `[V]`, or None.
+    score_range: `[V, 2]` or `[2]` (lowest, highest), or None.
+    videos: V ids.
+    source: file or folder that the error names.
+  """
+  if score_range is None:
+    return
+  ranges = np.asarray(score_range, np.float64)
+  if ranges.shape not in ((2,), (len(videos), 2)):
+    raise ValueError(f"{source}: score_range must be (lowest, highest) or of shape ({len(videos)}, 2), got "
+                     f"{ranges.shape}.")
+  if score is None:
+    raise ValueError(f"{source}: score_range is given, but no scores; give scores or leave it out.")
+  low, high = np.broadcast_to(ranges, (len(videos), 2)).T
+  bad = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high) & (low < high)))
+  if bad.size:
+    raise ValueError(f"{source}: score_range of video {videos[bad[0]]!r} is ({low[bad[0]]:g}, {high[bad[0]]:g}); "
+                     "expected two finite numbers, the lowest possible score and a higher one.")
+  rounding = 4 * np.finfo(np.float32).eps * np.maximum(np.abs(low), np.abs(high))   # 30 x 3.8 in float32 is not 114
+  bad = np.flatnonzero((score < low - rounding) | (score > high + rounding))
+  if bad.size:
+    raise ValueError(f"{source}: video {videos[bad[0]]!r} has the score {score[bad[0]]:g}, outside the possible "
+                     f"{low[bad[0]]:g} to {high[bad[0]]:g}; correct the score or score_range.")
+
+
 def _validate(data: SkillDataset):
   source, count = data.source, len(data.videos)
   if not count:
@@ -170,13 +222,15 @@ def _validate(data: SkillDataset):
       for video, features, length in zip(data.videos, stream, lengths):
         check_features(features[:length], name, video, source)
   check_pairs(np.asarray(data.pairs), data.videos, source)
-  for name in ("score", "difficulty", "category", "subject"):
-    values = getattr(data, name)
+  labels = {name: getattr(data, name) for name in ("score", "difficulty", "category", "subject")}
+  labels |= {f"criterion {name!r}": values for name, values in data.criteria.items()}
+  for name, values in labels.items():
     if values is not None and np.shape(values) != (count,):
       raise ValueError(f"{source}: {name} must have shape ({count},), got {np.shape(values)}.")
-    if values is not None and name in ("score", "difficulty") and not np.isfinite(values).all():
+    if values is not None and name not in ("category", "subject") and not np.isfinite(values).all():
       video = data.videos[int(np.flatnonzero(~np.isfinite(values))[0])]
       raise ValueError(f"{source}: {name} of video {video!r} is not a finite number.")
+  check_scores(data.score, data.score_range, data.videos, source)
   if not data.folds:
     raise ValueError(f"{source}: no folds; give at least one split into training and test videos.")
   for fold in data.folds:
@@ -207,43 +261,74 @@ def count_cycles(pairs, num_videos):
 def audit(data: SkillDataset) -> dict:
   """What is lawful but must be known: counted here, printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
-  folds = []
-  for fold in data.folds:
-    test = data.pairs[fold.test_pairs]
-    trained_on = np.isin(test, data.pairs[fold.train_pairs]).sum(axis=1) if len(test) else np.zeros(0, int)
-    folds.append(dict(
-        name=fold.name, train_videos=len(fold.train_videos), validation_videos=len(fold.validation_videos),
-        test_videos=len(fold.test_videos), train_pairs=len(fold.train_pairs),
-        validation_pairs=len(fold.validation_pairs), test_pairs=len(fold.test_pairs),
-        test_pairs_with_one_training_video=int((trained_on == 1).sum()),
-        test_pairs_of_two_training_videos=int((trained_on == 2).sum()),
-        cycles_of_three_in_training=count_cycles(data.pairs[fold.train_pairs], data.num_videos)[0]))
+  distinct = lambda values: None if values is None else len(np.unique(values))
   return dict(
       videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
       dropped_pairs=int(data.dropped_pairs), tied_pairs_left_out=int(data.tied_pairs),
       repeated_pairs=len(data.pairs) - len(np.unique(np.asarray(data.pairs).reshape(-1, 2), axis=0)),
-      cycles_of_three=triangles, videos_on_cycles=on_cycles, simulated=data.simulated, folds=folds)
+      cycles_of_three=triangles, videos_on_cycles=on_cycles, simulated=data.simulated, scored=data.score is not None,
+      criteria=sorted(data.criteria), categories=distinct(data.category), difficulties=distinct(data.difficulty),
+      folds=[_audit_fold(data, fold) for fold in data.folds])
+
+
+def _audit_fold(data, fold):
+  test = data.pairs[fold.test_pairs]
+  trained_on = np.isin(test, data.pairs[fold.train_pairs]).sum(axis=1) if len(test) else np.zeros(0, int)
+  return dict(
+      name=fold.name, train_videos=len(fold.train_videos), validation_videos=len(fold.validation_videos),
+      test_videos=len(fold.test_videos), train_pairs=len(fold.train_pairs),
+      validation_pairs=len(fold.validation_pairs), test_pairs=len(fold.test_pairs),
+      test_pairs_with_one_training_video=int((trained_on == 1).sum()),
+      test_pairs_of_two_training_videos=int((trained_on == 2).sum()),
+      cycles_of_three_in_training=count_cycles(data.pairs[fold.train_pairs], data.num_videos)[0],
+      test_videos_of_rare_category=_count_rare(data.category, fold),
+      test_videos_of_rare_difficulty=_count_rare(data.difficulty, fold))
+
+
+def _count_rare(values, fold):
+  """Number of test videos with fewer than `FEW` training videos of the same value; None where it is not known."""
+  if values is None:
+    return None
+  names, counts = np.unique(values[fold.train_videos], return_counts=True)
+  return int((~np.isin(values[fold.test_videos], names[counts >= FEW])).sum())
 
 
 def describe_audit(facts: dict) -> str:
   """The audit as the lines printed above every table."""
-  lines = [f"{facts['videos']} videos, {facts['pairs']} pairs, {len(facts['folds'])} fold(s)"
+  known = [f"{facts[name]} {name}" for name in ("categories", "difficulties") if (facts[name] or 0) > 1]
+  lines = [", ".join([f"{facts['videos']} videos", f"{facts['pairs']} pairs" if facts["pairs"] else "scores, no pairs",
+                      *known, f"{len(facts['folds'])} fold(s)"])
            + ("; SIMULATED data, not recordings of people" if facts["simulated"] else "")]
   missing = facts["missing_videos"]
   shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-  lines.append(f"missing videos: {len(missing)}"
-               + (f" ({shown}), leaving out {facts['dropped_pairs']} pairs" if missing else ""))
-  for fold in facts["folds"]:
-    total, one, two = (fold["test_pairs"], fold["test_pairs_with_one_training_video"],
-                       fold["test_pairs_of_two_training_videos"])
-    lines.append(
-        f"fold {fold['name']}: {fold['train_pairs']} training / {fold['validation_pairs']} validation / {total} test "
-        f"pairs of {fold['train_videos']} / {fold['validation_videos']} / {fold['test_videos']} videos; leaks: {one} "
-        f"test pairs hold one training video, {two} hold two"
-        + (f" ({100 * (one + two) / total:.0f} %)" if total else ""))
-  lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
-               f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
+  lines.append(f"missing videos: {len(missing)}" + (f" ({shown})" if missing else "")
+               + (f", leaving out {facts['dropped_pairs']} pairs" if facts["dropped_pairs"] else ""))
+  lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_rare(facts, fold)
+            for fold in facts["folds"]]
+  if facts["pairs"]:
+    lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
+                 f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
   return "\n".join(lines)
+
+
+def _describe_pairs(fold):
+  total, one, two = (fold["test_pairs"], fold["test_pairs_with_one_training_video"],
+                     fold["test_pairs_of_two_training_videos"])
+  return (f"fold {fold['name']}: {fold['train_pairs']} training / {fold['validation_pairs']} validation / {total} test "
+          f"pairs of {fold['train_videos']} / {fold['validation_videos']} / {fold['test_videos']} videos; leaks: {one} "
+          f"test pairs hold one training video, {two} hold two"
+          + (f" ({100 * (one + two) / total:.0f} %)" if total else ""))
+
+
+def _describe_videos(fold):
+  return (f"fold {fold['name']}: {fold['train_videos']} training / {fold['validation_videos']} validation / "
+          f"{fold['test_videos']} test videos")
+
+
+def _describe_rare(facts, fold):
+  rare = [f"{fold['test_videos_of_rare_' + one]} by {one}" for one, many in
+          (("category", "categories"), ("difficulty", "difficulties")) if (facts[many] or 0) > 1]
+  return f"; test videos with fewer than {FEW} training videos of their kind: {', '.join(rare)}" if rare else ""
 
 
 def pad_streams(videos, arrays):

@@ -3,9 +3,10 @@
   <dir>/<video>.npy   float [T, D], the stream `rgb`
   <dir>/<video>.npz   one such array, or several streams under their own names
   <dir>/pairs.csv     better,worse[,split|fold]
-  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold]
+  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
+A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`.
 
 V videos, T segments, D channels, P pairs.
 """
@@ -23,12 +24,13 @@ import numpy as np
 from jaxskill.data import splits
 from jaxskill.data.dataset import SkillDataset, check_features, pad_streams
 
+CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 SPLITS = ("auto", "given", "subject", "random")
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
-                  allow_missing=False, seconds_per_segment=1.0) -> SkillDataset:
+                  allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None) -> SkillDataset:
   """Reads a folder of features and labels.
 
   Args:
@@ -43,6 +45,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     seed: of random splits.
     allow_missing: leave videos without a feature file out, with their pairs, and report them.
     seconds_per_segment: seconds from one row of features to the next.
+    make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
+    score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
 
   Returns:
     The data set, float32, padded to the longest video.
@@ -88,28 +92,33 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     pairs = pairs[kept]
     dropped = int((~kept).sum())
     of_pairs = {name: np.asarray(values)[kept] for name, values in listed.items() if name in ("split", "fold")}
-  else:
+  elif make_pairs:
     all_pairs, _ = splits.pairs_from_scores(labels["score"], tie_margin, labels[pairs_within] if pairs_within else None)
     pairs, tied = splits.pairs_from_scores(column["score"], tie_margin, column[pairs_within] if pairs_within else None)
     dropped, of_pairs = len(all_pairs) - len(pairs), {}
-  if not len(pairs):
+  else:
+    pairs, dropped, of_pairs = np.zeros((0, 2), np.int32), 0, {}
+  if not len(pairs) and (listed or make_pairs):
     raise ValueError(f"{folder}: no pairs are left of {len(videos)} videos ({tied} tied, {dropped} of missing videos); "
-                     "label more pairs, or lower config.data.tie_margin.")
+                     "label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False where scores "
+                     "without pairs will do.")
 
   folds = _folds(folder, split, column, of_pairs, pairs, len(videos), seed, test_share)
-  splits.check_folds(folds, folder)
+  splits.check_folds(folds, folder, "pairs" if len(pairs) else "videos")
   subject = None if split == "random" else column.get("subject")
   try:
     folds = splits.with_validation(folds, pairs, validation_share, seed, subject)
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
 
-  number = lambda name: column[name].astype(np.float32) if name in column else None
+  floats = lambda name: column[name].astype(np.float32) if name in column else None
   return SkillDataset(
       name=folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths, pairs=pairs,
       folds=folds, row_seconds={name: np.full(len(videos), seconds_per_segment, np.float32) for name in streams},
-      score=number("score"), difficulty=number("difficulty"), category=column.get("category"),
-      subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True)
+      score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
+      subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
+      criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},
+      score_range=score_range if score_range is None else tuple(score_range))
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
@@ -160,8 +169,20 @@ def check_widths(array, first, stream, source, first_source):
                      "the same model.")
 
 
-def _read_table(path, required, optional):
-  """The columns of a csv file, name -> list of str, and the line number of each row; each cell present."""
+def read_table(path, required, optional, prefix=None):
+  """The columns of a csv file that are asked for.
+
+  Args:
+    path: the file; its first line names the columns.
+    required, optional: names of columns; others are not read.
+    prefix: columns whose names begin with it are read as well; None for none.
+
+  Returns:
+    (name -> list of str, line number of each row).
+
+  Raises:
+    ValueError: for a missing or doubled column, a row of another width, an empty cell, or an unknown split value.
+  """
   try:
     with open(path, newline="", encoding="utf-8-sig") as file:
       reader = csv.reader(file)
@@ -173,7 +194,8 @@ def _read_table(path, required, optional):
   if lacking:
     raise ValueError(f"{path}: column {lacking[0]!r} is not in the first line ({','.join(header)}); expected "
                      f"{','.join(required)}[,{','.join(optional)}].")
-  names = [name for name in (*required, *optional) if name in header]
+  further = dict.fromkeys(name for name in header if prefix and name.startswith(prefix) and name != prefix)
+  names = [name for name in (*required, *optional, *further) if name in header]
   twice = [name for name in names if header.count(name) > 1]
   if twice:
     raise ValueError(f"{path}: column {twice[0]!r} appears more than once in the first line; keep one.")
@@ -198,31 +220,32 @@ def _read_table(path, required, optional):
 
 
 def _read_scores(path):
-  table, lines = _read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"))
+  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"), CRITERION)
   seen = {}
   for line, video in zip(lines, table["video"]):
     if video in seen:
       raise ValueError(f"{path}, line {line}: video {video!r} has a score in line {seen[video]} already; keep one.")
     seen[video] = line
-  for name in ("score", "difficulty"):
-    if name in table:
+  for name in table:
+    if name in ("score", "difficulty") or name.startswith(CRITERION):
       cells = zip(table[name], table["video"], lines)
-      table[name] = [_number(text, name, video, path, line) for text, video, line in cells]
+      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in cells]
   return table
 
 
-def _number(text, name, video, path, line):
+def number(text, name, video, place):
+  """A finite number of a label file, or a `ValueError` that names the place."""
   try:
     value = float(text)
-  except ValueError:
+  except (ValueError, TypeError):
     value = math.nan
   if not math.isfinite(value):
-    raise ValueError(f"{path}, line {line}: {name} {text!r} of video {video!r} is not a finite number; correct it.")
+    raise ValueError(f"{place}: {name} {text!r} of video {video!r} is not a finite number; correct it.")
   return value
 
 
 def _read_pairs(path, labels):
-  table, lines = _read_table(path, ("better", "worse"), ("split", "fold"))
+  table, lines = read_table(path, ("better", "worse"), ("split", "fold"))
   scored = set(labels["video"]) if labels else None
   seen = {}
   for line, better, worse in zip(lines, table["better"], table["worse"]):

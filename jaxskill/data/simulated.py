@@ -17,7 +17,7 @@ its own rate, and the truth is the script itself:
 * Raters see skill plus a little noise; a score is what they saw, times the difficulty of the routine. Pairs are ordered
   by it where it differs by more than a margin. Pace and duration do not depend on skill.
 
-The command writes such features for the real video ids of BEST or EPIC-Skills, in their official layout:
+The command writes such features for the real video ids of a published data set, in its layout (`simulated_files`):
 
   python -m jaxskill.data.simulated --like data/annotations/BEST --out best_simulated
 
@@ -26,18 +26,13 @@ V videos, T segments, N static frames, F frames of maps, P phases, M key moments
 
 from __future__ import annotations
 
-import argparse
-import pathlib
-import shlex
-import shutil
-import sys
 import zlib
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
-from jaxskill.data.dataset import SIMULATED_NOTE, Fold, SkillDataset
+from jaxskill.data.dataset import Fold, SkillDataset
 
 STREAMS = ("rgb", "static", "maps")
 CUES = 3                                     # ways in which technique, and as many in which mistakes show
@@ -304,7 +299,9 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
       otherwise every video has `num_segments` rows, however long it lasts.
 
   Returns:
-    A `SkillDataset` with `simulated=True`. Its truth: `skill` `[V]`; at the segments of `rgb`, `relevant_high`,
+    A `SkillDataset` with `simulated=True`. The possible range of a score is 0 to the `score_range` that its routine
+    allows; criteria: `execution`, what the raters saw, 0 to `score_range` in every routine, and `total`, the score.
+    Its truth: `skill` `[V]`; at the segments of `rgb`, `relevant_high`,
     `relevant_low`, `critical` (key moments, whatever is shown there), `idle` `[V, T]` bool, `progress` `[V, T]`
     float32 canonical task time in [0, 1], `phase` `[V, T]` int32; with `static`, `posture_error` `[V, N]` bool; with
     `maps`, `place` and `distractor` `[V, F, 2]` float32 (row, column) in [0, 1]. False or 0 on padding.
@@ -354,6 +351,8 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
     for stream in streams:
       lengths[stream][v] = len(video.streams[stream])
 
+  highest = score_range * hardness / max(routine_difficulties)
+  score = (score_range * execution * hardness / max(routine_difficulties)).astype(np.float32)
   better, worse = np.nonzero(execution[:, None] - execution > tie_margin)
   pairs = np.stack([better, worse], 1).astype(np.int32)
   return SkillDataset(
@@ -362,7 +361,8 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
       streams={name: padded[name] for name in streams}, lengths=lengths,
       row_seconds={name: (seconds / lengths[name]).astype(np.float32) for name in streams},
       pairs=pairs, folds=(_fold(subjects, pairs, test_share, validation_share, seed),),
-      score=(score_range * execution * hardness / max(routine_difficulties)).astype(np.float32),
+      score=score, score_range=np.stack([np.zeros(num_videos), highest], 1),
+      criteria=dict(execution=score_range * execution, total=score),
       difficulty=hardness.astype(np.float32), category=np.array([f"routine_{r}" for r in routines]),
       subject=np.array([f"performer_{s:03d}" for s in subjects]),
       truth={"skill": skills.astype(np.float32)} | {k: a for k, a in padded.items() if k not in streams},
@@ -385,138 +385,15 @@ def _fold(subjects, pairs, test_share, validation_share, seed):
               inside(validation))
 
 
-def skills_from_pairs(pairs, num_videos):
-  """Hidden skills that agree with annotators' pairs: a Bradley-Terry ranking, spread evenly over (0, 1).
-
-  Args:
-    pairs: `[P, 2]` positions (better, worse); may hold cycles, which no ranking can satisfy.
-    num_videos: V.
-
-  Returns:
-    `[V]` skills, all different.
-  """
-  wins = np.zeros((num_videos, num_videos))
-  wins[tuple(np.asarray(pairs).reshape(-1, 2).T)] = 1
-  strength = np.zeros(num_videos)
-  for _ in range(100):   # damped Newton steps; the ridge keeps those finite who win, or lose, every comparison
-    win = 1 / (1 + np.exp(strength - strength[:, None]))
-    slope = (wins * (1 - win) - wins.T * win).sum(1) - 0.01 * strength
-    weight = (wins + wins.T) * win * (1 - win)
-    strength += 0.7 * np.linalg.solve(np.diag(weight.sum(1) + 0.01) - weight, slope)
-  return (np.argsort(np.argsort(strength, kind="stable")) + 0.5) / num_videos
+_FILES = ("main", "read_splits", "skills_from_pairs", "write_like")   # in simulated_files, which needs this module
 
 
-def read_splits(folder):
-  """Reads the split lists of one task of BEST or EPIC-Skills.
-
-  Args:
-    folder: holds `train*.txt` and `test*.txt` with lines "better worse", and perhaps `*_vid_list.txt`.
-
-  Returns:
-    (sorted video ids, `[P, 2]` positions (better, worse) of the pairs of all lists, each once).
-
-  Raises:
-    ValueError: naming file and line, for a line that is no pair, or an id that is no path inside a folder.
-  """
-  videos, pairs = set(), set()
-  for file in sorted(pathlib.Path(folder).glob("*.txt")):
-    expected = 1 if file.stem.endswith("_vid_list") else 2
-    for number, line in enumerate(file.read_text().splitlines(), 1):
-      ids = tuple(line.split())
-      if not ids:
-        continue
-      if len(ids) != expected or any(".." in v.split("/") or v.startswith("/") for v in ids):
-        raise ValueError(f"{file}, line {number}: expected {expected} video id(s) ('better worse' in lists of pairs), "
-                         f"found {line!r}.")
-      videos.update(ids)
-      if expected == 2:
-        pairs.add(ids)
-  videos = sorted(videos)
-  position = {video: i for i, video in enumerate(videos)}
-  return videos, np.array([[position[v] for v in pair] for pair in sorted(pairs)], np.int32).reshape(-1, 2)
-
-
-def write_like(like, out, *, tasks=None, num_segments=400, width=1024, difficulty=0.5, seed=0, command=""):
-  """Writes simulated features for the real video ids of BEST or EPIC-Skills, in their official layout.
-
-  Hidden skills follow the annotators' pairs. A video's features depend on its id, its task and `seed` alone.
-
-  Args:
-    like: folder with `splits/<task>/*.txt`, or that `splits` folder itself.
-    out: new folder; gets `features/<video>_rgb.npz` (`arr_0`, `[num_segments, width]` float32), a copy of the splits,
-      and SIMULATED.txt.
-    tasks: names; all if None.
-    num_segments, width, difficulty, seed: as in `simulate`.
-    command: noted in SIMULATED.txt.
-
-  Returns:
-    task -> share of its pairs that the hidden skills order as the annotators did.
-
-  Raises:
-    ValueError: if the folder holds no splits or not the task, or one id is in two tasks.
-    FileExistsError: if `out/features` holds files already, or `out/splits` is the folder to be copied.
-  """
-  like, out = pathlib.Path(like), pathlib.Path(out)
-  splits = like / "splits" if (like / "splits").is_dir() else like
-  found = sorted(f.name for f in splits.iterdir() if list(f.glob("*.txt"))) if splits.is_dir() else []
-  if not found:
-    raise ValueError(f"{like}: no splits/<task>/*.txt found; give the folder of BEST or EPIC-Skills annotations.")
-  unknown = sorted(set(tasks or ()) - set(found))
-  if unknown:
-    raise ValueError(f"{splits}: no task {unknown[0]!r}; there are {', '.join(found)}.")
-  if (out / "features").exists() and (not (out / "features").is_dir() or any((out / "features").iterdir())):
-    raise FileExistsError(f"{out / 'features'} is not empty, and simulated features would mix with what is there; "
-                          "give a new folder.")
-  if (out / "splits").resolve() == splits.resolve():
-    raise FileExistsError(f"{out}: simulated features do not go beside the annotations they follow; give a new folder.")
-
-  read = {task: read_splits(splits / task) for task in sorted(set(tasks or found))}
-  owner = {}
-  for task, (videos, _) in read.items():
-    for video in videos:
-      if owner.setdefault(video, task) != task:
-        raise ValueError(f"{splits}: video {video!r} is in the tasks {owner[video]!r} and {task!r}, whose features "
-                         "would share one file; write them one at a time, with --task.")
-  agreement = {}
-  for task, (videos, pairs) in read.items():
-    skills = skills_from_pairs(pairs, len(videos))
-    agreement[task] = float(np.mean(skills[pairs[:, 0]] > skills[pairs[:, 1]])) if len(pairs) else float("nan")
-    simulated = performances(skills, [zlib.crc32(v.encode()) for v in videos], num_segments=num_segments, width=width,
-                             difficulty=difficulty, seed=seed, task_seed=zlib.crc32(task.encode()))
-    for video, performance in zip(videos, simulated):
-      file = out / "features" / f"{video}_rgb.npz"
-      file.parent.mkdir(parents=True, exist_ok=True)
-      np.savez(file, performance.streams["rgb"])
-    shutil.copytree(splits / task, out / "splits" / task, dirs_exist_ok=True)
-  lines = [f"{task}: {len(read[task][0])} videos; their hidden skills order {share:.2%} of {len(read[task][1])} pairs"
-           for task, share in agreement.items()]
-  (out / SIMULATED_NOTE).write_text("\n".join([
-      "SIMULATED FEATURES. Nothing in features/ was recorded or extracted from video: the numbers were drawn by",
-      "jaxskill.data.simulated so that they agree with the annotators' pairs in splits/. The video ids are real, the",
-      "features are not; no result on them says anything about people.",
-      f"seed: {seed}", f"difficulty: {difficulty:g}", f"command: {command}", *lines, ""]))
-  return agreement
-
-
-def main(argv=None):
-  parser = argparse.ArgumentParser(description="Write simulated features in the official layout of BEST, EPIC-Skills.")
-  parser.add_argument("--like", required=True, help="folder with splits/<task>/*.txt, or that splits folder")
-  parser.add_argument("--out", required=True, help="new folder")
-  parser.add_argument("--task", action="append", help="repeatable; all tasks if not given")
-  parser.add_argument("--segments", type=int, default=400)
-  parser.add_argument("--width", type=int, default=1024, help="channels")
-  parser.add_argument("--difficulty", type=float, default=0.5, help="0 is easy, 1 very hard")
-  parser.add_argument("--seed", type=int, default=0)
-  args = parser.parse_args(argv)
-  command = shlex.join(["python", "-m", "jaxskill.data.simulated", *(sys.argv[1:] if argv is None else argv)])
-  try:
-    agreement = write_like(args.like, args.out, tasks=args.task, num_segments=args.segments, width=args.width,
-                           difficulty=args.difficulty, seed=args.seed, command=command)
-  except (ValueError, FileExistsError) as error:
-    parser.error(str(error))
-  for task, share in agreement.items():
-    print(f"{task}: simulated; hidden skills order {share:.2%} of the annotators' pairs")
+def __getattr__(name):
+  if name not in _FILES:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  from jaxskill.data import simulated_files
+  return getattr(simulated_files, name)
 
 
 if __name__ == "__main__":
-  main()
+  __getattr__("main")()

@@ -1,7 +1,8 @@
 """Pairs from scores, and splits of videos and pairs into training, validation and test: pure functions.
 
 A video is on one side of a split only. A pair belongs to a side when both its videos do; a pair that crosses is not
-used, unless the labels themselves say to which side a pair belongs (`fold_of_pairs`).
+used, unless the labels themselves say to which side a pair belongs (`fold_of_pairs`). Where there are scores but no
+pairs (`[0, 2]`), the sides have videos alone.
 
 V videos, P pairs.
 """
@@ -163,7 +164,7 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
     The folds. A training pair that has one video on each side is in neither.
 
   Raises:
-    ValueError: if a fold has a validation side already, or if a side of it would have no pairs.
+    ValueError: if a fold has a validation side already, or if there are pairs and a side of it would have none.
   """
   if share == 0:
     return tuple(folds)
@@ -176,20 +177,30 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
     inside = lambda videos: fold.train_pairs[_rows_inside(pairs[fold.train_pairs], videos)]
     carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
                            validation_pairs=inside(validation))
-    if not len(carved.train_pairs) or not len(carved.validation_pairs):
+    if len(pairs) and not (len(carved.train_pairs) and len(carved.validation_pairs)):
       raise ValueError(f"fold {fold.name!r}: validation_share={share} leaves {len(carved.train_pairs)} training and "
                        f"{len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
     result.append(carved)
   return tuple(result)
 
 
-def check_folds(folds: Sequence[Fold], source):
-  """Raises a `ValueError` if a fold has nothing to train on or nothing to test."""
+def is_usable(fold, of="pairs") -> bool:
+  """Whether a fold has something to train on and something to test; `of` "pairs" or "videos"."""
+  if of not in ("videos", "pairs"):
+    raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
+  return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))
+
+
+def check_folds(folds: Sequence[Fold], source, of="pairs"):
+  """Raises a `ValueError` if a fold has nothing to train on or nothing to test; `of` as in `is_usable`."""
   for fold in folds:
-    for side, rows in (("training", fold.train_pairs), ("test", fold.test_pairs)):
-      if not len(rows):
-        raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs (a pair counts when both its videos are on "
-                         "that side); label more pairs there, use larger groups, or another split.")
+    if is_usable(fold, of):
+      continue
+    side = "test" if len(getattr(fold, f"train_{of}")) else "training"
+    if of == "videos":
+      raise ValueError(f"{source}: fold {fold.name!r} has no {side} videos; use another split.")
+    raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs (a pair counts when both its videos are on "
+                     "that side); label more pairs there, use larger groups, or another split.")
 
 
 def _fold_of(of):

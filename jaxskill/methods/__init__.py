@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import jax
 
-NAMES = ("pros_cons",)
+NAMES = ("pros_cons", "core")
 
 
 class Phase(NamedTuple):
   """One kind of optimiser step.
 
   Attributes:
-    loss: (variables, (better, worse) encodings of one pair, labels of the pair) -> [] loss, {name: [] metric}.
+    loss: (variables, encodings of the videos of one item, their labels) -> [] loss, {name: [] metric}. An item is a
+      pair (better, worse), a video, or a video and its exemplar; labels are {"score", "difficulty": one number a video},
+      as far as they are known, and what `Method.relate` says of the item.
     trains: regular expression; the parameters whose path ("filters/high/kernel") it finds are moved.
   """
 
@@ -32,6 +34,7 @@ class Assessment(NamedTuple):
     timelines: {name: [T]} curves over the rows of `timeline_stream`.
     maps: {name: [N, h, w]} heat maps over frames.
     alignment: {name: [T, S]} to the segments of a reference video.
+    probabilities: {name: [n]} of what a score was chosen from, e.g. the leaves of a tree.
   """
 
   score: jax.Array
@@ -39,20 +42,30 @@ class Assessment(NamedTuple):
   timelines: Mapping[str, jax.Array]
   maps: Mapping[str, jax.Array]
   alignment: Mapping[str, jax.Array]
+  probabilities: Mapping[str, jax.Array]
 
 
 class Method(NamedTuple):
   """A system. `variables` is {"params": trained, "batch_stats": what training does not move}.
 
   Attributes:
-    init: (key, videos `[1, ...]`, statistics, overrides) -> variables. `statistics` is {stream: {"mean", "scale"}} of
-      the training videos, or empty; `overrides` are loss weights of this replica (ablations).
+    init: (key, videos `[1, ...]`, statistics, overrides) -> variables. `statistics` of the training videos is {stream:
+      {"mean", "scale"}} where features are to be standardised, and what `prepare` found; `overrides` are loss weights
+      of this replica (ablations).
     encode: (variables, videos, key, train) -> encodings with leading axis V: all that one video needs alone.
       `videos` is {stream: `[V, T, ...]`} with "lengths": {stream: `[V]`} and "position": `[V]`, the number of each
       video in the data set (randomness that belongs to a video follows it).
     phases: the kinds of steps, taken in turn.
-    assess: (variables, encoding of one video, references) -> Assessment.
+    assess: (variables, encoding of one video, references) -> Assessment. References are None, or {"encodings", "score",
+      "difficulty", "mask"} of M exemplars, leading axis M, and the video's "own_difficulty".
     timeline_stream: stream whose rows the timelines follow.
+    streams: those that `encode` reads.
+    learns_from: what an item of a batch is: "pairs" (better, worse), "videos" (one each), or "exemplars" (a video, and
+      one of its group drawn anew in every epoch).
+    prepare: (dataset, fold, criterion) -> {name: array}: what has to be known of the training labels beforehand.
+    targets: (dataset, criterion) -> `[V]` float32, what "score" is to the loss; not called where pairs are learnt from.
+    relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B]`}: what the items of a batch are to
+      one another, where a loss is not a sum over items.
   """
 
   init: Callable
@@ -60,6 +73,11 @@ class Method(NamedTuple):
   phases: tuple[Phase, ...]
   assess: Callable
   timeline_stream: str
+  streams: tuple[str, ...]
+  learns_from: str = "pairs"
+  prepare: Callable = lambda dataset, fold, criterion: {}
+  targets: Callable = lambda dataset, criterion: dataset.labels(criterion)
+  relate: Callable = lambda variables, labels, mask: {}
 
 
 def build(config) -> Method:

@@ -142,13 +142,13 @@ def build(config) -> Method:
         timelines={f"{module} attention": encoding["attention"][module].mean(axis=0) for module in modules}
         | {f"{module} filter {k + 1}": encoding["attention"][module][k]
            for module in modules for k in range(model.num_filters) if model.num_filters > 1},
-        maps={}, alignment={})
+        maps={}, alignment={}, probabilities={})
 
   if config.train.alternation == "joint" or not modules:
     phases = (Phase(joint_loss if modules else ranking_loss, trains="."),)
   else:
     phases = (Phase(ranking_loss, trains="^ranking/"), Phase(attention_loss, trains="^filters/"))
-  return Method(init, encode, phases, assess, stream)
+  return Method(init, encode, phases, assess, stream, (stream,))
 
 
 def _mask(features, lengths):

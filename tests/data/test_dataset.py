@@ -154,3 +154,69 @@ def test_pad_streams():
   for row, array in zip(stacked, arrays):
     np.testing.assert_array_equal(row[:len(array)], array)
     assert not row[len(array):].any()
+
+
+def scored_fields(**changes):
+  """Three videos with scores and no pairs."""
+  empty = np.zeros(0, np.int32)
+  base = dict(pairs=np.zeros((0, 2), np.int32), folds=(FOLD._replace(train_pairs=empty, test_pairs=empty),),
+              score=np.array([3, 2, 1], np.float32), score_range=(0, 5),
+              criteria=dict(execution=np.array([1.0, 2.0, 3.0])))
+  return fields(**(base | changes))
+
+
+def test_criteria_and_ranges():
+  data = SkillDataset(**scored_fields())
+  assert data.score_range.tolist() == [[0, 5]] * 3 and data.score_range.dtype == np.float32
+  assert data.criteria["execution"].tolist() == [1, 2, 3] and data.criteria["execution"].dtype == np.float32
+  for array in (data.score_range, data.criteria["execution"]):
+    with pytest.raises(ValueError, match="read-only"):
+      array[0] = 0
+  own = SkillDataset(**scored_fields(score_range=np.array([[0, 3], [1, 4], [0.5, 1]])))
+  assert own.score_range.tolist() == [[0, 3], [1, 4], [0.5, 1]]
+  plain = SkillDataset(**fields())
+  assert plain.score_range is None and not plain.criteria
+
+
+def test_a_product_rounded_in_float32_is_inside_its_range():
+  highest = 30 * np.array([3.37, 3.39, 2.81])
+  score = highest.astype(np.float32)
+  ranges = np.stack([np.zeros(3), highest], 1)
+  assert (score > ranges[:, 1]).any()
+  SkillDataset(**scored_fields(score=score, score_range=ranges))
+
+
+@pytest.mark.parametrize("changes,message", [
+    (dict(score_range=(0, 2.5)), "toy.csv: video 'a' has the score 3, outside the possible 0 to 2.5"),
+    (dict(score_range=np.array([[0, 5], [0, 5], [1.5, 5]])), "video 'c' has the score 1, outside the possible 1.5"),
+    (dict(score_range=(5, 0)), r"score_range of video 'a' is \(5, 0\); expected two finite"),
+    (dict(score_range=(0, np.inf)), "expected two finite numbers"),
+    (dict(score_range=np.zeros((2, 2))), r"score_range must be \(lowest, highest\) or of shape \(3, 2\), got \(2, 2\)"),
+    (dict(score=None), "score_range is given, but no scores"),
+    (dict(criteria=dict(flow=np.ones(2))), r"criterion 'flow' must have shape \(3,\)"),
+    (dict(criteria=dict(flow=np.array([1, np.nan, 1]))), "criterion 'flow' of video 'b' is not a finite number"),
+])
+def test_refused_scores(changes, message):
+  with pytest.raises(ValueError, match=message):
+    SkillDataset(**scored_fields(**changes))
+
+
+def test_audit_of_scores_without_pairs():
+  count = 24
+  category = np.array(["often"] * 11 + ["rare"] * 9 + ["often", "rare", "rare", "never"])
+  difficulty = np.array([1.0] * 10 + [2.0] * 10 + [1.0, 2.0, 2.0, 3.0])
+  empty = np.zeros(0, np.int32)
+  fold = Fold("f", np.arange(20), np.arange(20, 24), empty, empty)
+  data = SkillDataset(**scored_fields(
+      videos=tuple(map(str, range(count))), streams=dict(rgb=np.ones((count, 2, 2), np.float32)),
+      lengths=lengths(*[2] * count), score=np.ones(count), criteria={}, category=category, difficulty=difficulty,
+      folds=(fold,), missing=("x",)))
+  facts = audit(data)
+  only, = facts["folds"]
+  assert facts["categories"] == 3 and facts["difficulties"] == 3 and facts["scored"]
+  assert only["test_videos_of_rare_category"] == 3 and only["test_videos_of_rare_difficulty"] == 1
+  text = describe_audit(facts)
+  assert "24 videos, scores, no pairs, 3 categories, 3 difficulties, 1 fold(s)" in text
+  assert "20 training / 0 validation / 4 test videos; " in text
+  assert "fewer than 10 training videos of their kind: 3 by category, 1 by difficulty" in text
+  assert "missing videos: 1 (x)" in text and "cycles" not in text and "leak" not in text

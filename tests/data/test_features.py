@@ -292,3 +292,36 @@ def test_load_simulated_passes_its_arguments(monkeypatch):
   monkeypatch.setattr(simulated, "simulate", lambda **arguments: arguments)
   config = ml_collections.ConfigDict(dict(name="simulated", simulated=dict(num_videos=3)))
   assert jaxskill_data.load(config) == dict(num_videos=3)
+
+
+def test_scores_without_pairs(folder):
+  write_scores(folder, "video,score,criterion.flow,criterion.line", range(8), [0.5] * 8)
+  data = load_features(folder, make_pairs=False, score_range=(0, 10), validation_share=0.5)
+  assert data.pairs.shape == (0, 2) and not data.tied_pairs and not data.dropped_pairs
+  assert [len(ids) for ids in data.folds[0][1:]] == [3, 2, 0, 0, 3, 0]
+  assert data.score_range.tolist() == [[0, 10]] * 8 and list(data.criteria) == ["flow", "line"]
+  assert data.criteria["flow"].tolist() == list(range(8)) and data.criteria["line"].dtype == np.float32
+  with pytest.raises(ValueError, match="video 'v0' has the score 8, outside the possible 0 to 7.5"):
+    load_features(folder, make_pairs=False, score_range=(0, 7.5))
+  write_pairs(folder)   # listed pairs are no pairs made from scores
+  assert len(load_features(folder, make_pairs=False).pairs) == 28
+
+
+def test_criteria_of_missing_videos_are_left_out(folder):
+  (folder / "v1.npy").unlink()
+  write_scores(folder, "video,score,criterion.flow", range(8))
+  data = load_features(folder, allow_missing=True)
+  assert data.criteria["flow"].tolist() == [0, 2, 3, 4, 5, 6, 7]
+
+
+def test_bad_criteria(folder):
+  write_scores(folder, "video,score,criterion.flow", [1, 2, "good", 4, 5, 6, 7, 8])
+  with pytest.raises(ValueError, match="scores.csv, line 4: criterion.flow .good. of video .v2. is not a finite"):
+    load_features(folder)
+
+
+def test_pairs_and_range_by_config(folder):
+  write_scores(folder)
+  config = types.SimpleNamespace(name="features", dir=str(folder), make_pairs=False, score_range=(0.0, 9.0))
+  data = jaxskill_data.load(config)
+  assert not len(data.pairs) and data.score_range[0].tolist() == [0, 9]

@@ -318,3 +318,12 @@ def test_streams_are_sampled_from_one_script():
   coarse, fine = (simulated.sample_script(task, script, rows) for rows in (20, 60))
   for name in ("idle", "critical", "relevant_low", "posture_error", "phase"):
     np.testing.assert_array_equal(coarse[name], fine[name][1::3])
+
+
+def test_ranges_and_criteria():
+  """A score lies within what its routine allows, and execution knows no routine."""
+  data = simulate(40, num_segments=4, width=4, routine_difficulties=(1.0, 2.0), score_range=50.0, rater_noise=0.0)
+  np.testing.assert_allclose(data.score_range, np.stack([np.zeros(40), 25 * data.difficulty], 1))
+  np.testing.assert_allclose(data.criteria["execution"], 50 * data.truth["skill"], rtol=1e-5)
+  np.testing.assert_array_equal(data.criteria["total"], data.score)
+  np.testing.assert_allclose(data.score / data.difficulty * 2, data.criteria["execution"], rtol=1e-5)

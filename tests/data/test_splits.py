@@ -185,3 +185,22 @@ def test_check_folds():
     splits.check_folds([Fold("a", row, row, row, empty)], "here")
   with pytest.raises(ValueError, match="here: fold 'b' has no training pairs"):
     splits.check_folds([Fold("b", row, row, empty, row)], "here")
+
+
+def test_scores_without_pairs():
+  """Sides of videos alone: drawn, left out one at a time, validated and checked."""
+  pairs = np.zeros((0, 2), np.int32)
+  fold = splits.random_split(20, pairs, 0, 0.25)
+  assert len(fold.train_videos) == 15 and len(fold.test_videos) == 5 and not len(fold.train_pairs)
+  carved, = splits.with_validation((fold,), pairs, 0.2, 0)
+  assert len(carved.train_videos) == 12 and len(carved.validation_videos) == 3
+  check_sides(carved, pairs)
+  folds = splits.leave_one_out(np.array(["a", "b", "b"]), pairs)
+  assert [f.test_videos.tolist() for f in folds] == [[0], [1, 2]]
+  splits.check_folds((fold, carved, *folds), "here", of="videos")
+  with pytest.raises(ValueError, match="here: fold 'random' has no training pairs"):
+    splits.check_folds((fold,), "here")
+  with pytest.raises(ValueError, match="here: fold 'random' has no test videos; use another split"):
+    splits.check_folds((fold._replace(test_videos=fold.test_videos[:0]),), "here", of="videos")
+  with pytest.raises(ValueError, match="of='video' must be"):
+    splits.check_folds((fold,), "here", of="video")

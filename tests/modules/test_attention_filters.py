@@ -1,5 +1,7 @@
 """Both forms of the filters against loops over videos, filters and segments in float64."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -194,6 +196,22 @@ def test_bfloat16(implementation):
   assert_trees_close(half[1], whole[1], atol=0.02 * scale(whole[1]))
   assert_trees_close(half[0], whole[0], atol=0.02 * scale(whole[0]))
   assert not np.array_equal(half[1]["high"], whole[1]["high"])
+
+
+@pytest.mark.parametrize("implementation", FORMS)
+def test_phases_share_the_product(implementation, monkeypatch):
+  """Noise differs between the phases of a cycle, the product with the features does not: XLA computes it once."""
+  monkeypatch.setattr(attention_filters, "_CHUNK_ROWS", 32)
+  x = single(draw(13, kernel=(2, 8, 64), offset=(2, 8, 16), readout=(2, 8), features=(6, 16, 64)))
+
+  def phases(x, other):
+    frozen = filter_logits(**x | dict(offset=other), implementation=implementation)
+    trained = lambda kernel: filter_logits(**x | dict(kernel=kernel), implementation=implementation).sum()
+    return frozen, jax.grad(trained)(x["kernel"])
+  jax.config.update("jax_disable_most_optimizations", False)      # `quick_compile` leaves out what is tested here
+  program = jax.jit(phases).lower(x, x["offset"] + 1).compile().as_text()
+  sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r"= f32\[([\d,]+)\]\S* dot\(", program)]
+  assert sizes.count(2 * 8 * 6 * 16) == 1, sizes           # [F*H, V*T]
 
 
 def test_forms_by_name(monkeypatch):

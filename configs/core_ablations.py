@@ -1,0 +1,34 @@
+"""Table 3 of CoRe: a perceptron or the tree, with and without exemplars; floors that need no network stand below.
+
+  python -m jaxskill.main --config configs/core_ablations.py                     simulated performances, 5 seeds
+  python -m jaxskill.main --config configs/core_ablations.py:mtl_aqa --config.data.dir=MTL-AQA
+
+Options are those of configs/core.py. All folds and seeds of a row train as one program.
+"""
+
+import importlib.util
+import pathlib
+
+
+def get_config(options="simulated"):
+  """The base config, with `rows`: {name: values that differ from it}."""
+  config = _base().get_config(options)
+  config.name = "core_ablations"
+  config.seeds = (0, 1, 2, 3, 4)
+  config.plots = False
+  model = lambda **values: {"model": values}
+  rows = {
+      "regression MLP": model(head="mlp", contrastive=False),
+      "MLP with exemplars": model(head="mlp"),
+      "tree without exemplars": model(contrastive=False),
+      "CoRe + GART": {},
+  }
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+
+
+def _base():
+  spec = importlib.util.spec_from_file_location("core", pathlib.Path(__file__).with_name("core.py"))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

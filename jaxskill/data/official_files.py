@@ -1,0 +1,171 @@
+"""A task of a published data set as it lies on disk: which of its labels can be used, and where its features are.
+
+V videos, T rows of a stream, D channels, P pairs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxskill.data import features
+from jaxskill.data.dataset import check_pairs
+from jaxskill.data.labels import Labels, keep
+from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
+from jaxskill.data.labels_scores import SCORED, read_scores, select_task
+
+STREAM_AXES = dict(rgb=2, static=2, maps=4)   # [T, D], [N, D], [F, H, W, C]
+_PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
+NAMES = (*FOLD_FILES, *SCORED)
+
+
+class Task(NamedTuple):
+  """What can be used of a task, and the features of all tasks that are prepared with it."""
+
+  labels: Labels                 # of the videos of the task that are on disk
+  files: dict[str, dict]         # prepared together: video -> {stream, or "" where the file names its streams: file}
+  rows: slice                    # of the task's videos among `files`
+  missing: tuple[str, ...]       # of the task
+  dropped_pairs: int
+  unlabelled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
+  fingerprint: dict[str, list]   # path below the root -> [bytes, time of change in ns]
+
+  @property
+  def pairs(self):
+    return self.labels.pairs
+
+  @property
+  def folds(self):
+    return self.labels.folds
+
+
+def read_task(name, root, task, split="auto", seed=0) -> Task:
+  """Reads the labels of a task and looks for its features.
+
+  Args:
+    name: of `NAMES`.
+    root: folder of the download.
+    task: of a data set of pairs a folder below `<root>/splits`; else as in `labels_scores`.
+    split, seed: see `labels_scores.read_scores`.
+
+  Returns:
+    The task, without the videos that are not on disk and their pairs.
+
+  Raises:
+    ValueError: if the labels cannot be used, or no features are there.
+  """
+  root = Path(root)
+  if not root.is_dir():
+    raise ValueError(f"{root}: no such folder; set config.data.dir to the folder of the {name} download.")
+  if name in SCORED:
+    labels = read_scores(name, root, split, seed)
+    files, unlabelled = _find_scored(name, root, labels)
+    labels, chosen = select_task(name, labels, task)
+  elif split != "auto":
+    raise ValueError(f"split={split!r} is unknown to {name}, whose folds are published; use 'auto'.")
+  else:
+    labels = read_pairs(name, root, task)
+    files = {video: {_PAIRS_STREAM: file} for video in labels.videos if (file := _pairs_file(root, task, video))}
+    chosen, unlabelled = np.ones(len(labels.videos), bool), ()   # features of all tasks lie in one folder
+  present = np.array([video in files for video in labels.videos])
+  if not (present & chosen).any():
+    expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
+    if name in SCORED:
+      first = labels.videos[int(np.argmax(chosen))]
+      expected = " and ".join(str(root / folder / f"{first}.npy") for folder in SCORED[name].features) + ", ..."
+    raise ValueError(f"{root}: none of the {chosen.sum()} videos of {task or name} is on disk; expected {expected}.")
+  kept = keep(labels, present & chosen)
+  check_pairs(kept.pairs, kept.videos, str(root / "splits" / task))
+  start = list(files).index(kept.videos[0])
+  used = [*labels.files, *(file for of_video in files.values() for file in of_video.values())]
+  return Task(kept, files, slice(start, start + len(kept.videos)),
+              tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on),
+              len(labels.pairs) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+
+
+def _pairs_file(root, task, video):
+  for folder in (root / "features" / task, root / "features"):
+    if (file := folder / f"{video}_rgb.npz").is_file():
+      return file
+  return None
+
+
+def _find_scored(name, root, labels):
+  """(feature files of each video that has all its streams, files that belong to no video)."""
+  streams = {stream: _list_features(root / folder) for folder, stream in SCORED[name].features.items()
+             if (root / folder).is_dir()}
+  groups = np.full(len(labels.videos), "") if labels.category is None else labels.category
+  files, used = {}, {stream: set() for stream in streams}
+  for video, group in zip(labels.videos, groups):
+    found = {stream: key for stream, listed in streams.items() for key in (video, f"{group}/{video}") if key in listed}
+    for stream, key in found.items():
+      used[stream].add(key)
+    if streams and len(found) == len(streams):
+      files[video] = {stream: streams[stream][key] for stream, key in found.items()}
+  unlabelled = [f"{folder}/{key}" for folder, stream in SCORED[name].features.items() if stream in streams
+                for key in streams[stream] if key not in used[stream]]
+  return files, tuple(unlabelled)
+
+
+def _list_features(folder):
+  """Every .npy and .npz file below a folder by its path without the ending."""
+  listed = {}
+  for file in sorted(folder.rglob("*.np[yz]")):
+    video = file.relative_to(folder).with_suffix("").as_posix()
+    if video in listed:
+      raise ValueError(f"{folder}: video {video!r} has both a .npy and a .npz file; remove one.")
+    listed[video] = file
+  return listed
+
+
+def _fingerprint(root, paths):
+  stats = {path: path.stat() for path in paths}
+  return {path.relative_to(root).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
+
+
+def read_streams(files):
+  """The features of the videos, one video at a time.
+
+  Args:
+    files: `Task.files`.
+
+  Yields:
+    (video, stream -> float32 array), every video with the same streams of the same widths.
+
+  Raises:
+    ValueError: for a file that cannot be used, or that differs from the first in more than its length.
+  """
+  first = None
+  for video, of_video in files.items():
+    streams = {}
+    for kind, file in of_video.items():
+      streams |= {stream: (features.as_features(array, stream, video, file), file)
+                  for stream, array in _read_file(kind, file).items()}
+    first = first or streams
+    for stream, (array, file) in streams.items():
+      if streams.keys() != first.keys():
+        raise ValueError(f"{file}: holds the streams {sorted(streams)} but {next(iter(first.values()))[1]} holds "
+                         f"{sorted(first)}; every video needs the same streams.")
+      if array.ndim != STREAM_AXES[stream]:
+        raise ValueError(f"{file}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
+                         f"expected {STREAM_AXES[stream]}; save it again.")
+      features.check_widths(array, first[stream][0], stream, file, first[stream][1])
+    yield video, {stream: array for stream, (array, _) in streams.items()}
+
+
+def _read_file(kind, file):
+  """The arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
+  arrays = features.read_arrays(file)
+  if kind == _PAIRS_STREAM:
+    if kind not in arrays:
+      raise ValueError(f"{file}: holds {sorted(arrays)} but not the array {kind!r}; download it again.")
+    return {"rgb": arrays[kind]}
+  if len(arrays) == 1:
+    (key, array), = arrays.items()
+    return {kind or (key if key in STREAM_AXES else "rgb"): array}
+  if kind or arrays.keys() - STREAM_AXES.keys():
+    raise ValueError(f"{file}: holds the arrays {sorted(arrays)}; expected "
+                     f"{'one array' if kind else 'one array, or streams of ' + ', '.join(STREAM_AXES)}; save it again.")
+  return arrays

@@ -1,0 +1,81 @@
+"""Which videos may be compared: exemplars of the same category and difficulty, and who votes on a test video.
+
+V videos, P training videos of a fold, M exemplars.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+FIELDS = ("category", "difficulty")
+
+
+def groups(dataset, same):
+  """`[V]` int32: videos of one group agree in all of `same` that the data set knows ("category", "difficulty").
+
+  Raises:
+    ValueError: for another name in `same`.
+  """
+  result = np.zeros(dataset.num_videos, np.int64)
+  for name in same:
+    if name not in FIELDS:
+      raise ValueError(f"config.model.exemplars.same: {name!r} is unknown; use some of {', '.join(FIELDS)}.")
+    values = getattr(dataset, name)
+    if values is not None:
+      _, ids = np.unique(values, return_inverse=True)
+      _, result = np.unique(result * (ids.max() + 1) + ids, return_inverse=True)
+  return result.astype(np.int32)
+
+
+def training_items(group, train_videos):
+  """The training videos that have an exemplar, group by group.
+
+  Args:
+    group: `[V]`, see `groups`.
+    train_videos: `[n]` of a fold.
+
+  Returns:
+    (`[P]` videos, `[P, 2]` first item and size of each one's group); videos that are alone in their group are left out.
+  """
+  order = train_videos[np.argsort(group[train_videos], kind="stable")]
+  _, first, inverse, size = np.unique(group[order], return_index=True, return_inverse=True, return_counts=True)
+  order, inverse = order[size[inverse] > 1], inverse[size[inverse] > 1]
+  if not order.size:
+    return order, np.zeros((0, 2), np.int32)
+  _, first, inverse, size = np.unique(inverse, return_index=True, return_inverse=True, return_counts=True)
+  return order, np.stack([first[inverse], size[inverse]], axis=1).astype(np.int32)
+
+
+def check(dataset, fold, group, same):
+  """Raises a `ValueError` if a fold has nothing to compare a test or validation video with, or nothing to train on."""
+  if not len(training_items(group, fold.train_videos)[0]):
+    raise ValueError(f"{dataset.source}: fold {fold.name!r}: no training video has an exemplar that agrees in "
+                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them.")
+  asked = np.concatenate([fold.test_videos, fold.validation_videos])
+  lonely = asked[~np.isin(group[asked], group[fold.train_videos])]
+  if lonely.size:
+    what = ", ".join(f"{name} {getattr(dataset, name)[lonely[0]]}" for name in same
+                     if getattr(dataset, name) is not None)
+    raise ValueError(f"{dataset.source}: fold {fold.name!r}: there is no exemplar of {what or 'any kind'} among the "
+                     f"training videos for video {dataset.videos[lonely[0]]!r} ({lonely.size} such videos); set "
+                     "config.model.exemplars.same to fewer fields, or leave such videos out.")
+
+
+def draw(group, train_videos, count, seed):
+  """Exemplars for every video of the data set: of its group, from the training side, never itself.
+
+  Args:
+    count: M; where a group has fewer, all of them vote.
+    seed: words of the draw.
+
+  Returns:
+    (`[V, M]` int32 videos, `[V, M]` bool False where there are fewer).
+  """
+  rng = np.random.default_rng(seed)
+  chosen, mask = np.zeros((len(group), count), np.int32), np.zeros((len(group), count), bool)
+  members = {name: train_videos[group[train_videos] == name] for name in np.unique(group)}
+  for video, name in enumerate(group):
+    others = rng.permutation(members[name])
+    others = others[others != video][:count]
+    chosen[video, : len(others)], mask[video, : len(others)] = others, True
+  return chosen, mask

@@ -1,0 +1,213 @@
+"""CoRe: a score from comparisons with exemplars whose scores are known.
+
+A pair (input, exemplar) becomes a row: both features and the exemplar's score (Eq. 4). A group-aware regression tree turns
+it into a score difference; the score is the exemplar's plus the difference (Eq. 3), averaged over M exemplars (Eq. 8, 9).
+Beside it stand the rows of Table 3: a multi-layer perceptron in place of the tree, and both without exemplars.
+
+V videos, T snippets, D channels, L leaves, M exemplars. Scores are in the unit of the labels throughout; where the
+difficulty is known, they are divided by it, so that what is learnt is the execution.
+
+Reference: Yu, Rao, Zhao, Lu, Zhou, Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021. "Eq."
+below are its equations; what the published code does otherwise are the options set by `variant="official"`.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxskill import exemplars
+from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.modules import regression_tree
+from jaxskill.modules.attention_filters import dot, torch_uniform
+from jaxskill.modules.regression_tree import RegressionTree
+
+
+class Perceptron(nn.Module):
+  """Regression by a multi-layer perceptron of the same widths as the tree's path: `[B, D]` rows -> `[B]`."""
+
+  hidden: int = 256
+  depth: int = 3
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows):
+    for layer in range(self.depth):
+      out = 1 if layer == self.depth - 1 else self.hidden
+      start = torch_uniform(rows.shape[-1])
+      kernel, bias = self.param(f"kernel_{layer}", start, (out, rows.shape[-1])), self.param(f"bias_{layer}", start, (out,))
+      rows = dot(rows, kernel, self.dtype) + bias
+      rows = nn.relu(rows) if layer < self.depth - 1 else rows
+    return rows[..., 0]
+
+
+def targets(dataset, criterion, with_difficulty):
+  """`[V]` float32 scores to be learnt: by difficulty, divided in float64 so that equal quotients are equal numbers.
+
+  Raises:
+    ValueError: if the data set has no scores; with difficulty, if it is unknown or not positive.
+  """
+  score = dataset.labels(criterion)
+  if score is None:
+    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method that "
+                     "learns from pairs, e.g. configs/pros_cons.py.")
+  if not with_difficulty:
+    return np.asarray(score, np.float32)
+  return _by_difficulty(dataset, np.asarray(score, np.float64)).astype(np.float32)
+
+
+def _by_difficulty(dataset, values):
+  difficulty = dataset.difficulty
+  if difficulty is None:
+    raise ValueError(f"{dataset.source}: config.model.with_difficulty needs the difficulty of every video, but the labels "
+                     "have none; add it, or set config.model.with_difficulty=False.")
+  bad = np.flatnonzero(~(difficulty > 0))
+  if bad.size:
+    raise ValueError(f"{dataset.source}: video {dataset.videos[bad[0]]!r} has difficulty {difficulty[bad[0]]:g}; it must be "
+                     "positive to divide by, or set config.model.with_difficulty=False.")
+  return np.round(values, 6) / np.round(difficulty.astype(np.float64), 6)
+
+
+def build(config) -> Method:
+  """The method of `config.model`."""
+  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
+  _check(model)
+  tree, contrastive = model.head == "tree", model.contrastive
+  head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if tree
+          else Perceptron(model.hidden, dtype=dtype))
+
+  def prepare(dataset, fold, criterion):
+    """Lowest score and range of the scores; with a tree the borders of its groups."""
+    score = targets(dataset, criterion, model.with_difficulty)
+    train = fold.train_videos
+    if dataset.score_range is not None and criterion == "score":
+      limits = dataset.score_range.astype(np.float64)
+      limits = _by_difficulty(dataset, limits.T).T if model.with_difficulty else limits
+      low, high = limits[train, 0].min(), limits[train, 1].max()
+    else:
+      low, high = score[train].min(), score[train].max()
+    span = np.float32(np.round(high - low, 4))
+    if np.ptp(score[train]) == 0 or not span > 0:
+      raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores are equal ({score[train][0]:g}); there is "
+                       "nothing to learn.")
+    constants = dict(low=np.float32(low), span=span)
+    if tree and contrastive:
+      group = exemplars.groups(dataset, model.exemplars.same)[train]
+      both = [np.subtract.outer(s, s)[~np.eye(len(s), dtype=bool)] for name in np.unique(group)
+              for s in [score[train][group == name]]]
+      symmetric = model.groups == "mirrored"
+      constants["bounds"] = regression_tree.group_borders(np.concatenate(both), model.num_leaves, symmetric=symmetric,
+                                                          limits=(0, span) if symmetric else None)
+    elif tree:                                                          # groups of scores
+      constants["bounds"] = regression_tree.group_borders(score[train], model.num_leaves)
+    return dict(labels=constants)
+
+  def init(key, videos, statistics, overrides):
+    del overrides
+    width = videos[stream].shape[-1]
+    rows = jnp.zeros((1, 2 * width + 1 if contrastive else width))
+    constants = dict(labels=jax.tree.map(jnp.asarray, statistics["labels"]))
+    if stream in statistics:
+      constants["features"] = statistics[stream]
+    return dict(params=dict(head=head.init(key, rows)["params"]), batch_stats=constants)
+
+  def encode(variables, videos, key, train):
+    """Features of the snippets, averaged: `[V, D]`."""
+    del key, train
+    features, lengths = videos[stream].astype(jnp.float32), videos["lengths"][stream]
+    mask = (jnp.arange(features.shape[1]) < lengths[:, None])[..., None]
+    mean = jnp.sum(features * mask, axis=1) / lengths[:, None]
+    statistics = variables["batch_stats"].get("features")
+    return (mean - statistics["mean"]) / statistics["scale"] if statistics else mean
+
+  def compare(variables, features, others, scores):
+    """What the head says of inputs against exemplars of known scores: `[..., D]`, `[..., D]`, `[...]`."""
+    constants = variables["batch_stats"]["labels"]
+    known = (scores - constants["low"]) / constants["span"]
+    rows = jnp.concatenate([others, features, known[..., None]], axis=-1)                 # Eq. 4
+    return head.apply({"params": variables["params"]["head"]}, rows)
+
+  def difference(variables, answer):
+    """The difference (or, without exemplars, the score) that an answer of the head means, in the unit of the labels."""
+    constants = variables["batch_stats"]["labels"]
+    if tree:
+      levels, regression = answer
+      return regression_tree.decode(levels[-1], regression, constants["bounds"], model.empty_leaf)
+    return answer * constants["span"] + (0.0 if contrastive else constants["low"])
+
+  def head_loss(variables, answer, target, weight):
+    """Of `[n]` targets, in the unit of the labels: classification and regression (Eq. 6), or squared error."""
+    constants = variables["batch_stats"]["labels"]
+    if not tree:
+      shift = 0.0 if contrastive else constants["low"]
+      return dict(regression=jnp.sum((answer - (target - shift) / constants["span"]) ** 2))
+    levels, regression = answer
+    group = regression_tree.group_of(target, constants["bounds"], model.outside)          # [n, L]
+    log_p = levels[-1]
+    if model.classification == "binary":
+      cross = -jnp.sum(group * log_p + (1 - group) * regression_tree.log_one_minus_exp(log_p))
+    else:                                                                 # a difference in no group counts as the first
+      cross = -jnp.sum(jnp.take_along_axis(log_p, jnp.argmax(group, axis=-1)[:, None], axis=-1))
+    error = group * (regression - regression_tree.within_group(target, constants["bounds"])) ** 2
+    return dict(classification=cross, regression=jnp.sum(error * weight[:, None]))
+
+  def loss(variables, encodings, labels):
+    score = labels["score"]                                                               # [k]
+    if contrastive:                                                       # both directions of the pair
+      features = jnp.stack(encodings)
+      answer = compare(variables, features, features[::-1], score[::-1])
+      target, predicted = score - score[::-1], difference(variables, answer)
+    else:
+      answer = head.apply({"params": variables["params"]["head"]}, encodings[0][None])
+      target, predicted = score, difference(variables, answer)
+    terms = head_loss(variables, answer, target, labels.get("regression_weight", jnp.ones_like(target)))
+    return sum(terms.values()), terms | dict(error=jnp.abs(predicted - target).mean())
+
+  def relate(variables, labels, mask):
+    """As published, squared errors are averaged over the rows of a leaf: each weighs the batch over their number."""
+    if not (tree and model.regression == "leaf_mean"):
+      return {}
+    score = labels["score"]                                                               # [B, k]
+    target = score - score[:, ::-1] if contrastive else score
+    group = regression_tree.group_of(target, variables["batch_stats"]["labels"]["bounds"], model.outside)    # [B, k, L]
+    group = group * mask[:, None, None]
+    return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
+
+  def assess(variables, encoding, references):
+    """The score, by vote of the exemplars, and its spread over them; probabilities of the tree level by level (Fig. 8)."""
+    if contrastive:
+      inputs = jnp.broadcast_to(encoding, references["encodings"].shape)
+      answer = compare(variables, inputs, references["encodings"], references["score"])
+      votes, mask = difference(variables, answer) + references["score"], references["mask"]       # Eq. 3
+    else:
+      answer = head.apply({"params": variables["params"]["head"]}, encoding[None])
+      votes, mask = difference(variables, answer), jnp.ones(1, bool)
+    mean = lambda x: jnp.sum(jnp.where(mask, x, 0.0)) / mask.sum()                         # Eq. 8
+    unit = references["own_difficulty"] if model.with_difficulty else 1.0
+    score, parts = mean(votes), {}
+    if contrastive:
+      parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
+    levels = answer[0] if tree else []
+    probabilities = {f"level {i + 1}": jnp.exp(p).T @ mask / mask.sum() for i, p in enumerate(levels)}
+    return Assessment(score=score * unit, parts=parts, timelines={}, maps={}, alignment={}, probabilities=probabilities)
+
+  return Method(init, encode, (Phase(loss, trains="."),), assess, stream, (stream,),
+                "exemplars" if contrastive else "videos", prepare,
+                lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate)
+
+
+def _check(model):
+  options = dict(head=("tree", "mlp"), groups=("equal_count", "mirrored"), classification=("binary", "leaf"),
+                 regression=("sum", "leaf_mean"), outside=("nearest", "first"), empty_leaf=("border", "offset"))
+  for name, allowed in options.items():
+    if model[name] not in allowed:
+      raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")
+  if model.head == "tree":
+    try:
+      regression_tree.check(model.num_leaves, model.leaf_activation)
+    except ValueError as error:
+      raise ValueError(f"config.model: {error}") from None
+  if model.hidden < 1 or model.exemplars.count < 1:
+    raise ValueError(f"config.model: hidden={model.hidden} and exemplars.count={model.exemplars.count} must be at least 1.")

@@ -1,0 +1,154 @@
+"""The group-aware regression tree: a difference of scores, first coarsely as a group, then finely within it.
+
+The range of differences is cut into groups, one a leaf. A binary tree walks from the root to the leaves; the probability
+of a leaf is the product of the branches on its path, and every leaf regresses where in its group the difference lies.
+
+B rows, D channels of a row, H hidden units of a node, L leaves (a power of two); level i has 2^i nodes.
+
+Reference: Yu et al., Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021, Sec. 3.3 and Fig. 4.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxskill.modules.attention_filters import torch_uniform
+
+
+class RegressionTree(nn.Module):
+  """The tree; all nodes of a level are one batched product.
+
+  Attributes:
+    num_leaves: L, 2 or more. The paper writes 2^d leaves for depth d, the published code has 2^(d - 1).
+    hidden: H.
+    activation: of the regressions of the leaves, "sigmoid" (the paper) or "none" (the published code).
+    dtype: operands of the matrix products; results and everything else are float32.
+  """
+
+  num_leaves: int
+  hidden: int = 256
+  activation: str = "sigmoid"
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows):
+    """`[B, D]` rows -> ([`[B, 2]`, `[B, 4]`, ..., `[B, L]`] log-probabilities level by level, `[B, L]` regressions).
+
+    Raises:
+      ValueError: if the number of leaves is not a power of two, or the activation is unknown.
+    """
+    check(self.num_leaves, self.activation)
+    width, hidden = rows.shape[-1], self.hidden
+    first = self.param("first", _linear(1, width, hidden))
+    nodes = nn.relu(_products(rows[None], first, self.dtype))                             # [1, B, H]
+    path, levels = jnp.zeros((1, len(rows))), []
+    for level in range(self.num_leaves.bit_length() - 1):
+      count = 2 ** level
+      weights = self.param(f"level_{level}", _linear(count, hidden, 2 * hidden + 2))
+      out = _products(nodes, weights, self.dtype)                                         # [n, B, 2 H + 2]
+      branch = nn.log_softmax(out[..., 2 * hidden:], axis=-1)                             # the two branches of a node
+      path = (path[..., None] + branch).swapaxes(1, 2).reshape(2 * count, -1)             # [2 n, B]
+      levels.append(path.T)
+      children = nn.relu(out[..., : 2 * hidden]).reshape(count, -1, 2, hidden)
+      nodes = children.swapaxes(1, 2).reshape(2 * count, -1, hidden)                      # [2 n, B, H]
+    leaves = self.param("leaves", _linear(self.num_leaves, hidden, 1))
+    regression = (jnp.einsum("nbh,nh->bn", nodes, leaves["kernel"][..., 0]) + leaves["bias"][:, 0])
+    return levels, nn.sigmoid(regression) if self.activation == "sigmoid" else regression
+
+
+def check(num_leaves, activation):
+  """Raises a `ValueError` for a tree that cannot be."""
+  if num_leaves < 2 or num_leaves & (num_leaves - 1):
+    raise ValueError(f"num_leaves={num_leaves} must be a power of two, 2 or more.")
+  if activation not in ("sigmoid", "none"):
+    raise ValueError(f"activation={activation!r} is unknown; use 'sigmoid' or 'none'.")
+
+
+def _linear(nodes, width, out):
+  def initialise(key):
+    kernel_key, bias_key = jax.random.split(key)
+    start = torch_uniform(width)
+    return dict(kernel=start(kernel_key, (nodes, width, out)), bias=start(bias_key, (nodes, out)))
+  return initialise
+
+
+def _products(rows, weights, dtype):
+  """`[n, B, D]` rows times the `[n, D, N]` kernels of n nodes -> `[n, B, N]` float32."""
+  return jnp.einsum("nbd,ndk->nbk", rows.astype(dtype), weights["kernel"].astype(dtype),
+                    preferred_element_type=jnp.float32) + weights["bias"][:, None]
+
+
+def group_borders(differences, num_leaves, *, symmetric=False, limits=None):
+  """Cuts the differences of training pairs into groups of equal count (Eq. 5).
+
+  Args:
+    differences: `[n]` score differences; float32, like the differences that are compared with the borders.
+    num_leaves: L.
+    symmetric: as published: absolute differences are cut into L / 2 groups, which are mirrored.
+    limits: (inner, outer) bounds that replace the outermost ones, as published: (0, score range) with `symmetric`,
+      (lowest, highest) without; None keeps those of the data.
+
+  Returns:
+    `[L, 2]` float32 (left, right) of each group, ascending; groups without width arise from equal differences.
+
+  Raises:
+    ValueError: if there is no difference.
+  """
+  values = np.sort(np.abs(differences) if symmetric else differences).astype(np.float32)
+  if not values.size:
+    raise ValueError("groups of score differences need training pairs; there is none.")
+  parts = num_leaves // 2 if symmetric else num_leaves
+  edges = values[(len(values) - 1) * np.arange(parts + 1) // parts]
+  if limits is not None:
+    edges[[0, -1]] = limits
+  bounds = np.stack([edges[:-1], edges[1:]], axis=1)
+  return np.concatenate([-bounds[::-1, ::-1], bounds]) if symmetric else bounds
+
+
+def group_of(difference, bounds, outside="nearest"):
+  """The group that holds a difference: [left, right) from zero on, (left, right] below, compared in float32.
+
+  Args:
+    difference: `[...]`.
+    bounds: `[L, 2]`.
+    outside: of all groups: "nearest" takes the outermost; "first" the first, without a regression (as published).
+
+  Returns:
+    `[..., L]` float32: 1 at the group, or all 0 where a difference is in none.
+  """
+  d, left, right = difference[..., None], bounds[:, 0], bounds[:, 1]
+  if outside == "nearest":
+    left, right = left.at[0].set(-jnp.inf), right.at[-1].set(jnp.inf)
+  return jnp.where(d >= 0, (left <= d) & (d < right), (left < d) & (d <= right)).astype(jnp.float32)
+
+
+def within_group(difference, bounds):
+  """`[...]` differences -> `[..., L]` their places in each group, 0 at its left border and 1 at its right."""
+  width = bounds[:, 1] - bounds[:, 0]
+  return jnp.where(width > 0, (difference[..., None] - bounds[:, 0]) / jnp.where(width > 0, width, 1.0), 0.0)
+
+
+def decode(log_probability, regression, bounds, empty="border"):
+  """The difference that the most probable leaf says (the first of equal ones).
+
+  Args:
+    log_probability, regression: `[..., L]` of the leaves.
+    bounds: `[L, 2]`.
+    empty: what a leaf says whose group has no width: its "border", or border + regression, an "offset" (as published).
+
+  Returns:
+    `[...]` differences, in the unit of the bounds.
+  """
+  leaf = jnp.argmax(log_probability, axis=-1)[..., None]
+  width = bounds[:, 1] - bounds[:, 0]
+  value = bounds[:, 0] + regression * (jnp.where(width > 0, width, 1.0) if empty == "offset" else width)
+  return jnp.take_along_axis(value, leaf, axis=-1)[..., 0]
+
+
+def log_one_minus_exp(log_probability):
+  """log(1 - exp(x)) for x <= 0, finite with a finite gradient up to x = 0."""
+  x = jnp.minimum(log_probability, -1e-7)
+  return jnp.where(x > -0.6931472, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(jnp.minimum(x, -0.6931472))))
