@@ -64,7 +64,7 @@ def _replica(trainer, assessments, history, index):
   result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
                 **evaluate.select(history, index, trainer.metric), **pairs,
                 against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines,
-                                                     scored=trainer.metric == "spearman"))
+                                                     scored=trainer.metric == "spearman", stream_of=trainer.method.stream_of))
   result["filter_correlation"] = {
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
