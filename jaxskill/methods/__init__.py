@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-NAMES = ("pros_cons", "core")
+NAMES = ("pros_cons", "core", "action_net")
 
 
 class Phase(NamedTuple):

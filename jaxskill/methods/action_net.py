@@ -35,15 +35,24 @@ def window_starts(lengths, size, keys=None, last=True):
 
 
 def build(config) -> Method:
-  """The method of `config.model`, `config.data.streams` and `config.data.score_range`."""
-  model, streams = config.model, tuple(config.data.streams)
-  dtype = jnp.dtype(config.train.dtype)
+  """The method of `config.model`."""
+  model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
   _check(config)
   encoder = StreamEncoder(model.hidden, model.channels, model.context, model.adjacency, model.scale, model.pooling,
                           model.attention_hidden, model.num_filters, model.filter_hidden, dtype)
   head = ScoreHead(model.head_hidden, model.dropout, dtype)
 
+  def prepare(dataset, fold, criterion):
+    """The lowest and the highest possible score."""
+    del fold
+    return dict(score_range=np.array(score_range(config, dataset, criterion), np.float32))
+
+  def targets(dataset, criterion):
+    check_data(config, dataset, criterion)
+    return np.asarray(dataset.labels(criterion), np.float32)
+
   def init(key, videos, statistics, overrides):
+    del overrides
     keys, params, pooled = jax.random.split(key, len(streams) + 1), {}, []
     for name, stream_key in zip(streams, keys):
       rows, mask, _ = view(videos, name, {}, None)
@@ -51,8 +60,9 @@ def build(config) -> Method:
       params[name] = variables["params"]
       pooled.append(feature)
     params = dict(streams=params, head=head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
-    constants = dict(score_range=jnp.float32(overrides.get("score_range", config.data.score_range)))
-    return dict(params=params, batch_stats=constants | (dict(features=statistics) if statistics else {}))
+    features = {name: statistics[name] for name in streams if name in statistics}
+    constants = dict(score_range=statistics["score_range"]) | (dict(features=features) if features else {})
+    return dict(params=params, batch_stats=constants)
 
   def view(videos, name, statistics, keys):
     """`[V, W, D]` window of a stream, `[V, W]` its mask, `[V]` its starts."""
@@ -87,48 +97,79 @@ def build(config) -> Method:
     return dict(score=score, attention=attention)
 
   def squared_error(variables, encodings, labels):
-    """Of one video, both scores divided by the range of the labels. The paper does not name its loss."""
-    encoding, = encodings
-    score_range = variables["batch_stats"]["score_range"]
-    error = encoding["score"] - jnp.reshape(labels["score"], ()) / score_range
-    return error ** 2, dict(absolute_error=jnp.abs(error) * score_range)
+    """Of one video, both scores as shares of their range. The paper does not name its loss."""
+    (encoding,), (label,) = encodings, labels["score"]
+    low, high = variables["batch_stats"]["score_range"]
+    error = encoding["score"] - (label - low) / (high - low)
+    return error ** 2, dict(error=jnp.abs(error) * (high - low))
 
   def assess(variables, encoding, references):
     """The score in the unit of the labels, and the attention of each stream over its own rows."""
     del references
-    return Assessment(score=encoding["score"] * variables["batch_stats"]["score_range"], parts={},
+    low, high = variables["batch_stats"]["score_range"]
+    return Assessment(score=low + encoding["score"] * (high - low), parts={},
                       timelines={f"{name} attention": encoding["attention"][name] for name in streams}, maps={},
-                      alignment={})
+                      alignment={}, probabilities={})
 
-  return Method(init, encode, (Phase(squared_error, trains="."),), assess, streams[0])
+  return Method(init, encode, (Phase(squared_error, trains="."),), assess,
+                {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets)
 
 
-def check_data(config, dataset):
+def score_range(config, dataset, criterion):
+  """(lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
+
+  Raises:
+    ValueError: if neither knows it, or it is empty.
+  """
+  found = config.model.score_ranges.get(criterion)
+  if found is None and dataset.score_range is not None:
+    found = dataset.score_range[:, 0].min(), dataset.score_range[:, 1].max()
+  if found is None:
+    raise ValueError(f"{dataset.source}: the possible range of the scores is not known, which a score between 0 and 1 is "
+                     "stretched to; set config.data.score_range, e.g. --config.data.score_range='(0.0, 25.0)'.")
+  if len(found) != 2 or not found[0] < found[1]:
+    raise ValueError(f"{dataset.source}: the range {tuple(found)} of {criterion!r} must be (lowest, highest) possible "
+                     "score.")
+  return tuple(found)
+
+
+def check_data(config, dataset, criterion="score"):
   """What the config asks of a data set, before anything is compiled.
 
   Raises:
-    ValueError: if a stream is missing, a video has too few rows for a window, or scores are missing, not finite, or
-      outside 0 to `config.data.score_range`.
+    ValueError: if a stream is missing or has another width than `config.model.widths`, a video has too few rows for a
+      window, or scores are missing or outside their possible range.
   """
   model, source = config.model, dataset.source
-  for name in config.data.streams:
+  for name in model.streams:
     if name not in dataset.streams:
       raise ValueError(f"{source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
-                       "config.data.streams to some of them.")
+                       "config.model.streams to some of them.")
+    shape = dataset.streams[name].shape
+    if len(shape) != 3:
+      raise ValueError(f"{source}: stream {name!r} holds {shape[2:]} a row; ACTION-NET reads features [rows, channels].")
+    width = model.widths.get(name, 0)
+    if width and shape[2] != width:
+      raise ValueError(f"{source}: stream {name!r} has {shape[2]} channels, not config.model.widths.{name}={width}; "
+                       f"extract the features as published, or set config.model.widths.{name}=0 to take them as they are.")
     short = np.flatnonzero(dataset.lengths[name] < model.windows.get(name, 0))
     if short.size and name not in model.may_be_short:
       video = short[0]
       raise ValueError(f"{source}: video {dataset.videos[video]!r} has {dataset.lengths[name][video]} rows of stream "
                        f"{name!r}, fewer than config.model.windows.{name}={model.windows[name]} ({short.size} such "
                        f"videos); use a smaller window, or add {name!r} to config.model.may_be_short.")
-  if dataset.score is None:
-    raise ValueError(f"{source}: there are no scores, which config.method='action_net' learns from.")
-  wrong = np.flatnonzero(~((dataset.score >= 0) & (dataset.score <= config.data.score_range)))
+  score = dataset.labels(criterion)
+  if score is None:
+    raise ValueError(f"{source}: there are no scores, which config.method='action_net' learns from; add them "
+                     "(scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
+  low, high = score_range(config, dataset, criterion)
+  rounding = 1e-6 * max(abs(low), abs(high))
+  wrong = np.flatnonzero(~((score >= low - rounding) & (score <= high + rounding)))
   if wrong.size:
     video = wrong[0]
-    raise ValueError(f"{source}: video {dataset.videos[video]!r} has score {dataset.score[video]:g}, outside 0 to "
-                     f"{config.data.score_range:g} ({wrong.size} such videos); set config.data.score_range to the "
-                     "range of the labels.")
+    raise ValueError(f"{source}: video {dataset.videos[video]!r} has {criterion} {score[video]:g}, outside {low:g} to "
+                     f"{high:g} ({wrong.size} such videos); correct it, or the range (config.data.score_range, "
+                     "config.model.score_ranges).")
 
 
 def _check(config):
@@ -136,10 +177,11 @@ def _check(config):
                             padding=("mask", "zeros")).items():
     if config.model[name] not in allowed:
       raise ValueError(f"config.model.{name}={config.model[name]!r} is unknown; use one of {', '.join(allowed)}.")
-  streams = tuple(config.data.streams)
+  streams = tuple(config.model.streams)
   if not streams or len(set(streams)) != len(streams):
-    raise ValueError(f"config.data.streams={streams} must name each stream once, at least one.")
-  if not config.data.score_range > 0:
-    raise ValueError(f"config.data.score_range={config.data.score_range} must be above 0.")
+    raise ValueError(f"config.model.streams={streams} must name each stream once, at least one.")
+  for name in ("channels", "attention_hidden", "head_hidden", "num_filters", "filter_hidden"):
+    if config.model[name] < 1:
+      raise ValueError(f"config.model.{name}={config.model[name]} must be at least 1.")
   if not 0 <= config.model.dropout < 1:
     raise ValueError(f"config.model.dropout={config.model.dropout} must be at least 0 and below 1.")

@@ -11,20 +11,19 @@ import optax
 import pytest
 from flax import traverse_util
 
+from jaxskill import interop
 from jaxskill.methods import action_net
 from jaxskill.modules.gcn_context import graph
 
-STREAMS = dict(rgb="d_ct", static="s_ct")     # ours: in the published state_dict
-LAYERS = dict(embed_1="embedding.0", embed_2="embedding.2", graph_1="gcn1", graph_2="gcn2", attend_1="att.0",
-              attend_2="att.2")
+STREAMS = ("rgb", "static")
+RANGE = jnp.array([0.0, 25.0])
 GOLDEN_NAMES = dict(rgb="dynamic", static="static")
 
 
 def make_config(**changes):
   config = ml_collections.ConfigDict(dict(
       method="action_net", variant="paper",
-      data=dict(streams=("rgb", "static"), score_range=25.0),
-      model=dict(windows=dict(rgb=26, static=80), hidden=0, channels=256, context="gcn", adjacency="feature",
+      model=dict(streams=("rgb", "static"), score_ranges=dict(), widths=dict(rgb=0, static=0), windows=dict(rgb=26, static=80), hidden=0, channels=256, context="gcn", adjacency="feature",
                  scale=ml_collections.config_dict.placeholder(float), pooling="attention", attention_hidden=128,
                  num_filters=3, filter_hidden=256, head_hidden=128, dropout=0.5, padding="mask", last_start=True,
                  may_be_short=("rgb", "static")),
@@ -77,27 +76,10 @@ def golden_input(seed, shape):
   return np.float32(0.5) * np.abs(rng.standard_normal(tuple(shape), dtype=np.float32))
 
 
-def from_torch(state):
-  """Our parameters from the published state_dict: all its kernels, graph convolutions too, are (out, in)."""
-  layer = lambda name: dict(kernel=jnp.asarray(state[f"{name}.weight"]), bias=jnp.asarray(state[f"{name}.bias"]))
-  return dict(streams={ours: {name: layer(f"{theirs}.{place}") for name, place in LAYERS.items()}
-                       for ours, theirs in STREAMS.items()},
-              head=dict(fc_1=layer("fc.0"), fc_2=layer("fc.3")))
-
-
-def to_torch(params):
-  """The inverse."""
-  layers = {f"{theirs}.{place}": params["streams"][ours][name] for ours, theirs in STREAMS.items()
-            for name, place in LAYERS.items()} | {"fc.0": params["head"]["fc_1"], "fc.3": params["head"]["fc_2"]}
-  entries = dict(weight="kernel", bias="bias")
-  return {f"{name}.{theirs}": np.asarray(layer[ours]) for name, layer in layers.items()
-          for theirs, ours in entries.items()}
-
-
 @pytest.mark.golden("actionnet")
 def test_golden_forward(golden, golden_name):
   data = golden(golden_name)
-  params = from_torch(golden_weights(data, data["params"]))
+  params = interop.action_net_from_torch(golden_weights(data, data["params"]))
   features = {}
   for ours, theirs in GOLDEN_NAMES.items():
     features[ours] = x = golden_input(data[f"input_seed_{theirs}"], data[f"{theirs}_shape"])
@@ -106,7 +88,7 @@ def test_golden_forward(golden, golden_name):
                                data[f"{theirs}_fingerprint_f64"], rtol=1e-12)
   close = lambda actual, key, atol: np.testing.assert_allclose(actual, data[key], rtol=0, atol=atol, err_msg=key)
   method = action_net.build(make_config(**OFFICIAL))
-  variables = dict(params=params, batch_stats=dict(score_range=jnp.float32(25)))
+  variables = dict(params=params, batch_stats=dict(score_range=RANGE))
   encoding = jax.jit(lambda v: method.encode(variables, v, jax.random.key(0), False))(batch(features))
   close(encoding["score"], "score", 1e-6)
   encoder = action_net.StreamEncoder(adjacency="time")
@@ -160,7 +142,7 @@ def test_golden_sgd(golden, golden_name):
   """Two steps: weight decay is added to the gradient before the momentum; the head has its own rate."""
   data = golden(golden_name)
   start = golden_weights(data, golden("actionnet")["params"])
-  params = from_torch(start)
+  params = interop.action_net_from_torch(start)
   method = action_net.build(make_config(**OFFICIAL))
   rate = lambda name: lambda: optax.chain(optax.add_decayed_weights(float(data["weight_decay"])),
                                           optax.sgd(float(data[name]), momentum=float(data["momentum"])))
@@ -170,7 +152,7 @@ def test_golden_sgd(golden, golden_name):
   @jax.jit
   def step(params, state, videos, labels):
     def loss(params):
-      variables = dict(params=params, batch_stats=dict(score_range=jnp.float32(25)))
+      variables = dict(params=params, batch_stats=dict(score_range=RANGE))
       encodings = method.encode(variables, videos, jax.random.key(0), False)              # dropout is off
       losses = squared_errors(method, variables, encodings, 25 * labels)[0]
       return losses.mean(), encodings["score"]
@@ -188,9 +170,9 @@ def test_golden_sgd(golden, golden_name):
               if isinstance(leaf, optax.TraceState)]
     momentum = {name: part for trace in traces for name, part in trace.trace.items()
                 if jax.tree.leaves(part) and not isinstance(part, optax.MaskedNode)}
-    after, end = to_torch(params), number + 1
-    assert_sums(to_torch(gradients), data, f"grad{number}", start, (3e-4, 2e-3))
-    assert_sums(to_torch(momentum), data, f"momentum{end}", start, (3e-4, 2e-3))
+    after, end = interop.action_net_to_torch(params), number + 1
+    assert_sums(interop.action_net_to_torch(gradients), data, f"grad{number}", start, (3e-4, 2e-3))
+    assert_sums(interop.action_net_to_torch(momentum), data, f"momentum{end}", start, (3e-4, 2e-3))
     assert_sums(after, data, f"after{end}", start, (1e-6, 1e-6))
     assert_sums({k: np.float64(after[k]) - start[k] for k in start}, data, f"delta{end}", start, (1e-2, None))
   np.testing.assert_allclose(np.mean(losses), data["epoch_loss_avg"], rtol=0, atol=1e-6)
@@ -224,13 +206,13 @@ def small(seed=0, **changes):
   method = action_net.build(config)
   rng = np.random.default_rng(seed)
   every = dict(rgb=rng.normal(size=(4, 9, 6)), static=rng.normal(size=(4, 12, 7)))
-  features = {name: every[name] for name in config.data.streams}
+  features = {name: every[name] for name in config.model.streams}
   lengths = dict(rgb=[9, 4, 6, 2], static=[12, 3, 5, 6])
   for name, x in features.items():
     x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 0
-  shapes = jax.eval_shape(method.init, jax.random.key(0), jax.tree.map(lambda x: x[:1], batch(features)), {}, {})
+  shapes = jax.eval_shape(method.init, jax.random.key(0), jax.tree.map(lambda x: x[:1], batch(features)), dict(score_range=RANGE), {})
   params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), shapes["params"])
-  variables = dict(params=params, batch_stats=dict(score_range=jnp.float32(25)))
+  variables = dict(params=params, batch_stats=dict(score_range=RANGE))
   return method, variables, features, {name: lengths[name] for name in features}
 
 
@@ -321,7 +303,7 @@ def test_official_keeps_zero_rows(quick_compile):
 
 @pytest.mark.parametrize("streams", [("rgb", "static"), ("rgb",), ("static",)])
 def test_streams_and_standardisation(quick_compile, streams):
-  method, variables, features, lengths = small(data__streams=streams)
+  method, variables, features, lengths = small(model__streams=streams)
   assert set(variables["params"]["streams"]) == set(streams) and method.timeline_stream == streams[0]
   assert variables["params"]["head"]["fc_1"]["kernel"].shape == (8, 10 * len(streams))
   statistics = {name: dict(mean=jnp.arange(x.shape[2], dtype=jnp.float32), scale=jnp.full(x.shape[2], 2.0))
@@ -373,7 +355,7 @@ def test_bad_data(make_dataset):
   data = dataclasses.replace(good, streams=good.streams | dict(static=good.streams["rgb"]),
                              lengths=good.lengths | dict(static=good.lengths["rgb"]), score=np.abs(good.score))
   action_net.check_data(config, data)
-  with pytest.raises(ValueError, match="random: there is no stream 'static', only rgb; set config.data.streams"):
+  with pytest.raises(ValueError, match="random: there is no stream 'static', only rgb; set config.model.streams"):
     action_net.check_data(config, dataclasses.replace(data, streams=good.streams, lengths=good.lengths))
   config.model.may_be_short = ("static",)
   with pytest.raises(ValueError, match="video 'v[0-9]+' has [1-3] rows of stream 'rgb', fewer than config.model.win"):
@@ -395,7 +377,7 @@ def test_bad_data(make_dataset):
 @pytest.mark.parametrize("change,message", [
     (dict(model__context="gru"), "config.model.context='gru' is unknown; use one of gcn, none, lstm, bilstm"),
     (dict(model__padding="keep"), "config.model.padding='keep' is unknown; use one of mask, zeros"),
-    (dict(data__streams=("rgb", "rgb")), "config.data.streams=.* must name each stream once"),
+    (dict(model__streams=("rgb", "rgb")), "config.model.streams=.* must name each stream once"),
     (dict(data__score_range=0.0), "config.data.score_range=0.0 must be above 0"),
     (dict(model__dropout=1.0), "config.model.dropout=1.0 must be at least 0 and below 1")])
 def test_bad_config(change, message):
