@@ -39,8 +39,8 @@ def get_config(options="simulated"):
       make_pairs=False, validation_share=0.0,
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
-      simulated=dict(num_videos=400, num_subjects=400, streams=("rgb", "static"), num_segments=60, width=64,
-                     static_rows=40, static_width=64, difficulty=0.25, seed=0),
+      simulated=dict(num_videos=400, num_subjects=400, streams=("rgb", "static"), num_segments=40, width=64,
+                     static_rows=30, static_width=64, difficulty=0.25, seed=0),
   )
   config.model = dict(
       streams=("rgb", "static"),            # of the data set: dynamic, static; or one of them
@@ -83,9 +83,9 @@ def get_config(options="simulated"):
   if data == "simulated":
     config.seeds = (0, 1, 2)
     config.data.standardize = True
-    config.model.update(windows=dict(rgb=52, static=36), hidden=64, channels=64, attention_hidden=32, filter_hidden=32,
+    config.model.update(windows=dict(rgb=36, static=26), hidden=64, channels=64, attention_hidden=32, filter_hidden=32,
                         head_hidden=32)
-    config.train.update(epochs=150, eval_steps=100, checkpoint_steps=300)
+    config.train.update(epochs=80, decay=((-30, 0.1), (-15, 0.1)), eval_steps=100, checkpoint_steps=300)
   elif data == "rhythmic_gymnastics":
     config.model.widths = dict(rgb=1024, static=2048)
     config.train.epochs_share = dict(ball=1.0, clubs=0.75, hoop=1.25, ribbon=0.75)        # 400, 300, 500, 300 epochs

@@ -100,7 +100,9 @@ def _floors(trainer):
     labels = dataset.labels(criterion)
     number = next(i for i, r in enumerate(trainer.replicas) if (r.criterion, r.fold) == index)
     targets = trainer.method.targets(dataset, criterion)
-    for name, scores in floors.predict(dataset, dataset.folds[fold], labels, targets, trainer.method.streams[0]).items():
+    predicted = floors.predict(dataset, dataset.folds[fold], labels, targets, trainer.method.streams,
+                               trainer.config.evaluate.get("svr", False))
+    for name, scores in predicted.items():
       several = len({r.criterion for r in trainer.replicas}) > 1
       row = f"floor: {name}" + (f", {criterion}" if several else "")
       metrics = trainer.measured(number, scores, {})["metrics"]
