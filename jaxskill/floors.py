@@ -5,6 +5,8 @@ V videos, n training videos, D channels.
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 
 RIDGE_PENALTIES = 10.0 ** np.arange(-2, 7)
@@ -23,9 +25,6 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
   Returns:
     {"mean score", "difficulty only", "duration only", "ridge on mean features", "linear SVR on mean features", "linear SVR
     on max features": `[V]`}, as far as these are known; a line through difficulty or duration, by least squares.
-
-  Raises:
-    ValueError: with `svr`, if scikit-learn is not installed.
   """
   train, labels, targets = fold.train_videos, np.asarray(labels, np.float64), np.asarray(targets, np.float64)
   result = {"mean score": np.full(len(labels), labels[train].mean())}
@@ -80,6 +79,13 @@ def ridge(features, labels, asked):
   return (asked - mean) / scale @ best[1] + labels.mean()
 
 
+def check_svr():
+  """Raises a `ValueError` where scikit-learn is not installed."""
+  if importlib.util.find_spec("sklearn") is None:
+    raise ValueError("config.evaluate.svr needs scikit-learn: pip install 'jaxskill[baselines]', or set "
+                     "config.evaluate.svr=False.")
+
+
 def linear_svr(features, labels, asked):
   """Linear support vector regression on standardised features and labels; the cost is chosen by five-fold cross-validation.
 
@@ -88,15 +94,8 @@ def linear_svr(features, labels, asked):
 
   Returns:
     `[V]` predictions.
-
-  Raises:
-    ValueError: if scikit-learn is not installed.
   """
-  try:
-    from sklearn import model_selection, svm
-  except ImportError:
-    raise ValueError("config.evaluate.svr needs scikit-learn: pip install 'jaxskill[baselines]', or set "
-                     "config.evaluate.svr=False.") from None
+  from sklearn import model_selection, svm
   mean, scale, spread = features.mean(axis=0), features.std(axis=0), labels.std() or 1.0
   standard = lambda x: (x - mean) / np.where(scale > 1e-9, scale, 1.0)
   search = model_selection.GridSearchCV(svm.SVR(kernel="linear"), {"C": SVR_COSTS}, cv=min(5, len(labels)),

@@ -170,8 +170,9 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
     sides = range(items.shape[1])
     if train.encode == "siamese":
-      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(items)
-      return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
+      own = jax.tree.map(lambda x: x[items.reshape(-1)], videos)                          # [B / n * k, ...]
+      encodings = method.encode(variables, own, key, True)
+      return tuple(jax.tree.map(lambda x: x.reshape(*items.shape, *x.shape[1:])[:, side], encodings) for side in sides)
     encodings = parallel.gather(method.encode(variables, videos, key, True))
     return tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in sides)
 

@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import assess, data, evaluate, exemplars, feed, methods, report, steps
+from jaxskill import assess, data, evaluate, exemplars, feed, floors, methods, report, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -94,6 +94,8 @@ def check(config):
       re.compile(pattern)
     except re.error as error:
       raise ValueError(f"config.train.rates: {pattern!r} is not a regular expression ({error}).") from None
+  if config.evaluate.get("svr"):
+    floors.check_svr()
   methods.build(config)
 
 
