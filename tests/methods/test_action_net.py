@@ -1,33 +1,29 @@
 """ACTION-NET against the published code (golden files), and what the method adds to its modules."""
 
 import dataclasses
+import importlib
 import zlib
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
-import optax
 import pytest
 from flax import traverse_util
 
-from jaxskill import interop
+from jaxskill import evaluate, interop, steps
 from jaxskill.methods import action_net
 from jaxskill.modules.gcn_context import graph
+from jaxskill.parallel import Parallel
 
 STREAMS = ("rgb", "static")
 RANGE = jnp.array([0.0, 25.0])
 GOLDEN_NAMES = dict(rgb="dynamic", static="static")
 
 
-def make_config(**changes):
-  config = ml_collections.ConfigDict(dict(
-      method="action_net", variant="paper",
-      model=dict(streams=("rgb", "static"), score_ranges=dict(), widths=dict(rgb=0, static=0), windows=dict(rgb=26, static=80), hidden=0, channels=256, context="gcn", adjacency="feature",
-                 scale=ml_collections.config_dict.placeholder(float), pooling="attention", attention_hidden=128,
-                 num_filters=3, filter_hidden=256, head_hidden=128, dropout=0.5, padding="mask", last_start=True,
-                 may_be_short=("rgb", "static")),
-      train=dict(dtype="float32")))
+def make_config(options="rhythmic_gymnastics", **changes):
+  """configs/action_net.py for features of any width, of videos of any length."""
+  config = importlib.import_module("configs.action_net").get_config(options)
+  config.model.update(widths=dict(rgb=0, static=0), may_be_short=("rgb", "static"))
   config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
   return config
 
@@ -137,45 +133,51 @@ def golden_steps(data):
                  for (ours, theirs), shape in zip(GOLDEN_NAMES.items(), ((26, 1024), (80, 2048)))}, labels[step]
 
 
+@pytest.mark.parametrize("encode", ["siamese", "unique"])
 @pytest.mark.golden("actionnet_sgd")
-def test_golden_sgd(golden, golden_name):
-  """Two steps: weight decay is added to the gradient before the momentum; the head has its own rate."""
+def test_golden_sgd(golden, golden_name, encode):
+  """Two steps of the loop: weight decay is added to the gradient before the momentum; the head has its own rate."""
   data = golden(golden_name)
   start = golden_weights(data, golden("actionnet")["params"])
-  params = interop.action_net_from_torch(start)
-  method = action_net.build(make_config(**OFFICIAL))
-  rate = lambda name: lambda: optax.chain(optax.add_decayed_weights(float(data["weight_decay"])),
-                                          optax.sgd(float(data[name]), momentum=float(data["momentum"])))
-  optimiser = optax.multi_transform(dict(streams=rate("lr_rest")(), head=rate("lr_fc")()),
-                                    lambda params: {name: name for name in params})
-
-  @jax.jit
-  def step(params, state, videos, labels):
-    def loss(params):
-      variables = dict(params=params, batch_stats=dict(score_range=RANGE))
-      encodings = method.encode(variables, videos, jax.random.key(0), False)              # dropout is off
-      losses = squared_errors(method, variables, encodings, 25 * labels)[0]
-      return losses.mean(), encodings["score"]
-    (loss, scores), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-    updates, state = optimiser.update(gradients, state, params)
-    return optax.apply_updates(params, updates), state, loss, scores, gradients
-
-  state, losses = optimiser.init(params), []
+  size = int(data["batch"])
+  config = make_config("rhythmic_gymnastics,official", model__dropout=0.0, train__batch_size=size, train__encode=encode)
+  (_, factor), = config.train.rates
+  ours = [config.train.learning_rate, factor * config.train.learning_rate, config.train.momentum, config.train.weight_decay]
+  np.testing.assert_allclose(ours, [data[name] for name in ("lr_rest", "lr_fc", "momentum", "weight_decay")], rtol=1e-6)
+  method, parallel = action_net.build(config), Parallel(1)
+  step = steps.make_step(config, method, parallel, steps_per_call=1, epochs_per_call=2, num_unique=size)
+  keys = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
+  params = jax.tree.map(lambda x: jnp.asarray(x)[None], interop.action_net_from_torch(start))
+  sample = batch(dict(rgb=np.zeros((1, 26, 1024)), static=np.zeros((1, 80, 2048))))
+  state = step.init(keys, sample, dict(score_range=RANGE[None]), {})
+  assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, params)
+  state = parallel.replicate(state.replace(params=params))
+  tables = steps.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
+                        criterion=np.zeros(1, np.int32))
+  batches = steps.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
+  own = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
+  before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
   for number, features, labels in golden_steps(data):
-    params, state, loss, scores, gradients = step(params, state, batch(features), jnp.asarray(labels))
-    losses.append(float(loss))
-    np.testing.assert_allclose(loss, data["losses"][number], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(scores, data["preds"][number], rtol=0, atol=1e-6)
-    traces = [leaf for leaf in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.TraceState))
-              if isinstance(leaf, optax.TraceState)]
-    momentum = {name: part for trace in traces for name, part in trace.trace.items()
-                if jax.tree.leaves(part) and not isinstance(part, optax.MaskedNode)}
-    after, end = interop.action_net_to_torch(params), number + 1
-    assert_sums(interop.action_net_to_torch(gradients), data, f"grad{number}", start, (3e-4, 2e-3))
-    assert_sums(interop.action_net_to_torch(momentum), data, f"momentum{end}", start, (3e-4, 2e-3))
-    assert_sums(after, data, f"after{end}", start, (1e-6, 1e-6))
-    assert_sums({k: np.float64(after[k]) - start[k] for k in start}, data, f"delta{end}", start, (1e-2, None))
+    videos = batch(features) | dict(labels=dict(score=jnp.asarray(25 * labels)[:, None]))
+    variables = dict(params=jax.tree.map(lambda x: x[0], state.params), batch_stats=dict(score_range=RANGE))
+    scores.append(np.asarray(jax.jit(lambda v, x: method.encode(v, x, jax.random.key(0), False)["score"])(variables, videos)))
+    state, (metrics,) = step.run_batches(state, (parallel.split(videos),), tables, batches)
+    losses.append(float(metrics["loss"][0].squeeze()) / size)
+    np.testing.assert_allclose(losses[-1], data["losses"][number], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores[-1], data["preds"][number], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(metrics["error"][0].squeeze() / size, 25 * np.abs(data["preds"][number] - labels).mean(),
+                               rtol=1e-4)
+    trace = next(part for part in state.opt_state["0"] if hasattr(part, "trace")).trace
+    moved, end = own(traverse_util.unflatten_dict(trace, sep="/")), number + 1
+    gradients = {k: moved[k] - 0.9 * momentum[k] - 1e-4 * before[k] for k in start}
+    before, momentum = own(state.params), moved
+    assert_sums(gradients, data, f"grad{number}", start, (3e-4, 2e-3))
+    assert_sums(momentum, data, f"momentum{end}", start, (3e-4, 2e-3))
+    assert_sums(before, data, f"after{end}", start, (1e-6, 1e-6))
+    assert_sums({k: np.float64(before[k]) - start[k] for k in start}, data, f"delta{end}", start, (1e-2, None))
   np.testing.assert_allclose(np.mean(losses), data["epoch_loss_avg"], rtol=0, atol=1e-6)
+  correlation = evaluate.spearman(np.concatenate(scores), np.concatenate(data["labels"]))
+  np.testing.assert_allclose(correlation, data["epoch_spearman"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.golden("actionnet_sgd")
@@ -210,7 +212,8 @@ def small(seed=0, **changes):
   lengths = dict(rgb=[9, 4, 6, 2], static=[12, 3, 5, 6])
   for name, x in features.items():
     x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 0
-  shapes = jax.eval_shape(method.init, jax.random.key(0), jax.tree.map(lambda x: x[:1], batch(features)), dict(score_range=RANGE), {})
+  first = jax.tree.map(lambda x: x[:1], batch(features))
+  shapes = jax.eval_shape(method.init, jax.random.key(0), first, dict(score_range=RANGE), {})
   params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), shapes["params"])
   variables = dict(params=params, batch_stats=dict(score_range=RANGE))
   return method, variables, features, {name: lengths[name] for name in features}
@@ -304,7 +307,7 @@ def test_official_keeps_zero_rows(quick_compile):
 @pytest.mark.parametrize("streams", [("rgb", "static"), ("rgb",), ("static",)])
 def test_streams_and_standardisation(quick_compile, streams):
   method, variables, features, lengths = small(model__streams=streams)
-  assert set(variables["params"]["streams"]) == set(streams) and method.timeline_stream == streams[0]
+  assert set(variables["params"]["streams"]) == set(streams) and method.streams == streams
   assert variables["params"]["head"]["fc_1"]["kernel"].shape == (8, 10 * len(streams))
   statistics = {name: dict(mean=jnp.arange(x.shape[2], dtype=jnp.float32), scale=jnp.full(x.shape[2], 2.0))
                 for name, x in features.items()}
@@ -335,7 +338,7 @@ def test_variants_learn_and_answer(quick_compile, variant):
   np.testing.assert_allclose(loss, (np.asarray(encodings["score"]) - 0.8) ** 2, atol=1e-6)
   answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
   np.testing.assert_allclose(answer.score, 25 * encodings["score"], rtol=1e-6)
-  np.testing.assert_allclose(metrics["absolute_error"], np.abs(answer.score - 20), rtol=1e-5)
+  np.testing.assert_allclose(metrics["error"], np.abs(answer.score - 20), rtol=1e-5)
   assert set(answer.timelines) == {"rgb attention", "static attention"}
   assert answer.timelines["static attention"].shape == (4, 12)
 
@@ -344,41 +347,74 @@ def test_initial_constants(quick_compile):
   method, _, features, _ = small()
   video = jax.tree.map(lambda x: x[:1], batch(features))
   init = jax.jit(method.init)
-  assert init(jax.random.key(0), video, {}, dict(score_range=10.0))["batch_stats"] == dict(score_range=10.0)
-  statistics = {name: dict(mean=jnp.zeros(6), scale=jnp.ones(6)) for name in features}
+  constants = init(jax.random.key(0), video, dict(score_range=RANGE), {})["batch_stats"]
+  assert constants.keys() == {"score_range"} and constants["score_range"].tolist() == [0, 25]
+  statistics = {name: dict(mean=jnp.zeros(6), scale=jnp.ones(6)) for name in features} | dict(score_range=RANGE)
   assert init(jax.random.key(0), video, statistics, {})["batch_stats"].keys() == {"score_range", "features"}
+
+
+@pytest.mark.parametrize("low", [0.0, 5.0])
+def test_range_of_the_scores(make_dataset, low):
+  """The answer lies in the range, the loss is that of shares of it; a criterion may have a range of its own."""
+  method, variables, features, lengths = small()
+  variables["batch_stats"] = dict(score_range=jnp.array([low, 30.0]))
+  encodings = run(method, variables, batch(features, lengths))
+  answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
+  np.testing.assert_allclose(answer.score, low + (30 - low) * encodings["score"], rtol=1e-6)
+  loss, metrics = squared_errors(method, variables, encodings, jnp.full(4, 20.0))
+  np.testing.assert_allclose(loss, (encodings["score"] - (20 - low) / (30 - low)) ** 2, atol=1e-6)
+  np.testing.assert_allclose(metrics["error"], np.abs(answer.score - 20), rtol=1e-5)
+  data = make_dataset(score=np.linspace(5, 20, 11, dtype=np.float32), score_range=(low, 25.0),
+                      criteria=dict(part=np.linspace(6, 8, 11)))
+  config = make_config(model__streams=("rgb",), model__windows=dict(rgb=0, static=0))
+  own = lambda config, name: action_net.build(config).prepare(data, data.folds[0], name)["score_range"].tolist()
+  assert own(config, "score") == own(config, "part") == [low, 25]
+  config.model.score_ranges = dict(part=(0.0, 10.0))
+  assert (own(config, "score"), own(config, "part")) == ([low, 25], [0, 10])
+  np.testing.assert_array_equal(action_net.build(config).targets(data, "part"), np.float32(data.criteria["part"]))
+  config.model.score_ranges = dict(part=(0.0, 7.0))
+  with pytest.raises(ValueError, match="video 'v6' has part 7.2, outside 0 to 7 .5 such videos.; correct it, or the ra"):
+    action_net.build(config).targets(data, "part")
+  config.model.score_ranges = dict(part=(7.0, 7.0))
+  with pytest.raises(ValueError, match=r"the range \(7.0, 7.0\) of 'part' must be \(lowest, highest\)"):
+    action_net.build(config).targets(data, "part")
 
 
 def test_bad_data(make_dataset):
   config = make_config(**SMALL)
   good = make_dataset(segments=12)
   data = dataclasses.replace(good, streams=good.streams | dict(static=good.streams["rgb"]),
-                             lengths=good.lengths | dict(static=good.lengths["rgb"]), score=np.abs(good.score))
-  action_net.check_data(config, data)
+                             lengths=good.lengths | dict(static=good.lengths["rgb"]), score=np.abs(good.score),
+                             score_range=(0, 25))
+  targets = lambda config, data: action_net.build(config).targets(data, "score")
+  np.testing.assert_array_equal(targets(config, data), data.score)
   with pytest.raises(ValueError, match="random: there is no stream 'static', only rgb; set config.model.streams"):
-    action_net.check_data(config, dataclasses.replace(data, streams=good.streams, lengths=good.lengths))
+    targets(config, dataclasses.replace(data, streams=good.streams, lengths=good.lengths))
   config.model.may_be_short = ("static",)
   with pytest.raises(ValueError, match="video 'v[0-9]+' has [1-3] rows of stream 'rgb', fewer than config.model.win"):
-    action_net.check_data(config, data)
+    targets(config, data)
   config.model.windows.rgb = 0
-  action_net.check_data(config, data)
-  for wrong in (-0.5, 25.5, np.nan):
-    score = data.score.copy()
-    score[4] = wrong
-    broken = data
-    object.__setattr__(broken, "score", score)
-    with pytest.raises(ValueError, match="video 'v4' has score .*, outside 0 to 25 .1 such videos."):
-      action_net.check_data(config, broken)
-  object.__setattr__(broken, "score", None)
-  with pytest.raises(ValueError, match="random: there are no scores"):
-    action_net.check_data(config, broken)
+  targets(config, data)
+  config.model.widths.static = 2048
+  with pytest.raises(ValueError, match="stream 'static' has 5 channels, not config.model.widths.static=2048; extract"):
+    targets(config, data)
+  config.model.widths.static = 5
+  targets(config, data)
+  frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
+  with pytest.raises(ValueError, match=r"stream 'static' holds \(2, 2, 3\) a row; ACTION-NET reads features"):
+    targets(config, frames)
+  with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
+    targets(config, dataclasses.replace(data, score=None, score_range=None))
+  with pytest.raises(ValueError, match="the possible range of the scores is not known.*set config.data.score_range, e.g."):
+    targets(config, dataclasses.replace(data, score_range=None))
 
 
 @pytest.mark.parametrize("change,message", [
     (dict(model__context="gru"), "config.model.context='gru' is unknown; use one of gcn, none, lstm, bilstm"),
     (dict(model__padding="keep"), "config.model.padding='keep' is unknown; use one of mask, zeros"),
     (dict(model__streams=("rgb", "rgb")), "config.model.streams=.* must name each stream once"),
-    (dict(data__score_range=0.0), "config.data.score_range=0.0 must be above 0"),
+    (dict(model__streams=()), "config.model.streams=.* must name each stream once"),
+    (dict(model__channels=0), "config.model.channels=0 must be at least 1"),
     (dict(model__dropout=1.0), "config.model.dropout=1.0 must be at least 0 and below 1")])
 def test_bad_config(change, message):
   with pytest.raises(ValueError, match=message):
