@@ -138,13 +138,21 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
   return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics)
 
 
-def against_truth(dataset, fold, scores, timelines, scored=False):
+# What attention should find: the truth, and whose attention it is held against, the first of these that there is.
+TRUTHS = dict(high=("relevant_high", ("high", "attention", "both")), low=("relevant_low", ("low", "attention", "both")),
+              key_moment=("critical", ("rgb",)), posture_error=("posture_error", ("static",)))
+
+
+def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None):
   """How well scores and attention agree with what is known about the test videos.
+
+  Args:
+    stream_of: timeline -> the stream whose rows it follows; the first stream if None.
 
   Returns:
     {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
-    "ap_high" | "ap_low": mean average precision of that module's attention for the truly relevant segments, beside
-    "chance_high" | "chance_low", what equal weights reach}.
+    "ap_" and a name of `TRUTHS`: mean average precision of that attention for the truly relevant rows, beside "chance_",
+    what equal weights reach}.
   """
   ids, result = fold.test_videos, {}
   if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
@@ -152,22 +160,19 @@ def against_truth(dataset, fold, scores, timelines, scored=False):
     result["kendall_score"] = kendall_tau(scores[ids], dataset.score[ids])
   if "skill" in dataset.truth and len(ids):
     result["spearman_skill"] = spearman(scores[ids], dataset.truth["skill"][ids])
-  for side in ("high", "low"):
-    relevant = dataset.truth.get(f"relevant_{side}")
-    if relevant is None:
+  for side, (truth, modules) in TRUTHS.items():
+    relevant = dataset.truth.get(truth)
+    name = next((name for module in modules if (name := f"{module} attention") in timelines), None)
+    if relevant is None or name is None or relevant.shape != timelines[name].shape:     # the truth is of another stream
       continue
-    for module in (side, "attention", "both"):
-      if f"{module} attention" not in timelines:
-        continue
-      found, chance = [], []
-      for video in ids:
-        real = next(iter(dataset.lengths.values()))[video]
-        truth = relevant[video, :real]
-        found.append(average_precision(timelines[f"{module} attention"][video, :real], truth))
-        chance.append(float(truth.mean()) if truth.any() else float("nan"))
-      if np.isfinite(found).any():
-        result[f"ap_{side}"], result[f"chance_{side}"] = float(np.nanmean(found)), float(np.nanmean(chance))
-      break
+    lengths = dataset.lengths[stream_of(name) if stream_of else next(iter(dataset.lengths))]
+    found, chance = [], []
+    for video in ids:
+      shown = relevant[video, :lengths[video]]
+      found.append(average_precision(timelines[name][video, :lengths[video]], shown))
+      chance.append(float(shown.mean()) if shown.any() else float("nan"))
+    if np.isfinite(found).any():
+      result[f"ap_{side}"], result[f"chance_{side}"] = float(np.nanmean(found)), float(np.nanmean(chance))
   return result
 
 

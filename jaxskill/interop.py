@@ -2,13 +2,21 @@
 
 The published rank-aware attention network saves three networks: `pos` (our "high"), `neg` ("low") and `uniform`, whose
 linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in).
+ACTION-NET saves one network: streams `d_ct` (our "rgb") and `s_ct` ("static"), and `fc`; all its kernels, those of the
+graph convolutions too, are (out, in).
 """
 
 from __future__ import annotations
 
 import numpy as np
+from flax import traverse_util
 
 _BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
+_STREAMS = dict(rgb="d_ct", static="s_ct")
+_LAYERS = dict(embed_1="embedding.0", embed_2="embedding.2", graph_1="gcn1", graph_2="gcn2", attend_1="att.0",
+               attend_2="att.2")
+_ACTION_NET = {f"{theirs}.{place}": ("streams", ours, layer) for ours, theirs in _STREAMS.items()
+               for layer, place in _LAYERS.items()} | {"fc.0": ("head", "fc_1"), "fc.3": ("head", "fc_2")}
 
 
 def pros_cons_from_torch(networks):
@@ -104,3 +112,32 @@ def regression_tree_to_torch(params):
     put(f"clf_layers.{i}", kernel[:, -2:], bias[:, -2:])
   put("reg_layer", **params["leaves"])
   return state
+
+
+def action_net_from_torch(state):
+  """Parameters of `jaxskill.methods.action_net`, of the streams "rgb" and "static", from the published network.
+
+  Args:
+    state: {state_dict name: array}; what is no parameter of ours is passed over.
+
+  Returns:
+    {"streams": {stream: {layer: arrays}}, "head": {...}}, float32.
+
+  Raises:
+    ValueError: if an entry is missing.
+  """
+  flat = {}
+  try:
+    for theirs, ours in _ACTION_NET.items():
+      flat[*ours, "kernel"] = np.asarray(state[f"{theirs}.weight"], np.float32)
+      flat[*ours, "bias"] = np.asarray(state[f"{theirs}.bias"], np.float32)
+  except KeyError as error:
+    raise ValueError(f"the network lacks {error}; found {', '.join(sorted(state))}.") from None
+  return traverse_util.unflatten_dict(flat)
+
+
+def action_net_to_torch(params):
+  """The inverse: {state_dict name: float32 array} from our parameters of the streams "rgb" and "static"."""
+  flat = traverse_util.flatten_dict(params)
+  return {f"{theirs}.{entry}": np.asarray(flat[*ours, name]) for theirs, ours in _ACTION_NET.items()
+          for entry, name in (("weight", "kernel"), ("bias", "bias"))}

@@ -61,30 +61,39 @@ def _means(metrics, name):
   return np.ma.masked_invalid([np.array(m[name], float) for m in metrics]).mean(axis=1)
 
 
+# What only a simulation knows: the stream whose rows it follows, colour, words.
+TRUTHS = dict(relevant_high=("rgb", "tab:green", "high-skill moment"), relevant_low=("rgb", "tab:red", "low-skill moment"),
+              posture_error=("static", "tab:orange", "posture error"))
+
+
 def _timelines(trainer, assessments):
-  """Attention of the first replica on the test videos that it scores highest and lowest."""
+  """Attention of the first replica on the test videos that it scores highest and lowest, a column for each stream."""
   dataset, replica = trainer.dataset, trainer.replicas[0]
   test = tested_videos(dataset, dataset.folds[replica.fold])
   scores = assessments.score[0]
-  stream = trainer.method.timeline_stream
-  figure, axes = plt.subplots(2, 1, figsize=(10, 5), layout="constrained")
+  by_stream = {}
+  for name, values in assessments.timelines.items():
+    if name.endswith(" attention"):
+      by_stream.setdefault(trainer.method.stream_of(name), {})[name] = values
+  figure, axes = plt.subplots(2, len(by_stream), figsize=(10, 5), squeeze=False, layout="constrained")
   chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
-  for axis, (kind, video) in zip(axes, chosen.items()):
-    real = dataset.lengths[stream][video]
-    seconds = np.arange(real) * dataset.row_seconds[stream][video]
-    for name, values in assessments.timelines.items():
-      if name.endswith(" attention"):
+  for row, (kind, video) in zip(axes, chosen.items()):
+    for axis, (stream, timelines) in zip(row, by_stream.items()):
+      real = dataset.lengths[stream][video]
+      seconds = np.arange(real) * dataset.row_seconds[stream][video]
+      for name, values in timelines.items():
         axis.plot(seconds, values[0, video, :real], label=name, lw=1)
-    for side, colour in (("high", "tab:green"), ("low", "tab:red")):
-      relevant = dataset.truth.get(f"relevant_{side}")
-      if relevant is not None:
-        axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
-                          alpha=0.12, color=colour, label=f"truth: {side}-skill moment")
-    axis.axhline(1 / real, color="grey", lw=0.6, ls=":")
-    axis.set(ylabel="attention weight",
-             title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
-    axis.legend(fontsize=7, loc="upper right")
-  axes[1].set(xlabel="time [s]")
+      for truth, (of, colour, label) in TRUTHS.items():
+        relevant = dataset.truth.get(truth)
+        if relevant is not None and of == stream:
+          axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
+                            alpha=0.12, color=colour, label=f"truth: {label}")
+      axis.axhline(1 / real, color="grey", lw=0.6, ls=":")
+      axis.set(ylabel="attention weight")
+      axis.legend(fontsize=7, loc="upper right")
+    row[0].set(title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
+  for axis in axes[1]:
+    axis.set(xlabel="time [s]")
   return figure
 
 

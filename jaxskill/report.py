@@ -64,7 +64,7 @@ def _replica(trainer, assessments, history, index):
   result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
                 **evaluate.select(history, index, trainer.metric), **pairs,
                 against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines,
-                                                     scored=trainer.metric == "spearman"))
+                                                     scored=trainer.metric == "spearman", stream_of=trainer.method.stream_of))
   result["filter_correlation"] = {
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
@@ -104,7 +104,9 @@ def _floors(trainer):
     labels = dataset.labels(criterion)
     number = next(i for i, r in enumerate(trainer.replicas) if (r.criterion, r.fold) == index)
     targets = trainer.method.targets(dataset, criterion)
-    for name, scores in floors.predict(dataset, dataset.folds[fold], labels, targets, trainer.method.streams[0]).items():
+    predicted = floors.predict(dataset, dataset.folds[fold], labels, targets, trainer.method.streams,
+                               trainer.config.evaluate.get("svr", False))
+    for name, scores in predicted.items():
       several = len({r.criterion for r in trainer.replicas}) > 1
       row = f"floor: {name}" + (f", {criterion}" if several else "")
       metrics = trainer.measured(number, scores, {})["metrics"]

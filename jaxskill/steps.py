@@ -140,7 +140,8 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   """Builds the training step of `method` on the devices of `parallel`.
 
   Args:
-    config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by epoch.
+    config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by epoch, which is
+      counted from a replica's end where it is negative.
     steps_per_call: steps of one compiled scan, a multiple of the method's phases.
     epochs_per_call: bound on the epochs that these touch.
     num_unique: distinct videos that the batches of all replicas can name in one step, at most U; where it is smaller
@@ -150,7 +151,10 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   leaky = train.alternation == "leaky"
   optimiser = make_optimiser(train)
   rate = lambda path: float(np.prod([factor for pattern, factor in train.rates if re.search(pattern, path)]))
-  decay = lambda epoch: functools.reduce(lambda x, y: x * jnp.where(epoch >= y[0], y[1], 1.0), train.decay, 1.0)
+
+  def decay(epoch, epochs):
+    from_start = lambda first: epochs + first if first < 0 else first
+    return functools.reduce(lambda x, y: x * jnp.where(epoch >= from_start(y[0]), y[1], 1.0), train.decay, 1.0)
 
   def init(keys, videos, statistics, overrides):
     def replica(key, statistics, overrides):
@@ -166,12 +170,13 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
     sides = range(items.shape[1])
     if train.encode == "siamese":
-      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(items)
-      return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
+      own = jax.tree.map(lambda x: x[items.reshape(-1)], videos)                          # [B / n * k, ...]
+      encodings = method.encode(variables, own, key, True)
+      return tuple(jax.tree.map(lambda x: x.reshape(*items.shape, *x.shape[1:])[:, side], encodings) for side in sides)
     encodings = parallel.gather(method.encode(variables, videos, key, True))
     return tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in sides)
 
-  def phase_step(index, replica, step, videos, labels, items, mask, key, per_epoch):
+  def phase_step(index, replica, step, videos, labels, items, mask, key, per_epoch, epochs):
     """One optimiser step of one replica: `labels` `[B / n, ...]`, `items` `[B / n, k]` and `mask` are this device's."""
     params, batch_stats, opt_state = replica
     phase = phases[index]
@@ -203,7 +208,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     updates, moments = optimiser.update(_trained(gradients, phase), opt_state[str(index)], trained)
     choose = lambda new, old: jnp.where(active, new, old)                   # a replica that is done stands still
     opt_state[str(index)] = jax.tree.map(choose, moments, opt_state[str(index)])
-    now = decay(step // per_epoch)
+    now = decay(step // per_epoch, epochs)
     trained = {k: choose(v + rate(k) * now * updates[k], v) for k, v in trained.items()}
     params = traverse_util.unflatten_dict(flat | trained, sep="/")
     metrics = {name: (value, count) for name, value in (metrics | {"loss": loss}).items()}
@@ -213,15 +218,16 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     """One step of all replicas; `videos` are this device's share, or all of them for the siamese form."""
     labels = videos["labels"] if train.encode == "siamese" else parallel.gather(videos["labels"])
 
-    def step_of(replica, items, mask, key, count, criterion):
+    def step_of(replica, items, mask, key, count, last, criterion):
       known = {name: x[items] for name, x in labels.items()}                              # [B, k]
       if criterion is not None:
         known["score"] = known["score"][..., criterion]
       known |= method.relate(dict(params=replica[0], batch_stats=replica[1]), known, mask)
       items, mask, known = parallel.own_share((items, mask, known))
-      return phase_step(index, replica, state.step, videos, known, items, mask, key, -(-count // train.batch_size))
+      per_epoch = -(-count // train.batch_size)
+      return phase_step(index, replica, state.step, videos, known, items, mask, key, per_epoch, last // per_epoch)
     replicas, metrics = jax.vmap(step_of)((state.params, state.batch_stats, state.opt_state), *batch, tables.keys,
-                                          tables.count, tables.criterion)
+                                          tables.count, tables.steps, tables.criterion)
     return TrainState(jnp.minimum(state.step + 1, jnp.max(tables.steps)), *replicas), metrics
 
   def narrow(videos, batch):

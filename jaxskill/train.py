@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import assess, data, evaluate, exemplars, feed, methods, report, steps
+from jaxskill import assess, data, evaluate, exemplars, feed, floors, methods, report, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -68,8 +68,10 @@ def make_tables(config, dataset, replicas, local, learns_from="pairs", group=Non
   keys = jax.vmap(jax.random.key)(jnp.array([r.seed for r in replicas], jnp.uint32))
   criteria = list(dict.fromkeys(r.criterion for r in replicas))
   criterion = None if learns_from == "pairs" else np.array([criteria.index(r.criterion) for r in replicas], np.int32)
-  return steps.Tables(_padded([local(own) for own in items]), count, (per_epoch * config.train.epochs).astype(np.int32),
-                      keys, groups, criterion)
+  share = config.train.get("epochs_share", {})
+  epochs = np.array([max(1, round(config.train.epochs * share.get(fold.name, 1.0))) for fold in folds])
+  return steps.Tables(_padded([local(own) for own in items]), count, (per_epoch * epochs).astype(np.int32), keys, groups,
+                      criterion)
 
 
 def _padded(tables):
@@ -98,6 +100,8 @@ def check(config):
       re.compile(pattern)
     except re.error as error:
       raise ValueError(f"config.train.rates: {pattern!r} is not a regular expression ({error}).") from None
+  if config.evaluate.get("svr"):
+    floors.check_svr()
   methods.build(config)
 
 

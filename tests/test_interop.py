@@ -1,5 +1,7 @@
 """Published weights in and out: every entry in its place, nothing lost, and errors that name the entry."""
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
@@ -65,3 +67,34 @@ def test_errors():
     broken = {k: v for k, v in theirs["pos"].items() if k != missing}
     with pytest.raises(ValueError, match=f"network 'pos' lacks '{missing}'; expected .* but found att_net.0.0.bias"):
       interop.pros_cons_from_torch(dict(pos=broken))
+
+
+def test_action_net():
+  """Every entry in its place, the shapes of the method, and what is missing by name."""
+  rng = np.random.default_rng(0)
+  theirs = {}
+  for stream, width in (("d_ct", 1024), ("s_ct", 2048)):
+    sizes = {"embedding.0": (width // 2, width), "embedding.2": (256, width // 2), "gcn1": (256, 256), "gcn2": (256, 256),
+             "att.0": (128, 512), "att.2": (1, 128)}
+    for name, shape in sizes.items():
+      theirs |= {f"{stream}.{name}.weight": rng.normal(size=shape), f"{stream}.{name}.bias": rng.normal(size=shape[0])}
+  for name, shape in (("fc.0", (128, 1024)), ("fc.3", (1, 128))):
+    theirs |= {f"{name}.weight": rng.normal(size=shape), f"{name}.bias": rng.normal(size=shape[0])}
+  theirs = {name: value.astype(np.float32) for name, value in theirs.items()}
+  params = interop.action_net_from_torch(theirs | dict(extra=np.zeros(3)))
+  np.testing.assert_array_equal(params["streams"]["static"]["graph_2"]["kernel"], theirs["s_ct.gcn2.weight"])
+  np.testing.assert_array_equal(params["streams"]["rgb"]["attend_1"]["bias"], theirs["d_ct.att.0.bias"])
+  np.testing.assert_array_equal(params["head"]["fc_2"]["kernel"], theirs["fc.3.weight"])
+  back = interop.action_net_to_torch(params)
+  assert back.keys() == theirs.keys()
+  for name, value in theirs.items():
+    np.testing.assert_array_equal(back[name], value, err_msg=name)
+  method = methods.build(importlib.import_module("configs.action_net").get_config("rhythmic_gymnastics,official"))
+  video = dict(rgb=np.zeros((1, 28, 1024), np.float32), static=np.zeros((1, 90, 2048), np.float32),
+               lengths=dict(rgb=np.array([28]), static=np.array([90])))
+  shapes = lambda tree: jax.tree.map(lambda x: (x.shape, np.dtype(x.dtype)), tree)
+  expected = jax.eval_shape(method.init, jax.random.key(0), video, dict(score_range=np.zeros(2, np.float32)), {})["params"]
+  assert shapes(params) == shapes(expected)
+  del theirs["d_ct.gcn1.bias"]
+  with pytest.raises(ValueError, match="the network lacks 'd_ct.gcn1.bias'; found d_ct.att.0.bias, "):
+    interop.action_net_from_torch(theirs)

@@ -281,6 +281,61 @@ def test_best_layout_made_by_the_simulator(run, tmp_path):
   assert saved["audit"]["folds"][0]["test_pairs"] == 6 and len(saved["replicas"][0]["scores"]) == 4
 
 
+NARROW = ["--config.model.channels=8", "--config.model.hidden=8", "--config.model.attention_hidden=8",
+          "--config.model.head_hidden=8", "--config.train.steps_per_call=8", "--config.train.eval_steps=16"]
+
+
+def test_action_net_on_simulated_performances(run, tmp_path):
+  workdir = tmp_path / "run"
+  code, out, err = run("configs/action_net.py", *NARROW, "--config.data.simulated.num_videos=24",
+                       "--config.data.simulated.num_segments=10", "--config.data.simulated.width=8",
+                       "--config.data.simulated.static_rows=9", "--config.data.simulated.static_width=6",
+                       "--config.model.windows.rgb=8", "--config.model.windows.static=0", "--config.train.epochs=30",
+                       "--config.seeds=(0, 1)", "--config.data.criteria=('execution', 'total')", "--workdir", workdir)
+  assert code == 0, err
+  assert "4 replica(s), 30 steps of 32 videos" in out and "SIMULATED" in out
+  saved = results(workdir)
+  for row in ("execution", "total", "floor: ridge on mean features, total", "floor: duration only, execution"):
+    assert row in saved["rows"] and f"\n{row} " in out
+  for title in ("last step", "ap_key_moment", "chance_key_moment", "ap_posture_error", "chance_posture_error"):
+    assert title in out
+  assert [(r["criterion"], r["seed"]) for r in saved["replicas"]] == [
+      ("execution", 0), ("execution", 1), ("total", 0), ("total", 1)]
+  for own in saved["replicas"]:
+    assert all(0 <= score <= 100 for score in own["scores"].values()) and len(own["scores"]) == 6
+    assert 0 <= own["against_truth"]["ap_posture_error"] <= 1
+  assert {p.name for p in workdir.glob("*.png")} == {"training.png", "attention.png", "scores.png"}
+  assert steps_of(workdir / "metrics.jsonl") == [8, 16, 24, 30]
+
+
+RG = pathlib.Path(os.environ.get("JAXSKILL_SHARED", REPO.parent / "shared")) / "data/annotations/RhythmicGymnastics"
+
+
+@pytest.mark.skipif(not RG.exists(), reason=f"the labels of Rhythmic Gymnastics are not at {RG}")
+def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_path):
+  made, workdir = tmp_path / "rg", tmp_path / "run"
+  code, _, err = run(None, "--like", RG, "--out", made, "--task", "ball", "--segments", 12, "--width", 8,
+                     "--static-rows", 10, "--static-width", 6, module="jaxskill.data.simulated")
+  assert code == 0, err
+  command = ["configs/action_net.py:rhythmic_gymnastics,official", *NARROW, f"--config.data.dir={made}",
+             "--config.data.task=ball", "--config.data.criteria=('difficulty', 'execution', 'total')",
+             "--config.model.windows.rgb=10", "--config.train.epochs=4", "--workdir", workdir]
+  code, out, err = run(*command)
+  assert code == 2 and not workdir.exists() and out.count("\n") < 10
+  assert f"{made}: stream 'rgb' has 8 channels, not config.model.widths.rgb=1024; extract the features as pub" in err
+  command += ["--config.model.widths.rgb=0", "--config.model.widths.static=0"]
+  code, out, err = run(*command)
+  assert code == 0, err
+  saved = results(workdir)
+  assert saved["simulated"] and saved["data"] == "simulated features for rhythmic_gymnastics/ball"
+  assert [(f["train_videos"], f["test_videos"]) for f in saved["audit"]["folds"]] == [(200, 50)]
+  assert [r["criterion"] for r in saved["replicas"]] == ["difficulty", "execution", "total"] and saved["steps"] == 4 * 7
+  assert saved["config"]["model"]["padding"] == "zeros"           # 80 frames are shown of the 10 that there are
+  for own in saved["replicas"]:
+    assert len(own["scores"]) == 50 and all(0 <= score <= 25 for score in own["scores"].values())
+    assert np.isfinite(own["last"]["mae"])
+
+
 def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(run, tmp_path):
   workdir = tmp_path / "run"
   code, out, err = run(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)

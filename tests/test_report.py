@@ -1,5 +1,6 @@
 """The table, its numbers, and what a run says about itself."""
 
+import dataclasses
 import json
 import re
 import types
@@ -160,3 +161,25 @@ def test_tested_videos_hold_those_that_training_saw():
   pairs = np.array([(0, 1), (2, 3), (0, 4)])
   fold = types.SimpleNamespace(test_videos=np.array([5]), test_pairs=np.array([2]))
   assert report.tested_videos(types.SimpleNamespace(pairs=pairs), fold).tolist() == [0, 4, 5]
+
+
+def test_attention_of_each_stream_is_drawn_in_its_own_seconds(make_dataset, monkeypatch):
+  data = make_dataset()
+  data = dataclasses.replace(
+      data, streams=dict(rgb=data.streams["rgb"], static=np.zeros((11, 20, 3), np.float32)),
+      lengths=dict(rgb=np.full(11, 12, np.int32), static=np.full(11, 20, np.int32)),
+      row_seconds=dict(rgb=np.full(11, 3.0), static=np.full(11, 1.5)), truth=dict(posture_error=np.ones((11, 20), bool)))
+  of = {"rgb attention": "rgb", "static attention": "static"}
+  rng = np.random.default_rng(0)
+  assessments = types.SimpleNamespace(score=data.score[None], timelines={
+      "rgb attention": rng.uniform(size=(1, 11, 12)), "static attention": rng.uniform(size=(1, 11, 20)),
+      "rgb filter 1": rng.uniform(size=(1, 11, 12))})
+  trainer = types.SimpleNamespace(dataset=data, replicas=[types.SimpleNamespace(fold=0)],
+                                  method=types.SimpleNamespace(stream_of=of.get))
+  figure = plots._timelines(trainer, assessments)
+  assert len(figure.axes) == 4
+  for axis, (stream, end, shaded) in zip(figure.axes, [("rgb", 33.0, 0), ("static", 28.5, 1)] * 2):
+    curve = axis.lines[0]
+    assert curve.get_label() == f"{stream} attention" and curve.get_xdata()[-1] == end
+    assert len(axis.collections) == shaded
+  plots.plt.close(figure)

@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_FILE = pathlib.Path(os.environ.get("JAXSKILL_SHARED", _ROOT.parent / "shared")) / "data/ui_prmd/kinect_all_T32_f16.npz"
-pytestmark = pytest.mark.skipif(not _FILE.exists(), reason=f"the UI-PRMD file is not at {_FILE}")
+_FOLDER = pathlib.Path(os.environ.get("JAXSKILL_SHARED", _ROOT.parent / "shared")) / "data/ui_prmd"
+_FILE, _QUALITY = _FOLDER / "kinect_all_T32_f16.npz", _FOLDER / "vicon_m01_angles_T60_quality.npz"
+pytestmark = pytest.mark.skipif(not (_FILE.exists() and _QUALITY.exists()), reason=f"UI-PRMD is not at {_FOLDER}")
+
+
+def load(name):
+  spec = importlib.util.spec_from_file_location(name, pathlib.Path(__file__).with_name(f"{name}.py"))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
 
 
 @pytest.fixture(scope="module")
 def ui_prmd():
-  spec = importlib.util.spec_from_file_location("ui_prmd", pathlib.Path(__file__).with_name("ui_prmd.py"))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  return load("ui_prmd")
 
 
 def test_one_movement_by_subject(ui_prmd, tmp_path):
@@ -32,3 +37,19 @@ def test_one_movement_by_subject(ui_prmd, tmp_path):
     assert fold["test_pairs_with_one_training_video"] == fold["test_pairs_of_two_training_videos"] == 0
   assert {r["fold"] for r in results["replicas"]} == {f"s{i:02d}" for i in range(1, 11)}
   assert results["rows"][""]["accuracy"]["last"]["mean"] > 0.75     # chance is .5; 30 epochs reach the README's figure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["action_net", "core"])
+def test_quality_by_subject(method, tmp_path):
+  """Above PCA + ridge, and above the floors of the table itself, on subjects that were not seen."""
+  ui_prmd_quality = load("ui_prmd_quality")
+  with np.load(_QUALITY) as archive:
+    archive = dict(archive)
+  ui_prmd_quality.write_features(archive, tmp_path / "squat", ui_prmd_quality.ROWS[method])
+  results = ui_prmd_quality.train(method, tmp_path / "squat", tmp_path / "run", "--config.plots=False")
+  assert (results["audit"]["videos"], len(results["audit"]["folds"])) == (180, 10)
+  assert [r["fold"] for r in results["replicas"]] == [f"s{i:02d}" for i in range(1, 11)]
+  rows = {name: row["spearman"]["last"] for name, row in results["rows"].items()}
+  assert rows[method]["mean"] > max(rows["floor: ridge on mean features"]["mean"], ui_prmd_quality.FLOOR)
+  assert min(ui_prmd_quality.pooled(archive, results)) > ui_prmd_quality.FLOOR

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 
 ITEMS = dict(pairs="pairs", videos="videos", exemplars="videos, each with an exemplar")      # in words
-NAMES = ("pros_cons", "core")
+NAMES = ("pros_cons", "core", "action_net")
 
 
 class Phase(NamedTuple):
@@ -35,7 +35,7 @@ class Assessment(NamedTuple):
   Attributes:
     score: [] higher is better; a rank score has no unit, a regressed score has that of the labels.
     parts: {name: []} the scores it is made of.
-    timelines: {name: [T]} curves over the rows of `timeline_stream`.
+    timelines: {name: [T]} curves over the rows of `Method.stream_of(name)`.
     maps: {name: [N, h, w]} heat maps over frames.
     alignment: {name: [T, S]} to the segments of a reference video.
     probabilities: {name: [n]} of what a score was chosen from, e.g. the leaves of a tree.
@@ -62,7 +62,7 @@ class Method(NamedTuple):
     phases: the kinds of steps, taken in turn.
     assess: (variables, encoding of one video, references) -> Assessment. References are None, or {"encodings", "score",
       "difficulty", "mask"} of M exemplars, leading axis M, and the video's "own_difficulty".
-    timeline_stream: stream whose rows the timelines follow.
+    timeline_stream: stream whose rows the timelines follow; {timeline: stream} where they follow several.
     streams: those that `encode` reads.
     learns_from: what an item of a batch is: "pairs" (better, worse), "videos" (one each), or "exemplars" (a video, and
       one of its group drawn anew in every epoch).
@@ -76,12 +76,16 @@ class Method(NamedTuple):
   encode: Callable
   phases: tuple[Phase, ...]
   assess: Callable
-  timeline_stream: str
+  timeline_stream: str | Mapping[str, str]
   streams: tuple[str, ...]
   learns_from: str = "pairs"
   prepare: Callable = lambda dataset, fold, criterion: {}
   targets: Callable = lambda dataset, criterion: dataset.labels(criterion)
   relate: Callable = lambda variables, labels, mask: {}
+
+  def stream_of(self, timeline):
+    """The stream whose rows a timeline follows."""
+    return self.timeline_stream if isinstance(self.timeline_stream, str) else self.timeline_stream[timeline]
 
 
 def build(config) -> Method:
@@ -93,5 +97,3 @@ def build(config) -> Method:
   if config.method not in NAMES:
     raise ValueError(f"config.method={config.method!r} is unknown; use one of {', '.join(NAMES)}.")
   return importlib.import_module(f"jaxskill.methods.{config.method}").build(config)
-
-

@@ -1,0 +1,43 @@
+"""Tables 1-4 of ACTION-NET: streams, and what takes the place of context-aware attention; floors stand below.
+
+  python -m jaxskill.main --config configs/action_net_ablations.py               simulated performances, 5 seeds
+  python -m jaxskill.main --config configs/action_net_ablations.py:rhythmic_gymnastics --config.data.dir=RG
+
+Options are those of configs/action_net.py. All folds, criteria and seeds of a row train as one program. The linear support
+vector regression among the floors needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
+"""
+
+import importlib.util
+import pathlib
+
+
+def get_config(options="simulated"):
+  """The base config, with `rows`: {name: values that differ from it}."""
+  config = _base().get_config(options)
+  config.name = "action_net_ablations"
+  config.seeds = (0, 1, 2, 3, 4)
+  config.plots = False
+  config.evaluate.svr = True
+  model = lambda **values: {"model": values}
+  rows = {
+      "dynamic only": model(streams=("rgb",)),
+      "static only": model(streams=("static",)),
+      "average pooling": model(context="none", pooling="average"),
+      "max pooling": model(context="none", pooling="max"),
+      "attention unit": model(context="none"),
+      "LSTM + attention unit": model(context="lstm"),
+      "Bi-LSTM + attention unit": model(context="bilstm"),
+      "multi-filter attention": model(context="none", pooling="filters"),       # of Pros & Cons
+      "graph, average pooling": model(pooling="average"),
+      "ACTION-NET, graph of time": model(adjacency="time"),
+      "ACTION-NET": {},
+  }
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+
+
+def _base():
+  spec = importlib.util.spec_from_file_location("action_net", pathlib.Path(__file__).with_name("action_net.py"))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

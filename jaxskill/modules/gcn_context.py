@@ -1,0 +1,238 @@
+"""Context-aware attention: one feature of a stream of instances, each seen among the others of its video.
+
+Every instance (a segment, a frame) is embedded; two graph convolutions show it the instances that resemble it or lie
+near it; an attention unit reads both, and its weights pool them.
+
+V videos, T instances, D feature channels, C channels of embedding and graph, R = V * T instances of a batch.
+Activations are feature-major, `[channels, R]`: forward and backward products then all run along contiguous memory,
+which XLA needs on CPUs. Accelerators read their operands either way, so this is the only form.
+
+Reference: Zeng et al., Hybrid Dynamic-static Context-aware Attention Network for Action Assessment in Long Videos, ACM
+MM 2020. "Eq." below are its equations.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxskill.modules.attention_filters import AttentionFilters, dot
+
+ADJACENCIES = ("feature", "time")
+CONTEXTS = ("gcn", "none", "lstm", "bilstm")
+POOLINGS = ("attention", "average", "max", "filters")
+
+# Squared distances below this share of the squared norms are rounding: such features count as equal.
+_ROUNDING = 1e-6
+
+
+def _matmul(left, right, dtype):
+  """`[N, M]` times `[M, D]`, as `dot`. Written out: of a folded transpose XLA makes a product three times as slow."""
+  return jax.lax.dot_general(left.astype(dtype), right.astype(dtype), (((1,), (0,)), ((), ())),
+                             preferred_element_type=jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def product(kernel, x, from_rows, dtype):
+  """`[N, D]` kernel times the instances `x` -> `[N, R]` float32; all operands are cast to `dtype`, sums are float32.
+
+  Args:
+    x: `[D, R]`, or `[R, D]` with `from_rows`: then they are data, and no gradient flows into them.
+  """
+  return dot(kernel, x, dtype) if from_rows else _matmul(kernel, x, dtype)
+
+
+def _product_forward(kernel, x, from_rows, dtype):
+  return product(kernel, x, from_rows, dtype), (kernel, x)
+
+
+def _product_backward(from_rows, dtype, residuals, gradient):
+  """Autodiff would multiply the float32 gradient by the cast operand, in float32, and sum over major axes."""
+  kernel, x = residuals
+  if from_rows:
+    return _matmul(gradient, x, dtype), jnp.zeros_like(x)
+  return dot(gradient, x, dtype), _matmul(kernel.T, gradient, dtype)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+class Dense(nn.Module):
+  """Fully connected layer on feature-major instances. Xavier-uniform and zero at first, as published."""
+
+  channels: int
+  dtype: jnp.dtype = jnp.float32
+  from_rows: bool = False
+
+  @nn.compact
+  def __call__(self, x):
+    width = x.shape[-1] if self.from_rows else x.shape[0]
+    kernel = self.param("kernel", nn.initializers.xavier_uniform(), (self.channels, width))
+    bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+    return product(kernel, x, self.from_rows, self.dtype) + bias[:, None]                 # [channels, R]
+
+
+def distances(features):
+  """Euclidean distances between the instances of each video; their gradient is 0 where two features are equal.
+
+  Args:
+    features: `[V, T, C]`.
+
+  Returns:
+    `[V, T, T]`, zero on the diagonal.
+  """
+  gram = jnp.einsum("vsc,vtc->vst", features, features, precision="highest")              # differences of its entries
+  norms = jnp.einsum("vtt->vt", gram)
+  total = norms[:, :, None] + norms[:, None]
+  square = total - 2 * gram
+  apart = square > _ROUNDING * total
+  return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+
+
+def graph(adjacency, mask, embedded, scale=None):
+  """The graph on the instances of each video, in two factors: D^-1/2 A D^-1/2 = n_i A_ij n_j (Eq. 1, 2).
+
+  Args:
+    adjacency: "feature": A = exp(-||f_i - f_j|| / K) + I (the paper), or "time": A = exp(-|i - j|) (the published
+      code), whose diagonal is 1 already.
+    mask: `[V, T]` bool, True on real instances.
+    embedded: `[C, R]` f, the embedded features.
+    scale: K of "feature", in the unit of f; None is the number of real instances.
+
+  Returns:
+    A: `[V, T, T]`, or `[T, T]` for all videos; n: `[V, T]` D^-1/2, zero on padding.
+
+  Raises:
+    ValueError: if `adjacency` is neither.
+  """
+  videos, count = mask.shape
+  if adjacency == "feature":
+    features = jnp.where(mask[..., None], embedded.reshape(-1, videos, count).transpose(1, 2, 0), 0.0)
+    real = mask.sum(axis=1)[:, None, None]
+    features -= features.sum(axis=1, keepdims=True) / real        # distances stay, the norms that hide them go
+    features = jnp.where(mask[..., None], features, 0.0)
+    matrix = jnp.exp(-distances(features) / (real if scale is None else scale)) + jnp.eye(count)
+    degree = jnp.einsum("vst,vt->vs", matrix, mask.astype(matrix.dtype))
+  elif adjacency == "time":
+    place = jnp.arange(count)
+    matrix = jnp.exp(-jnp.abs(place[:, None] - place).astype(embedded.dtype))
+    degree = mask.astype(matrix.dtype) @ matrix
+  else:
+    raise ValueError(f"adjacency={adjacency!r} is unknown; use one of {', '.join(ADJACENCIES)}.")
+  return matrix, jnp.where(mask, jax.lax.rsqrt(degree), 0.0)
+
+
+def propagate(matrix, normaliser, x):
+  """Every instance becomes the weighted sum of its neighbours: `[C, R]` -> `[C, R]`; see `graph`, always float32."""
+  x = (x.reshape(len(x), *normaliser.shape) * normaliser).transpose(1, 0, 2)              # [V, C, T]
+  return ((x @ matrix).transpose(1, 0, 2) * normaliser).reshape(x.shape[1], -1)
+
+
+class StreamEncoder(nn.Module):
+  """One stream of a video -> one feature.
+
+  Attributes:
+    hidden: units of the first embedding layer; 0 is half the width of the stream (512, 1024 in the paper).
+    channels: C.
+    context: what an instance knows of the others. "gcn": two graph convolutions, concatenated with the embedding
+      (Eq. 4); "none": the embedding alone; "lstm", "bilstm": the states of a recurrent network over the embedding, of
+      both directions concatenated.
+    adjacency, scale: see `graph`.
+    pooling: "attention": the attention unit (Eq. 5); "average", "max"; "filters": mean of the filters of Pros & Cons,
+      which read the stream itself.
+    attention_hidden: units of the attention unit.
+    num_filters, filter_hidden: of "filters".
+    dtype: operands of the products with kernels; recurrent networks are float32.
+  """
+
+  hidden: int = 0
+  channels: int = 256
+  context: str = "gcn"
+  adjacency: str = "feature"
+  scale: float | None = None
+  pooling: str = "attention"
+  attention_hidden: int = 128
+  num_filters: int = 3
+  filter_hidden: int = 256
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, features, mask):
+    """Pools a stream.
+
+    Args:
+      features: `[V, T, D]` instances. They are data: no gradient flows into them.
+      mask: `[V, T]` bool, True on real instances, at least one a video.
+
+    Returns:
+      `[V, C']` feature of the stream (C' = 2C with "gcn" and "bilstm", else C), and `[V, T]` how much each instance
+      weighs in it: sums to 1, zero on padding. Both float32.
+
+    Raises:
+      ValueError: if an attribute is none of its choices.
+    """
+    for name, allowed in (("context", CONTEXTS), ("pooling", POOLINGS)):
+      if getattr(self, name) not in allowed:
+        raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use one of {', '.join(allowed)}.")
+    videos, count, width = features.shape
+    dense = functools.partial(Dense, dtype=self.dtype)
+    x = nn.relu(dense(self.hidden or width // 2, from_rows=True, name="embed_1")(features.reshape(-1, width)))
+    x = nn.relu(dense(self.channels, name="embed_2")(x))                                  # [C, R]
+    if self.context == "gcn":
+      x = self._graph_convolutions(dense, x, mask)
+    elif self.context != "none":
+      x = self._recurrence(x, mask)
+    if self.pooling == "filters":
+      filters = AttentionFilters(("filters",), self.num_filters, self.filter_hidden, dtype=self.dtype, name="attend")
+      weights = filters(features, mask)["filters"].mean(axis=1)                           # [V, T]
+    elif self.pooling == "attention":
+      logits = nn.relu(dense(self.attention_hidden, name="attend_1")(x))
+      logits = Dense(1, name="attend_2")(logits).reshape(videos, count)
+      weights = jnp.where(mask, nn.softmax(jnp.where(mask, logits, -1e9), axis=1), 0.0)
+    else:
+      weights = mask / mask.sum(axis=1, keepdims=True)
+    x = x.reshape(-1, videos, count)
+    if self.pooling == "max":
+      x = jnp.where(mask, x, -jnp.inf)
+      weights = jax.nn.one_hot(jnp.argmax(x, axis=2), count).mean(axis=0)                 # share of the channels
+      return x.max(axis=2).T, weights
+    return (x * weights).sum(axis=2).T, weights
+
+  def _graph_convolutions(self, dense, embedded, mask):
+    matrix, normaliser = graph(self.adjacency, mask, embedded, self.scale)
+    x = nn.relu(dense(self.channels, name="graph_1")(propagate(matrix, normaliser, embedded)))
+    x = dense(self.channels, name="graph_2")(propagate(matrix, normaliser, x))            # Eq. 3
+    return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
+
+  def _recurrence(self, embedded, mask):
+    rows = embedded.reshape(-1, *mask.shape).transpose(1, 2, 0)                           # [V, T, C]
+    cell = lambda name: nn.OptimizedLSTMCell(self.channels, name=f"{name}_cell")
+    run = lambda name, rows: nn.RNN(cell(name), name=name)(rows, seq_lengths=mask.sum(axis=1))
+    states = [run("lstm", rows)]
+    if self.context == "bilstm":
+      # A product, for the gradient of the gather that `RNN(reverse=True)` is made of takes seconds on CPUs.
+      place, count = jnp.arange(mask.shape[1]), mask.sum(axis=1)[:, None]
+      turn = jax.nn.one_hot(jnp.where(place < count, count - 1 - place, place), mask.shape[1])        # [V, T, T]
+      turned = lambda x: jnp.einsum("vst,vtc->vsc", turn, x, precision="highest")
+      states.append(turned(run("lstm_back", turned(rows))))
+    return jnp.concatenate(states, axis=2).transpose(2, 0, 1).reshape(-1, embedded.shape[1])
+
+
+class ScoreHead(nn.Module):
+  """The features of all streams -> a score between 0 and 1 (Eq. 6)."""
+
+  hidden: int = 128
+  dropout: float = 0.5
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, features, keys=None):
+    """`[V, F]` features of all streams, `[V]` dropout keys of the videos (None: no dropout) -> `[V]` float32."""
+    x = nn.relu(Dense(self.hidden, self.dtype, name="fc_1")(features.T))                  # [H, V]
+    if keys is not None and self.dropout:
+      keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.dropout, (self.hidden,)), out_axes=1)(keys)
+      x = jnp.where(keep, x / (1 - self.dropout), 0.0)
+    return nn.sigmoid(Dense(1, name="fc_2")(x)[0])

@@ -1,0 +1,421 @@
+"""ACTION-NET against the published code (golden files), and what the method adds to its modules."""
+
+import dataclasses
+import importlib
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from jaxskill import evaluate, interop, steps
+from jaxskill.methods import action_net
+from jaxskill.modules.gcn_context import graph
+from jaxskill.parallel import Parallel
+
+STREAMS = ("rgb", "static")
+RANGE = jnp.array([0.0, 25.0])
+GOLDEN_NAMES = dict(rgb="dynamic", static="static")
+
+
+def make_config(options="rhythmic_gymnastics", **changes):
+  """configs/action_net.py for features of any width, of videos of any length."""
+  config = importlib.import_module("configs.action_net").get_config(options)
+  config.model.update(widths=dict(rgb=0, static=0), may_be_short=("rgb", "static"))
+  config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
+  return config
+
+
+OFFICIAL = dict(model__adjacency="time", model__padding="zeros", model__last_start=False,
+                model__may_be_short=("static",))
+
+
+def batch(features, lengths=None):
+  """Videos as the feed hands them over; `features` {stream: `[V, T, D]`}."""
+  count = len(next(iter(features.values())))
+  whole = {name: [x.shape[1]] * count for name, x in features.items()} | (lengths or {})
+  return ({name: jnp.asarray(x, jnp.float32) for name, x in features.items()}
+          | dict(lengths={name: jnp.asarray(whole[name], jnp.int32) for name in features},
+                 position=jnp.arange(count), labels={}))
+
+
+def squared_errors(method, variables, encodings, scores):
+  """Losses and metrics of videos, `[V]`."""
+  return jax.vmap(method.phases[0].loss, (None, 0, 0))(variables, (encodings,), dict(score=scores[:, None]))
+
+
+# The published code
+
+
+def recipe(salt, name, shape, gain):
+  """Weights as a function of their name (golden/README.md)."""
+  seed = zlib.crc32((salt + name).encode())
+  normal = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape, dtype=np.float32)
+  if name.split(".")[-1].startswith("bias"):
+    return np.float32(0.1) * normal
+  return normal * np.float32(gain / np.sqrt(np.prod(shape[1:])))
+
+
+def golden_weights(data, params):
+  weights = {name: recipe(str(data["salt"]), name, tuple(shape), float(data["gain_f64"])) for name, shape in params}
+  if "weight_names" in data:
+    assert sorted(weights) == sorted(data["weight_names"])
+    sums = [[w.sum(dtype=np.float64), np.abs(w).sum(dtype=np.float64)] for w in map(weights.get, data["weight_names"])]
+    np.testing.assert_allclose(sums, data["weight_fingerprint_f64"], rtol=1e-12)
+  return weights
+
+
+def golden_input(seed, shape):
+  rng = np.random.Generator(np.random.PCG64(int(seed)))
+  return np.float32(0.5) * np.abs(rng.standard_normal(tuple(shape), dtype=np.float32))
+
+
+@pytest.mark.golden("actionnet")
+def test_golden_forward(golden, golden_name):
+  data = golden(golden_name)
+  params = interop.action_net_from_torch(golden_weights(data, data["params"]))
+  features = {}
+  for ours, theirs in GOLDEN_NAMES.items():
+    features[ours] = x = golden_input(data[f"input_seed_{theirs}"], data[f"{theirs}_shape"])
+    np.testing.assert_array_equal(x.ravel()[:16], data[f"{theirs}_head"])
+    np.testing.assert_allclose([x.sum(dtype=np.float64), np.abs(x).sum(dtype=np.float64)],
+                               data[f"{theirs}_fingerprint_f64"], rtol=1e-12)
+  close = lambda actual, key, atol: np.testing.assert_allclose(actual, data[key], rtol=0, atol=atol, err_msg=key)
+  method = action_net.build(make_config(**OFFICIAL))
+  variables = dict(params=params, batch_stats=dict(score_range=RANGE))
+  encoding = jax.jit(lambda v: method.encode(variables, v, jax.random.key(0), False))(batch(features))
+  close(encoding["score"], "score", 1e-6)
+  encoder = action_net.StreamEncoder(adjacency="time")
+  for ours, theirs in GOLDEN_NAMES.items():
+    videos, count, _ = features[ours].shape
+    matrix, normaliser = graph("time", np.ones((videos, count), bool), jnp.zeros((1, videos * count)))
+    for row in normaliser:
+      close(row[:, None] * matrix * row, f"adj_{theirs}", 1e-6)
+    close(encoding["attention"][ours][..., None], f"att_{theirs}", 1e-6)
+    (pooled, _), captured = jax.jit(lambda x, ours=ours: encoder.apply(
+        {"params": params["streams"][ours]}, x, np.ones(x.shape[:2], bool), capture_intermediates=True))(features[ours])
+    close(pooled, f"stream_{theirs}", 2e-5)
+    layer = lambda name: np.asarray(captured["intermediates"][name]["__call__"][0]).reshape(
+        -1, videos, count)[:data[f"embed_{theirs}"].shape[2]].transpose(1, 2, 0)
+    close(np.maximum(layer("embed_2"), 0), f"embed_{theirs}", 2e-5)
+    close(layer("graph_2"), f"gcn2_{theirs}", 2e-5)
+
+
+def check_sums(value):
+  """[sum, sum of absolute values, first 16 values] of an array."""
+  flat = np.asarray(value, np.float64).ravel()
+  return np.concatenate([[flat.sum(), np.abs(flat).sum()], np.pad(flat[:16], (0, max(0, 16 - flat.size)))])
+
+
+def assert_sums(actual, data, kind, start, shared):
+  """`actual` {state_dict name: array} against the check sums `kind`/<name>_f64 (tolerances of golden/README.md)."""
+  sums, single = shared
+  keys = {key for key in data if key.startswith(f"{kind}/")}
+  assert keys == {f"{kind}/{name}_f64" for name in start}
+  for name in start:
+    if name.endswith(".att.2.bias"):
+      continue
+    ours, theirs = check_sums(actual[name]), data[f"{kind}/{name}_f64"]
+    np.testing.assert_allclose(ours[:2], theirs[:2], rtol=0, atol=sums * theirs[1], err_msg=f"{kind} {name}")
+    if single:
+      mean = theirs[1] / start[name].size
+      np.testing.assert_allclose(ours[2:], theirs[2:], rtol=0, atol=single * mean, err_msg=f"{kind} {name}")
+
+
+def golden_steps(data):
+  """Inputs and labels of every step."""
+  labels = data["labels"]
+  np.testing.assert_allclose(labels, data["raw_scores"] / 25, rtol=1e-6)
+  for step in range(len(labels)):
+    yield step, {ours: golden_input(data[f"input_seeds_{theirs}"][step], (int(data["batch"]), *shape))
+                 for (ours, theirs), shape in zip(GOLDEN_NAMES.items(), ((26, 1024), (80, 2048)))}, labels[step]
+
+
+@pytest.mark.parametrize("encode", ["siamese", "unique"])
+@pytest.mark.golden("actionnet_sgd")
+def test_golden_sgd(golden, golden_name, encode):
+  """Two steps of the loop: weight decay is added to the gradient before the momentum; the head has its own rate."""
+  data = golden(golden_name)
+  start = golden_weights(data, golden("actionnet")["params"])
+  size = int(data["batch"])
+  config = make_config("rhythmic_gymnastics,official", model__dropout=0.0, train__batch_size=size, train__encode=encode)
+  (_, factor), = config.train.rates
+  ours = [config.train.learning_rate, factor * config.train.learning_rate, config.train.momentum, config.train.weight_decay]
+  np.testing.assert_allclose(ours, [data[name] for name in ("lr_rest", "lr_fc", "momentum", "weight_decay")], rtol=1e-6)
+  method, parallel = action_net.build(config), Parallel(1)
+  step = steps.make_step(config, method, parallel, steps_per_call=1, epochs_per_call=2, num_unique=size)
+  keys = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
+  params = jax.tree.map(lambda x: jnp.asarray(x)[None], interop.action_net_from_torch(start))
+  sample = batch(dict(rgb=np.zeros((1, 26, 1024)), static=np.zeros((1, 80, 2048))))
+  state = step.init(keys, sample, dict(score_range=RANGE[None]), {})
+  assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, params)
+  state = parallel.replicate(state.replace(params=params))
+  tables = steps.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
+                        criterion=np.zeros(1, np.int32))
+  batches = steps.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
+  own = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
+  before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
+  for number, features, labels in golden_steps(data):
+    videos = batch(features) | dict(labels=dict(score=jnp.asarray(25 * labels)[:, None]))
+    variables = dict(params=jax.tree.map(lambda x: x[0], state.params), batch_stats=dict(score_range=RANGE))
+    scores.append(np.asarray(jax.jit(lambda v, x: method.encode(v, x, jax.random.key(0), False)["score"])(variables, videos)))
+    state, (metrics,) = step.run_batches(state, (parallel.split(videos),), tables, batches)
+    losses.append(float(metrics["loss"][0].squeeze()) / size)
+    np.testing.assert_allclose(losses[-1], data["losses"][number], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores[-1], data["preds"][number], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(metrics["error"][0].squeeze() / size, 25 * np.abs(data["preds"][number] - labels).mean(),
+                               rtol=1e-4)
+    trace = next(part for part in state.opt_state["0"] if hasattr(part, "trace")).trace
+    moved, end = own(traverse_util.unflatten_dict(trace, sep="/")), number + 1
+    gradients = {k: moved[k] - 0.9 * momentum[k] - 1e-4 * before[k] for k in start}
+    before, momentum = own(state.params), moved
+    assert_sums(gradients, data, f"grad{number}", start, (3e-4, 2e-3))
+    assert_sums(momentum, data, f"momentum{end}", start, (3e-4, 2e-3))
+    assert_sums(before, data, f"after{end}", start, (1e-6, 1e-6))
+    assert_sums({k: np.float64(before[k]) - start[k] for k in start}, data, f"delta{end}", start, (1e-2, None))
+  np.testing.assert_allclose(np.mean(losses), data["epoch_loss_avg"], rtol=0, atol=1e-6)
+  correlation = evaluate.spearman(np.concatenate(scores), np.concatenate(data["labels"]))
+  np.testing.assert_allclose(correlation, data["epoch_spearman"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.golden("actionnet_sgd")
+def test_golden_sgd_of_the_torch_peer(golden, golden_name):
+  torch = pytest.importorskip("torch")
+  from jaxskill.benchmark_torch_action_net import TorchPeer
+  data = golden(golden_name)
+  start = golden_weights(data, golden("actionnet")["params"])
+  peer = TorchPeer(dropout=0.0, learning_rate=float(data["lr_rest"]), head_rate=float(data["lr_fc"]),
+                   momentum=float(data["momentum"]), weight_decay=float(data["weight_decay"]))
+  peer.network.load_state_dict({k: torch.tensor(v) for k, v in start.items()})
+  for number, features, labels in golden_steps(data):
+    loss, scores = peer.step([torch.tensor(features[s]).to(peer.device) for s in STREAMS], torch.tensor(labels))
+    np.testing.assert_allclose(float(loss), data["losses"][number], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores.cpu(), data["preds"][number], rtol=0, atol=1e-6)
+  assert_sums({k: v.cpu() for k, v in peer.network.state_dict().items()}, data, "after2", start, (1e-6, 1e-6))
+
+
+# Windows, dropout, masks, answers
+
+SMALL = dict(model__windows=dict(rgb=4, static=5), model__hidden=6, model__channels=5, model__attention_hidden=4,
+             model__head_hidden=8, model__num_filters=2, model__filter_hidden=4)
+
+
+def small(seed=0, **changes):
+  """A small method with random parameters: videos of up to 9 segments of width 6 and 12 frames of width 7."""
+  config = make_config(**SMALL | changes)
+  method = action_net.build(config)
+  rng = np.random.default_rng(seed)
+  every = dict(rgb=rng.normal(size=(4, 9, 6)), static=rng.normal(size=(4, 12, 7)))
+  features = {name: every[name] for name in config.model.streams}
+  lengths = dict(rgb=[9, 4, 6, 2], static=[12, 3, 5, 6])
+  for name, x in features.items():
+    x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 0
+  first = jax.tree.map(lambda x: x[:1], batch(features))
+  shapes = jax.eval_shape(method.init, jax.random.key(0), first, dict(score_range=RANGE), {})
+  params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), shapes["params"])
+  variables = dict(params=params, batch_stats=dict(score_range=RANGE))
+  return method, variables, features, {name: lengths[name] for name in features}
+
+
+def run(method, variables, videos, train=False, key=0):
+  return jax.jit(method.encode, static_argnums=3)(variables, videos, jax.random.key(key), train)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_window_starts(last):
+  lengths = jnp.array([9, 4, 3, 5, 10])
+  np.testing.assert_array_equal(action_net.window_starts(lengths, 4), [2, 0, 0, 0, 3])
+  keys = jax.vmap(lambda k: jax.random.split(k, 5))(jax.random.split(jax.random.key(0), 300))
+  starts = np.asarray(jax.vmap(lambda k: action_net.window_starts(lengths, 4, k, last))(keys))
+  seen = [set(column.tolist()) for column in starts.T]
+  assert seen == [set(range(6 if last else 5)), {0}, {0}, {0, 1} if last else {0}, set(range(7 if last else 6))]
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_centred_window(quick_compile, variant):
+  """Testing looks at the middle, as if the rest were not there; attention is placed on the rows of the video."""
+  method, variables, features, lengths = small(**OFFICIAL if variant == "official" else {})
+  whole = run(method, variables, batch(features, lengths))
+  starts = dict(rgb=[2, 0, 1, 0], static=[3, 0, 0, 0])
+  for v in range(4):
+    cut = {name: x[v:v + 1, starts[name][v]:][:, :dict(rgb=4, static=5)[name]] for name, x in features.items()}
+    left = {name: [min(lengths[name][v], x.shape[1])] for name, x in cut.items()}
+    alone = run(method, variables, batch(cut, left))
+    np.testing.assert_allclose(alone["score"][0], whole["score"][v], atol=1e-6)
+    for name, weights in whole["attention"].items():
+      expected = np.zeros(features[name].shape[1])
+      expected[starts[name][v]:][:cut[name].shape[1]] = alone["attention"][name][0]
+      np.testing.assert_allclose(weights[v], expected, atol=1e-6)
+      np.testing.assert_allclose(np.sum(weights[v]), 1, atol=1e-6)
+      beyond = np.asarray(weights)[v, lengths[name][v]:]
+      assert beyond.any() == (variant == "official" and lengths[name][v] < dict(rgb=4, static=5)[name])
+
+
+def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
+  method, variables, features, lengths = small()
+  videos = batch(features, lengths)
+  first, second = (run(method, variables, videos, True, key) for key in (1, 2))
+  assert not np.allclose(first["score"], second["score"], atol=1e-3)
+  starts = {name: {int(np.flatnonzero(np.asarray(run(method, variables, videos, True, key)["attention"][name][0]))[0])
+                   for key in range(40)} for name in features}
+  assert starts == dict(rgb=set(range(6)), static=set(range(8)))
+  turned = jax.tree.map(lambda x: x[jnp.array([3, 1])], videos)
+  for actual, expected in zip(jax.tree.leaves(run(method, variables, turned, True, 1)), jax.tree.leaves(first)):
+    np.testing.assert_allclose(actual, expected[jnp.array([3, 1])], atol=1e-6)
+  np.testing.assert_array_equal(run(method, variables, videos, False, 1)["score"],
+                                run(method, variables, videos, False, 2)["score"])
+  for dropout in (0.0, 0.5):                                      # whole videos: nothing else is drawn
+    method, variables, _, _ = small(model__windows=dict(rgb=0, static=0), model__dropout=dropout)
+    scores = [np.asarray(run(method, variables, videos, train)["score"]) for train in (True, False)]
+    assert np.allclose(*scores, atol=1e-6) == (dropout == 0)
+
+
+def gradient(method, variables, videos, train):
+  def total(params):
+    encodings = method.encode(variables | dict(params=params), videos, jax.random.key(3), train)
+    return squared_errors(method, variables, encodings, jnp.array([3.0, 10.0, 24.0, 17.0]))[0].sum()
+  return jax.jit(jax.grad(total))(variables["params"])
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("windows", [dict(rgb=4, static=5), dict(rgb=20, static=0)])
+def test_padding_changes_nothing(quick_compile, train, windows):
+  method, variables, features, lengths = small(model__windows=windows)
+  padded = {name: np.pad(x, ((0, 0), (0, 7), (0, 0))) for name, x in features.items()}
+  for name, x in padded.items():
+    x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 50.0
+  plain, more = batch(features, lengths), batch(padded, lengths)
+  scores = [run(method, variables, videos, train)["score"] for videos in (more, plain)]
+  np.testing.assert_allclose(*scores, atol=1e-6)
+  for actual, expected in zip(*(jax.tree.leaves(gradient(method, variables, v, train)) for v in (more, plain))):
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_official_keeps_zero_rows(quick_compile):
+  """A short static stream is filled up to the window, and the fill is attended over."""
+  method, variables, features, lengths = small(**OFFICIAL)
+  short = {name: x[:, :3] for name, x in features.items()}
+  filled = {name: np.pad(x, ((0, 0), (0, more), (0, 0))) for (name, x), more in zip(short.items(), (1, 2))}
+  score = run(method, variables, batch(short))["score"]
+  np.testing.assert_allclose(score, run(method, variables, batch(filled))["score"], atol=1e-6)
+  masked, _, _, _ = small()
+  assert not np.allclose(run(masked, variables, batch(short))["score"], score, atol=1e-4)
+
+
+@pytest.mark.parametrize("streams", [("rgb", "static"), ("rgb",), ("static",)])
+def test_streams_and_standardisation(quick_compile, streams):
+  method, variables, features, lengths = small(model__streams=streams)
+  assert set(variables["params"]["streams"]) == set(streams) and method.streams == streams
+  assert variables["params"]["head"]["fc_1"]["kernel"].shape == (8, 10 * len(streams))
+  statistics = {name: dict(mean=jnp.arange(x.shape[2], dtype=jnp.float32), scale=jnp.full(x.shape[2], 2.0))
+                for name, x in features.items()}
+  ours = run(method, variables | dict(batch_stats=variables["batch_stats"] | dict(features=statistics)),
+             batch({name: 2 * x + np.arange(x.shape[2]) for name, x in features.items()}, lengths))
+  np.testing.assert_allclose(ours["score"], run(method, variables, batch(features, lengths))["score"], atol=1e-5)
+
+
+VARIANTS = {"lstm": dict(model__context="lstm"), "bilstm": dict(model__context="bilstm"),
+            "plain": dict(model__context="none"), "average": dict(model__pooling="average"),
+            "max": dict(model__pooling="max"), "filters": dict(model__context="none", model__pooling="filters"),
+            "bfloat16": dict(train__dtype="bfloat16"), "official": OFFICIAL, "paper": {}}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_learn_and_answer(quick_compile, variant):
+  """Loss, its gradient in every layer, and the answer in the unit of the labels."""
+  method, variables, features, lengths = small(**VARIANTS[variant])
+  videos = batch(features, lengths)
+  gradients = gradient(method, variables, videos, True)
+  # a softmax has no use for the bias of its logits
+  idle = {path for path in traverse_util.flatten_dict(gradients, sep="/")
+          if path.endswith(("attend_2/bias", "readout_bias"))}
+  for path, value in traverse_util.flatten_dict(gradients, sep="/").items():
+    assert np.isfinite(value).all() and (path in idle or np.asarray(value).any()), path
+  encodings = run(method, variables, videos)
+  loss, metrics = squared_errors(method, variables, encodings, jnp.full(4, 20.0))
+  np.testing.assert_allclose(loss, (np.asarray(encodings["score"]) - 0.8) ** 2, atol=1e-6)
+  answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
+  np.testing.assert_allclose(answer.score, 25 * encodings["score"], rtol=1e-6)
+  np.testing.assert_allclose(metrics["error"], np.abs(answer.score - 20), rtol=1e-5)
+  assert set(answer.timelines) == {"rgb attention", "static attention"}
+  assert answer.timelines["static attention"].shape == (4, 12)
+
+
+def test_initial_constants(quick_compile):
+  method, _, features, _ = small()
+  video = jax.tree.map(lambda x: x[:1], batch(features))
+  init = jax.jit(method.init)
+  constants = init(jax.random.key(0), video, dict(score_range=RANGE), {})["batch_stats"]
+  assert constants.keys() == {"score_range"} and constants["score_range"].tolist() == [0, 25]
+  statistics = {name: dict(mean=jnp.zeros(6), scale=jnp.ones(6)) for name in features} | dict(score_range=RANGE)
+  assert init(jax.random.key(0), video, statistics, {})["batch_stats"].keys() == {"score_range", "features"}
+
+
+@pytest.mark.parametrize("low", [0.0, 5.0])
+def test_range_of_the_scores(make_dataset, low):
+  """The answer lies in the range, the loss is that of shares of it; a criterion may have a range of its own."""
+  method, variables, features, lengths = small()
+  variables["batch_stats"] = dict(score_range=jnp.array([low, 30.0]))
+  encodings = run(method, variables, batch(features, lengths))
+  answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
+  np.testing.assert_allclose(answer.score, low + (30 - low) * encodings["score"], rtol=1e-6)
+  loss, metrics = squared_errors(method, variables, encodings, jnp.full(4, 20.0))
+  np.testing.assert_allclose(loss, (encodings["score"] - (20 - low) / (30 - low)) ** 2, atol=1e-6)
+  np.testing.assert_allclose(metrics["error"], np.abs(answer.score - 20), rtol=1e-5)
+  data = make_dataset(score=np.linspace(5, 20, 11, dtype=np.float32), score_range=(low, 25.0),
+                      criteria=dict(part=np.linspace(6, 8, 11)))
+  config = make_config(model__streams=("rgb",), model__windows=dict(rgb=0, static=0))
+  own = lambda config, name: action_net.build(config).prepare(data, data.folds[0], name)["score_range"].tolist()
+  assert own(config, "score") == own(config, "part") == [low, 25]
+  config.model.score_ranges = dict(part=(0.0, 10.0))
+  assert (own(config, "score"), own(config, "part")) == ([low, 25], [0, 10])
+  np.testing.assert_array_equal(action_net.build(config).targets(data, "part"), np.float32(data.criteria["part"]))
+  config.model.score_ranges = dict(part=(0.0, 7.0))
+  with pytest.raises(ValueError, match="video 'v6' has part 7.2, outside 0 to 7 .5 such videos.; correct it, or the ra"):
+    action_net.build(config).targets(data, "part")
+  config.model.score_ranges = dict(part=(7.0, 7.0))
+  with pytest.raises(ValueError, match=r"the range \(7.0, 7.0\) of 'part' must be \(lowest, highest\)"):
+    action_net.build(config).targets(data, "part")
+
+
+def test_bad_data(make_dataset):
+  config = make_config(**SMALL)
+  good = make_dataset(segments=12)
+  data = dataclasses.replace(good, streams=good.streams | dict(static=good.streams["rgb"]),
+                             lengths=good.lengths | dict(static=good.lengths["rgb"]), score=np.abs(good.score),
+                             score_range=(0, 25))
+  targets = lambda config, data: action_net.build(config).targets(data, "score")
+  np.testing.assert_array_equal(targets(config, data), data.score)
+  with pytest.raises(ValueError, match="random: there is no stream 'static', only rgb; set config.model.streams"):
+    targets(config, dataclasses.replace(data, streams=good.streams, lengths=good.lengths))
+  config.model.may_be_short = ("static",)
+  with pytest.raises(ValueError, match="video 'v[0-9]+' has [1-3] rows of stream 'rgb', fewer than config.model.win"):
+    targets(config, data)
+  config.model.windows.rgb = 0
+  targets(config, data)
+  config.model.widths.static = 2048
+  with pytest.raises(ValueError, match="stream 'static' has 5 channels, not config.model.widths.static=2048; extract"):
+    targets(config, data)
+  config.model.widths.static = 5
+  targets(config, data)
+  frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
+  with pytest.raises(ValueError, match=r"stream 'static' holds \(2, 2, 3\) a row; ACTION-NET reads features"):
+    targets(config, frames)
+  with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
+    targets(config, dataclasses.replace(data, score=None, score_range=None))
+  with pytest.raises(ValueError, match="the possible range of the scores is not known.*set config.data.score_range, e.g."):
+    targets(config, dataclasses.replace(data, score_range=None))
+
+
+@pytest.mark.parametrize("change,message", [
+    (dict(model__context="gru"), "config.model.context='gru' is unknown; use one of gcn, none, lstm, bilstm"),
+    (dict(model__padding="keep"), "config.model.padding='keep' is unknown; use one of mask, zeros"),
+    (dict(model__streams=("rgb", "rgb")), "config.model.streams=.* must name each stream once"),
+    (dict(model__streams=()), "config.model.streams=.* must name each stream once"),
+    (dict(model__channels=0), "config.model.channels=0 must be at least 1"),
+    (dict(model__dropout=1.0), "config.model.dropout=1.0 must be at least 0 and below 1")])
+def test_bad_config(change, message):
+  with pytest.raises(ValueError, match=message):
+    action_net.build(make_config(**change))
