@@ -70,8 +70,8 @@ def get_config(options="simulated"):
       decay=((-100, 0.1), (-50, 0.1)),      # (epoch, factor) on the learning rate from that epoch on; < 0 before the end
       rates=(("^head/", 5.0),),             # (regular expression, factor) on the learning rate by parameter path
       alternation="joint", reduction="mean",
-      encode="siamese",                     # unique: the videos of all replicas' batches once a step | siamese: those of
-                                            # its own batch, fewer where there are several replicas
+      encode="batch",                       # batch: each replica the videos of its own batch | unique: the videos of all
+                                            # replicas' batches once a step | siamese: like batch, item by item
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
       steps_per_call=50,                    # steps in one compiled scan
       eval_steps=350, checkpoint_steps=700, keep_checkpoints=3,

@@ -62,7 +62,8 @@ def get_config(options="simulated"):
       decay=(),                             # (epoch, factor) on the learning rate from that epoch on
       rates=(("^backbone/", 0.1),),         # (regular expression, factor) on the learning rate by parameter path
       alternation="joint", reduction="mean",
-      encode="unique",                      # unique: every video once a step | siamese: both sides of every pair
+      encode="unique",                      # unique: every video once a step | batch: both sides
+                                            # of every pair at once | siamese: the same, pair by pair
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
       steps_per_call=50,                    # steps in one compiled scan
       eval_steps=500, checkpoint_steps=1000, keep_checkpoints=3,

@@ -62,7 +62,8 @@ def get_config(options="simulated"):
       rates=(),                             # (regular expression, factor) on the learning rate by parameter path
       alternation="alternate",              # alternate | leaky | joint
       reduction="sum",                      # over the pairs of a batch: sum | mean
-      encode="unique",                      # unique: every video once a step | siamese: both sides of every pair
+      encode="unique",                      # unique: every video once a step | batch: both sides
+                                            # of every pair at once | siamese: the same, pair by pair
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
       steps_per_call=64,                    # steps in one compiled scan
       eval_steps=640, checkpoint_steps=640, keep_checkpoints=3,

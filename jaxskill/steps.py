@@ -148,7 +148,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       than the number of videos on the device, a step gathers the ones it needs.
   """
   train, phases = config.train, method.phases
-  leaky = train.alternation == "leaky"
+  leaky, whole = train.alternation == "leaky", train.encode != "unique"     # every device reads all videos, or its share
   optimiser = make_optimiser(train)
   rate = lambda path: float(np.prod([factor for pattern, factor in train.rates if re.search(pattern, path)]))
 
@@ -169,7 +169,10 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   def encode_batch(variables, videos, items, key):
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
     sides = range(items.shape[1])
-    if train.encode == "siamese":
+    if train.encode == "siamese":                                     # as the papers draw it: pair by pair
+      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(items)
+      return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
+    if train.encode == "batch":
       own = jax.tree.map(lambda x: x[items.reshape(-1)], videos)                          # [B / n * k, ...]
       encodings = method.encode(variables, own, key, True)
       return tuple(jax.tree.map(lambda x: x.reshape(*items.shape, *x.shape[1:])[:, side], encodings) for side in sides)
@@ -215,8 +218,8 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     return (params, batch_stats, opt_state), metrics
 
   def one_step(index, state, videos, tables, batch):
-    """One step of all replicas; `videos` are this device's share, or all of them for the siamese form."""
-    labels = videos["labels"] if train.encode == "siamese" else parallel.gather(videos["labels"])
+    """One step of all replicas; `videos` are this device's share, or all of them."""
+    labels = videos["labels"] if whole else parallel.gather(videos["labels"])
 
     def step_of(replica, items, mask, key, count, last, criterion):
       known = {name: x[items] for name, x in labels.items()}                              # [B, k]
@@ -240,7 +243,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   def run(state, videos, tables):
     on_device = len(videos["position"]) * parallel.count
     narrowed = train.encode == "unique" and num_unique < on_device
-    if narrowed or train.encode == "siamese":
+    if narrowed or whole:
       videos = parallel.gather(videos)
     batches = draw_batches(tables, state.step, steps_per_call, train.batch_size, epochs_per_call)
     cycles = jax.tree.map(lambda x: x.reshape(-1, len(phases), *x.shape[1:]), batches)
@@ -259,7 +262,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   def run_batches(state, videos, tables, batches):
     every = []
     for index, share in enumerate(videos):
-      share = parallel.gather(share) if train.encode == "siamese" else share
+      share = parallel.gather(share) if whole else share
       state, metrics = one_step(index, state, share, tables, jax.tree.map(lambda x: x[index], batches))
       every.append(jax.tree.map(lambda x: x[None], metrics))
     return state, tuple(every)

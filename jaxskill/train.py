@@ -89,7 +89,7 @@ def check(config):
   for group, name in (*(("train", name) for name in counts), ("evaluate", "draws")):
     if name in config[group] and config[group][name] < 1:
       raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
-  for group, name, allowed in (("train", "encode", ("unique", "siamese")), ("train", "reduction", ("sum", "mean")),
+  for group, name, allowed in (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduction", ("sum", "mean")),
                                ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
                                ("evaluate", "ties", ("half", "wrong")),
                                ("evaluate", "rl2_range", ("class", "test"))):

@@ -234,7 +234,7 @@ CHANGES = {
     "checkpoint_steps": ({"train.checkpoint_steps": 0}, r"config\.train\.checkpoint_steps=0 must be"),
     "keep": ({"train.keep_checkpoints": 0}, r"config\.train\.keep_checkpoints=0 must be"),
     "ties": ({"evaluate.ties": "right"}, r"config\.evaluate\.ties='right' is unknown; use one of half, wrong"),
-    "encode": ({"train.encode": "twice"}, r"config\.train\.encode='twice' is unknown; use one of unique, siamese"),
+    "encode": ({"train.encode": "twice"}, r"config\.train\.encode='twice' is unknown; use one of unique, batch, siamese"),
     "dtype": ({"train.dtype": "float16"}, r"config\.train\.dtype='float16' is unknown"),
     "rates": ({"train.rates": (("(", 0.1),)}, r"config\.train\.rates: '\(' is not a regular expression"),
     "method": ({"method": "core2"}, r"config\.method='core2' is unknown; use one of pros_cons"),

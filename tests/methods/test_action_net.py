@@ -133,7 +133,7 @@ def golden_steps(data):
                  for (ours, theirs), shape in zip(GOLDEN_NAMES.items(), ((26, 1024), (80, 2048)))}, labels[step]
 
 
-@pytest.mark.parametrize("encode", ["siamese", "unique"])
+@pytest.mark.parametrize("encode", ["batch", "siamese", "unique"])
 @pytest.mark.golden("actionnet_sgd")
 def test_golden_sgd(golden, golden_name, encode):
   """Two steps of the loop: weight decay is added to the gradient before the momentum; the head has its own rate."""

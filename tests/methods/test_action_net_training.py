@@ -52,13 +52,13 @@ def assert_close(actual, expected, replica=None, atol=2e-5):
     np.testing.assert_allclose(pick(a), b, rtol=0, atol=atol, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.parametrize("encode,devices,budget", [("unique", 1, 0.5), ("siamese", 8, 0.5), ("unique", 8, 0.5),
-                                                   ("unique", 1, 0.0), ("siamese", 1, 0.0)])
+@pytest.mark.parametrize("encode,devices,budget", [("unique", 1, 0.5), ("batch", 8, 0.5), ("unique", 8, 0.5),
+                                                   ("unique", 1, 0.0), ("batch", 1, 0.0)])
 def test_one_result_on_any_devices(make, two_streams, quick_compile, encode, devices, budget):
   """Random windows and dropout belong to the video: neither the form of the step nor its devices change them."""
   dataset = two_streams()
   one, metrics = trained(make({"data.standardize": True}), dataset)
-  assert one.config.train.encode == "siamese" and one.total == 8
+  assert one.config.train.encode == "batch" and one.total == 8
   changes = {"train.encode": encode, "data.device_budget": budget, "data.standardize": True}
   other, expected = trained(make(changes), dataset, devices)
   assert other.feed.resident == (budget > 0)
@@ -215,7 +215,7 @@ def test_siamese_names_only_its_own_videos(make, two_streams, quick_compile):
   """Per replica, the siamese step costs a batch; the unique one the videos of all replicas' batches."""
   dataset = two_streams(folds=FOLDS[:1])
   flops = {}
-  for encode in ("siamese", "unique"):
+  for encode in ("batch", "unique"):
     trainer = train.Trainer(make({"train.encode": encode, "train.batch_size": 2, "seeds": (0, 1, 2)}), dataset, Parallel(1))
     flops[encode] = trainer.step.run.lower(trainer.state, trainer.feed.videos, trainer._tables).compile().cost_analysis()["flops"]
-  assert flops["siamese"] < 0.6 * flops["unique"]
+  assert flops["batch"] < 0.6 * flops["unique"]
