@@ -210,14 +210,10 @@ class StreamEncoder(nn.Module):
   def _recurrence(self, embedded, mask):
     rows = embedded.reshape(-1, *mask.shape).transpose(1, 2, 0)                           # [V, T, C]
     cell = lambda name: nn.OptimizedLSTMCell(self.channels, name=f"{name}_cell")
-    run = lambda name, rows: nn.RNN(cell(name), name=name)(rows, seq_lengths=mask.sum(axis=1))
-    states = [run("lstm", rows)]
+    run = lambda name, **options: nn.RNN(cell(name), name=name, **options)(rows, seq_lengths=mask.sum(axis=1))
+    states = [run("lstm")]
     if self.context == "bilstm":
-      # A product, for the gradient of the gather that `RNN(reverse=True)` is made of takes seconds on CPUs.
-      place, count = jnp.arange(mask.shape[1]), mask.sum(axis=1)[:, None]
-      turn = jax.nn.one_hot(jnp.where(place < count, count - 1 - place, place), mask.shape[1])        # [V, T, T]
-      turned = lambda x: jnp.einsum("vst,vtc->vsc", turn, x, precision="highest")
-      states.append(turned(run("lstm_back", turned(rows))))
+      states.append(run("lstm_back", reverse=True, keep_order=True))
     return jnp.concatenate(states, axis=2).transpose(2, 0, 1).reshape(-1, embedded.shape[1])
 
 
