@@ -148,7 +148,7 @@ def pros_cons_flops(config, shape, *, input_gradient=False):
 
   Forward products of all filters and ranking layers, and the weight gradients of what a step trains (leaky: of both
   groups). Shared noise is one more video. Where ranking and attention steps alternate, filters stand still in between
-  and noise is apart from the product: XLA computes it once for both.
+  and noise is apart from the product: XLA computes it once for both, but for bfloat16 in the chunked form for CPUs.
   """
   model, siamese, alternation = config.model, config.train.encode == "siamese", config.train.alternation
   shared_noise = bool(model.noise_std) and model.noise == "shared"
@@ -157,9 +157,11 @@ def pros_cons_flops(config, shape, *, input_gradient=False):
   rows = 2 * shape.num_segments * videos
   filters = rows * (shape.width + 1) * modules * model.num_filters * model.hidden
   ranking = rows * shape.width * len(model.branches)
+  chunked = model.implementation == "chunked" or (model.implementation == "auto" and jax.default_backend() == "cpu")
+  shared = not (siamese or (chunked and config.train.dtype == "bfloat16")) and model.noise == "shared"
   in_turn = modules > 0 and alternation != "joint"
   trained = 0.5 if in_turn and alternation == "alternate" else 1.0
-  forward = 0.5 if in_turn and not siamese and model.noise == "shared" else 1.0
+  forward = 0.5 if in_turn and shared else 1.0
   return len(config.seeds) * (filters * (forward + trained + input_gradient) + ranking * (1 + trained + input_gradient))
 
 
@@ -432,8 +434,8 @@ def describe(results):
       *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), "",
       f"Features are in memory, no input pipeline. ms/step: median of {results['rounds']} interleaved rounds, "
       "compilation apart.",
-      "FLOP/step: products with features, by hand; by XLA: cost_analysis() of one cycle, plain form. Both phases share",
-      "the filters' forward product. program: arguments, results and temporaries; peak: of the "
+      "FLOP/step: products with features, by hand; by XLA: cost_analysis() of one cycle, plain form, where both phases",
+      "share the filters' forward product; bfloat16 on a CPU computes it twice. program: arguments, results and temporaries; peak: of the "
       + ("process" if machine["platform"] == "cpu" else "device, all our forms so far") + f". {PAPER_EPOCHS[results['method']]} epochs: arithmetic, not a run.", ""]
   for form, ratios in results["ratios"].items():
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
