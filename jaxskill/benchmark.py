@@ -65,7 +65,7 @@ CORE_SHAPES = {
     "tiny": Shape(4, 70, 9, 0, 3, 8, 0, 8),
 }
 PEERS = dict(pros_cons="jaxskill.benchmark_torch", core="jaxskill.benchmark_torch_core")
-CPU_STEPS = dict(pros_cons=1, core=10)    # of a round, rounded up to whole cycles
+CPU_STEPS = dict(pros_cons=8, core=10)    # of a round, rounded up to whole cycles
 PAPER_EPOCHS = dict(pros_cons=2000, core=200)
 FORMS = dict(pros_cons=("float32", "siamese", "bfloat16", "bfloat16+R2", "bfloat16+R4"),
              core=("float32", "bfloat16", "bfloat16+R4", "vote", "vote+bfloat16"))
@@ -201,8 +201,8 @@ class JaxContender:
     own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
     self._data = random_dataset(self._shape, self._config.data.stream)
     parallel = Parallel(int(devices[1]) if devices else None)
-    num_steps = num_steps or (CPU_STEPS[config.method] if parallel.devices[0].platform == "cpu" else
-                              10 * own.steps_per_call)
+    cpu_steps = 1 if own.encode == "siamese" else CPU_STEPS[config.method]
+    num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
     own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
     self._trainer = train.Trainer(self._config, self._data, parallel)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
@@ -468,7 +468,7 @@ def main(argv=None):
   add("--forms", default="", help=f"comma-separated; default (Pros & Cons) {','.join(FORMS['pros_cons'])}, bfloat16 on fewer "
       "devices")
   add("--peer", default="", help=f"torch: also {','.join(PEER_FORMS['pros_cons'])}")
-  add("--steps", type=int, default=0, help="of a round; default one cycle (core: 10 steps) on a CPU, else 10 calls")
+  add("--steps", type=int, default=0, help="of a round; default 8 (core 10, siamese a cycle) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")
   add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
   add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")

@@ -208,13 +208,31 @@ class StreamEncoder(nn.Module):
     return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
 
   def _recurrence(self, embedded, mask):
-    rows = embedded.reshape(-1, *mask.shape).transpose(1, 2, 0)                           # [V, T, C]
-    cell = lambda name: nn.OptimizedLSTMCell(self.channels, name=f"{name}_cell")
-    run = lambda name, **options: nn.RNN(cell(name), name=name, **options)(rows, seq_lengths=mask.sum(axis=1))
-    states = [run("lstm")]
-    if self.context == "bilstm":
-      states.append(run("lstm_back", reverse=True, keep_order=True))
-    return jnp.concatenate(states, axis=2).transpose(2, 0, 1).reshape(-1, embedded.shape[1])
+    """`[n C, R]` states of an LSTM, both directions as one scan: on a CPU several scans at once can block one another."""
+    channels, ways = self.channels, 1 + (self.context == "bilstm")
+
+    def initialise(key):
+      keys = jax.random.split(key)
+      start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
+      return dict(input=start(keys[0], (ways, channels, 4 * channels)), bias=jnp.zeros((ways, 4 * channels)),
+                  state=nn.initializers.orthogonal()(keys[1], (ways, channels, 4 * channels)))
+    weights = self.param("lstm", initialise)
+    turned = lambda x: jnp.stack([x, x[::-1]][:ways], axis=1)                             # [T, n, V, ...]
+    rows = turned(embedded.reshape(channels, *mask.shape).transpose(2, 1, 0))
+    gates = jnp.einsum("tnvc,nck->tnvk", rows, weights["input"]) + weights["bias"][:, None]
+
+    def step(carry, now):
+      (state, memory), (gate, real) = carry, now
+      gate = gate + jnp.einsum("nvc,nck->nvk", state, weights["state"])
+      write, forget, show = (nn.sigmoid(x) for x in jnp.split(gate[..., : 3 * channels], 3, axis=-1))
+      new = forget * memory + write * jnp.tanh(gate[..., 3 * channels:])
+      memory, state = jnp.where(real, new, memory), jnp.where(real, show * jnp.tanh(new), state)
+      return (state, memory), state
+
+    start = jnp.zeros((2, ways, len(mask), channels))
+    _, states = jax.lax.scan(step, tuple(start), (gates, turned(mask.T)[..., None]))      # [T, n, V, C]
+    states = jnp.concatenate([states[:, 0], states[::-1, 1]] if ways == 2 else [states[:, 0]], axis=-1)
+    return states.transpose(2, 1, 0).reshape(-1, embedded.shape[1])
 
 
 class ScoreHead(nn.Module):

@@ -51,10 +51,11 @@ def naive_adjacency(adjacency, embedded, scale):
   return np.array([[matrix[i, j] / np.sqrt(degree[i] * degree[j]) for j in range(count)] for i in range(count)])
 
 
-def naive_lstm(cell, rows):
+def naive_lstm(cell, way, rows):
   state, memory, states = np.zeros(SIZES["channels"]), np.zeros(SIZES["channels"]), []
   for x in rows:
-    gate = {k: x @ cell[f"i{k}"]["kernel"] + state @ cell[f"h{k}"]["kernel"] + cell[f"h{k}"]["bias"] for k in "ifgo"}
+    gates = x @ cell["input"][way] + state @ cell["state"][way] + cell["bias"][way]
+    gate = dict(zip("ifog", np.split(gates, 4)))
     memory = sigmoid(gate["f"]) * memory + sigmoid(gate["i"]) * np.tanh(gate["g"])
     state = sigmoid(gate["o"]) * np.tanh(memory)
     states.append(state)
@@ -74,9 +75,9 @@ def naive_encoder(encoder, params, features, lengths):
         x = np.maximum(matrix @ (x @ params[name]["kernel"].T) + params[name]["bias"], 0)
       x = np.concatenate([embedded, x], axis=1)
     elif encoder.context != "none":
-      x = naive_lstm(params["lstm_cell"], embedded)
+      x = naive_lstm(params["lstm"], 0, embedded)
       if encoder.context == "bilstm":
-        x = np.concatenate([x, naive_lstm(params["lstm_back_cell"], embedded[::-1])[::-1]], axis=1)
+        x = np.concatenate([x, naive_lstm(params["lstm"], 1, embedded[::-1])[::-1]], axis=1)
     if encoder.pooling == "attention":
       weights = softmax(layer("attend_2", np.maximum(layer("attend_1", x), 0))[:, 0])
     elif encoder.pooling == "filters":
