@@ -42,6 +42,7 @@ def get_config(options="simulated"):
                      routine_difficulties=(2.0, 2.4, 2.8, 3.2), tie_margin=0.05),
   )
   config.model = dict(
+      backbone="features",                  # of a fixed network, made beforehand; trained on frames: not yet
       head="tree",                          # tree | mlp
       contrastive=True,                     # against exemplars; False regresses the score itself
       exemplars=dict(count=10, same=("category", "difficulty")),    # of a vote; must agree in these, if known

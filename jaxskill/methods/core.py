@@ -216,8 +216,9 @@ def build(config) -> Method:
 
 
 def _check(model):
-  options = dict(head=("tree", "mlp"), groups=("equal_count", "mirrored"), classification=("binary", "leaf"),
-                 regression=("sum", "leaf_mean"), outside=("nearest", "first"), empty_leaf=("border", "offset"))
+  options = dict(backbone=("features",), head=("tree", "mlp"), groups=("equal_count", "mirrored"),
+                 classification=("binary", "leaf"), regression=("sum", "leaf_mean"), outside=("nearest", "first"),
+                 empty_leaf=("border", "offset"))
   for name, allowed in options.items():
     if model[name] not in allowed:
       raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")
