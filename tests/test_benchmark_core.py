@@ -48,7 +48,7 @@ def test_only_times_of_the_same_kind_are_compared():
 
 @needs_torch
 @pytest.mark.golden("core_loss*")
-def test_golden_peer(golden, golden_name):
+def test_peer_loss_is_the_published_one(golden, golden_name):
   """The peer's loss is the published one."""
   import torch
 
