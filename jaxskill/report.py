@@ -74,8 +74,8 @@ def _replica(trainer, assessments, history, index):
   for name, values in own.parts.items() if trainer.metric == "spearman" else ():
     result[name] = {dataset.videos[v]: float(values[v]) for v in tested}
   if own.probabilities:
-    last_level = list(own.probabilities)[-1]
-    result["leaf probabilities"] = {dataset.videos[v]: own.probabilities[last_level][v].tolist() for v in tested}
+    result["probabilities"] = {dataset.videos[v]: {level: p[v].tolist() for level, p in own.probabilities.items()}
+                               for v in tested}
   return result
 
 

@@ -100,8 +100,10 @@ def test_simulated_performances(simulated):
   assert saved["steps"] % 30 == 0 and saved["protocol"] == dict(rl2_range="class", draws=5)
   for replica in saved["replicas"]:
     assert len(replica["scores"]) == len(replica["spread over exemplars"]) == fold["test_videos"]
-    for leaves in replica["leaf probabilities"].values():
-      assert len(leaves) == 8 and sum(leaves) == pytest.approx(1, abs=1e-4)
+    for levels in replica["probabilities"].values():
+      assert [len(p) for p in levels.values()] == [2, 4, 8]
+      for p, finer in zip([[1.0], *levels.values()], levels.values()):
+        np.testing.assert_allclose(np.reshape(finer, (-1, 2)).sum(axis=1), p, atol=1e-4)
     assert len(replica["draws"]["metrics"]) == 5
     assert replica["draws"]["metrics"][0]["spearman"] == pytest.approx(replica["last"]["spearman"])
     of_draws = [m["mae"] for m in replica["draws"]["metrics"]]

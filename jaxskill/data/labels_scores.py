@@ -43,7 +43,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import scipy.io
 
 from jaxskill.data import features, safe_pickle
 from jaxskill.data.dataset import NO_IDS, Fold, check_scores
@@ -165,8 +164,9 @@ def _read_aqa7(root, split, seed):
 
 def _read_mat(file, key):
   """`[V, 3]` numbers under a key of a MATLAB file."""
+  from scipy import io        # slow to import, and few data sets need it
   try:
-    content = scipy.io.loadmat(file)
+    content = io.loadmat(file)
   except Exception as error:   # a damaged file can fail in any way
     raise ValueError(f"{file}: is no readable .mat file ({type(error).__name__}: {error}); download it again."
                      ) from error
