@@ -35,8 +35,12 @@ def start():
   mark("features on the device, initial state")
   trainer.advance()
   jax.block_until_ready(trainer.state)
-  mark("first step")
+  mark("first steps")
   answer = dict(marks=dict(marks), first_step_s=sum(marks.values()), videos=dataset.num_videos)
+  begun = time.monotonic()
+  trainer.advance()
+  jax.block_until_ready(trainer.state)
+  answer["cycle_s"] = time.monotonic() - begun      # the first without its compilation
   folder = pathlib.Path(workdir)
   with train.Checkpoints(folder / "checkpoints") as checkpoints, train.Log(folder, 0, True):
     checkpoints.save(0, trainer.state)
@@ -106,7 +110,8 @@ def describe(measured):
   for dtype, name in itertools.product(measured["starts"], ("cold", "warm")):
     one = measured["starts"][dtype][name]
     parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in one["marks"].items())
-    lines += [f"  {dtype}, {name}: {one['first_step_s']:.2f} s to the end of the first step ({parts});",
+    lines += [f"  {dtype}, {name}: {one['first_step_s']:.2f} s to the end of the first step of every phase ({parts}), of "
+              f"which the steps themselves take {one['cycle_s']:.2f};",
               f"    training opens checkpoints and logs before it: {one['logs_s']:.2f}; {one['videos']} prepared "
               f"videos mapped and checked in {1e3 * one['map_s']:.0f} ms, put on the device "
               f"in {1e3 * one['place_s']:.0f} ms"]
