@@ -2,6 +2,7 @@
 
   python -m jaxskill.main --config configs/core.py                               simulated performances
   python -m jaxskill.main --config configs/core.py:mtl_aqa --config.data.dir=MTL-AQA
+  python -m jaxskill.main --config configs/core.py:unlv_dive --config.data.dir=diving
   python -m jaxskill.main --config configs/core.py:aqa7 --config.data.dir=AQA-7
   python -m jaxskill.main --config configs/core.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/core.py:finediving --config.data.dir=FineDiving
@@ -26,13 +27,14 @@ def get_config(options="simulated"):
   config.plots = True
 
   config.data = dict(
-      name=data,                            # simulated | features | mtl_aqa | aqa7 | jigsaws | finediving
+      name=data,                            # simulated | features | mtl_aqa | unlv_dive | aqa7 | jigsaws | finediving
       task="",                              # of AQA-7 and JIGSAWS; "" is all, one fold or set of folds each
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
-      stream="rgb",
+      stream="rgb",                         # JIGSAWS also: kinematics
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
-      split="auto",                         # own features: auto | given | subject | random; JIGSAWS: auto | louo | loso
+      split="auto",                         # own features: auto | given | subject | random;
+                                            # JIGSAWS: auto | louo | loso; MTL-AQA: auto | competition
       standardize=False,                    # channels to zero mean, unit variance over a fold's training segments
       score_range=(),                       # own features: (lowest, highest) possible score; () is that of the labels
       make_pairs=False, tie_margin=0.0, pairs_within="", validation_share=0.0,
@@ -79,7 +81,7 @@ def get_config(options="simulated"):
     config.data.standardize = True
     config.model.update(with_difficulty=True, hidden=64)
     config.train.update(epochs=60, eval_steps=100, checkpoint_steps=300)
-  elif data == "mtl_aqa":
+  elif data in ("mtl_aqa", "unlv_dive"):
     config.model.with_difficulty = True
     config.model.exemplars.same = ("difficulty",)
   elif data == "finediving":
@@ -90,7 +92,8 @@ def get_config(options="simulated"):
     config.data.validation_share = 0.2
     config.train.update(eval_steps=100)
   elif data not in ("aqa7", "jigsaws"):
-    raise ValueError(f"data set {data!r} is unknown; use simulated, features, mtl_aqa, aqa7, jigsaws or finediving.")
+    raise ValueError(f"data set {data!r} is unknown; use simulated, features, mtl_aqa, unlv_dive, aqa7, jigsaws or "
+                     "finediving.")
   for variant in variants:
     if variant == "official":
       official(config)

@@ -4,7 +4,7 @@ from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 
-NAMES = ("simulated", "features", "best", "epic_skills", "mtl_aqa", "aqa7", "jigsaws", "finediving",
+NAMES = ("simulated", "features", "best", "epic_skills", "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving",
          "rhythmic_gymnastics", "fis_v", "mit_skating")
 
 
@@ -14,7 +14,8 @@ def load(config) -> SkillDataset:
   Args:
     config: `config.data`: anything with attributes. A field that is absent has the default of the loader it goes to.
       name: "simulated", "features" (a folder of one's own), or a published data set: with pairs "best", "epic_skills";
-        with scores "mtl_aqa", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics", "fis_v", "mit_skating".
+        with scores "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics", "fis_v",
+        "mit_skating".
       simulated: mapping of keyword arguments of `simulated.simulate`.
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
       split: of own features see `features.load_features`, of published data sets `official.load_official`.

@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 NO_IDS = np.zeros(0, np.int32)
+WORDS = ("category", "subject", "competition")      # labels of videos that are strings
 FEW = 10                              # training videos of a category or difficulty; with fewer, the audit says so
 SIMULATED_NOTE = "SIMULATED.txt"      # lies beside features in an official layout that were never recorded
 
@@ -52,9 +53,9 @@ class SkillDataset:
     criteria: name -> `[V]` float32: further scores of the same videos (parts of the score, other raters).
     score_range: `[V, 2]` float32 (lowest, highest) possible score of each video, or None where unknown; one pair
       `(lowest, highest)` may be given for all. Where the score is execution times difficulty, the highest is too.
-    category, subject: `[V]` strings, or None.
+    category, subject, competition: `[V]` strings (what is done, by whom, at which event), or None.
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
-    missing: ids of videos that the labels name and the disk lacks; they and their pairs were left out.
+    missing: ids of videos that the labels name and the disk, or the scores, lack; they and their pairs were left out.
     dropped_pairs: number of labelled pairs left out, because a video is missing.
     tied_pairs: number of pairs of videos left out because their scores lie within the tie margin.
     simulated: True when no camera was involved.
@@ -74,6 +75,7 @@ class SkillDataset:
   difficulty: np.ndarray | None = None
   category: np.ndarray | None = None
   subject: np.ndarray | None = None
+  competition: np.ndarray | None = None
   truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   missing: tuple[str, ...] = ()
   dropped_pairs: int = 0
@@ -98,7 +100,7 @@ class SkillDataset:
     put("row_seconds", freeze(seconds))
     put("pairs", _read_only(self.pairs))
     put("folds", tuple(Fold(f.name, *(_read_only(np.asarray(ids, np.int32)) for ids in f[1:])) for f in self.folds))
-    for name in ("score", "difficulty", "category", "subject"):
+    for name in ("score", "difficulty", *WORDS):
       if getattr(self, name) is not None:
         put(name, _read_only(getattr(self, name)))
 
@@ -115,8 +117,8 @@ class SkillDataset:
     if criterion == "score":
       return self.score
     if criterion not in self.criteria:
-      raise ValueError(f"{self.source}: there is no criterion {criterion!r}, only {', '.join(['score', *self.criteria])}; "
-                       "set config.data.criteria to some of them.")
+      raise ValueError(f"{self.source}: there is no criterion {criterion!r}, only "
+                       f"{', '.join(['score', *self.criteria])}; set config.data.criteria to some of them.")
     return self.criteria[criterion]
 
 
@@ -222,12 +224,12 @@ def _validate(data: SkillDataset):
       for video, features, length in zip(data.videos, stream, lengths):
         check_features(features[:length], name, video, source)
   check_pairs(np.asarray(data.pairs), data.videos, source)
-  labels = {name: getattr(data, name) for name in ("score", "difficulty", "category", "subject")}
+  labels = {name: getattr(data, name) for name in ("score", "difficulty", *WORDS)}
   labels |= {f"criterion {name!r}": values for name, values in data.criteria.items()}
   for name, values in labels.items():
     if values is not None and np.shape(values) != (count,):
       raise ValueError(f"{source}: {name} must have shape ({count},), got {np.shape(values)}.")
-    if values is not None and name not in ("category", "subject") and not np.isfinite(values).all():
+    if values is not None and name not in WORDS and not np.isfinite(values).all():
       video = data.videos[int(np.flatnonzero(~np.isfinite(values))[0])]
       raise ValueError(f"{source}: {name} of video {video!r} is not a finite number.")
   check_scores(data.score, data.score_range, data.videos, source)
@@ -281,6 +283,8 @@ def _audit_fold(data, fold):
       test_pairs_with_one_training_video=int((trained_on == 1).sum()),
       test_pairs_of_two_training_videos=int((trained_on == 2).sum()),
       cycles_of_three_in_training=count_cycles(data.pairs[fold.train_pairs], data.num_videos)[0],
+      test_videos_of_training_subjects=_count_seen(data.subject, fold),
+      test_videos_of_training_competitions=_count_seen(data.competition, fold),
       test_videos_of_rare_category=_count_rare(data.category, fold),
       test_videos_of_rare_difficulty=_count_rare(data.difficulty, fold))
 
@@ -293,6 +297,11 @@ def _count_rare(values, fold):
   return int((~np.isin(values[fold.test_videos], names[counts >= FEW])).sum())
 
 
+def _count_seen(values, fold):
+  """Number of test videos whose value (a subject, a competition) a training video has too; None where unknown."""
+  return None if values is None else int(np.isin(values[fold.test_videos], values[fold.train_videos]).sum())
+
+
 def describe_audit(facts: dict) -> str:
   """The audit as the lines printed above every table."""
   known = [f"{facts[name]} {name}" for name in ("categories", "difficulties") if (facts[name] or 0) > 1]
@@ -303,8 +312,8 @@ def describe_audit(facts: dict) -> str:
   shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
   lines.append(f"missing videos: {len(missing)}" + (f" ({shown})" if missing else "")
                + (f", leaving out {facts['dropped_pairs']} pairs" if facts["dropped_pairs"] else ""))
-  lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_rare(facts, fold)
-            for fold in facts["folds"]]
+  lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_seen(fold)
+            + _describe_rare(facts, fold) for fold in facts["folds"]]
   if facts["pairs"]:
     lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
                  f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
@@ -323,6 +332,12 @@ def _describe_pairs(fold):
 def _describe_videos(fold):
   return (f"fold {fold['name']}: {fold['train_videos']} training / {fold['validation_videos']} validation / "
           f"{fold['test_videos']} test videos")
+
+
+def _describe_seen(fold):
+  seen = [f"{count} by {one}" for one in ("subject", "competition")
+          if (count := fold[f"test_videos_of_training_{one}s"]) is not None]
+  return f"; test videos that training knows: {', '.join(seen)}" if seen else ""
 
 
 def _describe_rare(facts, fold):

@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxskill.data import splits
-from jaxskill.data.dataset import Fold
+from jaxskill.data.dataset import NO_IDS, Fold, check_scores
 
+FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
 NO_PAIRS = np.zeros((0, 2), np.int32)
+OF_VIDEOS = ("score", "difficulty", "category", "subject", "competition", "score_range")
 
 
 class NoLabels(ValueError):
@@ -32,8 +34,24 @@ class Labels(NamedTuple):
   difficulty: np.ndarray | None = None   # [V]
   category: np.ndarray | None = None     # [V]
   subject: np.ndarray | None = None      # [V]
+  competition: np.ndarray | None = None  # [V]
   criteria: Mapping[str, np.ndarray] = {}
   score_range: np.ndarray | None = None  # [V, 2]
+  unscored: tuple[str, ...] = ()         # videos that lists name and that have no score; left out
+
+
+class Video(NamedTuple):
+  """One line of the labels of a data set with scores."""
+
+  id: str
+  score: float
+  highest: float
+  lowest: float = 0.0
+  difficulty: float | None = None
+  category: str | None = None
+  subject: str | None = None
+  competition: str | None = None
+  criteria: Mapping[str, float] = {}
 
 
 def keep(labels, kept) -> Labels:
@@ -49,8 +67,7 @@ def keep(labels, kept) -> Labels:
     rows = (new_row[ids[pairs_kept[ids]]] for ids in (fold.train_pairs, fold.test_pairs))
     return splits.fold_of_pairs(fold.name, pairs, *rows, train_videos=train_videos, test_videos=test_videos)
 
-  of_videos = {name: values[kept] for name in ("score", "difficulty", "category", "subject", "score_range")
-               if (values := getattr(labels, name)) is not None}
+  of_videos = {name: values[kept] for name in OF_VIDEOS if (values := getattr(labels, name)) is not None}
   return labels._replace(
       videos=tuple(video for video, stays in zip(labels.videos, kept) if stays), pairs=pairs,
       folds=tuple(map(fold_of, labels.folds)),
@@ -107,3 +124,56 @@ def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ..
   if not result:
     raise ValueError(f"{path}: is empty; download the splits again.")
   return result
+
+
+def read_mat(file, key) -> np.ndarray:
+  """The finite numbers under a key of a MATLAB file, float64.
+
+  Raises:
+    ValueError: if there are none.
+  """
+  from scipy import io        # slow to import, and few data sets need it
+  try:
+    content = io.loadmat(file)
+  except Exception as error:   # a damaged file can fail in any way
+    raise ValueError(f"{file}: is no readable .mat file ({type(error).__name__}: {error}); download it again."
+                     ) from error
+  if key not in content:
+    found = ", ".join(name for name in content if not name.startswith("__"))
+    raise ValueError(f"{file}: holds {found or 'nothing'} but not {key!r}; download it again.")
+  table = content[key]
+  if table.dtype.kind not in "fiu" or not np.isfinite(table).all():
+    raise ValueError(f"{file}: {key!r} is {table.dtype} of shape {table.shape}; expected finite numbers; download it "
+                     "again.")
+  return table.astype(np.float64)
+
+
+def from_videos(videos, sides, files) -> Labels:
+  """The labels of a list of `Video`, by category where tasks are categories; `sides`: fold -> (train, test) ids."""
+  files = tuple(files)
+  first_of = {name: i for i, name in enumerate(dict.fromkeys(fold.split("/")[0] for fold in sides))}
+  videos = sorted(videos, key=lambda video: first_of.get(video.category, 0))   # a task's videos lie side by side
+  ids = tuple(video.id for video in videos)
+  position = {video: i for i, video in enumerate(ids)}
+  if len(position) < len(ids):
+    twice = next(video for i, video in enumerate(ids) if position[video] != i)
+    raise ValueError(f"{files[0]}: video {twice!r} is labelled more than once in {files[0].parent}; keep one.")
+  folds = []
+  for name, of_sides in sides.items():
+    both = set(of_sides[0]) & set(of_sides[1])
+    unknown = next((video for side in of_sides for video in side if video not in position), None)
+    if both or unknown is not None:
+      fault = f"{min(both)!r} trains and tests" if both else f"{unknown!r} has no score in {files[0].name}"
+      raise ValueError(f"{files[-1]}: fold {name!r}: video {fault}; download the labels again.")
+    folds.append(Fold(name, *(np.array(sorted(position[video] for video in side), np.int32) for side in of_sides),
+                      NO_IDS, NO_IDS))
+  column = lambda values, kind=np.float64: None if any(value is None for value in values) else np.array(values, kind)
+  score = np.array([video.score for video in videos])
+  score_range = np.array([(video.lowest, video.highest) for video in videos])
+  check_scores(score, score_range, ids, files[0])
+  return Labels(
+      ids, tuple(folds), files, score=score, score_range=score_range,
+      difficulty=column([video.difficulty for video in videos]), category=column([v.category for v in videos], None),
+      subject=column([video.subject for video in videos], None),
+      competition=column([video.competition for video in videos], None),
+      criteria={name: np.array([video.criteria[name] for video in videos]) for name in videos[0].criteria})

@@ -3,11 +3,13 @@
   best, epic_skills               pairs: `labels_pairs` says where the lists lie
     <root>/features/<video>_rgb.npz            arr_0: float [T, D], 400 x 1024 as published; <video> may hold folders,
                                                and features/<task>/<video>_rgb.npz will do as well
-  mtl_aqa, aqa7, jigsaws, finediving             scores: `labels_scores` says where the labels lie
+  mtl_aqa, unlv_dive, aqa7, jigsaws, finediving  scores: `labels_scores` says where the labels lie
     <root>/features/<video>.npy                the stream `rgb`: float [T, D], e.g. 10 snippets x 1024
     <root>/features/<video>.npz                or one such array, or the streams `rgb` [T, D], `static` [N, D], `maps`
                                                [F, H, W, C] under their names; features/<category>/<video>.np[yz] (of
                                                jigsaws and aqa7: the task) will do as well
+    <root>/<Task>/kinematics/AllGestures/<video>.txt           of jigsaws, beside features or without: the stream
+                                               `kinematics` [T, 76], 30 rows a second
   rhythmic_gymnastics, fis_v, mit_skating        scores
     <root>/dynamic_feat/<video>.npy            the stream `rgb`: float [T, D], 1024 wide as published
     <root>/static_feat/<video>.npy             the stream `static`: float [N, D], 2048 wide as published; without this
@@ -15,7 +17,7 @@
 
 Labelled videos without features are left out and reported, features without labels too. The first start writes
 `<prepared_dir>/<name>/<task>/1.0.0` (`prepared`). The `tfds` builders are `official.Best`, `EpicSkills`, `MtlAqa`,
-`Aqa7`, `Jigsaws`, `FineDiving`, `RhythmicGymnastics`, `FisV` and `MitSkating`.
+`UnlvDive`, `Aqa7`, `Jigsaws`, `FineDiving`, `RhythmicGymnastics`, `FisV` and `MitSkating`.
 
 V videos, T segments, N static frames, D channels, P pairs.
 """
@@ -31,14 +33,14 @@ from jaxskill.data import splits
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
 from jaxskill.data.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
-from jaxskill.data.official_files import NAMES, read_task
+from jaxskill.data.official_files import NAMES, read_task, recordings_of
 from jaxskill.data.prepared import VERSION, builders, prepared_arrays
 
 __all__ = ["AQA7_CLASSES", "AQA7_RANGES", "FOLD_FILES", "NAMES", "TASKS", "VERSION", "VIDEO_LISTS", "load_official",
            "normalize_aqa7", "read_task"]
 
-_BUILDERS = dict(Best="best", EpicSkills="epic_skills", MtlAqa="mtl_aqa", Aqa7="aqa7", Jigsaws="jigsaws",
-                 FineDiving="finediving", RhythmicGymnastics="rhythmic_gymnastics", FisV="fis_v",
+_BUILDERS = dict(Best="best", EpicSkills="epic_skills", MtlAqa="mtl_aqa", UnlvDive="unlv_dive", Aqa7="aqa7",
+                 Jigsaws="jigsaws", FineDiving="finediving", RhythmicGymnastics="rhythmic_gymnastics", FisV="fis_v",
                  MitSkating="mit_skating")
 
 
@@ -54,8 +56,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.
     validation_share: share of each fold's training videos that validates; 0 for none.
     seed: of the validation videos, and of the random splits of mit_skating.
-    segment_seconds: seconds from one segment to the next.
-    split: "auto" for the published or usual folds; of jigsaws also "louo" or "loso".
+    segment_seconds: seconds from one segment to the next; what was recorded with the videos has a rate of its own.
+    split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`.
     make_pairs: make pairs from scores; without, a data set with scores has none. BEST and EPIC-Skills have their own.
     tie_margin, pairs_within: of pairs made from scores, as in `features.load_features`.
 
@@ -86,13 +88,16 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   streams, lengths = prepared_arrays(name, root, task, Path(prepared_dir or root / "prepared"), found)
   full_name = f"{name}/{task}" if task else name
   simulated = (root / SIMULATED_NOTE).exists()
+  seconds = {recording.stream: recording.row_seconds for recording in recordings_of(name)}
   floats = lambda values: None if values is None else values.astype(np.float32)
   return SkillDataset(
       name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated,
       source=str(root), videos=labels.videos, streams=streams, lengths=lengths,
-      row_seconds={stream: np.full(len(labels.videos), segment_seconds, np.float32) for stream in streams},
+      row_seconds={stream: np.full(len(labels.videos), seconds.get(stream, segment_seconds), np.float32)
+                   for stream in streams},
       pairs=labels.pairs, folds=folds, score=floats(labels.score), difficulty=floats(labels.difficulty),
-      category=labels.category, subject=labels.subject, criteria=labels.criteria, score_range=labels.score_range,
+      category=labels.category, subject=labels.subject, competition=labels.competition,
+      criteria=labels.criteria, score_range=labels.score_range,
       missing=found.missing, dropped_pairs=found.dropped_pairs, tied_pairs=tied, features_checked=True)
 
 

@@ -16,7 +16,7 @@ from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
 
-STREAM_AXES = dict(rgb=2, static=2, maps=4)   # [T, D], [N, D], [F, H, W, C]
+STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4)   # [T, D], [N, D], [T, D], [F, H, W, C]
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
 NAMES = (*FOLD_FILES, *SCORED)
 
@@ -27,7 +27,7 @@ class Task(NamedTuple):
   labels: Labels                 # of the videos of the task that are on disk
   files: dict[str, dict]         # prepared together: video -> {stream, or "" where the file names its streams: file}
   rows: slice                    # of the task's videos among `files`
-  missing: tuple[str, ...]       # of the task
+  missing: tuple[str, ...]       # of the task: no features on disk, or no score
   dropped_pairs: int
   unlabelled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
   fingerprint: dict[str, list]   # path below the root -> [bytes, time of change in ns]
@@ -74,15 +74,21 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
     expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
     if name in SCORED:
       first = labels.videos[int(np.argmax(chosen))]
-      expected = " and ".join(str(root / folder / f"{first}.npy") for folder in SCORED[name].features) + ", ..."
+      expected = " and ".join(str(root / folder / f"{first}.npy") for folder in SCORED[name].features)
+      expected += "".join(f", or {root / folder / f'{first}.txt'}" for folder in SCORED[name].recordings) + ", ..."
     raise ValueError(f"{root}: none of the {chosen.sum()} videos of {task or name} is on disk; expected {expected}.")
   kept = keep(labels, present & chosen)
   check_pairs(kept.pairs, kept.videos, str(root / "splits" / task))
   start = list(files).index(kept.videos[0])
   used = [*labels.files, *(file for of_video in files.values() for file in of_video.values())]
   return Task(kept, files, slice(start, start + len(kept.videos)),
-              tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on),
+              tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on) + labels.unscored,
               len(labels.pairs) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+
+
+def recordings_of(name):
+  """What was recorded with the videos of a data set: `labels_scores.Recording`s."""
+  return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
 def _pairs_file(root, task, video):
@@ -94,29 +100,33 @@ def _pairs_file(root, task, video):
 
 def _find_scored(name, root, labels):
   """(feature files of each video that has all its streams, files that belong to no video)."""
-  streams = {stream: _list_features(root / folder) for folder, stream in SCORED[name].features.items()
-             if (root / folder).is_dir()}
+  streams = {stream: _list_files([root / folder], (".npy", ".npz"))
+             for folder, stream in SCORED[name].features.items() if (root / folder).is_dir()}
+  for pattern, recording in SCORED[name].recordings.items():
+    if folders := sorted(root.glob(pattern)):
+      streams[recording.stream] = _list_files(folders, (".txt",))
   groups = np.full(len(labels.videos), "") if labels.category is None else labels.category
-  files, used = {}, {stream: set() for stream in streams}
+  files, used = {}, set()
   for video, group in zip(labels.videos, groups):
-    found = {stream: key for stream, listed in streams.items() for key in (video, f"{group}/{video}") if key in listed}
-    for stream, key in found.items():
-      used[stream].add(key)
+    found = {stream: listed[key] for stream, listed in streams.items() for key in (video, f"{group}/{video}")
+             if key in listed}
+    used.update(found.values())
     if streams and len(found) == len(streams):
-      files[video] = {stream: streams[stream][key] for stream, key in found.items()}
-  unlabelled = [f"{folder}/{key}" for folder, stream in SCORED[name].features.items() if stream in streams
-                for key in streams[stream] if key not in used[stream]]
+      files[video] = found
+  unlabelled = [file.relative_to(root).with_suffix("").as_posix() for listed in streams.values()
+                for file in listed.values() if file not in used]
   return files, tuple(unlabelled)
 
 
-def _list_features(folder):
-  """Every .npy and .npz file below a folder by its path without the ending."""
+def _list_files(folders, endings):
+  """Every file with one of the endings below some folders, by its path without the ending."""
   listed = {}
-  for file in sorted(folder.rglob("*.np[yz]")):
-    video = file.relative_to(folder).with_suffix("").as_posix()
-    if video in listed:
-      raise ValueError(f"{folder}: video {video!r} has both a .npy and a .npz file; remove one.")
-    listed[video] = file
+  for folder in folders:
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in endings):
+      video = file.relative_to(folder).with_suffix("").as_posix()
+      if video in listed:
+        raise ValueError(f"{folder}: video {video!r} has two files, {listed[video]} and {file.name}; remove one.")
+      listed[video] = file
   return listed
 
 
@@ -125,10 +135,11 @@ def _fingerprint(root, paths):
   return {path.relative_to(root).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
 
-def read_streams(files):
+def read_streams(name, files):
   """The features of the videos, one video at a time.
 
   Args:
+    name: of `NAMES`.
     files: `Task.files`.
 
   Yields:
@@ -138,11 +149,12 @@ def read_streams(files):
     ValueError: for a file that cannot be used, or that differs from the first in more than its length.
   """
   first = None
+  recordings = {recording.stream: recording.read for recording in recordings_of(name)}
   for video, of_video in files.items():
     streams = {}
     for kind, file in of_video.items():
-      streams |= {stream: (features.as_features(array, stream, video, file), file)
-                  for stream, array in _read_file(kind, file).items()}
+      arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file)
+      streams |= {stream: (features.as_features(array, stream, video, file), file) for stream, array in arrays.items()}
     first = first or streams
     for stream, (array, file) in streams.items():
       if streams.keys() != first.keys():

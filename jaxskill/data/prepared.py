@@ -21,6 +21,7 @@ import numpy as np
 from absl import logging
 
 from jaxskill.data.dataset import pad_streams
+from jaxskill.data.labels import OF_VIDEOS
 from jaxskill.data.labels_pairs import TASKS
 from jaxskill.data.labels_scores import SCORED
 from jaxskill.data.official_files import STREAM_AXES, read_streams, read_task
@@ -142,8 +143,7 @@ def builders():
 
     def _split_generators(self, dl_manager):
       task = read_task(self.name, dl_manager.manual_dir, self.builder_config.name)
-      labels = {name: values.tolist() for name in ("score", "difficulty", "category", "subject", "score_range")
-                if (values := getattr(task.labels, name)) is not None}
+      labels = {name: values.tolist() for name in OF_VIDEOS if (values := getattr(task.labels, name)) is not None}
       labels["criteria"] = {name: values.tolist() for name, values in task.labels.criteria.items()}
       self.info.metadata.update(
           videos=list(task.files), pairs=task.pairs.tolist(), missing=list(task.missing),
@@ -153,7 +153,7 @@ def builders():
       return {"videos": self._generate_examples(task.files)}
 
     def _generate_examples(self, files):
-      for number, (video, streams) in enumerate(read_streams(files)):
+      for number, (video, streams) in enumerate(read_streams(self.name, files)):
         self.info.metadata["streams"] = sorted(streams)
         absent = {stream: np.zeros((1,) * STREAM_AXES[stream], np.float32) for stream in self.STREAMS}
         yield number, {"video": video} | absent | streams
@@ -174,6 +174,12 @@ def builders():
     """MTL-AQA: 1412 dives with score and difficulty (Parmar and Morris, CVPR 2019)."""
 
     HOMEPAGE = "https://github.com/ParitoshParmar/MTL-AQA"
+    STREAMS = tuple(STREAM_AXES)
+
+  class UnlvDive(Official):
+    """UNLV-Dive: 370 dives with score and difficulty (Parmar and Morris, CVPRW 2017)."""
+
+    HOMEPAGE = "http://rtis.oit.unlv.edu/datasets.html"
     STREAMS = tuple(STREAM_AXES)
 
   class Aqa7(Official):
@@ -213,5 +219,5 @@ def builders():
     HOMEPAGE = "https://github.com/loadder/MS_LSTM"
     STREAMS = ("rgb", "static")
 
-  return {builder.name: builder for builder in (Best, EpicSkills, MtlAqa, Aqa7, Jigsaws, FineDiving, RhythmicGymnastics,
-                                                FisV, MitSkating)}
+  return {builder.name: builder for builder in (Best, EpicSkills, MtlAqa, UnlvDive, Aqa7, Jigsaws, FineDiving,
+                                                RhythmicGymnastics, FisV, MitSkating)}

@@ -16,16 +16,16 @@ import pytest
 import scipy.io
 
 from jaxskill.data import safe_pickle
-from jaxskill.data.labels_scores import (APPARATUS, AQA7_CLASSES, AQA7_RANGES, RATINGS, SURGERY, normalize_aqa7,
-                                         read_scores, select_task)
+from jaxskill.data.labels_jigsaws import RATINGS, SURGERY
+from jaxskill.data.labels_scores import APPARATUS, AQA7_CLASSES, AQA7_RANGES, normalize_aqa7, read_scores, select_task
 
 SHARED = Path(os.environ.get("JAXSKILL_SHARED", Path(__file__).parents[2].parent / "shared"))
 GOLDEN = Path(os.environ.get("JAXSKILL_GOLDEN") or SHARED / "golden")
 ANNOTATIONS = SHARED / "data" / "annotations"
 published = pytest.mark.skipif(not (ANNOTATIONS / "MTL-AQA").is_dir(),
                                reason=f"the published labels are not below {ANNOTATIONS} (set JAXSKILL_SHARED)")
-FOLDERS = dict(mtl_aqa="MTL-AQA", aqa7="AQA-7", jigsaws="JIGSAWS", finediving="converted",
-               rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")
+FOLDERS = dict(mtl_aqa="MTL-AQA", unlv_dive="MTL-AQA/Ready_2_Use/UNLV_Dive_split_4", aqa7="AQA-7", jigsaws="JIGSAWS",
+               finediving="converted", rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")
 
 
 def read(name, **options):
@@ -61,7 +61,30 @@ def test_mtl_aqa():
   assert [len(ids) for ids in labels.folds[0][1:3]] == [1059, 353] and labels.subject is None
   assert (labels.score / labels.difficulty).max() == pytest.approx(29)
   np.testing.assert_array_equal(labels.score_range, np.stack([0 * labels.score, 30 * labels.difficulty], 1))
-  assert len({name[:2] for name in labels.videos}) == 15
+  assert by_video(labels, "competition") == {video(row): f"{int(row['event']):02d}" for row in rows}
+  assert len(set(labels.competition)) == 15
+
+
+@published
+def test_leaving_out_a_competition():
+  labels = read("mtl_aqa", split="competition")
+  assert [fold.name for fold in labels.folds] == [f"competition_{name}" for name in sorted(set(labels.competition))]
+  assert sorted(i for fold in labels.folds for i in fold.test_videos) == list(range(1412))     # a partition
+  for fold in labels.folds:
+    assert set(labels.competition[fold.test_videos]) == {fold.name[-2:]}
+    assert fold.name[-2:] not in labels.competition[fold.train_videos]
+    assert len(fold.train_videos) + len(fold.test_videos) == 1412
+
+
+@published
+def test_unlv_dive_as_it_comes_with_mtl_aqa():
+  """One of the 370 dives in the lists has no annotation there."""
+  labels, rows = read("unlv_dive"), rows_of("mtl_aqa.csv")
+  scores = {f"{int(row['event']):02d}_{int(row['sample']):03d}": float(row["final_score"]) for row in rows}
+  assert len(labels.videos) == 369 and labels.unscored == ("01_064",)
+  assert [len(ids) for ids in labels.folds[0][1:3]] == [299, 70]
+  assert by_video(labels, "score") == {video: scores[video] for video in labels.videos}
+  assert set(labels.competition) == {"01", "02", "03"} and labels.category is None
 
 
 @published
@@ -274,8 +297,8 @@ def save_lists(folder, train, test, key="consolidated_{}_list"):
 @pytest.mark.parametrize("train,message", [
     (np.array([[7, 1, 5000.0]]), "class 7, sample 1 is none of AQA-7; expected classes 1 to 6"),
     (np.array([[1, 1.5, 5000.0]]), "class 1, sample 1.5 is none of AQA-7"),
-    (np.array([[1, 1]]), r"expected finite numbers \[videos, 3\]"),
-    (np.array([[1, 1, np.nan]]), r"expected finite numbers \[videos, 3\]"),
+    (np.array([[1, 1]]), r"numbers of shape \(1, 2\); expected \[videos, 3\]"),
+    (np.array([[1, 1, np.nan]]), "expected finite numbers"),
     (np.array([[1, 1, 50.0]]), "video 'diving/001' has the score 0.5, outside the possible 21.6 to 102.6"),
     (np.array([[1, 2, 5000.0]]), "video 'diving/002' is labelled more than once"),
 ])
@@ -318,3 +341,82 @@ def test_text_lists(tmp_path):
     train.write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
       read_scores("rhythmic_gymnastics", tmp_path)
+
+
+@pytest.fixture
+def unlv(tmp_path):
+  """A made-up UNLV-Dive of five dives."""
+  (tmp_path / "split_300_70").mkdir()
+
+  def write(**changed):
+    for file, key, values in (("diving_overall_scores", "overall_scores", [[60.0], [70], [80], [90], [54]]),
+                              ("diving_difficulty_level", "difficulty_level", [[2.0], [3.5], [3.2], [3.6], [2]]),
+                              ("split_300_70/training_idx", "training_idx", [[5, 1, 2]]),
+                              ("split_300_70/testing_idx", "testing_idx", [[4, 3]])):
+      scipy.io.savemat(tmp_path / f"{file}.mat", {key: np.array(changed.get(key, values))})
+    return tmp_path
+  return write
+
+
+def test_unlv_dive(unlv):
+  labels = read_scores("unlv_dive", unlv())
+  assert by_video(labels, "score") == {"001": 60, "002": 70, "003": 80, "004": 90, "005": 54}
+  assert labels.difficulty.tolist() == [2, 3.5, 3.2, 3.6, 2] and labels.score_range[1].tolist() == [0, 105]
+  fold, = labels.folds
+  assert fold.train_videos.tolist() == [0, 1, 4] and fold.test_videos.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("changed,message", [
+    (dict(testing_idx=[[4, 6]]), "testing_idx.mat: 6 is the number of no dive; expected 1 to 5"),
+    (dict(testing_idx=[[4, 5]]), "fold 'official': video '005' trains and tests"),
+    (dict(difficulty_level=[[2.0], [0], [3], [3], [2]]), "difficulty 0 of video '002' must be positive"),
+    (dict(difficulty_level=[[2.0], [3]]), "holds 2 difficulties for the 5 scores"),
+    (dict(overall_scores=[[60.0], [np.nan], [80], [90], [54]]), "expected finite numbers"),
+    (dict(overall_scores=[[61.0], [70], [80], [90], [54]]), "'001' has the score 61, outside the possible 0 to 60"),
+])
+def test_unlv_dive_that_is_damaged(unlv, changed, message):
+  with pytest.raises(ValueError, match=message):
+    read_scores("unlv_dive", unlv(**changed))
+
+
+def write_meta(root, lines, task="Suturing"):
+  (root / task).mkdir(exist_ok=True)
+  (root / task / f"meta_file_{task}.txt").write_text("\n".join(lines) + "\n")
+  return root
+
+
+@published
+@pytest.mark.parametrize("split", ["louo", "loso"])
+def test_meta_files_of_jigsaws_say_the_same_as_its_pickle(tmp_path, split):
+  """The meta files that JIGSAWS comes with, written from the published ratings."""
+  expected = read("jigsaws", split=split)
+  for task in SURGERY:
+    rows = [i for i, category in enumerate(expected.category) if category == task]
+    write_meta(tmp_path, [f"{expected.videos[i]}\t\tN\t{expected.score[i]:.0f}\t\t" + "\t".join(
+        f"{expected.criteria[name][i]:.0f}" for name in RATINGS) for i in rows], task.title())
+  labels = read_scores("jigsaws", tmp_path, split)
+  for field in ("score", "subject", "category"):
+    assert by_video(labels, field) == by_video(expected, field)
+  assert {name: values.tolist() for name, values in labels.criteria.items()} == {
+      name: values.tolist() for name, values in expected.criteria.items()}
+  for fold, wanted in zip(labels.folds, expected.folds, strict=True):
+    assert fold.name == wanted.name and all(np.array_equal(*ids) for ids in zip(fold[1:], wanted[1:]))
+  assert [file.name for file in labels.files] == [f"meta_file_{task.title()}.txt" for task in SURGERY]
+
+
+def test_one_task_of_jigsaws_without_the_usual_folds(tmp_path):
+  trials = [f"Suturing_{surgeon}00{k}" for surgeon in "BC" for k in (1, 2)]
+  labels = read_scores("jigsaws", write_meta(tmp_path, [f"{trial}\tE 18 3 3 3 3 3 3" for trial in trials]))
+  assert [fold.name for fold in labels.folds] == ["suturing/surgeon_B", "suturing/surgeon_C"]
+
+
+@pytest.mark.parametrize("line,message", [
+    ("Suturing_B001 N 19 3 3 3 3 3 3", "line 1: .*B001' is rated 19 in total, but its parts add up to 18"),
+    ("Suturing_B001 N 18 3 3 3 3 3", "line 1: expected 9 words"),
+    ("Suturing_B001 N 18 6 3 3 3 2 1", "expected six of 1 to 5"),
+    ("Suturing_B001 N 18 x 3 3 3 3 3", "line 1.*rating.*'x'"),
+    ("Cooking_B001 N 18 3 3 3 3 3 3", "line 1: 'Cooking_B001' is no trial of"),
+])
+def test_meta_files_of_jigsaws_that_are_damaged(tmp_path, line, message):
+  with pytest.raises(ValueError, match=message):
+    read_scores("jigsaws", write_meta(tmp_path, [line]))

@@ -12,14 +12,15 @@ import pytest
 
 from jaxskill import data as jaxskill_data
 from jaxskill.data import official
-from jaxskill.data.labels_scores import AQA7_CLASSES, SCORED, SURGERY, read_scores
+from jaxskill.data.labels_jigsaws import SURGERY
+from jaxskill.data.labels_scores import AQA7_CLASSES, SCORED, read_scores
 
 SHARED = Path(os.environ.get("JAXSKILL_SHARED", Path(__file__).parents[2].parent / "shared"))
 ANNOTATIONS = SHARED / "data" / "annotations"
 published = pytest.mark.skipif(not (ANNOTATIONS / "MTL-AQA").is_dir(),
                                reason=f"the published labels are not below {ANNOTATIONS} (set JAXSKILL_SHARED)")
-FOLDERS = dict(mtl_aqa="MTL-AQA", aqa7="AQA-7", jigsaws="JIGSAWS", finediving="converted",
-               rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")
+FOLDERS = dict(mtl_aqa="MTL-AQA", unlv_dive="MTL-AQA/Ready_2_Use/UNLV_Dive_split_4", aqa7="AQA-7", jigsaws="JIGSAWS",
+               finediving="converted", rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")
 
 
 def save(path, value=1.0, shape=(3, 4)):
@@ -43,7 +44,8 @@ def download(root, name):
 def test_published(tmp_path, name):
   labels = download(tmp_path, name)
   data = official.load_official(name, tmp_path)
-  assert data.videos == labels.videos and data.name == name and not data.missing and data.pairs.shape == (0, 2)
+  assert data.videos == labels.videos and data.name == name and data.missing == labels.unscored
+  assert data.pairs.shape == (0, 2)
   streams = ["rgb", "static"] if "static_feat" in SCORED[name].features else ["rgb"]
   assert sorted(data.streams) == streams
   for stream in streams:
@@ -56,7 +58,11 @@ def test_published(tmp_path, name):
   facts = jaxskill_data.audit(data)
   text = jaxskill_data.describe_audit(facts)
   assert f"{len(labels.videos)} videos, scores, no pairs" in text
+  if name == "unlv_dive":
+    assert "missing videos: 1 (01_064)" in text and "299 training / 0 validation / 70 test videos" in text
   if name == "mtl_aqa":
+    assert data.competition.tolist() == labels.competition.tolist()
+    assert "test videos that training knows: 353 by competition" in text
     assert facts["folds"][0]["test_videos_of_rare_difficulty"] == 14
     assert "1059 training / 0 validation / 353 test videos" in text and "14 by difficulty" in text
 
@@ -125,7 +131,7 @@ def test_second_load_is_mapped_and_equal_without_importing_tfds(surgery):
 def test_builders_speak_tfds(surgery):
   load(surgery)
   import tensorflow_datasets as tfds
-  classes = dict(MtlAqa="mtl_aqa", Aqa7="aqa7", Jigsaws="jigsaws", FineDiving="finediving",
+  classes = dict(MtlAqa="mtl_aqa", UnlvDive="unlv_dive", Aqa7="aqa7", Jigsaws="jigsaws", FineDiving="finediving",
                  RhythmicGymnastics="rhythmic_gymnastics", FisV="fis_v", MitSkating="mit_skating")
   for kind, name in classes.items():
     builder = getattr(official, kind)
@@ -230,7 +236,7 @@ def test_bad_features(surgery, arrays, message):
 
 def test_two_files_of_one_video(surgery):
   np.savez(surgery / "features" / "Suturing_C001.npz", rgb=np.ones((2, 4)))
-  with pytest.raises(ValueError, match="video 'Suturing_C001' has both a .npy and a .npz file; remove one"):
+  with pytest.raises(ValueError, match="'Suturing_C001' has two files, .*C001.npy and Suturing_C001.npz; remove one"):
     load(surgery)
 
 
@@ -270,3 +276,52 @@ def test_scores_outside_the_range_of_a_task(tmp_path):
   with pytest.raises(ValueError, match="video '4' has the score 46, outside the possible 0 to 45"):
     official.load_official("fis_v", tmp_path, "tes")
   assert official.load_official("fis_v", tmp_path, "pcs").num_videos == 5
+
+
+@pytest.fixture
+def recorded(tmp_path):
+  """A made-up JIGSAWS as its authors publish it: ratings and kinematics of one task, no folds, no features."""
+  trials = [f"Suturing_{s}00{k}" for s in "BCD" for k in (1, 2)]
+  folder = tmp_path / "Suturing" / "kinematics" / "AllGestures"
+  folder.mkdir(parents=True)
+  (tmp_path / "Suturing" / "meta_file_Suturing.txt").write_text(
+      "\n".join(f"{trial}\t\tN\t{6 * (1 + i % 5)}" + f"\t{1 + i % 5}" * 6 for i, trial in enumerate(trials)))
+  for number, trial in enumerate([*trials, "Suturing_H002"]):          # the last one was not rated
+    np.savetxt(folder / f"{trial}.txt", np.full((5 + number, 76), number + 0.25), "%.6f", delimiter="    ")
+  return tmp_path, folder
+
+
+def test_kinematics(recorded, caplog):
+  data = load(recorded[0])
+  assert data.streams["kinematics"].shape == (6, 10, 76) and list(data.streams) == ["kinematics"]
+  assert data.streams["kinematics"][:, 4, 75].tolist() == [number + 0.25 for number in range(6)]
+  assert data.lengths["kinematics"].tolist() == [5, 6, 7, 8, 9, 10]
+  np.testing.assert_allclose(data.row_seconds["kinematics"], 1 / 30, rtol=1e-6)
+  assert [fold.name for fold in data.folds] == ["surgeon_B", "surgeon_C", "surgeon_D"]
+  assert "1 feature files have no label in jigsaws and are left out: Suturing/kinematics/AllGestures/Suturing_H002" \
+      in caplog.text
+  assert [fold.name for fold in load(recorded[0], split="loso").folds] == ["trial_001", "trial_002"]
+  facts = jaxskill_data.audit(load(recorded[0], split="loso"))
+  assert "test videos that training knows: 3 by subject" in jaxskill_data.describe_audit(facts)
+
+
+def test_kinematics_beside_features(recorded):
+  root, folder = recorded
+  for file in folder.glob("*.txt"):
+    save(root / "features" / f"{file.stem}.npy", 2.0, (3, 4))
+  data = load(root, segment_seconds=2.0)
+  assert sorted(data.streams) == ["kinematics", "rgb"] and data.row_seconds["rgb"][0] == 2
+  (folder / "Suturing_B001.txt").unlink()                              # a video needs all streams
+  assert load(root).missing == ("Suturing_B001",)
+
+
+@pytest.mark.parametrize("rows,message", [
+    ("1 2 3", "holds 1 rows of 3 columns; expected 76 columns"),
+    ("one two", "is no table of numbers"),
+    (" ".join(["nan"] * 76), "NaN or infinite"),
+])
+def test_damaged_kinematics(recorded, rows, message):
+  root, folder = recorded
+  (folder / "Suturing_C002.txt").write_text(rows)
+  with pytest.raises(ValueError, match=f"Suturing_C002.txt.*{message}"):
+    load(root)
