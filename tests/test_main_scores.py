@@ -262,3 +262,24 @@ def test_published_labels(load_config, quick_compile, tmp_path, name, options, t
   assert list(saved["rows"]) == ["core", "floor: mean score", "floor: ridge on mean features"]     # lengths are equal
   assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 0
   assert saved["rows"]["core"]["metrics"]["mae"]["count"] == folds
+
+
+def test_kinematics_of_one_surgical_task(load_config, quick_compile, tmp_path):
+  """JIGSAWS as its authors publish it, made up: ratings and kinematics, no features and no folds."""
+  folder, rng = tmp_path / "jigsaws" / "Knot_Tying", np.random.default_rng(0)
+  (folder / "kinematics" / "AllGestures").mkdir(parents=True)
+  lines = []
+  for surgeon in "BCD":
+    for number, rating in enumerate((1, 3, 5), 1):
+      trial = f"Knot_Tying_{surgeon}00{number}"
+      lines.append(f"{trial}\t\tN\t{6 * rating}" + f"\t{rating}" * 6)
+      rows = rng.normal(rating, 1, (20 + number, 76))
+      np.savetxt(folder / "kinematics" / "AllGestures" / f"{trial}.txt", rows, "%.6f", delimiter="    ")
+  (folder / "meta_file_Knot_Tying.txt").write_text("\n".join(lines))
+  config = load_config("core", "jigsaws", {
+      "data.dir": str(folder.parent), "data.task": "knot_tying", "data.stream": "kinematics", "data.split": "loso",
+      "data.standardize": True, "train.epochs": 1, "train.batch_size": 8, "plots": False, "model.num_leaves": 4})
+  saved = train.run(config, tmp_path / "run")
+  assert [fold["name"] for fold in saved["audit"]["folds"]] == ["trial_001", "trial_002", "trial_003"]
+  assert [fold["test_videos_of_training_subjects"] for fold in saved["audit"]["folds"]] == [3, 3, 3]
+  assert len(saved["replicas"]) == 3 and saved["rows"]["core"]["metrics"]["mae"]["count"] == 3

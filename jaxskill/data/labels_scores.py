@@ -38,7 +38,7 @@ fis_v and mit_skating with the total.
 V videos.
 
 Reference: Parmar and Morris, WACV 2019 (AQA-7); Zeng et al., ACM MM 2020 (Rhythmic Gymnastics, splits of MIT-Skating);
-Xu et al., TCSVT 2019 (Fis-V); Pirsiavash et al., ECCV 2014 (MIT-Skating). The others: `labels_diving`, `labels_jigsaws`.
+Xu et al., TCSVT 2019 (Fis-V); Pirsiavash et al., ECCV 2014 (MIT-Skating). Others: `labels_diving`, `labels_jigsaws`.
 """
 
 from __future__ import annotations

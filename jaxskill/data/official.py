@@ -76,7 +76,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   found = read_task(name, root, task, split, seed)
   labels, tied = found.labels, 0
   if found.missing:
-    logging.warning("%s: %d videos of %s are not on disk and left out%s: %s", root, len(found.missing), task or name,
+    logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root, len(found.missing), task or name,
                     f", with {found.dropped_pairs} pairs" if found.dropped_pairs else "", ", ".join(found.missing[:5]))
   if found.unlabelled:
     logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,

@@ -27,7 +27,7 @@ from jaxskill.data.labels_scores import SCORED, read_scores
 from jaxskill.data.simulated import performances
 
 SEGMENTS = dict(pairs=400, mtl_aqa=10, unlv_dive=10, aqa7=10, jigsaws=10, finediving=10, rhythmic_gymnastics=28,
-                fis_v=53, mit_skating=53)      # rows of rgb where none are asked for: as published, or 16 frames of 5 a second
+                fis_v=53, mit_skating=53)      # rows of rgb if none are asked for: as published, or 16 frames of 5 a second
 HIGHEST_EXECUTION = 10.0             # of rhythmic gymnastics
 
 

@@ -25,7 +25,8 @@ ANNOTATIONS = SHARED / "data" / "annotations"
 published = pytest.mark.skipif(not (ANNOTATIONS / "MTL-AQA").is_dir(),
                                reason=f"the published labels are not below {ANNOTATIONS} (set JAXSKILL_SHARED)")
 FOLDERS = dict(mtl_aqa="MTL-AQA", unlv_dive="MTL-AQA/Ready_2_Use/UNLV_Dive_split_4", aqa7="AQA-7", jigsaws="JIGSAWS",
-               finediving="converted", rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")
+               finediving="converted", rhythmic_gymnastics="RhythmicGymnastics",
+               **dict.fromkeys(("fis_v", "mit_skating"), "Fis-V_and_MIT-Skate"))
 
 
 def read(name, **options):

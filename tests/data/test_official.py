@@ -185,7 +185,7 @@ def test_incomplete_download_then_completed(root, caplog):
   data = load(root)
   assert data.missing == ("a1",) and data.dropped_pairs == 5 and data.num_videos == 9 and len(data.pairs) == 16
   assert data.videos[1] == "a2" and data.pairs.max() == 8 and data.streams["rgb"][1, 0, 0] == 2.5
-  assert "1 videos of tie_tie are not on disk and left out, with 5 pairs: a1" in caplog.text
+  assert "1 videos of tie_tie have no features on disk, or no score, and are left out, with 5 pairs: a1" in caplog.text
   assert "again" not in caplog.text
   away.write_bytes(content)
   data = load(root)

@@ -20,7 +20,8 @@ ANNOTATIONS = SHARED / "data" / "annotations"
 published = pytest.mark.skipif(not (ANNOTATIONS / "MTL-AQA").is_dir(),
                                reason=f"the published labels are not below {ANNOTATIONS} (set JAXSKILL_SHARED)")
 FOLDERS = dict(mtl_aqa="MTL-AQA", unlv_dive="MTL-AQA/Ready_2_Use/UNLV_Dive_split_4", aqa7="AQA-7", jigsaws="JIGSAWS",
-               finediving="converted", rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")
+               finediving="converted", rhythmic_gymnastics="RhythmicGymnastics",
+               **dict.fromkeys(("fis_v", "mit_skating"), "Fis-V_and_MIT-Skate"))
 
 
 def save(path, value=1.0, shape=(3, 4)):
@@ -150,7 +151,7 @@ def test_incomplete_download(surgery, caplog):
   data = load(surgery)
   assert data.missing == ("Suturing_B001", "Suturing_D002") and data.num_videos == 4   # of this task
   assert data.streams["rgb"][:, 0, 0].tolist() == [1, 2, 3, 4] and data.score.tolist() == [12, 18, 24, 30]
-  assert "2 videos of suturing are not on disk and left out: Suturing_B001, Suturing_D002" in caplog.text
+  assert "2 videos of suturing have no features on disk, or no score, and are left out: Suturing_B001, Suturing_D002" in caplog.text
   assert [data.videos[i] for i in data.folds[0].test_videos] == ["Suturing_B002", "Suturing_C001"]
   assert "missing videos: 2 (Suturing_B001, Suturing_D002)" in jaxskill_data.describe_audit(jaxskill_data.audit(data))
   assert load(surgery, "knot_tying").streams["rgb"][:, 0, 0].tolist() == [7, 8]
