@@ -43,7 +43,7 @@ class Feed:
     self.bytes = sum(dataset.num_videos * row_bytes(dataset.streams[name]) for name in streams) // parallel.count
     self.resident = self.bytes <= budget * parallel.memory_bytes()
     self.videos = self._to_device(self.train) if self.resident else None
-    self._resident_rest = self._to_device(self._rest) if self.resident and self._rest.size else None
+    self._resident_rest = None                             # the other videos, placed when first asked for
     self._reader = concurrent.futures.ThreadPoolExecutor(1)
 
   def _to_device(self, ids, size=0):
@@ -77,6 +77,7 @@ class Feed:
     if self.resident:
       yield self.train, self.videos
       if self._rest.size:
+        self._resident_rest = self._resident_rest or self._to_device(self._rest)
         yield self._rest, self._resident_rest
       return
     order = np.concatenate([self.train, self._rest])

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 NO_IDS = np.zeros(0, np.int32)
 WORDS = ("category", "subject", "competition")      # labels of videos that are strings
@@ -251,8 +249,15 @@ def count_cycles(pairs, num_videos):
     (number of cycles of three videos, number of videos that lie on any cycle).
   """
   pairs = np.unique(np.asarray(pairs).reshape(-1, 2), axis=0)
+  before = len(pairs) + 1
+  while len(pairs) < before:               # who only wins or only loses lies on no cycle, nor do their pairs
+    before, (wins, loses) = len(pairs), np.zeros((2, num_videos), bool)
+    wins[pairs[:, 0]], loses[pairs[:, 1]] = True, True
+    pairs = pairs[loses[pairs[:, 0]] & wins[pairs[:, 1]]]
   if not len(pairs):
     return 0, 0
+  from scipy.sparse import coo_array       # slow to import, and most annotators do not contradict themselves
+  from scipy.sparse.csgraph import connected_components
   graph = coo_array((np.ones(len(pairs), np.int64), (pairs[:, 0], pairs[:, 1])), shape=(num_videos, num_videos)).tocsr()
   triangles = int((graph @ graph).multiply(graph.T).sum()) // 3
   _, component = connected_components(graph, directed=True, connection="strong")
