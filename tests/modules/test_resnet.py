@@ -7,11 +7,11 @@ import pytest
 
 from jaxskill import interop
 from jaxskill.modules.resnet import ResNet
-from tests.golden_networks import assert_close, cases, check_stages, input_of
+from tests.golden_networks import assert_close, cases, check_stages, input_of, random_variables
 
 
 @pytest.mark.golden("resnet*")
-def test_golden(golden, golden_weights, golden_name):
+def test_golden(golden, golden_weights, golden_name, quick_compile):
   file = golden(golden_name)
   variables = interop.resnet_from_torch(golden_weights(file), 1000)
   run = jax.jit(ResNet(int(golden_name.removeprefix("resnet")), 1000, implementation="dots").apply)
@@ -24,10 +24,10 @@ def test_golden(golden, golden_weights, golden_name):
     assert_close(stages["logits"], file[f"{case}/logits"])
 
 
-def test_both_forms_are_equal():
+def test_both_forms_are_equal(quick_compile):
   rng = np.random.default_rng(0)
   frames = jnp.asarray(rng.normal(size=(2, 33, 40, 3)), jnp.float32)
-  variables = jax.jit(ResNet().init)(jax.random.key(0), frames)
+  variables = random_variables(ResNet(), frames)
   lax, dots = (jax.jit(ResNet(implementation=form).apply)(variables, frames) for form in ("lax", "dots"))
   assert dots["layer4"].shape == (2, 2, 2, 2048) and dots["feature"].shape == (2, 2048)
   for stage, value in dots.items():
