@@ -2,8 +2,8 @@
 
   python -m jaxskill.extract --config configs/features/pros_cons.py --videos DIR --out DIR --weights FILE
 
-Processes decode, the devices encode batches of a fixed size. Each video becomes `<video>.npy` `[rows, 1024]` in a folder that
-`--config.data.name=features` reads; `extraction.json` beside them says how they were made, from which files, how many
+Processes decode, the devices encode batches of a fixed size. Each video becomes `<video>.npy` `[rows, 1024]` in a folder
+of own features, as training reads them; `extraction.json` beside them says how they were made, from which files, how many
 seconds a row stands for, and which videos failed and why. A video that is there already, made from the same file by the
 same recipe and weights, is skipped.
 
@@ -216,8 +216,8 @@ def load_weights(recipe, weights):
     ValueError: without weights, with where to get them; for a file that cannot be read or is of another architecture.
   """
   if not weights:
-    raise ValueError(f"--weights is not given. This recipe wants {recipe.weights_from}. For a trial, --weights random:0 draws "
-                     "weights, and everything that is written says so.")
+    raise ValueError(f"--weights is not given. This recipe wants {recipe.weights_from}. For a trial, --weights random:0 "
+                     "draws weights, and everything that is written says so.")
   if weights.startswith(RANDOM):
     seed = weights.removeprefix(RANDOM)
     if not seed.isdigit():
@@ -331,7 +331,8 @@ def _known(out, recipe):
   if note.get("recipe") == json.loads(report.to_json(recipe)):
     return note["videos"]
   if note.get("videos"):
-    raise ValueError(f"{out}: holds features of another recipe or other weights; give a new --out, for they must not mix.")
+    raise ValueError(f"{out}: holds features of another recipe or other weights; give a new --out, for they must not "
+                     "mix.")
   return {}
 
 
@@ -356,8 +357,8 @@ def check(config):
     raise ValueError(f"config.sampling.length={sampling.length}: the network needs clips of at least {i3d.MIN_FRAMES} "
                      "frames.")
   if sampling.plan == "snippets" and max(sampling.starts) + sampling.length > sampling.frames:
-    raise ValueError(f"config.sampling: a clip from frame {max(sampling.starts)} of {sampling.length} frames ends after "
-                     f"the last of {sampling.frames}.")
+    raise ValueError(f"config.sampling: a clip of {sampling.length} frames from frame {max(sampling.starts)} on ends "
+                     f"after the last of {sampling.frames}.")
 
 
 def main(argv=None):

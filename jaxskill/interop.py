@@ -1,4 +1,4 @@
-"""Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; PyTorch is needed to open its files alone.
+"""Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; only opening a file needs PyTorch.
 
 The published rank-aware attention network saves three networks: `pos` (our "high"), `neg` ("low") and `uniform`, whose
 linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in).
@@ -150,7 +150,7 @@ def action_net_to_torch(params):
 
 
 def _i3d_names():
-  """{our unit: its names in the two common ports}; both call the convolution `conv3d`, the normalisation differently."""
+  """{our unit: its names in the two common ports}; both call the convolution `conv3d`."""
   names = {(stage,): (f"{stage}.", f"{stage.capitalize()}.") for stage in
            ("conv3d_1a_7x7", "conv3d_2b_1x1", "conv3d_2c_3x3")}
   names["conv3d_0c_1x1",] = "conv3d_0c_1x1.", "logits."
@@ -202,7 +202,7 @@ def i3d_from_torch(state, num_classes=None):
 
 
 def resnet_from_torch(state, num_classes=0):
-  """Variables of `jaxskill.modules.resnet.ResNet` from torchvision's weights; as `i3d_from_torch`, for 50 or 101 layers."""
+  """Variables of `jaxskill.modules.resnet.ResNet`, 50 or 101 layers, from torchvision's weights; as `i3d_from_torch`."""
   depth = 101 if "layer3.22.conv1.weight" in state else 50
   expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, 3))
 
@@ -233,13 +233,13 @@ def _shapes(module, shape):
 def _convert(state, expected, source, arrange, what):
   """Variables from a state_dict, every tensor checked."""
   result = {}
-  for kind, shapes in expected.items():
+  for kind in ("params", "batch_stats"):
     flat = {}
-    for path, shape in shapes.items():
+    for path, shape in expected[kind].items():
       name = source(path)
       if name not in state:
-        raise ValueError(f"the weights lack {name}, which {what} has; they are of another architecture (they begin with "
-                         f"{', '.join(sorted(state)[:3])}).")
+        raise ValueError(f"the weights lack {name}, which {what} has; they are of another architecture (they begin "
+                         f"with {', '.join(sorted(state)[:3])}).")
       value = np.asarray(state[name], np.float32)
       found = value.shape
       try:
@@ -247,8 +247,8 @@ def _convert(state, expected, source, arrange, what):
       except (ValueError, IndexError):      # another number of axes
         pass
       if value.shape != shape:
-        raise ValueError(f"the weights' tensor {name} has the shape {found}, which is not that of {what} (here {shape}, "
-                         "channels last); they are of another architecture.")
+        raise ValueError(f"the weights' tensor {name} has the shape {found}, which is not that of {what} (here "
+                         f"{shape}, channels last); they are of another architecture.")
       flat[path] = value
     result[kind] = traverse_util.unflatten_dict(flat)
   return result

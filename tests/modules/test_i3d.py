@@ -41,7 +41,8 @@ def test_golden(golden, golden_weights, golden_name, quick_compile):
 def test_golden_names_of_the_other_port(golden, golden_weights):
   file = golden("i3d_rgb")
   state = golden_weights(file, 1.0)
-  renamed = {str(theirs): state[ours] for ours, theirs in zip(file["weight_names"], file["piergiaj_names"], strict=True)}
+  names = zip(file["weight_names"], file["piergiaj_names"], strict=True)
+  renamed = {str(theirs): state[ours] for ours, theirs in names}
   jax.tree.map(np.testing.assert_array_equal, interop.i3d_from_torch(renamed), interop.i3d_from_torch(state))
 
 
