@@ -1,4 +1,4 @@
-"""Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; PyTorch is not needed.
+"""Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; only opening a file needs PyTorch.
 
 The published rank-aware attention network saves three networks: `pos` (our "high"), `neg` ("low") and `uniform`, whose
 linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in).
@@ -8,8 +8,14 @@ graph convolutions too, are (out, in).
 
 from __future__ import annotations
 
+import importlib.util
+import pathlib
+
+import jax
 import numpy as np
 from flax import traverse_util
+
+from jaxskill.modules import i3d, resnet
 
 _BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
 _STREAMS = dict(rgb="d_ct", static="s_ct")
@@ -141,3 +147,143 @@ def action_net_to_torch(params):
   flat = traverse_util.flatten_dict(params)
   return {f"{theirs}.{entry}": np.asarray(flat[*ours, name]) for theirs, ours in _ACTION_NET.items()
           for entry, name in (("weight", "kernel"), ("bias", "bias"))}
+
+
+def _i3d_names():
+  """{our unit: its names in the two common ports}; both call the convolution `conv3d`."""
+  names = {(stage,): (f"{stage}.", f"{stage.capitalize()}.") for stage in
+           ("conv3d_1a_7x7", "conv3d_2b_1x1", "conv3d_2c_3x3")}
+  names["conv3d_0c_1x1",] = "conv3d_0c_1x1.", "logits."
+  branches = dict(branch_0=("branch_0", "b0"), branch_1a=("branch_1.0", "b1a"), branch_1b=("branch_1.1", "b1b"),
+                  branch_2a=("branch_2.0", "b2a"), branch_2b=("branch_2.1", "b2b"), branch_3=("branch_3.1", "b3b"))
+  return names | {(block, ours): (f"{block}.{first}.", f"{block.capitalize()}.{second}.") for block in i3d.BLOCKS
+                  for ours, (first, second) in branches.items()}
+
+
+_NORMALISATION = dict(scale="weight", bias="bias", mean="running_mean", var="running_var")
+
+
+def i3d_from_torch(state, num_classes=None):
+  """Variables of `jaxskill.modules.i3d.I3D` from the common ports of the Kinetics weights to PyTorch.
+
+  Args:
+    state: {state_dict name: array}, names as in kinetics_i3d_pytorch (and its copies in CoRe and ACTION-NET) or in
+      pytorch-i3d; RGB or optical flow.
+    num_classes: of the classifier to read; 0 for none, None for as many as there are.
+
+  Returns:
+    {"params": ..., "batch_stats": ...}, float32.
+
+  Raises:
+    ValueError: for a tensor that is missing or has another shape: which, and what was expected.
+  """
+  second = "Conv3d_1a_7x7.conv3d.weight" in state
+  normalisation, first = ("bn", "Conv3d_1a_7x7") if second else ("batch3d", "conv3d_1a_7x7")
+  classifier = f"{'logits' if second else 'conv3d_0c_1x1'}.conv3d.weight"
+  if num_classes is None:
+    num_classes = len(state[classifier]) if classifier in state else 0
+  channels = np.shape(state.get(f"{first}.conv3d.weight", np.zeros((0, 3))))[1]
+  expected = _shapes(i3d.I3D(num_classes), (1, i3d.MIN_FRAMES, 32, 32, channels if channels in (2, 3) else 3))
+  units = _i3d_names()
+
+  def source(path):
+    *unit, entry = path
+    prefix = units[tuple(unit)][second]
+    if entry == "kernel" or unit == ["conv3d_0c_1x1"]:
+      return f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
+    return f"{prefix}{normalisation}.{_NORMALISATION[entry]}"
+
+  def arrange(path, value):
+    if path[-1] != "kernel":
+      return value
+    value = value.transpose(2, 3, 4, 1, 0)                    # (out, in, t, h, w) -> [t, h, w, in, out]
+    return value[:, 0, 0] if path[0] == "conv3d_0c_1x1" else value
+  return _convert(state, expected, source, arrange, "I3D")
+
+
+def resnet_from_torch(state, num_classes=0):
+  """Variables of `jaxskill.modules.resnet.ResNet`, 50 or 101 layers, from torchvision's weights; as `i3d_from_torch`."""
+  depth = 101 if "layer3.22.conv1.weight" in state else 50
+  expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, 3))
+
+  def source(path):
+    *unit, entry = path
+    if unit == ["fc"]:
+      return f"fc.{'weight' if entry == 'kernel' else 'bias'}"
+    *block, last = unit
+    block = "".join(f"{name.replace('_', '.')}." for name in block)
+    if last == "downsample":
+      return f"{block}downsample.0.weight" if entry == "kernel" else f"{block}downsample.1.{_NORMALISATION[entry]}"
+    return f"{block}{last}.weight" if entry == "kernel" else f"{block}bn{last[-1]}.{_NORMALISATION[entry]}"
+
+  def arrange(path, value):
+    if path[-1] != "kernel":
+      return value
+    return value.T if path[0] == "fc" else value.transpose(2, 3, 1, 0)                    # -> [h, w, in, out]
+  return _convert(state, expected, source, arrange, f"ResNet-{depth}")
+
+
+def _shapes(module, shape):
+  """{collection: {path: shape}} of a module's variables."""
+  variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
+  return {kind: {path: x.shape for path, x in traverse_util.flatten_dict(tree).items()}
+          for kind, tree in variables.items()}
+
+
+def _convert(state, expected, source, arrange, what):
+  """Variables from a state_dict, every tensor checked."""
+  result = {}
+  for kind in ("params", "batch_stats"):
+    flat = {}
+    for path, shape in expected[kind].items():
+      name = source(path)
+      if name not in state:
+        raise ValueError(f"the weights lack {name}, which {what} has; they are of another architecture (they begin "
+                         f"with {', '.join(sorted(state)[:3])}).")
+      value = np.asarray(state[name], np.float32)
+      found = value.shape
+      try:
+        value = arrange(path, value)
+      except (ValueError, IndexError):      # another number of axes
+        pass
+      if value.shape != shape:
+        raise ValueError(f"the weights' tensor {name} has the shape {found}, which is not that of {what} (here "
+                         f"{shape}, channels last); they are of another architecture.")
+      flat[path] = value
+    result[kind] = traverse_util.unflatten_dict(flat)
+  return result
+
+
+def read_weights(file):
+  """The tensors of a file of PyTorch weights: {state_dict name: array}.
+
+  Args:
+    file: .safetensors, or .pth, .pt, .pkl, .tar as torch.save writes them (nothing but tensors is unpickled). A dict
+      with the key "state_dict" is looked into; a leading "module." of all names is dropped.
+
+  Raises:
+    ValueError: if the file cannot be read, or the package that reads it is missing.
+  """
+  file = pathlib.Path(file)
+  if not file.is_file():
+    raise ValueError(f"{file}: there is no such file of weights.")
+  package = "safetensors" if file.suffix == ".safetensors" else "torch"
+  if importlib.util.find_spec(package) is None:
+    raise ValueError(f"{file}: reading it needs the package {package}, which is not installed: pip install "
+                     "'jaxskill[weights]'.")
+  try:
+    if package == "safetensors":
+      from safetensors.numpy import load_file
+      state = load_file(file)
+    else:
+      import torch
+      state = torch.load(file, map_location="cpu", weights_only=True)
+      state = state.get("state_dict", state)
+      state = {name: tensor.detach().float().numpy() for name, tensor in state.items() if hasattr(tensor, "detach")}
+  except Exception as error:      # a damaged file can fail in any way
+    message = str(error).splitlines()[0] if str(error) else ""
+    raise ValueError(f"{file}: cannot be read as weights ({type(error).__name__}: {message}); download it again."
+                     ) from error
+  if not state:
+    raise ValueError(f"{file}: holds no tensors; expected the state_dict of a network.")
+  return {name.removeprefix("module."): value for name, value in state.items()}

@@ -12,6 +12,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import zlib
 
 import jax
 import numpy as np
@@ -57,6 +58,34 @@ def golden():
     listed = GOLDEN / f"{name}_params.json"
     return result | (dict(params=json.loads(listed.read_text())) if listed.exists() else {})
   return load
+
+
+def _by_recipe(name, shape, salt, gain):
+  """One parameter of a golden file as a function of its name, see the README there."""
+  seed, last = zlib.crc32((salt + name).encode()), name.split(".")[-1]
+  normal = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape, np.float32)
+  if last == "running_mean" or last.startswith("bias"):
+    return np.float32(0.1) * normal
+  if len(shape) > 1:
+    return normal * np.float32(gain / np.sqrt(np.prod(shape[1:])))
+  return 1 + np.float32(0.1) * (np.abs(normal) if last == "running_var" else normal)
+
+
+@pytest.fixture(scope="session")
+def golden_weights():
+  """golden_weights(file, gain=None, params=None) -> {state_dict name: weights} that a golden file does not store."""
+
+  def make(file, gain=None, params=None):
+    stored = float(file.get("gain_f64", 1)) if gain is None else gain
+    weights = {name: _by_recipe(name, tuple(shape), str(file["salt"]), stored)
+               for name, shape in params or file["params"] if not name.endswith("num_batches_tracked")}
+    fingerprint = "weight_fingerprint_f64" if gain is None else f"weight_fingerprint_gain{gain:g}_f64"
+    if fingerprint in file:
+      assert sorted(weights) == sorted(file["weight_names"])
+      sums = [[w.sum(dtype=np.float64), np.abs(w).sum(dtype=np.float64)] for w in map(weights.get, file["weight_names"])]
+      np.testing.assert_allclose(sums, file[fingerprint], rtol=1e-10, atol=1e-9)
+    return weights
+  return make
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ import importlib
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from jaxskill import interop, methods
+from jaxskill.modules import resnet
+from tests.golden_networks import random_variables
 
 
 def networks(seed=0, filters=2, hidden=3, width=4):
@@ -98,3 +101,73 @@ def test_action_net():
   del theirs["d_ct.gcn1.bias"]
   with pytest.raises(ValueError, match="the network lacks 'd_ct.gcn1.bias'; found d_ct.att.0.bias, "):
     interop.action_net_from_torch(theirs)
+
+
+def resnet_state(variables):
+  """torchvision's names and layouts for some of our variables; the tests below take tensors away and bend them."""
+  state = {}
+  for kind, tree in variables.items():
+    for path, value in traverse_util.flatten_dict(tree).items():
+      *block, last, entry = (*path[:-1], path[-1])
+      prefix = "".join(f"{name.replace('_', '.')}." for name in block)
+      name = dict(kernel="weight", scale="weight", bias="bias", mean="running_mean", var="running_var")[entry]
+      own = ("downsample.0" if entry == "kernel" else "downsample.1") if last == "downsample" else (
+          last if entry == "kernel" else f"bn{last[-1]}")
+      value = np.asarray(value)
+      state[f"{prefix}{own}.{name}"] = value.transpose(3, 2, 0, 1) if entry == "kernel" else value
+  return state
+
+
+@pytest.fixture(scope="module")
+def resnet_50():
+  variables = random_variables(resnet.ResNet(50), np.zeros((1, 32, 32, 3), np.float32))
+  return variables, resnet_state(variables)
+
+
+def test_resnet_entries(resnet_50):
+  variables, state = resnet_50
+  jax.tree.map(np.testing.assert_array_equal, interop.resnet_from_torch(state), variables)
+
+
+def test_weights_of_another_architecture(resnet_50):
+  _, state = resnet_50
+  with pytest.raises(ValueError, match="the weights lack conv3d_1a_7x7.batch3d.bias, which I3D has"):
+    interop.i3d_from_torch(state)
+  bent = state | {"layer2.0.conv2.weight": state["layer2.0.conv2.weight"][:, :5]}
+  with pytest.raises(ValueError, match=r"layer2.0.conv2.weight has the shape \(128, 5, 3, 3\), which is not"):
+    interop.resnet_from_torch(bent)
+  with pytest.raises(ValueError, match="lack layer4.2.bn3.running_var"):
+    interop.resnet_from_torch({k: v for k, v in state.items() if k != "layer4.2.bn3.running_var"})
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_files_of_weights(tmp_path, ending):
+  state = {"module.a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "module.a.bias": np.ones(2, np.float32)}
+  file = tmp_path / f"net.{ending}"
+  if ending == "safetensors":
+    pytest.importorskip("safetensors.numpy").save_file(state, file)
+  else:
+    torch = pytest.importorskip("torch")
+    torch.save({"state_dict": {k: torch.from_numpy(v) for k, v in state.items()}, "epoch": 3}, file)
+  found = interop.read_weights(file)
+  assert sorted(found) == ["a.bias", "a.weight"]
+  np.testing.assert_array_equal(found["a.weight"], state["module.a.weight"])
+  file.write_bytes(file.read_bytes()[:20])
+  with pytest.raises(ValueError, match="cannot be read as weights"):
+    interop.read_weights(file)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+  torch = pytest.importorskip("torch")
+  file = tmp_path / "net.pt"
+  torch.save({"a": print}, file)
+  with pytest.raises(ValueError, match="cannot be read as weights"):
+    interop.read_weights(file)
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+  file = tmp_path / "net.pt"
+  file.write_bytes(b"x")
+  monkeypatch.setattr(interop.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match=r"needs the package torch, .*pip install 'jaxskill\[weights\]'"):
+    interop.read_weights(file)

@@ -5,6 +5,8 @@
   <dir>/pairs.csv     better,worse[,split|fold]
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
+  <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
+
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
 A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`.
 
@@ -14,6 +16,7 @@ V videos, T segments, D channels, P pairs.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import zipfile
 import zlib
@@ -25,6 +28,7 @@ from jaxskill.data import splits
 from jaxskill.data.dataset import SkillDataset, check_features, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
+EXTRACTION = "extraction.json"
 SPLITS = ("auto", "given", "subject", "random")
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -44,7 +48,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     test_share: share of the videos that a random split holds out.
     seed: of random splits.
     allow_missing: leave videos without a feature file out, with their pairs, and report them.
-    seconds_per_segment: seconds from one row of features to the next.
+    seconds_per_segment: seconds from one row of features to the next, where `extraction.json` does not say.
     make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
 
@@ -112,13 +116,28 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     raise ValueError(f"{folder}: {error}") from error
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
+  extraction = _read_extraction(folder)
+  seconds = [extraction["videos"].get(video, {}).get("row_seconds", seconds_per_segment) for video in videos]
+  random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
   return SkillDataset(
-      name=folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths, pairs=pairs,
-      folds=folds, row_seconds={name: np.full(len(videos), seconds_per_segment, np.float32) for name in streams},
+      name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths, pairs=pairs,
+      folds=folds, row_seconds={name: np.array(seconds, np.float32) for name in streams},
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
       criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},
       score_range=score_range if score_range is None else tuple(score_range))
+
+
+def _read_extraction(folder):
+  """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
+  try:
+    note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
+    return dict(recipe=dict(note["recipe"]), videos=dict(note["videos"]))
+  except FileNotFoundError:
+    return dict(recipe={}, videos={})
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
+                     "or remove the file.") from error
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -49,33 +48,15 @@ def squared_errors(method, variables, encodings, scores):
 # The published code
 
 
-def recipe(salt, name, shape, gain):
-  """Weights as a function of their name (golden/README.md)."""
-  seed = zlib.crc32((salt + name).encode())
-  normal = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape, dtype=np.float32)
-  if name.split(".")[-1].startswith("bias"):
-    return np.float32(0.1) * normal
-  return normal * np.float32(gain / np.sqrt(np.prod(shape[1:])))
-
-
-def golden_weights(data, params):
-  weights = {name: recipe(str(data["salt"]), name, tuple(shape), float(data["gain_f64"])) for name, shape in params}
-  if "weight_names" in data:
-    assert sorted(weights) == sorted(data["weight_names"])
-    sums = [[w.sum(dtype=np.float64), np.abs(w).sum(dtype=np.float64)] for w in map(weights.get, data["weight_names"])]
-    np.testing.assert_allclose(sums, data["weight_fingerprint_f64"], rtol=1e-12)
-  return weights
-
-
 def golden_input(seed, shape):
   rng = np.random.Generator(np.random.PCG64(int(seed)))
   return np.float32(0.5) * np.abs(rng.standard_normal(tuple(shape), dtype=np.float32))
 
 
 @pytest.mark.golden("actionnet")
-def test_golden_forward(golden, golden_name):
+def test_golden_forward(golden, golden_weights, golden_name):
   data = golden(golden_name)
-  params = interop.action_net_from_torch(golden_weights(data, data["params"]))
+  params = interop.action_net_from_torch(golden_weights(data))
   features = {}
   for ours, theirs in GOLDEN_NAMES.items():
     features[ours] = x = golden_input(data[f"input_seed_{theirs}"], data[f"{theirs}_shape"])
@@ -135,10 +116,10 @@ def golden_steps(data):
 
 @pytest.mark.parametrize("encode", ["batch", "siamese", "unique"])
 @pytest.mark.golden("actionnet_sgd")
-def test_golden_sgd(golden, golden_name, encode):
+def test_golden_sgd(golden, golden_weights, golden_name, encode):
   """Two steps of the loop: weight decay is added to the gradient before the momentum; the head has its own rate."""
   data = golden(golden_name)
-  start = golden_weights(data, golden("actionnet")["params"])
+  start = golden_weights(data, params=golden("actionnet")["params"])
   size = int(data["batch"])
   config = make_config("rhythmic_gymnastics,official", model__dropout=0.0, train__batch_size=size, train__encode=encode)
   (_, factor), = config.train.rates

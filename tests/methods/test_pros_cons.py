@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -121,33 +120,19 @@ def test_golden_small(golden, golden_name, load_config, request, implementation)
     assert found | {f"loss/{kind}/phase{p}_total" for p in (0, 1)} == {k for k in data if k.startswith(f"loss/{kind}/")}
 
 
-def recipe(salt, name, shape, gain):
-  """Weights as a function of their name (golden/README.md)."""
-  seed = zlib.crc32((salt + name).encode())
-  normal = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape, dtype=np.float32)
-  if name.split(".")[-1].startswith("bias"):
-    return np.float32(0.1) * normal
-  return normal * np.float32(gain / np.sqrt(np.prod(shape[1:])))
-
-
 @pytest.mark.golden("raan_real*")
 @pytest.mark.parametrize("implementation", ["plain", "chunked"])
-def test_golden_real(golden, golden_name, load_config, implementation):
+def test_golden_real(golden, golden_weights, golden_name, load_config, implementation):
   data = golden(golden_name)
-  shapes = {name: tuple(shape) for name, shape in data["params"]}
-  salt, gain = str(data["salt"]), float(data.get("gain_f64", 1))
-  weights = {name: recipe(salt, name, shape, gain) for name, shape in shapes.items()}
-  assert sorted(weights) == sorted(data["weight_names"])
-  sums = [[w.sum(dtype=np.float64), np.abs(w).sum(dtype=np.float64)] for w in map(weights.get, data["weight_names"])]
-  np.testing.assert_allclose(sums, data["weight_fingerprint_f64"], rtol=1e-12)
+  weights = golden_weights(data)
   rng = np.random.Generator(np.random.PCG64(int(data["input_seed"])))
   features = rng.standard_normal(tuple(data["input_shape"]), dtype=np.float32)
   np.testing.assert_array_equal(features.ravel()[:16], data["input_head"])
   np.testing.assert_allclose([features.sum(dtype=np.float64), np.abs(features).sum(dtype=np.float64)],
                              data["input_fingerprint_f64"], rtol=1e-12)
   config = load_config(options="simulated,official", changes={
-      "model.branches": ("high", "uniform"), "model.num_filters": sum(name.endswith("0.weight") for name in shapes) - 1,
-      "model.hidden": shapes["att_net.0.0.weight"][0], "model.implementation": implementation})
+      "model.branches": ("high", "uniform"), "model.num_filters": sum(name.endswith("0.weight") for name in weights) - 1,
+      "model.hidden": len(weights["att_net.0.0.weight"]), "model.implementation": implementation})
   params = interop.pros_cons_from_torch(dict(pos=weights, uniform=weights))
   encodings = jax.jit(evaluation(methods.build(config)))(dict(params=params, batch_stats={}), batch(features))
   np.testing.assert_allclose(encodings["scores"]["high"], data["scores"], rtol=0, atol=2e-6)

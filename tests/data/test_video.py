@@ -1,0 +1,147 @@
+"""Frames of real files, encoded here: every frame carries its number in its brightness."""
+
+import fractions
+import struct
+
+import numpy as np
+import pytest
+
+from jaxskill.data import video
+
+av = pytest.importorskip("av")
+
+
+def shade(number):
+  """Distinct for some twenty successive frames, and far enough apart to survive compression."""
+  return 20 + 10 * (number % 22)
+
+
+def encode(path, times, *, codec="libx264", size=(64, 48), rate=1000, pixels="yuv420p", audio=False):
+  """A video whose frame k is shown from times[k] on."""
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream(codec, rate=rate)
+    (stream.width, stream.height), stream.pix_fmt = size, pixels
+    stream.codec_context.time_base = stream.time_base = milliseconds = fractions.Fraction(1, 1000)
+    sound = container.add_stream("aac", rate=8000) if audio else None
+    for number, time in enumerate(times):
+      image = np.full((size[1], size[0], 3), shade(number), np.uint8)
+      image[:, : size[0] // 4] = 0                # a dark bar on the left tells which way is up
+      frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=pixels)
+      frame.pts, frame.time_base = round(time * 1000), milliseconds
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+    if sound:
+      silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+      silence.rate = 8000
+      container.mux(sound.encode(silence))
+      container.mux(sound.encode())
+  return path
+
+
+def number_of(image):
+  """Of the frame that a picture is."""
+  height, width = image.shape[:2]
+  level = image[height // 2, -width // 4].mean()
+  return round((level - 20) / 10)
+
+
+@pytest.mark.parametrize("name,options", [
+    ("a.mp4", {}), ("b.mkv", {}), ("c.mp4", dict(audio=True)), ("d.mov", dict(size=(66, 50))),
+    ("e.mkv", dict(pixels="yuv420p10le"))])
+def test_constant_rate(tmp_path, name, options):
+  path = encode(tmp_path / name, np.arange(20) / 10, **options)
+  assert video.length(path).seconds == pytest.approx(2.0, abs=0.11)
+  frames = list(video.decode(path))
+  assert [number_of(frame.image) for frame in frames] == list(range(20))
+  np.testing.assert_allclose([frame.time for frame in frames], np.arange(20) / 10, atol=2e-3)
+  assert frames[0].image.shape == (*options.get("size", (64, 48))[::-1], 3)
+  wanted = [0, 0.05, 0.1, 0.99, 1.0, 1.0, 1.95]
+  assert [number_of(image) for image in video.frames_at(path, wanted)] == [0, 0, 1, 9, 10, 10, 19]
+
+
+def test_variable_rate_is_sampled_by_time(tmp_path):
+  times = [0, 0.1, 0.2, 1.2, 1.25, 1.3, 2.3]
+  path = encode(tmp_path / "a.mkv", times)
+  assert [number_of(i) for i in video.frames_at(path, [0.15, 0.7, 1.19, 1.21, 1.27, 2.0, 2.4])] == [1, 2, 2, 3, 4, 5, 6]
+
+
+def test_gif(tmp_path):
+  path = tmp_path / "a.gif"
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("gif", rate=10)
+    stream.width, stream.height, stream.pix_fmt = 32, 32, "rgb8"
+    for number in range(5):
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 50 * number, np.uint8), "rgb24")))
+    container.mux(stream.encode())
+  assert len(list(video.decode(path))) == 5 and video.length(path).seconds == pytest.approx(0.5, abs=0.11)
+
+
+@pytest.mark.parametrize("matrix,side", [((0, 1, -1, 0), "top"), ((-1, 0, 0, -1), "right"), ((0, -1, 1, 0), "bottom"),
+                                         ((1, 0, 0, 1), "left")])
+def test_rotation_tag(tmp_path, matrix, side):
+  """Phones write how the picture is to be turned; the bar on the left then lies elsewhere."""
+  path = encode(tmp_path / "a.mp4", np.arange(5, 8) / 10, size=(96, 64))
+  content = bytearray(path.read_bytes())
+  place = content.index(b"tkhd") + 44             # (a, b, 0, c, d, 0, x, y, 1) in fixed point
+  for number, entry in zip((0, 1, 3, 4), matrix):
+    content[place + 4 * number: place + 4 * number + 4] = struct.pack(">i", entry * 65536)
+  path.write_bytes(content)
+  image = list(video.decode(path, video.scale_short_side(64)))[2].image
+  assert image.shape == ((96, 64, 3) if side in ("top", "bottom") else (64, 96, 3))
+  strips = dict(top=image[:8], bottom=image[-8:], left=image[:, :8], right=image[:, -8:])
+  assert min(strips, key=lambda name: strips[name].mean()) == side
+
+
+def test_scaling(tmp_path):
+  path = encode(tmp_path / "a.mp4", np.arange(3) / 10, size=(96, 64))
+  frame = list(video.decode(path, video.scale_short_side(32)))[2]
+  assert frame.image.shape == (32, 48, 3)
+  assert video.centre_crop(frame.image, 32).shape == (32, 32, 3)
+  assert frame.image[:, 0].mean() < 20 < frame.image[:, -8].mean()           # the bar is still on the left
+
+
+def test_cut_short(tmp_path):
+  path = encode(tmp_path / "a.mkv", np.arange(200) / 10, size=(64, 48))
+  content = path.read_bytes()
+  path.write_bytes(content[: len(content) // 2])
+  frames = list(video.decode(path))
+  assert 10 < len(frames) < 200
+  shown = list(video.frames_at(path, np.arange(200) / 10))
+  assert len(frames) <= len(shown) < len(frames) + 8
+  seconds, announced = video.length(path)
+  assert announced == pytest.approx(20, abs=0.2) and seconds < 15
+
+
+def test_damage_in_the_middle_is_passed_over(tmp_path):
+  path = encode(tmp_path / "a.avi", np.arange(60) / 10, codec="mjpeg", pixels="yuvj420p", rate=10)
+  whole, content = [frame.time for frame in video.decode(path)], bytearray(path.read_bytes())
+  for middle in (0.4, 0.45, 0.5):
+    place = int(len(content) * middle)
+    content[place: place + 200] = bytes(200)
+  path.write_bytes(content)
+  faults = []
+  times = [frame.time for frame in video.decode(path, faults=faults)]
+  assert times[-1] > 5 and len(times) >= len(whole) - 8
+
+
+@pytest.mark.parametrize("content,message", [
+    (None, "there is no such file"), (b"", "is empty"), (b"a story, not a film " * 100, "is not a video")])
+def test_no_video(tmp_path, content, message):
+  path = tmp_path / "a.mp4"
+  if content is not None:
+    path.write_bytes(content)
+  for read in (video.length, lambda p: list(video.decode(p))):
+    with pytest.raises(video.VideoError, match=message):
+      read(path)
+
+
+def test_sound_alone(tmp_path):
+  path = tmp_path / "a.mp4"
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("aac", rate=8000)
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+    frame.rate = 8000
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  with pytest.raises(video.VideoError, match="holds audio but no pictures"):
+    video.length(path)

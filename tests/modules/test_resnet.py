@@ -1,0 +1,43 @@
+"""ResNet against torchvision's, stage by stage."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill import interop
+from jaxskill.modules.resnet import ResNet
+from tests.golden_networks import assert_close, cases, check_stages, input_of, random_variables
+
+
+@pytest.mark.golden("resnet*")
+def test_golden(golden, golden_weights, golden_name, quick_compile):
+  file = golden(golden_name)
+  variables = interop.resnet_from_torch(golden_weights(file), 1000)
+  run = jax.jit(ResNet(int(golden_name.removeprefix("resnet")), 1000, implementation="dots").apply)
+  for case in cases(file):
+    stages = run(variables, input_of(file, case))
+    stages["bn1"] = stages.pop("stem")        # the convolution and its normalisation are one
+    assert check_stages(file, case, stages, 1e-4) == 6
+    assert_close(stages["feature"], file[f"{case}/feature"])
+    assert_close(stages["layer4"].max(axis=(1, 2)), file[f"{case}/conv5_channel_max"])
+    assert_close(stages["logits"], file[f"{case}/logits"])
+
+
+def test_both_forms_are_equal(quick_compile):
+  rng = np.random.default_rng(0)
+  frames = jnp.asarray(rng.normal(size=(2, 33, 40, 3)), jnp.float32)
+  variables = random_variables(ResNet(), frames)
+  lax, dots = (jax.jit(ResNet(implementation=form).apply)(variables, frames) for form in ("lax", "dots"))
+  assert dots["layer4"].shape == (2, 2, 2, 2048) and dots["feature"].shape == (2, 2048)
+  for stage, value in dots.items():
+    np.testing.assert_allclose(value, lax[stage], rtol=1e-3, atol=1e-4 * float(jnp.abs(lax[stage]).max()))
+
+
+@pytest.mark.parametrize("depth,shape,message", [
+    (18, (1, 8, 8, 3), "depth=18 is unknown; use one of 50, 101"),
+    (50, (8, 8, 3), r"frames must be \[frames, height, width, channels\], got \(8, 8, 3\)"),
+])
+def test_bad_input(depth, shape, message):
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(ResNet(depth).init, jax.random.key(0), jnp.zeros(shape))
