@@ -229,9 +229,10 @@ def _unskew(diagonals):
   return jnp.pad(diagonals.T.ravel(), (0, n)).reshape(n, k + 1)[:, : k + 1 - n]
 
 
-def _shift(row, by, fill):
-  """Row i of the result is row i - by of `row`; `by` is 1 or -1."""
-  return jnp.pad(row[:-1], (1, 0), constant_values=fill) if by == 1 else jnp.pad(row[1:], (0, 1), constant_values=fill)
+def _shift(rows, by, fills):
+  """Element i of a result is element i - by of its row, `fill` at the edge; `by` is 1 or -1."""
+  return tuple(jnp.pad(row[:-1] if by == 1 else row[1:], (1, 0) if by == 1 else (0, 1), constant_values=fill)
+               for row, fill in zip(rows, fills))
 
 
 def _run(step, carry, inputs, stop, *, first=0, reverse=False):
@@ -253,7 +254,7 @@ def _forward_step(shift, k, stop, carry, inputs, *, hard=False):
   The row of the last cell stops there, so that its sum is in the carry at the end.
   """
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
-  up, up_error = shift(left, 1, _FAR), shift(left_error, 1, 0.0)
+  up, up_error = shift((left, left_error), 1, (_FAR, 0.0))
   least = jnp.minimum(jnp.minimum(up, left), diagonal)
   up_log, left_log = (least - up) - up_error, (least - left) - left_error
   diagonal_log = (least - diagonal) - diagonal_error
@@ -278,14 +279,15 @@ def _expectation_step(shift, k, stop, carry, inputs):
   (expected, diagonal), (up, left) = carry, inputs
   expected = jnp.where(k == stop, 1.0, expected)
   by_up, by_left = up * expected, left * expected
-  return (shift(by_up + diagonal, -1, 0.0) + by_left, expected - by_up - by_left), (expected,)
+  above, = shift((by_up + diagonal,), -1, (0.0,))
+  return (above + by_left, expected - by_up - by_left), (expected,)
 
 
 def _tangent_step(shift, k, stop, carry, inputs):
   """Change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
   del k, stop
   (left, diagonal), (change, up_step, left_step) = carry, inputs
-  up = shift(left, 1, 0.0)
+  up, = shift((left,), 1, (0.0,))
   mean = diagonal + up_step * (up - diagonal) + left_step * (left - diagonal)
   return (change + mean, up), (up_step * (mean - up), left_step * (mean - left))
 
@@ -295,7 +297,8 @@ def _expectation_tangent_step(shift, k, stop, carry, inputs):
   del k, stop
   (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
   by_up, by_left = up * change + up_change * expected, left * change + left_change * expected
-  return (shift(by_up + diagonal, -1, 0.0) + by_left, change - by_up - by_left), (change,)
+  above, = shift((by_up + diagonal,), -1, (0.0,))
+  return (above + by_left, change - by_up - by_left), (change,)
 
 
 def _forward(cost, stop):
