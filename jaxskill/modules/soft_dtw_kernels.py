@@ -27,7 +27,7 @@ _BLOCK_BYTES = 4 * 2 ** 20    # of all arrays of one block of diagonals on a TPU
 
 
 def run(step, carry, inputs, stop, *, platform, reverse=False):
-  """`soft_dtw._run` on an accelerator; pairs that are mapped by `jax.vmap` share one launch.
+  """`soft_dtw._scan` on an accelerator; pairs that are mapped by `jax.vmap` share one launch.
 
   Args:
     step: (shift, k, stop, carry, inputs) -> carry, outputs.
