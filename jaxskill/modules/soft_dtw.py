@@ -285,18 +285,18 @@ def _forward_step(shift, k, stop, carry, inputs, *, hard=False):
   least = jnp.minimum(jnp.minimum(up, left), diagonal)
   up_log, left_log = (least - up) - up_error, (least - left) - left_error
   diagonal_log = (least - diagonal) - diagonal_error
+  most = jnp.maximum(jnp.maximum(up_log, left_log), diagonal_log)
   if hard:
-    log = jnp.maximum(jnp.maximum(up_log, left_log), diagonal_log)
-    up_first = (diagonal_log < log) & (up_log == log)
+    log, up_first = most, (diagonal_log < most) & (up_log == most)
     up_step = up_first.astype(cost.dtype)
-    left_step = ((diagonal_log < log) & ~up_first).astype(cost.dtype)
+    left_step = ((diagonal_log < most) & ~up_first).astype(cost.dtype)
   else:
-    up_step, left_step = jnp.exp(up_log), jnp.exp(left_log)
-    total = up_step + left_step + jnp.exp(diagonal_log)
-    log, up_step, left_step = jnp.log(total), up_step / total, left_step / total
+    up_step, left_step = jnp.exp(up_log - most), jnp.exp(left_log - most)
+    total = up_step + left_step + jnp.exp(diagonal_log - most)
+    log, up_step, left_step = most + jnp.log(total), up_step / total, left_step / total
   added = cost - log
   value = least + added
-  error = added - (value - least)
+  error = (added - (value - least)) - (log + (added - cost))
   value, error = jnp.where(k <= stop, value, left), jnp.where(k <= stop, error, left_error)
   return (value, error, up, up_error), (up_step, left_step)
 
