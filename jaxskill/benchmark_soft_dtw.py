@@ -114,10 +114,14 @@ def torch_function(name, gamma):
 _functions = {}      # of a worker process: the contender and its data, by shape
 
 
-def prepare(name, shape, width, gamma):
-  """In a worker process: compiles; -> seconds of the first call, host values and gradients."""
+def start():
+  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not come out of a cache."""
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   jax.config.update("jax_compilation_cache_dir", None)
+
+
+def prepare(name, shape, width, gamma):
+  """In a worker process: compiles; -> seconds of the first call, host values and gradients."""
   if name in TORCH:
     function, place = torch_function(name, gamma)
   else:
@@ -181,7 +185,8 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
     raise ValueError("--contenders has no jaxskill to compare with; add it.")
   for name, modules in missing.items():
     say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
-  workers = {name: concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) for name in names}
+  workers = {name: concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start)
+             for name in names}
   ask = lambda name, *arguments: workers[name].submit(*arguments).result()
   results = []
   try:
@@ -227,7 +232,7 @@ def describe(results):
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
   lines += ["", f"Median of {results['rounds']} interleaved rounds, compilation apart; times jaxskill: median of the "
-            "ratios round by round; errors against float64, relative to the largest."]
+            "ratios round by round; CPU ms: processor time of all threads; errors against float64, relative to the largest."]
   for case in results["results"]:
     best = {kind: min((row["times"] for name, row in case["contenders"].items() if name in kinds), default=None)
             for kind, kinds in (("OTT", ("ott",)), ("the best PyTorch one", TORCH))}
