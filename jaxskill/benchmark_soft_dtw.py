@@ -3,8 +3,8 @@
   pip install 'jaxskill[bench]'
   python -m jaxskill.benchmark_soft_dtw [--contenders ...] [--shapes 8x32,...] [--json FILE]
 
-Every contender has a process of its own and they take their rounds in turn (A B A B), so that a machine that slows down does so
-for all; compilation is apart. A peer that is not installed is left out and named. Contenders:
+Every contender has a process of its own and they take their rounds in turn (A B A B), so that a machine that slows down
+does so for all; compilation is apart. A peer that is not installed is left out and named. Contenders:
   jaxskill, checkpointed, pallas   ours: the default, and the other implementations (pallas: GPUs and TPUs only)
   naive      a scan over anti-diagonals that autodiff goes back through, which is how most JAX packages do it
   ott        OTT-JAX, ott.geometry.costs.SoftDTW
@@ -115,7 +115,7 @@ _functions = {}      # of a worker process: the contender and its data, by shape
 
 
 def start():
-  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not come out of a cache."""
+  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   jax.config.update("jax_compilation_cache_dir", None)
 
@@ -160,7 +160,7 @@ def reference(shape, width, gamma):
 
 
 def model(shape):
-  """Seconds that two launches of the kernel should take on an H200: diagonals one after the other, or memory traffic."""
+  """Seconds that two launches of the kernel should take on an H200: one diagonal after the other, or memory traffic."""
   pairs, segments = shape
   diagonals = 2 * segments - 1
   latency = 2 * diagonals * _DIAGONAL_S * -(-pairs // _PROCESSORS)
@@ -232,7 +232,8 @@ def describe(results):
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
   lines += ["", f"Median of {results['rounds']} interleaved rounds, compilation apart; times jaxskill: median of the "
-            "ratios round by round; CPU ms: processor time of all threads; errors against float64, relative to the largest."]
+            "ratios round by round;", "CPU ms: processor time of all threads; errors against float64, relative to the "
+            "largest gradient."]
   for case in results["results"]:
     best = {kind: min((row["times"] for name, row in case["contenders"].items() if name in kinds), default=None)
             for kind, kinds in (("OTT", ("ott",)), ("the best PyTorch one", TORCH))}
@@ -240,8 +241,8 @@ def describe(results):
     if said:
       lines.append(f"{case['pairs']} x {case['segments']}: {', '.join(said)}")
     if machine["platform"] == "gpu":
-      lines.append("  model of the kernel on an H200: {latency_s:.2g} s for the diagonals in turn, {traffic_s:.2g} s of "
-                   "traffic, without the distances".format(**case["model_h200"]))
+      lines.append("  model of the kernel on an H200: {latency_s:.2g} s for the diagonals in turn, {traffic_s:.2g} s "
+                   "of traffic, without the distances".format(**case["model_h200"]))
   lines += [f"left out: {name} ({' and '.join(modules)} not installed)" for name, modules in results["missing"].items()]
   return "\n".join(lines)
 

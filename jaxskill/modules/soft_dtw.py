@@ -1,13 +1,13 @@
-"""Soft-DTW: the smoothed cost of aligning two series in temporal order, its expected alignment, and derivatives of both.
+"""Soft-DTW: the smoothed cost of aligning two series in temporal order, its expected alignment, derivatives of both.
 
 A path walks from (0, 0) to the last cell of the cost matrix by steps down, right or diagonal; soft-DTW is the soft
 minimum of the paths' costs, and its gradient is the expected alignment E: how likely each cell is to lie on the path
-when paths are drawn with probability exp(-cost / gamma) / Z. The recursion runs over anti-diagonals: all cells of one are
-computed at once, and every pass (the value, E, the derivative of E) is one recurrence from diagonal to diagonal, written
-once here and run by a `lax.scan` or by a kernel.
+when paths are drawn with probability exp(-cost / gamma) / Z. The recursion runs over anti-diagonals: all cells of one
+are computed at once, and every pass (the value, E, the derivative of E) is one recurrence from diagonal to diagonal,
+written once here and run by a `lax.scan` or by a kernel.
 
-Two habits keep float32 exact where costs are thousands of gammas: the sums carry their own rounding errors, and what is
-stored for the backward pass are the probabilities of the steps, not the sums. Then E is products and sums of them alone.
+Two habits keep float32 exact where costs are thousands of gammas: the sums carry their own rounding errors, and what
+is stored for the backward pass are the probabilities of the steps, not the sums: E is products and sums of them alone.
 
 N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals, D feature channels.
 
@@ -74,8 +74,9 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
     bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
       it is known only at run time (traced), a band narrower than |n - m| is widened to that.
     implementation: "scan"; "checkpointed", for long series: every 32nd diagonal is stored and the others are computed
-      again in the backward pass (its second derivative is that of "scan"); "pallas", a kernel for GPUs (Hopper or newer)
-      and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan".
+      again in the backward pass (its second derivative is that of "scan"); "pallas", kernels for GPUs (Hopper or
+      newer) and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan" until the kernels have
+      been timed on such devices.
 
   Returns:
     `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative.
@@ -99,8 +100,8 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
   further numbers.
 
   Returns:
-    `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least 1,
-    zeros beyond the lengths and outside the band.
+    `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
+    1, zeros beyond the lengths and outside the band.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
@@ -113,8 +114,8 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
 def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto"):
   """The best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
-  Of equally good steps the diagonal one is taken, then the one along the longer series. No gradient flows.
-  Arguments and errors as in `soft_dtw`.
+  Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
+  first). No gradient flows. Arguments and errors as in `soft_dtw`.
 
   Returns:
     `[N, M]` float, 1 on the cells of the path, else 0.
@@ -130,7 +131,7 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
 
 def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast", dtype=jnp.float32,
                         implementation="auto"):
-  """sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: zero where the series are equal, never negative.
+  """sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: zero, without slope, where the series are equal.
 
   Args:
     x: `[N, D]` segments.
@@ -144,7 +145,7 @@ def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast
   Raises:
     ValueError: as `soft_dtw` and `pairwise_squared_distance`.
 
-  Reference: Blondel, Mensch and Vert, AISTATS 2021, Eq. 8 (with the whole squared distance, not its half).
+  Reference: Blondel, Mensch and Vert, AISTATS 2021 (with the whole squared distance, not its half).
   """
   n, m = (len(x), len(y)) if lengths is None else lengths
   _check(gamma, (n, m), (len(x), len(y)), bandwidth)
@@ -186,7 +187,7 @@ def _check(gamma, lengths, shape, bandwidth):
 def _problem(cost, gamma, lengths, bandwidth):
   """-> `[N, M]` cost / gamma with N <= M, far where no path may go; `[N]` stop; whether rows and columns are swapped.
 
-  `stop` holds the number of the diagonal of the last cell in the row of that cell, in other rows a number that none has.
+  `stop` holds the number of the diagonal of the last cell in the row of that cell, in others a number that none has.
   """
   cost = jnp.asarray(cost)
   if cost.ndim != 2 or not cost.size:
@@ -218,7 +219,8 @@ def _choose(implementation):
     raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan', 'checkpointed' or 'pallas'.")
   if implementation == "pallas":
     platform, capability = _device()
-    if platform not in ("gpu", "tpu") or (platform == "gpu" and capability < 9):
+    major = capability.split(".")[0]
+    if platform != "tpu" and not (platform == "gpu" and major.isdecimal() and int(major) >= 9):
       what = f"a GPU of compute capability {capability}" if platform == "gpu" else f"a {platform}"
       raise ValueError(f"implementation='pallas' has no kernel for {what}, only for TPUs and for GPUs of compute "
                        "capability 9 (Hopper) or more; use 'auto' or 'scan'.")
@@ -229,7 +231,7 @@ def _choose(implementation):
 def _device():
   """-> platform; compute capability of a GPU."""
   platform = jax.default_backend()
-  return platform, float(jax.devices()[0].compute_capability) if platform == "gpu" else 0.0
+  return platform, jax.devices()[0].compute_capability if platform == "gpu" else ""
 
 
 def _runner(implementation):

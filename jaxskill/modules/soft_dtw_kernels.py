@@ -1,10 +1,10 @@
-"""Recurrences over anti-diagonals as one kernel launch: the wavefront stays on the chip from the first diagonal to the last.
+"""Recurrences over anti-diagonals as one kernel launch each: the wavefront stays on the chip all the way.
 
 Both kernels run the steps that `soft_dtw` defines; what they add is how a row of the wavefront moves by one.
 
-GPU (Pallas, Mosaic: Hopper or newer): one pair a program, rows of the diagonal over the threads of a warpgroup; rows move
-through shared memory, two buffers in turn, so that one barrier a diagonal is enough. Inputs of the next diagonals are on
-their way from memory while one is computed.
+GPU (Pallas, Mosaic: Hopper or newer): one pair a program, rows of the diagonal over the threads of a warpgroup; rows
+move through shared memory, two buffers in turn, so that one barrier a diagonal is enough. Inputs of the next diagonals
+are on their way from memory while one is computed.
 TPU (Pallas, Mosaic): eight pairs a program, pairs in sublanes and rows in lanes; diagonals are streamed in blocks, the
 wavefront waits in scratch memory from block to block.
 
@@ -71,16 +71,17 @@ def _pad(array, *multiples, value=0):
 
 
 def _trace(step, carry, inputs):
-  """-> number of outputs of a step; by how much it moves rows; what enters at the edge of each of them."""
+  """-> number of outputs of a step; what enters at the edge of each row that it moves."""
   row, moves = jax.ShapeDtypeStruct(carry[0].shape[-1:], jnp.float32), []
 
   def shift(rows, by, fills):
-    moves.append((by, fills))
+    del by
+    moves.append(fills)
     return rows
   _, outputs = jax.eval_shape(functools.partial(step, shift), 0, jax.ShapeDtypeStruct(row.shape, jnp.int32),
                               (row,) * len(carry), (row,) * len(inputs))
-  (by, fills), = moves
-  return len(outputs), by, fills
+  fills, = moves
+  return len(outputs), fills
 
 
 def _split(refs, *counts):
@@ -90,7 +91,7 @@ def _split(refs, *counts):
 
 def _launch_gpu(step, reverse, stop, carry, inputs):
   from jax.experimental.pallas import mosaic_gpu as plgpu
-  num_outputs, by, fills = _trace(step, carry, inputs)
+  num_outputs, fills = _trace(step, carry, inputs)
   size, diagonals, rows = inputs[0].shape
   stop = _pad(stop, _THREADS, value=-1)                       # a number that no diagonal has
   carry, inputs = jax.tree.map(lambda x: _pad(x, _THREADS), (carry, inputs))
@@ -139,7 +140,7 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
 
 def _launch_tpu(step, reverse, stop, carry, inputs):
   from jax.experimental.pallas import tpu as pltpu
-  num_outputs, by, _ = _trace(step, carry, inputs)
+  num_outputs, _ = _trace(step, carry, inputs)
   size, diagonals, rows = inputs[0].shape
   stop = _pad(stop, _SUBLANES, _LANES, value=-1)              # a number that no diagonal has
   carry = jax.tree.map(lambda x: _pad(x, _SUBLANES, _LANES), carry)

@@ -18,7 +18,7 @@ CALLS = dict(gpu="custom_call @mosaic_gpu", tpu="custom_call @tpu_custom_call")
 @pytest.fixture(params=PLATFORMS)
 def platform(request, monkeypatch):
   """As if there were such a device."""
-  monkeypatch.setattr(module, "_device", lambda: (request.param, 9.0))
+  monkeypatch.setattr(module, "_device", lambda: (request.param, "9.0"))
   return request.param
 
 
@@ -115,7 +115,8 @@ def test_what_kernels_do_not_take_is_named(platform):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3), (70, 64, 50), (5, 130, 257), (3, 600, 512), (1, 2100, 4096)])
+@pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3), (70, 64, 50), (5, 130, 257), (3, 600, 512),
+                                   (1, 2100, 4096)])
 def test_kernels_on_a_gpu_equal_the_scan(shape):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
