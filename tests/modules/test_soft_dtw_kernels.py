@@ -1,0 +1,132 @@
+"""The kernels against the scan: interpreted and lowered without an accelerator, compiled and run where there is one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill.modules import soft_dtw as module
+from jaxskill.modules import soft_dtw_kernels
+from jaxskill.modules.soft_dtw import hard_alignment, soft_alignment, soft_dtw
+
+PLATFORMS = ("gpu", "tpu")
+CALLS = dict(gpu="custom_call @mosaic_gpu", tpu="custom_call @tpu_custom_call")
+
+
+@pytest.fixture(params=PLATFORMS)
+def platform(request, monkeypatch):
+  """As if there were such a device."""
+  monkeypatch.setattr(module, "_device", lambda: (request.param, "9.0"))
+  return request.param
+
+
+def interpreted(platform):
+  """Kernels that are built in this context are emulated on the CPU, on a GPU with an eye on races."""
+  if platform == "tpu":
+    from jax.experimental.pallas import tpu
+    return tpu.force_tpu_interpret_mode()
+  try:
+    from jax.experimental.pallas.mosaic_gpu import InterpretGPUParams, force_gpu_interpret_mode
+  except ImportError:                 # jax 0.10 has them, but not yet among its public names
+    from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams, force_gpu_interpret_mode
+  return force_gpu_interpret_mode(InterpretGPUParams(detect_races=True))
+
+
+def everything(implementation, gamma=0.1):
+  """[N, M] cost, lengths, band, [N, M] weights -> value, alignment, derivative of the weighted alignment, hard path."""
+  def solve(cost, lengths, bandwidth, weights):
+    options = dict(lengths=tuple(lengths), bandwidth=bandwidth, implementation=implementation)
+    value, alignment = jax.value_and_grad(soft_dtw)(cost, gamma, **options)
+    second = jax.grad(lambda c: (weights * soft_alignment(c, gamma, **options)).sum())(cost)
+    return value, alignment, second, hard_alignment(cost, **options)
+  return solve
+
+
+def problem(*shape, seed=0):
+  """Pairs of different lengths and bands, NaN beyond the lengths."""
+  rng = np.random.default_rng(seed)
+  n, m = shape[-2:]
+  lengths = np.stack([rng.integers(1, n + 1, shape[:-2]), rng.integers(1, m + 1, shape[:-2])], axis=-1)
+  lengths[..., 0, :] = n, m
+  real = np.arange(n)[:, None] < lengths[..., 0, None, None]
+  real = real & (np.arange(m) < lengths[..., 1, None, None])
+  cost = np.where(real, rng.uniform(size=shape), np.nan).astype(np.float32)
+  return cost, lengths, rng.integers(1, n + m, shape[:-2]), rng.standard_normal(shape).astype(np.float32)
+
+
+def check(solved, arguments, mapped):
+  for found, true in zip(solved, jax.jit(mapped(everything("scan")))(*arguments)):
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3)])
+def test_interpreted_kernels_equal_the_scan(platform, shape):
+  arguments = problem(*shape)
+  mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
+  with interpreted(platform):
+    solved = jax.jit(mapped(everything("pallas")))(*arguments)
+    jax.block_until_ready(solved)
+  check(solved, arguments, mapped)
+
+
+def test_more_rows_than_registers_hold_at_once():
+  """Rows over several registers, several blocks of diagonals, more pairs than sublanes."""
+  cost, stop = np.random.default_rng(0).uniform(size=(9, 131, 130)).astype(np.float32), np.full((9, 130), module._NEVER)
+  stop[:, -1] = 259
+  skewed = jax.vmap(lambda c: module._skew(c.T, module._FAR))(cost)
+
+  def both(run, stop, skewed):
+    start = module._forward_start(jnp.zeros((130, 131), jnp.float32))
+    carry, steps = run(module._forward_step, start, (skewed,), stop)
+    zeros = jnp.zeros(130, jnp.float32)
+    return carry, run(module._expectation_step, (zeros, zeros), steps, stop, reverse=True)[1]
+  with pytest.MonkeyPatch.context() as patch, interpreted("tpu"):
+    patch.setattr(soft_dtw_kernels, "_BLOCK_BYTES", 100 * 4 * 8 * 256 * 3)
+    run = functools.partial(soft_dtw_kernels.run, platform="tpu")
+    found = jax.jit(jax.vmap(functools.partial(both, run)))(stop.astype(np.int32), skewed)
+    jax.block_until_ready(found)
+  true = jax.jit(jax.vmap(functools.partial(both, module._scan)))(stop.astype(np.int32), skewed)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), (found[0][0][:, -1], found[1]),
+               (true[0][0][:, -1], true[1]))
+
+
+@pytest.mark.parametrize("pairs,n,m", [(3, 5, 7), (64, 512, 512), (2, 4096, 4096)])
+def test_kernels_lower_without_the_device_to_one_launch_each_way(platform, pairs, n, m):
+  cost = jax.ShapeDtypeStruct((pairs, n, m), jnp.float32)
+  lower = lambda function: jax.jit(jax.vmap(function)).trace(cost).lower(
+      lowering_platforms=(dict(gpu="cuda", tpu="tpu")[platform],)).as_text().count(CALLS[platform])
+  value = functools.partial(soft_dtw, gamma=0.1, implementation="pallas")
+  assert lower(value) == 1
+  assert lower(jax.value_and_grad(value)) == 2
+  if n < 4096:
+    squared = lambda cost: jnp.square(soft_alignment(cost, 0.1, implementation="pallas")).sum()
+    assert lower(jax.grad(squared)) == 4                # and a launch each way for the derivative of the alignment
+
+
+def test_what_kernels_do_not_take_is_named(platform):
+  with jax.enable_x64(True), pytest.raises(ValueError, match="compute in float32, got float64"):
+    soft_dtw(np.ones((2, 3)), 1.0, implementation="pallas")
+  with pytest.raises(ValueError, match="hold 4096 rows of the shorter series, got 4097"):
+    jax.eval_shape(functools.partial(soft_dtw, gamma=1.0, implementation="pallas"),
+                   jax.ShapeDtypeStruct((4097, 4097), jnp.float32))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3), (70, 64, 50), (5, 130, 257), (3, 600, 512),
+                                   (1, 2100, 4096)])
+def test_kernels_on_a_gpu_equal_the_scan(shape):
+  arguments = problem(*shape)
+  mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
+  check(jax.jit(mapped(everything("pallas")))(*arguments), arguments, mapped)
+
+
+@pytest.mark.gpu
+def test_kernels_on_a_gpu_are_exact_where_costs_are_thousands_of_gammas():
+  cost = (np.random.default_rng(0).uniform(0.5, 1.5, (4, 256, 256)) * 1e4 / 256).astype(np.float32)
+  alignment = jax.vmap(lambda c: soft_alignment(c, 1.0, implementation="pallas"))(cost)
+  with jax.enable_x64(True):
+    true = jax.vmap(lambda c: soft_alignment(c, 1.0))(cost.astype(np.float64))
+  np.testing.assert_allclose(alignment, true, atol=1e-4)
