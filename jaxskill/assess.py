@@ -83,9 +83,9 @@ class Panel:
     """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by seed and training videos."""
     if draw not in self._drawn:
       trainer = self._trainer
-      train_videos = lambda r: trainer.dataset.folds[r.fold].train_videos
-      own = [exemplars.draw(self._group, train_videos(r), trainer.config.model.exemplars.count,
-                            (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
+      data, options = trainer.dataset, trainer.config.model.exemplars
+      own = [exemplars.choose(options, self._group, data.folds[r.fold].train_videos, data.labels(r.criterion),
+                              (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
       self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
     return self._drawn[draw]
 
