@@ -1,0 +1,403 @@
+"""Soft-DTW: the smoothed cost of aligning two series in temporal order, its expected alignment, and derivatives of both.
+
+A path walks from (0, 0) to the last cell of the cost matrix by steps down, right or diagonal; soft-DTW is the soft
+minimum of the paths' costs, and its gradient is the expected alignment E: how likely each cell is to lie on the path
+when paths are drawn with probability exp(-cost / gamma) / Z. The recursion runs over anti-diagonals: all cells of one are
+computed at once, and every pass (the value, E, the derivative of E) is one recurrence from diagonal to diagonal, written
+once here and run by a `lax.scan` or by a kernel.
+
+Two habits keep float32 exact where costs are thousands of gammas: the sums carry their own rounding errors, and what is
+stored for the backward pass are the probabilities of the steps, not the sums. Then E is products and sums of them alone.
+
+N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals, D feature channels.
+
+References: Cuturi and Blondel, Soft-DTW, ICML 2017, Algorithms 1 and 2; Mensch and Blondel, Differentiable dynamic
+programming, ICML 2018 (derivative of the alignment); Blondel, Mensch and Vert, Differentiable divergences between time
+series, AISTATS 2021; Sakoe and Chiba, IEEE TASSP 1978 (band).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxskill.modules.attention_filters import dot
+
+# The cost of a cell that no path may visit. Sums of a power of two have no rounding error to carry.
+_FAR = 2.0 ** 100
+_NEVER = 2 ** 30
+_BLOCK = 32     # diagonals between two checkpoints
+
+
+def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
+  """Squared Euclidean distance between all segments of two series; not halved.
+
+  Args:
+    x: `[N, D]` segments.
+    y: `[M, D]` segments.
+    form: "fast" is a matrix product, ||x||^2 + ||y||^2 - 2 x.y, with an error of some 1e-7 of the squared norms, never
+      below zero. "safe" sums squared differences: exact zeros with zero gradients at equal segments, at several times
+      the time. Segments of padding must be finite in both.
+    dtype: of the operands of the fast form's product.
+
+  Returns:
+    `[N, M]` float32 squared distances (float64 of float64 series).
+
+  Raises:
+    ValueError: if the form is unknown or the series are no `[N, D]` and `[M, D]`.
+  """
+  if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+    raise ValueError(f"x {x.shape} and y {y.shape} are no two series [N, D] and [M, D] of one width; map further axes "
+                     "with jax.vmap.")
+  x, y = (_float(series) for series in (x, y))
+  if form == "safe":
+    return jnp.square(x[:, None] - y[None]).sum(axis=-1)
+  if form != "fast":
+    raise ValueError(f"form={form!r} is unknown; use 'fast' or 'safe'.")
+  product = dot(x, y, dtype) if x.dtype == jnp.float32 else x @ y.T
+  return jnp.maximum(jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1) - 2 * product, 0)
+
+
+def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
+  """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
+
+  Differentiable twice by `cost` and `gamma`. Memory: 2 N (N + M) numbers for the backward pass.
+
+  Args:
+    cost: `[N, M]` distances between the segments of the two series, of size below 1e25 gamma. What lies beyond the
+      lengths or outside the band may be anything, NaN too.
+    gamma: softness, > 0, in the unit of `cost`; hard DTW is the limit at 0.
+    lengths: (n, m) real segments of the two series, 1 <= n <= N and 1 <= m <= M; None for all.
+    bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
+      it is known only at run time (traced), a band narrower than |n - m| is widened to that.
+    implementation: "scan"; "checkpointed", which stores every 32nd diagonal and computes the others again in the
+      backward pass: N (N + M) / 8 numbers in place of 2 N (N + M) for 1.3 times the time (its second derivative is that
+      of "scan"); or "auto".
+
+  Returns:
+    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative.
+
+  Raises:
+    ValueError: if `cost` is not a non-empty matrix, or gamma, a length or the band is known and out of range.
+
+  Reference: Cuturi and Blondel, ICML 2017, Algorithm 1.
+  """
+  scaled, stop, _ = _problem(cost, gamma, lengths, bandwidth)
+  implementation = _choose(implementation)
+  value, stored = _solve(scaled, stop, implementation)
+  return gamma * _value(value, scaled, stop, stored, implementation)
+
+
+def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
+  """Expected alignment: the probability that each pair of segments is matched; the gradient of `soft_dtw` by `cost`.
+
+  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; its derivative holds 3 N (N + M)
+  further numbers.
+
+  Returns:
+    `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least 1,
+    zeros beyond the lengths and outside the band.
+
+  Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
+  """
+  scaled, stop, transposed = _problem(cost, gamma, lengths, bandwidth)
+  implementation = _choose(implementation)
+  alignment = _alignment(scaled, stop, _solve(scaled, stop, implementation)[1], implementation)
+  return alignment.T if transposed else alignment
+
+
+def hard_alignment(cost, *, lengths=None, bandwidth=None):
+  """The best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
+
+  Of equally good steps the diagonal one is taken, then the one along the longer series. No gradient flows.
+  Arguments and errors as in `soft_dtw`.
+
+  Returns:
+    `[N, M]` float, 1 on the cells of the path, else 0.
+
+  Reference: Sakoe and Chiba, IEEE TASSP 1978.
+  """
+  scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
+  scaled = jax.lax.stop_gradient(scaled)
+  _, steps = _run(functools.partial(_forward_step, hard=True), _forward_start(scaled), (_skew(scaled, _FAR),), stop)
+  path = _expectation(*steps, stop)
+  return path.T if transposed else path
+
+
+def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast", dtype=jnp.float32,
+                        implementation="auto"):
+  """sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: zero where the series are equal, never negative.
+
+  Args:
+    x: `[N, D]` segments.
+    y: `[M, D]` segments.
+    form, dtype: see `pairwise_squared_distance`.
+    gamma, lengths, bandwidth, implementation: see `soft_dtw`; segments beyond the lengths may be anything.
+
+  Returns:
+    `[]` divergence, in the unit of the squared distance.
+
+  Raises:
+    ValueError: as `soft_dtw` and `pairwise_squared_distance`.
+
+  Reference: Blondel, Mensch and Vert, AISTATS 2021, Eq. 8 (with the whole squared distance, not its half).
+  """
+  n, m = (len(x), len(y)) if lengths is None else lengths
+  _check(gamma, (n, m), (len(x), len(y)), bandwidth)
+  size = max(len(x), len(y))      # one recursion for the three
+  x, y = (jnp.pad(jnp.where(jnp.arange(len(series))[:, None] < length, series, 0), ((0, size - len(series)), (0, 0)))
+          for series, length in ((x, n), (y, m)))
+  left, right = jnp.stack([x, x, y]), jnp.stack([y, x, y])
+  cost = jax.vmap(functools.partial(pairwise_squared_distance, form=form, dtype=dtype))(left, right)     # [3, P, P]
+  pairs = jnp.stack([jnp.stack([n, n, m]), jnp.stack([m, n, m])], axis=1)                                # [3, 2]
+  solve = lambda cost, lengths: soft_dtw(cost, gamma, lengths=lengths, bandwidth=bandwidth,
+                                         implementation=implementation)
+  both, own_x, own_y = jax.vmap(solve)(cost, pairs)
+  return both - (own_x + own_y) / 2
+
+
+def _float(array):
+  array = jnp.asarray(array)
+  return array if array.dtype == jnp.float64 else array.astype(jnp.float32)
+
+
+def _known(value):
+  return None if value is None or isinstance(value, jax.core.Tracer) else value
+
+
+def _check(gamma, lengths, shape, bandwidth):
+  """Raises for what is known now and out of range."""
+  if _known(gamma) is not None and not gamma > 0:
+    raise ValueError(f"gamma={gamma} must be above 0; for the hard path use hard_alignment.")
+  for name, length, most in zip(("n", "m"), lengths, shape):
+    if _known(length) is not None and not 1 <= length <= most:
+      raise ValueError(f"lengths: {name}={length} of a series of {most} segments; expected 1 to {most}.")
+  if _known(bandwidth) is not None:
+    gap = max(0, *(abs(int(lengths[0]) - int(lengths[1])) for _ in (1,) if None not in map(_known, lengths)), 0)
+    if bandwidth < gap:
+      raise ValueError(f"bandwidth={bandwidth} leaves no path: the series differ by {gap} segments; use {gap} or more.")
+
+
+def _problem(cost, gamma, lengths, bandwidth):
+  """-> `[N, M]` cost / gamma with N <= M, far where no path may go; `[N]` stop; whether rows and columns are swapped.
+
+  `stop` holds the number of the diagonal of the last cell in the row of that cell, in other rows a number that none has.
+  """
+  cost = jnp.asarray(cost)
+  if cost.ndim != 2 or not cost.size:
+    raise ValueError(f"cost has the shape {cost.shape}; expected a matrix [N, M] that is not empty; map further axes "
+                     "with jax.vmap.")
+  ends = cost.shape if lengths is None else (lengths[0], lengths[1])
+  _check(gamma, ends, cost.shape, bandwidth)
+  cost, transposed = _float(cost), cost.shape[0] > cost.shape[1]
+  if transposed:                   # short diagonals, more of them: fewer cells outside the matrix
+    cost, ends = cost.T, ends[::-1]
+  rows, columns = jnp.arange(cost.shape[0]), jnp.arange(cost.shape[1])
+  allowed = None
+  if lengths is not None:
+    allowed = (rows < ends[0])[:, None] & (columns < ends[1])
+  if bandwidth is not None:
+    width = jnp.maximum(bandwidth, jnp.abs(ends[0] - ends[1]))
+    inside = jnp.abs(rows[:, None] - columns) <= width
+    allowed = inside if allowed is None else allowed & inside
+  if allowed is None:
+    scaled = cost / gamma
+  else:                            # cleared before the division, or NaN would reach the gradient of gamma
+    scaled = jnp.where(allowed, jnp.where(allowed, cost, 0) / gamma, _FAR)
+  stop = jnp.where(rows == ends[0] - 1, ends[0] + ends[1] - 2, _NEVER)
+  return scaled.astype(cost.dtype), stop.astype(jnp.int32), transposed
+
+
+def _choose(implementation):
+  if implementation not in ("auto", "scan", "checkpointed"):
+    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan' or 'checkpointed'.")
+  return "scan" if implementation == "auto" else implementation
+
+
+def _skew(matrix, fill):
+  """`[N, M]` -> `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
+  n, m = matrix.shape
+  padded = jnp.pad(matrix, ((0, 0), (0, n)), constant_values=fill)
+  return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1).T
+
+
+def _unskew(diagonals):
+  """`[K, N]` -> `[N, M]`: what `_skew` gave."""
+  k, n = diagonals.shape
+  return jnp.pad(diagonals.T.ravel(), (0, n)).reshape(n, k + 1)[:, : k + 1 - n]
+
+
+def _shift(row, by, fill):
+  """Row i of the result is row i - by of `row`; `by` is 1 or -1."""
+  return jnp.pad(row[:-1], (1, 0), constant_values=fill) if by == 1 else jnp.pad(row[1:], (0, 1), constant_values=fill)
+
+
+def _run(step, carry, inputs, stop, *, first=0, reverse=False):
+  """Runs a recurrence over diagonals `[K, N]`: step(shift, k, stop, carry, inputs) -> carry, outputs."""
+  def body(carry, numbered):
+    k, inputs = numbered
+    return step(_shift, k, stop, carry, inputs)
+  return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
+
+
+def _forward_start(cost):
+  far, zeros = jnp.full(len(cost), _FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
+  return far, zeros, far.at[0].set(0.0), zeros
+
+
+def _forward_step(shift, k, stop, carry, inputs, *, hard=False):
+  """Sums of one diagonal as two numbers (the second is the rounding error of the first), probabilities of up and left.
+
+  The row of the last cell stops there, so that its sum is in the carry at the end.
+  """
+  (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
+  up, up_error = shift(left, 1, _FAR), shift(left_error, 1, 0.0)
+  least = jnp.minimum(jnp.minimum(up, left), diagonal)
+  up_log, left_log = (least - up) - up_error, (least - left) - left_error
+  diagonal_log = (least - diagonal) - diagonal_error
+  if hard:
+    log = jnp.maximum(jnp.maximum(up_log, left_log), diagonal_log)
+    up_first = (diagonal_log < log) & (up_log == log)
+    up_step = up_first.astype(cost.dtype)
+    left_step = ((diagonal_log < log) & ~up_first).astype(cost.dtype)
+  else:
+    up_step, left_step = jnp.exp(up_log), jnp.exp(left_log)
+    total = up_step + left_step + jnp.exp(diagonal_log)
+    log, up_step, left_step = jnp.log(total), up_step / total, left_step / total
+  added = cost - log
+  value = least + added
+  error = added - (value - least)
+  value, error = jnp.where(k <= stop, value, left), jnp.where(k <= stop, error, left_error)
+  return (value, error, up, up_error), (up_step, left_step)
+
+
+def _expectation_step(shift, k, stop, carry, inputs):
+  """E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
+  (expected, diagonal), (up, left) = carry, inputs
+  expected = jnp.where(k == stop, 1.0, expected)
+  by_up, by_left = up * expected, left * expected
+  return (shift(by_up + diagonal, -1, 0.0) + by_left, expected - by_up - by_left), (expected,)
+
+
+def _tangent_step(shift, k, stop, carry, inputs):
+  """Change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
+  del k, stop
+  (left, diagonal), (change, up_step, left_step) = carry, inputs
+  up = shift(left, 1, 0.0)
+  mean = diagonal + up_step * (up - diagonal) + left_step * (left - diagonal)
+  return (change + mean, up), (up_step * (mean - up), left_step * (mean - left))
+
+
+def _expectation_tangent_step(shift, k, stop, carry, inputs):
+  """Change of E in one diagonal from the next ones."""
+  del k, stop
+  (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
+  by_up, by_left = up * change + up_change * expected, left * change + left_change * expected
+  return (shift(by_up + diagonal, -1, 0.0) + by_left, change - by_up - by_left), (change,)
+
+
+def _forward(cost, stop):
+  """-> `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
+  carry, steps = _run(_forward_step, _forward_start(cost), (_skew(cost, _FAR),), stop)
+  return _at_stop(carry, stop), steps
+
+
+def _at_stop(carry, stop):
+  return jnp.where(stop < _NEVER, carry[0] + carry[1], 0.0).sum()
+
+
+def _expectation(up, left, stop):
+  zeros = jnp.zeros_like(up[0])
+  _, (expected,) = _run(_expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
+  return _unskew(expected)
+
+
+def _solve(cost, stop, implementation):
+  """-> `[]` value / gamma; what E needs of the forward pass. Derivatives are attached to what this gives."""
+  solve = _forward_blocks if implementation == "checkpointed" else _forward
+  return solve(jax.lax.stop_gradient(cost), stop)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _value(value, cost, stop, stored, implementation):
+  """`value`, as a function of the cost."""
+  del cost, stop, stored, implementation
+  return value
+
+
+def _value_forward(value, cost, stop, stored, implementation):
+  return _value(value, cost, stop, stored, implementation), (cost, stop, stored)
+
+
+def _value_backward(implementation, residuals, gradient):
+  return None, gradient * _alignment(*residuals, implementation), None, None
+
+
+_value.defvjp(_value_forward, _value_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _alignment(cost, stop, stored, implementation):
+  """E, as a function of the cost."""
+  if implementation == "checkpointed":
+    return _expectation_blocks(cost, stop, stored)
+  return _expectation(*stored, stop)
+
+
+def _alignment_forward(cost, stop, stored, implementation):
+  expected = _alignment(cost, stop, stored, implementation)
+  return expected, (cost, stop, stored, expected)
+
+
+def _alignment_backward(implementation, residuals, gradient):
+  """The Hessian of soft-DTW times `gradient`: being symmetric, it is the change of E in that direction of the cost."""
+  cost, stop, stored, expected = residuals
+  steps = _forward(cost, stop)[1] if implementation == "checkpointed" else stored
+  zeros = jnp.zeros_like(steps[0][0])
+  _, changes = _run(_tangent_step, (zeros, zeros), (_skew(gradient, 0.0), *steps), stop)
+  _, (change,) = _run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
+                      reverse=True)
+  return _last(_unskew(change)), None, None
+
+
+@jax.custom_jvp
+def _last(derivative):
+  return derivative
+
+
+@_last.defjvp
+def _no_further(primals, tangents):
+  raise NotImplementedError("soft-DTW is differentiable twice and its alignment once, by reverse mode.")
+
+
+_alignment.defvjp(_alignment_forward, _alignment_backward)
+
+
+def _blocks(cost):
+  """-> `[b, 32, N]` anti-diagonals, the last ones far; `[b]` number of the first of each."""
+  diagonals = _skew(cost, _FAR)
+  count = -(-len(diagonals) // _BLOCK)
+  padded = jnp.pad(diagonals, ((0, count * _BLOCK - len(diagonals)), (0, 0)), constant_values=_FAR)
+  return padded.reshape(count, _BLOCK, -1), _BLOCK * jnp.arange(count)
+
+
+def _forward_blocks(cost, stop):
+  """-> `[]` value / gamma; `[b, N]` carries before each block."""
+  def block(carry, numbered):
+    diagonals, first = numbered
+    return _run(_forward_step, carry, (diagonals,), stop, first=first)[0], carry
+  carry, starts = jax.lax.scan(block, _forward_start(cost), _blocks(cost))
+  return _at_stop(carry, stop), starts
+
+
+def _expectation_blocks(cost, stop, starts):
+  def block(carry, numbered):
+    start, diagonals, first = numbered
+    _, steps = _run(_forward_step, start, (diagonals,), stop, first=first)
+    carry, (expected,) = _run(_expectation_step, carry, steps, stop, first=first, reverse=True)
+    return carry, expected
+  zeros = jnp.zeros_like(starts[0][0])
+  _, expected = jax.lax.scan(block, (zeros, zeros), (starts, *_blocks(cost)), reverse=True)
+  return _unskew(expected.reshape(-1, len(cost))[: sum(cost.shape) - 1])
