@@ -24,7 +24,7 @@ from jaxskill import exemplars
 from jaxskill.methods import Assessment, Method, Phase
 from jaxskill.methods.score_range import check_scores, score_range
 from jaxskill.modules.attention_filters import dot, torch_uniform
-from jaxskill.modules.soft_dtw import hard_alignment, pairwise_squared_distance, soft_alignment, soft_dtw
+from jaxskill.modules.soft_dtw import hard_alignment, pairwise_squared_distance, soft_dtw
 
 ALIGNMENTS = ("soft", "hard", "linear")
 TINY = 1e-6                               # below it a squared norm counts as none
@@ -45,16 +45,21 @@ class Linear(nn.Module):
 
 
 class Encoder(nn.Module):
-  """Rows `[..., D]` -> embeddings `[..., E]`, each row by itself: FC - ReLU - FC."""
+  """Rows, each by itself: FC - ReLU - FC to embeddings, which are compared; FC and norm 1 to directions, which align."""
 
   hidden: int
   width: int
+  directions: int
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, rows):
-    rows = nn.relu(Linear(self.hidden, dtype=self.dtype, name="hidden_layer")(rows))
-    return Linear(self.width, dtype=self.dtype, name="embedding")(rows)
+    """`[..., D]` rows -> `[..., E]` embeddings, `[..., A]` directions; those of a row without any content are zero."""
+    linear = lambda out, name: Linear(out, dtype=self.dtype, name=name)
+    embeddings = linear(self.width, "embedding")(nn.relu(linear(self.hidden, "hidden_layer")(rows)))
+    directions = linear(self.directions, "direction")(embeddings)
+    norm = jnp.sqrt(jnp.maximum(jnp.sum(directions ** 2, axis=-1, keepdims=True), TINY))
+    return embeddings, directions / norm
 
 
 class Heads(nn.Module):
@@ -153,7 +158,7 @@ def build(config) -> Method:
   """The method of `config.model`."""
   model, loss_options, dtype, stream = config.model, config.loss, jnp.dtype(config.train.dtype), config.data.stream
   _check(config)
-  encoder, heads = Encoder(model.hidden, model.width, dtype), Heads(model.heads, model.head_hidden, model.head_outputs, dtype)
+  encoder, heads = Encoder(model.hidden, model.width, model.directions, dtype), Heads(model.heads, model.head_hidden, model.head_outputs, dtype)
   bandwidth = model.bandwidth or None
 
   def prepare(dataset, fold, criterion):
@@ -168,7 +173,7 @@ def build(config) -> Method:
 
   def init(key, videos, statistics, overrides):
     encoder_key, heads_key = jax.random.split(key)
-    embeddings, variables = encoder.init_with_output(encoder_key, videos[stream][0].astype(jnp.float32))
+    (embeddings, _), variables = encoder.init_with_output(encoder_key, videos[stream][0].astype(jnp.float32))
     params = dict(encoder=variables["params"], heads=heads.init(heads_key, embeddings)["params"])
     weights = {name: jnp.float32(value) for name, value in (dict(loss_options.weights) | overrides).items()}
     constants = dict(score_range=jnp.asarray(statistics["score_range"]), loss_weights=weights)
@@ -183,10 +188,9 @@ def build(config) -> Method:
     rows, statistics = videos[stream].astype(jnp.float32), variables["batch_stats"].get("features")
     if statistics:
       rows = (rows - statistics["mean"]) / statistics["scale"]
-    embeddings = encoder.apply({"params": variables["params"]["encoder"]}, rows)              # [V, T, E]
-    norm = jnp.sqrt(jnp.maximum(jnp.sum(embeddings ** 2, axis=-1, keepdims=True), TINY))
+    embeddings, directions = encoder.apply({"params": variables["params"]["encoder"]}, rows)  # [V, T, E], [V, T, A]
     query, reference = of_heads(variables, "project", embeddings)                             # [V, T, P]
-    return dict(directions=embeddings / norm, query=query, reference=reference, length=videos["lengths"][stream],
+    return dict(directions=directions, query=query, reference=reference, length=videos["lengths"][stream],
                 position=videos["position"])
 
   def align(query, reference):
@@ -197,12 +201,15 @@ def build(config) -> Method:
       return linear_path(*lengths, rows, columns), jnp.float32(0)
     cost = pairwise_squared_distance(query["directions"], reference["directions"])
     options = dict(lengths=lengths, bandwidth=bandwidth)
-    misfit = soft_dtw(cost, model.gamma, **options) / sum(lengths)
     if model.alignment == "soft":
-      visits = soft_alignment(cost, model.gamma, **options)
+      value, visits = jax.value_and_grad(soft_dtw)(cost, model.gamma, **options)
+      value = jax.lax.stop_gradient(value)
+      expected = jax.lax.stop_gradient(visits)          # is the gradient of `value`: no further recursion is run for it
+      misfit = value + jnp.sum(expected * (cost - jax.lax.stop_gradient(cost)))
     else:
-      visits = jax.lax.stop_gradient(hard_alignment(cost, **options))
-    return visits / jnp.maximum(visits.sum(axis=1, keepdims=True), TINY), misfit
+      visits = hard_alignment(cost, **options)
+      misfit = jnp.sum(visits * cost)
+    return visits / jnp.maximum(visits.sum(axis=1, keepdims=True), TINY), misfit / sum(lengths)
 
   def compare(variables, query, reference):
     """One query against one reference: score, segment scores and importance between 0 and 1, and the alignment."""
@@ -283,7 +290,7 @@ def _check(config):
   model, loss = config.model, config.loss
   if model.alignment not in ALIGNMENTS:
     raise ValueError(f"config.model.alignment={model.alignment!r} is unknown; use one of {', '.join(ALIGNMENTS)}.")
-  for name in ("hidden", "width", "heads", "head_hidden", "head_outputs", "segments"):
+  for name in ("hidden", "width", "directions", "heads", "head_hidden", "head_outputs", "segments"):
     if model[name] < 1:
       raise ValueError(f"config.model.{name}={model[name]} must be at least 1.")
   if model.exemplars.count < 1 or model.bandwidth < 0:
