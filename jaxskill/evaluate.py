@@ -199,10 +199,10 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
     stream: whose rows are aligned.
 
   Returns:
-    Means over test videos and references: "alignment_error", seconds between the aligned place in the reference and the
-    one where it was as far in the task, and "kendall_progress", Kendall's tau of true progress, of the video and of the
-    reference at the aligned place; beside them "linear_error" and "kendall_linear", what scaling time alone reaches.
-    Empty where the truth is not known.
+    Means over test videos and references: "alignment_error_s", seconds between the aligned place in the reference and the
+    one where it was as far in the task, and "kendall_alignment", Kendall's tau of true progress, of the video and of the
+    reference at the aligned place (near 1 for whatever goes forward); beside them "linear_error_s" and "kendall_linear",
+    what scaling time alone reaches. Empty where the truth is not known.
   """
   progress, result = dataset.truth.get("progress"), {}
   if progress is None or progress.shape != dataset.streams[stream].shape[:2]:
@@ -217,9 +217,9 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
       true = np.interp(own, reached, times)
       for name, found in dict(alignment=aligned_seconds(path, len(own), seconds[reference]),
                               linear=(np.arange(len(own)) + 0.5) / len(own) * len(times) * seconds[reference]).items():
-        result.setdefault(f"{name}_error", []).append(np.abs(found - true).mean())
+        result.setdefault(f"{name}_error_s", []).append(np.abs(found - true).mean())
         tau = kendall_tau(np.interp(found, times, reached), own)
-        result.setdefault(f"kendall_{name.replace('alignment', 'progress')}", []).append(tau)
+        result.setdefault(f"kendall_{name}", []).append(tau)
   return {name: float(np.nanmean(values)) for name, values in result.items() if np.isfinite(values).any()}
 
 
