@@ -51,7 +51,7 @@ def check(dataset, fold, group, same):
   """Raises a `ValueError` if a fold has nothing to compare a test or validation video with, or nothing to train on."""
   if not len(training_items(group, fold.train_videos)[0]):
     raise ValueError(f"{dataset.source}: fold {fold.name!r}: no training video has an exemplar that agrees in "
-                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them.")
+                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them (a video is never its own exemplar).")
   asked = np.concatenate([fold.test_videos, fold.validation_videos])
   lonely = asked[~np.isin(group[asked], group[fold.train_videos])]
   if lonely.size:
@@ -75,9 +75,10 @@ def draw(group, train_videos, count, seed):
   return _others(group, train_videos, count, np.random.default_rng(seed).permutation)
 
 
-def best(group, train_videos, count, score):
-  """The M of the highest `score` `[V]`, higher is better; otherwise as `draw`."""
-  return _others(group, train_videos, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
+def best(group, train_videos, count, score, seed):
+  """The M of the highest `score` `[V]`, higher is better; the seed says who of equals. Otherwise as `draw`."""
+  shuffled = np.random.default_rng(seed).permutation(train_videos)
+  return _others(group, shuffled, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
 
 
 def choose(options, group, train_videos, score, seed):
@@ -90,7 +91,7 @@ def choose(options, group, train_videos, score, seed):
   if how not in CHOICES:
     raise ValueError(f"config.model.exemplars.choose={how!r} is unknown; use one of {', '.join(CHOICES)}.")
   if how == "best":
-    return best(group, train_videos, options.count, score)
+    return best(group, train_videos, options.count, score, seed)
   return draw(group, train_videos, options.count, seed)
 
 

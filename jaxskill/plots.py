@@ -126,8 +126,8 @@ def _alignment(trainer, assessments):
     if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
       above.plot(start[faults[video, : len(start)]], np.full(faults[video, : len(start)].sum(), 1.14), "v", color="tab:red",
                  ms=4, label="truth: low-skill moment")
-      above.legend(fontsize=7, loc="lower right")
-    above.set(yticks=(0, 1), yticklabels=("reference", "video"), ylim=(-0.15, 1.25))
+      above.legend(fontsize=7, loc="upper right")
+    above.set(yticks=(0, 1), yticklabels=("reference", "video"), ylim=(-0.15, 1.4))
     above.set_title(f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f}), reference "
                     f"{dataset.videos[reference]} ({dataset.labels(trainer.replicas[0].criterion)[reference]:.2f})", fontsize=8)
     below.plot(start, timelines["timing offset"][video, : len(start)], lw=1)

@@ -82,7 +82,7 @@ class Heads(nn.Module):
     start = torch_uniform(self.hidden)
     self.kernel = self.param("kernel", start, (self.count, self.outputs, self.hidden))
     self.bias = self.param("bias", start, (self.count, self.outputs))
-    self.score, self.importance = linear(1, True), linear(1, True)
+    self.score, self.importance = linear(1, True), linear(1, False)      # a softmax sees no bias
 
   def project(self, embeddings):
     """`[..., E]` -> its `[..., P]` part of the hidden units where it is the query, and where it is the reference."""
