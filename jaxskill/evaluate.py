@@ -199,10 +199,10 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
     stream: whose rows are aligned.
 
   Returns:
-    Means over test videos and references: "alignment_error_s", seconds between the aligned place in the reference and the
-    one where it was as far in the task, and "kendall_alignment", Kendall's tau of true progress, of the video and of the
-    reference at the aligned place (near 1 for whatever goes forward); beside them "linear_error_s" and "kendall_linear",
-    what scaling time alone reaches. Empty where the truth is not known.
+    Means over test videos and references: "alignment_error_s", seconds between the aligned place in the reference and
+    the one where it was as far in the task, and "kendall_alignment", Kendall's tau of true progress, of the video and of
+    the reference at the aligned place (near 1 for whatever goes forward); beside them "linear_error_s" and
+    "kendall_linear", what scaling time alone reaches. Empty where the truth is not known.
   """
   progress, result = dataset.truth.get("progress"), {}
   if progress is None or progress.shape != dataset.streams[stream].shape[:2]:
@@ -210,8 +210,8 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
   lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
   for video in fold.test_videos:
     own = progress[video, : lengths[video]]
-    for path, reference in [(path[video], r) for path, r, there in zip(alignment.values(), references[video], known[video])
-                            if there]:
+    compared = zip(alignment.values(), references[video], known[video])
+    for path, reference in [(path[video], reference) for path, reference, there in compared if there]:
       times = (np.arange(lengths[reference]) + 0.5) * seconds[reference]
       reached = progress[reference, : lengths[reference]]
       true = np.interp(own, reached, times)

@@ -101,11 +101,12 @@ def _timelines(trainer, assessments):
 
 
 def _alignment(trainer, assessments):
-  """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what is
-  aligned, segments are coloured by their score; below, how much later the references show the same (share of duration)."""
+  """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what
+  is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
   dataset, stream = trainer.dataset, trainer.method.streams[0]
   lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
-  fold, scores = dataset.folds[trainer.replicas[0].fold], assessments.score[0]
+  replica, scores = trainer.replicas[0], assessments.score[0]
+  fold, labels = dataset.folds[replica.fold], dataset.labels(replica.criterion)
   timelines = {name: values[0] for name, values in assessments.timelines.items()}
   path = next(iter(assessments.alignment.values()))[0]
   test = tested_videos(dataset, fold)
@@ -124,12 +125,12 @@ def _alignment(trainer, assessments):
     above.plot([start, end], [0.9, 0.1], color="grey", lw=0.4)
     faults = dataset.truth.get("relevant_low")
     if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
-      above.plot(start[faults[video, : len(start)]], np.full(faults[video, : len(start)].sum(), 1.14), "v", color="tab:red",
-                 ms=4, label="truth: low-skill moment")
+      moments = start[faults[video, : len(start)]]
+      above.plot(moments, np.full(len(moments), 1.14), "v", color="tab:red", ms=4, label="truth: low-skill moment")
       above.legend(fontsize=7, loc="upper right")
     above.set(yticks=(0, 1), yticklabels=("reference", "video"), ylim=(-0.15, 1.4))
     above.set_title(f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f}), reference "
-                    f"{dataset.videos[reference]} ({dataset.labels(trainer.replicas[0].criterion)[reference]:.2f})", fontsize=8)
+                    f"{dataset.videos[reference]} ({labels[reference]:.2f})", fontsize=8)
     below.plot(start, timelines["timing offset"][video, : len(start)], lw=1)
     below.axhline(0, color="grey", lw=0.6, ls=":")
     below.set(xlabel="time [s]", ylabel="timing offset")

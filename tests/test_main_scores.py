@@ -321,8 +321,8 @@ def test_skilldiff_on_published_labels(load_config, quick_compile, tmp_path, nam
   of_two = dict(name="fis_v") if options == "fis_v" else {}
   simulated_data.write_like(labels, tmp_path / "made", num_segments=4, width=6, **of_two)
   config = load_config("skilldiff", options, {
-      "data.dir": str(tmp_path / "made"), "train.epochs": 1, "train.batch_size": 64, "plots": False, "model.width": 4, "model.exemplars.count": 2,
-      "model.directions": 4, "model.head_hidden": 2, "model.head_outputs": 2})
+      "data.dir": str(tmp_path / "made"), "train.epochs": 1, "train.batch_size": 64, "plots": False, "model.width": 4,
+      "model.exemplars.count": 2, "model.directions": 4, "model.head_hidden": 2, "model.head_outputs": 2})
   saved = train.run(config, tmp_path / "run")
   assert saved["audit"]["missing_videos"] == [] and saved["simulated"] and list(saved["rows"])[: len(rows)] == rows
   for row in rows:

@@ -30,13 +30,13 @@ def check_scores(config, dataset, criterion):
   """Raises a `ValueError` if there are no scores by a criterion, or one lies outside its possible range."""
   score = dataset.labels(criterion)
   if score is None:
-    raise ValueError(f"{dataset.source}: there are no scores, which config.method={config.method!r} learns from; add them "
-                     "(scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
+    raise ValueError(f"{dataset.source}: there are no scores, which config.method={config.method!r} learns from; add "
+                     "them (scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
   low, high = score_range(config, dataset, criterion)
   rounding = 1e-6 * max(abs(low), abs(high))
   wrong = np.flatnonzero(~((score >= low - rounding) & (score <= high + rounding)))
   if wrong.size:
     video = wrong[0]
-    raise ValueError(f"{dataset.source}: video {dataset.videos[video]!r} has {criterion} {score[video]:g}, outside {low:g} "
-                     f"to {high:g} ({wrong.size} such videos); correct it, or the range (config.data.score_range, "
+    raise ValueError(f"{dataset.source}: video {dataset.videos[video]!r} has {criterion} {score[video]:g}, outside "
+                     f"{low:g} to {high:g} ({wrong.size} such videos); correct it, or the range (config.data.score_range, "
                      "config.model.score_ranges).")

@@ -6,8 +6,9 @@ place of the action: H perceptrons read both embeddings, their difference, and t
 segments of equal duration get a score each; the mean of these by importance is the score (Sec. 3.4), and that is
 averaged over the references.
 
-V videos, T rows of a query, S of a reference, D channels, E of an embedding, P hidden units and F outputs of all heads, K
-segments, M references, B items of a batch. Scores lie between 0 and 1 inside; answers are in the unit of the labels.
+V videos, T rows of a query, S of a reference, D channels, E of an embedding, A of a direction, P hidden units and F
+outputs of all heads, K segments, M references, B items of a batch. Scores lie between 0 and 1 inside; answers are in the
+unit of the labels.
 
 Reference: SkillDiff, preprint 2026; "Sec." below are its sections. It has no published code and leaves much open; what
 was filled in is a field of the config, with its reason in configs/skilldiff.py. No figure of it is relied upon.
@@ -45,7 +46,7 @@ class Linear(nn.Module):
 
 
 class Encoder(nn.Module):
-  """Rows, each by itself: FC - ReLU - FC to embeddings, which are compared; FC and norm 1 to directions, which align."""
+  """Each row by itself: FC - ReLU - FC to an embedding, to compare; from there FC and norm 1 to a direction, to align."""
 
   hidden: int
   width: int
@@ -63,7 +64,7 @@ class Encoder(nn.Module):
 
 
 class Heads(nn.Module):
-  """How a row differs, by H perceptrons FC - ReLU - FC - ReLU side by side, and what follows for a segment (Sec. 3.3, 3.4).
+  """How a row differs, by H perceptrons FC - ReLU - FC - ReLU side by side, and what that says of a segment.
 
   The first layer is linear in query, aligned reference and their difference, so `project` applies it to the rows of each
   video once, not to every aligned pair.
@@ -128,8 +129,8 @@ def average(values, known):
 def contrastive_loss(directions, length, window, margin):
   """Keeps embeddings of one video from falling together: near in time, near in space, and far from far.
 
-  Both halves are means by the weights of the paper, the squared distance in time plus one, or one over it, so that the loss
-  does not depend on the length.
+  Both halves are means by the weights of the paper, the squared distance in time plus one, or one over it, so that the
+  loss does not depend on the length.
 
   Args:
     directions: `[T, E]` embeddings of norm 1; length: [] real rows.
@@ -158,7 +159,8 @@ def build(config) -> Method:
   """The method of `config.model`."""
   model, loss_options, dtype, stream = config.model, config.loss, jnp.dtype(config.train.dtype), config.data.stream
   _check(config)
-  encoder, heads = Encoder(model.hidden, model.width, model.directions, dtype), Heads(model.heads, model.head_hidden, model.head_outputs, dtype)
+  encoder = Encoder(model.hidden, model.width, model.directions, dtype)
+  heads = Heads(model.heads, model.head_hidden, model.head_outputs, dtype)
   bandwidth = model.bandwidth or None
 
   def prepare(dataset, fold, criterion):
@@ -177,7 +179,9 @@ def build(config) -> Method:
     params = dict(encoder=variables["params"], heads=heads.init(heads_key, embeddings)["params"])
     weights = {name: jnp.float32(value) for name, value in (dict(loss_options.weights) | overrides).items()}
     constants = dict(score_range=jnp.asarray(statistics["score_range"]), loss_weights=weights)
-    return dict(params=params, batch_stats=constants | (dict(features=statistics[stream]) if stream in statistics else {}))
+    if stream in statistics:
+      constants["features"] = statistics[stream]
+    return dict(params=params, batch_stats=constants)
 
   def of_heads(variables, function, *arguments):
     return heads.apply({"params": variables["params"]["heads"]}, *arguments, method=function)
@@ -194,7 +198,7 @@ def build(config) -> Method:
                 position=videos["position"])
 
   def align(query, reference):
-    """`[T, S]` where each row of the query lies in the reference, summing to 1 over S, and [] what aligning costs a row."""
+    """`[T, S]` where each row of the query lies in the reference, summing to 1 over S; [] the cost of aligning a row."""
     lengths = query["length"], reference["length"]
     rows, columns = len(query["directions"]), len(reference["directions"])
     if model.alignment == "linear":
@@ -225,7 +229,8 @@ def build(config) -> Method:
     score, importance = of_heads(variables, "judge", member @ differences / jnp.maximum(count, 1.0)[:, None])
     score = nn.sigmoid(score)
     importance = nn.softmax(jnp.where(count > 0, importance, -1e9))
-    return dict(score=importance @ score, segments=score, importance=importance, path=path, offset=offset, misfit=misfit)
+    return dict(score=importance @ score, segments=score, importance=importance, path=path, offset=offset,
+                misfit=misfit)
 
   def against(variables, query, references, known):
     """One query against M references: what `compare` found of each, and the means over those that are `known` `[M]`."""
@@ -258,7 +263,8 @@ def build(config) -> Method:
     return sum(terms.values()), terms | dict(error=jnp.abs(error) * (high - low))
 
   def assess(variables, encoding, references):
-    """Scores of the video and of its segments, the alignment to each reference, and where the video is ahead or late."""
+    """Scores of the video and of its segments, the alignment to each reference, and the timing offset, as a share of the
+    duration: where it is positive, references show the same later."""
     low, high = variables["batch_stats"]["score_range"]
     known, (rows, _) = references["mask"], encoding["directions"].shape
     found, mean = against(variables, encoding, references["encodings"], known)
@@ -281,8 +287,8 @@ def check_band(dataset, fold, stream, group, bandwidth):
     others = train[group[train] == group[video]]
     far = others[np.abs(lengths[others] - lengths[video]) > bandwidth]
     if far.size:
-      raise ValueError(f"{dataset.source}: fold {fold.name!r}: video {dataset.videos[video]!r} has {lengths[video]} rows and "
-                       f"{dataset.videos[far[0]]!r} {lengths[far[0]]}, farther apart than config.model.bandwidth="
+      raise ValueError(f"{dataset.source}: fold {fold.name!r}: video {dataset.videos[video]!r} has {lengths[video]} rows "
+                       f"and {dataset.videos[far[0]]!r} {lengths[far[0]]}, farther apart than config.model.bandwidth="
                        f"{bandwidth} rows can align; widen the band, or set it to 0 for none.")
 
 
@@ -297,7 +303,8 @@ def _check(config):
     raise ValueError(f"config.model: exemplars.count={model.exemplars.count} must be at least 1, and "
                      f"bandwidth={model.bandwidth} at least 0.")
   if not model.gamma > 0:
-    raise ValueError(f"config.model.gamma={model.gamma} must be positive; its limit at 0 is config.model.alignment='hard'.")
+    raise ValueError(f"config.model.gamma={model.gamma} must be positive; its limit at 0 is "
+                     "config.model.alignment='hard'.")
   if not (loss.margin >= 0 and loss.window >= 0 and loss.contrastive_margin >= 0):
     raise ValueError(f"config.loss: margin={loss.margin}, window={loss.window} and contrastive_margin="
                      f"{loss.contrastive_margin} must not be negative.")
