@@ -63,7 +63,8 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
   """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
 
-  Differentiable twice by `cost` and `gamma`. Memory: 2 N (N + M) numbers for the backward pass.
+  Differentiable twice by `cost` and `gamma`, in reverse mode. Memory for the backward pass: the cost and, with N the
+  shorter series, 2 N (N + M) numbers ("checkpointed": N (N + M) / 8).
 
   Args:
     cost: `[N, M]` distances between the segments of the two series, of size below 1e25 gamma. What lies beyond the
@@ -72,15 +73,16 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
     lengths: (n, m) real segments of the two series, 1 <= n <= N and 1 <= m <= M; None for all.
     bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
       it is known only at run time (traced), a band narrower than |n - m| is widened to that.
-    implementation: "scan"; "checkpointed", which stores every 32nd diagonal and computes the others again in the
-      backward pass: N (N + M) / 8 numbers in place of 2 N (N + M) for 1.3 times the time (its second derivative is that
-      of "scan"); or "auto".
+    implementation: "scan"; "checkpointed", for long series: every 32nd diagonal is stored and the others are computed
+      again in the backward pass (its second derivative is that of "scan"); "pallas", a kernel for GPUs (Hopper or newer)
+      and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan".
 
   Returns:
     `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative.
 
   Raises:
-    ValueError: if `cost` is not a non-empty matrix, or gamma, a length or the band is known and out of range.
+    ValueError: if `cost` is not a non-empty matrix; if gamma, a length or the band is known and out of range; if the
+      implementation is unknown or has no kernel for the device, the type or the length.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 1.
   """
@@ -108,7 +110,7 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
   return alignment.T if transposed else alignment
 
 
-def hard_alignment(cost, *, lengths=None, bandwidth=None):
+def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto"):
   """The best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps the diagonal one is taken, then the one along the longer series. No gradient flows.
@@ -120,9 +122,9 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None):
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """
   scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
-  scaled = jax.lax.stop_gradient(scaled)
-  _, steps = _run(functools.partial(_forward_step, hard=True), _forward_start(scaled), (_skew(scaled, _FAR),), stop)
-  path = _expectation(*steps, stop)
+  run = _runner(_choose(implementation))
+  _, steps = _forward(jax.lax.stop_gradient(scaled), stop, run, hard=True)
+  path = _expectation(*steps, stop, run)
   return path.T if transposed else path
 
 
@@ -175,7 +177,8 @@ def _check(gamma, lengths, shape, bandwidth):
     if _known(length) is not None and not 1 <= length <= most:
       raise ValueError(f"lengths: {name}={length} of a series of {most} segments; expected 1 to {most}.")
   if _known(bandwidth) is not None:
-    gap = max(0, *(abs(int(lengths[0]) - int(lengths[1])) for _ in (1,) if None not in map(_known, lengths)), 0)
+    known = all(_known(length) is not None for length in lengths)
+    gap = abs(int(lengths[0]) - int(lengths[1])) if known else 0
     if bandwidth < gap:
       raise ValueError(f"bandwidth={bandwidth} leaves no path: the series differ by {gap} segments; use {gap} or more.")
 
@@ -211,9 +214,30 @@ def _problem(cost, gamma, lengths, bandwidth):
 
 
 def _choose(implementation):
-  if implementation not in ("auto", "scan", "checkpointed"):
-    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan' or 'checkpointed'.")
+  if implementation not in ("auto", "scan", "checkpointed", "pallas"):
+    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan', 'checkpointed' or 'pallas'.")
+  if implementation == "pallas":
+    platform, capability = _device()
+    if platform not in ("gpu", "tpu") or (platform == "gpu" and capability < 9):
+      what = f"a GPU of compute capability {capability}" if platform == "gpu" else f"a {platform}"
+      raise ValueError(f"implementation='pallas' has no kernel for {what}, only for TPUs and for GPUs of compute "
+                       "capability 9 (Hopper) or more; use 'auto' or 'scan'.")
+    return platform
   return "scan" if implementation == "auto" else implementation
+
+
+def _device():
+  """-> platform; compute capability of a GPU."""
+  platform = jax.default_backend()
+  return platform, float(jax.devices()[0].compute_capability) if platform == "gpu" else 0.0
+
+
+def _runner(implementation):
+  """What runs a recurrence: `_scan`, or the kernel of a platform."""
+  if implementation not in ("gpu", "tpu"):
+    return _scan
+  from jaxskill.modules import soft_dtw_kernels               # Pallas takes long to load
+  return functools.partial(soft_dtw_kernels.run, platform=implementation)
 
 
 def _skew(matrix, fill):
@@ -229,13 +253,17 @@ def _unskew(diagonals):
   return jnp.pad(diagonals.T.ravel(), (0, n)).reshape(n, k + 1)[:, : k + 1 - n]
 
 
-def _shift(row, by, fill):
-  """Row i of the result is row i - by of `row`; `by` is 1 or -1."""
-  return jnp.pad(row[:-1], (1, 0), constant_values=fill) if by == 1 else jnp.pad(row[1:], (0, 1), constant_values=fill)
+def _shift(rows, by, fills):
+  """Element i of a result is element i - by of its row, `fill` at the edge; `by` is 1 or -1."""
+  return tuple(jnp.pad(row[:-1] if by == 1 else row[1:], (1, 0) if by == 1 else (0, 1), constant_values=fill)
+               for row, fill in zip(rows, fills))
 
 
-def _run(step, carry, inputs, stop, *, first=0, reverse=False):
-  """Runs a recurrence over diagonals `[K, N]`: step(shift, k, stop, carry, inputs) -> carry, outputs."""
+def _scan(step, carry, inputs, stop, *, first=0, reverse=False):
+  """Runs a recurrence over diagonals `[K, N]`: step(shift, k, stop, carry, inputs) -> carry, outputs.
+
+  Carry and stop are `[N]`, k counts from `first`; shift(rows, by, fills) moves rows by one, see `_shift`.
+  """
   def body(carry, numbered):
     k, inputs = numbered
     return step(_shift, k, stop, carry, inputs)
@@ -253,7 +281,7 @@ def _forward_step(shift, k, stop, carry, inputs, *, hard=False):
   The row of the last cell stops there, so that its sum is in the carry at the end.
   """
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
-  up, up_error = shift(left, 1, _FAR), shift(left_error, 1, 0.0)
+  up, up_error = shift((left, left_error), 1, (_FAR, 0.0))
   least = jnp.minimum(jnp.minimum(up, left), diagonal)
   up_log, left_log = (least - up) - up_error, (least - left) - left_error
   diagonal_log = (least - diagonal) - diagonal_error
@@ -278,14 +306,15 @@ def _expectation_step(shift, k, stop, carry, inputs):
   (expected, diagonal), (up, left) = carry, inputs
   expected = jnp.where(k == stop, 1.0, expected)
   by_up, by_left = up * expected, left * expected
-  return (shift(by_up + diagonal, -1, 0.0) + by_left, expected - by_up - by_left), (expected,)
+  above, = shift((by_up + diagonal,), -1, (0.0,))
+  return (above + by_left, expected - by_up - by_left), (expected,)
 
 
 def _tangent_step(shift, k, stop, carry, inputs):
   """Change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
   del k, stop
   (left, diagonal), (change, up_step, left_step) = carry, inputs
-  up = shift(left, 1, 0.0)
+  up, = shift((left,), 1, (0.0,))
   mean = diagonal + up_step * (up - diagonal) + left_step * (left - diagonal)
   return (change + mean, up), (up_step * (mean - up), left_step * (mean - left))
 
@@ -295,12 +324,14 @@ def _expectation_tangent_step(shift, k, stop, carry, inputs):
   del k, stop
   (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
   by_up, by_left = up * change + up_change * expected, left * change + left_change * expected
-  return (shift(by_up + diagonal, -1, 0.0) + by_left, change - by_up - by_left), (change,)
+  above, = shift((by_up + diagonal,), -1, (0.0,))
+  return (above + by_left, change - by_up - by_left), (change,)
 
 
-def _forward(cost, stop):
+def _forward(cost, stop, run, hard=False):
   """-> `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
-  carry, steps = _run(_forward_step, _forward_start(cost), (_skew(cost, _FAR),), stop)
+  step = functools.partial(_forward_step, hard=hard)
+  carry, steps = run(step, _forward_start(cost), (_skew(cost, _FAR),), stop)
   return _at_stop(carry, stop), steps
 
 
@@ -308,16 +339,18 @@ def _at_stop(carry, stop):
   return jnp.where(stop < _NEVER, carry[0] + carry[1], 0.0).sum()
 
 
-def _expectation(up, left, stop):
+def _expectation(up, left, stop, run):
   zeros = jnp.zeros_like(up[0])
-  _, (expected,) = _run(_expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
+  _, (expected,) = run(_expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
   return _unskew(expected)
 
 
 def _solve(cost, stop, implementation):
   """-> `[]` value / gamma; what E needs of the forward pass. Derivatives are attached to what this gives."""
-  solve = _forward_blocks if implementation == "checkpointed" else _forward
-  return solve(jax.lax.stop_gradient(cost), stop)
+  cost = jax.lax.stop_gradient(cost)
+  if implementation == "checkpointed":
+    return _forward_blocks(cost, stop)
+  return _forward(cost, stop, _runner(implementation))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -343,7 +376,7 @@ def _alignment(cost, stop, stored, implementation):
   """E, as a function of the cost."""
   if implementation == "checkpointed":
     return _expectation_blocks(cost, stop, stored)
-  return _expectation(*stored, stop)
+  return _expectation(*stored, stop, _runner(implementation))
 
 
 def _alignment_forward(cost, stop, stored, implementation):
@@ -354,11 +387,12 @@ def _alignment_forward(cost, stop, stored, implementation):
 def _alignment_backward(implementation, residuals, gradient):
   """The Hessian of soft-DTW times `gradient`: being symmetric, it is the change of E in that direction of the cost."""
   cost, stop, stored, expected = residuals
-  steps = _forward(cost, stop)[1] if implementation == "checkpointed" else stored
+  run = _runner(implementation)
+  steps = _forward(cost, stop, run)[1] if implementation == "checkpointed" else stored
   zeros = jnp.zeros_like(steps[0][0])
-  _, changes = _run(_tangent_step, (zeros, zeros), (_skew(gradient, 0.0), *steps), stop)
-  _, (change,) = _run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
-                      reverse=True)
+  _, changes = run(_tangent_step, (zeros, zeros), (_skew(gradient, 0.0), *steps), stop)
+  _, (change,) = run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
+                     reverse=True)
   return _last(_unskew(change)), None, None
 
 
@@ -387,7 +421,7 @@ def _forward_blocks(cost, stop):
   """-> `[]` value / gamma; `[b, N]` carries before each block."""
   def block(carry, numbered):
     diagonals, first = numbered
-    return _run(_forward_step, carry, (diagonals,), stop, first=first)[0], carry
+    return _scan(_forward_step, carry, (diagonals,), stop, first=first)[0], carry
   carry, starts = jax.lax.scan(block, _forward_start(cost), _blocks(cost))
   return _at_stop(carry, stop), starts
 
@@ -395,8 +429,8 @@ def _forward_blocks(cost, stop):
 def _expectation_blocks(cost, stop, starts):
   def block(carry, numbered):
     start, diagonals, first = numbered
-    _, steps = _run(_forward_step, start, (diagonals,), stop, first=first)
-    carry, (expected,) = _run(_expectation_step, carry, steps, stop, first=first, reverse=True)
+    _, steps = _scan(_forward_step, start, (diagonals,), stop, first=first)
+    carry, (expected,) = _scan(_expectation_step, carry, steps, stop, first=first, reverse=True)
     return carry, expected
   zeros = jnp.zeros_like(starts[0][0])
   _, expected = jax.lax.scan(block, (zeros, zeros), (starts, *_blocks(cost)), reverse=True)
