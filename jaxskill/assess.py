@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxskill import exemplars
 
-CHUNK = 256     # videos whose comparisons are evaluated in one call
+CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
 
 
 class Panel:
@@ -89,8 +89,10 @@ class Panel:
       self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
     return self._drawn[draw]
 
-  def comparisons(self, state, draw, size=CHUNK):
+  def comparisons(self, state, draw, size=None):
     """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
+    aligned = self._trainer.method.learns_from == "references"
+    size = size or max(1, CHUNK // (self._trainer.config.model.exemplars.count if aligned else 1))
     trainer, count = self._trainer, self._trainer.dataset.num_videos
     encodings = None
     for ids, videos in self._videos():
