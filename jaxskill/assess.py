@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxskill import exemplars
 
-CHUNK = 256     # videos whose comparisons are evaluated in one call
+CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
 
 
 class Panel:
@@ -83,14 +83,16 @@ class Panel:
     """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by seed and training videos."""
     if draw not in self._drawn:
       trainer = self._trainer
-      train_videos = lambda r: trainer.dataset.folds[r.fold].train_videos
-      own = [exemplars.draw(self._group, train_videos(r), trainer.config.model.exemplars.count,
-                            (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
+      data, options = trainer.dataset, trainer.config.model.exemplars
+      own = [exemplars.choose(options, self._group, data.folds[r.fold].train_videos, data.labels(r.criterion),
+                              (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
       self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
     return self._drawn[draw]
 
-  def comparisons(self, state, draw, size=CHUNK):
+  def comparisons(self, state, draw, size=None):
     """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
+    aligned = self._trainer.method.learns_from == "references"
+    size = size or max(1, CHUNK // (self._trainer.config.model.exemplars.count if aligned else 1))
     trainer, count = self._trainer, self._trainer.dataset.num_videos
     encodings = None
     for ids, videos in self._videos():

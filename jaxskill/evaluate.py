@@ -176,6 +176,85 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
   return result
 
 
+def aligned_seconds(path, length, row_seconds):
+  """When a reference shows what each row of a video shows: the mean over its row of the alignment.
+
+  Args:
+    path: `[T, S]` alignment, each row summing to 1 over the rows of the reference.
+    length: n, real rows of the video.
+    row_seconds: of the reference.
+
+  Returns:
+    `[n]` seconds into the reference; a row lies at its middle.
+  """
+  return path[:length] @ (np.arange(path.shape[1]) + 0.5) * row_seconds
+
+
+def alignment_against_truth(dataset, fold, alignment, references, known, stream):
+  """How well test videos are aligned with their references, where the progress through the task is known.
+
+  Args:
+    alignment: {name: `[V, T, S]`} to each of M references.
+    references, known: `[V, M]` videos, and which of them there are.
+    stream: whose rows are aligned.
+
+  Returns:
+    Means over test videos and references: "alignment_error_s", seconds between the aligned place in the reference and
+    the one where it was as far in the task, and "kendall_alignment", Kendall's tau of true progress, of the video and of
+    the reference at the aligned place (near 1 for whatever goes forward); beside them "linear_error_s" and
+    "kendall_linear", what scaling time alone reaches. Empty where the truth is not known.
+  """
+  progress, result = dataset.truth.get("progress"), {}
+  if progress is None or progress.shape != dataset.streams[stream].shape[:2]:
+    return {}
+  lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
+  for video in fold.test_videos:
+    own = progress[video, : lengths[video]]
+    compared = zip(alignment.values(), references[video], known[video])
+    for path, reference in [(path[video], reference) for path, reference, there in compared if there]:
+      times = (np.arange(lengths[reference]) + 0.5) * seconds[reference]
+      reached = progress[reference, : lengths[reference]]
+      true = np.interp(own, reached, times)
+      for name, found in dict(alignment=aligned_seconds(path, len(own), seconds[reference]),
+                              linear=(np.arange(len(own)) + 0.5) / len(own) * len(times) * seconds[reference]).items():
+        result.setdefault(f"{name}_error_s", []).append(np.abs(found - true).mean())
+        tau = kendall_tau(np.interp(found, times, reached), own)
+        result.setdefault(f"kendall_{name}", []).append(tau)
+  return {name: float(np.nanmean(values)) for name, values in result.items() if np.isfinite(values).any()}
+
+
+def segments(timelines, video, length, row_seconds):
+  """The segments of one video: [{"start", "end" in seconds, "score", "importance"}].
+
+  Args:
+    timelines: {"segment", "segment score", "segment importance": `[V, T]`}, equal within a segment.
+  """
+  number = timelines["segment"][video, :length]
+  first = np.flatnonzero(np.diff(number, prepend=-1))
+  return [dict(start=float(start * row_seconds), end=float(end * row_seconds),
+               score=float(timelines["segment score"][video, start]),
+               importance=float(timelines["segment importance"][video, start]))
+          for start, end in zip(first, [*first[1:], length])]
+
+
+def segments_against_truth(dataset, fold, timelines, stream):
+  """Whether the segments of a test video that score lowest are the faulty ones, which show a mistake.
+
+  Returns:
+    {"ap_faulty": mean average precision, "chance_faulty": what equal scores reach}; empty where the truth is not known.
+  """
+  faulty, found = dataset.truth.get("relevant_low"), []
+  if faulty is None or faulty.shape != timelines["segment"].shape:
+    return {}
+  for video in fold.test_videos:
+    number = timelines["segment"][video, : dataset.lengths[stream][video]]
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    shown = np.logical_or.reduceat(faulty[video, : len(number)], first)
+    if shown.any():
+      found.append((average_precision(-timelines["segment score"][video, first], shown), shown.mean()))
+  return dict(zip(("ap_faulty", "chance_faulty"), map(float, np.mean(found, axis=0)))) if found else {}
+
+
 def filter_correlation(dataset, fold, timelines, module, count):
   """Mean correlation of the attention of each two filters over the test videos (Fig. 7), `[K, K]` nested lists."""
   matrices = []

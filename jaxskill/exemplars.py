@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 FIELDS = ("category", "difficulty")
+CHOICES = ("random", "best")
 
 
 def groups(dataset, same):
@@ -50,7 +51,8 @@ def check(dataset, fold, group, same):
   """Raises a `ValueError` if a fold has nothing to compare a test or validation video with, or nothing to train on."""
   if not len(training_items(group, fold.train_videos)[0]):
     raise ValueError(f"{dataset.source}: fold {fold.name!r}: no training video has an exemplar that agrees in "
-                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them.")
+                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them (a video is never its own "
+                     "exemplar).")
   asked = np.concatenate([fold.test_videos, fold.validation_videos])
   lonely = asked[~np.isin(group[asked], group[fold.train_videos])]
   if lonely.size:
@@ -71,11 +73,46 @@ def draw(group, train_videos, count, seed):
   Returns:
     (`[V, M]` int32 videos, `[V, M]` bool False where there are fewer).
   """
-  rng = np.random.default_rng(seed)
+  return _others(group, train_videos, count, np.random.default_rng(seed).permutation)
+
+
+def best(group, train_videos, count, score, seed):
+  """The M of the highest `score` `[V]`, higher is better; the seed says who of equals. Otherwise as `draw`."""
+  shuffled = np.random.default_rng(seed).permutation(train_videos)
+  return _others(group, shuffled, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
+
+
+def choose(options, group, train_videos, score, seed):
+  """`draw` or `best`, as `config.model.exemplars` says.
+
+  Raises:
+    ValueError: if it says something else.
+  """
+  how = options.get("choose", "random")
+  if how not in CHOICES:
+    raise ValueError(f"config.model.exemplars.choose={how!r} is unknown; use one of {', '.join(CHOICES)}.")
+  if how == "best":
+    return best(group, train_videos, options.count, score, seed)
+  return draw(group, train_videos, options.count, seed)
+
+
+def _others(group, train_videos, count, order):
   chosen, mask = np.zeros((len(group), count), np.int32), np.zeros((len(group), count), bool)
   members = {name: train_videos[group[train_videos] == name] for name in np.unique(group)}
   for video, name in enumerate(group):
-    others = rng.permutation(members[name])
+    others = order(members[name])
     others = others[others != video][:count]
     chosen[video, : len(others)], mask[video, : len(others)] = others, True
   return chosen, mask
+
+
+def with_references(train_videos, chosen, mask):
+  """`[P, 1 + M]` int32: each training video that has references, and these; itself in the places that are left.
+
+  Args:
+    train_videos: `[n]` of a fold.
+    chosen, mask: `[V, M]`, what `choose` returned.
+  """
+  queries = train_videos[mask[train_videos].any(axis=1)]
+  references = np.where(mask[queries], chosen[queries], queries[:, None])
+  return np.concatenate([queries[:, None], references], axis=1).astype(np.int32)

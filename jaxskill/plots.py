@@ -1,4 +1,4 @@
-"""Plots of a run as PNG files: training curves, and attention over time of the best and the worst test video."""
+"""Plots of a run as PNG files: training curves, and attention or alignment of the best and the worst test video."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from jaxskill import evaluate
 from jaxskill.report import tested_videos
 
 
@@ -20,6 +21,8 @@ def draw(workdir, trainer, history, assessments):
   paths = [_save(_curves(workdir, history, trainer), workdir / "training.png")]
   if any(name.endswith(" attention") for name in assessments.timelines):
     paths.append(_save(_timelines(trainer, assessments), workdir / "attention.png"))
+  if assessments.alignment:
+    paths.append(_save(_alignment(trainer, assessments), workdir / "alignment.png"))
   if trainer.metric == "spearman":
     paths.append(_save(_scores(trainer, assessments), workdir / "scores.png"))
   if assessments.probabilities:
@@ -94,6 +97,45 @@ def _timelines(trainer, assessments):
     row[0].set(title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
   for axis in axes[1]:
     axis.set(xlabel="time [s]")
+  return figure
+
+
+def _alignment(trainer, assessments):
+  """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what
+  is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
+  dataset, stream = trainer.dataset, trainer.method.streams[0]
+  lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
+  replica, scores = trainer.replicas[0], assessments.score[0]
+  fold, labels = dataset.folds[replica.fold], dataset.labels(replica.criterion)
+  timelines = {name: values[0] for name, values in assessments.timelines.items()}
+  path = next(iter(assessments.alignment.values()))[0]
+  test = tested_videos(dataset, fold)
+  chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
+  figure, axes = plt.subplots(2, 2, figsize=(11, 5), sharex="col", height_ratios=(3, 1), layout="constrained")
+  shown = [(video, trainer.exemplars()[0][video, 0, 0]) for video in chosen.values()]
+  of = lambda video: evaluate.segments(timelines, video, lengths[video], seconds[video])
+  every = [segment["score"] for videos in shown for video in videos for segment in of(video)]
+  colours = plt.cm.ScalarMappable(plt.Normalize(min(every), max(every)), "RdYlGn")
+  for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
+    for y, one in ((1.0, video), (0.0, reference)):
+      above.broken_barh([(s["start"], s["end"] - s["start"]) for s in of(one)], (y - 0.08, 0.16), edgecolor="white",
+                        facecolors=[colours.to_rgba(s["score"]) for s in of(one)])
+    start = (np.arange(lengths[video]) + 0.5) * seconds[video]
+    end = evaluate.aligned_seconds(path[video], lengths[video], seconds[reference])
+    above.plot([start, end], [0.9, 0.1], color="grey", lw=0.4)
+    faults = dataset.truth.get("relevant_low")
+    if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
+      moments = start[faults[video, : len(start)]]
+      above.plot(moments, np.full(len(moments), 1.14), "v", color="tab:red", ms=4, label="truth: low-skill moment")
+      above.legend(fontsize=7, loc="upper right")
+    above.set(yticks=(0, 1), yticklabels=("reference", "video"), ylim=(-0.15, 1.4))
+    above.set_title(f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f}), reference "
+                    f"{dataset.videos[reference]} ({labels[reference]:.2f})", fontsize=8)
+    below.plot(start, timelines["timing offset"][video, : len(start)], lw=1)
+    below.axhline(0, color="grey", lw=0.6, ls=":")
+    below.set(xlabel="time [s]", ylabel="timing offset")
+  figure.colorbar(colours, ax=axes, label="score of a segment")
+  figure.suptitle("Simulated data" if dataset.simulated else "")
   return figure
 
 

@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate, floors
+from jaxskill import __version__, evaluate, floors, methods
 from jaxskill.checkpoints import digest
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
@@ -31,7 +31,7 @@ def write(workdir, trainer, history, facts, seconds, say):
   if not trainer.parallel.main:
     return {}
   replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
-  if trainer.method.learns_from == "exemplars":
+  if trainer.method.learns_from in methods.COMPARING:
     _add_draws(trainer, replicas)
   scored = trainer.metric == "spearman"
   rows = {row: summarise([r for r in replicas if r["row"] == row], trainer.metric)
@@ -70,6 +70,17 @@ def _replica(trainer, assessments, history, index):
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
       if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
   tested = tested_videos(dataset, fold)
+  stream = trainer.method.streams[0]
+  length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
+  if "segment" in own.timelines:
+    result["against_truth"] |= evaluate.segments_against_truth(dataset, fold, own.timelines, stream)
+    result["segments"] = {dataset.videos[v]: evaluate.segments(own.timelines, v, length[v], seconds[v]) for v in tested}
+  if own.alignment:
+    references, known = (x[:, index] for x in trainer.exemplars())
+    result["against_truth"] |= evaluate.alignment_against_truth(dataset, fold, own.alignment, references, known, stream)
+    result["alignment"] = {dataset.videos[v]: {          # seconds into each reference, row by row
+        dataset.videos[r]: evaluate.aligned_seconds(path[v], length[v], seconds[r]).round(3).tolist()
+        for path, r, there in zip(own.alignment.values(), references[v], known[v]) if there} for v in tested}
   result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in tested}
   for name, values in own.parts.items() if trainer.metric == "spearman" else ():
     result[name] = {dataset.videos[v]: float(values[v]) for v in tested}

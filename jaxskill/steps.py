@@ -2,7 +2,7 @@
 
 R replicas (folds x criteria x seeds x loss weights) train as one program. All of them read the same U videos, which are
 encoded once a step for each replica; B items a batch, P training items of a replica, k videos of an item (a pair, a
-video, or a video and its exemplar), T segments, n devices.
+video, or a video and its exemplar or references), T segments, n devices.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Tables(NamedTuple):
   """What the replicas draw from; host arrays, put on the device once.
 
   Attributes:
-    items: `[R, P, k]` positions among the U videos on the device, (better, worse) or (video,), zero-padded.
+    items: `[R, P, k]` positions among the U videos on the device: (better, worse), (video,) or (video, references);
+      zero-padded.
     count: `[R]` real items of each replica.
     steps: `[R]` steps after which a replica stands still.
     keys: `[R]` keys of the seeds.
@@ -191,7 +192,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       variables = dict(params=whole, batch_stats=batch_stats)
       encodings = encode_batch(variables, videos, items, step_key)
       loss = phase.loss if phase.batched else jax.vmap(phase.loss, (None, 0, 0))
-      losses, metrics = loss(variables, encodings, labels)
+      losses, metrics = loss(variables, encodings, labels, *([parallel.gather] if phase.gathers else []))
       return jnp.sum(losses * mask), jax.tree.map(lambda x: jnp.sum(x * mask), metrics)
 
     moved = flat if leaky else _trained(flat, phase)

@@ -53,13 +53,20 @@ def plan(config, dataset):
   return replicas
 
 
-def make_tables(config, dataset, replicas, local, learns_from="pairs", group=None):
-  """The training items of every replica in the numbering `local` gives their videos, its steps and its key."""
+def make_tables(config, dataset, replicas, local, learns_from="pairs", group=None, panels=None):
+  """The training items of every replica in the numbering `local` gives their videos, its steps and its key.
+
+  Args:
+    group: `[V]` of `exemplars.groups`, where the method has exemplars.
+    panels: (`[V, R, M]` references of every video, `[V, R, M]` mask), where it learns from references.
+  """
   folds, groups = [dataset.folds[r.fold] for r in replicas], None
   if learns_from == "pairs":
     items = [dataset.pairs[fold.train_pairs] for fold in folds]
   elif learns_from == "videos":
     items = [fold.train_videos[:, None] for fold in folds]
+  elif learns_from == "references":
+    items = [exemplars.with_references(fold.train_videos, *(x[:, r] for x in panels)) for r, fold in enumerate(folds)]
   else:
     found = [exemplars.training_items(group, fold.train_videos) for fold in folds]
     items, groups = [videos[:, None] for videos, _ in found], _padded([runs for _, runs in found])
@@ -122,23 +129,25 @@ class Trainer:
     self._check_folds()
     self.replicas = plan(config, dataset)
     learns_from = self.method.learns_from
-    group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from == "exemplars" else None
+    group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from in methods.COMPARING else None
     labels = self._labels()
+    self.panel = assess.Panel(self, group, labels)
     self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel, streams=self.method.streams,
                           dtype=train.dtype, budget=config.data.device_budget, labels=labels)
-    self.tables = make_tables(config, dataset, self.replicas, self.feed.local, learns_from, group)
+    panels = self.exemplars() if learns_from == "references" else None
+    self.tables = make_tables(config, dataset, self.replicas, self.feed.local, learns_from, group, panels)
     phases = len(self.method.phases)
     self.total = int(self.tables.steps.max())
     whole = lambda n: -(-n // phases) * phases
     self.per_call = whole(min(train.steps_per_call, self.total))
     per_epoch = -(-int(self.tables.count.min()) // train.batch_size)
-    sides = 1 if learns_from == "videos" else 2
-    self.num_unique = self.parallel.padded(min(sides * train.batch_size * len(self.replicas), len(self.feed.train)))
+    named = train.batch_size * len(self.replicas) * (2 if learns_from in ("pairs", "exemplars") else 1)
+    named += len(np.unique(self.tables.items[..., 1:])) if learns_from == "references" else 0
+    self.num_unique = self.parallel.padded(min(named, len(self.feed.train)))
     self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
                                 epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
     self.state = self._initial_state()
     self._tables = parallel.replicate(self.tables)
-    self.panel = assess.Panel(self, group, labels)
 
   def _check_folds(self):
     dataset, learns_from = self.dataset, self.method.learns_from
@@ -148,7 +157,7 @@ class Trainer:
         if not len(getattr(fold, f"{side}_{kind}")):
           raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {kind}; check the split column, the tie "
                            "margin and config.data.test_share, so that both sides have videos of different skill.")
-      if learns_from == "exemplars":
+      if learns_from in methods.COMPARING:
         same = self.config.model.exemplars.same
         exemplars.check(dataset, fold, exemplars.groups(dataset, same), same)
 

@@ -152,6 +152,90 @@ def test_against_truth(make_dataset):
   assert evaluate.against_truth(make_dataset(score=None), fold, scores, timelines) == {}
 
 
+def performances(make_dataset, **truth):
+  """11 videos of 2 to 12 rows, each row 1.5 to 3 seconds of its video, and their progress: at a pace of their own."""
+  rng = np.random.default_rng(3)
+  lengths = rng.integers(2, 13, 11).astype(np.int32)
+  lengths[0] = 12
+  progress = np.zeros((11, 12), np.float32)
+  for row, n in zip(progress, lengths):
+    row[:n] = np.sort(rng.uniform(size=n))
+  return make_dataset(lengths=dict(rgb=lengths), row_seconds=dict(rgb=rng.uniform(1.5, 3, 11)),
+                      truth=dict(progress=progress) | truth)
+
+
+def when(times, reached, progress):
+  """The time at which a performance was as far as `progress`: between the rows before and after."""
+  if progress <= reached[0]:
+    return times[0]
+  for t in range(1, len(reached)):
+    if progress <= reached[t]:
+      return times[t - 1] + (times[t] - times[t - 1]) * (progress - reached[t - 1]) / (reached[t] - reached[t - 1])
+  return times[-1]
+
+
+def test_alignment_against_truth(make_dataset):
+  data = performances(make_dataset)
+  fold, lengths, seconds = data.folds[0], data.lengths["rgb"], data.row_seconds["rgb"]
+  rng = np.random.default_rng(0)
+  references, known = np.tile([2, 5], (11, 1)), np.ones((11, 2), bool)
+  known[9, 1] = False
+  paths, errors, linear = np.zeros((2, 11, 12, 12)), [], []
+  for video in fold.test_videos:
+    for k in range(1 + known[video, 1]):
+      r, n, m = references[video, k], lengths[video], lengths[references[video, k]]
+      own = rng.uniform(size=(n, m))
+      own /= own.sum(axis=1, keepdims=True)
+      paths[k, video, :n, :m] = own
+      paths[k, video, n:] = 7.0                                                   # padding
+      times = (np.arange(m) + 0.5) * seconds[r]
+      true = [when(times, data.truth["progress"][r, :m], p) for p in data.truth["progress"][video, :n]]
+      errors.append(np.mean(np.abs(own @ times - true)))
+      linear.append(np.mean(np.abs((np.arange(n) + 0.5) * m / n * seconds[r] - true)))
+  paths[1, 9] = np.nan                                                            # of a reference that is not there
+  found = evaluate.alignment_against_truth(data, fold, {"a": paths[0], "b": paths[1]}, references, known, "rgb")
+  assert list(found) == ["alignment_error_s", "kendall_alignment", "linear_error_s", "kendall_linear"]
+  np.testing.assert_allclose(found["alignment_error_s"], np.mean(errors), rtol=1e-5)
+  np.testing.assert_allclose(found["linear_error_s"], np.mean(linear), rtol=1e-5)
+
+
+def test_alignment_of_a_performance_with_itself(make_dataset):
+  """No error, Kendall's tau of 1; backwards, -1."""
+  data = performances(make_dataset)
+  own, known = np.arange(11)[:, None], np.ones((11, 1), bool)
+  same = np.tile(np.eye(12), (11, 1, 1))
+  found = evaluate.alignment_against_truth(data, data.folds[0], {"a": same}, own, known, "rgb")
+  assert found == pytest.approx(dict(alignment_error_s=0, kendall_alignment=1, linear_error_s=0, kendall_linear=1), abs=1e-5)
+  for video, n in enumerate(data.lengths["rgb"]):
+    same[video, :n, :n] = np.eye(n)[::-1]
+  found = evaluate.alignment_against_truth(data, data.folds[0], {"a": same}, own, known, "rgb")
+  assert found["kendall_alignment"] == pytest.approx(-1) and found["alignment_error_s"] > 0
+  unknown = dataclasses.replace(data, truth={})
+  assert evaluate.alignment_against_truth(unknown, data.folds[0], {"a": same}, own, known, "rgb") == {}
+
+
+def test_segments(make_dataset):
+  """Start and end follow the rows, and the lowest scores should be the segments that show a mistake."""
+  shown = np.zeros((11, 12), bool)
+  shown[8, 1], shown[9, 0], shown[9, 5:] = True, True, True
+  data = performances(make_dataset, relevant_low=shown)
+  lengths = np.array([12] * 8 + [7, 4, 2], np.int32)
+  data = dataclasses.replace(data, lengths=dict(rgb=lengths))
+  number = np.minimum(np.arange(12) * 3 // lengths[:, None], 2)           # 3 segments
+  score = np.random.default_rng(1).uniform(size=(11, 3))
+  score[8], score[9] = (2.0, 1.0, 3.0), (1.0, 2.0, 3.0)
+  timelines = {"segment": number, "segment score": np.take_along_axis(score, number, axis=1),
+               "segment importance": np.take_along_axis(score / 2, number, axis=1)}
+  found = evaluate.segments(timelines, 8, 7, 2.0)
+  assert [(s["start"], s["end"], s["score"], s["importance"]) for s in found] == [
+      (0, 6, 2, 1), (6, 10, 1, 0.5), (10, 14, 3, 1.5)]
+  assert [s["end"] for s in evaluate.segments(timelines, 10, 2, 1.0)] == [1, 2]          # more segments than rows
+  against = evaluate.segments_against_truth(data, data.folds[0], timelines, "rgb")
+  assert against == pytest.approx(dict(ap_faulty=(1 / 2 + 1) / 2, chance_faulty=1 / 3))   # of 8 and 9; 10 shows none
+  unknown = dataclasses.replace(data, truth={})
+  assert evaluate.segments_against_truth(unknown, data.folds[0], timelines, "rgb") == {}
+
+
 def test_attention_of_two_streams_against_truth(make_dataset):
   """Each stream's attention is held against the truth on its own rows, with its own lengths."""
   data = make_dataset()

@@ -74,6 +74,41 @@ def test_draw_is_uniform():
   assert counts.sum() == 1200 and (abs(counts - 240) < 70).all()          # 5 standard deviations
 
 
+def test_best():
+  """The highest scores of the group, each video without itself; among equals the seed chooses, alike for all."""
+  rng = np.random.default_rng(0)
+  group, train_videos, score = exemplars.groups(labelled(), ("category",)), np.arange(2, 20), rng.normal(size=20)
+  chosen, mask = exemplars.best(group, train_videos, 4, score, 0)
+  assert mask.all() and (chosen == exemplars.best(group, train_videos, 4, score, 5)[0]).all()
+  for v in range(20):
+    others = [t for t in train_videos if group[t] == group[v] and t != v]
+    assert chosen[v].tolist() == sorted(others, key=lambda t: -score[t])[:4]
+  first, second = (exemplars.best(group, train_videos, 4, np.zeros(20), seed)[0] for seed in (0, 1))
+  assert (first != second).any()
+  for v in (0, 1):
+    same = [w for w in range(20) if group[w] == group[v] and w not in first[v]]
+    assert all((first[w] == first[v]).all() for w in same)
+
+
+@pytest.mark.parametrize("how", exemplars.CHOICES)
+def test_choose(how):
+  options = types.SimpleNamespace(count=3, get=lambda name, default: how)
+  group, score = np.zeros(9, int), np.arange(9.0)
+  expected = dict(random=lambda: exemplars.draw(group, np.arange(6), 3, (1, 2)),
+                  best=lambda: exemplars.best(group, np.arange(6), 3, score, (1, 2)))[how]()
+  for ours, theirs in zip(exemplars.choose(options, group, np.arange(6), score, (1, 2)), expected):
+    np.testing.assert_array_equal(ours, theirs)
+  options.get = lambda name, default: "worst"
+  with pytest.raises(ValueError, match=r"config\.model\.exemplars\.choose='worst' is unknown; use one of random, best"):
+    exemplars.choose(options, group, np.arange(6), score, 0)
+
+
+def test_items_with_references():
+  chosen, mask = np.array([[1, 2], [2, 0], [1, 9], [7, 7]]), np.array([[1, 1], [1, 1], [1, 0], [0, 0]], bool)
+  items = exemplars.with_references(np.array([3, 0, 2]), chosen, mask)
+  assert items.dtype == np.int32 and items.tolist() == [[0, 1, 2], [2, 1, 2]]      # 3 has none; 2 fills its own place
+
+
 def test_check():
   group = exemplars.groups(labelled(), ("category",))
   exemplars.check(labelled(), fold_of([0, 2, 1], [3], [4]), group, ("category",))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxskill import evaluate, train
+from jaxskill import ablations, evaluate, train
 from jaxskill.data import simulated as simulated_data
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
@@ -24,6 +24,7 @@ SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.tra
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.seeds=(0,1)"]
 FLOORS = ["floor: mean score", "floor: difficulty only", "floor: duration only", "floor: ridge on mean features"]
+TRUTHS = ("spearman_", "ap_", "chance_", "alignment_", "linear_", "kendall_")
 METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. error": ("mae", 1)}
 
 
@@ -68,7 +69,8 @@ def assert_every_printed_number_is_saved(table, rows):
     if "± over draws" in cells:
       expected["± over draws"] = f"{row['std_draws']:.3f}" if "std_draws" in row else "-"
     expected |= {title: text(row["metrics"][key], factor) for title, (key, factor) in METRICS.items()}
-    expected |= {title: text(row["against_truth"].get(title), 1) for title in cells if title.startswith("spearman_")}
+    expected |= {title: text(row["against_truth"].get(title), 1) for title in row["against_truth"].keys() | {
+        title for title in cells if title.startswith(TRUTHS)}}
     assert cells == expected, name
 
 
@@ -200,6 +202,68 @@ def test_table_of_the_paper(run, tmp_path):
     assert {r["seed"] for r in results(workdir / folder)["replicas"]} == {0, 1}
 
 
+SKILLDIFF = ["--config.data.simulated.num_videos=40", "--config.data.simulated.num_segments=10",
+             "--config.data.simulated.width=8", "--config.model.hidden=8", "--config.model.width=4",
+             "--config.model.directions=4", "--config.model.head_hidden=3", "--config.model.head_outputs=2",
+             "--config.model.segments=4", "--config.model.exemplars.count=3", "--config.train.epochs=3",
+             "--config.train.batch_size=16", "--config.train.steps_per_call=2", "--config.seeds=(0,1)"]
+
+
+def test_skilldiff(run, tmp_path):
+  """Segments in seconds, the alignment to each reference, measures against the truth; a second start changes nothing."""
+  workdir = tmp_path / "run"
+  code, out, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
+  assert code == 0, err
+  saved, table = results(workdir), table_of(out)
+  assert list(table) == ["skilldiff", *(name for name in FLOORS if name != "floor: difficulty only")]
+  assert {"ap_faulty", "chance_faulty", "alignment_error_s", "linear_error_s", "kendall_alignment", "kendall_linear",
+          "spearman_skill"} <= table["skilldiff"].keys() and "SIMULATED" in out
+  assert_every_printed_number_is_saved(table, saved["rows"])
+  assert_images(workdir, "training.png", "scores.png", "alignment.png")
+  made = simulated_data.simulate(**saved["config"]["data"]["simulated"])
+  number = {video: i for i, video in enumerate(made.videos)}
+  train_videos = set(made.folds[0].train_videos)
+  for replica in saved["replicas"]:
+    count = saved["audit"]["folds"][0]["test_videos"]
+    assert len(replica["scores"]) == len(replica["segments"]) == len(replica["alignment"]) == count
+    for video, score in replica["scores"].items():
+      own, seconds = replica["segments"][video], float(made.row_seconds["rgb"][number[video]])
+      assert own[0]["start"] == 0 and own[-1]["end"] == pytest.approx(10 * seconds) and len(own) == 4
+      assert all(a["end"] == b["start"] for a, b in zip(own, own[1:]))
+      assert sum(s["importance"] for s in own) == pytest.approx(1, abs=1e-4) and 0 <= score <= 100
+      for reference, places in replica["alignment"][video].items():
+        r = number[reference]
+        assert r in train_videos and made.category[r] == made.category[number[video]]
+        assert len(places) == 10 and places[0] < places[-1]
+        assert 0 < min(places) and max(places) < 10 * made.row_seconds["rgb"][r]
+  code, again, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
+  assert code == 0, err
+  assert f"resumed from step {saved['steps']}" in again and table_of(again) == table_of(out)
+  assert results(workdir)["replicas"] == saved["replicas"]
+
+
+def test_skilldiff_table(load_config):
+  """Table 2; rows that differ in loss weights alone are one program."""
+  made = ablations.groups(load_config("skilldiff_ablations"))
+  assert [[row for row, _ in own.weight_rows] for own in made] == [
+      ["no alignment"], ["single head"], ["no contrastive term", "no ranking loss", "SkillDiff"], ["random references"]]
+  assert [(own.model.alignment, own.model.heads, own.model.exemplars.choose) for own in made] == [
+      ("linear", 4, "best"), ("soft", 1, "best"), ("soft", 4, "best"), ("soft", 4, "random")]
+  assert [weights for _, weights in made[2].weight_rows] == [{"contrastive": 0.0}, {"ranking": 0.0}, {}]
+  for own in made:
+    train.check(own)
+
+
+def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_compile, tmp_path):
+  config = load_config("skilldiff_ablations", changes={"data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,)})
+  own = ablations.groups(config)[2]
+  rows = train.run(own, tmp_path / "run")["rows"]
+  assert list(rows)[:3] == ["no contrastive term", "no ranking loss", "SkillDiff"]
+  line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+  assert line["contrastive"][0] == 0 and min(line["contrastive"][1:]) > 0
+  assert line["ranking"][1] == 0 and min(line["ranking"][::2]) > 0
+
+
 HEADER = "video,score,split\n"
 FAULTS = {
     "lonely": ("video,score,category,split\na,1,x,train\nb,2,x,train\nc,3,y,test\n", {},
@@ -245,6 +309,25 @@ def test_bad_labels_are_one_message(run, tmp_path):
   assert code == 2 and not (tmp_path / "run").exists()
   assert err.startswith(f"\njaxskill: {tmp_path}: fold 'given': all training scores are equal (2)")
   assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name,options,rows", [("AQA-7", "aqa7", ["skilldiff"]),
+                                               ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
+def test_skilldiff_on_published_labels(load_config, quick_compile, tmp_path, name, options, rows):
+  """Six classes are six folds with ranges and references of their own; two criteria have their own best videos."""
+  labels = SHARED / "data" / "annotations" / name
+  if not labels.is_dir():
+    pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
+  of_two = dict(name="fis_v") if options == "fis_v" else {}
+  simulated_data.write_like(labels, tmp_path / "made", num_segments=4, width=6, **of_two)
+  config = load_config("skilldiff", options, {
+      "data.dir": str(tmp_path / "made"), "train.epochs": 1, "train.batch_size": 64, "plots": False, "model.width": 4,
+      "model.exemplars.count": 2, "model.directions": 4, "model.head_hidden": 2, "model.head_outputs": 2})
+  saved = train.run(config, tmp_path / "run")
+  assert saved["audit"]["missing_videos"] == [] and saved["simulated"] and list(saved["rows"])[: len(rows)] == rows
+  for row in rows:
+    assert saved["rows"][row]["metrics"]["mae"]["count"] == len(saved["audit"]["folds"])
+    assert saved["rows"][row]["test_videos_with_fewer_exemplars"] == 0
 
 
 @pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),

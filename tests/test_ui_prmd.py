@@ -40,6 +40,25 @@ def test_one_movement_by_subject(ui_prmd, tmp_path):
 
 
 @pytest.mark.slow
+def test_squats_against_correct_ones(tmp_path):
+  """Held-out people's pairs are in order about as often as by a regression; incorrect ones score lower in the squat."""
+  squats = load("ui_prmd_alignment")
+  with np.load(_FILE) as archive:
+    archive = dict(archive)
+  seconds = squats.write_features(archive, tmp_path / "squats")
+  results = squats.train(tmp_path / "squats", tmp_path / "run", seconds, "--config.plots=False")
+  assert (results["audit"]["videos"], len(results["audit"]["folds"])) == (200, 10)
+  in_order, right = squats.held_out(archive, results).mean(axis=0)
+  assert in_order > 0.9 and right > 0.6
+  squats.draw(archive, results, tmp_path / "squats.png")
+  assert (tmp_path / "squats.png").stat().st_size > 10_000
+  for replica in results["replicas"]:
+    references = {int(r[1:]) for own in replica["alignment"].values() for r in own}
+    assert all(archive["correct"][r] for r in references)
+    assert not {f"s{archive['subject'][r]:02d}" for r in references} & {replica["fold"]}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["action_net", "core"])
 def test_quality_by_subject(method, tmp_path):
   """Above PCA + ridge, and above the floors of the table itself, on subjects that were not seen."""

@@ -22,8 +22,8 @@ FLOORS = (.95, .98, .74, .81, .90, .92, .91, .91, .83, .97)
 WINDOW, STRIDE = 8, 4
 
 
-def write_features(archive, movement, folder):
-  """Writes one movement as a folder of own features: `<video>.npy` [7, 528] and scores.csv."""
+def write_features(archive, movement, folder, window=WINDOW, stride=STRIDE):
+  """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv."""
   folder.mkdir(parents=True, exist_ok=True)
   chosen = np.flatnonzero(archive["movement"] == movement)
   with (folder / "scores.csv").open("w", newline="") as file:
@@ -31,8 +31,8 @@ def write_features(archive, movement, folder):
     table.writerow(("video", "score", "subject"))
     for i in chosen:
       frames = archive["xyz_cm"][i].astype(np.float32).reshape(archive["xyz_cm"].shape[1], -1)
-      starts = range(0, len(frames) - WINDOW + 1, STRIDE)
-      np.save(folder / f"r{i:04d}.npy", np.stack([frames[t: t + WINDOW].ravel() for t in starts]))
+      starts = range(0, len(frames) - window + 1, stride)
+      np.save(folder / f"r{i:04d}.npy", np.stack([frames[t: t + window].ravel() for t in starts]))
       table.writerow((f"r{i:04d}", int(archive["correct"][i]), f"s{archive['subject'][i]:02d}"))
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import jax
 
-ITEMS = dict(pairs="pairs", videos="videos", exemplars="videos, each with an exemplar")      # in words
-NAMES = ("pros_cons", "core", "action_net")
+ITEMS = dict(pairs="pairs", videos="videos", exemplars="videos, each with an exemplar",
+             references="videos, each with its references")      # in words
+COMPARING = ("exemplars", "references")     # methods that learn from these read `config.model.exemplars`
+NAMES = ("pros_cons", "core", "action_net", "skilldiff")
 
 
 class Phase(NamedTuple):
@@ -22,11 +24,14 @@ class Phase(NamedTuple):
     trains: regular expression; the parameters whose path ("filters/high/kernel") it finds are moved.
     batched: True where `loss` is written for a batch of items, because its fast form needs all of them: encodings and
       labels then have a leading axis B, and it returns `[B]` losses, {name: `[B]`}.
+    gathers: True where a batched `loss` needs what the other devices found for their items: its fourth argument is then
+      a function, `[B / devices, ...]` -> `[B, ...]`.
   """
 
   loss: Callable
   trains: str
   batched: bool = False
+  gathers: bool = False
 
 
 class Assessment(NamedTuple):
@@ -64,12 +69,13 @@ class Method(NamedTuple):
       "difficulty", "mask"} of M exemplars, leading axis M, and the video's "own_difficulty".
     timeline_stream: stream whose rows the timelines follow; {timeline: stream} where they follow several.
     streams: those that `encode` reads.
-    learns_from: what an item of a batch is: "pairs" (better, worse), "videos" (one each), or "exemplars" (a video, and
-      one of its group drawn anew in every epoch).
+    learns_from: what an item of a batch is: "pairs" (better, worse), "videos" (one each), "exemplars" (a video, and
+      one of its group drawn anew in every epoch), or "references" (a video and the M that its answer compares it with;
+      where there are fewer, the video itself stands in their places).
     prepare: (dataset, fold, criterion) -> {name: array}: what has to be known of the training labels beforehand.
     targets: (dataset, criterion) -> `[V]` float32, what "score" is to the loss; not called where pairs are learnt from.
-    relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B]`}: what the items of a batch are to
-      one another, where a loss is not a sum over items.
+    relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B, ...]`}: what the items of a batch
+      are to one another, where a loss is not a sum over items.
   """
 
   init: Callable

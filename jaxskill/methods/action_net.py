@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods.score_range import check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
 
@@ -115,24 +116,6 @@ def build(config) -> Method:
                 {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets)
 
 
-def score_range(config, dataset, criterion):
-  """(lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
-
-  Raises:
-    ValueError: if neither knows it, or it is empty.
-  """
-  found = config.model.score_ranges.get(criterion)
-  if found is None and dataset.score_range is not None:
-    found = dataset.score_range[:, 0].min(), dataset.score_range[:, 1].max()
-  if found is None:
-    raise ValueError(f"{dataset.source}: the possible range of the scores is not known, which a score between 0 and 1 is "
-                     "stretched to; set config.data.score_range, e.g. --config.data.score_range='(0.0, 25.0)'.")
-  if len(found) != 2 or not found[0] < found[1]:
-    raise ValueError(f"{dataset.source}: the range {tuple(found)} of {criterion!r} must be (lowest, highest) possible "
-                     "score.")
-  return tuple(found)
-
-
 def check_data(config, dataset, criterion="score"):
   """What the config asks of a data set, before anything is compiled.
 
@@ -158,18 +141,7 @@ def check_data(config, dataset, criterion="score"):
       raise ValueError(f"{source}: video {dataset.videos[video]!r} has {dataset.lengths[name][video]} rows of stream "
                        f"{name!r}, fewer than config.model.windows.{name}={model.windows[name]} ({short.size} such "
                        f"videos); use a smaller window, or add {name!r} to config.model.may_be_short.")
-  score = dataset.labels(criterion)
-  if score is None:
-    raise ValueError(f"{source}: there are no scores, which config.method='action_net' learns from; add them "
-                     "(scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
-  low, high = score_range(config, dataset, criterion)
-  rounding = 1e-6 * max(abs(low), abs(high))
-  wrong = np.flatnonzero(~((score >= low - rounding) & (score <= high + rounding)))
-  if wrong.size:
-    video = wrong[0]
-    raise ValueError(f"{source}: video {dataset.videos[video]!r} has {criterion} {score[video]:g}, outside {low:g} to "
-                     f"{high:g} ({wrong.size} such videos); correct it, or the range (config.data.score_range, "
-                     "config.model.score_ranges).")
+  check_scores(config, dataset, criterion)
 
 
 def _check(config):

@@ -1,0 +1,37 @@
+"""Table 2 of SkillDiff: what each part is worth; floors that need no network stand below.
+
+  python -m jaxskill.main --config configs/skilldiff_ablations.py                simulated performances, 5 seeds
+  python -m jaxskill.main --config configs/skilldiff_ablations.py:aqa7 --config.data.dir=AQA-7
+
+Options are those of configs/skilldiff.py. All folds and seeds of a row train as one program. "No alignment" maps the time
+of a reference linearly to that of the query.
+"""
+
+import importlib.util
+import pathlib
+
+
+def get_config(options="simulated"):
+  """The base config, with `rows`: {name: values that differ from it}."""
+  config = _base().get_config(options)
+  config.name = "skilldiff_ablations"
+  config.seeds = (0, 1, 2, 3, 4)
+  config.plots = False
+  weights = lambda **values: {"loss": {"weights": values}}
+  rows = {
+      "no alignment": {"model": {"alignment": "linear"}},
+      "single head": {"model": {"heads": 1}},
+      "no contrastive term": weights(contrastive=0.0),
+      "no ranking loss": weights(ranking=0.0),
+      "random references": {"model": {"exemplars": {"choose": "random"}}},
+      "SkillDiff": {},
+  }
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+
+
+def _base():
+  spec = importlib.util.spec_from_file_location("skilldiff", pathlib.Path(__file__).with_name("skilldiff.py"))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

@@ -1,0 +1,533 @@
+"""SkillDiff against its equations written out in float64, and through the training loop."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from jaxskill import methods, train
+from jaxskill.checkpoints import Checkpoints
+from jaxskill.methods import skilldiff
+from jaxskill.parallel import Parallel
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads": 2, "model.head_hidden": 3,
+        "model.head_outputs": 2, "model.segments": 3, "model.exemplars.count": 2, "train.learning_rate": 1e-3}
+VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.alignment": "linear"},
+            "random": {"model.exemplars.choose": "random"}, "band": {"model.bandwidth": 5}}
+RANGE = (-2.0, 6.0)
+
+
+# The equations, one video and one number at a time
+
+
+def sigmoid(x):
+  return 1 / (1 + np.exp(-x))
+
+
+def paths(rows, columns):
+  """All monotone paths from the first to the last cell."""
+  if rows == columns == 1:
+    return [[(0, 0)]]
+  before = [(r, c) for r, c in ((rows - 1, columns), (rows, columns - 1), (rows - 1, columns - 1)) if r and c]
+  return [path + [(rows - 1, columns - 1)] for r, c in before for path in paths(r, c)]
+
+
+def naive_alignment(cost, gamma, alignment):
+  """(row-normalised alignment, soft-DTW or the cost of the best path), by listing every path."""
+  rows, columns = cost.shape
+  if alignment == "linear":
+    path = np.zeros((rows, columns))
+    for t in range(rows):
+      place = min(max((t + 0.5) / rows * columns - 0.5, 0), columns - 1)
+      low = int(place)
+      path[t, low] += 1 - (place - low)
+      if place > low:
+        path[t, low + 1] += place - low
+    return path, 0.0
+  every = paths(rows, columns)
+  costs = np.array([sum(cost[cell] for cell in path) for path in every])
+  least = costs.min()
+  weights = np.exp(-(costs - least) / gamma)
+  value = least - gamma * np.log(weights.sum())
+  if alignment == "hard":
+    weights, value = (costs == least).astype(float), least
+  visits = np.zeros_like(cost)
+  for path, weight in zip(every, weights / weights.sum()):
+    for cell in path:
+      visits[cell] += weight
+  return visits / visits.sum(axis=1, keepdims=True), value
+
+
+def naive_encode(params, rows):
+  """(`[n, E]` embeddings, `[n, A]` directions) of the real rows of a video."""
+  layer = lambda name, x: x @ params[f"encoder/{name}/kernel"].T + params[f"encoder/{name}/bias"]
+  embeddings = layer("embedding", np.maximum(layer("hidden_layer", rows), 0))
+  directions = layer("direction", embeddings)
+  return embeddings, directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+
+def squared_distances(x, y):
+  return ((x[:, None] - y) ** 2).sum(axis=-1)
+
+
+def naive_compare(params, model, query, reference):
+  """Score, segment scores, importance, alignment, offset and misfit of one query and one reference."""
+  (own, own_directions), (other, other_directions) = (naive_encode(params, rows) for rows in (query, reference))
+  path, value = naive_alignment(squared_distances(own_directions, other_directions), model.gamma, model.alignment)
+  aligned = path @ other
+  number, differences, offsets = [], [], []
+  for t in range(len(own)):
+    offset = path[t] @ (np.arange(len(other)) + 0.5) / len(other) - (t + 0.5) / len(own)
+    units = (params["heads/query/kernel"] @ own[t] + params["heads/query/bias"]
+             + params["heads/reference/kernel"] @ aligned[t] + params["heads/residual/kernel"] @ (own[t] - aligned[t])
+             + params["heads/timing/kernel"][:, 0] * offset)
+    units = np.maximum(units, 0).reshape(model.heads, -1)
+    outputs = [params["heads/kernel"][h] @ units[h] + params["heads/bias"][h] for h in range(model.heads)]
+    differences.append(np.maximum(np.concatenate(outputs), 0))
+    offsets.append(offset)
+    number.append(int(t * model.segments / len(own)))
+  scores, logits = np.zeros(model.segments), np.full(model.segments, -np.inf)
+  for k in range(model.segments):
+    inside = [d for d, n in zip(differences, number) if n == k]
+    pooled = np.mean(inside, axis=0) if inside else np.zeros(len(differences[0]))
+    scores[k] = sigmoid((params["heads/score/kernel"] @ pooled + params["heads/score/bias"])[0])
+    if inside:
+      logits[k] = (params["heads/importance/kernel"] @ pooled)[0]
+  importance = np.exp(logits - logits.max())
+  importance /= importance.sum()
+  return dict(score=importance @ scores, segments=scores, importance=importance, path=path, offset=np.array(offsets),
+              misfit=value / (len(own) + len(other)))
+
+
+def naive_contrastive(directions, window, margin):
+  count = len(directions)
+  pulled, pushed = [0.0, 0.0], [0.0, 0.0]
+  for i, j in itertools.permutations(range(count), 2):
+    distance, gap = ((directions[i] - directions[j]) ** 2).sum(), abs(i - j)
+    if gap <= max(window * count, 1):
+      pulled[0], pulled[1] = pulled[0] + distance / (gap ** 2 + 1), pulled[1] + 1 / (gap ** 2 + 1)
+    else:
+      pushed[0], pushed[1] = pushed[0] + max(margin - distance, 0) * (gap ** 2 + 1), pushed[1] + gap ** 2 + 1
+  return sum(total / weight for total, weight in (pulled, pushed) if weight)
+
+
+def naive_losses(params, config, items, videos, scores):
+  """{term: `[B]`}: `items` (query, references), a query among its references being no reference."""
+  model, loss, weights = config.model, config.loss, config.loss.weights
+  low, high = RANGE
+  found = [[naive_compare(params, model, videos[q], videos[r]) for r in own if r != q] for q, *own in items]
+  score = [np.mean([f["score"] for f in own]) for own in found]
+  true = [(scores[q] - low) / (high - low) for q, *_ in items]
+  terms = dict(squared=[], ranking=[], alignment=[], contrastive=[])
+  for i, own in enumerate(found):
+    others = [j for j in range(len(items)) if j != i]
+    hinges = [max(0, -(score[i] - score[j]) * (true[i] - true[j]) + loss.margin) for j in others]
+    terms["squared"].append((score[i] - true[i]) ** 2)
+    terms["ranking"].append(weights.ranking * np.mean(hinges) if others else 0.0)
+    terms["alignment"].append(weights.alignment * np.mean([f["misfit"] for f in own]))
+    terms["contrastive"].append(weights.alignment * weights.contrastive * naive_contrastive(
+        naive_encode(params, videos[items[i][0]])[1], loss.window, loss.contrastive_margin))
+  return {name: np.array(values) for name, values in terms.items()}
+
+
+# What is compared with them
+
+
+LENGTHS = [4, 1, 3, 2, 4, 3]
+ITEMS = [(0, 4, 1), (1, 2, 4), (2, 2, 4), (3, 3, 1), (5, 0, 5)]     # a query in its own panel is a place that is left
+
+
+@pytest.fixture
+def small(load_config):
+  """small({field: value}, seed) -> config, method, variables, `[6, 4, 5]` videos of `LENGTHS` rows, `[6]` scores."""
+  def small(changes=None, seed=0):
+    config = load_config("skilldiff", "features", TINY | (changes or {}))
+    method, rng = methods.build(config), np.random.default_rng(seed)
+    features = rng.normal(size=(6, 4, 5)).astype(np.float32)
+    statistics = dict(score_range=np.float32(RANGE))
+    shapes = jax.eval_shape(method.init, jax.random.key(0), batch(features[:1]), statistics, {})
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes["params"])
+    constants = method.init(jax.random.key(0), batch(features[:1]), statistics, {})["batch_stats"]
+    return config, method, dict(params=params, batch_stats=constants), features, rng.uniform(*RANGE, 6).astype(np.float32)
+  return small
+
+
+def batch(features, lengths=None):
+  """Videos as the feed hands them over."""
+  return dict(rgb=jnp.asarray(features, jnp.float32), position=jnp.arange(len(features)), labels={},
+              lengths=dict(rgb=jnp.asarray(lengths or [features.shape[1]] * len(features), jnp.int32)))
+
+
+def losses_of(method, variables, features, scores, items, lengths, mask=None):
+  """Losses and terms, `[B]`, as a step computes them."""
+  items = jnp.asarray(items)
+  mask = jnp.ones(len(items), bool) if mask is None else jnp.asarray(mask)
+
+  @jax.jit
+  def losses(variables, videos, scores):
+    encodings = method.encode(variables, videos, None, True)
+    labels = dict(score=scores[items])
+    labels |= method.relate(variables, labels, mask)
+    sides = tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in range(items.shape[1]))
+    return method.phases[0].loss(variables, sides, labels, lambda x: x)
+  return losses(variables, batch(features, lengths), jnp.asarray(scores))
+
+
+def answer_of(method, variables, features, lengths, query, references, mask=None):
+  """The assessment of one of the videos against others, of which `mask` count."""
+  @jax.jit
+  def answer(variables, videos, mask):
+    encodings = method.encode(variables, videos, None, False)
+    own = dict(encodings=jax.tree.map(lambda x: x[jnp.array(references)], encodings), mask=mask)
+    return method.assess(variables, jax.tree.map(lambda x: x[query], encodings), own)
+  return answer(variables, batch(features, lengths), jnp.asarray([True] * len(references) if mask is None else mask))
+
+
+def double(params):
+  return {name: np.asarray(x, np.float64) for name, x in traverse_util.flatten_dict(params, sep="/").items()}
+
+
+def real_rows(features, lengths=LENGTHS):
+  return [np.asarray(x[:n], np.float64) for x, n in zip(features, lengths)]
+
+
+@pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
+def test_losses(small, alignment):
+  for seed in range(3):
+    config, method, variables, features, scores = small({"model.alignment": alignment}, seed)
+    losses, terms = losses_of(method, variables, features, scores, ITEMS, LENGTHS)
+    expected = naive_losses(double(variables["params"]), config, ITEMS, real_rows(features), scores)
+    for name, values in expected.items():
+      np.testing.assert_allclose(terms[name], values, rtol=2e-4, atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(losses, sum(expected.values()), rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(terms["error"], np.sqrt(expected["squared"]) * (RANGE[1] - RANGE[0]), rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("alignment", ["soft", "linear"])
+def test_gradients(small, alignment):
+  """Through the expected alignment too: along random directions, against differences of the float64 loss."""
+  config, method, variables, features, scores = small({"model.alignment": alignment, "loss.margin": 0.3,
+                                                       "model.gamma": 0.7}, 4)
+  total = lambda params: losses_of(method, variables | dict(params=params), features, scores, ITEMS, LENGTHS)[0].sum()
+  gradient = double(jax.jit(jax.grad(total))(variables["params"]))
+  params, rng = double(variables["params"]), np.random.default_rng(0)
+  naive = lambda step, direction: sum(naive_losses({k: v + step * direction[k] for k, v in params.items()}, config, ITEMS,
+                                                   real_rows(features), scores).values()).sum()
+  for part in ("", "encoder/direction", "encoder", "heads", "heads/timing"):
+    direction = {k: rng.normal(size=v.shape) * k.startswith(part) for k, v in params.items()}
+    slope = (naive(1e-5, direction) - naive(-1e-5, direction)) / 2e-5
+    assert abs(slope) > 1e-4
+    np.testing.assert_allclose(sum((gradient[k] * direction[k]).sum() for k in params), slope, rtol=2e-3, err_msg=part)
+
+
+def test_hinge_punishes_the_wrong_order(small):
+  """Its sign: a pair in the right order by more than enough costs nothing, the other way round it does."""
+  _, method, variables, features, _ = small({"loss.margin": 0.0})
+  _, terms = losses_of(method, variables, features, np.zeros(6), [(0, 1, 4), (2, 1, 4)], LENGTHS)
+  assert terms["ranking"].tolist() == [0, 0]
+  worst, best = sorted((0, 2), key=lambda video: answer_of(method, variables, features, LENGTHS, video, (1, 4)).score)
+  for better, costs in ((best, False), (worst, True)):
+    scores = np.where(np.arange(6) == better, 4.0, 0.0)
+    _, terms = losses_of(method, variables, features, scores, [(0, 1, 4), (2, 1, 4)], LENGTHS)
+    assert (terms["ranking"] > 0).all() == costs
+
+
+def test_padded_items_rank_nobody(small):
+  config, method, variables, features, scores = small()
+  _, whole = losses_of(method, variables, features, scores, ITEMS, LENGTHS, [True, True, True, False, False])
+  expected = naive_losses(double(variables["params"]), config, ITEMS[:3], real_rows(features), scores)
+  np.testing.assert_allclose(whole["ranking"], [*expected["ranking"], 0, 0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
+def test_assessment(small, alignment):
+  config, method, variables, features, _ = small({"model.alignment": alignment}, 1)
+  params, videos, (low, high) = double(variables["params"]), real_rows(features), RANGE
+  for query, own, mask in ((0, (4, 1), (True, True)), (2, (5, 0), (True, False)), (1, (3, 4), (True, True))):
+    answer = answer_of(method, variables, features, LENGTHS, query, own, mask)
+    found = [naive_compare(params, config.model, videos[query], videos[r]) for r, there in zip(own, mask) if there]
+    mean = {name: np.mean([f[name] for f in found], axis=0) for name in ("score", "segments", "importance", "offset")}
+    np.testing.assert_allclose(answer.score, low + (high - low) * mean["score"], rtol=1e-4)
+    spread = (high - low) * np.std([f["score"] for f in found])
+    np.testing.assert_allclose(answer.parts["spread over references"], spread, atol=1e-4)
+    count = LENGTHS[query]
+    number = np.arange(count) * 3 // count
+    expected = {"segment": number, "segment score": low + (high - low) * mean["segments"][number],
+                "segment importance": mean["importance"][number], "timing offset": mean["offset"]}
+    assert answer.timelines.keys() == expected.keys()
+    for name, values in expected.items():
+      np.testing.assert_allclose(answer.timelines[name][:count], values, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert list(answer.alignment) == ["reference 1", "reference 2"]
+    for path, f, r in zip(answer.alignment.values(), found, own):
+      np.testing.assert_allclose(path[:count, : LENGTHS[r]], f["path"], atol=1e-4)
+      assert not np.asarray(path[:count, LENGTHS[r]:]).any()
+
+
+@pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
+def test_padding_changes_nothing(small, alignment):
+  """Neither in losses and gradients nor in answers, whatever it holds."""
+  _, method, variables, features, scores = small({"model.alignment": alignment}, 2)
+  garbage = np.random.default_rng(1).normal(size=(6, 7, 5)).astype(np.float32) * 9
+  real = (np.arange(4) < np.array(LENGTHS)[:, None])[..., None]
+  garbage[:, :4] = np.where(real, features, garbage[:, :4])
+  total = lambda params, features: losses_of(method, variables | dict(params=params), features, scores, ITEMS,
+                                             LENGTHS)[0].sum()
+  first, second = (jax.jit(jax.value_and_grad(total))(variables["params"], jnp.asarray(x)) for x in (features, garbage))
+  for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  one, other = (answer_of(method, variables, x, LENGTHS, 2, (0, 1)) for x in (features, garbage))
+  np.testing.assert_allclose(one.score, other.score, atol=1e-4)
+  for name, curve in one.timelines.items():
+    np.testing.assert_allclose(curve[:3], other.timelines[name][:3], atol=1e-4, err_msg=name)
+  np.testing.assert_allclose(one.alignment["reference 1"][:3], other.alignment["reference 1"][:3, :4], atol=1e-4)
+
+
+@pytest.mark.parametrize("alignment,corner", [
+    *itertools.product(skilldiff.ALIGNMENTS, ["one row", "constant"]), ("soft", "zero"), ("soft", "alone"), ("soft", "huge")])
+def test_finite_at_the_corners(small, alignment, corner):
+  """Value and gradient: rows fewer than segments, features that never vary, no reference at all, a batch of one."""
+  _, method, variables, features, scores = small({"model.alignment": alignment}, 3)
+  lengths, items = LENGTHS, ITEMS
+  if corner == "one row":
+    features, lengths = features[:, :1], [1] * 6
+  elif corner in ("constant", "zero"):
+    features = np.full_like(features, 0.7 if corner == "constant" else 0.0)
+    if corner == "zero":            # and nothing in the biases either: directions of norm 0
+      variables = variables | dict(params=jax.tree.map(lambda x: x * (x.ndim != 1), variables["params"]))
+  elif corner == "alone":
+    items = [(3, 3, 3)]
+  else:
+    features = features * 1e4
+  total = lambda params: losses_of(method, variables | dict(params=params), features, scores, items, lengths)[0].sum()
+  value, gradient = jax.jit(jax.value_and_grad(total))(variables["params"])
+  assert np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+  answer = answer_of(method, variables, features, lengths, 3, (0, 1), (corner != "alone",) * 2)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(answer))
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 12])
+def test_contrastive_loss(length):
+  rng = np.random.default_rng(length)
+  directions = rng.normal(size=(12, 4))
+  directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+  for window, margin in ((0.0, 1.0), (0.3, 2.0), (1.0, 1.5)):
+    found = jax.jit(skilldiff.contrastive_loss)(jnp.asarray(directions, jnp.float32), length, window, margin)
+    np.testing.assert_allclose(found, naive_contrastive(directions[:length], window, margin), rtol=1e-4, atol=1e-5)
+  together = jnp.ones((12, 4)) / 2
+  apart = jax.jit(skilldiff.contrastive_loss)(together, length, 0.1, 1.0)
+  assert apart == pytest.approx(1.0 if length > 2 else 0.0)          # what keeps embeddings from falling together
+
+
+def test_first_layer_before_the_alignment_is_the_one_after_it(small):
+  """`project` is exact algebra: the heads see query, aligned reference, difference and offset."""
+  config, method, variables, features, _ = small(seed=5)
+  encoding = method.encode(variables, batch(features), None, True)
+  params = double(variables["params"])
+  embeddings, _ = naive_encode(params, features[0].astype(np.float64))
+  residual = embeddings @ params["heads/residual/kernel"].T
+  query = embeddings @ params["heads/query/kernel"].T + params["heads/query/bias"]
+  np.testing.assert_allclose(encoding["query"][0], query + residual, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(encoding["reference"][0], embeddings @ params["heads/reference/kernel"].T - residual,
+                             rtol=1e-4, atol=1e-4)
+  assert encoding["query"].shape[2] == config.model.heads * config.model.head_hidden
+
+
+# Through the loop
+
+
+@pytest.fixture
+def scored(make_dataset):
+  """20 videos of three categories, in two folds, with two criteria."""
+  rng = np.random.default_rng(5)
+  folds = ((range(14), range(14, 20)), ((0, 1, 2, 3, 4, 5, 6, 15, 16, 17), (8, 9, 10, 11)))
+  return make_dataset(videos=20, segments=6, folds=folds, category=np.array(list("aab" * 6 + "ab")),
+                      score_range=(-4.0, 4.0), criteria=dict(style=np.float32(rng.normal(size=20))))
+
+
+@pytest.fixture
+def configure(load_config):
+  """configure({field: value}) -> a config that trains in a second."""
+  def configure(changes=None):
+    return load_config("skilldiff", "features", TINY | {"data.standardize": True, "model.score_ranges": {
+        "style": (-5.0, 5.0)}} | (changes or {}))
+  return configure
+
+
+def trained(config, dataset, devices=1, calls=None):
+  """A trainer after `calls` calls, or at its end, and the metrics of each."""
+  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
+  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
+    metrics.append(trainer.advance())
+  return trainer, metrics
+
+
+def assert_states_close(actual, expected, replica=None):
+  pick = (lambda x: np.asarray(x)[replica: replica + 1]) if replica is not None else np.asarray
+  for tree in (lambda s: s.params, lambda s: s.opt_state["0"][0].mu):
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(tree(actual)), jax.tree.leaves(tree(expected)),
+                            strict=True):
+      np.testing.assert_allclose(pick(a), b, rtol=0, atol=5e-5 * max(1.0, float(np.abs(b).max())), err_msg=str(path))
+
+
+@pytest.mark.parametrize("encode,devices,variant", [("siamese", 1, "paper"), ("batch", 1, "random"), ("unique", 8, "paper"),
+                                                    ("batch", 8, "linear")])
+def test_unique_equals_siamese_on_any_devices(configure, scored, encode, devices, variant):
+  """Pairs of the ranking loss lie on several devices too."""
+  changes = VARIANTS[variant] | {"train.epochs": 2}
+  one, metrics = trained(configure(changes), scored)
+  other, expected = trained(configure(changes | {"train.encode": encode}), scored, devices)
+  assert_states_close(other.state, one.state)
+  for ours, theirs in zip(metrics, expected, strict=True):
+    for name in ours:
+      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)
+  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_streaming_equals_resident(configure, scored):
+  one, _ = trained(configure(), scored)
+  other, _ = trained(configure({"data.device_budget": 0.0}), scored)
+  assert one.feed.resident and not other.feed.resident
+  assert_states_close(other.state, one.state)
+
+
+@pytest.mark.parametrize("choose", ["best", "random"])
+def test_references(configure, scored, choose):
+  """Those of the training side, of the own activity, never the query itself; in training the ones that answer later."""
+  trainer = train.Trainer(configure({"model.exemplars.choose": choose, "seeds": (0, 7), "data.criteria": ("score", "style"),
+                                     "model.exemplars.count": 3}), scored, Parallel(1))
+  chosen, mask = trainer.exemplars()
+  assert chosen.shape == (20, 8, 3)
+  for r, replica in enumerate(trainer.replicas):
+    fold, labels = scored.folds[replica.fold], scored.labels(replica.criterion)
+    for video in range(20):
+      ids = chosen[video, r][mask[video, r]]
+      allowed = [t for t in fold.train_videos if scored.category[t] == scored.category[video] and t != video]
+      assert len(ids) == min(3, len(allowed)) and set(ids) <= set(allowed) and not set(ids) & set(fold.test_videos)
+      if choose == "best":
+        assert labels[ids].tolist() == sorted(labels[allowed], reverse=True)[: len(ids)]
+    items = trainer.feed.train[np.asarray(trainer.tables.items[r, : trainer.tables.count[r]])]
+    queries = [v for v in fold.train_videos if mask[v, r].any()]
+    assert sorted(items[:, 0]) == queries
+    for query, *own in items:
+      known = chosen[query, r][mask[query, r]].tolist()
+      assert own == known + [query] * (3 - len(known))
+  seeds = [chosen[:, [r for r, own in enumerate(trainer.replicas) if own.seed == seed]] for seed in (0, 7)]
+  assert np.array_equal(*seeds) == (choose == "best")
+
+
+def test_a_replica_equals_a_run_of_its_own(configure, scored):
+  """Folds, criteria and seeds: references and ranges are those of the replica."""
+  together, _ = trained(configure({"seeds": (0, 3), "data.criteria": ("score", "style")}), scored)
+  scores = together.assess()[0]
+  for i in (1, 6):
+    replica = together.replicas[i]
+    config = configure({"seeds": (replica.seed,), "data.criteria": (replica.criterion,)})
+    alone, _ = trained(config, dataclasses.replace(scored, folds=scored.folds[replica.fold: replica.fold + 1]))
+    assert_states_close(together.state, alone.state, replica=i)
+    np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
+
+
+def test_resumed_training_ends_in_the_same_bits(configure, scored, tmp_path):
+  config = configure({"train.epochs": 4})
+  whole, _ = trained(config, scored)
+  half, _ = trained(config, scored, calls=1)
+  assert 0 < int(half.state.step) < whole.total
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(int(half.state.step), half.state)
+    checkpoints.wait()
+    again = train.Trainer(config, scored, Parallel(1))
+    assert again.restore(checkpoints) == int(half.state.step)
+  while int(again.state.step) < again.total:
+    again.advance()
+  for a, b in zip(jax.tree.leaves((again.state, again.assess())), jax.tree.leaves((whole.state, whole.assess())), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_train(configure, scored, variant):
+  """Every parameter moves that has a say, and training pays."""
+  trainer = train.Trainer(configure(VARIANTS[variant] | {"train.epochs": 20, "train.steps_per_call": 20,
+                                                         "train.learning_rate": 1e-2}), scored, Parallel(1))
+  before = jax.tree.map(np.asarray, trainer.state.params)
+  first, *_, last = [trainer.advance() for _ in range(-(-trainer.total // trainer.per_call))]
+  assert (last["loss"] < first["loss"]).all() and np.isfinite(last["error"]).all()
+  for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(trainer.state.params)):
+    assert not np.array_equal(old, new), path
+
+
+def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
+  """References too, in one program that is traced once."""
+  shapes, build = [], methods.build
+
+  def counted(config):
+    method = build(config)
+    return method._replace(encode=lambda variables, videos, *rest: shapes.append(videos["rgb"].shape)
+                           or method.encode(variables, videos, *rest))
+  monkeypatch.setattr(methods, "build", counted)
+  dataset = dataclasses.replace(scored, folds=scored.folds[:1], category=np.array(["a"] * 20))
+  trainer = train.Trainer(configure({"train.batch_size": 4}), dataset, Parallel(1))
+  trainer.advance()
+  assert shapes == [(4 + 3, 6, 5)]          # the batch, and the best two with the third, which the best two look up to
+  trainer.advance()
+  assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lowers_for_accelerators(configure, scored, dtype):
+  trainer = train.Trainer(configure({"train.dtype": dtype}), scored, Parallel(1))
+  for platform in ("tpu", "cuda"):
+    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
+
+
+# What must be refused
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"model.alignment": "dtw"}, r"config\.model\.alignment='dtw' is unknown; use one of soft, hard, linear"),
+    ({"model.gamma": 0.0}, r"config\.model\.gamma=0\.0 must be positive; its limit at 0 is config\.model\.alignment='hard'"),
+    ({"model.heads": 0}, r"config\.model\.heads=0 must be at least 1"),
+    ({"model.segments": 0}, r"config\.model\.segments=0 must be at least 1"),
+    ({"model.exemplars.count": 0}, r"exemplars\.count=0 must be at least 1, and bandwidth=0 at least 0"),
+    ({"model.bandwidth": -1}, r"exemplars\.count=2 must be at least 1, and bandwidth=-1 at least 0"),
+    ({"loss.margin": -1.0}, r"config\.loss: margin=-1\.0, window=0\.03 and contrastive_margin=2\.0 must not be negative"),
+], ids=str)
+def test_config_errors(configure, changes, message):
+  with pytest.raises(ValueError, match=message):
+    train.check(configure(changes))
+
+
+@pytest.mark.parametrize("changes,fields,message", [
+    ({}, dict(category=np.array(["a"] * 15 + ["b", "b"] + ["a"] * 3)),
+     r"there is no exemplar of category b among the training videos for video 'v15' \(2 such videos\)"),
+    ({}, dict(category=np.array(list("abcdefghijklmnabcdef"))),     # each training video would be its own reference
+     r"fold 'fold0': no training video has an exemplar that agrees in category; set .* \(a video is never its own exemplar\)"),
+    ({"model.bandwidth": 3}, {}, r"video 'v\d+' has \d rows and 'v\d+' \d, farther apart than config\.model\.bandwidth=3 rows "
+                                 r"can align; widen the band, or set it to 0 for none"),
+    ({"model.exemplars.choose": "worst"}, {}, r"config\.model\.exemplars\.choose='worst' is unknown; use one of random, best"),
+    ({}, dict(score=None, score_range=None), r"there are no scores, which config\.method='skilldiff' learns from"),
+    ({}, dict(score_range=None), r"the possible range of the scores is not known.*set config\.data\.score_range"),
+    ({"data.criteria": ("style",), "model.score_ranges": {"style": (0.0, 5.0)}}, {}, r"has style -\S+, outside 0 to 5"),
+    ({"data.stream": "maps"}, {}, r"there is no stream 'maps', only rgb"),
+])
+def test_bad_data(configure, scored, changes, fields, message):
+  with pytest.raises(ValueError, match=message):
+    train.Trainer(configure(changes), dataclasses.replace(scored, **fields), Parallel(1))
+
+
+@pytest.mark.parametrize("options", ["simulated", "features,paper", "aqa7", "fis_v", "mtl_aqa", "jigsaws"])
+def test_options(load_config, options):
+  train.check(load_config("skilldiff", options))
+
+
+@pytest.mark.parametrize("options,message", [("best", "data set 'best' is unknown; use simulated, features, aqa7, fis_v"),
+                                             ("aqa7,official", "variant 'official' is unknown; there is no published code")])
+def test_unknown_options(load_config, options, message):
+  with pytest.raises(ValueError, match=message):
+    load_config("skilldiff", options)
