@@ -12,6 +12,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import zlib
 
 import jax
 import numpy as np
@@ -57,6 +58,19 @@ def golden():
     listed = GOLDEN / f"{name}_params.json"
     return result | (dict(params=json.loads(listed.read_text())) if listed.exists() else {})
   return load
+
+
+@pytest.fixture(scope="session")
+def recipe():
+  """recipe(salt, name, shape, gain=1) -> weights as a function of their name (golden/README.md)."""
+
+  def make(salt, name, shape, gain=1.0):
+    seed = zlib.crc32((salt + name).encode())
+    normal = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape, dtype=np.float32)
+    if name.split(".")[-1].startswith("bias"):
+      return np.float32(0.1) * normal
+    return normal * np.float32(gain / np.sqrt(np.prod(shape[1:])))
+  return make
 
 
 @pytest.fixture
