@@ -208,9 +208,7 @@ class StreamEncoder(nn.Module):
       x = jnp.where(mask, x, -jnp.inf)
       weights = jax.nn.one_hot(jnp.argmax(x, axis=2), count).mean(axis=0)                 # share of the channels
       return x.max(axis=2).T, weights
-    # one product with the weights of each video in a column of its own: XLA:CPU is many times slower at sums over rows
-    columns = (weights[:, :, None] * jnp.eye(videos)[:, None]).reshape(-1, videos)        # [R, V]
-    return (x.reshape(len(x), -1) @ columns).T, weights
+    return jnp.einsum("cvt,vt->vc", x, weights), weights
 
   def _graph_convolutions(self, dense, embedded, mask):
     near = graph(self.adjacency, mask, embedded, self.scale)
