@@ -119,6 +119,13 @@ def make_optimiser(train):
   return optax.chain(*decay, rule, optax.scale(-train.learning_rate))
 
 
+def take(x, ids):
+  """`x[ids]`; bfloat16 as bits, for XLA:CPU gathers from a float32 copy of the whole array otherwise."""
+  if x.dtype != jnp.bfloat16:
+    return x[ids]
+  return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint16)[ids], x.dtype)
+
+
 class Step(NamedTuple):
   """The compiled pieces of training.
 
@@ -173,7 +180,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(items)
       return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
     if train.encode == "batch":
-      own = jax.tree.map(lambda x: x[items.reshape(-1)], videos)                          # [B / n * k, ...]
+      own = jax.tree.map(lambda x: take(x, items.reshape(-1)), videos)                    # [B / n * k, ...]
       encodings = method.encode(variables, own, key, True)
       return tuple(jax.tree.map(lambda x: x.reshape(*items.shape, *x.shape[1:])[:, side], encodings) for side in sides)
     encodings = parallel.gather(method.encode(variables, videos, key, True))
