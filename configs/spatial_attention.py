@@ -35,8 +35,8 @@ def get_config(options="simulated"):
       validation_share=0.0,                 # of the training videos, held out to choose the step
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
-      simulated=dict(num_videos=400, num_subjects=400, streams=("maps",), map_frames=50, map_size=8, map_width=32,
-                     num_segments=50, difficulty=0.5, seed=0),
+      simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=50, map_size=7, map_width=32,
+                     num_segments=50, difficulty=0.1, pair_share=0.2, seed=0),
   )
   config.model = dict(
       segments=25,                          # of a video, one frame each: a random one in training, the last in testing
@@ -48,7 +48,7 @@ def get_config(options="simulated"):
       attention_gru=True,                   # False: by the guides as they are
       attention_hidden=128, hidden=128,     # units of the attention and of the skill GRU
       attention_width=32,                   # of the additive attention (Eq. 5)
-      implementation="auto",                # of the 2 x 2 convolution: auto | stacked | conv
+      implementation="auto",                # of the 2 x 2 convolution: auto | plain | stacked
   )
   config.loss = dict(margin=0.5, weights=dict())
   config.train = dict(
@@ -74,9 +74,9 @@ def get_config(options="simulated"):
   if data == "simulated":
     config.seeds = (0, 1, 2)
     config.data.standardize = True
-    config.model.update(width=0, filters=64, channels=32, attention_hidden=32, hidden=32, attention_width=16)
-    config.train.update(batch_size=32, epochs=2, learning_rate=0.05, dtype="float32", eval_steps=100,
-                        checkpoint_steps=300)
+    config.model.update(width=0, filters=16, channels=16, attention_hidden=32, hidden=32, attention_width=16)
+    config.train.update(batch_size=32, epochs=1, learning_rate=0.2, encode="batch", dtype="float32", eval_steps=200,
+                        checkpoint_steps=400)
   elif data == "features":
     config.model.width = 0
     config.data.validation_share = 0.2

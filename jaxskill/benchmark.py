@@ -13,6 +13,8 @@ A form says what differs from the config, its words joined by "+":
   F4, C3                                                ACTION-NET: replicas of folds, each with its own videos, and of
                                                         criteria; F4+C3+R5 is the four apparatus of Rhythmic Gymnastics,
                                                         three scores and five seeds
+  plain, stream, inscan                                 spatial attention: the convolution as lax.conv; maps handed over
+                                                        step by step; all of the network inside the recurrence
   vote                                                  CoRe: not a step, but 64 videos against 10 exemplars each
   torch[+dx][+autocast]                                 the peer; dx: with the gradient of the features too
 """
@@ -72,13 +74,15 @@ def configure(config, form, shape, official):
   config.update_from_flattened_dict(system.settings)
   config.seeds = [0]
   if is_peer(form):
-    words = ["official", *(word for word in words[1:] if word not in ("dx", "autocast"))]
+    words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
   batch = shape.batch_size
   for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
     if word == "official" and official:
       official(config)
     elif word in WORDS and not is_peer(form):
       config.train[WORDS[word]] = word
+    elif word in system.words and not is_peer(form):
+      config.update_from_flattened_dict(system.words[word])
     elif re.fullmatch(r"B[1-9]\d*", word):
       batch = int(word[1:])
     elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
@@ -87,15 +91,15 @@ def configure(config, form, shape, official):
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
     elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
-                       f"; use {', '.join([*WORDS, 'official', *system.others])}, R<replicas>, D<devices>, B<items>, "
-                       "F<folds>, C<criteria>, or torch[+dx][+autocast].")
+                       f"; use {', '.join([*WORDS, 'official', *system.words, *system.others])}, R<replicas>, "
+                       "D<devices>, B<items>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config
 
 
 def compiled(step, trainer):
-  """The compiled program of `step.run`; None on several devices, where the pmapped function is not at hand."""
-  if not hasattr(step.run, "lower"):
+  """The compiled program of `step.run`; None where it is not at hand: pmapped on several devices, or not used at all."""
+  if not hasattr(step.run, "lower") or not trainer.feed.resident:
     return None
   return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables)).compile()
 

@@ -30,6 +30,7 @@ class System(NamedTuple):
     epochs: of the paper.
     items: of a batch, "pairs" or "videos".
     settings: {"group.field": value} of the config, as the random data need it.
+    words: {word of a form: {"group.field": value}}.
     others: {word: what is timed in place of a step}: made of a trainer, with `size` and `round(repeats)` -> seconds.
     start_up: whether loading and starting are timed too.
   """
@@ -46,6 +47,7 @@ class System(NamedTuple):
   epochs: int
   items: str = "pairs"
   settings: Mapping[str, Any] = {}
+  words: Mapping[str, Mapping[str, Any]] = {}
   others: Mapping[str, Callable] = {}
   start_up: bool = False
 

@@ -16,7 +16,9 @@ import numpy as np
 
 from jaxskill.methods import Assessment, Method, Phase
 from jaxskill.methods.pros_cons import hinge, in_order
-from jaxskill.modules.gru_attention import ATTENTIONS, FUSION_SIZE, GUIDES, PADDINGS, SpatialAttention, places_seen
+from jaxskill.modules.attention_filters import take
+from jaxskill.modules.gru_attention import (ATTENTIONS, FUSION_SIZE, GUIDES, IMPLEMENTATIONS, PADDINGS,
+                                            SpatialAttention, places_seen)
 
 
 def frame_rows(lengths, segments, keys=None):
@@ -56,7 +58,7 @@ def build(config) -> Method:
     """`[V, T, h, w, C]` maps of the frames that are shown, `[V, T]` their rows."""
     maps, rows = videos[stream], frame_rows(videos["lengths"][stream], model.segments, keys)
     if maps.shape[1] > model.segments:
-      maps = jax.vmap(lambda x, rows: x[rows])(maps, rows)
+      maps = jax.vmap(take)(maps, rows)
     if statistics:
       maps = ((maps - statistics["mean"]) / statistics["scale"]).astype(dtype)
     return maps, rows
@@ -115,7 +117,7 @@ def check_data(config, dataset):
 
 def _check(config):
   model = config.model
-  for name, allowed in dict(padding=PADDINGS, attention=ATTENTIONS, implementation=("auto", "stacked", "conv")).items():
+  for name, allowed in dict(padding=PADDINGS, attention=ATTENTIONS, implementation=IMPLEMENTATIONS).items():
     if model[name] not in allowed:
       raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")
   guides = tuple(model.guides)

@@ -27,6 +27,7 @@ from jaxskill.modules.gcn_context import product
 
 FUSION_SIZE, CBAM_SIZE, CBAM_REDUCTION = 2, 7, 16
 PADDINGS = ("valid", "same")
+IMPLEMENTATIONS = ("auto", "plain", "stacked")
 ATTENTIONS = ("gru", "cbam")
 GUIDES = ("frame", "skill")
 
@@ -39,8 +40,8 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
     maps: `[R, h, w, C]`.
     padding: "valid", or "same" with zeros, the odd one behind.
     dtype: of the operands; results are float32.
-    implementation: "stacked" (one product with all kernel positions, then shifted sums: the form for CPUs), "conv"
-      (`lax.conv`), or "auto": "stacked" where JAX runs on a CPU.
+    implementation: "plain" (`lax.conv`), "stacked" (one product with all kernel positions, then shifted sums: the form
+      for CPUs), or "auto": "stacked" where JAX runs on a CPU.
 
   Returns:
     `[S, R, h', w']` float32, feature-major; h' = h - k + 1 with "valid", h with "same".
@@ -51,14 +52,14 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
   if padding not in PADDINGS:
     raise ValueError(f"padding={padding!r} is unknown; use one of {', '.join(PADDINGS)}.")
   if implementation == "auto":
-    implementation = "stacked" if jax.default_backend() == "cpu" else "conv"
+    implementation = "stacked" if jax.default_backend() == "cpu" else "plain"
   if implementation == "stacked":
     filters, size, _, width = kernel.shape
     stacked = product(kernel.transpose(1, 2, 0, 3).reshape(-1, width), maps.reshape(-1, width), True, dtype)
     return shifted_sum(stacked.reshape(size, size, filters, *maps.shape[:3]), padding)
-  if implementation == "conv":
+  if implementation == "plain":
     return _data_convolution(kernel, maps, padding, dtype)
-  raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'stacked' or 'conv'.")
+  raise ValueError(f"implementation={implementation!r} is unknown; use one of {', '.join(IMPLEMENTATIONS)}.")
 
 
 def shifted_sum(products, padding):

@@ -235,7 +235,7 @@ def test_one_trace_and_one_program(make, with_maps, quick_compile, monkeypatch, 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_lowers_for_accelerators(make, with_maps, monkeypatch, platform, dtype):
   """With the convolution that accelerators get."""
-  trainer = train.Trainer(make({"train.dtype": dtype, "model.implementation": "conv"}), with_maps(), Parallel(1))
+  trainer = train.Trainer(make({"train.dtype": dtype, "model.implementation": "plain"}), with_maps(), Parallel(1))
   exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
   text = exported.mlir_module()
   assert exported.platforms == (platform,)
@@ -305,7 +305,7 @@ def test_attention_against_the_true_place(make):
 CONFIG_ERRORS = [
     ({"model.padding": "full"}, "config.model.padding='full' is unknown; use one of valid, same"),
     ({"model.attention": "self"}, "config.model.attention='self' is unknown; use one of gru, cbam"),
-    ({"model.implementation": "fast"}, "config.model.implementation='fast' is unknown; use one of auto, stacked, conv"),
+    ({"model.implementation": "fast"}, "config.model.implementation='fast' is unknown; use one of auto, plain, stacked"),
     ({"model.guides": ()}, r"config.model.guides=\(\) must be some of frame, skill, at least one, each once"),
     ({"model.guides": ("frame", "frame")}, "must be some of frame, skill, at least one, each once"),
     ({"model.guides": ("past",)}, r"config.model.guides=\('past',\) must be some of frame, skill"),

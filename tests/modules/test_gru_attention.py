@@ -211,7 +211,7 @@ def test_forms_of_the_convolution_are_equal(padding, size):
     unit[i] = 1
     moved = np.stack([naive_convolve(unit, image, padding) for image in maps]).transpose(3, 0, 1, 2)
     numerical[i] = (moved * cotangent).sum()              # it is linear: this is the gradient
-  for form in ("stacked", "conv"):
+  for form in ("stacked", "plain"):
     run = lambda k, x: convolve(k, x, padding=padding, implementation=form)
     value, pull = jax.vjp(run, jnp.float32(kernel), jnp.float32(maps))
     np.testing.assert_allclose(value, expected, atol=1e-4, err_msg=form)
@@ -220,7 +220,7 @@ def test_forms_of_the_convolution_are_equal(padding, size):
     assert not of_maps.any()
 
 
-@pytest.mark.parametrize("form", ["stacked", "conv"])
+@pytest.mark.parametrize("form", ["stacked", "plain"])
 def test_bfloat16_is_of_operands_only(form):
   """Float32 results, as exact as operands of eight bits allow, in value and gradient."""
   rng = np.random.default_rng(0)
@@ -301,7 +301,7 @@ def test_places_seen(size, padding):
     (dict(attention="self"), "attention='self' is unknown; use one of gru, cbam"),
     (dict(guides=()), r"guides=\(\) must be some of frame, skill, at least one"),
     (dict(guides=("past",)), r"guides=\('past',\) must be some of frame, skill"),
-    (dict(implementation="fast"), "implementation='fast' is unknown; use 'auto', 'stacked' or 'conv'"),
+    (dict(implementation="fast"), "implementation='fast' is unknown; use one of auto, plain, stacked"),
 ])
 def test_unknown_options(options, message):
   with pytest.raises(ValueError, match=message):
