@@ -180,7 +180,7 @@ def take_times(streams, lengths):
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:
-    streams, lengths: name -> `[V, T, ...]`, `[V]`; "times", if there, are those of "maps".
+    streams, lengths: name -> `[V, T, ...]`, `[V]`; "times", if there, are those of "maps", and of as many "frames".
 
   Returns:
     (streams, lengths, `row_times`, seconds from one frame to the next by stream: the mean of each video).
@@ -191,7 +191,8 @@ def take_times(streams, lengths):
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
   others = lambda mapping: {name: values for name, values in mapping.items() if name != "times"}
-  return others(streams), others(lengths), {"maps": times}, {"maps": mean}
+  timed = [name for name in ("maps", "frames") if name in streams and np.array_equal(lengths[name], count)]
+  return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
 
 
 def as_features(array, stream, video, source):
