@@ -10,6 +10,11 @@ A form says what differs from the config, its words joined by "+":
   official                                              the published code's variant; the peer computes the same
   R4, D2, B512                                          replicas (seeds) in one program; devices, all if not said;
                                                         items of a batch
+  F4, C3                                                ACTION-NET: replicas of folds, each with its own videos, and of
+                                                        criteria; F4+C3+R5 is the four apparatus of Rhythmic Gymnastics,
+                                                        three scores and five seeds
+  plain, stream, inscan                                 spatial attention: the convolution as lax.conv; maps handed over
+                                                        step by step; all of the network inside the recurrence
   vote                                                  CoRe: not a step, but 64 videos against 10 exemplars each
   torch[+dx][+autocast]                                 the peer; dx: with the gradient of the features too
 """
@@ -28,7 +33,6 @@ import re
 import resource
 import sys
 import time
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,67 +41,15 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from jaxskill import benchmark_core, methods, report, steps, train
-from jaxskill.data import Fold, SkillDataset
+from jaxskill import methods, report, steps, train
+from jaxskill.benchmark_systems import amount, find, random_dataset
 from jaxskill.parallel import Parallel
 
 
-class Shape(NamedTuple):
-  """Sizes of a benchmark; the tests use the same."""
-
-  batch_size: int       # pairs
-  train_videos: int
-  test_videos: int
-  pairs: int            # training pairs
-  num_segments: int
-  width: int            # channels
-  num_filters: int
-  hidden: int
-
-
-SHAPES = {
-    "paper": Shape(128, 75, 25, 2115, 400, 1024, 3, 256),   # a task of BEST
-    "small": Shape(32, 40, 10, 480, 100, 256, 3, 64),
-    "tiny": Shape(8, 6, 3, 12, 10, 32, 2, 16),
-}
-CORE_SHAPES = {
-    "paper": Shape(64, 1059, 353, 0, 10, 1024, 0, 256),     # MTL-AQA
-    "tiny": Shape(4, 70, 9, 0, 3, 8, 0, 8),
-}
-PEERS = dict(pros_cons="jaxskill.benchmark_torch", core="jaxskill.benchmark_torch_core")
-CPU_STEPS = dict(pros_cons=8, core=10)    # of a round, rounded up to whole cycles
-PAPER_EPOCHS = dict(pros_cons=2000, core=200)
-FORMS = dict(pros_cons=("float32", "siamese", "bfloat16", "bfloat16+R2", "bfloat16+R4"),
-             core=("float32", "bfloat16", "bfloat16+R4", "vote", "vote+bfloat16"))
-PEER_FORMS = dict(
-    pros_cons=("official", "official+bfloat16", "torch", "torch+dx", "torch+autocast"),
-    core=("official", "official+bfloat16", "torch", "official+B512", "official+B512+bfloat16", "torch+B512",
-          "official+vote", "official+vote+bfloat16", "torch+vote"))
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
 NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskill[bench]', or leave it out."
-
-
-def random_dataset(shape, stream, seed=0):
-  """Random features in the form of a data set; random pairs and scores follow a hidden order of the videos."""
-  rng = np.random.default_rng(seed)
-  count = shape.train_videos + shape.test_videos
-  features = rng.standard_normal((count, shape.num_segments, shape.width), np.float32)
-  order = rng.permutation(count)
-
-  def pairs(ids):
-    every = np.array(list(itertools.combinations(order[np.isin(order, ids)], 2)), np.int32)
-    return every[rng.permutation(len(every))[: shape.pairs]]
-  videos = np.split(np.arange(count), [shape.train_videos])
-  train_pairs, test_pairs = map(pairs, videos)
-  rows = np.split(np.arange(len(train_pairs) + len(test_pairs)), [len(train_pairs)])
-  return SkillDataset(
-      name="random features", source="jaxskill.benchmark", videos=tuple(f"random{i}" for i in range(count)),
-      streams={stream: features}, lengths={stream: np.full(count, shape.num_segments, np.int32)},
-      pairs=np.concatenate([train_pairs, test_pairs]), simulated=True, features_checked=True,
-      score=(100 * np.argsort(order) / count).astype(np.float32), score_range=(0, 100),
-      folds=(Fold("random", *videos, *rows),))
 
 
 def is_peer(form):
@@ -115,59 +67,39 @@ def configure(config, form, shape, official):
   Raises:
     ValueError: for a word that is none.
   """
-  config, words = copy(config), form.split("+")
-  config.train.update(batch_size=shape.batch_size, epochs=PAPER_EPOCHS[config.method])
-  config.model.update({name: getattr(shape, name) for name in ("num_filters", "hidden") if name in config.model})
-  if "with_difficulty" in config.model:
-    config.model.with_difficulty = False                        # the random data have none
+  system, config, words = find(config.method), copy(config), form.split("+")
+  config.train.update(batch_size=shape.batch_size, epochs=system.epochs)
+  config.model.update({name: value for name, value in shape._asdict().items()
+                       if name in config.model and name != "streams"})
+  config.update_from_flattened_dict(system.settings)
   config.seeds = [0]
   if is_peer(form):
-    words = ["official", *(word for word in words[1:] if word not in ("dx", "autocast"))]
+    words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
   batch = shape.batch_size
   for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
     if word == "official" and official:
       official(config)
     elif word in WORDS and not is_peer(form):
       config.train[WORDS[word]] = word
-    elif word == "vote" and config.method == "core":
-      pass
+    elif word in system.words and not is_peer(form):
+      config.update_from_flattened_dict(system.words[word])
     elif re.fullmatch(r"B[1-9]\d*", word):
       batch = int(word[1:])
-    elif re.fullmatch(r"[RD][1-9]\d*", word) and not is_peer(form):
+    elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
+      config.data.criteria = ("score", *(f"further{i}" for i in range(1, int(word[1:]))))
+    elif re.fullmatch(r"[RDF][1-9]\d*", word) and not is_peer(form):
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
-    else:
+    elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
-                       f"; use {', '.join([*WORDS, 'official'])}, R<replicas>, D<devices>, B<items>, vote (core), "
-                       "or torch[+dx][+autocast].")
+                       f"; use {', '.join([*WORDS, 'official', *system.words, *system.others])}, R<replicas>, "
+                       "D<devices>, B<items>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config
 
 
-def pros_cons_flops(config, shape, *, input_gradient=False):
-  """Floating-point operations of one step of Pros & Cons: matrix products with features alone, mean over a cycle.
-
-  Forward products of all filters and ranking layers, and the weight gradients of what a step trains (leaky: of both
-  groups). Shared noise is one more video. Where ranking and attention steps alternate, filters stand still in between
-  and noise is apart from the product: XLA computes it once for both, but for bfloat16 in the chunked form for CPUs.
-  """
-  model, siamese, alternation = config.model, config.train.encode == "siamese", config.train.alternation
-  shared_noise = bool(model.noise_std) and model.noise == "shared"
-  videos = (2 * shape.batch_size if siamese else shape.train_videos) + shared_noise
-  modules = sum(branch not in ("uniform", "last") for branch in model.branches)
-  rows = 2 * shape.num_segments * videos
-  filters = rows * (shape.width + 1) * modules * model.num_filters * model.hidden
-  ranking = rows * shape.width * len(model.branches)
-  chunked = model.implementation == "chunked" or (model.implementation == "auto" and jax.default_backend() == "cpu")
-  shared = not (siamese or (chunked and config.train.dtype == "bfloat16")) and model.noise == "shared"
-  in_turn = modules > 0 and alternation != "joint"
-  trained = 0.5 if in_turn and alternation == "alternate" else 1.0
-  forward = 0.5 if in_turn and shared else 1.0
-  return len(config.seeds) * (filters * (forward + trained + input_gradient) + ranking * (1 + trained + input_gradient))
-
-
 def compiled(step, trainer):
-  """The compiled program of `step.run`; None on several devices, where the pmapped function is not at hand."""
-  if not hasattr(step.run, "lower"):
+  """The compiled program of `step.run`; None where it is not at hand: pmapped on several devices, or not used at all."""
+  if not hasattr(step.run, "lower") or not trainer.feed.resident:
     return None
   return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables)).compile()
 
@@ -192,32 +124,40 @@ def process_memory():
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def data_of(config, shape, form=""):
+  """The random data of a form."""
+  streams = find(config.method).streams(shape, config)
+  return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
+
+
 class JaxContender:
   """One form of ours; `ready` is what is known at the start."""
 
   def __init__(self, config, shape, form, num_steps):
-    self._config, self._shape = config, shape
-    own, devices = self._config.train, re.search(r"\bD(\d+)", form)
+    self._config, self._shape, self._form, system = config, shape, form, find(config.method)
+    own = self._config.train
     own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
-    self._data = random_dataset(self._shape, self._config.data.stream)
-    parallel = Parallel(int(devices[1]) if devices else None)
-    cpu_steps = 1 if own.encode == "siamese" else CPU_STEPS[config.method]
+    self._data = data_of(config, shape, form)
+    parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
+    replicas = len(train.plan(config, self._data))
+    cpu_steps = 1 if own.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
     num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
     own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
     self._trainer = train.Trainer(self._config, self._data, parallel)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
-    self._vote = benchmark_core.Vote(self._trainer) if "vote" in form.split("+") else None
+    other = next((make for word, make in system.others.items() if word in form.split("+")), None)
+    self._other = other and other(self._trainer)
     self.ready = dict(
         compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=own.dtype,
-        encode=own.encode, alternation=own.alternation, replicas=len(self._config.seeds),
-        batch_size=benchmark_core.VOTERS if self._vote else own.batch_size,
+        encode=own.encode, alternation=own.alternation, replicas=replicas,
+        batch_size=self._other.size if self._other else own.batch_size,
         resident=self._trainer.feed.resident, steps_per_round=self._calls * self._trainer.per_call,
-        steps_per_call=self._trainer.per_call, epochs=0 if self._vote else self._epochs,
+        steps_per_call=self._trainer.per_call, epochs=0 if self._other else self._epochs,
         steps_per_epoch=-(-int(self._trainer.tables.count[0]) // own.batch_size))
 
   def _advance(self, calls):
-    if self._vote:
-      return self._vote.round(calls)
+    if self._other:
+      return self._other.round(calls)
     start = time.perf_counter()
     for _ in range(calls):
       self._trainer.advance()
@@ -226,7 +166,7 @@ class JaxContender:
 
   def round(self):
     """Seconds a step."""
-    return self._vote.round(10) if self._vote else self._advance(self._calls) / self.ready["steps_per_round"]
+    return self._other.round(10) if self._other else self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
     """Memory and FLOPs."""
@@ -237,13 +177,7 @@ class JaxContender:
         peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
         program_bytes=own and (own.argument_size_in_bytes + own.output_size_in_bytes + own.temp_size_in_bytes
                                - own.alias_size_in_bytes),
-        model_flops=self._flops())
-
-  def _flops(self):
-    if self._config.method == "core":
-      voters = benchmark_core.VOTERS * self._config.model.exemplars.count
-      return benchmark_core.flops(self._config, self._shape, rows=voters if self._vote else None)
-    return float(pros_cons_flops(self._config, self._shape)) if self._config.method == "pros_cons" else None
+        model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self):
     """Trains from the start to the last epoch, compilation included."""
@@ -258,9 +192,8 @@ class JaxContender:
 class MatmulPeak:
   """The machine and its limit: large matrix products of the step's sizes, in the layouts that are known to be fast."""
 
-  def __init__(self, shape):
+  def __init__(self, m, k, n):
     parallel = Parallel()
-    m, k, n = shape.train_videos * shape.num_segments, shape.width, 2 * max(1, shape.num_filters) * shape.hidden
     cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
     if jax.default_backend() != "cpu":
       cases["kk,kk 8192"] = ((8192, 8192), (8192, 8192))
@@ -299,7 +232,7 @@ def call(form, function, *arguments):
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     jax.config.update("jax_compilation_cache_dir", None)
     if function == "torch":
-      make = importlib.import_module(PEERS[arguments[0].method]).TorchContender
+      make = importlib.import_module(find(arguments[0].method).peer).TorchContender
     else:
       make = dict(jax=JaxContender, peak=MatmulPeak)[function]
     _contenders[form] = make(*arguments)
@@ -327,23 +260,23 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
   Raises:
     ValueError: for what is unknown or not there.
   """
-  shapes = CORE_SHAPES if config.method == "core" else SHAPES
-  if shape_name not in shapes:
-    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(shapes)}.")
+  system = find(config.method)
+  if shape_name not in system.shapes:
+    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(system.shapes)}.")
   if peer not in ("", "torch"):
     raise ValueError(f"--peer={peer} is unknown; the only peer is torch.")
   if num_steps < 0 or rounds < 0:
     raise ValueError(f"--steps={num_steps} and --rounds={rounds} must not be negative.")
-  shape, rounds = shapes[shape_name], rounds or (3 if peer else 5)
-  chosen = [*(forms or FORMS[config.method]),
-            *(form for form in PEER_FORMS[config.method] if peer and (is_peer(form) or not forms))]
+  shape, rounds = system.shapes[shape_name], rounds or (3 if peer else 5)
+  chosen = [*(forms or system.forms),
+            *(form for form in system.peer_forms if peer and (is_peer(form) or not forms))]
   configs = {form: configure(config, form, shape, official) for form in chosen}
   peers = [form for form in configs if is_peer(form)]
   if peers and importlib.util.find_spec("torch") is None:
     raise ValueError(NO_TORCH)
   shared, workers, known, peaks = Worker(), {}, {}, []
   try:
-    machine = shared.ask("", "peak", shape)
+    machine = shared.ask("", "peak", *system.peak(shape))
     devices = () if forms else (2 ** i for i in range(20) if 2 ** i < machine["device_count"])
     configs |= {form: configure(config, form, shape, official) for form in (f"bfloat16+D{n}" for n in devices)}
     for form, own in configs.items():
@@ -373,10 +306,11 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
       method=config.method, shape_name=shape_name, shape=shape._asdict(), rounds=rounds, matmul_flops_per_s=layouts,
       machine=machine | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0], command=sys.argv),
       environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
-      forms={form: known[form] | rates(seconds, known[form], shape, best) for form, seconds in samples.items()},
+      forms={form: known[form] | rates(seconds, known[form], shape, best, system.items)
+             for form, seconds in samples.items()},
       ratios={form: {other: times(form, other) for other in [*peers, *ours[:1]]
                      if other != form and kind(other) == kind(form)} for form in ours})
-  if config.method == "pros_cons" and (shape_name == "paper" if start_up is None else start_up):
+  if system.start_up and (shape_name == "paper" if start_up is None else start_up):
     from jaxskill import benchmark_start
     results["start_up"] = benchmark_start.measure(configure(config, "unique", shape, official), shape, peer, say)
   return results
@@ -387,15 +321,15 @@ def kind(form):
   return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
 
 
-def rates(seconds, known, shape, peak):
+def rates(seconds, known, shape, peak, items="pairs"):
   """What follows from the rounds of one contender; rates are those of the median round."""
   step_s, flops = float(np.median(seconds)), known["model_flops"] or np.nan
-  sides = 2 * known["batch_size"]
+  sides = known["batch_size"] * (2 if items == "pairs" else 1)
   videos = sides if known["encode"] == "siamese" else min(sides, shape.train_videos)
   return dict(
       ms_per_step=dict(median=1e3 * step_s, min=1e3 * min(seconds), max=1e3 * max(seconds),
                        rounds=[1e3 * s for s in seconds]),
-      steps_per_s=1 / step_s, pairs_per_s=known["batch_size"] * known["replicas"] / step_s,
+      steps_per_s=1 / step_s, **{f"{items}_per_s": known["batch_size"] * known["replicas"] / step_s},
       encodes_per_s=videos * known["replicas"] / step_s, flops_per_s=flops / step_s,
       peak_share=flops / step_s / (peak[known["dtype"]] * known["devices"]),
       estimated_task_s=known.get("epochs", 0) * known["steps_per_epoch"] * step_s)
@@ -411,15 +345,16 @@ def number(value):
 
 def describe(results):
   """The results as text."""
-  machine = results["machine"]
+  machine, system = results["machine"], find(results["method"])
   duration = lambda s: f"{s:.1f} s" if s < 120 else f"{s / 60:.1f} min" if s < 7200 else f"{s / 3600:.1f} h"
-  rows = ["form,replicas,compile s,ms/step (range),steps/s,pairs/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,program B,"
-          f"peak B,{PAPER_EPOCHS[results['method']]} epochs".split(",")]
+  rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
+          f"program B,peak B,{system.epochs} epochs".split(",")]
   for form, own in results["forms"].items():
     median, low, high, _ = own["ms_per_step"].values()
     rows.append([form, str(own["replicas"]), number(own.get("compile_s")), f"{median:.4g} ({low:.4g}..{high:.4g})",
-                 *(number(own[name]) for name in ("steps_per_s", "pairs_per_s", "encodes_per_s", "model_flops",
-                                                  "compiled_flops", "flops_per_s")), f"{own['peak_share']:.1%}",
+                 *(number(own[name]) for name in ("steps_per_s", f"{system.items}_per_s", "encodes_per_s",
+                                                  "model_flops", "compiled_flops", "flops_per_s")),
+                 f"{own['peak_share']:.1%}",
                  number(own["program_bytes"]), number(own["peak_memory_bytes"]), duration(own["estimated_task_s"])])
   widths = [max(map(len, column)) for column in zip(*rows)]
   peaks = (f"{dtype} {number(results['matmul_peak'][dtype])}FLOP/s ({max(values, key=values.get)})"
@@ -434,11 +369,13 @@ def describe(results):
       *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), "",
       f"Features are in memory, no input pipeline. ms/step: median of {results['rounds']} interleaved rounds, "
       "compilation apart.",
-      "FLOP/step: products with features, by hand; by XLA: cost_analysis() of one cycle, plain form, where both phases",
-      "share the filters' forward product; bfloat16 on a CPU computes it twice. program: arguments, results and temporaries; peak: of the "
-      + ("process" if machine["platform"] == "cpu" else "device, all our forms so far") + f". {PAPER_EPOCHS[results['method']]} epochs: arithmetic, not a run.", ""]
+      f"FLOP/step: {system.note} program: arguments, results and temporaries; peak: of the "
+      + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
+      + f". {system.epochs} epochs: arithmetic, not a run.", ""]
   for form, ratios in results["ratios"].items():
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
+  lines += [f"{form}: {own['ms_per_step']['median'] / own['replicas']:.4g} ms a step and model, {own['replicas']} models in "
+            "one program" for form, own in results["forms"].items() if own["replicas"] > 1]
   lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
             "included" for form, own in results["forms"].items() if "full" in own]
   if "start_up" in results:
@@ -464,11 +401,12 @@ def main(argv=None):
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
   add("--config", required=True, help="config file; --config.FIELD=VALUE overrides")
-  add("--shape", default="paper", help=f"sizes: {', '.join(SHAPES)}")
-  add("--forms", default="", help=f"comma-separated; default (Pros & Cons) {','.join(FORMS['pros_cons'])}, bfloat16 on fewer "
-      "devices")
-  add("--peer", default="", help=f"torch: also {','.join(PEER_FORMS['pros_cons'])}")
-  add("--steps", type=int, default=0, help="of a round; default 8 (core 10, siamese a cycle) on a CPU, else 10 calls")
+  add("--shape", default="paper", help="sizes: paper, tiny; of Pros & Cons also small")
+  add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark_<method>.py, and "
+      "bfloat16 on fewer devices")
+  add("--peer", default="", help="torch: also SYSTEM.peer_forms")
+  add("--steps", type=int, default=0,
+      help="of a round; default SYSTEM.cpu_steps (siamese a cycle, ten replicas or more 2) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")
   add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
   add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")

@@ -15,6 +15,7 @@ import jax
 import ml_collections
 
 from jaxskill import ablations, data, feed, main, report, train   # noqa: F401   what main.py imports
+from jaxskill.benchmark_systems import random_dataset
 from jaxskill.data import official
 from jaxskill.parallel import Parallel
 
@@ -90,9 +91,8 @@ def measure(config, shape, peer, say, rounds=3):
 
 def official_layout(folder, shape):
   """Simulated features of one task in the layout of BEST; returns the npz files."""
-  from jaxskill import benchmark
   from jaxskill.data import simulated
-  data = benchmark.random_dataset(shape._replace(num_segments=1, width=1), "rgb")
+  data = random_dataset(shape, dict(rgb=(1, 1)))
   splits = folder / "labels" / "splits" / "origami"
   splits.mkdir(parents=True)
   fold = data.folds[0]

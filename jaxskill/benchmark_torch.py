@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from jaxskill import benchmark
+from jaxskill import benchmark, benchmark_pros_cons
 
 
 class TorchPeer:
@@ -94,7 +94,7 @@ class TorchContender:
     words = form.split("+")[1:]
     self._batch_size, self._step = shape.batch_size, 0
     self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)
-    data = benchmark.random_dataset(shape, config.data.stream)
+    data = benchmark.data_of(config, shape)
     self._features = torch.tensor(data.streams[config.data.stream], device=self._peer.device)
     self._pairs = torch.as_tensor(np.array(data.pairs[data.folds[0].train_pairs]), dtype=torch.long)
     self._per_epoch = -(-len(self._pairs) // shape.batch_size)
@@ -104,11 +104,11 @@ class TorchContender:
     self._steps(2)
     self.ready = dict(
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
-        epochs=benchmark.PAPER_EPOCHS["pros_cons"],
+        epochs=benchmark_pros_cons.SYSTEM.epochs,
         steps_per_round=-(-num_steps // 2) * 2 or (64 if self._cuda else 2), steps_per_epoch=self._per_epoch,
         dtype="bfloat16" if "autocast" in words else "float32", threads=torch.get_num_threads(),
         torch=torch.__version__, device=torch.cuda.get_device_name() if self._cuda else "cpu",
-        model_flops=float(benchmark.pros_cons_flops(config, shape, input_gradient="dx" in words)))
+        model_flops=benchmark_pros_cons.flops(config, shape, form))
 
   def _steps(self, count):
     synchronise = torch.cuda.synchronize if self._cuda else lambda: None

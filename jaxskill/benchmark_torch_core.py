@@ -107,7 +107,7 @@ class TorchContender:
 
   def __init__(self, config, shape, form, num_steps):
     words, stream = form.split("+"), config.data.stream
-    data = benchmark.random_dataset(shape, stream)
+    data = benchmark.data_of(config, shape)
     train, score = data.folds[0].train_videos, data.score
     span = float(np.ptp(data.score_range[0]))
     differences = np.subtract.outer(score[train], score[train])[~np.eye(len(train), dtype=bool)]
@@ -120,12 +120,11 @@ class TorchContender:
     self._count = 1 if self._vote else num_steps or 10
     start = time.perf_counter()
     self.round()
-    count = 2 * self._exemplars * benchmark_core.VOTERS if self._vote else None
     self.ready = dict(
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="siamese", dtype="float32",
         batch_size=benchmark_core.VOTERS if self._vote else self._size, steps_per_epoch=-(-len(train) // self._size),
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
-        model_flops=benchmark_core.flops(config, shape, rows=count and count // 2))
+        model_flops=benchmark_core.flops(config, shape, form))
 
   def round(self):
     synchronise = torch.cuda.synchronize if self._cuda else lambda: None

@@ -138,21 +138,40 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
   return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics)
 
 
+PLACES = ("place", "distractor")     # truths about maps: where the action is, and what only looks like it
+PLACE_RADIUS = 0.2                   # share of the frame's side: two standard deviations of what is shown at a place
+
+
+def place_mass(maps, places, radius=PLACE_RADIUS):
+  """Mean share of heat maps that lies around places.
+
+  Args:
+    maps: `[N, h, w]`, each of a positive sum; their places tile the frame.
+    places: `[N, 2]` (row, column) as shares of its sides.
+    radius: what counts as around, as a share of a side.
+  """
+  rows, columns = ((np.arange(size) + 0.5) / size for size in maps.shape[1:])
+  square = (rows[:, None] - places[:, 0, None, None]) ** 2 + (columns - places[:, 1, None, None]) ** 2
+  return float(((maps * (square <= radius ** 2)).sum(axis=(1, 2)) / maps.sum(axis=(1, 2))).mean())
+
+
 # What attention should find: the truth, and whose attention it is held against, the first of these that there is.
 TRUTHS = dict(high=("relevant_high", ("high", "attention", "both")), low=("relevant_low", ("low", "attention", "both")),
               key_moment=("critical", ("rgb",)), posture_error=("posture_error", ("static",)))
 
 
-def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None):
+def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None, maps=None, rows=None):
   """How well scores and attention agree with what is known about the test videos.
 
   Args:
     stream_of: timeline -> the stream whose rows it follows; the first stream if None.
+    maps, rows: {name: `[V, N, h, w]`}, {name: `[V, N]`} heat maps and the frames they lie over.
 
   Returns:
     {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
     "ap_" and a name of `TRUTHS`: mean average precision of that attention for the truly relevant rows, beside "chance_",
-    what equal weights reach}.
+    what equal weights reach; "mass_" and a name of `PLACES`: share of the attention around that place, beside "uniform_",
+    what equal weights have there}.
   """
   ids, result = fold.test_videos, {}
   if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
@@ -173,6 +192,13 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
       chance.append(float(shown.mean()) if shown.any() else float("nan"))
     if np.isfinite(found).any():
       result[f"ap_{side}"], result[f"chance_{side}"] = float(np.nanmean(found)), float(np.nanmean(chance))
+  for name, shown in (maps or {}).items():
+    for truth in PLACES if len(ids) else ():
+      if truth in dataset.truth:
+        places = np.take_along_axis(dataset.truth[truth][ids], rows[name][ids][..., None], axis=1).reshape(-1, 2)
+        own = shown[ids].reshape(-1, *shown.shape[2:])
+        result[f"mass_{truth}"] = place_mass(own, places)
+        result[f"uniform_{truth}"] = place_mass(np.ones_like(own), places)
   return result
 
 

@@ -122,6 +122,7 @@ def channel_statistics(dataset, video_ids, streams):
     total, squares, count = 0.0, 0.0, 0
     for video in video_ids:
       rows = dataset.streams[name][video, : dataset.lengths[name][video]].astype(np.float64)
+      rows = rows.reshape(-1, rows.shape[-1])                                             # of maps, every place
       total, squares, count = total + rows.sum(0), squares + (rows ** 2).sum(0), count + len(rows)
     mean = total / count
     scale = np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))

@@ -1,4 +1,4 @@
-"""Plots of a run as PNG files: training curves, and attention or alignment of the best and the worst test video."""
+"""Plots of a run as PNG files: training curves; attention, heat maps or alignment of the best and the worst test video."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def draw(workdir, trainer, history, assessments):
     paths.append(_save(_timelines(trainer, assessments), workdir / "attention.png"))
   if assessments.alignment:
     paths.append(_save(_alignment(trainer, assessments), workdir / "alignment.png"))
+  if assessments.maps:
+    paths.append(_save(_maps(trainer, assessments), workdir / "maps.png"))
   if trainer.metric == "spearman":
     paths.append(_save(_scores(trainer, assessments), workdir / "scores.png"))
   if assessments.probabilities:
@@ -83,7 +85,7 @@ def _timelines(trainer, assessments):
   for row, (kind, video) in zip(axes, chosen.items()):
     for axis, (stream, timelines) in zip(row, by_stream.items()):
       real = dataset.lengths[stream][video]
-      seconds = np.arange(real) * dataset.row_seconds[stream][video]
+      seconds = dataset.seconds(stream, video)
       for name, values in timelines.items():
         axis.plot(seconds, values[0, video, :real], label=name, lw=1)
       for truth, (of, colour, label) in TRUTHS.items():
@@ -136,6 +138,46 @@ def _alignment(trainer, assessments):
     below.set(xlabel="time [s]", ylabel="timing offset")
   figure.colorbar(colours, ax=axes, label="score of a segment")
   figure.suptitle("Simulated data" if dataset.simulated else "")
+  return figure
+
+
+SHOWN = 8      # frames of a video
+
+
+def _maps(trainer, assessments):
+  """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
+
+  They lie over what the stream `frames` shows nearest in time, or without it over the mean of the feature maps; simulated
+  scenes have the true place of the action and of the distractor marked.
+  """
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  test, scores = tested_videos(dataset, dataset.folds[replica.fold]), assessments.score[0]
+  (name, maps), *_ = assessments.maps.items()
+  stream = trainer.method.stream_of(name)
+  chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
+  count = min(SHOWN, maps.shape[2])
+  figure, axes = plt.subplots(2, count, figsize=(1.6 * count + 1, 4.4), squeeze=False, layout="constrained")
+  inside = (0, 1, 1, 0)            # the frame as a unit square, row 0 on top
+  for row, (kind, video) in zip(axes, chosen.items()):
+    seconds = dataset.seconds(stream, video)
+    for axis, number in zip(row, np.linspace(0, maps.shape[2] - 1, count).round().astype(int)):
+      frame = assessments.rows[name][0, video, number]
+      if "frames" in dataset.streams:
+        nearest = np.argmin(np.abs(dataset.seconds("frames", video) - seconds[frame]))
+        axis.imshow(dataset.streams["frames"][video, nearest], extent=inside)
+      else:
+        axis.imshow(dataset.streams[stream][video, frame].mean(axis=-1), cmap="gray", extent=inside)
+      axis.imshow(maps[0, video, number], cmap="inferno", alpha=0.5, vmin=0, extent=inside, interpolation="bilinear")
+      for truth, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
+        if truth in dataset.truth:
+          down, right = dataset.truth[truth][video, frame]
+          axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {truth}")
+      axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+      axis.set_title(f"{seconds[frame]:.0f} s", fontsize=7)
+    row[0].set_ylabel(f"{kind} test video\n{dataset.videos[video]}\nscore {scores[video]:.2f}", fontsize=7)
+  if handles := axes[0, 0].get_legend_handles_labels()[0]:
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7)
+  figure.suptitle("Simulated scene" if dataset.simulated else "")
   return figure
 
 

@@ -34,10 +34,12 @@ def write(workdir, trainer, history, facts, seconds, say):
   if trainer.method.learns_from in methods.COMPARING:
     _add_draws(trainer, replicas)
   scored = trainer.metric == "spearman"
+  ranked = trainer.config.evaluate.get("rank_svm", False)
   rows = {row: summarise([r for r in replicas if r["row"] == row], trainer.metric)
           for row in dict.fromkeys(r["row"] for r in replicas)}
-  if scored:
-    rows = {row or trainer.config.name: summary for row, summary in rows.items()} | _floors(trainer)
+  if scored or ranked:
+    rows = {row or trainer.config.name: summary for row, summary in rows.items()}
+    rows |= _floors(trainer) if scored else _ranking_floor(trainer)
   results = dict(
       data=trainer.dataset.name, simulated=trainer.dataset.simulated, audit=facts, steps=trainer.total,
       protocol=dict(trainer.config.evaluate), rows=rows, replicas=replicas,
@@ -46,6 +48,8 @@ def write(workdir, trainer, history, facts, seconds, say):
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
+  if assessments.maps:
+    written.append(_save_maps(path.with_name("maps.npz"), trainer, assessments))
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments)
@@ -64,7 +68,8 @@ def _replica(trainer, assessments, history, index):
   result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
                 **evaluate.select(history, index, trainer.metric), **pairs,
                 against_truth=evaluate.against_truth(dataset, fold, own.score, own.timelines,
-                                                     scored=trainer.metric == "spearman", stream_of=trainer.method.stream_of))
+                                                     scored=trainer.metric == "spearman", maps=own.maps, rows=own.rows,
+                                                     stream_of=trainer.method.stream_of))
   result["filter_correlation"] = {
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
@@ -125,6 +130,36 @@ def _floors(trainer):
           fold=dataset.folds[fold].name, seed=0, last=metrics, validation_selected=None, best_on_test=None,
           against_truth={}))
   return {row: summarise(entries, "spearman") for row, entries in found.items()}
+
+
+def _ranking_floor(trainer):
+  """The row of a linear ranking of mean features, one number a fold."""
+  dataset, entries = trainer.dataset, []
+  for index in {r.fold: i for i, r in enumerate(trainer.replicas)}.values():
+    fold = dataset.folds[trainer.replicas[index].fold]
+    scores = floors.rank(dataset, fold, trainer.method.streams)
+    own = trainer.measured(index, scores, {})
+    entries.append(dict(fold=fold.name, seed=0, last=dict(accuracy=own["test"]), validation_selected=None,
+                        best_on_test=None, branches={}, test_ties=own["test_ties"],
+                        against_truth=evaluate.against_truth(dataset, fold, scores, {})))
+  return {"floor: RankSVM on mean features": summarise(entries)}
+
+
+def _save_maps(path, trainer, assessments):
+  """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
+
+  In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its `<name>_seconds`
+  [n, N], when each was seen.
+  """
+  dataset, content = trainer.dataset, {}
+  tested = np.unique(np.concatenate([tested_videos(dataset, dataset.folds[r.fold]) for r in trainer.replicas]))
+  for name, maps in assessments.maps.items():
+    stream, rows = trainer.method.stream_of(name), assessments.rows[name][0]
+    content[name] = maps[:, tested]
+    content[f"{name}_seconds"] = np.stack([dataset.seconds(stream, v)[rows[v]] for v in tested])
+  names = [f"{r.row + ', ' if r.row else ''}fold {dataset.folds[r.fold].name}, seed {r.seed}" for r in trainer.replicas]
+  np.savez_compressed(path, videos=np.array([dataset.videos[v] for v in tested]), replicas=np.array(names), **content)
+  return path
 
 
 def tested_videos(dataset, fold):

@@ -18,6 +18,8 @@ import numpy as np
 import optax
 from flax import traverse_util
 
+from jaxskill.modules.attention_filters import take
+
 LEFT_OVER = "left_over"
 
 
@@ -171,10 +173,10 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
     sides = range(items.shape[1])
     if train.encode == "siamese":                                     # as the papers draw it: pair by pair
-      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: x[ids], videos), key, True))(items)
+      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: take(x, ids), videos), key, True))(items)
       return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
     if train.encode == "batch":
-      own = jax.tree.map(lambda x: x[items.reshape(-1)], videos)                          # [B / n * k, ...]
+      own = jax.tree.map(lambda x: take(x, items.reshape(-1)), videos)                    # [B / n * k, ...]
       encodings = method.encode(variables, own, key, True)
       return tuple(jax.tree.map(lambda x: x.reshape(*items.shape, *x.shape[1:])[:, side], encodings) for side in sides)
     encodings = parallel.gather(method.encode(variables, videos, key, True))
@@ -238,7 +240,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     """This device's share of the videos that one step names, and the items in their numbering."""
     ids = jnp.unique(batch.items, size=num_unique, fill_value=0)      # sorted; padded with 0, whose own place is 0
     place = jnp.zeros(len(videos["position"]), jnp.int32).at[ids].set(jnp.arange(num_unique, dtype=jnp.int32))
-    share = jax.tree.map(lambda x: x[parallel.own_share(ids)], videos)
+    share = jax.tree.map(lambda x: take(x, parallel.own_share(ids)), videos)
     return share, batch._replace(items=place.at[0].set(0)[batch.items])
 
   def run(state, videos, tables):

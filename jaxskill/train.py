@@ -63,6 +63,8 @@ def make_tables(config, dataset, replicas, local, learns_from="pairs", group=Non
   folds, groups = [dataset.folds[r.fold] for r in replicas], None
   if learns_from == "pairs":
     items = [dataset.pairs[fold.train_pairs] for fold in folds]
+    if config.train.get("pair_order") == "random":
+      items = [_shuffled(pairs, r.seed) for pairs, r in zip(items, replicas)]
   elif learns_from == "videos":
     items = [fold.train_videos[:, None] for fold in folds]
   elif learns_from == "references":
@@ -79,6 +81,12 @@ def make_tables(config, dataset, replicas, local, learns_from="pairs", group=Non
   epochs = np.array([max(1, round(config.train.epochs * share.get(fold.name, 1.0))) for fold in folds])
   return steps.Tables(_padded([local(own) for own in items]), count, (per_epoch * epochs).astype(np.int32), keys, groups,
                       criterion)
+
+
+def _shuffled(pairs, seed):
+  """`[P, 2]` pairs, half of them turned round at random: labels that have nothing to do with skill."""
+  turned = np.random.default_rng(seed).random(len(pairs)) < 0.5
+  return np.where(turned[:, None], pairs[:, ::-1], pairs)
 
 
 def _padded(tables):
@@ -98,6 +106,7 @@ def check(config):
       raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
   for group, name, allowed in (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduction", ("sum", "mean")),
                                ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
+                               ("train", "pair_order", ("labelled", "random")),
                                ("evaluate", "ties", ("half", "wrong")),
                                ("evaluate", "rl2_range", ("class", "test"))):
     if name in config[group] and config[group][name] not in allowed:
@@ -128,6 +137,7 @@ class Trainer:
     self.metric = "accuracy" if self.method.learns_from == "pairs" else "spearman"
     self._check_folds()
     self.replicas = plan(config, dataset)
+    prepared = [self.method.prepare(dataset, dataset.folds[r.fold], r.criterion) for r in self.replicas]
     learns_from = self.method.learns_from
     group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from in methods.COMPARING else None
     labels = self._labels()
@@ -146,7 +156,7 @@ class Trainer:
     self.num_unique = self.parallel.padded(min(named, len(self.feed.train)))
     self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
                                 epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
-    self.state = self._initial_state()
+    self.state = self._initial_state(prepared)
     self._tables = parallel.replicate(self.tables)
 
   def _check_folds(self):
@@ -170,13 +180,12 @@ class Trainer:
       labels["difficulty"] = np.asarray(self.dataset.difficulty, np.float32)
     return labels
 
-  def _initial_state(self):
+  def _initial_state(self, prepared):
     statistics, folds = {}, [r.fold for r in self.replicas]
     if self.config.data.standardize:
       training = {f: self.dataset.folds[f].train_videos for f in set(folds)}
       by_fold = {f: feed.channel_statistics(self.dataset, videos, self.method.streams) for f, videos in training.items()}
       statistics = jax.tree.map(lambda *x: np.stack(x), *(by_fold[f] for f in folds))
-    prepared = [self.method.prepare(self.dataset, self.dataset.folds[r.fold], r.criterion) for r in self.replicas]
     statistics |= jax.tree.map(lambda *x: np.stack(x), *prepared)
     names = self.config.loss.weights.keys()
     overrides = {name: np.array([r.weights.get(name, self.config.loss.weights[name]) for r in self.replicas],

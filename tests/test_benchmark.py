@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_start, interop, train
-from jaxskill.benchmark import SHAPES
+from jaxskill import benchmark, benchmark_pros_cons, benchmark_start, benchmark_systems, interop, train
+from jaxskill.benchmark_pros_cons import SHAPES
 from jaxskill.parallel import Parallel
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ def read():
 def trainer_of(read, form, shape, **model):
   config = benchmark.configure(read[0], form, shape, read[1])
   config.model.update(model)
-  return train.Trainer(config, benchmark.random_dataset(shape, config.data.stream), Parallel(1))
+  return train.Trainer(config, benchmark.data_of(config, shape), Parallel(1))
 
 
 def test_command_line_end_to_end(tmp_path):
@@ -73,29 +73,29 @@ def test_command_line_end_to_end(tmp_path):
 @pytest.mark.parametrize("form", ["float32", "bfloat16+joint", "siamese"])
 def test_model_flops_agree_with_what_xla_counts(read, form):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
-  by_hand = benchmark.pros_cons_flops(trainer.config, SHAPES["small"])
+  by_hand = benchmark_pros_cons.flops(trainer.config, SHAPES["small"])
   assert 1.0 < benchmark.compiled_flops(trainer) / by_hand < 1.1
 
 
 def test_model_flops_of_the_paper(read):
-  def flops(form, **options):
+  def flops(form, peer=""):
     config = benchmark.configure(read[0], form, SHAPES["paper"], read[1])
-    return benchmark.pros_cons_flops(config, SHAPES["paper"], **options)
+    return benchmark_pros_cons.flops(config, SHAPES["paper"], peer)
   forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the noise
   assert flops("float32") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+R4") == 6 * forward
   assert flops("leaky") == pytest.approx(1.5 * forward, rel=2e-3)
   assert flops("siamese") == pytest.approx(1.5 * forward * 257 / 76)
-  assert flops("leaky", input_gradient=True) == pytest.approx(2.5 * forward, rel=2e-3)
+  assert flops("leaky", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
 
 
 def test_random_dataset_is_what_the_shape_says():
-  shape = SHAPES["paper"]._replace(num_segments=2, width=3)
-  data = benchmark.random_dataset(shape, "rgb")
+  shape = SHAPES["paper"]
+  data = benchmark_systems.random_dataset(shape, dict(rgb=(2, 3)))
   fold = data.folds[0]
   assert data.streams["rgb"].shape == (100, 2, 3) and len(fold.train_pairs) == 2115 and len(fold.test_pairs)
   assert set(data.pairs[fold.train_pairs].ravel()) == set(range(75)) == set(fold.train_videos)
   assert len({tuple(pair) for pair in data.pairs}) == len(data.pairs)
-  np.testing.assert_array_equal(data.pairs, benchmark.random_dataset(shape, "rgb").pairs)
+  np.testing.assert_array_equal(data.pairs, benchmark_systems.random_dataset(shape, dict(rgb=(2, 3))).pairs)
 
 
 def peer_module():

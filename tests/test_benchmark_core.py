@@ -11,7 +11,7 @@ from jaxskill import benchmark, benchmark_core, interop, train
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "core.py")
-SHAPE = benchmark.CORE_SHAPES["tiny"]
+SHAPE = benchmark_core.SHAPES["tiny"]
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra bench)")
 
 
@@ -23,7 +23,7 @@ def read():
 def trainer_of(read, form, shape=SHAPE):
   config = benchmark.configure(read[0], form, shape, read[1])
   config.train.steps_per_call = 1
-  return train.Trainer(config, benchmark.random_dataset(shape, "rgb"), Parallel(1))
+  return train.Trainer(config, benchmark.data_of(config, shape), Parallel(1))
 
 
 @pytest.mark.parametrize("form", ["float32+B64", "official+B64+R2"])
@@ -35,10 +35,11 @@ def test_flops_agree_with_what_xla_counts(read, form):
 
 
 def test_flops_of_the_paper(read):
-  config = benchmark.configure(read[0], "official", benchmark.CORE_SHAPES["paper"], read[1])
+  shape = benchmark_core.SHAPES["paper"]
+  config = benchmark.configure(read[0], "official", shape, read[1])
   tree = 15 * 256 * 514 + 16 * 256
-  assert benchmark_core.flops(config, benchmark.CORE_SHAPES["paper"]) == 2 * 128 * (2 * 2049 * 256 + 3 * tree)
-  assert benchmark_core.flops(config, benchmark.CORE_SHAPES["paper"], rows=640) == 2 * 640 * (2049 * 256 + tree)
+  assert benchmark_core.flops(config, shape) == 2 * 128 * (2 * 2049 * 256 + 3 * tree)
+  assert benchmark_core.flops(config, shape, "torch+vote") == 2 * 640 * (2049 * 256 + tree)
 
 
 def test_only_times_of_the_same_kind_are_compared():

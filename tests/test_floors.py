@@ -73,3 +73,36 @@ def test_predictions(make_dataset):
   constant = dataclasses.replace(dataset, difficulty=None, lengths=dict(rgb=np.full(11, 12, np.int32)),
                                  row_seconds=dict(rgb=np.ones(11)))
   assert list(floors.predict(constant, fold, labels, labels, "rgb")) == ["mean score", "ridge on mean features"]
+
+
+def test_rank_svm_solves_its_objective():
+  """No direction nearby is better, for the cost that cross-validation over videos chooses; pairs it can order, it orders."""
+  rng = np.random.default_rng(0)
+  features = rng.normal(size=(20, 4))
+  skill = features @ [2.0, -1, 0, 0]
+  pairs = np.array([(i, j) for i in range(20) for j in range(20) if skill[i] > skill[j]])
+  direction = floors.rank_svm(features, pairs)
+  assert (features[pairs[:, 0]] @ direction > features[pairs[:, 1]] @ direction).mean() > 0.97
+  ahead = features[pairs[:, 0]] - features[pairs[:, 1]]
+  value = lambda w, cost: 0.5 * w @ w + cost * np.mean(np.maximum(1 - ahead @ w, 0) ** 2)
+  nearby = [direction + 0.01 * step for step in (*np.eye(4), *-np.eye(4))]
+  assert any(all(value(direction, cost) < value(w, cost) for w in nearby) for cost in floors.RANKING_COSTS)
+  noise = floors.rank_svm(features, rng.permuted(pairs, axis=1))
+  assert np.linalg.norm(noise) < np.linalg.norm(direction)          # what cannot be learnt is shrunk away
+
+
+def test_linear_ranking_of_maps(make_dataset):
+  """The mean over frames and places, standardised by the training videos; learnt from the training pairs alone."""
+  rng = np.random.default_rng(1)
+  dataset = make_dataset()
+  maps = rng.normal(size=(11, 5, 2, 3, 4)).astype(np.float32)
+  maps += np.float32([1, -2, 3, -4]) * dataset.score[:, None, None, None, None]
+  dataset = dataclasses.replace(dataset, streams=dict(maps=maps), lengths=dict(maps=np.full(11, 5, np.int32)))
+  np.testing.assert_allclose(floors.mean_features(dataset, "maps"), maps.mean(axis=(1, 2, 3)), atol=1e-5)
+  fold = dataset.folds[0]
+  scores = floors.rank(dataset, fold, ("maps",))
+  better, worse = scores[dataset.pairs[fold.test_pairs]].T
+  assert (better > worse).all()
+  other = dataclasses.replace(dataset, pairs=np.where(np.isin(np.arange(len(dataset.pairs)), fold.train_pairs)[:, None],
+                                                      dataset.pairs, dataset.pairs[:, ::-1]))
+  np.testing.assert_allclose(floors.rank(other, fold, ("maps",)), scores)

@@ -336,6 +336,42 @@ def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_pat
     assert np.isfinite(own["last"]["mae"])
 
 
+def test_spatial_attention_on_own_maps(run, tmp_path):
+  """A folder of maps of two tasks learnt together, whose frames are at hand to draw on."""
+  rng, folder, workdir = np.random.default_rng(0), tmp_path / "maps", tmp_path / "run"
+  folder.mkdir()
+  lines = ["video,score,category,split"]
+  for i in range(16):
+    count = 5 + i % 3
+    np.savez(folder / f"v{i}.npz", rgb=rng.normal(size=(count, 4, 4, 3)), flow=rng.normal(size=(count, 4, 4, 3)),
+             times=0.5 * np.arange(count), frames=rng.integers(0, 255, (count, 20, 30, 3), np.uint8))
+    lines.append(f"v{i},{i // 2},{'cut' if i % 2 else 'sew'},{'test' if i % 8 > 4 else 'train'}")
+  (folder / "scores.csv").write_text("\n".join(lines))
+  command = ["configs/spatial_attention.py:features", f"--config.data.dir={folder}", "--config.model.filters=4",
+             "--config.data.pairs_within=category", "--config.data.validation_share=0", "--config.model.channels=4",
+             "--config.model.hidden=4", "--config.model.attention_hidden=4", "--config.train.epochs=2",
+             "--config.train.steps_per_call=2", "--workdir", workdir]
+  code, out, err = run(*command)
+  assert code == 2 and not workdir.exists()
+  assert f"{folder}: video 'v0' has maps of 5 frames, fewer than config.model.segments=25 (16 such videos)" in err
+  code, out, err = run(*command, "--config.model.segments=4", "--config.data.device_budget=0")
+  assert code == 0, err
+  assert "features streamed" in out and "floor: RankSVM on mean features" in out and "\nspatial_attention " in out
+  saved = results(workdir)
+  assert saved["audit"]["categories"] == 2 and saved["audit"]["pairs"] == 2 * 28
+  assert set(saved["rows"]) == {"spatial_attention", "floor: RankSVM on mean features"}
+  assert saved["replicas"][0]["against_truth"].keys() == {"spearman_score", "kendall_score"}
+  with np.load(workdir / "maps.npz") as maps:
+    assert maps["attention"].shape == (1, 6, 4, 4, 4) and maps["videos"].tolist() == [f"v{i}" for i in range(16) if i % 8 > 4]
+    np.testing.assert_allclose(maps["attention"].sum(axis=(3, 4)), 1, atol=1e-4)
+    for video, seconds in zip(maps["videos"], maps["attention_seconds"]):
+      count = 5 + int(video[1:]) % 3
+      np.testing.assert_allclose(seconds, 0.5 * (count * np.arange(1, 5) // 4 - 1))
+  assert {p.name for p in workdir.glob("*.png")} == {"training.png", "maps.png"}
+  with Image.open(workdir / "maps.png") as image:
+    assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 24)) > 100
+
+
 def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(run, tmp_path):
   workdir = tmp_path / "run"
   code, out, err = run(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)

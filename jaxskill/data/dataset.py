@@ -45,6 +45,7 @@ class SkillDataset:
       rows from `lengths` on are padding.
     lengths: name -> `[V]` int32 number of real rows of each video, at least 1.
     row_seconds: name -> `[V]` float32 seconds from one row of a stream to the next; 1 where unknown.
+    row_times: name -> `[V, T]` float32 seconds at which the rows of a stream were seen, where each is known.
     pairs: `[P, 2]` int32 positions in `videos`: (better, worse); `[0, 2]` where only scores are known.
     folds: the splits, at least one.
     score, difficulty: `[V]` float32, or None where the data set has none.
@@ -69,6 +70,7 @@ class SkillDataset:
   pairs: np.ndarray
   folds: tuple[Fold, ...]
   row_seconds: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  row_times: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   score: np.ndarray | None = None
   difficulty: np.ndarray | None = None
   category: np.ndarray | None = None
@@ -93,7 +95,7 @@ class SkillDataset:
     if self.score_range is not None:
       ranges = np.broadcast_to(np.asarray(self.score_range, np.float32), (len(self.videos), 2))
       put("score_range", _read_only(ranges))
-    for name in ("streams", "lengths", "truth", "criteria"):
+    for name in ("streams", "lengths", "row_times", "truth", "criteria"):
       put(name, freeze(getattr(self, name)))
     put("row_seconds", freeze(seconds))
     put("pairs", _read_only(self.pairs))
@@ -105,6 +107,13 @@ class SkillDataset:
   @property
   def num_videos(self) -> int:
     return len(self.videos)
+
+  def seconds(self, stream, video):
+    """`[T]` times at which the real rows of a stream of one video were seen."""
+    real = self.lengths[stream][video]
+    if stream in self.row_times:
+      return self.row_times[stream][video, :real]
+    return np.arange(real) * self.row_seconds[stream][video]
 
   def labels(self, criterion="score"):
     """`[V]` scores by one criterion: "score", or one of `criteria`; None where the data set has no scores at all.
@@ -144,6 +153,16 @@ def check_features(array, stream, video, source):
       row = int(np.argwhere(~finite)[0][0])
       raise ValueError(f"{source}: video {video!r}, stream {stream!r} holds {int((~finite).sum())} NaN or infinite "
                        f"numbers, the first in segment {row}; extract its features again or remove the video.")
+
+
+def check_times(times, count, video, source):
+  """Raises a `ValueError` unless the `[T]` times of one video's `count` rows are finite and increase."""
+  if np.shape(times) != (count,) or not np.issubdtype(times.dtype, np.number):
+    raise ValueError(f"{source}: video {video!r} has {count} frames but times of shape {np.shape(times)}; give one "
+                     "number of seconds for each frame.")
+  if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+    raise ValueError(f"{source}: video {video!r}: the times of its frames must be finite and increase; sort the frames "
+                     "by time.")
 
 
 def check_pairs(pairs, videos, source):
@@ -221,6 +240,9 @@ def _validate(data: SkillDataset):
     if not data.features_checked:
       for video, features, length in zip(data.videos, stream, lengths):
         check_features(features[:length], name, video, source)
+  for name, times in data.row_times.items():
+    for video, own, length in zip(data.videos, times, data.lengths[name]):
+      check_times(own[:length], length, video, source)
   check_pairs(np.asarray(data.pairs), data.videos, source)
   labels = {name: getattr(data, name) for name in ("score", "difficulty", *WORDS)}
   labels |= {f"criterion {name!r}": values for name, values in data.criteria.items()}

@@ -1,7 +1,9 @@
 """A user's own features and labels: a folder of NumPy files and one or two csv tables.
 
   <dir>/<video>.npy   float [T, D], the stream `rgb`
-  <dir>/<video>.npz   one such array, or several streams under their own names
+  <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
+                      [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
+                      seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
   <dir>/pairs.csv     better,worse[,split|fold]
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
@@ -25,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxskill.data import splits
-from jaxskill.data.dataset import SkillDataset, check_features, pad_streams
+from jaxskill.data.dataset import SkillDataset, check_features, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 EXTRACTION = "extraction.json"
@@ -81,7 +83,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   missing = tuple(video for video in named if video not in files)
   _check_missing(folder, named, missing, allow_missing)
   videos = tuple(files)
-  streams, lengths = _read_streams(folder, files)
+  streams, lengths, row_times, between = take_times(*_read_streams(folder, files))
 
   present = np.array([video in files for video in named])
   column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}
@@ -120,8 +122,9 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   seconds = [extraction["videos"].get(video, {}).get("row_seconds", seconds_per_segment) for video in videos]
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
   return SkillDataset(
-      name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths, pairs=pairs,
-      folds=folds, row_seconds={name: np.array(seconds, np.float32) for name in streams},
+      name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
+      pairs=pairs, folds=folds, row_times=row_times,
+      row_seconds={name: np.array(seconds, np.float32) for name in streams} | between,
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
       criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},
@@ -166,6 +169,49 @@ def read_arrays(path) -> dict[str, np.ndarray]:
   if not arrays:
     raise ValueError(f"{path}: holds no array; save the video's features again with np.savez.")
   return arrays
+
+
+def with_maps(arrays, video, source):
+  """One video's arrays, with maps of appearance `rgb` and motion `flow` side by side as `maps` `[frames, h, w, C]`.
+
+  Raises:
+    ValueError: if one of them is missing, they differ in frames or places, or `times` are not those of their frames.
+  """
+  is_map = lambda array: array.ndim == 4 and array.dtype != np.uint8
+  kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
+  if len(kinds) == 1:
+    other, = {"rgb", "flow"} - set(kinds)
+    raise ValueError(f"{source}: video {video!r} has maps `{kinds[0]}` {list(arrays[kinds[0]].shape)} but no maps "
+                     f"`{other}`; save both, or, where there is one kind only, save it as `maps` in all files.")
+  if kinds:
+    rgb, flow = arrays["rgb"], arrays["flow"]
+    if rgb.shape[:3] != flow.shape[:3]:
+      raise ValueError(f"{source}: video {video!r} has maps `rgb` {list(rgb.shape)} and `flow` {list(flow.shape)}; "
+                       "both need the same frames and places: extract them at the same times and sizes.")
+    arrays = {"maps": np.concatenate([rgb, flow], axis=-1)} | {k: v for k, v in arrays.items() if k not in kinds}
+  if "maps" in arrays and "times" in arrays:
+    check_times(arrays["times"], len(arrays["maps"]), video, source)
+    arrays = arrays | {"times": arrays["times"].astype(np.float32)}
+  return arrays
+
+
+def take_times(streams, lengths):
+  """Takes the times of frames, read like a stream, out of the streams.
+
+  Args:
+    streams, lengths: name -> `[V, T, ...]`, `[V]`; "times", if there, are those of "maps", and of as many "frames".
+
+  Returns:
+    (streams, lengths, `row_times`, seconds from one frame to the next by stream: the mean of each video).
+  """
+  if not {"maps", "times"} <= streams.keys():
+    return streams, lengths, {}, {}
+  times, count = streams["times"], lengths["times"]
+  last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
+  mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
+  others = lambda mapping: {name: values for name, values in mapping.items() if name != "times"}
+  timed = [name for name in ("maps", "frames") if name in streams and np.array_equal(lengths[name], count)]
+  return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
 
 
 def as_features(array, stream, video, source):
@@ -302,8 +348,8 @@ def _read_streams(folder, files):
   """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video."""
   ragged, first = {}, None
   for video, file in files.items():
-    arrays = read_arrays(file)
-    if len(arrays) == 1:
+    arrays = with_maps(read_arrays(file), video, file)
+    if len(arrays) == 1 and "maps" not in arrays:
       arrays = {"rgb": next(iter(arrays.values()))}
     if first is None:
       first = (file, arrays)
@@ -311,7 +357,8 @@ def _read_streams(folder, files):
       raise ValueError(f"{file}: holds the streams {sorted(arrays)} but {first[0]} holds {sorted(first[1])}; every "
                        "video needs the same streams.")
     for stream, array in arrays.items():
-      array = as_features(array, stream, video, file)
+      if not (stream == "times" and "maps" in arrays):
+        array = as_features(array, stream, video, file)
       of_stream = ragged.setdefault(stream, [])
       of_stream.append(array)
       check_widths(array, of_stream[0], stream, file, first[0])

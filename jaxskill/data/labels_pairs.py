@@ -40,7 +40,8 @@ def read_pairs(name, root, task) -> Labels:
     task: a folder below `<root>/splits`.
 
   Returns:
-    The labels; a pair that a list repeats is repeated.
+    The labels; a pair that a list repeats is repeated. Where ids lie in several folders ("Hand/A1-S", "Sonic/B1-S"), these
+    are sub-tasks learnt together: their category.
 
   Raises:
     ValueError: if the lists cannot be used.
@@ -69,7 +70,8 @@ def read_pairs(name, root, task) -> Labels:
   files = tuple(folder / file for sides in (*FOLD_FILES[name].values(), VIDEO_LISTS[name]) for file in sides)
   folds = tuple(Fold(fold, train, test, *(np.array(side, np.int32) for side in sides))
                 for fold, sides in of_folds.items())
-  return Labels(videos, folds, files, pairs)
+  category = np.array([video.rpartition("/")[0] for video in videos])
+  return Labels(videos, folds, files, pairs, category=category if len(np.unique(category)) > 1 else None)
 
 
 def _read_side(path):

@@ -3,6 +3,8 @@
   best, epic_skills               pairs: `labels_pairs` says where the lists lie
     <root>/features/<video>_rgb.npz            arr_0: float [T, D], 400 x 1024 as published; <video> may hold folders,
                                                and features/<task>/<video>_rgb.npz will do as well
+    <root>/maps/<video>.npz                    feature maps `rgb` and `flow`, or `maps`, [F, H, W, C], the stream `maps`,
+                                               and, if known, `times` [F] in seconds; with both folders, both streams
   mtl_aqa, unlv_dive, aqa7, jigsaws, finediving  scores: `labels_scores` says where the labels lie
     <root>/features/<video>.npy                the stream `rgb`: float [T, D], e.g. 10 snippets x 1024
     <root>/features/<video>.npz                or one such array, or the streams `rgb` [T, D], `static` [N, D], `maps`
@@ -31,6 +33,7 @@ from absl import logging
 
 from jaxskill.data import splits
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.features import take_times
 from jaxskill.data.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
 from jaxskill.data.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
 from jaxskill.data.official_files import NAMES, read_task, recordings_of
@@ -85,7 +88,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = _usable(root, task or name, found, labels)
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
-  streams, lengths = prepared_arrays(name, root, task, Path(prepared_dir or root / "prepared"), found)
+  streams, lengths, row_times, between = take_times(
+      *prepared_arrays(name, root, task, Path(prepared_dir or root / "prepared"), found))
   full_name = f"{name}/{task}" if task else name
   simulated = (root / SIMULATED_NOTE).exists()
   seconds = {recording.stream: recording.row_seconds for recording in recordings_of(name)}
@@ -94,9 +98,10 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
       name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated,
       source=str(root), videos=labels.videos, streams=streams, lengths=lengths,
       row_seconds={stream: np.full(len(labels.videos), seconds.get(stream, segment_seconds), np.float32)
-                   for stream in streams},
-      pairs=labels.pairs, folds=folds, score=floats(labels.score), difficulty=floats(labels.difficulty),
-      category=labels.category, subject=labels.subject, competition=labels.competition,
+                   for stream in streams} | between,
+      row_times=row_times, pairs=labels.pairs, folds=folds, score=floats(labels.score),
+      difficulty=floats(labels.difficulty), category=labels.category, subject=labels.subject,
+      competition=labels.competition,
       criteria=labels.criteria, score_range=labels.score_range,
       missing=found.missing, dropped_pairs=found.dropped_pairs, tied_pairs=tied, features_checked=True)
 

@@ -16,8 +16,10 @@ from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
 
-STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4)   # [T, D], [N, D], [T, D], [F, H, W, C]
+STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4, times=1)   # [T, D], [N, D], [T, D], [F, H, W, C], [F]
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
+# Of BEST and EPIC-Skills: what a file holds -> its folder and the end of its name.
+_PAIRS_FILES = {_PAIRS_STREAM: ("features", "_rgb.npz"), "maps": ("maps", ".npz")}
 NAMES = (*FOLD_FILES, *SCORED)
 
 
@@ -67,11 +69,14 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
     raise ValueError(f"split={split!r} is unknown to {name}, whose folds are published; use 'auto'.")
   else:
     labels = read_pairs(name, root, task)
-    files = {video: {_PAIRS_STREAM: file} for video in labels.videos if (file := _pairs_file(root, task, video))}
+    kinds = {kind: place for kind, place in _PAIRS_FILES.items() if (root / place[0]).is_dir()}
+    found = {video: _pairs_files(root, task, video, kinds) for video in labels.videos}
+    files = {video: of_video for video, of_video in found.items() if len(of_video) == len(kinds) > 0}
     chosen, unlabelled = np.ones(len(labels.videos), bool), ()   # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
   if not (present & chosen).any():
     expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
+    expected += f", or {root / 'maps' / '<video>.npz'}, or both files of every video where both folders are there"
     if name in SCORED:
       first = labels.videos[int(np.argmax(chosen))]
       expected = " and ".join(str(root / folder / f"{first}.npy") for folder in SCORED[name].features)
@@ -91,11 +96,14 @@ def recordings_of(name):
   return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
-def _pairs_file(root, task, video):
-  for folder in (root / "features" / task, root / "features"):
-    if (file := folder / f"{video}_rgb.npz").is_file():
-      return file
-  return None
+def _pairs_files(root, task, video, kinds):
+  """What a file holds -> the file, as far as the video has them."""
+  files = {}
+  for kind, (folder, ending) in kinds.items():
+    for place in (root / folder, root / folder / task):        # the task's own folder wins
+      if (file := place / f"{video}{ending}").is_file():
+        files[kind] = file
+  return files
 
 
 def _find_scored(name, root, labels):
@@ -153,8 +161,9 @@ def read_streams(name, files):
   for video, of_video in files.items():
     streams = {}
     for kind, file in of_video.items():
-      arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file)
-      streams |= {stream: (features.as_features(array, stream, video, file), file) for stream, array in arrays.items()}
+      arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file, video)
+      streams |= {stream: (array if stream == "times" else features.as_features(array, stream, video, file), file)
+                  for stream, array in arrays.items()}
     first = first or streams
     for stream, (array, file) in streams.items():
       if streams.keys() != first.keys():
@@ -167,9 +176,9 @@ def read_streams(name, files):
     yield video, {stream: array for stream, (array, _) in streams.items()}
 
 
-def _read_file(kind, file):
+def _read_file(kind, file, video):
   """The arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
-  arrays = features.read_arrays(file)
+  arrays = features.with_maps(features.read_arrays(file), video, file)
   if kind == _PAIRS_STREAM:
     if kind not in arrays:
       raise ValueError(f"{file}: holds {sorted(arrays)} but not the array {kind!r}; download it again.")
@@ -177,7 +186,9 @@ def _read_file(kind, file):
   if len(arrays) == 1:
     (key, array), = arrays.items()
     return {kind or (key if key in STREAM_AXES else "rgb"): array}
-  if kind or arrays.keys() - STREAM_AXES.keys():
+  if kind == "maps" and arrays.keys() == {"maps", "times"}:
+    return arrays
+  if kind or arrays.keys() - STREAM_AXES.keys() or "times" in arrays and "maps" not in arrays:
     raise ValueError(f"{file}: holds the arrays {sorted(arrays)}; expected "
                      f"{'one array' if kind else 'one array, or streams of ' + ', '.join(STREAM_AXES)}; save it again.")
   return arrays

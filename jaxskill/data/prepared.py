@@ -20,7 +20,6 @@ import shutil
 import numpy as np
 from absl import logging
 
-from jaxskill.data.dataset import pad_streams
 from jaxskill.data.labels import OF_VIDEOS
 from jaxskill.data.labels_pairs import TASKS
 from jaxskill.data.labels_scores import SCORED
@@ -104,17 +103,23 @@ def _prepare(name, root, config, prepared_dir, folder, found):
     options = tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
     with contextlib.redirect_stdout(io.StringIO()):   # it prints that it downloads, which it does not
       builder.download_and_prepare(download_config=options)
-  records = list(builder.as_data_source(split="videos"))
+  records = builder.as_data_source(split="videos")      # read one by one: maps of a data set may not fit into memory
   if [record["video"].decode() for record in records] != list(found.files):
     return   # the files changed under our hands; the caller says so
   for stream in _metadata(folder)["streams"]:
-    array, lengths = pad_streams(tuple(found.files), [record[stream] for record in records])
-    # the features last: where they are, all is there
-    for file, content in ((f"{stream}_lengths.npy", lengths), (f"{stream}.npy", array)):
-      unfinished = folder / f"{file}.unfinished"
-      with open(unfinished, "wb") as out:
-        np.save(out, content, allow_pickle=False)
-      os.replace(unfinished, folder / file)
+    shapes = [(*record[stream].shape, record[stream].dtype) for record in records]
+    lengths = np.array([length for length, *_ in shapes], np.int32)
+    files = [folder / f"{name}.npy" for name in (f"{stream}_lengths", stream)]
+    unfinished = [file.with_suffix(".npy.unfinished") for file in files]
+    with open(unfinished[0], "wb") as out:
+      np.save(out, lengths, allow_pickle=False)
+    array = np.lib.format.open_memmap(unfinished[1], "w+", shapes[0][-1],
+                                      (len(lengths), int(lengths.max()), *shapes[0][1:-1]))
+    for row, length, record in zip(array, lengths, records):
+      row[:length] = record[stream]
+    array.flush()
+    for file, path in zip(unfinished, files):      # the features last: where they are, all is there
+      os.replace(file, path)
 
 
 @functools.cache
@@ -163,12 +168,14 @@ def builders():
 
     HOMEPAGE = "https://github.com/hazeld/rank-aware-attention-network"
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=task) for task in TASKS["best"]]
+    STREAMS = ("rgb", "maps", "times")
 
   class EpicSkills(Official):
     """EPIC-Skills: four tasks, compared in pairs and dealt into four folds (Doughty et al., CVPR 2018)."""
 
     HOMEPAGE = "https://github.com/hazeld/EPIC-Skills2018"
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=task) for task in TASKS["epic_skills"]]
+    STREAMS = ("rgb", "maps", "times")
 
   class MtlAqa(Official):
     """MTL-AQA: 1412 dives with score and difficulty (Parmar and Morris, CVPR 2019)."""

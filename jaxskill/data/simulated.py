@@ -272,7 +272,7 @@ def performances(skills, keys=None, *, subjects=None, routines=None, streams=("r
 
 def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), difficulty=0.5, seed=0, *, task_seed=0,
              skills=None, num_subjects=25, num_phases=8, test_share=0.25, validation_share=0.15, tie_margin=0.05,
-             rater_noise=0.02, score_range=100.0, routine_difficulties=(1.0,), static_rows=80, static_width=2048,
+             pair_share=1.0, rater_noise=0.02, score_range=100.0, routine_difficulties=(1.0,), static_rows=80, static_width=2048,
              map_frames=25, map_size=14, map_width=64, max_seconds=400.0, vary_length=False):
   """A data set of simulated performances; video v is the same whatever the number of videos and streams asked for.
 
@@ -290,6 +290,7 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
     num_phases: of the task.
     test_share, validation_share: of the performers, for the one fold; no performer is on two sides.
     tie_margin: pairs that differ by less, as a share of the score range, are left out as ties.
+    pair_share: share of the other pairs that the raters compared, drawn at random.
     rater_noise: standard deviation of the raters, as a share of the score range.
     score_range: highest possible score.
     routine_difficulties: the difficulty of each routine (the category); a performer draws one of them for each video,
@@ -317,6 +318,8 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
   if not (tie_margin >= 0 and rater_noise >= 0 and score_range > 0):
     raise ValueError(f"tie_margin={tie_margin} and rater_noise={rater_noise} must not be negative, and "
                      f"score_range={score_range} must be positive.")
+  if not 0 < pair_share <= 1:
+    raise ValueError(f"pair_share={pair_share} must be above 0 and at most 1.")
   if not len(routine_difficulties) or min(routine_difficulties) <= 0:
     raise ValueError(f"routine_difficulties={routine_difficulties} must be positive numbers, at least one.")
   if skills is not None and len(skills) != num_videos:
@@ -354,7 +357,9 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
   highest = score_range * hardness / max(routine_difficulties)
   score = (score_range * execution * hardness / max(routine_difficulties)).astype(np.float32)
   better, worse = np.nonzero(execution[:, None] - execution > tie_margin)
-  pairs = np.stack([better, worse], 1).astype(np.int32)
+  pairs, differ = np.stack([better, worse], 1).astype(np.int32), len(better)
+  if pair_share < 1:
+    pairs = pairs[_rng("pairs", seed).random(differ) < pair_share]
   return SkillDataset(
       name=f"simulated (difficulty {difficulty:g}, seed {seed})", source="jaxskill.data.simulated",
       videos=tuple(f"sim_{v:04d}" for v in range(num_videos)),
@@ -366,7 +371,7 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
       difficulty=hardness.astype(np.float32), category=np.array([f"routine_{r}" for r in routines]),
       subject=np.array([f"performer_{s:03d}" for s in subjects]),
       truth={"skill": skills.astype(np.float32)} | {k: a for k, a in padded.items() if k not in streams},
-      tied_pairs=num_videos * (num_videos - 1) // 2 - len(pairs), simulated=True)
+      tied_pairs=num_videos * (num_videos - 1) // 2 - differ, simulated=True)
 
 
 def _fold(subjects, pairs, test_share, validation_share, seed):

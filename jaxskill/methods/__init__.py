@@ -11,7 +11,7 @@ import jax
 ITEMS = dict(pairs="pairs", videos="videos", exemplars="videos, each with an exemplar",
              references="videos, each with its references")      # in words
 COMPARING = ("exemplars", "references")     # methods that learn from these read `config.model.exemplars`
-NAMES = ("pros_cons", "core", "action_net", "skilldiff")
+NAMES = ("pros_cons", "core", "action_net", "skilldiff", "spatial_attention")
 
 
 class Phase(NamedTuple):
@@ -41,9 +41,10 @@ class Assessment(NamedTuple):
     score: [] higher is better; a rank score has no unit, a regressed score has that of the labels.
     parts: {name: []} the scores it is made of.
     timelines: {name: [T]} curves over the rows of `Method.stream_of(name)`.
-    maps: {name: [N, h, w]} heat maps over frames.
+    maps: {name: [N, h, w]} heat maps over frames, each of which sums to 1.
     alignment: {name: [T, S]} to the segments of a reference video.
     probabilities: {name: [n]} of what a score was chosen from, e.g. the leaves of a tree.
+    rows: {name: [N]} of the heat maps: rows of `Method.stream_of(name)` that they lie over.
   """
 
   score: jax.Array
@@ -52,6 +53,7 @@ class Assessment(NamedTuple):
   maps: Mapping[str, jax.Array]
   alignment: Mapping[str, jax.Array]
   probabilities: Mapping[str, jax.Array]
+  rows: Mapping[str, jax.Array] = {}
 
 
 class Method(NamedTuple):
@@ -90,7 +92,7 @@ class Method(NamedTuple):
   relate: Callable = lambda variables, labels, mask: {}
 
   def stream_of(self, timeline):
-    """The stream whose rows a timeline follows."""
+    """The stream whose rows a timeline, or heat maps, follow."""
     return self.timeline_stream if isinstance(self.timeline_stream, str) else self.timeline_stream[timeline]
 
 

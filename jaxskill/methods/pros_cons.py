@@ -30,6 +30,11 @@ def hinge(margin, difference):
   return jax.nn.relu(margin - difference)
 
 
+def in_order(better, worse):
+  """1 where the better video has the higher score, a half for equal ones: an accuracy to be averaged."""
+  return (better > worse) + 0.5 * (better == worse)
+
+
 def diversity(attention, norm):
   """How much the filters of one module look at the same segments (Eq. 18): || A A^T - I || of `[K, T]` weights.
 
@@ -131,8 +136,7 @@ def build(config) -> Method:
     return sum(video["scores"][branch].mean() for branch in scored)                      # Eq. 16
 
   def _accuracy(pair):
-    better, worse = map(score, pair)
-    return dict(accuracy=(better > worse) + 0.5 * (better == worse))
+    return dict(accuracy=in_order(*map(score, pair)))
 
   def assess(variables, encoding, references):
     """Scores by branch, and the attention of each module over time (its filters' mean, so it sums to 1)."""

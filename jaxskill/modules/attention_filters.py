@@ -33,6 +33,13 @@ def dot(rows, kernel, dtype):
                              preferred_element_type=jnp.float32)
 
 
+def take(x, ids):
+  """`x[ids]`; bfloat16 as bits, for XLA:CPU gathers from a float32 copy of the whole array otherwise."""
+  if x.dtype != jnp.bfloat16:
+    return x[ids]
+  return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint16)[ids], x.dtype)
+
+
 def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):
   """Attention logits of every filter on every segment, before the softmax.
 

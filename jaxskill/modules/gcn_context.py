@@ -18,6 +18,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxskill.modules.attention_filters import AttentionFilters, dot
 
@@ -50,11 +51,16 @@ def _product_forward(kernel, x, from_rows, dtype):
 
 
 def _product_backward(from_rows, dtype, residuals, gradient):
-  """Autodiff would multiply the float32 gradient by the cast operand, in float32, and sum over major axes."""
+  """Autodiff would multiply the float32 gradient by the cast operand, in float32, and sum over major axes.
+
+  Matrices lie in memory as written, for XLA:CPU makes a product four times as slow when it folds a transpose into it, and
+  cannot run one of bfloat16 with two.
+  """
   kernel, x = residuals
   if from_rows:
     return _matmul(gradient, x, dtype), jnp.zeros_like(x)
-  return dot(gradient, x, dtype), _matmul(kernel.T, gradient, dtype)
+  as_written = lambda matrix: with_layout_constraint(matrix, Layout((0, 1)))
+  return dot(gradient, x, dtype), as_written(_matmul(as_written(kernel.T), gradient, dtype))
 
 
 product.defvjp(_product_forward, _product_backward)
@@ -93,7 +99,7 @@ def distances(features):
 
 
 def graph(adjacency, mask, embedded, scale=None):
-  """The graph on the instances of each video, in two factors: D^-1/2 A D^-1/2 = n_i A_ij n_j (Eq. 1, 2).
+  """The graph on the instances of each video: D^-1/2 A D^-1/2 (Eq. 1, 2).
 
   Args:
     adjacency: "feature": A = exp(-||f_i - f_j|| / K) + I (the paper), or "time": A = exp(-|i - j|) (the published
@@ -103,7 +109,8 @@ def graph(adjacency, mask, embedded, scale=None):
     scale: K of "feature", in the unit of f; None is the number of real instances.
 
   Returns:
-    A: `[V, T, T]`, or `[T, T]` for all videos; n: `[V, T]` D^-1/2, zero on padding.
+    (matrix, factor): "feature": all of it, `[V, T, T]`, zero on padding, and None; "time": A, `[T, T]` for all videos, and
+    D^-1/2, `[V, T]`, zero on padding, which its rows and columns are still to be multiplied by.
 
   Raises:
     ValueError: if `adjacency` is neither.
@@ -116,19 +123,21 @@ def graph(adjacency, mask, embedded, scale=None):
     features = jnp.where(mask[..., None], features, 0.0)
     matrix = jnp.exp(-distances(features) / (real if scale is None else scale)) + jnp.eye(count)
     degree = jnp.einsum("vst,vt->vs", matrix, mask.astype(matrix.dtype))
-  elif adjacency == "time":
+    factor = jnp.where(mask, jax.lax.rsqrt(degree), 0.0)
+    return factor[:, :, None] * matrix * factor[:, None], None
+  if adjacency == "time":
     place = jnp.arange(count)
     matrix = jnp.exp(-jnp.abs(place[:, None] - place).astype(embedded.dtype))
-    degree = mask.astype(matrix.dtype) @ matrix
-  else:
-    raise ValueError(f"adjacency={adjacency!r} is unknown; use one of {', '.join(ADJACENCIES)}.")
-  return matrix, jnp.where(mask, jax.lax.rsqrt(degree), 0.0)
+    return matrix, jnp.where(mask, jax.lax.rsqrt(mask.astype(matrix.dtype) @ matrix), 0.0)
+  raise ValueError(f"adjacency={adjacency!r} is unknown; use one of {', '.join(ADJACENCIES)}.")
 
 
-def propagate(matrix, normaliser, x):
+def propagate(matrix, factor, x):
   """Every instance becomes the weighted sum of its neighbours: `[C, R]` -> `[C, R]`; see `graph`, always float32."""
-  x = (x.reshape(len(x), *normaliser.shape) * normaliser).transpose(1, 0, 2)              # [V, C, T]
-  return ((x @ matrix).transpose(1, 0, 2) * normaliser).reshape(x.shape[1], -1)
+  if factor is None:
+    return jnp.einsum("cvt,vts->cvs", x.reshape(len(x), *matrix.shape[:2]), matrix).reshape(len(x), -1)
+  x = x.reshape(len(x), *factor.shape) * factor                                           # [C, V, T]
+  return (x @ matrix * factor).reshape(len(x), -1)
 
 
 class StreamEncoder(nn.Module):
@@ -199,12 +208,12 @@ class StreamEncoder(nn.Module):
       x = jnp.where(mask, x, -jnp.inf)
       weights = jax.nn.one_hot(jnp.argmax(x, axis=2), count).mean(axis=0)                 # share of the channels
       return x.max(axis=2).T, weights
-    return (x * weights).sum(axis=2).T, weights
+    return jnp.einsum("cvt,vt->vc", x, weights), weights
 
   def _graph_convolutions(self, dense, embedded, mask):
-    matrix, normaliser = graph(self.adjacency, mask, embedded, self.scale)
-    x = nn.relu(dense(self.channels, name="graph_1")(propagate(matrix, normaliser, embedded)))
-    x = dense(self.channels, name="graph_2")(propagate(matrix, normaliser, x))            # Eq. 3
+    near = graph(self.adjacency, mask, embedded, self.scale)
+    x = nn.relu(dense(self.channels, name="graph_1")(propagate(*near, embedded)))
+    x = dense(self.channels, name="graph_2")(propagate(*near, x))                         # Eq. 3
     return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
 
   def _recurrence(self, embedded, mask):

@@ -325,3 +325,59 @@ def test_pairs_and_range_by_config(folder):
   config = types.SimpleNamespace(name="features", dir=str(folder), make_pairs=False, score_range=(0.0, 9.0))
   data = jaxskill_data.load(config)
   assert not len(data.pairs) and data.score_range[0].tolist() == [0, 9]
+
+
+def save_maps(folder, **changes):
+  """Maps of every video, 3 frames or more; `changes` are those of the second video, None removes an array."""
+  rng = np.random.default_rng(0)
+  for i, video in enumerate(VIDEOS):
+    count = 3 + i % 2
+    arrays = dict(rgb=rng.normal(size=(count, 2, 3, 4)), flow=rng.normal(size=(count, 2, 3, 5)),
+                  times=np.cumsum(rng.uniform(0.5, 2, count)), frames=rng.integers(0, 255, (count, 8, 9, 3), np.uint8))
+    if i == 1:
+      arrays = {name: array for name, array in (arrays | changes).items() if array is not None}
+    np.savez(folder / f"{video}.npz", **arrays)
+  write_pairs(folder)
+
+
+def test_maps_of_appearance_and_motion(tmp_path):
+  """Side by side, with the times of their frames, which the frames to be drawn on share."""
+  save_maps(tmp_path)
+  data = load_features(tmp_path)
+  assert set(data.streams) == {"maps", "frames"} and data.streams["maps"].shape == (8, 4, 2, 3, 9)
+  for v, video in enumerate(VIDEOS):
+    arrays = np.load(tmp_path / f"{video}.npz")
+    for stream in ("maps", "frames"):
+      np.testing.assert_array_equal(data.seconds(stream, v), arrays["times"].astype(np.float32))
+    count = len(arrays["rgb"])
+    np.testing.assert_array_equal(data.streams["maps"][v, :count, ..., :4], arrays["rgb"].astype(np.float32))
+    np.testing.assert_array_equal(data.streams["maps"][v, :count, ..., 4:], arrays["flow"].astype(np.float32))
+    np.testing.assert_allclose(data.row_seconds["maps"][v], np.diff(arrays["times"]).mean(), rtol=1e-5)
+
+
+def test_maps_of_one_kind_without_times(tmp_path):
+  save_maps(tmp_path)
+  for video in VIDEOS:
+    np.savez(tmp_path / f"{video}.npz", maps=np.load(tmp_path / f"{video}.npz")["rgb"])
+  data = load_features(tmp_path, seconds_per_segment=2.0)
+  assert data.streams["maps"].shape == (8, 4, 2, 3, 4) and data.row_times == {}
+  assert data.seconds("maps", 1).tolist() == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("changes,message", [
+    (dict(flow=None), r"v1.npz: video 'v1' has maps `rgb` \[4, 2, 3, 4\] but no maps `flow`; save both, or, where there is one"),
+    (dict(rgb=None), "v1.npz: video 'v1' has maps `flow` .* but no maps `rgb`; save both"),
+    (dict(flow=np.ones((4, 3, 3, 5))), r"`rgb` \[4, 2, 3, 4\] and `flow` \[4, 3, 3, 5\]; both need the same frames and pla"),
+    (dict(flow=np.ones((3, 2, 3, 5))), r"`flow` \[3, 2, 3, 5\]; both need the same frames and places: extract them at the"),
+    (dict(rgb=np.ones((4, 3, 3, 4)), flow=np.ones((4, 3, 3, 5))), r"stream 'maps' is float32 \[4, 3, 3, 9\] but .*v0.npz has "
+                                                                  r"float32 \[3, 2, 3, 9\]; all but the number of segments"),
+    (dict(flow=np.ones((4, 2, 3, 6))), r"stream 'maps' is float32 \[4, 2, 3, 10\] but .*all but the number of segments must"),
+    (dict(times=np.arange(3.0)), r"video 'v1' has 4 frames but times of shape \(3,\); give one number of seconds for each"),
+    (dict(times=np.array([0, 2, 1, 3.0])), "video 'v1': the times of its frames must be finite and increase; sort the fra"),
+    (dict(times=np.array([0, 1, np.nan, 3])), "times of its frames must be finite and increase"),
+    (dict(times=None), r"v1.npz: holds the streams \['frames', 'maps'\] but .*every video needs the same streams"),
+])
+def test_maps_that_cannot_be_used(tmp_path, changes, message):
+  save_maps(tmp_path, **changes)
+  with pytest.raises(ValueError, match=message):
+    load_features(tmp_path)

@@ -310,3 +310,46 @@ def test_load_by_config(root):
                                  seed=0, segment_seconds=2.0, split="auto", simulated=None)
   data = jaxskill_data.load(config)
   assert data.row_seconds["rgb"][0] == 2 and len(data.folds[0].validation_videos) == 3
+
+
+def save_maps(path, number, count=3, **more):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  np.savez(path, rgb=np.full((count, 2, 3, 4), number, np.float32), flow=np.full((count, 2, 3, 2), -number, np.float32), **more)
+
+
+@published
+@pytest.mark.parametrize("task,parts", [("surgery", 3), ("drawing", 2), ("dough_rolling", 1)])
+def test_maps_of_epic_skills(tmp_path, task, parts):
+  """Tasks that are learnt together have pairs within each of them only; maps lie in a folder of their own."""
+  (tmp_path / "splits").symlink_to(ANNOTATIONS / "EPIC-Skills" / "splits")
+  words = sorted({w for file in (tmp_path / "splits" / task).glob("*.txt") for w in file.read_text().split()})
+  for number, video in enumerate(words):
+    save_maps(tmp_path / "maps" / f"{video}.npz", number, 3 + number % 2, times=1.5 * np.arange(3 + number % 2))
+  data = official.load_official("epic_skills", tmp_path, task)
+  assert list(data.streams) == ["maps"] and data.streams["maps"].shape == (EPIC_PAIRS[task][2], 4, 2, 3, 6)
+  assert len(data.folds) == 4 and len(data.pairs) == EPIC_PAIRS[task][0]
+  for v, video in enumerate(data.videos):
+    number, count = words.index(video), data.lengths["maps"][v]
+    assert count == 3 + number % 2 and data.streams["maps"][v, 0, 0, 0].tolist() == [number] * 4 + [-number] * 2
+    np.testing.assert_array_equal(data.seconds("maps", v), 1.5 * np.arange(count))
+  assert data.row_seconds["maps"].tolist() == [1.5] * len(words)
+  facts = jaxskill_data.audit(data)
+  if parts == 1:
+    assert data.category is None
+  else:
+    better, worse = data.category[data.pairs].T
+    assert (better == worse).all() and facts["categories"] == parts
+
+
+def test_features_and_maps_side_by_side(root):
+  """With both folders, a video needs both files; the arrays are mapped from disk, and made again when files are added."""
+  assert set(load(root).streams) == {"rgb"}
+  for i, video in enumerate([f"a{i}" for i in range(6)] + [f"b{i}" for i in range(3)]):
+    save_maps(root / "maps" / f"{video}.npz", i)
+  data = load(root)
+  assert set(data.streams) == {"rgb", "maps"} and data.missing == ("b3",) and data.row_times == {}
+  save_maps(root / "maps" / "b3.npz", 9)
+  assert load(root).missing == ()
+  np.savez(root / "maps" / "b3.npz", rgb=np.ones((3, 2, 3, 4)))
+  with pytest.raises(ValueError, match=r"b3.npz: video 'b3' has maps `rgb` \[3, 2, 3, 4\] but no maps `flow`; save both"):
+    load(root)

@@ -327,3 +327,14 @@ def test_ranges_and_criteria():
   np.testing.assert_allclose(data.criteria["execution"], 50 * data.truth["skill"], rtol=1e-5)
   np.testing.assert_array_equal(data.criteria["total"], data.score)
   np.testing.assert_allclose(data.score / data.difficulty * 2, data.criteria["execution"], rtol=1e-5)
+
+
+def test_raters_compare_a_share_of_the_pairs():
+  whole, part = simulate(40, 4, 3), simulate(40, 4, 3, pair_share=0.3)
+  code = lambda data: set(map(tuple, data.pairs.tolist()))
+  assert code(part) < code(whole) and 0.2 < len(part.pairs) / len(whole.pairs) < 0.4
+  assert part.tied_pairs == whole.tied_pairs
+  np.testing.assert_array_equal(part.pairs, simulate(40, 4, 3, pair_share=0.3).pairs)
+  for share in (0, 1.1):
+    with pytest.raises(ValueError, match=f"pair_share={share} must be above 0 and at most 1"):
+      simulate(10, 4, 3, pair_share=share)

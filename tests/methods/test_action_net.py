@@ -161,6 +161,23 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   np.testing.assert_allclose(correlation, data["epoch_spearman"], rtol=0, atol=1e-6)
 
 
+@pytest.mark.golden("actionnet_sgd")
+def test_golden_sgd_of_the_torch_peer(golden, golden_name):
+  torch = pytest.importorskip("torch")
+  from jaxskill.benchmark_torch_action_net import TorchPeer
+  data = golden(golden_name)
+  start = golden_weights(data, golden("actionnet")["params"])
+  peer = TorchPeer(dict(d_ct=1024, s_ct=2048), dropout=0.0, learning_rate=float(data["lr_rest"]),
+                   head_rate=float(data["lr_fc"]), momentum=float(data["momentum"]),
+                   weight_decay=float(data["weight_decay"]))
+  peer.network.load_state_dict({k: torch.tensor(v) for k, v in start.items()})
+  for number, features, labels in golden_steps(data):
+    loss, scores = peer.step([torch.tensor(features[s]).to(peer.device) for s in STREAMS], torch.tensor(labels))
+    np.testing.assert_allclose(float(loss), data["losses"][number], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores.cpu(), data["preds"][number], rtol=0, atol=1e-6)
+  assert_sums({k: v.cpu() for k, v in peer.network.state_dict().items()}, data, "after2", start, (1e-6, 1e-6))
+
+
 # Windows, dropout, masks, answers
 
 SMALL = dict(model__windows=dict(rgb=4, static=5), model__hidden=6, model__channels=5, model__attention_hidden=4,

@@ -192,10 +192,10 @@ def test_graph(adjacency, offset):
   flat = jnp.asarray(embedded.transpose(2, 0, 1).reshape(3, -1), jnp.float32)
   embedded = np.asarray(flat, np.float64).reshape(3, 4, 6).transpose(1, 2, 0)
   for scale in (None, 2.0):
-    matrix, normaliser = graph(adjacency, mask, flat, scale)
-    whole = np.asarray(normaliser[:, :, None] * matrix * normaliser[:, None])
+    matrix, factor = graph(adjacency, mask, flat, scale)
+    whole = np.asarray(matrix if factor is None else factor[:, :, None] * matrix * factor[:, None])
     x = np.random.default_rng(7).normal(size=(5, 24))
-    spread = np.asarray(propagate(matrix, normaliser, single(x))).reshape(5, 4, 6)
+    spread = np.asarray(propagate(matrix, factor, single(x))).reshape(5, 4, 6)
     for v, length in enumerate(LENGTHS):
       expected = naive_adjacency(adjacency, embedded[v, :length], scale)
       np.testing.assert_allclose(whole[v, :length, :length], expected, atol=1e-5)

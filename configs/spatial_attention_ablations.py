@@ -1,0 +1,39 @@
+"""Tables 1 and 2 of spatial attention with GRUs: what guides the attention, and what stands in its place.
+
+  python -m jaxskill.main --config configs/spatial_attention_ablations.py            simulated performances, 5 seeds
+  python -m jaxskill.main --config configs/spatial_attention_ablations.py:epic_skills --config.data.dir=EPIC \\
+      --config.data.task=drawing
+
+Options are those of configs/spatial_attention.py. The row "random labels" is the control of Fig. 6: half of the training
+pairs are turned round. A linear ranking of mean features stands below as a floor.
+"""
+
+import importlib.util
+import pathlib
+
+
+def get_config(options="simulated"):
+  """The base config, with `rows`: {name: values that differ from it}."""
+  config = _base().get_config(options)
+  config.name = "spatial_attention_ablations"
+  config.seeds = (0, 1, 2, 3, 4)
+  config.plots = False
+  model = lambda **values: {"model": values}
+  rows = {
+      "CBAM": model(attention="cbam"),                                          # Table 1
+      "no attention GRU": model(attention_gru=False),                           # Table 2
+      "frame only": model(guides=("frame",)),
+      "skill state only": model(guides=("skill",)),
+      "spatial attention": {},
+      "random labels": {"train": {"pair_order": "random"}},                     # Fig. 6
+  }
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+
+
+def _base():
+  spec = importlib.util.spec_from_file_location("spatial_attention",
+                                                pathlib.Path(__file__).with_name("spatial_attention.py"))
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module

@@ -1,0 +1,128 @@
+"""Spatial attention guided by what was seen so far: which performance is better, and where in the frame the skill shows.
+
+A video is cut into segments and shows one frame of each: a random one in training, the last in testing. The network
+reads the feature maps of these frames in turn; a margin loss orders the scores of the two videos of a pair.
+
+V videos, N stored frames, T segments, h x w places, C channels.
+
+Reference: Li, Huang, Cai, Sato, Manipulation-skill Assessment from Videos with Spatial Attention Network, ICCVW 2019.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods.pros_cons import hinge, in_order
+from jaxskill.modules.attention_filters import take
+from jaxskill.modules.gru_attention import (ATTENTIONS, FUSION_SIZE, GUIDES, IMPLEMENTATIONS, PADDINGS,
+                                            SpatialAttention, places_seen)
+
+
+def frame_rows(lengths, segments, keys=None):
+  """Which frame each segment shows: its last, or with `keys` `[V]` a random one.
+
+  Args:
+    lengths: `[V]` stored frames, at least `segments`.
+
+  Returns:
+    `[V, T]` rows.
+  """
+  edges = lengths[:, None] * jnp.arange(segments + 1) // segments                         # [V, T + 1]
+  if keys is None:
+    return edges[:, 1:] - 1
+  return jax.vmap(lambda key, low, high: jax.random.randint(key, low.shape, low, high))(keys, edges[:, :-1], edges[:, 1:])
+
+
+def build(config) -> Method:
+  """The method of `config.model` and `config.loss`."""
+  model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
+  _check(config)
+  network = SpatialAttention(
+      model.filters, model.channels, model.padding, model.attention, tuple(model.guides), model.attention_gru,
+      model.attention_hidden, model.attention_width, model.hidden, dtype, model.implementation)
+
+  def prepare(dataset, fold, criterion):
+    del fold, criterion
+    check_data(config, dataset)
+    return {}
+
+  def init(key, videos, statistics, overrides):
+    del overrides
+    params = network.init(key, view(videos, {}, None)[0])["params"]
+    return dict(params=params, batch_stats=dict(features=statistics[stream]) if statistics else {})
+
+  def view(videos, statistics, keys):
+    """`[V, T, h, w, C]` maps of the frames that are shown, `[V, T]` their rows."""
+    maps, rows = videos[stream], frame_rows(videos["lengths"][stream], model.segments, keys)
+    if maps.shape[1] > model.segments:
+      maps = jax.vmap(take)(maps, rows)
+    if statistics:
+      maps = ((maps - statistics["mean"]) / statistics["scale"]).astype(dtype)
+    return maps, rows
+
+  def encode(variables, videos, key, train):
+    own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
+    maps, rows = view(videos, variables["batch_stats"].get("features"), own)
+    score, attention = network.apply({"params": variables["params"]}, maps)
+    return dict(score=score, attention=attention, rows=rows)
+
+  def ranking_loss(variables, pair, labels):
+    """Margin ranking (Eq. 11)."""
+    del variables, labels
+    better, worse = (video["score"] for video in pair)
+    return hinge(loss.margin, better - worse), dict(accuracy=in_order(better, worse))
+
+  def assess(variables, encoding, references):
+    """The rank score, and the attention over the places of each frame that was shown."""
+    del variables, references
+    maps = places_seen(encoding["attention"], FUSION_SIZE, model.padding)
+    return Assessment(score=encoding["score"], parts={}, timelines={}, maps=dict(attention=maps), alignment={},
+                      probabilities={}, rows=dict(attention=encoding["rows"]))
+
+  loss = config.loss
+  return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare)
+
+
+def check_data(config, dataset):
+  """What the config asks of a data set, before anything is compiled.
+
+  Raises:
+    ValueError: if the maps are missing, are none, have another width than `config.model.width`, are smaller than the
+      first convolution, or a video has fewer frames than segments.
+  """
+  model, name, source = config.model, config.data.stream, dataset.source
+  if name not in dataset.streams:
+    raise ValueError(f"{source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; give <video>.npz with "
+                     "the maps `rgb` and `flow` [frames, h, w, channels], or set config.data.stream to the maps' name.")
+  shape = dataset.streams[name].shape
+  if len(shape) != 5:
+    raise ValueError(f"{source}: stream {name!r} holds {list(shape[2:])} a row; spatial attention reads maps "
+                     "[frames, h, w, channels]: keep the places of the last layer, do not average over them.")
+  if model.width and shape[4] != model.width:
+    raise ValueError(f"{source}: the maps {name!r} have {shape[4]} channels, not config.model.width={model.width}; "
+                     "extract appearance and motion as published, or set config.model.width=0 to take them as they are.")
+  if min(shape[2:4]) < FUSION_SIZE:
+    raise ValueError(f"{source}: the maps {name!r} have {shape[2]} x {shape[3]} places; expected at least "
+                     f"{FUSION_SIZE} x {FUSION_SIZE}; extract them from larger frames or an earlier layer.")
+  short = np.flatnonzero(dataset.lengths[name] < model.segments)
+  if short.size:
+    video = short[0]
+    raise ValueError(f"{source}: video {dataset.videos[video]!r} has maps of {dataset.lengths[name][video]} frames, fewer "
+                     f"than config.model.segments={model.segments} ({short.size} such videos); extract more frames, or "
+                     "use fewer segments.")
+
+
+def _check(config):
+  model = config.model
+  for name, allowed in dict(padding=PADDINGS, attention=ATTENTIONS, implementation=IMPLEMENTATIONS).items():
+    if model[name] not in allowed:
+      raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")
+  guides = tuple(model.guides)
+  if not guides or set(guides) - set(GUIDES) or len(set(guides)) != len(guides):
+    raise ValueError(f"config.model.guides={guides} must be some of {', '.join(GUIDES)}, at least one, each once.")
+  for name in ("segments", "filters", "channels", "attention_hidden", "attention_width", "hidden"):
+    if model[name] < 1:
+      raise ValueError(f"config.model.{name}={model[name]} must be at least 1.")

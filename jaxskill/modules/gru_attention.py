@@ -1,0 +1,282 @@
+"""Spatial attention guided by what was seen so far: where in the frames of a video the skill shows.
+
+Each frame is a feature map. Two convolutions fuse its channels; an attention GRU, which knows the frame at a glance and
+the state of the skill GRU, says where to look; the skill GRU reads what is seen there. All that does not depend on the
+recurrence is computed for all frames at once before it, so that the recurrence is one scan over small vectors.
+
+V videos, T frames, h x w places of a map, C channels, S filters of the first fusion layer, D fused channels, P places of
+a fused map, A hidden units of the attention GRU, H of the skill GRU, R = V * T maps of a batch. Activations are
+feature-major, `[channels, R * P]`, up to the recurrence (see `gcn_context`).
+
+Reference: Li, Huang, Cai, Sato, Manipulation-skill Assessment from Videos with Spatial Attention Network, ICCVW 2019.
+"Eq." below are its equations. The paper does not say how the convolutions are padded, nor what anything starts from.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxskill.modules.attention_filters import torch_uniform
+from jaxskill.modules.gcn_context import product
+
+FUSION_SIZE, CBAM_SIZE, CBAM_REDUCTION = 2, 7, 16
+PADDINGS = ("valid", "same")
+IMPLEMENTATIONS = ("auto", "plain", "stacked")
+ATTENTIONS = ("gru", "cbam")
+GUIDES = ("frame", "skill")
+
+
+def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation="auto"):
+  """Convolution of feature maps that are data: no gradient flows into them.
+
+  Args:
+    kernel: `[S, k, k, C]`.
+    maps: `[R, h, w, C]`.
+    padding: "valid", or "same" with zeros, the odd one behind.
+    dtype: of the operands; results are float32.
+    implementation: "plain" (`lax.conv`), "stacked" (one product with all kernel positions, then shifted sums: the form
+      for CPUs), or "auto": "stacked" where JAX runs on a CPU.
+
+  Returns:
+    `[S, R, h', w']` float32, feature-major; h' = h - k + 1 with "valid", h with "same".
+
+  Raises:
+    ValueError: if `padding` or `implementation` is not one of its choices.
+  """
+  if padding not in PADDINGS:
+    raise ValueError(f"padding={padding!r} is unknown; use one of {', '.join(PADDINGS)}.")
+  if implementation == "auto":
+    implementation = "stacked" if jax.default_backend() == "cpu" else "plain"
+  if implementation == "stacked":
+    filters, size, _, width = kernel.shape
+    stacked = product(kernel.transpose(1, 2, 0, 3).reshape(-1, width), maps.reshape(-1, width), True, dtype)
+    return shifted_sum(stacked.reshape(size, size, filters, *maps.shape[:3]), padding)
+  if implementation == "plain":
+    return _data_convolution(kernel, maps, padding, dtype)
+  raise ValueError(f"implementation={implementation!r} is unknown; use one of {', '.join(IMPLEMENTATIONS)}.")
+
+
+def shifted_sum(products, padding):
+  """The second half of a convolution: `[k, k, S, R, h, w]` products of every kernel position -> `[S, R, h', w']`."""
+  size, _, _, _, height, width = products.shape
+  if padding == "same":
+    before, after = (size - 1) // 2, size // 2
+    products = jnp.pad(products, [(0, 0)] * 4 + [(before, after)] * 2)
+  else:
+    height, width = height - size + 1, width - size + 1
+  return sum(products[i, j, :, :, i:i + height, j:j + width] for i, j in itertools.product(range(size), repeat=2))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _data_convolution(kernel, maps, padding, dtype):
+  return jax.lax.conv_general_dilated(maps.astype(dtype), kernel.astype(dtype), (1, 1), padding.upper(),
+                                      dimension_numbers=("NHWC", "OHWI", "CNHW"), preferred_element_type=jnp.float32)
+
+
+def _data_convolution_forward(kernel, maps, padding, dtype):
+  return _data_convolution(kernel, maps, padding, dtype), (kernel, maps)
+
+
+def _data_convolution_backward(padding, dtype, residuals, gradient):
+  """As autodiff does it, but with operands of `dtype`: it would ask for a convolution of two different types."""
+  kernel, maps = residuals
+  size = kernel.shape[1]
+  pads = [(0, 0)] * 2 if padding == "valid" else [((size - 1) // 2, size // 2)] * 2
+  of_kernel = jax.lax.conv_general_dilated(maps.astype(dtype), gradient.astype(dtype), (1, 1), pads,
+                                           dimension_numbers=("CHWN", "OIHW", "CHWN"),
+                                           preferred_element_type=jnp.float32)
+  return of_kernel, jnp.zeros_like(maps)
+
+
+_data_convolution.defvjp(_data_convolution_forward, _data_convolution_backward)
+
+
+def gru_gates(weights, inputs):
+  """What the inputs `[..., D]` of a GRU contribute to its gates, `[..., 3H]`: known before the recurrence."""
+  return inputs @ weights["input"].T + weights["input_bias"]
+
+
+def gru_step(weights, gates, state):
+  """One step of a GRU with PyTorch's conventions (the n gate has a bias of its own on either side of r).
+
+  Args:
+    weights: {"input": `[3H, D]`, "state": `[3H, H]`, "input_bias", "state_bias": `[3H]`}, rows by gate: r, z, n.
+    gates: `[V, 3H]` see `gru_gates`.
+    state: `[V, H]`.
+
+  Returns:
+    `[V, H]` next state.
+  """
+  own = state @ weights["state"].T + weights["state_bias"]
+  size = state.shape[-1]
+  reset, update = (nn.sigmoid(gates[:, part] + own[:, part]) for part in (slice(size), slice(size, 2 * size)))
+  new = jnp.tanh(gates[:, 2 * size:] + reset * own[:, 2 * size:])
+  return (1 - update) * new + update * state
+
+
+def places_seen(weights, size, padding):
+  """Weights of fused places, spread over the places of the map that each of them looked at.
+
+  Args:
+    weights: `[T, h', w']`.
+    size: k of the convolution that made them.
+    padding: of that convolution.
+
+  Returns:
+    `[T, h, w]` with the same sums.
+  """
+  _, height, width = weights.shape
+  before, after = ((size - 1) // 2, size // 2) if padding == "same" else (0, 0)
+
+  def real(count):              # places of the map among the `size` that each fused one looks at, along one axis
+    first = jnp.arange(count) - before
+    return jnp.minimum(first + size, count + size - 1 - before - after) - jnp.maximum(first, 0)
+  share = weights / (real(height)[:, None] * real(width))
+  seen = sum(jnp.pad(share, ((0, 0), (i, size - 1 - i), (j, size - 1 - j)))
+             for i, j in itertools.product(range(size), repeat=2))
+  return seen[:, before:seen.shape[1] - after, before:seen.shape[2] - after]
+
+
+class SpatialAttention(nn.Module):
+  """The whole network: feature maps of the frames of a video -> its score, and where it looked.
+
+  Attributes:
+    filters, channels: S and D of the two fusion layers (Eq. 1).
+    padding: of the first one, see `convolve`.
+    attention: "gru", or "cbam": channel and spatial attention of every frame by itself (Woo et al., CBAM, ECCV 2018)
+      and average pooling, in place of Eq. 2 to 7.
+    guides: what says where to look: the "frame" at a glance (Eq. 2), the state of the "skill" GRU, or both (Eq. 3).
+    attention_gru: False lets the guides be read as they are, without a GRU of their own (Eq. 4).
+    attention_hidden, attention_width, hidden: A, width of the additive attention (Eq. 5), H.
+    dtype: operands of the products with feature maps; the recurrence is float32.
+    implementation: see `convolve`.
+  """
+
+  filters: int = 512
+  channels: int = 256
+  padding: str = "valid"
+  attention: str = "gru"
+  guides: tuple[str, ...] = GUIDES
+  attention_gru: bool = True
+  attention_hidden: int = 128
+  attention_width: int = 32
+  hidden: int = 128
+  dtype: jnp.dtype = jnp.float32
+  implementation: str = "auto"
+
+  @nn.compact
+  def __call__(self, maps):
+    """Scores videos.
+
+    Args:
+      maps: `[V, T, h, w, C]` feature maps. They are data: no gradient flows into them.
+
+    Returns:
+      `[V]` scores, and `[V, T, h', w']` how much each fused place weighs: sums to 1 in every frame. Both float32.
+
+    Raises:
+      ValueError: if an attribute is none of its choices.
+    """
+    if self.attention not in ATTENTIONS:
+      raise ValueError(f"attention={self.attention!r} is unknown; use one of {', '.join(ATTENTIONS)}.")
+    videos, frames = maps.shape[:2]
+    fused = self._fuse(maps.reshape(-1, *maps.shape[2:]))                                 # [D, R, h', w']
+    height, width = fused.shape[2:]
+    fused = fused.reshape(self.channels, videos, frames, -1)                              # [D, V, T, P]
+    if self.attention == "cbam":
+      seen, weights = self._cbam(fused.reshape(self.channels, videos * frames, height, width))
+      state = self._skill(seen.reshape(self.channels, videos, frames).transpose(2, 1, 0))
+    else:
+      state, weights = self._recurrence(fused)
+    readout = self.param("score", torch_uniform(self.hidden), (self.hidden,))     # a bias means nothing to a rank score
+    return state @ readout, weights.reshape(videos, frames, height, width)                # Eq. 9
+
+  def _layer(self, name, count, *fan_in):
+    """Kernel `[count, *fan_in]` and bias `[count]` of a layer."""
+    start = torch_uniform(math.prod(fan_in))
+    return (self.param(f"{name}_kernel", start, (count, *fan_in)), self.param(f"{name}_bias", start, (count,)))
+
+  def _gru(self, name, width, hidden):
+    shapes = dict(input=(3 * hidden, width), state=(3 * hidden, hidden), input_bias=(3 * hidden,),
+                  state_bias=(3 * hidden,))
+    start = torch_uniform(hidden)
+    return self.param(name, lambda key: {part: start(own, shape) for (part, shape), own in
+                                         zip(shapes.items(), jax.random.split(key, len(shapes)))})
+
+  def _fuse(self, maps):
+    """`[R, h, w, C]` maps of appearance and motion -> `[D, R, h', w']` (Eq. 1)."""
+    kernel, bias = self._layer("fuse_1", self.filters, FUSION_SIZE, FUSION_SIZE, maps.shape[-1])
+    x = convolve(kernel, maps, padding=self.padding, dtype=self.dtype, implementation=self.implementation)
+    shape, x = x.shape[1:], nn.relu(x + bias[:, None, None, None]).reshape(self.filters, -1)
+    kernel, bias = self._layer("fuse_2", self.channels, self.filters)
+    return (product(kernel, x, False, self.dtype) + bias[:, None]).reshape(self.channels, *shape)
+
+  def _recurrence(self, fused):
+    """`[D, V, T, P]` -> `[V, H]` last state of the skill GRU, `[V, T, P]` attention weights."""
+    _, videos, frames, places = fused.shape
+    unknown = [guide for guide in self.guides if guide not in GUIDES]
+    if unknown or not self.guides:
+      raise ValueError(f"guides={tuple(self.guides)} must be some of {', '.join(GUIDES)}, at least one.")
+    sizes = dict(frame=self.channels, skill=self.hidden)
+    guided = sum(sizes[guide] for guide in self.guides)
+    if self.attention_gru:
+      own = self._gru("attention_gru", guided, self.attention_hidden)
+      query = self.param("query", torch_uniform(self.attention_hidden), (self.attention_width, self.attention_hidden))
+      reads, offset = own["input"], own["input_bias"]
+    else:
+      own, reads, offset = None, self.param("query", torch_uniform(guided), (self.attention_width, guided)), 0.0
+    from_skill = reads[:, guided - self.hidden:].T if "skill" in self.guides else None    # [H, N]
+    guide = jnp.broadcast_to(offset, (frames, videos, len(reads)))                        # [T, V, N]
+    if "frame" in self.guides:
+      glance = (fused.mean(axis=3) + fused.max(axis=3)).transpose(2, 1, 0)                # [T, V, D] (Eq. 2)
+      guide += glance @ reads[:, :self.channels].T
+    kernel, bias = self._layer("key", self.attention_width, self.channels)
+    keys = product(kernel, fused.reshape(self.channels, -1), False, self.dtype) + bias[:, None]
+    keys = keys.reshape(-1, videos, frames, places).transpose(2, 0, 1, 3)                 # [T, 32, V, P]
+    readout = self.param("readout", torch_uniform(self.attention_width), (self.attention_width,))
+    skill_gru = self._gru("skill_gru", self.channels, self.hidden)
+
+    def step(states, now):
+      attention, skill = states                                                           # [V, A], [V, H]
+      shown, keys, guide = now                                                            # [V, D, P], [32, V, P], [V, N]
+      if from_skill is not None:
+        guide += skill @ from_skill                                                       # Eq. 3
+      if own:
+        attention = gru_step(own, guide, attention)                                       # Eq. 4
+        guide = attention @ query.T
+      logits = jnp.einsum("kvp,k->vp", jnp.tanh(keys + guide.T[..., None]), readout)      # Eq. 5
+      weights = nn.softmax(logits, axis=1)                                                # Eq. 6
+      seen = jnp.einsum("vp,vdp->vd", weights, shown)                                    # Eq. 7
+      return (attention, gru_step(skill_gru, gru_gates(skill_gru, seen), skill)), weights # Eq. 8
+
+    start = (jnp.zeros((videos, self.attention_hidden)), jnp.zeros((videos, self.hidden)))
+    (_, state), weights = jax.lax.scan(step, start, (fused.transpose(2, 1, 0, 3), keys, guide))
+    return state, weights.transpose(1, 0, 2)
+
+  def _skill(self, seen):
+    """Last state `[V, H]` of the skill GRU after `[T, V, D]`."""
+    weights = self._gru("skill_gru", self.channels, self.hidden)
+    step = lambda state, gates: (gru_step(weights, gates, state), None)
+    return jax.lax.scan(step, jnp.zeros((seen.shape[1], self.hidden)), gru_gates(weights, seen))[0]
+
+  def _cbam(self, x):
+    """`[D, R, h', w']` -> `[D, R]` refined and averaged, `[R, P]` spatial attention, its sum scaled to 1."""
+    reduced = max(1, self.channels // CBAM_REDUCTION)
+    squeeze, squeeze_bias = self._layer("squeeze", reduced, self.channels)
+    excite, excite_bias = self._layer("excite", self.channels, reduced)
+    shared = lambda pooled: excite @ nn.relu(squeeze @ pooled + squeeze_bias[:, None]) + excite_bias[:, None]
+    x *= nn.sigmoid(shared(x.mean(axis=(2, 3))) + shared(x.max(axis=(2, 3))))[..., None, None]
+    glance = jnp.stack([x.mean(axis=0), x.max(axis=0)])                                   # [2, R, h', w']
+    kernel, bias = self._layer("spatial", 1, CBAM_SIZE, CBAM_SIZE, 2)
+    taps = kernel.transpose(1, 2, 0, 3).reshape(-1, 2) @ glance.reshape(2, -1)
+    taps = taps.reshape(CBAM_SIZE, CBAM_SIZE, 1, *x.shape[1:])
+    weights = nn.sigmoid(shifted_sum(taps, "same")[0] + bias)                             # [R, h', w']
+    refined = (x * weights).mean(axis=(2, 3))
+    return refined, (weights / weights.sum(axis=(1, 2), keepdims=True)).reshape(len(weights), -1)
+

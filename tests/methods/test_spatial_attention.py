@@ -1,0 +1,366 @@
+"""Spatial attention in the common loop: which frames it sees, its loss, its data, and one result however a step is cut."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill import ablations, data, evaluate, methods, report, train
+from jaxskill.data import simulated
+from jaxskill.methods.spatial_attention import frame_rows
+from jaxskill.parallel import Parallel
+
+FOLDS = ((range(8), (8, 9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
+NARROW = {"model.segments": 3, "model.width": 0, "model.filters": 5, "model.channels": 4, "model.attention_hidden": 3,
+          "model.attention_width": 2, "model.hidden": 6, "train.batch_size": 8, "train.epochs": 2,
+          "train.steps_per_call": 2, "train.learning_rate": 0.1, "data.standardize": True, "plots": False}
+
+
+@pytest.fixture
+def make(load_config):
+  """make({field: value}) -> a small config."""
+  return lambda changes=None, file="spatial_attention": load_config(file, changes=NARROW | (changes or {}))
+
+
+@pytest.fixture
+def with_maps(make_dataset):
+  """with_maps(**fields) -> random videos of 3 to 7 maps of 4 x 3 places and 5 channels, two folds of unequal size."""
+  def with_maps(folds=FOLDS, **fields):
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(3, 8, 11).astype(np.int32)
+    lengths[0] = 7
+    maps = rng.normal(size=(11, 7, 4, 3, 5)).astype(np.float32)
+    maps[np.arange(7) >= lengths[:, None]] = 0
+    return make_dataset(folds=folds, **dict(streams=dict(maps=maps), lengths=dict(maps=lengths)) | fields)
+  return with_maps
+
+
+def trained(config, dataset, devices=1):
+  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
+  while int(trainer.state.step) < trainer.total:
+    metrics.append(trainer.advance())
+  return trainer, metrics
+
+
+def assert_close(actual, expected, replica=None, atol=2e-5):
+  pick = (lambda x: np.asarray(x)[[replica]]) if replica is not None else np.asarray
+  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual.params), jax.tree.leaves(expected.params), strict=True):
+    np.testing.assert_allclose(pick(a), b, rtol=0, atol=atol, err_msg=jax.tree_util.keystr(path))
+
+
+# Frames
+
+
+def test_a_segment_shows_its_last_frame_or_a_random_one():
+  lengths = jnp.array([5, 7, 12, 23])
+  last = np.asarray(frame_rows(lengths, 5))
+  for own, count in zip(last, lengths.tolist()):
+    assert own.tolist() == [part[-1] for part in np.array_split(np.arange(count), np.arange(1, 5) * count // 5)]
+  seen = [[set() for _ in range(5)] for _ in lengths]
+  draw = jax.jit(lambda keys: frame_rows(lengths, 5, keys))
+  for seed in range(60):
+    rows = draw(jax.random.split(jax.random.key(seed), 4))
+    for video, segment in itertools.product(range(4), range(5)):
+      seen[video][segment].add(int(rows[video, segment]))
+  for video, count in enumerate(lengths.tolist()):
+    parts = np.array_split(np.arange(count), np.arange(1, 5) * count // 5)
+    assert [sorted(found) for found in seen[video]] == [part.tolist() for part in parts]
+  assert frame_rows(jnp.array([1, 4]), 1).tolist() == [[0], [3]]
+
+
+def test_training_sees_random_frames_that_belong_to_the_video(make, with_maps, quick_compile):
+  config, dataset = make(), with_maps()
+  trainer = train.Trainer(config, dataset, Parallel(1))
+  variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
+  encode = jax.jit(trainer.method.encode, static_argnums=3)
+  videos, key = trainer.feed.host(np.arange(11)), jax.random.key(5)
+  whole = encode(variables, videos, key, True)
+  order = [4, 0, 9]
+  some = encode(variables, trainer.feed.host(np.array(order)), key, True)
+  np.testing.assert_array_equal(some["rows"], whole["rows"][np.array(order)])
+  np.testing.assert_allclose(some["score"], whole["score"][np.array(order)], atol=1e-6)
+  assert (encode(variables, videos, jax.random.key(6), True)["rows"] != whole["rows"]).any()
+  test = encode(variables, videos, key, False)
+  np.testing.assert_array_equal(test["rows"], frame_rows(dataset.lengths["maps"], 3))
+  shown = np.take_along_axis(dataset.streams["maps"], np.asarray(test["rows"])[..., None, None, None], axis=1)
+  cut = videos | dict(maps=shown, lengths=dict(maps=np.full(11, 3, np.int32)))
+  np.testing.assert_allclose(encode(variables, cut, key, False)["score"], test["score"], atol=1e-6)
+
+
+# The loss
+
+
+def test_margin_ranking(make):
+  """Zero from the margin on, growing below it as the gap shrinks."""
+  method = methods.build(make({"loss.margin": 0.5}))
+  loss = lambda gap: method.phases[0].loss({}, (dict(score=jnp.float32(1 + gap)), dict(score=jnp.float32(1.0))), {})
+  for gap, expected, accuracy in ((0.5, 0, 1), (2.0, 0, 1), (0.25, 0.25, 1), (0.0, 0.5, 0.5), (-1.0, 1.5, 0)):
+    value, metrics = loss(gap)
+    assert value == expected and metrics["accuracy"] == accuracy
+  assert jax.grad(lambda gap: loss(gap)[0])(0.25) == -1
+  assert [phase.trains for phase in method.phases] == ["."] and method.learns_from == "pairs"
+
+
+def test_recipe(make, with_maps, quick_compile):
+  """SGD with momentum on the gradient plus the decayed weights, mean over the pairs of a batch."""
+  config = make({"train.batch_size": 64, "train.epochs": 3, "train.steps_per_call": 1, "train.learning_rate": 0.1,
+                 "train.weight_decay": 0.01, "train.momentum": 0.9})
+  trainer = train.Trainer(config, with_maps(folds=FOLDS[:1]), Parallel(1))
+  assert trainer.total == 3                               # all 28 pairs are one batch
+  method, videos, fold = trainer.method, trainer.feed.videos, trainer.dataset.folds[0]
+  pairs = trainer.feed.local(trainer.dataset.pairs[fold.train_pairs])
+  variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
+  momentum = jax.tree.map(jnp.zeros_like, variables["params"])
+
+  @jax.jit
+  def gradient(params, step):
+    def loss(params):
+      key = jax.random.fold_in(jax.random.split(jax.random.key(0), 3)[2], step)
+      score = method.encode(variables | dict(params=params), videos, key, True)["score"]
+      return jnp.maximum(0.5 - (score[pairs[:, 0]] - score[pairs[:, 1]]), 0).mean()
+    return jax.grad(loss)(params)
+  params = variables["params"]
+  for step in range(3):
+    momentum = jax.tree.map(lambda m, g, p: 0.9 * m + g + 0.01 * p, momentum, gradient(params, step), params)
+    params = jax.tree.map(lambda p, m: p - 0.1 * m, params, momentum)
+    trainer.advance()
+    for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(trainer.state.params), strict=True):
+      np.testing.assert_allclose(theirs[0], ours, atol=1e-5)
+
+
+def test_random_labels(make, with_maps):
+  """About half of the training pairs are turned round, by seed and once for all; the test pairs are as they were."""
+  dataset = with_maps(folds=FOLDS[:1])
+  pairs = dataset.pairs[dataset.folds[0].train_pairs]
+
+  def tables(changes):
+    config = make({"seeds": (0, 1)} | changes)
+    return train.make_tables(config, dataset, train.plan(config, dataset), lambda ids: ids).items
+  first, again = (tables({"train.pair_order": "random"}) for _ in range(2))
+  np.testing.assert_array_equal(first, again)
+  turned = (first != pairs).all(axis=2)
+  np.testing.assert_array_equal(np.where(turned[..., None], first[..., ::-1], first), [pairs] * 2)
+  assert ((0.2 < turned.mean(axis=1)) & (turned.mean(axis=1) < 0.8)).all() and (turned[0] != turned[1]).any()
+  np.testing.assert_array_equal(tables({}), [pairs] * 2)
+
+
+# One result
+
+
+@pytest.mark.parametrize("encode,devices,budget", [("siamese", 1, 0.5), ("unique", 1, 0.0), ("batch", 8, 0.0)])
+def test_one_result_on_any_devices(make, with_maps, quick_compile, encode, devices, budget):
+  """Unique equals siamese, resident equals streaming, one device equals several: random frames belong to the video."""
+  dataset = with_maps()
+  one, metrics = trained(make(), dataset)
+  assert one.config.train.encode == "unique" and one.feed.resident and len(one.replicas) == 2
+  other, expected = trained(make({"train.encode": encode, "data.device_budget": budget}), dataset, devices)
+  assert other.feed.resident == (budget > 0)
+  assert_close(other.state, one.state)
+  for ours, theirs in zip(metrics, expected, strict=True):
+    for name in ours:
+      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-4, err_msg=name)
+  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_replica_equals_a_run_of_its_own(make, with_maps, quick_compile):
+  dataset = with_maps()
+  together, _ = trained(make({"seeds": (0, 3), "data.standardize": False}), dataset)
+  assert (together.replicas[3].fold, together.replicas[3].seed) == (1, 3)
+  own = dataclasses.replace(dataset, folds=dataset.folds[1:])
+  alone, _ = trained(make({"seeds": (3,), "data.standardize": False}), own)
+  for ours, theirs in zip(jax.tree.leaves(together.assess()), jax.tree.leaves(alone.assess())):
+    np.testing.assert_allclose(ours[[3]], theirs, atol=1e-4)
+
+
+def test_padding_changes_nothing(make, with_maps, quick_compile):
+  dataset = with_maps()
+  garbage = np.random.default_rng(9).normal(size=(11, 9, 4, 3, 5)).astype(np.float32)
+  real = (np.arange(7) < dataset.lengths["maps"][:, None])[..., None, None, None]
+  garbage[:, :7] = np.where(real, dataset.streams["maps"], garbage[:, :7])
+  first, second = (trained(make(), own)[0] for own in (dataset, dataclasses.replace(dataset, streams=dict(maps=garbage))))
+  assert_close(second.state, first.state)
+  np.testing.assert_allclose(second.assess()[0], first.assess()[0], atol=1e-5)
+
+
+def test_standardised_channels(make, with_maps, quick_compile):
+  """Statistics are of channels, over frames and places; shifted and scaled maps then give the same model."""
+  dataset = with_maps()
+  scale, shift = np.float32([1, 2, 4, 0.5, 8]), np.float32([3, 0, -5, 2, 1])
+  moved = dataclasses.replace(dataset, streams=dict(maps=dataset.streams["maps"] * scale + shift))
+  config = make({"model.padding": "same"})                # whose zeros are those of standardised maps
+  (first, _), (second, _) = trained(config, dataset), trained(config, moved)
+  assert first.state.batch_stats["features"]["mean"].shape == (2, 5)
+  assert_close(second.state, first.state, atol=1e-3)
+
+
+VARIANTS = {"paper": {}, "no gru": {"model.attention_gru": False}, "cbam": {"model.attention": "cbam"}}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_train(make, with_maps, quick_compile, variant):
+  """Every parameter moves, and training pays."""
+  config = make(VARIANTS[variant] | {"train.epochs": 40, "train.steps_per_call": 40, "train.learning_rate": 0.05})
+  trainer = train.Trainer(config, with_maps(folds=FOLDS[:1]), Parallel(1))
+  before = jax.tree.map(np.asarray, trainer.state.params)
+  first, *_, last = [trainer.advance() for _ in range(-(-trainer.total // trainer.per_call))]
+  assert (last["loss"] < first["loss"]).all()
+  for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(trainer.state.params)):
+    assert not np.array_equal(old, new), path
+
+
+def test_one_trace_and_one_program(make, with_maps, quick_compile, monkeypatch, caplog):
+  calls, build = [], methods.build
+
+  def counted(config):
+    method = build(config)
+    return method._replace(encode=lambda *arguments: calls.append(1) or method.encode(*arguments))
+  monkeypatch.setattr(methods, "build", counted)
+  trainer = train.Trainer(make(), with_maps(), Parallel(1))
+  trainer.advance()
+  trainer.measure()
+  traced = len(calls)
+  assert traced <= 3                            # the step, and the training and the other videos assessed
+  with jax.log_compiles(), caplog.at_level("WARNING"):
+    trainer.advance()
+    trainer.measure()
+  assert len(calls) == traced
+  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_lowers_for_accelerators(make, with_maps, monkeypatch, platform, dtype):
+  """With the convolution that accelerators get."""
+  trainer = train.Trainer(make({"train.dtype": dtype, "model.implementation": "plain"}), with_maps(), Parallel(1))
+  exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+  text = exported.mlir_module()
+  assert exported.platforms == (platform,)
+  assert "stablehlo.convolution" in text and ("bf16" in text) == (dtype == "bfloat16")
+
+
+def test_bfloat16_is_close(make, with_maps, quick_compile):
+  (_, expected), (half, metrics) = (trained(make({"train.dtype": dtype}), with_maps()) for dtype in ("float32", "bfloat16"))
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
+  assert half.feed.videos["maps"].dtype == jnp.bfloat16 and half.feed.bytes == half.dataset.streams["maps"].size * 2
+  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
+  assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
+
+
+# The answer
+
+
+def test_assessment(make, with_maps, quick_compile, tmp_path):
+  """The rank score, a heat map over each shown frame, and when it was seen; maps.npz holds them for the test videos."""
+  times = np.cumsum(np.random.default_rng(1).uniform(0.5, 2, (11, 7)), axis=1).astype(np.float32)
+  dataset = with_maps(row_times=dict(maps=times))
+  trainer, _ = trained(make(), dataset)
+  answer = trainer.assess(everything=True)
+  assert answer.parts == {} and answer.timelines == {} and answer.alignment == {}
+  assert answer.maps["attention"].shape == (2, 11, 3, 4, 3)
+  np.testing.assert_allclose(answer.maps["attention"].sum(axis=(3, 4)), 1, atol=1e-5)
+  np.testing.assert_array_equal(answer.rows["attention"][0], frame_rows(dataset.lengths["maps"], 3))
+  np.testing.assert_array_equal(answer.score, trainer.assess()[0])
+  with np.load(report._save_maps(tmp_path / "maps.npz", trainer, answer)) as saved:
+    assert saved["videos"].tolist() == ["v7", "v8", "v9", "v10"] and len(saved["replicas"]) == 2
+    np.testing.assert_array_equal(saved["attention"], answer.maps["attention"][:, 7:])
+    for own, video in zip(saved["attention_seconds"], range(7, 11)):
+      np.testing.assert_array_equal(own, times[video, answer.rows["attention"][0, video]])
+
+
+def test_place_mass():
+  maps = np.zeros((2, 10, 10))
+  maps[0, 2, 7], maps[0, 9, 9], maps[1] = 3, 1, 1
+  places = np.array([[0.25, 0.75], [0.5, 0.5]])
+  inside = sum((y - 4.5) ** 2 + (x - 4.5) ** 2 <= 4 for y in range(10) for x in range(10)) / 100
+  np.testing.assert_allclose(evaluate.place_mass(maps, places), (0.75 + inside) / 2)
+  np.testing.assert_allclose(evaluate.place_mass(maps, places[:, ::-1]), inside / 2)      # rows are rows
+
+
+def test_attention_against_the_true_place(make):
+  """Measured at the frames that were shown, for the test videos: at the place, elsewhere, and for equal weights."""
+  dataset = simulated.simulate(6, num_subjects=6, streams=("maps",), map_frames=8, map_size=10, map_width=4, num_segments=8)
+  fold = dataset.folds[0]
+  rows = np.tile(np.array([1, 4, 7], np.int32), (6, 1))
+  grid = (np.arange(10) + 0.5) / 10
+  places = np.take_along_axis(dataset.truth["place"], rows[..., None], axis=1)
+  spot = np.argmin(np.abs(grid - places[..., None]), axis=-1)
+  maps = np.zeros((6, 3, 10, 10))
+  maps[np.arange(6)[:, None], np.arange(3), spot[..., 0], spot[..., 1]] = 1
+  measure = lambda maps: evaluate.against_truth(dataset, fold, dataset.score, {}, maps=dict(attention=maps),
+                                                rows=dict(attention=rows))
+  found = measure(maps)
+  assert found["mass_place"] == 1 and found["mass_distractor"] == 0 and 0 < found["uniform_place"] < 0.2
+  even = measure(np.full_like(maps, 0.01))
+  np.testing.assert_allclose(even["mass_place"], found["uniform_place"])
+  assert measure(maps.swapaxes(2, 3))["mass_place"] < 1
+
+
+# What cannot be used
+
+
+CONFIG_ERRORS = [
+    ({"model.padding": "full"}, "config.model.padding='full' is unknown; use one of valid, same"),
+    ({"model.attention": "self"}, "config.model.attention='self' is unknown; use one of gru, cbam"),
+    ({"model.implementation": "fast"}, "config.model.implementation='fast' is unknown; use one of auto, plain, stacked"),
+    ({"model.guides": ()}, r"config.model.guides=\(\) must be some of frame, skill, at least one, each once"),
+    ({"model.guides": ("frame", "frame")}, "must be some of frame, skill, at least one, each once"),
+    ({"model.guides": ("past",)}, r"config.model.guides=\('past',\) must be some of frame, skill"),
+    ({"model.segments": 0}, "config.model.segments=0 must be at least 1"),
+    ({"model.hidden": 0}, "config.model.hidden=0 must be at least 1"),
+    ({"train.pair_order": "mixed"}, "config.train.pair_order='mixed' is unknown; use one of labelled, random"),
+]
+
+
+@pytest.mark.parametrize("changes,message", CONFIG_ERRORS, ids=[str(changes) for changes, _ in CONFIG_ERRORS])
+def test_config_errors(make, changes, message):
+  with pytest.raises(ValueError, match=message):
+    train.check(make(changes))
+
+
+DATA_ERRORS = [
+    ({"model.segments": 4}, {}, r"random: video 'v\d+' has maps of 3 frames, fewer than config.model.segments=4 \(\d such "
+                                "videos\\); extract more frames, or use fewer segments"),
+    ({"model.width": 4096}, {}, "random: the maps 'maps' have 5 channels, not config.model.width=4096; extract"),
+    ({}, dict(streams=dict(rgb=np.zeros((11, 7, 5), np.float32)), lengths=dict(rgb=np.full(11, 7))),
+     "random: there is no stream 'maps', only rgb; give <video>.npz with the maps `rgb` and `flow`"),
+    ({}, dict(streams=dict(maps=np.zeros((11, 7, 5), np.float32))),
+     r"random: stream 'maps' holds \[5\] a row; spatial attention reads maps \[frames, h, w, channels\]"),
+    ({}, dict(streams=dict(maps=np.zeros((11, 7, 1, 3, 5), np.float32))), "have 1 x 3 places; expected at least 2 x 2"),
+]
+
+
+@pytest.mark.parametrize("changes,fields,message", DATA_ERRORS, ids=range(len(DATA_ERRORS)))
+def test_data_errors(make, with_maps, changes, fields, message):
+  with pytest.raises(ValueError, match=message):
+    train.Trainer(make(changes), with_maps(**fields), Parallel(1))
+
+
+def test_tables_of_the_paper(make):
+  """Table 1 and 2 and Fig. 6: each row has shapes or labels of its own, so each is a program."""
+  made = ablations.groups(make(file="spatial_attention_ablations"))
+  assert [(own.weight_rows[0][0], own.model.attention, own.model.attention_gru, own.model.guides, own.train.pair_order)
+          for own in made] == [
+      ("CBAM", "cbam", True, ("frame", "skill"), "labelled"),
+      ("no attention GRU", "gru", False, ("frame", "skill"), "labelled"),
+      ("frame only", "gru", True, ("frame",), "labelled"), ("skill state only", "gru", True, ("skill",), "labelled"),
+      ("spatial attention", "gru", True, ("frame", "skill"), "labelled"),
+      ("random labels", "gru", True, ("frame", "skill"), "random")]
+  for own in made:
+    train.check(own)
+
+
+def test_config_of_the_paper():
+  """What the paper gives."""
+  import importlib
+  config = importlib.import_module("configs.spatial_attention").get_config("epic_skills")
+  model, recipe = config.model, config.train
+  assert (model.segments, model.width, model.filters, model.channels) == (25, 4096, 512, 256)
+  assert (model.attention_hidden, model.hidden, model.attention_width) == (128, 128, 32)
+  assert (recipe.optimizer, recipe.momentum, recipe.learning_rate, recipe.weight_decay) == ("sgd", 0.9, 1e-3, 1e-3)
+  assert config.loss.margin == 0.5 and recipe.dtype == "bfloat16"
+  with pytest.raises(ValueError, match="data set 'best' is unknown; use simulated, features or epic_skills"):
+    importlib.import_module("configs.spatial_attention").get_config("best")
