@@ -38,6 +38,7 @@ def get_config(options="simulated"):
       standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
       make_pairs=False, validation_share=0.0,
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
+      stream_seconds=dict(),                # {stream: seconds from one row to the next}, segment_seconds where not given
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=400, num_subjects=400, streams=("rgb", "static"), num_segments=40, width=64,
                      static_rows=30, static_width=64, difficulty=0.25, seed=0),
@@ -87,7 +88,9 @@ def get_config(options="simulated"):
     config.model.update(windows=dict(rgb=36, static=26), hidden=64, channels=64, attention_hidden=32, filter_hidden=32,
                         head_hidden=32)
     config.train.update(epochs=80, decay=((-30, 0.1), (-15, 0.1)), eval_steps=100, checkpoint_steps=300)
-  elif data == "rhythmic_gymnastics":
+  if data in ("rhythmic_gymnastics", "fis_v", "mit_skating"):
+    config.data.stream_seconds = dict(rgb=3.2, static=1.0)        # segments of 16 frames at 5 a second, a frame a second
+  if data == "rhythmic_gymnastics":
     config.data.criteria = ("difficulty", "execution", "total")
     config.model.widths = dict(rgb=1024, static=2048)
     config.train.epochs_share = dict(ball=1.0, clubs=0.75, hoop=1.25, ribbon=0.75)        # 400, 300, 500, 300 epochs
@@ -101,7 +104,7 @@ def get_config(options="simulated"):
     config.data.validation_share = 0.2
     config.model.windows = dict(rgb=0, static=0)
     config.train.update(eval_steps=100, checkpoint_steps=300)
-  else:
+  elif data != "simulated":
     raise ValueError(f"data set {data!r} is unknown; use simulated, features, rhythmic_gymnastics, fis_v or mit_skating.")
   for variant in variants:
     if variant == "official":

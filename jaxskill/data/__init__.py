@@ -23,7 +23,7 @@ def load(config) -> SkillDataset:
       make_pairs: make pairs from scores (default: of own features yes, of published data sets no); tie_margin,
         pairs_within: of these pairs.
       validation_share: share of the training videos that validates; seed: of random splits.
-      segment_seconds: seconds from one segment to the next.
+      segment_seconds: seconds from one segment to the next; stream_seconds: {stream: seconds} where they differ.
 
   Returns:
     The data set.
@@ -43,7 +43,7 @@ def load(config) -> SkillDataset:
   if not getattr(config, "dir", ""):
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
-  common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed")
+  common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds")
   if name == "features":
     from jaxskill.data import features
     return features.load_features(config.dir, **options(*common, "test_share", "allow_missing", "score_range",

@@ -187,6 +187,14 @@ def check_pairs(pairs, videos, source):
                      "order that the annotators agreed on and remove the other.")
 
 
+def check_seconds(segment_seconds, stream_seconds):
+  """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
+  given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
+  for name, seconds in given.items():
+    if not seconds > 0:
+      raise ValueError(f"{name}={seconds} must be positive.")
+
+
 def check_scores(score, score_range, videos, source):
   """Raises a `ValueError` that names the video if a score lies outside its possible range.
 

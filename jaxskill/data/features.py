@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxskill.data import splits
-from jaxskill.data.dataset import SkillDataset, check_features, check_times, pad_streams
+from jaxskill.data.dataset import SkillDataset, check_features, check_seconds, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 EXTRACTION = "extraction.json"
@@ -36,7 +36,8 @@ _UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zip
 
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
-                  allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None) -> SkillDataset:
+                  allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
+                  stream_seconds=None) -> SkillDataset:
   """Reads a folder of features and labels.
 
   Args:
@@ -51,6 +52,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     seed: of random splits.
     allow_missing: leave videos without a feature file out, with their pairs, and report them.
     seconds_per_segment: seconds from one row of features to the next, where `extraction.json` does not say.
+    stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
     make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
 
@@ -65,8 +67,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}.")
   if pairs_within not in ("", "subject", "category"):
     raise ValueError(f"pairs_within={pairs_within!r} is unknown; use '', 'subject' or 'category'.")
-  if not seconds_per_segment > 0:
-    raise ValueError(f"segment_seconds={seconds_per_segment} must be positive.")
+  stream_seconds = dict(stream_seconds or {})
+  check_seconds(seconds_per_segment, stream_seconds)
   if not folder.is_dir():
     raise ValueError(f"{folder}: no such folder; set config.data.dir to the folder of your features and labels.")
   pairs_file, scores_file = folder / "pairs.csv", folder / "scores.csv"
@@ -119,12 +121,14 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
   extraction = _read_extraction(folder)
-  seconds = [extraction["videos"].get(video, {}).get("row_seconds", seconds_per_segment) for video in videos]
+  noted = {video: about["row_seconds"] for video, about in extraction["videos"].items()}
+  seconds = {name: np.array([noted.get(video, stream_seconds.get(name, seconds_per_segment)) for video in videos],
+                            np.float32) for name in streams}
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
   return SkillDataset(
       name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
       pairs=pairs, folds=folds, row_times=row_times,
-      row_seconds={name: np.array(seconds, np.float32) for name in streams} | between,
+      row_seconds=seconds | between,
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
       criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},

@@ -32,7 +32,7 @@ import numpy as np
 from absl import logging
 
 from jaxskill.data import splits
-from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_seconds
 from jaxskill.data.features import take_times
 from jaxskill.data.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
 from jaxskill.data.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
@@ -48,7 +48,8 @@ _BUILDERS = dict(Best="best", EpicSkills="epic_skills", MtlAqa="mtl_aqa", UnlvDi
 
 
 def load_official(name, root, task="", prepared_dir="", validation_share=0.0, seed=0, segment_seconds=1.0, *,
-                  split="auto", make_pairs=False, tie_margin=0.0, pairs_within="") -> SkillDataset:
+                  split="auto", make_pairs=False, tie_margin=0.0, pairs_within="",
+                  stream_seconds=None) -> SkillDataset:
   """Loads one task of a published data set, and prepares it first where that has not been done.
 
   Args:
@@ -60,6 +61,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     validation_share: share of each fold's training videos that validates; 0 for none.
     seed: of the validation videos, and of the random splits of mit_skating.
     segment_seconds: seconds from one segment to the next; what was recorded with the videos has a rate of its own.
+    stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
     split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`.
     make_pairs: make pairs from scores; without, a data set with scores has none. BEST and EPIC-Skills have their own.
     tie_margin, pairs_within: of pairs made from scores, as in `features.load_features`.
@@ -73,8 +75,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   """
   if name not in NAMES:
     raise ValueError(f"name={name!r} is unknown; use one of {', '.join(NAMES)}.")
-  if not segment_seconds > 0:
-    raise ValueError(f"segment_seconds={segment_seconds} must be positive.")
+  stream_seconds = dict(stream_seconds or {})
+  check_seconds(segment_seconds, stream_seconds)
   root = Path(root)
   found = read_task(name, root, task, split, seed)
   labels, tied = found.labels, 0
@@ -92,7 +94,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
       *prepared_arrays(name, root, task, Path(prepared_dir or root / "prepared"), found))
   full_name = f"{name}/{task}" if task else name
   simulated = (root / SIMULATED_NOTE).exists()
-  seconds = {recording.stream: recording.row_seconds for recording in recordings_of(name)}
+  seconds = stream_seconds | {recording.stream: recording.row_seconds for recording in recordings_of(name)}
   floats = lambda values: None if values is None else values.astype(np.float32)
   return SkillDataset(
       name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated,

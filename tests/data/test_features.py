@@ -275,6 +275,8 @@ def test_load_by_config(folder):
       validation_share=0.0, test_share=0.5, seed=1, allow_missing=False, segment_seconds=2.0))
   data = jaxskill_data.load(config)
   assert data.tied_pairs == 7 and data.row_seconds["rgb"][0] == 2 and len(data.folds[0].test_videos) == 4
+  config.stream_seconds = dict(rgb=0.5)
+  assert jaxskill_data.load(config).row_seconds["rgb"].tolist() == [0.5] * len(data.videos)
   few = types.SimpleNamespace(name="features", dir=str(folder))   # what is absent has the loader's default
   assert len(jaxskill_data.load(few).folds[0].test_videos) == 2
 

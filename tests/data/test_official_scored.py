@@ -258,6 +258,10 @@ def test_two_streams_and_three_scores(tmp_path):
   tes = official.load_official("fis_v", tmp_path, "tes")
   assert tes.score.tolist() == data.criteria["tes"].tolist() == [11, 12, 13, 14, 15]
   assert official.load_official("fis_v", tmp_path).score.tolist() == [29] * 5
+  timed = official.load_official("fis_v", tmp_path, segment_seconds=1.5, stream_seconds=dict(rgb=3.2))
+  assert timed.row_seconds["rgb"][0] == np.float32(3.2) and timed.row_seconds["static"][0] == 1.5
+  with pytest.raises(ValueError, match="stream_seconds.rgb=0 must be positive"):
+    official.load_official("fis_v", tmp_path, stream_seconds=dict(rgb=0))
   assert [path.name for path in (tmp_path / "prepared" / "fis_v").iterdir() if path.name[0] != "."] == ["all"]
   (tmp_path / "static_feat" / "3.npy").unlink()   # a video needs both
   assert official.load_official("fis_v", tmp_path, "tes").missing == ("3",)
