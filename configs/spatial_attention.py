@@ -35,8 +35,8 @@ def get_config(options="simulated"):
       validation_share=0.0,                 # of the training videos, held out to choose the step
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
-      simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=50, map_size=7, map_width=32,
-                     num_segments=50, difficulty=0.1, pair_share=0.2, seed=0),
+      simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=25, map_size=7, map_width=32,
+                     num_segments=25, difficulty=0.1, tie_margin=0.2, pair_share=0.3, seed=0),
   )
   config.model = dict(
       segments=25,                          # of a video, one frame each: a random one in training, the last in testing
