@@ -1,12 +1,14 @@
 """Spatial attention with GRUs on feature maps (Li, Huang, Cai, Sato, ICCVW 2019).
 
   python -m jaxskill.main --config configs/spatial_attention.py                  simulated performances
-  python -m jaxskill.main --config configs/spatial_attention.py:epic_skills --config.data.dir=EPIC --config.data.task=drawing
+  python -m jaxskill.main --config configs/spatial_attention.py:epic_skills --config.data.dir=EPIC \\
+      --config.data.task=drawing
   python -m jaxskill.main --config configs/spatial_attention.py:features --config.data.dir=MY_MAPS
 
 Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h, w, channels] and, if known, `times`
-[frames] in seconds. The simulated default is narrower than the paper's network and learns faster; measured results stand
-in the README. EPIC-Skills has not yet been run on recorded features.
+[frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a video,
+so that a random frame of a segment is its only one; measured results stand in the README. EPIC-Skills has not yet been
+run on recorded features.
 """
 
 import ml_collections
@@ -31,7 +33,7 @@ def get_config(options="simulated"):
       split="auto",                         # own features: auto | given | subject | random
       standardize=False,                    # channels to zero mean, unit variance over a fold's training frames
       tie_margin=0.0,                       # scores this close make no pair
-      pairs_within="",                      # pairs only within the same "subject" or "category" (several tasks, one model)
+      pairs_within="",                      # "category": several tasks in one model, pairs within each | "subject"
       validation_share=0.0,                 # of the training videos, held out to choose the step
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream

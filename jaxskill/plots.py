@@ -1,4 +1,4 @@
-"""Plots of a run as PNG files: training curves, and attention over time or frames of the best and the worst test video."""
+"""Plots of a run as PNG files: training curves, attention over time or frames of the best and the worst test video."""
 
 from __future__ import annotations
 
