@@ -1,12 +1,14 @@
 """Spatial attention with GRUs on feature maps (Li, Huang, Cai, Sato, ICCVW 2019).
 
   python -m jaxskill.main --config configs/spatial_attention.py                  simulated performances
-  python -m jaxskill.main --config configs/spatial_attention.py:epic_skills --config.data.dir=EPIC --config.data.task=drawing
+  python -m jaxskill.main --config configs/spatial_attention.py:epic_skills --config.data.dir=EPIC \\
+      --config.data.task=drawing
   python -m jaxskill.main --config configs/spatial_attention.py:features --config.data.dir=MY_MAPS
 
 Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h, w, channels] and, if known, `times`
-[frames] in seconds. The simulated default is narrower than the paper's network and learns faster; measured results stand
-in the README. EPIC-Skills has not yet been run on recorded features.
+[frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a video,
+so that a random frame of a segment is its only one; measured results stand in the README. EPIC-Skills has not yet been
+run on recorded features.
 """
 
 import ml_collections
@@ -31,12 +33,12 @@ def get_config(options="simulated"):
       split="auto",                         # own features: auto | given | subject | random
       standardize=False,                    # channels to zero mean, unit variance over a fold's training frames
       tie_margin=0.0,                       # scores this close make no pair
-      pairs_within="",                      # pairs only within the same "subject" or "category" (several tasks, one model)
+      pairs_within="",                      # "category": several tasks in one model, pairs within each | "subject"
       validation_share=0.0,                 # of the training videos, held out to choose the step
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
-      simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=50, map_size=7, map_width=32,
-                     num_segments=50, difficulty=0.1, pair_share=0.2, seed=0),
+      simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=25, map_size=7, map_width=32,
+                     num_segments=25, difficulty=0.1, tie_margin=0.2, pair_share=0.3, seed=0),
   )
   config.model = dict(
       segments=25,                          # of a video, one frame each: a random one in training, the last in testing

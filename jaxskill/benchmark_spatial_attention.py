@@ -102,7 +102,8 @@ class InScan:
 SYSTEM = System(
     shapes=SHAPES, streams=lambda shape, config: {
         config.data.stream: (shape.segments, shape.places, shape.places, shape.width)},
-    flops=flops, note="products with maps, by hand; by XLA: cost_analysis() of one step, which knows no lax.conv on CPUs.",
+    flops=flops,
+    note="products with maps, by hand; by XLA: cost_analysis() of one step, which knows no lax.conv on CPUs.",
     peak=lambda shape: (2 * shape.segments * shape.places ** 2, shape.width, FUSION_SIZE ** 2 * shape.filters),
     forms=("float32", "bfloat16", "bfloat16+stream", "bfloat16+plain", "bfloat16+inscan"),
     peer_forms=("torch", "torch+autocast"), peer="jaxskill.benchmark_torch_spatial_attention", cpu_steps=2, epochs=50,

@@ -69,7 +69,7 @@ def test_peer_computes_the_same(read):
   def layout(name, value):
     value = np.asarray(value)
     if name == "fusion.0.weight":
-      return value.transpose(0, 3, 1, 2)
+      return value.transpose(2, 3, 0, 1)
     if name == "fusion.2.weight":
       return value[..., None, None]
     return value[None] if name in ("readout.weight", "score.weight") else value

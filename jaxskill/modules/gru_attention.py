@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 
 import flax.linen as nn
 import jax
@@ -36,7 +35,7 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
   """Convolution of feature maps that are data: no gradient flows into them.
 
   Args:
-    kernel: `[S, k, k, C]`.
+    kernel: `[k, k, S, C]`, as the stacked form multiplies it.
     maps: `[R, h, w, C]`.
     padding: "valid", or "same" with zeros, the odd one behind.
     dtype: of the operands; results are float32.
@@ -54,8 +53,8 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
   if implementation == "auto":
     implementation = "stacked" if jax.default_backend() == "cpu" else "plain"
   if implementation == "stacked":
-    filters, size, _, width = kernel.shape
-    stacked = product(kernel.transpose(1, 2, 0, 3).reshape(-1, width), maps.reshape(-1, width), True, dtype)
+    size, _, filters, width = kernel.shape
+    stacked = product(kernel.reshape(-1, width), maps.reshape(-1, width), True, dtype)
     return shifted_sum(stacked.reshape(size, size, filters, *maps.shape[:3]), padding)
   if implementation == "plain":
     return _data_convolution(kernel, maps, padding, dtype)
@@ -76,7 +75,7 @@ def shifted_sum(products, padding):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _data_convolution(kernel, maps, padding, dtype):
   return jax.lax.conv_general_dilated(maps.astype(dtype), kernel.astype(dtype), (1, 1), padding.upper(),
-                                      dimension_numbers=("NHWC", "OHWI", "CNHW"), preferred_element_type=jnp.float32)
+                                      dimension_numbers=("NHWC", "HWOI", "CNHW"), preferred_element_type=jnp.float32)
 
 
 def _data_convolution_forward(kernel, maps, padding, dtype):
@@ -86,10 +85,10 @@ def _data_convolution_forward(kernel, maps, padding, dtype):
 def _data_convolution_backward(padding, dtype, residuals, gradient):
   """As autodiff does it, but with operands of `dtype`: it would ask for a convolution of two different types."""
   kernel, maps = residuals
-  size = kernel.shape[1]
+  size = len(kernel)
   pads = [(0, 0)] * 2 if padding == "valid" else [((size - 1) // 2, size // 2)] * 2
   of_kernel = jax.lax.conv_general_dilated(maps.astype(dtype), gradient.astype(dtype), (1, 1), pads,
-                                           dimension_numbers=("CHWN", "OIHW", "CHWN"),
+                                           dimension_numbers=("CHWN", "OIHW", "HWCN"),
                                            preferred_element_type=jnp.float32)
   return of_kernel, jnp.zeros_like(maps)
 
@@ -197,10 +196,15 @@ class SpatialAttention(nn.Module):
     readout = self.param("score", torch_uniform(self.hidden), (self.hidden,))     # a bias means nothing to a rank score
     return state @ readout, weights.reshape(videos, frames, height, width)                # Eq. 9
 
-  def _layer(self, name, count, *fan_in):
-    """Kernel `[count, *fan_in]` and bias `[count]` of a layer."""
-    start = torch_uniform(math.prod(fan_in))
-    return (self.param(f"{name}_kernel", start, (count, *fan_in)), self.param(f"{name}_bias", start, (count,)))
+  def _layer(self, name, count, width):
+    """Kernel `[count, width]` and bias `[count]` of a layer."""
+    start = torch_uniform(width)
+    return self.param(f"{name}_kernel", start, (count, width)), self.param(f"{name}_bias", start, (count,))
+
+  def _convolution(self, name, size, count, width):
+    """Kernel `[size, size, count, width]` and bias `[count]`."""
+    start = torch_uniform(size ** 2 * width)
+    return self.param(f"{name}_kernel", start, (size, size, count, width)), self.param(f"{name}_bias", start, (count,))
 
   def _gru(self, name, width, hidden):
     shapes = dict(input=(3 * hidden, width), state=(3 * hidden, hidden), input_bias=(3 * hidden,),
@@ -211,7 +215,7 @@ class SpatialAttention(nn.Module):
 
   def _fuse(self, maps):
     """`[R, h, w, C]` maps of appearance and motion -> `[D, R, h', w']` (Eq. 1)."""
-    kernel, bias = self._layer("fuse_1", self.filters, FUSION_SIZE, FUSION_SIZE, maps.shape[-1])
+    kernel, bias = self._convolution("fuse_1", FUSION_SIZE, self.filters, maps.shape[-1])
     x = convolve(kernel, maps, padding=self.padding, dtype=self.dtype, implementation=self.implementation)
     shape, x = x.shape[1:], nn.relu(x + bias[:, None, None, None]).reshape(self.filters, -1)
     kernel, bias = self._layer("fuse_2", self.channels, self.filters)
@@ -273,8 +277,8 @@ class SpatialAttention(nn.Module):
     shared = lambda pooled: excite @ nn.relu(squeeze @ pooled + squeeze_bias[:, None]) + excite_bias[:, None]
     x *= nn.sigmoid(shared(x.mean(axis=(2, 3))) + shared(x.max(axis=(2, 3))))[..., None, None]
     glance = jnp.stack([x.mean(axis=0), x.max(axis=0)])                                   # [2, R, h', w']
-    kernel, bias = self._layer("spatial", 1, CBAM_SIZE, CBAM_SIZE, 2)
-    taps = kernel.transpose(1, 2, 0, 3).reshape(-1, 2) @ glance.reshape(2, -1)
+    kernel, bias = self._convolution("spatial", CBAM_SIZE, 1, 2)
+    taps = kernel.reshape(-1, 2) @ glance.reshape(2, -1)
     taps = taps.reshape(CBAM_SIZE, CBAM_SIZE, 1, *x.shape[1:])
     weights = nn.sigmoid(shifted_sum(taps, "same")[0] + bias)                             # [R, h', w']
     refined = (x * weights).mean(axis=(2, 3))

@@ -75,8 +75,8 @@ def sigmoid(x):
 
 
 def naive_convolve(kernel, image, padding):
-  """`[S, k, k, C]`, `[h, w, C]` -> `[h', w', S]`."""
-  size = kernel.shape[1]
+  """`[k, k, S, C]`, `[h, w, C]` -> `[h', w', S]`."""
+  size, kernel = len(kernel), kernel.transpose(2, 0, 1, 3)
   if padding == "same":
     image = np.pad(image, [((size - 1) // 2, size // 2)] * 2 + [(0, 0)])
   height, width = image.shape[0] - size + 1, image.shape[1] - size + 1
@@ -200,7 +200,7 @@ def test_replicas(quick_compile):
 def test_forms_of_the_convolution_are_equal(padding, size):
   """The stacked product, `lax.conv` and sums in float64: value and gradient; the maps are data."""
   rng = np.random.default_rng(0)
-  kernel, maps = rng.normal(size=(6, size, size, 5)), rng.normal(size=(3, 4, 5, 5))
+  kernel, maps = rng.normal(size=(size, size, 6, 5)), rng.normal(size=(3, 4, 5, 5))
   expected = np.stack([naive_convolve(kernel, image, padding) for image in maps]).transpose(3, 0, 1, 2)
   cotangent = rng.normal(size=expected.shape)
   numerical = np.zeros_like(kernel)
@@ -222,7 +222,7 @@ def test_forms_of_the_convolution_are_equal(padding, size):
 def test_bfloat16_is_of_operands_only(form):
   """Float32 results, as exact as operands of eight bits allow, in value and gradient."""
   rng = np.random.default_rng(0)
-  kernel, maps = jnp.float32(rng.normal(size=(6, 2, 2, 64))), jnp.float32(rng.normal(size=(3, 4, 5, 64)))
+  kernel, maps = jnp.float32(rng.normal(size=(2, 2, 6, 64))), jnp.float32(rng.normal(size=(3, 4, 5, 64)))
   run = lambda kernel, dtype: convolve(kernel, maps.astype(dtype), dtype=dtype, implementation=form)
   exact, pull = jax.vjp(lambda k: run(k, jnp.float32), kernel)
   value, pull_half = jax.vjp(lambda k: run(k, jnp.bfloat16), kernel)
