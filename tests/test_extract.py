@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -95,7 +96,7 @@ def test_every_video_that_can_be_read(folder, extracted):
   assert code == 1 and set(note["videos"]) == {"a", "monday/b", "cut"} and set(note["failed"]) == {"short", "empty"}
   assert np.load(out / "a.npy").shape == (2, 1024) and np.load(out / "monday" / "b.npy").shape == (3, 1024)
   assert note["videos"]["a"]["row_seconds"] == pytest.approx(1.8) and note["recipe"]["random_weights"]
-  assert "warning: cut: damaged: of 15.00 s only" in printed and note["videos"]["cut"]["warnings"]
+  assert re.search(r"warning: cut: damaged: of 1[45]\.\d+ s only \d", printed) and note["videos"]["cut"]["warnings"]
   assert 2 <= len(np.load(out / "cut.npy")) < 8
   assert "failed: short: lasts 0.40 s" in printed and "failed: empty: is empty" in printed
   assert "RANDOM weights" in printed
