@@ -21,7 +21,6 @@ import pathlib
 import queue
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
@@ -30,6 +29,7 @@ from jaxskill import benchmark, interop, main as command_line, report
 from jaxskill.data import video as videos_of
 from jaxskill.data.features import EXTRACTION as NOTE
 from jaxskill.modules import i3d
+from jaxskill.modules.convolution import random_variables
 from jaxskill.parallel import Parallel
 
 RANDOM = "random:"
@@ -223,7 +223,7 @@ def load_weights(recipe, weights):
     if not seed.isdigit():
       raise ValueError(f"--weights {weights}: expected random:SEED with a whole number, e.g. random:0.")
     sample = jnp.zeros((1, max(i3d.MIN_FRAMES, recipe.sampling.length), 32, 32, 3))
-    variables = jax.jit(i3d.I3D(eps=recipe.eps).init)(jax.random.key(int(seed)), sample)
+    variables = random_variables(i3d.I3D(eps=recipe.eps), sample, int(seed))
     return variables, dict(weights=weights, random_weights=True, weights_sha256="")
   state = interop.read_weights(weights)
   return (interop.i3d_from_torch(state, num_classes=0),

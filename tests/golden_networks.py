@@ -1,22 +1,6 @@
-"""What the tests of I3D and ResNet share: golden inputs by their recipe, samples of every stage, random weights."""
+"""What the tests of I3D and ResNet share: golden inputs by their recipe, samples of every stage."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-
-
-def random_variables(module, inputs):
-  """Weights that keep the scale of what goes through, drawn without compiling; statistics that matter."""
-  rng = np.random.default_rng(0)
-
-  def draw(path, x):
-    name = path[-1].key
-    if name == "kernel":
-      return jnp.asarray(rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape), jnp.float32)
-    if name in ("scale", "var"):
-      return jnp.asarray(rng.uniform(0.7, 1.4, x.shape), jnp.float32)
-    return jnp.asarray(rng.normal(0, 0.1, x.shape), jnp.float32)
-  return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.key(0), inputs))
 
 
 def cases(file):

@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from jaxskill import interop, methods
 from jaxskill.modules import resnet
-from tests.golden_networks import random_variables
+from jaxskill.modules.convolution import random_variables
 
 
 def networks(seed=0, filters=2, hidden=3, width=4):

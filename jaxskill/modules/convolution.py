@@ -11,6 +11,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 IMPLEMENTATIONS = ("auto", "lax", "dots")
 
@@ -140,3 +141,25 @@ class ConvUnit(nn.Module):
     x = convolve(x, kernel, strides, self.padding, dtype=self.dtype, implementation=self.implementation) + bias
     return nn.relu(x) if self.relu else x
 
+
+def random_variables(module, inputs, seed=0):
+  """Variables of a network for trials: weights that keep the scale of what goes through, drawn without compiling.
+
+  Args:
+    module: the network.
+    inputs: its argument; shape and dtype count.
+    seed: of the draw.
+
+  Returns:
+    {"params", "batch_stats"}.
+  """
+  rng = np.random.default_rng(seed)
+
+  def draw(path, x):
+    name = path[-1].key
+    if name == "kernel":
+      return jnp.asarray(rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape), jnp.float32)
+    if name in ("scale", "var"):
+      return jnp.asarray(rng.uniform(0.7, 1.4, x.shape), jnp.float32)
+    return jnp.asarray(rng.normal(0, 0.1, x.shape), jnp.float32)
+  return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(module.init, jax.random.key(0), inputs))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxskill import interop
+from jaxskill.modules.convolution import random_variables
 from jaxskill.modules.i3d import I3D, MIN_FRAMES, clip_features
-from tests.golden_networks import assert_close, cases, check_stages, input_of, random_variables
+from tests.golden_networks import assert_close, cases, check_stages, input_of
 
 
 @pytest.mark.golden("i3d_*")
