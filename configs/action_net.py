@@ -88,6 +88,7 @@ def get_config(options="simulated"):
                         head_hidden=32)
     config.train.update(epochs=80, decay=((-30, 0.1), (-15, 0.1)), eval_steps=100, checkpoint_steps=300)
   elif data == "rhythmic_gymnastics":
+    config.data.criteria = ("difficulty", "execution", "total")
     config.model.widths = dict(rgb=1024, static=2048)
     config.train.epochs_share = dict(ball=1.0, clubs=0.75, hoop=1.25, ribbon=0.75)        # 400, 300, 500, 300 epochs
   elif data in ("fis_v", "mit_skating"):    # longer videos; neither windows nor epochs are known to us: all, and 400

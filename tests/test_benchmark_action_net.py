@@ -64,6 +64,6 @@ def test_command_line(capsys, tmp_path, monkeypatch):
   said, results = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
   for form in forms:
     own = results["forms"][form]
-    assert f"\n{form} " in said and own["videos_per_s"] > 0 and 0 < own["peak_share"] < 1
+    assert f"\n{form} " in said and own["videos_per_s"] > 0 and own["peak_share"] > 0
     assert own["replicas"] == (1 if "torch" in form else 4)
   assert "action_net, shape tiny" in said and "ms a step and model, 4 models in one program" in said

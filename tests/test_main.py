@@ -318,7 +318,7 @@ def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_pat
                      "--static-rows", 10, "--static-width", 6, module="jaxskill.data.simulated")
   assert code == 0, err
   command = ["configs/action_net.py:rhythmic_gymnastics,official", *NARROW, f"--config.data.dir={made}",
-             "--config.data.task=ball", "--config.data.criteria=('difficulty', 'execution', 'total')",
+             "--config.data.task=ball",
              "--config.model.windows.rgb=10", "--config.train.epochs=4", "--workdir", workdir]
   code, out, err = run(*command)
   assert code == 2 and not workdir.exists() and out.count("\n") < 10

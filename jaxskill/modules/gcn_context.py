@@ -50,17 +50,20 @@ def _product_forward(kernel, x, from_rows, dtype):
   return product(kernel, x, from_rows, dtype), (kernel, x)
 
 
-def _product_backward(from_rows, dtype, residuals, gradient):
-  """Autodiff would multiply the float32 gradient by the cast operand, in float32, and sum over major axes.
+def _as_written(matrix):
+  """Rows of the matrix lie side by side in the memory of a CPU.
 
-  Matrices lie in memory as written, for XLA:CPU makes a product four times as slow when it folds a transpose into it, and
-  cannot run one of bfloat16 with two.
+  XLA:CPU makes a product four times as slow when it folds a transpose into it, and cannot run one of bfloat16 with two.
   """
+  return jax.lax.platform_dependent(matrix, cpu=lambda x: with_layout_constraint(x, Layout((0, 1))), default=lambda x: x)
+
+
+def _product_backward(from_rows, dtype, residuals, gradient):
+  """Autodiff would multiply the float32 gradient by the cast operand, in float32, and sum over major axes."""
   kernel, x = residuals
   if from_rows:
     return _matmul(gradient, x, dtype), jnp.zeros_like(x)
-  as_written = lambda matrix: with_layout_constraint(matrix, Layout((0, 1)))
-  return dot(gradient, x, dtype), as_written(_matmul(as_written(kernel.T), gradient, dtype))
+  return dot(gradient, x, dtype), _as_written(_matmul(_as_written(kernel.T), gradient, dtype))
 
 
 product.defvjp(_product_forward, _product_backward)

@@ -166,6 +166,7 @@ def test_bad_data_leave_no_workdir(make, two_streams, tmp_path, monkeypatch):
 def test_recipe():
   """The published numbers of epochs, and every option of a config builds."""
   load = importlib.import_module("configs.action_net").get_config
+  assert load("rhythmic_gymnastics").data.criteria == ("difficulty", "execution", "total")
   published = load("rhythmic_gymnastics").train
   assert {name: published.epochs * share for name, share in published.epochs_share.items()} == dict(
       ball=400, clubs=300, hoop=500, ribbon=300)
