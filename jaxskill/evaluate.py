@@ -170,8 +170,7 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
   Returns:
     {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
     "ap_" and a name of `TRUTHS`: mean average precision of that attention for the truly relevant rows, beside "chance_",
-    what equal weights reach; "mass_" and a name of `PLACES`: share of the attention around that place, beside "uniform_",
-    what equal weights have there}.
+    what equal weights reach; the name of heat maps and one of `PLACES`, e.g. "attention_place": their share around that place}.
   """
   ids, result = fold.test_videos, {}
   if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
@@ -197,8 +196,7 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
       if truth in dataset.truth:
         places = np.take_along_axis(dataset.truth[truth][ids], rows[name][ids][..., None], axis=1).reshape(-1, 2)
         own = shown[ids].reshape(-1, *shown.shape[2:])
-        result[f"mass_{truth}"] = place_mass(own, places)
-        result[f"uniform_{truth}"] = place_mass(np.ones_like(own), places)
+        result[f"{name}_{truth}"] = place_mass(own, places)
   return result
 
 

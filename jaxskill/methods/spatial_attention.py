@@ -76,11 +76,16 @@ def build(config) -> Method:
     return hinge(loss.margin, better - worse), dict(accuracy=in_order(better, worse))
 
   def assess(variables, encoding, references):
-    """The rank score, and the attention over the places of each frame that was shown."""
+    """The rank score, and the attention over the places of each frame that was shown, beside that of equal weights.
+
+    These are not even: without padding, fewer fused places look at the border of a map than at its middle.
+    """
     del variables, references
-    maps = places_seen(encoding["attention"], FUSION_SIZE, model.padding)
-    return Assessment(score=encoding["score"], parts={}, timelines={}, maps=dict(attention=maps), alignment={},
-                      probabilities={}, rows=dict(attention=encoding["rows"]))
+    attention = encoding["attention"]
+    weights = dict(attention=attention, uniform=jnp.full_like(attention, 1 / attention[0].size))
+    maps = {name: places_seen(values, FUSION_SIZE, model.padding) for name, values in weights.items()}
+    return Assessment(score=encoding["score"], parts={}, timelines={}, maps=maps, alignment={}, probabilities={},
+                      rows=dict.fromkeys(maps, encoding["rows"]))
 
   loss = config.loss
   return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare)

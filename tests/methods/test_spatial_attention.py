@@ -16,7 +16,7 @@ from jaxskill.parallel import Parallel
 FOLDS = ((range(8), (8, 9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
 NARROW = {"model.segments": 3, "model.width": 0, "model.filters": 5, "model.channels": 4, "model.attention_hidden": 3,
           "model.attention_width": 2, "model.hidden": 6, "train.batch_size": 8, "train.epochs": 2,
-          "train.steps_per_call": 2, "train.learning_rate": 0.1, "data.standardize": True, "plots": False}
+          "train.steps_per_call": 2, "train.learning_rate": 0.1, "train.encode": "unique", "data.standardize": True, "plots": False}
 
 
 @pytest.fixture
@@ -263,6 +263,8 @@ def test_assessment(make, with_maps, quick_compile, tmp_path):
   assert answer.maps["attention"].shape == (2, 11, 3, 4, 3)
   np.testing.assert_allclose(answer.maps["attention"].sum(axis=(3, 4)), 1, atol=1e-5)
   np.testing.assert_array_equal(answer.rows["attention"][0], frame_rows(dataset.lengths["maps"], 3))
+  even = np.outer([1, 2, 2, 1], [1, 2, 1])                      # 3 x 2 fused places of equal weight look at 4 x 3
+  np.testing.assert_allclose(answer.maps["uniform"], np.broadcast_to(even / even.sum(), (2, 11, 3, 4, 3)), atol=1e-6)
   np.testing.assert_array_equal(answer.score, trainer.assess()[0])
   with np.load(report._save_maps(tmp_path / "maps.npz", trainer, answer)) as saved:
     assert saved["videos"].tolist() == ["v7", "v8", "v9", "v10"] and len(saved["replicas"]) == 2
@@ -290,13 +292,13 @@ def test_attention_against_the_true_place(make):
   spot = np.argmin(np.abs(grid - places[..., None]), axis=-1)
   maps = np.zeros((6, 3, 10, 10))
   maps[np.arange(6)[:, None], np.arange(3), spot[..., 0], spot[..., 1]] = 1
-  measure = lambda maps: evaluate.against_truth(dataset, fold, dataset.score, {}, maps=dict(attention=maps),
-                                                rows=dict(attention=rows))
-  found = measure(maps)
-  assert found["mass_place"] == 1 and found["mass_distractor"] == 0 and 0 < found["uniform_place"] < 0.2
-  even = measure(np.full_like(maps, 0.01))
-  np.testing.assert_allclose(even["mass_place"], found["uniform_place"])
-  assert measure(maps.swapaxes(2, 3))["mass_place"] < 1
+  found = evaluate.against_truth(
+      dataset, fold, dataset.score, {}, maps=dict(attention=maps, turned=maps.swapaxes(2, 3), even=np.full_like(maps, 0.01)),
+      rows=dict.fromkeys(("attention", "turned", "even"), rows))
+  assert found["attention_place"] == 1 and found["attention_distractor"] == 0 and found["turned_place"] < 1
+  inside = (np.square(grid[:, None] - places[fold.test_videos, ..., 0].reshape(-1, 1, 1))
+            + np.square(grid - places[fold.test_videos, ..., 1].reshape(-1, 1, 1))) <= 0.04
+  np.testing.assert_allclose(found["even_place"], inside.mean())
 
 
 # What cannot be used
