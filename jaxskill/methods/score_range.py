@@ -12,8 +12,11 @@ def score_range(config, dataset, criterion, videos=slice(None)):
     videos: those that the range is asked for; all of them by default.
 
   Raises:
-    ValueError: if neither knows it, or it is empty.
+    ValueError: if there are no scores, if neither knows their range, or it is empty.
   """
+  if dataset.labels(criterion) is None:
+    raise ValueError(f"{dataset.source}: there are no scores, which config.method={config.method!r} learns from; add "
+                     "them (scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
   found = config.model.score_ranges.get(criterion)
   if found is None and dataset.score_range is not None:
     found = dataset.score_range[videos, 0].min(), dataset.score_range[videos, 1].max()
@@ -28,11 +31,8 @@ def score_range(config, dataset, criterion, videos=slice(None)):
 
 def check_scores(config, dataset, criterion):
   """Raises a `ValueError` if there are no scores by a criterion, or one lies outside its possible range."""
-  score = dataset.labels(criterion)
-  if score is None:
-    raise ValueError(f"{dataset.source}: there are no scores, which config.method={config.method!r} learns from; add "
-                     "them (scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
   low, high = score_range(config, dataset, criterion)
+  score = dataset.labels(criterion)
   rounding = 1e-6 * max(abs(low), abs(high))
   wrong = np.flatnonzero(~((score >= low - rounding) & (score <= high + rounding)))
   if wrong.size:
