@@ -16,7 +16,8 @@ from jaxskill.parallel import Parallel
 FOLDS = ((range(8), (8, 9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
 NARROW = {"model.segments": 3, "model.width": 0, "model.filters": 5, "model.channels": 4, "model.attention_hidden": 3,
           "model.attention_width": 2, "model.hidden": 6, "train.batch_size": 8, "train.epochs": 2,
-          "train.steps_per_call": 2, "train.learning_rate": 0.1, "train.encode": "unique", "data.standardize": True, "plots": False}
+          "train.steps_per_call": 2, "train.learning_rate": 0.1, "train.encode": "unique",
+          "data.standardize": True, "plots": False}
 
 
 @pytest.fixture
