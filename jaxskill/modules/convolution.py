@@ -8,12 +8,15 @@ B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels in, N channe
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 IMPLEMENTATIONS = ("auto", "lax", "dots")
+CHUNK = 1024              # places that "dots" computes at once
 
 
 def choose(implementation):
@@ -58,29 +61,81 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
   *size, channels, count = kernel.shape
   if padding == "SAME":
     padding = same_padding(x.shape[1:-1], size, strides)
-  if choose(implementation) == "lax" or (len(size) == 2 and max(strides) > 1 and max(size) > 1):
+  if choose(implementation) == "lax":
     axes = "DHW"[-len(size):]
     return jax.lax.conv_general_dilated(
         x.astype(dtype), kernel.astype(dtype), strides, padding, preferred_element_type=jnp.float32,
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
   x = jnp.pad(x.astype(dtype), [(0, 0), *padding, (0, 0)])
-  if len(size) == 3 and max(strides) > 1 and max(size) > 1:           # taps of time become channels of frames
-    x = jnp.concatenate(_taps(x, 1, size[0], strides[0]), axis=-1)    # [B, T', H, W, k C]
-    frames = x.reshape(-1, *x.shape[2:])
-    kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*size[1:], -1, count)
-    y = convolve(frames, kernel, strides[1:], [(0, 0), (0, 0)], dtype=dtype, implementation=implementation)
-    return y.reshape(*x.shape[:2], *y.shape[1:])
   if max(size) == 1:
     x = x[(slice(None), *(slice(None, None, s) for s in strides))]
     return _product(x, kernel.reshape(channels, count), dtype)
-  # Taps of the leading axes are stacked into the channels that are summed over, those of the last into the results.
-  for axis, taps in enumerate(size[:-1], 1):
-    x = jnp.concatenate(_taps(x, axis, taps, 1), axis=-1)             # later axes vary slowest
-  order = (*reversed(range(len(size) - 1)), len(size), len(size) - 1, len(size) + 1)
-  kernel = kernel.transpose(order).reshape(-1, size[-1] * count)      # [taps C, k N]
-  y = _product(x, kernel, dtype)
-  width = y.shape[-2] - size[-1] + 1
-  return sum(y[..., tap: tap + width, tap * count: (tap + 1) * count] for tap in range(size[-1]))
+  if len(size) == 1:
+    return convolve(x[:, None], kernel[None], (1, *strides), [(0, 0)] * 2, dtype=dtype, implementation="dots")[:, 0]
+  if len(size) == 2:                                                  # frames are a clip whose window is one of them
+    return _clip(x, kernel[None], (1, *strides), dtype)
+  whole = functools.partial(_clip, kernel=kernel, strides=strides, dtype=dtype)
+  return whole(x[0])[None] if len(x) == 1 else jax.lax.map(whole, x)
+
+
+def _clip(x, kernel, strides, dtype):
+  """A convolution `[T, H, W, C]` -> `[T', H', W', N]`, so many frames at a time that what they need stays in the cache."""
+  counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, kernel.shape, strides)]
+  times, places = counts[0], counts[1] * counts[2]
+  together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * places <= CHUNK))
+  fast = dtype == jnp.float32 and kernel.shape[2] == 3 and strides[2] == 1
+  form = functools.partial(_winograd if fast else _stacked, kernel=kernel, strides=strides, dtype=dtype)
+  if together == times:
+    return form(x)
+  taken = (together - 1) * strides[0] + len(kernel)
+  step = jax.checkpoint(lambda start: form(jax.lax.dynamic_slice_in_dim(x, start, taken)), prevent_cse=False)
+  return jax.lax.map(step, together * strides[0] * jnp.arange(times // together)).reshape(*counts, -1)
+
+
+def _gather(x, size, strides):
+  """Taps of time and height become channels: `[T, H, W, C]` -> `[T', H', W, h t C]`."""
+  for axis in (0, 1):
+    x = jnp.concatenate(_taps(x, axis, size[axis], strides[axis]), axis=-1)
+  return x
+
+
+def _stacked(x, kernel, strides, dtype):
+  """One product: taps of time and height are summed over, those of width stand side by side in its results."""
+  *size, channels, count = kernel.shape
+  stride = strides[2]
+  width, taps = (x.shape[2] - size[2]) // stride + 1, -(-size[2] // stride)
+  columns = width + taps - 1
+  x = jnp.pad(x, ((0, 0), (0, 0), (0, max(0, stride * columns - x.shape[2])), (0, 0)))[:, :, : stride * columns]
+  x = _gather(x.reshape(*x.shape[:2], columns, -1), size, strides)    # columns that a stride skips are channels, too
+  kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, stride * taps - size[2]), (0, 0), (0, 0)))
+  kernel = kernel.reshape(*size[:2], taps, stride * channels, count).transpose(1, 0, 3, 2, 4)
+  y = _product(x, kernel.reshape(-1, taps * count), dtype)            # [T', H', columns, taps N]
+  return sum(y[:, :, tap: tap + width, tap * count: (tap + 1) * count] for tap in range(taps))
+
+
+# Four results of a window of three by six products in place of twelve (Winograd, F(4, 3)): of data, window, results.
+_DATA = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
+         (0, 4, 0, -5, 0, 1))
+_WINDOW = np.array(((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24)), np.float32) / 24
+_RESULTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+
+
+def _combine(weights, parts):
+  """Sum of the parts that weigh something."""
+  return sum(part if weight == 1 else weight * part for weight, part in zip(weights, parts) if weight)
+
+
+def _winograd(x, kernel, strides, dtype):
+  """Windows three wide with half the products; in float32 alone, for rounding grows."""
+  width, count = x.shape[2] - 2, kernel.shape[-1]
+  tiles = -(-width // 4)
+  x = jnp.pad(x, ((0, 0), (0, 0), (0, 4 * tiles - width), (0, 0)))
+  columns = [x[:, :, i: i + 4 * tiles - 3: 4] for i in range(6)]
+  kernels = jnp.einsum("gw,thwcn->ghtcn", _WINDOW, kernel, precision="highest").reshape(6, -1, count)
+  products = [_product(_gather(_combine(row, columns), kernel.shape, strides), own, dtype)
+              for row, own in zip(_DATA, kernels)]
+  y = jnp.stack([_combine(row, products) for row in _RESULTS], axis=3)                    # [T', H', tiles, 4, N]
+  return y.reshape(*y.shape[:2], 4 * tiles, count)[:, :, :width]
 
 
 def _product(x, kernel, dtype):
