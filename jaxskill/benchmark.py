@@ -228,9 +228,6 @@ _contenders = {}      # of a worker process, by form
 def call(form, function, *arguments):
   """In a worker process: makes a contender (function is its kind; answers with its `ready`) or calls a method of it."""
   if function in ("jax", "peak", "torch"):
-    # A GPU is shared with the peer, and a compilation that is timed must not come out of a cache.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    jax.config.update("jax_compilation_cache_dir", None)
     if function == "torch":
       make = importlib.import_module(find(arguments[0].method).peer).TorchContender
     else:
@@ -240,11 +237,17 @@ def call(form, function, *arguments):
   return getattr(_contenders[form], function)()
 
 
+def begin():
+  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  jax.config.update("jax_compilation_cache_dir", None)
+
+
 class Worker(concurrent.futures.ProcessPoolExecutor):
   """A process with contenders."""
 
   def __init__(self):
-    super().__init__(1, multiprocessing.get_context("spawn"))
+    super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
   def ask(self, *arguments):
     return self.submit(call, *arguments).result()
@@ -396,6 +399,27 @@ def read_config(path, overrides):
   return values.config, getattr(module, "official", None)
 
 
+def answer(measure, describe, path):
+  """The end of a benchmark's command: measures, prints, writes; a mistake of the user's is one line.
+
+  Args:
+    measure: called with say(text) -> results.
+    describe: results -> text.
+    path: of a JSON file for all numbers, or "".
+  """
+  try:
+    if path and not pathlib.Path(path).resolve().parent.is_dir():
+      raise ValueError(f"--json={path}: there is no such folder; make it first.")
+    results = measure(lambda text: print(text, file=sys.stderr, flush=True))
+    print(describe(results))
+    if path:
+      report.save_json(path, results)
+      print(f"\nwrote {path}")
+  except (ValueError, OSError, AttributeError, RuntimeError, flags.Error) as error:
+    print(f"\njaxskill: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -414,20 +438,12 @@ def main(argv=None):
   options, overrides = parser.parse_known_args(argv)
   if wrong := [word for word in overrides if not word.startswith("--config.")]:
     parser.error(f"unrecognised argument {wrong[0]!r}")
-  try:
-    if options.json and not pathlib.Path(options.json).resolve().parent.is_dir():
-      raise ValueError(f"--json={options.json}: there is no such folder; make it first.")
+
+  def measure(say):
     forms = [form for form in options.forms.split(",") if form]
-    results = run(*read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
-                  num_steps=options.steps, rounds=options.rounds, full=options.full, start_up=options.start_up,
-                  say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(describe(results))
-    if options.json:
-      report.save_json(options.json, results)
-      print(f"\nwrote {options.json}")
-  except (ValueError, OSError, AttributeError, RuntimeError, flags.Error) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
+    return run(*read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
+               num_steps=options.steps, rounds=options.rounds, full=options.full, start_up=options.start_up, say=say)
+  answer(measure, describe, options.json)
 
 
 if __name__ == "__main__":

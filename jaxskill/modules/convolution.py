@@ -44,7 +44,7 @@ def _taps(x, axis, size, stride):
   return [jax.lax.slice_in_dim(x, tap, tap + stride * (count - 1) + 1, stride, axis) for tap in range(size)]
 
 
-def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="auto"):
+def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="auto", arranged=None):
   """A convolution without bias.
 
   Args:
@@ -54,93 +54,122 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     padding: "SAME", or [(before, after)] zeros of every axis.
     dtype: of the operands of the products; sums and result are float32.
     implementation: "lax", "dots" (matrix products, the form for CPUs) or "auto".
+    arranged: what `arrange` made of the kernel for an x of this shape, if that is at hand.
 
   Returns:
     `[B, S'..., N]` float32.
   """
-  *size, channels, count = kernel.shape
+  *size, _, count = kernel.shape
   if padding == "SAME":
     padding = same_padding(x.shape[1:-1], size, strides)
+  if arranged is None:
+    arranged = arrange(kernel, x.shape, strides, padding, dtype=dtype, implementation=implementation)
+  x = x.astype(dtype)
   if choose(implementation) == "lax":
     axes = "DHW"[-len(size):]
-    return jax.lax.conv_general_dilated(
-        x.astype(dtype), kernel.astype(dtype), strides, padding, preferred_element_type=jnp.float32,
-        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
-  x = jnp.pad(x.astype(dtype), [(0, 0), *padding, (0, 0)])
+    return jax.lax.conv_general_dilated(x, arranged, strides, padding, preferred_element_type=jnp.float32,
+                                        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
+  x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   if max(size) == 1:
-    x = x[(slice(None), *(slice(None, None, s) for s in strides))]
-    return _product(x, kernel.reshape(channels, count), dtype)
+    return _product(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
   if len(size) == 1:
-    return convolve(x[:, None], kernel[None], (1, *strides), [(0, 0)] * 2, dtype=dtype, implementation="dots")[:, 0]
-  if len(size) == 2:                                                  # frames are a clip whose window is one of them
-    return _clip(x, kernel[None], (1, *strides), dtype)
-  whole = functools.partial(_clip, kernel=kernel, strides=strides, dtype=dtype)
-  return whole(x[0])[None] if len(x) == 1 else jax.lax.map(whole, x)
+    x = x[:, None]
+  whole = functools.partial(_clip, arranged=arranged, size=(1, 1, *size)[-3:], strides=(1, 1, *strides)[-3:], count=count)
+  if len(size) < 3:                                                   # frames are a clip whose window is one of them
+    y = whole(x)
+  else:
+    y = whole(x[0])[None] if len(x) == 1 else jax.lax.map(whole, x)
+  return y[:, 0] if len(size) == 1 else y
 
 
-def _clip(x, kernel, strides, dtype):
-  """A convolution `[T, H, W, C]` -> `[T', H', W', N]`, so many frames at a time that what they need stays in the cache."""
-  counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, kernel.shape, strides)]
-  times, places = counts[0], counts[1] * counts[2]
-  together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * places <= CHUNK))
-  fast = dtype == jnp.float32 and kernel.shape[2] == 3 and strides[2] == 1
-  form = functools.partial(_winograd if fast else _stacked, kernel=kernel, strides=strides, dtype=dtype)
-  if together == times:
-    return form(x)
-  taken = (together - 1) * strides[0] + len(kernel)
-  step = jax.checkpoint(lambda start: form(jax.lax.dynamic_slice_in_dim(x, start, taken)), prevent_cse=False)
-  return jax.lax.map(step, together * strides[0] * jnp.arange(times // together)).reshape(*counts, -1)
-
-
-def _gather(x, size, strides):
-  """Taps of time and height become channels: `[T, H, W, C]` -> `[T', H', W, h t C]`."""
-  for axis in (0, 1):
-    x = jnp.concatenate(_taps(x, axis, size[axis], strides[axis]), axis=-1)
-  return x
-
-
-def _stacked(x, kernel, strides, dtype):
-  """One product: taps of time and height are summed over, those of width stand side by side in its results."""
+def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementation="auto"):
+  """The matrices that `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many."""
   *size, channels, count = kernel.shape
-  stride = strides[2]
-  width, taps = (x.shape[2] - size[2]) // stride + 1, -(-size[2] // stride)
-  columns = width + taps - 1
-  x = jnp.pad(x, ((0, 0), (0, 0), (0, max(0, stride * columns - x.shape[2])), (0, 0)))[:, :, : stride * columns]
-  x = _gather(x.reshape(*x.shape[:2], columns, -1), size, strides)    # columns that a stride skips are channels, too
-  kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, stride * taps - size[2]), (0, 0), (0, 0)))
-  kernel = kernel.reshape(*size[:2], taps, stride * channels, count).transpose(1, 0, 3, 2, 4)
-  y = _product(x, kernel.reshape(-1, taps * count), dtype)            # [T', H', columns, taps N]
+  if choose(implementation) == "lax":
+    return kernel.astype(dtype)
+  if max(size) == 1:
+    return kernel.reshape(channels, count).astype(dtype)
+  if padding == "SAME":
+    padding = same_padding(shape[1:-1], size, strides)
+  places = np.prod([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(shape[1:], padding, size, strides)])
+  places *= shape[0] if len(size) < 3 else 1
+  stride = strides[-1]
+  taps = -(-size[-1] // stride)
+  height, time = (1, 1, *size)[-2], (1, 1, *size)[-3]
+  kernel = _resize(kernel.reshape(time, height, size[-1], channels, count), 2, stride * taps)
+  kernel = kernel.reshape(time, height, taps, stride * channels, count)
+  if dtype == jnp.float32 and taps in (2, 3, 4) and places >= CHUNK / 2:
+    columns = [kernel[:, :, tap] for tap in range(taps)]
+    weights = _powers(taps) / np.array((4, -6, -6, 24, 24, 1))[:, None]
+    kernel = jnp.stack([_combine(row, columns) for row in weights])   # [6, t, h, C, N]
+    return kernel.swapaxes(1, 2).reshape(6, -1, count)                # [6, h t C, N]
+  return kernel.transpose(1, 0, 3, 2, 4).reshape(-1, taps * count).astype(dtype)          # [h t C, taps N]
+
+
+def _clip(x, arranged, size, strides, count):
+  """A convolution `[T, H, W, C]` -> `[T', H', W', N]`, so many frames at a time that what they need stays in the cache."""
+  times, height, width = counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, size, strides)]
+  stride, taps = strides[2], -(-size[2] // strides[2])
+  x = _resize(x, 2, stride * (width + taps - 1))
+  x = x.reshape(*x.shape[:2], -1, stride * x.shape[3])                # columns that a stride skips become channels
+  together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * height * width <= CHUNK))
+  form = _winograd if arranged.ndim == 3 else _stacked
+
+  def some(x):
+    for axis in (0, 1):                                               # taps of time and height become channels, too
+      x = jnp.concatenate(_taps(x, axis, size[axis], strides[axis]), axis=-1)
+    return form(x, arranged, taps, count)                             # of [T', H', columns, h t C]
+  if together == times:
+    return some(x)
+  taken = (together - 1) * strides[0] + size[0]
+  step = jax.checkpoint(lambda start: some(jax.lax.dynamic_slice_in_dim(x, start, taken)), prevent_cse=False)
+  return jax.lax.map(step, together * strides[0] * jnp.arange(times // together)).reshape(*counts, count)
+
+
+def _resize(x, axis, size):
+  """The first `size` of an axis, zeros where it is shorter."""
+  short = max(0, size - x.shape[axis])
+  x = jnp.pad(x, [(0, short * (i == axis)) for i in range(x.ndim)]) if short else x
+  return jax.lax.slice_in_dim(x, 0, size, axis=axis)
+
+
+def _stacked(x, kernel, taps, count):
+  """One product, in which the taps of the width stand side by side, and their sum."""
+  y = _product(x, kernel)
+  width = y.shape[2] - taps + 1
   return sum(y[:, :, tap: tap + width, tap * count: (tap + 1) * count] for tap in range(taps))
 
 
-# Four results of a window of three by six products in place of twelve (Winograd, F(4, 3)): of data, window, results.
+# Winograd's products for windows along one axis, of the points 0, 1, -1, 2, -2 and infinity: six of them give seven less
+# the taps of a window results, with half the products and more. Rounding grows, so this is for float32 alone. The sums
+# of the data are
 _DATA = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
          (0, 4, 0, -5, 0, 1))
-_WINDOW = np.array(((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24)), np.float32) / 24
-_RESULTS = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+
+
+def _powers(count):
+  """`[6, count]`: powers of the points; of infinity the highest alone."""
+  return np.concatenate([np.vander((0, 1, -1, 2, -2), count, increasing=True), np.eye(count, dtype=int)[-1:]])
 
 
 def _combine(weights, parts):
   """Sum of the parts that weigh something."""
-  return sum(part if weight == 1 else weight * part for weight, part in zip(weights, parts) if weight)
+  return sum(part if weight == 1 else float(weight) * part for weight, part in zip(weights, parts) if weight)
 
 
-def _winograd(x, kernel, strides, dtype):
-  """Windows three wide with half the products; in float32 alone, for rounding grows."""
-  width, count = x.shape[2] - 2, kernel.shape[-1]
-  tiles = -(-width // 4)
-  x = jnp.pad(x, ((0, 0), (0, 0), (0, 4 * tiles - width), (0, 0)))
-  columns = [x[:, :, i: i + 4 * tiles - 3: 4] for i in range(6)]
-  kernels = jnp.einsum("gw,thwcn->ghtcn", _WINDOW, kernel, precision="highest").reshape(6, -1, count)
-  products = [_product(_gather(_combine(row, columns), kernel.shape, strides), own, dtype)
-              for row, own in zip(_DATA, kernels)]
-  y = jnp.stack([_combine(row, products) for row in _RESULTS], axis=3)                    # [T', H', tiles, 4, N]
-  return y.reshape(*y.shape[:2], 4 * tiles, count)[:, :, :width]
+def _winograd(x, kernels, taps, count):
+  """As `_stacked`."""
+  width, own = x.shape[2] - taps + 1, 7 - taps                        # own: results of six products
+  tiles = -(-width // own)
+  x = _resize(x, 2, own * (tiles - 1) + 6)
+  columns = [x[:, :, i: i + own * (tiles - 1) + 1: own] for i in range(6)]
+  products = [_product(_combine(row, columns), kernel) for row, kernel in zip(_DATA, kernels)]
+  y = jnp.stack([_combine(row, products) for row in _powers(own).T], axis=3)              # [T', H', tiles, own, N]
+  return y.reshape(*y.shape[:2], tiles * own, count)[:, :, :width]
 
 
-def _product(x, kernel, dtype):
-  return jax.lax.dot_general(x.astype(dtype), kernel.astype(dtype), (((x.ndim - 1,), (0,)), ((), ())),
-                             preferred_element_type=jnp.float32)
+def _product(x, kernel):
+  return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 
 
 def max_pool(x, size, strides, padding="SAME", *, implementation="auto"):
@@ -192,9 +221,33 @@ class ConvUnit(nn.Module):
       mean = self.variable("batch_stats", "mean", jnp.zeros, (count,)).value
       scale *= jax.lax.rsqrt(self.variable("batch_stats", "var", jnp.ones, (count,)).value + self.eps)
       kernel, bias = kernel * scale, bias - mean * scale
-    strides = self.strides or (1,) * len(self.size)
-    x = convolve(x, kernel, strides, self.padding, dtype=self.dtype, implementation=self.implementation) + bias
+    strides, form = self.strides or (1,) * len(self.size), dict(dtype=self.dtype, implementation=self.implementation)
+    arranged = self.get_variable("arranged", "kernel")
+    if arranged is None:
+      arranged = arrange(kernel, x.shape, strides, self.padding, **form)
+      if self.is_mutable_collection("arranged") and not self.is_initializing():
+        self.put_variable("arranged", "kernel", arranged)
+    x = convolve(x, kernel, strides, self.padding, arranged=arranged, **form) + bias
     return nn.relu(x) if self.relu else x
+
+
+def one_by_one(module, variables, items, read):
+  """Features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
+
+  Args:
+    module: a network of `ConvUnit`.
+    variables: of it.
+    items: `[B, ...]` clips or frames.
+    read: what the network returns for some items -> their features.
+
+  Returns:
+    `[B, ...]` features.
+  """
+  if jax.default_backend() != "cpu":
+    return read(module.apply(variables, items))
+  _, arranged = module.apply(variables, items[:1], mutable="arranged")     # once; what else this computes is not used
+  encode = lambda item: read(module.apply(variables | arranged, item[None]))[0]
+  return jax.lax.map(encode, items)
 
 
 def random_variables(module, inputs, seed=0):
