@@ -130,12 +130,9 @@ def load(network, variables):
       kernel = np.asarray(params["kernel"])
       entries = {"kernel.weight": np.moveaxis(kernel, (-1, -2), (0, 1)), "norm.weight": params["scale"],
                  "norm.bias": params["bias"], "norm.running_mean": stats["mean"], "norm.running_var": stats["var"]}
-      missing = module.load_state_dict({name: torch.tensor(np.array(value)) for name, value in entries.items()},
-                                       strict=False)
-      assert missing.missing_keys == ["norm.num_batches_tracked"] and not missing.unexpected_keys
+      module.load_state_dict({name: torch.tensor(np.array(value)) for name, value in entries.items()})
     else:
-      assert {name for name, child in module.named_children()} == set(params)
-      for name in params:
+      for name, _ in module.named_children():
         walk(getattr(module, name), params[name], stats[name])
   walk(network, variables["params"], variables["batch_stats"])
 

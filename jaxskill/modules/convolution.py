@@ -110,20 +110,40 @@ def _clip(x, arranged, size, strides, count):
   """A convolution `[T, H, W, C]` -> `[T', H', W', N]`, so many frames at a time that what they need stays in the cache."""
   times, height, width = counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, size, strides)]
   stride, taps = strides[2], -(-size[2] // strides[2])
-  x = _resize(x, 2, stride * (width + taps - 1))
+  own = 7 - taps if arranged.ndim == 3 else 1                         # results that are computed together, see below
+  tiles = -(-width // own)
+  x = _resize(x, 2, stride * (own * tiles + taps - 1))
   x = x.reshape(*x.shape[:2], -1, stride * x.shape[3])                # columns that a stride skips become channels
   together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * height * width <= CHUNK))
-  form = _winograd if arranged.ndim == 3 else _stacked
+
+  def gather(x):                                                      # taps of time and height become channels, too
+    for axis in (0, 1):
+      x = jnp.concatenate(_taps(jax.lax.optimization_barrier(x), axis, size[axis], strides[axis]), axis=-1)
+    return x                                                          # [T', H', columns, h t C]
 
   def some(x):
-    for axis in (0, 1):                                               # taps of time and height become channels, too
-      x = jnp.concatenate(_taps(x, axis, size[axis], strides[axis]), axis=-1)
-    return form(x, arranged, taps, count)                             # of [T', H', columns, h t C]
+    form = functools.partial(_winograd, tiles=tiles) if arranged.ndim == 3 else _stacked
+    return form(_move(gather, x), arranged, taps, count)[:, :, :width]
   if together == times:
     return some(x)
   taken = (together - 1) * strides[0] + size[0]
   step = jax.checkpoint(lambda start: some(jax.lax.dynamic_slice_in_dim(x, start, taken)), prevent_cse=False)
   return jax.lax.map(step, together * strides[0] * jnp.arange(times // together)).reshape(*counts, count)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _move(function, x):
+  """A linear function that only moves numbers; of bfloat16 the bits, for XLA's CPU would move them as float32."""
+  if x.dtype != jnp.bfloat16:
+    return function(x)
+  return jax.lax.bitcast_convert_type(function(jax.lax.bitcast_convert_type(x, jnp.uint16)), jnp.bfloat16)
+
+
+def _move_backward(function, like, gradient):
+  return jax.linear_transpose(function, like)(gradient)
+
+
+_move.defvjp(lambda function, x: (_move(function, x), x), _move_backward)
 
 
 def _resize(x, axis, size):
@@ -157,15 +177,13 @@ def _combine(weights, parts):
   return sum(part if weight == 1 else float(weight) * part for weight, part in zip(weights, parts) if weight)
 
 
-def _winograd(x, kernels, taps, count):
-  """As `_stacked`."""
-  width, own = x.shape[2] - taps + 1, 7 - taps                        # own: results of six products
-  tiles = -(-width // own)
-  x = _resize(x, 2, own * (tiles - 1) + 6)
+def _winograd(x, kernels, taps, count, tiles):
+  """As `_stacked`, of `tiles` times the results that are computed together."""
+  own = 7 - taps
   columns = [x[:, :, i: i + own * (tiles - 1) + 1: own] for i in range(6)]
   products = [_product(_combine(row, columns), kernel) for row, kernel in zip(_DATA, kernels)]
   y = jnp.stack([_combine(row, products) for row in _powers(own).T], axis=3)              # [T', H', tiles, own, N]
-  return y.reshape(*y.shape[:2], tiles * own, count)[:, :, :width]
+  return y.reshape(*y.shape[:2], tiles * own, count)
 
 
 def _product(x, kernel):
