@@ -116,19 +116,26 @@ def _clip(x, arranged, size, strides, count):
   x = x.reshape(*x.shape[:2], -1, stride * x.shape[3])                # columns that a stride skips become channels
   together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * height * width <= CHUNK))
 
-  def gather(x):                                                      # taps of time and height become channels, too
-    for axis in (0, 1):
-      x = jnp.concatenate(_taps(jax.lax.optimization_barrier(x), axis, size[axis], strides[axis]), axis=-1)
-    return x                                                          # [T', H', columns, h t C]
+  channels, step = x.shape[3], strides[0] * x.shape[3]
+  if size[0] > 1:
+    x = x.transpose(1, 2, 0, 3).reshape(1, *x.shape[1:3], -1)         # a window of time is a slice of channels
 
-  def some(x):
-    form = functools.partial(_winograd, tiles=tiles) if arranged.ndim == 3 else _stacked
-    return form(_move(gather, x), arranged, taps, count)[:, :, :width]
+  def some(start):
+    """`together` frames of the result from one on."""
+    if size[0] > 1:
+      seen = jax.lax.dynamic_slice_in_dim(x, start * step, (together - 1) * step + size[0] * channels, 3)
+      gather = lambda x: taps_of(jnp.concatenate([x[..., i * step: i * step + size[0] * channels] for i in range(together)]))
+    else:
+      seen, gather = jax.lax.dynamic_slice_in_dim(x, start, together), taps_of
+    return form(_move(gather, seen), arranged, taps, count)[:, :, :width]
+
+  def taps_of(x):                                                     # of the height, which become channels, too
+    return jnp.concatenate(_taps(x, 1, size[1], strides[1]), axis=-1) # [T', H', columns, h t C]
+  form = functools.partial(_winograd, tiles=tiles) if arranged.ndim == 3 else _stacked
   if together == times:
-    return some(x)
-  taken = (together - 1) * strides[0] + size[0]
-  step = jax.checkpoint(lambda start: some(jax.lax.dynamic_slice_in_dim(x, start, taken)), prevent_cse=False)
-  return jax.lax.map(step, together * strides[0] * jnp.arange(times // together)).reshape(*counts, count)
+    return some(0)
+  starts = together * jnp.arange(times // together)
+  return jax.lax.map(jax.checkpoint(some, prevent_cse=False), starts).reshape(*counts, count)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
