@@ -68,7 +68,8 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     x = jnp.concatenate(_taps(x, 1, size[0], strides[0]), axis=-1)    # [B, T', H, W, k C]
     frames = x.reshape(-1, *x.shape[2:])
     kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*size[1:], -1, count)
-    y = convolve(frames, kernel, strides[1:], [(0, 0), (0, 0)], dtype=dtype, implementation=implementation)
+    frames, kernel = _blocks(frames, kernel, strides[1:])             # XLA's gradient with strides takes a minute a clip
+    y = convolve(frames, kernel, (1, 1), [(0, 0), (0, 0)], dtype=dtype, implementation=implementation)
     return y.reshape(*x.shape[:2], *y.shape[1:])
   if max(size) == 1:
     x = x[(slice(None), *(slice(None, None, s) for s in strides))]
@@ -81,6 +82,22 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
   y = _product(x, kernel, dtype)
   width = y.shape[-2] - size[-1] + 1
   return sum(y[..., tap: tap + width, tap * count: (tap + 1) * count] for tap in range(size[-1]))
+
+
+def _blocks(x, kernel, strides):
+  """Frames `[B, H, W, C]` in blocks of as many pixels as a window moves, `[B, H', W', c C]`; its window moves by one."""
+
+  def fit(array, axis, length):           # zeros behind, or what no window reaches taken away
+    edges = [(0, length - array.shape[axis] if i == axis else 0, 0) for i in range(array.ndim)]
+    return jax.lax.pad(array, jnp.zeros((), array.dtype), edges)
+  for axis, (taps, stride) in enumerate(zip(kernel.shape[:2], strides)):
+    whole = -(-taps // stride)                                        # blocks that a window touches
+    x = fit(x, axis + 1, ((x.shape[axis + 1] - taps) // stride + whole) * stride)
+    kernel = fit(kernel, axis, whole * stride)
+  (up, left), (high, wide) = strides, x.shape[1:3]
+  x = x.reshape(-1, high // up, up, wide // left, left, x.shape[-1]).transpose(0, 1, 3, 2, 4, 5)
+  kernel = kernel.reshape(-1, up, kernel.shape[1] // left, left, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+  return x.reshape(*x.shape[:3], -1), kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
 
 
 def _product(x, kernel, dtype):
