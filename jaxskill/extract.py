@@ -13,7 +13,6 @@ C clips of a video, L frames of a clip, S their side.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
@@ -29,13 +28,9 @@ from jaxskill import benchmark, interop, main as command_line, report
 from jaxskill.data import video as videos_of
 from jaxskill.data.features import EXTRACTION as NOTE
 from jaxskill.modules import i3d
-from jaxskill.modules.convolution import random_variables
 from jaxskill.parallel import Parallel
 
-RANDOM = "random:"
 PLANS = ("stacks", "snippets", "segments")
-SCALINGS = dict(symmetric=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),                             # to [-1, 1]
-                imagenet=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
 def plan(sampling, seconds):
@@ -195,12 +190,10 @@ class Decoders:
 def make_encoder(recipe, variables, parallel):
   """encode(clips `[n, L, S, S, 3]` uint8, n at most the batch) -> `[n, 1024]` float32, in batches of one size."""
   size = parallel.padded(recipe.batch)
-  mean, scale = (np.array(values, np.float32) for values in SCALINGS[recipe.scaling])
   module = i3d.I3D(eps=recipe.eps, dtype=jnp.dtype(recipe.dtype))
 
   def features(variables, clips):
-    clips = (clips.astype(jnp.float32) / 255 - mean) / scale
-    return parallel.gather(i3d.clip_features(variables, clips, module=module))
+    return parallel.gather(i3d.clip_features(variables, i3d.normalise(clips, recipe.scaling), module=module))
   compiled, variables = parallel.compile(features), parallel.replicate(variables)
 
   def encode(clips):
@@ -218,21 +211,7 @@ def load_weights(recipe, weights):
   if not weights:
     raise ValueError(f"--weights is not given. This recipe wants {recipe.weights_from}. For a trial, --weights random:0 "
                      "draws weights, and everything that is written says so.")
-  if weights.startswith(RANDOM):
-    seed = weights.removeprefix(RANDOM)
-    if not seed.isdigit():
-      raise ValueError(f"--weights {weights}: expected random:SEED with a whole number, e.g. random:0.")
-    sample = jnp.zeros((1, max(i3d.MIN_FRAMES, recipe.sampling.length), 32, 32, 3))
-    variables = random_variables(i3d.I3D(eps=recipe.eps), sample, int(seed))
-    return variables, dict(weights=weights, random_weights=True, weights_sha256="")
-  state = interop.read_weights(weights)
-  return (interop.i3d_from_torch(state, num_classes=0),
-          dict(weights=pathlib.Path(weights).name, random_weights=False, weights_sha256=_digest(weights)))
-
-
-def _digest(path):
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+  return interop.load_i3d(weights, "--weights")
 
 
 def find_videos(folder):
@@ -278,7 +257,7 @@ def run(config, videos, out, weights, *, processes=0, patience=120.0, say=print)
     raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
   recipe = dict(config.to_dict(), **origin)
   known = _known(out, recipe)
-  digests = {video: _digest(path) for video, path in files.items()}
+  digests = {video: interop.digest(path) for video, path in files.items()}
   ready = {video: known[video] for video in files
            if known.get(video, {}).get("sha256") == digests[video] and (out / f"{video}.npy").is_file()}
   note = dict(recipe=recipe, videos=dict(ready), failed={})
@@ -347,7 +326,7 @@ def _save(path, features):
 def check(config):
   """Raises a `ValueError` for an option that cannot be."""
   sampling = config.sampling
-  for where, value, allowed in (("sampling.plan", sampling.plan, PLANS), ("scaling", config.scaling, SCALINGS),
+  for where, value, allowed in (("sampling.plan", sampling.plan, PLANS), ("scaling", config.scaling, i3d.SCALINGS),
                                 ("dtype", config.dtype, ("float32", "bfloat16"))):
     if value not in allowed:
       raise ValueError(f"config.{where}={value!r} is unknown; use one of {', '.join(allowed)}.")

@@ -53,7 +53,8 @@ def write(workdir, trainer, history, facts, seconds, say):
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments)
-  say("\n" + table(rows, trainer.dataset.simulated))
+  say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
+      + table(rows, trainer.dataset.simulated))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints")]
   say("wrote " + "\n      ".join(map(str, written)))
   return results

@@ -78,6 +78,7 @@ class Method(NamedTuple):
     targets: (dataset, criterion) -> `[V]` float32, what "score" is to the loss; not called where pairs are learnt from.
     relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B, ...]`}: what the items of a batch
       are to one another, where a loss is not a sum over items.
+    note: what the name of the data must say in every result, of the weights that training begins with.
   """
 
   init: Callable
@@ -90,6 +91,7 @@ class Method(NamedTuple):
   prepare: Callable = lambda dataset, fold, criterion: {}
   targets: Callable = lambda dataset, criterion: dataset.labels(criterion)
   relate: Callable = lambda variables, labels, mask: {}
+  note: str = ""
 
   def stream_of(self, timeline):
     """The stream whose rows a timeline, or heat maps, follow."""
