@@ -56,7 +56,8 @@ def _curves(workdir, history, trainer):
       line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}")
       right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
   right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
-  right.legend(fontsize=8)
+  if right.get_legend_handles_labels()[0]:             # a correlation of equal scores is no number
+    right.legend(fontsize=8)
   figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
   return figure
 
