@@ -16,6 +16,7 @@ from jaxskill.methods import frames
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 from tests.data.test_video import encode
+from tests.methods.test_core import losses_of, random_method, single
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "narrow")
 SMALL = {"data.frames.count": 26, "data.frames.margin": 2, "data.frames.size": (44, 36), "data.validation_share": 0.0,
@@ -135,6 +136,24 @@ def test_snippets_are_the_published_ones(golden, load_config):
   assert list(config.model.i3d.starts) == starts and config.model.i3d.length == 16
   assert config.data.frames.count == 103 and config.data.frames.margin == 3 and frames.Backbone(config)
   assert load_config("core", "aqa7,frames", {"model.weights": "random:0"}).data.frames.margin == 0
+
+
+def test_two_added_batches_of_one_pair(load_config):
+  """The published update of MTL-AQA, by the published loss of each pair alone."""
+  changes = {"model.num_leaves": 4, "model.hidden": 3}
+  ours = load_config("core", "mtl_aqa,frames,official", changes | {"model.weights": "random:0"})
+  published = load_config("core", "mtl_aqa,official", changes)
+  assert (ours.train.batch_size, ours.train.reduction) == (2, "sum") and published.model.regression == "leaf_mean"
+  method, params, constants = random_method(published)
+  rng = np.random.default_rng(0)
+  features, scores = jnp.asarray(rng.normal(size=(2, 2, 4)), jnp.float32), np.float32(rng.normal(size=(2, 2)) / 4)
+  scores[1] = scores[0] + 0.01                              # both differences lie in one leaf
+  variables = single(dict(params=params, batch_stats=dict(labels=constants)))
+  loss = lambda method, rows: losses_of(method, variables, tuple(features.swapaxes(0, 1)[:, rows]), scores[rows])[0].sum()
+  alone = [loss(method, slice(i, i + 1)) for i in (0, 1)]
+  added = methods.build(load_config("core", "mtl_aqa,official", changes | {"model.regression": ours.model.regression}))
+  np.testing.assert_allclose(loss(added, slice(0, 2)), sum(alone), rtol=1e-5)
+  assert abs(loss(method, slice(0, 2)) - sum(alone)) > 1e-3
 
 
 # Through the loop
