@@ -64,13 +64,13 @@ def run(options, say=print):
   return results, failed
 
 
-def folder_of(options, trained):
+def folder_of(options, trained, name="assessments"):
   """The folder of the answers, made and proved writable.
 
   Raises:
     ValueError: if it cannot be written.
   """
-  out = pathlib.Path(options.out or trained.workdir / "assessments")
+  out = pathlib.Path(options.out or trained.workdir / name)
   try:
     out.mkdir(parents=True, exist_ok=True)
     (out / ".writable").touch()

@@ -60,7 +60,7 @@ def add_arguments(parser):
   add("videos", nargs="*", help="video files, or folders of them")
   add("--workdir", required=True, help="folder of a finished run")
   add("--features", nargs="+", default=[], metavar="FILE", help="prepared features (.npy, .npz) or folders of them, not videos")
-  add("--out", default="", help="folder of the answers; default WORKDIR/assessments")
+  add("--out", default="", help="folder of the answers; default within WORKDIR")
   add("--weights", action="append", default=[], help="of the network that extracts, those that the run's features were made "
       "with: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")

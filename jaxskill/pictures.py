@@ -30,19 +30,41 @@ def spread(duration, count=KEYS):
   return (np.arange(count) + 0.5) * duration / count
 
 
-def figure_with_strip(own, duration, heights, title):
-  """(figure, axes below a strip of key frames); the strip is left out where there are no frames."""
+def under_strip(figure, own, heights, duration):
+  """Axes over the time of a video, below a strip of its key frames where there are frames."""
   keys = frames(own, spread(duration))
-  figure = plt.figure(figsize=(10, sum(heights) + (1.6 if keys else 0) + 0.6), layout="constrained")
+  if not keys and not heights:
+    return []
   grid = figure.add_gridspec(len(heights) + bool(keys), KEYS, height_ratios=([1.4] if keys else []) + list(heights))
   for column, (picture, at) in enumerate(keys):
     plots.frame(figure.add_subplot(grid[0, column]), picture, f"{at:.0f} s")
   axes = [figure.add_subplot(grid[row + bool(keys), :]) for row in range(len(heights))]
   for axis in axes:
     axis.set(xlim=(0, duration))
-  axes[-1].set(xlabel="time [s]")
-  figure.suptitle(title, fontsize=9)
-  return figure, axes
+  if axes:
+    axes[-1].set(xlabel="time [s]")
+  return axes
+
+
+def evidence_of(figure, own, result, maps, map_seconds):
+  """Draws what one video's answer rests on, on a figure or a part of one: the kinds that `height_of` counts."""
+  attention = by_start(result)
+  axes = under_strip(figure, own, [2.2] * (len(attention) + bool(result["segments"])), result["duration_s"]) if not maps else []
+  for axis, (at, curves) in zip(axes, attention):
+    plots.attention_curves(axis, at, curves)
+    for one in result["moments"]:
+      if one["what"] in curves:
+        axis.axvspan(one["start"], one["end"], alpha=0.08, color="tab:red" if "low" in one["what"] else "tab:green")
+  if result["segments"]:
+    segment_scores(axes[-1], result["segments"])
+  for name, values in maps.items():
+    if name != "uniform":
+      _heat(figure, own, values, map_seconds[name])
+
+
+def height_of(result, maps):
+  """Inches that `evidence_of` needs."""
+  return 2.6 if maps else 1.6 + 2.2 * (len(by_start(result)) + bool(result["segments"]))
 
 
 def draw(folder, own, result, maps, map_seconds):
@@ -51,31 +73,47 @@ def draw(folder, own, result, maps, map_seconds):
   Args:
     result: of `evidence.answer`; maps, map_seconds: of `evidence.maps`.
   """
-  paths, title, duration = [], title_of(result), result["duration_s"]
-  attention = by_start(result)
-  if attention:
-    figure, axes = figure_with_strip(own, duration, [2.2] * len(attention), title)
-    for axis, curves in zip(axes, attention):
-      plots.attention_curves(axis, *curves)
-      for one in result["moments"]:
-        if one["what"] in curves[1]:
-          axis.axvspan(one["start"], one["end"], alpha=0.08, color="tab:green" if "low" not in one["what"] else "tab:red")
-    paths.append(plots.save(figure, folder / "attention.png"))
-  if result["segments"]:
-    figure, axes = figure_with_strip(own, duration, [2.2], title)
-    segment_scores(axes[0], result["segments"])
-    paths.append(plots.save(figure, folder / "segments.png"))
-    paths.append(plots.save(_alignment(own, result, title), folder / "alignment.png"))
-  for name, values in maps.items():
-    if name != "uniform":
-      paths.append(plots.save(_heat(own, values, map_seconds[name], title), folder / f"{name}_maps.png"))
+  paths, title = [], title_of(result)
+  if maps or by_start(result) or result["segments"]:
+    figure = plt.figure(figsize=(10, height_of(result, maps) + 0.4), layout="constrained")
+    evidence_of(figure, own, result, maps, map_seconds)
+    figure.suptitle(title, fontsize=9)
+    paths.append(plots.save(figure, folder / ("maps.png" if maps else "segments.png" if result["segments"] else "attention.png")))
+  aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
+  if aligned:
+    figure = plt.figure(figsize=(10, 5.4), layout="constrained")
+    alignment(figure, result, aligned["segments"], aligned["seconds"], f"reference {aligned['video']} ({aligned['score']:.3g})")
+    figure.suptitle(title, fontsize=9)
+    paths.append(plots.save(figure, folder / "alignment.png"))
   if result.get("probabilities"):
-    levels = result["probabilities"]
-    figure, axes = plt.subplots(len(levels), 1, figsize=(7, 1.4 * len(levels) + 0.5), squeeze=False, layout="constrained")
-    plots.probability_bars(axes[:, 0], levels)
+    figure = plt.figure(figsize=(8, 1.3 * len(result["probabilities"]) + 0.8), layout="constrained")
+    leaves(figure, result["probabilities"])
     figure.suptitle(title, fontsize=9)
     paths.append(plots.save(figure, folder / "leaves.png"))
   return paths
+
+
+def draw_comparison(path, videos, results, maps, extra, title):
+  """Writes the picture of two videos, the better one above; returns its path.
+
+  Args:
+    videos, results: of both; maps: their (maps, seconds) of `evidence.maps`.
+    extra: {"alignment": seconds, row by row of the first} and {"probabilities"} of the direct comparison, where there are.
+  """
+  heights = [height_of(result, own[0]) + 0.3 for result, own in zip(results, maps)]
+  heights += [4.0] * ("alignment" in extra) + [1.0 * len(extra.get("probabilities", {}))] * ("probabilities" in extra)
+  figure = plt.figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
+  parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+  for part, own, result, heat in zip(parts, videos, results, maps):
+    evidence_of(part, own, result, *heat)
+    part.suptitle(title_of(result), fontsize=9)
+  if "alignment" in extra:
+    alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], f"{results[0]['video']} aligned with "
+              f"{results[1]['video']}", (results[1]["video"], results[0]["video"]))
+  if "probabilities" in extra:
+    leaves(parts[-1], extra["probabilities"])
+  figure.suptitle(title, fontsize=10)
+  return plots.save(figure, path)
 
 
 def title_of(result):
@@ -94,44 +132,42 @@ def by_start(result):
   return list(found.values())
 
 
-def segment_scores(axis, segments, label=None, colour=None):
-  """Scores of segments as steps over time; where they count more, the line is no thicker, but the number says it."""
-  if colour is None:
-    colours = plots.colours_of(segments)
-    axis.bar([s["start"] for s in segments], [s["score"] for s in segments], [s["end"] - s["start"] for s in segments],
-             align="edge", edgecolor="white", color=[colours.to_rgba(s["score"]) for s in segments])
-    for s in segments:
-      axis.text((s["start"] + s["end"]) / 2, 0, f"{s['importance']:.0%}", ha="center", va="bottom", fontsize=7)
-  else:
-    axis.stairs([s["score"] for s in segments], [*(s["start"] for s in segments), segments[-1]["end"]], label=label, lw=1.5,
-                color=colour)
-  axis.set(ylabel="score of a segment\n(its importance)" if colour is None else "score of a segment")
+def segment_scores(axis, segments):
+  """Scores of segments over time, red to green; the number says how much each counts."""
+  colours = plots.colours_of(segments)
+  axis.bar([s["start"] for s in segments], [s["score"] for s in segments], [s["end"] - s["start"] for s in segments],
+           align="edge", edgecolor="white", color=[colours.to_rgba(s["score"]) for s in segments])
+  for s in segments:
+    axis.text((s["start"] + s["end"]) / 2, s["score"], f"{s['importance']:.0%}", ha="center", va="bottom", fontsize=7)
+  axis.set(ylabel="score of a segment\n(its importance)")
+  axis.margins(y=0.12)
 
 
-def _alignment(own, result, title):
-  reference = next(one for one in result["references"] if "seconds" in one)
-  figure, (above, below) = plt.subplots(2, 1, figsize=(10, 5), sharex=True, height_ratios=(3, 1), layout="constrained")
-  colours = plots.colours_of(result["segments"] + reference["segments"])
+def alignment(figure, result, other, aligned, title, names=("reference", "video")):
+  """A video's segments above those of another, joined where they show the same, and how much later that one shows it."""
+  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+  colours = plots.colours_of(result["segments"] + other)
   line = result["timelines"]["timing offset"]
   start = np.add(line["start"], line["end"]) / 2
-  plots.aligned_videos(above, result["segments"], reference["segments"], colours, start, reference["seconds"])
-  above.set_title(f"reference {reference['video']} ({reference['score']:.3g})", fontsize=8)
-  plots.offset_curve(below, start, line["values"])
+  plots.aligned_videos(above, result["segments"], other, colours, start, aligned)
+  above.set(yticklabels=names)
+  above.set_title(title, fontsize=8)
+  offset = np.array(aligned) / other[-1]["end"] - start / result["duration_s"]
+  plots.offset_curve(below, start, offset)
   figure.colorbar(colours, ax=(above, below), label="score of a segment")
-  figure.suptitle(title, fontsize=9)
-  return figure
 
 
-def _heat(own, maps, seconds, title):
+def leaves(figure, levels):
+  """Probabilities {level: `[n]`} of a tree."""
+  plots.probability_bars(figure.subplots(len(levels), 1, squeeze=False)[:, 0], levels)
+
+
+def _heat(figure, own, maps, seconds):
   """Heat maps `[N, h, w]` over what the video shows then, its middle square; without frames, alone."""
   count = min(KEYS, len(maps))
   shown = np.linspace(0, len(maps) - 1, count).round().astype(int)
   pictures = [picture for picture, _ in frames(own, seconds[shown])]
-  figure, axes = plt.subplots(1, count, figsize=(1.6 * count + 0.5, 2.6), squeeze=False, layout="constrained")
-  for place, (axis, number) in enumerate(zip(axes[0], shown)):
+  for place, (axis, number) in enumerate(zip(figure.subplots(1, count, squeeze=False)[0], shown)):
     picture = pictures[place] if place < len(pictures) else np.zeros((8, 8))
-    if picture.shape[0] != picture.shape[1]:
-      picture = video_files.centre_crop(picture, min(picture.shape[:2]))
+    picture = video_files.centre_crop(picture, min(picture.shape[:2]))
     plots.frame(axis, picture, f"{seconds[number]:.0f} s", maps[number])
-  figure.suptitle(title, fontsize=9)
-  return figure
