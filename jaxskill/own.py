@@ -13,12 +13,11 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import benchmark, extract, finished, likeness
+from jaxskill import benchmark, extract, feed, finished, likeness
 from jaxskill.data import features, video as video_files
 
-ORIGIN = ("weights", "random_weights", "weights_sha256")       # of a recipe: what the weights were
-HARMLESS = ("weights", "weights_from", "name", "batch", "dtype")       # parts of a recipe that may differ
-_DETAIL = ("", "category", "difficulty")
+ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
+HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
 
 
 @dataclasses.dataclass
@@ -64,6 +63,8 @@ def add_arguments(parser):
   add("--weights", action="append", default=[], help="of the network that extracts, those that the run's features were made "
       "with: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
+  add("--boxes", default="", help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
+  add("--detector", default="", help="ONNX file that finds them, likewise")
   add("--labels", default="", help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
   add("--category", default="", help="of all videos; --labels says it for each")
   add("--difficulty", default="", help="of all videos; --labels says it for each")
@@ -163,7 +164,9 @@ def _extracted(run, options, out, say):
         os.symlink(path.resolve(), link)
     if len(failed) == len(files):
       return {}, failed, {}
-    note = extract.run(config, links, folder, weights, say=say)
+    persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
+    quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
+    note = extract.run(config, links, folder, weights, say=quiet, **persons)
   failed |= {name: why for name, why in note["failed"].items() if name in files}
   ready = [name for name in files if name in note["videos"]]
   notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
@@ -271,9 +274,11 @@ def _read_one(run, name, path, note, known, options):
   warnings += about.get("warnings", [])
   for stream in wanted:
     training = run.arrays[f"{stream}/row_seconds"]
-    row_seconds[stream] = (between[stream][0] if stream in between else about.get("row_seconds") or options.row_seconds
-                           or float(np.median(training)))
-    if stream not in between and not about.get("row_seconds") and not options.row_seconds and np.ptp(training) > 1e-3:
+    noted = about.get("row_seconds", 0.0)
+    noted = noted.get(stream, 0.0) if isinstance(noted, dict) else noted
+    noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
+    row_seconds[stream] = noted or float(np.median(training))
+    if not noted and np.ptp(training) > 1e-3:
       warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the training "
                       f"videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds says it)")
   frames = None
@@ -296,7 +301,6 @@ def _read_one(run, name, path, note, known, options):
 
 def _unlike(run, own):
   """What is odd about a video, beside those that the run was trained on."""
-  from jaxskill import feed
   warnings = []
   first = next(iter(own.arrays))
   same = np.flatnonzero(run.arrays["digests"] == own.digest)

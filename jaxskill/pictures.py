@@ -17,12 +17,17 @@ def frames(own, seconds):
   if own.frames is not None:
     pictures, times = own.frames
     return [(pictures[np.argmin(np.abs(times - at))], at) for at in seconds]
-  if own.file.suffix in (".npy", ".npz"):
+  if not has_frames(own):
     return []
   try:
     return list(zip(video_files.frames_at(own.file, seconds, video_files.scale_short_side(HEIGHT)), seconds))
   except ValueError:                      # its features are at hand, the file has gone
     return []
+
+
+def has_frames(own):
+  """Whether there is something to be seen of a video, not only its features."""
+  return own.frames is not None or own.file.suffix not in (".npy", ".npz")
 
 
 def spread(duration, count=KEYS):
@@ -46,8 +51,8 @@ def under_strip(figure, own, heights, duration):
   return axes
 
 
-def evidence_of(figure, own, result, maps, map_seconds):
-  """Draws what one video's answer rests on, on a figure or a part of one: the kinds that `height_of` counts."""
+def evidence_of(figure, own, result, maps, map_seconds, beside=()):
+  """Draws what one video's answer rests on, on a figure or a part of one; `beside` are segments of the same colours."""
   attention = by_start(result)
   axes = under_strip(figure, own, [2.2] * (len(attention) + bool(result["segments"])), result["duration_s"]) if not maps else []
   for axis, (at, curves) in zip(axes, attention):
@@ -56,15 +61,20 @@ def evidence_of(figure, own, result, maps, map_seconds):
       if one["what"] in curves:
         axis.axvspan(one["start"], one["end"], alpha=0.08, color="tab:red" if "low" in one["what"] else "tab:green")
   if result["segments"]:
-    segment_scores(axes[-1], result["segments"])
+    segment_scores(axes[-1], result["segments"], beside or result["segments"])
   for name, values in maps.items():
     if name != "uniform":
       _heat(figure, own, values, map_seconds[name])
 
 
-def height_of(result, maps):
+def height_of(own, result, maps):
   """Inches that `evidence_of` needs."""
-  return 2.6 if maps else 1.6 + 2.2 * (len(by_start(result)) + bool(result["segments"]))
+  return 2.2 if maps else 1.6 * has_frames(own) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
+
+
+def kind_of(result, maps):
+  """What `evidence_of` shows."""
+  return "maps" if maps else "segments" if result["segments"] else "attention" if by_start(result) else "frames"
 
 
 def draw(folder, own, result, maps, map_seconds):
@@ -74,11 +84,11 @@ def draw(folder, own, result, maps, map_seconds):
     result: of `evidence.answer`; maps, map_seconds: of `evidence.maps`.
   """
   paths, title = [], title_of(result)
-  if maps or by_start(result) or result["segments"]:
-    figure = plt.figure(figsize=(10, height_of(result, maps) + 0.4), layout="constrained")
+  if height_of(own, result, maps):
+    figure = plt.figure(figsize=(10, height_of(own, result, maps) + 0.4), layout="constrained")
     evidence_of(figure, own, result, maps, map_seconds)
     figure.suptitle(title, fontsize=9)
-    paths.append(plots.save(figure, folder / ("maps.png" if maps else "segments.png" if result["segments"] else "attention.png")))
+    paths.append(plots.save(figure, folder / f"{kind_of(result, maps)}.png"))
   aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
   if aligned:
     figure = plt.figure(figsize=(10, 5.4), layout="constrained")
@@ -100,12 +110,12 @@ def draw_comparison(path, videos, results, maps, extra, title):
     videos, results: of both; maps: their (maps, seconds) of `evidence.maps`.
     extra: {"alignment": seconds, row by row of the first} and {"probabilities"} of the direct comparison, where there are.
   """
-  heights = [height_of(result, own[0]) + 0.3 for result, own in zip(results, maps)]
+  heights = [height_of(own, result, heat[0]) + 0.4 for own, result, heat in zip(videos, results, maps)]
   heights += [4.0] * ("alignment" in extra) + [1.0 * len(extra.get("probabilities", {}))] * ("probabilities" in extra)
   figure = plt.figure(figsize=(10, sum(heights) + 0.4), layout="constrained")
   parts = figure.subfigures(len(heights), 1, height_ratios=heights)
   for part, own, result, heat in zip(parts, videos, results, maps):
-    evidence_of(part, own, result, *heat)
+    evidence_of(part, own, result, *heat, [segment for one in results for segment in one["segments"]])
     part.suptitle(title_of(result), fontsize=9)
   if "alignment" in extra:
     alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], f"{results[0]['video']} aligned with "
@@ -132,15 +142,15 @@ def by_start(result):
   return list(found.values())
 
 
-def segment_scores(axis, segments):
-  """Scores of segments over time, red to green; the number says how much each counts."""
-  colours = plots.colours_of(segments)
+def segment_scores(axis, segments, scale):
+  """Scores of segments over time, red to green over those of `scale`; the number says how much each counts."""
+  colours, scores = plots.colours_of(scale), [segment["score"] for segment in scale]
+  room = 0.15 * (max(scores) - min(scores)) or 1.0
   axis.bar([s["start"] for s in segments], [s["score"] for s in segments], [s["end"] - s["start"] for s in segments],
            align="edge", edgecolor="white", color=[colours.to_rgba(s["score"]) for s in segments])
   for s in segments:
     axis.text((s["start"] + s["end"]) / 2, s["score"], f"{s['importance']:.0%}", ha="center", va="bottom", fontsize=7)
-  axis.set(ylabel="score of a segment\n(its importance)")
-  axis.margins(y=0.12)
+  axis.set(ylabel="score of a segment\n(its importance)", ylim=(min(scores) - room, max(scores) + room))
 
 
 def alignment(figure, result, other, aligned, title, names=("reference", "video")):

@@ -88,18 +88,20 @@ def golden_weights():
   return make
 
 
+def small_config(file="pros_cons", options="simulated", changes=None):
+  """The config of configs/<file>.py on 14 simulated videos of 12 x 10, with values changed."""
+  config = importlib.import_module(f"configs.{file}").get_config(options)
+  config.data.simulated.update(num_videos=14, num_segments=12, width=10)
+  config.seeds, config.model.hidden = (0,), 4
+  config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
+  config.update_from_flattened_dict(changes or {})
+  return config.lock()
+
+
 @pytest.fixture
 def load_config():
-  """load_config(file, options, {"train.epochs": 1, ...}) -> config of configs/<file>.py with values changed."""
-
-  def load(file="pros_cons", options="simulated", changes=None):
-    config = importlib.import_module(f"configs.{file}").get_config(options)
-    config.data.simulated.update(num_videos=14, num_segments=12, width=10)
-    config.seeds, config.model.hidden = (0,), 4
-    config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
-    config.update_from_flattened_dict(changes or {})
-    return config.lock()
-  return load
+  """load_config(file, options, {"train.epochs": 1, ...}), see `small_config`."""
+  return small_config
 
 
 @pytest.fixture
