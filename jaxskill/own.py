@@ -305,7 +305,7 @@ def _unlike(run, own):
   first = next(iter(own.arrays))
   same = np.flatnonzero(run.arrays["digests"] == own.digest)
   if same.size:
-    warnings.append(f"this is {run.arrays['videos'][same[0]]!r}, which the run was trained on: its score is no assessment of "
+    warnings.append(f"this is {str(run.arrays['videos'][same[0]])!r}, which the run was trained on: its score is no assessment of "
                     "something new")
   warnings.append(likeness.of_duration(own.duration(first), run.durations(first)))
   for stream, rows in own.arrays.items():

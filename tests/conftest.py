@@ -1,5 +1,6 @@
 """Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
 
+import functools
 import importlib.metadata
 import os
 
@@ -137,3 +138,12 @@ def quick_compile():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def quick_training(monkeypatch, quick_compile):
+  """Trains and assesses on one device; `tests/own_videos.py` trains within it."""
+  del quick_compile
+  from jaxskill import finished, parallel, train
+  for module in (train, finished):
+    monkeypatch.setattr(module, "Parallel", functools.partial(parallel.Parallel, 1))

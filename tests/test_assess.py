@@ -1,7 +1,6 @@
 """Videos of one's own against a finished run: what it says of them, from features and from files, and what is refused."""
 
-import argparse
-import functools
+import hashlib
 import importlib.util
 import json
 import pathlib
@@ -13,76 +12,20 @@ import sys
 import numpy as np
 import pytest
 
-from jaxskill import assess, checkpoints, data, evidence, feed, finished, likeness, own, train
-from jaxskill.data import Fold, features
-from jaxskill.parallel import Parallel
+from jaxskill import assess, benchmark, checkpoints, evidence, extract, feed, finished, likeness, own, train
 from tests.conftest import small_config
+from tests.own_videos import SYSTEMS, arguments, trained
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
-SYSTEMS = dict(
-    pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4},
-    action_net={"data.simulated.static_rows": 6, "data.simulated.static_width": 6, "model.channels": 6,
-                "model.windows.rgb": 5, "model.windows.static": 3},
-    spatial_attention={"data.simulated.map_frames": 20, "model.segments": 6, "data.simulated.map_size": 4, "data.simulated.map_width": 3,
-                       "data.simulated.pair_share": 1.0, "data.simulated.tie_margin": 0.05})
 
 
-def quickly(changes=None):
-  return {"plots": False, "seeds": (0, 1), "train.epochs": 1, "data.simulated.vary_length": True} | (changes or {})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_device():
-  with pytest.MonkeyPatch.context() as patch:
-    for module in (train, finished):
-      patch.setattr(module, "Parallel", functools.partial(Parallel, 1))
-    import jax
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-class Run:
-  """A trained system, its data and its results, and features of its videos as a user would save them."""
-
-  def __init__(self, root, system):
-    config = small_config(system, "simulated", quickly(SYSTEMS[system]))
-    self.workdir, self.folder, self.dataset = root / "run", root / "features", data.load(config.data)
-    self.results = train.run(config, self.workdir, self.dataset)
-    self.folder.mkdir()
-    self.rows = {"category": self.dataset.category, "difficulty": self.dataset.difficulty}
-    self.labels = root / "labels.csv"
-    self.labels.write_text("video,category,difficulty\n" + "".join(
-        f"{video},{category},{difficulty}\n" for video, category, difficulty in
-        zip(self.dataset.videos, self.dataset.category, self.dataset.difficulty)))
-
-  def save(self, video, folder=None, name=None, **changed):
-    folder = folder or self.folder
-    arrays = {stream: values[video, : self.dataset.lengths[stream][video]] for stream, values in self.dataset.streams.items()}
-    path = folder / f"{name or self.dataset.videos[video]}.npz"
-    np.savez(path, **(arrays | changed))
-    return path
-
-  def assess(self, *files, out, **options):
-    return assess.run(arguments(self.workdir, out, features=files, labels=self.labels, **options), say=lambda line: None)
-
-
-def arguments(workdir, out, videos=(), features=(), **options):
-  parser = argparse.ArgumentParser()
-  own.add_arguments(parser)
-  given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-  words = [*map(str, videos), "--workdir", str(workdir), "--out", str(out), *given]
-  return parser.parse_args(words + (["--features", *map(str, features)] if features else []))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-  """trained(system) -> Run, made once."""
-  return functools.cache(lambda system: Run(tmp_path_factory.mktemp(system), system))
+@pytest.fixture(autouse=True)
+def quick(quick_training):
+  del quick_training
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_test_video_gets_the_score_of_the_results(trained, tmp_path, system):
+def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   """And its evidence, in seconds, and pictures; whoever else is assessed with it."""
   run = trained(system)
   test = run.dataset.folds[0].test_videos
@@ -106,7 +49,7 @@ def test_a_test_video_gets_the_score_of_the_results(trained, tmp_path, system):
   assert one[what]
 
 
-def test_the_percentile_is_by_hand(trained, tmp_path):
+def test_the_percentile_is_by_hand(tmp_path):
   run = trained("pros_cons")
   train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]
   training = [run.save(v) for v in train_videos]
@@ -123,7 +66,7 @@ def test_the_percentile_is_by_hand(trained, tmp_path):
   assert any(warning.startswith(f"this is '{name}', which the run was trained on") for warning in results[name]["warnings"])
 
 
-def test_a_training_video_is_not_compared_with_itself(trained, tmp_path):
+def test_a_training_video_is_not_compared_with_itself(tmp_path):
   """Whatever it is called: the best one would otherwise be its own reference."""
   run = trained("skilldiff")
   fold, group = run.dataset.folds[0].train_videos, run.dataset.category
@@ -143,7 +86,7 @@ def test_a_training_video_is_not_compared_with_itself(trained, tmp_path):
       results["other"]["timelines"]["timing offset"]["values"])
 
 
-def test_moments_are_where_attention_is(trained, tmp_path):
+def test_moments_are_where_attention_is(tmp_path):
   run = trained("pros_cons")
   path = run.save(run.dataset.folds[0].test_videos[0])
   (result,), _ = (list(found.values()) if i == 0 else found for i, found in enumerate(run.assess(path, out=tmp_path)))
@@ -159,7 +102,7 @@ def test_moments_are_where_attention_is(trained, tmp_path):
   assert evidence.span(65, 72) == "1:05-1:12" and evidence.span(65, 66.5) == "1:05.0-1:06.5"
 
 
-def test_what_is_unlike_the_training_videos_is_said(trained, tmp_path):
+def test_what_is_unlike_the_training_videos_is_said(tmp_path):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos[0]
   rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]
@@ -183,7 +126,7 @@ def test_distances_of_training_videos_leave_each_out():
   assert likeness.limit(np.arange(200.0)) == 198 and likeness.limit(np.arange(9.0)) == 8
 
 
-def test_models_can_be_chosen(trained, tmp_path):
+def test_models_can_be_chosen(tmp_path):
   run = trained("pros_cons")
   path = run.save(run.dataset.folds[0].test_videos[0])
   results, _ = run.assess(path, out=tmp_path, seed=1)
@@ -194,7 +137,7 @@ def test_models_can_be_chosen(trained, tmp_path):
     run.assess(path, out=tmp_path, seed=5)
 
 
-def test_an_answer_is_replaced_by_the_same_alone(trained, tmp_path):
+def test_an_answer_is_replaced_by_the_same_alone(tmp_path):
   run = trained("pros_cons")
   first, second = run.dataset.folds[0].test_videos[:2]
   run.assess(run.save(first, tmp_path, "a"), out=tmp_path / "out")
@@ -207,7 +150,7 @@ def test_an_answer_is_replaced_by_the_same_alone(trained, tmp_path):
   assert (tmp_path / "out" / "a" / "assessment.json").read_text() == before
 
 
-def test_files_that_cannot_be_assessed_cost_themselves(trained, tmp_path):
+def test_files_that_cannot_be_assessed_cost_themselves(tmp_path):
   run = trained("action_net")
   test = run.dataset.folds[0].test_videos[0]
   arrays = {name: values[test, : run.dataset.lengths[name][test]] for name, values in run.dataset.streams.items()}
@@ -227,7 +170,7 @@ def test_files_that_cannot_be_assessed_cost_themselves(trained, tmp_path):
     assert message in failed[name], failed[name]
 
 
-def test_groups_of_comparison_must_be_said(trained, tmp_path):
+def test_groups_of_comparison_must_be_said(tmp_path):
   run = trained("core")
   video = run.dataset.folds[0].test_videos[0]
   bare = lambda **options: assess.run(arguments(run.workdir, tmp_path, features=[run.save(video)], **options),
@@ -240,7 +183,7 @@ def test_groups_of_comparison_must_be_said(trained, tmp_path):
   assert {one["video"] for one in results[run.dataset.videos[video]]["references"]} == {run.dataset.videos[v] for v in expected}
 
 
-def test_folders_that_are_no_finished_run(trained, tmp_path):
+def test_folders_that_are_no_finished_run(tmp_path):
   run = trained("pros_cons")
   refused = lambda folder, message: pytest.raises(ValueError, match=message)
   with refused(tmp_path, "is not the folder of a run, it has no config.json"):
@@ -269,7 +212,7 @@ def test_folders_that_are_no_finished_run(trained, tmp_path):
     assess.run(arguments(run.workdir, tmp_path / "out", videos=["a/x.mp4", "b/x.mkv"]))
 
 
-def test_a_checkpoint_read_without_a_template(trained, tmp_path):
+def test_a_checkpoint_read_without_a_template(tmp_path):
   run = trained("pros_cons")
   step = run.results["steps"]
   leaves = checkpoints.read(run.workdir / "checkpoints", step)
@@ -286,7 +229,6 @@ def test_a_checkpoint_read_without_a_template(trained, tmp_path):
 
 def test_weights_must_be_those_of_training(tmp_path):
   (tmp_path / "a.pt").write_bytes(b"a")
-  import hashlib
   recipe = dict(weights="rgb.pt", weights_sha256=hashlib.sha256(b"a").hexdigest())
   own.check_weights(recipe, str(tmp_path / "a.pt"))
   (tmp_path / "b.pt").write_bytes(b"b")
@@ -311,14 +253,13 @@ def test_from_video_files_on_the_command_line(tmp_path):
   recorded.mkdir(), new.mkdir()
   for number in range(6):
     encode(recorded / f"v{number}.mp4", np.arange(24 + 2 * number) / 10, size=(48, 32))
-  assert command("extract", "--config", "configs/features/action_net.py", "--videos", recorded, "--out", tmp_path / "features",
-                 "--weights", "random:0", *RECIPE).returncode == 0
+  recipe, _ = benchmark.read_config(str(REPO / "configs" / "features" / "action_net.py"), RECIPE)
+  extract.run(recipe, recorded, tmp_path / "features", "random:0", say=lambda line: None)
   (tmp_path / "features" / "scores.csv").write_text("video,score,split\n" + "".join(
-      f"v{n},{n},{'test' if n == 5 else 'train'}\n" for n in range(6)))
-  done = command("main", "--config", "configs/pros_cons.py:features", f"--config.data.dir={tmp_path / 'features'}", "--workdir",
-                 tmp_path / "run", "--config.train.epochs=1", "--config.train.batch_size=8", "--config.model.hidden=4",
-                 "--config.plots=False", "--config.data.split=given", "--config.data.validation_share=0.0", "--config.seeds=(0,)")
-  assert done.returncode == 0, done.stderr
+      f"v{n},{n},{'test' if n > 3 else 'train'}\n" for n in range(6)))
+  train.run(small_config("pros_cons", "features", {
+      "plots": False, "data.dir": str(tmp_path / "features"), "data.split": "given", "data.validation_share": 0.0,
+      "train.epochs": 1}), tmp_path / "run")
   encode(new / "a.mp4", np.arange(31) / 10, size=(48, 32))
   shutil.copy(recorded / "v5.mp4", new / "b.mp4")
   encode(new / "short.mp4", np.arange(4) / 10, size=(48, 32))
@@ -338,10 +279,9 @@ def test_from_video_files_on_the_command_line(tmp_path):
   assert row["end"][0] == pytest.approx(1.8)             # nine frames at five a second
   done = command("compare", "--workdir", tmp_path / "run", *files[:2], "--weights", "random:0")
   assert done.returncode == 0 and re.search("is better than|score the same", done.stdout), done.stdout + done.stderr
-  done = command("assess", "--workdir", tmp_path / "run", files[0], "--weights", "random:1")
-  assert done.returncode == 2 and done.stderr.strip().splitlines()[-1].startswith(
-      "jaxskill: --weights random:1: the features of this run were made with random:0")
   assert "Traceback" not in done.stderr
+  with pytest.raises(ValueError, match="--weights random:1: the features of this run were made with random:0"):
+    assess.run(arguments(tmp_path / "run", out, videos=files[:1], weights="random:1"))
 
 
 RECIPE = [f"--config.{name}={value}" for name, value in {
