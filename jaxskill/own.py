@@ -154,7 +154,7 @@ def _extracted(run, options, out, say):
       if not one.is_file():
         failed[one.stem] = "there is no such file."
   config, weights = recipe_of(run, options)
-  folder = pathlib.Path(out) / "features"
+  folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
   with tempfile.TemporaryDirectory() as links:
     for name, path in files.items():
       if name not in failed:
