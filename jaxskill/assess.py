@@ -53,7 +53,8 @@ def run(options, say=print):
       except ValueError as error:
         failed[video.name] = str(error)
         continue
-      results[video.name] = write(out / video.name, trained, video, one, result | dict(made_from=made_from(trained, [video], ids)))
+      result["made_from"] = made_from(trained, [video], ids)
+      results[video.name] = write(out / video.name, trained, video, one, result)
       say(evidence.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
@@ -95,8 +96,8 @@ def check_free(path, source):
   except (OSError, ValueError, KeyError):
     there = None
   if there != source:
-    raise ValueError(f"{path} is there and answers for another video of this name, another run or other models; give another "
-                     "--out, or remove it.")
+    raise ValueError(f"{path} is there and answers for another video of this name, another run or other models; "
+                     "give another --out, or remove it.")
 
 
 def write(folder, trained, video, assessment, result):

@@ -108,7 +108,8 @@ def directly(trained, videos, results, scores, ids):
   if one.alignment:
     path = np.asarray(next(iter(one.alignment.values()))).mean(axis=0)
     stream = trained.method.streams[0]
-    extra["alignment"] = evaluate.aligned_seconds(path, len(videos[0].arrays[stream]), videos[1].row_seconds[stream]).tolist()
+    rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
+    extra["alignment"] = evaluate.aligned_seconds(path, rows, seconds).tolist()
   if one.probabilities:
     extra["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in one.probabilities.items()}
   return dict(how=how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
@@ -129,8 +130,8 @@ def decided(results, extra):
     other = score[np.minimum(np.searchsorted(ends, seen, side="right"), len(score) - 1)].mean()
     found.append(dict(what="segment", start=segment["start"], end=segment["end"],
                       at=evidence.span(segment["start"], segment["end"]), other_at=evidence.span(seen.min(), seen.max()),
-                      other_start=float(seen.min()), other_end=float(seen.max()), difference=float(segment["score"] - other),
-                      importance=segment["importance"]))
+                      other_start=float(seen.min()), other_end=float(seen.max()),
+                      difference=float(segment["score"] - other), importance=segment["importance"]))
   return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: evidence.MOMENTS]
 
 
@@ -148,8 +149,8 @@ def describe(result):
   """The comparison as lines of text."""
   lines = [headline(result)]
   if result["larger_than_training_pairs"] is not None:
-    lines.append(f"  the difference is larger than that of {result['larger_than_training_pairs']:.0f} % of the pairs of training "
-                 "videos")
+    lines.append(f"  the difference is larger than that of {result['larger_than_training_pairs']:.0f} % of the pairs of "
+                 "training videos")
   if result["parts"]:
     lines.append("  of it: " + ", ".join(f"{name} {value:+.3g}" for name, value in result["parts"].items()))
   if result["direct"]:
@@ -160,14 +161,13 @@ def describe(result):
       value = f"{one['share']:.0%}" if "share" in one else f"{one['score']:.3g}"
       lines.append(f"  {one['video']}, {one['what']}: {one['at']} ({value})")
     else:
-      lines.append(f"  {result['better']} {one['at']} against {result['worse']} {one['other_at']}: {one['difference']:+.3g} "
-                   f"(counts {one['importance']:.0%})")
+      lines.append(f"  {result['better']} {one['at']} against {result['worse']} {one['other_at']}: "
+                   f"{one['difference']:+.3g} (counts {one['importance']:.0%})")
   for own in result["videos"]:
     lines.append(f"  {own['video']}: score {own['score']:.4g}, above {own['percentile']:.0f} % of the training videos")
     lines += [f"    warning: {warning}" for warning in own["warnings"]]
-  flags = [word for word, on in (("SIMULATED data", result["videos"][0]["simulated"]),
-                                 ("RANDOM weights", any(own["random_weights"] for own in result["videos"]))) if on]
-  return "\n".join(lines + ([f"  {', '.join(flags)}"] if flags else []))
+  flags = evidence.flags(*result["videos"])
+  return "\n".join(lines + ([f"  {flags}"] if flags else []))
 
 
 def main(argv=None):

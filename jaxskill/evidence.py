@@ -172,7 +172,8 @@ def references(run, own, assessment, ids):
   for model in range(len(ids)):
     for place in np.flatnonzero(mask[model]):
       row = rows[model, place], ids[model]
-      one = found.setdefault(str(run.arrays["bank/videos"][row]), dict(score=float(run.arrays["bank/label"][row]), paths=[]))
+      name, label = str(run.arrays["bank/videos"][row]), float(run.arrays["bank/label"][row])
+      one = found.setdefault(name, dict(score=label, paths=[]))
       path = next((p for n, p in assessment.alignment.items() if n == f"reference {place + 1}"), None)
       one["paths"].append(None if path is None else np.asarray(path[model]))
   result = []
@@ -187,12 +188,17 @@ def references(run, own, assessment, ids):
   return result
 
 
+def flags(*results):
+  """What answers must not be taken for, in words; "" where there is nothing."""
+  return ", ".join(word for word, field in (("SIMULATED data", "simulated"), ("RANDOM weights", "random_weights"))
+                   if any(result[field] for result in results))
+
+
 def describe(result):
   """One video's answer as lines of text."""
   spread = f" ± {result['spread']:.3g} over models" if result["spread"] is not None else ""
-  flags = [word for word, on in (("SIMULATED data", result["simulated"]), ("RANDOM weights", result["random_weights"])) if on]
   lines = [f"{result['video']}: score {result['score']:.4g}{spread}, above {result['percentile']:.0f} % of the "
-           f"{result['training_videos']} training videos" + (f" ({', '.join(flags)})" if flags else "")]
+           f"{result['training_videos']} training videos" + (f" ({flags(result)})" if flags(result) else "")]
   kinds = {}
   for one in result["moments"]:
     more = (f" ({one['share']:.0%})" if "share" in one else f" ({one['score']:.3g})")

@@ -61,7 +61,8 @@ def save(workdir, trainer, assessments):
       trained=np.stack([np.isin(trained, fold) for fold in folds]),
       digests=np.array([digest({name: own(name, v) for name in method.streams}) for v in trained]))
   for name in method.streams:
-    arrays[f"{name}/lengths"], arrays[f"{name}/row_seconds"] = dataset.lengths[name][trained], dataset.row_seconds[name][trained]
+    arrays[f"{name}/lengths"] = dataset.lengths[name][trained]
+    arrays[f"{name}/row_seconds"] = dataset.row_seconds[name][trained]
     known = likeness.of_training([feed.channel_sums(own(name, v)) for v in trained])
     arrays |= {f"{name}/{what}": values for what, values in known.items()}
   about = dict(
@@ -69,8 +70,7 @@ def save(workdir, trainer, assessments):
       published=PUBLISHED.get(config.data.name, ""), params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
-      groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:], dtype=str(dataset.streams[name].dtype))
-               for name in method.streams})
+      groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams})
   if compared:
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
@@ -94,8 +94,8 @@ def _bank(trainer, assessments, encodings):
   dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
   group = trainer.panel.group
   chosen, mask = zip(*(exemplars.of_new_videos(
-      trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, dataset.labels(r.criterion), (r.seed, 0, 0))
-      for r in replicas))
+      trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, dataset.labels(r.criterion),
+      (r.seed, 0, 0)) for r in replicas))
   flat = lambda x: np.stack(x).reshape(len(replicas), -1).T                                # [K, R]
   chosen, mask = flat(chosen), flat(mask)
   each = np.arange(len(replicas))
@@ -211,8 +211,8 @@ class Finished(NamedTuple):
     if self.config.model.get("with_difficulty"):
       labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
     size = parallel.padded(SHARE)
-    own = feed.Feed(dataset, dataset.folds, parallel, streams=self.method.streams, dtype=self.config.train.dtype, budget=0.0,
-                    labels=labels)
+    own = feed.Feed(dataset, dataset.folds, parallel, streams=self.method.streams, dtype=self.config.train.dtype,
+                    budget=0.0, labels=labels)
     count, chunks = dataset.num_videos, own.all_videos(size)
     if "bank/videos" not in self.arrays:
       return self.answers.ask(self.state, ((ids, (one,)) for ids, one in chunks), count, True)
@@ -273,8 +273,8 @@ def load(workdir):
     if subs:
       raise ValueError(f"{workdir}: is a table of several runs; give one of its folders: {subs}.")
     reached = max((int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()), default=0)
-    raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the command that "
-                     "trained it again with the same --workdir: it goes on from there and then writes what assessing needs.")
+    raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the command "
+                     "that trained it again with the same --workdir: it goes on from there and writes what is needed.")
   arrays = features.read_arrays(path)
   try:
     about = json.loads(arrays.pop("about").item())

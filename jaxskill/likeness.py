@@ -45,14 +45,14 @@ def of_features(stream, far, distances):
   """A warning, or None: a video's distance against those `[U]` of the training videos."""
   if far <= limit(distances):
     return None
-  return (f"unlike the training videos: its features {stream!r} lie {far:.2f} standard deviations away from theirs, and theirs "
-          f"from one another {np.median(distances):.2f} (median) to {limit(distances):.2f} ({SHARE:.0%} of {len(distances)}); "
-          "another camera, task or way of extraction makes such a difference, and the score then means little")
+  return (f"unlike the training videos: its features {stream!r} lie {far:.2f} standard deviations away from theirs, and "
+          f"theirs from one another {np.median(distances):.2f} (median) to {limit(distances):.2f} ({SHARE:.0%} of "
+          f"{len(distances)}); another camera, task or way of extraction makes such a difference, and the score then means little")
 
 
-def of_duration(seconds, training, unit="s"):
+def of_duration(seconds, training):
   """A warning, or None: how long a video lasts, against `[U]` training videos; a thousandth is rounding."""
   low, high = float(training.min()), float(training.max())
   if low * 0.999 <= seconds <= high * 1.001:
     return None
-  return (f"unlike the training videos: it lasts {seconds:.1f} {unit}, they last {low:.1f} to {high:.1f} {unit}")
+  return (f"unlike the training videos: it lasts {seconds:.1f} s, they last {low:.1f} to {high:.1f} s")

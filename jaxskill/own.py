@@ -58,10 +58,10 @@ def add_arguments(parser):
   add = parser.add_argument
   add("videos", nargs="*", help="video files, or folders of them")
   add("--workdir", required=True, help="folder of a finished run")
-  add("--features", nargs="+", default=[], metavar="FILE", help="prepared features (.npy, .npz) or folders of them, not videos")
+  add("--features", nargs="+", default=[], metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
   add("--out", default="", help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], help="of the network that extracts, those that the run's features were made "
-      "with: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
+  add("--weights", action="append", default=[], help="of the network that extracts, as the run's features were "
+      "made: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
   add("--boxes", default="", help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
   add("--detector", default="", help="ONNX file that finds them, likewise")
@@ -220,8 +220,8 @@ def check_weights(recipe, weights):
     except OSError as error:
       raise ValueError(f"{flag}{one}: cannot be read ({error}).") from error
     if found != sha:
-      raise ValueError(f"{flag}{one} is another file (sha256 {found[:12]}...) than {name} (sha256 {sha[:12]}...), with which "
-                       "the features of this run were made; other weights make other features.")
+      raise ValueError(f"{flag}{one} is another file (sha256 {found[:12]}...) than {name} (sha256 {sha[:12]}...), with "
+                       "which the features of this run were made; other weights make other features.")
 
 
 def _plain(recipe):
@@ -244,7 +244,8 @@ def check_recipe(run, recipe):
         weights = "weights_sha256" in name or name == "random_weights"
         here, there = ((recipe["weights"], own["weights"]) if weights else
                        (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
-        raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them again as the run's.")
+        raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
+                         "again as the run's.")
     return ["RANDOM weights made the features: for trials only, the score means nothing"] if run.random_weights else []
   warnings = []
   if run.random_weights or recipe.get("random_weights"):
@@ -264,12 +265,12 @@ def _read_one(run, name, path, note, known, options):
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
     if stream not in arrays:
-      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: save them "
-                       "by these names in one .npz file.")
+      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: save "
+                       "them by these names in one .npz file.")
     shape = list(expected["shape"][1:])
     if list(arrays[stream].shape[1:]) != shape:
-      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run was trained "
-                       f"on of {shape}; extract the features as theirs were.")
+      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run was "
+                       f"trained on of {shape}; extract the features as theirs were.")
   warnings, row_seconds = check_recipe(run, recipe), {}
   warnings += about.get("warnings", [])
   for stream in wanted:
@@ -279,8 +280,8 @@ def _read_one(run, name, path, note, known, options):
     noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:
-      warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the training "
-                      f"videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds says it)")
+      warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the "
+                      f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds says it)")
   frames = None
   if "frames" in arrays:
     at = row_times["frames"][0] if "frames" in row_times else None
@@ -294,7 +295,7 @@ def _read_one(run, name, path, note, known, options):
   if run.about["groups"]:
     run.group(known)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:
-    raise ValueError("its score is execution times difficulty: say its difficulty with --difficulty, or a column of --labels.")
+    raise ValueError("its score is execution times difficulty: say the difficulty with --difficulty or --labels.")
   own.warnings += _unlike(run, own)
   return own
 
@@ -305,8 +306,8 @@ def _unlike(run, own):
   first = next(iter(own.arrays))
   same = np.flatnonzero(run.arrays["digests"] == own.digest)
   if same.size:
-    warnings.append(f"this is {str(run.arrays['videos'][same[0]])!r}, which the run was trained on: its score is no assessment of "
-                    "something new")
+    warnings.append(f"this is {str(run.arrays['videos'][same[0]])!r}, which the run was trained on: its score is no "
+                    "assessment of something new")
   warnings.append(likeness.of_duration(own.duration(first), run.durations(first)))
   for stream, rows in own.arrays.items():
     known = {what: run.arrays[f"{stream}/{what}"] for what in ("mean", "deviation", "distance")}

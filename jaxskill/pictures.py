@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxskill import plots
+from jaxskill import evidence, plots
 from jaxskill.data import video as video_files
 from jaxskill.plots import plt
 
@@ -54,7 +54,8 @@ def under_strip(figure, own, heights, duration):
 def evidence_of(figure, own, result, maps, map_seconds, beside=()):
   """Draws what one video's answer rests on, on a figure or a part of one; `beside` are segments of the same colours."""
   attention = by_start(result)
-  axes = under_strip(figure, own, [2.2] * (len(attention) + bool(result["segments"])), result["duration_s"]) if not maps else []
+  heights = [2.2] * (len(attention) + bool(result["segments"]))
+  axes = [] if maps else under_strip(figure, own, heights, result["duration_s"])
   for axis, (at, curves) in zip(axes, attention):
     plots.attention_curves(axis, at, curves)
     for one in result["moments"]:
@@ -92,7 +93,8 @@ def draw(folder, own, result, maps, map_seconds):
   aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
   if aligned:
     figure = plt.figure(figsize=(10, 5.4), layout="constrained")
-    alignment(figure, result, aligned["segments"], aligned["seconds"], f"reference {aligned['video']} ({aligned['score']:.3g})")
+    what = f"reference {aligned['video']} ({aligned['score']:.3g})"
+    alignment(figure, result, aligned["segments"], aligned["seconds"], what)
     figure.suptitle(title, fontsize=9)
     paths.append(plots.save(figure, folder / "alignment.png"))
   if result.get("probabilities"):
@@ -128,9 +130,8 @@ def draw_comparison(path, videos, results, maps, extra, title):
 
 def title_of(result):
   """Score and rank, and what the figure must not be taken for."""
-  flags = [word for word, on in (("SIMULATED data", result["simulated"]), ("RANDOM weights", result["random_weights"])) if on]
   return (f"{result['video']}: score {result['score']:.3g}, above {result['percentile']:.0f} % of the training videos"
-          + (f" - {', '.join(flags)}" if flags else ""))
+          + (f" - {flags}" if (flags := evidence.flags(result)) else ""))
 
 
 def by_start(result):

@@ -34,7 +34,8 @@ class Run:
 
   def save(self, video, folder=None, name=None, **changed):
     folder = folder or self.folder
-    arrays = {stream: values[video, : self.dataset.lengths[stream][video]] for stream, values in self.dataset.streams.items()}
+    arrays = {stream: values[video, : self.dataset.lengths[stream][video]]
+              for stream, values in self.dataset.streams.items()}
     path = folder / f"{name or self.dataset.videos[video]}.npz"
     np.savez(path, **(arrays | changed))
     return path

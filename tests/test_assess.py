@@ -34,7 +34,8 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   for video, result in results.items():
     expected = [replica["scores"][video] for replica in run.results["replicas"]]
     np.testing.assert_allclose([model["score"] for model in result["models"]], expected, rtol=1e-5, atol=1e-6)
-    assert result["score"] == pytest.approx(np.mean(expected)) and result["spread"] == pytest.approx(np.std(expected, ddof=1))
+    assert result["score"] == pytest.approx(np.mean(expected))
+    assert result["spread"] == pytest.approx(np.std(expected, ddof=1), rel=1e-4)
     assert result["simulated"] and not any(warning.startswith("this is") for warning in result["warnings"])
     folder = tmp_path / video
     assert json.loads((folder / "assessment.json").read_text())["score"] == result["score"]
@@ -180,7 +181,8 @@ def test_groups_of_comparison_must_be_said(tmp_path):
   results, failed = bare(category=run.dataset.category[video], difficulty=run.dataset.difficulty[video])
   assert not failed
   expected = [v for v in run.dataset.folds[0].train_videos if run.dataset.category[v] == run.dataset.category[video]]
-  assert {one["video"] for one in results[run.dataset.videos[video]]["references"]} == {run.dataset.videos[v] for v in expected}
+  used = {one["video"] for one in results[run.dataset.videos[video]]["references"]}
+  assert used == {run.dataset.videos[v] for v in expected}
 
 
 def test_folders_that_are_no_finished_run(tmp_path):
@@ -239,7 +241,8 @@ def test_weights_must_be_those_of_training(tmp_path):
       (recipe, "", "--weights is not given: the features of this run were made with rgb.pt"),
       (recipe, str(tmp_path / "b.pt"), r"b.pt is another file \(sha256 3e23e8160039.*\) than rgb.pt \(sha256 ca978112ca1b"),
       (recipe, str(tmp_path / "none.pt"), "cannot be read"), (recipe, "random:0", "were made with rgb.pt"),
-      (random, "random:1", "were made with random:0"), (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
+      (random, "random:1", "were made with random:0"),
+      (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
       (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
     with pytest.raises(ValueError, match=message):
       own.check_weights(one, weights)
@@ -268,7 +271,8 @@ def test_from_video_files_on_the_command_line(tmp_path):
   files = [new / name for name in ("a.mp4", "b.mp4", "short.mp4", "empty.mp4", "text.mp4", "gone.mp4")]
   done = command("assess", "--workdir", tmp_path / "run", *files, "--weights", "random:0")
   assert done.returncode == 1, done.stderr
-  for name, message in dict(short="shorter than a clip", empty="is empty", text="is not a video", gone="there is no such").items():
+  for name, message in dict(short="shorter than a clip", empty="is empty", text="is not a video",
+                            gone="there is no such").items():
     assert re.search(f"failed: {name}: .*{message}", done.stdout), done.stdout
   out = tmp_path / "run" / "assessments"
   result = json.loads((out / "b" / "assessment.json").read_text())
