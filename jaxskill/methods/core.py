@@ -90,8 +90,11 @@ def build(config) -> Method:
   head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if tree
           else Perceptron(model.hidden, dtype=dtype))
 
+  check = backbone.check if backbone else lambda dataset: None
+
   def prepare(dataset, fold, criterion):
-    """Lowest score and range of the scores; with a tree the borders of its groups."""
+    """Lowest score and range of the scores; with a tree the borders of its groups; with a video network its weights."""
+    check(dataset)
     score = targets(dataset, criterion, model.with_difficulty)
     train = fold.train_videos
     if dataset.score_range is not None and criterion == "score":
@@ -114,7 +117,7 @@ def build(config) -> Method:
                                                           limits=(0, span) if symmetric else None)
     elif tree:                                                          # groups of scores
       constants["bounds"] = regression_tree.group_borders(score[train], model.num_leaves)
-    return dict(labels=constants) | ({frames.NAME: backbone.prepare(dataset)} if backbone else {})
+    return dict(labels=constants) | ({frames.NAME: backbone.prepare()} if backbone else {})
 
   def init(key, videos, statistics, overrides):
     del overrides
@@ -221,7 +224,7 @@ def build(config) -> Method:
   return Method(init, encode, (Phase(loss, trains=".", batched=True),), assess, stream, (stream,),
                 "exemplars" if contrastive else "videos", prepare,
                 lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate,
-                backbone.note if backbone else "")
+                check, backbone.note if backbone else "")
 
 
 def _check(model):

@@ -32,6 +32,7 @@ class Backbone:
     self._options, self._weights, self._stream = config.model.i3d, config.model.weights, config.data.stream
     self._check(config)
     self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
+    self._initial = None
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
 
   @property
@@ -39,16 +40,18 @@ class Backbone:
     """What every result must say of the weights."""
     return f"RANDOM weights ({self._weights})" if self._weights.startswith(interop.RANDOM) else ""
 
-  @functools.cached_property
-  def _initial(self):
-    return interop.load_i3d(self._weights, "config.model.weights")[0]
-
-  def prepare(self, dataset):
+  def prepare(self):
     """The variables that training begins with.
 
     Raises:
-      ValueError: for weights that cannot be used, or a data set whose videos are no frames, or too few or small.
+      ValueError: for weights that cannot be used.
     """
+    if self._initial is None:             # once for all replicas
+      self._initial = interop.load_i3d(self._weights, "config.model.weights")[0]
+    return self._initial
+
+  def check(self, dataset):
+    """Raises a `ValueError` for a data set whose videos are no frames, or too few or small."""
     stream = dataset.streams.get(self._stream)
     if stream is None or stream.dtype != np.uint8 or stream.ndim != 5 or stream.shape[-1] != 3:
       raise ValueError(f"{dataset.source}: config.model.backbone='i3d' is trained on frames, uint8 [frames, height, width, "
@@ -63,7 +66,6 @@ class Backbone:
       raise ValueError(f"{dataset.source}: frames of {stream.shape[3]} x {stream.shape[2]} are smaller than "
                        f"config.model.i3d.crop={self._options.crop}; set it to at most {smallest}, or "
                        "config.data.frames.size larger.")
-    return self._initial
 
   def encode(self, variables, videos, key, train):
     """`[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
