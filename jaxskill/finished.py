@@ -19,7 +19,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import checkpoints, evaluate, exemplars, feed, likeness, methods, report, steps
+from jaxskill import checkpoints, evaluate, exemplars, feed, interop, likeness, methods, report, steps
 from jaxskill.data import Fold, SkillDataset, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
@@ -83,7 +83,10 @@ def save(workdir, trainer, assessments):
 
 
 def _recipe(config):
-  """What `jaxskill.extract` noted of own features; None where it did not make them."""
+  """What `jaxskill.extract` noted of own features, or how frames were decoded; None where features were made otherwise."""
+  if (frames := config.data.get("frames")) and frames["count"]:
+    return dict(frames=frames.to_dict(), weights=config.model.weights,
+                random_weights=config.model.weights.startswith(interop.RANDOM))
   if config.data.name != "features" or not config.data.get("dir"):
     return None
   return features.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import interop, methods, train
+from jaxskill import assess, interop, methods, train
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import frames
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 from tests.data.test_video import encode
+from tests.own_videos import arguments
 from tests.methods.test_core import losses_of, random_method, single
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "narrow")
@@ -105,7 +106,7 @@ def test_features_are_the_mean_of_those_of_the_snippets(small, filmed, options, 
   """By hand, with the variant's scaling and epsilon, however many clips go together."""
   config = small({"model.i3d.clips_at_once": together}, options)
   backbone = frames.Backbone(config)
-  variables = backbone.prepare(filmed)
+  variables = backbone.prepare()
   pictures = filmed.streams["frames"][:2]
   got = jax.jit(lambda v, x: backbone.encode(v, x, jax.random.key(0), False))(variables, videos_of(pictures))
   mean, scale = i3d.SCALINGS["imagenet" if "official" in options else "symmetric"]
@@ -120,7 +121,7 @@ def test_features_are_the_mean_of_those_of_the_snippets(small, filmed, options, 
 def test_a_video_looks_the_same_wherever_it_stands(small, filmed):
   """What is drawn for a video follows from the key and its number."""
   backbone = frames.Backbone(small())
-  variables, pictures = backbone.prepare(filmed), filmed.streams["frames"][:3]
+  variables, pictures = backbone.prepare(), filmed.streams["frames"][:3]
   run = jax.jit(lambda x, key: backbone.encode(variables, x, key, True))
   first = run(videos_of(pictures, [4, 0, 2]), jax.random.key(1))
   np.testing.assert_allclose(run(videos_of(pictures[::-1], [2, 0, 4]), jax.random.key(1)), first[::-1], rtol=1e-5,
@@ -143,11 +144,11 @@ def test_two_added_batches_of_one_pair(load_config):
   changes = {"model.num_leaves": 4, "model.hidden": 3}
   ours = load_config("core", "mtl_aqa,frames,official", changes | {"model.weights": "random:0"})
   published = load_config("core", "mtl_aqa,official", changes)
-  assert (ours.train.batch_size, ours.train.reduction) == (2, "sum") and published.model.regression == "leaf_mean"
+  assert ours.train.reduction == "sum" and published.model.regression == "leaf_mean"
   method, params, constants = random_method(published)
   rng = np.random.default_rng(0)
   features, scores = jnp.asarray(rng.normal(size=(2, 2, 4)), jnp.float32), np.float32(rng.normal(size=(2, 2)) / 4)
-  scores[1] = scores[0] + 0.01                              # both differences lie in one leaf
+  scores[1] = scores[0][::-1]                               # in other leaves, whose means would count twice
   variables = single(dict(params=params, batch_stats=dict(labels=constants)))
   loss = lambda method, rows: losses_of(method, variables, tuple(features.swapaxes(0, 1)[:, rows]), scores[rows])[0].sum()
   alone = [loss(method, slice(i, i + 1)) for i in (0, 1)]
@@ -205,7 +206,7 @@ def test_lowers_for_accelerators(small, filmed, monkeypatch):
   """Whose form differs: several clips at once, convolutions by XLA, operands in bfloat16."""
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   backbone = frames.Backbone(small({"train.dtype": "bfloat16"}))
-  variables, videos = backbone.prepare(filmed), videos_of(filmed.streams["frames"][:2])
+  variables, videos = backbone.prepare(), videos_of(filmed.streams["frames"][:2])
   loss = lambda params, videos: backbone.encode(variables | dict(params=params), videos, jax.random.key(0), True).sum()
   for platform in ("cuda", "tpu"):
     text = jax.export.export(jax.jit(jax.grad(loss)), platforms=[platform])(variables["params"], videos).mlir_module()
@@ -214,14 +215,14 @@ def test_lowers_for_accelerators(small, filmed, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Short films of different brightness, and their scores."""
+  """Short films, each longer than the one before, and their scores."""
   root = tmp_path / "videos"
   root.mkdir()
   with open(root / "scores.csv", "w", newline="", encoding="utf-8") as file:
     rows = csv.writer(file)
     rows.writerow(("video", "score", "split"))
     for number in range(6):
-      encode(root / f"v{number}.mp4", (np.arange(24) + 24 * number) / 10, size=(56, 40))
+      encode(root / f"v{number}.mp4", np.arange(20 + 3 * number) / 10, size=(56, 40))
       rows.writerow((f"v{number}", 1 + 1.5 * number, "train" if number < 4 else "test"))
   return root
 
@@ -229,15 +230,23 @@ def folder(tmp_path):
 def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(train, "Parallel", lambda: Parallel(1))
   config = small({"data.dir": str(folder), "data.device_budget": 0.0, "plots": False, "train.epochs": 1,
-                  "evaluate.draws": 1, "data.frames.margin": 0})
+                  "evaluate.draws": 1, "data.frames.margin": 0, "model.exemplars.count": 4})
   results = train.run(config, tmp_path / "run")
   said = capsys.readouterr().out
   assert results["data"] == "RANDOM weights (random:3): videos" and said.count("RANDOM weights (random:3)") == 2
   assert "features streamed" in said and not results["simulated"]
-  assert set(results["rows"]) == {"core", "floor: mean score"}           # frames are no features; all last as long
+  assert set(results["rows"]) == {"core", "floor: mean score", "floor: duration only"}          # frames are no features
   assert set(results["replicas"][0]["scores"]) == {"v4", "v5"}
   assert all(np.isfinite(score) for score in results["replicas"][0]["scores"].values())
   assert json.loads((tmp_path / "run" / "results.json").read_text())["data"] == results["data"]
+  films = [folder / f"{name}.mp4" for name in ("v4", "v5", "v0")]
+  (folder / "none.mp4").write_bytes(b"no video")
+  found, failed = assess.run(arguments(tmp_path / "run", tmp_path / "out", videos=[*films, folder / "none.mp4"]))
+  assert set(found) == {"v4", "v5", "v0"} and "is not a video" in failed["none"]
+  for name in ("v4", "v5"):                                # decoded and encoded once more, by themselves
+    np.testing.assert_allclose(found[name]["score"], results["replicas"][0]["scores"][name], rtol=1e-4, atol=1e-4)
+  assert found["v4"]["random_weights"] and any("RANDOM weights" in warning for warning in found["v4"]["warnings"])
+  assert any("this is 'v0', which the run was trained on" in warning for warning in found["v0"]["warnings"])
 
 
 # What must be refused
