@@ -13,9 +13,9 @@ def load(config) -> SkillDataset:
 
   Args:
     config: `config.data`: anything with attributes. A field that is absent has the default of the loader it goes to.
-      name: "simulated", "features" or "frames" (a folder of one's own), or a published data set: with pairs "best", "epic_skills";
-        with scores "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics", "fis_v",
-        "mit_skating".
+      name: "simulated", "features" or "frames" (a folder of one's own), or a published data set: with pairs "best",
+        "epic_skills"; with scores "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics",
+        "fis_v", "mit_skating".
       simulated: mapping of keyword arguments of `simulated.simulate`.
       frames: fields of `frames.Sampling`: the frames of videos are decoded where their "count" is not 0.
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.

@@ -116,7 +116,8 @@ def test_bad_videos_cost_themselves_alone(tmp_path, caplog):
       broken=Source(broken), few=Source(few), event=Source(few, last=30), well=Source(pictures(tmp_path / "well", 16)))
   ready, failed = prepare(sources, tmp_path / "cache", SMALL)
   assert list(ready) == ["cut.mkv", "well"] and "damaged" in caplog.text
-  for name, message in (("empty.mp4", "is empty"), ("text.mp4", "is not a video"), ("short.mp4", "different frames; expected at least the 16"),
+  for name, message in (("empty.mp4", "is empty"), ("text.mp4", "is not a video"),
+                        ("short.mp4", "different frames; expected at least the 16"),
                         ("broken", "img_00007.png: cannot be read as a picture"), ("few", "holds 3 pictures; expected"),
                         ("event", "ends with picture 30, but there are 3")):
     assert message in failed[name] and str(tmp_path) in failed[name]
