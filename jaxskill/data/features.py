@@ -121,9 +121,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
   extraction = _read_extraction(folder)
-  noted = {video: about["row_seconds"] for video, about in extraction["videos"].items()}
-  seconds = {name: np.array([noted.get(video, stream_seconds.get(name, seconds_per_segment)) for video in videos],
-                            np.float32) for name in streams}
+  seconds = {name: np.array([_noted_seconds(extraction, video, name, stream_seconds.get(name, seconds_per_segment))
+                             for video in videos], np.float32) for name in streams}
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
   return SkillDataset(
       name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
@@ -145,6 +144,12 @@ def _read_extraction(folder):
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
                      "or remove the file.") from error
+
+
+def _noted_seconds(extraction, video, stream, otherwise):
+  """Seconds from one row of a stream to the next: noted for the video, or for each of its streams, or neither."""
+  noted = extraction["videos"].get(video, {}).get("row_seconds", otherwise)
+  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

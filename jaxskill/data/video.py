@@ -93,11 +93,12 @@ class Picture:
   Attributes:
     time: seconds from which it is shown.
     number: of the picture in the file, from 0.
+    rate: pictures a second, on average.
     size: (width, height).
   """
 
-  def __init__(self, frame, time, number):
-    self.time, self.number = time, number
+  def __init__(self, frame, time, number, rate):
+    self.time, self.number, self.rate = time, number, rate
     self._frame, self._turned = frame, round(frame.rotation / 90) % 4       # quarter turns, counter-clockwise
     self.size = (frame.height, frame.width) if self._turned % 2 else (frame.width, frame.height)
     self._images = {}
@@ -136,7 +137,7 @@ def pictures(path, faults=None):
     for number, frame in enumerate(_frames(container, stream, [] if faults is None else faults)):
       time = frame.time if frame.time is not None else (first or 0.0) + number / rate
       first = time if first is None else first
-      yield Picture(frame, time - first, number)
+      yield Picture(frame, time - first, number, rate)
 
 
 def decode(path, size=None, faults=None):
