@@ -81,7 +81,7 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
   left = [(video, path) for video, path in left.items() if video not in finished]
   try:
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-      pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())       # pylint: disable=expression-not-assigned
+      pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())
   except Exception as error:      # whatever a runner raises; what is finished is kept
     merge()
     raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}); "

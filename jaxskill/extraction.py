@@ -134,7 +134,7 @@ class Stream:
 
   def warnings(self, where):
     """What must be known of the stream."""
-    wanted = len({time for time, *_ in self.events})
+    wanted = len({round(time, 3) for time, *_ in self.events})
     if len(self.seen) < 0.9 * wanted:
       yield (f"{where}{wanted} pictures are wanted but only {len(self.seen)} different ones are there; they repeat")
     if self.lonely:
