@@ -20,7 +20,7 @@ def get_config(streams="rgb,flow"):
   config.draw = 112                         # side of the pictures that are kept to draw on; divides the crop
   common = dict(
       network="resnet101", keep="maps",
-      sampling=dict(plan="frames", segments=25, per_segment=2, length=1,
+      sampling=dict(plan="frames", segments=25, per_segment=2, length=1,     # both streams'; changed in one, so in both
                     fps=25.0),              # of the flows of a stack
       region="frame", crop=448, batch=8)
   recipes = dict(rgb=dict(input="rgb", scaling="imagenet", **common),
