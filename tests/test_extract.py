@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxskill import encoders, extract, extract_beam, interop
+from jaxskill import encoders, extract, extract_beam
 from jaxskill.data import features, video
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
@@ -187,10 +187,10 @@ def test_maps_with_flow(tmp_path):
 def test_weights_of_another_network(resnet_file):
   with pytest.raises(ValueError, match="lack layer3.10.bn1.bias, which ResNet-101 has"):
     encoders.load(recipe("spatial_attention:rgb"), str(resnet_file))
-  config = recipe("spatial_attention:rgb")
-  config.streams.maps.update(network="resnet50", input="flow", stack=5)
+  config = recipe("spatial_attention")
+  config.streams.flow.network = config.streams.rgb.network = "resnet50"
   with pytest.raises(ValueError, match=r"the first layer takes 3 channels and this stream \(flow\) gives 10; give a ResNet-50"):
-    encoders.load(config, str(resnet_file))
+    encoders.load(config, dict(rgb="random:0", flow=str(resnet_file)))
   with pytest.raises(ValueError, match="stream rgb: the weights lack conv3d_1a_7x7.batch3d.bias, which I3D has"):
     encoders.load(recipe("action_net"), dict(rgb=str(resnet_file), static="random:0"))
 
@@ -298,9 +298,3 @@ def test_beam_is_named_where_it_is_missing(monkeypatch):
   monkeypatch.setattr(extract_beam.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match=r"needs Apache Beam, which is not installed: pip install 'jaxskill\[beam\]'"):
     extract_beam.require()
-
-
-def test_interop_names_the_depth(resnet_file):
-  state = interop.read_weights(resnet_file)
-  with pytest.raises(ValueError, match="ResNet-101"):
-    interop.resnet_from_torch(state, depth=101)
