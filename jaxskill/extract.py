@@ -6,12 +6,12 @@
 
 Processes decode, the devices encode batches of a fixed size. A recipe of one stream of vectors writes `<video>.npy`
 `[rows, channels]`, one of several or of maps `<video>.npz`, in a folder of own features, as training reads them
-(`jaxskill.data.features`). `extraction.json` beside them says how they were made, from which files, how many seconds a row
-stands for, and which videos failed and why. A video that is there already, made from the same file by the same recipe and
-weights, is skipped.
+(`jaxskill.data.features`). `extraction.json` beside them says how they were made, from which files, how many seconds a
+row stands for, and which videos failed and why. A video that is there already, made from the same file by the same
+recipe and weights, is skipped.
 
-Where persons are comes from --boxes (see jaxskill/data/persons.py) or --detector. --runner beam makes the same features as
-an Apache Beam pipeline; Beam's own options follow after `--`.
+Where persons are comes from --boxes (see jaxskill/data/persons.py) or --detector. --runner beam makes the same features
+as an Apache Beam pipeline; Beam's own options follow after `--`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def find_videos(folder):
         raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
       found[name] = file
   if failed:
-    raise ValueError(f"{failed[0].filename}: cannot be read ({failed[0].strerror}); change its permissions, or move it.")
+    raise ValueError(f"{failed[0].filename}: cannot be read ({failed[0].strerror}); change its permissions, or move it."
+                     ) from failed[0]
   if not found:
     raise ValueError(f"{folder}: holds no video ({', '.join(videos_of.ENDINGS)}).")
   return dict(sorted(found.items()))
@@ -94,8 +95,8 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   if runner not in RUNNERS:
     raise ValueError(f"--runner {runner}: use one of {', '.join(RUNNERS)}.")
   if jax.process_count() > 1:
-    raise ValueError(f"this is one of {jax.process_count()} hosts; features are extracted on one, or on many with --runner "
-                     "beam.")
+    raise ValueError(f"this is one of {jax.process_count()} hosts; features are extracted on one, or on many with "
+                     "--runner beam.")
   videos_of.require_av()
   if runner == "beam":
     from jaxskill import extract_beam
@@ -141,8 +142,8 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
       say(f"warning: {video}: {warning}")
   for video, why in note["failed"].items():
     say(f"failed: {video}: {why}")
-  say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {time.monotonic() - start:.0f} s; how they were "
-      f"made: {out / NOTE}")
+  say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {time.monotonic() - start:.0f} s; how "
+      f"they were made: {out / NOTE}")
   return note
 
 
@@ -222,7 +223,8 @@ def feature_file(out, video, config):
 
 def drawn(config):
   """The stream whose pictures are kept small beside its maps, or None."""
-  return next((name for name, recipe in config.streams.items() if recipe.keep == "maps" and recipe.input == "rgb"), None)
+  streams = config.streams.items()
+  return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)
 
 
 def find_persons(config, boxes, detector):
@@ -234,7 +236,8 @@ def find_persons(config, boxes, detector):
   wanting = {name: recipe for name, recipe in config.streams.items() if recipe.region == "person"}
   if not wanting:
     if boxes or detector:
-      raise ValueError(f"--{'boxes' if boxes else 'detector'}: no stream of this recipe cuts persons out; leave it out.")
+      raise ValueError(f"--{'boxes' if boxes else 'detector'}: no stream of this recipe cuts persons out; leave it "
+                       "out.")
     return None, {}
   name, recipe = next(iter(wanting.items()))
   if bool(boxes) == bool(detector):
@@ -337,8 +340,8 @@ def main(argv=None):
   add("--config", required=True, help="a recipe, e.g. configs/features/pros_cons.py; --config.FIELD=VALUE overrides")
   add("--videos", required=True, help="a folder of videos, or one file")
   add("--out", required=True, help="folder of the features")
-  add("--weights", action="append", default=[], help="file of PyTorch weights, or random:SEED; of a recipe with several "
-      "streams STREAM=FILE, once for each")
+  add("--weights", action="append", default=[], help="file of PyTorch weights, or random:SEED; of a recipe with "
+      "several streams STREAM=FILE, once for each")
   add("--boxes", default="", help="csv table of persons: video,time,x1,y1,x2,y2")
   add("--detector", default="", help="ONNX file of a network that finds persons")
   add("--runner", default="local", help="local | beam")

@@ -1,8 +1,9 @@
 """`jaxskill.extract` as an Apache Beam pipeline: each worker decodes and encodes whole videos.
 
-Needs Beam (pip install 'jaxskill[beam]') and, on a cluster, jaxskill on every worker and one file system for all: videos,
-weights and the folder of features are paths there. A worker writes each video's features, and what is noted of it, as soon
-as they are there; the program that started the pipeline merges the notes, those of a run that was stopped too.
+Needs Beam (pip install 'jaxskill[beam]') and, on a cluster, jaxskill on every worker and one file system for all:
+videos, weights and the folder of features are paths there. A worker writes each video's features, and what is noted of
+it, as soon as they are there; the program that started the pipeline merges the notes, those of a run that was stopped
+too.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
                      f"{len(finished)} of {len(todo)} videos are done. Started again, it does the rest.") from error
   failed = merge()
   shutil.rmtree(parts, ignore_errors=True)
-  lost = dict.fromkeys(todo.keys() - finished - failed.keys(), "no worker noted it; is --out on a file system of all workers?")
+  lost = dict.fromkeys(todo.keys() - finished - failed.keys(),
+                       "no worker noted it; --out must lie on a file system of all workers.")
   return failed | lost
 
 

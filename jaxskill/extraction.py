@@ -99,7 +99,7 @@ class Stream:
     self._found = self._image = (None, None)
 
   def take(self, unit, ends, picture):
-    """Takes a picture: of a flow, where it begins or `ends`. Yields the items that are then complete, `[L, S, S, c]`."""
+    """Takes a picture: of a flow, where it begins or `ends`. Yields items that are then complete, `[L, S, S, c]`."""
     self.seen.add(picture.number)
     if self._image[0] != picture.number:
       self._image = (picture.number, self._look(picture))
@@ -129,8 +129,8 @@ class Stream:
     """Raises a `ValueError` if the video has too few pictures for what is made of them."""
     least = max(2, self.times.shape[1]) if self.recipe.sampling.plan == "snippets" else 2
     if len(self.seen) < min(least, len(self.events)):
-      raise ValueError(f"holds {len(self.seen)} picture{'s'[: len(self.seen) != 1]} and at least {least} are needed; give a "
-                       "longer video.")
+      raise ValueError(f"holds {len(self.seen)} picture{'s'[: len(self.seen) != 1]} and at least {least} are needed; "
+                       "give a longer video.")
 
   def warnings(self, where):
     """What must be known of the stream."""
@@ -138,8 +138,8 @@ class Stream:
     if len(self.seen) < 0.9 * wanted:
       yield (f"{where}{wanted} pictures are wanted but only {len(self.seen)} different ones are there; they repeat")
     if self.lonely:
-      yield (f"{where}{self.lonely} of {len(self.times)} frames have no person found at their time; that of the nearest "
-             "time stands in")
+      yield (f"{where}{self.lonely} of {len(self.times)} frames have no person found at their time; that of the "
+             "nearest time stands in")
 
   def _fill(self, unit, image):
     """Frames without a person take the nearest one that has one."""
@@ -190,9 +190,9 @@ def decode_one(path, video, config, persons, send):
     video: its name.
     config: the recipe.
     persons: see `Stream`.
-    send: called with ("planned", number of items times their pictures); ("items", (stream, `[n, L, S, S, c]`)); ("again",
-      None): forget them, the file ends early and others follow; ("alive", None) now and then; ("done", {"row_seconds",
-      "times", by stream, and "warnings"}); or ("failed", why).
+    send: called with ("planned", number of items times their pictures); ("items", (stream, `[n, L, S, S, c]`));
+      ("again", None): forget them, the file ends early and others follow; ("alive", None) now and then; ("done",
+      {"row_seconds", "times", by stream, and "warnings"}); or ("failed", why).
   """
   try:
     (seconds, announced), warnings = videos_of.length(path), []

@@ -15,6 +15,7 @@ from jaxskill import encoders, extract, extract_beam
 from jaxskill.data import features, video
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
+from jaxskill.parallel import Parallel
 from tests.data.test_video import encode
 from tests.test_extraction import REPO, move, recipe
 from tests.test_interop import resnet_state
@@ -27,9 +28,12 @@ ACTION_NET = ["--config", str(REPO / "configs" / "features" / "action_net.py"),
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-  """Compiles with few optimisations, for all tests here and what they share."""
+  """Compiles with few optimisations and for one device, for all tests here and what they share."""
   jax.config.update("jax_disable_most_optimizations", True)
-  yield
+  with pytest.MonkeyPatch.context() as patch:
+    for module in (extract, extract_beam):
+      patch.setattr(module, "Parallel", lambda: Parallel(1))
+    yield
   jax.config.update("jax_disable_most_optimizations", False)
 
 
@@ -65,7 +69,8 @@ def command(capsys, *words):
 def extracted(folder, tmp_path_factory):
   """(folder of the features, what was said, the note) of ACTION-NET's two streams."""
   out, said = tmp_path_factory.mktemp("out") / "features", []
-  return out, said, extract.run(small_action_net(), folder, out, "random:0", boxes=folder / "boxes.csv", say=said.append)
+  boxes = folder / "boxes.csv"
+  return out, said, extract.run(small_action_net(), folder, out, "random:0", boxes=boxes, say=said.append)
 
 
 def small_action_net():
@@ -110,7 +115,7 @@ def test_a_second_run_does_what_is_missing(folder, extracted, tmp_path):
   shutil.copytree(extracted[0], out)
   (out / "a.npz").unlink()
   stamp = (out / "cut.npz").stat().st_mtime_ns
-  config = ml_collections.ConfigDict(json.loads((out / "extraction.json").read_text())["recipe"])     # as others rebuild it
+  config = ml_collections.ConfigDict(json.loads((out / "extraction.json").read_text())["recipe"])   # as others build it
   note = extract.run(config, folder, out, dict(rgb="random:0", static="random:0"), boxes=folder / "boxes.csv",
                      say=said.append)
   assert said[0] == "2 of 6 videos are there already" and (out / "cut.npz").stat().st_mtime_ns == stamp
@@ -147,12 +152,18 @@ def resnet_file(tmp_path_factory):
   return file
 
 
-def test_one_stream_of_a_file_of_weights(folder, resnet_file, tmp_path, capsys):
+def test_one_stream_of_a_file_of_weights(folder, resnet_file, tmp_path, capsys, monkeypatch):
   """The command, frame by frame in the middle of the picture; one file of videos; a folder that grows."""
   words = ["--config", f"{ACTION_NET[1]}:static", "--config.streams.static.region=centre", "--out", tmp_path / "out",
-           "--config.streams.static.short_side=32", "--config.streams.static.crop=32", "--weights", f"static={resnet_file}"]
+           "--config.streams.static.short_side=32", "--config.streams.static.crop=32",
+           "--weights", f"static={resnet_file}"]
   code, printed, _ = command(capsys, *words, "--videos", folder / "a.mp4")
   assert code == 0 and "RANDOM" not in printed and np.load(tmp_path / "out" / "a.npy").shape == (3, 2048)
+  one = np.load(tmp_path / "out" / "a.npy")
+  monkeypatch.setattr(extract, "Parallel", Parallel)
+  command(capsys, *words, "--out", tmp_path / "eight", "--videos", folder / "a.mp4")               # on all devices
+  np.testing.assert_allclose(np.load(tmp_path / "eight" / "a.npy"), one, rtol=1e-4, atol=1e-4 * one.max())
+  monkeypatch.setattr(extract, "Parallel", lambda: Parallel(1))
   code, *_ = command(capsys, *words, "--videos", folder / "monday")
   note = json.loads((tmp_path / "out" / "extraction.json").read_text())
   assert code == 0 and set(note["videos"]) == {"a", "b"} and note["videos"]["b"]["row_seconds"] == 1.0
@@ -189,7 +200,7 @@ def test_weights_of_another_network(resnet_file):
     encoders.load(recipe("spatial_attention:rgb"), str(resnet_file))
   config = recipe("spatial_attention")
   config.streams.flow.network = config.streams.rgb.network = "resnet50"
-  with pytest.raises(ValueError, match=r"the first layer takes 3 channels and this stream \(flow\) gives 10; give a ResNet-50"):
+  with pytest.raises(ValueError, match=r"the first layer takes 3 channels and this stream \(flow\) gives 10; give a R"):
     encoders.load(config, dict(rgb="random:0", flow=str(resnet_file)))
   with pytest.raises(ValueError, match="stream rgb: the weights lack conv3d_1a_7x7.batch3d.bias, which I3D has"):
     encoders.load(recipe("action_net"), dict(rgb=str(resnet_file), static="random:0"))
@@ -210,7 +221,7 @@ def test_weights_that_cannot_be(name, weights, message):
 
 
 @pytest.mark.parametrize("name,changes,message", [
-    ("core", {"rgb.crop": 64}, "config.streams.rgb.crop=64 must be at least 32 and at most config.streams.rgb.short_side=32"),
+    ("core", {"rgb.crop": 64}, "rgb.crop=64 must be at least 32 and at most config.streams.rgb.short_side=32"),
     ("core", {"rgb.scaling": "none"}, "rgb.scaling='none' is unknown; use one of symmetric, imagenet, tsn"),
     ("core", {"rgb.sampling.length": 4}, "needs clips of at least 9 frames"),
     ("core", {"rgb.sampling.plan": "all"}, "rgb.sampling.plan='all' is unknown"),
@@ -219,7 +230,7 @@ def test_weights_that_cannot_be(name, weights, message):
     ("action_net", {"static.network": "resnet18"}, "network='resnet18' is unknown"),
     ("spatial_attention", {"rgb.sampling.segments": 5}, "the maps flow and rgb need the same sampling and crop"),
     ("spatial_attention", {"rgb.crop": 64}, "the maps flow and rgb need the same sampling and crop"),
-    ("spatial_attention", {"rgb.crop": 100, "flow.crop": 100}, "config.draw=112 must divide config.streams.rgb.crop=100"),
+    ("spatial_attention", {"rgb.crop": 100, "flow.crop": 100}, "draw=112 must divide config.streams.rgb.crop=100"),
     ("spatial_attention", {"flow.scaling": "imagenet"}, "optical flow has neither"),
     ("pros_cons:flow", {"flow.network": "resnet50", "flow.sampling.length": 1}, "stacks of flow want the plan 'frames'"),
 ])
@@ -247,8 +258,8 @@ def test_recipes_that_cannot_be(name, changes, message):
 ])
 def test_refused(folder, tmp_path, capsys, monkeypatch, words, message):
   monkeypatch.chdir(REPO)
-  code, _, complaint = command(capsys, *ACTION_NET, "--videos", folder, "--out", tmp_path / "out", "--weights", "random:0",
-                               *words)
+  code, _, complaint = command(capsys, *ACTION_NET, "--videos", folder, "--out", tmp_path / "out",
+                               "--weights", "random:0", *words)
   assert code == 2 and re.search(message, complaint) and "Traceback" not in complaint
   assert not (tmp_path / "out").exists()
 
@@ -288,7 +299,8 @@ def test_beam(folder, tmp_path):
   arguments = dict(boxes=folder / "boxes.csv", say=lambda _: None)
   expected = extract.run(config, folder, tmp_path / "here", "random:0", **arguments)
   out = tmp_path / "beam"
-  found = extract.run(config, folder, out, "random:0", runner="beam", beam_options=["--runner=DirectRunner"], **arguments)
+  found = extract.run(config, folder, out, "random:0", runner="beam", beam_options=["--runner=DirectRunner"],
+                      **arguments)
   assert found == expected and len(found["videos"]) == 3 and not (out / extract_beam.PARTS).exists()
   for name in found["videos"]:
     np.testing.assert_array_equal(np.load(out / f"{name}.npy"), np.load(tmp_path / "here" / f"{name}.npy"))

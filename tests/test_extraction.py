@@ -16,8 +16,8 @@ REPO = pathlib.Path(__file__).resolve().parents[1]
 
 def recipe(name="action_net:rgb", **changes):
   """A recipe on small pictures; `changes` are of the sampling of all streams."""
-  config, _ = benchmark.read_config(str(REPO / "configs" / "features" / "NAME").replace("NAME", name.replace(":", ".py:")
-                                                                                       if ":" in name else f"{name}.py"), [])
+  file, *options = name.split(":")
+  config, _ = benchmark.read_config(":".join([str(REPO / "configs" / "features" / f"{file}.py"), *options]), [])
   for stream in config.streams.values():
     stream.update(crop=32, batch=2, **({"short_side": 32} if "short_side" in stream else {}))
     stream.sampling.update(changes)
@@ -160,8 +160,8 @@ def test_frames_without_a_person(tmp_path, numbers, shown):
   items, about, _ = taken(path, recipe("action_net:static"), Found(*numbers))
   assert [number_of(image) for image in items["static"][:, 0]] == shown
   lonely = 6 - len(numbers)
-  assert about["warnings"] == ([f"{lonely} of 6 frames have no person found at their time; that of the nearest time stands "
-                                "in"] if lonely else [])
+  warning = f"{lonely} of 6 frames have no person found at their time; that of the nearest time stands in"
+  assert about["warnings"] == ([warning] if lonely else [])
 
 
 def test_no_person_at_all(tmp_path):

@@ -2,7 +2,8 @@
 
   python -m jaxskill.extract --config configs/features/action_net.py --videos DIR --out DIR \\
       --weights rgb=rgb_imagenet.pt --weights static=resnet50-0676ba61.pth --boxes persons.csv
-  python -m jaxskill.extract --config configs/features/action_net.py:rgb --videos DIR --out DIR --weights rgb_imagenet.pt
+  python -m jaxskill.extract --config configs/features/action_net.py:rgb --videos DIR --out DIR \\
+      --weights rgb_imagenet.pt
 
 The dynamic stream `rgb` shows successive segments at 5 frames a second, the middle of each scaled to [-1, 1], as the
 weights were trained; the stream `static` one frame a second, the largest person squeezed to a square, normalised as

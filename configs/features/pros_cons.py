@@ -1,10 +1,11 @@
 """Features for Pros & Cons (Doughty et al., CVPR 2019): I3D on 400 stacks of 16 frames at 10 a second.
 
   python -m jaxskill.extract --config configs/features/pros_cons.py --videos DIR --out DIR --weights rgb_imagenet.pt
-  python -m jaxskill.extract --config configs/features/pros_cons.py:flow --videos DIR --out DIR --weights flow_imagenet.pt
+  python -m jaxskill.extract --config configs/features/pros_cons.py:flow --videos DIR --out DIR \\
+      --weights flow_imagenet.pt
 
-":rgb,flow" makes both in one pass over each video. Frames and flow are scaled to [-1, 1], as the weights were trained; the
-crop is the centre. A flow leads from a frame to the next one at 10 a second.
+":rgb,flow" makes both in one pass over each video. Frames and flow are scaled to [-1, 1], as the weights were trained;
+the crop is the centre. A flow leads from a frame to the next one at 10 a second.
 """
 
 import ml_collections

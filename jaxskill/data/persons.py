@@ -1,11 +1,11 @@
 """Where the person of a picture is: boxes from a csv table, or from a detector in an ONNX file.
 
-A table has the columns video,time,x1,y1,x2,y2 (seconds from the first frame) or video,frame,x1,y1,x2,y2 (its number, from
-0), and if there is one, score; corners in pixels of the upright picture, any number of boxes at a time. Each picture takes
-the largest box at the nearest time.
+A table has the columns video,time,x1,y1,x2,y2 (seconds from the first frame) or video,frame,x1,y1,x2,y2 (its number,
+from 0), and if there is one, score; corners in pixels of the upright picture, any number of boxes at a time. Each
+picture takes the largest box at the nearest time.
 
-A detector is run by OpenCV (pip install 'jaxskill[flow]'). It takes `[1, 3, S, S]` RGB in [0, 1], the picture scaled to fit
-and padded below or on the right with grey, and gives one output of a picture's boxes, in pixels of its input:
+A detector is run by OpenCV (pip install 'jaxskill[flow]'). It takes `[1, 3, S, S]` RGB in [0, 1], the picture scaled to
+fit and padded below or on the right with grey, and gives one output of a picture's boxes, in pixels of its input:
   `[1, N, 5 or 6]`      rows x1, y1, x2, y2, score[, class], as networks without further suppression export them
   `[1, 4 + classes, N]` columns of centre x, centre y, width, height and a score for each class, as YOLOv8 and later do
 Persons are class 0, as in COCO. The largest box above a score is all that is asked for, so none is suppressed.
@@ -44,8 +44,8 @@ class Boxes:
                      for i, video in enumerate(table["video"])])                          # [N, 5]
     for line, row in zip(lines, rows):
       if row[0] < 0 or row[3] <= row[1] or row[4] <= row[2]:
-        raise ValueError(f"{file}, line {line}: {self.by} must not be negative, x2 must be above x1 and y2 above y1, got "
-                         f"{', '.join(f'{name}={value:g}' for name, value in zip(names, row))}; correct the box.")
+        raise ValueError(f"{file}, line {line}: {self.by} must not be negative, x2 must be above x1 and y2 above y1, "
+                         f"got {', '.join(f'{name}={value:g}' for name, value in zip(names, row))}; correct the box.")
     videos = np.array(table["video"])
     self.source, self._of = file.name, {str(video): rows[videos == video] for video in np.unique(videos)}
 
@@ -115,8 +115,9 @@ class Detector:
       output = np.asarray(self._net.forward())
     except cv2.error as error:
       message = " ".join(str(error).split())
-      raise ValueError(f"{self.file}: OpenCV cannot run this as a detector on [1, 3, {self.size}, {self.size}] ({message}"
-                       "); export it as ONNX with that input, or set config.streams.<name>.person.size.") from error
+      raise ValueError(f"{self.file}: OpenCV cannot run this as a detector on [1, 3, {self.size}, {self.size}] "
+                       f"({message}); export it as ONNX with that input, or set config.streams.<name>.person.size."
+                       ) from error
     return person_boxes(output, self.score, self.file)
 
 
