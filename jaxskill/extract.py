@@ -245,7 +245,7 @@ def find_persons(config, boxes, detector):
                      "(video,time,x1,y1,x2,y2) or --detector FILE.onnx, or take the middle of the frame with "
                      f"--config.streams.{name}.region=centre.")
   if boxes:
-    return persons_of.Boxes(boxes), dict(persons=dict(boxes=pathlib.Path(boxes).name))
+    return persons_of.Boxes(boxes), dict(persons="a table of boxes")
   found = persons_of.Detector(detector, recipe.person.size, recipe.person.score)
   return found, dict(persons=dict(detector=found.file.name, sha256=encoders.digest(detector)))
 

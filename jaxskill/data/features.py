@@ -85,7 +85,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   missing = tuple(video for video in named if video not in files)
   _check_missing(folder, named, missing, allow_missing)
   videos = tuple(files)
-  streams, lengths, row_times, between = take_times(*_read_streams(folder, files))
+  streams, lengths, row_times, between = take_times(*read_streams(files))
 
   present = np.array([video in files for video in named])
   column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}
@@ -120,9 +120,10 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     raise ValueError(f"{folder}: {error}") from error
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
-  extraction = _read_extraction(folder)
-  seconds = {name: np.array([_noted_seconds(extraction, video, name, stream_seconds.get(name, seconds_per_segment))
-                             for video in videos], np.float32) for name in streams}
+  extraction = read_extraction(folder)
+  seconds = {name: np.array([noted_seconds(extraction["videos"].get(video, {}), name,
+                                           stream_seconds.get(name, seconds_per_segment)) for video in videos],
+                            np.float32) for name in streams}
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
   return SkillDataset(
       name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
@@ -134,7 +135,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       score_range=score_range if score_range is None else tuple(score_range))
 
 
-def _read_extraction(folder):
+def read_extraction(folder):
   """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
   try:
     note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
@@ -146,9 +147,9 @@ def _read_extraction(folder):
                      "or remove the file.") from error
 
 
-def _noted_seconds(extraction, video, stream, otherwise):
-  """Seconds from one row of a stream to the next: noted for the video, or for each of its streams, or neither."""
-  noted = extraction["videos"].get(video, {}).get("row_seconds", otherwise)
+def noted_seconds(about, stream, otherwise):
+  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
+  noted = about.get("row_seconds", otherwise)
   return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
@@ -353,13 +354,13 @@ def _check_missing(folder, named, missing, allow_missing):
                      "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
 
 
-def _read_streams(folder, files):
-  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video."""
+def read_streams(files, only="rgb"):
+  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
   ragged, first = {}, None
   for video, file in files.items():
     arrays = with_maps(read_arrays(file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
-      arrays = {"rgb": next(iter(arrays.values()))}
+      arrays = {only: next(iter(arrays.values()))}
     if first is None:
       first = (file, arrays)
     if arrays.keys() != first[1].keys():
