@@ -26,7 +26,7 @@ from jaxskill.data.video import require_av
 
 # The first that FFmpeg has. With its lookahead, x264 makes another file of the same frames every now and then.
 CODECS = dict(libx264=dict(crf="20", tune="zerolatency", threads="1"), mpeg4=dict(qscale="3", threads="1"))
-TEST_FROM, VALIDATE_FROM = 8, 12      # videos; with fewer, a side of the split would have no pair
+TEST_FROM = 8                                 # videos; with fewer, the test side would have no pair
 
 
 def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), difficulty=0.5, seed=0, task_seed=0,
@@ -57,10 +57,10 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
     raise ValueError(f"size={tuple(size)} must be two even numbers of at least 32 pixels.")
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise FileExistsError(f"{out} is not empty, and simulated videos would mix with what is there; give a new folder.")
-  shares = dict(test_share=0.25 * (num_videos >= TEST_FROM), validation_share=0.15 * (num_videos >= VALIDATE_FROM))
   labels = simulated.simulate(
       num_videos, num_segments=1, width=1, num_subjects=num_videos, difficulty=difficulty, seed=seed,
-      task_seed=task_seed, num_phases=num_phases, skills=skills, **shares)
+      task_seed=task_seed, num_phases=num_phases, skills=skills, test_share=0.25 * (num_videos >= TEST_FROM),
+      validation_share=0)
   task, names = simulated.make_task(task_seed, num_phases), [f"sim{seed}_{v:03d}" for v in range(num_videos)]
   out.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}_") as unfinished:
@@ -77,7 +77,8 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       table = csv.writer(file)
       columns = dict(video=names, score=labels.score.round(2), subject=labels.subject)
       if num_videos >= TEST_FROM:
-        columns["split"] = _sides(labels)
+        tested = np.isin(np.arange(num_videos), labels.folds[0].test_videos)
+        columns["split"] = np.where(tested, "test", "train")
       table.writerow(columns)
       table.writerows(zip(*columns.values()))
     (folder / SIMULATED_NOTE).write_text("\n".join([
@@ -88,13 +89,6 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       out.rmdir()
     folder.rename(out)
   return names
-
-
-def _sides(labels):
-  """The split column: train, validation or test."""
-  fold, sides = labels.folds[0], np.full(len(labels.videos), "train", dtype="<U10")
-  sides[fold.test_videos], sides[fold.validation_videos] = "test", "validation"
-  return sides.tolist()
 
 
 def encode(path, frames, fps, size):
