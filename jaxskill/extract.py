@@ -278,7 +278,7 @@ def run(config, videos, out, weights, *, processes=0, patience=120.0, say=print)
     (out / ".writable").unlink()
   except OSError as error:
     raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
-  for drawn in sorted({file.parent / SIMULATED_NOTE for file in files.values()}):
+  for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
     if drawn.is_file():
       shutil.copyfile(drawn, out / SIMULATED_NOTE)
   recipe = dict(config.to_dict(), **origin)
