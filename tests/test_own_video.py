@@ -18,7 +18,7 @@ SMALL = """
 folder = pathlib.Path({folder!r})
 videos, seconds, height = 10, 4, 48
 epochs, seeds = 2, "(0,)"
-recipe += " --config.streams.rgb.sampling.clips=4 --config.streams.rgb.short_side=32 --config.streams.rgb.crop=32"
+recipe += ":4,32"
 """
 
 

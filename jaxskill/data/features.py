@@ -86,7 +86,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   missing = tuple(video for video in named if video not in files)
   _check_missing(folder, named, missing, allow_missing)
   videos = tuple(files)
-  streams, lengths, row_times, between = take_times(*_read_streams(folder, files))
+  streams, lengths, row_times, between = take_times(*read_streams(files))
 
   present = np.array([video in files for video in named])
   column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}
@@ -121,7 +121,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     raise ValueError(f"{folder}: {error}") from error
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
-  extraction = _read_extraction(folder)
+  extraction = read_extraction(folder)
   noted = {video: about["row_seconds"] for video, about in extraction["videos"].items()}
   seconds = {name: np.array([noted.get(video, stream_seconds.get(name, seconds_per_segment)) for video in videos],
                             np.float32) for name in streams}
@@ -137,7 +137,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       score_range=score_range if score_range is None else tuple(score_range))
 
 
-def _read_extraction(folder):
+def read_extraction(folder):
   """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
   try:
     note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
@@ -350,13 +350,13 @@ def _check_missing(folder, named, missing, allow_missing):
                      "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
 
 
-def _read_streams(folder, files):
-  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video."""
+def read_streams(files, only="rgb"):
+  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
   ragged, first = {}, None
   for video, file in files.items():
     arrays = with_maps(read_arrays(file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
-      arrays = {"rgb": next(iter(arrays.values()))}
+      arrays = {only: next(iter(arrays.values()))}
     if first is None:
       first = (file, arrays)
     if arrays.keys() != first[1].keys():
