@@ -1,4 +1,4 @@
-"""The notebook runs, small: from rendered videos to the score of a new one, and everything says what it is made from."""
+"""The notebook runs, small: from rendered videos to the score of a new one; everything says what it is made from."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def executed(tmp_path_factory):
 
 
 def printed(notebook):
-  return "".join(output.get("text", "") for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
+  return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
 
 
 def answers(folder, name):
@@ -66,25 +66,29 @@ def test_a_new_video_has_its_score_and_evidence(executed):
   folder, _ = executed
   answer, = answers(folder, "assessment.json")
   truth = json.loads((folder / "new" / "truth" / f"{answer['video']}.json").read_text())
-  assert answer["simulated"] and answer["random_weights"] and np.isfinite(answer["score"]) and answer["training_videos"] == 6
+  assert answer["simulated"] and answer["random_weights"] and np.isfinite(answer["score"])
+  assert answer["training_videos"] == 6
   line = answer["timelines"]["high attention"]
-  assert len(line["values"]) == 4 and line["end"][-1] == pytest.approx(truth["seconds"], abs=0.01)      # in its own seconds
+  assert len(line["values"]) == 4 and line["end"][-1] == pytest.approx(truth["seconds"], abs=0.01)   # its own seconds
   assert answer["pictures"]
   comparison, = answers(folder, "comparison.json")
   assert {comparison["better"], comparison["worse"]} == {"sim7_000", "sim7_001"}
   scores = {one["video"]: one["score"] for one in comparison["videos"]}
   assert scores[comparison["better"]] >= scores[comparison["worse"]]
-  assert scores[answer["video"]] == pytest.approx(answer["score"], rel=1e-4)               # asked twice, the same answer
+  assert scores[answer["video"]] == pytest.approx(answer["score"], rel=1e-4)               # asked twice
 
 
 def test_the_reader_is_told_what_is_not_real(executed):
   _, notebook = executed
   text = printed(notebook)
-  for words in ("10 SIMULATED videos", "RANDOM weights: these features are for trials", "SIMULATED data, RANDOM weights"):
+  for words in ("10 SIMULATED videos", "RANDOM weights: these features are for trials",
+                "SIMULATED data, RANDOM weights"):
     assert words in text
   assert "Traceback" not in text and not any("error" == output.output_type for cell in notebook.cells
                                              for output in cell.get("outputs", ()))
-  assert sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())) >= 4
+  pictures = [output for cell in notebook.cells for output in cell.get("outputs", ())
+              if "image/png" in output.get("data", {})]
+  assert len(pictures) >= 4
 
 
 def test_the_notebook_as_it_lies_there():

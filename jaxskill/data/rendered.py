@@ -4,8 +4,8 @@
 
 writes `<video>.mp4`, drawn by `scene`; `scores.csv` (video,score,subject and, of eight videos or more, split);
 SIMULATED.txt; and for every video `truth/<video>.json`: its skill, and when it shows what. `jaxskill.extract` carries
-SIMULATED.txt on to the features, so that every result says so. Another `--seed` gives other performers of the same task.
-Needs PyAV (pip install 'jaxskill[video]').
+SIMULATED.txt on to the features, so that every result says so. Another `--seed` gives other performers of the same
+task. Needs PyAV (pip install 'jaxskill[video]').
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
   require_av()
   out = pathlib.Path(out)
   if fps < 1 or seconds * fps < 4:
-    raise ValueError(f"seconds={seconds:g} at fps={fps} is no video; give at least one frame a second, and four in all.")
+    raise ValueError(f"seconds={seconds:g} at fps={fps} is no video; give at least a frame a second, and four in all.")
   if min(size) < 32 or any(side % 2 for side in size):
     raise ValueError(f"size={tuple(size)} must be two even numbers of at least 32 pixels.")
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -138,7 +138,7 @@ def main(argv=None):
   add = parser.add_argument
   add("--out", required=True, help="new folder")
   add("--videos", type=int, default=24, help="how many, each of another performer (24)")
-  add("--seconds", type=float, default=30.0, help="of the longest possible video; the others last half of it or more (30)")
+  add("--seconds", type=float, default=30.0, help="of the longest possible video; others last half of it or more (30)")
   add("--fps", type=int, default=10, help="frames a second (10)")
   add("--height", type=int, default=120, help="of the pictures; they are a third wider than high (120)")
   add("--difficulty", type=float, default=0.5, help="0 is easy, 1 very hard (0.5)")

@@ -5,7 +5,7 @@ What a viewer sees is the script of `simulated`, and nothing else:
 * The tool goes along the line of the task; the seam that it leaves behind is the progress. While the performer is idle,
   the hand rests beside the workpiece.
 * At key moments good technique is a second hand that holds the workpiece, a tool held upright, or a seam with stitches;
-  a mistake is a hand that trembles, a slip that leaves a scratch, or a drop that leaves a stain. Scratches and stains stay.
+  a mistake is a hand that trembles, a slip that leaves a scratch, or a drop that leaves a stain. What is left stays.
 * A raised elbow is a posture error.
 * A ball rolls about the table all the time. In idle and distracting intervals the hand at rest, and the ball, make the
   very movements of technique and mistakes; they leave nothing on the workpiece.
@@ -23,7 +23,7 @@ import numpy as np
 from jaxskill.data import simulated
 
 REACH = 1.8                                  # the path of the action, larger than in feature maps
-TECHNIQUE = ("second hand holds", "tool upright", "stitches")       # by the way in which it shows, moment number modulo 3
+TECHNIQUE = ("second hand holds", "tool upright", "stitches")       # by the way in which it shows
 MISTAKES = ("tremor", "slip", "drop")
 WOOD, PIECE, SKIN, SLEEVE = (150, 120, 90), (214, 208, 192), (222, 172, 140), (60, 90, 140)
 GUIDE, SEAM, STITCH, STEEL = (165, 160, 150), (70, 60, 60), (20, 140, 160), (235, 238, 242)
