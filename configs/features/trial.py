@@ -3,8 +3,8 @@
   python -m jaxskill.extract --config configs/features/trial.py --videos DIR --out DIR --weights random:0
   python -m jaxskill.extract --config configs/features/trial.py:64,112 ...         64 clips, pictures of 112 x 112
 
-To see whether videos can be read, labels fit and a model trains, before a paper's recipe is run. The weights of I3D will
-do as well as random ones, but no paper looks at so little: what follows from these features is no result.
+To see whether videos can be read, labels fit and a model trains, before a paper's recipe is run. The weights of I3D
+will do as well as random ones, but no paper looks at so little: what follows from these features is no result.
 """
 
 import ml_collections
