@@ -1,5 +1,6 @@
 """The notebook runs, small: from rendered videos to the score of a new one; everything says what it is made from."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -98,3 +99,10 @@ def test_the_notebook_as_it_lies_there():
   nbformat.validate(notebook)
   source = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
   assert "def " not in source and str(REPO) not in NOTEBOOK.read_text()
+
+
+def test_the_size_of_a_trial():
+  trial = importlib.import_module("configs.features.trial")
+  assert "clips: 4" in str(trial.get_config("4,32")) and "crop: 32" in str(trial.get_config("4,32"))
+  with pytest.raises(ValueError, match="expected two whole numbers, clips and side, e.g. trial.py:32,64"):
+    trial.get_config("small")
