@@ -191,6 +191,13 @@ class Finished(NamedTuple):
         [names.get(own, "") for own in digests])[:, None, None]
     return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
 
+  def rows_compared(self, video):
+    """{stream: `[M]` rows} of the training videos that a video, see `own.Own`, is compared with."""
+    rows, mask = self.references([video.digest], [video.known])
+    named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
+    place = [list(self.arrays["videos"]).index(name) for name in named]
+    return {stream: self.arrays[f"{stream}/lengths"][place] for stream in self.about["streams"]}
+
   def bank(self):
     """{"encodings" `[K, R, ...]`, "score" `[K, R]`} of the videos that new ones are compared with."""
     named = {name.removeprefix("bank/"): values for name, values in self.arrays.items() if name.startswith("bank/enc")}

@@ -290,9 +290,8 @@ def _read_one(run, name, path, note, known, options):
   own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds,
             {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays},
             frames, known, warnings, finished.digest(arrays))
-  run.method.check(finished.own_videos(run, [own], str(path)))
-  if run.about["groups"]:
-    run.group(known)
+  others = run.rows_compared(own) if run.about["groups"] else None
+  run.method.check(finished.own_videos(run, [own], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:
     raise ValueError("its score is execution times difficulty: say the difficulty with --difficulty or --labels.")
   own.warnings += _unlike(run, own)
