@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import benchmark, extract, feed, finished, likeness
+from jaxskill import benchmark, encoders, extract, feed, finished, likeness
 from jaxskill.data import features, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -209,7 +209,7 @@ def check_weights(recipe, weights):
     sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
     if not one:
       raise ValueError(f"{flag.strip()} is not given: the features of this run were made with {name}; give {flag}{name}.")
-    if str(name).startswith(extract.RANDOM) or one.startswith(extract.RANDOM):
+    if str(name).startswith(encoders.RANDOM) or one.startswith(encoders.RANDOM):
       if one != name:
         raise ValueError(f"{flag}{one}: the features of this run were made with {name}; other weights make other features. "
                          f"Give {flag}{name}.")
