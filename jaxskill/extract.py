@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import sys
 import time
 
@@ -29,6 +30,7 @@ import tqdm
 
 from jaxskill import benchmark, encoders, extraction, main as command_line, report
 from jaxskill.data import flow, persons as persons_of, video as videos_of
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.features import EXTRACTION as NOTE
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
@@ -107,6 +109,9 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   _open_out(out)
+  for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
+    if drawn.is_file():
+      shutil.copyfile(drawn, out / SIMULATED_NOTE)
   recipe = config.to_dict() | origin | about_persons
   known = _known(out, recipe)
   contents = {video: dict(sha256=encoders.digest(path)) | (

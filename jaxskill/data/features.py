@@ -8,6 +8,7 @@
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
+  <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
 
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
 A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`.
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxskill.data import splits
-from jaxskill.data.dataset import SkillDataset, check_features, check_seconds, check_times, pad_streams
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 EXTRACTION = "extraction.json"
@@ -125,9 +126,10 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
                                            stream_seconds.get(name, seconds_per_segment)) for video in videos],
                             np.float32) for name in streams}
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
+  simulated = (folder / SIMULATED_NOTE).is_file()
   return SkillDataset(
-      name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
-      pairs=pairs, folds=folds, row_times=row_times,
+      name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
+      videos=videos, streams=streams, lengths=lengths, pairs=pairs, folds=folds, row_times=row_times,
       row_seconds=seconds | between,
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
