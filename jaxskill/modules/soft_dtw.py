@@ -25,8 +25,8 @@ import jax.numpy as jnp
 
 from jaxskill.modules.attention_filters import dot
 
-# The cost of a cell that no path may visit. Sums of a power of two have no rounding error to carry.
-_FAR = 2.0 ** 100
+_FAR = 2.0 ** 100       # the cost of a cell that no path may visit
+_NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
 _NEVER = 2 ** 30
 _BLOCK = 32     # diagonals between two checkpoints
 
@@ -123,8 +123,8 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """
   scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
-  run = _runner(_choose(implementation))
-  _, steps = _forward(jax.lax.stop_gradient(scaled), stop, run, hard=True)
+  scaled, run = jax.lax.stop_gradient(scaled), _runner(_choose(implementation))
+  _, steps = run(_hard_step, _hard_start(scaled), (_skew(scaled, _FAR),), stop)
   path = _expectation(*steps, stop, run)
   return path.T if transposed else path
 
@@ -272,35 +272,77 @@ def _scan(step, carry, inputs, stop, *, first=0, reverse=False):
   return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
 
 
+def _split_power(scaled):
+  """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `_NONE` or less."""
+  # k * high is exact for small k; the rest of ln 2 is what high lacks.
+  high, low = (0.693359375, -2.121944400546905e-4) if scaled.dtype == jnp.float32 else (
+      0.6931471803691238, 1.9082149292705877e-10)
+  powers = jnp.floor(jnp.clip(scaled * 1.4426950408889634, _NONE, -_NONE) + 0.5)
+  return jnp.exp((powers * high - scaled) + powers * low), -powers.astype(_integers(scaled.dtype))
+
+
+def _integers(dtype):
+  return jnp.int32 if dtype == jnp.float32 else jnp.int64
+
+
+def _times_power(mantissa, power):
+  """mantissa * 2^power for powers <= 0: an addition to the bits of the exponent; tiny where the power is low."""
+  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
+  bits = jax.lax.bitcast_convert_type(mantissa, integers) + (jnp.maximum(power, info.minexp) << info.nmant)
+  return jax.lax.bitcast_convert_type(bits, mantissa.dtype)
+
+
+def _normalize(mantissa, exponent):
+  """The same number with its mantissa in [1, 2)."""
+  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
+  bits = jax.lax.bitcast_convert_type(mantissa, integers)
+  power = (bits >> info.nmant) + (info.minexp - 1)
+  return (jax.lax.bitcast_convert_type(bits - (power << info.nmant), mantissa.dtype),
+          jnp.maximum(exponent + power, _NONE))
+
+
 def _forward_start(cost):
+  ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), _NONE, _integers(cost.dtype))
+  return ones, none, ones, none.at[0].set(0)
+
+
+def _forward_step(shift, k, stop, carry, inputs):
+  """Weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
+
+  The row of the last cell stops there, so that its weight is in the carry at the end.
+  """
+  (left, left_power, diagonal, diagonal_power), (cost,) = carry, inputs
+  up, up_power = shift((left, left_power), 1, (1.0, _NONE))
+  most = jnp.maximum(jnp.maximum(up_power, left_power), diagonal_power)
+  by_up, by_left = _times_power(up, up_power - most), _times_power(left, left_power - most)
+  total = by_up + by_left + _times_power(diagonal, diagonal_power - most)
+  weight, power = _split_power(cost)
+  value, value_power = _normalize(total * weight, most + power)
+  value, value_power = jnp.where(k <= stop, value, left), jnp.where(k <= stop, value_power, left_power)
+  return (value, value_power, up, up_power), (by_up / total, by_left / total)
+
+
+def _hard_start(cost):
   far, zeros = jnp.full(len(cost), _FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
   return far, zeros, far.at[0].set(0.0), zeros
 
 
-def _forward_step(shift, k, stop, carry, inputs, *, hard=False):
-  """Sums of one diagonal as two numbers (the second is the rounding error of the first), probabilities of up and left.
-
-  The row of the last cell stops there, so that its sum is in the carry at the end.
-  """
+def _hard_step(shift, k, stop, carry, inputs):
+  """Least sums of one diagonal as two numbers (the second is the rounding error of the first), 1 for the step taken."""
+  del k, stop
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
   up, up_error = shift((left, left_error), 1, (_FAR, 0.0))
-  least = jnp.minimum(jnp.minimum(up, left), diagonal)
-  up_log, left_log = (least - up) - up_error, (least - left) - left_error
-  diagonal_log = (least - diagonal) - diagonal_error
-  most = jnp.maximum(jnp.maximum(up_log, left_log), diagonal_log)
-  if hard:
-    log, up_first = most, (diagonal_log < most) & (up_log == most)
-    up_step = up_first.astype(cost.dtype)
-    left_step = ((diagonal_log < most) & ~up_first).astype(cost.dtype)
-  else:
-    up_step, left_step = jnp.exp(up_log - most), jnp.exp(left_log - most)
-    total = up_step + left_step + jnp.exp(diagonal_log - most)
-    log, up_step, left_step = most + jnp.log(total), up_step / total, left_step / total
-  added = cost - log
-  value = least + added
-  error = (added - (value - least)) - (log + (added - cost))
-  value, error = jnp.where(k <= stop, value, left), jnp.where(k <= stop, error, left_error)
-  return (value, error, up, up_error), (up_step, left_step)
+  above = (up < left) | ((up == left) & (up_error <= left_error))
+  least, error = jnp.where(above, up, left), jnp.where(above, up_error, left_error)
+  straight = (diagonal < least) | ((diagonal == least) & (diagonal_error <= error))
+  least, error = jnp.where(straight, diagonal, least), jnp.where(straight, diagonal_error, error)
+  value = least + cost
+  cost_added = value - least
+  error += (least - (value - cost_added)) + (cost - cost_added)
+  normal = value + error
+  error -= normal - value
+  steps = (above & ~straight).astype(cost.dtype), (~above & ~straight).astype(cost.dtype)
+  return (normal, error, up, up_error), steps
 
 
 def _expectation_step(shift, k, stop, carry, inputs):
@@ -330,15 +372,18 @@ def _expectation_tangent_step(shift, k, stop, carry, inputs):
   return (above + by_left, change - by_up - by_left), (change,)
 
 
-def _forward(cost, stop, run, hard=False):
+def _forward(cost, stop, run):
   """-> `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
-  step = functools.partial(_forward_step, hard=hard)
-  carry, steps = run(step, _forward_start(cost), (_skew(cost, _FAR),), stop)
+  carry, steps = run(_forward_step, _forward_start(cost), (_skew(cost, _FAR),), stop)
   return _at_stop(carry, stop), steps
 
 
 def _at_stop(carry, stop):
-  return jnp.where(stop < _NEVER, carry[0] + carry[1], 0.0).sum()
+  """-> `[]` value / gamma, NaN where it left the range of exponents."""
+  weight, power = carry[:2]
+  high, low = 0.693359375, -2.121944400546905e-4
+  value = -(power * high).astype(weight.dtype) - (power * low + jnp.log(weight))
+  return jnp.where(stop < _NEVER, jnp.where(power > _NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
 
 
 def _expectation(up, left, stop, run):
