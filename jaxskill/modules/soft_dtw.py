@@ -27,8 +27,10 @@ from jaxskill.modules.attention_filters import dot
 
 _FAR = 2.0 ** 100       # the cost of a cell that no path may visit
 _NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
-_NEVER = 2 ** 30
-_BLOCK = 32     # diagonals between two checkpoints
+_NEVER = 2 ** 30        # the number of a diagonal that none has
+_BLOCK = 32             # diagonals between two checkpoints
+_PARTS, _LONG = 4, 128
+_LANES = 1024           # rows of all pairs that a CPU works on at a time
 
 
 def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
@@ -88,9 +90,7 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 1.
   """
   scaled, stop, _ = _problem(cost, gamma, lengths, bandwidth)
-  implementation = _choose(implementation)
-  value, stored = _solve(scaled, stop, implementation)
-  return gamma * _value(value, scaled, stop, stored, implementation)
+  return gamma * _value(scaled, stop, _choose(implementation))
 
 
 def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
@@ -106,8 +106,7 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
   scaled, stop, transposed = _problem(cost, gamma, lengths, bandwidth)
-  implementation = _choose(implementation)
-  alignment = _alignment(scaled, stop, _solve(scaled, stop, implementation)[1], implementation)
+  _, alignment = _solve(scaled, stop, _choose(implementation))
   return alignment.T if transposed else alignment
 
 
@@ -237,7 +236,7 @@ def _device():
 def _runner(implementation):
   """What runs a recurrence: `_scan`, or the kernel of a platform."""
   if implementation not in ("gpu", "tpu"):
-    return _scan
+    return _scan_parts if jax.default_backend() == "cpu" else _scan
   from jaxskill.modules import soft_dtw_kernels               # Pallas takes long to load
   return functools.partial(soft_dtw_kernels.run, platform=implementation)
 
@@ -299,6 +298,22 @@ def _normalize(mantissa, exponent):
   power = (bits >> info.nmant) + (info.minexp - 1)
   return (jax.lax.bitcast_convert_type(bits - (power << info.nmant), mantissa.dtype),
           jnp.maximum(exponent + power, _NONE))
+
+
+def _scan_parts(step, carry, inputs, stop, *, reverse=False):
+  """As `_scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
+  diagonals, rows = inputs[0].shape
+  edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]
+  edges = sorted({*edges, *(diagonals - edge for edge in edges)})
+  pieces = []
+  for first, last in list(zip(edges, edges[1:]))[:: -1 if reverse else 1]:
+    low, high = max(0, first - (diagonals - rows + 1)), min(rows, last)      # one row more: what it leaves to the next
+    end, outputs = _scan(step, tuple(row[low:high] for row in carry),
+                         tuple(table[first:last, low:high] for table in inputs), stop[low:high], first=first,
+                         reverse=reverse)
+    carry = tuple(row.at[low:high].set(new) for row, new in zip(carry, end))
+    pieces.append([jnp.pad(table, ((0, 0), (low, rows - high))) for table in outputs])
+  return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))
 
 
 def _forward_start(cost):
@@ -392,55 +407,86 @@ def _expectation(up, left, stop, run):
   return _unskew(expected)
 
 
-def _solve(cost, stop, implementation):
-  """-> `[]` value / gamma; what E needs of the forward pass. Derivatives are attached to what this gives."""
-  cost = jax.lax.stop_gradient(cost)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _value(cost, stop, implementation):
+  """-> `[]` value / gamma."""
   if implementation == "checkpointed":
-    return _forward_blocks(cost, stop)
-  return _forward(cost, stop, _runner(implementation))
+    return _forward_blocks(cost, stop)[0]
+  return _forward(cost, stop, _runner(implementation))[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _value(value, cost, stop, stored, implementation):
-  """`value`, as a function of the cost."""
-  del cost, stop, stored, implementation
-  return value
+def _value_forward(cost, stop, implementation):
+  return _solve(cost, stop, implementation)
 
 
-def _value_forward(value, cost, stop, stored, implementation):
-  return _value(value, cost, stop, stored, implementation), (cost, stop, stored)
-
-
-def _value_backward(implementation, residuals, gradient):
-  return None, gradient * _alignment(*residuals, implementation), None, None
+def _value_backward(implementation, expected, gradient):
+  del implementation
+  return gradient * expected, None
 
 
 _value.defvjp(_value_forward, _value_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _alignment(cost, stop, stored, implementation):
-  """E, as a function of the cost."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _solve(cost, stop, implementation):
+  """-> `[]` value / gamma, `[N, M]` E. Both at once, so that what leads to E need not be kept until the backward pass."""
+  def solve(cost, stop):
+    if implementation == "checkpointed":
+      value, starts = _forward_blocks(cost, stop)
+      return value, _expectation_blocks(cost, stop, starts)
+    run = _runner(implementation)
+    value, steps = _forward(cost, stop, run)
+    return value, _expectation(*steps, stop, run)
+  if implementation in ("gpu", "tpu") or jax.default_backend() != "cpu":
+    return solve(cost, stop)
+  return one_pair(functools.partial(_few_at_once, solve))(cost, stop)
+
+
+def _few_at_once(solve, cost, stop):
+  """Maps over pairs, on a CPU a few at a time, so that what is between cost and E stays in the caches."""
+  turns = -(-cost.shape[0] * cost.shape[1] // _LANES)
+  if turns <= 1:
+    return jax.vmap(solve)(cost, stop)
+  return jax.lax.map(lambda pair: solve(*pair), (cost, stop), batch_size=-(-len(cost) // turns))
+
+
+def one_pair(pairs):
+  """A function of arrays of many pairs (a leading axis on all) as one of a pair; `jax.vmap` of it calls `pairs` once."""
+  @jax.custom_batching.custom_vmap
+  def many(*arrays):
+    return pairs(*arrays)
+
+  @many.def_vmap
+  def more(size, mapped, *arrays):
+    whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
+    merged = many(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
+    result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
+    return result, jax.tree.map(lambda _: True, result)
+
+  return lambda *arrays: jax.tree.map(lambda x: x[0], many(*jax.tree.map(lambda x: x[None], arrays)))
+
+
+def _solve_forward(cost, stop, implementation):
   if implementation == "checkpointed":
-    return _expectation_blocks(cost, stop, stored)
-  return _expectation(*stored, stop, _runner(implementation))
-
-
-def _alignment_forward(cost, stop, stored, implementation):
-  expected = _alignment(cost, stop, stored, implementation)
-  return expected, (cost, stop, stored, expected)
-
-
-def _alignment_backward(implementation, residuals, gradient):
-  """The Hessian of soft-DTW times `gradient`: being symmetric, it is the change of E in that direction of the cost."""
-  cost, stop, stored, expected = residuals
+    value, expected = _solve(cost, stop, implementation)
+    return (value, expected), (cost, stop, expected, None)
   run = _runner(implementation)
-  steps = _forward(cost, stop, run)[1] if implementation == "checkpointed" else stored
+  value, steps = _forward(cost, stop, run)
+  expected = _expectation(*steps, stop, run)
+  return (value, expected), (cost, stop, expected, steps)
+
+
+def _solve_backward(implementation, residuals, gradients):
+  """The Hessian of soft-DTW times a direction: being symmetric, it is the change of E in that direction of the cost."""
+  (cost, stop, expected, steps), (by_value, direction) = residuals, gradients
+  run = _runner(implementation)
+  if steps is None:
+    _, steps = _forward(cost, stop, run)
   zeros = jnp.zeros_like(steps[0][0])
-  _, changes = run(_tangent_step, (zeros, zeros), (_skew(gradient, 0.0), *steps), stop)
+  _, changes = run(_tangent_step, (zeros, zeros), (_skew(direction, 0.0), *steps), stop)
   _, (change,) = run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
                      reverse=True)
-  return _last(_unskew(change)), None, None
+  return _last(by_value * expected + _unskew(change)), None
 
 
 @jax.custom_jvp
@@ -453,7 +499,7 @@ def _no_further(primals, tangents):
   raise NotImplementedError("soft-DTW is differentiable twice and its alignment once, by reverse mode.")
 
 
-_alignment.defvjp(_alignment_forward, _alignment_backward)
+_solve.defvjp(_solve_forward, _solve_backward)
 
 
 def _blocks(cost):

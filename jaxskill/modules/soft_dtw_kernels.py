@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from jaxskill.modules.soft_dtw import one_pair
+
 MOST_ROWS = 4096
 _THREADS = 128                # of a warpgroup
 _SUBLANES, _LANES = 8, 128    # of a TPU's registers
@@ -50,18 +52,7 @@ def run(step, carry, inputs, stop, *, platform, reverse=False):
                      "implementation='scan' or 'checkpointed'.")
   launch = functools.partial(dict(gpu=_launch_gpu, tpu=_launch_tpu)[platform], step, reverse)
 
-  @jax.custom_batching.custom_vmap
-  def pairs(stop, carry, inputs):       # a leading axis S on everything
-    return launch(stop, carry, inputs)
-
-  @pairs.def_vmap
-  def more_pairs(size, mapped, *arrays):
-    whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
-    merged = pairs(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
-    result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
-    return result, jax.tree.map(lambda _: True, result)
-
-  return jax.tree.map(lambda x: x[0], pairs(*jax.tree.map(lambda x: x[None], (stop, carry, inputs))))
+  return one_pair(launch)(stop, carry, inputs)
 
 
 def _pad(array, *multiples, value=0):
