@@ -6,8 +6,9 @@ when paths are drawn with probability exp(-cost / gamma) / Z. The recursion runs
 are computed at once, and every pass (the value, E, the derivative of E) is one recurrence from diagonal to diagonal,
 written once here and run by a `lax.scan` or by a kernel.
 
-Two habits keep float32 exact where costs are thousands of gammas: the sums carry their own rounding errors, and what
-is stored for the backward pass are the probabilities of the steps, not the sums: E is products and sums of them alone.
+Two habits keep float32 exact where costs are thousands of gammas: the recursion adds weights exp(-R / gamma), mantissa
+and exponent apart, so that no large sum is ever rounded (and one exponential a cell is enough), and what leads back to E
+are the probabilities of the steps: E is products and sums of them alone.
 
 N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals, D feature channels.
 
@@ -27,9 +28,10 @@ from jaxskill.modules.attention_filters import dot
 
 _FAR = 2.0 ** 100       # the cost of a cell that no path may visit
 _NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
+_LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three parts, two of them short
 _NEVER = 2 ** 30        # the number of a diagonal that none has
 _BLOCK = 32             # diagonals between two checkpoints
-_PARTS, _LONG = 4, 128
+_PARTS, _LONG = 8, 128  # parts of the first and of the last diagonals, where there are so many rows
 _LANES = 1024           # rows of all pairs that a CPU works on at a time
 
 
@@ -65,12 +67,13 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
   """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
 
-  Differentiable twice by `cost` and `gamma`, in reverse mode. Memory for the backward pass: the cost and, with N the
-  shorter series, 2 N (N + M) numbers ("checkpointed": N (N + M) / 8).
+  Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E takes,
+  for a while, 4 N (N + M) numbers with N the shorter series ("checkpointed": about half), of every pair, or of the few
+  that a CPU works on at a time.
 
   Args:
-    cost: `[N, M]` distances between the segments of the two series, of size below 1e25 gamma. What lies beyond the
-      lengths or outside the band may be anything, NaN too.
+    cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
+      What lies beyond the lengths or outside the band may be anything, NaN too.
     gamma: softness, > 0, in the unit of `cost`; hard DTW is the limit at 0.
     lengths: (n, m) real segments of the two series, 1 <= n <= N and 1 <= m <= M; None for all.
     bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
@@ -81,7 +84,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
       been timed on such devices.
 
   Returns:
-    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative.
+    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative. NaN where it is more
+    than 7e8 gamma.
 
   Raises:
     ValueError: if `cost` is not a non-empty matrix; if gamma, a length or the band is known and out of range; if the
@@ -96,8 +100,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
 def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
   """Expected alignment: the probability that each pair of segments is matched; the gradient of `soft_dtw` by `cost`.
 
-  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; its derivative holds 3 N (N + M)
-  further numbers.
+  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
+  2 N (N + M) numbers, and its derivative needs 4 N (N + M) more for a while.
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
@@ -273,11 +277,12 @@ def _scan(step, carry, inputs, stop, *, first=0, reverse=False):
 
 def _split_power(scaled):
   """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `_NONE` or less."""
-  # k * high is exact for small k; the rest of ln 2 is what high lacks.
-  high, low = (0.693359375, -2.121944400546905e-4) if scaled.dtype == jnp.float32 else (
-      0.6931471803691238, 1.9082149292705877e-10)
-  powers = jnp.floor(jnp.clip(scaled * 1.4426950408889634, _NONE, -_NONE) + 0.5)
-  return jnp.exp((powers * high - scaled) + powers * low), -powers.astype(_integers(scaled.dtype))
+  power = jnp.clip(scaled * 1.4426950408889634, _NONE, -_NONE).astype(_integers(scaled.dtype))
+  coarse = (power >> 12) << 12
+  fine, coarse = (power - coarse).astype(scaled.dtype), coarse.astype(scaled.dtype)
+  high, middle, low = _LOG_2                                  # products with short numbers have no rounding error
+  rest = (coarse * high - scaled) + fine * high + coarse * middle
+  return jnp.exp(rest + (fine * middle + (coarse + fine) * low)), -power
 
 
 def _integers(dtype):
@@ -396,8 +401,8 @@ def _forward(cost, stop, run):
 def _at_stop(carry, stop):
   """-> `[]` value / gamma, NaN where it left the range of exponents."""
   weight, power = carry[:2]
-  high, low = 0.693359375, -2.121944400546905e-4
-  value = -(power * high).astype(weight.dtype) - (power * low + jnp.log(weight))
+  high, middle, low = _LOG_2
+  value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
   return jnp.where(stop < _NEVER, jnp.where(power > _NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
 
 
@@ -486,11 +491,13 @@ def _solve_backward(implementation, residuals, gradients):
   _, changes = run(_tangent_step, (zeros, zeros), (_skew(direction, 0.0), *steps), stop)
   _, (change,) = run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
                      reverse=True)
-  return _last(by_value * expected + _unskew(change)), None
+  return _last(by_value * expected + _unskew(change), cost), None
 
 
 @jax.custom_jvp
-def _last(derivative):
+def _last(derivative, cost):
+  """The derivative, which must not be differentiated by the cost: arithmetic on bits would give zeros unnoticed."""
+  del cost
   return derivative
 
 
