@@ -23,7 +23,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import assess, data, evaluate, exemplars, feed, floors, methods, report, steps
+from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -141,7 +141,7 @@ class Trainer:
     learns_from = self.method.learns_from
     group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from in methods.COMPARING else None
     labels = self._labels()
-    self.panel = assess.Panel(self, group, labels)
+    self.panel = panel.Panel(self, group, labels)
     self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel, streams=self.method.streams,
                           dtype=train.dtype, budget=config.data.device_budget, labels=labels)
     panels = self.exemplars() if learns_from == "references" else None
@@ -323,7 +323,9 @@ def run(config, workdir, dataset=None):
       say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({workdir})")
       return None
     checkpoints.wait()
-    return report.write(workdir, trainer, log.history, facts, time.perf_counter() - started, say)
+    assessments = trainer.assess(everything=True)
+    finished.save(workdir, trainer, assessments)
+    return report.write(workdir, trainer, assessments, log.history, facts, time.perf_counter() - started, say)
 
 
 def claim(workdir, config):

@@ -1,5 +1,6 @@
 """Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
 
+import functools
 import importlib.metadata
 import os
 
@@ -88,18 +89,20 @@ def golden_weights():
   return make
 
 
+def small_config(file="pros_cons", options="simulated", changes=None):
+  """The config of configs/<file>.py on 14 simulated videos of 12 x 10, with values changed."""
+  config = importlib.import_module(f"configs.{file}").get_config(options)
+  config.data.simulated.update(num_videos=14, num_segments=12, width=10)
+  config.seeds, config.model.hidden = (0,), 4
+  config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
+  config.update_from_flattened_dict(changes or {})
+  return config.lock()
+
+
 @pytest.fixture
 def load_config():
-  """load_config(file, options, {"train.epochs": 1, ...}) -> config of configs/<file>.py with values changed."""
-
-  def load(file="pros_cons", options="simulated", changes=None):
-    config = importlib.import_module(f"configs.{file}").get_config(options)
-    config.data.simulated.update(num_videos=14, num_segments=12, width=10)
-    config.seeds, config.model.hidden = (0,), 4
-    config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
-    config.update_from_flattened_dict(changes or {})
-    return config.lock()
-  return load
+  """load_config(file, options, {"train.epochs": 1, ...}), see `small_config`."""
+  return small_config
 
 
 @pytest.fixture
@@ -135,3 +138,12 @@ def quick_compile():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def quick_training(monkeypatch, quick_compile):
+  """Trains and assesses on one device; `tests/own_videos.py` trains within it."""
+  del quick_compile
+  from jaxskill import finished, parallel, train
+  for module in (train, finished):
+    monkeypatch.setattr(module, "Parallel", functools.partial(parallel.Parallel, 1))

@@ -88,7 +88,8 @@ def build(config) -> Method:
                       rows=dict.fromkeys(maps, encoding["rows"]))
 
   loss = config.loss
-  return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare)
+  return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare,
+                check=lambda dataset: check_data(config, dataset))
 
 
 def check_data(config, dataset):
