@@ -8,7 +8,6 @@ graph convolutions too, are (out, in).
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import pathlib
 
@@ -17,9 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill.modules import i3d, resnet
-from jaxskill.modules.convolution import random_variables
 
-RANDOM = "random:"        # before a seed, in place of a file: weights for trials
 _BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
 _STREAMS = dict(rgb="d_ct", static="s_ct")
 _LAYERS = dict(embed_1="embedding.0", embed_2="embedding.2", graph_1="gcn1", graph_2="gcn2", attend_1="att.0",
@@ -204,30 +201,14 @@ def i3d_from_torch(state, num_classes=None):
   return _convert(state, expected, source, arrange, "I3D")
 
 
-def load_i3d(weights, option):
-  """(variables of the I3D without a classifier, {"weights", "random_weights", "weights_sha256"}).
+def resnet_from_torch(state, num_classes=0, depth=None):
+  """Variables of `jaxskill.modules.resnet.ResNet` from torchvision's weights; as `i3d_from_torch`.
 
-  Args:
-    weights: a file of PyTorch weights, or "random:SEED": drawn, for trials.
-    option: what the user calls it, for the error.
-
-  Raises:
-    ValueError: for a file that cannot be read or is of another architecture, or a seed that is none.
+  `depth` is 50 or 101, or None for what the weights have; the first layer may take any number of channels.
   """
-  if weights.startswith(RANDOM):
-    seed = weights.removeprefix(RANDOM)
-    if not seed.isdigit():
-      raise ValueError(f"{option} {weights}: expected random:SEED with a whole number, e.g. random:0.")
-    variables = random_variables(i3d.I3D(), np.zeros((1, i3d.MIN_FRAMES, 32, 32, 3), np.float32), int(seed))
-    return variables, dict(weights=weights, random_weights=True, weights_sha256="")
-  return (i3d_from_torch(read_weights(weights), num_classes=0),
-          dict(weights=pathlib.Path(weights).name, random_weights=False, weights_sha256=digest(weights)))
-
-
-def resnet_from_torch(state, num_classes=0):
-  """Variables of `jaxskill.modules.resnet.ResNet`, 50 or 101 layers, from torchvision's weights; as `i3d_from_torch`."""
-  depth = 101 if "layer3.22.conv1.weight" in state else 50
-  expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, 3))
+  depth = depth or (101 if "layer3.22.conv1.weight" in state else 50)
+  channels = np.shape(state.get("conv1.weight", np.zeros((0, 3))))[1]
+  expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, channels))
 
   def source(path):
     *unit, entry = path
@@ -275,12 +256,6 @@ def _convert(state, expected, source, arrange, what):
       flat[path] = value
     result[kind] = traverse_util.unflatten_dict(flat)
   return result
-
-
-def digest(path):
-  """SHA-256 of a file, in hexadecimal."""
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_weights(file):

@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import benchmark, extract, feed, finished, interop, likeness
+from jaxskill import benchmark, encoders, extract, feed, finished, likeness
 from jaxskill.data import features, frames, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -221,7 +221,7 @@ def check_weights(recipe, weights):
     sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
     if not one:
       raise ValueError(f"{flag.strip()} is not given: the features of this run were made with {name}; give {flag}{name}.")
-    if str(name).startswith(interop.RANDOM) or one.startswith(interop.RANDOM):
+    if str(name).startswith(encoders.RANDOM) or one.startswith(encoders.RANDOM):
       if one != name:
         raise ValueError(f"{flag}{one}: the features of this run were made with {name}; other weights make other features. "
                          f"Give {flag}{name}.")
@@ -287,8 +287,7 @@ def _read_one(run, name, path, note, known, options):
   warnings += about.get("warnings", [])
   for stream in wanted:
     training = run.arrays[f"{stream}/row_seconds"]
-    noted = about.get("row_seconds", 0.0)
-    noted = noted.get(stream, 0.0) if isinstance(noted, dict) else noted
+    noted = features.noted_seconds(about, stream, 0.0)
     noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:
@@ -303,9 +302,8 @@ def _read_one(run, name, path, note, known, options):
   own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds,
             {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays},
             shown, known, warnings, finished.digest(arrays))
-  run.method.check(finished.own_videos(run, [own], str(path)))
-  if run.about["groups"]:
-    run.group(known)
+  others = run.rows_compared(own) if run.about["groups"] else None
+  run.method.check(finished.own_videos(run, [own], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:
     raise ValueError("its score is execution times difficulty: say the difficulty with --difficulty or --labels.")
   own.warnings += _unlike(run, own)

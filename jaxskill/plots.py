@@ -76,7 +76,7 @@ TRUTHS = dict(relevant_high=("rgb", "tab:green", "high-skill moment"), relevant_
 def attention_curves(axis, seconds, curves):
   """Attention {name: `[T]`} over time; a dotted line where even weights lie."""
   for name, values in curves.items():
-    axis.plot(seconds, values, label=name, lw=1)
+    axis.plot(seconds, values, label=name, lw=1, marker="o" if len(values) == 1 else "")      # a point is no line
   axis.axhline(1 / len(seconds), color="grey", lw=0.6, ls=":")
   axis.set(ylabel="attention weight")
   axis.legend(fontsize=7, loc="upper right")

@@ -87,6 +87,16 @@ def test_a_training_video_is_not_compared_with_itself(tmp_path):
       results["other"]["timelines"]["timing offset"]["values"])
 
 
+def test_a_video_beyond_the_band_is_refused(tmp_path):
+  """Not aligned in a band that was widened in silence."""
+  run = trained("skilldiff")
+  rows = run.dataset.streams["rgb"][0, :6]
+  path = run.save(0, tmp_path, name="long", rgb=np.concatenate([rows] * 4))
+  results, failed = run.assess(path, out=tmp_path / "out", category=run.dataset.category[0])
+  assert not results and re.search(r"has 24 rows and one that it is compared with \d+, farther apart than config.model.bandwidth=7 "
+                                   "rows can align; widen the band", failed["long"])
+
+
 def test_moments_are_where_attention_is(tmp_path):
   run = trained("pros_cons")
   path = run.save(run.dataset.folds[0].test_videos[0])
@@ -256,7 +266,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
   recorded.mkdir(), new.mkdir()
   for number in range(6):
     encode(recorded / f"v{number}.mp4", np.arange(24 + 2 * number) / 10, size=(48, 32))
-  recipe, _ = benchmark.read_config(str(REPO / "configs" / "features" / "action_net.py"), RECIPE)
+  recipe, _ = benchmark.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
   extract.run(recipe, recorded, tmp_path / "features", "random:0", say=lambda line: None)
   (tmp_path / "features" / "scores.csv").write_text("video,score,split\n" + "".join(
       f"v{n},{n},{'test' if n > 3 else 'train'}\n" for n in range(6)))
@@ -288,7 +298,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
     assess.run(arguments(tmp_path / "run", out, videos=files[:1], weights="random:1"))
 
 
-RECIPE = [f"--config.{name}={value}" for name, value in {
+RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {
     "sampling.length": 9, "short_side": 32, "crop": 32, "batch": 2}.items()]
 
 

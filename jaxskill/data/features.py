@@ -9,6 +9,7 @@
 
   <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
+  <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
 
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
 A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`.
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxskill.data import frames, splits
-from jaxskill.data.dataset import SkillDataset, check_features, check_seconds, check_times, pad_streams
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 EXTRACTION = "extraction.json"
@@ -128,13 +129,14 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
   extraction = read_extraction(folder)
-  noted = {video: about["row_seconds"] for video, about in extraction["videos"].items()}
-  seconds = {name: np.array([noted.get(video, stream_seconds.get(name, seconds_per_segment)) for video in videos],
+  seconds = {name: np.array([noted_seconds(extraction["videos"].get(video, {}), name,
+                                           stream_seconds.get(name, seconds_per_segment)) for video in videos],
                             np.float32) for name in streams}
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
+  simulated = (folder / SIMULATED_NOTE).is_file()
   return SkillDataset(
-      name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
-      pairs=pairs, folds=folds, row_times=row_times,
+      name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
+      videos=videos, streams=streams, lengths=lengths, pairs=pairs, folds=folds, row_times=row_times,
       row_seconds=seconds | between,
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
@@ -152,6 +154,12 @@ def read_extraction(folder):
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
                      "or remove the file.") from error
+
+
+def noted_seconds(about, stream, otherwise):
+  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
+  noted = about.get("row_seconds", otherwise)
+  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:

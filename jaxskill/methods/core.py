@@ -90,7 +90,7 @@ def build(config) -> Method:
   head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if tree
           else Perceptron(model.hidden, dtype=dtype))
 
-  check = backbone.check if backbone else lambda dataset: None
+  check = backbone.check if backbone else lambda dataset, others=None: None
 
   def prepare(dataset, fold, criterion):
     """Lowest score and range of the scores; with a tree the borders of its groups; with a video network its weights."""

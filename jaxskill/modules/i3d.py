@@ -15,7 +15,6 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxskill.modules.convolution import ConvUnit, max_pool
 
@@ -26,9 +25,6 @@ BLOCKS = dict(
     mixed_4f=(256, 160, 320, 32, 128, 128), mixed_5b=(256, 160, 320, 32, 128, 128),
     mixed_5c=(384, 192, 384, 48, 128, 128))
 FEATURES = 1024
-# Mean and standard deviation of RGB in [0, 1]: to [-1, 1], as the weights were trained, and as ImageNet's networks.
-SCALINGS = dict(symmetric=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-                imagenet=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 MIN_FRAMES = 9                 # fewer give a single row of mixed_5c, and the average pool wants two
 
 
@@ -105,12 +101,6 @@ class I3D(nn.Module):
       classifier = unit(self.num_classes, (1,), relu=False, normalise=False, name="conv3d_0c_1x1")
       stages["logits"] = classifier(x)
     return stages
-
-
-def normalise(images, scaling):
-  """`[..., 3]` uint8 RGB as float32, by one of `SCALINGS`."""
-  mean, scale = (np.array(values, np.float32) for values in SCALINGS[scaling])
-  return (images.astype(jnp.float32) / 255 - mean) / scale
 
 
 def clip_features(variables, clips, *, module=None):

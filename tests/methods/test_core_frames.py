@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import assess, interop, methods, train
+from jaxskill import assess, encoders, methods, train
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import frames
@@ -109,7 +109,7 @@ def test_features_are_the_mean_of_those_of_the_snippets(small, filmed, options, 
   variables = backbone.prepare()
   pictures = filmed.streams["frames"][:2]
   got = jax.jit(lambda v, x: backbone.encode(v, x, jax.random.key(0), False))(variables, videos_of(pictures))
-  mean, scale = i3d.SCALINGS["imagenet" if "official" in options else "symmetric"]
+  mean, scale = encoders.SCALINGS["imagenet" if "official" in options else "symmetric"]
   clips = (pictures[:, 2: 25, 2: 34, 6: 38] / np.float32(255) - np.float32(mean)) / np.float32(scale)
   module = i3d.I3D(eps=1e-5 if "official" in options else 1e-3)
   one = jax.jit(lambda clip: module.apply(variables, clip[None])["features"][0].mean(axis=0))
@@ -163,7 +163,7 @@ def test_two_added_batches_of_one_pair(load_config):
 def test_every_weight_moves_and_no_statistic(small, filmed):
   trainer = train.Trainer(small({"train.learning_rate": 1e-3}), filmed, Parallel(1))
   before = jax.tree.map(np.asarray, trainer.state)
-  same(jax.tree.map(lambda x: x[0], before.params["backbone"]), interop.load_i3d("random:3", "")[0]["params"])
+  same(jax.tree.map(lambda x: x[0], before.params["backbone"]), frames.Backbone(small()).prepare()["params"])
   metrics = trainer.advance()
   assert np.isfinite(metrics["loss"]).all()
   same(trainer.state.batch_stats, before.batch_stats)

@@ -236,6 +236,24 @@ def test_a_third_derivative_is_refused():
     jax.grad(lambda c: jax.grad(lambda c: jnp.square(soft_alignment(c, 0.3)).sum())(c).sum())(uniform(3, 2))
 
 
+def test_more_than_the_exponents_hold_is_not_a_number():
+  value = jax.jit(lambda cost: soft_dtw(cost, 1.0))
+  np.testing.assert_allclose(value(np.full((20, 20), 3e7, np.float32)), 6e8, rtol=1e-6)
+  assert np.isnan(value(np.full((20, 20), 4e7, np.float32)))
+
+
+def test_many_pairs_in_turns_and_long_ones_in_parts_are_each_pair_alone(monkeypatch):
+  cost = uniform(5, 33, 40)
+  lengths = np.array([[33, 40], [1, 40], [33, 1], [20, 13], [7, 39]])
+  solve = lambda: jax.vmap(lambda c, l: jax.value_and_grad(soft_dtw)(c, 0.1, lengths=tuple(l)))(cost, lengths)
+  whole_values, whole_slopes = solve()
+  for name, size in dict(_LANES=70, _LONG=20).items():
+    monkeypatch.setattr(module, name, size)
+  for (value, slope), other, alignment in zip(zip(*solve()), whole_values, whole_slopes):
+    np.testing.assert_allclose(value, other, rtol=1e-6)
+    np.testing.assert_allclose(slope, alignment, atol=1e-6)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("n,m,lengths,bandwidth", [(1, 1, None, None), (1, 9, None, None), (9, 9, (1, 1), None),
                                                    (9, 7, (1, 7), 6), (9, 9, None, 0), (9, 40, (9, 40), 31)])
