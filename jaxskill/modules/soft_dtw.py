@@ -31,7 +31,7 @@ _NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is s
 _LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three parts, two of them short
 _NEVER = 2 ** 30        # the number of a diagonal that none has
 _BLOCK = 32             # diagonals between two checkpoints
-_PARTS, _LONG = 8, 128  # parts of the first and of the last diagonals, where there are so many rows
+_PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
 _LANES = 1024           # rows of all pairs that a CPU works on at a time
 
 
@@ -68,8 +68,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
   """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
 
   Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E takes,
-  for a while, 4 N (N + M) numbers with N the shorter series ("checkpointed": about half), of every pair, or of the few
-  that a CPU works on at a time.
+  for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every pair, or of
+  the few that a CPU works on at a time.
 
   Args:
     cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
@@ -247,9 +247,13 @@ def _runner(implementation):
 
 def _skew(matrix, fill):
   """`[N, M]` -> `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
+  return _sheared(matrix, fill).T
+
+
+def _sheared(matrix, fill):
   n, m = matrix.shape
   padded = jnp.pad(matrix, ((0, 0), (0, n)), constant_values=fill)
-  return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1).T
+  return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1)
 
 
 def _unskew(diagonals):
@@ -510,28 +514,31 @@ _solve.defvjp(_solve_forward, _solve_backward)
 
 
 def _blocks(cost):
-  """-> `[b, 32, N]` anti-diagonals, the last ones far; `[b]` number of the first of each."""
-  diagonals = _skew(cost, _FAR)
-  count = -(-len(diagonals) // _BLOCK)
-  padded = jnp.pad(diagonals, ((0, count * _BLOCK - len(diagonals)), (0, 0)), constant_values=_FAR)
-  return padded.reshape(count, _BLOCK, -1), _BLOCK * jnp.arange(count)
+  """-> `[b]` numbers of the first diagonals of the blocks; what cuts out a block, `[32, N]`, far beyond the last one."""
+  sheared = _sheared(cost, _FAR)
+  count = -(-sheared.shape[1] // _BLOCK)
+  sheared = jnp.pad(sheared, ((0, 0), (0, count * _BLOCK - sheared.shape[1])), constant_values=_FAR)
+  return _BLOCK * jnp.arange(count), lambda first: jax.lax.dynamic_slice_in_dim(sheared, first, _BLOCK, axis=1).T
 
 
 def _forward_blocks(cost, stop):
   """-> `[]` value / gamma; `[b, N]` carries before each block."""
-  def block(carry, numbered):
-    diagonals, first = numbered
-    return _scan(_forward_step, carry, (diagonals,), stop, first=first)[0], carry
-  carry, starts = jax.lax.scan(block, _forward_start(cost), _blocks(cost))
+  numbers, cut = _blocks(cost)
+
+  def block(carry, first):
+    return _scan(_forward_step, carry, (cut(first),), stop, first=first)[0], carry
+  carry, starts = jax.lax.scan(block, _forward_start(cost), numbers)
   return _at_stop(carry, stop), starts
 
 
 def _expectation_blocks(cost, stop, starts):
+  numbers, cut = _blocks(cost)
+
   def block(carry, numbered):
-    start, diagonals, first = numbered
-    _, steps = _scan(_forward_step, start, (diagonals,), stop, first=first)
+    first, start = numbered
+    _, steps = _scan(_forward_step, start, (cut(first),), stop, first=first)
     carry, (expected,) = _scan(_expectation_step, carry, steps, stop, first=first, reverse=True)
     return carry, expected
   zeros = jnp.zeros_like(starts[0][0])
-  _, expected = jax.lax.scan(block, (zeros, zeros), (starts, *_blocks(cost)), reverse=True)
+  _, expected = jax.lax.scan(block, (zeros, zeros), (numbers, starts), reverse=True)
   return _unskew(expected.reshape(-1, len(cost))[: sum(cost.shape) - 1])
