@@ -1,120 +1,135 @@
-"""What the trained models say of every video: encoded once, compared with exemplars where the method has some."""
+"""Scores videos of one's own with a finished run, and says what decided.
+
+  python -m jaxskill.assess --workdir RUN video.mp4 [...] [--weights FILE] [--out DIR]
+  python -m jaxskill.assess --workdir RUN --features MY_FEATURES
+
+The videos become features as the run's own features were made, with the same weights. For each of them DIR/<video>/ gets
+`assessment.json` and pictures; one that cannot be read is listed with the reason, and the others go on.
+"""
 
 from __future__ import annotations
 
-import jax
+import argparse
+import json
+import pathlib
+import sys
+import time
+
 import numpy as np
 
-from jaxskill import exemplars
+from jaxskill import evidence, finished, main as command_line, own as own_videos, report
 
-CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
+NAME = "assessment.json"
 
 
-class Panel:
-  """The compiled assessment of a trainer's replicas.
+def run(options, say=print):
+  """Assesses the videos that the options name.
 
-  Attributes:
-    answers: compiled functions of the inputs that `comparisons` yields: scores and parts alone, and everything.
+  Args:
+    options: the arguments of the command line.
+
+  Returns:
+    ({video: the content of its `assessment.json`}, {video: why it failed}).
+
+  Raises:
+    ValueError: if nothing can be begun, or an answer to something else would be overwritten.
   """
-
-  def __init__(self, trainer, group, labels):
-    """Args: group: `[V]` of `exemplars.groups`, or None for a method without exemplars; labels: see `feed.Feed`."""
-    self._trainer, self._group, self._labels, self._drawn = trainer, group, labels, {}
-    compiled = trainer.parallel.compile
-    if group is None:
-      self.answers = [compiled(self._alone(pick)) for pick in PICKS]
-    else:
-      self._encode = compiled(self._encodings)
-      self.answers = [compiled(self._compared(pick)) for pick in PICKS]
-
-  def _encodings(self, state, videos):
-    encode = lambda variables: self._trainer.method.encode(variables, videos, jax.random.key(0), False)
-    return self._trainer.parallel.gather(_swap(jax.vmap(encode)(state.variables())))       # [V, R, ...]
-
-  def _alone(self, pick):
-    """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
-    method = self._trainer.method
-
-    def function(state, videos):
-      known = videos["labels"].get("difficulty")
-      references = None if known is None else dict(own_difficulty=known)
-
-      def replica(variables):
-        encodings = method.encode(variables, videos, jax.random.key(0), False)
-        return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
-      return _swap(self._trainer.parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
-    return function
-
-  def _compared(self, pick):
-    """(state, inputs of a share of the videos, bank of all) -> the same."""
-    method = self._trainer.method
-
-    def function(state, share, bank):
-      def replica(variables, encodings, chosen, mask, bank):
-        references = jax.tree.map(lambda x: x[chosen], bank) | dict(mask=mask)             # [v, M, ...]
-        if "difficulty" in share:
-          references["own_difficulty"] = share["difficulty"]
-        return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
-      answers = jax.vmap(replica, (0, 1, 1, 1, 1))(state.variables(), share["encodings"], share["exemplars"],
-                                                   share["mask"], bank)
-      return _swap(self._trainer.parallel.gather(_swap(answers)))
-    return function
-
-  def assess(self, state, everything, draw):
-    """See `Trainer.assess`."""
-    trainer, compiled = self._trainer, self.answers[everything]
-    if self._group is None:
-      chunks = ((ids, (videos,)) for ids, videos in self._videos())
-    else:
-      chunks = self.comparisons(state, draw)
-    result = None
-    for ids, inputs in chunks:
-      answer = jax.tree.map(np.asarray, compiled(state, *inputs))
-      if result is None:
-        result = jax.tree.map(lambda x: np.zeros((x.shape[0], trainer.dataset.num_videos, *x.shape[2:]), x.dtype), answer)
-      jax.tree.map(lambda all_, part: all_.__setitem__((slice(None), ids), part[:, : len(ids)]), result, answer)
-    return result
-
-  def _videos(self):
-    trainer = self._trainer
-    return trainer.feed.all_videos(trainer.parallel.padded(max(1, trainer.num_unique)))
-
-  def exemplars(self, draw):
-    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by seed and training videos."""
-    if draw not in self._drawn:
-      trainer = self._trainer
-      data, options = trainer.dataset, trainer.config.model.exemplars
-      own = [exemplars.choose(options, self._group, data.folds[r.fold].train_videos, data.labels(r.criterion),
-                              (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
-      self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
-    return self._drawn[draw]
-
-  def comparisons(self, state, draw, size=None):
-    """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
-    aligned = self._trainer.method.learns_from == "references"
-    size = size or max(1, CHUNK // (self._trainer.config.model.exemplars.count if aligned else 1))
-    trainer, count = self._trainer, self._trainer.dataset.num_videos
-    encodings = None
-    for ids, videos in self._videos():
-      part = jax.tree.map(np.asarray, self._encode(state, videos))
-      if encodings is None:
-        encodings = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), part)
-      jax.tree.map(lambda all_, one: all_.__setitem__(ids, one[: len(ids)]), encodings, part)
-    columns = list(dict.fromkeys(r.criterion for r in trainer.replicas))
-    bank = dict(encodings=encodings,
-                score=self._labels["score"][:, [columns.index(r.criterion) for r in trainer.replicas]])
-    chosen, mask = self.exemplars(draw)
-    own = dict(encodings=encodings, exemplars=chosen, mask=mask)
-    own |= {name: self._labels[name] for name in ("difficulty",) if name in self._labels}
-    bank, size = trainer.parallel.replicate(bank), trainer.parallel.padded(min(size, count))
-    for start in range(0, count, size):
-      ids = np.minimum(np.arange(start, start + size), count - 1)                          # the last video fills the end
-      share = trainer.parallel.split(jax.tree.map(lambda x: x[ids], own))
-      yield ids[: count - start], (share, bank)
+  started = time.perf_counter()
+  trained = finished.load(options.workdir)
+  out = folder_of(options, trained)
+  ids, words = evidence.choose(trained, options)
+  say(f"{trained.config.method}, trained on {trained.about['data']}: {words}")
+  videos, failed = own_videos.read(trained, options, out, say)
+  for video in videos:
+    check_free(out / video.name / NAME, made_from(trained, [video], ids))
+  read, results = time.perf_counter(), {}
+  if videos:
+    assessments = trained.assess(videos)
+    assessed = time.perf_counter()
+    for number, video in enumerate(videos):
+      one = evidence.pick(assessments, ids, number)
+      try:
+        result = evidence.answer(trained, video, one, ids, words)
+      except ValueError as error:
+        failed[video.name] = str(error)
+        continue
+      result["made_from"] = made_from(trained, [video], ids)
+      results[video.name] = write(out / video.name, trained, video, one, result)
+      say(evidence.describe(results[video.name]))
+    say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
+        f"{time.perf_counter() - assessed:.1f} s")
+  for video, why in failed.items():
+    say(f"failed: {video}: {why}")
+  if results:
+    say("wrote " + "\n      ".join(str(out / video / NAME) for video in results))
+  return results, failed
 
 
-PICKS = (lambda a: (a.score, a.parts), lambda a: a)
+def folder_of(options, trained, name="assessments"):
+  """The folder of the answers, made and proved writable.
+
+  Raises:
+    ValueError: if it cannot be written.
+  """
+  out = pathlib.Path(options.out or trained.workdir / name)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".writable").touch()
+    (out / ".writable").unlink()
+  except OSError as error:
+    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
+  return out
 
 
-def _swap(tree):
-  return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)
+def made_from(trained, videos, ids):
+  """What an answer is an answer to: it may be replaced by another one to the same."""
+  return dict(features=[video.digest for video in videos], said=[video.known for video in videos],
+              params_sha256=trained.about["params_sha256"], models=[int(i) for i in ids])
+
+
+def check_free(path, source):
+  """Raises a `ValueError` if an answer to something else stands there."""
+  if not path.exists():
+    return
+  try:
+    there = json.loads(path.read_text())["made_from"]
+  except (OSError, ValueError, KeyError):
+    there = None
+  if there != source:
+    raise ValueError(f"{path} is there and answers for another video of this name, another run or other models; "
+                     "give another --out, or remove it.")
+
+
+def write(folder, trained, video, assessment, result):
+  """Writes one video's answer and pictures; returns the answer with their names."""
+  from jaxskill import pictures           # matplotlib takes half a second to import
+  folder.mkdir(parents=True, exist_ok=True)
+  maps, seconds = evidence.maps(trained, video, assessment)
+  if maps:
+    unfinished = folder / "maps.unfinished"
+    with open(unfinished, "wb") as file:
+      np.savez_compressed(file, **maps, **{f"{name}_seconds": times for name, times in seconds.items()})
+    unfinished.replace(folder / "maps.npz")
+    result = result | dict(maps="maps.npz")
+  paths = pictures.draw(folder, video, result, maps, seconds)
+  result = result | dict(pictures=[path.name for path in paths])
+  report.save_json(folder / NAME, result)
+  return result
+
+
+def main(argv=None):
+  parser = argparse.ArgumentParser(prog="python -m jaxskill.assess", description=__doc__, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  own_videos.add_arguments(parser)
+  options = parser.parse_args(argv)
+  command_line.use_compilation_cache()
+  try:
+    _, failed = run(options)
+  except (ValueError, OSError) as error:
+    print(f"\njaxskill: {error}", file=sys.stderr)
+    sys.exit(2)
+  sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+  main()

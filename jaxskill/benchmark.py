@@ -413,11 +413,20 @@ def describe(results):
 
 
 def read_config(path, overrides):
-  """(config, its file's function official() or None); `overrides` are --config.FIELD=VALUE."""
+  """(config, its file's function official() or None); `overrides` are --config.FIELD=VALUE.
+
+  Raises:
+    ValueError: for a field that the config has not, or a value of another type.
+  """
   values = flags.FlagValues()                 # its own, for jaxskill.main has a flag of that name
   arguments = ["benchmark", f"--config={path}", *overrides]
   config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=arguments)
-  values(arguments)
+  try:
+    values(arguments)
+  except (KeyError, AttributeError) as error:
+    raise ValueError(f"{' '.join(overrides)}: {path} has no field {error}.") from error
+  except flags.Error as error:
+    raise ValueError(str(error)) from error
   spec = importlib.util.spec_from_file_location("benchmark_config", path.split(":")[0])
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

@@ -36,7 +36,7 @@ class Vote:
 
   def __init__(self, trainer):
     panel, self._state = trainer.panel, trainer.state
-    self._answer = panel.answers[0]
+    self._answer = panel.answers.compiled[0]
     _, self._inputs = next(panel.comparisons(trainer.state, 0, VOTERS))
 
   def round(self, repeats):

@@ -84,7 +84,7 @@ class Checkpoints:
     self._settle()
     for step in self._manager.all_steps():
       try:
-        self._records[step] = self._read_record(step)
+        self._records[step] = _read_record(self._manager, step)
       except Exception:   # pylint: disable=broad-except   damaged: `restore` says so if it comes to that
         pass
 
@@ -157,9 +157,9 @@ class Checkpoints:
       steps = steps[:steps.index(step) + 1]
     for candidate in reversed(steps):
       try:
-        record = self._read_record(candidate)
+        record = _read_record(self._manager, candidate)
         difference = _difference({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
-        leaves = None if difference else self._read_leaves(candidate, expected)
+        leaves = None if difference else _read_leaves(self._manager, candidate, expected)
         if leaves and digest(leaves) != record["sha256"]:
           raise ValueError("its arrays differ from the digest stored with them")
       except (MemoryError, PermissionError):
@@ -172,19 +172,6 @@ class Checkpoints:
                          "the config that wrote it, or use a fresh --workdir.")
       return candidate, leaves
     return None
-
-  def _read_record(self, step):
-    record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-    if record.pop("check") != _check(record):
-      raise ValueError("its record differs from the digest stored with it")
-    return record
-
-  def _read_leaves(self, step, expected):
-    leaves = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected.items()}
-    stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
-    restore_args = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
-    item = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args)
-    return leaves | dict(self._manager.restore(step, args=ocp.args.Composite(state=item))["state"])
 
   def _set_aside(self, step, error):
     source, folder = self._directory / str(step), self._directory / "damaged"
@@ -227,6 +214,47 @@ class Checkpoints:
         self._settle()
       finally:
         self._manager.close()
+
+
+def read(directory, step):
+  """The leaves of one checkpoint as {name: array}, proved whole, without a template; nothing is written.
+
+  Raises:
+    ValueError: if it is not there or damaged.
+  """
+  path = epath.Path(directory).expanduser().resolve()
+  if not (path / str(step)).is_dir():
+    raise ValueError(f"{path} has no checkpoint of step {step}.")
+  logging.get_absl_logger().addFilter(_quiet)
+  manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
+      create=False, save_root_metadata=False, save_interval_steps=0))
+  try:
+    record = _read_record(manager, step)
+    leaves = _read_leaves(manager, step, {name: (dtype, shape) for name, dtype, shape in record["leaves"]})
+  except (MemoryError, PermissionError):
+    raise   # says nothing about the file
+  except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
+    raise ValueError(f"checkpoint {path / str(step)} is damaged ({type(error).__name__}).") from error
+  finally:
+    manager.close()
+  if digest(leaves) != record["sha256"]:
+    raise ValueError(f"checkpoint {path / str(step)} is damaged: its arrays differ from the digest stored with them.")
+  return leaves
+
+
+def _read_record(manager, step):
+  record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+  if record.pop("check") != _check(record):
+    raise ValueError("its record differs from the digest stored with it")
+  return record
+
+
+def _read_leaves(manager, step, expected):
+  leaves = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected.items()}
+  stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
+  restore_args = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
+  item = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args)
+  return leaves | dict(manager.restore(step, args=ocp.args.Composite(state=item))["state"])
 
 
 class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):

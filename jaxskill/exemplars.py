@@ -82,8 +82,8 @@ def best(group, train_videos, count, score, seed):
   return _others(group, shuffled, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
 
 
-def choose(options, group, train_videos, score, seed):
-  """`draw` or `best`, as `config.model.exemplars` says.
+def choose(options, group, train_videos, score, seed, spare=0):
+  """`draw` or `best`, as `config.model.exemplars` says; `spare` more than its count.
 
   Raises:
     ValueError: if it says something else.
@@ -92,8 +92,23 @@ def choose(options, group, train_videos, score, seed):
   if how not in CHOICES:
     raise ValueError(f"config.model.exemplars.choose={how!r} is unknown; use one of {', '.join(CHOICES)}.")
   if how == "best":
-    return best(group, train_videos, options.count, score, seed)
-  return draw(group, train_videos, options.count, seed)
+    return best(group, train_videos, options.count + spare, score, seed)
+  return draw(group, train_videos, options.count + spare, seed)
+
+
+def of_new_videos(options, group, train_videos, score, seed):
+  """Who would be chosen for a video that is not in the data set, for each group; one more than asked for, so that a
+  training video that comes again can do without itself.
+
+  Args:
+    group, train_videos, score, seed: see `best`.
+
+  Returns:
+    (`[G, M + 1]` videos, mask) of the groups 0 to G - 1.
+  """
+  names = np.arange(group.max() + 1)
+  chosen, mask = choose(options, np.concatenate([group, names]), train_videos, score, seed, spare=1)
+  return chosen[-len(names):], mask[-len(names):]
 
 
 def _others(group, train_videos, count, order):

@@ -1,238 +1,43 @@
 """Video files -> features, as a recipe says.
 
   python -m jaxskill.extract --config configs/features/pros_cons.py --videos DIR --out DIR --weights FILE
+  python -m jaxskill.extract --config configs/features/action_net.py --videos DIR --out DIR \\
+      --weights rgb=FILE --weights static=FILE --boxes FILE.csv
 
-Processes decode, the devices encode batches of a fixed size. Each video becomes `<video>.npy` `[rows, 1024]` in a folder
-of own features, as training reads them; `extraction.json` beside them says how they were made, from which files, how many
-seconds a row stands for, and which videos failed and why. A video that is there already, made from the same file by the
-same recipe and weights, is skipped.
+Processes decode, the devices encode batches of a fixed size. A recipe of one stream of vectors writes `<video>.npy`
+`[rows, channels]`, one of several or of maps `<video>.npz`, in a folder of own features, as training reads them
+(`jaxskill.data.features`). `extraction.json` beside them says how they were made, from which files, how many seconds a
+row stands for, and which videos failed and why. A video that is there already, made from the same file by the same
+recipe and weights, is skipped.
 
-C clips of a video, L frames of a clip, S their side.
+Where persons are comes from --boxes (see jaxskill/data/persons.py) or --detector. --runner beam makes the same features
+as an Apache Beam pipeline; Beam's own options follow after `--`.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import multiprocessing
 import os
 import pathlib
-import queue
+import shutil
 import sys
+import time
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import tqdm
 
-from jaxskill import benchmark, interop, main as command_line, report
-from jaxskill.data import video as videos_of
+from jaxskill import benchmark, encoders, extraction, main as command_line, report
+from jaxskill.data import flow, persons as persons_of, video as videos_of
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.features import EXTRACTION as NOTE
 from jaxskill.modules import i3d
-from jaxskill.modules.convolution import random_variables
 from jaxskill.parallel import Parallel
 
-RANDOM = "random:"
-PLANS = ("stacks", "snippets", "segments")
-SCALINGS = dict(symmetric=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),                             # to [-1, 1]
-                imagenet=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-
-def plan(sampling, seconds):
-  """When the frames of every clip are shown.
-
-  Args:
-    sampling: `config.sampling`. "stacks": `clips` stacks of `length` successive frames at `fps`, spread evenly and
-      overlapping where need be. "snippets": `frames` frames spread over the whole video, clips of `length` of them from
-      each of `starts`. "segments": successive clips of `length` frames at `fps`, what is left over at the end is not
-      used.
-    seconds: the video lasts.
-
-  Returns:
-    `[C, L]` times in seconds, ascending along both axes, and the seconds from one clip to the next.
-
-  Raises:
-    ValueError: if the video is shorter than a clip.
-  """
-  length = sampling.length
-  if sampling.plan == "snippets":
-    times = (np.arange(sampling.frames) + 0.5) * seconds / sampling.frames
-    starts = np.asarray(sampling.starts)
-    return times[starts[:, None] + np.arange(length)], seconds / len(starts)
-  count = int(seconds * sampling.fps + 1e-6)
-  if count < length:
-    raise ValueError(f"lasts {seconds:.2f} s, which is shorter than a clip of {length} frames at {sampling.fps:g} a "
-                     "second.")
-  if sampling.plan == "stacks":
-    starts = np.round(np.linspace(0, count - length, sampling.clips)).astype(int)
-    every = seconds / sampling.clips
-  else:
-    starts, every = np.arange(count // length) * length, length / sampling.fps
-  return (starts[:, None] + np.arange(length)) / sampling.fps, every
-
-
-def clips_of(path, recipe, seconds, faults):
-  """Yields the clips of a video, `[L, S, S, 3]` uint8 each, planned for its `seconds`; stops where the file ends.
-
-  Raises:
-    ValueError: if it is too short for a clip, or no video.
-  """
-  times, _ = plan(recipe.sampling, seconds)
-  wanted, place = np.unique(times, return_inverse=True)
-  place, frames, clip = place.reshape(times.shape), {}, 0
-  size = videos_of.scale_short_side(recipe.short_side)
-  for number, image in enumerate(videos_of.frames_at(path, wanted, size, faults)):
-    frames[number] = videos_of.centre_crop(image, recipe.crop)
-    while clip < len(place) and place[clip, -1] <= number:
-      yield np.stack([frames[i] for i in place[clip]])
-      clip += 1
-      for old in [i for i in frames if clip == len(place) or i < place[clip, 0]]:
-        del frames[old]
-
-
-def decode_one(path, recipe, send):
-  """Sends a video's clips in chunks, then what is known of it.
-
-  Args:
-    send: called with ("clips", `[n, L, S, S, 3]` uint8); ("again", None): forget them, the file ends early and others
-      follow; ("done", {"row_seconds", "warnings"}); or ("failed", why).
-  """
-  try:
-    (seconds, announced), warnings = videos_of.length(path), []
-    if announced - seconds > max(1.0, 0.02 * announced):
-      warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
-    while True:
-      expected, every = plan(recipe.sampling, seconds)
-      chunk, count, faults = [], 0, []
-      for clip in clips_of(path, recipe, seconds, faults):
-        chunk.append(clip)
-        count += 1
-        if len(chunk) == recipe.batch:
-          send("clips", np.stack(chunk))
-          chunk = []
-      if count == len(expected):
-        break
-      last = max((frame.time for frame in videos_of.decode(path, lambda *_: (16, 16))), default=0.0)
-      if not 0 < last < seconds:
-        raise ValueError("not a single clip can be decoded; the file is damaged.")
-      warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
-      seconds = last
-      send("again", None)
-    if faults:
-      warnings.append(f"damaged: {len(faults)} packets could not be decoded; the picture before stays in their place")
-    if chunk:
-      send("clips", np.stack(chunk))
-    send("done", dict(row_seconds=every, warnings=warnings))
-  except ValueError as error:
-    send("failed", str(error).removeprefix(f"{path}: "))
-
-
-def _work(tasks, results, recipe, number):
-  """A process that decodes one video after the other; `results` is bounded, so that it never runs far ahead."""
-  for video, path in iter(tasks.get, None):
-    results.put((number, video, "begun", None))
-    decode_one(path, recipe, lambda kind, content, video=video: results.put((number, video, kind, content)))
-  results.put((number, None, "over", None))
-
-
-class Decoders:
-  """Processes that decode videos; one that dies or stands still costs its video, not the run."""
-
-  def __init__(self, files, recipe, count, patience):
-    """
-    Args:
-      files: {video: path}.
-      count: processes.
-      patience: seconds without a word from any of them after which all are taken to hang.
-    """
-    self._context, self._recipe, self._patience = multiprocessing.get_context("spawn"), recipe, patience
-    self._tasks, self._results = self._context.Queue(), self._context.Queue(4 * count)
-    for item in files.items():
-      self._tasks.put(item)
-    self._busy, self._processes = {}, {}
-    for number in range(count):
-      self._start(number)
-
-  def _start(self, number):
-    self._tasks.put(None)
-    process = self._context.Process(target=_work, args=(self._tasks, self._results, self._recipe, number), daemon=True)
-    process.start()
-    self._processes[number] = process
-
-  def __iter__(self):
-    """Yields (video, kind, content), see `decode_one`, until all videos are done or failed."""
-    waited = 0.0
-    while self._processes:
-      try:
-        number, video, kind, content = self._results.get(timeout=1.0)
-        waited = 0.0
-      except queue.Empty:
-        waited += 1.0
-        for number, process in list(self._processes.items()):
-          if not process.is_alive() or waited >= self._patience:
-            why = "the decoder died" if not process.is_alive() else f"nothing was decoded for {self._patience:g} s"
-            process.kill()
-            del self._processes[number]
-            if number in self._busy:
-              yield self._busy.pop(number), "failed", f"{why}; convert the file with ffmpeg first."
-            if not self._tasks.empty():
-              self._start(number)
-        continue
-      if kind == "over":
-        self._processes.pop(number).join()
-      elif kind == "begun":
-        self._busy[number] = video
-      else:
-        if kind in ("done", "failed"):
-          self._busy.pop(number, None)
-        yield video, kind, content
-
-  def close(self):
-    for process in self._processes.values():
-      process.kill()
-
-
-def make_encoder(recipe, variables, parallel):
-  """encode(clips `[n, L, S, S, 3]` uint8, n at most the batch) -> `[n, 1024]` float32, in batches of one size."""
-  size = parallel.padded(recipe.batch)
-  mean, scale = (np.array(values, np.float32) for values in SCALINGS[recipe.scaling])
-  module = i3d.I3D(eps=recipe.eps, dtype=jnp.dtype(recipe.dtype))
-
-  def features(variables, clips):
-    clips = (clips.astype(jnp.float32) / 255 - mean) / scale
-    return parallel.gather(i3d.clip_features(variables, clips, module=module))
-  compiled, variables = parallel.compile(features), parallel.replicate(variables)
-
-  def encode(clips):
-    padded = np.concatenate([clips, np.zeros((size - len(clips), *clips.shape[1:]), np.uint8)])
-    return np.asarray(compiled(variables, parallel.split(padded)))[: len(clips)]
-  return encode
-
-
-def load_weights(recipe, weights):
-  """(variables of the network, what the note says of them).
-
-  Raises:
-    ValueError: without weights, with where to get them; for a file that cannot be read or is of another architecture.
-  """
-  if not weights:
-    raise ValueError(f"--weights is not given. This recipe wants {recipe.weights_from}. For a trial, --weights random:0 "
-                     "draws weights, and everything that is written says so.")
-  if weights.startswith(RANDOM):
-    seed = weights.removeprefix(RANDOM)
-    if not seed.isdigit():
-      raise ValueError(f"--weights {weights}: expected random:SEED with a whole number, e.g. random:0.")
-    sample = jnp.zeros((1, max(i3d.MIN_FRAMES, recipe.sampling.length), 32, 32, 3))
-    variables = random_variables(i3d.I3D(eps=recipe.eps), sample, int(seed))
-    return variables, dict(weights=weights, random_weights=True, weights_sha256="")
-  state = interop.read_weights(weights)
-  return (interop.i3d_from_torch(state, num_classes=0),
-          dict(weights=pathlib.Path(weights).name, random_weights=False, weights_sha256=_digest(weights)))
-
-
-def _digest(path):
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+INPUTS = ("rgb", "flow")
+REGIONS = ("centre", "frame", "person")
+RUNNERS = ("local", "beam")
 
 
 def find_videos(folder):
@@ -246,80 +51,217 @@ def find_videos(folder):
     return {folder.stem: folder}
   if not folder.is_dir():
     raise ValueError(f"{folder}: no such folder of videos.")
-  found = {}
-  for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in videos_of.ENDINGS):
-    name = file.relative_to(folder).with_suffix("").as_posix()
-    if name in found:
-      raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
-    found[name] = file
+  found, failed = {}, []
+  for place, folders, files in os.walk(folder, onerror=failed.append):
+    folders.sort()
+    for file in sorted(pathlib.Path(place) / name for name in files):
+      if file.suffix.lower() not in videos_of.ENDINGS:
+        continue
+      name = file.relative_to(folder).with_suffix("").as_posix()
+      if name in found:
+        raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
+      found[name] = file
+  if failed:
+    raise ValueError(f"{failed[0].filename}: cannot be read ({failed[0].strerror}); change its permissions, or move it."
+                     ) from failed[0]
   if not found:
     raise ValueError(f"{folder}: holds no video ({', '.join(videos_of.ENDINGS)}).")
-  return found
+  return dict(sorted(found.items()))
 
 
-def run(config, videos, out, weights, *, processes=0, patience=120.0, say=print):
+def run(config, videos, out, weights, *, boxes="", detector="", runner="local", beam_options=(), processes=0,
+        patience=120.0, say=print):
   """Extracts the features of all videos; the arguments are those of the command line.
 
+  Args:
+    config: a recipe, or the recipe of an `extraction.json` as a `ConfigDict`.
+    videos: a folder of videos, or one file.
+    out: folder of the features.
+    weights: a file of weights or "random:SEED"; of several streams {stream: one}.
+    boxes, detector: where persons are, for recipes that cut them out: a table, or a network in an ONNX file.
+    runner: "local" | "beam".
+    beam_options: of Beam's pipeline.
+    processes: that decode; 0 is one fewer than there are cores.
+    patience: seconds without a decoded frame after which a video is given up.
+    say: called with each line for the user.
+
   Returns:
-    The content of `extraction.json`.
+    The content of `extraction.json`: {"recipe": the config, weights and random_weights; "videos": {video: {"file",
+    "sha256", "rows", "row_seconds", "warnings"}}, rows and seconds {stream: ...} where there are several; "failed":
+    {video: why}}.
 
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
   """
   check(config)
+  if runner not in RUNNERS:
+    raise ValueError(f"--runner {runner}: use one of {', '.join(RUNNERS)}.")
+  if jax.process_count() > 1:
+    raise ValueError(f"this is one of {jax.process_count()} hosts; features are extracted on one, or on many with "
+                     "--runner beam.")
   videos_of.require_av()
+  if runner == "beam":
+    from jaxskill import extract_beam
+    extract_beam.require()
+  if any(recipe.input == "flow" for recipe in config.streams.values()):
+    flow.require()
   files, out = find_videos(videos), pathlib.Path(out)
-  variables, origin = load_weights(config, weights)
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ".writable").touch()
-    (out / ".writable").unlink()
-  except OSError as error:
-    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
-  recipe = dict(config.to_dict(), **origin)
+  persons, about_persons = find_persons(config, boxes, detector)
+  variables, origin = encoders.load(config, weights)
+  _open_out(out)
+  for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
+    if drawn.is_file():
+      shutil.copyfile(drawn, out / SIMULATED_NOTE)
+  recipe = config.to_dict() | origin | about_persons
   known = _known(out, recipe)
-  digests = {video: _digest(path) for video, path in files.items()}
-  ready = {video: known[video] for video in files
-           if known.get(video, {}).get("sha256") == digests[video] and (out / f"{video}.npy").is_file()}
-  note = dict(recipe=recipe, videos=dict(ready), failed={})
+  contents = {video: dict(sha256=encoders.digest(path)) | (
+      {"boxes_sha256": persons.digest(video)} if boxes and persons else {}) for video, path in files.items()}
+  ready = {video: known[video] for video in files if contents[video].items() <= known.get(video, {}).items()
+           and feature_file(out, video, config).is_file()}
   todo = {video: str(path) for video, path in files.items() if video not in ready}
+  others = {video: about for video, about in known.items()
+            if video not in files and feature_file(out, video, config).is_file()}
+  note = dict(recipe=recipe, videos=others | ready, failed={})
+  _check_unknown(out, todo)
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")
   if origin["random_weights"]:
     say("RANDOM weights: these features are for trials and mean nothing")
-  parallel = Parallel()
-  encode, rows = make_encoder(config, variables, parallel), {}
-  decoders = Decoders(todo, config, min(len(todo), processes or max(1, (os.cpu_count() or 2) - 1)), patience)
-  length = config.sampling.length
-  try:
-    with tqdm.tqdm(unit="frame", dynamic_ncols=True, disable=not todo) as bar:
-      for video, kind, content in decoders:
-        if kind == "clips":
-          rows.setdefault(video, []).append(encode(content))
-          bar.update(len(content) * length)
-        elif kind == "again":
-          rows.pop(video, None)
-        elif kind == "failed":
-          rows.pop(video, None)
-          note["failed"][video] = content
-        else:
-          features = np.concatenate(rows.pop(video))
-          _save(out / f"{video}.npy", features)
-          note["videos"][video] = dict(file=files[video].name, sha256=digests[video], rows=len(features), **content)
-          report.save_json(out / NOTE, note)
-          bar.set_postfix_str(f"{len(note['videos'])} of {len(files)} videos")
-  finally:
-    decoders.close()
-  for video in todo.keys() - note["videos"].keys() - note["failed"].keys():
-    note["failed"][video] = "the processes that decode ended before it; start again."
+  report.save_json(out / NOTE, note)
+
+  def done(video, about):
+    note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
+    report.save_json(out / NOTE, note)
+  start = time.monotonic()
+  if runner == "beam" and todo:
+    note["failed"] = extract_beam.run(config, todo, contents, out, weights, persons, recipe, done, beam_options)
+  elif todo:
+    count = min(len(todo), processes or max(1, (os.cpu_count() or 2) - 1))
+    note["failed"] = _run_here(config, todo, out, variables, persons, done, count, patience)
+  for video in note["failed"]:
+    if (stale := feature_file(out, video, config)).is_file():
+      note["failed"][video] += f" {stale} is of another version of this video; remove it."
   report.save_json(out / NOTE, note)
   for video, about in note["videos"].items():
     for warning in about["warnings"]:
       say(f"warning: {video}: {warning}")
   for video, why in note["failed"].items():
     say(f"failed: {video}: {why}")
-  say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed; how they were made: {out / NOTE}")
+  say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {time.monotonic() - start:.0f} s; how "
+      f"they were made: {out / NOTE}")
   return note
+
+
+def _run_here(config, todo, out, variables, persons, done, processes, patience):
+  """Decodes in processes and encodes here; {video: why} of those that failed."""
+  encode, gathered, failed, planned = encoders.make_all(config, variables, Parallel()), {}, {}, {}
+  decoders = extraction.Decoders(todo, config, persons, processes, patience)
+  finished = set()
+  try:
+    with tqdm.tqdm(unit="frame", unit_scale=True, dynamic_ncols=True) as bar:
+      for video, kind, content in decoders:
+        video_features = gathered.setdefault(video, Features(config, encode))
+        if kind == "planned":
+          planned[video] = content
+          bar.total = round(sum(planned.values()) / len(planned) * len(todo))      # of those not begun, the mean
+        elif kind == "failed":
+          failed[video] = content
+        elif kind == "done":
+          done(video, video_features.save(out, video, content))
+        else:
+          bar.update(video_features.take(kind, content))
+        if kind in ("done", "failed"):
+          del gathered[video]
+          finished.add(video)
+          bar.set_postfix_str(f"{len(finished)} of {len(todo)} videos")
+  finally:
+    decoders.close()
+  lost = dict.fromkeys(todo.keys() - finished, "the processes that decode ended before it; start again.")
+  return failed | lost
+
+
+class Features:
+  """The features of one video, as its items come in."""
+
+  def __init__(self, config, encode):
+    self._config, self._encode = config, encode
+    self._rows = {}
+
+  def take(self, kind, content):
+    """Takes what `extraction.decode_one` sends; returns the number of pictures in it."""
+    if kind == "again":
+      self._rows.clear()
+    if kind != "items":
+      return 0
+    stream, items = content
+    self._rows.setdefault(stream, []).append(self._encode[stream](items))
+    if stream == drawn(self._config):
+      self._rows.setdefault("frames", []).append(encoders.shrink(items, self._config.draw))
+    return items.shape[0] * items.shape[1]
+
+  def save(self, out, video, about):
+    """Writes the file of a video, whole or not at all; returns what the note says of it."""
+    arrays = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
+    streams = list(self._config.streams)
+    path = feature_file(out, video, self._config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    maps = [stream for stream in streams if self._config.streams[stream].keep == "maps"]
+    if maps:
+      arrays["times"] = about["times"][maps[0]].astype(np.float32)
+    with open(unfinished, "wb") as file:
+      if path.suffix == ".npy":
+        np.save(file, arrays[streams[0]], allow_pickle=False)
+      else:
+        np.savez(file, **arrays)
+    os.replace(unfinished, path)
+    one = lambda values: values[streams[0]] if len(streams) == 1 else values
+    return dict(rows=one({stream: len(arrays[stream]) for stream in streams}), row_seconds=one(about["row_seconds"]),
+                warnings=about["warnings"])
+
+
+def feature_file(out, video, config):
+  """Where the features of a video go."""
+  streams = list(config.streams.values())
+  return pathlib.Path(out) / f"{video}.{'npy' if len(streams) == 1 and streams[0].keep == 'feature' else 'npz'}"
+
+
+def drawn(config):
+  """The stream whose pictures are kept small beside its maps, or None."""
+  streams = config.streams.items()
+  return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)
+
+
+def find_persons(config, boxes, detector):
+  """Where persons are, or None where the recipe does not ask; and what the note says of it.
+
+  Raises:
+    ValueError: if the recipe asks and neither a table nor a detector is given, or both, or one cannot be read.
+  """
+  wanting = {name: recipe for name, recipe in config.streams.items() if recipe.region == "person"}
+  if not wanting:
+    if boxes or detector:
+      raise ValueError(f"--{'boxes' if boxes else 'detector'}: no stream of this recipe cuts persons out; leave it "
+                       "out.")
+    return None, {}
+  name, recipe = next(iter(wanting.items()))
+  if bool(boxes) == bool(detector):
+    raise ValueError(f"stream {name} shows the largest person: give {'one of ' if boxes else ''}--boxes FILE.csv "
+                     "(video,time,x1,y1,x2,y2) or --detector FILE.onnx, or take the middle of the frame with "
+                     f"--config.streams.{name}.region=centre.")
+  if boxes:
+    return persons_of.Boxes(boxes), dict(persons="a table of boxes")
+  found = persons_of.Detector(detector, recipe.person.size, recipe.person.score)
+  return found, dict(persons=dict(detector=found.file.name, sha256=encoders.digest(detector)))
+
+
+def _open_out(out):
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".writable").touch()
+    (out / ".writable").unlink()
+  except OSError as error:
+    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
 
 
 def _known(out, recipe):
@@ -336,29 +278,64 @@ def _known(out, recipe):
   return {}
 
 
-def _save(path, features):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = path.with_suffix(".unfinished")
-  with open(unfinished, "wb") as file:
-    np.save(file, features, allow_pickle=False)
-  os.replace(unfinished, path)
+def _check_unknown(out, todo):
+  """Raises a `ValueError` if files of features would be overwritten that were not made here."""
+  if not (out / NOTE).is_file():
+    for video in todo:
+      for file in (out / f"{video}.npy", out / f"{video}.npz"):
+        if file.is_file():
+          raise ValueError(f"{file}: is there already, and no {NOTE} says that it was made here; give a new --out.")
 
 
 def check(config):
   """Raises a `ValueError` for an option that cannot be."""
-  sampling = config.sampling
-  for where, value, allowed in (("sampling.plan", sampling.plan, PLANS), ("scaling", config.scaling, SCALINGS),
-                                ("dtype", config.dtype, ("float32", "bfloat16"))):
+  if not config.get("streams"):
+    raise ValueError("config.streams is not there or empty; see configs/features for recipes.")
+  if config.dtype not in ("float32", "bfloat16"):
+    raise ValueError(f"config.dtype={config.dtype!r} is unknown; use one of float32, bfloat16.")
+  for name, recipe in config.streams.items():
+    _check_stream(f"config.streams.{name}", recipe)
+  maps = {name: recipe for name, recipe in config.streams.items() if recipe.keep == "maps"}
+  if len({recipe.sampling.to_json() for recipe in maps.values()} | {r.crop for r in maps.values()}) > 2:
+    raise ValueError(f"config.streams: the maps {' and '.join(maps)} need the same sampling and crop.")
+  if drawn(config) and maps[drawn(config)].crop % config.draw:
+    raise ValueError(f"config.draw={config.draw} must divide config.streams.{drawn(config)}.crop="
+                     f"{maps[drawn(config)].crop}.")
+
+
+def _check_stream(where, recipe):
+  sampling = recipe.sampling
+  for name, value, allowed in (
+      ("network", recipe.network, encoders.NETWORKS), ("input", recipe.input, INPUTS),
+      ("region", recipe.region, REGIONS), ("scaling", recipe.scaling, encoders.SCALINGS),
+      ("sampling.plan", sampling.plan, extraction.PLANS),
+      ("keep", recipe.keep, ("feature",) if recipe.network == "i3d" else ("feature", "maps"))):
     if value not in allowed:
-      raise ValueError(f"config.{where}={value!r} is unknown; use one of {', '.join(allowed)}.")
-  if not 32 <= config.crop <= config.short_side:
-    raise ValueError(f"config.crop={config.crop} must lie between 32 and config.short_side={config.short_side}.")
-  if sampling.length < i3d.MIN_FRAMES:
-    raise ValueError(f"config.sampling.length={sampling.length}: the network needs clips of at least {i3d.MIN_FRAMES} "
-                     "frames.")
+      raise ValueError(f"{where}.{name}={value!r} is unknown; use one of {', '.join(allowed)}.")
+  if recipe.crop < 32 or (recipe.region == "centre" and recipe.crop > recipe.short_side):
+    raise ValueError(f"{where}.crop={recipe.crop} must be at least 32" + (
+        f" and at most {where}.short_side={recipe.short_side}." if recipe.region == "centre" else "."))
+  if recipe.network == "i3d" and (sampling.plan == "frames" or sampling.length < i3d.MIN_FRAMES):
+    raise ValueError(f"{where}.sampling: the network needs clips of at least {i3d.MIN_FRAMES} frames.")
+  if recipe.network != "i3d" and sampling.plan != "frames" and sampling.length != 1:
+    raise ValueError(f"{where}.sampling.length={sampling.length}: the network takes single frames; use 1.")
+  if recipe.input == "flow" and (recipe.region == "person" or recipe.scaling == "imagenet"):
+    raise ValueError(f"{where}: optical flow has neither region='person' nor scaling='imagenet'.")
+  if recipe.input == "flow" and recipe.network != "i3d" and sampling.plan != "frames":
+    raise ValueError(f"{where}.sampling.plan={sampling.plan!r}: stacks of flow want the plan 'frames'.")
   if sampling.plan == "snippets" and max(sampling.starts) + sampling.length > sampling.frames:
-    raise ValueError(f"config.sampling: a clip of {sampling.length} frames from frame {max(sampling.starts)} on ends "
+    raise ValueError(f"{where}.sampling: a clip of {sampling.length} frames from frame {max(sampling.starts)} on ends "
                      f"after the last of {sampling.frames}.")
+
+
+def _weights(words):
+  """What --weights says: one for all streams, or {stream: one}."""
+  named = dict(word.split("=", 1) for word in words if word.partition("=")[0].isidentifier() and "=" in word)
+  if len(words) <= 1 and not named:
+    return "".join(words)
+  if len(named) < len(words):
+    raise ValueError("--weights: given more than once, each needs its own stream, e.g. --weights rgb=FILE.")
+  return named
 
 
 def main(argv=None):
@@ -368,16 +345,25 @@ def main(argv=None):
   add("--config", required=True, help="a recipe, e.g. configs/features/pros_cons.py; --config.FIELD=VALUE overrides")
   add("--videos", required=True, help="a folder of videos, or one file")
   add("--out", required=True, help="folder of the features")
-  add("--weights", default="", help="file of PyTorch weights, or random:SEED")
+  add("--weights", action="append", default=[], help="file of PyTorch weights, or random:SEED; of a recipe with "
+      "several streams STREAM=FILE, once for each")
+  add("--boxes", default="", help="csv table of persons: video,time,x1,y1,x2,y2")
+  add("--detector", default="", help="ONNX file of a network that finds persons")
+  add("--runner", default="local", help="local | beam")
   add("--processes", type=int, default=0, help="that decode; default one fewer than there are cores")
   add("--patience", type=float, default=120.0, help="seconds without a decoded frame after which a video is given up")
-  options, overrides = parser.parse_known_args(argv)
+  words = list(sys.argv[1:] if argv is None else argv)
+  words, beam_options = (words[: words.index("--")], words[words.index("--") + 1:]) if "--" in words else (words, [])
+  options, overrides = parser.parse_known_args(words)
   if wrong := [word for word in overrides if not word.startswith("--config.")]:
     parser.error(f"unrecognised argument {wrong[0]!r}")
+  if beam_options and options.runner != "beam":
+    parser.error("options after -- are those of --runner beam")
   command_line.use_compilation_cache()
   try:
     config, _ = benchmark.read_config(options.config, overrides)
-    note = run(config, options.videos, options.out, options.weights, processes=options.processes,
+    note = run(config, options.videos, options.out, _weights(options.weights), boxes=options.boxes,
+               detector=options.detector, runner=options.runner, beam_options=beam_options, processes=options.processes,
                patience=options.patience)
   except (ValueError, OSError) as error:
     print(f"\njaxskill: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -111,6 +112,28 @@ class Feed:
       yield current
 
 
+def channel_sums(rows):
+  """Number of rows (of maps, of places), sum and sum of squares of every channel of `[T, ..., D]` rows, in float64."""
+  rows = rows.reshape(-1, rows.shape[-1])
+  if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1)          # [256, D]
+    values = np.arange(256.0)
+    return len(rows), values @ counts, values ** 2 @ counts
+  rows = rows.astype(np.float64)
+  return len(rows), rows.sum(axis=0), (rows ** 2).sum(axis=0)
+
+
+def mean_and_deviation(count, total, squares):
+  """Mean and standard deviation `[D]` of channels out of their sums."""
+  mean = total / count
+  return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
+
+
+def as_scale(deviation):
+  """What channels are divided by: their standard deviation, 1 where they never vary."""
+  return np.where(deviation > 1e-6, deviation, 1.0)
+
+
 def channel_statistics(dataset, video_ids, streams):
   """Mean and standard deviation of every channel over the real rows of some videos.
 
@@ -119,12 +142,7 @@ def channel_statistics(dataset, video_ids, streams):
   """
   result = {}
   for name in streams:
-    total, squares, count = 0.0, 0.0, 0
-    for video in video_ids:
-      rows = dataset.streams[name][video, : dataset.lengths[name][video]].astype(np.float64)
-      rows = rows.reshape(-1, rows.shape[-1])                                             # of maps, every place
-      total, squares, count = total + rows.sum(0), squares + (rows ** 2).sum(0), count + len(rows)
-    mean = total / count
-    scale = np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
-    result[name] = dict(mean=mean.astype(np.float32), scale=np.where(scale > 1e-6, scale, 1.0).astype(np.float32))
+    sums = (channel_sums(dataset.streams[name][v, : dataset.lengths[name][v]]) for v in video_ids)
+    mean, deviation = mean_and_deviation(*functools.reduce(lambda a, b: [x + y for x, y in zip(a, b)], sums))
+    result[name] = dict(mean=mean.astype(np.float32), scale=as_scale(deviation).astype(np.float32))
   return result

@@ -201,10 +201,14 @@ def i3d_from_torch(state, num_classes=None):
   return _convert(state, expected, source, arrange, "I3D")
 
 
-def resnet_from_torch(state, num_classes=0):
-  """Variables of `jaxskill.modules.resnet.ResNet`, 50 or 101 layers, from torchvision's weights; as `i3d_from_torch`."""
-  depth = 101 if "layer3.22.conv1.weight" in state else 50
-  expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, 3))
+def resnet_from_torch(state, num_classes=0, depth=None):
+  """Variables of `jaxskill.modules.resnet.ResNet` from torchvision's weights; as `i3d_from_torch`.
+
+  `depth` is 50 or 101, or None for what the weights have; the first layer may take any number of channels.
+  """
+  depth = depth or (101 if "layer3.22.conv1.weight" in state else 50)
+  channels = np.shape(state.get("conv1.weight", np.zeros((0, 3))))[1]
+  expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, channels))
 
   def source(path):
     *unit, entry = path

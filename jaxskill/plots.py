@@ -18,21 +18,22 @@ from jaxskill.report import tested_videos
 def draw(workdir, trainer, history, assessments):
   """Writes the plots of a finished run; returns their paths."""
   workdir = pathlib.Path(workdir)
-  paths = [_save(_curves(workdir, history, trainer), workdir / "training.png")]
+  paths = [save(_curves(workdir, history, trainer), workdir / "training.png")]
   if any(name.endswith(" attention") for name in assessments.timelines):
-    paths.append(_save(_timelines(trainer, assessments), workdir / "attention.png"))
+    paths.append(save(_timelines(trainer, assessments), workdir / "attention.png"))
   if assessments.alignment:
-    paths.append(_save(_alignment(trainer, assessments), workdir / "alignment.png"))
+    paths.append(save(_alignment(trainer, assessments), workdir / "alignment.png"))
   if assessments.maps:
-    paths.append(_save(_maps(trainer, assessments), workdir / "maps.png"))
+    paths.append(save(_maps(trainer, assessments), workdir / "maps.png"))
   if trainer.metric == "spearman":
-    paths.append(_save(_scores(trainer, assessments), workdir / "scores.png"))
+    paths.append(save(_scores(trainer, assessments), workdir / "scores.png"))
   if assessments.probabilities:
-    paths.append(_save(_probabilities(trainer, assessments), workdir / "leaves.png"))
+    paths.append(save(_probabilities(trainer, assessments), workdir / "leaves.png"))
   return paths
 
 
-def _save(figure, path):
+def save(figure, path):
+  """Writes a figure and closes it; returns the path."""
   figure.savefig(path, dpi=120)
   plt.close(figure)
   return path
@@ -56,7 +57,8 @@ def _curves(workdir, history, trainer):
       line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}")
       right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
   right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
-  right.legend(fontsize=8)
+  if right.get_legend_handles_labels()[0]:             # a correlation of equal scores is no number
+    right.legend(fontsize=8)
   figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
   return figure
 
@@ -69,6 +71,63 @@ def _means(metrics, name):
 # What only a simulation knows: the stream whose rows it follows, colour, words.
 TRUTHS = dict(relevant_high=("rgb", "tab:green", "high-skill moment"), relevant_low=("rgb", "tab:red", "low-skill moment"),
               posture_error=("static", "tab:orange", "posture error"))
+
+
+def attention_curves(axis, seconds, curves):
+  """Attention {name: `[T]`} over time; a dotted line where even weights lie."""
+  for name, values in curves.items():
+    axis.plot(seconds, values, label=name, lw=1, marker="o" if len(values) == 1 else "")      # a point is no line
+  axis.axhline(1 / len(seconds), color="grey", lw=0.6, ls=":")
+  axis.set(ylabel="attention weight")
+  axis.legend(fontsize=7, loc="upper right")
+
+
+def colours_of(segments):
+  """Colours of the scores of segments, red to green."""
+  scores = [segment["score"] for segment in segments]
+  return plt.cm.ScalarMappable(plt.Normalize(min(scores), max(scores)), "RdYlGn")
+
+
+def aligned_videos(axis, video, reference, colours, start, end):
+  """The segments of a video above those of its reference, lines between what is aligned.
+
+  Args:
+    video, reference: [{"start", "end", "score"}]; colours: of `colours_of`.
+    start, end: `[T]` seconds of the video's rows, and of the places in the reference that show the same.
+  """
+  for y, segments in ((1.0, video), (0.0, reference)):
+    axis.broken_barh([(s["start"], s["end"] - s["start"]) for s in segments], (y - 0.08, 0.16), edgecolor="white",
+                     facecolors=[colours.to_rgba(s["score"]) for s in segments])
+  axis.plot([start, end], [0.9, 0.1], color="grey", lw=0.4)
+  axis.set(yticks=(0, 1), yticklabels=("reference", "video"), ylim=(-0.15, 1.4))
+
+
+def offset_curve(axis, seconds, offset):
+  """How much later the reference shows the same, as a share of the duration."""
+  axis.plot(seconds, offset, lw=1)
+  axis.axhline(0, color="grey", lw=0.6, ls=":")
+  axis.set(xlabel="time [s]", ylabel="timing offset")
+
+
+INSIDE = (0, 1, 1, 0)            # a frame as a unit square, row 0 on top
+
+
+def frame(axis, picture, title, weights=None):
+  """A picture, with a heat map `[h, w]` over it where there is one."""
+  gray = dict(cmap="gray") if picture.ndim == 2 else {}
+  axis.imshow(picture, extent=INSIDE, aspect="auto" if weights is None else "equal", **gray)
+  if weights is not None:
+    axis.imshow(weights, cmap="inferno", alpha=0.5, vmin=0, extent=INSIDE, interpolation="bilinear")
+  axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+  axis.set_title(title, fontsize=7)
+
+
+def probability_bars(axes, levels):
+  """Probabilities {level: `[n]`} of a tree, one axis each."""
+  for axis, (name, values) in zip(axes, levels.items()):
+    axis.bar(np.arange(len(values)), values)
+    axis.set(ylabel=name, ylim=(0, 1), xticks=[])
+  axes[-1].set_xlabel("groups of score differences, mean over exemplars")
 
 
 def _timelines(trainer, assessments):
@@ -86,15 +145,12 @@ def _timelines(trainer, assessments):
     for axis, (stream, timelines) in zip(row, by_stream.items()):
       real = dataset.lengths[stream][video]
       seconds = dataset.seconds(stream, video)
-      for name, values in timelines.items():
-        axis.plot(seconds, values[0, video, :real], label=name, lw=1)
+      attention_curves(axis, seconds, {name: values[0, video, :real] for name, values in timelines.items()})
       for truth, (of, colour, label) in TRUTHS.items():
         relevant = dataset.truth.get(truth)
         if relevant is not None and of == stream:
           axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
                             alpha=0.12, color=colour, label=f"truth: {label}")
-      axis.axhline(1 / real, color="grey", lw=0.6, ls=":")
-      axis.set(ylabel="attention weight")
       axis.legend(fontsize=7, loc="upper right")
     row[0].set(title=f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f})")
   for axis in axes[1]:
@@ -116,26 +172,19 @@ def _alignment(trainer, assessments):
   figure, axes = plt.subplots(2, 2, figsize=(11, 5), sharex="col", height_ratios=(3, 1), layout="constrained")
   shown = [(video, trainer.exemplars()[0][video, 0, 0]) for video in chosen.values()]
   of = lambda video: evaluate.segments(timelines, video, lengths[video], seconds[video])
-  every = [segment["score"] for videos in shown for video in videos for segment in of(video)]
-  colours = plt.cm.ScalarMappable(plt.Normalize(min(every), max(every)), "RdYlGn")
+  colours = colours_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
-    for y, one in ((1.0, video), (0.0, reference)):
-      above.broken_barh([(s["start"], s["end"] - s["start"]) for s in of(one)], (y - 0.08, 0.16), edgecolor="white",
-                        facecolors=[colours.to_rgba(s["score"]) for s in of(one)])
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
     end = evaluate.aligned_seconds(path[video], lengths[video], seconds[reference])
-    above.plot([start, end], [0.9, 0.1], color="grey", lw=0.4)
+    aligned_videos(above, of(video), of(reference), colours, start, end)
     faults = dataset.truth.get("relevant_low")
     if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
       moments = start[faults[video, : len(start)]]
       above.plot(moments, np.full(len(moments), 1.14), "v", color="tab:red", ms=4, label="truth: low-skill moment")
       above.legend(fontsize=7, loc="upper right")
-    above.set(yticks=(0, 1), yticklabels=("reference", "video"), ylim=(-0.15, 1.4))
     above.set_title(f"{kind} test video by score: {dataset.videos[video]} ({scores[video]:.2f}), reference "
                     f"{dataset.videos[reference]} ({labels[reference]:.2f})", fontsize=8)
-    below.plot(start, timelines["timing offset"][video, : len(start)], lw=1)
-    below.axhline(0, color="grey", lw=0.6, ls=":")
-    below.set(xlabel="time [s]", ylabel="timing offset")
+    offset_curve(below, start, timelines["timing offset"][video, : len(start)])
   figure.colorbar(colours, ax=axes, label="score of a segment")
   figure.suptitle("Simulated data" if dataset.simulated else "")
   return figure
@@ -157,23 +206,19 @@ def _maps(trainer, assessments):
   chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
   count = min(SHOWN, maps.shape[2])
   figure, axes = plt.subplots(2, count, figsize=(1.6 * count + 1, 4.4), squeeze=False, layout="constrained")
-  inside = (0, 1, 1, 0)            # the frame as a unit square, row 0 on top
   for row, (kind, video) in zip(axes, chosen.items()):
     seconds = dataset.seconds(stream, video)
     for axis, number in zip(row, np.linspace(0, maps.shape[2] - 1, count).round().astype(int)):
-      frame = assessments.rows[name][0, video, number]
+      shown = assessments.rows[name][0, video, number]
       if "frames" in dataset.streams:
-        nearest = np.argmin(np.abs(dataset.seconds("frames", video) - seconds[frame]))
-        axis.imshow(dataset.streams["frames"][video, nearest], extent=inside)
+        picture = dataset.streams["frames"][video, np.argmin(np.abs(dataset.seconds("frames", video) - seconds[shown]))]
       else:
-        axis.imshow(dataset.streams[stream][video, frame].mean(axis=-1), cmap="gray", extent=inside)
-      axis.imshow(maps[0, video, number], cmap="inferno", alpha=0.5, vmin=0, extent=inside, interpolation="bilinear")
+        picture = dataset.streams[stream][video, shown].mean(axis=-1)
+      frame(axis, picture, f"{seconds[shown]:.0f} s", maps[0, video, number])
       for truth, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
         if truth in dataset.truth:
-          down, right = dataset.truth[truth][video, frame]
+          down, right = dataset.truth[truth][video, shown]
           axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {truth}")
-      axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
-      axis.set_title(f"{seconds[frame]:.0f} s", fontsize=7)
     row[0].set_ylabel(f"{kind} test video\n{dataset.videos[video]}\nscore {scores[video]:.2f}", fontsize=7)
   if handles := axes[0, 0].get_legend_handles_labels()[0]:
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7)
@@ -206,10 +251,7 @@ def _probabilities(trainer, assessments):
   levels = assessments.probabilities
   figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels)), squeeze=False, layout="constrained")
   for column, (kind, video) in zip(axes.T, chosen.items()):
-    for axis, (name, values) in zip(column, levels.items()):
-      axis.bar(np.arange(values.shape[-1]), values[0, video])
-      axis.set(ylabel=name, ylim=(0, 1), xticks=[])
+    probability_bars(column, {name: values[0, video] for name, values in levels.items()})
     column[0].set_title(f"{kind} error: {dataset.videos[video]}, {assessments.score[0][video]:.2f} predicted, "
                         f"{dataset.labels(replica.criterion)[video]:.2f} true", fontsize=8)
-    column[-1].set_xlabel("groups of score differences, mean over exemplars")
   return figure

@@ -21,13 +21,15 @@ SCORE_METRICS = dict(pearson="Pearson", rl2="R-l2 x 100", mae="mean abs. error")
 SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
 
 
-def write(workdir, trainer, history, facts, seconds, say):
+def write(workdir, trainer, assessments, history, facts, seconds, say):
   """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.
+
+  Args:
+    assessments: `[R, V, ...]`, everything that the trained replicas say.
 
   Returns:
     The contents of results.json on the main host; an empty dict on the others, which know no history.
   """
-  assessments = trainer.assess(everything=True)
   if not trainer.parallel.main:
     return {}
   replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
@@ -53,8 +55,10 @@ def write(workdir, trainer, history, facts, seconds, say):
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments)
-  say("\n" + table(rows, trainer.dataset.simulated))
-  written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints")]
+  say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
+      + table(rows, trainer.dataset.simulated))
+  written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
+                                              "training_videos.npz")]
   say("wrote " + "\n      ".join(map(str, written)))
   return results
 

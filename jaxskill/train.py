@@ -7,6 +7,7 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import json
@@ -23,7 +24,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import assess, data, evaluate, exemplars, feed, floors, methods, report, steps
+from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -132,8 +133,10 @@ class Trainer:
   def __init__(self, config, dataset, parallel):
     train = config.train
     parallel.check_batch(train.batch_size)
-    self.config, self.dataset, self.parallel = config, dataset, parallel
     self.method = methods.build(config)
+    if self.method.note:
+      dataset = dataclasses.replace(dataset, name=f"{self.method.note}: {dataset.name}")
+    self.config, self.dataset, self.parallel = config, dataset, parallel
     self.metric = "accuracy" if self.method.learns_from == "pairs" else "spearman"
     self._check_folds()
     self.replicas = plan(config, dataset)
@@ -141,7 +144,7 @@ class Trainer:
     learns_from = self.method.learns_from
     group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from in methods.COMPARING else None
     labels = self._labels()
-    self.panel = assess.Panel(self, group, labels)
+    self.panel = panel.Panel(self, group, labels)
     self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel, streams=self.method.streams,
                           dtype=train.dtype, budget=config.data.device_budget, labels=labels)
     panels = self.exemplars() if learns_from == "references" else None
@@ -288,7 +291,8 @@ def run(config, workdir, dataset=None):
     claim(workdir, config)
   place = "on the device" if trainer.feed.resident else "streamed"
   say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
-      f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}")
+      f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}"
+      + (f"; {trainer.method.note}" if trainer.method.note else ""))
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     if restored is not None:
@@ -323,7 +327,9 @@ def run(config, workdir, dataset=None):
       say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({workdir})")
       return None
     checkpoints.wait()
-    return report.write(workdir, trainer, log.history, facts, time.perf_counter() - started, say)
+    assessments = trainer.assess(everything=True)
+    finished.save(workdir, trainer, assessments)
+    return report.write(workdir, trainer, assessments, log.history, facts, time.perf_counter() - started, say)
 
 
 def claim(workdir, config):

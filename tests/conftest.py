@@ -1,5 +1,6 @@
 """Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
 
+import functools
 import importlib.metadata
 import os
 
@@ -23,20 +24,29 @@ from jaxskill.data import Fold, SkillDataset
 GOLDEN = pathlib.Path(os.environ.get("JAXSKILL_GOLDEN") or
                       pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden")
 
+CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
+
 
 def pytest_configure(config):
   config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")
   # Many tests compile the same program again. The cache must be there before the first compilation.
-  config.jax_cache = tempfile.mkdtemp(prefix="jaxskill_test_cache_")
-  jax.config.update("jax_compilation_cache_dir", config.jax_cache)
+  if not hasattr(config, "workerinput"):            # workers of pytest-xdist inherit it
+    os.environ[CACHE] = tempfile.mkdtemp(prefix="jaxskill_test_cache_")
+  jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_unconfigure(config):
-  shutil.rmtree(config.jax_cache, ignore_errors=True)
+  if not hasattr(config, "workerinput"):
+    shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+def pytest_xdist_auto_num_workers(config):
+  """At most four processes, for memory; on a GPU one, which takes most of its memory."""
+  return 0 if "gpu" in config.option.markexpr.replace("not gpu", "") else min(4, os.cpu_count() or 1)
 
 
 def pytest_generate_tests(metafunc):
@@ -88,18 +98,20 @@ def golden_weights():
   return make
 
 
+def small_config(file="pros_cons", options="simulated", changes=None):
+  """The config of configs/<file>.py on 14 simulated videos of 12 x 10, with values changed."""
+  config = importlib.import_module(f"configs.{file}").get_config(options)
+  config.data.simulated.update(num_videos=14, num_segments=12, width=10)
+  config.seeds, config.model.hidden = (0,), 4
+  config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
+  config.update_from_flattened_dict(changes or {})
+  return config.lock()
+
+
 @pytest.fixture
 def load_config():
-  """load_config(file, options, {"train.epochs": 1, ...}) -> config of configs/<file>.py with values changed."""
-
-  def load(file="pros_cons", options="simulated", changes=None):
-    config = importlib.import_module(f"configs.{file}").get_config(options)
-    config.data.simulated.update(num_videos=14, num_segments=12, width=10)
-    config.seeds, config.model.hidden = (0,), 4
-    config.train.update(batch_size=8, epochs=2, steps_per_call=4, learning_rate=1e-2)
-    config.update_from_flattened_dict(changes or {})
-    return config.lock()
-  return load
+  """load_config(file, options, {"train.epochs": 1, ...}), see `small_config`."""
+  return small_config
 
 
 @pytest.fixture
@@ -135,3 +147,12 @@ def quick_compile():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def quick_training(monkeypatch, quick_compile):
+  """Trains and assesses on one device; `tests/own_videos.py` trains within it."""
+  del quick_compile
+  from jaxskill import finished, parallel, train
+  for module in (train, finished):
+    monkeypatch.setattr(module, "Parallel", functools.partial(parallel.Parallel, 1))

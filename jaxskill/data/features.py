@@ -7,7 +7,9 @@
   <dir>/pairs.csv     better,worse[,split|fold]
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
+  <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
+  <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
 
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
 A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`.
@@ -26,8 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import splits
-from jaxskill.data.dataset import SkillDataset, check_features, check_seconds, check_times, pad_streams
+from jaxskill.data import frames, splits
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 EXTRACTION = "extraction.json"
@@ -37,8 +39,8 @@ _UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zip
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
                   allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
-                  stream_seconds=None) -> SkillDataset:
-  """Reads a folder of features and labels.
+                  stream_seconds=None, sampling=None, prepared_dir="") -> SkillDataset:
+  """Reads a folder of features, or of videos, and labels.
 
   Args:
     dir: the folder.
@@ -55,9 +57,11 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
     make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
+    sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
+    prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
 
   Returns:
-    The data set, float32, padded to the longest video.
+    The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
 
   Raises:
     ValueError: for every fault of the folder, a file, a line or an option; it names the place and the remedy.
@@ -81,11 +85,15 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     named = tuple(labels["video"])
   else:
     named = tuple(dict.fromkeys(video for pair in zip(listed["better"], listed["worse"]) for video in pair))
-  files = {video: file for video in named if (file := _feature_file(folder, video))}
-  missing = tuple(video for video in named if video not in files)
-  _check_missing(folder, named, missing, allow_missing)
-  videos = tuple(files)
-  streams, lengths, row_times, between = take_times(*_read_streams(folder, files))
+  if sampling:
+    files = frames.own_videos(folder, named, Path(prepared_dir or folder / "prepared") / "frames", sampling, allow_missing)
+    streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(files.values()))
+    row_times = {}
+  else:
+    files = {video: file for video in named if (file := _feature_file(folder, video))}
+    _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
+    streams, lengths, row_times, between = take_times(*read_streams(files))
+  videos, missing = tuple(files), tuple(video for video in named if video not in files)
 
   present = np.array([video in files for video in named])
   column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}
@@ -120,14 +128,15 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     raise ValueError(f"{folder}: {error}") from error
 
   floats = lambda name: column[name].astype(np.float32) if name in column else None
-  extraction = _read_extraction(folder)
-  noted = {video: about["row_seconds"] for video, about in extraction["videos"].items()}
-  seconds = {name: np.array([noted.get(video, stream_seconds.get(name, seconds_per_segment)) for video in videos],
+  extraction = read_extraction(folder)
+  seconds = {name: np.array([noted_seconds(extraction["videos"].get(video, {}), name,
+                                           stream_seconds.get(name, seconds_per_segment)) for video in videos],
                             np.float32) for name in streams}
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
+  simulated = (folder / SIMULATED_NOTE).is_file()
   return SkillDataset(
-      name=random_weights + folder.resolve().name, source=str(folder), videos=videos, streams=streams, lengths=lengths,
-      pairs=pairs, folds=folds, row_times=row_times,
+      name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
+      videos=videos, streams=streams, lengths=lengths, pairs=pairs, folds=folds, row_times=row_times,
       row_seconds=seconds | between,
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
@@ -135,7 +144,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       score_range=score_range if score_range is None else tuple(score_range))
 
 
-def _read_extraction(folder):
+def read_extraction(folder):
   """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
   try:
     note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
@@ -145,6 +154,12 @@ def _read_extraction(folder):
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
                      "or remove the file.") from error
+
+
+def noted_seconds(about, stream, otherwise):
+  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
+  noted = about.get("row_seconds", otherwise)
+  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
@@ -348,13 +363,13 @@ def _check_missing(folder, named, missing, allow_missing):
                      "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
 
 
-def _read_streams(folder, files):
-  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video."""
+def read_streams(files, only="rgb"):
+  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
   ragged, first = {}, None
   for video, file in files.items():
     arrays = with_maps(read_arrays(file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
-      arrays = {"rgb": next(iter(arrays.values()))}
+      arrays = {only: next(iter(arrays.values()))}
     if first is None:
       first = (file, arrays)
     if arrays.keys() != first[1].keys():

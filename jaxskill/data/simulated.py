@@ -127,22 +127,44 @@ def make_script(task, skill, rng, look, nuisance):
                 look, rng.uniform(0.4, 0.6, 2), rng.uniform([0, -2], [2 * np.pi, 2]))
 
 
-def _inside(values, windows):
+def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
+  """One performance of a task, as every stream of it shows it.
+
+  Args:
+    skill: in [0, 1].
+    key, subject, routine, difficulty, seed: as in `performances`, of this one.
+
+  Returns:
+    (the share of the longest possible duration that it lasts, `Script`).
+  """
+  rng, nuisance = _rng("script", seed, key), NUISANCE_AT_ONE * difficulty
+  share = rng.uniform(0.5, 1.0)
+  look = nuisance * (0.4 * _rng("subject", seed, subject).standard_normal(LOOK) + 0.2 * rng.standard_normal(LOOK))
+  look = np.concatenate([look, 0.5 * _rng("routine", task.seed, routine).standard_normal(ROUTINE)])
+  return share, make_script(task, skill, rng, look, nuisance)
+
+
+def inside(values, windows):
   """`[T, windows]` whether each value lies in [start, end) of each window."""
   return (values[:, None] >= windows[:, 0]) & (values[:, None] < windows[:, 1])
+
+
+def places(task, script, progress):
+  """`[rows, 2]` where in the frame, (row, column) in [0, 1], the action is at each `progress` `[rows]`."""
+  return script.centre + 0.2 * np.mean(
+      np.sin(2 * np.pi * (progress[:, None, None] * np.arange(1, 4) + task.path)), -1)
 
 
 def sample_script(task, script, rows):
   """What the script shows in the middle of each of `rows` equal parts of the video (name -> `[rows, ...]`)."""
   times = (np.arange(rows) + 0.5) / rows
   progress = np.interp(np.interp(times, *script.clock), script.pace, task.phases)
-  moment, posture = _inside(progress, task.moments), _inside(progress, task.posture)
-  idle = _inside(times, script.idle).any(1)
+  moment, posture = inside(progress, task.moments), inside(progress, task.posture)
+  idle = inside(times, script.idle).any(1)
   moment, posture = moment & ~idle[:, None], posture & ~idle[:, None]
   ways = np.arange(len(task.moments))[:, None] % CUES == np.arange(CUES)                       # [M, C]
   technique, mistakes = (moment @ (strength[:, None] * ways) for strength in (script.technique, script.mistakes))
-  place = script.centre + 0.2 * np.mean(
-      np.sin(2 * np.pi * (progress[:, None, None] * np.arange(1, 4) + task.path)), -1)         # [rows, 2]
+  place = places(task, script, progress)
   angle = script.orbit[0] + 2 * np.pi * script.orbit[1] * times
   offset = 0.4 * np.stack([np.sin(angle), np.cos(angle)], 1)
   return dict(
@@ -150,7 +172,7 @@ def sample_script(task, script, rows):
       phase=np.clip(np.searchsorted(task.phases, progress, side="right") - 1, 0, len(task.phases) - 2),
       movement=np.concatenate([technique, mistakes], 1), posture=posture @ script.posture[:, None],
       relevant_high=technique.any(1), relevant_low=mistakes.any(1), posture_error=posture @ (script.posture > 0),
-      intervals=_inside(times, np.concatenate([script.idle, script.distracting])),
+      intervals=inside(times, np.concatenate([script.idle, script.distracting])),
       place=place, distractor=place + np.where(np.abs(place + offset - 0.5) > 0.5, -offset, offset))
 
 
@@ -244,11 +266,7 @@ def performances(skills, keys=None, *, subjects=None, routines=None, streams=("r
       raise ValueError(f"{name} must number each of the {len(skills)} skills, got {len(values)}.")
 
   def perform(skill, key, subject, routine):
-    rng = _rng("script", seed, key)
-    share = rng.uniform(0.5, 1.0)             # of max_seconds
-    look = nuisance * (0.4 * _rng("subject", seed, subject).standard_normal(LOOK) + 0.2 * rng.standard_normal(LOOK))
-    look = np.concatenate([look, 0.5 * _rng("routine", task_seed, routine).standard_normal(ROUTINE)])
-    script = make_script(task, skill, rng, look, nuisance)
+    share, script = draw_script(task, skill, key, subject, routine, difficulty=difficulty, seed=seed)
     rows = {stream: max(1, round(share * n)) if vary_length else n for stream, n in
             dict(rgb=num_segments, static=static_rows, maps=map_frames).items()}
     seen = {stream: sample_script(task, script, n) for stream, n in rows.items() if stream in {"rgb", *streams}}

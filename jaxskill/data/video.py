@@ -1,6 +1,7 @@
 """Frames of video files, sampled by time: constant and variable frame rates, rotation tags, damaged files.
 
-Needs PyAV (pip install 'jaxskill[video]'). Times are seconds from the first frame.
+Needs PyAV (pip install 'jaxskill[video]'). Times are seconds from the first frame. A picture is converted to RGB only
+where it is looked at, which costs more than to decode it.
 """
 
 from __future__ import annotations
@@ -86,35 +87,71 @@ def length(path) -> Length:
   return Length(seconds, max(announced, seconds))
 
 
-def decode(path, size=None, faults=None):
-  """Yields every `Frame` of a video in the order of time; what cannot be decoded is passed over.
+class Picture:
+  """A decoded picture, upright.
+
+  Attributes:
+    time: seconds from which it is shown.
+    number: of the picture in the file, from 0.
+    rate: pictures a second, on average.
+    size: (width, height).
+  """
+
+  def __init__(self, frame, time, number, rate):
+    self.time, self.number, self.rate = time, number, rate
+    self._frame, self._turned = frame, round(frame.rotation / 90) % 4       # quarter turns, counter-clockwise
+    self.size = (frame.height, frame.width) if self._turned % 2 else (frame.width, frame.height)
+    self._images = {}
+
+  def image(self, width=None, height=None):
+    """`[height, width, 3]` uint8, RGB; scaled where a size is given, once for each size.
+
+    Raises:
+      VideoError: if it cannot be converted.
+    """
+    import av
+    wide, high = size = (width or self.size[0], height or self.size[1])
+    if size not in self._images:
+      wide, high = (high, wide) if self._turned % 2 else (wide, high)
+      try:
+        image = self._frame.reformat(wide, high, "rgb24").to_ndarray()
+      except (av.error.FFmpegError, ValueError) as error:
+        raise VideoError(f"a picture cannot be converted to RGB ({error}).") from error
+      self._images[size] = np.rot90(image, self._turned) if self._turned else image
+    return self._images[size]
+
+
+def pictures(path, faults=None):
+  """Yields every `Picture` of a video in the order of time; what cannot be decoded is passed over.
 
   Args:
-    size: (width, height) of an upright picture -> (width, height) to scale to; None keeps the size.
     faults: a list that gets an entry for every packet that could not be decoded.
 
   Raises:
     VideoError: if the file is no video.
   """
-  import av
-  faults = [] if faults is None else faults
   with _open(path) as container:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    first, rate, number = None, float(stream.average_rate or stream.guessed_rate or 25), 0
-    for frame in _frames(container, stream, faults):
+    first, rate = None, float(stream.average_rate or stream.guessed_rate or 25)
+    for number, frame in enumerate(_frames(container, stream, [] if faults is None else faults)):
       time = frame.time if frame.time is not None else (first or 0.0) + number / rate
-      first, number = time if first is None else first, number + 1
-      turned = round(frame.rotation / 90) % 4               # quarter turns, counter-clockwise
-      upright = (frame.height, frame.width) if turned % 2 else (frame.width, frame.height)
-      wide, high = size(*upright) if size else upright
-      wide, high = (high, wide) if turned % 2 else (wide, high)
-      try:
-        image = frame.reformat(wide, high, "rgb24").to_ndarray()
-      except (av.error.FFmpegError, ValueError) as error:
-        faults.append(str(error))
-        continue
-      yield Frame(time - first, np.rot90(image, turned) if turned else image)
+      first = time if first is None else first
+      yield Picture(frame, time - first, number, rate)
+
+
+def decode(path, size=None, faults=None):
+  """Yields every `Frame` of a video, see `pictures`.
+
+  Args:
+    size: (width, height) of an upright picture -> (width, height) to scale to; None keeps the size.
+  """
+  faults = [] if faults is None else faults
+  for picture in pictures(path, faults):
+    try:
+      yield Frame(picture.time, picture.image(*size(*picture.size) if size else ()))
+    except VideoError as error:
+      faults.append(str(error))
 
 
 def _frames(container, stream, faults):
@@ -135,26 +172,32 @@ def _frames(container, stream, faults):
       faults.append(str(error))
 
 
-def frames_at(path, times, size=None, faults=None):
-  """Yields the picture that is shown at each of some times, ascending; ends early where the file does.
+def pictures_at(path, times, faults=None):
+  """Yields the `Picture` that is shown at each of some times, ascending; ends early where the file does.
 
   Args:
     times: seconds from the first frame, ascending.
-    size, faults: see `decode`.
+    faults: see `pictures`.
   """
   times, shown, gap = iter(times), None, 0.0
   wanted = next(times, None)
-  for frame in decode(path, size, faults):
-    while shown is not None and wanted is not None and wanted < frame.time - _EPS:
-      yield shown.image
+  for picture in pictures(path, faults):
+    while shown is not None and wanted is not None and wanted < picture.time - _EPS:
+      yield shown
       wanted = next(times, None)
     if wanted is None:
       return
-    gap = max(gap, frame.time - shown.time) if shown else 0.0
-    shown = frame
+    gap = max(gap, picture.time - shown.time) if shown else 0.0
+    shown = picture
   while shown is not None and wanted is not None and wanted <= shown.time + max(gap, 0.5):      # the last picture stays
-    yield shown.image
+    yield shown
     wanted = next(times, None)
+
+
+def frames_at(path, times, size=None, faults=None):
+  """As `pictures_at`, but images: `[H, W, 3]` uint8; `size` as in `decode`."""
+  for picture in pictures_at(path, times, faults):
+    yield picture.image(*size(*picture.size) if size else ())
 
 
 def scale_short_side(short_side):
@@ -169,3 +212,10 @@ def centre_crop(image, size):
   """`[size, size, 3]` middle of a picture that is at least as large."""
   top, left = ((n - size) // 2 for n in image.shape[:2])
   return image[top: top + size, left: left + size]
+
+
+def resize(image, width, height):
+  """An RGB image `[H, W, 3]` uint8 -> `[height, width, 3]`."""
+  import av
+  frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
+  return frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()

@@ -113,15 +113,22 @@ def build(config) -> Method:
                       alignment={}, probabilities={})
 
   return Method(init, encode, (Phase(squared_error, trains="."),), assess,
-                {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets)
+                {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets,
+                check=lambda dataset, others: check_features(config, dataset))
 
 
 def check_data(config, dataset, criterion="score"):
-  """What the config asks of a data set, before anything is compiled.
+  """What the config asks of a data set, before anything is compiled: see `check_features` and `check_scores`."""
+  check_features(config, dataset)
+  check_scores(config, dataset, criterion)
+
+
+def check_features(config, dataset):
+  """What the config asks of the features.
 
   Raises:
-    ValueError: if a stream is missing or has another width than `config.model.widths`, a video has too few rows for a
-      window, or scores are missing or outside their possible range.
+    ValueError: if a stream is missing or has another width than `config.model.widths`, or a video has too few rows for a
+      window.
   """
   model, source = config.model, dataset.source
   for name in model.streams:
@@ -141,7 +148,6 @@ def check_data(config, dataset, criterion="score"):
       raise ValueError(f"{source}: video {dataset.videos[video]!r} has {dataset.lengths[name][video]} rows of stream "
                        f"{name!r}, fewer than config.model.windows.{name}={model.windows[name]} ({short.size} such "
                        f"videos); use a smaller window, or add {name!r} to config.model.may_be_short.")
-  check_scores(config, dataset, criterion)
 
 
 def _check(config):

@@ -88,7 +88,8 @@ def build(config) -> Method:
                       rows=dict.fromkeys(maps, encoding["rows"]))
 
   loss = config.loss
-  return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare)
+  return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare,
+                check=lambda dataset, others: check_data(config, dataset))
 
 
 def check_data(config, dataset):
@@ -122,6 +123,8 @@ def check_data(config, dataset):
 
 def _check(config):
   model = config.model
+  if config.loss.margin < 0 or model.width < 0:
+    raise ValueError(f"config.loss.margin={config.loss.margin} and config.model.width={model.width} must not be negative.")
   for name, allowed in dict(padding=PADDINGS, attention=ATTENTIONS, implementation=IMPLEMENTATIONS).items():
     if model[name] not in allowed:
       raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")

@@ -6,8 +6,9 @@ when paths are drawn with probability exp(-cost / gamma) / Z. The recursion runs
 are computed at once, and every pass (the value, E, the derivative of E) is one recurrence from diagonal to diagonal,
 written once here and run by a `lax.scan` or by a kernel.
 
-Two habits keep float32 exact where costs are thousands of gammas: the sums carry their own rounding errors, and what
-is stored for the backward pass are the probabilities of the steps, not the sums: E is products and sums of them alone.
+Two habits keep float32 exact where costs are thousands of gammas: the recursion adds weights exp(-R / gamma), mantissa
+and exponent apart, so that no large sum is ever rounded (and one exponential a cell is enough), and what leads back to E
+are the probabilities of the steps: E is products and sums of them alone.
 
 N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals, D feature channels.
 
@@ -25,10 +26,13 @@ import jax.numpy as jnp
 
 from jaxskill.modules.attention_filters import dot
 
-# The cost of a cell that no path may visit. Sums of a power of two have no rounding error to carry.
-_FAR = 2.0 ** 100
-_NEVER = 2 ** 30
-_BLOCK = 32     # diagonals between two checkpoints
+_FAR = 2.0 ** 100       # the cost of a cell that no path may visit
+_NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
+_LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three parts, two of them short
+_NEVER = 2 ** 30        # the number of a diagonal that none has
+_BLOCK = 32             # diagonals between two checkpoints
+_PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
+_LANES = 1024           # rows of all pairs that a CPU works on at a time
 
 
 def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
@@ -63,12 +67,13 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
   """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
 
-  Differentiable twice by `cost` and `gamma`, in reverse mode. Memory for the backward pass: the cost and, with N the
-  shorter series, 2 N (N + M) numbers ("checkpointed": N (N + M) / 8).
+  Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E takes,
+  for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every pair, or of
+  the few that a CPU works on at a time.
 
   Args:
-    cost: `[N, M]` distances between the segments of the two series, of size below 1e25 gamma. What lies beyond the
-      lengths or outside the band may be anything, NaN too.
+    cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
+      What lies beyond the lengths or outside the band may be anything, NaN too.
     gamma: softness, > 0, in the unit of `cost`; hard DTW is the limit at 0.
     lengths: (n, m) real segments of the two series, 1 <= n <= N and 1 <= m <= M; None for all.
     bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
@@ -79,7 +84,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
       been timed on such devices.
 
   Returns:
-    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative.
+    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative. NaN where it is more
+    than 7e8 gamma.
 
   Raises:
     ValueError: if `cost` is not a non-empty matrix; if gamma, a length or the band is known and out of range; if the
@@ -88,16 +94,14 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 1.
   """
   scaled, stop, _ = _problem(cost, gamma, lengths, bandwidth)
-  implementation = _choose(implementation)
-  value, stored = _solve(scaled, stop, implementation)
-  return gamma * _value(value, scaled, stop, stored, implementation)
+  return gamma * _value(scaled, stop, _choose(implementation))
 
 
 def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
   """Expected alignment: the probability that each pair of segments is matched; the gradient of `soft_dtw` by `cost`.
 
-  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; its derivative holds 3 N (N + M)
-  further numbers.
+  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
+  2 N (N + M) numbers, and its derivative needs 4 N (N + M) more for a while.
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
@@ -106,8 +110,7 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
   scaled, stop, transposed = _problem(cost, gamma, lengths, bandwidth)
-  implementation = _choose(implementation)
-  alignment = _alignment(scaled, stop, _solve(scaled, stop, implementation)[1], implementation)
+  _, alignment = _solve(scaled, stop, _choose(implementation))
   return alignment.T if transposed else alignment
 
 
@@ -123,8 +126,8 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """
   scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
-  run = _runner(_choose(implementation))
-  _, steps = _forward(jax.lax.stop_gradient(scaled), stop, run, hard=True)
+  scaled, run = jax.lax.stop_gradient(scaled), _runner(_choose(implementation))
+  _, steps = run(_hard_step, _hard_start(scaled), (_skew(scaled, _FAR),), stop)
   path = _expectation(*steps, stop, run)
   return path.T if transposed else path
 
@@ -237,16 +240,20 @@ def _device():
 def _runner(implementation):
   """What runs a recurrence: `_scan`, or the kernel of a platform."""
   if implementation not in ("gpu", "tpu"):
-    return _scan
+    return _scan_parts if jax.default_backend() == "cpu" else _scan
   from jaxskill.modules import soft_dtw_kernels               # Pallas takes long to load
   return functools.partial(soft_dtw_kernels.run, platform=implementation)
 
 
 def _skew(matrix, fill):
   """`[N, M]` -> `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
+  return _sheared(matrix, fill).T
+
+
+def _sheared(matrix, fill):
   n, m = matrix.shape
   padded = jnp.pad(matrix, ((0, 0), (0, n)), constant_values=fill)
-  return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1).T
+  return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1)
 
 
 def _unskew(diagonals):
@@ -272,35 +279,94 @@ def _scan(step, carry, inputs, stop, *, first=0, reverse=False):
   return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
 
 
+def _split_power(scaled):
+  """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `_NONE` or less."""
+  power = jnp.clip(scaled * 1.4426950408889634, _NONE, -_NONE).astype(_integers(scaled.dtype))
+  coarse = (power >> 12) << 12
+  fine, coarse = (power - coarse).astype(scaled.dtype), coarse.astype(scaled.dtype)
+  high, middle, low = _LOG_2                                  # products with short numbers have no rounding error
+  rest = (coarse * high - scaled) + fine * high + coarse * middle
+  return jnp.exp(rest + (fine * middle + (coarse + fine) * low)), -power
+
+
+def _integers(dtype):
+  return jnp.int32 if dtype == jnp.float32 else jnp.int64
+
+
+def _times_power(mantissa, power):
+  """mantissa * 2^power for powers <= 0: an addition to the bits of the exponent; tiny where the power is low."""
+  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
+  bits = jax.lax.bitcast_convert_type(mantissa, integers) + (jnp.maximum(power, info.minexp) << info.nmant)
+  return jax.lax.bitcast_convert_type(bits, mantissa.dtype)
+
+
+def _normalize(mantissa, exponent):
+  """The same number with its mantissa in [1, 2)."""
+  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
+  bits = jax.lax.bitcast_convert_type(mantissa, integers)
+  power = (bits >> info.nmant) + (info.minexp - 1)
+  return (jax.lax.bitcast_convert_type(bits - (power << info.nmant), mantissa.dtype),
+          jnp.maximum(exponent + power, _NONE))
+
+
+def _scan_parts(step, carry, inputs, stop, *, reverse=False):
+  """As `_scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
+  diagonals, rows = inputs[0].shape
+  edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]
+  edges = sorted({*edges, *(diagonals - edge for edge in edges)})
+  pieces = []
+  for first, last in list(zip(edges, edges[1:]))[:: -1 if reverse else 1]:
+    low, high = max(0, first - (diagonals - rows + 1)), min(rows, last)      # one row more: what it leaves to the next
+    end, outputs = _scan(step, tuple(row[low:high] for row in carry),
+                         tuple(table[first:last, low:high] for table in inputs), stop[low:high], first=first,
+                         reverse=reverse)
+    carry = tuple(row.at[low:high].set(new) for row, new in zip(carry, end))
+    pieces.append([jnp.pad(table, ((0, 0), (low, rows - high))) for table in outputs])
+  return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))
+
+
 def _forward_start(cost):
+  ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), _NONE, _integers(cost.dtype))
+  return ones, none, ones, none.at[0].set(0)
+
+
+def _forward_step(shift, k, stop, carry, inputs):
+  """Weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
+
+  The row of the last cell stops there, so that its weight is in the carry at the end.
+  """
+  (left, left_power, diagonal, diagonal_power), (cost,) = carry, inputs
+  up, up_power = shift((left, left_power), 1, (1.0, _NONE))
+  most = jnp.maximum(jnp.maximum(up_power, left_power), diagonal_power)
+  by_up, by_left = _times_power(up, up_power - most), _times_power(left, left_power - most)
+  total = by_up + by_left + _times_power(diagonal, diagonal_power - most)
+  weight, power = _split_power(cost)
+  value, value_power = _normalize(total * weight, most + power)
+  value, value_power = jnp.where(k <= stop, value, left), jnp.where(k <= stop, value_power, left_power)
+  return (value, value_power, up, up_power), (by_up / total, by_left / total)
+
+
+def _hard_start(cost):
   far, zeros = jnp.full(len(cost), _FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
   return far, zeros, far.at[0].set(0.0), zeros
 
 
-def _forward_step(shift, k, stop, carry, inputs, *, hard=False):
-  """Sums of one diagonal as two numbers (the second is the rounding error of the first), probabilities of up and left.
-
-  The row of the last cell stops there, so that its sum is in the carry at the end.
-  """
+def _hard_step(shift, k, stop, carry, inputs):
+  """Least sums of one diagonal as two numbers (the second is the rounding error of the first), 1 for the step taken."""
+  del k, stop
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
   up, up_error = shift((left, left_error), 1, (_FAR, 0.0))
-  least = jnp.minimum(jnp.minimum(up, left), diagonal)
-  up_log, left_log = (least - up) - up_error, (least - left) - left_error
-  diagonal_log = (least - diagonal) - diagonal_error
-  most = jnp.maximum(jnp.maximum(up_log, left_log), diagonal_log)
-  if hard:
-    log, up_first = most, (diagonal_log < most) & (up_log == most)
-    up_step = up_first.astype(cost.dtype)
-    left_step = ((diagonal_log < most) & ~up_first).astype(cost.dtype)
-  else:
-    up_step, left_step = jnp.exp(up_log - most), jnp.exp(left_log - most)
-    total = up_step + left_step + jnp.exp(diagonal_log - most)
-    log, up_step, left_step = most + jnp.log(total), up_step / total, left_step / total
-  added = cost - log
-  value = least + added
-  error = (added - (value - least)) - (log + (added - cost))
-  value, error = jnp.where(k <= stop, value, left), jnp.where(k <= stop, error, left_error)
-  return (value, error, up, up_error), (up_step, left_step)
+  above = (up < left) | ((up == left) & (up_error <= left_error))
+  least, error = jnp.where(above, up, left), jnp.where(above, up_error, left_error)
+  straight = (diagonal < least) | ((diagonal == least) & (diagonal_error <= error))
+  least, error = jnp.where(straight, diagonal, least), jnp.where(straight, diagonal_error, error)
+  value = least + cost
+  cost_added = value - least
+  error += (least - (value - cost_added)) + (cost - cost_added)
+  normal = value + error
+  error -= normal - value
+  steps = (above & ~straight).astype(cost.dtype), (~above & ~straight).astype(cost.dtype)
+  return (normal, error, up, up_error), steps
 
 
 def _expectation_step(shift, k, stop, carry, inputs):
@@ -330,15 +396,18 @@ def _expectation_tangent_step(shift, k, stop, carry, inputs):
   return (above + by_left, change - by_up - by_left), (change,)
 
 
-def _forward(cost, stop, run, hard=False):
+def _forward(cost, stop, run):
   """-> `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
-  step = functools.partial(_forward_step, hard=hard)
-  carry, steps = run(step, _forward_start(cost), (_skew(cost, _FAR),), stop)
+  carry, steps = run(_forward_step, _forward_start(cost), (_skew(cost, _FAR),), stop)
   return _at_stop(carry, stop), steps
 
 
 def _at_stop(carry, stop):
-  return jnp.where(stop < _NEVER, carry[0] + carry[1], 0.0).sum()
+  """-> `[]` value / gamma, NaN where it left the range of exponents."""
+  weight, power = carry[:2]
+  high, middle, low = _LOG_2
+  value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
+  return jnp.where(stop < _NEVER, jnp.where(power > _NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
 
 
 def _expectation(up, left, stop, run):
@@ -347,59 +416,92 @@ def _expectation(up, left, stop, run):
   return _unskew(expected)
 
 
-def _solve(cost, stop, implementation):
-  """-> `[]` value / gamma; what E needs of the forward pass. Derivatives are attached to what this gives."""
-  cost = jax.lax.stop_gradient(cost)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _value(cost, stop, implementation):
+  """-> `[]` value / gamma."""
   if implementation == "checkpointed":
-    return _forward_blocks(cost, stop)
-  return _forward(cost, stop, _runner(implementation))
+    return _forward_blocks(cost, stop)[0]
+  return _forward(cost, stop, _runner(implementation))[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _value(value, cost, stop, stored, implementation):
-  """`value`, as a function of the cost."""
-  del cost, stop, stored, implementation
-  return value
+def _value_forward(cost, stop, implementation):
+  return _solve(cost, stop, implementation)
 
 
-def _value_forward(value, cost, stop, stored, implementation):
-  return _value(value, cost, stop, stored, implementation), (cost, stop, stored)
-
-
-def _value_backward(implementation, residuals, gradient):
-  return None, gradient * _alignment(*residuals, implementation), None, None
+def _value_backward(implementation, expected, gradient):
+  del implementation
+  return gradient * expected, None
 
 
 _value.defvjp(_value_forward, _value_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _alignment(cost, stop, stored, implementation):
-  """E, as a function of the cost."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _solve(cost, stop, implementation):
+  """-> `[]` value / gamma, `[N, M]` E. Both at once, so that what leads to E need not be kept until the backward pass."""
+  def solve(cost, stop):
+    if implementation == "checkpointed":
+      value, starts = _forward_blocks(cost, stop)
+      return value, _expectation_blocks(cost, stop, starts)
+    run = _runner(implementation)
+    value, steps = _forward(cost, stop, run)
+    return value, _expectation(*steps, stop, run)
+  if implementation in ("gpu", "tpu") or jax.default_backend() != "cpu":
+    return solve(cost, stop)
+  return one_pair(functools.partial(_few_at_once, solve))(cost, stop)
+
+
+def _few_at_once(solve, cost, stop):
+  """Maps over pairs, on a CPU a few at a time, so that what is between cost and E stays in the caches."""
+  turns = -(-cost.shape[0] * cost.shape[1] // _LANES)
+  if turns <= 1:
+    return jax.vmap(solve)(cost, stop)
+  return jax.lax.map(lambda pair: solve(*pair), (cost, stop), batch_size=-(-len(cost) // turns))
+
+
+def one_pair(pairs):
+  """A function of arrays of many pairs (a leading axis on all) as one of a pair; `jax.vmap` of it calls `pairs` once."""
+  @jax.custom_batching.custom_vmap
+  def many(*arrays):
+    return pairs(*arrays)
+
+  @many.def_vmap
+  def more(size, mapped, *arrays):
+    whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
+    merged = many(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
+    result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
+    return result, jax.tree.map(lambda _: True, result)
+
+  return lambda *arrays: jax.tree.map(lambda x: x[0], many(*jax.tree.map(lambda x: x[None], arrays)))
+
+
+def _solve_forward(cost, stop, implementation):
   if implementation == "checkpointed":
-    return _expectation_blocks(cost, stop, stored)
-  return _expectation(*stored, stop, _runner(implementation))
-
-
-def _alignment_forward(cost, stop, stored, implementation):
-  expected = _alignment(cost, stop, stored, implementation)
-  return expected, (cost, stop, stored, expected)
-
-
-def _alignment_backward(implementation, residuals, gradient):
-  """The Hessian of soft-DTW times `gradient`: being symmetric, it is the change of E in that direction of the cost."""
-  cost, stop, stored, expected = residuals
+    value, expected = _solve(cost, stop, implementation)
+    return (value, expected), (cost, stop, expected, None)
   run = _runner(implementation)
-  steps = _forward(cost, stop, run)[1] if implementation == "checkpointed" else stored
+  value, steps = _forward(cost, stop, run)
+  expected = _expectation(*steps, stop, run)
+  return (value, expected), (cost, stop, expected, steps)
+
+
+def _solve_backward(implementation, residuals, gradients):
+  """The Hessian of soft-DTW times a direction: being symmetric, it is the change of E in that direction of the cost."""
+  (cost, stop, expected, steps), (by_value, direction) = residuals, gradients
+  run = _runner(implementation)
+  if steps is None:
+    _, steps = _forward(cost, stop, run)
   zeros = jnp.zeros_like(steps[0][0])
-  _, changes = run(_tangent_step, (zeros, zeros), (_skew(gradient, 0.0), *steps), stop)
+  _, changes = run(_tangent_step, (zeros, zeros), (_skew(direction, 0.0), *steps), stop)
   _, (change,) = run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
                      reverse=True)
-  return _last(_unskew(change)), None, None
+  return _last(by_value * expected + _unskew(change), cost), None
 
 
 @jax.custom_jvp
-def _last(derivative):
+def _last(derivative, cost):
+  """The derivative, which must not be differentiated by the cost: arithmetic on bits would give zeros unnoticed."""
+  del cost
   return derivative
 
 
@@ -408,32 +510,35 @@ def _no_further(primals, tangents):
   raise NotImplementedError("soft-DTW is differentiable twice and its alignment once, by reverse mode.")
 
 
-_alignment.defvjp(_alignment_forward, _alignment_backward)
+_solve.defvjp(_solve_forward, _solve_backward)
 
 
 def _blocks(cost):
-  """-> `[b, 32, N]` anti-diagonals, the last ones far; `[b]` number of the first of each."""
-  diagonals = _skew(cost, _FAR)
-  count = -(-len(diagonals) // _BLOCK)
-  padded = jnp.pad(diagonals, ((0, count * _BLOCK - len(diagonals)), (0, 0)), constant_values=_FAR)
-  return padded.reshape(count, _BLOCK, -1), _BLOCK * jnp.arange(count)
+  """-> `[b]` numbers of the first diagonals of the blocks; what cuts out a block, `[32, N]`, far beyond the last one."""
+  sheared = _sheared(cost, _FAR)
+  count = -(-sheared.shape[1] // _BLOCK)
+  sheared = jnp.pad(sheared, ((0, 0), (0, count * _BLOCK - sheared.shape[1])), constant_values=_FAR)
+  return _BLOCK * jnp.arange(count), lambda first: jax.lax.dynamic_slice_in_dim(sheared, first, _BLOCK, axis=1).T
 
 
 def _forward_blocks(cost, stop):
   """-> `[]` value / gamma; `[b, N]` carries before each block."""
-  def block(carry, numbered):
-    diagonals, first = numbered
-    return _scan(_forward_step, carry, (diagonals,), stop, first=first)[0], carry
-  carry, starts = jax.lax.scan(block, _forward_start(cost), _blocks(cost))
+  numbers, cut = _blocks(cost)
+
+  def block(carry, first):
+    return _scan(_forward_step, carry, (cut(first),), stop, first=first)[0], carry
+  carry, starts = jax.lax.scan(block, _forward_start(cost), numbers)
   return _at_stop(carry, stop), starts
 
 
 def _expectation_blocks(cost, stop, starts):
+  numbers, cut = _blocks(cost)
+
   def block(carry, numbered):
-    start, diagonals, first = numbered
-    _, steps = _scan(_forward_step, start, (diagonals,), stop, first=first)
+    first, start = numbered
+    _, steps = _scan(_forward_step, start, (cut(first),), stop, first=first)
     carry, (expected,) = _scan(_expectation_step, carry, steps, stop, first=first, reverse=True)
     return carry, expected
   zeros = jnp.zeros_like(starts[0][0])
-  _, expected = jax.lax.scan(block, (zeros, zeros), (starts, *_blocks(cost)), reverse=True)
+  _, expected = jax.lax.scan(block, (zeros, zeros), (numbers, starts), reverse=True)
   return _unskew(expected.reshape(-1, len(cost))[: sum(cost.shape) - 1])

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from jaxskill.modules.soft_dtw import one_pair
+
 MOST_ROWS = 4096
 _THREADS = 128                # of a warpgroup
 _SUBLANES, _LANES = 8, 128    # of a TPU's registers
@@ -31,7 +33,7 @@ def run(step, carry, inputs, stop, *, platform, reverse=False):
 
   Args:
     step: (shift, k, stop, carry, inputs) -> carry, outputs.
-    carry: tuple of `[N]` float32.
+    carry: tuple of `[N]` float32 or int32.
     inputs: tuple of `[K, N]` float32.
     stop: `[N]` int32.
     platform: "gpu" or "tpu".
@@ -43,43 +45,32 @@ def run(step, carry, inputs, stop, *, platform, reverse=False):
   Raises:
     ValueError: for more than 4096 rows or another type than float32.
   """
-  if any(array.dtype != jnp.float32 for array in (*carry, *inputs)):
+  if any(array.dtype != jnp.float32 for array in inputs):
     raise ValueError(f"the kernels of soft-DTW compute in float32, got {inputs[0].dtype}; use implementation='scan'.")
   if len(stop) > MOST_ROWS:
     raise ValueError(f"the kernels of soft-DTW hold {MOST_ROWS} rows of the shorter series, got {len(stop)}; use "
                      "implementation='scan' or 'checkpointed'.")
   launch = functools.partial(dict(gpu=_launch_gpu, tpu=_launch_tpu)[platform], step, reverse)
 
-  @jax.custom_batching.custom_vmap
-  def pairs(stop, carry, inputs):       # a leading axis S on everything
-    return launch(stop, carry, inputs)
-
-  @pairs.def_vmap
-  def more_pairs(size, mapped, *arrays):
-    whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
-    merged = pairs(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
-    result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
-    return result, jax.tree.map(lambda _: True, result)
-
-  return jax.tree.map(lambda x: x[0], pairs(*jax.tree.map(lambda x: x[None], (stop, carry, inputs))))
+  return one_pair(launch)(stop, carry, inputs)
 
 
-def _pad(array, *multiples, value=0):
+def _pad(array, *multiples, **how):
   """Pads the last axes at their ends up to multiples."""
   ends = [-size % multiple for size, multiple in zip(array.shape[-len(multiples):], multiples)]
-  return jnp.pad(array, [(0, 0)] * (array.ndim - len(ends)) + [(0, end) for end in ends], constant_values=value)
+  return jnp.pad(array, [(0, 0)] * (array.ndim - len(ends)) + [(0, end) for end in ends], **how)
 
 
-def _trace(step, carry, inputs):
+def _trace(step, stop, carry, inputs):
   """-> number of outputs of a step; what enters at the edge of each row that it moves."""
-  row, moves = jax.ShapeDtypeStruct(carry[0].shape[-1:], jnp.float32), []
+  row, moves = lambda x: jax.ShapeDtypeStruct(x.shape[-1:], x.dtype), []
 
   def shift(rows, by, fills):
     del by
     moves.append(fills)
     return rows
-  _, outputs = jax.eval_shape(functools.partial(step, shift), 0, jax.ShapeDtypeStruct(row.shape, jnp.int32),
-                              (row,) * len(carry), (row,) * len(inputs))
+  _, outputs = jax.eval_shape(functools.partial(step, shift), 0, row(stop), tuple(map(row, carry)),
+                              tuple(map(row, inputs)))
   fills, = moves
   return len(outputs), fills
 
@@ -89,12 +80,18 @@ def _split(refs, *counts):
   return [tuple(itertools.islice(refs, count)) for count in counts]
 
 
+def _as(dtype, row):
+  """The same bits as another type."""
+  return row if row.dtype == dtype else jax.lax.bitcast_convert_type(row, dtype)
+
+
 def _launch_gpu(step, reverse, stop, carry, inputs):
   from jax.experimental.pallas import mosaic_gpu as plgpu
-  num_outputs, fills = _trace(step, carry, inputs)
+  num_outputs, fills = _trace(step, stop, carry, inputs)
   size, diagonals, rows = inputs[0].shape
-  stop = _pad(stop, _THREADS, value=-1)                       # a number that no diagonal has
-  carry, inputs = jax.tree.map(lambda x: _pad(x, _THREADS), (carry, inputs))
+  stop = _pad(stop, _THREADS, constant_values=-1)             # a number that no diagonal has
+  carry = jax.tree.map(lambda x: _pad(x, _THREADS, mode="edge"), carry)
+  inputs = jax.tree.map(lambda x: _pad(x, _THREADS), inputs)
   lanes = stop.shape[1]
   ahead = min(max(1, 2048 // lanes), 4, diagonals)            # diagonals on their way, as registers allow
 
@@ -108,16 +105,16 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
     stop = stop_ref[pair]
     for slot, (row, fill) in itertools.product(range(2), enumerate(fills)):
       for edge in (0, _THREADS + lanes):
-        buffer[slot, row, pl.ds(edge, _THREADS)] = jnp.full(_THREADS, fill, jnp.float32)
+        buffer[slot, row, pl.ds(edge, _THREADS)] = _as(jnp.float32, jnp.full(_THREADS, fill))
 
     def diagonal(turn, state):
       carry, coming = state
 
       def shift(moved, by, fills):
         for i, row in enumerate(moved):
-          buffer[turn % 2, i, pl.ds(_THREADS, lanes)] = row
+          buffer[turn % 2, i, pl.ds(_THREADS, lanes)] = _as(jnp.float32, row)
         plgpu.commit_smem()             # all have written; who still reads the row before reads from the other slot
-        return tuple(buffer[turn % 2, i, pl.ds(_THREADS - by, lanes)] for i in range(len(moved)))
+        return tuple(_as(row.dtype, buffer[turn % 2, i, pl.ds(_THREADS - by, lanes)]) for i, row in enumerate(moved))
       carry, outputs = step(shift, number_of(turn), stop, carry, coming[0])
       for ref, row in zip(output_refs, outputs):
         ref[pair, number_of(turn)] = row
@@ -128,10 +125,10 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
     for ref, row in zip(last_refs, last):
       ref[pair] = row
 
-  row = jax.ShapeDtypeStruct((size, lanes), jnp.float32)
+  rows_of = tuple(jax.ShapeDtypeStruct((size, lanes), x.dtype) for x in carry)
   table = jax.ShapeDtypeStruct((size, diagonals, lanes), jnp.float32)
   result = plgpu.kernel(
-      kernel, out_type=[*(row,) * len(carry), *(table,) * num_outputs], grid=(size,), grid_names=("pair",),
+      kernel, out_type=[*rows_of, *(table,) * num_outputs], grid=(size,), grid_names=("pair",),
       scratch_types=[plgpu.SMEM((2, len(fills), lanes + 2 * _THREADS), jnp.float32)],
       compiler_params=plgpu.CompilerParams(unsafe_no_auto_barriers=True,
                                            lowering_semantics=plgpu.LoweringSemantics.Lane))(stop, *carry, *inputs)
@@ -140,10 +137,10 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
 
 def _launch_tpu(step, reverse, stop, carry, inputs):
   from jax.experimental.pallas import tpu as pltpu
-  num_outputs, _ = _trace(step, carry, inputs)
+  num_outputs, _ = _trace(step, stop, carry, inputs)
   size, diagonals, rows = inputs[0].shape
-  stop = _pad(stop, _SUBLANES, _LANES, value=-1)              # a number that no diagonal has
-  carry = jax.tree.map(lambda x: _pad(x, _SUBLANES, _LANES), carry)
+  stop = _pad(stop, _SUBLANES, _LANES, constant_values=-1)    # a number that no diagonal has
+  carry = jax.tree.map(lambda x: _pad(x, _SUBLANES, _LANES, mode="edge"), carry)
   pairs, lanes = stop.shape
   block = min(diagonals, max(1, _BLOCK_BYTES // (4 * _SUBLANES * lanes * (len(inputs) + num_outputs))))
   inputs = jax.tree.map(lambda x: _pad(x.swapaxes(0, 1), block, _SUBLANES, _LANES), inputs)   # [K, S, N]
@@ -174,16 +171,16 @@ def _launch_tpu(step, reverse, stop, carry, inputs):
     for ref, out, row in zip(kept, last_refs, last):
       ref[...] = out[...] = row
 
-  row = jax.ShapeDtypeStruct((pairs, lanes), jnp.float32)
+  rows_of = tuple(jax.ShapeDtypeStruct((pairs, lanes), x.dtype) for x in carry)
   table = jax.ShapeDtypeStruct((block * blocks, pairs, lanes), jnp.float32)
   row_spec = pl.BlockSpec((_SUBLANES, lanes), lambda i, turn: (i, 0))
   table_spec = pl.BlockSpec((block, _SUBLANES, lanes),
                             lambda i, turn: (blocks - 1 - turn if reverse else turn, i, 0))
   result = pl.pallas_call(
-      kernel, grid=(pairs // _SUBLANES, blocks), out_shape=[*(row,) * len(carry), *(table,) * num_outputs],
+      kernel, grid=(pairs // _SUBLANES, blocks), out_shape=[*rows_of, *(table,) * num_outputs],
       in_specs=[row_spec, *(row_spec,) * len(carry), *(table_spec,) * len(inputs)],
       out_specs=[*(row_spec,) * len(carry), *(table_spec,) * num_outputs],
-      scratch_shapes=[pltpu.VMEM((_SUBLANES, lanes), jnp.float32)] * len(carry),
+      scratch_shapes=[pltpu.VMEM((_SUBLANES, lanes), x.dtype) for x in carry],
       compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary")))(stop, *carry, *inputs)
   last, outputs = _split(result, len(carry), num_outputs)
   return (tuple(x[:size, :rows] for x in last),

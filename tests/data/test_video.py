@@ -59,6 +59,53 @@ def test_constant_rate(tmp_path, name, options):
   assert [number_of(image) for image in video.frames_at(path, wanted)] == [0, 0, 1, 9, 10, 10, 19]
 
 
+@pytest.mark.parametrize("size", [(65, 49), (33, 64)])
+def test_odd_sizes(tmp_path, size):
+  """To the last column and line, also when scaled."""
+  path = encode(tmp_path / "a.mkv", np.arange(3) / 10, codec="ffv1", pixels="yuv444p", size=size)
+  image = list(video.decode(path))[2].image
+  assert image.shape == (*size[::-1], 3) and abs(int(image[-1, -1, 0]) - shade(2)) < 3
+  small = list(video.decode(path, video.scale_short_side(32)))[2].image
+  assert min(small.shape[:2]) == 32 and abs(int(small[-1, -1, 0]) - shade(2)) < 3
+  assert abs(int(video.resize(image, 17, 9)[-1, -1, 0]) - shade(2)) < 3
+
+
+class Pipe:
+  """Takes bytes that cannot be gone back to, so that no duration is written at the beginning."""
+
+  def __init__(self, file):
+    self.write = file.write
+
+
+@pytest.mark.parametrize("form", ["matroska", "mpegts"])
+def test_streams_without_duration(tmp_path, form):
+  path = tmp_path / ("a.mkv" if form == "matroska" else "a.ts")
+  with open(path, "wb") as file, av.open(Pipe(file), "w", format=form) as container:
+    stream = container.add_stream("libx264", rate=10)
+    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    for number in range(20):
+      image = np.full((48, 64, 3), shade(number), np.uint8)
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+    container.mux(stream.encode())
+  if form == "matroska":
+    with av.open(str(path)) as container:
+      assert container.duration is None and container.streams.video[0].duration is None
+  assert video.length(path).seconds == pytest.approx(2.0, abs=0.11)
+  assert [number_of(image) for image in video.frames_at(path, [0, 0.55, 1.95])] == [0, 5, 19]
+
+
+def test_one_picture(tmp_path):
+  path = encode(tmp_path / "a.mp4", [0.0])
+  assert 0 < video.length(path).seconds < 0.2 and [number_of(image) for image in video.frames_at(path, [0, 0.01])] == [0, 0]
+
+
+def test_pictures_are_converted_where_they_are_looked_at(tmp_path, monkeypatch):
+  path, converted = encode(tmp_path / "a.mp4", np.arange(20) / 10), []
+  original = video.Picture.image
+  monkeypatch.setattr(video.Picture, "image", lambda self, *size: converted.append(self.number) or original(self, *size))
+  assert [number_of(image) for image in video.frames_at(path, [0, 1.0])] == [0, 10] and converted == [0, 10]
+
+
 def test_variable_rate_is_sampled_by_time(tmp_path):
   times = [0, 0.1, 0.2, 1.2, 1.25, 1.3, 2.3]
   path = encode(tmp_path / "a.mkv", times)

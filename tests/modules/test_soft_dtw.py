@@ -31,6 +31,11 @@ def value_and_alignment(implementation="scan", banded=False):
 
 
 @functools.cache
+def one_pair():
+  return jax.jit(jax.value_and_grad(soft_dtw))
+
+
+@functools.cache
 def hard(banded=False):
   """Compiled (cost [B, N, M], lengths [B, 2], bandwidth) -> [B, N, M]."""
   single = lambda cost, lengths, bandwidth: hard_alignment(cost, lengths=tuple(lengths),
@@ -214,7 +219,7 @@ def test_gradients_are_exact_where_costs_are_thousands_of_gammas(n, kind):
     scaled = (cost * (total * gamma / (path * cost).sum())).astype(np.float32)
     value, alignment = value_and_alignment()(scaled[None], gamma, np.array([[n, n]]), 0)
     with jax.enable_x64(True):
-      true_value, true_alignment = jax.value_and_grad(soft_dtw)(scaled.astype(np.float64), gamma)
+      true_value, true_alignment = one_pair()(scaled.astype(np.float64), gamma)
     np.testing.assert_allclose(value[0], true_value, rtol=1e-6)
     np.testing.assert_allclose(alignment[0], true_alignment, atol=1e-4)
 
@@ -234,6 +239,24 @@ def test_first_and_second_derivatives_are_those_of_differences(implementation):
 def test_a_third_derivative_is_refused():
   with pytest.raises(NotImplementedError, match="differentiable twice"):
     jax.grad(lambda c: jax.grad(lambda c: jnp.square(soft_alignment(c, 0.3)).sum())(c).sum())(uniform(3, 2))
+
+
+def test_more_than_the_exponents_hold_is_not_a_number():
+  value = jax.jit(lambda cost: soft_dtw(cost, 1.0))
+  np.testing.assert_allclose(value(np.full((20, 20), 3e7, np.float32)), 6e8, rtol=1e-6)
+  assert np.isnan(value(np.full((20, 20), 4e7, np.float32)))
+
+
+def test_many_pairs_in_turns_and_long_ones_in_parts_are_each_pair_alone(monkeypatch):
+  cost = uniform(5, 33, 40)
+  lengths = np.array([[33, 40], [1, 40], [33, 1], [20, 13], [7, 39]])
+  solve = lambda: jax.vmap(lambda c, l: jax.value_and_grad(soft_dtw)(c, 0.1, lengths=tuple(l)))(cost, lengths)
+  whole_values, whole_slopes = solve()
+  for name, size in dict(_LANES=70, _LONG=20).items():
+    monkeypatch.setattr(module, name, size)
+  for (value, slope), other, alignment in zip(zip(*solve()), whole_values, whole_slopes):
+    np.testing.assert_allclose(value, other, rtol=1e-6)
+    np.testing.assert_allclose(slope, alignment, atol=1e-6)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -400,7 +423,7 @@ def test_checkpoints_need_less_memory():
   for implementation in IMPLEMENTATIONS:
     total = lambda cost, i=implementation: jax.vmap(lambda c: soft_dtw(c, 0.1, implementation=i))(cost).sum()
     used[implementation] = jax.jit(jax.grad(total)).lower(cost).compile().memory_analysis().temp_size_in_bytes
-  assert used["checkpointed"] < 0.8 * used["scan"]
+  assert used["checkpointed"] < 0.9 * used["scan"]
 
 
 @pytest.mark.parametrize("call,message", [

@@ -1,0 +1,190 @@
+"""Which of two videos of one's own is better, by how much, and which moments decide.
+
+  python -m jaxskill.compare --workdir RUN a.mp4 b.mp4 [--weights FILE] [--out DIR]
+  python -m jaxskill.compare --workdir RUN --features a.npy b.npy
+
+DIR gets `comparison.json` and `comparison.png`, by default in WORKDIR/comparisons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+
+from jaxskill import assess, evaluate, evidence, finished, main as command_line, own as own_videos, report
+
+NAME = "comparison.json"
+
+
+def run(options, say=print):
+  """Compares the two videos that the options name; returns the content of `comparison.json`.
+
+  Args:
+    options: the arguments of the command line.
+
+  Raises:
+    ValueError: unless there are two that can be read, or if an answer to something else would be overwritten.
+  """
+  given = options.videos or options.features
+  trained = finished.load(options.workdir)
+  out = assess.folder_of(options, trained, "comparisons")
+  ids, words = evidence.choose(trained, options)
+  videos, failed = own_videos.read(trained, options, out, say)
+  if failed:
+    raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
+  if len(videos) != 2:
+    raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
+  folder = out / "_vs_".join(video.name.replace("/", "_") for video in videos)
+  source = assess.made_from(trained, videos, ids)
+  assess.check_free(folder / NAME, source)
+  assessments = trained.assess(videos)
+  order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
+  picked = [evidence.pick(assessments, ids, number) for number in order]
+  videos = [videos[number] for number in order]
+  results = [evidence.answer(trained, video, one, ids, words) for video, one in zip(videos, picked)]
+  result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
+  result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
+  result["moments"] = decided(results, extra)
+  result |= dict(made_from=source, videos=results)
+  folder.mkdir(parents=True, exist_ok=True)
+  from jaxskill import pictures           # matplotlib takes half a second to import
+  maps = [evidence.maps(trained, video, one) for video, one in zip(videos, picked)]
+  pictures.draw_comparison(folder / "comparison.png", videos, results, maps, extra, headline(result))
+  report.save_json(folder / NAME, result)
+  say(describe(result))
+  say(f"wrote {folder / NAME}\n      {folder / 'comparison.png'}")
+  return result
+
+
+def difference(trained, results, scores, ids):
+  """How far the first of two videos is ahead.
+
+  Args:
+    scores: `[2, n]` by the models `ids`.
+  """
+  gap = np.float64(scores[0]) - np.float64(scores[1])
+  ranks = []
+  for model, one in zip(ids, gap):
+    own = np.float64(trained.arrays["score"][model][trained.arrays["trained"][model]])
+    apart = np.abs(own[:, None] - own)[np.triu_indices(len(own), 1)]
+    if apart.size:
+      ranks.append(evidence.percentile(abs(one), apart))
+  agree = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
+  return dict(
+      better=results[0]["video"], worse=results[1]["video"], equal=bool(gap.mean() == 0), difference=float(gap.mean()),
+      spread=float(gap.std(ddof=1)) if len(gap) > 1 else None, models=len(gap),
+      probability=agree if len(gap) > 1 else None, unit=results[0]["unit"], of=results[0]["of"],
+      larger_than_training_pairs=float(np.mean(ranks)) if ranks else None,
+      parts={name: value - results[1]["parts"][name] for name, value in results[0]["parts"].items()
+             if not name.startswith("spread")})
+
+
+def directly(trained, videos, results, scores, ids):
+  """One video against the other, where the system compares videos.
+
+  Args:
+    scores: `[2, R]` of both.
+
+  Returns:
+    ({"difference" by the models, mean, and "spread"} or None, what of it is drawn).
+  """
+  if trained.method.learns_from == "exemplars":
+    how = "each with the other as its exemplar of the score above, mean of both ways"
+  elif trained.method.learns_from == "references":
+    how = "each with the other as its reference"
+  else:
+    return None, {}
+  count = scores.shape[1]
+  for video, reference in (videos, videos[::-1]):
+    rows = {stream: np.array([len(reference.arrays[stream])]) for stream in reference.arrays}
+    trained.method.check(finished.own_videos(trained, [video], str(video.file)), rows)
+  other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
+  found = trained.assess(videos, against=(other, scores))
+  said = np.asarray(found.score, np.float64).T
+  if trained.method.learns_from == "exemplars":
+    gap = ((said[0] - scores[1]) - (said[1] - scores[0]))[ids] / 2
+  else:
+    gap = (said[0] - said[1])[ids]
+  one, extra = evidence.pick(found, ids, 0), {}
+  if one.alignment:
+    path = np.asarray(next(iter(one.alignment.values()))).mean(axis=0)
+    stream = trained.method.streams[0]
+    rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
+    extra["alignment"] = evaluate.aligned_seconds(path, rows, seconds).tolist()
+  if one.probabilities:
+    extra["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in one.probabilities.items()}
+  return dict(how=how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
+              agrees=bool(gap.mean() > 0), **extra), extra
+
+
+def decided(results, extra):
+  """The moments that decide between two videos: where both show the same and segments differ, else those of each."""
+  better, worse = results
+  if not better["segments"]:
+    return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
+  found, line = [], better["timelines"]["timing offset"]
+  aligned, start = np.array(extra["alignment"]), np.array(line["start"])
+  ends = np.array([segment["end"] for segment in worse["segments"]])
+  score = np.array([segment["score"] for segment in worse["segments"]])
+  for segment in better["segments"]:
+    seen = aligned[(start >= segment["start"] - 1e-6) & (start < segment["end"] - 1e-6)]
+    other = score[np.minimum(np.searchsorted(ends, seen, side="right"), len(score) - 1)].mean()
+    found.append(dict(what="segment", start=segment["start"], end=segment["end"],
+                      at=evidence.span(segment["start"], segment["end"]), other_at=evidence.span(seen.min(), seen.max()),
+                      other_start=float(seen.min()), other_end=float(seen.max()),
+                      difference=float(segment["score"] - other), importance=segment["importance"]))
+  return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: evidence.MOMENTS]
+
+
+def headline(result):
+  """Who is better, in a line."""
+  spread = f" ± {result['spread']:.3g}" if result["spread"] is not None else ""
+  if result["equal"]:
+    return f"{result['better']} and {result['worse']} score the same"
+  sure = (f"{result['probability']:.0%} of {result['models']} models agree" if result["probability"] is not None
+          else "one model, so nothing is known of its certainty")
+  return f"{result['better']} is better than {result['worse']} by {result['difference']:.3g}{spread}; {sure}"
+
+
+def describe(result):
+  """The comparison as lines of text."""
+  lines = [headline(result)]
+  if result["larger_than_training_pairs"] is not None:
+    lines.append(f"  the difference is larger than that of {result['larger_than_training_pairs']:.0f} % of the pairs of "
+                 "training videos")
+  if result["parts"]:
+    lines.append("  of it: " + ", ".join(f"{name} {value:+.3g}" for name, value in result["parts"].items()))
+  if result["direct"]:
+    agrees = "which agrees" if result["direct"]["agrees"] else "which DISAGREES: take them for equally good"
+    lines.append(f"  compared directly: {result['direct']['difference']:+.3g}, {agrees} ({result['direct']['how']})")
+  for one in result["moments"]:
+    if "video" in one:
+      value = f"{one['share']:.0%}" if "share" in one else f"{one['score']:.3g}"
+      lines.append(f"  {one['video']}, {one['what']}: {one['at']} ({value})")
+    else:
+      lines.append(f"  {result['better']} {one['at']} against {result['worse']} {one['other_at']}: "
+                   f"{one['difference']:+.3g} (counts {one['importance']:.0%})")
+  for own in result["videos"]:
+    lines.append(f"  {own['video']}: score {own['score']:.4g}, above {own['percentile']:.0f} % of the training videos")
+    lines += [f"    warning: {warning}" for warning in own["warnings"]]
+  flags = evidence.flags(*result["videos"])
+  return "\n".join(lines + ([f"  {flags}"] if flags else []))
+
+
+def main(argv=None):
+  parser = argparse.ArgumentParser(prog="python -m jaxskill.compare", description=__doc__, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  own_videos.add_arguments(parser)
+  options = parser.parse_args(argv)
+  command_line.use_compilation_cache()
+  try:
+    run(options)
+  except (ValueError, OSError) as error:
+    print(f"\njaxskill: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,117 @@
+"""`jaxskill.extract` as an Apache Beam pipeline: each worker decodes and encodes whole videos.
+
+Needs Beam (pip install 'jaxskill[beam]') and, on a cluster, jaxskill on every worker and one file system for all:
+videos, weights and the folder of features are paths there. A worker writes each video's features, and what is noted of
+it, as soon as they are there; the program that started the pipeline merges the notes, those of a run that was stopped
+too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pathlib
+import shutil
+
+from jaxskill import encoders, extract, extraction, report
+from jaxskill.parallel import Parallel
+
+PARTS = "extraction.parts"
+
+
+def require():
+  """Raises a `ValueError` where Beam is missing."""
+  if importlib.util.find_spec("apache_beam") is None:
+    raise ValueError("--runner beam needs Apache Beam, which is not installed: pip install 'jaxskill[beam]'.")
+
+
+def run(config, todo, contents, out, weights, persons, recipe, done, options=()):
+  """Extracts the features of `todo` {video: path} as a pipeline.
+
+  Args:
+    config, out, weights: see `jaxskill.extract.run`.
+    contents: {video: digests}, which the note of a stopped run must have to count.
+    persons: see `jaxskill.extraction.Stream`.
+    recipe: of the note, which it must have too.
+    done: called with (video, what is noted of it) for each that is finished.
+    options: of the pipeline, as on Beam's command line.
+
+  Returns:
+    {video: why} of those that failed.
+
+  Raises:
+    ValueError: if Beam is missing or the pipeline fails.
+  """
+  require()
+  import apache_beam as beam
+  from apache_beam.options.pipeline_options import PipelineOptions
+  from apache_beam.utils.shared import Shared
+  parts = pathlib.Path(out).resolve() / PARTS
+  recipe = json.loads(report.to_json(recipe))
+
+  class Extract(beam.DoFn):
+    """(video, path) -> the files of the video's features and note."""
+
+    def __init__(self):
+      self._shared = Shared()
+
+    def setup(self):
+      self._encoders = self._shared.acquire(lambda: _Encoders(config, weights))           # once a process
+
+    def process(self, item):
+      video, path = item
+      found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
+      (parts / video).parent.mkdir(parents=True, exist_ok=True)
+      report.save_json(parts / f"{video}.json", found | dict(recipe=recipe, content=contents[video]))
+
+  def merge():
+    """Notes what the parts say; {video: why} of those that failed."""
+    failed = {}
+    for file in sorted(parts.rglob("*.json")):
+      video, part = file.relative_to(parts).as_posix().removesuffix(".json"), json.loads(file.read_text())
+      if part["recipe"] == recipe and part["content"] == contents.get(video) and video in todo:
+        if "failed" in part:
+          failed[video] = part["failed"]
+        else:
+          done(video, part["about"])
+          finished.add(video)
+    return failed
+  finished = set()
+  left = {video: str(pathlib.Path(path).resolve()) for video, path in todo.items()}
+  merge()
+  left = [(video, path) for video, path in left.items() if video not in finished]
+  try:
+    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+      pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())
+  except Exception as error:      # whatever a runner raises; what is finished is kept
+    merge()
+    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}); "
+                     f"{len(finished)} of {len(todo)} videos are done. Started again, it does the rest.") from error
+  failed = merge()
+  shutil.rmtree(parts, ignore_errors=True)
+  lost = dict.fromkeys(todo.keys() - finished - failed.keys(),
+                       "no worker noted it; --out must lie on a file system of all workers.")
+  return failed | lost
+
+
+class _Encoders:
+  """The networks, on the devices of a worker."""
+
+  def __init__(self, config, weights):
+    variables, _ = encoders.load(config, weights)
+    self.by_stream = encoders.make_all(config, variables, Parallel())
+
+
+def extract_one(video, path, config, out, encode, persons):
+  """Writes the features of one video; {"about": what is noted of it} or {"failed": why}."""
+  features, result = extract.Features(config, encode), {}
+
+  def send(kind, content):
+    if kind == "failed":
+      result["failed"] = content
+    elif kind == "done":
+      result["about"] = features.save(out, video, content)
+    else:
+      features.take(kind, content)
+  extraction.decode_one(path, video, config, persons, send)
+  return result

@@ -1,0 +1,125 @@
+"""Two videos of one's own against one another: who is better, how sure that is, and what decides."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxskill import compare, finished, methods
+from tests.own_videos import SYSTEMS, arguments, trained
+
+
+@pytest.fixture(autouse=True)
+def quick(quick_training):
+  del quick_training
+
+
+def ask(run, *videos, out, **options):
+  files = [run.save(video) for video in videos]
+  said = []
+  result = compare.run(arguments(run.workdir, out, features=files, labels=run.labels, **options), say=said.append)
+  return result, "\n".join(said)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_the_better_one_by_hand(tmp_path, system):
+  run = trained(system)
+  first, second = run.dataset.folds[0].test_videos[:2]
+  result, said = ask(run, first, second, out=tmp_path)
+  names = [run.dataset.videos[v] for v in (first, second)]
+  scores = np.array([[replica["scores"][name] for name in names] for replica in run.results["replicas"]])    # [R, 2]
+  better, worse = np.argsort(-scores.mean(axis=0))
+  gap = scores[:, better] - scores[:, worse]
+  assert (result["better"], result["worse"]) == (names[better], names[worse])
+  assert result["difference"] == pytest.approx(gap.mean(), abs=1e-4) and result["probability"] == (gap > 0).mean()
+  assert result["better"] in said and "SIMULATED" in said
+  folder, = tmp_path.iterdir()
+  assert folder.name == "_vs_".join(names) and (folder / "comparison.png").stat().st_size > 8000
+  assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
+  assert bool(result["moments"]) == (system != "core") and bool(result["direct"]) == (system in ("core", "skilldiff"))
+  turned, _ = ask(run, second, first, out=tmp_path)
+  assert turned["better"] == result["better"] and turned["difference"] == pytest.approx(result["difference"], abs=1e-5)
+
+
+def test_the_difference_among_those_of_training_pairs(tmp_path):
+  run = trained("pros_cons")
+  fold = run.dataset.folds[0]
+  ask_scores = np.load(run.workdir / "training_videos.npz")["score"]                       # [R, U]
+  result, _ = ask(run, *fold.test_videos[:2], out=tmp_path)
+  expected = []
+  for index, replica in enumerate(run.results["replicas"]):
+    gap = abs(replica["scores"][result["better"]] - replica["scores"][result["worse"]])
+    apart = [abs(a - b) for i, a in enumerate(ask_scores[index]) for b in ask_scores[index][:i]]
+    expected.append(100 * np.mean([other < gap for other in apart]))
+  assert result["larger_than_training_pairs"] == pytest.approx(np.mean(expected), abs=0.5)
+  scores = [one["parts"] for one in result["videos"]]
+  assert result["parts"]["high"] == pytest.approx(scores[0]["high"] - scores[1]["high"])
+
+
+def test_core_compares_directly(tmp_path):
+  """As the regression tree says it of the features, by hand."""
+  run = trained("core")
+  videos = run.dataset.folds[0].test_videos[:2]
+  result, _ = ask(run, *videos, out=tmp_path)
+  order = [run.dataset.videos.index(result[side]) for side in ("better", "worse")]
+  loaded = finished.load(run.workdir)
+  method, gaps = methods.build(loaded.config), []
+  for index, replica in enumerate(run.results["replicas"]):
+    variables = jax.tree.map(lambda x: x[index], jax.device_get(loaded.state.variables()))
+    host = dict(rgb=run.dataset.streams["rgb"][order], lengths=dict(rgb=run.dataset.lengths["rgb"][order]))
+    encoded = method.encode(variables, host, None, False)
+    scores, hard = [replica["scores"][run.dataset.videos[v]] for v in order], run.dataset.difficulty[order]
+    against = lambda own, other: float(method.assess(variables, encoded[own], dict(
+        encodings=encoded[other][None], score=np.float32([scores[other] / hard[other]]), mask=np.ones(1, bool),
+        own_difficulty=hard[own])).score) - scores[other]
+    gaps.append((against(0, 1) - against(1, 0)) / 2)
+  assert result["direct"]["difference"] == pytest.approx(np.mean(gaps), rel=1e-4, abs=1e-3)
+  assert result["direct"]["agrees"] == (np.mean(gaps) > 0)
+
+
+def test_skilldiff_compares_what_shows_the_same(tmp_path):
+  run = trained("skilldiff")
+  result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
+  better, worse = result["videos"]
+  aligned = np.array(result["direct"]["alignment"])
+  assert len(aligned) == len(better["timelines"]["timing offset"]["values"])
+  assert ((aligned > 0) & (aligned < worse["duration_s"])).all()
+  ends, scores = ([segment[key] for segment in worse["segments"]] for key in ("end", "score"))
+  for moment in result["moments"]:
+    own = next(segment for segment in better["segments"] if segment["start"] == moment["start"])
+    start = np.array(better["timelines"]["timing offset"]["start"])
+    seen = aligned[(start >= own["start"] - 1e-6) & (start < own["end"] - 1e-6)]
+    other = np.mean([next(score for end, score in zip(ends, scores) if at < end) for at in seen])
+    assert moment["difference"] == pytest.approx(own["score"] - other) and moment["other_start"] == seen.min()
+  weights = [abs(one["difference"]) * one["importance"] for one in result["moments"]]
+  assert weights == sorted(weights, reverse=True) and "against" in said
+
+
+def test_one_model_knows_no_certainty(tmp_path):
+  run = trained("pros_cons")
+  result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path, seed=0)
+  assert result["probability"] is None and result["spread"] is None and "one model, so nothing is known" in said
+
+
+def test_a_video_and_its_copy_score_the_same(tmp_path):
+  run = trained("pros_cons")
+  test = run.dataset.folds[0].test_videos[0]
+  files = [run.save(test, tmp_path, name) for name in "ab"]
+  result = compare.run(arguments(run.workdir, tmp_path / "out", features=files), say=lambda line: None)
+  assert result["equal"] and result["difference"] == 0 and result["probability"] == 0.5
+
+
+def test_refused(tmp_path):
+  run = trained("pros_cons")
+  test = run.dataset.folds[0].test_videos
+  with pytest.raises(ValueError, match="two videos are compared, but .* is 1; give two"):
+    ask(run, test[0], out=tmp_path)
+  with pytest.raises(ValueError, match="is 3; give two"):
+    ask(run, *test[:3], out=tmp_path)
+  np.savez(tmp_path / "bad.npz", rgb=np.ones((3, 4), np.float32))
+  with pytest.raises(ValueError, match="bad: a row of stream 'rgb' is of shape"):
+    compare.run(arguments(run.workdir, tmp_path, features=[run.save(test[0]), tmp_path / "bad.npz"]), say=print)
+  ask(run, *test[:2], out=tmp_path)
+  with pytest.raises(ValueError, match="comparison.json is there and answers for another"):
+    ask(run, *test[:2], out=tmp_path, seed=0)
