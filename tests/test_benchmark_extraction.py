@@ -42,7 +42,8 @@ def test_command_line_measures_all_contenders(tmp_path, capsys, monkeypatch):
 def test_contenders_compute_the_same_features_of_frames(monkeypatch, quick_compile):
   pytest.importorskip("torch")
   monkeypatch.setattr(benchmark, "ROUND_S", 0.0)
-  features = {name: benchmark.prepare(name, "tiny-resnet", 2)[1] for name in ("float32", "torch", "torch+bfloat16", "bfloat16")}
+  features = {name: benchmark.prepare(name, "tiny-resnet", 2)[1]
+              for name in ("float32", "torch", "torch+bfloat16", "bfloat16")}
   norm, exact = np.linalg.norm, features["float32"]
   assert exact.shape == (2, 2048)
   for name, own in features.items():

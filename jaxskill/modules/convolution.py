@@ -74,7 +74,8 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     return _product(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
   if len(size) == 1:
     x = x[:, None]
-  whole = functools.partial(_clip, arranged=arranged, size=(1, 1, *size)[-3:], strides=(1, 1, *strides)[-3:], count=count)
+  whole = functools.partial(_clip, arranged=arranged, size=(1, 1, *size)[-3:], strides=(1, 1, *strides)[-3:],
+                            count=count)
   if len(size) < 3:                                                   # frames are a clip whose window is one of them
     y = whole(x)
   else:
@@ -124,7 +125,8 @@ def _clip(x, arranged, size, strides, count):
     """`together` frames of the result from one on."""
     if size[0] > 1:
       seen = jax.lax.dynamic_slice_in_dim(x, start * step, (together - 1) * step + size[0] * channels, 3)
-      gather = lambda x: taps_of(jnp.concatenate([x[..., i * step: i * step + size[0] * channels] for i in range(together)]))
+      gather = lambda x: taps_of(jnp.concatenate([x[..., i * step: i * step + size[0] * channels]
+                                                  for i in range(together)]))
     else:
       seen, gather = jax.lax.dynamic_slice_in_dim(x, start, together), taps_of
     return form(_move(gather, seen), arranged, taps, count)[:, :, :width]
