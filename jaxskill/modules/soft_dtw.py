@@ -66,8 +66,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
   """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
 
   Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E
-  takes, for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every pair, or of
-  the few that a CPU works on at a time.
+  takes, for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every
+  pair, or of the few that a CPU works on at a time.
 
   Args:
     cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
@@ -275,6 +275,22 @@ def _scan(step, carry, inputs, stop, *, first=0, reverse=False):
     k, inputs = numbered
     return step(_shift, k, stop, carry, inputs)
   return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
+
+
+def _scan_parts(step, carry, inputs, stop, *, reverse=False):
+  """As `_scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
+  diagonals, rows = inputs[0].shape
+  edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]
+  edges = sorted({*edges, *(diagonals - edge for edge in edges)})
+  pieces = []
+  for first, last in list(zip(edges, edges[1:]))[:: -1 if reverse else 1]:
+    low, high = max(0, first - (diagonals - rows + 1)), min(rows, last)      # one row more: what it leaves to the next
+    end, outputs = _scan(step, tuple(row[low:high] for row in carry),
+                         tuple(table[first:last, low:high] for table in inputs), stop[low:high], first=first,
+                         reverse=reverse)
+    carry = tuple(row.at[low:high].set(new) for row, new in zip(carry, end))
+    pieces.append([jnp.pad(table, ((0, 0), (low, rows - high))) for table in outputs])
+  return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))
 
 
 def _forward(cost, stop, run):

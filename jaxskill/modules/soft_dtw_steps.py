@@ -1,8 +1,8 @@
 """The recurrences of soft-DTW: what one anti-diagonal is made of, given the ones before it.
 
 Every step is (shift, k, stop, carry, inputs) -> carry, outputs. Carry, inputs and outputs are tuples of rows `[N]` of
-one diagonal, k is its number; stop is `[N]`, the number of the diagonal of the last cell in the row of that cell, `NEVER` in
-others; shift(rows, by, fills) moves rows by one, element i is then element i - by of its row, or the fill at the edge.
+one diagonal, k is its number; stop is `[N]`, the number of the diagonal of the last cell in the row of that cell,
+`NEVER` in others; shift(rows, by, fills) moves rows by one, element i is then element i - by of its row, or the fill at the edge.
 
 Weights exp(-R / gamma) are a mantissa and an exponent of 2, an integer: no sum is too large for them, and scaling one
 by a power of two is an addition to its bits.
@@ -118,19 +118,3 @@ def _normalize(mantissa, exponent):
   power = (bits >> info.nmant) + (info.minexp - 1)
   return (jax.lax.bitcast_convert_type(bits - (power << info.nmant), mantissa.dtype),
           jnp.maximum(exponent + power, NONE))
-
-
-def _scan_parts(step, carry, inputs, stop, *, reverse=False):
-  """As `_scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
-  diagonals, rows = inputs[0].shape
-  edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]
-  edges = sorted({*edges, *(diagonals - edge for edge in edges)})
-  pieces = []
-  for first, last in list(zip(edges, edges[1:]))[:: -1 if reverse else 1]:
-    low, high = max(0, first - (diagonals - rows + 1)), min(rows, last)      # one row more: what it leaves to the next
-    end, outputs = _scan(step, tuple(row[low:high] for row in carry),
-                         tuple(table[first:last, low:high] for table in inputs), stop[low:high], first=first,
-                         reverse=reverse)
-    carry = tuple(row.at[low:high].set(new) for row, new in zip(carry, end))
-    pieces.append([jnp.pad(table, ((0, 0), (low, rows - high))) for table in outputs])
-  return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))
