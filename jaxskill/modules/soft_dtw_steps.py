@@ -2,7 +2,8 @@
 
 Every step is (shift, k, stop, carry, inputs) -> carry, outputs. Carry, inputs and outputs are tuples of rows `[N]` of
 one diagonal, k is its number; stop is `[N]`, the number of the diagonal of the last cell in the row of that cell,
-`NEVER` in others; shift(rows, by, fills) moves rows by one, element i is then element i - by of its row, or the fill at the edge.
+`NEVER` in others; shift(rows, by, fills) moves rows by one, element i is then element i - by of its row, or the fill at
+the edge.
 
 Weights exp(-R / gamma) are a mantissa and an exponent of 2, an integer: no sum is too large for them, and scaling one
 by a power of two is an addition to its bits.
