@@ -162,7 +162,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
 
 
 @pytest.mark.golden("actionnet_sgd")
-def test_golden_sgd_of_the_torch_peer(golden, golden_name):
+def test_golden_sgd_of_the_torch_peer(golden, golden_weights, golden_name):
   torch = pytest.importorskip("torch")
   from jaxskill.benchmark_torch_action_net import TorchPeer
   data = golden(golden_name)
