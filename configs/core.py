@@ -7,17 +7,19 @@
   python -m jaxskill.main --config configs/core.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/core.py:finediving --config.data.dir=FineDiving
   python -m jaxskill.main --config configs/core.py:features --config.data.dir=MY_FEATURES
+  python -m jaxskill.main --config configs/core.py:frames --config.data.dir=MY_VIDEOS --config.model.weights=rgb_imagenet.pt
 
 Add ",official" (`configs/core.py:mtl_aqa,official`) for what the published code does instead of the paper. The features
-are those of a fixed backbone, one row a snippet. The simulated default learns faster than the paper's recipe; the
-published data sets have not yet been run on recorded features.
+are those of a fixed backbone, one row a snippet; with "frames" (`configs/core.py:mtl_aqa,frames`, and own videos beside a
+scores.csv) the backbone, I3D, is trained with the rest, on frames that are decoded once. The simulated default learns
+faster than the paper's recipe; the published data sets have not yet been run on recorded features or frames.
 """
 
 import ml_collections
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then ",official" or ",paper"."""
+  """Config for `options`: a data set, then any of ",frames", and ",official" or ",paper"."""
   data, *variants = options.split(",")
   config = ml_collections.ConfigDict()
   config.method = "core"
@@ -27,7 +29,8 @@ def get_config(options="simulated"):
   config.plots = True
 
   config.data = dict(
-      name=data,                            # simulated | features | mtl_aqa | unlv_dive | aqa7 | jigsaws | finediving
+      name=data,                            # simulated | features | frames (own videos) | mtl_aqa | unlv_dive | aqa7
+                                            # | jigsaws | finediving
       task="",                              # of AQA-7 and JIGSAWS; "" is all, one fold or set of folds each
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
@@ -39,12 +42,22 @@ def get_config(options="simulated"):
       score_range=(),                       # own features: (lowest, highest) possible score; () is that of the labels
       make_pairs=False, tie_margin=0.0, pairs_within="", validation_share=0.0,
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
+      frames=dict(count=0,                  # of a video, decoded for backbone="i3d"; 0: features are read instead
+                  margin=0,                 # further frames before and after, by which training moves the window
+                  size=(455, 256), fit="stretch",       # width, height; stretch | cover, which keeps the middle
+                  rate=25.0),               # pictures a second of folders of pictures
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=400, num_subjects=400, num_segments=60, width=64, difficulty=0.25, seed=0,
                      routine_difficulties=(2.0, 2.4, 2.8, 3.2), tie_margin=0.05),
   )
   config.model = dict(
-      backbone="features",                  # of a fixed network, made beforehand; trained on frames: not yet
+      backbone="features",                  # of a fixed network, made beforehand | i3d, trained on frames
+      weights="",                           # that i3d begins with: a file, or random:SEED for trials
+      i3d=dict(starts=(0, 10, 20, 30, 40, 50, 60, 70, 80, 86), length=16,       # of the snippets, in frames
+               crop=224, flip=True,         # drawn in training, the same for all of a video; the middle in tests
+               scaling="symmetric",         # symmetric, to [-1, 1], as its weights were trained | imagenet
+               eps=1e-3,                    # of batch normalisation: 1e-3 as its weights were trained
+               clips_at_once=0),            # on a device, 0: 1 on a CPU, else a video's
       head="tree",                          # tree | mlp
       contrastive=True,                     # against exemplars; False regresses the score itself
       exemplars=dict(count=10, same=("category", "difficulty")),    # of a vote; must agree in these, if known
@@ -91,15 +104,35 @@ def get_config(options="simulated"):
     config.data.standardize = True
     config.data.validation_share = 0.2
     config.train.update(eval_steps=100)
+  elif data == "frames":
+    variants = ["frames", *variants]
+    config.data.frames.fit = "cover"
+    config.data.validation_share = 0.2
   elif data not in ("aqa7", "jigsaws"):
-    raise ValueError(f"data set {data!r} is unknown; use simulated, features, mtl_aqa, unlv_dive, aqa7, jigsaws or "
-                     "finediving.")
+    raise ValueError(f"data set {data!r} is unknown; use simulated, features, frames, mtl_aqa, unlv_dive, aqa7, jigsaws "
+                     "or finediving.")
   for variant in variants:
     if variant == "official":
       official(config)
+    elif variant == "frames":
+      frames(config)
     elif variant != "paper":
-      raise ValueError(f"variant {variant!r} is unknown; use paper or official.")
+      raise ValueError(f"variant {variant!r} is unknown; use frames, paper or official.")
+  if config.variant == "official" and config.model.backbone == "i3d" and data == "mtl_aqa":
+    # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row.
+    config.model.regression, config.train.reduction = "sum", "sum"
   return config
+
+
+def frames(config):
+  """Trains the video network too, on frames of the videos in place of features."""
+  if config.data.name in ("simulated", "features"):
+    raise ValueError(f"{config.data.name} data have no videos; use configs/core.py:frames, or a published data set.")
+  config.data.stream = "frames"
+  config.data.frames.count = 103
+  config.data.frames.margin = 3 if config.data.name == "mtl_aqa" else 0
+  config.model.backbone = "i3d"
+  config.train.update(batch_size=2, steps_per_call=10, eval_steps=1000, checkpoint_steps=500)
 
 
 def official(config):
@@ -107,5 +140,6 @@ def official(config):
   config.variant = "official"
   config.model.update(num_leaves=16, leaf_activation="none", groups="mirrored", outside="first", empty_leaf="offset",
                       classification="leaf", regression="leaf_mean")
+  config.model.i3d.update(scaling="imagenet", eps=1e-5)
   config.train.batch_size = 2
   config.evaluate.rl2_range = "test"

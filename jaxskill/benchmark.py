@@ -22,7 +22,7 @@ A form says what differs from the config, its words joined by "+":
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
+import concurrent.futures.process
 import importlib.util
 import itertools
 import json
@@ -32,6 +32,7 @@ import pathlib
 import re
 import resource
 import sys
+import threading
 import time
 
 import jax
@@ -140,6 +141,7 @@ class JaxContender:
     self._data = data_of(config, shape, form)
     parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
     replicas = len(train.plan(config, self._data))
+    self._repeats = num_steps or 10
     cpu_steps = 1 if own.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
     num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
     own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
@@ -166,7 +168,7 @@ class JaxContender:
 
   def round(self):
     """Seconds a step."""
-    return self._other.round(10) if self._other else self._advance(self._calls) / self.ready["steps_per_round"]
+    return self._other.round(self._repeats) if self._other else self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
     """Memory and FLOPs."""
@@ -225,12 +227,19 @@ class MatmulPeak:
 _contenders = {}      # of a worker process, by form
 
 
-def call(form, function, *arguments):
-  """In a worker process: makes a contender (function is its kind; answers with its `ready`) or calls a method of it."""
+def call(limit, form, function, *arguments):
+  """In a worker process: makes a contender (function is its kind; answers with its `ready`) or calls a method of it.
+
+  The process ends itself after `limit` seconds, if that is not 0.
+  """
+  if limit:
+    clock = threading.Timer(limit, os._exit, (1,))
+    clock.start()
+    try:
+      return call(0, form, function, *arguments)
+    finally:
+      clock.cancel()
   if function in ("jax", "peak", "torch"):
-    # A GPU is shared with the peer, and a compilation that is timed must not come out of a cache.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    jax.config.update("jax_compilation_cache_dir", None)
     if function == "torch":
       make = importlib.import_module(find(arguments[0].method).peer).TorchContender
     else:
@@ -240,18 +249,24 @@ def call(form, function, *arguments):
   return getattr(_contenders[form], function)()
 
 
+def begin():
+  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  jax.config.update("jax_compilation_cache_dir", None)
+
+
 class Worker(concurrent.futures.ProcessPoolExecutor):
   """A process with contenders."""
 
   def __init__(self):
-    super().__init__(1, multiprocessing.get_context("spawn"))
+    super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
-  def ask(self, *arguments):
-    return self.submit(call, *arguments).result()
+  def ask(self, *arguments, limit=0):
+    return self.submit(call, limit, *arguments).result()
 
 
-def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=0, full=False, start_up=None,
-        say=print):
+def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=0, limit=0, full=False,
+        start_up=None, say=print):
   """Runs the benchmark; the options are those of the command line.
 
   Returns:
@@ -265,8 +280,8 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
     raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(system.shapes)}.")
   if peer not in ("", "torch"):
     raise ValueError(f"--peer={peer} is unknown; the only peer is torch.")
-  if num_steps < 0 or rounds < 0:
-    raise ValueError(f"--steps={num_steps} and --rounds={rounds} must not be negative.")
+  if min(num_steps, rounds, limit) < 0:
+    raise ValueError(f"--steps={num_steps}, --rounds={rounds} and --limit={limit} must not be negative.")
   shape, rounds = system.shapes[shape_name], rounds or (3 if peer else 5)
   chosen = [*(forms or system.forms),
             *(form for form in system.peer_forms if peer and (is_peer(form) or not forms))]
@@ -274,15 +289,25 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
   peers = [form for form in configs if is_peer(form)]
   if peers and importlib.util.find_spec("torch") is None:
     raise ValueError(NO_TORCH)
-  shared, workers, known, peaks = Worker(), {}, {}, []
+  shared, workers, known, peaks, stopped = Worker(), {}, {}, [], []
   try:
     machine = shared.ask("", "peak", *system.peak(shape))
     devices = () if forms else (2 ** i for i in range(20) if 2 ** i < machine["device_count"])
     configs |= {form: configure(config, form, shape, official) for form in (f"bfloat16+D{n}" for n in devices)}
     for form, own in configs.items():
       say(f"setting up {form}")
-      workers[form] = Worker() if machine["platform"] == "cpu" or form in peers else shared
-      known[form] = workers[form].ask(form, "torch" if form in peers else "jax", own, shape, form, num_steps)
+      worker = workers[form] = Worker() if machine["platform"] == "cpu" or form in peers else shared
+      try:
+        known[form] = worker.ask(form, "torch" if form in peers else "jax", own, shape, form, num_steps,
+                                 limit=0 if worker is shared else limit)
+      except concurrent.futures.process.BrokenProcessPool:
+        if not limit or worker is shared:
+          raise
+        say(f"{form} had not taken its first two steps after {limit} s and was stopped")
+        stopped.append(form)
+    for form in stopped:
+      del configs[form], workers[form]
+    peers = [form for form in peers if form in configs]
     samples = {form: [] for form in configs}
     for index in range(rounds):
       for form, worker in workers.items():
@@ -303,7 +328,8 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
   ours = [form for form in configs if form not in peers]
   times = lambda form, other: float(np.median(np.divide(samples[other], samples[form])))     # round by round
   results = dict(
-      method=config.method, shape_name=shape_name, shape=shape._asdict(), rounds=rounds, matmul_flops_per_s=layouts,
+      method=config.method, shape_name=shape_name, shape=shape._asdict(), rounds=rounds, stopped=stopped, limit_s=limit,
+      matmul_flops_per_s=layouts,
       machine=machine | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0], command=sys.argv),
       environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
       forms={form: known[form] | rates(seconds, known[form], shape, best, system.items)
@@ -374,6 +400,8 @@ def describe(results):
       + f". {system.epochs} epochs: arithmetic, not a run.", ""]
   for form, ratios in results["ratios"].items():
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
+  lines += [f"{form}: stopped, its first two steps took more than {results['limit_s']} s, compilation included"
+            for form in results["stopped"]]
   lines += [f"{form}: {own['ms_per_step']['median'] / own['replicas']:.4g} ms a step and model, {own['replicas']} models in "
             "one program" for form, own in results["forms"].items() if own["replicas"] > 1]
   lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
@@ -405,6 +433,27 @@ def read_config(path, overrides):
   return values.config, getattr(module, "official", None)
 
 
+def answer(measure, describe, path):
+  """The end of a benchmark's command: measures, prints, writes; a mistake of the user's is one line.
+
+  Args:
+    measure: called with say(text) -> results.
+    describe: results -> text.
+    path: of a JSON file for all numbers, or "".
+  """
+  try:
+    if path and not pathlib.Path(path).resolve().parent.is_dir():
+      raise ValueError(f"--json={path}: there is no such folder; make it first.")
+    results = measure(lambda text: print(text, file=sys.stderr, flush=True))
+    print(describe(results))
+    if path:
+      report.save_json(path, results)
+      print(f"\nwrote {path}")
+  except (ValueError, OSError, AttributeError, RuntimeError, flags.Error) as error:
+    print(f"\njaxskill: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -417,26 +466,20 @@ def main(argv=None):
   add("--steps", type=int, default=0,
       help="of a round; default SYSTEM.cpu_steps (siamese a cycle, ten replicas or more 2) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")
+  add("--limit", type=int, default=0, help="seconds that a form on a CPU may take to set up; one that is slower is named")
   add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
   add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")
   add("--json", default="", help="file for all numbers")
   options, overrides = parser.parse_known_args(argv)
   if wrong := [word for word in overrides if not word.startswith("--config.")]:
     parser.error(f"unrecognised argument {wrong[0]!r}")
-  try:
-    if options.json and not pathlib.Path(options.json).resolve().parent.is_dir():
-      raise ValueError(f"--json={options.json}: there is no such folder; make it first.")
+
+  def measure(say):
     forms = [form for form in options.forms.split(",") if form]
-    results = run(*read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
-                  num_steps=options.steps, rounds=options.rounds, full=options.full, start_up=options.start_up,
-                  say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(describe(results))
-    if options.json:
-      report.save_json(options.json, results)
-      print(f"\nwrote {options.json}")
-  except (ValueError, OSError, AttributeError, RuntimeError, flags.Error) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
+    return run(*read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
+               num_steps=options.steps, rounds=options.rounds, limit=options.limit, full=options.full,
+               start_up=options.start_up, say=say)
+  answer(measure, describe, options.json)
 
 
 if __name__ == "__main__":

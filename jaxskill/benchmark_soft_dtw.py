@@ -15,12 +15,9 @@ does so for all; compilation is apart. A peer that is not installed is left out 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import importlib.util
 import itertools
-import multiprocessing
 import os
-import pathlib
 import sys
 import time
 
@@ -28,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill import report
+from jaxskill import benchmark, report
 from jaxskill.modules import soft_dtw
 from jaxskill.parallel import Parallel
 
@@ -114,12 +111,6 @@ def torch_function(name, gamma):
 _functions = {}      # of a worker process: the contender and its data, by shape
 
 
-def start():
-  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
-  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-  jax.config.update("jax_compilation_cache_dir", None)
-
-
 def prepare(name, shape, width, gamma):
   """In a worker process: compiles; -> seconds of the first call, host values and gradients."""
   if name in TORCH:
@@ -185,8 +176,7 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
     raise ValueError("--contenders has no jaxskill to compare with; add it.")
   for name, modules in missing.items():
     say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
-  workers = {name: concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start)
-             for name in names}
+  workers = {name: benchmark.Worker() for name in names}
   ask = lambda name, *arguments: workers[name].submit(*arguments).result()
   results = []
   try:
@@ -259,9 +249,8 @@ def main(argv=None):
   add("--rounds", type=int, default=9)
   add("--json", default="", help="file for all numbers")
   options = parser.parse_args(argv)
-  try:
-    if options.json and not pathlib.Path(options.json).resolve().parent.is_dir():
-      raise ValueError(f"--json={options.json}: there is no such folder; make it first.")
+
+  def measure_all(say):
     try:
       shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",") if shape]
       if any(len(shape) != 2 or min(shape) < 1 for shape in shapes):
@@ -270,15 +259,9 @@ def main(argv=None):
       raise ValueError(f"--shapes={options.shapes} must be PAIRSxSEGMENTS,..., e.g. 8x32,64x64.") from None
     if min(options.width, options.rounds) < 1 or not options.gamma > 0:
       raise ValueError("--width and --rounds must be 1 or more, --gamma above 0.")
-    results = run([name for name in options.contenders.split(",") if name], shapes or SHAPES, options.width,
-                  options.gamma, options.rounds, say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(describe(results))
-    if options.json:
-      report.save_json(options.json, results)
-      print(f"\nwrote {options.json}")
-  except ValueError as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
+    return run([name for name in options.contenders.split(",") if name], shapes or SHAPES, options.width, options.gamma,
+               options.rounds, say=say)
+  benchmark.answer(measure_all, describe, options.json)
 
 
 if __name__ == "__main__":

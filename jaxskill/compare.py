@@ -97,6 +97,9 @@ def directly(trained, videos, results, scores, ids):
   else:
     return None, {}
   count = scores.shape[1]
+  for video, reference in (videos, videos[::-1]):
+    rows = {stream: np.array([len(reference.arrays[stream])]) for stream in reference.arrays}
+    trained.method.check(finished.own_videos(trained, [video], str(video.file)), rows)
   other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
   found = trained.assess(videos, against=(other, scores))
   said = np.asarray(found.score, np.float64).T

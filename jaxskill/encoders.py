@@ -153,10 +153,10 @@ def _features(recipe, module, variables, items):
     return i3d.clip_features(variables, items, module=module)
   count, _, height, width, _ = items.shape
   frames = items.transpose(0, 2, 3, 1, 4).reshape(count, height, width, -1)              # flows of a stack side by side
-  stages = module.apply(variables, frames)
   if recipe.keep == "maps":
-    return jnp.clip(stages["layer4"], max=np.finfo(np.float16).max).astype(jnp.float16)
-  return stages["feature"]
+    maps = resnet.frame_features(variables, frames, module=module, stage="layer4")
+    return jnp.clip(maps, max=np.finfo(np.float16).max).astype(jnp.float16)
+  return resnet.frame_features(variables, frames, module=module)
 
 
 def make_all(config, variables, parallel):

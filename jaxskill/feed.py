@@ -114,7 +114,12 @@ class Feed:
 
 def channel_sums(rows):
   """Number of rows (of maps, of places), sum and sum of squares of every channel of `[T, ..., D]` rows, in float64."""
-  rows = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+  rows = rows.reshape(-1, rows.shape[-1])
+  if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1)          # [256, D]
+    values = np.arange(256.0)
+    return len(rows), values @ counts, values ** 2 @ counts
+  rows = rows.astype(np.float64)
   return len(rows), rows.sum(axis=0), (rows ** 2).sum(axis=0)
 
 

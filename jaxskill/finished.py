@@ -19,7 +19,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import checkpoints, evaluate, exemplars, feed, likeness, methods, report, steps
+from jaxskill import checkpoints, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
 from jaxskill.data import Fold, SkillDataset, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
@@ -83,7 +83,10 @@ def save(workdir, trainer, assessments):
 
 
 def _recipe(config):
-  """What `jaxskill.extract` noted of own features; None where it did not make them."""
+  """What `jaxskill.extract` noted of own features, or how frames were decoded; None where features were made otherwise."""
+  if (frames := config.data.get("frames")) and frames["count"]:
+    return dict(frames=frames.to_dict(), weights=config.model.weights,
+                random_weights=config.model.weights.startswith(encoders.RANDOM))
   if config.data.name != "features" or not config.data.get("dir"):
     return None
   return features.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
@@ -190,6 +193,13 @@ class Finished(NamedTuple):
     itself = videos[rows, np.arange(videos.shape[1])[:, None]] == np.array(
         [names.get(own, "") for own in digests])[:, None, None]
     return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
+
+  def rows_compared(self, video):
+    """{stream: `[M]` rows} of the training videos that a video, see `own.Own`, is compared with."""
+    rows, mask = self.references([video.digest], [video.known])
+    named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
+    place = [list(self.arrays["videos"]).index(name) for name in named]
+    return {stream: self.arrays[f"{stream}/lengths"][place] for stream in self.about["streams"]}
 
   def bank(self):
     """{"encodings" `[K, R, ...]`, "score" `[K, R]`} of the videos that new ones are compared with."""

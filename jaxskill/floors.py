@@ -36,6 +36,9 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
     if values is not None and np.ptp(values[train]) > 0:
       slope, offset = np.polyfit(values[train].astype(np.float64), labels[train], 1)
       result[name] = offset + slope * values
+  streams = tuple(name for name in streams if dataset.streams[name].dtype != np.uint8)      # frames are no features
+  if not streams:
+    return result
   unit = 1.0 if np.array_equal(targets, labels) else dataset.difficulty
   side_by_side = lambda pool: np.concatenate([pool(dataset, name) for name in streams], axis=1)
   features = side_by_side(mean_features)

@@ -14,7 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import benchmark, encoders, extract, feed, finished, likeness
-from jaxskill.data import features, video as video_files
+from jaxskill.data import features, frames, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -123,6 +123,16 @@ def _unique(found, name, path):
   found[name] = path
 
 
+def _decoded(run, files, failed, options):
+  """The same of a run that was trained on frames: they are decoded as its own were."""
+  recipe = run.about["extraction"]
+  folder = pathlib.Path(options.out) / "frames" if options.out else run.workdir / "own_frames"
+  ready, why = frames.prepare({name: frames.Source(path) for name, path in files.items()}, folder,
+                              frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
+  notes = {name: (recipe, dict(row_seconds=one.row_seconds, file=str(files[name]))) for name, one in ready.items()}
+  return {name: one.file for name, one in ready.items()}, failed | why, notes
+
+
 def _prepared(given):
   """({name: file}, {}, {name: (recipe, what `extraction.json` says of the video)}) of prepared features."""
   found, notes = {}, {}
@@ -153,6 +163,8 @@ def _extracted(run, options, out, say):
       _unique(files, one.stem, one)
       if not one.is_file():
         failed[one.stem] = "there is no such file."
+  if (run.about["extraction"] or {}).get("frames"):
+    return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
   config, weights = recipe_of(run, options)
   folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
   with tempfile.TemporaryDirectory() as links:
@@ -281,18 +293,17 @@ def _read_one(run, name, path, note, known, options):
     if not noted and np.ptp(training) > 1e-3:
       warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the "
                       f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds says it)")
-  frames = None
+  shown = None
   if "frames" in arrays:
     at = row_times["frames"][0] if "frames" in row_times else None
     last = max(len(arrays[stream]) * row_seconds[stream] for stream in wanted)
-    frames = arrays["frames"], (np.arange(len(arrays["frames"])) + 0.5) / len(arrays["frames"]) * last if at is None else at
+    shown = arrays["frames"], (np.arange(len(arrays["frames"])) + 0.5) / len(arrays["frames"]) * last if at is None else at
   arrays = {stream: arrays[stream] for stream in wanted}
   own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds,
             {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays},
-            frames, known, warnings, finished.digest(arrays))
-  run.method.check(finished.own_videos(run, [own], str(path)))
-  if run.about["groups"]:
-    run.group(known)
+            shown, known, warnings, finished.digest(arrays))
+  others = run.rows_compared(own) if run.about["groups"] else None
+  run.method.check(finished.own_videos(run, [own], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:
     raise ValueError("its score is execution times difficulty: say the difficulty with --difficulty or --labels.")
   own.warnings += _unlike(run, own)

@@ -42,7 +42,7 @@ def under_strip(figure, own, heights, duration):
     return []
   grid = figure.add_gridspec(len(heights) + bool(keys), KEYS, height_ratios=([1.4] if keys else []) + list(heights))
   for column, (picture, at) in enumerate(keys):
-    plots.frame(figure.add_subplot(grid[0, column]), picture, f"{at:.0f} s")
+    plots.frame(figure.add_subplot(grid[0, column]), picture, evidence.clock(at, duration < 60))
   axes = [figure.add_subplot(grid[row + bool(keys), :]) for row in range(len(heights))]
   for axis in axes:
     axis.set(xlim=(0, duration))
@@ -181,4 +181,4 @@ def _heat(figure, own, maps, seconds):
   for place, (axis, number) in enumerate(zip(figure.subplots(1, count, squeeze=False)[0], shown)):
     picture = pictures[place] if place < len(pictures) else np.zeros((8, 8))
     picture = video_files.centre_crop(picture, min(picture.shape[:2]))
-    plots.frame(axis, picture, f"{seconds[number]:.0f} s", maps[number])
+    plots.frame(axis, picture, evidence.clock(seconds[number], seconds[-1] < 60), maps[number])

@@ -57,7 +57,8 @@ def _curves(workdir, history, trainer):
       line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}")
       right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
   right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
-  right.legend(fontsize=8)
+  if right.get_legend_handles_labels()[0]:             # a correlation of equal scores is no number
+    right.legend(fontsize=8)
   figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
   return figure
 
@@ -75,7 +76,7 @@ TRUTHS = dict(relevant_high=("rgb", "tab:green", "high-skill moment"), relevant_
 def attention_curves(axis, seconds, curves):
   """Attention {name: `[T]`} over time; a dotted line where even weights lie."""
   for name, values in curves.items():
-    axis.plot(seconds, values, label=name, lw=1)
+    axis.plot(seconds, values, label=name, lw=1, marker="o" if len(values) == 1 else "")      # a point is no line
   axis.axhline(1 / len(seconds), color="grey", lw=0.6, ls=":")
   axis.set(ylabel="attention weight")
   axis.legend(fontsize=7, loc="upper right")

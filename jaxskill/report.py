@@ -55,7 +55,8 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments)
-  say("\n" + table(rows, trainer.dataset.simulated))
+  say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
+      + table(rows, trainer.dataset.simulated))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
                                               "training_videos.npz")]
   say("wrote " + "\n      ".join(map(str, written)))
@@ -264,6 +265,21 @@ def provenance(parallel):
   return dict(versions=dict(jaxskill=__version__, python=platform.python_version(), **versions),
               devices=[f"{d.platform}: {d.device_kind}" for d in parallel.devices], hosts=jax.process_count(),
               git_revision=revision, command=sys.argv)
+
+
+def open_folder(out):
+  """Makes a folder if need be, and proves that it can be written; returns it.
+
+  Raises:
+    ValueError: if it cannot.
+  """
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".writable").touch()
+    (out / ".writable").unlink()
+  except OSError as error:
+    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
+  return out
 
 
 def save_json(path, content):

@@ -7,6 +7,7 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import json
@@ -132,8 +133,10 @@ class Trainer:
   def __init__(self, config, dataset, parallel):
     train = config.train
     parallel.check_batch(train.batch_size)
-    self.config, self.dataset, self.parallel = config, dataset, parallel
     self.method = methods.build(config)
+    if self.method.note:
+      dataset = dataclasses.replace(dataset, name=f"{self.method.note}: {dataset.name}")
+    self.config, self.dataset, self.parallel = config, dataset, parallel
     self.metric = "accuracy" if self.method.learns_from == "pairs" else "spearman"
     self._check_folds()
     self.replicas = plan(config, dataset)
@@ -288,7 +291,8 @@ def run(config, workdir, dataset=None):
     claim(workdir, config)
   place = "on the device" if trainer.feed.resident else "streamed"
   say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
-      f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}")
+      f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}"
+      + (f"; {trainer.method.note}" if trainer.method.note else ""))
   with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     if restored is not None:

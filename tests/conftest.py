@@ -24,20 +24,29 @@ from jaxskill.data import Fold, SkillDataset
 GOLDEN = pathlib.Path(os.environ.get("JAXSKILL_GOLDEN") or
                       pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden")
 
+CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
+
 
 def pytest_configure(config):
   config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")
   # Many tests compile the same program again. The cache must be there before the first compilation.
-  config.jax_cache = tempfile.mkdtemp(prefix="jaxskill_test_cache_")
-  jax.config.update("jax_compilation_cache_dir", config.jax_cache)
+  if not hasattr(config, "workerinput"):            # workers of pytest-xdist inherit it
+    os.environ[CACHE] = tempfile.mkdtemp(prefix="jaxskill_test_cache_")
+  jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_unconfigure(config):
-  shutil.rmtree(config.jax_cache, ignore_errors=True)
+  if not hasattr(config, "workerinput"):
+    shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+def pytest_xdist_auto_num_workers(config):
+  """At most four processes, for memory; on a GPU one, which takes most of its memory."""
+  return 0 if "gpu" in config.option.markexpr.replace("not gpu", "") else min(4, os.cpu_count() or 1)
 
 
 def pytest_generate_tests(metafunc):

@@ -11,7 +11,7 @@ from jaxskill import assess, data, own, train
 from tests.conftest import small_config
 
 SYSTEMS = dict(
-    pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4},
+    pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4, "model.bandwidth": 7},
     action_net={"data.simulated.static_rows": 6, "data.simulated.static_width": 6, "model.channels": 6,
                 "model.windows.rgb": 5, "model.windows.static": 3},
     spatial_attention={"data.simulated.map_frames": 20, "model.segments": 6, "data.simulated.map_size": 4,

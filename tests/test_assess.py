@@ -87,6 +87,16 @@ def test_a_training_video_is_not_compared_with_itself(tmp_path):
       results["other"]["timelines"]["timing offset"]["values"])
 
 
+def test_a_video_beyond_the_band_is_refused(tmp_path):
+  """Not aligned in a band that was widened in silence."""
+  run = trained("skilldiff")
+  rows = run.dataset.streams["rgb"][0, :6]
+  path = run.save(0, tmp_path, name="long", rgb=np.concatenate([rows] * 4))
+  results, failed = run.assess(path, out=tmp_path / "out", category=run.dataset.category[0])
+  assert not results and re.search(r"has 24 rows and one that it is compared with \d+, farther apart than config.model.bandwidth=7 "
+                                   "rows can align; widen the band", failed["long"])
+
+
 def test_moments_are_where_attention_is(tmp_path):
   run = trained("pros_cons")
   path = run.save(run.dataset.folds[0].test_videos[0])

@@ -95,10 +95,23 @@ def test_command_line(capsys, tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")      # of the processes that it starts
   forms = ["bfloat16+stream+D1", "float32+inscan+D1"] + (["torch+autocast"] if importlib.util.find_spec("torch") else [])
   benchmark.main(["--config", CONFIG, "--shape", "tiny", "--forms", ",".join(forms), "--rounds", "1", "--steps", "1",
-                  "--json", str(tmp_path / "out.json")])
+                  "--limit", "300", "--json", str(tmp_path / "out.json")])
   said, results = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
   for form in forms:
     own = results["forms"][form]
     assert f"\n{form} " in said and own["pairs_per_s"] > 0 and 0 < own["peak_share"] < 1
   assert not results["forms"]["bfloat16+stream+D1"]["resident"] and results["forms"]["float32+inscan+D1"]["resident"]
   assert "spatial_attention, shape tiny" in said
+
+
+def test_a_form_that_is_too_slow_is_stopped_and_named(monkeypatch, capsys):
+  """And the others are measured."""
+  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+  ask = benchmark.Worker.ask
+  monkeypatch.setattr(benchmark.Worker, "ask", lambda self, form, *rest, limit=0: ask(
+      self, form, *rest, limit=0.01 if limit and "plain" in form else limit))
+  benchmark.main(["--config", CONFIG, "--shape", "tiny", "--forms", "float32+plain+D1,float32+D1", "--rounds", "1",
+                  "--steps", "1", "--limit", "300"])
+  said = capsys.readouterr()
+  assert "float32+plain+D1: stopped, its first two steps took more than 300 s" in said.out
+  assert "\nfloat32+D1 " in said.out and "\nfloat32+plain+D1 " not in said.out

@@ -148,3 +148,9 @@ def test_channel_statistics(make_dataset):
   np.testing.assert_allclose(result["mean"], rows.mean(axis=0), rtol=1e-6)
   np.testing.assert_allclose(result["scale"], expected, rtol=1e-6)
   assert result["mean"].dtype == result["scale"].dtype == np.float32
+
+
+def test_channel_sums_of_frames_are_counted():
+  frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
+  for ours, expected in zip(feed.channel_sums(frames), feed.channel_sums(frames.astype(np.float32)), strict=True):
+    np.testing.assert_array_equal(ours, expected)

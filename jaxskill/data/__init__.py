@@ -4,7 +4,7 @@ from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 
-NAMES = ("simulated", "features", "best", "epic_skills", "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving",
+NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving",
          "rhythmic_gymnastics", "fis_v", "mit_skating")
 
 
@@ -13,10 +13,11 @@ def load(config) -> SkillDataset:
 
   Args:
     config: `config.data`: anything with attributes. A field that is absent has the default of the loader it goes to.
-      name: "simulated", "features" (a folder of one's own), or a published data set: with pairs "best", "epic_skills";
-        with scores "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics", "fis_v",
-        "mit_skating".
+      name: "simulated", "features" or "frames" (a folder of one's own), or a published data set: with pairs "best",
+        "epic_skills"; with scores "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics",
+        "fis_v", "mit_skating".
       simulated: mapping of keyword arguments of `simulated.simulate`.
+      frames: fields of `frames.Sampling`: the frames of videos are decoded where their "count" is not 0.
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
       split: of own features see `features.load_features`, of published data sets `official.load_official`.
       test_share, allow_missing, score_range: of own features, see there.
@@ -44,10 +45,14 @@ def load(config) -> SkillDataset:
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
   common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds")
-  if name == "features":
+  decoded, sampling = dict(getattr(config, "frames", None) or {}), {}
+  if decoded.get("count"):
+    from jaxskill.data import frames
+    sampling["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
+  if name in ("features", "frames"):
     from jaxskill.data import features
-    return features.load_features(config.dir, **options(*common, "test_share", "allow_missing", "score_range",
-                                                        seconds_per_segment="segment_seconds"))
+    return features.load_features(config.dir, **sampling, **options(
+        *common, "test_share", "allow_missing", "score_range", "prepared_dir", seconds_per_segment="segment_seconds"))
   from jaxskill.data import official
   return official.load_official(name, config.dir, getattr(config, "task", "") or "",
-                                **options(*common, "prepared_dir", "segment_seconds"))
+                                **sampling, **options(*common, "prepared_dir", "segment_seconds"))

@@ -129,7 +129,38 @@ class SkillDataset:
     return self.criteria[criterion]
 
 
+class VideoFiles:
+  """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when it is asked for; it reads like the array."""
+
+  def __init__(self, files):
+    """Args: files: of the videos, all of one shape and dtype."""
+    self._files = tuple(files)
+    first = self[0]
+    self.shape, self.dtype, self.ndim = (len(self._files), *first.shape), first.dtype, first.ndim + 1
+
+  def __len__(self):
+    return len(self._files)
+
+  def __getitem__(self, index):
+    """One video, or some as one array; further indices are those of a video, and so need a single one."""
+    video, *rest = index if isinstance(index, tuple) else (index,)
+    if isinstance(video, (int, np.integer)):
+      rows = np.load(self._files[video], mmap_mode="r")
+      return rows[tuple(rest)] if rest else rows
+    if rest:
+      raise TypeError("rows of several videos at once are not kept; take one video after the other.")
+    return np.stack([self[int(one)] for one in np.arange(len(self))[video]])
+
+  def __iter__(self):
+    return (self[video] for video in range(len(self)))
+
+  def __array__(self, dtype=None, copy=None):
+    return np.asarray(self[:], dtype)
+
+
 def _read_only(array):
+  if isinstance(array, VideoFiles):
+    return array
   view = np.asarray(array).view()
   view.flags.writeable = False
   return view

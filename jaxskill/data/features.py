@@ -7,6 +7,7 @@
   <dir>/pairs.csv     better,worse[,split|fold]
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
+  <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
   <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
 
@@ -27,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import splits
+from jaxskill.data import frames, splits
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
@@ -38,8 +39,8 @@ _UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zip
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
                   allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
-                  stream_seconds=None) -> SkillDataset:
-  """Reads a folder of features and labels.
+                  stream_seconds=None, sampling=None, prepared_dir="") -> SkillDataset:
+  """Reads a folder of features, or of videos, and labels.
 
   Args:
     dir: the folder.
@@ -56,9 +57,11 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
     make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
+    sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
+    prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
 
   Returns:
-    The data set, float32, padded to the longest video.
+    The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
 
   Raises:
     ValueError: for every fault of the folder, a file, a line or an option; it names the place and the remedy.
@@ -82,11 +85,15 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     named = tuple(labels["video"])
   else:
     named = tuple(dict.fromkeys(video for pair in zip(listed["better"], listed["worse"]) for video in pair))
-  files = {video: file for video in named if (file := _feature_file(folder, video))}
-  missing = tuple(video for video in named if video not in files)
-  _check_missing(folder, named, missing, allow_missing)
-  videos = tuple(files)
-  streams, lengths, row_times, between = take_times(*read_streams(files))
+  if sampling:
+    files = frames.own_videos(folder, named, Path(prepared_dir or folder / "prepared") / "frames", sampling, allow_missing)
+    streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(files.values()))
+    row_times = {}
+  else:
+    files = {video: file for video in named if (file := _feature_file(folder, video))}
+    _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
+    streams, lengths, row_times, between = take_times(*read_streams(files))
+  videos, missing = tuple(files), tuple(video for video in named if video not in files)
 
   present = np.array([video in files for video in named])
   column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}

@@ -16,7 +16,7 @@ from jaxskill.data.dataset import NO_IDS, Fold, check_scores
 
 FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
 NO_PAIRS = np.zeros((0, 2), np.int32)
-OF_VIDEOS = ("score", "difficulty", "category", "subject", "competition", "score_range")
+OF_VIDEOS = ("score", "difficulty", "category", "subject", "competition", "score_range", "last_frame")
 
 
 class NoLabels(ValueError):
@@ -37,6 +37,7 @@ class Labels(NamedTuple):
   competition: np.ndarray | None = None  # [V]
   criteria: Mapping[str, np.ndarray] = {}
   score_range: np.ndarray | None = None  # [V, 2]
+  last_frame: np.ndarray | None = None   # [V], of the recording that a video was cut from
   unscored: tuple[str, ...] = ()         # videos that lists name and that have no score; left out
 
 
@@ -52,6 +53,7 @@ class Video(NamedTuple):
   subject: str | None = None
   competition: str | None = None
   criteria: Mapping[str, float] = {}
+  last_frame: int | None = None
 
 
 def keep(labels, kept) -> Labels:
@@ -176,4 +178,5 @@ def from_videos(videos, sides, files) -> Labels:
       difficulty=column([video.difficulty for video in videos]), category=column([v.category for v in videos], None),
       subject=column([video.subject for video in videos], None),
       competition=column([video.competition for video in videos], None),
+      last_frame=column([video.last_frame for video in videos], np.int64),
       criteria={name: np.array([video.criteria[name] for video in videos]) for name in videos[0].criteria})

@@ -91,8 +91,9 @@ def _read_annotations(file):
     video = _dive_id(key, file)
     if not isinstance(dive, dict):
       raise ValueError(f"{file}: dive {key} is a {type(dive).__name__}, not a dict; download it again.")
-    videos.append(_dive(video, dive.get("final_score"), dive.get("difficulty"), dive.get("dive_number"), file,
-                        competition=video.split("_")[0]))
+    last, dive_of = dive.get("end_frame"), _dive(video, dive.get("final_score"), dive.get("difficulty"),
+                                                 dive.get("dive_number"), file, competition=video.split("_")[0])
+    videos.append(dive_of._replace(last_frame=int(last) if isinstance(last, _INTEGERS) else None))
   return videos
 
 

@@ -17,6 +17,7 @@
     <root>/static_feat/<video>.npy             the stream `static`: float [N, D], 2048 wide as published; without this
                                                folder, or the other one, there is one stream
 
+With scores, videos or folders of their frames may lie there in place of features: `official_files.read_videos`.
 Labelled videos without features are left out and reported, features without labels too. The first start writes
 `<prepared_dir>/<name>/<task>/1.0.0` (`prepared`). The `tfds` builders are `official.Best`, `EpicSkills`, `MtlAqa`,
 `UnlvDive`, `Aqa7`, `Jigsaws`, `FineDiving`, `RhythmicGymnastics`, `FisV` and `MitSkating`.
@@ -31,12 +32,12 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from jaxskill.data import splits
+from jaxskill.data import frames, splits
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_seconds
 from jaxskill.data.features import take_times
 from jaxskill.data.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
 from jaxskill.data.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
-from jaxskill.data.official_files import NAMES, read_task, recordings_of
+from jaxskill.data.official_files import NAMES, read_task, read_videos, recordings_of
 from jaxskill.data.prepared import VERSION, builders, prepared_arrays
 
 __all__ = ["AQA7_CLASSES", "AQA7_RANGES", "FOLD_FILES", "NAMES", "TASKS", "VERSION", "VIDEO_LISTS", "load_official",
@@ -49,7 +50,7 @@ _BUILDERS = dict(Best="best", EpicSkills="epic_skills", MtlAqa="mtl_aqa", UnlvDi
 
 def load_official(name, root, task="", prepared_dir="", validation_share=0.0, seed=0, segment_seconds=1.0, *,
                   split="auto", make_pairs=False, tie_margin=0.0, pairs_within="",
-                  stream_seconds=None) -> SkillDataset:
+                  stream_seconds=None, sampling=None) -> SkillDataset:
   """Loads one task of a published data set, and prepares it first where that has not been done.
 
   Args:
@@ -65,6 +66,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`.
     make_pairs: make pairs from scores; without, a data set with scores has none. BEST and EPIC-Skills have their own.
     tie_margin, pairs_within: of pairs made from scores, as in `features.load_features`.
+    sampling: a `frames.Sampling`: instead of features, the frames of the videos of a data set with scores.
 
   Returns:
     The data set, its streams `[V, T, ...]` mapped from disk. Videos that the labels name and the disk lacks are left
@@ -78,7 +80,11 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   stream_seconds = dict(stream_seconds or {})
   check_seconds(segment_seconds, stream_seconds)
   root = Path(root)
-  found = read_task(name, root, task, split, seed)
+  prepared = Path(prepared_dir or root / "prepared")
+  if sampling:
+    found, ready = read_videos(name, root, task, split, seed, prepared / name / "frames", sampling)
+  else:
+    found = read_task(name, root, task, split, seed)
   labels, tied = found.labels, 0
   if found.missing:
     logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root, len(found.missing), task or name,
@@ -90,8 +96,11 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = _usable(root, task or name, found, labels)
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
-  streams, lengths, row_times, between = take_times(
-      *prepared_arrays(name, root, task, Path(prepared_dir or root / "prepared"), found))
+  if sampling:
+    streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(ready))
+    row_times = {}
+  else:
+    streams, lengths, row_times, between = take_times(*prepared_arrays(name, root, task, prepared, found))
   full_name = f"{name}/{task}" if task else name
   simulated = (root / SIMULATED_NOTE).exists()
   seconds = stream_seconds | {recording.stream: recording.row_seconds for recording in recordings_of(name)}

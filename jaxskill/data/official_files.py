@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data import features
+from jaxskill.data import features, frames
 from jaxskill.data.dataset import check_pairs
 from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
@@ -20,6 +20,7 @@ STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4, times=1)   # [T, D], [
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
 # Of BEST and EPIC-Skills: what a file holds -> its folder and the end of its name.
 _PAIRS_FILES = {_PAIRS_STREAM: ("features", "_rgb.npz"), "maps": ("maps", ".npz")}
+_EVENTS = "new/new_total_frames_256s"         # where the frames of MTL-AQA's whole events lie
 NAMES = (*FOLD_FILES, *SCORED)
 
 
@@ -89,6 +90,45 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   return Task(kept, files, slice(start, start + len(kept.videos)),
               tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on) + labels.unscored,
               len(labels.pairs) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+
+
+def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, list]:
+  """(a task of a data set with scores, its decoded videos: `frames.Ready`), decoded now if need be.
+
+  A video lies in `frames` or `videos` below the root, or in the root, as a file or as a folder of pictures, under its id;
+  of AQA-7 also as `<class>-out/<sample>`. Of MTL-AQA the frames of a whole event will do, in a folder of the event's
+  number: a dive is then the frames before the last one of its annotation, as published.
+
+  Args:
+    name, root, task, split, seed: as of `read_task`.
+    cache, sampling: as of `frames.prepare`.
+
+  Raises:
+    ValueError: if the labels cannot be used, or there is no video that can be decoded.
+  """
+  root = Path(root)
+  if name not in SCORED:
+    raise ValueError(f"config.data.frames.count: frames of {name} are not decoded; set it to 0 and give features.")
+  labels, chosen = select_task(name, read_scores(name, root, split, seed), task)
+  bases, sources = (root / "frames", root / "videos", root), {}
+  for number in np.flatnonzero(chosen):
+    video = labels.videos[number]
+    names = (video, "-out/".join(video.split("/"))) if name == "aqa7" else (video,)
+    source = frames.find(base / own for base in bases for own in names)
+    if not source and name == "mtl_aqa" and labels.last_frame is not None:
+      event = video.split("_")[0]
+      source = frames.find((base / event for base in (*bases, root / _EVENTS)), int(labels.last_frame[number]))
+    if source:
+      sources[video] = source
+  ready, failed = frames.prepare(sources, cache, sampling) if sources else ({}, {})
+  frames.report(failed)
+  if not ready:
+    first = labels.videos[int(np.argmax(chosen))]
+    why = next(iter(failed.values()), f"expected {root / 'videos' / first}.mp4 or {root / 'frames' / first}/*.jpg, ...")
+    raise ValueError(f"{root}: none of the {chosen.sum()} videos of {task or name} is on disk and can be decoded: {why}")
+  kept = keep(labels, np.array([video in ready for video in labels.videos]))
+  missing = tuple(video for video, of_task in zip(labels.videos, chosen) if of_task and video not in ready)
+  return Task(kept, {}, slice(None), missing + labels.unscored, 0, (), {}), [ready[video] for video in kept.videos]
 
 
 def recordings_of(name):

@@ -76,9 +76,11 @@ class Method(NamedTuple):
       where there are fewer, the video itself stands in their places).
     prepare: (dataset, fold, criterion) -> {name: array}: what has to be known of the training labels beforehand.
     targets: (dataset, criterion) -> `[V]` float32, what "score" is to the loss; not called where pairs are learnt from.
-    check: dataset -> None: raises a `ValueError` for features that `encode` cannot read; labels are not looked at.
+    check: (dataset, others) -> None: raises a `ValueError` for features that cannot be read, or compared with videos of
+      {stream: `[M]` rows} (None without such); labels are not looked at.
     relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B, ...]`}: what the items of a batch
       are to one another, where a loss is not a sum over items.
+    note: what the name of the data must say in every result, of the weights that training begins with.
   """
 
   init: Callable
@@ -91,7 +93,8 @@ class Method(NamedTuple):
   prepare: Callable = lambda dataset, fold, criterion: {}
   targets: Callable = lambda dataset, criterion: dataset.labels(criterion)
   relate: Callable = lambda variables, labels, mask: {}
-  check: Callable = lambda dataset: None
+  check: Callable = lambda dataset, others: None
+  note: str = ""
 
   def stream_of(self, timeline):
     """The stream whose rows a timeline, or heat maps, follow."""

@@ -114,7 +114,7 @@ def build(config) -> Method:
 
   return Method(init, encode, (Phase(squared_error, trains="."),), assess,
                 {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets,
-                check=lambda dataset: check_features(config, dataset))
+                check=lambda dataset, others: check_features(config, dataset))
 
 
 def check_data(config, dataset, criterion="score"):

@@ -4,6 +4,8 @@ A pair (input, exemplar) becomes a row: both features and the exemplar's score (
 turns it into a score difference; the score is the exemplar's plus the difference (Eq. 3), averaged over M exemplars
 (Eq. 8, 9). Beside it stand the rows of Table 3: a perceptron in place of the tree, and both without exemplars.
 
+The features are given, or those of a network on frames that is trained with the rest (`frames`).
+
 V videos, T snippets, D channels, L leaves, M exemplars. Scores are in the unit of the labels throughout; where the
 difficulty is known, they are divided by it, so that what is learnt is the execution.
 
@@ -19,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill import exemplars
-from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods import Assessment, Method, Phase, frames
 from jaxskill.modules import regression_tree
 from jaxskill.modules.attention_filters import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
@@ -82,13 +84,17 @@ def build(config) -> Method:
   """The method of `config.model`."""
   model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
   _check(model)
+  backbone = frames.Backbone(config) if model.backbone == "i3d" else None
   tree, contrastive = model.head == "tree", model.contrastive
   outside = model.outside if contrastive else "nearest"        # a score is never in no group
   head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if tree
           else Perceptron(model.hidden, dtype=dtype))
 
+  check = backbone.check if backbone else lambda dataset, others=None: None
+
   def prepare(dataset, fold, criterion):
-    """Lowest score and range of the scores; with a tree the borders of its groups."""
+    """Lowest score and range of the scores; with a tree the borders of its groups; with a video network its weights."""
+    check(dataset)
     score = targets(dataset, criterion, model.with_difficulty)
     train = fold.train_videos
     if dataset.score_range is not None and criterion == "score":
@@ -111,20 +117,25 @@ def build(config) -> Method:
                                                           limits=(0, span) if symmetric else None)
     elif tree:                                                          # groups of scores
       constants["bounds"] = regression_tree.group_borders(score[train], model.num_leaves)
-    return dict(labels=constants)
+    return dict(labels=constants) | ({frames.NAME: backbone.prepare()} if backbone else {})
 
   def init(key, videos, statistics, overrides):
     del overrides
-    width = videos[stream].shape[-1]
+    width = frames.WIDTH if backbone else videos[stream].shape[-1]
     rows = jnp.zeros((1, 2 * width + 1 if contrastive else width))
     constants = dict(labels=jax.tree.map(jnp.asarray, statistics["labels"]))
     if stream in statistics:
       constants["features"] = statistics[stream]
-    return dict(params=dict(head=head.init(key, rows)["params"]), batch_stats=constants)
+    params = dict(head=head.init(key, rows)["params"])
+    if backbone:
+      params[frames.NAME] = statistics[frames.NAME]["params"]
+      constants[frames.NAME] = statistics[frames.NAME]["batch_stats"]
+    return dict(params=params, batch_stats=constants)
 
   def encode(variables, videos, key, train):
     """Features of the snippets, averaged: `[V, D]`."""
-    del key, train
+    if backbone:
+      return backbone.encode({name: variables[name][frames.NAME] for name in ("params", "batch_stats")}, videos, key, train)
     features, lengths = videos[stream].astype(jnp.float32), videos["lengths"][stream]
     mask = (jnp.arange(features.shape[1]) < lengths[:, None])[..., None]
     mean = jnp.sum(features * mask, axis=1) / lengths[:, None]
@@ -212,11 +223,12 @@ def build(config) -> Method:
 
   return Method(init, encode, (Phase(loss, trains=".", batched=True),), assess, stream, (stream,),
                 "exemplars" if contrastive else "videos", prepare,
-                lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate)
+                lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate,
+                check, backbone.note if backbone else "")
 
 
 def _check(model):
-  options = dict(backbone=("features",), head=("tree", "mlp"), groups=("equal_count", "mirrored"),
+  options = dict(backbone=("features", "i3d"), head=("tree", "mlp"), groups=("equal_count", "mirrored"),
                  classification=("binary", "leaf"), regression=("sum", "leaf_mean"), outside=("nearest", "first"),
                  empty_leaf=("border", "offset"))
   for name, allowed in options.items():

@@ -169,6 +169,11 @@ def build(config) -> Method:
       check_band(dataset, fold, stream, exemplars.groups(dataset, model.exemplars.same), bandwidth)
     return dict(score_range=np.array(score_range(config, dataset, criterion, fold.train_videos), np.float32))
 
+  def check(dataset, others):
+    if bandwidth and model.alignment != "linear" and others is not None:
+      for video, rows in zip(dataset.videos, dataset.lengths[stream]):
+        check_rows(f"{dataset.source}: video {video!r}", rows, others[stream], bandwidth)
+
   def targets(dataset, criterion):
     check_scores(config, dataset, criterion)
     return np.asarray(dataset.labels(criterion), np.float32)
@@ -238,10 +243,10 @@ def build(config) -> Method:
     return found, {name: average(found[name], known) for name in found if name != "path"}
 
   def relate(variables, labels, mask):
-    """`[B, B]` differences of true scores, and which pairs there are (Sec. 3.5)."""
+    """`[B, B]` differences of true scores, and which pairs rank: those that differ, of any two activities (Sec. 3.5)."""
     low, high = variables["batch_stats"]["score_range"]
     score = labels["score"][:, 0]
-    pairs = mask[:, None] & mask & ~jnp.eye(len(mask), dtype=bool)
+    pairs = mask[:, None] & mask & (score[:, None] != score)
     return dict(gap=(score[:, None] - score) / (high - low), pairs=pairs.astype(jnp.float32))
 
   def loss(variables, encodings, labels, gather):
@@ -277,7 +282,7 @@ def build(config) -> Method:
         maps={}, alignment={f"reference {i + 1}": path for i, path in enumerate(found["path"])}, probabilities={})
 
   return Method(init, encode, (Phase(loss, trains=".", batched=True, gathers=True),), assess, stream, (stream,),
-                "references", prepare, targets, relate)
+                "references", prepare, targets, relate, check)
 
 
 def check_band(dataset, fold, stream, group, bandwidth):
@@ -285,11 +290,16 @@ def check_band(dataset, fold, stream, group, bandwidth):
   lengths, train = dataset.lengths[stream], fold.train_videos
   for video in np.concatenate([train, fold.test_videos, fold.validation_videos]):
     others = train[group[train] == group[video]]
-    far = others[np.abs(lengths[others] - lengths[video]) > bandwidth]
-    if far.size:
-      raise ValueError(f"{dataset.source}: fold {fold.name!r}: video {dataset.videos[video]!r} has {lengths[video]} rows "
-                       f"and {dataset.videos[far[0]]!r} {lengths[far[0]]}, farther apart than config.model.bandwidth="
-                       f"{bandwidth} rows can align; widen the band, or set it to 0 for none.")
+    check_rows(f"{dataset.source}: fold {fold.name!r}: video {dataset.videos[video]!r}", lengths[video], lengths[others],
+               bandwidth)
+
+
+def check_rows(who, rows, others, bandwidth):
+  """Raises a `ValueError` if a video of so many rows cannot be aligned with one of the others `[M]` in the band."""
+  gap = np.abs(others - rows)
+  if gap.max(initial=0) > bandwidth:
+    raise ValueError(f"{who} has {rows} rows and one that it is compared with {others[gap.argmax()]}, farther apart than "
+                     f"config.model.bandwidth={bandwidth} rows can align; widen the band, or set it to 0 for none.")
 
 
 def _check(config):

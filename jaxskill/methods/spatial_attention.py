@@ -89,7 +89,7 @@ def build(config) -> Method:
 
   loss = config.loss
   return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare,
-                check=lambda dataset: check_data(config, dataset))
+                check=lambda dataset, others: check_data(config, dataset))
 
 
 def check_data(config, dataset):
@@ -123,6 +123,8 @@ def check_data(config, dataset):
 
 def _check(config):
   model = config.model
+  if config.loss.margin < 0 or model.width < 0:
+    raise ValueError(f"config.loss.margin={config.loss.margin} and config.model.width={model.width} must not be negative.")
   for name, allowed in dict(padding=PADDINGS, attention=ATTENTIONS, implementation=IMPLEMENTATIONS).items():
     if model[name] not in allowed:
       raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")

@@ -8,12 +8,15 @@ B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels in, N channe
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 IMPLEMENTATIONS = ("auto", "lax", "dots")
+CHUNK = 1024              # places that "dots" computes at once
 
 
 def choose(implementation):
@@ -41,7 +44,7 @@ def _taps(x, axis, size, stride):
   return [jax.lax.slice_in_dim(x, tap, tap + stride * (count - 1) + 1, stride, axis) for tap in range(size)]
 
 
-def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="auto"):
+def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="auto", arranged=None):
   """A convolution without bias.
 
   Args:
@@ -51,41 +54,147 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     padding: "SAME", or [(before, after)] zeros of every axis.
     dtype: of the operands of the products; sums and result are float32.
     implementation: "lax", "dots" (matrix products, the form for CPUs) or "auto".
+    arranged: what `arrange` made of the kernel for an x of this shape, if that is at hand.
 
   Returns:
     `[B, S'..., N]` float32.
   """
-  *size, channels, count = kernel.shape
+  *size, _, count = kernel.shape
   if padding == "SAME":
     padding = same_padding(x.shape[1:-1], size, strides)
-  if choose(implementation) == "lax" or (len(size) == 2 and max(strides) > 1 and max(size) > 1):
+  if arranged is None:
+    arranged = arrange(kernel, x.shape, strides, padding, dtype=dtype, implementation=implementation)
+  x = x.astype(dtype)
+  if choose(implementation) == "lax":
     axes = "DHW"[-len(size):]
-    return jax.lax.conv_general_dilated(
-        x.astype(dtype), kernel.astype(dtype), strides, padding, preferred_element_type=jnp.float32,
-        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
-  x = jnp.pad(x.astype(dtype), [(0, 0), *padding, (0, 0)])
-  if len(size) == 3 and max(strides) > 1 and max(size) > 1:           # taps of time become channels of frames
-    x = jnp.concatenate(_taps(x, 1, size[0], strides[0]), axis=-1)    # [B, T', H, W, k C]
-    frames = x.reshape(-1, *x.shape[2:])
-    kernel = kernel.transpose(1, 2, 0, 3, 4).reshape(*size[1:], -1, count)
-    y = convolve(frames, kernel, strides[1:], [(0, 0), (0, 0)], dtype=dtype, implementation=implementation)
-    return y.reshape(*x.shape[:2], *y.shape[1:])
+    return jax.lax.conv_general_dilated(x, arranged, strides, padding, preferred_element_type=jnp.float32,
+                                        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
+  x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   if max(size) == 1:
-    x = x[(slice(None), *(slice(None, None, s) for s in strides))]
-    return _product(x, kernel.reshape(channels, count), dtype)
-  # Taps of the leading axes are stacked into the channels that are summed over, those of the last into the results.
-  for axis, taps in enumerate(size[:-1], 1):
-    x = jnp.concatenate(_taps(x, axis, taps, 1), axis=-1)             # later axes vary slowest
-  order = (*reversed(range(len(size) - 1)), len(size), len(size) - 1, len(size) + 1)
-  kernel = kernel.transpose(order).reshape(-1, size[-1] * count)      # [taps C, k N]
-  y = _product(x, kernel, dtype)
-  width = y.shape[-2] - size[-1] + 1
-  return sum(y[..., tap: tap + width, tap * count: (tap + 1) * count] for tap in range(size[-1]))
+    return _product(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
+  if len(size) == 1:
+    x = x[:, None]
+  whole = functools.partial(_clip, arranged=arranged, size=(1, 1, *size)[-3:], strides=(1, 1, *strides)[-3:], count=count)
+  if len(size) < 3:                                                   # frames are a clip whose window is one of them
+    y = whole(x)
+  else:
+    y = whole(x[0])[None] if len(x) == 1 else jax.lax.map(whole, x)
+  return y[:, 0] if len(size) == 1 else y
 
 
-def _product(x, kernel, dtype):
-  return jax.lax.dot_general(x.astype(dtype), kernel.astype(dtype), (((x.ndim - 1,), (0,)), ((), ())),
-                             preferred_element_type=jnp.float32)
+def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementation="auto"):
+  """The matrices that `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many."""
+  *size, channels, count = kernel.shape
+  if choose(implementation) == "lax":
+    return kernel.astype(dtype)
+  if max(size) == 1:
+    return kernel.reshape(channels, count).astype(dtype)
+  if padding == "SAME":
+    padding = same_padding(shape[1:-1], size, strides)
+  places = np.prod([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(shape[1:], padding, size, strides)])
+  places *= shape[0] if len(size) < 3 else 1
+  stride = strides[-1]
+  taps = -(-size[-1] // stride)
+  height, time = (1, 1, *size)[-2], (1, 1, *size)[-3]
+  kernel = _resize(kernel.reshape(time, height, size[-1], channels, count), 2, stride * taps)
+  kernel = kernel.reshape(time, height, taps, stride * channels, count)
+  if dtype == jnp.float32 and taps in (2, 3, 4) and places >= CHUNK / 2:
+    columns = [kernel[:, :, tap] for tap in range(taps)]
+    weights = _powers(taps) / np.array((4, -6, -6, 24, 24, 1))[:, None]
+    kernel = jnp.stack([_combine(row, columns) for row in weights])   # [6, t, h, C, N]
+    return kernel.swapaxes(1, 2).reshape(6, -1, count)                # [6, h t C, N]
+  return kernel.transpose(1, 0, 3, 2, 4).reshape(-1, taps * count).astype(dtype)          # [h t C, taps N]
+
+
+def _clip(x, arranged, size, strides, count):
+  """A convolution `[T, H, W, C]` -> `[T', H', W', N]`, so many frames at a time that what they need stays in the cache."""
+  times, height, width = counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, size, strides)]
+  stride, taps = strides[2], -(-size[2] // strides[2])
+  own = 7 - taps if arranged.ndim == 3 else 1                         # results that are computed together, see below
+  tiles = -(-width // own)
+  x = _resize(x, 2, stride * (own * tiles + taps - 1))
+  x = x.reshape(*x.shape[:2], -1, stride * x.shape[3])                # columns that a stride skips become channels
+  together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * height * width <= CHUNK))
+
+  channels, step = x.shape[3], strides[0] * x.shape[3]
+  if size[0] > 1:
+    x = x.transpose(1, 2, 0, 3).reshape(1, *x.shape[1:3], -1)         # a window of time is a slice of channels
+
+  def some(start):
+    """`together` frames of the result from one on."""
+    if size[0] > 1:
+      seen = jax.lax.dynamic_slice_in_dim(x, start * step, (together - 1) * step + size[0] * channels, 3)
+      gather = lambda x: taps_of(jnp.concatenate([x[..., i * step: i * step + size[0] * channels] for i in range(together)]))
+    else:
+      seen, gather = jax.lax.dynamic_slice_in_dim(x, start, together), taps_of
+    return form(_move(gather, seen), arranged, taps, count)[:, :, :width]
+
+  def taps_of(x):                                                     # of the height, which become channels, too
+    return jnp.concatenate(_taps(x, 1, size[1], strides[1]), axis=-1) # [T', H', columns, h t C]
+  form = functools.partial(_winograd, tiles=tiles) if arranged.ndim == 3 else _stacked
+  if together == times:
+    return some(0)
+  starts = together * jnp.arange(times // together)
+  return jax.lax.map(jax.checkpoint(some, prevent_cse=False), starts).reshape(*counts, count)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _move(function, x):
+  """A linear function that only moves numbers; of bfloat16 the bits, for XLA's CPU would move them as float32."""
+  if x.dtype != jnp.bfloat16:
+    return function(x)
+  return jax.lax.bitcast_convert_type(function(jax.lax.bitcast_convert_type(x, jnp.uint16)), jnp.bfloat16)
+
+
+def _move_backward(function, like, gradient):
+  return jax.linear_transpose(function, like)(gradient)
+
+
+_move.defvjp(lambda function, x: (_move(function, x), x), _move_backward)
+
+
+def _resize(x, axis, size):
+  """The first `size` of an axis, zeros where it is shorter."""
+  short = max(0, size - x.shape[axis])
+  x = jnp.pad(x, [(0, short * (i == axis)) for i in range(x.ndim)]) if short else x
+  return jax.lax.slice_in_dim(x, 0, size, axis=axis)
+
+
+def _stacked(x, kernel, taps, count):
+  """One product, in which the taps of the width stand side by side, and their sum."""
+  y = _product(x, kernel)
+  width = y.shape[2] - taps + 1
+  return sum(y[:, :, tap: tap + width, tap * count: (tap + 1) * count] for tap in range(taps))
+
+
+# Winograd's products for windows along one axis, of the points 0, 1, -1, 2, -2 and infinity: six of them give seven less
+# the taps of a window results, with half the products and more. Rounding grows, so this is for float32 alone. The sums
+# of the data are
+_DATA = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
+         (0, 4, 0, -5, 0, 1))
+
+
+def _powers(count):
+  """`[6, count]`: powers of the points; of infinity the highest alone."""
+  return np.concatenate([np.vander((0, 1, -1, 2, -2), count, increasing=True), np.eye(count, dtype=int)[-1:]])
+
+
+def _combine(weights, parts):
+  """Sum of the parts that weigh something."""
+  return sum(part if weight == 1 else float(weight) * part for weight, part in zip(weights, parts) if weight)
+
+
+def _winograd(x, kernels, taps, count, tiles):
+  """As `_stacked`, of `tiles` times the results that are computed together."""
+  own = 7 - taps
+  columns = [x[:, :, i: i + own * (tiles - 1) + 1: own] for i in range(6)]
+  products = [_product(_combine(row, columns), kernel) for row, kernel in zip(_DATA, kernels)]
+  y = jnp.stack([_combine(row, products) for row in _powers(own).T], axis=3)              # [T', H', tiles, own, N]
+  return y.reshape(*y.shape[:2], tiles * own, count)
+
+
+def _product(x, kernel):
+  return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 
 
 def max_pool(x, size, strides, padding="SAME", *, implementation="auto"):
@@ -137,9 +246,33 @@ class ConvUnit(nn.Module):
       mean = self.variable("batch_stats", "mean", jnp.zeros, (count,)).value
       scale *= jax.lax.rsqrt(self.variable("batch_stats", "var", jnp.ones, (count,)).value + self.eps)
       kernel, bias = kernel * scale, bias - mean * scale
-    strides = self.strides or (1,) * len(self.size)
-    x = convolve(x, kernel, strides, self.padding, dtype=self.dtype, implementation=self.implementation) + bias
+    strides, form = self.strides or (1,) * len(self.size), dict(dtype=self.dtype, implementation=self.implementation)
+    arranged = self.get_variable("arranged", "kernel")
+    if arranged is None:
+      arranged = arrange(kernel, x.shape, strides, self.padding, **form)
+      if self.is_mutable_collection("arranged") and not self.is_initializing():
+        self.put_variable("arranged", "kernel", arranged)
+    x = convolve(x, kernel, strides, self.padding, arranged=arranged, **form) + bias
     return nn.relu(x) if self.relu else x
+
+
+def one_by_one(module, variables, items, read):
+  """Features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
+
+  Args:
+    module: a network of `ConvUnit`.
+    variables: of it.
+    items: `[B, ...]` clips or frames.
+    read: what the network returns for some items -> their features.
+
+  Returns:
+    `[B, ...]` features.
+  """
+  if jax.default_backend() != "cpu":
+    return read(module.apply(variables, items))
+  _, arranged = module.apply(variables, items[:1], mutable="arranged")     # once; what else this computes is not used
+  encode = lambda item: read(module.apply(variables | arranged, item[None]))[0]
+  return jax.lax.map(encode, items)
 
 
 def random_variables(module, inputs, seed=0):

@@ -13,10 +13,9 @@ from __future__ import annotations
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from jaxskill.modules.convolution import ConvUnit, max_pool
+from jaxskill.modules.convolution import ConvUnit, max_pool, one_by_one
 
 # Channels of an inception block: 1x1; 1x1 and 3x3; 1x1 and 3x3; pool and 1x1.
 BLOCKS = dict(
@@ -104,14 +103,11 @@ class I3D(nn.Module):
 
 
 def clip_features(variables, clips, *, module=None):
-  """`[B, 1024]` features of clips, averaged over time: all at once on accelerators, clip by clip on CPUs.
+  """`[B, 1024]` features of clips, averaged over time; see `one_by_one`.
 
   Args:
     variables: of `I3D`.
     clips: as `I3D` takes them.
     module: an `I3D`; its defaults if None.
   """
-  encode = lambda some: (module or I3D()).apply(variables, some)["features"].mean(axis=1)
-  if jax.default_backend() != "cpu":
-    return encode(clips)
-  return jax.lax.map(lambda clip: encode(clip[None])[0], clips)       # larger batches leave the cache
+  return one_by_one(module or I3D(), variables, clips, lambda stages: stages["features"].mean(axis=1))

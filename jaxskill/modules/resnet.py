@@ -12,7 +12,7 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxskill.modules.convolution import ConvUnit, max_pool
+from jaxskill.modules.convolution import ConvUnit, max_pool, one_by_one
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}      # blocks of the four stages
 FEATURES = 2048
@@ -81,3 +81,15 @@ class ResNet(nn.Module):
     if self.num_classes:
       stages["logits"] = nn.Dense(self.num_classes, name="fc")(x)
     return stages
+
+
+def frame_features(variables, frames, *, module=None, stage="feature"):
+  """A stage of frames, `[B, 2048]` by default; see `one_by_one`.
+
+  Args:
+    variables: of `ResNet`.
+    frames: as `ResNet` takes them.
+    module: a `ResNet`; its defaults if None.
+    stage: what of its results.
+  """
+  return one_by_one(module or ResNet(), variables, frames, lambda stages: stages[stage])

@@ -282,7 +282,7 @@ def test_load_by_config(folder):
 
 
 def test_load_errors():
-  with pytest.raises(ValueError, match="name='imagenet' is unknown; use one of simulated, features, best, epic_skills"):
+  with pytest.raises(ValueError, match="name='imagenet' is unknown; use one of simulated, features, frames, best"):
     jaxskill_data.load(types.SimpleNamespace(name="imagenet"))
   for name in ("features", "best", "epic_skills"):
     with pytest.raises(ValueError, match="set config.data.dir to its folder .*--config.data.dir"):

@@ -508,8 +508,8 @@ def test_config_errors(configure, changes, message):
      r"there is no exemplar of category b among the training videos for video 'v15' \(2 such videos\)"),
     ({}, dict(category=np.array(list("abcdefghijklmnabcdef"))),     # each training video would be its own reference
      r"fold 'fold0': no training video has an exemplar that agrees in category; set .* \(a video is never its own exemplar\)"),
-    ({"model.bandwidth": 3}, {}, r"video 'v\d+' has \d rows and 'v\d+' \d, farther apart than config\.model\.bandwidth=3 rows "
-                                 r"can align; widen the band, or set it to 0 for none"),
+    ({"model.bandwidth": 3}, {}, r"video 'v\d+' has \d+ rows and one that it is compared with \d+, farther apart than "
+                                 r"config\.model\.bandwidth=3 rows can align; widen the band, or set it to 0 for none"),
     ({"model.exemplars.choose": "worst"}, {}, r"config\.model\.exemplars\.choose='worst' is unknown; use one of random, best"),
     ({}, dict(score=None, score_range=None), r"there are no scores, which config\.method='skilldiff' learns from"),
     ({}, dict(score_range=None), r"the possible range of the scores is not known.*set config\.data\.score_range"),

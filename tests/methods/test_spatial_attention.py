@@ -312,6 +312,8 @@ CONFIG_ERRORS = [
     ({"model.guides": ()}, r"config.model.guides=\(\) must be some of frame, skill, at least one, each once"),
     ({"model.guides": ("frame", "frame")}, "must be some of frame, skill, at least one, each once"),
     ({"model.guides": ("past",)}, r"config.model.guides=\('past',\) must be some of frame, skill"),
+    ({"loss.margin": -0.5}, "config.loss.margin=-0.5 and config.model.width=0 must not be negative"),
+    ({"model.width": -1}, "config.model.width=-1 must not be negative"),
     ({"model.segments": 0}, "config.model.segments=0 must be at least 1"),
     ({"model.hidden": 0}, "config.model.hidden=0 must be at least 1"),
     ({"train.pair_order": "mixed"}, "config.train.pair_order='mixed' is unknown; use one of labelled, random"),

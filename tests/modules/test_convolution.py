@@ -7,11 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill.modules.convolution import ConvUnit, convolve, max_pool, same_padding
+from jaxskill.modules.convolution import ConvUnit, convolve, max_pool, one_by_one, same_padding
 
 CASES = [((2, 7, 9, 8, 5), (3, 3, 3), (1, 1, 1)), ((1, 9, 11, 10, 3), (7, 7, 7), (2, 2, 2)),
          ((2, 5, 6, 7, 4), (1, 1, 1), (1, 1, 1)), ((1, 6, 8, 8, 2), (3, 5, 3), (2, 2, 2)), ((2, 9, 8, 4), (3, 3), (1, 1)),
-         ((2, 9, 8, 4), (1, 1), (2, 2)), ((2, 9, 8, 4), (3, 3), (2, 2)), ((2, 8, 5, 3), (2, 2), (1, 1))]
+         ((2, 9, 8, 4), (1, 1), (2, 2)), ((2, 9, 8, 4), (3, 3), (2, 2)), ((2, 8, 5, 3), (2, 2), (1, 1)),
+         # large enough for Winograd's products, and for several chunks
+         ((1, 5, 21, 20, 3), (3, 3, 3), (1, 1, 1)), ((2, 9, 36, 38, 2), (7, 7, 7), (2, 2, 2)), ((4, 30, 19, 3), (3, 3), (1, 1)),
+         ((6, 41, 40, 3), (3, 3), (2, 2)), ((1, 8, 20, 22, 2), (3, 3, 3), (2, 1, 1)), ((1, 40, 30, 3), (7, 7), (2, 2))]
 
 
 def draw(shape, size, seed=0):
@@ -59,6 +62,31 @@ def test_reduced_precision_is_that_of_the_operands(form):
   assert got.dtype == jnp.float32
   np.testing.assert_allclose(got, exact, atol=1e-4)
   assert np.abs(got - convolve(x, kernel, (1, 1, 1), "SAME", implementation="lax")).max() > 1e-3
+
+
+@pytest.mark.parametrize("shape,size", [((1, 5, 6, 6, 8), (3, 3, 3)), ((2, 8, 14, 12, 4), (3, 3, 3)), ((3, 6, 6, 8), (3, 3))])
+def test_gradients_in_reduced_precision(shape, size):
+  """What moves as bits has a gradient, too."""
+  x, kernel = draw(shape, size)
+  strides = (1,) * len(size)
+  loss = lambda **form: lambda x, kernel: jnp.sum(jnp.sin(0.1 * convolve(x, kernel, strides, "SAME", **form)))
+  rough = jax.grad(loss(implementation="dots", dtype=jnp.bfloat16), (0, 1))(x, kernel)
+  exact = jax.grad(loss(implementation="lax"), (0, 1))(x, kernel)
+  for ours, theirs in zip(rough, exact):
+    assert ours.dtype == jnp.float32 and 1e-4 < jnp.linalg.norm(ours - theirs) / jnp.linalg.norm(theirs) < 0.03
+
+
+def test_arranged_kernels_serve_all_items():
+  """Arranged once and for each item anew is the same, and `init` makes no variable of it."""
+  x = draw((3, 24, 24, 3), (3, 3))[0]
+  unit = ConvUnit(4, (3, 3), implementation="dots")
+  variables = unit.init(jax.random.key(0), x)
+  assert set(variables) == {"params", "batch_stats"}
+  result, arranged = unit.apply(variables, x[:1], mutable="arranged")
+  assert jax.tree.map(jnp.shape, arranged) == {"arranged": {"kernel": (6, 9, 4)}}         # [6, h C, N], Winograd's
+  np.testing.assert_array_equal(unit.apply(variables | arranged, x[:1]), result)
+  features = one_by_one(unit, variables, x, lambda y: y.mean(axis=(1, 2)))
+  np.testing.assert_allclose(features, unit.apply(variables, x).mean(axis=(1, 2)), atol=1e-5)
 
 
 def test_unit_normalises_by_frozen_statistics():

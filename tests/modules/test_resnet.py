@@ -7,7 +7,7 @@ import pytest
 
 from jaxskill import interop
 from jaxskill.modules.convolution import random_variables
-from jaxskill.modules.resnet import ResNet
+from jaxskill.modules.resnet import ResNet, frame_features
 from tests.golden_networks import assert_close, cases, check_stages, input_of
 
 
@@ -33,6 +33,9 @@ def test_both_forms_are_equal(quick_compile):
   assert dots["layer4"].shape == (2, 2, 2, 2048) and dots["feature"].shape == (2, 2048)
   for stage, value in dots.items():
     np.testing.assert_allclose(value, lax[stage], rtol=1e-3, atol=1e-4 * float(jnp.abs(lax[stage]).max()))
+  for stage in ("feature", "layer4"):
+    np.testing.assert_allclose(jax.jit(frame_features, static_argnames="stage")(variables, frames, stage=stage),
+                               dots[stage], rtol=1e-3, atol=1e-4 * float(jnp.abs(dots[stage]).max()))
 
 
 @pytest.mark.parametrize("depth,shape,message", [

@@ -1,0 +1,291 @@
+"""Frames of videos, decoded once: a cache of uint8 arrays that training maps into memory and streams from.
+
+A video is a file that FFmpeg reads, or a folder of pictures in the order of their names. Its frames become one array `[N,
+H, W, 3]` in `<cache>/<N>x<H>x<W>_<fit>/<video>.npy`, written whole or not at all; what is there already, of the same
+source, is not decoded again. `index.json` beside them says what each was made of, how many seconds a frame stands for, and
+what was damaged.
+
+V videos, N frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from jaxskill.data import video as videos_of
+from jaxskill.data.dataset import VideoFiles
+
+STREAM = "frames"
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
+FITS = ("stretch", "cover")
+FEWEST = 16                    # different frames of a video: those of a clip
+
+
+class Sampling(NamedTuple):
+  """Which frames are kept of a video, and how large.
+
+  Attributes:
+    count: frames that a model reads at a time.
+    margin: frames before and after these, by which training may move them.
+    size: (width, height) in pixels.
+    fit: "stretch" the picture to it, or scale it to "cover" it and keep the middle.
+    rate: pictures a second of folders of pictures.
+  """
+
+  count: int = 103
+  margin: int = 0
+  size: tuple[int, int] = (455, 256)
+  fit: str = "stretch"
+  rate: float = 25.0
+
+  @property
+  def rows(self):
+    return self.count + 2 * self.margin
+
+  def check(self):
+    """Raises a `ValueError` for what cannot be."""
+    if self.fit not in FITS:
+      raise ValueError(f"config.data.frames.fit={self.fit!r} is unknown; use one of {', '.join(FITS)}.")
+    if self.count < FEWEST or self.margin < 0 or min(self.size) < 32 or not self.rate > 0:
+      raise ValueError(f"config.data.frames: count={self.count} must be at least {FEWEST}, margin={self.margin} at least "
+                       f"0, both of size={tuple(self.size)} at least 32, and rate={self.rate} positive.")
+
+
+class Source(NamedTuple):
+  """Where a video lies: a file, or a folder of pictures.
+
+  `last`: it is the `count` pictures before this one of the folder, one after the other; None: spread over the whole.
+  """
+
+  path: Path
+  last: int | None = None
+
+
+class Ready(NamedTuple):
+  """A decoded video."""
+
+  file: Path
+  row_seconds: float
+
+
+def find(places, last=None) -> Source | None:
+  """The first of some places that is a video file (the ending may be left out) or a folder of pictures."""
+  for place in map(Path, places):
+    if place.is_dir() and any(_pictures(place)):
+      return Source(place, last)
+    for ending in ("", *videos_of.ENDINGS):
+      if (file := place.with_name(place.name + ending)).is_file() and file.suffix.lower() in videos_of.ENDINGS:
+        return Source(file)
+  return None
+
+
+def _pictures(folder):
+  return (path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+
+
+def prepare(sources, cache, sampling) -> tuple[dict[str, Ready], dict[str, str]]:
+  """Decodes the videos that are not in the cache yet.
+
+  Args:
+    sources: {video: `Source`}.
+    cache: folder of the caches of all samplings.
+    sampling: a `Sampling`.
+
+  Returns:
+    ({video: `Ready`} in the order of `sources`, {video: why it cannot be used}).
+
+  Raises:
+    ValueError: if the cache cannot be written, or the disk is too small for it.
+  """
+  sampling.check()
+  wide, high = sampling.size
+  folder = Path(cache) / f"{sampling.rows}x{high}x{wide}_{sampling.fit}"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / ".lock", "w")
+  except OSError as error:
+    raise ValueError(f"{folder}: cannot be written ({error}); set config.data.prepared_dir to a folder of your own."
+                     ) from error
+  with lock:             # of the processes that start together, one decodes and the others wait
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return _decode_missing(sources, folder, sampling)
+
+
+def _decode_missing(sources, folder, sampling):
+  digests, failed = {}, {}
+  for video, source in sources.items():
+    try:
+      digests[video] = _digest(source, sampling)
+    except (ValueError, OSError) as error:
+      failed[video] = str(error)
+  index = _read_index(folder)
+  file_of = lambda video: folder / f"{video}.npy"
+  current = lambda video: index.get(video, {}).get("source") == digests[video] and file_of(video).is_file()
+  todo = [video for video in digests if not current(video)]
+  if todo:
+    need = len(todo) * sampling.rows * int(np.prod(sampling.size)) * 3
+    logging.info("decoding %d of %d videos once, %.1f GB in %s", len(todo), len(sources), need / 1e9, folder)
+    if (free := shutil.disk_usage(folder).free) < need:
+      raise ValueError(f"{folder}: the frames of {len(todo)} videos take {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are "
+                       "free; set config.data.prepared_dir to a larger disk, or config.data.frames.size smaller.")
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, tqdm.tqdm(
+      total=len(todo), unit="video", dynamic_ncols=True, disable=not todo) as bar:
+    running = {pool.submit(_decode, sources[video], file_of(video), sampling): video for video in todo}
+    try:
+      for done in concurrent.futures.as_completed(running):
+        video = running[done]
+        try:
+          index[video] = dict(source=digests[video], **done.result())
+        except ValueError as error:
+          failed[video] = str(error)
+        else:
+          _write_index(folder, index)
+        bar.update()
+    finally:
+      pool.shutdown(cancel_futures=True)
+  for video in todo:
+    for warning in index[video]["warnings"] if video not in failed else ():
+      logging.warning("%s: %s", sources[video].path, warning)
+  return {video: Ready(file_of(video), index[video]["row_seconds"]) for video in sources if video not in failed}, failed
+
+
+def _read_index(folder):
+  try:
+    return json.loads((folder / "index.json").read_text(encoding="utf-8"))
+  except (OSError, ValueError):      # not there yet, or damaged: decoded again
+    return {}
+
+
+def _write_index(folder, index):
+  unfinished = folder / "index.unfinished"
+  unfinished.write_text(json.dumps(index, indent=1), encoding="utf-8")
+  os.replace(unfinished, folder / "index.json")
+
+
+def _chosen(source, sampling):
+  """The pictures of a folder that are kept, `[N]` paths; some more than once where there are fewer."""
+  pictures = sorted(_pictures(source.path))
+  if source.last is None:
+    if len(pictures) < FEWEST:
+      raise ValueError(f"{source.path}: holds {len(pictures)} pictures; expected at least the {FEWEST} of a clip.")
+    rows = np.floor((np.arange(sampling.rows) + 0.5) * len(pictures) / sampling.rows).astype(int)
+  elif not sampling.count <= source.last <= len(pictures):
+    raise ValueError(f"{source.path}: the video ends with picture {source.last}, but there are {len(pictures)}, of which "
+                     f"{sampling.count} are needed before it; complete the folder.")
+  else:
+    rows = np.clip(source.last - sampling.count - sampling.margin + np.arange(sampling.rows), 0, len(pictures) - 1)
+  return [pictures[row] for row in rows], 1 / sampling.rate * (len(pictures) / sampling.rows if source.last is None else 1)
+
+
+def _digest(source, sampling):
+  """What tells whether a source has changed: names, sizes and times of what is read."""
+  files = [source.path] if source.path.is_file() else sorted(set(_chosen(source, sampling)[0]))
+  stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+  return hashlib.sha256(repr((stats, source.last, sampling.rate)).encode()).hexdigest()
+
+
+def _decode(source, file, sampling):
+  """Writes the frames of one video; returns {"row_seconds", "warnings"}."""
+  if source.path.is_file():
+    videos_of.require_av()
+    images, seconds, warnings = _of_file(source.path, sampling)
+  else:
+    chosen, seconds = _chosen(source, sampling)
+    images, warnings = [_picture(path, sampling) for path in chosen], []
+  file.parent.mkdir(parents=True, exist_ok=True)
+  unfinished = file.with_suffix(".unfinished")
+  with open(unfinished, "wb") as out:
+    np.save(out, np.stack(images), allow_pickle=False)
+  os.replace(unfinished, file)
+  return dict(row_seconds=float(seconds), warnings=warnings)
+
+
+def _of_file(path, sampling):
+  """(N pictures spread over the file by its time stamps, seconds from one to the next, warnings)."""
+  (seconds, announced), faults, warnings = videos_of.length(path), [], []
+  if announced - seconds > max(1.0, 0.02 * announced):
+    warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
+
+  def spread():
+    times = (np.arange(sampling.rows) + 0.5) * seconds / sampling.rows
+    faults.clear()
+    return list(videos_of.frames_at(path, times, lambda *size: _scaled(size, sampling), faults))
+  images = spread()
+  while len(images) < sampling.rows:      # the file ends early
+    last = max((frame.time for frame in videos_of.decode(path, lambda *_: (16, 16))), default=0.0)
+    if not 0 < last < seconds:
+      raise ValueError(f"{path}: its frames cannot be decoded; the file is damaged.")
+    warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
+    seconds = last
+    images = spread()
+  if (different := len(set(map(id, images)))) < FEWEST:      # what is shown at several times is one picture
+    raise ValueError(f"{path}: shows {different} different frames; expected at least the {FEWEST} of a clip.")
+  if faults:
+    warnings.append(f"damaged: {len(faults)} packets could not be decoded; the picture before stays in their place")
+  return [_middle(image, sampling) for image in images], seconds / sampling.rows, warnings
+
+
+def _picture(path, sampling):
+  from PIL import Image, ImageOps        # matplotlib brings it along
+  try:
+    with Image.open(path) as image:
+      image = ImageOps.exif_transpose(image).convert("RGB")
+      size = _scaled(image.size, sampling)
+      return _middle(np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)), sampling)
+  except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    raise ValueError(f"{path}: cannot be read as a picture ({error}); copy it again.") from error
+
+
+def _scaled(size, sampling):
+  """(width, height) that a picture of (width, height) is scaled to."""
+  if sampling.fit == "stretch":
+    return tuple(sampling.size)
+  factor = max(wanted / have for wanted, have in zip(sampling.size, size))
+  return tuple(max(wanted, round(have * factor)) for wanted, have in zip(sampling.size, size))
+
+
+def _middle(image, sampling):
+  (wide, high), (rows, columns) = sampling.size, image.shape[:2]
+  top, left = (rows - high) // 2, (columns - wide) // 2
+  return image[top: top + high, left: left + wide]
+
+
+def stream_of(ready):
+  """(stream `[V, N, H, W, 3]`, its lengths `[V]`, seconds from one frame to the next `[V]`) of `Ready` videos."""
+  stream = VideoFiles(video.file for video in ready)
+  return stream, np.full(len(stream), stream.shape[1], np.int32), np.array([v.row_seconds for v in ready], np.float32)
+
+
+def own_videos(folder, videos, cache, sampling, allow_missing):
+  """{video: `Ready`} of the videos of a folder of one's own: `<video>.mp4` or the like, or `<video>/*.jpg`.
+
+  Raises:
+    ValueError: if some are not there or cannot be decoded, and they must not be missing; all others are then decoded.
+  """
+  found = {video: source for video in videos if (source := find([folder / video]))}
+  ready, failed = prepare(found, cache, sampling)
+  failed = {video: f"{folder / video}: there is no such video, nor a folder of pictures." for video in videos
+            if video not in found} | failed
+  report(failed)
+  if failed and (not allow_missing or not ready):
+    raise ValueError(f"{folder}: {len(failed)} of {len(videos)} videos cannot be used: {next(iter(failed.values()))}"
+                     + (" The others are listed above." if len(failed) > 1 else "") + " Mend or add them, or set "
+                     "config.data.allow_missing=True to leave them out and report them.")
+  return ready
+
+
+def report(failed):
+  """Says which videos are left out, and why."""
+  for why in failed.values():
+    logging.warning("left out: %s", why)
