@@ -66,19 +66,8 @@ def run(options, say=print):
 
 
 def folder_of(options, trained, name="assessments"):
-  """The folder of the answers, made and proved writable.
-
-  Raises:
-    ValueError: if it cannot be written.
-  """
-  out = pathlib.Path(options.out or trained.workdir / name)
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ".writable").touch()
-    (out / ".writable").unlink()
-  except OSError as error:
-    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
-  return out
+  """The folder of the answers, see `report.open_folder`."""
+  return report.open_folder(pathlib.Path(options.out or trained.workdir / name))
 
 
 def made_from(trained, videos, ids):

@@ -108,7 +108,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   files, out = find_videos(videos), pathlib.Path(out)
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
-  _open_out(out)
+  report.open_folder(out)
   for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
     if drawn.is_file():
       shutil.copyfile(drawn, out / SIMULATED_NOTE)
@@ -253,15 +253,6 @@ def find_persons(config, boxes, detector):
     return persons_of.Boxes(boxes), dict(persons="a table of boxes")
   found = persons_of.Detector(detector, recipe.person.size, recipe.person.score)
   return found, dict(persons=dict(detector=found.file.name, sha256=encoders.digest(detector)))
-
-
-def _open_out(out):
-  try:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ".writable").touch()
-    (out / ".writable").unlink()
-  except OSError as error:
-    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
 
 
 def _known(out, recipe):

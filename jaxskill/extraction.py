@@ -8,9 +8,10 @@ C items of a video (clips or frames), L pictures or flows of an item, S their si
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-import queue
 import time as clock
+from multiprocessing import connection as connections
 
 import numpy as np
 
@@ -250,18 +251,25 @@ def _one_pass(path, streams, send, faults):
   return True
 
 
-def _work(tasks, results, config, persons, number):
-  """A process that decodes one video after the other; `results` is bounded, so that it never runs far ahead."""
-  results.put((number, None, "alive", None))
-  for video, path in iter(tasks.get, None):
-    results.put((number, video, "begun", None))
-    decode_one(path, video, config, persons,
-               lambda kind, content, video=video: results.put((number, video, kind, content)))
-  results.put((number, None, "over", None))
+def _work(connection, config, persons):
+  """A process that decodes one video after the other; it is never ahead of its reader by more than one message."""
+  connection.send(("alive", None))
+  for video, path in iter(connection.recv, None):
+    decode_one(path, video, config, persons, lambda kind, content: connection.send((kind, content)))
+
+
+class _Decoder:
+  """One process, the video that it is at, and the seconds that it was waited for in vain."""
+
+  def __init__(self, process):
+    self.process, self.video, self.alive, self.silent = process, None, False, -STARTING
 
 
 class Decoders:
-  """Processes that decode videos; one that dies or stands still costs its video, not the run."""
+  """Processes that decode videos; one that dies or stands still costs its video, not the run.
+
+  Each has a pipe of its own: a process that is killed would leave what it shares with others locked.
+  """
 
   def __init__(self, files, config, persons, count, patience):
     """
@@ -271,48 +279,75 @@ class Decoders:
       count: processes.
       patience: seconds without a word from a process after which it is taken to hang.
     """
-    self._context, self._patience = multiprocessing.get_context("spawn"), patience
-    self._tasks, self._results = self._context.Queue(), self._context.Queue(4 * count)
-    self._arguments = (self._tasks, self._results, config, persons)
-    for item in files.items():
-      self._tasks.put(item)
-    self._busy, self._processes, self._silent = {}, {}, {}
-    for number in range(count):
-      self._start(number)
+    self._context, self._patience, self._arguments = multiprocessing.get_context("spawn"), patience, (config, persons)
+    self._waiting, self._lost_at_start = list(files.items()), 0
+    self.decoders = {}                    # connection -> _Decoder
+    for _ in range(count):
+      self._start()
 
-  def _start(self, number):
-    self._tasks.put(None)
-    process = self._context.Process(target=_work, args=(*self._arguments, number), daemon=True)
+  def _start(self):
+    own, of_process = self._context.Pipe()
+    process = self._context.Process(target=_work, args=(of_process, *self._arguments), daemon=True)
     process.start()
-    self._processes[number], self._silent[number] = process, -STARTING
+    of_process.close()                    # so that its end is noticed here
+    self.decoders[own] = _Decoder(process)
 
   def __iter__(self):
-    """Yields (video, kind, content), see `decode_one`, until all videos are done or failed."""
-    while self._processes:
-      try:
-        number, video, kind, content = self._results.get(timeout=1.0)
-        self._silent[number] = 0.0
-      except queue.Empty:
-        for number, process in list(self._processes.items()):
-          self._silent[number] += 1.0
-          if not process.is_alive() or self._silent[number] >= self._patience:
-            why = "the decoder died" if not process.is_alive() else f"nothing was decoded for {self._patience:g} s"
-            process.kill()
-            del self._processes[number]
-            if number in self._busy:
-              yield self._busy.pop(number), "failed", f"{why}; convert the file with ffmpeg first."
-            if not self._tasks.empty():
-              self._start(number)
-        continue
-      if kind == "over":
-        self._processes.pop(number).join()
-      elif kind == "begun":
-        self._busy[number] = video
-      elif kind != "alive":
-        if kind in ("done", "failed"):
-          self._busy.pop(number, None)
-        yield video, kind, content
+    """Yields (video, kind, content), see `decode_one`, until all videos are done or failed.
+
+    Raises:
+      ValueError: if processes end before they begin.
+    """
+    while self.decoders:
+      begun = clock.monotonic()
+      ready = connections.wait(list(self.decoders), timeout=1.0)
+      waited = clock.monotonic() - begun
+      for connection, decoder in list(self.decoders.items()):
+        if connection not in ready:
+          decoder.silent += waited
+          if decoder.silent >= self._patience:
+            yield from self._give_up(connection, f"nothing was decoded for {self._patience:g} s")
+          continue
+        try:
+          kind, content = connection.recv()
+        except (EOFError, OSError):
+          yield from self._give_up(connection, "the decoder died")
+          continue
+        decoder.silent, self._lost_at_start = 0.0, 0
+        if kind != "alive":
+          yield decoder.video, kind, content
+        if kind in ("alive", "done", "failed"):
+          self._hand_on(connection)
+
+  def _hand_on(self, connection):
+    """Gives a process its next video, or lets it end."""
+    decoder, task = self.decoders[connection], self._waiting.pop(0) if self._waiting else None
+    decoder.alive, decoder.video = True, task and task[0]
+    with contextlib.suppress(OSError):    # it died: that is noticed when it is read from
+      connection.send(task)
+    if task is None:
+      self._end(connection)
+
+  def _end(self, connection):
+    process = self.decoders.pop(connection).process
+    connection.close()
+    process.join(10.0)
+    process.kill()
+
+  def _give_up(self, connection, why):
+    """Kills a process and starts another; yields that its video failed."""
+    decoder = self.decoders[connection]
+    decoder.process.kill()
+    self._end(connection)
+    self._lost_at_start += not decoder.alive
+    if self._lost_at_start >= 3:
+      raise ValueError(f"the processes that decode videos do not start ({why}); see what they printed above.")
+    if decoder.video is not None:
+      yield decoder.video, "failed", f"{why}; convert the file with ffmpeg first."
+    if self._waiting:
+      self._start()
 
   def close(self):
-    for process in self._processes.values():
-      process.kill()
+    for connection in list(self.decoders):
+      self.decoders[connection].process.kill()
+      self._end(connection)

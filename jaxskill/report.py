@@ -267,6 +267,21 @@ def provenance(parallel):
               git_revision=revision, command=sys.argv)
 
 
+def open_folder(out):
+  """Makes a folder if need be, and proves that it can be written; returns it.
+
+  Raises:
+    ValueError: if it cannot.
+  """
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".writable").touch()
+    (out / ".writable").unlink()
+  except OSError as error:
+    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
+  return out
+
+
 def save_json(path, content):
   """Writes JSON whole or not at all."""
   temporary = pathlib.Path(path).with_suffix(".tmp")

@@ -209,7 +209,7 @@ def test_a_decoder_that_dies_costs_one_video(tmp_path):
   decoders, seen = extraction.Decoders(files, recipe(length=9), None, 1, 60.0), {}
   for name, kind, content in decoders:
     if not seen:
-      decoders._processes[0].kill()
+      next(iter(decoders.decoders.values())).process.kill()
     seen.setdefault(name, []).append((kind, content))
   assert seen["long"][-1][0] == "failed" and "the decoder died" in seen["long"][-1][1]
   assert [kind for kind, _ in seen["a"]] == ["planned", "items", "done"]
@@ -219,6 +219,16 @@ def test_a_decoder_that_stands_still_is_replaced(tmp_path, monkeypatch):
   path = encode(tmp_path / "a.mp4", np.arange(40) / 10)
   monkeypatch.setattr(extraction, "STARTING", 1.0)
   decoders = extraction.Decoders({"a": str(path)}, recipe(length=9), None, 1, patience=1.0)
-  os.kill(decoders._processes[0].pid, signal.SIGSTOP)
+  os.kill(next(iter(decoders.decoders.values())).process.pid, signal.SIGSTOP)
   monkeypatch.setattr(extraction, "STARTING", 60.0)
   assert [kind for _, kind, _ in decoders] == ["planned", "items", "done"]       # by the one that took its place
+
+
+def _ends(connection, config, persons):
+  connection.close()
+
+
+def test_processes_that_do_not_start_are_not_started_for_ever(tmp_path, monkeypatch):
+  monkeypatch.setattr(extraction, "_work", _ends)
+  with pytest.raises(ValueError, match=r"the processes that decode videos do not start \(the decoder died\)"):
+    list(extraction.Decoders({"a": str(tmp_path / "a.mp4")}, recipe(length=9), None, 1, 60.0))

@@ -4,11 +4,11 @@ A path walks from (0, 0) to the last cell of the cost matrix by steps down, righ
 minimum of the paths' costs, and its gradient is the expected alignment E: how likely each cell is to lie on the path
 when paths are drawn with probability exp(-cost / gamma) / Z. The recursion runs over anti-diagonals: all cells of one
 are computed at once, and every pass (the value, E, the derivative of E) is one recurrence from diagonal to diagonal,
-written once here and run by a `lax.scan` or by a kernel.
+written once (`soft_dtw_steps`) and run by a `lax.scan` or by a kernel.
 
 Two habits keep float32 exact where costs are thousands of gammas: the recursion adds weights exp(-R / gamma), mantissa
-and exponent apart, so that no large sum is ever rounded (and one exponential a cell is enough), and what leads back to E
-are the probabilities of the steps: E is products and sums of them alone.
+and exponent apart, so that no large sum is ever rounded (and one exponential a cell is enough), and what leads back to
+E are the probabilities of the steps: E is products and sums of them alone.
 
 N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals, D feature channels.
 
@@ -25,11 +25,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxskill.modules.attention_filters import dot
+from jaxskill.modules.soft_dtw_steps import (FAR, LOG_2, NEVER, NONE, expectation_step, expectation_tangent_step,
+                                             forward_start, forward_step, hard_start, hard_step, tangent_step)
 
-_FAR = 2.0 ** 100       # the cost of a cell that no path may visit
-_NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
-_LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three parts, two of them short
-_NEVER = 2 ** 30        # the number of a diagonal that none has
 _BLOCK = 32             # diagonals between two checkpoints
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
 _LANES = 1024           # rows of all pairs that a CPU works on at a time
@@ -67,9 +65,9 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
   """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
 
-  Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E takes,
-  for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every pair, or of
-  the few that a CPU works on at a time.
+  Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E
+  takes, for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every
+  pair, or of the few that a CPU works on at a time.
 
   Args:
     cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
@@ -127,7 +125,7 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
   """
   scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
   scaled, run = jax.lax.stop_gradient(scaled), _runner(_choose(implementation))
-  _, steps = run(_hard_step, _hard_start(scaled), (_skew(scaled, _FAR),), stop)
+  _, steps = run(hard_step, hard_start(scaled), (_skew(scaled, FAR),), stop)
   path = _expectation(*steps, stop, run)
   return path.T if transposed else path
 
@@ -212,8 +210,8 @@ def _problem(cost, gamma, lengths, bandwidth):
   if allowed is None:
     scaled = cost / gamma
   else:                            # cleared before the division, or NaN would reach the gradient of gamma
-    scaled = jnp.where(allowed, jnp.where(allowed, cost, 0) / gamma, _FAR)
-  stop = jnp.where(rows == ends[0] - 1, ends[0] + ends[1] - 2, _NEVER)
+    scaled = jnp.where(allowed, jnp.where(allowed, cost, 0) / gamma, FAR)
+  stop = jnp.where(rows == ends[0] - 1, ends[0] + ends[1] - 2, NEVER)
   return scaled.astype(cost.dtype), stop.astype(jnp.int32), transposed
 
 
@@ -279,36 +277,6 @@ def _scan(step, carry, inputs, stop, *, first=0, reverse=False):
   return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
 
 
-def _split_power(scaled):
-  """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `_NONE` or less."""
-  power = jnp.clip(scaled * 1.4426950408889634, _NONE, -_NONE).astype(_integers(scaled.dtype))
-  coarse = (power >> 12) << 12
-  fine, coarse = (power - coarse).astype(scaled.dtype), coarse.astype(scaled.dtype)
-  high, middle, low = _LOG_2                                  # products with short numbers have no rounding error
-  rest = (coarse * high - scaled) + fine * high + coarse * middle
-  return jnp.exp(rest + (fine * middle + (coarse + fine) * low)), -power
-
-
-def _integers(dtype):
-  return jnp.int32 if dtype == jnp.float32 else jnp.int64
-
-
-def _times_power(mantissa, power):
-  """mantissa * 2^power for powers <= 0: an addition to the bits of the exponent; tiny where the power is low."""
-  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
-  bits = jax.lax.bitcast_convert_type(mantissa, integers) + (jnp.maximum(power, info.minexp) << info.nmant)
-  return jax.lax.bitcast_convert_type(bits, mantissa.dtype)
-
-
-def _normalize(mantissa, exponent):
-  """The same number with its mantissa in [1, 2)."""
-  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
-  bits = jax.lax.bitcast_convert_type(mantissa, integers)
-  power = (bits >> info.nmant) + (info.minexp - 1)
-  return (jax.lax.bitcast_convert_type(bits - (power << info.nmant), mantissa.dtype),
-          jnp.maximum(exponent + power, _NONE))
-
-
 def _scan_parts(step, carry, inputs, stop, *, reverse=False):
   """As `_scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
   diagonals, rows = inputs[0].shape
@@ -325,94 +293,23 @@ def _scan_parts(step, carry, inputs, stop, *, reverse=False):
   return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))
 
 
-def _forward_start(cost):
-  ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), _NONE, _integers(cost.dtype))
-  return ones, none, ones, none.at[0].set(0)
-
-
-def _forward_step(shift, k, stop, carry, inputs):
-  """Weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
-
-  The row of the last cell stops there, so that its weight is in the carry at the end.
-  """
-  (left, left_power, diagonal, diagonal_power), (cost,) = carry, inputs
-  up, up_power = shift((left, left_power), 1, (1.0, _NONE))
-  most = jnp.maximum(jnp.maximum(up_power, left_power), diagonal_power)
-  by_up, by_left = _times_power(up, up_power - most), _times_power(left, left_power - most)
-  total = by_up + by_left + _times_power(diagonal, diagonal_power - most)
-  weight, power = _split_power(cost)
-  value, value_power = _normalize(total * weight, most + power)
-  value, value_power = jnp.where(k <= stop, value, left), jnp.where(k <= stop, value_power, left_power)
-  return (value, value_power, up, up_power), (by_up / total, by_left / total)
-
-
-def _hard_start(cost):
-  far, zeros = jnp.full(len(cost), _FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
-  return far, zeros, far.at[0].set(0.0), zeros
-
-
-def _hard_step(shift, k, stop, carry, inputs):
-  """Least sums of one diagonal as two numbers (the second is the rounding error of the first), 1 for the step taken."""
-  del k, stop
-  (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
-  up, up_error = shift((left, left_error), 1, (_FAR, 0.0))
-  above = (up < left) | ((up == left) & (up_error <= left_error))
-  least, error = jnp.where(above, up, left), jnp.where(above, up_error, left_error)
-  straight = (diagonal < least) | ((diagonal == least) & (diagonal_error <= error))
-  least, error = jnp.where(straight, diagonal, least), jnp.where(straight, diagonal_error, error)
-  value = least + cost
-  cost_added = value - least
-  error += (least - (value - cost_added)) + (cost - cost_added)
-  normal = value + error
-  error -= normal - value
-  steps = (above & ~straight).astype(cost.dtype), (~above & ~straight).astype(cost.dtype)
-  return (normal, error, up, up_error), steps
-
-
-def _expectation_step(shift, k, stop, carry, inputs):
-  """E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
-  (expected, diagonal), (up, left) = carry, inputs
-  expected = jnp.where(k == stop, 1.0, expected)
-  by_up, by_left = up * expected, left * expected
-  above, = shift((by_up + diagonal,), -1, (0.0,))
-  return (above + by_left, expected - by_up - by_left), (expected,)
-
-
-def _tangent_step(shift, k, stop, carry, inputs):
-  """Change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
-  del k, stop
-  (left, diagonal), (change, up_step, left_step) = carry, inputs
-  up, = shift((left,), 1, (0.0,))
-  mean = diagonal + up_step * (up - diagonal) + left_step * (left - diagonal)
-  return (change + mean, up), (up_step * (mean - up), left_step * (mean - left))
-
-
-def _expectation_tangent_step(shift, k, stop, carry, inputs):
-  """Change of E in one diagonal from the next ones."""
-  del k, stop
-  (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
-  by_up, by_left = up * change + up_change * expected, left * change + left_change * expected
-  above, = shift((by_up + diagonal,), -1, (0.0,))
-  return (above + by_left, change - by_up - by_left), (change,)
-
-
 def _forward(cost, stop, run):
   """-> `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
-  carry, steps = run(_forward_step, _forward_start(cost), (_skew(cost, _FAR),), stop)
+  carry, steps = run(forward_step, forward_start(cost), (_skew(cost, FAR),), stop)
   return _at_stop(carry, stop), steps
 
 
 def _at_stop(carry, stop):
   """-> `[]` value / gamma, NaN where it left the range of exponents."""
   weight, power = carry[:2]
-  high, middle, low = _LOG_2
+  high, middle, low = LOG_2
   value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
-  return jnp.where(stop < _NEVER, jnp.where(power > _NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
+  return jnp.where(stop < NEVER, jnp.where(power > NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
 
 
 def _expectation(up, left, stop, run):
   zeros = jnp.zeros_like(up[0])
-  _, (expected,) = run(_expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
+  _, (expected,) = run(expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
   return _unskew(expected)
 
 
@@ -438,7 +335,7 @@ _value.defvjp(_value_forward, _value_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _solve(cost, stop, implementation):
-  """-> `[]` value / gamma, `[N, M]` E. Both at once, so that what leads to E need not be kept until the backward pass."""
+  """-> `[]` value / gamma, `[N, M]` E. Both at once: what leads to E need not be kept until the backward pass."""
   def solve(cost, stop):
     if implementation == "checkpointed":
       value, starts = _forward_blocks(cost, stop)
@@ -460,7 +357,7 @@ def _few_at_once(solve, cost, stop):
 
 
 def one_pair(pairs):
-  """A function of arrays of many pairs (a leading axis on all) as one of a pair; `jax.vmap` of it calls `pairs` once."""
+  """A function of arrays of many pairs (a leading axis on all) as one of a pair that `jax.vmap` maps at no cost."""
   @jax.custom_batching.custom_vmap
   def many(*arrays):
     return pairs(*arrays)
@@ -492,8 +389,8 @@ def _solve_backward(implementation, residuals, gradients):
   if steps is None:
     _, steps = _forward(cost, stop, run)
   zeros = jnp.zeros_like(steps[0][0])
-  _, changes = run(_tangent_step, (zeros, zeros), (_skew(direction, 0.0), *steps), stop)
-  _, (change,) = run(_expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
+  _, changes = run(tangent_step, (zeros, zeros), (_skew(direction, 0.0), *steps), stop)
+  _, (change,) = run(expectation_tangent_step, (zeros, zeros), (_skew(expected, 0.0), *steps, *changes), stop,
                      reverse=True)
   return _last(by_value * expected + _unskew(change), cost), None
 
@@ -514,10 +411,10 @@ _solve.defvjp(_solve_forward, _solve_backward)
 
 
 def _blocks(cost):
-  """-> `[b]` numbers of the first diagonals of the blocks; what cuts out a block, `[32, N]`, far beyond the last one."""
-  sheared = _sheared(cost, _FAR)
+  """-> `[b]` numbers of the first diagonals of the blocks; what cuts out a block, `[32, N]`, far beyond the end."""
+  sheared = _sheared(cost, FAR)
   count = -(-sheared.shape[1] // _BLOCK)
-  sheared = jnp.pad(sheared, ((0, 0), (0, count * _BLOCK - sheared.shape[1])), constant_values=_FAR)
+  sheared = jnp.pad(sheared, ((0, 0), (0, count * _BLOCK - sheared.shape[1])), constant_values=FAR)
   return _BLOCK * jnp.arange(count), lambda first: jax.lax.dynamic_slice_in_dim(sheared, first, _BLOCK, axis=1).T
 
 
@@ -526,8 +423,8 @@ def _forward_blocks(cost, stop):
   numbers, cut = _blocks(cost)
 
   def block(carry, first):
-    return _scan(_forward_step, carry, (cut(first),), stop, first=first)[0], carry
-  carry, starts = jax.lax.scan(block, _forward_start(cost), numbers)
+    return _scan(forward_step, carry, (cut(first),), stop, first=first)[0], carry
+  carry, starts = jax.lax.scan(block, forward_start(cost), numbers)
   return _at_stop(carry, stop), starts
 
 
@@ -536,8 +433,8 @@ def _expectation_blocks(cost, stop, starts):
 
   def block(carry, numbered):
     first, start = numbered
-    _, steps = _scan(_forward_step, start, (cut(first),), stop, first=first)
-    carry, (expected,) = _scan(_expectation_step, carry, steps, stop, first=first, reverse=True)
+    _, steps = _scan(forward_step, start, (cut(first),), stop, first=first)
+    carry, (expected,) = _scan(expectation_step, carry, steps, stop, first=first, reverse=True)
     return carry, expected
   zeros = jnp.zeros_like(starts[0][0])
   _, expected = jax.lax.scan(block, (zeros, zeros), (numbers, starts), reverse=True)

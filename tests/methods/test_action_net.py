@@ -162,11 +162,11 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
 
 
 @pytest.mark.golden("actionnet_sgd")
-def test_golden_sgd_of_the_torch_peer(golden, golden_name):
+def test_golden_sgd_of_the_torch_peer(golden, golden_weights, golden_name):
   torch = pytest.importorskip("torch")
   from jaxskill.benchmark_torch_action_net import TorchPeer
   data = golden(golden_name)
-  start = golden_weights(data, golden("actionnet")["params"])
+  start = golden_weights(data, params=golden("actionnet")["params"])
   peer = TorchPeer(dict(d_ct=1024, s_ct=2048), dropout=0.0, learning_rate=float(data["lr_rest"]),
                    head_rate=float(data["lr_fc"]), momentum=float(data["momentum"]),
                    weight_decay=float(data["weight_decay"]))

@@ -183,13 +183,10 @@ def test_streamed_resumed_and_on_two_devices(small, filmed, tmp_path):
   config = small({"data.device_budget": 0.0})
   whole, metrics = trained(config, filmed)
   assert resident.feed.resident and not whole.feed.resident and whole.total == 6
-  two, others = trained(config, filmed, devices=2)
+  _, others = trained(config, filmed, devices=2)
   for ours, theirs in ((metrics, expected), (others, expected)):
     for one, other in zip(ours, theirs, strict=True):
       np.testing.assert_allclose(one["loss"], other["loss"], rtol=2e-3)
-  scores = resident.assess()[0]
-  np.testing.assert_allclose(whole.assess()[0], scores, atol=2e-2)
-  np.testing.assert_allclose(two.assess()[0], scores, atol=2e-2)
   half, _ = trained(config, filmed, calls=1)
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(int(half.state.step), half.state)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxskill.modules import soft_dtw as module
-from jaxskill.modules import soft_dtw_kernels
+from jaxskill.modules import soft_dtw_kernels, soft_dtw_steps
 from jaxskill.modules.soft_dtw import hard_alignment, soft_alignment, soft_dtw
 
 PLATFORMS = ("gpu", "tpu")
@@ -74,16 +74,17 @@ def test_interpreted_kernels_equal_the_scan(platform, shape):
 
 def test_more_rows_than_registers_hold_at_once():
   """Rows over several registers, several blocks of diagonals, more pairs than sublanes."""
-  cost, stop = np.random.default_rng(0).uniform(size=(9, 131, 130)).astype(np.float32), np.full((9, 130), module._NEVER)
+  cost = np.random.default_rng(0).uniform(size=(9, 131, 130)).astype(np.float32)
+  stop = np.full((9, 130), soft_dtw_steps.NEVER)
   stop[:, -1] = 259
-  skewed = jax.vmap(lambda c: module._skew(c.T, module._FAR))(cost)
+  skewed = jax.vmap(lambda c: module._skew(c.T, soft_dtw_steps.FAR))(cost)
 
   def both(run, stop, skewed):
-    start = module._forward_start(jnp.zeros((130, 131), jnp.float32))
-    carry, steps = run(module._forward_step, start, (skewed,), stop)
+    start = soft_dtw_steps.forward_start(jnp.zeros((130, 131), jnp.float32))
+    carry, steps = run(soft_dtw_steps.forward_step, start, (skewed,), stop)
     carry = module._at_stop(carry, stop)
     zeros = jnp.zeros(130, jnp.float32)
-    return carry, run(module._expectation_step, (zeros, zeros), steps, stop, reverse=True)[1]
+    return carry, run(soft_dtw_steps.expectation_step, (zeros, zeros), steps, stop, reverse=True)[1]
   with pytest.MonkeyPatch.context() as patch, interpreted("tpu"):
     patch.setattr(soft_dtw_kernels, "_BLOCK_BYTES", 100 * 4 * 8 * 256 * 3)
     run = functools.partial(soft_dtw_kernels.run, platform="tpu")

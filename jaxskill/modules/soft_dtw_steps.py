@@ -1,0 +1,121 @@
+"""The recurrences of soft-DTW: what one anti-diagonal is made of, given the ones before it.
+
+Every step is (shift, k, stop, carry, inputs) -> carry, outputs. Carry, inputs and outputs are tuples of rows `[N]` of
+one diagonal, k is its number; stop is `[N]`, the number of the diagonal of the last cell in the row of that cell,
+`NEVER` in others; shift(rows, by, fills) moves rows by one, element i is then element i - by of its row, or the fill at
+the edge.
+
+Weights exp(-R / gamma) are a mantissa and an exponent of 2, an integer: no sum is too large for them, and scaling one
+by a power of two is an addition to its bits.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+FAR = 2.0 ** 100       # the cost of a cell that no path may visit
+NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
+LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three parts, two of them short
+NEVER = 2 ** 30        # the number of a diagonal that none has
+
+
+def forward_start(cost):
+  ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), NONE, _integers(cost.dtype))
+  return ones, none, ones, none.at[0].set(0)
+
+
+def forward_step(shift, k, stop, carry, inputs):
+  """Weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
+
+  The row of the last cell stops there, so that its weight is in the carry at the end.
+  """
+  (left, left_power, diagonal, diagonal_power), (cost,) = carry, inputs
+  up, up_power = shift((left, left_power), 1, (1.0, NONE))
+  most = jnp.maximum(jnp.maximum(up_power, left_power), diagonal_power)
+  by_up, by_left = _times_power(up, up_power - most), _times_power(left, left_power - most)
+  total = by_up + by_left + _times_power(diagonal, diagonal_power - most)
+  weight, power = _split_power(cost)
+  value, value_power = _normalize(total * weight, most + power)
+  value, value_power = jnp.where(k <= stop, value, left), jnp.where(k <= stop, value_power, left_power)
+  return (value, value_power, up, up_power), (by_up / total, by_left / total)
+
+
+def hard_start(cost):
+  far, zeros = jnp.full(len(cost), FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
+  return far, zeros, far.at[0].set(0.0), zeros
+
+
+def hard_step(shift, k, stop, carry, inputs):
+  """Least sums of one diagonal as two numbers (the second is the rounding error of the first), 1 for the step taken."""
+  del k, stop
+  (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
+  up, up_error = shift((left, left_error), 1, (FAR, 0.0))
+  above = (up < left) | ((up == left) & (up_error <= left_error))
+  least, error = jnp.where(above, up, left), jnp.where(above, up_error, left_error)
+  straight = (diagonal < least) | ((diagonal == least) & (diagonal_error <= error))
+  least, error = jnp.where(straight, diagonal, least), jnp.where(straight, diagonal_error, error)
+  value = least + cost
+  cost_added = value - least
+  error += (least - (value - cost_added)) + (cost - cost_added)
+  normal = value + error
+  error -= normal - value
+  steps = (above & ~straight).astype(cost.dtype), (~above & ~straight).astype(cost.dtype)
+  return (normal, error, up, up_error), steps
+
+
+def expectation_step(shift, k, stop, carry, inputs):
+  """E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
+  (expected, diagonal), (up, left) = carry, inputs
+  expected = jnp.where(k == stop, 1.0, expected)
+  by_up, by_left = up * expected, left * expected
+  above, = shift((by_up + diagonal,), -1, (0.0,))
+  return (above + by_left, expected - by_up - by_left), (expected,)
+
+
+def tangent_step(shift, k, stop, carry, inputs):
+  """Change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
+  del k, stop
+  (left, diagonal), (change, up_step, left_step) = carry, inputs
+  up, = shift((left,), 1, (0.0,))
+  mean = diagonal + up_step * (up - diagonal) + left_step * (left - diagonal)
+  return (change + mean, up), (up_step * (mean - up), left_step * (mean - left))
+
+
+def expectation_tangent_step(shift, k, stop, carry, inputs):
+  """Change of E in one diagonal from the next ones."""
+  del k, stop
+  (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
+  by_up, by_left = up * change + up_change * expected, left * change + left_change * expected
+  above, = shift((by_up + diagonal,), -1, (0.0,))
+  return (above + by_left, change - by_up - by_left), (change,)
+
+
+def _split_power(scaled):
+  """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `NONE` or less."""
+  power = jnp.clip(scaled * 1.4426950408889634, NONE, -NONE).astype(_integers(scaled.dtype))
+  coarse = (power >> 12) << 12
+  fine, coarse = (power - coarse).astype(scaled.dtype), coarse.astype(scaled.dtype)
+  high, middle, low = LOG_2                                  # products with short numbers have no rounding error
+  rest = (coarse * high - scaled) + fine * high + coarse * middle
+  return jnp.exp(rest + (fine * middle + (coarse + fine) * low)), -power
+
+
+def _integers(dtype):
+  return jnp.int32 if dtype == jnp.float32 else jnp.int64
+
+
+def _times_power(mantissa, power):
+  """mantissa * 2^power for powers <= 0: an addition to the bits of the exponent; tiny where the power is low."""
+  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
+  bits = jax.lax.bitcast_convert_type(mantissa, integers) + (jnp.maximum(power, info.minexp) << info.nmant)
+  return jax.lax.bitcast_convert_type(bits, mantissa.dtype)
+
+
+def _normalize(mantissa, exponent):
+  """The same number with its mantissa in [1, 2)."""
+  info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
+  bits = jax.lax.bitcast_convert_type(mantissa, integers)
+  power = (bits >> info.nmant) + (info.minexp - 1)
+  return (jax.lax.bitcast_convert_type(bits - (power << info.nmant), mantissa.dtype),
+          jnp.maximum(exponent + power, NONE))
