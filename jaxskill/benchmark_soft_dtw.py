@@ -10,6 +10,9 @@ does so for all; compilation is apart. A peer that is not installed is left out 
   ott        OTT-JAX, ott.geometry.costs.SoftDTW
   pysdtw     its form for CPUs (PyTorch, numba), on a GPU that for GPUs
   tslearn    SoftDTWLossPyTorch (numba), with a matrix product for the distances: its own needs N M D numbers a pair
+XLA runs a scan on one core of a CPU. Contenders in JAX use more cores as training does, by devices that share the pairs:
+jaxskill+D2, ott+D2. Each is compared with ours on as many devices, those in PyTorch, which use all cores by themselves,
+with ours on the most.
 """
 
 from __future__ import annotations
@@ -58,14 +61,20 @@ def naive(cost, gamma):
   return last[-1]
 
 
+def split(form):
+  """jaxskill+D2 -> name of the contender, devices that share the pairs."""
+  name, _, devices = form.partition("+D")
+  return name, int(devices) if devices.isdecimal() else 0 if "+" in form else 1
+
+
 def series(pairs, segments, width):
   """-> two `[pairs, segments, width]` float32, unit vectors."""
   both = np.random.default_rng(0).standard_normal((2, pairs, segments, width), np.float32)
   return both / np.linalg.norm(both, axis=-1, keepdims=True)
 
 
-def jax_function(name, gamma):
-  """-> (x, y) -> `[pairs]` values, gradients of their sum."""
+def jax_function(name, gamma, devices=1):
+  """-> (x, y) -> `[pairs]` values, gradients of their sum; what puts series on the devices."""
   if name == "ott":
     from ott.geometry import costs
     single = costs.SoftDTW(gamma)
@@ -78,16 +87,19 @@ def jax_function(name, gamma):
   def loss(x, y):
     values = jax.vmap(single)(x, y)
     return values.sum(), values
-  compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
 
-  def call(x, y):
-    (_, values), gradients = jax.block_until_ready(compiled(x, y))
+  def solve(x, y):
+    (_, values), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(x, y)
     return values, gradients
-  return call
+  shares, mesh = jax.sharding.PartitionSpec("pairs"), jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("pairs",))
+  if devices > 1:
+    solve = jax.shard_map(solve, mesh=mesh, in_specs=shares, out_specs=shares, check_vma=False)
+  compiled, sharding = jax.jit(solve), jax.sharding.NamedSharding(mesh, shares)
+  return lambda x, y: jax.block_until_ready(compiled(x, y)), lambda array: jax.device_put(array, sharding)
 
 
 def torch_function(name, gamma):
-  """As `jax_function`, in PyTorch."""
+  """As `jax_function`, in PyTorch, which shares pairs among threads by itself."""
   import torch
   cuda = torch.cuda.is_available()
   if name == "pysdtw":
@@ -111,12 +123,12 @@ def torch_function(name, gamma):
 _functions = {}      # of a worker process: the contender and its data, by shape
 
 
-def prepare(name, shape, width, gamma):
+def prepare(form, shape, width, gamma):
   """In a worker process: compiles; -> seconds of the first call, host values and gradients."""
-  if name in TORCH:
-    function, place = torch_function(name, gamma)
-  else:
-    function, place = jax_function(name, gamma), jnp.asarray
+  name, devices = split(form)
+  if shape[0] % devices:
+    raise ValueError(f"--contenders: {form} can not share the {shape[0]} pairs of --shapes={shape[0]}x{shape[1]}.")
+  function, place = torch_function(name, gamma) if name in TORCH else jax_function(name, gamma, devices)
   data = [place(array) for array in series(*shape, width)]
   start = time.perf_counter()
   values, gradients = function(*data)
@@ -137,8 +149,13 @@ def measure(shape):
   return (time.perf_counter() - start) / calls, (time.process_time() - used) / calls
 
 
-def machine():
-  """In a worker process: what computes here."""
+def begin(form):
+  """In a worker process of JAX, first: as many CPU devices as the form says; -> what computes here."""
+  devices = split(form)[1]
+  if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):         # JAX takes only one of the two
+    jax.config.update("jax_num_cpu_devices", devices)
+  if devices > jax.device_count():
+    raise ValueError(f"--contenders: {form} needs {devices} devices, JAX sees {jax.device_count()}.")
   return report.provenance(Parallel()) | dict(platform=jax.default_backend())
 
 
@@ -146,7 +163,7 @@ def reference(shape, width, gamma):
   """In a worker process: values and gradients in float64."""
   with jax.enable_x64(True):
     x, y = (array.astype(np.float64) for array in series(*shape, width))
-    values, gradients = jax_function("jaxskill", gamma)(x, y)
+    values, gradients = jax_function("jaxskill", gamma)[0](x, y)
     return np.asarray(values), [np.asarray(gradient) for gradient in gradients]
 
 
@@ -163,46 +180,53 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
   """-> all numbers, ready for JSON.
 
   Raises:
-    ValueError: if a contender is unknown, or none of ours is left.
+    ValueError: if a contender is unknown, or none of ours is left, or one needs more devices than there are.
   """
   known = [*OURS, "naive", *PEERS]
-  if wrong := sorted(set(contenders) - set(known)):
-    raise ValueError(f"--contenders: {', '.join(wrong)} unknown; use {', '.join(known)}.")
-  names = list(contenders) or [name for name in known if name != "pallas"]
-  missing = {name: lacking for name in names if name in PEERS and
+  forms = list(contenders) or [name for name in known if name != "pallas"]
+  if wrong := [form for form in forms if split(form)[0] not in known or split(form)[1] < 1
+               or (split(form)[0] in TORCH and "+" in form)]:
+    raise ValueError(f"--contenders: {', '.join(wrong)} unknown; use {', '.join(known)}, those in JAX also with "
+                     "+D<devices>.")
+  missing = {name: lacking for name in dict.fromkeys(split(form)[0] for form in forms) if name in PEERS and
              (lacking := [module for module in PEERS[name] if importlib.util.find_spec(module) is None])}
-  names = [name for name in names if name not in missing]
-  if "jaxskill" not in names:
+  forms = [form for form in forms if split(form)[0] not in missing]
+  if "jaxskill" not in forms:
     raise ValueError("--contenders has no jaxskill to compare with; add it.")
   for name, modules in missing.items():
     say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
-  workers = {name: benchmark.Worker() for name in names}
-  ask = lambda name, *arguments: workers[name].submit(*arguments).result()
+  workers = {}
+  ask = lambda form, *arguments: workers[form].submit(*arguments).result()
   results = []
   try:
-    provenance = ask("jaxskill", machine)
+    for form in forms:
+      workers[form] = benchmark.Worker()
+    machines = {form: ask(form, begin, form) for form in forms if form not in TORCH}
     for shape in shapes:
       say("{} pairs of {} segments".format(*shape))
       exact, slopes = ask("jaxskill", reference, shape, width, gamma)
       rows = {}
-      for name in names:
-        first, values, gradients = ask(name, prepare, name, shape, width, gamma)
-        rows[name] = dict(
+      for form in forms:
+        first, values, gradients = ask(form, prepare, form, shape, width, gamma)
+        rows[form] = dict(
             first_call_s=first, rounds=[], value_error=float(np.max(np.abs(values - exact) / np.abs(exact))),
             gradient_error=float(max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(gradients, slopes))))
-      for _, name in itertools.product(range(rounds), names):
-        rows[name]["rounds"].append(ask(name, measure, shape))
-      for name, row in rows.items():
+      for _, form in itertools.product(range(rounds), forms):
+        rows[form]["rounds"].append(ask(form, measure, shape))
+      ours = {split(form)[1]: form for form in forms if split(form)[0] == "jaxskill"}
+      for form, row in rows.items():
         wall, processor = np.array(row["rounds"]).T
-        others = np.array(rows["jaxskill"]["rounds"])[:, 0]
+        beside = ours[max(ours)] if form in TORCH else ours.get(split(form)[1], "jaxskill")
+        times = np.median(wall / np.array(rows[beside]["rounds"])[:, 0])
         row.update(median_s=float(np.median(wall)), min_s=float(wall.min()), max_s=float(wall.max()),
-                   processor_s=float(np.median(processor)), times=float(np.median(wall / others)))
+                   processor_s=float(np.median(processor)), beside=beside, times=float(times))
       results.append(dict(pairs=shape[0], segments=shape[1], contenders=rows, model_h200=model(shape)))
   finally:
     for worker in workers.values():
       worker.shutdown()
   return dict(width=width, gamma=gamma, rounds=rounds, results=results, missing=missing,
-              machine=provenance | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0], command=sys.argv))
+              machine=machines["jaxskill"] | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0],
+                                                  command=sys.argv))
 
 
 def describe(results):
@@ -211,25 +235,27 @@ def describe(results):
   lines = [f"soft-DTW, value and both gradients: series of {results['width']} channels, gamma {results['gamma']}",
            f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "
            f"end; jax {machine['versions']['jax']}", ""]
-  rows = [("pairs x segments", "contender", "ms (range)", "CPU ms", "times jaxskill", "first call s", "value error",
+  rows = [("pairs x segments", "contender", "ms (range)", "CPU ms", "times", "of", "first call s", "value error",
            "gradient error")]
   for case in results["results"]:
-    for name, row in case["contenders"].items():
-      rows.append((f"{case['pairs']} x {case['segments']}", name,
+    for form, row in case["contenders"].items():
+      rows.append((f"{case['pairs']} x {case['segments']}", form,
                    "{:.3g} ({:.3g}..{:.3g})".format(*(1e3 * row[key] for key in ("median_s", "min_s", "max_s"))),
-                   f"{1e3 * row['processor_s']:.3g}", f"{row['times']:.2f}", f"{row['first_call_s']:.2f}",
-                   f"{row['value_error']:.0e}", f"{row['gradient_error']:.0e}"))
+                   f"{1e3 * row['processor_s']:.3g}", f"{row['times']:.2f}", row["beside"],
+                   f"{row['first_call_s']:.2f}", f"{row['value_error']:.0e}", f"{row['gradient_error']:.0e}"))
   widths = [max(map(len, column)) for column in zip(*rows)]
   lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-  lines += ["", f"Median of {results['rounds']} interleaved rounds, compilation apart; times jaxskill: median of the "
-            "ratios round by round;", "CPU ms: processor time of all threads; errors against float64, relative to the "
+  lines += ["", f"Median of {results['rounds']} interleaved rounds, compilation apart; times: median of the ratios "
+            "round by round;", "CPU ms: processor time of all threads; errors against float64, relative to the "
             "largest gradient."]
   for case in results["results"]:
-    best = {kind: min((row["times"] for name, row in case["contenders"].items() if name in kinds), default=None)
-            for kind, kinds in (("OTT", ("ott",)), ("the best PyTorch one", TORCH))}
-    said = [f"{times:.2f} x as fast as {kind}" for kind, times in best.items() if times]
-    if said:
-      lines.append(f"{case['pairs']} x {case['segments']}: {', '.join(said)}")
+    best = {}
+    for form, row in case["contenders"].items():
+      if (name := split(form)[0]) in ("ott", *TORCH):
+        pair = row["beside"], "the best PyTorch one" if name in TORCH else form
+        best[pair] = min(row["times"], best.get(pair, row["times"]))
+    for (ours, other), times in best.items():
+      lines.append(f"{case['pairs']} x {case['segments']}: {ours} {times:.2f} x as fast as {other}")
     if machine["platform"] == "gpu":
       lines.append("  model of the kernel on an H200: {latency_s:.2g} s for the diagonals in turn, {traffic_s:.2g} s "
                    "of traffic, without the distances".format(**case["model_h200"]))
@@ -260,7 +286,7 @@ def main(argv=None):
     if min(options.width, options.rounds) < 1 or not options.gamma > 0:
       raise ValueError("--width and --rounds must be 1 or more, --gamma above 0.")
     return run([name for name in options.contenders.split(",") if name], shapes or SHAPES, options.width, options.gamma,
-               options.rounds, say=say)
+               options.rounds, say)
   benchmark.answer(measure_all, describe, options.json)
 
 

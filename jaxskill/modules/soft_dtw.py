@@ -30,7 +30,8 @@ from jaxskill.modules.soft_dtw_steps import (FAR, LOG_2, NEVER, NONE, expectatio
 
 _BLOCK = 32             # diagonals between two checkpoints
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
-_LANES = 1024           # rows of all pairs that a CPU works on at a time
+_CELLS = 2 ** 19        # of a table of all pairs: as many and no more, and a CPU works on all pairs at once;
+_ROWS = 1024            # else on so many rows of theirs at a time
 
 
 def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
@@ -350,7 +351,8 @@ def _solve(cost, stop, implementation):
 
 def _few_at_once(solve, cost, stop):
   """Maps over pairs, on a CPU a few at a time, so that what is between cost and E stays in the caches."""
-  turns = -(-cost.shape[0] * cost.shape[1] // _LANES)
+  pairs, rows, columns = cost.shape
+  turns = -(-pairs * rows // _ROWS) if pairs * rows * (rows + columns - 1) > _CELLS else 1
   if turns <= 1:
     return jax.vmap(solve)(cost, stop)
   return jax.lax.map(lambda pair: solve(*pair), (cost, stop), batch_size=-(-len(cost) // turns))
