@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from jaxskill import assess, evaluate, evidence, finished, main as command_line, own as own_videos, report
+from jaxskill import assess, evidence, finished, main as command_line, own as own_videos, report
 
 NAME = "comparison.json"
 
@@ -109,10 +109,10 @@ def directly(trained, videos, results, scores, ids):
     gap = (said[0] - said[1])[ids]
   one, extra = evidence.pick(found, ids, 0), {}
   if one.alignment:
-    path = np.asarray(next(iter(one.alignment.values()))).mean(axis=0)
+    places = np.asarray(next(iter(one.alignment.values()))).mean(axis=0)
     stream = trained.method.streams[0]
     rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
-    extra["alignment"] = evaluate.aligned_seconds(path, rows, seconds).tolist()
+    extra["alignment"] = (places[:rows] * seconds).tolist()
   if one.probabilities:
     extra["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in one.probabilities.items()}
   return dict(how=how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,

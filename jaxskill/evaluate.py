@@ -200,25 +200,11 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
   return result
 
 
-def aligned_seconds(path, length, row_seconds):
-  """When a reference shows what each row of a video shows: the mean over its row of the alignment.
-
-  Args:
-    path: `[T, S]` alignment, each row summing to 1 over the rows of the reference.
-    length: n, real rows of the video.
-    row_seconds: of the reference.
-
-  Returns:
-    `[n]` seconds into the reference; a row lies at its middle.
-  """
-  return path[:length] @ (np.arange(path.shape[1]) + 0.5) * row_seconds
-
-
 def alignment_against_truth(dataset, fold, alignment, references, known, stream):
   """How well test videos are aligned with their references, where the progress through the task is known.
 
   Args:
-    alignment: {name: `[V, T, S]`} to each of M references.
+    alignment: {name: `[V, T]`} the place in each of M references that a row leads to, in rows of the reference.
     references, known: `[V, M]` videos, and which of them there are.
     stream: whose rows are aligned.
 
@@ -235,11 +221,11 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
   for video in fold.test_videos:
     own = progress[video, : lengths[video]]
     compared = zip(alignment.values(), references[video], known[video])
-    for path, reference in [(path[video], reference) for path, reference, there in compared if there]:
+    for place, reference in [(places[video], reference) for places, reference, there in compared if there]:
       times = (np.arange(lengths[reference]) + 0.5) * seconds[reference]
       reached = progress[reference, : lengths[reference]]
       true = np.interp(own, reached, times)
-      for name, found in dict(alignment=aligned_seconds(path, len(own), seconds[reference]),
+      for name, found in dict(alignment=place[: len(own)] * seconds[reference],
                               linear=(np.arange(len(own)) + 0.5) / len(own) * len(times) * seconds[reference]).items():
         result.setdefault(f"{name}_error_s", []).append(np.abs(found - true).mean())
         tau = kendall_tau(np.interp(found, times, reached), own)

@@ -173,15 +173,15 @@ def references(run, own, assessment, ids):
     for place in np.flatnonzero(mask[model]):
       row = rows[model, place], ids[model]
       name, label = str(run.arrays["bank/videos"][row]), float(run.arrays["bank/label"][row])
-      one = found.setdefault(name, dict(score=label, paths=[]))
-      path = next((p for n, p in assessment.alignment.items() if n == f"reference {place + 1}"), None)
-      one["paths"].append(None if path is None else np.asarray(path[model]))
+      one = found.setdefault(name, dict(score=label, places=[]))
+      places = next((p for n, p in assessment.alignment.items() if n == f"reference {place + 1}"), None)
+      one["places"].append(None if places is None else np.asarray(places[model]))
   result = []
-  for name, one in sorted(found.items(), key=lambda item: -len(item[1]["paths"])):
-    entry = dict(video=name, score=one["score"], models=len(one["paths"]))
-    if one["paths"][0] is not None:
+  for name, one in sorted(found.items(), key=lambda item: -len(item[1]["places"])):
+    entry = dict(video=name, score=one["score"], models=len(one["places"]))
+    if one["places"][0] is not None:
       seconds = float(run.arrays[f"{stream}/row_seconds"][position[name]])
-      aligned = evaluate.aligned_seconds(np.mean(one["paths"], axis=0), len(own.arrays[stream]), seconds)
+      aligned = np.mean(one["places"], axis=0)[: len(own.arrays[stream])] * seconds
       entry |= dict(seconds=aligned.round(3).tolist(), segments=run.about["segments"].get(name, []),
                     duration_s=float(run.arrays[f"{stream}/lengths"][position[name]] * seconds))
     result.append(entry)

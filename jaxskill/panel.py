@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxskill import exemplars, methods
@@ -135,7 +136,13 @@ class Panel:
                                    min(size, trainer.dataset.num_videos))
 
 
-PICKS = (lambda a: (a.score, a.parts), lambda a: a)
+def _placed(assessment):
+  """Alignments `[T, S]` as the place `[T]` each row leads to, in rows of the reference: a path is S times as large."""
+  place = lambda path: (path * (jnp.arange(path.shape[1]) + 0.5)).sum(axis=1)              # a row lies at its middle
+  return assessment._replace(alignment=jax.tree.map(place, assessment.alignment))
+
+
+PICKS = (lambda a: (a.score, a.parts), _placed)
 
 
 def collect(parts, count, axis):

@@ -166,7 +166,7 @@ def _alignment(trainer, assessments):
   replica, scores = trainer.replicas[0], assessments.score[0]
   fold, labels = dataset.folds[replica.fold], dataset.labels(replica.criterion)
   timelines = {name: values[0] for name, values in assessments.timelines.items()}
-  path = next(iter(assessments.alignment.values()))[0]
+  places = next(iter(assessments.alignment.values()))[0]
   test = tested_videos(dataset, fold)
   chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
   figure, axes = plt.subplots(2, 2, figsize=(11, 5), sharex="col", height_ratios=(3, 1), layout="constrained")
@@ -175,7 +175,7 @@ def _alignment(trainer, assessments):
   colours = colours_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
-    end = evaluate.aligned_seconds(path[video], lengths[video], seconds[reference])
+    end = places[video, : lengths[video]] * seconds[reference]
     aligned_videos(above, of(video), of(reference), colours, start, end)
     faults = dataset.truth.get("relevant_low")
     if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:

@@ -42,7 +42,8 @@ class Assessment(NamedTuple):
     parts: {name: []} the scores it is made of.
     timelines: {name: [T]} curves over the rows of `Method.stream_of(name)`.
     maps: {name: [N, h, w]} heat maps over frames, each of which sums to 1.
-    alignment: {name: [T, S]} to the segments of a reference video.
+    alignment: {name: [T, S]} to the rows of a reference video, each row summing to 1; of many videos (`panel`) {name:
+      [T]}, the place in the reference that each row leads to.
     probabilities: {name: [n]} of what a score was chosen from, e.g. the leaves of a tree.
     rows: {name: [N]} of the heat maps: rows of `Method.stream_of(name)` that they lie over.
   """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import methods, train
+from jaxskill import methods, panel, train
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.methods import skilldiff
 from jaxskill.parallel import Parallel
@@ -266,6 +266,8 @@ def test_assessment(small, alignment):
     for path, f, r in zip(answer.alignment.values(), found, own):
       np.testing.assert_allclose(path[:count, : LENGTHS[r]], f["path"], atol=1e-4)
       assert not np.asarray(path[:count, LENGTHS[r]:]).any()
+    for places, f in zip(panel.PICKS[1](answer).alignment.values(), found):           # what is kept of many videos
+      np.testing.assert_allclose(places[:count], f["path"] @ (np.arange(f["path"].shape[1]) + 0.5), atol=1e-3)
 
 
 @pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
