@@ -30,6 +30,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from jaxskill import benchmark
+from jaxskill.benchmark_contenders import Worker
 from jaxskill.data import video
 from jaxskill.modules import convolution, i3d, resnet
 
@@ -174,11 +175,11 @@ def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
     missing["the decoder"] = "pip install 'jaxskill[video]'"
   for what, remedy in missing.items():
     say(f"left out: {what}, which is not installed: {remedy}")
-  shared, workers, results, decoder = benchmark.Worker(), {}, {}, None
+  shared, workers, results, decoder = Worker(), {}, {}, None
   try:
     machine = shared.ask("", "peak", *PEAK)
     on_cpu = machine["platform"] == "cpu"
-    workers = {name: benchmark.Worker() if on_cpu or name in TORCH else shared for name in names}
+    workers = {name: Worker() if on_cpu or name in TORCH else shared for name in names}
     if "the decoder" not in missing:
       say("decoding")
       decoder = shared.submit(decode_rate, DECODED_S).result()

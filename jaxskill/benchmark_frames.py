@@ -21,11 +21,11 @@ def measure(size, dtype, steps, batch, results):
   """Puts {"first_s", "step_s": one a step, "clips", "device", "peak_gb"} into a queue; runs in a process of its own."""
   import jax
   import numpy as np
-  from jaxskill import benchmark, main as command_line, train
+  from jaxskill import main as command_line, train
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
   from jaxskill.parallel import Parallel
   command_line.use_compilation_cache()
-  config, _ = benchmark.read_config("configs/core.py:frames", ())
+  config, _ = command_line.read_config("configs/core.py:frames", ())
   config.update_from_flattened_dict(SIZES[size] | {
       "model.weights": "random:0", "train.dtype": dtype, "train.batch_size": batch, "train.steps_per_call": 1,
       "data.device_budget": 0.0, "data.validation_share": 0.0})

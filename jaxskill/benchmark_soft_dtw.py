@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill import benchmark, report
+from jaxskill.benchmark_contenders import Worker
 from jaxskill.modules import soft_dtw
 from jaxskill.parallel import Parallel
 
@@ -200,7 +201,7 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
   results = []
   try:
     for form in forms:
-      workers[form] = benchmark.Worker()
+      workers[form] = Worker()
     machines = {form: ask(form, begin, form) for form in forms if form not in TORCH}
     for shape in shapes:
       say("{} pairs of {} segments".format(*shape))

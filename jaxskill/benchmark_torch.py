@@ -7,7 +7,7 @@ import time
 import numpy as np
 import torch
 
-from jaxskill import benchmark, benchmark_pros_cons
+from jaxskill import benchmark_contenders as contenders, benchmark_pros_cons
 
 
 class TorchPeer:
@@ -94,7 +94,7 @@ class TorchContender:
     words = form.split("+")[1:]
     self._batch_size, self._step = shape.batch_size, 0
     self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)
-    data = benchmark.data_of(config, shape)
+    data = contenders.data_of(config, shape)
     self._features = torch.tensor(data.streams[config.data.stream], device=self._peer.device)
     self._pairs = torch.as_tensor(np.array(data.pairs[data.folds[0].train_pairs]), dtype=torch.long)
     self._per_epoch = -(-len(self._pairs) // shape.batch_size)
@@ -128,7 +128,7 @@ class TorchContender:
     return self._steps(self.ready["steps_per_round"]) / self.ready["steps_per_round"]
 
   def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else benchmark.process_memory()
+    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
     return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from jaxskill import benchmark, benchmark_action_net
+from jaxskill import benchmark_action_net, benchmark_contenders as contenders
 
 
 class _Graph(nn.Linear):
@@ -85,7 +85,7 @@ class TorchContender:
   """Times the peer; the windows of a batch are cut before the clock starts."""
 
   def __init__(self, config, shape, form, num_steps):
-    model, data, autocast = config.model, benchmark.data_of(config, shape), "autocast" in form.split("+")
+    model, data, autocast = config.model, contenders.data_of(config, shape), "autocast" in form.split("+")
     self._windows = {name: model.windows[name] or shape.streams[name][0] for name in model.streams}
     self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,
                            attention_hidden=model.attention_hidden, head_hidden=model.head_hidden, autocast=autocast,
@@ -125,5 +125,5 @@ class TorchContender:
     return self._steps(self._count) / self._count
 
   def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else benchmark.process_memory()
+    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
     return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)

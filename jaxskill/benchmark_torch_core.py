@@ -11,7 +11,7 @@ import time
 import numpy as np
 import torch
 
-from jaxskill import benchmark, benchmark_core
+from jaxskill import benchmark_core, benchmark_contenders as contenders
 from jaxskill.modules.regression_tree import group_borders
 
 nn = torch.nn
@@ -107,7 +107,7 @@ class TorchContender:
 
   def __init__(self, config, shape, form, num_steps):
     words, stream = form.split("+"), config.data.stream
-    data = benchmark.data_of(config, shape)
+    data = contenders.data_of(config, shape)
     train, score = data.folds[0].train_videos, data.score
     span = float(np.ptp(data.score_range[0]))
     differences = np.subtract.outer(score[train], score[train])[~np.eye(len(train), dtype=bool)]
@@ -144,5 +144,5 @@ class TorchContender:
     return (time.perf_counter() - start) / self._count
 
   def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else benchmark.process_memory()
+    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
     return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)

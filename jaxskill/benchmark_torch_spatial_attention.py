@@ -10,7 +10,7 @@ import time
 import torch
 from torch import nn
 
-from jaxskill import benchmark, benchmark_spatial_attention
+from jaxskill import benchmark_spatial_attention, benchmark_contenders as contenders
 
 
 class TorchNetwork(nn.Module):
@@ -65,7 +65,7 @@ class TorchContender:
   """Times the peer; the maps of a batch are on its device before the clock starts."""
 
   def __init__(self, config, shape, form, num_steps):
-    data, autocast, train = benchmark.data_of(config, shape), "autocast" in form.split("+"), config.train
+    data, autocast, train = contenders.data_of(config, shape), "autocast" in form.split("+"), config.train
     self._peer = TorchPeer(shape, train, config.loss.margin, autocast=autocast)
     self._maps = torch.tensor(data.streams[config.data.stream]).movedim(-1, 2).contiguous()
     self._pairs = torch.tensor(data.pairs[data.folds[0].train_pairs])
@@ -97,5 +97,5 @@ class TorchContender:
     return self._steps(self._count) / self._count
 
   def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else benchmark.process_memory()
+    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
     return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)

@@ -97,6 +97,11 @@ def average_precision(weights, relevant):
   return float((precision * hits).sum() / relevant.sum())
 
 
+def tested_videos(dataset, fold):
+  """Videos of the test side and of its pairs, which training may have seen (EPIC-Skills)."""
+  return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
+
+
 def measure(dataset, fold, scores, parts, ties):
   """One replica's scores at one step.
 

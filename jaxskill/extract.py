@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import tqdm
 
-from jaxskill import benchmark, encoders, extraction, main as command_line, report
+from jaxskill import encoders, extraction, main as command_line, report
 from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.features import EXTRACTION as NOTE
@@ -352,7 +352,7 @@ def main(argv=None):
     parser.error("options after -- are those of --runner beam")
   command_line.use_compilation_cache()
   try:
-    config, _ = benchmark.read_config(options.config, overrides)
+    config, _ = command_line.read_config(options.config, overrides)
     note = run(config, options.videos, options.out, _weights(options.weights), boxes=options.boxes,
                detector=options.detector, runner=options.runner, beam_options=beam_options, processes=options.processes,
                patience=options.patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import pathlib
@@ -61,6 +62,27 @@ def unknown_field(argv):
         known = ", ".join(node) if hasattr(node, "keys") else "a value"
         return f"{argument}: {where} has no field {field!r}, only {known}."
   return None
+
+
+def read_config(path, overrides):
+  """(config, its file's function official() or None); `overrides` are --config.FIELD=VALUE.
+
+  Raises:
+    ValueError: for a field that the config has not, or a value of another type.
+  """
+  values = flags.FlagValues()                 # its own, beside the flag of the command line
+  arguments = ["jaxskill", f"--config={path}", *overrides]
+  config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=arguments)
+  try:
+    values(arguments)
+  except (KeyError, AttributeError) as error:
+    raise ValueError(f"{' '.join(overrides)}: {path} has no field {error}.") from error
+  except flags.Error as error:
+    raise ValueError(str(error)) from error
+  spec = importlib.util.spec_from_file_location("config_file", path.split(":")[0])
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return values.config, getattr(module, "official", None)
 
 
 def main(argv):

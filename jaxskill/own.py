@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import benchmark, encoders, extract, feed, finished, likeness
+from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
 from jaxskill.data import features, frames, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -203,7 +203,7 @@ def recipe_of(run, options):
     raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, the "
                      f"recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared features "
                      "with --features.")
-  config, _ = benchmark.read_config(path, [])
+  config, _ = command_line.read_config(path, [])
   return config, weights
 
 

@@ -12,7 +12,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from jaxskill import evaluate
-from jaxskill.report import tested_videos
 
 
 def draw(workdir, trainer, history, assessments):
@@ -133,7 +132,7 @@ def probability_bars(axes, levels):
 def _timelines(trainer, assessments):
   """Attention of the first replica on the test videos that it scores highest and lowest, a column for each stream."""
   dataset, replica = trainer.dataset, trainer.replicas[0]
-  test = tested_videos(dataset, dataset.folds[replica.fold])
+  test = evaluate.tested_videos(dataset, dataset.folds[replica.fold])
   scores = assessments.score[0]
   by_stream = {}
   for name, values in assessments.timelines.items():
@@ -167,7 +166,7 @@ def _alignment(trainer, assessments):
   fold, labels = dataset.folds[replica.fold], dataset.labels(replica.criterion)
   timelines = {name: values[0] for name, values in assessments.timelines.items()}
   places = next(iter(assessments.alignment.values()))[0]
-  test = tested_videos(dataset, fold)
+  test = evaluate.tested_videos(dataset, fold)
   chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])
   figure, axes = plt.subplots(2, 2, figsize=(11, 5), sharex="col", height_ratios=(3, 1), layout="constrained")
   shown = [(video, trainer.exemplars()[0][video, 0, 0]) for video in chosen.values()]
@@ -200,7 +199,7 @@ def _maps(trainer, assessments):
   scenes have the true place of the action and of the distractor marked.
   """
   dataset, replica = trainer.dataset, trainer.replicas[0]
-  test, scores = tested_videos(dataset, dataset.folds[replica.fold]), assessments.score[0]
+  test, scores = evaluate.tested_videos(dataset, dataset.folds[replica.fold]), assessments.score[0]
   (name, maps), *_ = assessments.maps.items()
   stream = trainer.method.stream_of(name)
   chosen = dict(best=test[np.argmax(scores[test])], worst=test[np.argmin(scores[test])])

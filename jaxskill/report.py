@@ -78,7 +78,7 @@ def _replica(trainer, assessments, history, index):
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
       if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
-  tested = tested_videos(dataset, fold)
+  tested = evaluate.tested_videos(dataset, fold)
   stream = trainer.method.streams[0]
   length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
   if "segment" in own.timelines:
@@ -156,7 +156,7 @@ def _save_maps(path, trainer, assessments):
   [n, N], when each was seen.
   """
   dataset, content = trainer.dataset, {}
-  tested = np.unique(np.concatenate([tested_videos(dataset, dataset.folds[r.fold]) for r in trainer.replicas]))
+  tested = np.unique(np.concatenate([evaluate.tested_videos(dataset, dataset.folds[r.fold]) for r in trainer.replicas]))
   for name, maps in assessments.maps.items():
     stream, rows = trainer.method.stream_of(name), assessments.rows[name][0]
     content[name] = maps[:, tested]
@@ -164,11 +164,6 @@ def _save_maps(path, trainer, assessments):
   names = [f"{r.row + ', ' if r.row else ''}fold {dataset.folds[r.fold].name}, seed {r.seed}" for r in trainer.replicas]
   np.savez_compressed(path, videos=np.array([dataset.videos[v] for v in tested]), replicas=np.array(names), **content)
   return path
-
-
-def tested_videos(dataset, fold):
-  """Videos of the test side and of its pairs, which training may have seen (EPIC-Skills)."""
-  return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
 
 
 def summarise(replicas, metric="accuracy"):

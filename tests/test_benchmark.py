@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_pros_cons, benchmark_start, benchmark_systems, interop, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_pros_cons, benchmark_start, benchmark_systems, interop, train
 from jaxskill.benchmark_pros_cons import SHAPES
 from jaxskill.parallel import Parallel
 
@@ -29,9 +29,9 @@ def read():
 
 
 def trainer_of(read, form, shape, **model):
-  config = benchmark.configure(read[0], form, shape, read[1])
+  config = contenders.configure(read[0], form, shape, read[1])
   config.model.update(model)
-  return train.Trainer(config, benchmark.data_of(config, shape), Parallel(1))
+  return train.Trainer(config, contenders.data_of(config, shape), Parallel(1))
 
 
 def test_command_line_end_to_end(tmp_path):
@@ -74,12 +74,12 @@ def test_command_line_end_to_end(tmp_path):
 def test_model_flops_agree_with_what_xla_counts(read, form):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
   by_hand = benchmark_pros_cons.flops(trainer.config, SHAPES["small"])
-  assert 1.0 < benchmark.compiled_flops(trainer) / by_hand < 1.1
+  assert 1.0 < contenders.compiled_flops(trainer) / by_hand < 1.1
 
 
 def test_model_flops_of_the_paper(read):
   def flops(form, peer=""):
-    config = benchmark.configure(read[0], form, SHAPES["paper"], read[1])
+    config = contenders.configure(read[0], form, SHAPES["paper"], read[1])
     return benchmark_pros_cons.flops(config, SHAPES["paper"], peer)
   forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the noise
   assert flops("float32") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+R4") == 6 * forward
@@ -167,7 +167,7 @@ def test_torch_peer_is_the_published_training(read, golden, rate):
   """Six batches of the published loop, leaked gradients included."""
   import torch
   arrays = golden("raan_train")
-  config = benchmark.configure(read[0], "official", SHAPES["tiny"], read[1])
+  config = contenders.configure(read[0], "official", SHAPES["tiny"], read[1])
   first = [v for k, v in arrays.items() if k.startswith("w0/pos/att_net.") and k.endswith(".0.weight")]
   config.model.update(num_filters=len(first), hidden=len(first[0]), noise_std=0.0)
   config.train.learning_rate = rate
@@ -188,7 +188,7 @@ def test_torch_peer_is_the_published_training(read, golden, rate):
 def test_peer_variants_step(read):
   import torch
   shape = SHAPES["tiny"]
-  config = benchmark.configure(read[0], "official", shape, read[1])
+  config = contenders.configure(read[0], "official", shape, read[1])
   for options in (dict(autocast=True), dict(input_gradient=True)):
     peer = peer_module().TorchPeer(config, shape.width, **options)
     better, worse = torch.randn(2, 4, shape.num_segments, shape.width, device=peer.device)
@@ -210,7 +210,7 @@ def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):
   """In this process: what is timed is a step that training takes, in the dtype asked for."""
   pytest.importorskip("tensorflow_datasets")
   benchmark_start.official_layout(tmp_path, SHAPES["tiny"])
-  config = benchmark.configure(read[0], "bfloat16", SHAPES["tiny"], None)
+  config = contenders.configure(read[0], "bfloat16", SHAPES["tiny"], None)
   config.data.update(dir=str(tmp_path / "best"), name="best", task="origami")
   config.train.steps_per_call = 1
   trained = []
@@ -250,18 +250,18 @@ def test_missing_torch_says_how_to_get_it(capsys, monkeypatch):
 
 
 def test_a_worker_that_fails_says_why(read):
-  config = benchmark.configure(read[0], "float32", SHAPES["tiny"], None)
+  config = contenders.configure(read[0], "float32", SHAPES["tiny"], None)
   config.train.batch_size = 0
-  with benchmark.Worker() as worker, pytest.raises(ValueError, match="batch_size=0 does not split"):
+  with contenders.Worker() as worker, pytest.raises(ValueError, match="batch_size=0 does not split"):
     worker.ask("float32", "jax", config, SHAPES["tiny"], "float32", 0)
 
 
 def test_a_full_run_ends(read, quick_compile):
   shape = SHAPES["tiny"]
   devices = min(2, jax.device_count())
-  config = benchmark.configure(read[0], f"bfloat16+D{devices}", shape, None)
+  config = contenders.configure(read[0], f"bfloat16+D{devices}", shape, None)
   config.train.epochs = 3
-  contender = benchmark.JaxContender(config, shape, f"bfloat16+D{devices}", num_steps=4)
+  contender = contenders.JaxContender(config, shape, f"bfloat16+D{devices}", num_steps=4)
   assert contender.ready["steps_per_round"] == 4 and contender.ready["devices"] == devices
   assert contender.round() > 0
   full = contender.full()

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_action_net, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_action_net, train
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "action_net.py")
@@ -20,9 +20,9 @@ def read():
 
 
 def trainer_of(read, form, shape):
-  config = benchmark.configure(read[0], form, shape, read[1])
+  config = contenders.configure(read[0], form, shape, read[1])
   config.train.steps_per_call = 1
-  return train.Trainer(config, benchmark.data_of(config, shape, form), Parallel(1))
+  return train.Trainer(config, contenders.data_of(config, shape, form), Parallel(1))
 
 
 @pytest.mark.parametrize("form", ["float32", "official+R2"])
@@ -31,19 +31,19 @@ def test_flops_agree_with_what_xla_counts(read, form):
                          windows=dict(rgb=18, static=30), channels=64, attention_hidden=32, head_hidden=32)
   trainer = trainer_of(read, form, shape)
   by_hand = benchmark_action_net.flops(trainer.config, shape, form)
-  assert 0.95 < benchmark.compiled_flops(trainer) / by_hand < 1.25            # SGD and all elementwise work is in it
+  assert 0.95 < contenders.compiled_flops(trainer) / by_hand < 1.25            # SGD and all elementwise work is in it
 
 
 def test_flops_of_the_paper(read):
   shape = benchmark_action_net.SHAPES["paper"]
-  flops = lambda form: benchmark_action_net.flops(benchmark.configure(read[0], form, shape, read[1]), shape, form)
+  flops = lambda form: benchmark_action_net.flops(contenders.configure(read[0], form, shape, read[1]), shape, form)
   rows, layers = np.array([26, 80]), 512 * 256 * np.array([1, 2]) + 2 * 256 ** 2 + 513 * 128
   first = np.array([1024 * 512, 2048 * 1024])
   official = 64 * (sum(rows * (2 * first + 3 * layers + 4 * 256 * rows)) + 3 * 128 * 1025)
   assert flops("official") == flops("torch") == official
   assert flops("float32") == official + 64 * sum(5 * 256 * rows ** 2)
   assert flops("bfloat16+F4+C3+R5") == 60 * flops("float32")
-  config = benchmark.configure(read[0], "float32", shape, None)
+  config = contenders.configure(read[0], "float32", shape, None)
   config.model.context = "lstm"
   assert benchmark_action_net.flops(config, shape) is None
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_core, interop, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_core, interop, train
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "core.py")
@@ -21,9 +21,9 @@ def read():
 
 
 def trainer_of(read, form, shape=SHAPE):
-  config = benchmark.configure(read[0], form, shape, read[1])
+  config = contenders.configure(read[0], form, shape, read[1])
   config.train.steps_per_call = 1
-  return train.Trainer(config, benchmark.data_of(config, shape), Parallel(1))
+  return train.Trainer(config, contenders.data_of(config, shape), Parallel(1))
 
 
 @pytest.mark.parametrize("form", ["float32+B64", "official+B64+R2"])
@@ -31,12 +31,12 @@ def test_flops_agree_with_what_xla_counts(read, form):
   shape = SHAPE._replace(width=256, hidden=64)
   trainer = trainer_of(read, form, shape)
   by_hand = benchmark_core.flops(trainer.config, shape)
-  assert 0.95 < benchmark.compiled_flops(trainer) / by_hand < 1.25            # Adam, the loss and the gathering are in it
+  assert 0.95 < contenders.compiled_flops(trainer) / by_hand < 1.25            # Adam, the loss and the gathering are in it
 
 
 def test_flops_of_the_paper(read):
   shape = benchmark_core.SHAPES["paper"]
-  config = benchmark.configure(read[0], "official", shape, read[1])
+  config = contenders.configure(read[0], "official", shape, read[1])
   tree = 15 * 256 * 514 + 16 * 256
   assert benchmark_core.flops(config, shape) == 2 * 128 * (2 * 2049 * 256 + 3 * tree)
   assert benchmark_core.flops(config, shape, "torch+vote") == 2 * 640 * (2049 * 256 + tree)

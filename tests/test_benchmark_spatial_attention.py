@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_spatial_attention, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_spatial_attention, train
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "spatial_attention.py")
@@ -22,14 +22,14 @@ def read():
 
 
 def trainer_of(read, form, shape=SHAPE):
-  config = benchmark.configure(read[0], form, shape, read[1])
+  config = contenders.configure(read[0], form, shape, read[1])
   config.train.steps_per_call = 1
-  return train.Trainer(config, benchmark.data_of(config, shape, form), Parallel(1))
+  return train.Trainer(config, contenders.data_of(config, shape, form), Parallel(1))
 
 
 def test_flops(read):
   """The paper's sizes by hand, and a small program as XLA counts it."""
-  flops = lambda form, shape: benchmark_spatial_attention.flops(benchmark.configure(read[0], form, shape, None), shape)
+  flops = lambda form, shape: benchmark_spatial_attention.flops(contenders.configure(read[0], form, shape, None), shape)
   frames = 2 * 2 * 25 * 169                    # two videos; a multiplication and an addition
   own = frames * (2 * 4 * 4096 * 512 + 3 * 512 * 256 + 3 * 256 * 32)
   paper = benchmark_spatial_attention.SHAPES["paper"]
@@ -38,7 +38,7 @@ def test_flops(read):
   assert flops("unique", benchmark_spatial_attention.SHAPES["sixteen"]) == 8 * own
   shape = SHAPE._replace(width=64, filters=32, channels=16, segments=6, places=6)
   trainer = trainer_of(read, "unique", shape)
-  counted = benchmark.compiled(trainer.step, trainer).cost_analysis()["flops"]
+  counted = contenders.compiled(trainer.step, trainer).cost_analysis()["flops"]
   multiplied = 36 / 25                         # by the stacked form, also at the border
   assert 0.98 * multiplied < counted / benchmark_spatial_attention.flops(trainer.config, shape) < 1.1 * multiplied
 
@@ -107,8 +107,8 @@ def test_command_line(capsys, tmp_path, monkeypatch):
 def test_a_form_that_is_too_slow_is_stopped_and_named(monkeypatch, capsys):
   """And the others are measured."""
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-  ask = benchmark.Worker.ask
-  monkeypatch.setattr(benchmark.Worker, "ask", lambda self, form, *rest, limit=0: ask(
+  ask = contenders.Worker.ask
+  monkeypatch.setattr(contenders.Worker, "ask", lambda self, form, *rest, limit=0: ask(
       self, form, *rest, limit=0.01 if limit and "plain" in form else limit))
   benchmark.main(["--config", CONFIG, "--shape", "tiny", "--forms", "float32+plain+D1,float32+D1", "--rounds", "1",
                   "--steps", "1", "--limit", "300"])

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import plots, report
+from jaxskill import evaluate, plots, report
 from jaxskill.parallel import Parallel
 
 
@@ -160,7 +160,7 @@ def test_curves_leave_out_what_was_not_measured(tmp_path):
 def test_tested_videos_hold_those_that_training_saw():
   pairs = np.array([(0, 1), (2, 3), (0, 4)])
   fold = types.SimpleNamespace(test_videos=np.array([5]), test_pairs=np.array([2]))
-  assert report.tested_videos(types.SimpleNamespace(pairs=pairs), fold).tolist() == [0, 4, 5]
+  assert evaluate.tested_videos(types.SimpleNamespace(pairs=pairs), fold).tolist() == [0, 4, 5]
 
 
 def test_attention_of_each_stream_is_drawn_in_its_own_seconds(make_dataset, monkeypatch):

@@ -26,7 +26,8 @@ import jax.numpy as jnp
 
 from jaxskill.modules.attention_filters import dot
 from jaxskill.modules.soft_dtw_steps import (FAR, LOG_2, NEVER, NONE, expectation_step, expectation_tangent_step,
-                                             forward_start, forward_step, hard_start, hard_step, tangent_step)
+                                             forward_start, forward_step, hard_start, hard_step, one_pair,
+                                             tangent_step)
 
 _BLOCK = 32             # diagonals between two checkpoints
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
@@ -356,22 +357,6 @@ def _few_at_once(solve, cost, stop):
   if turns <= 1:
     return jax.vmap(solve)(cost, stop)
   return jax.lax.map(lambda pair: solve(*pair), (cost, stop), batch_size=-(-len(cost) // turns))
-
-
-def one_pair(pairs):
-  """A function of arrays of many pairs (a leading axis on all) as one of a pair that `jax.vmap` maps at no cost."""
-  @jax.custom_batching.custom_vmap
-  def many(*arrays):
-    return pairs(*arrays)
-
-  @many.def_vmap
-  def more(size, mapped, *arrays):
-    whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
-    merged = many(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
-    result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
-    return result, jax.tree.map(lambda _: True, result)
-
-  return lambda *arrays: jax.tree.map(lambda x: x[0], many(*jax.tree.map(lambda x: x[None], arrays)))
 
 
 def _solve_forward(cost, stop, implementation):

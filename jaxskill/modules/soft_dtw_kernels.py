@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from jaxskill.modules.soft_dtw import one_pair
+from jaxskill.modules.soft_dtw_steps import one_pair
 
 MOST_ROWS = 4096
 _THREADS = 128                # of a warpgroup

@@ -91,6 +91,22 @@ def expectation_tangent_step(shift, k, stop, carry, inputs):
   return (above + by_left, change - by_up - by_left), (change,)
 
 
+def one_pair(pairs):
+  """A function of arrays of many pairs (a leading axis on all) as one of a pair that `jax.vmap` maps at no cost."""
+  @jax.custom_batching.custom_vmap
+  def many(*arrays):
+    return pairs(*arrays)
+
+  @many.def_vmap
+  def more(size, mapped, *arrays):
+    whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
+    merged = many(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
+    result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
+    return result, jax.tree.map(lambda _: True, result)
+
+  return lambda *arrays: jax.tree.map(lambda x: x[0], many(*jax.tree.map(lambda x: x[None], arrays)))
+
+
 def _split_power(scaled):
   """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `NONE` or less."""
   power = jnp.clip(scaled * 1.4426950408889634, NONE, -NONE).astype(_integers(scaled.dtype))

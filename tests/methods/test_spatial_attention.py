@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import ablations, data, evaluate, methods, report, train
+from jaxskill import ablations, evaluate, methods, report, train
 from jaxskill.data import simulated
 from jaxskill.methods.spatial_attention import frame_rows
 from jaxskill.parallel import Parallel
