@@ -24,7 +24,7 @@ import numpy as np
 from jaxskill import exemplars
 from jaxskill.methods import Assessment, Method, Phase
 from jaxskill.methods.score_range import check_scores, score_range
-from jaxskill.modules.attention_filters import dot, torch_uniform
+from jaxskill.modules.attention_filters import contract, dot, torch_uniform
 from jaxskill.modules.soft_dtw import hard_alignment, pairwise_squared_distance, soft_dtw
 
 ALIGNMENTS = ("soft", "hard", "linear")
@@ -93,8 +93,7 @@ class Heads(nn.Module):
   def compare(self, query, reference, offset):
     """`[T, P]` parts of a query and of the reference aligned with it, `[T]` timing offset -> `[T, F]` differences."""
     units = nn.relu(query + reference + self.timing(offset[:, None])).reshape(-1, self.count, self.hidden)
-    result = jnp.einsum("thp,hfp->thf", units.astype(self.dtype), self.kernel.astype(self.dtype),
-                        preferred_element_type=jnp.float32) + self.bias
+    result = contract("thp,hfp->thf", units, self.kernel, self.dtype) + self.bias
     return nn.relu(result).reshape(len(query), -1)
 
   def judge(self, segments):

@@ -27,10 +27,38 @@ def torch_uniform(fan_in):
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -1, 1) / jnp.sqrt(fan_in)
 
 
+def contract(spec, left, right, dtype):
+  """`jnp.einsum` of two arrays -> float32; operands are cast to `dtype`, sums are float32; so it is in the gradient.
+
+  Left to autodiff, products of the gradient would have one operand of `dtype` and one of float32, for which accelerators
+  have no unit: they would run in float32.
+  """
+  return (_einsum if jnp.dtype(dtype) == jnp.float32 else _narrow_einsum)(spec, left, right, dtype)
+
+
+def _einsum(spec, left, right, dtype):
+  return jnp.einsum(spec, left.astype(dtype), right.astype(dtype), preferred_element_type=jnp.float32)
+
+
+_narrow_einsum = jax.custom_vjp(_einsum, nondiff_argnums=(0, 3))
+
+
+def _einsum_backward(spec, dtype, operands, gradient):
+  inputs, output = spec.split("->")
+  first, second = inputs.split(",")
+  left, right = operands
+  by_left = contract(f"{output},{second}->{first}", gradient, right, dtype)
+  return by_left.astype(left.dtype), contract(f"{output},{first}->{second}", gradient, left, dtype).astype(right.dtype)
+
+
+_narrow_einsum.defvjp(lambda spec, left, right, dtype: (_einsum(spec, left, right, dtype), (left, right)),
+                      _einsum_backward)
+
+
 def dot(rows, kernel, dtype):
-  """`[..., D]` rows times `[N, D]` kernel -> `[..., N]` float32; operands are cast to `dtype`, sums are float32."""
-  return jax.lax.dot_general(rows.astype(dtype), kernel.astype(dtype), (((rows.ndim - 1,), (1,)), ((), ())),
-                             preferred_element_type=jnp.float32)
+  """`[..., D]` rows times `[N, D]` kernel -> `[..., N]` float32, see `contract`."""
+  axes = "abc"[: rows.ndim - 1]
+  return contract(f"{axes}d,nd->{axes}n", rows, kernel, dtype)
 
 
 def take(x, ids):

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxskill.modules.attention_filters import contract
+
 IMPLEMENTATIONS = ("auto", "lax", "dots")
 CHUNK = 1024              # places that "dots" computes at once
 
@@ -66,9 +68,7 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     arranged = arrange(kernel, x.shape, strides, padding, dtype=dtype, implementation=implementation)
   x = x.astype(dtype)
   if choose(implementation) == "lax":
-    axes = "DHW"[-len(size):]
-    return jax.lax.conv_general_dilated(x, arranged, strides, padding, preferred_element_type=jnp.float32,
-                                        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
+    return _lax(tuple(strides), tuple(map(tuple, padding)), x, arranged)
   x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   if max(size) == 1:
     return _product(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
@@ -81,6 +81,27 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
   else:
     y = whole(x[0])[None] if len(x) == 1 else jax.lax.map(whole, x)
   return y[:, 0] if len(size) == 1 else y
+
+
+def _convolution(strides, padding, x, kernel, out):
+  axes = "DHW"[-len(strides):]
+  return jax.lax.conv_general_dilated(x, kernel, strides, padding, preferred_element_type=out,
+                                      dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _lax(strides, padding, x, kernel):
+  return _convolution(strides, padding, x, kernel, jnp.float32)
+
+
+def _lax_backward(strides, padding, operands, gradient):
+  """As autodiff does it, but with operands of one type: it would ask for convolutions of float32 with bfloat16."""
+  dtype = operands[0].dtype
+  _, pull = jax.vjp(lambda x, kernel: _convolution(strides, padding, x, kernel, dtype), *operands)
+  return pull(gradient.astype(dtype))
+
+
+_lax.defvjp(lambda strides, padding, x, kernel: (_lax(strides, padding, x, kernel), (x, kernel)), _lax_backward)
 
 
 def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementation="auto"):
@@ -196,7 +217,8 @@ def _winograd(x, kernels, taps, count, tiles):
 
 
 def _product(x, kernel):
-  return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+  axes = "abcd"[: x.ndim - 1]
+  return contract(f"{axes}s,sn->{axes}n", x, kernel, x.dtype)
 
 
 def max_pool(x, size, strides, padding="SAME", *, implementation="auto"):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.modules.attention_filters import torch_uniform
+from jaxskill.modules.attention_filters import contract, torch_uniform
 
 
 class RegressionTree(nn.Module):
@@ -67,8 +67,7 @@ class RegressionTree(nn.Module):
       return dict(kernel=torch_uniform(width)(kernel_key, (nodes, out, width)),
                   bias=torch_uniform(width)(bias_key, (nodes, out)))
     weights = self.param(name, initialise)
-    return jnp.einsum("nkd,ndb->nkb", weights["kernel"].astype(dtype), rows.astype(dtype),
-                      preferred_element_type=jnp.float32) + weights["bias"][..., None]
+    return contract("nkd,ndb->nkb", weights["kernel"], rows, dtype) + weights["bias"][..., None]
 
 
 def check(num_leaves, activation):

@@ -1,0 +1,78 @@
+"""With bfloat16 operands, every product of a training step has both of one type, those of the gradient too."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill import benchmark_contenders as contenders, benchmark_systems, main, train
+from jaxskill.modules.attention_filters import contract
+from jaxskill.modules.convolution import convolve
+from jaxskill.parallel import Parallel
+
+PRODUCTS = "dot_general", "conv_general_dilated"
+
+
+def products(jaxpr):
+  """Types of the two operands of every product in a program."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in PRODUCTS:
+      yield tuple(str(operand.aval.dtype) for operand in equation.invars[:2])
+    for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+      if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+        yield from products(getattr(inner, "jaxpr", inner))
+
+
+def assert_equal_types(function, *arguments):
+  found = list(products(jax.make_jaxpr(function)(*arguments).jaxpr))
+  assert ("bfloat16", "bfloat16") in found
+  assert all(left == right for left, right in found), found
+
+
+def step_of(config, dataset):
+  if "implementation" in config.model:
+    config.model.implementation = "plain"
+  trainer = train.Trainer(config, dataset, Parallel(1))
+  assert_equal_types(trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables)
+
+
+@pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
+def test_steps_of_the_benchmark(method):
+  config, official = main.read_config(f"configs/{method}.py", [])
+  shape = benchmark_systems.find(method).shapes["tiny"]
+  step_of(contenders.configure(config, "bfloat16", shape, official), contenders.data_of(config, shape))
+
+
+def test_step_of_skilldiff(load_config, make_dataset):
+  data = make_dataset(videos=12, segments=6, score_range=(-4.0, 4.0))
+  step_of(load_config("skilldiff", "features", {"train.dtype": "bfloat16", "train.batch_size": 4, "train.epochs": 1}), data)
+
+
+@pytest.mark.parametrize("spec,left,right", [("abd,nd->abn", (2, 5, 7), (3, 7)), ("nkd,ndb->nkb", (2, 3, 7), (2, 7, 4)),
+                                             ("thp,hfp->thf", (5, 2, 7), (2, 3, 7))])
+def test_contractions(spec, left, right):
+  rng = np.random.default_rng(0)
+  left, right, weights = (rng.normal(size=size).astype(np.float32) for size in (left, right, np.einsum(
+      spec, np.zeros(left), np.zeros(right)).shape))
+  slopes = lambda dtype: jax.grad(lambda l, r: (contract(spec, l, r, dtype) * weights).sum(), argnums=(0, 1))
+  assert_equal_types(slopes(jnp.bfloat16), left, right)
+  inputs, output = spec.split("->")
+  first, second = inputs.split(",")
+  for dtype, tolerance in ((jnp.float32, 1e-6), (jnp.bfloat16, 0.02)):
+    by_left, by_right = slopes(dtype)(left, right)
+    assert by_left.dtype == by_right.dtype == jnp.float32
+    exact = np.einsum(f"{output},{second}->{first}", weights, right), np.einsum(f"{output},{first}->{second}", weights, left)
+    for found, expected in zip((by_left, by_right), exact):
+      np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("implementation", ["lax", "dots"])
+def test_convolutions(implementation):
+  rng = np.random.default_rng(0)
+  x, kernel = (rng.normal(size=size).astype(np.float32) for size in ((1, 4, 7, 6, 5), (3, 3, 3, 5, 4)))
+  def slopes(dtype):
+    value = lambda x, kernel: jnp.sin(convolve(x, kernel, (1, 2, 2), "SAME", dtype=dtype, implementation=implementation))
+    return jax.grad(lambda x, kernel: value(x, kernel).mean(), argnums=(0, 1))
+  assert_equal_types(slopes(jnp.bfloat16), x, kernel)
+  for found, expected in zip(jax.jit(slopes(jnp.bfloat16))(x, kernel), jax.jit(slopes(jnp.float32))(x, kernel)):
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
