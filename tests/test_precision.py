@@ -1,5 +1,7 @@
 """With bfloat16 operands, every product of a training step has both of one type, those of the gradient too."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,22 +11,13 @@ from jaxskill import benchmark_contenders as contenders, benchmark_systems, main
 from jaxskill.modules.attention_filters import contract
 from jaxskill.modules.convolution import convolve
 from jaxskill.parallel import Parallel
+from tests.programs import products
 
-PRODUCTS = "dot_general", "conv_general_dilated"
-
-
-def products(jaxpr):
-  """Types of the two operands of every product in a program."""
-  for equation in jaxpr.eqns:
-    if equation.primitive.name in PRODUCTS:
-      yield tuple(str(operand.aval.dtype) for operand in equation.invars[:2])
-    for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
-      if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-        yield from products(getattr(inner, "jaxpr", inner))
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 
 
 def assert_equal_types(function, *arguments):
-  found = list(products(jax.make_jaxpr(function)(*arguments).jaxpr))
+  found = products(function, *arguments)
   assert ("bfloat16", "bfloat16") in found
   assert all(left == right for left, right in found), found
 
@@ -38,7 +31,7 @@ def step_of(config, dataset):
 
 @pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
 def test_steps_of_the_benchmark(method):
-  config, official = main.read_config(f"configs/{method}.py", [])
+  config, official = main.read_config(str(CONFIGS / f"{method}.py"), [])
   shape = benchmark_systems.find(method).shapes["tiny"]
   step_of(contenders.configure(config, "bfloat16", shape, official), contenders.data_of(config, shape))
 
