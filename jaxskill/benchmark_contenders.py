@@ -1,4 +1,4 @@
-"""The contenders of `jaxskill.benchmark`, each in a worker process: our training step in a form, a peer, the matmul peak."""
+"""The contenders of `jaxskill.benchmark`, each in a worker process: a form of our training step, a peer, the peak."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ does so for all; compilation is apart. A peer that is not installed is left out 
   pysdtw     its form for CPUs (PyTorch, numba), on a GPU that for GPUs
   tslearn    SoftDTWLossPyTorch (numba), with a matrix product for the distances: its own needs N M D numbers a pair
 XLA runs a scan on one core of a CPU. Contenders in JAX use more cores as training does, by devices that share the pairs:
-jaxskill+D2, ott+D2. Each is compared with ours on as many devices, those in PyTorch, which use all cores by themselves,
-with ours on the most.
+jaxskill+D2, ott+D2. Each is compared with ours on as many devices (on one, where that is not asked for), those in PyTorch,
+which use all cores by themselves, with ours on the most.
 """
 
 from __future__ import annotations
@@ -127,8 +127,6 @@ _functions = {}      # of a worker process: the contender and its data, by shape
 def prepare(form, shape, width, gamma):
   """In a worker process: compiles; -> seconds of the first call, host values and gradients."""
   name, devices = split(form)
-  if shape[0] % devices:
-    raise ValueError(f"--contenders: {form} can not share the {shape[0]} pairs of --shapes={shape[0]}x{shape[1]}.")
   function, place = torch_function(name, gamma) if name in TORCH else jax_function(name, gamma, devices)
   data = [place(array) for array in series(*shape, width)]
   start = time.perf_counter()
@@ -181,7 +179,8 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
   """-> all numbers, ready for JSON.
 
   Raises:
-    ValueError: if a contender is unknown, or none of ours is left, or one needs more devices than there are.
+    ValueError: if a contender is unknown, or none of ours is left, or one needs more devices than there are or than
+      share the pairs evenly.
   """
   known = [*OURS, "naive", *PEERS]
   forms = list(contenders) or [name for name in known if name != "pallas"]
@@ -194,6 +193,9 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
   forms = [form for form in forms if split(form)[0] not in missing]
   if "jaxskill" not in forms:
     raise ValueError("--contenders has no jaxskill to compare with; add it.")
+  for form, (pairs, segments) in itertools.product(forms, shapes):
+    if pairs % split(form)[1]:
+      raise ValueError(f"--contenders: {form} can not share the {pairs} pairs of --shapes={pairs}x{segments}.")
   for name, modules in missing.items():
     say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
   workers = {}

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import torch
 
-from jaxskill import benchmark_core, benchmark_contenders as contenders
+from jaxskill import benchmark_contenders as contenders, benchmark_core
 from jaxskill.modules.regression_tree import group_borders
 
 nn = torch.nn

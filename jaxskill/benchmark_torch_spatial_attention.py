@@ -10,7 +10,7 @@ import time
 import torch
 from torch import nn
 
-from jaxskill import benchmark_spatial_attention, benchmark_contenders as contenders
+from jaxskill import benchmark_contenders as contenders, benchmark_spatial_attention
 
 
 class TorchNetwork(nn.Module):

@@ -109,7 +109,7 @@ def directly(trained, videos, results, scores, ids):
     gap = (said[0] - said[1])[ids]
   one, extra = evidence.pick(found, ids, 0), {}
   if one.alignment:
-    places = np.asarray(next(iter(one.alignment.values()))).mean(axis=0)
+    places = np.asarray(next(iter(one.alignment.values())), np.float64).mean(axis=0)
     stream = trained.method.streams[0]
     rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
     extra["alignment"] = (places[:rows] * seconds).tolist()

@@ -181,7 +181,7 @@ def references(run, own, assessment, ids):
     entry = dict(video=name, score=one["score"], models=len(one["places"]))
     if one["places"][0] is not None:
       seconds = float(run.arrays[f"{stream}/row_seconds"][position[name]])
-      aligned = np.mean(one["places"], axis=0)[: len(own.arrays[stream])] * seconds
+      aligned = np.mean(one["places"], axis=0, dtype=np.float64)[: len(own.arrays[stream])] * seconds
       entry |= dict(seconds=aligned.round(3).tolist(), segments=run.about["segments"].get(name, []),
                     duration_s=float(run.arrays[f"{stream}/lengths"][position[name]] * seconds))
     result.append(entry)

@@ -136,10 +136,11 @@ class Panel:
                                    min(size, trainer.dataset.num_videos))
 
 
-def _placed(assessment):
-  """Alignments `[T, S]` as the place `[T]` each row leads to, in rows of the reference: a path is S times as large."""
-  place = lambda path: (path * (jnp.arange(path.shape[1]) + 0.5)).sum(axis=1)              # a row lies at its middle
-  return assessment._replace(alignment=jax.tree.map(place, assessment.alignment))
+def _placed(assessments):
+  """Alignments `[..., T, S]` as the place `[..., T]` each row leads to, in rows of the reference: a path is S times as
+  large."""
+  place = lambda path: (path * (jnp.arange(path.shape[-1]) + 0.5)).sum(axis=-1)            # a row lies at its middle
+  return assessments._replace(alignment=jax.tree.map(place, assessments.alignment))
 
 
 PICKS = (lambda a: (a.score, a.parts), _placed)

@@ -88,7 +88,7 @@ def _replica(trainer, assessments, history, index):
     references, known = (x[:, index] for x in trainer.exemplars())
     result["against_truth"] |= evaluate.alignment_against_truth(dataset, fold, own.alignment, references, known, stream)
     result["alignment"] = {dataset.videos[v]: {          # seconds into each reference, row by row
-        dataset.videos[r]: (places[v, : length[v]] * seconds[r]).round(3).tolist()
+        dataset.videos[r]: (np.float64(places[v, : length[v]]) * seconds[r]).round(3).tolist()
         for places, r, there in zip(own.alignment.values(), references[v], known[v]) if there} for v in tested}
   result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in tested}
   for name, values in own.parts.items() if trainer.metric == "spearman" else ():

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_pros_cons, benchmark_start, benchmark_systems, interop, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_pros_cons, benchmark_start
+from jaxskill import benchmark_systems, interop, train
 from jaxskill.benchmark_pros_cons import SHAPES
 from jaxskill.parallel import Parallel
 

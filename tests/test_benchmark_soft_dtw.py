@@ -13,8 +13,8 @@ def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monke
   real = importlib.util.find_spec
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ott" else real(name))
   path = tmp_path / "results.json"
-  benchmark.main(["--contenders", "naive,jaxskill,ott,jaxskill+D2,naive+D2", "--shapes", "2x5,4x3", "--width", "4", "--rounds", "2",
-                  "--json", str(path)])
+  benchmark.main(["--contenders", "naive,jaxskill,ott,jaxskill+D2,naive+D2", "--shapes", "2x5,4x3", "--width", "4",
+                  "--rounds", "2", "--json", str(path)])
   results = json.loads(path.read_text())
   assert [(case["pairs"], case["segments"]) for case in results["results"]] == [(2, 5), (4, 3)]
   for case in results["results"]:

@@ -236,6 +236,7 @@ def test_skilldiff(run, tmp_path):
         assert r in train_videos and made.category[r] == made.category[number[video]]
         assert len(places) == 10 and places[0] < places[-1]
         assert 0 < min(places) and max(places) < 10 * made.row_seconds["rgb"][r]
+        assert places == [round(place, 3) for place in places]
   code, again, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
   assert code == 0, err
   assert f"resumed from step {saved['steps']}" in again and table_of(again) == table_of(out)

@@ -31,7 +31,8 @@ def contract(spec, left, right, dtype):
   """`jnp.einsum` of two arrays -> float32; operands are cast to `dtype`, sums are float32; so it is in the gradient.
 
   Left to autodiff, products of the gradient would have one operand of `dtype` and one of float32, for which accelerators
-  have no unit: they would run in float32.
+  have no unit: they would run in float32. So that they are contractions too, every index of an operand must be one of
+  the other or of the result.
   """
   return (_einsum if jnp.dtype(dtype) == jnp.float32 else _narrow_einsum)(spec, left, right, dtype)
 
@@ -46,13 +47,18 @@ _narrow_einsum = jax.custom_vjp(_einsum, nondiff_argnums=(0, 3))
 def _einsum_backward(spec, dtype, operands, gradient):
   inputs, output = spec.split("->")
   first, second = inputs.split(",")
-  left, right = operands
-  by_left = contract(f"{output},{second}->{first}", gradient, right, dtype)
-  return by_left.astype(left.dtype), contract(f"{output},{first}->{second}", gradient, left, dtype).astype(right.dtype)
+  left, right, *like = operands
+  slopes = (contract(f"{output},{second}->{first}", gradient, right, dtype),
+            contract(f"{output},{first}->{second}", gradient, left, dtype))
+  return tuple(slope.astype(own.dtype) for slope, own in zip(slopes, like))
 
 
-_narrow_einsum.defvjp(lambda spec, left, right, dtype: (_einsum(spec, left, right, dtype), (left, right)),
-                      _einsum_backward)
+def _einsum_forward(spec, left, right, dtype):
+  narrow, like = [x.astype(dtype) for x in (left, right)], [jnp.zeros(0, x.dtype) for x in (left, right)]
+  return _einsum(spec, *narrow, dtype), (*narrow, *like)
+
+
+_narrow_einsum.defvjp(_einsum_forward, _einsum_backward)
 
 
 def dot(rows, kernel, dtype):

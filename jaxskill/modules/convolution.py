@@ -68,7 +68,10 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     arranged = arrange(kernel, x.shape, strides, padding, dtype=dtype, implementation=implementation)
   x = x.astype(dtype)
   if choose(implementation) == "lax":
-    return _lax(tuple(strides), tuple(map(tuple, padding)), x, arranged)
+    strides, padding = tuple(strides), tuple(map(tuple, padding))
+    if x.dtype == jnp.float32:
+      return _convolution(strides, padding, x, arranged, jnp.float32)
+    return _narrow_convolution(strides, padding, x, arranged)
   x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   if max(size) == 1:
     return _product(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
@@ -90,18 +93,19 @@ def _convolution(strides, padding, x, kernel, out):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _lax(strides, padding, x, kernel):
+def _narrow_convolution(strides, padding, x, kernel):
   return _convolution(strides, padding, x, kernel, jnp.float32)
 
 
-def _lax_backward(strides, padding, operands, gradient):
-  """As autodiff does it, but with operands of one type: it would ask for convolutions of float32 with bfloat16."""
+def _narrow_backward(strides, padding, operands, gradient):
+  """As autodiff does it, but with operands and results of one type: it would convolve float32 with bfloat16."""
   dtype = operands[0].dtype
   _, pull = jax.vjp(lambda x, kernel: _convolution(strides, padding, x, kernel, dtype), *operands)
   return pull(gradient.astype(dtype))
 
 
-_lax.defvjp(lambda strides, padding, x, kernel: (_lax(strides, padding, x, kernel), (x, kernel)), _lax_backward)
+_narrow_convolution.defvjp(lambda strides, padding, x, kernel: (_narrow_convolution(strides, padding, x, kernel),
+                                                                (x, kernel)), _narrow_backward)
 
 
 def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementation="auto"):

@@ -31,8 +31,8 @@ from jaxskill.modules.soft_dtw_steps import (FAR, LOG_2, NEVER, NONE, expectatio
 
 _BLOCK = 32             # diagonals between two checkpoints
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
-_CELLS = 2 ** 19        # of a table of all pairs: as many and no more, and a CPU works on all pairs at once;
-_ROWS = 1024            # else on so many rows of theirs at a time
+_CELLS = 2 ** 19        # up to so many in a table of all pairs, a CPU works on all pairs at once,
+_ROWS = 1024            # beyond on pairs of so many rows at a time
 
 
 def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
@@ -69,7 +69,7 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
 
   Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E
   takes, for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every
-  pair, or of the few that a CPU works on at a time.
+  pair; a CPU works on a few at a time where they are many or long.
 
   Args:
     cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
@@ -351,7 +351,7 @@ def _solve(cost, stop, implementation):
 
 
 def _few_at_once(solve, cost, stop):
-  """Maps over pairs, on a CPU a few at a time, so that what is between cost and E stays in the caches."""
+  """Maps over pairs, a few at a time where they are many or long, so that what is between cost and E stays in the caches."""
   pairs, rows, columns = cost.shape
   turns = -(-pairs * rows // _ROWS) if pairs * rows * (rows + columns - 1) > _CELLS else 1
   if turns <= 1:

@@ -1,6 +1,6 @@
 """Recurrences over anti-diagonals as one kernel launch each: the wavefront stays on the chip all the way.
 
-Both kernels run the steps that `soft_dtw` defines; what they add is how a row of the wavefront moves by one.
+Both kernels run the steps of `soft_dtw_steps`; what they add is how a row of the wavefront moves by one.
 
 GPU (Pallas, Mosaic: Hopper or newer): one pair a program, rows of the diagonal over the threads of a warpgroup; rows
 move through shared memory, two buffers in turn, so that one barrier a diagonal is enough. Inputs of the next diagonals
