@@ -290,7 +290,7 @@ def _scan_parts(step, carry, inputs, stop, *, reverse=False):
     end, outputs = _scan(step, tuple(row[low:high] for row in carry),
                          tuple(table[first:last, low:high] for table in inputs), stop[low:high], first=first,
                          reverse=reverse)
-    carry = tuple(row.at[low:high].set(new) for row, new in zip(carry, end))
+    carry = tuple(jnp.concatenate([row[:low], new, row[high:]]) for row, new in zip(carry, end))
     pieces.append([jnp.pad(table, ((0, 0), (low, rows - high))) for table in outputs])
   return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))
 
