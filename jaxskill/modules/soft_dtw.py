@@ -24,7 +24,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxskill.modules.attention_filters import dot
+from jaxskill.modules.attention_filters import contract
 from jaxskill.modules.soft_dtw_steps import (FAR, LOG_2, NEVER, NONE, expectation_step, expectation_tangent_step,
                                              forward_start, forward_step, hard_start, hard_step, one_pair,
                                              tangent_step)
@@ -42,9 +42,10 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
     x: `[N, D]` segments.
     y: `[M, D]` segments.
     form: "fast" is a matrix product, ||x||^2 + ||y||^2 - 2 x.y, with an error of some 1e-7 of the squared norms, never
-      below zero. "safe" sums squared differences: exact zeros with zero gradients at equal segments, at several times
-      the time. Segments of padding must be finite in both.
-    dtype: of the operands of the fast form's product.
+      below zero; its derivatives, in reverse mode alone, are those of the distance. "safe" sums squared differences:
+      exact zeros with zero gradients at equal segments, at several times the time. Segments of padding must be finite
+      in both.
+    dtype: of the operands of the fast form's products.
 
   Returns:
     `[N, M]` float32 squared distances (float64 of float64 series).
@@ -55,13 +56,36 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
   if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
     raise ValueError(f"x {x.shape} and y {y.shape} are no two series [N, D] and [M, D] of one width; map further axes "
                      "with jax.vmap.")
-  x, y = (_float(series) for series in (x, y))
+  x, y = (_float(series.astype(jnp.result_type(x, y))) for series in (x, y))
   if form == "safe":
     return jnp.square(x[:, None] - y[None]).sum(axis=-1)
   if form != "fast":
     raise ValueError(f"form={form!r} is unknown; use 'fast' or 'safe'.")
-  product = dot(x, y, dtype) if x.dtype == jnp.float32 else x @ y.T
-  return jnp.maximum(jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1) - 2 * product, 0)
+  return _distance(x, y, dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _distance(x, y, dtype):
+  """The fast form. Its derivative is that of the distance, written out: two products and a pass for each series."""
+  product = _product("nd,md->nm", x, y, dtype)
+  return jnp.maximum(jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1) - (product + product), 0)
+
+
+def _distance_forward(x, y, dtype):
+  return _distance(x, y, dtype), (x, y)
+
+
+def _distance_backward(dtype, series, slope):
+  (x, y), twice = series, slope + slope
+  return (x * twice.sum(axis=1)[:, None] - _product("nm,md->nd", twice, y, dtype),
+          y * twice.sum(axis=0)[:, None] - _product("nm,nd->md", twice, x, dtype))
+
+
+_distance.defvjp(_distance_forward, _distance_backward)
+
+
+def _product(spec, left, right, dtype):
+  return contract(spec, left, right, dtype) if left.dtype == jnp.float32 else jnp.einsum(spec, left, right)
 
 
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):

@@ -309,6 +309,20 @@ def test_distance_is_never_negative_and_the_safe_form_exact_at_equal_segments():
   assert half.dtype == jnp.float32 and not np.array_equal(half, pairwise_squared_distance(x, x + 3))
 
 
+def test_derivatives_of_the_fast_distance_are_those_of_the_distance():
+  x, y, weights = uniform(7, 3), uniform(5, 3), uniform(7, 5)
+  x[2] = y[1]                                     # where the fast form rounds to zero or below, it has a slope too
+  x[4] = y[3] + 1e-6
+  slopes = {form: jax.grad(lambda x, y, f=form: (weights * pairwise_squared_distance(x, y, form=f)).sum(), (0, 1))(x, y)
+            for form in ("fast", "safe")}
+  for fast, safe in zip(slopes["fast"], slopes["safe"]):
+    np.testing.assert_allclose(fast, safe, atol=1e-5)
+  with jax.enable_x64(True):
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    curved = lambda x, y: jnp.sin(pairwise_squared_distance(x, y))
+    check_grads(curved, (x, y), order=2, modes=["rev"])
+
+
 def test_vmap_is_the_loop_and_traces_once():
   cost, lengths = uniform(2, 3, 8, 6), np.array([[[8, 6], [1, 6], [5, 2]], [[8, 1], [1, 1], [7, 6]]])
   bands = np.array([[0, 6, 3], [2, 0, 0]])
