@@ -20,7 +20,7 @@ import ml_collections
 
 from jaxskill import methods, report, steps, train
 from jaxskill.benchmark_systems import amount, find, random_dataset
-from jaxskill.parallel import Parallel
+from jaxskill.parallel import Parallel, float32_products
 
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
@@ -175,8 +175,8 @@ class MatmulPeak:
     self._cases = []
     for dtype, (name, sizes) in itertools.product(("float32", "bfloat16"), cases.items()):
       axis = int(name == "nk,mk")             # of the right operand, which the last axis of the left one meets
-      product = jax.jit(lambda a, b, axis=axis: jax.lax.dot_general(a, b, (((1,), (axis,)), ((), ())),
-                                                                    preferred_element_type=jnp.float32))
+      product = jax.jit(float32_products(lambda a, b, axis=axis: jax.lax.dot_general(
+          a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)))
       operands = [jax.random.normal(jax.random.key(0), size).astype(dtype) for size in sizes]
       flops = 2 * product(*operands).size * sizes[0][1]
       self._cases.append((dtype, name, product, operands, flops))

@@ -3,10 +3,13 @@
 On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the videos,
 encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The functions `gather`,
 `total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
+
+Products of float32 are computed in float32, see `float32_products`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 
 import jax
@@ -36,6 +39,19 @@ def initialise():
     jax.distributed.initialize()
   elif len(environment.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:
     jax.distributed.initialize()
+
+
+def float32_products(function):
+  """The function, traced so that products of float32 are products in float32.
+
+  Left to itself, JAX rounds their operands to bfloat16 on a TPU and to TensorFloat-32 on a GPU. Who sets
+  JAX_DEFAULT_MATMUL_PRECISION gets what it says. Products of bfloat16 are not touched.
+  """
+  @functools.wraps(function)
+  def traced(*arguments):
+    with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
+      return function(*arguments)
+  return traced
 
 
 class Parallel:
@@ -96,7 +112,7 @@ class Parallel:
       function: called once per device with its share of `videos`; what it returns must be equal on all devices.
       donate: lets the result take the memory of `state`.
     """
-    donated = (0,) if donate else ()
+    donated, function = (0,) if donate else (), float32_products(function)
     if self.count == 1:
       return jax.jit(function, donate_argnums=donated)
     packed = jax.pmap(lambda state, videos, rest: function(state, videos, *rest), AXIS, in_axes=(None, 0, None),

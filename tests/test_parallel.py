@@ -7,6 +7,7 @@ import pytest
 
 from jaxskill import parallel
 from jaxskill.parallel import Parallel
+from tests.programs import rounded
 
 
 @pytest.mark.parametrize("devices", [1, 3, 8])
@@ -35,6 +36,18 @@ def test_split_and_gather(devices):
   np.testing.assert_array_equal(result["total"]["pairs"], pairs.sum(axis=1))
   assert result["matches"] == 24 and result["state"] == 2      # a device's share of whole arrays is its share of videos
   np.testing.assert_allclose(result["draw"], jax.random.normal(keys[0], (2,)), atol=1e-6)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_products_of_float32_are_not_rounded_unless_that_was_asked_for(devices):
+  def function(state, videos):
+    return jnp.sin(videos @ state).sum()
+  compiled = Parallel(devices).compile(jax.grad(function))
+  videos = np.ones((4, 3) if devices == 1 else (2, 2, 3), np.float32)
+  assert not rounded(compiled, np.ones(3, np.float32), videos)
+  with jax.default_matmul_precision("tensorfloat32"):
+    assert len(rounded(compiled, np.ones(3, np.float32), videos)) == 2
+  assert len(rounded(jax.grad(function), np.ones(3, np.float32), np.ones((4, 3), np.float32))) == 2
 
 
 @pytest.mark.parametrize("devices", [1, 8])

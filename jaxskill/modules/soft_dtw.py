@@ -85,7 +85,8 @@ _distance.defvjp(_distance_forward, _distance_backward)
 
 
 def _product(spec, left, right, dtype):
-  return contract(spec, left, right, dtype) if left.dtype == jnp.float32 else jnp.einsum(spec, left, right)
+  with jax.default_matmul_precision("highest"):         # GPUs and TPUs round the operands of float32 otherwise
+    return contract(spec, left, right, dtype) if left.dtype == jnp.float32 else jnp.einsum(spec, left, right)
 
 
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):

@@ -15,6 +15,7 @@ from jax.test_util import check_grads
 from jaxskill.modules import soft_dtw as module
 from jaxskill.modules.soft_dtw import (hard_alignment, pairwise_squared_distance, soft_alignment, soft_dtw,
                                        soft_dtw_divergence)
+from tests.programs import rounded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 IMPLEMENTATIONS = ("scan", "checkpointed")
@@ -321,6 +322,7 @@ def test_derivatives_of_the_fast_distance_are_those_of_the_distance():
     x, y = x.astype(np.float64), y.astype(np.float64)
     curved = lambda x, y: jnp.sin(pairwise_squared_distance(x, y))
     check_grads(curved, (x, y), order=2, modes=["rev"])
+  assert not rounded(jax.grad(lambda x, y: jnp.sin(pairwise_squared_distance(x, y)).sum()), uniform(7, 3), uniform(5, 3))
 
 
 def test_vmap_is_the_loop_and_traces_once():
