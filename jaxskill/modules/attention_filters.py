@@ -68,8 +68,8 @@ def dot(rows, kernel, dtype):
 
 
 def take(x, ids):
-  """`x[ids]`; bfloat16 as bits, for XLA:CPU gathers from a float32 copy of the whole array otherwise."""
-  if x.dtype != jnp.bfloat16:
+  """`x[ids]`; on a CPU bfloat16 as bits, for XLA gathers from a float32 copy of the whole array there."""
+  if x.dtype != jnp.bfloat16 or jax.default_backend() != "cpu":
     return x[ids]
   return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint16)[ids], x.dtype)
 
@@ -83,7 +83,8 @@ def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, imple
     readout: `[F, H]` second layers.
     features: `[V, T, D]` segments. They are data: no gradient flows into them.
     dtype: of the operands of the matrix products; results and everything else are float32.
-    implementation: "plain", "chunked" (the form for CPUs), or "auto": "chunked" where JAX runs on a CPU.
+    implementation: "plain" (all segments at once, the form for accelerators), "chunked" (the form for CPUs), or "auto":
+      "chunked" where JAX runs on a CPU.
 
   Returns:
     `[V, F, T]` float32 logits.
@@ -100,11 +101,39 @@ def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, imple
   return forms[implementation](kernel, offset, readout, jax.lax.stop_gradient(features), dtype)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _plain_logits(kernel, offset, readout, features, dtype):
-  filters, hidden, _ = kernel.shape
-  z = dot(features, kernel.reshape(filters * hidden, -1), dtype)                          # [V, T, F*H]
-  z = nn.relu(z.reshape(*z.shape[:2], filters, hidden) + offset.transpose(2, 0, 1))       # [V, T, F, H]
-  return jnp.einsum("vtfh,fh->vft", z, readout)
+  return _plain_forward(kernel, offset, readout, features, dtype)[0]
+
+
+def _plain_forward(kernel, offset, readout, features, dtype):
+  """Filters outside and hidden units inside: a TPU keeps 128 of these in a row, and gates what it multiplies on the way."""
+  z = contract("vtd,fhd->fvth", features, kernel, dtype) + offset.transpose(0, 2, 1)[:, None]
+  logits = (nn.relu(z) * readout[:, None, None]).sum(axis=3).transpose(1, 0, 2)
+  return logits, (kernel, offset, readout, features, z > 0)
+
+
+def _plain_backward(dtype, residuals, dlogits):
+  kernel, offset, readout, features, active = residuals
+  gated = jnp.where(active, dlogits.transpose(1, 0, 2)[..., None], 0.0)                   # [F, V, T, H]
+  product = contract("fvth,vtd->fhd", gated, features, dtype)
+  return *_slopes(product, gated.sum(axis=1).transpose(0, 2, 1), kernel, offset, readout), jnp.zeros_like(features)
+
+
+_plain_logits.defvjp(_plain_forward, _plain_backward)
+
+
+def _slopes(product, total, kernel, offset, readout):
+  """Slopes by kernel, offset and readout. Only `z > 0` was kept for them: they follow from sums of G, the gradient through
+  the ReLU before the readout, for d kernel = readout * (G X^T) and
+  d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset).
+
+  Args:
+    product: `[F, H, D]` G X^T.
+    total: `[F, H, T]` sum of G over the videos.
+  """
+  by_readout = (product * kernel).sum(axis=2) + (total * offset).sum(axis=2)
+  return product * readout[..., None], total * readout[..., None], by_readout
 
 
 def _chunks(features):
@@ -146,10 +175,6 @@ def _chunked_forward(kernel, offset, readout, features, dtype):
 
 
 def _chunked_backward(dtype, residuals, dlogits):
-  """Only `z > 0` was kept: with G the gradient through the ReLU before the readout, everything follows from sums of G.
-
-  d kernel = readout * (G X^T) and d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset).
-  """
   kernel, offset, readout, features, active = residuals
   filters, hidden, width = kernel.shape
   chunks = _chunks(features)
@@ -166,9 +191,7 @@ def _chunked_backward(dtype, residuals, dlogits):
 
   zeros = (jnp.zeros((filters * hidden, width)), jnp.zeros(offset.shape))
   (product, total), _ = jax.lax.scan(chunk, zeros, (chunks, active, dlogits))
-  product = product.reshape(kernel.shape)                                                 # [F, H, D]
-  dreadout = (product * kernel).sum(axis=2) + (total * offset).sum(axis=2)
-  return product * readout[..., None], total * readout[..., None], dreadout, jnp.zeros_like(features)
+  return *_slopes(product.reshape(kernel.shape), total, kernel, offset, readout), jnp.zeros_like(features)
 
 
 _chunked_logits.defvjp(_chunked_forward, _chunked_backward)
