@@ -5,9 +5,42 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+_LANES = 128
+
+
+@flax.struct.dataclass
+class Folded:
+  """Maps or frames `[V, ...]` as the devices keep them: every video as rows of whole lanes.
+
+  A TPU lays out the last two axes in tiles of 8 x 128. Where maps of 14 x 14 do not fill them, it puts the axis of the videos
+  there: they are interleaved, and to read one it copies all.
+
+  Attributes:
+    rows: `[V, n, C]`.
+    shape: of a video.
+  """
+  rows: jax.Array
+  shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
+
+
+def fold(x):
+  """`[V, ..., C]` with more than three axes -> Folded; others as they are."""
+  if x.ndim <= 3:
+    return x
+  width = _LANES if x.shape[-1] % _LANES and not np.prod(x.shape[1:]) % _LANES else x.shape[-1]
+  return Folded(x.reshape(len(x), -1, width), x.shape[1:])
+
+
+def unfold(videos):
+  """The tree with every Folded as the `[V, ...]` that it was made of."""
+  folded = lambda x: isinstance(x, Folded)
+  return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if folded(x) else x, videos, is_leaf=folded)
 
 
 class Feed:
@@ -16,7 +49,7 @@ class Feed:
   Attributes:
     train: `[U]` numbers (in the data set) of the videos that a replica trains on.
     resident: True when all features stay on the devices.
-    videos: the training videos on the devices, or None when streaming.
+    videos: the training videos on the devices, maps and frames folded, or None when streaming.
   """
 
   def __init__(self, dataset, folds, parallel, *, streams, dtype, budget, labels=None):
@@ -48,7 +81,7 @@ class Feed:
     self._reader = concurrent.futures.ThreadPoolExecutor(1)
 
   def _to_device(self, ids, size=0):
-    return self._parallel.split(self.host(ids, size))
+    return self._parallel.split({name: fold(x) if name in self._streams else x for name, x in self.host(ids, size).items()})
 
   def host(self, ids, size=0):
     """Host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""

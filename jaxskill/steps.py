@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from flax import traverse_util
 
+from jaxskill.feed import unfold
 from jaxskill.modules.attention_filters import take
 
 LEFT_OVER = "left_over"
@@ -169,17 +170,20 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       return variables["params"], variables["batch_stats"], opt_state
     return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, statistics, overrides))
 
+  def encode(variables, videos, key):
+    return method.encode(variables, unfold(videos), key, True)
+
   def encode_batch(variables, videos, items, key):
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
     sides = range(items.shape[1])
     if train.encode == "siamese":                                     # as the papers draw it: pair by pair
-      both = jax.vmap(lambda ids: method.encode(variables, jax.tree.map(lambda x: take(x, ids), videos), key, True))(items)
+      both = jax.vmap(lambda ids: encode(variables, jax.tree.map(lambda x: take(x, ids), videos), key))(items)
       return tuple(jax.tree.map(lambda x: x[:, side], both) for side in sides)
     if train.encode == "batch":
       own = jax.tree.map(lambda x: take(x, items.reshape(-1)), videos)                    # [B / n * k, ...]
-      encodings = method.encode(variables, own, key, True)
+      encodings = encode(variables, own, key)
       return tuple(jax.tree.map(lambda x: x.reshape(*items.shape, *x.shape[1:])[:, side], encodings) for side in sides)
-    encodings = parallel.gather(method.encode(variables, videos, key, True))
+    encodings = parallel.gather(encode(variables, videos, key))
     return tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in sides)
 
   def phase_step(index, replica, step, videos, labels, items, mask, key, per_epoch, epochs):

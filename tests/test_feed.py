@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxskill import feed, steps
-from jaxskill.feed import Feed
+from jaxskill.feed import Feed, fold, unfold
 from jaxskill.parallel import Parallel
 
 FOLDS = ((range(2, 9), (9, 10)), ((1, 3, 5), (0,)))
@@ -119,8 +119,18 @@ def test_dtypes_and_bytes(make_dataset):
   np.testing.assert_array_equal(half.videos["rgb"], dataset.streams["rgb"][half.train].astype(jnp.bfloat16))
   frames = np.random.default_rng(0).integers(0, 256, (11, 12, 2, 2, 3), np.uint8)
   frames_feed = make_feed(make_dataset(streams=dict(rgb=frames)), dtype="bfloat16")
-  assert frames_feed.bytes == frames.size and frames_feed.videos["rgb"].dtype == np.uint8
-  np.testing.assert_array_equal(frames_feed.videos["rgb"], frames[:8])
+  assert frames_feed.bytes == frames.size and unfold(frames_feed.videos)["rgb"].dtype == np.uint8
+  np.testing.assert_array_equal(unfold(frames_feed.videos)["rgb"], frames[:8])
+
+
+@pytest.mark.parametrize("shape,rows", [((4, 9), (4, 9)), ((4, 2, 3, 256), (24, 256)), ((8, 4, 4, 3), (3, 128)), ((2, 5, 3), (10, 3))])
+def test_videos_of_more_axes_are_folded_to_rows_of_whole_lanes(shape, rows):
+  x = np.random.default_rng(0).normal(size=(3, *shape))
+  folded = fold(x)
+  assert jax.tree.leaves(folded)[0].shape == (3, *rows)
+  np.testing.assert_array_equal(unfold([folded])[0], x)
+  taken = jax.tree.map(lambda x: x[np.array([2, 0])], folded)       # as a step takes its videos
+  np.testing.assert_array_equal(unfold(taken), x[[2, 0]])
 
 
 def test_the_budget_is_a_share_of_the_memory(make_dataset, monkeypatch):

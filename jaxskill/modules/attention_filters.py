@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 # Rows of [segments, channels] that one chunk of the CPU form holds: its hidden layer then stays in the cache.
 _CHUNK_ROWS = 2000
+_LARGE = 2 ** 20        # bytes of an item that a TPU copies by itself
 
 
 def torch_uniform(fan_in):
@@ -68,10 +69,16 @@ def dot(rows, kernel, dtype):
 
 
 def take(x, ids):
-  """`x[ids]`; on a CPU bfloat16 as bits, for XLA gathers from a float32 copy of the whole array there."""
-  if x.dtype != jnp.bfloat16 or jax.default_backend() != "cpu":
-    return x[ids]
-  return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint16)[ids], x.dtype)
+  """`x[ids]` for `[n]` ids, as XLA does it without a copy of all of `x`.
+
+  On a CPU it would gather bfloat16 from a float32 copy, on a TPU large items from one in another order.
+  """
+  backend = jax.default_backend()
+  if backend == "cpu" and x.dtype == jnp.bfloat16:
+    return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint16)[ids], x.dtype)
+  if backend == "tpu" and x.dtype.itemsize * x.size >= _LARGE * len(x):
+    return jax.lax.map(functools.partial(jax.lax.dynamic_index_in_dim, x, keepdims=False), ids)
+  return x[ids]
 
 
 def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):

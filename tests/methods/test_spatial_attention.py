@@ -10,6 +10,7 @@ import pytest
 
 from jaxskill import ablations, evaluate, methods, report, train
 from jaxskill.data import simulated
+from jaxskill.feed import unfold
 from jaxskill.methods.spatial_attention import frame_rows
 from jaxskill.parallel import Parallel
 
@@ -111,7 +112,7 @@ def test_recipe(make, with_maps, quick_compile):
                  "train.weight_decay": 0.01, "train.momentum": 0.9})
   trainer = train.Trainer(config, with_maps(folds=FOLDS[:1]), Parallel(1))
   assert trainer.total == 3                               # all 28 pairs are one batch
-  method, videos, fold = trainer.method, trainer.feed.videos, trainer.dataset.folds[0]
+  method, videos, fold = trainer.method, unfold(trainer.feed.videos), trainer.dataset.folds[0]
   pairs = trainer.feed.local(trainer.dataset.pairs[fold.train_pairs])
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
   momentum = jax.tree.map(jnp.zeros_like, variables["params"])
@@ -246,7 +247,7 @@ def test_lowers_for_accelerators(make, with_maps, monkeypatch, platform, dtype):
 def test_bfloat16_is_close(make, with_maps, quick_compile):
   (_, expected), (half, metrics) = (trained(make({"train.dtype": dtype}), with_maps()) for dtype in ("float32", "bfloat16"))
   assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
-  assert half.feed.videos["maps"].dtype == jnp.bfloat16 and half.feed.bytes == half.dataset.streams["maps"].size * 2
+  assert half.feed.videos["maps"].rows.dtype == jnp.bfloat16 and half.feed.bytes == half.dataset.streams["maps"].size * 2
   np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
   assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
 

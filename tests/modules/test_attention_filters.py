@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxskill.modules import attention_filters
-from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers, filter_logits, fold_inputs
+from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers, filter_logits, fold_inputs, take
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 FORMS = ("plain", "chunked")
@@ -212,6 +212,19 @@ def test_phases_share_the_product(implementation, monkeypatch):
   program = jax.jit(phases).lower(x, x["offset"] + 1).compile().as_text()
   sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r"= f32\[([\d,]+)\]\S* dot\(", program)]
   assert sizes.count(2 * 8 * 6 * 16) == 1, sizes           # [F*H, V*T]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
+def test_taking_items(backend, dtype, monkeypatch):
+  monkeypatch.setattr(attention_filters.jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(attention_filters, "_LARGE", 4 * 7 * 2)
+  for width in (1, 7, 64):
+    x = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (5, 3, width))).astype(dtype)
+    ids = jnp.array([3, 0, 3])
+    taken = jax.jit(lambda x, ids: take(x, ids))(x, ids)
+    assert taken.dtype == x.dtype
+    np.testing.assert_array_equal(taken, x[np.array(ids)])
 
 
 def test_forms_by_name(monkeypatch):
