@@ -16,10 +16,10 @@ _LANES = 128
 
 @flax.struct.dataclass
 class Folded:
-  """Maps or frames `[V, ...]` as the devices keep them: every video as rows of whole lanes.
+  """Maps `[V, T, h, w, C]` as the devices keep them: every video as rows of channels.
 
-  A TPU lays out the last two axes in tiles of 8 x 128. Where maps of 14 x 14 do not fill them, it puts the axis of the videos
-  there: they are interleaved, and to read one it copies all.
+  A TPU lays out two axes in tiles of 8 x 128. Where a side of 14 does not fill one, it takes the axis of the videos: they are
+  interleaved, and to read one it copies all.
 
   Attributes:
     rows: `[V, n, C]`.
@@ -30,11 +30,8 @@ class Folded:
 
 
 def fold(x):
-  """`[V, ..., C]` with more than three axes -> Folded; others as they are."""
-  if x.ndim <= 3:
-    return x
-  width = _LANES if x.shape[-1] % _LANES and not np.prod(x.shape[1:]) % _LANES else x.shape[-1]
-  return Folded(x.reshape(len(x), -1, width), x.shape[1:])
+  """`[V, ..., C]` with more than three axes and whole tiles of channels -> Folded; others as they are, so frames."""
+  return x if x.ndim <= 3 or x.shape[-1] % _LANES else Folded(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
 
 def unfold(videos):
@@ -49,7 +46,7 @@ class Feed:
   Attributes:
     train: `[U]` numbers (in the data set) of the videos that a replica trains on.
     resident: True when all features stay on the devices.
-    videos: the training videos on the devices, maps and frames folded, or None when streaming.
+    videos: the training videos on the devices, maps folded, or None when streaming.
   """
 
   def __init__(self, dataset, folds, parallel, *, streams, dtype, budget, labels=None):

@@ -119,12 +119,12 @@ def test_dtypes_and_bytes(make_dataset):
   np.testing.assert_array_equal(half.videos["rgb"], dataset.streams["rgb"][half.train].astype(jnp.bfloat16))
   frames = np.random.default_rng(0).integers(0, 256, (11, 12, 2, 2, 3), np.uint8)
   frames_feed = make_feed(make_dataset(streams=dict(rgb=frames)), dtype="bfloat16")
-  assert frames_feed.bytes == frames.size and unfold(frames_feed.videos)["rgb"].dtype == np.uint8
-  np.testing.assert_array_equal(unfold(frames_feed.videos)["rgb"], frames[:8])
+  assert frames_feed.bytes == frames.size and frames_feed.videos["rgb"].dtype == np.uint8
+  np.testing.assert_array_equal(frames_feed.videos["rgb"], frames[:8])
 
 
-@pytest.mark.parametrize("shape,rows", [((4, 9), (4, 9)), ((4, 2, 3, 256), (24, 256)), ((8, 4, 4, 3), (3, 128)), ((2, 5, 3), (10, 3))])
-def test_videos_of_more_axes_are_folded_to_rows_of_whole_lanes(shape, rows):
+@pytest.mark.parametrize("shape,rows", [((4, 128), (4, 128)), ((4, 2, 3, 256), (24, 256)), ((8, 4, 4, 3), (8, 4, 4, 3))])
+def test_maps_are_folded_to_rows(shape, rows):
   x = np.random.default_rng(0).normal(size=(3, *shape))
   folded = fold(x)
   assert jax.tree.leaves(folded)[0].shape == (3, *rows)

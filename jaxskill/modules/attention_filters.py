@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 # Rows of [segments, channels] that one chunk of the CPU form holds: its hidden layer then stays in the cache.
 _CHUNK_ROWS = 2000
-_LARGE = 2 ** 20        # bytes of an item that a TPU copies by itself
+_LARGE = 2 ** 18        # bytes of an item that a TPU copies by itself
 
 
 def torch_uniform(fan_in):

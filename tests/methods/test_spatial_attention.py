@@ -247,7 +247,7 @@ def test_lowers_for_accelerators(make, with_maps, monkeypatch, platform, dtype):
 def test_bfloat16_is_close(make, with_maps, quick_compile):
   (_, expected), (half, metrics) = (trained(make({"train.dtype": dtype}), with_maps()) for dtype in ("float32", "bfloat16"))
   assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
-  assert half.feed.videos["maps"].rows.dtype == jnp.bfloat16 and half.feed.bytes == half.dataset.streams["maps"].size * 2
+  assert half.feed.videos["maps"].dtype == jnp.bfloat16 and half.feed.bytes == half.dataset.streams["maps"].size * 2
   np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
   assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
 
