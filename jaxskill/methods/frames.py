@@ -88,12 +88,13 @@ class Backbone:
     mean, scale = (np.array(values, np.float32) for values in encoders.SCALINGS[self._options.scaling])
 
     @jax.checkpoint                       # what I3D holds of a clip is a hundred times the clip
-    def features(variables, clip):
-      clip = (clip.astype(jnp.float32) / 255 - mean) / scale
-      return self._module.apply(variables, clip[None])["features"].mean(axis=(0, 1))
-    together = self._options.clips_at_once or (1 if jax.default_backend() == "cpu" else len(self._starts))
-    flat = snippets.reshape(-1, *snippets.shape[2:])
-    rows = jax.lax.map(lambda clip: features(variables, clip), flat, batch_size=together if together > 1 else None)
+    def features(variables, clips):       # not of one, mapped: each would have a gradient of the network to itself
+      clips = (clips.astype(jnp.float32) / 255 - mean) / scale
+      return self._module.apply(variables, clips)["features"].mean(axis=1)
+    count = snippets.shape[0] * snippets.shape[1]
+    most = self._options.clips_at_once or (1 if jax.default_backend() == "cpu" else len(self._starts))
+    together = max(number for number in range(1, most + 1) if count % number == 0)
+    rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
   def window(self, key, frames, train):
