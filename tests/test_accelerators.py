@@ -126,6 +126,13 @@ def test_videos_are_taken_without_a_copy_of_all(kind, shape, dtype):
   assert memory.temp_size_in_bytes < 2 ** 20 + 0.1 * memory.argument_size_in_bytes
 
 
+def test_soft_dtw_reads_diagonal_by_diagonal(kind):
+  value = functools.partial(soft_dtw, gamma=0.1, implementation="scan")
+  text = compile_for(kind, jax.vmap(jax.value_and_grad(value)), jax.ShapeDtypeStruct((64, 512, 512), jnp.float32)).as_text()
+  loops = "".join(line for line in text.splitlines() if " while(" in line)
+  assert "f32[1023,64,512]{" in loops and "f32[1023,64,512]{0," not in loops           # side by side in no table
+
+
 @pytest.mark.parametrize("pairs,n,m", [(3, 5, 7), (64, 512, 512), (2, 4096, 4096)])
 def test_soft_dtw_kernels(kind, pairs, n, m):
   call = dict(gpu="mosaic_gpu", tpu="tpu_custom_call")[kind]

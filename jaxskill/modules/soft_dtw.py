@@ -23,6 +23,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxskill.modules.attention_filters import contract
 from jaxskill.modules.soft_dtw_steps import (FAR, LOG_2, NEVER, NONE, expectation_step, expectation_tangent_step,
@@ -272,7 +273,10 @@ def _runner(implementation):
 
 def _skew(matrix, fill):
   """`[N, M]` -> `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
-  return _sheared(matrix, fill).T
+  diagonals = _sheared(matrix, fill).T
+  if jax.default_backend() == "tpu":      # or memory stays as it was, and 128 diagonals are read for every one
+    diagonals = with_layout_constraint(diagonals, Layout((0, 1)))
+  return diagonals
 
 
 def _sheared(matrix, fill):
