@@ -57,7 +57,7 @@ def get_config(options="simulated"):
                crop=224, flip=True,         # drawn in training, the same for all of a video; the middle in tests
                scaling="symmetric",         # symmetric, to [-1, 1], as its weights were trained | imagenet
                eps=1e-3,                    # of batch normalisation: 1e-3 as its weights were trained
-               clips_at_once=0),            # on a device, 0: 1 on a CPU, else a video's
+               clips_at_once=0),            # at most, a divisor of a step's; 0: 1 on a CPU, else a video's
       head="tree",                          # tree | mlp
       contrastive=True,                     # against exemplars; False regresses the score itself
       exemplars=dict(count=10, same=("category", "difficulty")),    # of a vote; must agree in these, if known

@@ -33,6 +33,7 @@ from jaxskill import benchmark
 from jaxskill.benchmark_contenders import Worker
 from jaxskill.data import video
 from jaxskill.modules import convolution, i3d, resnet
+from jaxskill.parallel import float32_products
 
 
 class Case(NamedTuple):
@@ -111,7 +112,7 @@ def prepare(name, label, batch):
     place, run = peer.make(network, jax.device_get(variables), set(name.split("+")))
     items, function = place(items), run
   else:
-    compiled = jax.jit(make_features(case, name))
+    compiled = jax.jit(float32_products(make_features(case, name)))
     items, function = jnp.asarray(items), lambda items: np.asarray(compiled(variables, items))
   start = time.perf_counter()
   features = function(items)

@@ -31,7 +31,7 @@ import numpy as np
 from jaxskill import benchmark, report
 from jaxskill.benchmark_contenders import Worker
 from jaxskill.modules import soft_dtw
-from jaxskill.parallel import Parallel
+from jaxskill.parallel import Parallel, float32_products
 
 SHAPES = ((8, 32), (64, 64), (32, 128), (16, 256), (8, 512))     # pairs, segments
 OURS = dict(jaxskill="auto", checkpointed="checkpointed", pallas="pallas")
@@ -95,7 +95,7 @@ def jax_function(name, gamma, devices=1):
   shares, mesh = jax.sharding.PartitionSpec("pairs"), jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("pairs",))
   if devices > 1:
     solve = jax.shard_map(solve, mesh=mesh, in_specs=shares, out_specs=shares, check_vma=False)
-  compiled, sharding = jax.jit(solve), jax.sharding.NamedSharding(mesh, shares)
+  compiled, sharding = jax.jit(float32_products(solve)), jax.sharding.NamedSharding(mesh, shares)
   return lambda x, y: jax.block_until_ready(compiled(x, y)), lambda array: jax.device_put(array, sharding)
 
 

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxskill.benchmark_systems import System
-from jaxskill.feed import unfold
+from jaxskill.feed import as_maps
 from jaxskill.methods.pros_cons import hinge
 from jaxskill.modules.attention_filters import take
 from jaxskill.modules.gru_attention import FUSION_SIZE, convolve, gru_gates, gru_step
+from jaxskill.parallel import float32_products
 
 
 class Shape(NamedTuple):
@@ -86,9 +87,9 @@ class InScan:
     items = trainer.tables.items[0, : self.size]
 
     def loss(params, maps):
-      scores = scores_in_scan(params, unfold(jax.tree.map(lambda x: take(x, items.T.reshape(-1)), maps)), config)
+      scores = scores_in_scan(params, as_maps(jax.tree.map(lambda x: take(x, items.T.reshape(-1)), maps)), config)
       return hinge(config.loss.margin, scores[: self.size] - scores[self.size:]).mean()
-    self._step, self._maps = jax.jit(jax.value_and_grad(loss)), trainer.feed.videos[config.data.stream]
+    self._step, self._maps = jax.jit(float32_products(jax.value_and_grad(loss))), trainer.feed.videos[config.data.stream]
     self._params = jax.tree.map(lambda x: x[0], trainer.state.params)
 
   def round(self, repeats):

@@ -45,6 +45,7 @@ class Peer:
   def __init__(self, width, hidden, num_leaves, differences, span, *, autocast=False, learning_rate=1e-3):
     torch.manual_seed(0)
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.allow_tf32 = False               # float32, as for products of matrices
     self.tree, self._span = Tree(2 * width + 1, hidden, num_leaves).to(self.device), span
     self.bounds = group_borders(differences, num_leaves, symmetric=True, limits=(0, span)).tolist()
     self._optimiser = torch.optim.Adam(self.tree.parameters(), lr=learning_rate)

@@ -145,7 +145,7 @@ def make(network, variables, words):
       that with weights and activations of this type.
   """
   device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-  torch.backends.cudnn.benchmark = True
+  torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
   load(network, variables)
   network.eval().to(device)
   dtype = torch.bfloat16 if "bfloat16" in words else torch.float32

@@ -44,6 +44,7 @@ class TorchPeer:
 
   def __init__(self, shape, train, margin, *, autocast=False):
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.allow_tf32 = False               # float32, as for products of matrices
     self._autocast, self._margin = autocast, margin
     torch.manual_seed(0)
     self.network = TorchNetwork(shape).to(self.device)

@@ -15,11 +15,11 @@ _LANES = 128
 
 
 @flax.struct.dataclass
-class Folded:
+class MapRows:
   """Maps `[V, T, h, w, C]` as the devices keep them: every video as rows of channels.
 
-  A TPU lays out two axes in tiles of 8 x 128. Where a side of 14 does not fill one, it takes the axis of the videos: they are
-  interleaved, and to read one it copies all.
+  A TPU lays out two axes in tiles of 8 x 128. A side of 14 does not fill one, so it would take the axis of the videos
+  instead, and reading one video would touch all.
 
   Attributes:
     rows: `[V, n, C]`.
@@ -29,15 +29,15 @@ class Folded:
   shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
-def fold(x):
-  """`[V, ..., C]` with more than three axes and whole tiles of channels -> Folded; others as they are, so frames."""
-  return x if x.ndim <= 3 or x.shape[-1] % _LANES else Folded(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
+def as_rows(x):
+  """`[V, T, h, w, C]` maps -> MapRows; streams of fewer axes, and pictures (C no multiple of 128), stay as they are."""
+  return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
 
-def unfold(videos):
-  """The tree with every Folded as the `[V, ...]` that it was made of."""
-  folded = lambda x: isinstance(x, Folded)
-  return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if folded(x) else x, videos, is_leaf=folded)
+def as_maps(videos):
+  """The tree with every MapRows as the `[V, ...]` that it was made of."""
+  are_rows = lambda x: isinstance(x, MapRows)
+  return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
 
 
 class Feed:
@@ -46,7 +46,7 @@ class Feed:
   Attributes:
     train: `[U]` numbers (in the data set) of the videos that a replica trains on.
     resident: True when all features stay on the devices.
-    videos: the training videos on the devices, maps folded, or None when streaming.
+    videos: the training videos on the devices, maps as rows, or None when streaming.
   """
 
   def __init__(self, dataset, folds, parallel, *, streams, dtype, budget, labels=None):
@@ -78,7 +78,8 @@ class Feed:
     self._reader = concurrent.futures.ThreadPoolExecutor(1)
 
   def _to_device(self, ids, size=0):
-    return self._parallel.split({name: fold(x) if name in self._streams else x for name, x in self.host(ids, size).items()})
+    videos = self.host(ids, size)
+    return self._parallel.split(videos | {name: as_rows(videos[name]) for name in self._streams})
 
   def host(self, ids, size=0):
     """Host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""

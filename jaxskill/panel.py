@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill import exemplars, methods
-from jaxskill.feed import unfold
+from jaxskill.feed import as_maps
 
 CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
 
@@ -27,7 +27,7 @@ class Answers:
     self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
 
   def _encodings(self, state, videos):
-    encode = lambda variables: self._method.encode(variables, unfold(videos), jax.random.key(0), False)
+    encode = lambda variables: self._method.encode(variables, as_maps(videos), jax.random.key(0), False)
     return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
 
   def _alone(self, pick):
@@ -39,7 +39,7 @@ class Answers:
       references = None if known is None else dict(own_difficulty=known)
 
       def replica(variables):
-        encodings = method.encode(variables, unfold(videos), jax.random.key(0), False)
+        encodings = method.encode(variables, as_maps(videos), jax.random.key(0), False)
         return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
       return _swap(self._parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
     return function

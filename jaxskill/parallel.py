@@ -45,7 +45,8 @@ def float32_products(function):
   """The function, traced so that products of float32 are products in float32.
 
   Left to itself, JAX rounds their operands to bfloat16 on a TPU and to TensorFloat-32 on a GPU. Who sets
-  JAX_DEFAULT_MATMUL_PRECISION gets what it says. Products of bfloat16 are not touched.
+  JAX_DEFAULT_MATMUL_PRECISION gets what it says, but for products that are subtracted from one another (distances), which
+  stay exact. Products of bfloat16 are not touched.
   """
   @functools.wraps(function)
   def traced(*arguments):

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import traverse_util
 
-from jaxskill.feed import unfold
+from jaxskill.feed import as_maps
 from jaxskill.modules.attention_filters import take
 
 LEFT_OVER = "left_over"
@@ -171,7 +171,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, statistics, overrides))
 
   def encode(variables, videos, key):
-    return method.encode(variables, unfold(videos), key, True)
+    return method.encode(variables, as_maps(videos), key, True)
 
   def encode_batch(variables, videos, items, key):
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""

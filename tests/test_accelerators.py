@@ -4,7 +4,7 @@ Needs the compilers alone: pip install 'jaxskill[cuda]' and libtpu.
 """
 
 import functools
-import os
+import importlib.util
 import pathlib
 
 import jax
@@ -64,14 +64,11 @@ ENVIRONMENT = dict(TPU_SKIP_MDS_QUERY="1", TPU_ACCELERATOR_TYPE="v5litepod-4", T
 
 @functools.cache
 def sharding(kind):
-  """One device of a kind, an H100 or a v5e; None without its compiler."""
-  try:
-    if kind == "gpu":
-      topology = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=H100)
-    else:
-      topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
-  except (NotImplementedError, RuntimeError):
-    return None
+  """One device of a kind, an H100 or a v5e."""
+  if kind == "gpu":
+    topology = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=H100)
+  else:
+    topology = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
   return NamedSharding(Mesh(np.array(topology.devices[:1]), ("device",)), PartitionSpec())
 
 
@@ -82,7 +79,8 @@ def kind(request, monkeypatch):
   monkeypatch.delenv("XLA_FLAGS", raising=False)          # libtpu ends the process at one that it does not know
   for name, value in ENVIRONMENT.items():
     monkeypatch.setenv(name, value)
-  if sharding(request.param) is None:
+  compilers = dict(gpu=("jax_cuda12_plugin", "jax_cuda13_plugin"), tpu=("libtpu",))[request.param]
+  if not any(map(importlib.util.find_spec, compilers)):
     pytest.skip(f"no compiler for a {request.param}: pip install " + dict(gpu="'.[cuda]'", tpu="libtpu")[request.param])
   monkeypatch.setattr(jax, "default_backend", lambda: request.param)
   monkeypatch.setattr(module, "_device", lambda: (request.param, "9.0"))
@@ -94,13 +92,20 @@ def compile_for(kind, function, *arguments):
   return jax.jit(function).trace(*jax.tree.map(place, arguments)).lower(lowering_platforms=(DEVICES[kind],)).compile()
 
 
+# MiB that steps may take while they run, float32 and bfloat16: a third more than they do.
+MOST = dict(gpu=dict(pros_cons=(650, 570), spatial_attention=(340, 330), core=(40, 36), action_net=(110, 90),
+                     skilldiff=(220, 220)),
+            tpu=dict(pros_cons=(240, 240), spatial_attention=(530, 190), core=(90, 6), action_net=(40, 6),
+                     skilldiff=(80, 80)))
+
+
 def compile_step(kind, config, dataset):
   """Compiles many steps of a training, prints and checks the memory."""
   trainer = train.Trainer(config, dataset, Parallel(1))
   memory = compile_for(kind, trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables).memory_analysis()
   print(f"{config.method} {config.train.dtype}: arguments {memory.argument_size_in_bytes >> 20} MiB, while it runs "
         f"{memory.temp_size_in_bytes >> 20} MiB")
-  assert memory.temp_size_in_bytes < 2 ** 30
+  assert memory.temp_size_in_bytes >> 20 <= MOST[kind][config.method][config.train.dtype == "bfloat16"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -113,15 +118,15 @@ def test_steps_at_the_papers_sizes(kind, method, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_step_of_skilldiff(kind, load_config, make_dataset, dtype):
-  data = make_dataset(videos=64, segments=96, score_range=(-4.0, 4.0))
-  compile_step(kind, load_config("skilldiff", "features", {"train.dtype": dtype, "train.batch_size": 16}), data)
+  data = make_dataset(videos=64, segments=96, width=1024, score_range=(-4.0, 4.0))
+  compile_step(kind, load_config("skilldiff", "features", {"train.dtype": dtype}), data)
 
 
-@pytest.mark.parametrize("shape,dtype", [((400, 1024), "bfloat16"), ((10, 1024), "bfloat16"), ((25, 14, 14, 4096), "bfloat16"),
-                                         ((25, 14, 14, 4096), "float32"), ((103, 112, 112, 3), "uint8")])
+@pytest.mark.parametrize("shape,dtype", [((400, 1024), "bfloat16"), ((10, 1024), "bfloat16"), ((25, 14, 14, 4096), "float32"),
+                                         ((25, 14, 14, 4096), "bfloat16"), ((103, 112, 112, 3), "uint8")])
 def test_videos_are_taken_without_a_copy_of_all(kind, shape, dtype):
-  videos = jax.eval_shape(feed.fold, jax.ShapeDtypeStruct((100, *shape), dtype))
-  double = lambda videos, ids: feed.unfold(jax.tree.map(lambda x: 2 * take(x, ids), videos))
+  videos = jax.eval_shape(feed.as_rows, jax.ShapeDtypeStruct((100, *shape), dtype))
+  double = lambda videos, ids: feed.as_maps(jax.tree.map(lambda x: 2 * take(x, ids), videos))
   memory = compile_for(kind, double, videos, jax.ShapeDtypeStruct((3,), jnp.int32)).memory_analysis()
   assert memory.temp_size_in_bytes < 2 ** 20 + 0.1 * memory.argument_size_in_bytes
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_spatial_attention, train
-from jaxskill.feed import unfold
+from jaxskill.feed import as_maps
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "spatial_attention.py")
@@ -47,7 +47,7 @@ def test_flops(read):
 @pytest.mark.parametrize("form", ["float32", "float32+plain"])
 def test_naive_recurrence_computes_the_same(read, form):
   trainer = trainer_of(read, form)
-  params, videos = jax.tree.map(lambda x: x[0], trainer.state.params), unfold(trainer.feed.videos)
+  params, videos = jax.tree.map(lambda x: x[0], trainer.state.params), as_maps(trainer.feed.videos)
   ours = trainer.method.encode(dict(params=params, batch_stats={}), videos, jax.random.key(0), False)["score"]
   naive = benchmark_spatial_attention.scores_in_scan(params, videos["maps"], trainer.config)
   np.testing.assert_allclose(naive, ours, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxskill import feed, steps
-from jaxskill.feed import Feed, fold, unfold
+from jaxskill.feed import Feed, as_maps, as_rows
 from jaxskill.parallel import Parallel
 
 FOLDS = ((range(2, 9), (9, 10)), ((1, 3, 5), (0,)))
@@ -124,13 +124,13 @@ def test_dtypes_and_bytes(make_dataset):
 
 
 @pytest.mark.parametrize("shape,rows", [((4, 128), (4, 128)), ((4, 2, 3, 256), (24, 256)), ((8, 4, 4, 3), (8, 4, 4, 3))])
-def test_maps_are_folded_to_rows(shape, rows):
+def test_maps_are_kept_as_rows(shape, rows):
   x = np.random.default_rng(0).normal(size=(3, *shape))
-  folded = fold(x)
-  assert jax.tree.leaves(folded)[0].shape == (3, *rows)
-  np.testing.assert_array_equal(unfold([folded])[0], x)
-  taken = jax.tree.map(lambda x: x[np.array([2, 0])], folded)       # as a step takes its videos
-  np.testing.assert_array_equal(unfold(taken), x[[2, 0]])
+  kept = as_rows(x)
+  assert jax.tree.leaves(kept)[0].shape == (3, *rows)
+  np.testing.assert_array_equal(as_maps([kept])[0], x)
+  taken = jax.tree.map(lambda x: x[np.array([2, 0])], kept)       # as a step takes its videos
+  np.testing.assert_array_equal(as_maps(taken), x[[2, 0]])
 
 
 def test_the_budget_is_a_share_of_the_memory(make_dataset, monkeypatch):

@@ -71,7 +71,7 @@ def dot(rows, kernel, dtype):
 def take(x, ids):
   """`x[ids]` for `[n]` ids, as XLA does it without a copy of all of `x`.
 
-  On a CPU it would gather bfloat16 from a float32 copy, on a TPU large items from one in another order.
+  On a CPU it would gather bfloat16 from a float32 copy of `x`, on a TPU large items from a copy in another order.
   """
   backend = jax.default_backend()
   if backend == "cpu" and x.dtype == jnp.bfloat16:
@@ -82,7 +82,7 @@ def take(x, ids):
 
 
 def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):
-  """Attention logits of every filter on every segment, before the softmax.
+  """Attention logits of every filter on every segment, before the softmax. Differentiable in reverse mode.
 
   Args:
     kernel: `[F, H, D]` first layers of the filters.
@@ -114,7 +114,7 @@ def _plain_logits(kernel, offset, readout, features, dtype):
 
 
 def _plain_forward(kernel, offset, readout, features, dtype):
-  """Filters outside and hidden units inside: a TPU keeps 128 of these in a row, and gates what it multiplies on the way."""
+  """Filters outside, hidden units inside: so XLA fuses on a TPU what follows the product into it, the gate into the next."""
   z = contract("vtd,fhd->fvth", features, kernel, dtype) + offset.transpose(0, 2, 1)[:, None]
   logits = (nn.relu(z) * readout[:, None, None]).sum(axis=3).transpose(1, 0, 2)
   return logits, (kernel, offset, readout, features, z > 0)
@@ -133,7 +133,8 @@ _plain_logits.defvjp(_plain_forward, _plain_backward)
 def _slopes(product, total, kernel, offset, readout):
   """Slopes by kernel, offset and readout. Only `z > 0` was kept for them: they follow from sums of G, the gradient through
   the ReLU before the readout, for d kernel = readout * (G X^T) and
-  d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset).
+  d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset). With bfloat16 this last one loses digits
+  where channels have means of many deviations: standardised features are in `kernel` and `offset`, not in X.
 
   Args:
     product: `[F, H, D]` G X^T.

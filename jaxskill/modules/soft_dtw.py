@@ -57,7 +57,8 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
   if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
     raise ValueError(f"x {x.shape} and y {y.shape} are no two series [N, D] and [M, D] of one width; map further axes "
                      "with jax.vmap.")
-  x, y = (_float(series.astype(jnp.result_type(x, y))) for series in (x, y))
+  x, y = _float(x), _float(y)
+  x, y = (series.astype(jnp.result_type(x, y)) for series in (x, y))
   if form == "safe":
     return jnp.square(x[:, None] - y[None]).sum(axis=-1)
   if form != "fast":

@@ -10,7 +10,7 @@ import pytest
 
 from jaxskill import ablations, evaluate, feed, methods, report, train
 from jaxskill.data import simulated
-from jaxskill.feed import unfold
+from jaxskill.feed import as_maps
 from jaxskill.methods.spatial_attention import frame_rows
 from jaxskill.parallel import Parallel
 
@@ -112,7 +112,7 @@ def test_recipe(make, with_maps, quick_compile):
                  "train.weight_decay": 0.01, "train.momentum": 0.9})
   trainer = train.Trainer(config, with_maps(folds=FOLDS[:1]), Parallel(1))
   assert trainer.total == 3                               # all 28 pairs are one batch
-  method, videos, fold = trainer.method, unfold(trainer.feed.videos), trainer.dataset.folds[0]
+  method, videos, fold = trainer.method, as_maps(trainer.feed.videos), trainer.dataset.folds[0]
   pairs = trainer.feed.local(trainer.dataset.pairs[fold.train_pairs])
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
   momentum = jax.tree.map(jnp.zeros_like, variables["params"])
@@ -152,7 +152,8 @@ def test_random_labels(make, with_maps):
 # One result
 
 
-@pytest.mark.parametrize("encode,devices,budget", [("siamese", 1, 0.5), ("unique", 1, 0.0), ("batch", 8, 0.0)])
+@pytest.mark.parametrize("encode,devices,budget", [("siamese", 1, 0.5), ("unique", 1, 0.0), ("unique", 8, 0.5),
+                                                   ("batch", 8, 0.0)])
 def test_one_result_on_any_devices(make, with_maps, quick_compile, monkeypatch, encode, devices, budget):
   """Unique equals siamese, resident equals streaming, one device equals several: random frames belong to the video."""
   dataset = with_maps()
@@ -161,7 +162,7 @@ def test_one_result_on_any_devices(make, with_maps, quick_compile, monkeypatch, 
   monkeypatch.setattr(feed, "_LANES", 5)                  # of the other, maps are kept as rows
   other, expected = trained(make({"train.encode": encode, "data.device_budget": budget}), dataset, devices)
   assert other.feed.resident == (budget > 0)
-  assert not other.feed.resident or isinstance(other.feed.videos["maps"], feed.Folded)
+  assert not other.feed.resident or isinstance(other.feed.videos["maps"], feed.MapRows)
   assert_close(other.state, one.state)
   for ours, theirs in zip(metrics, expected, strict=True):
     for name in ours:

@@ -311,13 +311,13 @@ def test_distance_is_never_negative_and_the_safe_form_exact_at_equal_segments():
 
 
 def test_derivatives_of_the_fast_distance_are_those_of_the_distance():
-  x, y, weights = uniform(7, 3), uniform(5, 3), uniform(7, 5)
-  x[2] = y[1]                                     # where the fast form rounds to zero or below, it has a slope too
-  x[4] = y[3] + 1e-6
+  x, y, weights = 10 + uniform(7, 3), 10 + uniform(5, 3), uniform(7, 5)
+  x[2] = y[1]
+  x[4] = y[3] + 3e-3                              # where the fast form rounds to zero or below, it has a slope too
   slopes = {form: jax.grad(lambda x, y, f=form: (weights * pairwise_squared_distance(x, y, form=f)).sum(), (0, 1))(x, y)
             for form in ("fast", "safe")}
   for fast, safe in zip(slopes["fast"], slopes["safe"]):
-    np.testing.assert_allclose(fast, safe, atol=1e-5)
+    np.testing.assert_allclose(fast, safe, atol=5e-5)
   with jax.enable_x64(True):
     x, y = x.astype(np.float64), y.astype(np.float64)
     curved = lambda x, y: jnp.sin(pairwise_squared_distance(x, y))
