@@ -94,9 +94,9 @@ def compile_for(kind, function, *arguments):
 
 # MiB that steps may take while they run, float32 and bfloat16: a third more than they do.
 MOST = dict(gpu=dict(pros_cons=(650, 570), spatial_attention=(340, 330), core=(40, 36), action_net=(110, 90),
-                     skilldiff=(220, 220)),
+                     skilldiff=(110, 110)),
             tpu=dict(pros_cons=(240, 240), spatial_attention=(530, 190), core=(90, 6), action_net=(40, 6),
-                     skilldiff=(80, 80)))
+                     skilldiff=(10, 10)))
 
 
 def compile_step(kind, config, dataset):
