@@ -134,7 +134,7 @@ def _slopes(product, total, kernel, offset, readout):
   """Slopes by kernel, offset and readout. Only `z > 0` was kept for them: they follow from sums of G, the gradient through
   the ReLU before the readout, for d kernel = readout * (G X^T) and
   d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset). With bfloat16 this last one loses digits
-  where channels have means of many deviations: standardised features are in `kernel` and `offset`, not in X.
+  where channels of X have means of many deviations, standardised or not: that is folded into kernel and offset.
 
   Args:
     product: `[F, H, D]` G X^T.
