@@ -7,7 +7,7 @@ import pathlib
 
 import jax
 
-from jaxskill import data, report, train
+from jaxskill import cli, data, report, train
 
 
 def groups(config):
@@ -77,7 +77,7 @@ def run(config, workdir):
   Raises:
     ValueError: for a row, data or workdir that cannot be used.
   """
-  workdir, rows, simulated, main = pathlib.Path(workdir), {}, False, jax.process_index() == 0
+  workdir, rows, simulated, main = pathlib.Path(cli.path(workdir)), {}, False, jax.process_index() == 0
   configs = groups(config)
   for own in configs:
     train.check(own)
@@ -98,6 +98,6 @@ def run(config, workdir):
     rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
     text = report.table(rows, simulated)
     report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
-    (workdir / "table.txt").write_text(text + "\n")
+    (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows

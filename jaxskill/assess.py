@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from jaxskill import evidence, finished, main as command_line, own as own_videos, report
+from jaxskill import cli, evidence, finished, own as own_videos, report
 
 NAME = "assessment.json"
 
@@ -111,14 +111,12 @@ def main(argv=None):
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   own_videos.add_arguments(parser)
   options = parser.parse_args(argv)
-  command_line.use_compilation_cache()
-  try:
+  with cli.command():
+    cli.use_compilation_cache()
     _, failed = run(options)
-  except (ValueError, OSError) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
   sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -9,11 +9,10 @@ DIR gets `comparison.json` and `comparison.png`, by default in WORKDIR/compariso
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
 
-from jaxskill import assess, evidence, finished, main as command_line, own as own_videos, report
+from jaxskill import assess, cli, evidence, finished, own as own_videos, report
 
 NAME = "comparison.json"
 
@@ -178,13 +177,11 @@ def main(argv=None):
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   own_videos.add_arguments(parser)
   options = parser.parse_args(argv)
-  command_line.use_compilation_cache()
-  try:
+  with cli.command():
+    cli.use_compilation_cache()
     run(options)
-  except (ValueError, OSError) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

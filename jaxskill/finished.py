@@ -18,7 +18,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import checkpoints, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
+from jaxskill import checkpoints, cli, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
 from jaxskill.data import Fold, SkillDataset, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
@@ -267,9 +267,9 @@ def load(workdir):
   Raises:
     ValueError: if the folder holds none, an unfinished or a damaged one, with what to do.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = pathlib.Path(cli.path(workdir))
   try:
-    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
+    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
   except FileNotFoundError:
     raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that jaxskill.main "
                      "was given." + (" It holds runs: " + ", ".join(sorted(p.parent.name for p in workdir.glob(

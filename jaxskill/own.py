@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
+from jaxskill import cli, encoders, extract, feed, finished, likeness
 from jaxskill.data import features, frames, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -56,16 +56,16 @@ class Own:
 def add_arguments(parser):
   """The arguments that say which run, which videos and how they become features."""
   add = parser.add_argument
-  add("videos", nargs="*", help="video files, or folders of them")
-  add("--workdir", required=True, help="folder of a finished run")
-  add("--features", nargs="+", default=[], metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
-  add("--out", default="", help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], help="of the network that extracts, as the run's features were "
+  add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
+  add("--workdir", required=True, type=cli.path, help="folder of a finished run")
+  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
+  add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
+  add("--weights", action="append", default=[], type=cli.weights, help="of the network that extracts, as the run's features were "
       "made: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
-  add("--boxes", default="", help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
-  add("--detector", default="", help="ONNX file that finds them, likewise")
-  add("--labels", default="", help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+  add("--boxes", default="", type=cli.path, help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
+  add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
+  add("--labels", default="", type=cli.path, help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
   add("--category", default="", help="of all videos; --labels says it for each")
   add("--difficulty", default="", help="of all videos; --labels says it for each")
   add("--row-seconds", type=float, default=0.0, help="seconds from one row of features to the next, where they do not say")
@@ -203,7 +203,7 @@ def recipe_of(run, options):
     raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, the "
                      f"recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared features "
                      "with --features.")
-  config, _ = command_line.read_config(path, [])
+  config, _ = cli.read_config(path)
   return config, weights
 
 

@@ -39,7 +39,7 @@ def save(figure, path):
 
 
 def _curves(workdir, history, trainer):
-  metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
   kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)

@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import pathlib
-import re
 import signal
 import time
 from typing import NamedTuple
@@ -24,8 +23,9 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
+from jaxskill import cli, data, evaluate, exemplars, feed, finished, methods, panel, report, steps
 from jaxskill.checkpoints import Checkpoints
+from jaxskill.config_checks import check
 from jaxskill.parallel import Parallel
 
 
@@ -45,12 +45,6 @@ def plan(config, dataset):
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
   replicas = [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows
               for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
-  if not criteria:
-    raise ValueError("config.data.criteria is empty; give at least one, e.g. --config.data.criteria='(\"score\",)'.")
-  if any(r.seed < 0 for r in replicas):
-    raise ValueError(f"config.seeds={tuple(config.seeds)}: a seed must not be negative.")
-  if not replicas:
-    raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
   return replicas
 
 
@@ -96,30 +90,6 @@ def _padded(tables):
   for row, own in zip(result, tables):
     row[: len(own)] = own
   return result
-
-
-def check(config):
-  """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
-  train = config.train
-  counts = ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints")
-  for group, name in (*(("train", name) for name in counts), ("evaluate", "draws")):
-    if name in config[group] and config[group][name] < 1:
-      raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
-  for group, name, allowed in (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduction", ("sum", "mean")),
-                               ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
-                               ("train", "pair_order", ("labelled", "random")),
-                               ("evaluate", "ties", ("half", "wrong")),
-                               ("evaluate", "rl2_range", ("class", "test"))):
-    if name in config[group] and config[group][name] not in allowed:
-      raise ValueError(f"config.{group}.{name}={config[group].get(name)!r} is unknown; use one of {', '.join(allowed)}.")
-  for pattern, _ in train.rates:
-    try:
-      re.compile(pattern)
-    except re.error as error:
-      raise ValueError(f"config.train.rates: {pattern!r} is not a regular expression ({error}).") from None
-  if config.evaluate.get("svr"):
-    floors.check_svr()
-  methods.build(config)
 
 
 class Trainer:
@@ -280,7 +250,7 @@ def run(config, workdir, dataset=None):
   """
   started = time.perf_counter()
   parallel = Parallel()
-  workdir = pathlib.Path(workdir)
+  workdir = pathlib.Path(cli.path(workdir))
   check(config)
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)

@@ -14,7 +14,7 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxskill import benchmark_contenders as contenders, benchmark_systems, feed, main, train
+from jaxskill import benchmark_contenders as contenders, benchmark_systems, cli, feed, train
 from jaxskill.modules import soft_dtw as module
 from jaxskill.modules.attention_filters import take
 from jaxskill.modules.soft_dtw import soft_alignment, soft_dtw
@@ -111,7 +111,7 @@ def compile_step(kind, config, dataset):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
 def test_steps_at_the_papers_sizes(kind, method, dtype):
-  config, official = main.read_config(str(CONFIGS / f"{method}.py"), [])
+  config, official = cli.read_config(str(CONFIGS / f"{method}.py"), [])
   shape = benchmark_systems.find(method).shapes["paper"]
   compile_step(kind, contenders.configure(config, dtype, shape, official), contenders.data_of(config, shape))
 

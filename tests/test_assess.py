@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxskill import assess, checkpoints, evidence, extract, feed, finished, likeness, main, own, train
+from jaxskill import assess, checkpoints, cli, evidence, extract, feed, finished, likeness, own, train
 from tests.conftest import small_config
 from tests.own_videos import SYSTEMS, arguments, trained
 
@@ -266,7 +266,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
   recorded.mkdir(), new.mkdir()
   for number in range(6):
     encode(recorded / f"v{number}.mp4", np.arange(24 + 2 * number) / 10, size=(48, 32))
-  recipe, _ = main.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
+  recipe, _ = cli.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
   extract.run(recipe, recorded, tmp_path / "features", "random:0", say=lambda line: None)
   (tmp_path / "features" / "scores.csv").write_text("video,score,split\n" + "".join(
       f"v{n},{n},{'test' if n > 3 else 'train'}\n" for n in range(6)))

@@ -389,10 +389,10 @@ FLAGS = {
     "not a number": ([CONFIG, "--config.train.epochs=abc"], "--config.train.epochs=abc: invalid literal for int()"),
     "unknown data set": ([f"{CONFIG}:nonsense"], "data set 'nonsense' is unknown; use simulated, features, best or"),
     "unknown variant": ([f"{CONFIG}:best,offcial"], "variant 'offcial' is unknown; use paper or official."),
-    "no config": ([None], "give a config file: --config configs/pros_cons.py"),
-    "no such config": (["configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
-    "unknown flag": ([CONFIG, "--wokdir=x"], "Unknown command line flag 'wokdir'"),
-    "stray word": ([CONFIG, "train"], "unexpected argument 'train'"),
+    "no config": ([None], "the following arguments are required: --config"),
+    "no such config": (["configs/nothing.py"], "--config=configs/nothing.py: No such file"),
+    "unknown flag": ([CONFIG, "--wokdir=x"], "unknown option '--wokdir=x'"),
+    "stray word": ([CONFIG, "train"], "unknown word 'train'"),
 }
 
 
@@ -401,7 +401,7 @@ def test_faults_of_the_command_line(start, tmp_path):
   processes = {name: start(*arguments, "--workdir", workdir) for name, (arguments, _) in FLAGS.items()}
   for name, process in processes.items():
     code, out, err = finish(process)
-    assert code == 1, name
+    assert code == 2, name
     assert FLAGS[name][1] in out + err, name
     assert "Traceback" not in out + err, name
     assert len(err.splitlines()) < 10, name

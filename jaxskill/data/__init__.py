@@ -1,5 +1,6 @@
 """Data sets behind one contract: `load(config.data)` returns a `SkillDataset`."""
 
+from jaxskill import cli
 from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
@@ -44,6 +45,7 @@ def load(config) -> SkillDataset:
   if not getattr(config, "dir", ""):
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
+  folder, prepared_dir = cli.path(config.dir), cli.path(getattr(config, "prepared_dir", "") or "")
   common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds")
   decoded, sampling = dict(getattr(config, "frames", None) or {}), {}
   if decoded.get("count"):
@@ -51,8 +53,8 @@ def load(config) -> SkillDataset:
     sampling["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
   if name in ("features", "frames"):
     from jaxskill.data import features
-    return features.load_features(config.dir, **sampling, **options(
-        *common, "test_share", "allow_missing", "score_range", "prepared_dir", seconds_per_segment="segment_seconds"))
+    return features.load_features(folder, prepared_dir=prepared_dir, **sampling, **options(
+        *common, "test_share", "allow_missing", "score_range", seconds_per_segment="segment_seconds"))
   from jaxskill.data import official
-  return official.load_official(name, config.dir, getattr(config, "task", "") or "",
-                                **sampling, **options(*common, "prepared_dir", "segment_seconds"))
+  return official.load_official(name, folder, getattr(config, "task", "") or "", prepared_dir=prepared_dir,
+                                **sampling, **options(*common, "segment_seconds"))
