@@ -19,7 +19,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import checkpoints, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
-from jaxskill.data import Fold, SkillDataset, features
+from jaxskill.data import Fold, SkillDataset, extraction_note, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
 
@@ -88,7 +88,7 @@ def _recipe(config):
                 random_weights=config.model.weights.startswith(encoders.RANDOM))
   if config.data.name != "features" or not config.data.get("dir"):
     return None
-  return features.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
+  return extraction_note.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
 
 
 def _bank(trainer, assessments, encodings):

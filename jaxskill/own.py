@@ -13,8 +13,8 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
-from jaxskill.data import features, frames, video as video_files
+from jaxskill import encoders, extract, feature_files, feed, finished, likeness, main as command_line
+from jaxskill.data import extraction_note, features, frames, names, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -138,14 +138,16 @@ def _prepared(given):
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
     if one.is_dir():
-      files = {path.relative_to(one).with_suffix("").as_posix(): path for path in sorted(one.rglob("*.np[yz]"))}
+      files = {}
+      for path in sorted(one.rglob("*.np[yz]")):
+        _unique(files, names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz).")
     elif one.is_file():
-      files = {one.stem: one}
+      files = {names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
-    note = features.read_extraction(one if one.is_dir() else one.parent)
+    note = extraction_note.read_extraction(one if one.is_dir() else one.parent)
     for name in files:
       _unique(found, name, files[name])
       notes[name] = (note["recipe"], note["videos"].get(name, {}))
@@ -160,9 +162,9 @@ def _extracted(run, options, out, say):
       for name, path in extract.find_videos(one).items():
         _unique(files, name, path)
     else:
-      _unique(files, one.stem, one)
+      _unique(files, name := names.plain(one.stem), one)
       if not one.is_file():
-        failed[one.stem] = "there is no such file."
+        failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
   config, weights = recipe_of(run, options)
@@ -172,8 +174,11 @@ def _extracted(run, options, out, say):
       if name not in failed:
         ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"       # FFmpeg looks inside
         link = pathlib.Path(links) / f"{name}{ending}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(path.resolve(), link)
+        try:
+          link.parent.mkdir(parents=True, exist_ok=True)
+          os.symlink(path.resolve(), link)
+        except OSError as error:
+          failed[name] = f"cannot be read ({error.strerror}); rename it."
     if len(failed) == len(files):
       return {}, failed, {}
     persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
@@ -182,7 +187,7 @@ def _extracted(run, options, out, say):
   failed |= {name: why for name, why in note["failed"].items() if name in files}
   ready = [name for name in files if name in note["videos"]]
   notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
-  return {name: next(iter(folder.glob(f"{name}.np[yz]")), folder / f"{name}.npy") for name in ready}, failed, notes
+  return {name: feature_files.feature_file(folder, name, config) for name in ready}, failed, notes
 
 
 def recipe_of(run, options):
@@ -287,7 +292,7 @@ def _read_one(run, name, path, note, known, options):
   warnings += about.get("warnings", [])
   for stream in wanted:
     training = run.arrays[f"{stream}/row_seconds"]
-    noted = features.noted_seconds(about, stream, 0.0)
+    noted = extraction_note.noted_seconds(about, stream, 0.0)
     noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:

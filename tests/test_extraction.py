@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from jaxskill import extraction, main
+from jaxskill import decoders, extraction, main
 from jaxskill.data import video
 from tests.data.test_video import av, encode, number_of
 
@@ -36,8 +36,10 @@ def taken(path, config, persons=None, name="a"):
     nonlocal said
     kinds.append(kind)
     if kind == "items":
-      rows.setdefault(content[0], []).append(content[1])
-    elif kind == "again":
+      stream, first, items = content
+      assert first == sum(map(len, rows.get(stream, ())))
+      rows.setdefault(stream, []).append(items)
+    elif kind == "planned":
       rows.clear()
     elif kind in ("done", "failed"):
       said = content
@@ -196,39 +198,8 @@ def test_damaged_file(tmp_path):
   content[place: end] = bytes(end - place)
   path.write_bytes(content)
   items, about, kinds = taken(path, recipe(length=9))
-  assert kinds.count("again") == 1 and kinds[-1] == "done" and 1 <= len(items["rgb"]) <= 3
+  assert kinds.count("planned") == 2 and kinds[-1] == "done" and 1 <= len(items["rgb"]) <= 3
   assert about["warnings"][0].startswith("damaged: of 7.90 s only the first ")
   content[start: end] = bytes(end - start)
   path.write_bytes(content)
   assert taken(path, recipe(length=9))[2][-1] == "failed"
-
-
-def test_a_decoder_that_dies_costs_one_video(tmp_path):
-  files = {"long": str(encode(tmp_path / "long.mp4", np.arange(300) / 10)),
-           "a": str(encode(tmp_path / "a.mp4", np.arange(40) / 10))}
-  decoders, seen = extraction.Decoders(files, recipe(length=9), None, 1, 60.0), {}
-  for name, kind, content in decoders:
-    if not seen:
-      next(iter(decoders.decoders.values())).process.kill()
-    seen.setdefault(name, []).append((kind, content))
-  assert seen["long"][-1][0] == "failed" and "the decoder died" in seen["long"][-1][1]
-  assert [kind for kind, _ in seen["a"]] == ["planned", "items", "done"]
-
-
-def test_a_decoder_that_stands_still_is_replaced(tmp_path, monkeypatch):
-  path = encode(tmp_path / "a.mp4", np.arange(40) / 10)
-  monkeypatch.setattr(extraction, "STARTING", 1.0)
-  decoders = extraction.Decoders({"a": str(path)}, recipe(length=9), None, 1, patience=1.0)
-  os.kill(next(iter(decoders.decoders.values())).process.pid, signal.SIGSTOP)
-  monkeypatch.setattr(extraction, "STARTING", 60.0)
-  assert [kind for _, kind, _ in decoders] == ["planned", "items", "done"]       # by the one that took its place
-
-
-def _ends(connection, config, persons):
-  connection.close()
-
-
-def test_processes_that_do_not_start_are_not_started_for_ever(tmp_path, monkeypatch):
-  monkeypatch.setattr(extraction, "_work", _ends)
-  with pytest.raises(ValueError, match=r"the processes that decode videos do not start \(the decoder died\)"):
-    list(extraction.Decoders({"a": str(tmp_path / "a.mp4")}, recipe(length=9), None, 1, 60.0))

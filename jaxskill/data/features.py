@@ -20,7 +20,6 @@ V videos, T segments, D channels, P pairs.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import zipfile
 import zlib
@@ -28,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import frames, splits
+from jaxskill.data import frames, names as names_of, splits
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
+from jaxskill.data.extraction_note import noted_seconds, read_extraction
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
-EXTRACTION = "extraction.json"
 SPLITS = ("auto", "given", "subject", "random")
 _UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
@@ -142,24 +141,6 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
       criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},
       score_range=score_range if score_range is None else tuple(score_range))
-
-
-def read_extraction(folder):
-  """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
-  try:
-    note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
-    return dict(recipe=dict(note["recipe"]), videos=dict(note["videos"]))
-  except FileNotFoundError:
-    return dict(recipe={}, videos={})
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
-                     "or remove the file.") from error
-
-
-def noted_seconds(about, stream, otherwise):
-  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
-  noted = about.get("row_seconds", otherwise)
-  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
@@ -295,6 +276,7 @@ def read_table(path, required, optional, prefix=None):
     if empty:
       raise ValueError(f"{path}, line {line}: the cell {empty[0]!r} is empty; fill it in, or remove the line.")
   table = {name: [row[header.index(name)] for _, row in rows[1:]] for name in names}
+  table |= {name: list(map(names_of.plain, table[name])) for name in ("video", "better", "worse") if name in table}
   lines = [line for line, _ in rows[1:]]
   for line, value in zip(lines, table.get("split", ())):
     if value not in splits.SPLIT_VALUES:
@@ -346,7 +328,7 @@ def _read_pairs(path, labels):
 
 
 def _feature_file(folder, video):
-  found = [file for file in (folder / f"{video}.npy", folder / f"{video}.npz") if file.is_file()]
+  found = [file for ending in (".npy", ".npz") if (file := names_of.find(folder, video, [ending]))]
   if len(found) > 1:
     raise ValueError(f"{folder}: video {video!r} has both a .npy and a .npz file; remove one.")
   return found[0] if found else None
