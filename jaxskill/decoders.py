@@ -101,8 +101,9 @@ class Decoders:
     except (EOFError, OSError):
       yield from self._give_up(connection, "the decoder died")
       return
-    decoder.silent, self._lost_at_start = 0.0, 0
+    decoder.silent = 0.0
     if (video, kind) == (None, "ready") and not decoder.alive:
+      self._lost_at_start = 0
       self._hand_on(connection)
     elif video is None or video != decoder.video or kind not in extraction.KINDS:
       yield from self._give_up(connection, f"the decoder spoke out of turn ({kind!r} of {video!r})")

@@ -76,24 +76,25 @@ class Features:
 
   def _add(self, stream, first, items):
     """Encodes successive rows."""
-    there = self._count(stream)
-    if first != there or first + len(items) > self._planned.get(stream, (0,))[0]:
-      raise ValueError(f"rows {first} to {first + len(items)} of stream {stream} came when {there} of "
-                       f"{self._planned.get(stream, (0,))[0]} were there; start again.")
+    there, planned = self._counts(stream)
+    if first != there or first + len(items) > planned:
+      raise ValueError(f"rows {first} to {first + len(items)} of stream {stream} came when {there} of {planned} were there"
+                       "; start again.")
     self._rows[stream].append(self._encode[stream](items))
     if stream == drawn(self._config):
       self._rows.setdefault("frames", []).append(encoders.shrink(items, self._config.draw))
     return items.shape[0] * items.shape[1]
 
-  def _count(self, stream):
-    return sum(map(len, self._rows.get(stream, ())))
+  def _counts(self, stream):
+    """(rows of a stream that are there, rows that are planned)."""
+    return sum(map(len, self._rows.get(stream, ()))), self._planned.get(stream, (0,))[0]
 
   def _save(self, said):
     """Writes the file; returns what the note says of it."""
     for stream in self._config.streams:
-      if not 0 < self._count(stream) == self._planned[stream][0]:
-        raise ValueError(f"{self._count(stream)} rows of stream {stream} came, {self._planned[stream][0]} were planned; "
-                         "start again.")
+      there, planned = self._counts(stream)
+      if not there or there != planned:
+        raise ValueError(f"{there} rows of stream {stream} came, {planned} were planned; start again.")
     arrays = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
     streams = list(self._config.streams)
     path = feature_file(self._out, self._video, self._config)
