@@ -103,11 +103,11 @@ class Decoders:
       return
     decoder.silent = 0.0
     if (video, kind) == (None, "ready") and not decoder.alive:
-      self._lost_at_start = 0
       self._hand_on(connection)
     elif video is None or video != decoder.video or kind not in extraction.KINDS:
       yield from self._give_up(connection, f"the decoder spoke out of turn ({kind!r} of {video!r})")
     else:
+      self._lost_at_start = 0
       yield video, kind, content
       if kind in extraction.ENDS:
         self._hand_on(connection)
