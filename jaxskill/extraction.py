@@ -166,7 +166,7 @@ class Stream:
       if box is None:
         return None
       self.lonely += away > max(0.5 * self.step, 0.05)
-      (left, top), (right, bottom) = np.floor(box[:2]).astype(int).clip(0), np.ceil(box[2:]).astype(int)
+      (left, top), (right, bottom) = np.floor(box[:2]).astype(int).clip(0), np.ceil(box[2:]).astype(int).clip(0)
       cut = picture.image()[top: bottom, left: right]
       if not cut.size:
         raise ValueError(f"the box of a person ({', '.join(f'{x:g}' for x in box)}) lies outside the picture of "
