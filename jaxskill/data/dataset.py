@@ -17,7 +17,6 @@ import numpy as np
 
 NO_IDS = np.zeros(0, np.int32)
 WORDS = ("category", "subject", "competition")      # labels of videos that are strings
-FEW = 10                              # training videos of a category or difficulty; with fewer, the audit says so
 SIMULATED_NOTE = "SIMULATED.txt"      # lies beside features in an official layout that were never recorded
 
 
@@ -173,8 +172,10 @@ def check_features(array, stream, video, source):
   else:
     kind_ok = np.issubdtype(array.dtype, np.floating) and array.ndim >= 2
   if not kind_ok:
+    remedy = ("convert them with array.astype(np.float32)" if array.ndim >= 2 and array.dtype.kind in "biu" else
+              "store one row per segment")
     raise ValueError(f"{source}: video {video!r}, stream {stream!r}: expected floating-point features [segments, "
-                     f"channels, ...] but found {array.dtype} of shape {array.shape}; store one row per segment.")
+                     f"channels, ...] but found {array.dtype} of shape {array.shape}; {remedy}, and save them again.")
   if not array.shape[0] or 0 in array.shape:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} is empty (shape {array.shape}); "
                      "extract its features again or remove the video from the labels.")
@@ -188,7 +189,7 @@ def check_features(array, stream, video, source):
 
 def check_times(times, count, video, source):
   """Raises a `ValueError` unless the `[T]` times of one video's `count` rows are finite and increase."""
-  if np.shape(times) != (count,) or not np.issubdtype(times.dtype, np.number):
+  if np.shape(times) != (count,) or times.dtype.kind not in "iuf":
     raise ValueError(f"{source}: video {video!r} has {count} frames but times of shape {np.shape(times)}; give one "
                      "number of seconds for each frame.")
   if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
@@ -222,8 +223,8 @@ def check_seconds(segment_seconds, stream_seconds):
   """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
   given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
   for name, seconds in given.items():
-    if not seconds > 0:
-      raise ValueError(f"{name}={seconds} must be positive.")
+    if not 0 < seconds < np.inf:
+      raise ValueError(f"config.data.{name}={seconds} must be positive and finite.")
 
 
 def check_scores(score, score_range, videos, source):
@@ -301,115 +302,6 @@ def _validate(data: SkillDataset):
       ids = np.asarray(getattr(fold, field))
       if ids.ndim != 1 or (ids.size and (ids.min() < 0 or ids.max() >= limit)):
         raise ValueError(f"{source}: fold {fold.name!r}: {field} must be positions 0 to {limit - 1}, got {ids}.")
-
-
-def count_cycles(pairs, num_videos):
-  """Contradictions among the pairs of `[P, 2]` (better, worse): no ranking of the videos satisfies a cycle.
-
-  Returns:
-    (number of cycles of three videos, number of videos that lie on any cycle).
-  """
-  pairs = np.unique(np.asarray(pairs).reshape(-1, 2), axis=0)
-  before = len(pairs) + 1
-  while len(pairs) < before:               # who only wins or only loses lies on no cycle, nor do their pairs
-    before, (wins, loses) = len(pairs), np.zeros((2, num_videos), bool)
-    wins[pairs[:, 0]], loses[pairs[:, 1]] = True, True
-    pairs = pairs[loses[pairs[:, 0]] & wins[pairs[:, 1]]]
-  if not len(pairs):
-    return 0, 0
-  from scipy.sparse import coo_array       # slow to import, and most annotators do not contradict themselves
-  from scipy.sparse.csgraph import connected_components
-  graph = coo_array((np.ones(len(pairs), np.int64), (pairs[:, 0], pairs[:, 1])), shape=(num_videos, num_videos)).tocsr()
-  triangles = int((graph @ graph).multiply(graph.T).sum()) // 3
-  _, component = connected_components(graph, directed=True, connection="strong")
-  sizes = np.bincount(component, minlength=num_videos)
-  return triangles, int(sizes[sizes > 1].sum())
-
-
-def audit(data: SkillDataset) -> dict:
-  """What is lawful but must be known: counted here, printed and stored with every result."""
-  triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
-  distinct = lambda values: None if values is None else len(np.unique(values))
-  return dict(
-      videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
-      dropped_pairs=int(data.dropped_pairs), tied_pairs_left_out=int(data.tied_pairs),
-      repeated_pairs=len(data.pairs) - len(np.unique(np.asarray(data.pairs).reshape(-1, 2), axis=0)),
-      cycles_of_three=triangles, videos_on_cycles=on_cycles, simulated=data.simulated, scored=data.score is not None,
-      criteria=sorted(data.criteria), categories=distinct(data.category), difficulties=distinct(data.difficulty),
-      folds=[_audit_fold(data, fold) for fold in data.folds])
-
-
-def _audit_fold(data, fold):
-  test = data.pairs[fold.test_pairs]
-  trained_on = np.isin(test, data.pairs[fold.train_pairs]).sum(axis=1) if len(test) else np.zeros(0, int)
-  return dict(
-      name=fold.name, train_videos=len(fold.train_videos), validation_videos=len(fold.validation_videos),
-      test_videos=len(fold.test_videos), train_pairs=len(fold.train_pairs),
-      validation_pairs=len(fold.validation_pairs), test_pairs=len(fold.test_pairs),
-      test_pairs_with_one_training_video=int((trained_on == 1).sum()),
-      test_pairs_of_two_training_videos=int((trained_on == 2).sum()),
-      cycles_of_three_in_training=count_cycles(data.pairs[fold.train_pairs], data.num_videos)[0],
-      test_videos_of_training_subjects=_count_seen(data.subject, fold),
-      test_videos_of_training_competitions=_count_seen(data.competition, fold),
-      test_videos_of_rare_category=_count_rare(data.category, fold),
-      test_videos_of_rare_difficulty=_count_rare(data.difficulty, fold))
-
-
-def _count_rare(values, fold):
-  """Number of test videos with fewer than `FEW` training videos of the same value; None where it is not known."""
-  if values is None:
-    return None
-  names, counts = np.unique(values[fold.train_videos], return_counts=True)
-  return int((~np.isin(values[fold.test_videos], names[counts >= FEW])).sum())
-
-
-def _count_seen(values, fold):
-  """Number of test videos whose value (a subject, a competition) a training video has too; None where unknown."""
-  return None if values is None else int(np.isin(values[fold.test_videos], values[fold.train_videos]).sum())
-
-
-def describe_audit(facts: dict) -> str:
-  """The audit as the lines printed above every table."""
-  known = [f"{facts[name]} {name}" for name in ("categories", "difficulties") if (facts[name] or 0) > 1]
-  lines = [", ".join([f"{facts['videos']} videos", f"{facts['pairs']} pairs" if facts["pairs"] else "scores, no pairs",
-                      *known, f"{len(facts['folds'])} fold(s)"])
-           + ("; SIMULATED data, not recordings of people" if facts["simulated"] else "")]
-  missing = facts["missing_videos"]
-  shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-  lines.append(f"missing videos: {len(missing)}" + (f" ({shown})" if missing else "")
-               + (f", leaving out {facts['dropped_pairs']} pairs" if facts["dropped_pairs"] else ""))
-  lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_seen(fold)
-            + _describe_rare(facts, fold) for fold in facts["folds"]]
-  if facts["pairs"]:
-    lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
-                 f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
-  return "\n".join(lines)
-
-
-def _describe_pairs(fold):
-  total, one, two = (fold["test_pairs"], fold["test_pairs_with_one_training_video"],
-                     fold["test_pairs_of_two_training_videos"])
-  return (f"fold {fold['name']}: {fold['train_pairs']} training / {fold['validation_pairs']} validation / {total} test "
-          f"pairs of {fold['train_videos']} / {fold['validation_videos']} / {fold['test_videos']} videos; leaks: {one} "
-          f"test pairs hold one training video, {two} hold two"
-          + (f" ({100 * (one + two) / total:.0f} %)" if total else ""))
-
-
-def _describe_videos(fold):
-  return (f"fold {fold['name']}: {fold['train_videos']} training / {fold['validation_videos']} validation / "
-          f"{fold['test_videos']} test videos")
-
-
-def _describe_seen(fold):
-  seen = [f"{count} by {one}" for one in ("subject", "competition")
-          if (count := fold[f"test_videos_of_training_{one}s"]) is not None]
-  return f"; test videos that training knows: {', '.join(seen)}" if seen else ""
-
-
-def _describe_rare(facts, fold):
-  rare = [f"{fold['test_videos_of_rare_' + one]} by {one}" for one, many in
-          (("category", "categories"), ("difficulty", "difficulties")) if (facts[many] or 0) > 1]
-  return f"; test videos with fewer than {FEW} training videos of their kind: {', '.join(rare)}" if rare else ""
 
 
 def pad_streams(videos, arrays):

@@ -19,27 +19,27 @@ V videos, T segments, D channels, P pairs.
 
 from __future__ import annotations
 
-import csv
 import json
-import math
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from jaxskill.data import frames, splits
+from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
+from jaxskill.data.names import spellings, video_name
+from jaxskill.data.tables import CRITERION, number, read_pairs, read_scores, read_table
 
-CRITERION = "criterion."     # what the name of a column begins with that holds a further score
+__all__ = ["EXTRACTION", "as_features", "check_widths", "load_features", "noted_seconds", "number", "read_arrays",
+           "read_extraction", "read_streams", "read_table", "take_times", "with_maps"]
+
 EXTRACTION = "extraction.json"
 SPLITS = ("auto", "given", "subject", "random")
-_UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
                   allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
-                  stream_seconds=None, sampling=None, prepared_dir="") -> SkillDataset:
+                  stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:
@@ -59,6 +59,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
     prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
+    max_bytes: that the arrays of one file may take in memory.
 
   Returns:
     The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
@@ -78,8 +79,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   pairs_file, scores_file = folder / "pairs.csv", folder / "scores.csv"
   if not pairs_file.is_file() and not scores_file.is_file():
     raise ValueError(f"{folder}: neither pairs.csv (better,worse) nor scores.csv (video,score) is there; add one.")
-  labels = _read_scores(scores_file) if scores_file.is_file() else None
-  listed = _read_pairs(pairs_file, labels) if pairs_file.is_file() else None
+  labels = read_scores(scores_file) if scores_file.is_file() else None
+  listed = read_pairs(pairs_file, labels) if pairs_file.is_file() else None
 
   if labels:
     named = tuple(labels["video"])
@@ -92,7 +93,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   else:
     files = {video: file for video in named if (file := _feature_file(folder, video))}
     _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
-    streams, lengths, row_times, between = take_times(*read_streams(files))
+    streams, lengths, row_times, between = take_times(*read_streams(files, max_bytes=max_bytes))
   videos, missing = tuple(files), tuple(video for video in named if video not in files)
 
   present = np.array([video in files for video in named])
@@ -145,15 +146,30 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
 
 
 def read_extraction(folder):
-  """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
+  """What `jaxskill.extract` noted of the features; empty where they were made otherwise.
+
+  Raises:
+    ValueError: if it is something else, or notes seconds that cannot be.
+  """
+  path = Path(folder) / EXTRACTION
   try:
-    note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
-    return dict(recipe=dict(note["recipe"]), videos=dict(note["videos"]))
+    note = json.loads(path.read_text(encoding="utf-8"))
+    recipe, videos = note["recipe"], note["videos"]
+    if not all(isinstance(part, dict) for part in (recipe, videos, *videos.values())) or not all(
+        isinstance(about.get("warnings", []), list) for about in videos.values()):
+      raise ValueError("the recipe, the videos and what is said of each must be objects, warnings lists")
   except FileNotFoundError:
     return dict(recipe={}, videos={})
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
-                     "or remove the file.") from error
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    raise ValueError(f"{path}: is not what jaxskill.extract wrote ({error}); extract the features again, or remove the "
+                     "file.") from error
+  for video, about in videos.items():
+    noted = about.get("row_seconds", 1.0)
+    for seconds in noted.values() if isinstance(noted, dict) else [noted]:
+      if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e9:
+        raise ValueError(f"{path}: row_seconds of video {video!r:.80} is {seconds!r:.40}; expected a positive number of "
+                         "seconds from one row to the next: correct it, or extract the features again.")
+  return dict(recipe=recipe, videos=videos | {video_name(video, path): about for video, about in videos.items()})
 
 
 def noted_seconds(about, stream, otherwise):
@@ -162,40 +178,14 @@ def noted_seconds(about, stream, otherwise):
   return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
-def read_arrays(path) -> dict[str, np.ndarray]:
-  """The arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
-
-  Args:
-    path: the file.
-
-  Returns:
-    name -> array.
-
-  Raises:
-    ValueError: if the file is damaged, is no NumPy file, is empty, or holds Python objects.
-  """
-  try:
-    with open(path, "rb") as file:
-      content = np.load(file, allow_pickle=False)
-      if isinstance(content, np.ndarray):
-        return {"": content}
-      with content:
-        arrays = {name: content[name] for name in content.files}
-  except _UNREADABLE as error:
-    raise ValueError(f"{path}: cannot be read ({type(error).__name__}: {error}); the file is damaged, is not a NumPy "
-                     "file, or holds Python objects, which are refused. Save plain numbers again with np.save or "
-                     "np.savez.") from error
-  if not arrays:
-    raise ValueError(f"{path}: holds no array; save the video's features again with np.savez.")
-  return arrays
-
-
 def with_maps(arrays, video, source):
   """One video's arrays, with maps of appearance `rgb` and motion `flow` side by side as `maps` `[frames, h, w, C]`.
 
   Raises:
     ValueError: if one of them is missing, they differ in frames or places, or `times` are not those of their frames.
   """
+  for name, array in arrays.items():
+    check_is_a_stream(array, name, arrays.keys() - {name}, video, source)
   is_map = lambda array: array.ndim == 4 and array.dtype != np.uint8
   kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
   if len(kinds) == 1:
@@ -212,6 +202,19 @@ def with_maps(arrays, video, source):
     check_times(arrays["times"], len(arrays["maps"]), video, source)
     arrays = arrays | {"times": arrays["times"].astype(np.float32)}
   return arrays
+
+
+def check_is_a_stream(array, name, others, video, source):
+  """Raises a `ValueError` for an array beside others that is no stream at all: a single number, or text."""
+  what = "text" if array.dtype.kind in "SUO" else "a single number" if not array.ndim else ""
+  if not what:
+    return
+  if others:
+    raise ValueError(f"{source}: video {video!r}: `{name}` is {what}, no stream [rows, ...] of features; save the file "
+                     f"without it, with {', '.join(sorted(others))} alone. How long a row lasts is said by "
+                     "config.data.segment_seconds.")
+  raise ValueError(f"{source}: video {video!r}: holds {what}, no features; expected [segments, channels] in floating-point "
+                   "numbers: extract its features again.")
 
 
 def take_times(streams, lengths):
@@ -253,102 +256,12 @@ def check_widths(array, first, stream, source, first_source):
                      "the same model.")
 
 
-def read_table(path, required, optional, prefix=None):
-  """The columns of a csv file that are asked for.
-
-  Args:
-    path: the file; its first line names the columns.
-    required, optional: names of columns; others are not read.
-    prefix: columns whose names begin with it are read as well; None for none.
-
-  Returns:
-    (name -> list of str, line number of each row).
-
-  Raises:
-    ValueError: for a missing or doubled column, a row of another width, an empty cell, or an unknown split value.
-  """
-  try:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-      reader = csv.reader(file)
-      rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-  except (UnicodeDecodeError, csv.Error) as error:
-    raise ValueError(f"{path}: is not a csv file in UTF-8 ({error}); save it again as such.") from error
-  header = rows[0][1] if rows else []
-  lacking = [name for name in required if name not in header]
-  if lacking:
-    raise ValueError(f"{path}: column {lacking[0]!r} is not in the first line ({','.join(header)}); expected "
-                     f"{','.join(required)}[,{','.join(optional)}].")
-  further = dict.fromkeys(name for name in header if prefix and name.startswith(prefix) and name != prefix)
-  names = [name for name in (*required, *optional, *further) if name in header]
-  twice = [name for name in names if header.count(name) > 1]
-  if twice:
-    raise ValueError(f"{path}: column {twice[0]!r} appears more than once in the first line; keep one.")
-  if "split" in names and "fold" in names:
-    raise ValueError(f"{path}: has both a split and a fold column; keep one.")
-  if len(rows) < 2:
-    raise ValueError(f"{path}: no lines below the first; add the labels.")
-  for line, row in rows[1:]:
-    if len(row) != len(header):
-      raise ValueError(f"{path}, line {line}: {len(row)} cells but the first line has {len(header)}; fill in what is "
-                       "missing, or remove the line.")
-    empty = [name for name in names if not row[header.index(name)]]
-    if empty:
-      raise ValueError(f"{path}, line {line}: the cell {empty[0]!r} is empty; fill it in, or remove the line.")
-  table = {name: [row[header.index(name)] for _, row in rows[1:]] for name in names}
-  lines = [line for line, _ in rows[1:]]
-  for line, value in zip(lines, table.get("split", ())):
-    if value not in splits.SPLIT_VALUES:
-      raise ValueError(f"{path}, line {line}: unknown split value {value!r}; expected train, validation (or val) or "
-                       "test.")
-  return table, lines
-
-
-def _read_scores(path):
-  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"), CRITERION)
-  seen = {}
-  for line, video in zip(lines, table["video"]):
-    if video in seen:
-      raise ValueError(f"{path}, line {line}: video {video!r} has a score in line {seen[video]} already; keep one.")
-    seen[video] = line
-  for name in table:
-    if name in ("score", "difficulty") or name.startswith(CRITERION):
-      cells = zip(table[name], table["video"], lines)
-      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in cells]
-  return table
-
-
-def number(text, name, video, place):
-  """A finite number of a label file, or a `ValueError` that names the place."""
-  try:
-    value = float(text)
-  except (ValueError, TypeError):
-    value = math.nan
-  if not math.isfinite(value):
-    raise ValueError(f"{place}: {name} {text!r} of video {video!r} is not a finite number; correct it.")
-  return value
-
-
-def _read_pairs(path, labels):
-  table, lines = read_table(path, ("better", "worse"), ("split", "fold"))
-  scored = set(labels["video"]) if labels else None
-  seen = {}
-  for line, better, worse in zip(lines, table["better"], table["worse"]):
-    if better == worse:
-      raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
-    if (worse, better) in seen:
-      raise ValueError(f"{path}, line {line}: contradictory pair: {better!r} is better than {worse!r} here and worse "
-                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on.")
-    for video in (better, worse):
-      if scored is not None and video not in scored:
-        raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
-    seen.setdefault((better, worse), line)
-  return table
-
-
 def _feature_file(folder, video):
-  found = [file for file in (folder / f"{video}.npy", folder / f"{video}.npz") if file.is_file()]
+  found = [file for place in spellings(folder, video) for ending in (".npy", ".npz")
+           if (file := place.with_name(place.name + ending)).is_file()]
   if len(found) > 1:
-    raise ValueError(f"{folder}: video {video!r} has both a .npy and a .npz file; remove one.")
+    kinds = "both a .npy and a .npz file" if found[0].stem == found[1].stem else "two files, spelt alike"
+    raise ValueError(f"{folder}: video {video!r} has {kinds} ({found[0].name}, {found[1].name}); remove one.")
   return found[0] if found else None
 
 
@@ -363,11 +276,11 @@ def _check_missing(folder, named, missing, allow_missing):
                      "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
 
 
-def read_streams(files, only="rgb"):
+def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
   """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
   ragged, first = {}, None
   for video, file in files.items():
-    arrays = with_maps(read_arrays(file), video, file)
+    arrays = with_maps(read_arrays(file, max_bytes), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
       arrays = {only: next(iter(arrays.values()))}
     if first is None:

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxskill.data.dataset import (Fold, SkillDataset, audit, check_features, check_pairs, count_cycles, describe_audit,
-                                   pad_streams)
+from jaxskill.data.audit import audit, count_cycles, describe_audit
+from jaxskill.data.dataset import Fold, SkillDataset, check_features, check_pairs, pad_streams
 
 FOLD = Fold("only", np.array([0, 1]), np.array([2]), np.array([0]), np.array([1]))
 
@@ -131,8 +131,8 @@ def test_audit():
   videos = tuple("abcde")
   pairs = np.array([[0, 1], [1, 2], [2, 0], [0, 1], [3, 0], [3, 4], [2, 1 + 2]], np.int32)
   fold = Fold("f", np.array([0, 1, 2]), np.array([3, 4]), np.array([0, 1, 2]), np.array([3, 4, 5]))
-  data = SkillDataset(**fields(videos=videos, streams=dict(rgb=np.ones((5, 2, 2), np.float32)),
-                               lengths=lengths(*[2] * 5), pairs=pairs, folds=(fold,), missing=("x", "y"),
+  rgb = np.random.default_rng(0).normal(size=(5, 2, 2)).astype(np.float32)
+  data = SkillDataset(**fields(videos=videos, streams=dict(rgb=rgb), lengths=lengths(*[2] * 5), pairs=pairs, folds=(fold,), missing=("x", "y"),
                                dropped_pairs=4, tied_pairs=7, simulated=True))
   facts = audit(data)
   assert facts["videos"] == 5 and facts["pairs"] == 7 and facts["repeated_pairs"] == 1
