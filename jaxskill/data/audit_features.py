@@ -12,7 +12,7 @@ import hashlib
 
 import numpy as np
 
-_USUAL_CHANNELS = (256, 400, 512, 768, 1024, 1536, 2048, 4096)    # widths of video networks' features
+_USUAL_CHANNELS = (512, 768, 1024, 1536, 2048, 4096)    # widths of video networks' features
 _SHOWN = 5
 
 
@@ -110,7 +110,7 @@ def _looks_turned(data, stream):
   along_rows, along_columns = np.median([[_smoothness(video), _smoothness(video.T)] for video in (
       np.asarray(_rows(data, stream, number), np.float64) for number in some)], axis=0)
   usual = rows[0] in _USUAL_CHANNELS and shape[2] not in _USUAL_CHANNELS
-  return bool(along_columns > along_rows + (-0.1 if usual else 0.3))
+  return bool(along_columns > along_rows + (-0.2 if usual else 0.2))
 
 
 def _smoothness(values):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-_FAR = 10.0          # robust deviations; the real label sets reach 6.6, one digit too many is mostly above 20
+_FAR = 15.0          # robust deviations; failed performances reach 10 below the median in published labels
+_FAR_UP = 8.0        # where a number is also more than
+_TIMES = 4.0         # times the median: nobody is so much better
 _FEWEST = 8          # labels that tell what is in line
 
 
@@ -15,7 +17,7 @@ def audit_labels(data) -> list[dict]:
   """Numbers of the labels that lie far out of line: of all videos, and of those of their category.
 
   The deviation is the median absolute one about the median, on the scale of a normal distribution, but no less than a
-  twentieth of the median: where most labels are equal, a neighbouring mark is no mistake.
+  tenth of the median: where most labels are equal, a neighbouring mark is no mistake.
 
   Args:
     data: the `SkillDataset`.
@@ -46,8 +48,9 @@ def _far(values):
   """(which of some labels lie far out of line, their median)."""
   middle = np.median(values)
   away = np.abs(values - middle)
-  scale = max(1.4826 * np.median(away), abs(middle) / 20)
-  return (away > _FAR * scale) & (len(values) >= _FEWEST) & (scale > 0), middle
+  scale = max(1.4826 * np.median(away), abs(middle) / 10)
+  far = (away > _FAR * scale) | (away > _FAR_UP * scale) & (np.abs(values) > _TIMES * abs(middle))
+  return far & (len(values) >= _FEWEST) & (scale > 0), middle
 
 
 def describe_labels(found) -> list[str]:

@@ -110,8 +110,11 @@ class _Unpickler(pickle.Unpickler):
       array = np.zeros(0).view(_Array)
       array.fill = fill
       return array
+
+    def refuse(*_):
+      raise _Refused("an array that it makes itself")
     self._calls = {
-        ("numpy", "ndarray"): None, ("numpy", "dtype"): _Dtype,
+        ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _Dtype,
         ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         ("numpy._core.multiarray", "scalar"): lambda dtype, content: fill(content, dtype, ())[()],
         ("numpy._core.numeric", "_frombuffer"): fill,
@@ -134,7 +137,7 @@ def _check_instructions(data):
   while True:
     start, code = file.tell(), file.read(1).decode("latin1")
     if not (instruction := _INSTRUCTIONS.get(code)):
-      raise _Refused(f"an instruction {code!r} at byte {start}, which there is not" if code else "to go on behind its end")
+      raise EOFError(f"there is no instruction {code!r}, at byte {start}")
     name = instruction.name
     argument = file.readline() if name == "STRING" else instruction.arg.reader(file) if instruction.arg else None
     if name == "STOP":

@@ -207,8 +207,9 @@ def test_audit_of_scores_without_pairs():
   difficulty = np.array([1.0] * 10 + [2.0] * 10 + [1.0, 2.0, 2.0, 3.0])
   empty = np.zeros(0, np.int32)
   fold = Fold("f", np.arange(20), np.arange(20, 24), empty, empty)
+  rgb = np.random.default_rng(0).normal(size=(count, 2, 2)).astype(np.float32)
   data = SkillDataset(**scored_fields(
-      videos=tuple(map(str, range(count))), streams=dict(rgb=np.ones((count, 2, 2), np.float32)),
+      videos=tuple(map(str, range(count))), streams=dict(rgb=rgb),
       lengths=lengths(*[2] * count), score=np.ones(count), criteria={}, category=category, difficulty=difficulty,
       folds=(fold,), missing=("x",)))
   facts = audit(data)

@@ -313,7 +313,7 @@ def test_lists_without_the_key_or_damaged(tmp_path):
   save_lists(tmp_path, np.ones((1, 3)), np.ones((1, 3)), "something")
   with pytest.raises(ValueError, match="train_list.mat: holds something but not 'consolidated_train_list'"):
     read_scores("aqa7", tmp_path)
-  (tmp_path / "consolidated_train_list.mat").write_bytes(b"<html>")
+  (tmp_path / "consolidated_train_list.mat").write_bytes(b"no mat file")
   with pytest.raises(ValueError, match="consolidated_train_list.mat: is no readable .mat file"):
     read_scores("aqa7", tmp_path)
 
