@@ -1,6 +1,7 @@
 """Published weights in and out: every entry in its place, nothing lost, and errors that name the entry."""
 
 import importlib
+import zipfile
 
 import jax
 import numpy as np

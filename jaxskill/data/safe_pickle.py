@@ -93,7 +93,7 @@ class _Unpickler(pickle.Unpickler):
 
   def __init__(self, data):
     super().__init__(io.BytesIO(data), encoding="latin1")   # the arrays of Python 2
-    room = len(data)
+    room = 2 * len(data)      # before protocol 3, bytes are copied to text and back
 
     def once(content):
       """What is copied out of a pickle is in it: no content is copied again and again."""
