@@ -15,6 +15,7 @@ from jaxskill.data.arrays import HEAD, stands_in
 from jaxskill.data.names import video_name
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
+_LARGEST = float(np.finfo(np.float32).max)                   # labels are kept as float32
 _NAMES = ("video", "better", "worse")                        # columns that name videos
 _SEPARATORS = {";": "semicolons", "\t": "tabulators", "|": "vertical bars", " ": "blanks"}
 
@@ -104,12 +105,12 @@ def read_scores(path):
 
 
 def number(text, name, video, place):
-  """A finite number of a label file, or a `ValueError` that names the place; labels are kept as float32."""
+  """A finite number of a label file, or a `ValueError` that names the place."""
   try:
     value = math.nan if isinstance(text, np.ndarray) else float(text)
   except (ValueError, TypeError, OverflowError):
     value = math.nan
-  if not abs(value) <= np.finfo(np.float32).max:
+  if not abs(value) <= _LARGEST:
     hint = ", decimals with a point" if isinstance(text, str) and "," in text else ""
     raise ValueError(f"{place}: {name} {text!r:.60} of video {video!r} is not a finite number below 3.4e38; correct it"
                      f"{hint}.")
