@@ -100,7 +100,8 @@ def _trial(video, parts, place):
   numbers = isinstance(parts, list | tuple | np.ndarray) and all(np.isscalar(part) for part in parts)
   ratings = np.asarray(parts if numbers else [])
   if ratings.shape != (len(RATINGS),) or ratings.dtype.kind not in "fiu" or not ((ratings >= 1) & (ratings <= 5)).all():
-    raise ValueError(f"{place}: trial {video!r} has the ratings {parts}; expected six of 1 to 5; correct them.")
+    raise ValueError(f"{place}: trial {video!r} has the ratings {' '.join(repr(parts).split())[:80]}; expected "
+                     "six of 1 to 5; correct them.")
   return Video(video, ratings.sum(), 30, 6, category=task, subject=video[-4], criteria=dict(zip(RATINGS, ratings)))
 
 

@@ -112,7 +112,8 @@ def number(text, name, video, place):
     value = math.nan
   if not abs(value) <= _LARGEST:
     hint = ", decimals with a point" if isinstance(text, str) and "," in text else ""
-    raise ValueError(f"{place}: {name} {text!r:.60} of video {video!r} is not a finite number below 3.4e38; correct it"
+    shown = " ".join(repr(text).split())[:60]
+    raise ValueError(f"{place}: {name} {shown} of video {video!r} is not a finite number below 3.4e38; correct it"
                      f"{hint}.")
   return value
 
