@@ -1,7 +1,6 @@
 """Data sets behind one contract: `load(config.data)` returns a `SkillDataset`."""
 
-from jaxskill.data.audit import audit, describe_audit
-from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 

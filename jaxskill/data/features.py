@@ -19,7 +19,7 @@ V videos, T segments, D channels, P pairs.
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +27,17 @@ import numpy as np
 from jaxskill.data import frames, splits
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
-from jaxskill.data.names import spellings, video_name
-from jaxskill.data.tables import CRITERION, number, read_pairs, read_scores, read_table
+from jaxskill.data.extraction_note import EXTRACTION, noted_seconds, read_extraction
+from jaxskill.data.tables import check_separators, read_rows
+from jaxskill.data.video_names import spellings, video_name
 
 __all__ = ["EXTRACTION", "as_features", "check_widths", "load_features", "noted_seconds", "number", "read_arrays",
            "read_extraction", "read_streams", "read_table", "take_times", "with_maps"]
 
-EXTRACTION = "extraction.json"
+CRITERION = "criterion."     # what the name of a column begins with that holds a further score
 SPLITS = ("auto", "given", "subject", "random")
+_VIDEOS = ("video", "better", "worse")       # columns that name videos
+_LARGEST = float(np.finfo(np.float32).max)   # labels are kept as float32
 
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
@@ -79,8 +82,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   pairs_file, scores_file = folder / "pairs.csv", folder / "scores.csv"
   if not pairs_file.is_file() and not scores_file.is_file():
     raise ValueError(f"{folder}: neither pairs.csv (better,worse) nor scores.csv (video,score) is there; add one.")
-  labels = read_scores(scores_file) if scores_file.is_file() else None
-  listed = read_pairs(pairs_file, labels) if pairs_file.is_file() else None
+  labels = _read_scores(scores_file) if scores_file.is_file() else None
+  listed = _read_pairs(pairs_file, labels) if pairs_file.is_file() else None
 
   if labels:
     named = tuple(labels["video"])
@@ -143,39 +146,6 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
       criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},
       score_range=score_range if score_range is None else tuple(score_range))
-
-
-def read_extraction(folder):
-  """What `jaxskill.extract` noted of the features; empty where they were made otherwise.
-
-  Raises:
-    ValueError: if it is something else, or notes seconds that cannot be.
-  """
-  path = Path(folder) / EXTRACTION
-  try:
-    note = json.loads(path.read_text(encoding="utf-8"))
-    recipe, videos = note["recipe"], note["videos"]
-    if not all(isinstance(part, dict) for part in (recipe, videos, *videos.values())) or not all(
-        isinstance(about.get("warnings", []), list) for about in videos.values()):
-      raise ValueError("the recipe, the videos and what is said of each must be objects, warnings lists")
-  except FileNotFoundError:
-    return dict(recipe={}, videos={})
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-    raise ValueError(f"{path}: is not what jaxskill.extract wrote ({error}); extract the features again, or remove the "
-                     "file.") from error
-  for video, about in videos.items():
-    noted = about.get("row_seconds", 1.0)
-    for seconds in noted.values() if isinstance(noted, dict) else [noted]:
-      if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e9:
-        raise ValueError(f"{path}: row_seconds of video {video!r:.80} is {seconds!r:.40}; expected a positive number of "
-                         "seconds from one row to the next: correct it, or extract the features again.")
-  return dict(recipe=recipe, videos=videos | {video_name(video, path): about for video, about in videos.items()})
-
-
-def noted_seconds(about, stream, otherwise):
-  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
-  noted = about.get("row_seconds", otherwise)
-  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
 def with_maps(arrays, video, source):
@@ -254,6 +224,100 @@ def check_widths(array, first, stream, source, first_source):
     raise ValueError(f"{source}: stream {stream!r} is {array.dtype} {list(array.shape)} but {first_source} has "
                      f"{first.dtype} {list(first.shape)}; all but the number of segments must agree: extract both with "
                      "the same model.")
+
+
+def read_table(path, required, optional, prefix=None):
+  """The columns of a csv file that are asked for.
+
+  Args:
+    path: the file; its first line names the columns.
+    required, optional: names of columns; others are not read.
+    prefix: columns whose names begin with it are read as well; None for none.
+
+  Returns:
+    (name -> list of str, line number of each row); names of videos in their one spelling, see `video_name`.
+
+  Raises:
+    ValueError: for a missing or doubled column, other separators than commas, a row of another width, an empty cell, a
+      name that leads out of the folder, or an unknown split value.
+  """
+  rows = read_rows(path)
+  header = rows[0][1] if rows else []
+  lacking = [name for name in required if name not in header]
+  if lacking:
+    check_separators(path, header, lacking)
+    raise ValueError(f"{path}: column {lacking[0]!r} is not in the first line ({','.join(header)}); expected "
+                     f"{','.join(required)}[,{','.join(optional)}].")
+  further = dict.fromkeys(name for name in header if prefix and name.startswith(prefix) and name != prefix)
+  names = [name for name in (*required, *optional, *further) if name in header]
+  twice = [name for name in names if header.count(name) > 1]
+  if twice:
+    raise ValueError(f"{path}: column {twice[0]!r} appears more than once in the first line; keep one.")
+  if "split" in names and "fold" in names:
+    raise ValueError(f"{path}: has both a split and a fold column; keep one.")
+  if len(rows) < 2:
+    raise ValueError(f"{path}: no lines below the first; add the labels.")
+  for line, row in rows[1:]:
+    if len(row) != len(header):
+      raise ValueError(f"{path}, line {line}: {len(row)} cells but the first line has {len(header)}; fill in what is "
+                       "missing, or remove the line.")
+    empty = [name for name in names if not row[header.index(name)]]
+    if empty:
+      raise ValueError(f"{path}, line {line}: the cell {empty[0]!r} is empty; fill it in, or remove the line.")
+  table = {name: [row[header.index(name)] for _, row in rows[1:]] for name in names}
+  lines = [line for line, _ in rows[1:]]
+  for column in set(_VIDEOS) & table.keys():
+    table[column] = [video_name(text, f"{path}, line {line}") for text, line in zip(table[column], lines)]
+  for line, value in zip(lines, table.get("split", ())):
+    if value not in splits.SPLIT_VALUES:
+      raise ValueError(f"{path}, line {line}: unknown split value {value!r}; expected train, validation (or val) or "
+                       "test.")
+  return table, lines
+
+
+def _read_scores(path):
+  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"), CRITERION)
+  seen = {}
+  for line, video in zip(lines, table["video"]):
+    if video in seen:
+      raise ValueError(f"{path}, line {line}: video {video!r} has a score in line {seen[video]} already; keep one.")
+    seen[video] = line
+  for name in table:
+    if name in ("score", "difficulty") or name.startswith(CRITERION):
+      cells = zip(table[name], table["video"], lines)
+      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in cells]
+  return table
+
+
+def number(text, name, video, place):
+  """A finite number of a label file, or a `ValueError` that names the place."""
+  try:
+    value = math.nan if isinstance(text, np.ndarray) else float(text)
+  except (ValueError, TypeError, OverflowError):
+    value = math.nan
+  if not abs(value) <= _LARGEST:
+    hint = ", decimals with a point" if isinstance(text, str) and "," in text else ""
+    shown = " ".join(repr(text).split())[:60]
+    raise ValueError(f"{place}: {name} {shown} of video {video!r} is not a finite number below 3.4e38; correct it"
+                     f"{hint}.")
+  return value
+
+
+def _read_pairs(path, labels):
+  table, lines = read_table(path, ("better", "worse"), ("split", "fold"))
+  scored = set(labels["video"]) if labels else None
+  seen = {}
+  for line, better, worse in zip(lines, table["better"], table["worse"]):
+    if better == worse:
+      raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
+    if (worse, better) in seen:
+      raise ValueError(f"{path}, line {line}: contradictory pair: {better!r} is better than {worse!r} here and worse "
+                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on.")
+    for video in (better, worse):
+      if scored is not None and video not in scored:
+        raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
+    seen.setdefault((better, worse), line)
+  return table
 
 
 def _feature_file(folder, video):

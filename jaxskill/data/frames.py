@@ -25,7 +25,7 @@ from absl import logging
 
 from jaxskill.data import video as videos_of
 from jaxskill.data.dataset import VideoFiles
-from jaxskill.data.names import spellings
+from jaxskill.data.video_names import spellings
 
 STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxskill.data import features, safe_pickle
 from jaxskill.data.labels import FOLDERS, Labels, NoLabels, Video, from_videos, label_file, read_mat
-from jaxskill.data.names import video_name
+from jaxskill.data.video_names import video_name
 
 JUDGES = 30.0                                # highest sum of the three marks of a dive that count
 _INTEGERS = (int, np.integer)

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxskill.data.dataset import Fold
 from jaxskill.data.labels import Labels, read_words
-from jaxskill.data.names import video_name
+from jaxskill.data.video_names import video_name
 
 # Fold name -> the files of its training and test pairs.
 FOLD_FILES = {

@@ -53,7 +53,7 @@ from jaxskill.data.dataset import check_scores
 from jaxskill.data.labels import FOLDERS, Labels, Video, from_videos, label_file, read_mat, read_words
 from jaxskill.data.labels_diving import read_finediving, read_mtl_aqa, read_unlv_dive
 from jaxskill.data.labels_jigsaws import KINEMATICS_HERTZ, SURGERY, read_jigsaws, read_kinematics
-from jaxskill.data.names import video_name
+from jaxskill.data.video_names import video_name
 
 AQA7_CLASSES = ("diving", "gym_vault", "ski_big_air", "snowboard_big_air", "sync_diving_3m", "sync_diving_10m")
 AQA7_RANGES = np.array([[21.6, 102.6], [12.3, 16.87], [8, 50], [8, 50], [46.2, 104.88], [49.8, 99.36]])

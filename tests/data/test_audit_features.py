@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from jaxskill.data import simulated
-from jaxskill.data.audit import audit, describe_audit
-from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
+from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles, audit, describe_audit
 
 SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared")
 MOVEMENTS = SHARED / "data" / "ui_prmd"

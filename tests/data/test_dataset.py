@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxskill.data.audit import audit, count_cycles, describe_audit
-from jaxskill.data.dataset import Fold, SkillDataset, check_features, check_pairs, pad_streams
+from jaxskill.data.dataset import (Fold, SkillDataset, audit, check_features, check_pairs, count_cycles, describe_audit,
+                                   pad_streams)
 
 FOLD = Fold("only", np.array([0, 1]), np.array([2]), np.array([0]), np.array([1]))
 

@@ -306,16 +306,15 @@ def test_features_behind_links_are_read(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("note,message", [
-    ({"recipe": {}, "videos": {"v0": {"row_seconds": value}}}, f"row_seconds of video 'v0' is {shown}; expected a positive number")
-    for value, shown in ((float("nan"), "nan"), (0, "0"), (-1, "-1"), ("x", "'x'"), (None, "None"), ([1], ".1."), (True, "True"),
-                         (dict(rgb=0), "0"), (10 ** 400, "1000.*"), (1e300, "1e.300"))] + [
-    (note, "is not what jaxskill.extract wrote") for note in
+    ({"recipe": {}, "videos": {"v0": {"row_seconds": value}}}, "row_seconds of video 'v0' is ")
+    for value in (float("nan"), float("inf"), 0, -1, "x", None, [1], True, dict(rgb=0), 10 ** 400, 1e300)] + [
+    (note, "") for note in
     ([], None, 5, {"recipe": [], "videos": {}}, {"recipe": {}, "videos": {"v0": "x"}}, {"recipe": {}, "videos": {"v0": None}},
      {"recipe": [["random_weights", True]], "videos": {}}, {"recipe": {}}, {"recipe": {}, "videos": {"v0": {"warnings": 5}}})])
 def test_notes_of_an_extraction_that_cannot_be(folder, note, message):
   write_scores(folder)
   (folder / "extraction.json").write_text(json.dumps(note))
-  with pytest.raises(ValueError, match=f"extraction.json: {message}"):
+  with pytest.raises(ValueError, match=f"extraction.json: is not what jaxskill.extract wrote .{message}.*extract the features"):
     load_features(folder)
   (folder / "extraction.json").write_text("[" * 100000)
   with pytest.raises(ValueError, match="extraction.json: is not what jaxskill.extract wrote"):

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from jaxskill.data.names import spellings, video_name
+from jaxskill.data.video_names import spellings, video_name
 
 
 @pytest.mark.parametrize("text,name", [
