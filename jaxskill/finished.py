@@ -270,7 +270,8 @@ def load(workdir):
   workdir = pathlib.Path(workdir)
   try:
     content = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ("model", "train", "data")):
+    parts = [content.get(name) for name in ("model", "train", "data")] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
       raise ValueError("it is not the config of a run, with method, model, train and data")
     config = ml_collections.ConfigDict(content)
   except FileNotFoundError:

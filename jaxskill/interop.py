@@ -294,9 +294,10 @@ def read_weights(file):
     message = str(error).splitlines()[0] if str(error) else ""
     if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
       wanted = re.search(r"GLOBAL (\S+)", str(error))      # PyTorch's own advice is to trust the file
-      raise ValueError(f"{file}: holds more than tensors{f' ({wanted[1]})' if wanted else ''}, which is refused, for it "
-                       "could run any program, or is damaged; expected a state_dict alone, as "
-                       "torch.save(network.state_dict(), FILE) writes it.") from None
+      wanted = f" ({wanted[1]})" if wanted else ""
+      raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or is "
+                       "damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
+                       ) from None
     raise ValueError(f"{file}: cannot be read as weights ({type(error).__name__}: {message}); download it again."
                      ) from error
   if not state:
@@ -328,7 +329,7 @@ def _read_torch(file):
       raise _Refused(f"a tensor is called {name!r:.40}; expected a state_dict, with the names of layers.")
     if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex() or (
         tensor.numel() * tensor.element_size() > size):
-      raise _Refused(f"the tensor {name!r:.80} is sparse, quantized, complex or without numbers of its own; expected plain "
-                     "numbers.")
+      raise _Refused(f"the tensor {name!r:.80} is sparse, quantized, complex or without numbers of its own; expected "
+                     "plain numbers.")
     arrays[name] = tensor.detach().float().numpy()
   return arrays

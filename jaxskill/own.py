@@ -87,7 +87,7 @@ def read(run, options, out, say):
   if bool(options.videos) == bool(options.features):
     raise ValueError("give video files, or --features with prepared features, and not both.")
   if not (options.row_seconds == 0 or 0 < options.row_seconds < 1e9):
-    raise ValueError(f"--row-seconds={options.row_seconds} must be positive: seconds from one row of features to the next.")
+    raise ValueError(f"--row-seconds={options.row_seconds} must be positive, seconds from one row to the next.")
   known = _known(options)
   if options.features:
     found, failed, notes = _prepared(options.features)

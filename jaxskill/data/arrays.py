@@ -66,7 +66,7 @@ def _read_packed(file, max_bytes):
   with zipfile.ZipFile(file) as packed:
     members = packed.infolist()
     if len(members) > _MOST_ARRAYS:
-      raise _Refused(f"holds {len(members)} arrays; expected a few streams of one video, and no more than {_MOST_ARRAYS}.")
+      raise _Refused(f"holds {len(members)} arrays; expected a few streams of one video, at most {_MOST_ARRAYS}.")
     readers, room = {}, max_bytes
     for member in members:
       name = member.filename.removesuffix(".npy")
@@ -90,28 +90,29 @@ def _read_packed(file, max_bytes):
 
 
 def _announced(file, size, room, what):
-  """Reads what a `.npy` file of `size` bytes announces; returns the function that reads the array from its beginning."""
+  """Reads what a `.npy` file of `size` bytes announces; returns the function that reads the array."""
   version = np.lib.format.read_magic(file)
   if version not in _HEADERS:
-    raise _Refused(f"{what} is of version {version[0]}.{version[1]} of NumPy's format; expected 1.0 or 2.0: save it again "
-                   "with np.save.")
+    raise _Refused(f"{what} is of version {version[0]}.{version[1]} of NumPy's format; expected 1.0 or 2.0: save it "
+                   "again with np.save.")
   try:
     shape, fortran, dtype = _HEADERS[version](file)
   except Exception as error:      # a header is text that anybody can have written
     why = " ".join(f"{type(error).__name__}: {error}".split())
     raise _Refused(f"the header of {what} is damaged ({why:.120}); save it again with np.save or np.savez.") from error
   if dtype.hasobject:
-    raise _Refused(f"{what} holds Python objects, which are refused; save plain numbers again with np.save or np.savez.")
+    raise _Refused(f"{what} holds Python objects, which are refused; save plain numbers again with np.save or "
+                   "np.savez.")
   if type(shape) is not tuple or len(shape) > _MOST_AXES or not all(type(n) is int and n >= 0 for n in shape):
-    raise _Refused(f"the header of {what} announces the shape {shape!r:.80}; expected whole numbers, none negative: save "
-                   "it again.")
+    raise _Refused(f"the header of {what} announces the shape {shape!r:.80}; expected whole numbers, none negative: "
+                   "save it again.")
   begin, count = file.tell(), math.prod(shape) * dtype.itemsize
   if math.prod(max(n, 1) for n in shape) * dtype.itemsize > room:
     raise _Refused(f"{what} announces {dtype} of shape {shape!r:.80}, beyond the {max(room, 0):,} bytes that "
                    "config.data.max_bytes leaves it; raise that if this is right.")
   if begin + count != size:
-    raise _Refused(f"{what} announces {dtype} of shape {shape!r:.80}, {count:,} bytes, but holds {size - begin:,}; the file "
-                   "is damaged or cut short: save or copy it again.")
+    raise _Refused(f"{what} announces {dtype} of shape {shape!r:.80}, {count:,} bytes, but holds {size - begin:,}; the "
+                   "file is damaged or cut short: save or copy it again.")
 
   def read(file):
     file.seek(begin)

@@ -1,7 +1,7 @@
-"""What the features themselves show: the same ones under two names, videos and channels in which nothing changes, a shape
-that looks turned.
+"""What the features themselves show: the same ones under two names, videos and channels in which nothing changes, a
+shape that looks turned.
 
-Of a data set that is mapped from disk little is read: a few rows of each video, and more only where these leave a doubt.
+Of a data set that is mapped from disk little is read: a few rows of each video, more only where these leave a doubt.
 
 V videos, T rows of a stream, C channels.
 """
@@ -93,7 +93,7 @@ def _constant_channels(data, stream):
   left = np.arange(len(value))
   for video in range(data.num_videos):
     rows = _rows(data, stream, video)
-    for part in (rows[:1], rows[-1:], rows):            # mostly the first rows leave none, and the rest need not be read
+    for part in (rows[:1], rows[-1:], rows):      # mostly the first rows leave none, and the rest need not be read
       if not left.size:
         return []
       same = (part[..., left] == value[left]).reshape(-1, len(left)).all(axis=0)
@@ -114,7 +114,7 @@ def _looks_turned(data, stream):
 
 
 def _smoothness(values):
-  """How alike neighbours along the first axis are: 1 where equal, about 0 where unrelated, each column about its mean."""
+  """How alike neighbours along the first axis are, each column about its mean: 1 if equal, about 0 if unrelated."""
   about = values - values.mean(axis=0)
   spread = np.square(about).mean()
   return 1 - np.square(np.diff(about, axis=0)).mean() / (2 * spread) if spread > 0 else 0.0
@@ -127,12 +127,14 @@ def describe_features(facts) -> list[str]:
     lines.append(f"equal features under several names: {sum(map(len, groups))} videos in {len(groups)} group(s) "
                  f"({_some([' = '.join(group) for group in groups])}); they count as one video among the leaks")
   for stream, names in facts["constant_videos"].items():
-    lines.append(f"constant videos: {len(names)} whose stream {stream!r} never changes ({_some(names)}); extract them again")
+    lines.append(f"constant videos: {len(names)} whose stream {stream!r} never changes ({_some(names)}); extract them "
+                 "again")
   for stream, numbers in facts["constant_channels"].items():
-    lines.append(f"constant channels: {len(numbers)} of stream {stream!r} have one value in all videos ({_some(numbers)})")
+    lines.append(f"constant channels: {len(numbers)} of stream {stream!r} have one value in all videos "
+                 f"({_some(numbers)})")
   for stream, (rows, channels) in facts["turned"].items():
-    lines.append(f"WARNING: stream {stream!r} looks turned: every file is [{rows}, {channels}], and neighbouring columns "
-                 "follow each other as moments do; expected [rows in time, channels]: save array.T if that is so")
+    lines.append(f"WARNING: stream {stream!r} looks turned: every file is [{rows}, {channels}], and its columns look like "
+                 "moments in time; expected [rows in time, channels]: save array.T if that is so")
   return lines
 
 

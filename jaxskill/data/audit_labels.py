@@ -58,5 +58,6 @@ def describe_labels(found) -> list[str]:
   if not found:
     return []
   shown = [f"{one['label']} of {one['video']} is {one['value']:g}, the median {one['median']:g}" for one in found[:5]]
-  return [f"WARNING: {len(found)} label(s) far out of line: {'; '.join(shown)}{'; ...' if len(found) > 5 else ''}; a digit "
-          "or a decimal point may be wrong"]
+  more = "; ..." if len(found) > 5 else ""
+  return [f"WARNING: {len(found)} label(s) far out of line: {'; '.join(shown)}{more}; a digit or a decimal point may be "
+          "wrong"]

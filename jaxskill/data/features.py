@@ -183,8 +183,8 @@ def check_is_a_stream(array, name, others, video, source):
     raise ValueError(f"{source}: video {video!r}: `{name}` is {what}, no stream [rows, ...] of features; save the file "
                      f"without it, with {', '.join(sorted(others))} alone. How long a row lasts is said by "
                      "config.data.segment_seconds.")
-  raise ValueError(f"{source}: video {video!r}: holds {what}, no features; expected [segments, channels] in floating-point "
-                   "numbers: extract its features again.")
+  raise ValueError(f"{source}: video {video!r}: holds {what}, no features; expected [segments, channels] in "
+                   "floating-point numbers: extract its features again.")
 
 
 def take_times(streams, lengths):

@@ -1,8 +1,9 @@
-"""Pickles of strangers: numbers, strings, builtin containers and arrays of numbers or strings; anything else is refused.
+"""Pickles of strangers: numbers, strings, builtin containers and arrays of numbers or strings; nothing else is read.
 
-A pickle is a program. Here it can call nothing of NumPy: where it names a part of NumPy it gets a stand-in of ours, which
-takes a shape, the name of a dtype and bytes, checks that they belong together, and only then makes an array. Before that
-its instructions are looked through: some would take the memory or the stack of the machine that follows them.
+A pickle is a program. Here it can call nothing of NumPy: where it names a part of NumPy it gets a stand-in of ours,
+which takes a shape, the name of a dtype and bytes, checks that they belong together, and only then makes an array.
+Before that its instructions are looked through: some would take the memory or the stack of the machine that follows
+them.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class _Unpickler(pickle.Unpickler):
       return content
 
     def fill(content, *about):
-      return _array(once(content.encode("latin1") if isinstance(content, str) else content), *about)   # str: of Python 2
+      content = content.encode("latin1") if isinstance(content, str) else content      # str: of Python 2
+      return _array(once(content), *about)
 
     def reconstruct(*_):
       array = np.zeros(0).view(_Array)
@@ -195,9 +197,9 @@ def load(path):
     _check_instructions(data)
     return _Unpickler(data).load()
   except _Refused as error:
-    raise ValueError(f"{path}: wants {error}, which is refused: only arrays of numbers or strings, numbers, strings and "
-                     "builtin containers are read. Download it again from its authors, and do not open this file with "
-                     "pickle.load.") from None
+    raise ValueError(f"{path}: wants {error}, which is refused: only arrays of numbers or strings, numbers, strings "
+                     "and builtin containers are read. Download it again from its authors, and do not open this file "
+                     "with pickle.load.") from None
   except Exception as error:   # a damaged pickle can fail in any way
     why = " ".join(f"{type(error).__name__}: {error}".split())
     raise ValueError(f"{path}: is no readable pickle ({why:.200}); download it again.") from error

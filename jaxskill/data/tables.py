@@ -37,5 +37,5 @@ def check_separators(path, header, lacking):
   line = ",".join(header)
   for separator, word in _SEPARATORS.items():
     if not set(lacking) - {cell.strip(' "') for cell in line.split(separator)}:
-      raise ValueError(f"{path}: its cells are separated by {word} ({line:.80}); expected commas, and points in decimal "
-                       "numbers: save it again so.")
+      raise ValueError(f"{path}: its cells are separated by {word} ({line:.80}); expected commas, and points in "
+                       "decimal numbers: save it again so.")

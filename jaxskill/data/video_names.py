@@ -1,7 +1,7 @@
 """Names of videos, as labels give them, and what they mean on a disk.
 
-A name is a path below a folder, without its ending: parts joined by "/". However a table spells it (`./a`, `a//b`, letters
-composed or decomposed), it is one name.
+A name is a path below a folder, without its ending: parts joined by "/". However a table spells it (`./a`, `a//b`,
+letters composed or decomposed), it is one name.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def video_name(text, place) -> str:
     raise ValueError(f"{place}: {text!r:.200} is no name of a video; correct the row.")
   longest = max(len(part.encode(errors="replace")) for part in path.parts)
   if longest > _LONGEST_PART or len(text.encode(errors="replace")) > _LONGEST:
-    raise ValueError(f"{place}: the video name {text[:40]!r}... is longer than files can be called ({longest} bytes, of at "
-                     f"most {_LONGEST_PART}); rename the video, here and on the disk.")
+    raise ValueError(f"{place}: the video name {text[:40]!r}... is longer than files can be called ({longest} bytes, "
+                     f"of at most {_LONGEST_PART}); rename the video, here and on the disk.")
   return path.as_posix()
 
 
