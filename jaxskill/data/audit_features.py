@@ -91,13 +91,13 @@ def _constant_channels(data, stream):
   """Numbers of the channels, of the last axis, that have one value in all rows of all videos."""
   value = np.asarray(_rows(data, stream, 0)[0]).reshape(-1, data.streams[stream].shape[-1])[0]
   left = np.arange(len(value))
-  for video in range(data.num_videos):
-    rows = _rows(data, stream, video)
-    for part in (rows[:1], rows[-1:], rows):      # mostly the first rows leave none, and the rest need not be read
+  some, all_of = lambda rows: rows[:: max(1, len(rows) - 1)], lambda rows: rows
+  for part in (some, all_of):                     # mostly the first and last rows leave none
+    for video in range(data.num_videos):
       if not left.size:
         return []
-      same = (part[..., left] == value[left]).reshape(-1, len(left)).all(axis=0)
-      left = left[same]
+      rows = part(_rows(data, stream, video))
+      left = left[(rows[..., left] == value[left]).reshape(-1, len(left)).all(axis=0)]
   return left.tolist()
 
 

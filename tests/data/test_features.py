@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill import data as jaxskill_data
+from jaxskill.data import frames
 from jaxskill.data.features import load_features
 
 VIDEOS = tuple(f"v{i}" for i in range(8))
@@ -294,6 +295,20 @@ def test_names_of_the_disk_are_spelt_otherwise(tmp_path):
   save_videos(tmp_path, ("né/é",))
   with pytest.raises(ValueError, match="video 'né/é' has two files, spelt alike"):
     load_features(tmp_path, test_share=0.5)
+
+
+def test_no_name_makes_frames_outside_the_folder(tmp_path):
+  """The decoded array of a video goes where its name says."""
+  own = tmp_path / "deep" / "own"
+  own.mkdir(parents=True)
+  for name in ("v0", "../../outside"):
+    (own / f"{name}.mp4").write_bytes(b"a film")
+  there = sorted(tmp_path.rglob("*"))
+  for name in ("../../outside", str(tmp_path / "outside"), "a/../../../outside"):
+    write_scores(own, videos=("v0", name), score=[1, 2])
+    with pytest.raises(ValueError, match=f"scores.csv, line 3: the video name '{name}' leads out of the folder"):
+      load_features(own, sampling=frames.Sampling(), make_pairs=False)
+  assert sorted(tmp_path.rglob("*")) == sorted([*there, own / "scores.csv"])
 
 
 def test_features_behind_links_are_read(folder, tmp_path_factory):
