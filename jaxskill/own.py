@@ -14,7 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import encoders, extract, feature_files, feed, finished, likeness, main as command_line
-from jaxskill.data import extraction_note, features, frames, names, video as video_files
+from jaxskill.data import features, frames, names, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -86,6 +86,8 @@ def read(run, options, out, say):
   """
   if bool(options.videos) == bool(options.features):
     raise ValueError("give video files, or --features with prepared features, and not both.")
+  if not (options.row_seconds == 0 or 0 < options.row_seconds < 1e9):
+    raise ValueError(f"--row-seconds={options.row_seconds} must be positive, seconds from one row to the next.")
   known = _known(options)
   if options.features:
     found, failed, notes = _prepared(options.features)
@@ -147,7 +149,7 @@ def _prepared(given):
       files = {names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
-    note = extraction_note.read_extraction(one if one.is_dir() else one.parent)
+    note = features.read_extraction(one if one.is_dir() else one.parent)
     for name in files:
       _unique(found, name, files[name])
       notes[name] = (note["recipe"], note["videos"].get(name, {}))
@@ -292,7 +294,7 @@ def _read_one(run, name, path, note, known, options):
   warnings += about.get("warnings", [])
   for stream in wanted:
     training = run.arrays[f"{stream}/row_seconds"]
-    noted = extraction_note.noted_seconds(about, stream, 0.0)
+    noted = features.noted_seconds(about, stream, 0.0)
     noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxskill import encoders, extract, feature_files, locks
-from jaxskill.data import extraction_note, features, names, persons
+from jaxskill.data import extraction_note, features, persons
 from tests import slow_decoding
 from tests.test_extraction import REPO, recipe
 
@@ -118,7 +118,6 @@ def test_labels_and_features_in_other_forms_match(tmp_path, table, disk):
   assert set(data.videos) == {"é/ü", "é/b", "é/c", "é/d"}
   (tmp_path / "boxes.csv").write_text(form(table, "video,time,x1,y1,x2,y2\né/ü,0,1,2,3,4\n"))
   assert persons.Boxes(tmp_path / "boxes.csv").digest("é/ü")
-  assert names.find(tmp_path, "é/none", [".npy"]) is None and names.find(tmp_path, "none/é", [".npy"]) is None
 
 
 @pytest.mark.parametrize("content", [

@@ -25,6 +25,7 @@ from absl import logging
 
 from jaxskill.data import video as videos_of
 from jaxskill.data.dataset import VideoFiles
+from jaxskill.data.video_names import spellings
 
 STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -273,7 +274,7 @@ def own_videos(folder, videos, cache, sampling, allow_missing):
   Raises:
     ValueError: if some are not there or cannot be decoded, and they must not be missing; all others are then decoded.
   """
-  found = {video: source for video in videos if (source := find([folder / video]))}
+  found = {video: source for video in videos if (source := find(spellings(folder, video)))}
   ready, failed = prepare(found, cache, sampling)
   failed = {video: f"{folder / video}: there is no such video, nor a folder of pictures." for video in videos
             if video not in found} | failed
