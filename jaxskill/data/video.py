@@ -150,13 +150,13 @@ class _Clock:
   def __init__(self, timeline):
     self._timeline, self._rank = timeline, 0
     self._sorted = np.sort(timeline.times[np.isfinite(timeline.times)])
-    self.last, self.late = 0.0, False
+    self.last, self.late, self._offset = 0.0, False, None
 
   def read(self, frame):
     """Seconds, or None for a frame that is not to be shown."""
-    packet, count = frame.opaque, len(self._timeline.times)
-    if not isinstance(packet, int) or packet >= count:
-      return self.last + 1 / self._timeline.rate
+    if frame.opaque is None:                 # of a decoder that does not pass it on
+      return self.last + 1 / self._timeline.rate if frame.time is None else frame.time + self._shift(frame.time)
+    packet, = frame.opaque
     if self._timeline.hidden[packet]:
       return None
     if self._timeline.ranked:
@@ -166,6 +166,12 @@ class _Clock:
       return float(self._sorted[min(rank, len(self._sorted) - 1)])
     time = float(self._timeline.times[packet])
     return time if np.isfinite(time) else self.last + 1 / self._timeline.rate
+
+  def _shift(self, time):
+    """Seconds from a decoder's own times to those of the axis: the first frame is at 0."""
+    if self._offset is None:
+      self._offset = -time
+    return self._offset
 
 
 def damage(faults):
@@ -205,7 +211,7 @@ def _frames(container, stream, faults):
       faults.append(str(error))
       return
     if not is_flush(packet):
-      packet.opaque, number = number, number + 1
+      packet.opaque, number = (number,), number + 1         # PyAV tells objects apart by their address: a new one each
     try:
       yield from packet.decode()
     except av.error.FFmpegError as error:
