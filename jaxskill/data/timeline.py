@@ -144,7 +144,9 @@ def read_timeline(path) -> Timeline:
       rows[:, 0] = rows[:, 1]
     ordered = np.all(np.diff(rows[:, 0]) > 0) and bool(stream.codec_context.has_b_frames)
     ranked = avi or ordered or not np.isfinite(rows[:, :2]).any()
-    times, ends_at, joins, rate, said = _axis(rows, rate, _JUMP if discontinuous else _PAUSE)
+    # Times in mp4 and mov are steps, which cannot jump: where they do, it is from one edit to the next.
+    jump = _JUMP if discontinuous else np.inf if "mp4" in container.format.name else _PAUSE
+    times, ends_at, joins, rate, said = _axis(rows, rate, jump)
     if not np.isfinite(times).any():
       raise VideoError(f"{path}: no picture of it is to be shown; convert it with ffmpeg first.")
     seconds, hidden = float(np.nanmax(ends_at)), rows[:, 3] > 0
@@ -217,7 +219,7 @@ def _axis(rows, rate, jump):
   Args:
     rows: `[N, 4]`, see `_packets`.
     rate: pictures a second.
-    jump: seconds; a longer step forward is a join.
+    jump: seconds; a longer step forward is a join. Infinite: parts are edits of one film, of which nothing is said.
 
   Returns:
     (`[N]` times, `[N]` when each picture ends, number of joins, rate, warnings).
@@ -239,7 +241,7 @@ def _axis(rows, rate, jump):
       joins += [end] if end else []
       laid[inside] = times[inside] - begin + end
       end = (laid + durations)[inside].max()
-  if joins:
+  if joins and np.isfinite(jump):
     warnings.append(f"its time stamps jump {len(joins)} time{'s'[: len(joins) > 1]}, first at {joins[0]:.2f} s: it is taken "
                     f"as {len(joins) + 1} parts joined to one film of {end:.2f} s")
   return laid, laid + durations, len(joins), rate, warnings

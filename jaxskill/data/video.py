@@ -149,6 +149,7 @@ class _Clock:
 
   def __init__(self, timeline):
     self._timeline, self._rank = timeline, 0
+    self._before = np.cumsum(~timeline.hidden) - ~timeline.hidden            # [N] pictures of the packets before
     self._sorted = np.sort(timeline.times[np.isfinite(timeline.times)])
     self.last, self.late, self._offset = 0.0, False, None
 
@@ -161,7 +162,7 @@ class _Clock:
       return None
     if self._timeline.ranked:
       # All packets before a key frame are shown before it: where some were lost, the count is right again here.
-      rank = max(self._rank, packet) if frame.key_frame else self._rank
+      rank = max(self._rank, int(self._before[packet])) if frame.key_frame else self._rank
       self._rank = rank + 1
       return float(self._sorted[min(rank, len(self._sorted) - 1)])
     time = float(self._timeline.times[packet])
