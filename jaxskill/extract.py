@@ -29,7 +29,7 @@ import numpy as np
 import tqdm
 
 from jaxskill import encoders, extraction, main as command_line, report
-from jaxskill.data import flow, persons as persons_of, video as videos_of
+from jaxskill.data import flow, persons as persons_of, video as videos_of, video_files
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.features import EXTRACTION as NOTE
 from jaxskill.modules import i3d
@@ -38,35 +38,6 @@ from jaxskill.parallel import Parallel
 INPUTS = ("rgb", "flow")
 REGIONS = ("centre", "frame", "person")
 RUNNERS = ("local", "beam")
-
-
-def find_videos(folder):
-  """{name of the video without its ending: file} of a folder and those below it.
-
-  Raises:
-    ValueError: if the folder cannot be read, holds no video, or two of one name.
-  """
-  folder = pathlib.Path(folder)
-  if folder.is_file():
-    return {folder.stem: folder}
-  if not folder.is_dir():
-    raise ValueError(f"{folder}: no such folder of videos.")
-  found, failed = {}, []
-  for place, folders, files in os.walk(folder, onerror=failed.append):
-    folders.sort()
-    for file in sorted(pathlib.Path(place) / name for name in files):
-      if file.suffix.lower() not in videos_of.ENDINGS:
-        continue
-      name = file.relative_to(folder).with_suffix("").as_posix()
-      if name in found:
-        raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
-      found[name] = file
-  if failed:
-    raise ValueError(f"{failed[0].filename}: cannot be read ({failed[0].strerror}); change its permissions, or move it."
-                     ) from failed[0]
-  if not found:
-    raise ValueError(f"{folder}: holds no video ({', '.join(videos_of.ENDINGS)}).")
-  return dict(sorted(found.items()))
 
 
 def run(config, videos, out, weights, *, boxes="", detector="", runner="local", beam_options=(), processes=0,
@@ -88,7 +59,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   Returns:
     The content of `extraction.json`: {"recipe": the config, weights and random_weights; "videos": {video: {"file",
     "sha256", "rows", "row_seconds", "warnings"}}, rows and seconds {stream: ...} where there are several; "failed":
-    {video: why}}.
+    {video: why}; "left_out": {file of the folder that is no video: why}}.
 
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
@@ -105,7 +76,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     extract_beam.require()
   if any(recipe.input == "flow" for recipe in config.streams.values()):
     flow.require()
-  files, out = find_videos(videos), pathlib.Path(out)
+  (files, left_out), out = video_files.find_videos(videos), pathlib.Path(out)
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   report.open_folder(out)
@@ -121,8 +92,10 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   todo = {video: str(path) for video, path in files.items() if video not in ready}
   others = {video: about for video, about in known.items()
             if video not in files and feature_file(out, video, config).is_file()}
-  note = dict(recipe=recipe, videos=others | ready, failed={})
+  note = dict(recipe=recipe, videos=others | ready, failed={}, left_out=left_out)
   _check_unknown(out, todo)
+  for line in video_files.describe(left_out):
+    say(line)
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")
   if origin["random_weights"]:

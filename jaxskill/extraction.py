@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxskill.data import flow as flows
 from jaxskill.data import video as videos_of
+from jaxskill.data.timeline import read_timeline
 
 PLANS = ("stacks", "snippets", "segments", "frames")
 STARTING = 60.0            # seconds that a process may take to begin, beyond the patience
@@ -196,23 +197,21 @@ def decode_one(path, video, config, persons, send):
       {"row_seconds", "times", by stream, and "warnings"}); or ("failed", why).
   """
   try:
-    (seconds, announced), warnings = videos_of.length(path), []
-    if announced - seconds > max(1.0, 0.02 * announced):
-      warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
+    timeline = read_timeline(path)
+    seconds, warnings = timeline.seconds, list(timeline.warnings)
     while True:
       streams = {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
       send("planned", sum(stream.places.size for stream in streams.values()))
       faults = []
-      if _one_pass(path, streams, send, faults):
+      if _one_pass(path, timeline, streams, send, faults):
         break
-      last = max((picture.time for picture in videos_of.pictures(path)), default=0.0)
+      last = max((picture.time for picture in videos_of.pictures(path, timeline=timeline)), default=0.0)
       if not 0 < last < seconds:
         raise ValueError("not a single clip can be decoded; the file is damaged.")
       warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
       seconds = last
       send("again", None)
-    if faults:
-      warnings.append(f"damaged: {len(faults)} packets could not be decoded; the picture before stays in their place")
+    warnings += videos_of.damage(faults)
     for name, stream in streams.items():
       warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
     send("done", dict(row_seconds={name: stream.every for name, stream in streams.items()}, warnings=warnings,
@@ -221,7 +220,7 @@ def decode_one(path, video, config, persons, send):
     send("failed", str(error).removeprefix(f"{path}: "))
 
 
-def _one_pass(path, streams, send, faults):
+def _one_pass(path, timeline, streams, send, faults):
   """Decodes the file once and sends the items of all streams; whether they are all there."""
   chunks, spoken = {name: [] for name in streams}, clock.monotonic()
 
@@ -236,7 +235,7 @@ def _one_pass(path, streams, send, faults):
       send("alive", None)
       spoken = clock.monotonic()
   events = sorted((*event, name) for name, stream in streams.items() for event in stream.events)
-  shown = videos_of.pictures_at(path, [time for time, *_ in events], faults)
+  shown = videos_of.pictures_at(path, [time for time, *_ in events], faults, timeline)
   done = 0
   for (_, unit, ends, name), picture in zip(events, shown):
     put(name, streams[name].take(unit, ends, picture))

@@ -14,7 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
-from jaxskill.data import features, frames, video as video_files
+from jaxskill.data import features, frames, video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -157,12 +157,16 @@ def _extracted(run, options, out, say):
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
-      for name, path in extract.find_videos(one).items():
+      found, left_out = video_files.find_videos(one)
+      for line in video_files.describe(left_out):
+        say(line)
+      for name, path in found.items():
         _unique(files, name, path)
     else:
-      _unique(files, one.stem, one)
+      name = video_files.name_of(one)
+      _unique(files, name, one)
       if not one.is_file():
-        failed[one.stem] = "there is no such file."
+        failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
   config, weights = recipe_of(run, options)
@@ -170,8 +174,7 @@ def _extracted(run, options, out, say):
   with tempfile.TemporaryDirectory() as links:
     for name, path in files.items():
       if name not in failed:
-        ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"       # FFmpeg looks inside
-        link = pathlib.Path(links) / f"{name}{ending}"
+        link = pathlib.Path(links) / f"{name}.mp4"             # whatever it is, FFmpeg looks inside; a fault is reported
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(path.resolve(), link)
     if len(failed) == len(files):

@@ -185,6 +185,12 @@ def is_flush(packet):
   return packet.pts is None and packet.dts is None and not packet.size
 
 
+def is_cover(stream):
+  """Whether a stream of video is the cover picture of something else."""
+  from av.stream import Disposition
+  return bool(stream.disposition & Disposition.attached_pic)
+
+
 def choose_stream(container, counts):
   """Returns (the video stream that a player shows, [what to say of the others]); (None, [why]) where there is none.
 
@@ -194,15 +200,14 @@ def choose_stream(container, counts):
     counts: {index of a video stream: its number of packets}.
   """
   from av.stream import Disposition
-  flagged = lambda stream, flag: bool(stream.disposition & flag)
-  covers = [s for s in container.streams.video if flagged(s, Disposition.attached_pic)]
+  covers = [s for s in container.streams.video if is_cover(s)]
   filled = [s for s in container.streams.video if counts.get(s.index) and s not in covers]
   films = [s for s in filled if counts[s.index] > 1] or filled
   if not films:
     return None, ["is sound with a cover picture, and no film; give a video." if covers else
                   "holds no picture; copy it again, or convert it with ffmpeg first."]
   size = lambda stream: stream.codec_context.width * stream.codec_context.height
-  best = max(films, key=lambda s: (flagged(s, Disposition.default), size(s), -s.index))
+  best = max(films, key=lambda s: (bool(s.disposition & Disposition.default), size(s), -s.index))
   if len(container.streams.video) == 1:
     return best, []
   single = len(container.streams.video) - len(films)
