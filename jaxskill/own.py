@@ -174,7 +174,7 @@ def _extracted(run, options, out, say):
   with tempfile.TemporaryDirectory() as links:
     for name, path in files.items():
       if name not in failed:
-        link = pathlib.Path(links) / f"{name}.mp4"             # whatever it is, FFmpeg looks inside; a fault is reported
+        link = pathlib.Path(links) / f"{name}.mp4"        # whatever it is, FFmpeg looks inside
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(path.resolve(), link)
     if len(failed) == len(files):

@@ -1,9 +1,9 @@
 """Frames of videos, decoded once: a cache of uint8 arrays that training maps into memory and streams from.
 
-A video is a file that FFmpeg reads, or a folder of pictures, in the order of the numbers in their names. Its frames become one array `[N,
-H, W, 3]` in `<cache>/<N>x<H>x<W>_<fit>/<video>.npy`, written whole or not at all; what is there already, of the same
-source, is not decoded again. `index.json` beside them says what each was made of, how many seconds a frame stands for, and
-what was damaged.
+A video is a file that FFmpeg reads, or a folder of pictures, in the order of the numbers in their names. Its frames
+become one array `[N, H, W, 3]` in `<cache>/<N>x<H>x<W>_<fit>/<video>.npy`, written whole or not at all; what is there
+already, of the same source, is not decoded again. `index.json` beside them says what each was made of, how many
+seconds a frame stands for, and what was damaged.
 
 V videos, N frames, H height, W width.
 """
@@ -32,7 +32,7 @@ STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 FITS = ("stretch", "cover")
 FEWEST = 16                    # different frames of a video: those of a clip
-_READING = 2                   # of files; another number, where the same file gives other frames, has them decoded again
+_READING = 2                   # raised where the same file gives other frames than before: it is then decoded again
 
 
 class Sampling(NamedTuple):

@@ -52,7 +52,7 @@ class Timeline(NamedTuple):
 
 
 def is_text(head):
-  """Whether the first bytes of a file are those of a text: no control characters. Raw video in y4m begins with a line."""
+  """Whether the first bytes of a file are those of a text: no control characters. Raw video (y4m) has a line too."""
   controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
   return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
       head.startswith(b"YUV4MPEG2") or controls.intersection(head))
@@ -74,7 +74,8 @@ def open_file(path):
     raise VideoError(f"{path}: is empty; copy or download it again.")
   if is_text(head):
     first = head.decode("utf-8", "replace").strip().splitlines()[:1]
-    raise VideoError(f"{path}: is not a video but a text that begins with {''.join(first)[:60]!r}; give the video itself.")
+    raise VideoError(f"{path}: is not a video but a text that begins with {''.join(first)[:60]!r}; give the video "
+                     "itself.")
   try:
     container = av.open(str(path.absolute()))        # a relative name with a colon would be taken for an address
   except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -194,7 +195,7 @@ def is_cover(stream):
 def choose_stream(container, counts):
   """Returns (the video stream that a player shows, [what to say of the others]); (None, [why]) where there is none.
 
-  A cover picture is no film. Of several films it is the one that is flagged as default, else the largest, else the first.
+  A cover picture is no film. Of several films it is the one flagged as default, else the largest, else the first.
 
   Args:
     counts: {index of a video stream: its number of packets}.
@@ -202,7 +203,10 @@ def choose_stream(container, counts):
   from av.stream import Disposition
   covers = [s for s in container.streams.video if is_cover(s)]
   filled = [s for s in container.streams.video if counts.get(s.index) and s not in covers]
-  films = [s for s in filled if counts[s.index] > 1] or filled
+  known = [s for s in filled if s.codec_context is not None]
+  films = [s for s in known if counts[s.index] > 1] or known
+  if filled and not known:
+    return None, ["its pictures are coded in a way that this FFmpeg does not know; convert it to mp4 elsewhere."]
   if not films:
     return None, ["is sound with a cover picture, and no film; give a video." if covers else
                   "holds no picture; copy it again, or convert it with ffmpeg first."]
@@ -235,7 +239,7 @@ def _axis(rows, rate, jump):
     rate = 1 / np.median(durations[known]) if known.any() else rate
     dts = np.arange(len(rows)) / rate
     warnings.append(f"has no time stamps: {rate:.4g} pictures a second are assumed")
-  durations = np.where(known, durations, 1 / rate)
+  durations = np.where(known & (durations < _PAUSE), durations, 1 / rate)            # longer ones are damage
   times = np.where(hidden > 0, np.nan, pts if np.isfinite(pts).any() else dts)
   part = _parts(times, dts, 1.5 / rate, jump)
   laid, joins, end = np.full(len(rows), np.nan), [], 0.0
@@ -247,8 +251,8 @@ def _axis(rows, rate, jump):
       laid[inside] = times[inside] - begin + end
       end = (laid + durations)[inside].max()
   if joins and np.isfinite(jump):
-    warnings.append(f"its time stamps jump {len(joins)} time{'s'[: len(joins) > 1]}, first at {joins[0]:.2f} s: it is taken "
-                    f"as {len(joins) + 1} parts joined to one film of {end:.2f} s")
+    warnings.append(f"its time stamps jump {len(joins)} time{'s'[: len(joins) > 1]}, first at {joins[0]:.2f} s: it is "
+                    f"taken as {len(joins) + 1} parts joined to one film of {end:.2f} s")
   return laid, laid + durations, len(joins), rate, warnings
 
 
@@ -261,7 +265,7 @@ def _parts(times, dts, back, jump):
   part[places[1:]] = (steps < -back) | (steps > jump)
   part = np.cumsum(part)
   for start in places[1:][np.diff(part[places]) > 0]:
-    before = start - 1                                            # packets without a place are of the part that is nearer
+    before = start - 1                                            # packets without a place belong to the nearer part
     while before > 0 and not np.isfinite(order[before]) and (
         abs(times[before] - order[start]) < abs(times[before] - order[places[places < before][-1]])):
       part[before] = part[start]

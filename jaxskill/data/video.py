@@ -1,7 +1,7 @@
-"""Frames of video files, sampled by time: any frame rate, turned and mirrored pictures, any shape of pixels, damaged files.
+"""Frames of video files, sampled by time: any frame rate, turned and mirrored pictures, oblong pixels, damaged files.
 
-Needs PyAV (pip install 'jaxskill[video]'). Times are seconds from the first frame, see `jaxskill.data.timeline`. A picture
-is converted to RGB only where it is looked at, which costs more than to decode it.
+Needs PyAV (pip install 'jaxskill[video]'). Times are seconds from the first frame, see `jaxskill.data.timeline`. A
+picture is converted to RGB only where it is looked at, which costs more than to decode it.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Picture:
 def _turn(frame):
   """(whether rows and columns change places, whether the result is mirrored, whether it is upside down) of a frame.
 
-  A display matrix (a, b, u, c, d, v, x, y, w) shows the pixel (x, y) at (a x + c y, b x + d y). It turns by quarters and may
-  mirror as well, as of a phone's front camera; other angles are rounded.
+  A display matrix (a, b, u, c, d, v, x, y, w) shows the pixel (x, y) at (a x + c y, b x + d y). It turns by quarters
+  and may mirror as well, as of a phone's front camera; other angles are rounded.
   """
   matrix = frame.side_data.get("DISPLAYMATRIX")
   if matrix is None:

@@ -1,8 +1,8 @@
 """Which files of a folder are videos: those in which FFmpeg finds a film, whatever their ending.
 
-A file whose ending is that of a video is always one, so that a damaged one is reported as such. Of all others the content
-decides; texts, tables, arrays, single pictures and sound are left out, and the caller tells the user of them. Hidden files
-that are no videos, such as the `._*` of Macs, are passed over.
+A file whose ending is that of a video is always one, so that a damaged one is reported as such. Of all others the
+content decides; texts, tables, arrays, single pictures and sound are left out, and the caller tells the user of them.
+Hidden files that are no videos, such as the `._*` of Macs, are passed over.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import re
 from jaxskill.data import timeline
 from jaxskill.data.video import require_av
 
-ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv", ".vob", ".mod",
-           ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2", ".ogv", ".dv", ".mxf", ".rm",
-           ".rmvb", ".insv", ".lrv", ".y4m", ".ivf", ".nut", ".wtv", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc",
-           ".gif")
+ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
+           ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2",
+           ".ogv", ".dv", ".mxf", ".rm", ".rmvb", ".insv", ".lrv", ".y4m", ".ivf", ".nut", ".wtv", ".mjpg", ".mjpeg",
+           ".h264", ".264", ".h265", ".265", ".hevc", ".gif")
 _UNSURE = (".ts", ".gif", ".mod")                 # also of programs, single pictures and music
-_ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04",
+           b"\x80\x05")
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 SHOWN = 8                                         # names of files left out that are printed for each reason
 
@@ -60,8 +61,8 @@ def find_videos(folder):
                      ) from failed[0]
   if not found:
     others = "; ".join(describe(left_out))
-    raise ValueError(f"{folder}: holds no video that FFmpeg can read{': ' + others if others else ''}. Give a folder of "
-                     "films (mp4, mov, avi, MTS and others).")
+    raise ValueError(f"{folder}: holds no video that FFmpeg can read{': ' + others if others else ''}. Give a folder "
+                     "of films (mp4, mov, avi, MTS and others).")
   return dict(sorted(found.items())), left_out
 
 
@@ -107,13 +108,13 @@ def why_no_video(file):
 
 
 def _why_no_film(file, named_so):
-  """The same by what FFmpeg finds in the file; `named_so`: it has the ending of a video, so that a fault of it is reported."""
+  """The same by what FFmpeg finds in it; `named_so`: it has the ending of a video, so that its faults are reported."""
   require_av()
   import av
   try:
     with timeline.open_file(file) as container:
       stills = {stream.index for stream in container.streams.video
-                if not stream.codec_context.width or timeline.is_cover(stream)}
+                if not stream.codec_context or not stream.codec_context.width or timeline.is_cover(stream)}
       if stills == {stream.index for stream in container.streams.video}:
         return "sound with a cover picture" if container.streams.audio else "no film that FFmpeg can read"
       counts = {}

@@ -66,8 +66,10 @@ def test_folders_of_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("names", [
-    [f"{n}.png" for n in range(1, 31)], [f"frame{n}.png" for n in range(30)], [f"frame_{n:02d}.PNG" for n in range(95, 125)],
-    [f"{n}{'.PNG' if n % 2 else '.png'}" for n in range(30)], [f"take{n // 10}_{n % 10 * 7}.png" for n in range(85, 115)],
+    [f"{n}.png" for n in range(1, 31)], [f"frame{n}.png" for n in range(30)],
+    [f"frame_{n:02d}.PNG" for n in range(95, 125)],
+    [f"{n}{'.PNG' if n % 2 else '.png'}" for n in range(30)],
+    [f"take{n // 10}_{n % 10 * 7}.png" for n in range(85, 115)],
     [f"{'IMG' if n % 3 else 'img'}_{n}.png" for n in range(30)], [f"2024-1-{n}.png" for n in range(5, 35)],
     [f"{'0' * (n % 4)}{n}.png" for n in range(30)], [f"a{n}b{30 - n}.png" for n in range(30)],
     [f"clip (1) - {n}.png" for n in range(30)], [f"{n}.5x.png" for n in range(90, 120)]])
@@ -102,11 +104,13 @@ def test_frames_of_odd_files(tmp_path, caplog):
   joined = tmp_path / "joined.MTS"
   joined.write_bytes(film(tmp_path / "a.ts", 20).read_bytes() + film(tmp_path / "b.ts", 20, first=20).read_bytes())
   rows, seconds = one(find([tmp_path / "joined"]), tmp_path / "cache")
-  assert [number_of(image) for image in rows] == [n % 22 for n in range(1, 40, 2)] and seconds == pytest.approx(0.2, abs=1e-3)
+  assert [number_of(image) for image in rows] == [n % 22 for n in range(1, 40, 2)]
+  assert seconds == pytest.approx(0.2, abs=1e-3)
   assert "joined.MTS: its time stamps jump 1 time" in caplog.text
   spoil(film(tmp_path / "whole.mp4", 60, gop=10, bframes=0), tmp_path / "late.mp4", range(10))
   rows, seconds = one(Source(tmp_path / "late.mp4"), tmp_path / "cache", SMALL._replace(count=60))
-  assert [number_of(image) for image in rows] == [*[10] * 10, *(n % 22 for n in range(10, 60))] and seconds == pytest.approx(0.1)
+  assert [number_of(image) for image in rows] == [*[10] * 10, *(n % 22 for n in range(10, 60))]
+  assert seconds == pytest.approx(0.1)
   assert "late.mp4: damaged: the first 1.00 s cannot be decoded" in caplog.text
 
 

@@ -13,7 +13,8 @@ from jaxskill.data import timeline, video
 from tests.data.test_video import encode, number_of, shade
 
 av = pytest.importorskip("av")
-FILMS = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared") / "films"
+SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared")
+FILMS = SHARED / "films"
 RATE = 10
 
 
@@ -73,7 +74,8 @@ def test_joined_files_are_one_film(tmp_path, form, begins):
   np.testing.assert_allclose(times, np.arange(20 * len(begins)) / RATE, atol=2e-3)
   assert read.seconds == read.announced == pytest.approx(2 * len(begins), abs=2e-3)
   warning, = read.warnings
-  assert f"taken as {len(begins)} parts joined to one film of {2 * len(begins)}.00 s" in warning and "at 2.00 s" in warning
+  assert f"taken as {len(begins)} parts joined to one film of {2 * len(begins)}.00 s" in warning
+  assert "first at 2.00 s" in warning
 
 
 def test_one_time_stamp_that_is_wrong(tmp_path):
@@ -135,7 +137,8 @@ def with_edit(path, out, edits, timescale=1000):
   movie = find(b"mvhd")
   scale, = struct.unpack_from(">I", content, movie + 20)
   media_scale, = struct.unpack_from(">I", content, find(b"mdhd") + 20)
-  rows = b"".join(struct.pack(">iiHH", round(d * scale), -1 if s < 0 else round(s * media_scale), 1, 0) for d, s in edits)
+  rows = b"".join(struct.pack(">iiHH", round(duration * scale), -1 if start < 0 else round(start * media_scale), 1, 0)
+                  for duration, start in edits)
   new = box(b"edts", box(b"elst", struct.pack(">II", 0, len(edits)) + rows))
   start = find(b"edts") if b"edts" in content else find(b"mdia")
   size, = struct.unpack_from(">I", content, start)
@@ -151,7 +154,8 @@ def with_edit(path, out, edits, timescale=1000):
 
 @pytest.mark.parametrize("bframes", [0, 2])
 @pytest.mark.parametrize("edits,expected", [
-    ([(5.5, 0.5)], range(5, 60)), ([(5.0, 1.0)], range(10, 60)), ([(3.0, 0.0)], range(30)), ([(2.0, 2.5)], range(25, 45)),
+    ([(5.5, 0.5)], range(5, 60)), ([(5.0, 1.0)], range(10, 60)), ([(3.0, 0.0)], range(30)),
+    ([(2.0, 2.5)], range(25, 45)),
     ([(2.0, 0.0), (2.0, 4.0)], [*range(20), *range(40, 60)]), ([(1.0, -1), (5.0, 1.0)], range(10, 60)),
     ([(2.0, 3.0), (2.0, 0.0)], [*range(30, 50), *range(20)])])
 def test_edit_lists(tmp_path, edits, expected, bframes):
@@ -241,7 +245,8 @@ def test_first_second_that_cannot_be_decoded(tmp_path, name):
   assert found == numbers(10, 50) and np.allclose(times, np.arange(10, 60) / RATE, atol=2e-3)
   said = video.damage(faults)
   assert "damaged: the first 1.00 s cannot be decoded" in said[0] and "only the first" not in "".join(said)
-  assert [next(iter(video.pictures_at(path, [at]))).time for at in (0.0, 0.9, 1.55)] == pytest.approx([1, 1, 1.5], abs=2e-3)
+  for at, expected in ((0.0, 1.0), (0.9, 1.0), (1.55, 1.5)):
+    assert next(iter(video.pictures_at(path, [at]))).time == pytest.approx(expected, abs=2e-3)
 
 
 def test_stream_that_begins_in_the_middle(tmp_path):
@@ -305,7 +310,8 @@ def streams_of(path, sizes, default=None, cover=None):
   """A film of several video streams, each (size, number of frames)."""
   from av.stream import Disposition
   with av.open(str(path), "w") as container:
-    streams = [add_stream(container, "mjpeg" if number == cover else "libx264", size) for number, (size, _) in enumerate(sizes)]
+    streams = [add_stream(container, "mjpeg" if number == cover else "libx264", size)
+               for number, (size, _) in enumerate(sizes)]
     for number, stream in enumerate(streams):
       stream.disposition = (Disposition.attached_pic if number == cover else
                             Disposition.default if default in (None, number) else Disposition(0))
@@ -352,7 +358,8 @@ def test_cover_pictures(tmp_path):
 @pytest.mark.skipif(not FILMS.is_dir(), reason=f"no films in {FILMS}: they are no part of the project")
 @pytest.mark.parametrize("name,stream,seconds,count", [
     ("chaplin.mp4", 0, 9.64, 241), ("nasa_13013.mp4", 3, 13.013, 390), ("h265_10bits.mp4", 0, None, None),
-    ("av1_video.mkv", 0, None, None), ("no_duration.webm", 0, None, None), ("video_with_failing_audio.mp4", 0, None, None)])
+    ("av1_video.mkv", 0, None, None), ("no_duration.webm", 0, None, None),
+    ("video_with_failing_audio.mp4", 0, None, None)])
 def test_real_films(name, stream, seconds, count):
   path = FILMS / name
   read, faults = timeline.read_timeline(path), []

@@ -189,11 +189,12 @@ def test_pixels_that_are_not_square(tmp_path, name, aspect, width):
 def test_turned_pixels_that_are_not_square(tmp_path, matrix):
   path = circle(tmp_path / "a.mp4", (64, 45), matrix=matrix)
   picture = next(video.pictures(path))
-  assert picture.size == ((64, 137) if matrix[1] else (137, 64)) and roundness(picture.image()) == pytest.approx(1, abs=0.06)
+  assert picture.size == ((64, 137) if matrix[1] else (137, 64))
+  assert roundness(picture.image()) == pytest.approx(1, abs=0.06)
 
 
-@pytest.mark.parametrize("matrix", [matrix for matrix in itertools.product((-1, 0, 1), repeat=4) if np.all(
-    np.abs(np.reshape(matrix, (2, 2))).sum(axis=0) == 1) and np.all(np.abs(np.reshape(matrix, (2, 2))).sum(axis=1) == 1)])
+@pytest.mark.parametrize("matrix", [matrix for a, b in itertools.product((-1, 1), repeat=2)
+                                    for matrix in ((a, 0, 0, b), (0, a, b, 0))])
 def test_display_matrix(tmp_path, matrix):
   """Every turn, mirrored or not: the pixel (x, y) lies at (a x + c y, b x + d y)."""
   path, (a, b, c, d) = tmp_path / "a.mp4", matrix
