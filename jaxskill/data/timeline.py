@@ -19,6 +19,7 @@ PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # 
 TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
 _JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
 _PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
+_BEGUN = 100               # streams that may begin within a file
 _GAP = 1.0                 # seconds without a picture that are told of a transport stream
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")      # that mp4 and mov begin with
 
@@ -133,7 +134,7 @@ def read_timeline(path) -> Timeline:
   """
   import av
   with open_file(path) as container:
-    packets, ends = _packets(container)
+    packets, ends, read_to = _packets(container)
     stream, warnings = choose_stream(container, {index: len(rows) for index, rows in packets.items()})
     if stream is None:
       raise VideoError(f"{path}: {warnings[0]}")
@@ -157,28 +158,47 @@ def read_timeline(path) -> Timeline:
     warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
   if discontinuous:
     warnings += _gaps(times, 1 / rate)
+    if read_to < 0.9 * (size := Path(path).stat().st_size):
+      warnings.append(f"the last picture lies at {read_to / size:.0%} of the file: what follows is of a stream that begins "
+                      "there, and is not read; cut the file into its parts")
   return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
 
 
 def _packets(container):
-  """({index of a video stream: [(pts, dts, duration, discarded) in seconds, nan where unknown]}, {index: end})."""
+  """Reads the packets of pictures and sound.
+
+  Returns:
+    ({index of a video stream: [(pts, dts, duration, discarded) in seconds, nan where unknown]}, {index: end in seconds},
+    place of the last packet in the file).
+  """
   import av
   seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
   streams = [*container.streams.video, *container.streams.audio]
-  packets, ends = {stream.index: [] for stream in container.streams.video}, {}
+  packets, ends, read_to = {stream.index: [] for stream in container.streams.video}, {}, 0
   try:
-    for packet in container.demux(streams):
+    for packet in demux(container, streams):
       if is_flush(packet):
         continue
       pts, dts = seconds(packet.pts, packet), seconds(packet.dts, packet)
       duration = seconds(packet.duration or None, packet)
       if packet.stream_index in packets:
         packets[packet.stream_index].append((pts, dts, duration, packet.is_discard))
+      read_to = max(read_to, packet.pos or 0)
       if packet.pts is not None:
         ends[packet.stream_index] = max(ends.get(packet.stream_index, pts), pts)
   except av.error.FFmpegError:          # cut short; what is there counts
     pass
-  return packets, ends
+  return packets, ends, read_to
+
+
+def demux(container, streams):
+  """Yields the packets of some streams. PyAV fails where another one begins within the file, but can be asked again."""
+  for _ in range(_BEGUN):
+    try:
+      yield from container.demux(streams)
+      return
+    except IndexError:
+      continue
 
 
 def is_flush(packet):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data.timeline import VideoError, is_flush, open_file, read_timeline
+from jaxskill.data.timeline import VideoError, demux, is_flush, open_file, read_timeline
 
 _EPS = 1e-4                               # seconds; time stamps are rounded to a millisecond or finer
 _LATE = 0.5                               # seconds without a picture at the beginning that are told
@@ -202,7 +202,7 @@ def _frames(container, stream, faults):
   import av
   from av.codec.context import Flags
   stream.codec_context.flags |= Flags.copy_opaque.value
-  packets, number = container.demux(stream), 0
+  packets, number = demux(container, [stream]), 0
   while True:
     try:
       packet = next(packets)

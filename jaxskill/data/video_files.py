@@ -118,7 +118,7 @@ def _why_no_film(file, named_so):
       if stills == {stream.index for stream in container.streams.video}:
         return "sound with a cover picture" if container.streams.audio else "no film that FFmpeg can read"
       counts = {}
-      for packet in container.demux(*container.streams.video):
+      for packet in timeline.demux(container, container.streams.video):
         counts[packet.stream_index] = counts.get(packet.stream_index, 0) + (not timeline.is_flush(packet))
         if packet.stream_index not in stills and counts[packet.stream_index] > 1:
           return ""

@@ -122,6 +122,26 @@ def test_joined_matroska(tmp_path):
     assert timeline.read_timeline(joined).warnings
 
 
+def test_parts_of_another_size(tmp_path):
+  path = tmp_path / "a.ts"
+  path.write_bytes(film(tmp_path / "1.ts", 20).read_bytes() + film(tmp_path / "2.ts", 20, size=(96, 64)).read_bytes())
+  sizes = [picture.size for picture in video.pictures(path)]
+  assert sizes == [(64, 48)] * 20 + [(96, 64)] * 20
+
+
+def test_part_that_begins_another_stream(tmp_path):
+  """What is not read is told: by the streams that are seen at first, or by where reading ends."""
+  path, other = tmp_path / "a.ts", tmp_path / "b.ts"
+  size = (320, 240)
+  with av.open(str(other), "w", options=dict(mpegts_start_pid="300", mpegts_pmt_start_pid="500")) as container:
+    fill(container, add_stream(container, size=size), 40)
+  path.write_bytes(film(tmp_path / "1.ts", 30, size=size).read_bytes() + other.read_bytes())
+  read = timeline.read_timeline(path)
+  said = " ".join(read.warnings)
+  assert "not 1 other film" in said or "is not read; cut the file into its parts" in said
+  assert len(list(video.pictures(path))) == len(read.times) > 0
+
+
 # Edit lists
 
 
