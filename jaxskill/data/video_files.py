@@ -21,6 +21,7 @@ ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mp
 _UNSURE = (".ts", ".gif", ".mod")                 # also of programs, single pictures and music
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04",
            b"\x80\x05")
+_PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 SHOWN = 8                                         # names of files left out that are printed for each reason
 
@@ -89,6 +90,8 @@ def find_video(place):
 def why_no_video(file):
   """Returns why a file is no video, in a few words; "" if it is one."""
   ending, hidden = file.suffix.lower(), file.name.startswith("._")
+  if file.exists() and not file.is_file():
+    return "no plain file"                        # a pipe would wait for its writer
   if ending in ENDINGS and ending not in _UNSURE and not hidden:
     return ""
   try:
@@ -102,8 +105,8 @@ def why_no_video(file):
     return "text"
   if head.startswith(_ARRAYS):
     return "array, archive or document"
-  if head.startswith(_PICTURES) and b"acTL" not in head or head[8:12] == b"WEBP":
-    return "single picture"
+  if ending in _PICTURE_ENDINGS and head.startswith(_PICTURES) and b"acTL" not in head or head[8:12] == b"WEBP":
+    return "single picture"                       # there may be thousands: FFmpeg is not asked
   return _why_no_film(file, ending in ENDINGS and not hidden)
 
 

@@ -14,7 +14,8 @@ from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.features import load_features
 from jaxskill.data.frames import Sampling, Source, find, prepare
 from jaxskill.data.official import load_official
-from tests.data.test_video import encode, number_of
+from tests.data.test_timeline import film, spoil
+from tests.data.test_video import circle, encode, number_of, roundness
 
 Image = pytest.importorskip("PIL.Image")
 SMALL = Sampling(count=20, size=(48, 36))
@@ -100,7 +101,6 @@ def test_another_order_is_decoded_again(tmp_path):
 
 def test_frames_of_odd_files(tmp_path, caplog):
   """What is said of joined and damaged files reaches the user; pixels are made square."""
-  from tests.data.test_timeline import film, spoil
   joined = tmp_path / "joined.MTS"
   joined.write_bytes(film(tmp_path / "a.ts", 20).read_bytes() + film(tmp_path / "b.ts", 20, first=20).read_bytes())
   rows, seconds = one(find([tmp_path / "joined"]), tmp_path / "cache")
@@ -112,6 +112,8 @@ def test_frames_of_odd_files(tmp_path, caplog):
   assert [number_of(image) for image in rows] == [*[10] * 10, *(n % 22 for n in range(10, 60))]
   assert seconds == pytest.approx(0.1)
   assert "late.mp4: damaged: the first 1.00 s cannot be decoded" in caplog.text
+  rows, _ = one(Source(circle(tmp_path / "oblong.mp4", (64, 45), count=20)), tmp_path / "cache", SMALL._replace(fit="cover"))
+  assert roundness(rows[0]) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("fit,dark", [("stretch", 24), ("cover", 24)])

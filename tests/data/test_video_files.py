@@ -17,7 +17,7 @@ FILMS = [("CLIP.MTS", "mpegts", "libx264"), ("b.3gp", "3gp", "mpeg4"), ("noendin
          ("f.mov", "mov", "libx264"),
          ("g.h264", "h264", "libx264"), ("h.flv", "flv", "flv"), ("i.txt", "matroska", "mpeg4"),
          ("k.gif", "gif", "gif"),
-         ("l.y4m", "yuv4mpegpipe", "rawvideo"), ("m.Mp4", "mp4", "libx264"), ("n.vob", "vob", "mpeg2video")]
+         ("l.y4m", "yuv4mpegpipe", "rawvideo"), ("raw", "mjpeg", "mjpeg"), ("m.Mp4", "mp4", "libx264"), ("n.vob", "vob", "mpeg2video")]
 
 
 def others(folder):
@@ -35,6 +35,8 @@ def others(folder):
     Image.new("RGB", (32, 24), (200, 10, 10)).save(folder / f"picture.{ending}")
   write("noise", np.random.default_rng(1).integers(0, 256, 20_000, np.uint8).tobytes())
   write("empty", b"")
+  write("photo", (folder / "picture.jpg").read_bytes())
+  os.mkfifo(folder / "pipe.mp4")
   with av.open(str(folder / "sound.wav"), "w") as container:
     stream = container.add_stream("pcm_s16le", rate=8000)
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "mono")
@@ -45,7 +47,8 @@ def others(folder):
   write(".DS_Store", b"\0\0\0\1Bud1" + bytes(500))
   kinds = {"text": ("notes.txt", "labels.csv", "code.ts", "list.m3u8", "utf16.log"),
            "array, archive or document": ("a.npy", "b.npz"), "no film that FFmpeg can read": ("noise",),
-           "single picture": tuple(f"picture.{ending}" for ending in ("png", "jpg", "bmp", "gif", "tiff", "webp")),
+           "single picture": tuple(f"picture.{ending}" for ending in ("png", "jpg", "bmp", "gif", "tiff", "webp")) + (
+               "photo",), "no plain file": ("pipe.mp4",),
            "empty file": ("empty",), "sound": ("sound.wav",)}
   return {name: why for why, names in kinds.items() for name in names}
 
