@@ -29,9 +29,10 @@ import numpy as np
 import tqdm
 
 from jaxskill import encoders, extraction, main as command_line, report
-from jaxskill.data import flow, persons as persons_of, video as videos_of, video_files
+from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.features import EXTRACTION as NOTE
+from jaxskill.data.video_files import describe, find_videos
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 
@@ -76,7 +77,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     extract_beam.require()
   if any(recipe.input == "flow" for recipe in config.streams.values()):
     flow.require()
-  (files, left_out), out = video_files.find_videos(videos), pathlib.Path(out)
+  (files, left_out), out = find_videos(videos), pathlib.Path(out)
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   report.open_folder(out)
@@ -94,7 +95,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
             if video not in files and feature_file(out, video, config).is_file()}
   note = dict(recipe=recipe, videos=others | ready, failed={}, left_out=left_out)
   _check_unknown(out, todo)
-  for line in video_files.describe(left_out):
+  for line in describe(left_out):
     say(line)
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")

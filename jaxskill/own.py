@@ -14,7 +14,8 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
-from jaxskill.data import features, frames, video_files
+from jaxskill.data import features, frames, video as video_files
+from jaxskill.data.video_files import describe, find_videos, name_of
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -157,13 +158,13 @@ def _extracted(run, options, out, say):
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
-      found, left_out = video_files.find_videos(one)
-      for line in video_files.describe(left_out):
+      found, left_out = find_videos(one)
+      for line in describe(left_out):
         say(line)
       for name, path in found.items():
         _unique(files, name, path)
     else:
-      name = video_files.name_of(one)
+      name = name_of(one)
       _unique(files, name, one)
       if not one.is_file():
         failed[name] = "there is no such file."
@@ -174,7 +175,8 @@ def _extracted(run, options, out, say):
   with tempfile.TemporaryDirectory() as links:
     for name, path in files.items():
       if name not in failed:
-        link = pathlib.Path(links) / f"{name}.mp4"        # whatever it is, FFmpeg looks inside
+        ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"       # FFmpeg looks inside
+        link = pathlib.Path(links) / f"{name}{ending}"
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(path.resolve(), link)
     if len(failed) == len(files):
@@ -184,6 +186,7 @@ def _extracted(run, options, out, say):
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
   failed |= {name: why for name, why in note["failed"].items() if name in files}
   ready = [name for name in files if name in note["videos"]]
+  failed |= {name: "is no film that FFmpeg can read." for name in files if name not in ready and name not in failed}
   notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
   return {name: next(iter(folder.glob(f"{name}.np[yz]")), folder / f"{name}.npy") for name in ready}, failed, notes
 

@@ -13,6 +13,10 @@ import numpy as np
 
 from jaxskill.data.timeline import VideoError, demux, is_flush, open_file, read_timeline
 
+ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
+           ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2",
+           ".ogv", ".dv", ".mxf", ".rm", ".rmvb", ".insv", ".lrv", ".y4m", ".ivf", ".nut", ".wtv", ".mjpg", ".mjpeg",
+           ".h264", ".264", ".h265", ".265", ".hevc", ".gif")
 _EPS = 1e-4                               # seconds; time stamps are rounded to a millisecond or finer
 _LATE = 0.5                               # seconds without a picture at the beginning that are told
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import unicodedata
 
 from jaxskill.data import timeline
-from jaxskill.data.video import require_av
+from jaxskill.data.video import ENDINGS, require_av
 
-ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
-           ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2",
-           ".ogv", ".dv", ".mxf", ".rm", ".rmvb", ".insv", ".lrv", ".y4m", ".ivf", ".nut", ".wtv", ".mjpg", ".mjpeg",
-           ".h264", ".264", ".h265", ".265", ".hevc", ".gif")
 _UNSURE = (".ts", ".gif", ".mod")                 # also of programs, single pictures and music
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04",
            b"\x80\x05")
@@ -53,7 +50,7 @@ def find_videos(folder):
         if not file.name.startswith("."):
           left_out[inside.as_posix()] = why
         continue
-      name = inside.with_name(name_of(file)).as_posix()
+      name = _composed(inside.with_name(name_of(file)).as_posix())
       if name in found:
         raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
       found[name] = file
@@ -69,9 +66,15 @@ def find_videos(folder):
 
 def name_of(file):
   """The name of a file without its ending: that of a video, or up to four letters and digits that are no number."""
-  stem, dot, ending = file.name.rpartition(".")
+  name = _composed(file.name)
+  stem, dot, ending = name.rpartition(".")
   known = f".{ending.lower()}" in ENDINGS or re.fullmatch(r"(?=.*[A-Za-z])\w{1,4}", ending, re.ASCII)
-  return stem if dot and stem and known else file.name
+  return stem if dot and stem and known else name
+
+
+def _composed(name):
+  """A name with its accents composed, as most systems write them; Macs write letter and accent apart."""
+  return unicodedata.normalize("NFC", name)
 
 
 def find_video(place):
@@ -83,7 +86,8 @@ def find_video(place):
       return file
   if not place.parent.is_dir():
     return None
-  of_name = (file for file in sorted(place.parent.iterdir()) if name_of(file) == place.name and file.is_file())
+  of_name = (file for file in sorted(place.parent.iterdir()) if name_of(file) == _composed(place.name)
+             and file.is_file())
   return next((file for file in of_name if not why_no_video(file)), None)
 
 

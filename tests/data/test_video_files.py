@@ -88,6 +88,15 @@ def test_every_film_and_what_is_left_out(tmp_path):
   assert all(name in lines for name in expected) and "left out, sound: sound.wav" in lines
 
 
+def test_accents_are_composed_in_names(tmp_path):
+  """Macs write letter and accent apart; labels seldom do."""
+  film(tmp_path / "u\u0308bung.mp4", 20)
+  film(tmp_path / "e\u0301t.weird", 20, form="mp4")
+  assert list(video_files.find_videos(tmp_path)[0]) == ["\xe9t.weird", "\xfcbung"]
+  for name in ("\xfcbung", "u\u0308bung", "\xe9t.weird"):
+    assert video_files.find_video(tmp_path / name).is_file()
+
+
 def test_three_films(tmp_path):
   film(tmp_path / "a.mp4", 20)
   film(tmp_path / "CLIP.MTS", 20, form="mpegts")
