@@ -29,9 +29,10 @@ import jax
 import tqdm
 
 from jaxskill import decoders, encoders, extraction, feature_files, locks, main as command_line, report
-from jaxskill.data import flow, names, persons as persons_of, video as videos_of
+from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.extraction_note import EXTRACTION as NOTE
+from jaxskill.data.video_files import describe, find_videos
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 
@@ -39,35 +40,6 @@ INPUTS = ("rgb", "flow")
 REGIONS = ("centre", "frame", "person")
 RUNNERS = ("local", "beam")
 LOCK = ".extraction.lock"
-
-
-def find_videos(folder):
-  """{name of the video without its ending: file} of a folder and those below it.
-
-  Raises:
-    ValueError: if the folder cannot be read, holds no video, or two of one name.
-  """
-  folder = pathlib.Path(folder)
-  if folder.is_file():
-    return {names.plain(folder.stem): folder}
-  if not folder.is_dir():
-    raise ValueError(f"{folder}: no such folder of videos.")
-  found, failed = {}, []
-  for place, folders, files in os.walk(folder, onerror=failed.append):
-    folders.sort()
-    for file in sorted(pathlib.Path(place) / name for name in files):
-      if file.suffix.lower() not in videos_of.ENDINGS:
-        continue
-      name = names.plain(file.relative_to(folder).with_suffix("").as_posix())
-      if name in found:
-        raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
-      found[name] = file
-  if failed:
-    raise ValueError(f"{failed[0].filename}: cannot be read ({failed[0].strerror}); change its permissions, or move it."
-                     ) from failed[0]
-  if not found:
-    raise ValueError(f"{folder}: holds no video ({', '.join(videos_of.ENDINGS)}).")
-  return dict(sorted(found.items()))
 
 
 def run(config, videos, out, weights, *, boxes="", detector="", runner="local", beam_options=(), processes=0,
@@ -89,7 +61,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   Returns:
     The content of `extraction.json`: {"recipe": the config, weights and random_weights; "videos": {video: {"file",
     "sha256", "rows", "row_seconds", "warnings"}}, rows and seconds {stream: ...} where there are several; "failed":
-    {video: why}}.
+    {video: why}; "left_out": {file of the folder that is no video: why}}.
 
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
@@ -108,7 +80,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     flow.require()
   if processes < 0 or not patience > 0:
     raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
-  files, out = find_videos(videos), pathlib.Path(out)
+  (files, left_out), out = find_videos(videos), pathlib.Path(out)
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   report.open_folder(out)
@@ -118,6 +90,9 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     recipe, start = config.to_dict() | origin | about_persons, time.monotonic()
     contents, unreadable = _digests(files, persons if boxes else None)
     note, todo = _begin(config, out, files, recipe, contents, say)
+    note["left_out"] = left_out
+    for line in describe(left_out):
+      say(line)
     if origin["random_weights"]:
       say("RANDOM weights: these features are for trials and mean nothing")
 

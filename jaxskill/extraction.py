@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxskill.data import flow as flows
 from jaxskill.data import video as videos_of
+from jaxskill.data.timeline import read_timeline
 
 PLANS = ("stacks", "snippets", "segments", "frames")
 ENDS = ("done", "failed")                            # the last message of a video
@@ -215,31 +216,29 @@ class _Alive:
 
 def _decode(path, video, config, persons, send, alive):
   """Sends all items of a video; returns what is known of it."""
-  (seconds, announced), warnings = videos_of.length(path), []
-  if announced - seconds > max(1.0, 0.02 * announced):
-    warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
+  timeline = read_timeline(path)
+  seconds, warnings = timeline.seconds, list(timeline.warnings)
   while True:
     streams = {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
     send("planned", {name: stream.places.shape for name, stream in streams.items()})
     faults, last = [], 0.0
-    if _one_pass(path, streams, send, alive, faults):
+    if _one_pass(path, timeline, streams, send, alive, faults):
       break
-    for picture in videos_of.pictures(path):
+    for picture in videos_of.pictures(path, timeline=timeline):
       last = max(last, picture.time)
       alive()
     if not 0 < last < seconds:
       raise ValueError("not a single clip can be decoded; the file is damaged.")
     warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
     seconds = last
-  if faults:
-    warnings.append(f"damaged: {len(faults)} packets could not be decoded; the picture before stays in their place")
+  warnings += videos_of.damage(faults)
   for name, stream in streams.items():
     warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
   return dict(row_seconds={name: stream.every for name, stream in streams.items()}, warnings=warnings,
               times={name: stream.times[:, -1] for name, stream in streams.items()})
 
 
-def _one_pass(path, streams, send, alive, faults):
+def _one_pass(path, timeline, streams, send, alive, faults):
   """Decodes the file once and sends the items of all streams; whether they are all there."""
   chunks, sent = {name: [] for name in streams}, dict.fromkeys(streams, 0)
 
@@ -258,8 +257,8 @@ def _one_pass(path, streams, send, alive, faults):
   events = sorted((*event, name) for name, stream in streams.items() for event in stream.events)
   ticks = [(time, -1, False, "") for time in np.arange(0, events[-1][0], _TICK)]          # between distant pictures
   events = sorted(events + ticks)
-  done = 0
-  for (_, unit, ends, name), picture in zip(events, videos_of.pictures_at(path, [time for time, *_ in events], faults)):
+  shown, done = videos_of.pictures_at(path, [time for time, *_ in events], faults, timeline), 0
+  for (_, unit, ends, name), picture in zip(events, shown):
     if name:
       put(name, streams[name].take(unit, ends, picture))
     done += 1

@@ -15,6 +15,7 @@ from flax import traverse_util
 
 from jaxskill import encoders, extract, feature_files, feed, finished, likeness, main as command_line
 from jaxskill.data import features, frames, names, video as video_files
+from jaxskill.data.video_files import describe, find_videos, name_of
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -161,10 +162,14 @@ def _extracted(run, options, out, say):
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
-      for name, path in extract.find_videos(one).items():
+      found, left_out = find_videos(one)
+      for line in describe(left_out):
+        say(line)
+      for name, path in found.items():
         _unique(files, name, path)
     else:
-      _unique(files, name := names.plain(one.stem), one)
+      name = name_of(one)
+      _unique(files, name, one)
       if not one.is_file():
         failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
@@ -188,6 +193,7 @@ def _extracted(run, options, out, say):
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
   failed |= {name: why for name, why in note["failed"].items() if name in files}
   ready = [name for name in files if name in note["videos"]]
+  failed |= {name: "is no film that FFmpeg can read." for name in files if name not in ready and name not in failed}
   notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
   return {name: feature_files.feature_file(folder, name, config) for name in ready}, failed, notes
 

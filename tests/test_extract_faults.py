@@ -62,9 +62,10 @@ def test_a_fault_of_one_video_is_its_own(tmp_path, run, monkeypatch):
   long, longer = "l" * 246, "m" * 252
   note, said = run("a.mp4", f"{long}.mp4", f"{longer}.ts", "folder.mp4", "file/b.mp4", "closed.mp4", "z.mp4")
   assert note["videos"].keys() == {"a", long, "z"}
-  assert note["failed"].keys() == {longer, "folder", "file/b", "closed", "link", "pipe"}
+  assert note["failed"].keys() == {longer, "folder", "file/b", "closed", "link"}
+  assert note["left_out"] == {"pipe.mp4": "no plain file"}
   for video, why in {longer: "File name too long", "folder": "Is a directory: folder.npy", "closed": "Permission denied",
-                     "file/b": "exists", "link": "leads nowhere", "pipe": "no file"}.items():
+                     "file/b": "exists", "link": "leads nowhere"}.items():
     assert why in note["failed"][video] and "\n" not in note["failed"][video]
     assert any(line.startswith(f"failed: {video}: ") for line in said)
   assert {file.name for file in out.rglob("*") if file.is_file()} == {

@@ -1,8 +1,9 @@
 """Where the person of a picture is: boxes from a csv table, or from a detector in an ONNX file.
 
 A table has the columns video,time,x1,y1,x2,y2 (seconds from the first frame) or video,frame,x1,y1,x2,y2 (its number,
-from 0), and if there is one, score; corners in pixels of the upright picture, any number of boxes at a time. Each
-picture takes the largest box at the nearest time.
+from 0), and if there is one, score; corners in pixels of the picture as a player shows it, upright and with square
+pixels (a film stored as 720 x 576 with pixels of 64:45 is 1024 x 576), any number of boxes at a time. Each picture
+takes the largest box at the nearest time.
 
 A detector is run by OpenCV (pip install 'jaxskill[flow]'). It takes `[1, 3, S, S]` RGB in [0, 1], the picture scaled to
 fit and padded below or on the right with grey, and gives one output of a picture's boxes, in pixels of its input:
