@@ -32,6 +32,7 @@ def get_config(options="simulated"):
       task="",                              # an apparatus; of skating tes | pcs | total; "" is all, or the total
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
+      max_bytes=2 ** 30,                    # that the features of one file may take in memory
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       score_range=config_dict.placeholder(tuple),   # of own features: (lowest, highest) possible score
       split="auto",                         # own features: auto | given | subject | random

@@ -34,6 +34,7 @@ def get_config(options="simulated"):
       task="",                              # of AQA-7 and JIGSAWS; "" is all, one fold or set of folds each
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
+      max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="rgb",                         # JIGSAWS also: kinematics
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       split="auto",                         # own features: auto | given | subject | random;

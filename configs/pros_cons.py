@@ -28,6 +28,7 @@ def get_config(options="simulated"):
       task="",                              # of BEST or EPIC-Skills
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
+      max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="rgb",
       split="auto",                         # own features: auto | given | subject | random
       standardize=False,                    # channels to zero mean, unit variance over a fold's training segments

@@ -35,6 +35,7 @@ def get_config(options="simulated"):
       task="",                              # a class of AQA-7, a task of JIGSAWS, of skating tes | pcs | total; "" is all
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
+      max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="rgb",
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       score_range=config_dict.placeholder(tuple),   # of own features: (lowest, highest) possible score

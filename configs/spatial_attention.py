@@ -29,6 +29,7 @@ def get_config(options="simulated"):
       task="",                              # of EPIC-Skills; the tasks of surgery, and of drawing, share a model
       dir="",                               # folder of own maps, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
+      max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="maps",
       split="auto",                         # own features: auto | given | subject | random
       standardize=False,                    # channels to zero mean, unit variance over a fold's training frames

@@ -19,7 +19,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import checkpoints, cli, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
-from jaxskill.data import Fold, SkillDataset, features
+from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
 
@@ -269,13 +269,17 @@ def load(workdir):
   """
   workdir = pathlib.Path(cli.path(workdir))
   try:
-    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
+    content = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+    parts = [content.get(name) for name in ("model", "train", "data")] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+      raise ValueError("it is not the config of a run, with method, model, train and data")
+    config = ml_collections.ConfigDict(content)
   except FileNotFoundError:
     raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that jaxskill.main "
                      "was given." + (" It holds runs: " + ", ".join(sorted(p.parent.name for p in workdir.glob(
                          "*/config.json"))) + "." if list(workdir.glob("*/config.json")) else "")) from None
-  except (OSError, ValueError) as error:
-    raise ValueError(f"{workdir / 'config.json'}: cannot be read ({error}).") from error
+  except (OSError, ValueError, TypeError, RecursionError) as error:
+    raise ValueError(f"{workdir / 'config.json'}: cannot be read ({error}); copy the folder of the run again.") from error
   path = workdir / FILE
   if not path.is_file():
     subs = ", ".join(sorted(p.parent.name for p in workdir.glob(f"*/{FILE}")))
@@ -284,7 +288,7 @@ def load(workdir):
     reached = max((int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()), default=0)
     raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the command "
                      "that trained it again with the same --workdir: it goes on from there and writes what is needed.")
-  arrays = features.read_arrays(path)
+  arrays = features.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
   try:
     about = json.loads(arrays.pop("about").item())
     if about["format"] != FORMAT:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import pickle
+import re
+import zipfile
 
 import jax
 import numpy as np
 from flax import traverse_util
 
+from jaxskill.data.arrays import HEAD, stands_in
 from jaxskill.modules import i3d, resnet
 
 _BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
@@ -275,19 +279,57 @@ def read_weights(file):
   if importlib.util.find_spec(package) is None:
     raise ValueError(f"{file}: reading it needs the package {package}, which is not installed: pip install "
                      "'jaxskill[weights]'.")
+  with open(file, "rb") as opened:
+    if stand_in := stands_in(opened.read(HEAD)):
+      raise ValueError(f"{file}: {stand_in}")
   try:
     if package == "safetensors":
       from safetensors.numpy import load_file
       state = load_file(file)
     else:
-      import torch
-      state = torch.load(file, map_location="cpu", weights_only=True)
-      state = state.get("state_dict", state)
-      state = {name: tensor.detach().float().numpy() for name, tensor in state.items() if hasattr(tensor, "detach")}
+      state = _read_torch(file)
+  except _Refused as error:
+    raise ValueError(f"{file}: {error}") from None
   except Exception as error:      # a damaged file can fail in any way
     message = str(error).splitlines()[0] if str(error) else ""
+    if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
+      wanted = re.search(r"GLOBAL (\S+)", str(error))      # PyTorch's own advice is to trust the file
+      wanted = f" ({wanted[1]})" if wanted else ""
+      raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or is "
+                       "damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
+                       ) from None
     raise ValueError(f"{file}: cannot be read as weights ({type(error).__name__}: {message}); download it again."
                      ) from error
   if not state:
     raise ValueError(f"{file}: holds no tensors; expected the state_dict of a network.")
   return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+class _Refused(Exception):
+  """What the message says after the name of the file."""
+
+
+def _read_torch(file):
+  """{name: float32 array} of what torch.save wrote, every tensor backed by the bytes of the file."""
+  import torch
+  size = file.stat().st_size
+  if zipfile.is_zipfile(file):
+    with zipfile.ZipFile(file) as packed:
+      if sum(member.file_size for member in packed.infolist()) > size:
+        raise _Refused("is compressed, which torch.save never does; unpack it, and download it again from its authors.")
+  state = torch.load(file, map_location="cpu", weights_only=True)
+  state = state.get("state_dict", state) if isinstance(state, dict) else state
+  if not isinstance(state, dict):
+    raise _Refused(f"holds a {type(state).__name__}; expected a state_dict, names and tensors.")
+  arrays = {}
+  for name, tensor in state.items():
+    if not isinstance(tensor, torch.Tensor):
+      continue
+    if not isinstance(name, str):
+      raise _Refused(f"a tensor is called {name!r:.40}; expected a state_dict, with the names of layers.")
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex() or (
+        tensor.numel() * tensor.element_size() > size):
+      raise _Refused(f"the tensor {name!r:.80} is sparse, quantized, complex or without numbers of its own; expected "
+                     "plain numbers.")
+    arrays[name] = tensor.detach().float().numpy()
+  return arrays

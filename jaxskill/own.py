@@ -13,8 +13,9 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import cli, encoders, extract, feed, finished, likeness
-from jaxskill.data import features, frames, video as video_files
+from jaxskill import cli, encoders, extract, feature_files, feed, finished, likeness
+from jaxskill.data import features, frames, names, video as video_files
+from jaxskill.data.video_files import describe, find_videos, name_of
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -86,6 +87,8 @@ def read(run, options, out, say):
   """
   if bool(options.videos) == bool(options.features):
     raise ValueError("give video files, or --features with prepared features, and not both.")
+  if not (options.row_seconds == 0 or 0 < options.row_seconds < 1e9):
+    raise ValueError(f"--row-seconds={options.row_seconds} must be positive, seconds from one row to the next.")
   known = _known(options)
   if options.features:
     found, failed, notes = _prepared(options.features)
@@ -138,11 +141,13 @@ def _prepared(given):
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
     if one.is_dir():
-      files = {path.relative_to(one).with_suffix("").as_posix(): path for path in sorted(one.rglob("*.np[yz]"))}
+      files = {}
+      for path in sorted(one.rglob("*.np[yz]")):
+        _unique(files, names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz).")
     elif one.is_file():
-      files = {one.stem: one}
+      files = {names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
     note = features.read_extraction(one if one.is_dir() else one.parent)
@@ -157,12 +162,16 @@ def _extracted(run, options, out, say):
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
-      for name, path in extract.find_videos(one).items():
+      found, left_out = find_videos(one)
+      for line in describe(left_out):
+        say(line)
+      for name, path in found.items():
         _unique(files, name, path)
     else:
-      _unique(files, one.stem, one)
+      name = name_of(one)
+      _unique(files, name, one)
       if not one.is_file():
-        failed[one.stem] = "there is no such file."
+        failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
   config, weights = recipe_of(run, options)
@@ -172,8 +181,11 @@ def _extracted(run, options, out, say):
       if name not in failed:
         ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"       # FFmpeg looks inside
         link = pathlib.Path(links) / f"{name}{ending}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(path.resolve(), link)
+        try:
+          link.parent.mkdir(parents=True, exist_ok=True)
+          os.symlink(path.resolve(), link)
+        except OSError as error:
+          failed[name] = f"cannot be read ({error.strerror}); rename it."
     if len(failed) == len(files):
       return {}, failed, {}
     persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
@@ -181,8 +193,9 @@ def _extracted(run, options, out, say):
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
   failed |= {name: why for name, why in note["failed"].items() if name in files}
   ready = [name for name in files if name in note["videos"]]
+  failed |= {name: "is no film that FFmpeg can read." for name in files if name not in ready and name not in failed}
   notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
-  return {name: next(iter(folder.glob(f"{name}.np[yz]")), folder / f"{name}.npy") for name in ready}, failed, notes
+  return {name: feature_files.feature_file(folder, name, config) for name in ready}, failed, notes
 
 
 def recipe_of(run, options):

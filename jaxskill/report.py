@@ -271,7 +271,7 @@ def open_folder(out):
   try:
     out.mkdir(parents=True, exist_ok=True)
     (out / ".writable").touch()
-    (out / ".writable").unlink()
+    (out / ".writable").unlink(missing_ok=True)
   except OSError as error:
     raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
   return out

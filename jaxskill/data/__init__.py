@@ -25,6 +25,7 @@ def load(config) -> SkillDataset:
       make_pairs: make pairs from scores (default: of own features yes, of published data sets no); tie_margin,
         pairs_within: of these pairs.
       validation_share: share of the training videos that validates; seed: of random splits.
+      max_bytes: that the arrays of one file of features may take in memory.
       segment_seconds: seconds from one segment to the next; stream_seconds: {stream: seconds} where they differ.
 
   Returns:
@@ -46,7 +47,7 @@ def load(config) -> SkillDataset:
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
   folder, prepared_dir = cli.path(config.dir), cli.path(getattr(config, "prepared_dir", "") or "")
-  common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds")
+  common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds", "max_bytes")
   decoded, sampling = dict(getattr(config, "frames", None) or {}), {}
   if decoded.get("count"):
     from jaxskill.data import frames

@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill.data.audit_features import audit_features, describe_features, same_features
+from jaxskill.data.audit_labels import audit_labels, describe_labels
+
 NO_IDS = np.zeros(0, np.int32)
 WORDS = ("category", "subject", "competition")      # labels of videos that are strings
 FEW = 10                              # training videos of a category or difficulty; with fewer, the audit says so
@@ -173,8 +176,10 @@ def check_features(array, stream, video, source):
   else:
     kind_ok = np.issubdtype(array.dtype, np.floating) and array.ndim >= 2
   if not kind_ok:
+    remedy = ("convert them with array.astype(np.float32)" if array.ndim >= 2 and array.dtype.kind in "biu" else
+              "store one row per segment")
     raise ValueError(f"{source}: video {video!r}, stream {stream!r}: expected floating-point features [segments, "
-                     f"channels, ...] but found {array.dtype} of shape {array.shape}; store one row per segment.")
+                     f"channels, ...] but found {array.dtype} of shape {array.shape}; {remedy}, and save them again.")
   if not array.shape[0] or 0 in array.shape:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} is empty (shape {array.shape}); "
                      "extract its features again or remove the video from the labels.")
@@ -188,7 +193,7 @@ def check_features(array, stream, video, source):
 
 def check_times(times, count, video, source):
   """Raises a `ValueError` unless the `[T]` times of one video's `count` rows are finite and increase."""
-  if np.shape(times) != (count,) or not np.issubdtype(times.dtype, np.number):
+  if np.shape(times) != (count,) or times.dtype.kind not in "iuf":
     raise ValueError(f"{source}: video {video!r} has {count} frames but times of shape {np.shape(times)}; give one "
                      "number of seconds for each frame.")
   if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
@@ -222,8 +227,8 @@ def check_seconds(segment_seconds, stream_seconds):
   """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
   given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
   for name, seconds in given.items():
-    if not seconds > 0:
-      raise ValueError(f"{name}={seconds} must be positive.")
+    if not 0 < seconds < np.inf:
+      raise ValueError(f"config.data.{name}={seconds} must be positive and finite.")
 
 
 def check_scores(score, score_range, videos, source):
@@ -329,6 +334,7 @@ def count_cycles(pairs, num_videos):
 def audit(data: SkillDataset) -> dict:
   """What is lawful but must be known: counted here, printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
+  first = same_features(data)
   distinct = lambda values: None if values is None else len(np.unique(values))
   return dict(
       videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
@@ -336,18 +342,22 @@ def audit(data: SkillDataset) -> dict:
       repeated_pairs=len(data.pairs) - len(np.unique(np.asarray(data.pairs).reshape(-1, 2), axis=0)),
       cycles_of_three=triangles, videos_on_cycles=on_cycles, simulated=data.simulated, scored=data.score is not None,
       criteria=sorted(data.criteria), categories=distinct(data.category), difficulties=distinct(data.difficulty),
-      folds=[_audit_fold(data, fold) for fold in data.folds])
+      **audit_features(data, first), labels_out_of_line=audit_labels(data),
+      folds=[_audit_fold(data, fold, first) for fold in data.folds])
 
 
-def _audit_fold(data, fold):
-  test = data.pairs[fold.test_pairs]
-  trained_on = np.isin(test, data.pairs[fold.train_pairs]).sum(axis=1) if len(test) else np.zeros(0, int)
+def _audit_fold(data, fold, first):
+  """Of one fold; `first` are the `same_features`: two names of equal features are one video."""
+  test, pairs = first[data.pairs[fold.test_pairs]], first[data.pairs[fold.train_pairs]]
+  trained_on = np.isin(test, pairs).sum(axis=1) if len(test) else np.zeros(0, int)
+  known = first[np.concatenate([fold.train_videos, fold.validation_videos])]
   return dict(
       name=fold.name, train_videos=len(fold.train_videos), validation_videos=len(fold.validation_videos),
       test_videos=len(fold.test_videos), train_pairs=len(fold.train_pairs),
       validation_pairs=len(fold.validation_pairs), test_pairs=len(fold.test_pairs),
       test_pairs_with_one_training_video=int((trained_on == 1).sum()),
       test_pairs_of_two_training_videos=int((trained_on == 2).sum()),
+      test_videos_with_features_of_training=int(np.isin(first[fold.test_videos], known).sum()),
       cycles_of_three_in_training=count_cycles(data.pairs[fold.train_pairs], data.num_videos)[0],
       test_videos_of_training_subjects=_count_seen(data.subject, fold),
       test_videos_of_training_competitions=_count_seen(data.competition, fold),
@@ -383,6 +393,7 @@ def describe_audit(facts: dict) -> str:
   if facts["pairs"]:
     lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
                  f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
+  lines += describe_features(facts) + describe_labels(facts["labels_out_of_line"])
   return "\n".join(lines)
 
 
@@ -403,6 +414,8 @@ def _describe_videos(fold):
 def _describe_seen(fold):
   seen = [f"{count} by {one}" for one in ("subject", "competition")
           if (count := fold[f"test_videos_of_training_{one}s"]) is not None]
+  if count := fold["test_videos_with_features_of_training"]:
+    seen = [f"{count} by features equal to theirs: LEAKS", *seen]
   return f"; test videos that training knows: {', '.join(seen)}" if seen else ""
 
 

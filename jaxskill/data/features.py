@@ -19,27 +19,30 @@ V videos, T segments, D channels, P pairs.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from jaxskill.data import frames, splits
+from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
+from jaxskill.data.extraction_note import EXTRACTION, noted_seconds, read_extraction
+from jaxskill.data.tables import check_separators, read_rows
+from jaxskill.data.video_names import spellings, video_name
+
+__all__ = ["EXTRACTION", "as_features", "check_widths", "load_features", "noted_seconds", "number", "read_arrays",
+           "read_extraction", "read_streams", "read_table", "take_times", "with_maps"]
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
-EXTRACTION = "extraction.json"
 SPLITS = ("auto", "given", "subject", "random")
-_UNREADABLE = (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_VIDEOS = ("video", "better", "worse")       # columns that name videos
+_LARGEST = float(np.finfo(np.float32).max)   # labels are kept as float32
 
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
                   allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
-                  stream_seconds=None, sampling=None, prepared_dir="") -> SkillDataset:
+                  stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:
@@ -59,6 +62,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
     prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
+    max_bytes: that the arrays of one file may take in memory.
 
   Returns:
     The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
@@ -92,7 +96,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   else:
     files = {video: file for video in named if (file := _feature_file(folder, video))}
     _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
-    streams, lengths, row_times, between = take_times(*read_streams(files))
+    streams, lengths, row_times, between = take_times(*read_streams(files, max_bytes=max_bytes))
   videos, missing = tuple(files), tuple(video for video in named if video not in files)
 
   present = np.array([video in files for video in named])
@@ -144,58 +148,14 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       score_range=score_range if score_range is None else tuple(score_range))
 
 
-def read_extraction(folder):
-  """What `jaxskill.extract` noted of the features; empty where they were made otherwise."""
-  try:
-    note = json.loads((folder / EXTRACTION).read_text(encoding="utf-8"))
-    return dict(recipe=dict(note["recipe"]), videos=dict(note["videos"]))
-  except FileNotFoundError:
-    return dict(recipe={}, videos={})
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{folder / EXTRACTION}: is not what jaxskill.extract wrote ({error}); extract the features again, "
-                     "or remove the file.") from error
-
-
-def noted_seconds(about, stream, otherwise):
-  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
-  noted = about.get("row_seconds", otherwise)
-  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
-
-
-def read_arrays(path) -> dict[str, np.ndarray]:
-  """The arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
-
-  Args:
-    path: the file.
-
-  Returns:
-    name -> array.
-
-  Raises:
-    ValueError: if the file is damaged, is no NumPy file, is empty, or holds Python objects.
-  """
-  try:
-    with open(path, "rb") as file:
-      content = np.load(file, allow_pickle=False)
-      if isinstance(content, np.ndarray):
-        return {"": content}
-      with content:
-        arrays = {name: content[name] for name in content.files}
-  except _UNREADABLE as error:
-    raise ValueError(f"{path}: cannot be read ({type(error).__name__}: {error}); the file is damaged, is not a NumPy "
-                     "file, or holds Python objects, which are refused. Save plain numbers again with np.save or "
-                     "np.savez.") from error
-  if not arrays:
-    raise ValueError(f"{path}: holds no array; save the video's features again with np.savez.")
-  return arrays
-
-
 def with_maps(arrays, video, source):
   """One video's arrays, with maps of appearance `rgb` and motion `flow` side by side as `maps` `[frames, h, w, C]`.
 
   Raises:
     ValueError: if one of them is missing, they differ in frames or places, or `times` are not those of their frames.
   """
+  for name, array in arrays.items():
+    check_is_a_stream(array, name, arrays.keys() - {name}, video, source)
   is_map = lambda array: array.ndim == 4 and array.dtype != np.uint8
   kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
   if len(kinds) == 1:
@@ -212,6 +172,19 @@ def with_maps(arrays, video, source):
     check_times(arrays["times"], len(arrays["maps"]), video, source)
     arrays = arrays | {"times": arrays["times"].astype(np.float32)}
   return arrays
+
+
+def check_is_a_stream(array, name, others, video, source):
+  """Raises a `ValueError` for an array beside others that is no stream at all: a single number, or text."""
+  what = "text" if array.dtype.kind in "SUO" else "a single number" if not array.ndim else ""
+  if not what:
+    return
+  if others:
+    raise ValueError(f"{source}: video {video!r}: `{name}` is {what}, no stream [rows, ...] of features; save the file "
+                     f"without it, with {', '.join(sorted(others))} alone. How long a row lasts is said by "
+                     "config.data.segment_seconds.")
+  raise ValueError(f"{source}: video {video!r}: holds {what}, no features; expected [segments, channels] in "
+                   "floating-point numbers: extract its features again.")
 
 
 def take_times(streams, lengths):
@@ -262,20 +235,17 @@ def read_table(path, required, optional, prefix=None):
     prefix: columns whose names begin with it are read as well; None for none.
 
   Returns:
-    (name -> list of str, line number of each row).
+    (name -> list of str, line number of each row); names of videos in their one spelling, see `video_name`.
 
   Raises:
-    ValueError: for a missing or doubled column, a row of another width, an empty cell, or an unknown split value.
+    ValueError: for a missing or doubled column, other separators than commas, a row of another width, an empty cell, a
+      name that leads out of the folder, or an unknown split value.
   """
-  try:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-      reader = csv.reader(file)
-      rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-  except (UnicodeDecodeError, csv.Error) as error:
-    raise ValueError(f"{path}: is not a csv file in UTF-8 ({error}); save it again as such.") from error
+  rows = read_rows(path)
   header = rows[0][1] if rows else []
   lacking = [name for name in required if name not in header]
   if lacking:
+    check_separators(path, header, lacking)
     raise ValueError(f"{path}: column {lacking[0]!r} is not in the first line ({','.join(header)}); expected "
                      f"{','.join(required)}[,{','.join(optional)}].")
   further = dict.fromkeys(name for name in header if prefix and name.startswith(prefix) and name != prefix)
@@ -296,6 +266,8 @@ def read_table(path, required, optional, prefix=None):
       raise ValueError(f"{path}, line {line}: the cell {empty[0]!r} is empty; fill it in, or remove the line.")
   table = {name: [row[header.index(name)] for _, row in rows[1:]] for name in names}
   lines = [line for line, _ in rows[1:]]
+  for column in set(_VIDEOS) & table.keys():
+    table[column] = [video_name(text, f"{path}, line {line}") for text, line in zip(table[column], lines)]
   for line, value in zip(lines, table.get("split", ())):
     if value not in splits.SPLIT_VALUES:
       raise ValueError(f"{path}, line {line}: unknown split value {value!r}; expected train, validation (or val) or "
@@ -320,11 +292,14 @@ def _read_scores(path):
 def number(text, name, video, place):
   """A finite number of a label file, or a `ValueError` that names the place."""
   try:
-    value = float(text)
-  except (ValueError, TypeError):
+    value = math.nan if isinstance(text, np.ndarray) else float(text)
+  except (ValueError, TypeError, OverflowError):
     value = math.nan
-  if not math.isfinite(value):
-    raise ValueError(f"{place}: {name} {text!r} of video {video!r} is not a finite number; correct it.")
+  if not abs(value) <= _LARGEST:
+    hint = ", decimals with a point" if isinstance(text, str) and "," in text else ""
+    shown = " ".join(repr(text).split())[:60]
+    raise ValueError(f"{place}: {name} {shown} of video {video!r} is not a finite number below 3.4e38; correct it"
+                     f"{hint}.")
   return value
 
 
@@ -346,9 +321,11 @@ def _read_pairs(path, labels):
 
 
 def _feature_file(folder, video):
-  found = [file for file in (folder / f"{video}.npy", folder / f"{video}.npz") if file.is_file()]
+  found = [file for place in spellings(folder, video) for ending in (".npy", ".npz")
+           if (file := place.with_name(place.name + ending)).is_file()]
   if len(found) > 1:
-    raise ValueError(f"{folder}: video {video!r} has both a .npy and a .npz file; remove one.")
+    kinds = "both a .npy and a .npz file" if found[0].stem == found[1].stem else "two files, spelt alike"
+    raise ValueError(f"{folder}: video {video!r} has {kinds} ({found[0].name}, {found[1].name}); remove one.")
   return found[0] if found else None
 
 
@@ -363,11 +340,11 @@ def _check_missing(folder, named, missing, allow_missing):
                      "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
 
 
-def read_streams(files, only="rgb"):
+def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
   """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
   ragged, first = {}, None
   for video, file in files.items():
-    arrays = with_maps(read_arrays(file), video, file)
+    arrays = with_maps(read_arrays(file, max_bytes), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
       arrays = {only: next(iter(arrays.values()))}
     if first is None:

@@ -5,6 +5,7 @@ V videos, P pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxskill.data import splits
+from jaxskill.data.arrays import HEAD, stands_in
 from jaxskill.data.dataset import NO_IDS, Fold, check_scores
 
 FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
+_MOST_NUMBERS = 10 ** 7      # of a MATLAB file of labels
 NO_PAIRS = np.zeros((0, 2), np.int32)
 OF_VIDEOS = ("score", "difficulty", "category", "subject", "competition", "score_range", "last_frame")
 
@@ -109,7 +112,10 @@ def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ..
     ValueError: if the file is missing, empty, no text, or a line has another number of words.
   """
   try:
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    data = Path(path).read_bytes()
+    if stand_in := stands_in(data[:HEAD]):
+      raise ValueError(f"{path}: {stand_in}")
+    lines = data.decode("utf-8").splitlines()
   except FileNotFoundError:
     raise ValueError(f"{path}: is missing; download the splits again.") from None
   except UnicodeDecodeError as error:
@@ -135,13 +141,19 @@ def read_mat(file, key) -> np.ndarray:
     ValueError: if there are none.
   """
   from scipy import io        # slow to import, and few data sets need it
+  with open(file, "rb") as opened:
+    if stand_in := stands_in(opened.read(HEAD)):
+      raise ValueError(f"{file}: {stand_in}")
   try:
-    content = io.loadmat(file)
+    announced = {name: math.prod(shape) for name, shape, _ in io.whosmat(file)}
+    if announced.get(key, 0) > _MOST_NUMBERS:
+      raise ValueError(f"{key!r} announces {announced[key]} numbers, of at most {_MOST_NUMBERS}")
+    content = io.loadmat(file, variable_names=[key])
   except Exception as error:   # a damaged file can fail in any way
     raise ValueError(f"{file}: is no readable .mat file ({type(error).__name__}: {error}); download it again."
                      ) from error
   if key not in content:
-    found = ", ".join(name for name in content if not name.startswith("__"))
+    found = ", ".join(announced)
     raise ValueError(f"{file}: holds {found or 'nothing'} but not {key!r}; download it again.")
   table = content[key]
   if table.dtype.kind not in "fiu" or not np.isfinite(table).all():

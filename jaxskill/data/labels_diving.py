@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxskill.data import features, safe_pickle
 from jaxskill.data.labels import FOLDERS, Labels, NoLabels, Video, from_videos, label_file, read_mat
+from jaxskill.data.video_names import video_name
 
 JUDGES = 30.0                                # highest sum of the three marks of a dive that count
 _INTEGERS = (int, np.integer)
@@ -73,7 +74,8 @@ def _read_unlv_dive_of_mtl_aqa(root):
 def read_finediving(root, split, seed) -> Labels:
   file = label_file(root, ("finediving.csv",), FOLDERS, "finediving")
   table, lines = features.read_table(file, ("event", "sample", "split", "action_type", "score", "difficulty"), ())
-  ids = [f"{event}/{sample}" for event, sample in zip(table["event"], table["sample"])]
+  ids = [video_name(f"{event}/{sample}", f"{file}, line {line}")
+         for event, sample, line in zip(table["event"], table["sample"], lines)]
   cells = zip(ids, table["score"], table["difficulty"], table["action_type"], table["event"], lines)
   videos = [_dive(video, score, difficulty, action, f"{file}, line {line}", competition)
             for video, score, difficulty, action, competition, line in cells]

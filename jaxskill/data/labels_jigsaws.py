@@ -42,6 +42,8 @@ def read_jigsaws(root, split, seed) -> Labels:
       key = next((key for key in folds if str(key).lower() == task), None)
       if key is None:
         raise ValueError(f"{published}: names {', '.join(map(str, folds))} but not {task}; download it again.")
+      if not _are_folds(folds[key]):
+        raise ValueError(f"{published}: {key!r:.40} holds no lists of trials, one a fold; download it again.")
       tests = {f"fold{number}": list(test) for number, test in enumerate(folds[key], 1)}
     else:
       kind, part = ("surgeon", slice(-4, -3)) if split == "louo" else ("trial", slice(-3, None))
@@ -49,6 +51,12 @@ def read_jigsaws(root, split, seed) -> Labels:
                for name in sorted({video[part] for video in own})}
     sides |= {f"{task}/{name}": ([video for video in own if video not in test], test) for name, test in tests.items()}
   return from_videos(videos, sides, files)
+
+
+def _are_folds(content):
+  lists = (list, tuple)
+  return isinstance(content, lists) and all(isinstance(fold, lists) and all(isinstance(trial, str) for trial in fold)
+                                            for fold in content)
 
 
 def _read_pickle(root):
@@ -89,9 +97,11 @@ def _trial(video, parts, place):
   task = video[:-5].lower() if isinstance(video, str) else ""
   if task not in SURGERY or not video[-3:].isdigit():
     raise ValueError(f"{place}: {video!r} is no trial of {', '.join(SURGERY)}, as Knot_Tying_B001; download it again.")
-  ratings = np.asarray(parts)
+  numbers = isinstance(parts, list | tuple | np.ndarray) and all(np.isscalar(part) for part in parts)
+  ratings = np.asarray(parts if numbers else [])
   if ratings.shape != (len(RATINGS),) or ratings.dtype.kind not in "fiu" or not ((ratings >= 1) & (ratings <= 5)).all():
-    raise ValueError(f"{place}: trial {video!r} has the ratings {parts}; expected six of 1 to 5; correct them.")
+    raise ValueError(f"{place}: trial {video!r} has the ratings {' '.join(repr(parts).split())[:80]}; expected "
+                     "six of 1 to 5; correct them.")
   return Video(video, ratings.sum(), 30, 6, category=task, subject=video[-4], criteria=dict(zip(RATINGS, ratings)))
 
 

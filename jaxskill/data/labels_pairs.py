@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxskill.data.dataset import Fold
 from jaxskill.data.labels import Labels, read_words
+from jaxskill.data.video_names import video_name
 
 # Fold name -> the files of its training and test pairs.
 FOLD_FILES = {
@@ -61,7 +62,8 @@ def read_pairs(name, root, task) -> Labels:
       for pair in _read_side(folder / file):
         times[pair] += 1
         of_folds[fold][side].append(rows.setdefault((*pair, times[pair]), len(rows)))
-  listed = [[video for _, (video,) in read_words(folder / file, 1, "video id(s)")] for file in VIDEO_LISTS[name]]
+  listed = [[video_name(video, f"{folder / file}, line {line}")
+             for line, (video,) in read_words(folder / file, 1, "video id(s)")] for file in VIDEO_LISTS[name]]
   listed = listed or [[], []]
   videos = tuple(dict.fromkeys([*listed[0], *listed[1], *(video for row in rows for video in row[:2])]))
   position = {video: i for i, video in enumerate(videos)}
@@ -75,7 +77,10 @@ def read_pairs(name, root, task) -> Labels:
 
 
 def _read_side(path):
-  for line, (better, worse) in (lines := read_words(path, 2, "video id(s)")):
+  pairs = []
+  for line, pair in read_words(path, 2, "video id(s)"):
+    better, worse = (video_name(video, f"{path}, line {line}") for video in pair)
     if better == worse:
       raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
-  return [pair for _, pair in lines]
+    pairs.append((better, worse))
+  return pairs

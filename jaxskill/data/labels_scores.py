@@ -53,6 +53,7 @@ from jaxskill.data.dataset import check_scores
 from jaxskill.data.labels import FOLDERS, Labels, Video, from_videos, label_file, read_mat, read_words
 from jaxskill.data.labels_diving import read_finediving, read_mtl_aqa, read_unlv_dive
 from jaxskill.data.labels_jigsaws import KINEMATICS_HERTZ, SURGERY, read_jigsaws, read_kinematics
+from jaxskill.data.video_names import video_name
 
 AQA7_CLASSES = ("diving", "gym_vault", "ski_big_air", "snowboard_big_air", "sync_diving_3m", "sync_diving_10m")
 AQA7_RANGES = np.array([[21.6, 102.6], [12.3, 16.87], [8, 50], [8, 50], [46.2, 104.88], [49.8, 99.36]])
@@ -108,7 +109,8 @@ def _read_rhythmic_gymnastics(root, split, seed):
     file = label_file(root, (f"{word}.txt",), FOLDERS, "rhythmic_gymnastics")
     files.append(file)
     for line, words in read_words(file, 6, "words (video, difficulty, execution, total, penalty, length)", header=True):
-      video, place, name = words[0], f"{file}, line {line}", words[0].split("_")[0].lower()
+      place, name = f"{file}, line {line}", words[0].split("_")[0].lower()
+      video = video_name(words[0], place)
       if name not in APPARATUS:
         raise ValueError(f"{place}: {video!r} is no {', '.join(APPARATUS)}, as Ball_001; correct the line.")
       scores = {criterion: features.number(word, criterion, video, place)
@@ -124,6 +126,7 @@ def _read_fis_v(root, split, seed):
     file = label_file(root, (f"{word}_dataset.txt",), FOLDERS, "fis_v")
     files.append(file)
     for line, (video, *words) in read_words(file, 4, "words (video, tes, pcs, deductions)"):
+      video = video_name(video, f"{file}, line {line}")
       tes, pcs, deductions = (features.number(word, name, video, f"{file}, line {line}")
                               for word, name in zip(words, ("tes", "pcs", "deductions")))
       videos.append(_skater("fis_v", video, tes, pcs, tes + pcs - deductions))
@@ -135,6 +138,7 @@ def _read_mit_skating(root, split, seed):
   file = label_file(root, ("annotations.txt",), FOLDERS, "mit_skating")
   videos = []
   for line, (video, *words) in read_words(file, 6, "words (video, total, tes, pcs, first frame, last frame)"):
+    video = video_name(video, f"{file}, line {line}")
     total, tes, pcs = (features.number(word, name, video, f"{file}, line {line}")
                        for word, name in zip(words, ("total", "tes", "pcs")))
     videos.append(_skater("mit_skating", video, tes, pcs, total))

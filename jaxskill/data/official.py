@@ -33,6 +33,7 @@ import numpy as np
 from absl import logging
 
 from jaxskill.data import frames, splits
+from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_seconds
 from jaxskill.data.features import take_times
 from jaxskill.data.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
@@ -50,7 +51,7 @@ _BUILDERS = dict(Best="best", EpicSkills="epic_skills", MtlAqa="mtl_aqa", UnlvDi
 
 def load_official(name, root, task="", prepared_dir="", validation_share=0.0, seed=0, segment_seconds=1.0, *,
                   split="auto", make_pairs=False, tie_margin=0.0, pairs_within="",
-                  stream_seconds=None, sampling=None) -> SkillDataset:
+                  stream_seconds=None, sampling=None, max_bytes=MAX_BYTES) -> SkillDataset:
   """Loads one task of a published data set, and prepares it first where that has not been done.
 
   Args:
@@ -67,6 +68,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     make_pairs: make pairs from scores; without, a data set with scores has none. BEST and EPIC-Skills have their own.
     tie_margin, pairs_within: of pairs made from scores, as in `features.load_features`.
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of a data set with scores.
+    max_bytes: that the arrays of one file may take in memory.
 
   Returns:
     The data set, its streams `[V, T, ...]` mapped from disk. Videos that the labels name and the disk lacks are left
@@ -100,7 +102,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(ready))
     row_times = {}
   else:
-    streams, lengths, row_times, between = take_times(*prepared_arrays(name, root, task, prepared, found))
+    streams, lengths, row_times, between = take_times(*prepared_arrays(name, root, task, prepared, found, max_bytes))
   full_name = f"{name}/{task}" if task else name
   simulated = (root / SIMULATED_NOTE).exists()
   seconds = stream_seconds | {recording.stream: recording.row_seconds for recording in recordings_of(name)}

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxskill.data import features, frames
+from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.dataset import check_pairs
 from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
+from jaxskill.data.video_names import spellings, video_name
 
 STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4, times=1)   # [T, D], [N, D], [T, D], [F, H, W, C], [F]
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
@@ -114,7 +116,7 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
   for number in np.flatnonzero(chosen):
     video = labels.videos[number]
     names = (video, "-out/".join(video.split("/"))) if name == "aqa7" else (video,)
-    source = frames.find(base / own for base in bases for own in names)
+    source = frames.find(place for base in bases if base.is_dir() for own in names for place in spellings(base, own))
     if not source and name == "mtl_aqa" and labels.last_frame is not None:
       event = video.split("_")[0]
       source = frames.find((base / event for base in (*bases, root / _EVENTS)), int(labels.last_frame[number]))
@@ -141,8 +143,9 @@ def _pairs_files(root, task, video, kinds):
   files = {}
   for kind, (folder, ending) in kinds.items():
     for place in (root / folder, root / folder / task):        # the task's own folder wins
-      if (file := place / f"{video}{ending}").is_file():
-        files[kind] = file
+      for spelt in spellings(place, f"{video}{ending}") if place.is_dir() else ():
+        if spelt.is_file():
+          files[kind] = spelt
   return files
 
 
@@ -171,7 +174,7 @@ def _list_files(folders, endings):
   listed = {}
   for folder in folders:
     for file in sorted(file for file in folder.rglob("*") if file.suffix in endings):
-      video = file.relative_to(folder).with_suffix("").as_posix()
+      video = video_name(file.relative_to(folder).with_suffix("").as_posix(), folder)
       if video in listed:
         raise ValueError(f"{folder}: video {video!r} has two files, {listed[video]} and {file.name}; remove one.")
       listed[video] = file
@@ -183,12 +186,13 @@ def _fingerprint(root, paths):
   return {path.relative_to(root).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
 
-def read_streams(name, files):
+def read_streams(name, files, max_bytes=MAX_BYTES):
   """The features of the videos, one video at a time.
 
   Args:
     name: of `NAMES`.
     files: `Task.files`.
+    max_bytes: that the arrays of one file may take in memory.
 
   Yields:
     (video, stream -> float32 array), every video with the same streams of the same widths.
@@ -201,7 +205,7 @@ def read_streams(name, files):
   for video, of_video in files.items():
     streams = {}
     for kind, file in of_video.items():
-      arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file, video)
+      arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file, video, max_bytes)
       streams |= {stream: (array if stream == "times" else features.as_features(array, stream, video, file), file)
                   for stream, array in arrays.items()}
     first = first or streams
@@ -216,9 +220,9 @@ def read_streams(name, files):
     yield video, {stream: array for stream, (array, _) in streams.items()}
 
 
-def _read_file(kind, file, video):
+def _read_file(kind, file, video, max_bytes):
   """The arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
-  arrays = features.with_maps(features.read_arrays(file), video, file)
+  arrays = features.with_maps(features.read_arrays(file, max_bytes), video, file)
   if kind == _PAIRS_STREAM:
     if kind not in arrays:
       raise ValueError(f"{file}: holds {sorted(arrays)} but not the array {kind!r}; download it again.")

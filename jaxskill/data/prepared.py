@@ -20,6 +20,7 @@ import shutil
 import numpy as np
 from absl import logging
 
+from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.labels import OF_VIDEOS
 from jaxskill.data.labels_pairs import TASKS
 from jaxskill.data.labels_scores import SCORED
@@ -28,13 +29,14 @@ from jaxskill.data.official_files import STREAM_AXES, read_streams, read_task
 VERSION = "1.0.0"   # of the prepared files; a new one makes every user prepare again
 
 
-def prepared_arrays(name, root, task, prepared_dir, found):
+def prepared_arrays(name, root, task, prepared_dir, found, max_bytes=MAX_BYTES):
   """The features of a task, prepared now if need be.
 
   Args:
     name, root, task: of the data set; all are named in messages.
     prepared_dir: folder of the prepared forms of all data sets.
     found: the `official_files.Task`.
+    max_bytes: that the arrays of one of its files may take in memory.
 
   Returns:
     (stream -> `[V, T, ...]` mapped from disk, stream -> `[V]` lengths).
@@ -54,7 +56,7 @@ def prepared_arrays(name, root, task, prepared_dir, found):
     with lock:   # of the processes that start together, one prepares and the others wait
       fcntl.flock(lock, fcntl.LOCK_EX)
       if (arrays := _map_arrays(folder, found)) is None:
-        _prepare(name, root, config, prepared_dir, folder, found)
+        _prepare(name, root, config, prepared_dir, folder, found, max_bytes)
         arrays = _map_arrays(folder, found)
   if arrays is None:
     raise ValueError(f"{root}: files of {task or name} changed while they were prepared; start again when the download "
@@ -66,8 +68,8 @@ def prepared_arrays(name, root, task, prepared_dir, found):
 
 def _metadata(folder):
   try:
-    return json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-  except (OSError, ValueError):   # not there, or cut short by a machine that went down
+    return dict(json.loads((folder / "metadata.json").read_text(encoding="utf-8")))
+  except (OSError, ValueError, TypeError, RecursionError):   # not there, or cut short by a machine that went down
     return {}
 
 
@@ -77,11 +79,15 @@ def _map_arrays(folder, found):
   streams = metadata.get("streams", ["rgb"])
   if metadata.get("fingerprint") != found.fingerprint or not all((folder / f"{s}.npy").is_file() for s in streams):
     return None
-  return ({stream: np.load(folder / f"{stream}.npy", mmap_mode="r") for stream in streams},
-          {stream: np.load(folder / f"{stream}_lengths.npy") for stream in streams})
+  try:
+    arrays = {stream: np.load(folder / f"{stream}.npy", mmap_mode="r") for stream in streams}
+    lengths = {stream: np.load(folder / f"{stream}_lengths.npy") for stream in streams}
+  except (OSError, ValueError):   # damaged, and made again from the records
+    return None
+  return arrays, lengths
 
 
-def _prepare(name, root, config, prepared_dir, folder, found):
+def _prepare(name, root, config, prepared_dir, folder, found, max_bytes):
   """Writes the array_record files of a task where they are not up to date, and the arrays made from them."""
   for leftover in folder.parent.glob("incomplete.*"):   # of a start that was killed
     shutil.rmtree(leftover)
@@ -99,6 +105,7 @@ def _prepare(name, root, config, prepared_dir, folder, found):
   if name in TASKS and config not in TASKS[name]:
     config = tfds.core.BuilderConfig(name=config)
   builder = builders()[name](config=config, data_dir=prepared_dir, file_format="array_record")
+  builder.max_bytes = max_bytes
   if stored != found.fingerprint:
     options = tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
     with contextlib.redirect_stdout(io.StringIO()):   # it prints that it downloads, which it does not
@@ -135,6 +142,7 @@ def builders():
 
     VERSION = tfds.core.Version(VERSION)
     STREAMS = ("rgb",)
+    max_bytes = MAX_BYTES
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="all")]
     url_infos = None   # nothing is fetched; looking for check sums would need a package that nobody else here needs
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Get features and labels from the authors, and pass their folder as manual_dir."
@@ -158,7 +166,7 @@ def builders():
       return {"videos": self._generate_examples(task.files)}
 
     def _generate_examples(self, files):
-      for number, (video, streams) in enumerate(read_streams(self.name, files)):
+      for number, (video, streams) in enumerate(read_streams(self.name, files, self.max_bytes)):
         self.info.metadata["streams"] = sorted(streams)
         absent = {stream: np.zeros((1,) * STREAM_AXES[stream], np.float32) for stream in self.STREAMS}
         yield number, {"video": video} | absent | streams

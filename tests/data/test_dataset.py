@@ -131,8 +131,8 @@ def test_audit():
   videos = tuple("abcde")
   pairs = np.array([[0, 1], [1, 2], [2, 0], [0, 1], [3, 0], [3, 4], [2, 1 + 2]], np.int32)
   fold = Fold("f", np.array([0, 1, 2]), np.array([3, 4]), np.array([0, 1, 2]), np.array([3, 4, 5]))
-  data = SkillDataset(**fields(videos=videos, streams=dict(rgb=np.ones((5, 2, 2), np.float32)),
-                               lengths=lengths(*[2] * 5), pairs=pairs, folds=(fold,), missing=("x", "y"),
+  rgb = np.random.default_rng(0).normal(size=(5, 2, 2)).astype(np.float32)
+  data = SkillDataset(**fields(videos=videos, streams=dict(rgb=rgb), lengths=lengths(*[2] * 5), pairs=pairs, folds=(fold,), missing=("x", "y"),
                                dropped_pairs=4, tied_pairs=7, simulated=True))
   facts = audit(data)
   assert facts["videos"] == 5 and facts["pairs"] == 7 and facts["repeated_pairs"] == 1
@@ -207,8 +207,9 @@ def test_audit_of_scores_without_pairs():
   difficulty = np.array([1.0] * 10 + [2.0] * 10 + [1.0, 2.0, 2.0, 3.0])
   empty = np.zeros(0, np.int32)
   fold = Fold("f", np.arange(20), np.arange(20, 24), empty, empty)
+  rgb = np.random.default_rng(0).normal(size=(count, 2, 2)).astype(np.float32)
   data = SkillDataset(**scored_fields(
-      videos=tuple(map(str, range(count))), streams=dict(rgb=np.ones((count, 2, 2), np.float32)),
+      videos=tuple(map(str, range(count))), streams=dict(rgb=rgb),
       lengths=lengths(*[2] * count), score=np.ones(count), criteria={}, category=category, difficulty=difficulty,
       folds=(fold,), missing=("x",)))
   facts = audit(data)

@@ -1,13 +1,16 @@
 """A user's own folder: what is read, how it is split, and every bad input by its message."""
 
 import itertools
+import json
 import types
+import unicodedata
 
 import ml_collections
 import numpy as np
 import pytest
 
 from jaxskill import data as jaxskill_data
+from jaxskill.data import frames
 from jaxskill.data.features import load_features
 
 VIDEOS = tuple(f"v{i}" for i in range(8))
@@ -175,13 +178,30 @@ NAN = np.where(np.arange(8).reshape(2, 4) == 5, np.nan, 1)
     (dict(v3_npy=ONES.astype(np.float64) * 1e300), "v3.npy: video 'v3', stream 'rgb' holds 8 NaN or infinite"),
     (dict(v3_npy=np.ones(4)), r"v3.npy: video 'v3', .* has 1 axes \(shape \(4,\)\); expected \[segments, channels\]"),
     (dict(v3_npy=np.ones((1, 2, 4))), r"v3.npy: video 'v3', .* has 3 axes"),
-    (dict(v3_npy=np.ones((2, 4), int)), "v3.npy: video 'v3', stream 'rgb': expected floating-point .* found int64"),
+    (dict(v3_npy=np.ones((2, 4), int)), "v3.npy: video 'v3', stream 'rgb': expected floating-point .* found int64 .*convert them with array.astype.np.float32."),
     (dict(v3_npy=np.ones((2, 5))), r"v3.npy: stream 'rgb' is float32 \[2, 5\] but .*v0.npy has float32 \[2, 4\]"),
     (dict(v3_npy=np.ones((0, 4))), r"v3.npy: video 'v3', stream 'rgb' is empty \(shape \(0, 4\)\)"),
-    (dict(v3_npy=b""), "v3.npy: cannot be read .*EOFError.*damaged"),
+    (dict(v3_npy=b""), "v3.npy: cannot be read .*EOF: reading magic string.*damaged"),
     (dict(v3_npy=b"not numpy"), "v3.npy: cannot be read .*is not a NumPy file"),
-    (dict(v3_npy=np.array([{}, {}], object)), "v3.npy: cannot be read .*Python objects, which are refused"),
-    (dict(v3_npz=ONES), "video 'v3' has both a .npy and a .npz file; remove one"),
+    (dict(v3_npy=np.array([{}, {}], object)), "v3.npy: it holds Python objects, which are refused"),
+    (dict(v3_npy=np.ones((2, 4), bool)), "found bool .*convert them with array.astype.np.float32., and save them again"),
+    (dict(v3_npy=np.array(["a", "b"])), "v3.npy: video 'v3': holds text, no features"),
+    (dict(v3_npy=np.array(1.0)), "v3.npy: video 'v3': holds a single number, no features"),
+    (dict(v3_npy=b"version https://git-lfs.github.com/spec/v1\n"), "v3.npy: is a pointer of Git LFS, .* fetch it with"),
+    (dict(scores_csv=b"version https://git-lfs.github.com/spec/v1\n"), "scores.csv: is a pointer of Git LFS"),
+    (dict(scores_csv="video;score\nv0;1,5\nv1;2\n"), "scores.csv: its cells are separated by semicolons .*expected commas, and"),
+    (dict(scores_csv='"video"\t"score"\nv0\t1\n'), "scores.csv: its cells are separated by tabulators"),
+    (dict(scores_csv="video|score|subject\nv0|1|a\n"), "scores.csv: its cells are separated by vertical bars"),
+    (dict(pairs_csv="better;worse\nv0;v1\n"), "pairs.csv: its cells are separated by semicolons"),
+    (dict(scores_csv='video,score\nv0,"1,5"\n'), "line 2: score '1,5' of video 'v0' is not a finite .*decimals with a point"),
+    (dict(scores_csv="video,score\nv0,1e39\n"), "line 2: score '1e39' of video 'v0' is not a finite number below 3.4e38"),
+    (dict(scores_csv="video,score\nv0,1\n../../x,2\n"), "scores.csv, line 3: the video name '../../x' leads out of the folder"),
+    (dict(scores_csv="video,score\nv0,1\n/etc/x,2\n"), "scores.csv, line 3: the video name '/etc/x' leads out"),
+    (dict(pairs_csv="better,worse\nv0,a/../../v1\n"), "pairs.csv, line 2: the video name 'a/../../v1' leads out"),
+    (dict(scores_csv="video,score\nv0,1\n./v0,2\n"), "line 3: video 'v0' has a score in line 2 already"),
+    (dict(pairs_csv="better,worse\nv0,.//v0\n"), "line 2: compares video 'v0' with itself"),
+    (dict(scores_csv="video,score\n" + "v" * 300 + ",1\n"), "line 2: the video name 'vvv.* is longer than files can be called"),
+    (dict(v3_npz=ONES), "video 'v3' has both a .npy and a .npz file .v3.npy, v3.npz.; remove one"),
     (dict(scores_csv="video,mark\nv0,1\n"), "scores.csv: column 'score' is not in the first line .video,mark."),
     (dict(scores_csv=""), "scores.csv: column 'video' is not in the first line"),
     (dict(scores_csv="video,score\n"), "scores.csv: no lines below the first"),
@@ -242,6 +262,98 @@ def test_bad_npz(tmp_path):
     load_features(tmp_path)
 
 
+@pytest.mark.parametrize("extra,message", [
+    (dict(fps=np.float32(25)), "`fps` is a single number, no stream .*; save the file without it, with rgb, static alone. How long"),
+    (dict(subject=np.array("ann")), "`subject` is text, no stream"),
+    (dict(names=np.array(["a", "b"])), "`names` is text, no stream"),
+])
+def test_what_is_no_stream_beside_features(tmp_path, extra, message):
+  for video in VIDEOS:
+    np.savez(tmp_path / f"{video}.npz", rgb=ONES, static=ONES, **extra)
+  write_pairs(tmp_path)
+  with pytest.raises(ValueError, match=f"v0.npz: video 'v0': {message}"):
+    load_features(tmp_path)
+
+
+def test_maps_without_axes(tmp_path):
+  np.savez(tmp_path / "v0.npz", maps=np.float32(1), times=np.arange(3.0))
+  write_pairs(tmp_path, [("v0", "v1")])
+  np.save(tmp_path / "v1.npy", ONES)
+  with pytest.raises(ValueError, match="v0.npz: video 'v0': `maps` is a single number, no stream"):
+    load_features(tmp_path)
+
+
+def test_names_of_the_disk_are_spelt_otherwise(tmp_path):
+  """A table that composes its letters, features of a disk that does not; the note of the extraction too."""
+  decomposed = unicodedata.normalize("NFD", "né/é")
+  save_videos(tmp_path, (decomposed, "v1", "v2", "v3"))
+  write_scores(tmp_path, videos=("./né/é", "v1", "v2", "v3"), score=[4, 3, 2, 1])
+  note = dict(recipe={}, videos={decomposed: dict(row_seconds=0.25)})
+  (tmp_path / "extraction.json").write_text(json.dumps(note), encoding="utf-8")
+  data = load_features(tmp_path, test_share=0.5)
+  assert data.videos == ("né/é", "v1", "v2", "v3") and data.row_seconds["rgb"].tolist() == [0.25, 1, 1, 1]
+  save_videos(tmp_path, ("né/é",))
+  with pytest.raises(ValueError, match="video 'né/é' has two files, spelt alike"):
+    load_features(tmp_path, test_share=0.5)
+
+
+def test_no_name_makes_frames_outside_the_folder(tmp_path):
+  """The decoded array of a video goes where its name says."""
+  own = tmp_path / "deep" / "own"
+  own.mkdir(parents=True)
+  for name in ("v0", "../../outside"):
+    (own / f"{name}.mp4").write_bytes(b"a film")
+  there = sorted(tmp_path.rglob("*"))
+  for name in ("../../outside", str(tmp_path / "outside"), "a/../../../outside"):
+    write_scores(own, videos=("v0", name), score=[1, 2])
+    with pytest.raises(ValueError, match=f"scores.csv, line 3: the video name '{name}' leads out of the folder"):
+      load_features(own, sampling=frames.Sampling(), make_pairs=False)
+  assert sorted(tmp_path.rglob("*")) == sorted([*there, own / "scores.csv"])
+
+
+def test_features_behind_links_are_read(folder, tmp_path_factory):
+  """A link inside the folder may lead where its owner likes; a name may not."""
+  elsewhere = tmp_path_factory.mktemp("elsewhere")
+  (folder / "v3.npy").rename(elsewhere / "x.npy")
+  (folder / "v3.npy").symlink_to(elsewhere / "x.npy")
+  write_scores(folder)
+  assert load_features(folder).num_videos == 8
+
+
+@pytest.mark.parametrize("note,message", [
+    ({"recipe": {}, "videos": {"v0": {"row_seconds": value}}}, "row_seconds of video 'v0' is ")
+    for value in (float("nan"), float("inf"), 0, -1, "x", None, [1], True, dict(rgb=0), 10 ** 400, 1e300)] + [
+    (note, "") for note in
+    ([], None, 5, {"recipe": [], "videos": {}}, {"recipe": {}, "videos": {"v0": "x"}}, {"recipe": {}, "videos": {"v0": None}},
+     {"recipe": [["random_weights", True]], "videos": {}}, {"recipe": {}}, {"recipe": {}, "videos": {"v0": {"warnings": 5}}})])
+def test_notes_of_an_extraction_that_cannot_be(folder, note, message):
+  write_scores(folder)
+  (folder / "extraction.json").write_text(json.dumps(note))
+  with pytest.raises(ValueError, match=f"extraction.json: is not what jaxskill.extract wrote .{message}.*extract the features"):
+    load_features(folder)
+  (folder / "extraction.json").write_text("[" * 100000)
+  with pytest.raises(ValueError, match="extraction.json: is not what jaxskill.extract wrote"):
+    load_features(folder)
+
+
+def test_performances_under_two_names_are_leaks(tmp_path):
+  """Every performance twice: no test video has an id of a training video, and all are leaks."""
+  save_videos(tmp_path, VIDEOS)
+  for video in VIDEOS:
+    (tmp_path / f"w{video}.npy").write_bytes((tmp_path / f"{video}.npy").read_bytes())
+  videos = [*VIDEOS, *(f"w{video}" for video in VIDEOS)]
+  write_scores(tmp_path, "video,score,split", ["train"] * 8 + ["test"] * 8, videos=videos, score=SCORES * 2)
+  for make_pairs in (True, False):
+    facts = jaxskill_data.audit(load_features(tmp_path, make_pairs=make_pairs))
+    assert facts["equal_features"] == [[video, f"w{video}"] for video in VIDEOS]
+    fold, = facts["folds"]
+    assert fold["test_videos_with_features_of_training"] == 8
+    assert fold["test_pairs_of_two_training_videos"] == fold["test_pairs"] == (28 if make_pairs else 0)
+    text = jaxskill_data.describe_audit(facts)
+    assert "8 by features equal to theirs: LEAKS" in text and "16 videos in 8 group(s) (v0 = wv0, " in text
+  assert json.loads(json.dumps(facts)) == facts
+
+
 @pytest.mark.parametrize("options,message", [
     (dict(split="half"), "split='half' is unknown; use one of auto, given, subject, random"),
     (dict(split="given"), "split='given' needs a split or a fold column"),
@@ -254,8 +366,12 @@ def test_bad_npz(tmp_path):
     (dict(test_share=0.1), "fold 'random' has no test pairs"),
     (dict(validation_share=0.05), "validation_share=0.05 leaves 10 training and 0 validation pairs"),
     (dict(seconds_per_segment=0), "segment_seconds=0 must be positive"),
+    (dict(seconds_per_segment=float("nan")), "segment_seconds=nan must be positive"),
+    (dict(seconds_per_segment=float("inf")), "segment_seconds=inf must be positive and finite"),
+    (dict(max_bytes=100), "v0.npy: .*beyond the 100 bytes that config.data.max_bytes leaves it"),
 ])
 def test_bad_options(folder, options, message):
+  np.save(folder / "v0.npy", np.ones((30, 4), np.float32))
   write_scores(folder)
   with pytest.raises(ValueError, match=message):
     load_features(folder, **options)

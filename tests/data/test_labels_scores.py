@@ -269,6 +269,9 @@ def dives(tmp_path, changes=(), train=((1, 1), (1, 2)), test=((1, 3),)):
     (dict(difficulty=0.0), {}, "difficulty 0 of video '01_002' must be positive"),
     (dict(difficulty=None), {}, "dict.pkl: difficulty None of video '01_002' is not a finite number"),
     (dict(final_score=float("nan")), {}, "final score nan of video '01_002' is not a finite"),
+    (dict(difficulty=10 ** 400), {}, "dict.pkl: difficulty 1000.* of video '01_002' is not a finite number"),
+    (dict(difficulty=np.zeros(1)), {}, "dict.pkl: difficulty .* of video '01_002' is not a finite number"),
+    (dict(final_score=[1]), {}, "dict.pkl: final score .1. of video '01_002' is not a finite number"),
     (dict(final_score=60.1), {}, "dict.pkl: video '01_002' has the score 60.1, outside the possible 0 to 60"),
     ({}, dict(train=[(1, 1), (2, 7)]), "fold 'official': video '02_007' has no score in augmented_final"),
     ({}, dict(test=[(1, 1), (1, 3)]), "fold 'official': video '01_001' trains and tests"),
@@ -313,7 +316,7 @@ def test_lists_without_the_key_or_damaged(tmp_path):
   save_lists(tmp_path, np.ones((1, 3)), np.ones((1, 3)), "something")
   with pytest.raises(ValueError, match="train_list.mat: holds something but not 'consolidated_train_list'"):
     read_scores("aqa7", tmp_path)
-  (tmp_path / "consolidated_train_list.mat").write_bytes(b"<html>")
+  (tmp_path / "consolidated_train_list.mat").write_bytes(b"no mat file")
   with pytest.raises(ValueError, match="consolidated_train_list.mat: is no readable .mat file"):
     read_scores("aqa7", tmp_path)
 
@@ -421,3 +424,66 @@ def test_one_task_of_jigsaws_without_the_usual_folds(tmp_path):
 def test_meta_files_of_jigsaws_that_are_damaged(tmp_path, line, message):
   with pytest.raises(ValueError, match=message):
     read_scores("jigsaws", write_meta(tmp_path, [line]))
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+
+
+@pytest.mark.parametrize("splits,message", [
+    ({"Suturing": float("nan")}, "splits.pkl: 'Suturing' holds no lists of trials, one a fold"),
+    ({"Suturing": [float("nan")]}, "splits.pkl: 'Suturing' holds no lists of trials"),
+    ({"Suturing": [[float("nan")]]}, "splits.pkl: 'Suturing' holds no lists of trials"),
+    ({"Suturing": [[["Suturing_B001"]]]}, "splits.pkl: 'Suturing' holds no lists of trials"),
+    ({"Suturing": "Suturing_B001"}, "splits.pkl: 'Suturing' holds no lists of trials"),
+    ({"Suturing": np.array(1)}, "splits.pkl: 'Suturing' holds no lists of trials"),
+    ({"Suturing": [["Suturing_Z999"]]}, "video 'Suturing_Z999' has no score in label.pkl"),
+    ([], "splits.pkl: holds no dict"),
+])
+def test_folds_of_jigsaws_that_are_none(tmp_path, splits, message):
+  (tmp_path / "label.pkl").write_bytes(pickle.dumps({f"Suturing_B00{i}": [1, 2, 3, 4, 5, 3] for i in range(1, 4)}))
+  (tmp_path / "splits.pkl").write_bytes(pickle.dumps(splits))
+  with pytest.raises(ValueError, match=message):
+    read_scores("jigsaws", tmp_path)
+
+
+@pytest.mark.parametrize("parts", [[1, 2, [3], 4, 5, 3], [[1], [1, 2]], "123453", None, 5, {"a": 1}, [1, 2, 3, 4, 5, 10 ** 400],
+                                   [1, 2, 3, 4, 5, "3"], [1, 2, 3, 4, 5, float("nan")], np.ones((6, 1))])
+def test_ratings_of_jigsaws_that_are_none(tmp_path, parts):
+  (tmp_path / "label.pkl").write_bytes(pickle.dumps({"Suturing_B001": parts}))
+  with pytest.raises(ValueError, match="label.pkl: trial 'Suturing_B001' has the ratings .*expected six of 1 to 5"):
+    read_scores("jigsaws", tmp_path)
+
+
+@pytest.mark.parametrize("name,file,line", [
+    ("fis_v", "train_dataset.txt", "../../x 30.1 28.2 0"), ("fis_v", "test_dataset.txt", "/etc/x 30.1 28.2 0"),
+    ("rhythmic_gymnastics", "train.txt", "Ball_/../../../x 8.1 7.2 15.3 0 1000"),
+    ("mit_skating", "annotations.txt", "a/../../x 100 50 50 1 2"),
+    ("finediving", "finediving.csv", "..,7,train,107B,50,3.0"), ("finediving", "finediving.csv", "1,../../x,train,107B,50,3.0"),
+])
+def test_names_that_lead_out_of_the_folder(tmp_path, name, file, line):
+  for other in ("train_dataset.txt", "test_dataset.txt", "train.txt", "test.txt"):
+    (tmp_path / other).write_text("Ball_001 8.1 7.2 15.3 0 1000\n" if len(other) < 11 else "1 30.1 28.2 0\n")
+  header = "event,sample,split,action_type,score,difficulty\n" if name == "finediving" else ""
+  (tmp_path / file).write_text(header + line + "\n")
+  with pytest.raises(ValueError, match=f"{file}, line {2 if header else 1}: the video name '.*x?' leads out of the folder"):
+    read_scores(name, tmp_path)
+
+
+@pytest.mark.parametrize("name,files", [
+    ("mtl_aqa", ("final_annotations_dict.pkl", "train_split_0.pkl", "test_split_0.pkl")),
+    ("aqa7", ("consolidated_train_list.mat", "consolidated_test_list.mat")), ("fis_v", ("train_dataset.txt", "test_dataset.txt")),
+    ("finediving", ("finediving.csv",)), ("mit_skating", ("annotations.txt",)), ("jigsaws", ("label.pkl",))])
+def test_pointers_of_git_lfs_are_named(tmp_path, name, files):
+  for file in files:
+    (tmp_path / file).write_bytes(LFS)
+  with pytest.raises(ValueError, match=f"{files[0]}: is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"):
+    read_scores(name, tmp_path)
+
+
+def test_a_matlab_file_that_unpacks_to_much_is_refused_unread(tmp_path):
+  scipy.io.savemat(tmp_path / "consolidated_train_list.mat", {"consolidated_train_list": np.zeros((4 * 10 ** 6, 3))},
+                   do_compression=True)
+  assert (tmp_path / "consolidated_train_list.mat").stat().st_size < 10 ** 6
+  scipy.io.savemat(tmp_path / "consolidated_test_list.mat", {"consolidated_test_list": np.zeros((1, 3))})
+  with pytest.raises(ValueError, match="train_list.mat: is no readable .mat file .*announces 12000000 numbers, of at most"):
+    read_scores("aqa7", tmp_path)

@@ -1,0 +1,55 @@
+"""Names of videos, as labels give them, and what they mean on a disk.
+
+A name is a path below a folder, without its ending: parts joined by "/". However a table spells it (`./a`, `a//b`,
+letters composed or decomposed), it is one name.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+from jaxskill.data.names import plain
+
+_LONGEST_PART, _LONGEST = 240, 1000      # bytes; a file system takes 255 with the ending of what is written beside it
+
+
+def video_name(text, place) -> str:
+  """The one spelling of a video's name: relative, "/" between its parts, see `names.plain`.
+
+  Args:
+    text: the name as a table has it.
+    place: file and line that an error names.
+
+  Raises:
+    ValueError: if it leads out of the folder, is longer than files can be called, or is none.
+  """
+  path = pathlib.PurePath(plain(text))
+  if path.is_absolute() or path.drive or ".." in path.parts:
+    raise ValueError(f"{place}: the video name {text!r:.200} leads out of the folder; expected a path below it, "
+                     "e.g. monday/v1: correct the row.")
+  if not path.parts or "\0" in text:
+    raise ValueError(f"{place}: {text!r:.200} is no name of a video; correct the row.")
+  longest = max(len(part.encode(errors="replace")) for part in path.parts)
+  if longest > _LONGEST_PART or len(text.encode(errors="replace")) > _LONGEST:
+    raise ValueError(f"{place}: the video name {text[:40]!r}... is longer than files can be called ({longest} bytes, "
+                     f"of at most {_LONGEST_PART}); rename the video, here and on the disk.")
+  return path.as_posix()
+
+
+def spellings(folder, name) -> list[pathlib.Path]:
+  """The paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
+
+  Args:
+    folder: that the name is a path below.
+    name: of `video_name`; a disk may have its letters decomposed, or in some parts only.
+  """
+  places = [pathlib.Path(folder)]
+  if name.isascii():
+    return [places[0] / name]
+  *parents, last = name.split("/")
+  for part in parents:
+    places = [file for place in places for file in place.iterdir() if plain(file.name) == part and file.is_dir()]
+  found = {}
+  for file in (file for place in places if place.is_dir() for file in place.iterdir()):
+    found |= {file.with_name(own): None for own in (file.stem, file.name) if plain(own) == last}
+  return list(found)
