@@ -224,7 +224,7 @@ def _not_an_array(path):
 
 @pytest.mark.parametrize("damage,message", [
     (lambda path: path.write_bytes(path.read_bytes()[:-30]), "a4_rgb.npz: cannot be read .*the file is damaged"),
-    (lambda path: path.write_bytes(b"<html>"), "a4_rgb.npz: cannot be read"),
+    (lambda path: path.write_bytes(b"<html>"), "a4_rgb.npz: is a web page, not the file itself"),
     (_not_an_array, r"a4_rgb.npz: holds \['features'\] but not the array 'arr_0'"),
     (lambda path: save_features(path, np.nan), "a4_rgb.npz: video 'a4', stream 'rgb' holds 12 NaN"),
     (lambda path: save_features(path, 1, (4,)), "a4_rgb.npz: video 'a4', stream 'rgb' has 1 axes"),
