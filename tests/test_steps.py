@@ -288,7 +288,7 @@ def test_optimiser(load_config, optimizer):
   count, last = np.array([3], np.int32), np.array([8], np.int32)
   table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
   batches = steps.draw_batches(table, 0, 8, 2, 6)
-  state, _ = step.run(step.init(key, videos, {}, {}), videos, table)
+  state, _ = step.run(step.init(key, videos, {}, {}), videos, table, np.int32(8))
 
   weights = dict(head=np.zeros(3), backbone=np.ones(3))
   first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
@@ -496,7 +496,7 @@ def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, 
     step = steps.make_step(config, trainer.method._replace(phases=(phase,)), trainer.parallel, steps_per_call=1,
                            epochs_per_call=2, num_unique=len(trainer.feed.train))
     state = trainer.state.replace(opt_state={"0": trainer.state.opt_state[str(index)]})
-    cost = step.run.lower(state, trainer.feed.videos, trainer.tables).compile().cost_analysis()
+    cost = step.run.lower(state, trainer.feed.videos, trainer.tables, np.int32(1)).compile().cost_analysis()
     flops.append((cost[0] if isinstance(cost, list) else cost)["flops"])
   product = 2 * len(trainer.feed.train) * 16 * 64 * 32 * 6      # V T D H filters
   assert product < flops[0] < 0.65 * flops[1], (product, flops)
@@ -509,7 +509,7 @@ def test_lowers_for_accelerators(load_config, make_dataset, dtype):
   trainer = train.Trainer(config, make_dataset(), Parallel(1))
   for platform in ("tpu", "cuda"):
     export = jax.export.export(trainer.step.run, platforms=[platform])
-    exported = export(trainer.state, trainer.feed.videos, trainer.tables)
+    exported = export(trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
     assert exported.platforms == (platform,)
     assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -89,20 +90,22 @@ def test_stopped_run_resumes_although_lines_were_cut_or_lost(small, tmp_path, mo
 
   class StopAtOnce(train.StopSignal):
     def __enter__(self):
-      super().__enter__().asked = True
+      super().__enter__().number = signal.SIGTERM
       return self
 
   workdir = tmp_path / "run"
   with monkeypatch.context() as patch:
     patch.setattr(train, "StopSignal", StopAtOnce)
-    assert train.run(config, workdir) is None
-    assert train.run(config, workdir) is None
+    for _ in range(2):
+      with pytest.raises(train.Stopped) as stopped:
+        train.run(config, workdir)
+      assert stopped.value.code == 143
   with (workdir / "metrics.jsonl").open("a") as file:
     file.write('{"step": 12, "loss": [1.0]}\n{"step": 16, "lo')     # written after the checkpoint; cut short by a kill
   (workdir / "evaluations.jsonl").write_text("")
   resumed = train.run(config, workdir)
   steps = [entry["step"] for entry in lines(workdir / "metrics.jsonl")]
-  assert steps == sorted(set(steps)) and steps == [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]
+  assert steps == [2] + [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]      # stopped within a call's length
   assert resumed["params_sha256"] == whole["params_sha256"]
   (workdir / "evaluations.jsonl").unlink()
   assert train.run(config, workdir)["rows"][""]["accuracy"]["last"] == whole["rows"][""]["accuracy"]["last"]
