@@ -7,10 +7,12 @@ Process 0 alone reads and writes, the others get what it read through the accele
 """
 import concurrent.futures
 import errno
+import functools
 import hashlib
 import json
 import math
 import os
+import sys
 import uuid
 
 from absl import logging
@@ -76,7 +78,7 @@ class Checkpoints:
     except OSError as error:
       raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
                     "Make it writable, or choose another --workdir.") from error
-    logging.get_absl_logger().addFilter(_quiet)
+    _hush()
     policies = [ocp.checkpoint_managers.LatestN(keep)]
     if best:
       policies.append(_KeepBest(self._best))
@@ -248,7 +250,7 @@ def read(directory, step):
   path = epath.Path(directory).expanduser().resolve()
   if not (path / str(step)).is_dir():
     raise ValueError(f"{path} has no checkpoint of step {step}.")
-  logging.get_absl_logger().addFilter(_quiet)
+  _hush()
   manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
       create=False, save_root_metadata=False, save_interval_steps=0))
   try:
@@ -328,6 +330,19 @@ def _unwritten(path, error):
   return OSError(code, f"the checkpoint was not written, {reason}", str(path))
 
 
+def _hush():
+  """Keeps what Orbax and TensorStore print beside the errors that they raise, dozens of lines each, from standard error."""
+  logging.get_absl_logger().addFilter(_quiet)
+  if getattr(sys.unraisablehook, "func", None) is not _late:
+    sys.unraisablehook = functools.partial(_late, sys.unraisablehook)
+
+
 def _quiet(record):
   """Lets Orbax warn but not chat: it logs through absl, as we do, dozens of lines a save; its errors it raises as well."""
   return record.levelno == 30 or "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+def _late(hook, unraisable):
+  """Passes an exception on, unless it is that TensorStore answered an event loop which an error had ended before."""
+  if str(unraisable.exc_value) != "Event loop is closed":
+    hook(unraisable)

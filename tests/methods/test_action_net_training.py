@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-import signal
 import importlib
 import itertools
+import signal
 
 import jax
 import numpy as np
