@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pathlib
 import re
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import interop, methods, steps, train
+from jaxskill import data, interop, methods, steps, train
 from jaxskill.parallel import Parallel
 
 NOISY = {"model.noise_std": 0.3, "model.noise": "per_video"}
@@ -391,6 +392,33 @@ def test_seeds_and_calls(load_config, make_dataset, quick_compile):
   assert_states_close(runs[2].state, runs[0].state, atol=1e-6)
   kernels = [flat(run.state.params)["filters/high/kernel"] for run in runs]
   assert np.abs(kernels[3] - kernels[0]).max() > 0.01
+
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+SYSTEMS = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.endswith("_ablations"))
+
+
+@pytest.mark.parametrize("file,budget", [*((file, 0.5) for file in SYSTEMS), ("pros_cons", 0.0)])
+def test_every_cut_into_calls_gives_the_same_bits(load_config, file, budget):
+  """Parameters, moments and the metrics of every step, in calls of 64 steps, of about 7 and of a cycle each.
+
+  Compiled with all optimisations, and streamed too.
+  """
+  config = load_config(file, changes={"train.epochs": 40, "train.steps_per_call": 64, "data.device_budget": budget})
+  trainer = train.Trainer(config, data.load(config.data), Parallel(1))
+  cycle, count = len(trainer.method.phases), min(64 if budget else 16, trainer.per_call)
+  start, found = jax.tree.map(np.array, trainer.state), []
+  for size in (count, 7, 1):
+    trainer.state, calls = trainer.parallel.replicate(start), []
+    size = -(-size // cycle) * cycle
+    while int(trainer.state.step) < count:
+      calls.append(trainer.take(min(size, count - int(trainer.state.step))))
+    assert size == count or len(calls) > 1
+    found.append((jax.tree.map(np.array, trainer.state), jax.tree.map(lambda *x: np.concatenate(x), *calls)))
+  for other in found[1:]:
+    assert_identical(other, found[0])
+  changed = [np.any(a != b) for a, b in zip(jax.tree.leaves(start.params), jax.tree.leaves(found[0][0].params))]
+  assert any(changed)
 
 
 def test_padding_of_segments_changes_nothing(load_config, make_dataset, quick_compile):
