@@ -365,5 +365,6 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
       checkpoints.save(step, trainer.state, validation=validation, notes=log.notes())
     if number:
       checkpoints.wait()
-      say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({log.workdir})")
+      with contextlib.suppress(OSError):          # a terminal that closed
+        say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({log.workdir})")
       raise Stopped(int(number))
