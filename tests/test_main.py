@@ -460,7 +460,7 @@ def test_two_processes_train_like_one_with_two_devices(start, run, environment, 
   wait_for(lambda: log.exists() and log.stat().st_size, processes[0])
   processes[1].send_signal(signal.SIGTERM)
   (code, out, err), (other_code, other_out, other_err) = map(finish, processes)
-  assert (code, other_code) == (0, 0), err + other_err
+  assert (code, other_code) == (128 + signal.SIGTERM,) * 2, err + other_err
   stopped = re.search(r"stopped by a signal at step (\d+)", out)
   assert stopped and int(stopped[1]) < steps
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair())
