@@ -186,9 +186,11 @@ class Checkpoints:
 
   def _set_aside(self, step, error):
     source, folder = self._directory / str(step), self._directory / "damaged"
-    if folder.exists() and not folder.is_dir():
-      folder.rename(folder.with_name(f"damaged-{uuid.uuid4().hex[:8]}"))      # a file of that name: nobody's but kept
-    folder.mkdir(exist_ok=True)
+    try:
+      folder.mkdir(exist_ok=True)
+    except FileExistsError:                           # a file of that name, or a link to nowhere: kept under another
+      folder.rename(folder.with_name(f"damaged-{uuid.uuid4().hex[:8]}"))
+      folder.mkdir()
     taken = {path.name for path in folder.iterdir()}
     names = (f"{step}.{n}" if n else str(step) for n in range(len(taken) + 1))
     target = folder / next(name for name in names if name not in taken)

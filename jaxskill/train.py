@@ -331,8 +331,6 @@ def _train(trainer, workdir, say):
       if restored is None:
         checkpoints.save(0, trainer.state, notes=[])
       _loop(trainer, checkpoints, log, stop, bar, say)
-      if not log.history or log.history[-1]["step"] != trainer.total:        # lost, with a checkpoint of that version
-        log.evaluation(trainer.total, trainer.measure())
       checkpoints.wait()
   return log.history
 
@@ -345,9 +343,16 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
   """
   train, every, length = trainer.config.train, trainer.per_call, CallLength(len(trainer.method.phases))
   step, number = int(trainer.state.step), 0
+
+  def due(step, steps):
+    """Whether a multiple of `steps` lies on the line of the log that ends here."""
+    return step == trainer.total or step % every == 0 and step // steps > (step - every) // steps
+
+  if step and due(step, train.eval_steps) and (not log.history or log.history[-1]["step"] < step):
+    log.evaluation(step, trainer.measure())                  # for which a signal left no time
   while step < trainer.total:
-    first, line, calls, seconds = step, step // every * every, [], 0.0
-    end = min(line + every, trainer.total)
+    first, calls, seconds = step, [], 0.0
+    end = min((step // every + 1) * every, trainer.total)
     while step < end and not number:
       begun, before = time.perf_counter(), step
       calls.append(trainer.take(length.steps(end - step)))
@@ -359,9 +364,10 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)
     bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})
-    due = lambda steps: step == end and (step // steps > line // steps or step == trainer.total)
-    validation = log.evaluation(step, trainer.measure()) if due(train.eval_steps) else None
-    if due(train.checkpoint_steps) or number:
+    validation = None
+    if due(step, train.eval_steps) and not number:
+      validation = log.evaluation(step, trainer.measure())
+    if due(step, train.checkpoint_steps) or number:
       checkpoints.save(step, trainer.state, validation=validation, notes=log.notes())
     if number:
       checkpoints.wait()

@@ -247,17 +247,22 @@ def test_notes_belong_to_their_step(tmp_path):
     assert {step: saved.notes(step) for step in saved.steps()} == notes and saved.notes(4) is None
 
 
-def test_damaged_checkpoint_beside_a_file_called_damaged(tmp_path, capfd):
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_damaged_checkpoint_beside_what_is_called_damaged(tmp_path, capfd, kind):
   state = {"w": np.ones(9)}
   with checkpoints.Checkpoints(tmp_path) as saved:
     for step in (1, 2):
       saved.save(step, state)
-  (tmp_path / "damaged").write_text("mine")
+  if kind == "file":
+    (tmp_path / "damaged").write_text("mine")
+  else:
+    (tmp_path / "damaged").symlink_to("nowhere")
   largest_file(tmp_path / "2" / "record").write_text("{")
   with checkpoints.Checkpoints(tmp_path) as saved:
     assert saved.restore(state)[0] == 1
   assert (tmp_path / "damaged" / "2").is_dir()
-  assert [path.read_text() for path in tmp_path.glob("damaged-*")] == ["mine"]
+  kept, = tmp_path.glob("damaged-*")
+  assert kept.is_symlink() if kind == "link" else kept.read_text() == "mine"
   assert "Traceback" not in capfd.readouterr().err
 
 
