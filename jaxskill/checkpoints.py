@@ -7,12 +7,10 @@ Process 0 alone reads and writes, the others get what it read through the accele
 """
 import concurrent.futures
 import errno
-import functools
 import hashlib
 import json
 import math
 import os
-import sys
 import uuid
 
 from absl import logging
@@ -22,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxskill.parallel import on_first_process
+from jaxskill.quiet import hush
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
@@ -78,7 +77,7 @@ class Checkpoints:
     except OSError as error:
       raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
                     "Make it writable, or choose another --workdir.") from error
-    _hush()
+    hush()
     policies = [ocp.checkpoint_managers.LatestN(keep)]
     if best:
       policies.append(_KeepBest(self._best))
@@ -217,6 +216,11 @@ class Checkpoints:
     """What was saved as `notes` with a step; None if nothing was."""
     return on_first_process(lambda: self._settle() or self._records.get(step, {}).get("notes"))
 
+  def check(self):
+    """Raises an `OSError` if the present save has failed; does not wait for it."""
+    if self._saving and self._saving[1].done():
+      self._settle()
+
   def wait(self):
     """Waits until what was saved is on the disk; raises an `OSError` if it could not be written."""
     if self._manager is not None:
@@ -252,7 +256,7 @@ def read(directory, step):
   path = epath.Path(directory).expanduser().resolve()
   if not (path / str(step)).is_dir():
     raise ValueError(f"{path} has no checkpoint of step {step}.")
-  _hush()
+  hush()
   manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
       create=False, save_root_metadata=False, save_interval_steps=0))
   try:
@@ -330,21 +334,3 @@ def _unwritten(path, error):
   code = getattr(error, "errno", None) or next((code for code in _DISK if os.strerror(code) in said), errno.EIO)
   reason = os.strerror(code) if os.strerror(code) in said else said.split("\n")[0][:200]
   return OSError(code, f"the checkpoint was not written, {reason}", str(path))
-
-
-def _hush():
-  """Keeps what Orbax and TensorStore print beside the errors that they raise, dozens of lines each, from standard error."""
-  logging.get_absl_logger().addFilter(_quiet)
-  if getattr(sys.unraisablehook, "func", None) is not _late:
-    sys.unraisablehook = functools.partial(_late, sys.unraisablehook)
-
-
-def _quiet(record):
-  """Lets Orbax warn but not chat: it logs through absl, as we do, dozens of lines a save; its errors it raises as well."""
-  return record.levelno == 30 or "/orbax/" not in record.pathname.replace("\\", "/")
-
-
-def _late(hook, unraisable):
-  """Passes an exception on, unless it is that TensorStore answered an event loop which an error had ended before."""
-  if str(unraisable.exc_value) != "Event loop is closed":
-    hook(unraisable)

@@ -361,6 +361,7 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
       length.took(step - before, took)
       seconds += took
       bar.update(step - before)
+      checkpoints.check()
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)
     bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})

@@ -238,6 +238,17 @@ def test_full_disk_is_one_error_of_one_line(tmp_path, small_files, capfd, caplog
     assert saved.steps() == [1, 2]
 
 
+def test_a_failed_save_is_known_before_the_next(tmp_path, small_files):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    small_files(100)
+    saved.save(1, {"w": np.ones(20_000)})
+    with pytest.raises(OSError, match="File too large"):
+      while True:
+        saved.check()
+        time.sleep(0.01)
+    saved.check()
+
+
 def test_notes_belong_to_their_step(tmp_path):
   notes = {1: [], 2: [dict(step=2, value=[0.1, None])], 3: None}
   with checkpoints.Checkpoints(tmp_path, keep=3) as saved:
