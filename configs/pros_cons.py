@@ -66,7 +66,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: both sides
                                             # of every pair at once | siamese: the same, pair by pair
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
-      steps_per_call=64,                    # steps in one compiled scan
+      steps_per_call=64,                    # steps of a line of the log, and the most in one call
       eval_steps=640, checkpoint_steps=640, keep_checkpoints=3,
   )
   config.evaluate = dict(ties="half")       # half | wrong, as the published code counts them

@@ -87,7 +87,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: query and references of every item
                                             # at once | siamese: the same, item by item
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
-      steps_per_call=50,                    # steps in one compiled scan
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
       eval_steps=350, checkpoint_steps=700, keep_checkpoints=3,
   )
   config.evaluate = dict(

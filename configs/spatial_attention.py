@@ -66,7 +66,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: both sides
                                             # of every pair at once | siamese: the same, pair by pair
       dtype="bfloat16",                     # of the maps on the device and of products with them: float32 | bfloat16
-      steps_per_call=50,                    # steps in one compiled scan
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
       eval_steps=500, checkpoint_steps=1000, keep_checkpoints=3,
   )
   config.evaluate = dict(

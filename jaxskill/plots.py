@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 import matplotlib
@@ -11,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from jaxskill import evaluate
+from jaxskill import evaluate, log_lines
 
 
 def draw(workdir, trainer, history, assessments):
@@ -39,15 +38,17 @@ def save(figure, path):
 
 
 def _curves(workdir, history, trainer):
-  metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+  metrics = log_lines.read_metrics(workdir)
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
   kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
-  for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
+  for name in [n for n in (metrics or [{}])[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
     left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1)
-  left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"), yscale="log")
-  left.legend(fontsize=7)
-  if pairs:
+  left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"))
+  if metrics:                                          # metrics.jsonl may have been lost
+    left.set(yscale="log")
+    left.legend(fontsize=7)
+  if pairs and metrics:
     right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn")
   for name in ("validation", "test"):
     values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)

@@ -204,7 +204,7 @@ def test_interrupted_and_damaged_run_ends_in_the_same_parameters(start, run, who
   wait_for(lambda: log.exists() and log.stat().st_size, process)
   process.send_signal(signal.SIGTERM)
   code, out, err = finish(process)
-  assert code == 0, err
+  assert code == 128 + signal.SIGTERM and "Traceback" not in err, err
   stopped = re.search(rf"stopped by a signal at step (\d+) of {STEPS}; the same command goes on", out)
   assert stopped and 0 < int(stopped[1]) < STEPS
   assert numbered()[-1] == int(stopped[1]) == steps_of(log)[-1]
@@ -227,11 +227,19 @@ def test_interrupted_and_damaged_run_ends_in_the_same_parameters(start, run, who
   assert f"resumed from step {previous}" in out
   assert str(checkpoints / str(newest)) in err and "damaged" in err
   assert (checkpoints / "damaged" / str(newest)).is_dir()
-  assert steps_of(log) == list(range(4, STEPS + 1, 4))
+  assert steps_of(log) == sorted({*range(4, STEPS + 1, 4), int(stopped[1])})
   assert steps_of(workdir / "evaluations.jsonl") == list(range(20, STEPS + 1, 20))
   assert results(workdir)["params_sha256"] == results(whole[0])["params_sha256"]
   assert results(workdir)["rows"] == results(whole[0])["rows"]
   assert table_of(out) == table_of(whole[1])
+
+
+def test_ctrl_c_before_the_loop_leaves_no_traceback(start, tmp_path):
+  process = start(CONFIG, *LONG, "--workdir", tmp_path / "run")
+  wait_for(lambda: (tmp_path / "run" / "config.json").exists(), process)        # or in it, on a fast machine
+  process.send_signal(signal.SIGINT)
+  code, _, err = finish(process)
+  assert code in (128 + signal.SIGINT, -signal.SIGINT) and "Traceback" not in err, err
 
 
 def test_own_folder_of_features_and_pairs(run, tmp_path):
@@ -452,7 +460,7 @@ def test_two_processes_train_like_one_with_two_devices(start, run, environment, 
   wait_for(lambda: log.exists() and log.stat().st_size, processes[0])
   processes[1].send_signal(signal.SIGTERM)
   (code, out, err), (other_code, other_out, other_err) = map(finish, processes)
-  assert (code, other_code) == (0, 0), err + other_err
+  assert (code, other_code) == (128 + signal.SIGTERM,) * 2, err + other_err
   stopped = re.search(r"stopped by a signal at step (\d+)", out)
   assert stopped and int(stopped[1]) < steps
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair())
@@ -495,7 +503,7 @@ def test_interrupted_table_goes_on(start, run, tmp_path):
   wait_for(lambda: log.exists() and log.stat().st_size, process)
   process.send_signal(signal.SIGTERM)
   code, out, err = finish(process)
-  assert code == 0 and "stopped by a signal" in out, err
+  assert code == 128 + signal.SIGTERM and "stopped by a signal" in out and "Traceback" not in err, err
   assert not (workdir / "table.json").exists() and not (workdir / "uniform").exists()
   code, out, err = run(config, "--workdir", workdir)
   assert code == 0, err

@@ -1,9 +1,11 @@
 """Training from config to results in this process: data sets of every kind, and everything that must be refused."""
 
+import errno
 import functools
 import json
 import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -89,23 +91,94 @@ def test_stopped_run_resumes_although_lines_were_cut_or_lost(small, tmp_path, mo
 
   class StopAtOnce(train.StopSignal):
     def __enter__(self):
-      super().__enter__().asked = True
+      super().__enter__().number = signal.SIGTERM
       return self
 
   workdir = tmp_path / "run"
   with monkeypatch.context() as patch:
     patch.setattr(train, "StopSignal", StopAtOnce)
-    assert train.run(config, workdir) is None
-    assert train.run(config, workdir) is None
+    for _ in range(2):
+      with pytest.raises(train.Stopped) as stopped:
+        train.run(config, workdir)
+      assert stopped.value.code == 143
   with (workdir / "metrics.jsonl").open("a") as file:
     file.write('{"step": 12, "loss": [1.0]}\n{"step": 16, "lo')     # written after the checkpoint; cut short by a kill
   (workdir / "evaluations.jsonl").write_text("")
   resumed = train.run(config, workdir)
   steps = [entry["step"] for entry in lines(workdir / "metrics.jsonl")]
-  assert steps == sorted(set(steps)) and steps == [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]
+  assert steps == [2] + [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]      # stopped within a call's length
   assert resumed["params_sha256"] == whole["params_sha256"]
   (workdir / "evaluations.jsonl").unlink()
   assert train.run(config, workdir)["rows"][""]["accuracy"]["last"] == whole["rows"][""]["accuracy"]["last"]
+
+
+def test_lost_evaluations_change_no_selected_result(small, tmp_path):
+  """The history of evaluations is part of the checkpoint; the file is a copy of it."""
+  config = small(changes={"train.epochs": 12, "seeds": (0, 1)})
+  whole = train.run(config, tmp_path / "run")
+  path = tmp_path / "run" / "evaluations.jsonl"
+  content = path.read_text()
+  best = whole["replicas"][0]["validation_selected"]["step"]
+  kept = [line for line in content.splitlines(keepends=True) if f'"step": {best},' not in line]
+  assert len(kept) > 1 and best < whole["steps"]
+  for damaged in ("".join(kept), content.replace("0.", "1."), content[:100], None):
+    path.unlink() if damaged is None else path.write_text(damaged)
+    if damaged is None:
+      (tmp_path / "run" / "metrics.jsonl").unlink()
+    again = train.run(config, tmp_path / "run")
+    assert again["rows"] == whole["rows"] and again["replicas"] == whole["replicas"]
+    assert path.read_text() == content
+
+
+def test_a_second_run_is_refused_at_once_and_touches_nothing(small, tmp_path, monkeypatch):
+  config, workdir = small(), tmp_path / "run"
+  train.run(config, workdir)
+  with train.run_folder.hold(workdir):
+    before = tree(workdir)
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("read the data for nothing"))
+    with pytest.raises(ValueError, match=r"another training run is at work there \(host .*, pid \d+, since .*\); wait until"):
+      train.run(config, workdir)
+    assert tree(workdir) == before
+
+
+def test_full_disk_names_the_folder_and_what_to_do(small, tmp_path, monkeypatch):
+  write = train.Log.metrics
+
+  def full(log, step, *rest):
+    if step > 4:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write(log, step, *rest)
+  workdir, config = tmp_path / "run", small()
+  with monkeypatch.context() as patch:
+    patch.setattr(train.Log, "metrics", full)
+    with pytest.raises(OSError, match=r"run failed \(\[Errno 28\] No space left on device\): free some space .* same command"):
+      train.run(config, workdir)
+  assert train.run(config, workdir)["params_sha256"] == train.run(config, tmp_path / "whole")["params_sha256"]
+
+
+class Slow(train.CallLength):
+  """As if every step took two seconds: calls of one cycle."""
+
+  def took(self, steps, seconds):
+    super().took(steps, 2.0 * steps)
+
+
+def test_results_do_not_depend_on_the_speed(small, tmp_path, monkeypatch):
+  config = small(changes={"train.epochs": 6, "train.steps_per_call": 6, "train.eval_steps": 5, "train.checkpoint_steps": 7})
+  fast, lengths = train.run(config, tmp_path / "fast"), []
+  take = train.Trainer.take
+  monkeypatch.setattr(train, "CallLength", Slow)
+  monkeypatch.setattr(train.Trainer, "take", lambda self, count: lengths.append(count) or take(self, count))
+  slow = train.run(config, tmp_path / "slow")
+  assert set(lengths) == {2} and sum(lengths) == slow["steps"] == fast["steps"]
+  for key in ("params_sha256", "rows", "replicas"):
+    assert slow[key] == fast[key], key
+  for name in ("metrics.jsonl", "evaluations.jsonl"):
+    one, other = ([{k: v for k, v in e.items() if k != "steps_per_second"} for e in lines(tmp_path / folder / name)]
+                  for folder in ("fast", "slow"))
+    assert one == other
+  assert [p.name for p in sorted((tmp_path / "slow" / "checkpoints").iterdir())] == [
+      p.name for p in sorted((tmp_path / "fast" / "checkpoints").iterdir())]
 
 
 def test_logs_are_json_and_a_step_not_taken_has_no_number(small, tmp_path):
