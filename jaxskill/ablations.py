@@ -7,7 +7,7 @@ import pathlib
 
 import jax
 
-from jaxskill import data, report, train
+from jaxskill import data, protocol, report, train
 
 
 def groups(config):
@@ -77,8 +77,10 @@ def run(config, workdir):
   Raises:
     ValueError: for a row, data or workdir that cannot be used.
   """
-  workdir, rows, simulated, main = pathlib.Path(workdir), {}, False, jax.process_index() == 0
+  workdir, rows, results, main = pathlib.Path(workdir), {}, {}, jax.process_index() == 0
   configs = groups(config)
+  if config.data.get("split") == "all":
+    raise ValueError("config.data.split='all' tests nothing, so that there is no table of rows to compare; use another split.")
   for own in configs:
     train.check(own)
   dataset = data.load(config.data)
@@ -93,11 +95,12 @@ def run(config, workdir):
       return None
     if main:
       rows |= results["rows"]
-      simulated = results["simulated"]
   if main:
     rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
-    text = report.table(rows, simulated)
-    report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
+    protocol.show(rows)                     # the same mean in all rows, whichever was chosen for some of them
+    about = {name: results[name] for name in ("simulated", "protocol")}
+    text = report.table(rows, results["simulated"], results["protocol"])
+    report.save_json(workdir / "table.json", dict(rows=rows) | about)
     (workdir / "table.txt").write_text(text + "\n")
     print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows
