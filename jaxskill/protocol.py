@@ -141,7 +141,8 @@ def correlation(values, sides, selection, measure):
   no_fisher = (f"a fold has fewer than {FEW} test videos" if small else "it is undefined in a fold" if plain["mean"] is None
                else "a fold is at 1 or -1" if evaluate.is_at_limit(values).any() else None)
   fisher = None if no_fisher else _mark(evaluate.summarise(values, folds, seeds, mean=evaluate.fisher_mean), False)
-  pooled = _pooled(sides, selection, measure) if selection and len(set(folds)) > 1 else None
+  several = len({(s.task, s.fold) for s in sides}) > len({s.task for s in sides})         # folds of one task
+  pooled = _pooled(sides, selection, measure) if selection and several else None
   return dict(pooled=_mark(pooled, few), over_folds=_mark(plain, few) | dict(marked=small), fisher=fisher,
               no_fisher=no_fisher)
 
@@ -272,9 +273,9 @@ def describe(facts, scored):
     lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread says nothing: "
                  "test more; config.data.split=subject or folds tests every video once, config.data.test_share says how "
                  "many a random split holds out")
-  elif scored and facts["small_folds"]:
-    lines.append(f"! the correlation of {facts['smallest_fold']} test videos (fewer than {FEW}) is often 1 or -1 by chance, and "
-                 "so a mean over such folds is no claim; read the pooled number")
+  elif facts["small_folds"]:
+    lines.append(f"! the correlation of {facts['smallest_fold']} test videos (fewer than {FEW}) is often 1 or -1 by chance, "
+                 "and so a mean over such folds is no claim" + ("; read the pooled number" if scored else ""))
   return lines
 
 

@@ -208,7 +208,8 @@ def table(rows, simulated, facts=None):
 
 def _title(rows, scored, cells, folds):
   """What the numbers are: which mean over folds, and which spreads stand beside it."""
-  shown = {n["shown"] for row in rows.values() for n in row.get("spearman", {}).values() if n and "shown" in n}
+  shown = {n["shown"] for row in rows.values() for n in row.get("spearman", {}).values()
+           if n and "shown" in n and n["mean"] is not None}
   seeds = any(" ± " in cell for cell in cells)
   if scored:
     how = " and ".join(words for name, words in protocol.MEANS.items() if name in shown)
@@ -217,7 +218,9 @@ def _title(rows, scored, cells, folds):
   else:
     title = "Pairwise accuracy on test pairs, %" + (" (mean over folds)" if any(row.get("pooled") for row in rows.values())
                                                    else "")
-  spread = ", mean ± standard deviation over seeds" if seeds else ", one seed"
+  single = all(n["count"] <= folds for row in rows.values() for n in row["spearman" if scored else "accuracy"].values() if n
+               and "count" in n)
+  spread = ", mean ± standard deviation over seeds" if seeds else ", one seed" if single else ""
   return title + spread + (" (and over folds)" if any("(folds" in cell for cell in cells) else "")
 
 

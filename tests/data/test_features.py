@@ -49,7 +49,7 @@ def test_reads_and_pads(tmp_path, dtype):
   np.save(tmp_path / "unlabelled.npy", np.ones(3))   # no label names it, so nobody reads it
   write_scores(tmp_path, "video,score,difficulty,category", [1, 2, 3, 4], "xxyy", videos=("a/b", "a/c", "d", "e"),
                score=[4, 3, 2, 1])
-  data = load_features(tmp_path, test_share=0.5, seconds_per_segment=0.5)
+  data = load_features(tmp_path, split="random", test_share=0.5, seconds_per_segment=0.5)
   assert data.videos == ("a/b", "a/c", "d", "e") and data.name == tmp_path.name and not data.missing
   rgb = data.streams["rgb"]
   assert rgb.shape == (4, 4, 4) and rgb.dtype == np.float32
@@ -93,7 +93,7 @@ def test_split_auto_takes_the_column_then_the_subject_then_chance(folder):
   write_scores(folder, "video,score,subject", SUBJECTS)
   assert [fold.test_videos.tolist() for fold in load_features(folder).folds] == [[0, 1, 2, 3], [4, 5, 6, 7]]
   write_scores(folder, "video,score,subject", ["ann"] * 8)
-  assert load_features(folder).folds[0].name == "random"
+  assert [fold.name for fold in load_features(folder).folds] == ["part1", "part2", "part3", "part4"]     # few: all are tested
   write_scores(folder, "video,score,fold", [1, 1, 2, 2, 3, 3, 4, 4])
   assert [fold.test_videos.tolist() for fold in load_features(folder).folds] == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
