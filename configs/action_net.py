@@ -37,8 +37,8 @@ def get_config(options="simulated"):
       split="auto",                         # own features: auto | given | subject | random | folds | all
       standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
       make_pairs=False,
-      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step; None is
-                                            # a fifth of folds drawn here, if that is ten videos, and none of given ones
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       stream_seconds=dict(),                # {stream: seconds from one row to the next}, segment_seconds where not given
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream

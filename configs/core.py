@@ -42,8 +42,8 @@ def get_config(options="simulated"):
       standardize=False,                    # channels to zero mean, unit variance over a fold's training segments
       score_range=(),                       # own features: (lowest, highest) possible score; () is that of the labels
       make_pairs=False, tie_margin=0.0, pairs_within="",
-      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step; None is
-                                            # a fifth of folds drawn here, if that is ten videos, and none of given ones
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       frames=dict(count=0,                  # of a video, decoded for backbone="i3d"; 0: features are read instead
                   margin=0,                 # further frames before and after, by which training moves the window

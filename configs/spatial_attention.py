@@ -35,8 +35,8 @@ def get_config(options="simulated"):
       standardize=False,                    # channels to zero mean, unit variance over a fold's training frames
       tie_margin=0.0,                       # scores this close make no pair
       pairs_within="",                      # "category": several tasks in one model, pairs within each | "subject"
-      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step; None is
-                                            # a fifth of folds drawn here, if that is ten videos, and none of given ones
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
       simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=25, map_size=7, map_width=32,

@@ -51,8 +51,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` knows no ties.
     pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
     validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
-      split is not random); 0 for none. None: none of folds that a column gives or of "all", else
-      `splits.default_validation_share`.
+      split is not random); 0 for none. None: `splits.default_validation_share`, none unless the split is random.
     test_share: share of the videos that a random split holds out, or that one of "folds" tests.
     seed: of random splits.
     allow_missing: leave videos without a feature file out, with their pairs, and report them.
@@ -87,7 +86,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   if labels:
     named = tuple(labels["video"])
   else:
-    named = tuple(dict.fromkeys(video for pair in zip(listed["better"], listed["worse"]) for video in pair))
+    compared = [vote[:2] for vote in votes] or zip(listed["better"], listed["worse"])      # also those of tied pairs
+    named = tuple(dict.fromkeys(video for pair in compared for video in pair))
   if sampling:
     files = frames.own_videos(folder, named, Path(prepared_dir or folder / "prepared") / "frames", sampling, allow_missing)
     streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(files.values()))
@@ -406,13 +406,14 @@ def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share,
   try:
     folds = _folds_of(split, given, subjects, pairs, num_videos, seed, test_share)
     of = "pairs" if len(pairs) else "videos"
-    drawn = {"random": f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose "
-                       "another, or config.data.split=folds, which tests every video once"}
-    splits.check_folds(folds, folder, of, drawn=drawn.get(folds[0].name, ""), tests=split != "all")
+    several = subjects is not None and len(np.unique(subjects)) > 1
+    at_random = split in ("random", "folds") or split == "auto" and not several
+    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, or "
+             "config.data.split=folds, which tests every video once") if at_random else ""
+    splits.check_folds(folds, folder, of, drawn=drawn, tests=split != "all")
     if validation_share is None:
-      validation_share = splits.default_validation_share(folds, split in ("given", "all"))
-    by_subject = folds[0].name not in ("random", "part1", "all")
-    return splits.with_validation(folds, pairs, validation_share, seed, subjects if by_subject else None)
+      validation_share = splits.default_validation_share(folds, at_random)
+    return splits.with_validation(folds, pairs, validation_share, seed, None if at_random or not several else subjects)
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxskill.data.dataset import NO_IDS, Fold
 
-DRAWN_VALIDATION = 0.2          # of the training videos of folds that we draw
+DRAWN_VALIDATION = 0.2          # of the training videos of folds that are drawn at random
 LEAST_VALIDATION = 10           # videos; a smaller validation side is not taken unasked
 LEAST_TEST = 10                 # videos; where a random split would test fewer, all are tested in turn
 MOST_SUBJECTS = 20              # that are left out one by one, each a model
@@ -214,18 +214,18 @@ def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tu
   return (_fold_of(of)("given", pairs, train, test, validation),)
 
 
-def default_validation_share(folds, given):
-  """The share of `with_validation` where nobody said one: nothing is taken out of folds that the labels give.
+def default_validation_share(folds, at_random):
+  """The share of `with_validation` where nobody said one: nothing is taken out of folds that labels or subjects make.
 
   Args:
     folds: the folds.
-    given: whether a column of the labels, or a published list, gave them; else they were drawn by us.
+    at_random: whether we drew them.
 
   Returns:
-    `DRAWN_VALIDATION` of folds that we drew, if that is `LEAST_VALIDATION` videos or more in each; else 0: what so few
+    `DRAWN_VALIDATION` of folds drawn at random, if that is `LEAST_VALIDATION` videos or more in each; else 0: what so few
     videos choose is chance, and training needs them.
   """
-  if given or min(DRAWN_VALIDATION * len(fold.train_videos) for fold in folds) < LEAST_VALIDATION:
+  if not at_random or min(DRAWN_VALIDATION * len(fold.train_videos) for fold in folds) < LEAST_VALIDATION:
     return 0.0
   return DRAWN_VALIDATION
 
