@@ -102,3 +102,11 @@ def test_bad_data_are_refused_before_a_workdir_is_made(config, tmp_path):
   with pytest.raises(ValueError, match=r"set config\.data\.dir"):
     ablations.run(with_rows(config, {"a": {}}), tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_a_table_needs_a_test_side(config, tmp_path):
+  with config.unlocked():
+    config.data.split = "all"
+  with pytest.raises(ValueError, match=r"config\.data\.split='all' tests nothing"):
+    ablations.run(with_rows(config, {"a": {}}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
