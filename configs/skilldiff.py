@@ -38,7 +38,8 @@ def get_config(options="simulated"):
       stream="rgb",
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       score_range=config_dict.placeholder(tuple),   # of own features: (lowest, highest) possible score
-      split="auto",                         # own features: auto | given | subject | random | folds | all; JIGSAWS: auto | louo | loso
+      split="auto",                         # own features: auto | given | subject | random | folds | all;
+                                            # JIGSAWS: auto | louo | loso | all
       standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
       make_pairs=False,
       validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;

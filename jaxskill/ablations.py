@@ -80,7 +80,7 @@ def run(config, workdir):
   workdir, rows, results, main = pathlib.Path(workdir), {}, {}, jax.process_index() == 0
   configs = groups(config)
   if config.data.get("split") == "all":
-    raise ValueError("config.data.split='all' tests nothing, so that there is no table of rows to compare; use another split.")
+    raise ValueError("config.data.split='all' tests nothing, so that no table can compare rows; use another split.")
   for own in configs:
     train.check(own)
   dataset = data.load(config.data)

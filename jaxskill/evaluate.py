@@ -137,8 +137,8 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
   Returns:
     dict of Spearman's correlation on validation and test videos (nan where undefined), metrics of the test videos:
     spearman, pearson, mae (mean absolute error, in the unit of the labels), rl2 (R-l2, not times 100), nan without any;
-    and scores, the predictions for the test videos, which pooling over folds needs (nan where all videos of the data set
-    are predicted equal: what has no order within a fold must not get one from the means of different folds).
+    and scores, the predictions for the test videos, which pooling over folds needs (nan where all videos of the data
+    set are predicted equal: what has no order within a fold must not get one from the means of different folds).
 
   Raises:
     ValueError: if `rl2_range` is neither.

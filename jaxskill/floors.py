@@ -67,7 +67,8 @@ def score_rows(trainer, trained):
                         trainer.config.evaluate.get("svr", False))
     for name, scores in predicted.items():
       measured = trainer.measured(index, scores, {})
-      side = protocol.side_of(dataset, fold, 0, of_fold[number], criterion=criterion, said=dict(last=measured["scores"]))
+      side = protocol.side_of(dataset, fold, 0, of_fold[number], criterion=criterion,
+                              said=dict(last=measured["scores"]))
       entry = dict(last=measured["metrics"], validation_selected=None, best_on_test=None, against_truth={})
       found.setdefault(f"floor: {name}" + (f", {criterion}" if several else ""), []).append((entry, side))
   return {row: protocol.summarise([e for e, _ in own], "spearman", [s for _, s in own]) for row, own in found.items()
@@ -77,7 +78,7 @@ def score_rows(trainer, trained):
 def pair_rows(trainer, trained):
   """Rows of the table where pairs are learnt: by duration alone and, if the config asks for it, by a linear ranking."""
   dataset, found, of_fold = trainer.dataset, {}, protocol.tasks(trainer.dataset.folds)
-  stream, shorter = trainer.method.streams[0], {}
+  stream, better_is = trainer.method.streams[0], {}
   for number in trained:
     fold = dataset.folds[number]._replace(train_videos=trained[number])
     index = next(i for i, r in enumerate(trainer.replicas) if r.fold == number)
@@ -86,7 +87,7 @@ def pair_rows(trainer, trained):
     if np.ptp(duration[fold.train_videos]) > 0:
       sign = better_duration(duration, dataset.pairs[fold.train_pairs])
       predicted["duration only"] = sign * duration
-      shorter[fold.name] = sign < 0
+      better_is[fold.name] = "shorter" if sign < 0 else "longer"
     if trainer.config.evaluate.get("rank_svm", False):
       predicted["RankSVM on mean features"] = rank(dataset, fold, trainer.method.streams)
     for name, scores in predicted.items():
@@ -97,12 +98,12 @@ def pair_rows(trainer, trained):
   found = {row: own for row, own in found.items() if len(own) == len(trained)}
   rows = {row: protocol.summarise([e for e, _ in own], "accuracy", [s for _, s in own]) for row, own in found.items()}
   if "floor: duration only" in rows:
-    rows["floor: duration only"]["better_is"] = {name: "shorter" if short else "longer" for name, short in shorter.items()}
+    rows["floor: duration only"]["better_is"] = better_is
   return rows
 
 
 def better_duration(duration, pairs):
-  """-1.0 if the shorter video is the better one in more of the `[P, 2]` training pairs than the longer one, else 1.0."""
+  """1.0 if the longer video is the better one in most of the `[P, 2]` training pairs, -1.0 if the shorter one is."""
   ahead = np.sign(duration[pairs[:, 0]] - duration[pairs[:, 1]])
   return 1.0 if ahead.sum() > 0 else -1.0
 

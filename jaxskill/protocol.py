@@ -1,8 +1,8 @@
 """How the numbers of folds and seeds become one row of a table, and what the row may be taken for.
 
-A correlation over folds has three means. *Pooled*: all test videos of a task are ranked as one whole, each predicted by the
-models that did not train on it. *Over folds*: the plain mean of the correlations of single folds. *Fisher*: their mean by
-Fisher's z, which the field takes over classes; a fold of few videos is at 1 or -1 by chance, where z is not finite, and
+A correlation over folds has three means. *Pooled*: all test videos of a task are ranked as one whole, each predicted by
+the models that did not train on it. *Over folds*: the plain mean of the correlations of single folds. *Fisher*: their mean
+by Fisher's z, which the field takes over classes; a fold of few videos is at 1 or -1 by chance, where z is not finite, and
 would decide that mean alone, so it is given only where every fold has `FEW` test videos and none is at the limit.
 
 S replicas, n test videos of a fold.
@@ -92,8 +92,8 @@ def summarise(replicas, metric, sides):
   """One row of a table from its replicas, which stand in the order of `sides`.
 
   Returns:
-    {metric: {selection: number}, ...}; a number is the dict of `evaluate.summarise`, of correlations with the three means
-    beside (`correlation`), and "marked" where it rests on too little, then without a spread.
+    {metric: {selection: number}, ...}; a number is the dict of `evaluate.summarise`, of correlations with the three
+    means beside (`correlation`), and "marked" where it rests on too little, then without a spread.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
   few = fewest(sides) < FEW
@@ -138,8 +138,9 @@ def correlation(values, sides, selection, measure):
   small, few = min(len(s.videos) for s in sides) < FEW, fewest(sides) < FEW
   if plain["mean"] is None:
     plain["undefined"] = _why([s for s in sides if s.fold in plain["undefined"]], len(set(folds)), selection)
-  no_fisher = (f"a fold has fewer than {FEW} test videos" if small else "it is undefined in a fold" if plain["mean"] is None
-               else "a fold is at 1 or -1" if evaluate.is_at_limit(values).any() else None)
+  no_fisher = (f"a fold has fewer than {FEW} test videos" if small else
+               "it is undefined in a fold" if plain["mean"] is None else
+               "a fold is at 1 or -1" if evaluate.is_at_limit(values).any() else None)
   fisher = None if no_fisher else _mark(evaluate.summarise(values, folds, seeds, mean=evaluate.fisher_mean), False)
   several = len({(s.task, s.fold) for s in sides}) > len({s.task for s in sides})         # folds of one task
   pooled = _pooled(sides, selection, measure) if selection and several else None
@@ -173,7 +174,7 @@ def _pooled(sides, selection, measure):
 
 
 def _pooled_pairs(values, sides, few):
-  """Share of all test pairs of all folds that are in order, each in its own fold: scores of models have no common unit."""
+  """Share of all test pairs that are in order, each in its own fold: scores of different models have no common unit."""
   if len({s.fold for s in sides}) < 2:
     return None
   seeds = list(dict.fromkeys(s.seed for s in sides))
@@ -200,7 +201,9 @@ def _why(sides, folds, selection):
               "labels are equal" if side.labels is not None and np.ptp(side.labels) == 0 else
               "predictions are equal" if selection else "all values are equal")
     reasons.setdefault(reason, {})[side.fold] = None
-  where = lambda names: "" if folds == 1 else " in every fold" if len(names) == folds else f" in fold {', '.join(names)}"
+
+  def where(names):
+    return "" if folds == 1 else " in every fold" if len(names) == folds else f" in fold {', '.join(names)}"
   return "; ".join(reason + where(names) for reason, names in reasons.items())
 
 
@@ -270,12 +273,12 @@ def describe(facts, scored):
   lines = [f"{len(folds)} fold(s): models and floors train on {counted('train')}; validation {counted('validation')}; "
            f"test {counted('test')}" + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
   if facts["too_few_to_claim"]:
-    lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread says nothing: "
-                 "test more; config.data.split=subject or folds tests every video once, config.data.test_share says how "
-                 "many a random split holds out")
+    lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread says "
+                 "nothing: test more; config.data.split=subject or folds tests every video once, config.data.test_share says "
+                 "how many a random split holds out")
   elif facts["small_folds"]:
-    lines.append(f"! the correlation of {facts['smallest_fold']} test videos (fewer than {FEW}) is often 1 or -1 by chance, "
-                 "and so a mean over such folds is no claim" + ("; read the pooled number" if scored else ""))
+    lines.append(f"! the correlation of {facts['smallest_fold']} test videos (fewer than {FEW}) is often 1 or -1 by "
+                 "chance, and so a mean over such folds is no claim" + ("; read the pooled number" if scored else ""))
   return lines
 
 

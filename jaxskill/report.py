@@ -17,8 +17,8 @@ from jaxskill import __version__, evaluate, floors, methods, protocol, raters
 from jaxskill.checkpoints import digest
 from jaxskill.protocol import SCORE_METRICS, SELECTIONS
 
-NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known of how good "
-              "the answers of this run are")
+NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known of how "
+              "good the answers of this run are")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
 
 
@@ -67,7 +67,8 @@ def _rows(trainer, history, replicas):
     own = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
     rows[name or trainer.config.name] = _summary(trainer.metric, *zip(*own))
   scored = trainer.metric == "spearman"
-  agreement = raters.agreement(trainer.dataset.ratings, scored)
+  rated = not scored or any(r.criterion == "score" for r in trainer.replicas)             # and not by another criterion
+  agreement = raters.agreement(trainer.dataset.ratings, scored) if rated else {}
   rows |= raters.ceiling(agreement, scored)
   rows |= floors.score_rows(trainer, trained) if scored else floors.pair_rows(trainer, trained)
   protocol.show(rows)
@@ -189,7 +190,8 @@ def table(rows, simulated, facts=None):
   widths = [max(map(len, column)) for column in zip(*lines)]
   body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
   cells = [cell for line in lines for cell in line]
-  notes = [_title(rows, scored, cells, len(facts["folds"]) if facts else 1) + (", SIMULATED data" if simulated else ""), body,
+  title = _title(rows, scored, cells, len(facts["folds"]) if facts else 1)
+  notes = [title + (", SIMULATED data" if simulated else ""), body,
            f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of an "
            "honest protocol"]
   notes += _undefined(rows) + (protocol.describe(facts, scored) if facts else [])
@@ -216,10 +218,10 @@ def _title(rows, scored, cells, folds):
     how = how if folds > 1 else how.replace("over folds", "over seeds") if seeds and "fisher" in shown else ""
     title = "Spearman's correlation on test videos" + (f" ({how})" if how else "")
   else:
-    title = "Pairwise accuracy on test pairs, %" + (" (mean over folds)" if any(row.get("pooled") for row in rows.values())
-                                                   else "")
-  single = all(n["count"] <= folds for row in rows.values() for n in row["spearman" if scored else "accuracy"].values() if n
-               and "count" in n)
+    pooled = any(row.get("pooled") for row in rows.values())
+    title = "Pairwise accuracy on test pairs, %" + (" (mean over folds)" if pooled else "")
+  headline = "spearman" if scored else "accuracy"
+  single = all(n["count"] <= folds for row in rows.values() for n in row[headline].values() if n and "count" in n)
   spread = ", mean ± standard deviation over seeds" if seeds else ", one seed" if single else ""
   return title + spread + (" (and over folds)" if any("(folds" in cell for cell in cells) else "")
 

@@ -326,7 +326,7 @@ def test_measure_scores_where_there_is_little(make_dataset):
   result = evaluate.measure_scores(fold, np.arange(11.0), np.zeros(11), "test")
   assert math.isnan(result["validation"]) and math.isnan(result["test"])
   assert result["metrics"]["mae"] == 9 and all(math.isnan(result["metrics"][n]) for n in ("pearson", "spearman", "rl2"))
-  assert np.isnan(result["scores"]).all()                 # equal predictions have no order, also not beside other folds'
+  assert np.isnan(result["scores"]).all()                 # equal predictions have no order, also not beside other folds
   for how in ("class", "test"):
     untested = evaluate.measure_scores(fold._replace(test_videos=np.arange(0)), np.arange(11.0), np.arange(11.0), how)
     assert untested["scores"] == [] and all(math.isnan(value) for value in untested["metrics"].values())

@@ -22,8 +22,8 @@ def load(config) -> SkillDataset:
       simulated: mapping of keyword arguments of `simulated.simulate`.
       frames: fields of `frames.Sampling`: the frames of videos are decoded where their "count" is not 0.
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
-      split: of own features see `features.load_features`, of published data sets `official.load_official`; "all", of any
-        data set, trains on every video and tests none.
+      split: of own features see `features.load_features`, of published data sets `official.load_official`; "all", of
+        any data set, trains on every video and tests none.
       test_share, allow_missing, score_range: of own features, see there.
       make_pairs: make pairs from scores (default: of own features yes, of published data sets no); tie_margin,
         pairs_within: of these pairs.

@@ -12,8 +12,8 @@
   <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
 
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
-A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`. Several raters:
-`raters`.
+A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`. Labels of
+several raters: `data.raters`.
 
 V videos, T segments, D channels, P pairs.
 """
@@ -46,8 +46,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   Args:
     dir: the folder.
     split: "given" (the split or fold column), "subject" (leave one out), "random" (one split by videos), or "auto": the
-      first of these that the labels allow. "folds" deals the videos out at random, each tested once; "all" trains on every
-      video and tests none.
+      first of these that the labels allow (`splits.folds_unasked`). "folds" deals the videos out at random, each tested
+      once; "all" trains on every video and tests none.
     tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` knows no ties.
     pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
     validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
@@ -336,8 +336,8 @@ def _read_pairs(path, labels):
       raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
     if (worse, better) in seen and "rater" not in table:
       raise ValueError(f"{path}, line {line}: contradictory pair: {better!r} is better than {worse!r} here and worse "
-                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on, or say in a column "
-                       "'rater' whose each line is.")
+                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on, or say in a "
+                       "column 'rater' whose each line is.")
     for video in (better, worse):
       if scored is not None and video not in scored:
         raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
@@ -408,8 +408,8 @@ def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share,
     of = "pairs" if len(pairs) else "videos"
     several = subjects is not None and len(np.unique(subjects)) > 1
     at_random = split in ("random", "folds") or split == "auto" and not several
-    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, or "
-             "config.data.split=folds, which tests every video once") if at_random else ""
+    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, "
+             "or config.data.split=folds, which tests every video once") if at_random else ""
     splits.check_folds(folds, folder, of, drawn=drawn, tests=split != "all")
     if validation_share is None:
       validation_share = splits.default_validation_share(folds, at_random)

@@ -63,8 +63,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     seed: of the validation videos, and of the random splits of mit_skating.
     segment_seconds: seconds from one segment to the next; what was recorded with the videos has a rate of its own.
     stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
-    split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`; "all" trains on
-      every video and tests none.
+    split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`; "all" trains
+      on every video and tests none.
     make_pairs: make pairs from scores; without, a data set with scores has none. BEST and EPIC-Skills have their own.
     tie_margin, pairs_within: of pairs made from scores, as in `features.load_features`.
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of a data set with scores.

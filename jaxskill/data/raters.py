@@ -1,8 +1,8 @@
-"""Labels of several raters: columns `rater.<name>` of scores.csv, a column `rater` of pairs.csv, whose pairs then repeat.
+"""Labels of several raters: columns `rater.<name>` of scores.csv, a column `rater` of pairs.csv, where pairs repeat.
 
-The score of a video is the mean of its ratings, unless a column `score` says otherwise; a cell may be empty where a rater has
-not seen a video. Of a pair that several raters compared the majority says which video is better; a pair that splits them
-evenly is tied and left out.
+The score of a video is the mean of its ratings, unless a column `score` says otherwise; a cell may be empty where a rater
+has not seen a video. Of a pair that several raters compared the majority says which video is better; a pair that splits
+them evenly is tied and left out.
 
 V videos, R raters, N comparisons.
 """
@@ -18,7 +18,7 @@ RATER = "rater."
 
 
 def of_scores(table, lines, path):
-  """Completes the columns of scores.csv: ratings become numbers, and their mean the score where there is no such column.
+  """Completes the columns of scores.csv: ratings become numbers, their mean the score where there is no such column.
 
   Args:
     table: name -> list of str, with columns `rater.<name>`; lines: line number of each row; path: the file.
@@ -41,8 +41,8 @@ def of_scores(table, lines, path):
     ratings = np.array([rated[name] for name in names])                                    # [R, V]
     unrated = np.flatnonzero(np.isnan(ratings).all(axis=0))
     if unrated.size:
-      raise ValueError(f"{path}, line {lines[unrated[0]]}: nobody has rated video {table['video'][unrated[0]]!r}; fill in a "
-                       f"column {names[0]!r} or the like, or remove the line.")
+      raise ValueError(f"{path}, line {lines[unrated[0]]}: nobody has rated video {table['video'][unrated[0]]!r}; fill in "
+                       f"a column {names[0]!r} or the like, or remove the line.")
     table["score"] = [repr(float(x)) for x in np.nanmean(ratings, axis=0)]
   return table
 
@@ -55,8 +55,8 @@ def _rating(text, name, video, place):
   except ValueError:
     value = math.nan
   if not math.isfinite(value):
-    raise ValueError(f"{place}: {name} {text!r} of video {video!r} is not a finite number; correct it, or leave the cell "
-                     "empty where this rater has not seen the video.")
+    raise ValueError(f"{place}: {name} {text!r} of video {video!r} is not a finite number; correct it, or leave the "
+                     "cell empty where this rater has not seen the video.")
   return value
 
 
@@ -67,7 +67,7 @@ def of_pairs(table, lines, path):
     table: "better", "worse", "rater" and further columns, lists of str; lines: line number of each row; path: the file.
 
   Returns:
-    (table without "rater", one row a pair; list of all (better, worse, rater); number of pairs that are tied, left out).
+    (table without "rater", one row a pair; list of all (better, worse, rater); number of tied pairs, left out).
 
   Raises:
     ValueError: if a rater judges a pair twice, or rows of one pair differ in a further column.
@@ -86,8 +86,9 @@ def of_pairs(table, lines, path):
   for pair, own in rows.items():
     for name in further:
       if other := next((i for i in own if table[name][i] != table[name][own[0]]), None):
-        raise ValueError(f"{path}, line {lines[other]}: {name} {table[name][other]!r} of the pair {pair[0]!r} and {pair[1]!r} "
-                         f"is {table[name][own[0]]!r} in line {lines[own[0]]}; a pair has one {name}, whoever judges it.")
+        raise ValueError(f"{path}, line {lines[other]}: {name} {table[name][other]!r} of the pair {pair[0]!r} and "
+                         f"{pair[1]!r} is {table[name][own[0]]!r} in line {lines[own[0]]}; a pair has one {name}, whoever "
+                         "judges it.")
     first = [i for i in own if table["better"][i] == pair[0]]
     if 2 * len(first) != len(own):
       kept.append(first[0] if 2 * len(first) > len(own) else next(i for i in own if i not in first))

@@ -222,8 +222,8 @@ def default_validation_share(folds, at_random):
     at_random: whether we drew them.
 
   Returns:
-    `DRAWN_VALIDATION` of folds drawn at random, if that is `LEAST_VALIDATION` videos or more in each; else 0: what so few
-    videos choose is chance, and training needs them.
+    `DRAWN_VALIDATION` of folds drawn at random, if that is `LEAST_VALIDATION` videos or more in each; else 0: what so
+    few videos choose is chance, and training needs them.
   """
   if not at_random or min(DRAWN_VALIDATION * len(fold.train_videos) for fold in folds) < LEAST_VALIDATION:
     return 0.0
@@ -258,8 +258,8 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
     carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
                            validation_pairs=inside(validation))
     if len(pairs) and not (len(carved.train_pairs) and len(carved.validation_pairs)):
-      raise ValueError(f"fold {fold.name!r}: config.data.validation_share={share} leaves {len(carved.train_pairs)} training and "
-                       f"{len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
+      raise ValueError(f"fold {fold.name!r}: config.data.validation_share={share} leaves {len(carved.train_pairs)} training "
+                       f"and {len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
     result.append(carved)
   return tuple(result)
 
@@ -288,9 +288,9 @@ def check_folds(folds: Sequence[Fold], source, of="pairs", drawn="", tests=True)
     had = f" of its {len(getattr(fold, side.removesuffix('ing') + '_videos'))} video(s)"
     if of == "videos":
       raise ValueError(f"{source}: fold {fold.name!r} has no {side} videos; {drawn or 'use another split'}.")
+    remedy = f"{drawn}, or label more pairs" if drawn else "label more pairs there, use larger groups, or another split"
     raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs{had} (a pair counts when both its videos are on "
-                     "that side); " + (f"{drawn}, or label more pairs." if drawn else "label more pairs there, use larger "
-                                       "groups, or another split."))
+                     f"that side); {remedy}.")
 
 
 def _fold_of(of):
