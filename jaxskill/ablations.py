@@ -8,7 +8,7 @@ import pathlib
 
 import jax
 
-from jaxskill import cli, data, parallel, report, run_folder, train
+from jaxskill import cli, data, parallel, protocol, report, run_folder, train
 
 
 def groups(config):
@@ -82,25 +82,27 @@ def run(config, workdir):
   """
   workdir, main = pathlib.Path(cli.path(workdir)), jax.process_index() == 0
   configs = groups(config)
+  if config.data.get("split") == "all":
+    raise ValueError("config.data.split='all' tests nothing, so that no table can compare rows; use another split.")
   for own in configs:
     train.check(own)
   parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
   dataset = data.load(config.data)
   with contextlib.ExitStack() as held:
     parallel.on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
-    rows, simulated = _train_rows(config, configs, workdir, dataset, main)
+    rows, about = _train_rows(config, configs, workdir, dataset, main)
     if main:
-      text = report.table(rows, simulated)
+      text = report.table(rows, about["simulated"], about["protocol"])
       with run_folder.saying_what_to_do(workdir):
-        report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
+        report.save_json(workdir / "table.json", dict(rows=rows) | about)
         (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
       print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows
 
 
 def _train_rows(config, configs, workdir, dataset, main):
-  """({row: summary} in the order of the table, whether the data are simulated)."""
-  rows, simulated = {}, False
+  """({row: summary} in the order of the table, what results.json says of the data and the protocol); empty on other hosts."""
+  rows, results = {}, {}
   for own in configs:
     if main:
       print(f"\n== {', '.join(row for row, _ in own.weight_rows)}")
@@ -108,5 +110,8 @@ def _train_rows(config, configs, workdir, dataset, main):
     results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
     if main:
       rows |= results["rows"]
-      simulated = results["simulated"]
-  return {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}, simulated
+  if not main:
+    return {}, {}
+  rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
+  protocol.show(rows)                     # the same mean in all rows, whichever was chosen for some of them
+  return rows, {name: results[name] for name in ("simulated", "protocol")}

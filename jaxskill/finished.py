@@ -65,7 +65,8 @@ def save(workdir, trainer, assessments):
     known = likeness.of_training([feed.channel_sums(own(name, v)) for v in trained])
     arrays |= {f"{name}/{what}": values for what, values in known.items()}
   about = dict(
-      format=FORMAT, data=dataset.name, simulated=dataset.simulated, extraction=_recipe(config), step=trainer.total,
+      format=FORMAT, data=dataset.name, simulated=dataset.simulated, tested=evaluate.is_tested(dataset),
+      extraction=_recipe(config), step=trainer.total,
       published=PUBLISHED.get(config.data.name, ""), params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
@@ -122,8 +123,8 @@ class Finished(NamedTuple):
 
   Attributes:
     workdir, config, method: of the run.
-    about: {"data", "simulated", "extraction", "published", "params_sha256", "replicas", "streams", "groups", "segments"},
-      see `save`.
+    about: {"data", "simulated", "tested" (False where no video was held out), "extraction", "published",
+      "params_sha256", "replicas", "streams", "groups", "segments"}, see `save`.
     arrays: of the file by name.
     state: the trained replicas; answers: their compiled functions; parallel: the devices.
   """

@@ -17,6 +17,8 @@ def draw(workdir, trainer, history, assessments):
   """Writes the plots of a finished run; returns their paths."""
   workdir = pathlib.Path(workdir)
   paths = [save(_curves(workdir, history, trainer), workdir / "training.png")]
+  if not evaluate.is_tested(trainer.dataset):        # the others show test videos
+    return paths
   if any(name.endswith(" attention") for name in assessments.timelines):
     paths.append(save(_timelines(trainer, assessments), workdir / "attention.png"))
   if assessments.alignment:

@@ -129,10 +129,15 @@ class Trainer:
     self.state = self._initial_state(prepared)
     self._tables = parallel.replicate(self.tables)
 
+  def trained_videos(self):
+    """{fold: numbers of the videos that its replicas read in training}: a video without an exemplar is in no item."""
+    items = {r.fold: own[:count] for r, own, count in zip(self.replicas, self.tables.items, self.tables.count)}
+    return {fold: self.feed.train[np.unique(own)] for fold, own in items.items()}
+
   def _check_folds(self):
     dataset, learns_from = self.dataset, self.method.learns_from
     for fold in dataset.folds:
-      for side in ("train", "test"):
+      for side in ("train", "test") if self.config.data.get("split") != "all" else ("train",):
         kind = "pairs" if learns_from == "pairs" else "videos"
         if not len(getattr(fold, f"{side}_{kind}")):
           raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {kind}; check the split column, the tie "

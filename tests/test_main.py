@@ -83,7 +83,13 @@ def steps_of(path):
 def table_of(out):
   """The printed table, {row: cells}."""
   body = re.search(r"^Pairwise accuracy.*?\n(.*?)^\* chosen", out, re.M | re.S)[1]
-  return {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line.strip())[1:] for line in body.splitlines()}
+  return {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line.strip())[1:] for line in body.splitlines()[1:]}
+
+
+def text_of(summary, factor=1, digits=3):
+  """A printed number; one of few test videos is marked, and has no spread."""
+  spread = f" ± {factor * summary['std_seeds']:.{digits}f}" if summary["std_seeds"] is not None else ""
+  return f"{factor * summary['mean']:.{digits}f}" + spread + " !" * summary["marked"]
 
 
 def wait_for(condition, process, seconds=120):
@@ -126,9 +132,9 @@ def test_default_run_prints_every_row_and_every_printed_number_is_in_the_results
   assert list(table) == ["last step", "validation-selected", "best on test*", "high branch", "low branch",
                          "uniform branch", "ties", "spearman_score", "kendall_score", "spearman_skill", "ap_high",
                          "chance_high", "ap_low", "chance_low"]
-  row = saved["rows"][""]
-  percent = lambda s: f"{100 * s['mean']:.1f}" + (f" ± {100 * s['std_seeds']:.1f}" if s["std_seeds"] is not None else "")
-  plain = lambda s: f"{s['mean']:.3f}" + (f" ± {s['std_seeds']:.3f}" if s["std_seeds"] is not None else "")
+  row = saved["rows"]["pros_cons"]
+  percent, plain = lambda s: text_of(s, 100, 1), text_of
+  assert list(saved["rows"]) == ["pros_cons", "floor: duration only"]
   expected = [percent(row["accuracy"][name]) for name in ("last", "validation_selected", "best_on_test")]
   expected += [percent(row["branches"][name]) for name in ("high", "low", "uniform")] + [str(row["test_ties"])]
   expected += [plain(row["against_truth"][name]) for name in list(table)[7:]]
@@ -257,13 +263,14 @@ def test_own_folder_of_features_and_pairs(run, tmp_path):
   assert code == 0, err
   assert "SIMULATED" not in out and not results(workdir)["simulated"]
   table = table_of(out)
-  assert table["validation-selected"] == ["-"]
+  assert table["validation-selected"] == ["-", "-"]
+  assert "\n! 5 test videos are too few for a claim" in out and "models and floors train on 28 pairs of 8 videos" in out
   assert float(table["last step"][0].split()[0]) >= 80       # the features are the scores, plus noise
   assert results(workdir)["audit"]["folds"][0]["test_pairs"] == 10
   saved = results(workdir)["replicas"][0]["scores"]
   names = sorted(test, key=test.get, reverse=True)
   right = [saved[better] > saved[worse] for i, better in enumerate(names) for worse in names[i + 1:]]
-  assert np.mean(right) == pytest.approx(results(workdir)["rows"][""]["accuracy"]["last"]["mean"])
+  assert np.mean(right) == pytest.approx(results(workdir)["rows"]["pros_cons"]["accuracy"]["last"]["mean"])
 
 
 def test_best_layout_made_by_the_simulator(run, tmp_path):
@@ -364,10 +371,10 @@ def test_spatial_attention_on_own_maps(run, tmp_path):
   assert f"{folder}: video 'v0' has maps of 5 frames, fewer than config.model.segments=25 (16 such videos)" in err
   code, out, err = run(*command, "--config.model.segments=4", "--config.data.device_budget=0")
   assert code == 0, err
-  assert "features streamed" in out and "floor: RankSVM on mean features" in out and "\nspatial_attention " in out
+  assert "features streamed" in out and "floor: RankSVM on mean features" in out and re.search("^row +spatial_attention ", out, re.M)
   saved = results(workdir)
   assert saved["audit"]["categories"] == 2 and saved["audit"]["pairs"] == 2 * 28
-  assert set(saved["rows"]) == {"spatial_attention", "floor: RankSVM on mean features"}
+  assert list(saved["rows"]) == ["spatial_attention", "floor: duration only", "floor: RankSVM on mean features"]
   assert saved["replicas"][0]["against_truth"].keys() == {"spearman_score", "kendall_score"}
   with np.load(workdir / "maps.npz") as maps:
     assert maps["attention"].shape == (1, 6, 4, 4, 4) and maps["videos"].tolist() == [f"v{i}" for i in range(16) if i % 8 > 4]
@@ -509,15 +516,15 @@ def test_interrupted_table_goes_on(start, run, tmp_path):
   assert code == 0, err
   assert "resumed from step" in out and "== zero, a rank-aware row" in out
   last = out[out.rindex("Pairwise accuracy"):]
-  names = [line.split("  ")[0] for line in last.splitlines()[2:5]]
-  assert names == ["zero", "uniform", "a rank-aware row"]       # in the order given, whichever program they ran in
+  names = [line.split("  ")[0] for line in last.splitlines()[2:6]]      # in the order given, whichever program they ran in
+  assert names == ["zero", "uniform", "a rank-aware row", "floor: duration only"]
   saved = json.loads((workdir / "table.json").read_text())
   assert saved["simulated"] and list(saved["rows"]) == names
   assert (workdir / "table.txt").read_text().strip() in out
-  for line, name in zip(last.splitlines()[2:5], names):
+  for line, name in zip(last.splitlines()[2:6], names):
     summary = saved["rows"][name]["accuracy"]["last"]
-    assert summary["count"] == 2
-    assert re.split(r"\s{2,}", line)[1] == f"{100 * summary['mean']:.1f} ± {100 * summary['std_seeds']:.1f}"
+    assert summary["count"] == (1 if name.startswith("floor") else 2)
+    assert re.split(r"\s{2,}", line)[1] == text_of(summary, 100, 1)
   merged, alone = (results(workdir / folder) for folder in ("zero", "uniform"))
-  assert list(merged["rows"]) == ["zero", "a rank-aware row"] and list(alone["rows"]) == ["uniform"]
+  assert [list(one["rows"])[:-1] for one in (merged, alone)] == [["zero", "a rank-aware row"], ["uniform"]]
   assert {r["seed"] for r in merged["replicas"]} == {0, 1} and len(merged["replicas"]) == 4

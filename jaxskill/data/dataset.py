@@ -56,6 +56,8 @@ class SkillDataset:
     score_range: `[V, 2]` float32 (lowest, highest) possible score of each video, or None where unknown; one pair
       `(lowest, highest)` may be given for all. Where the score is execution times difficulty, the highest is too.
     category, subject, competition: `[V]` strings (what is done, by whom, at which event), or None.
+    ratings: what several raters said: "scores" `[V, raters]`, nan where one has not seen a video; "votes" `[N, 3]` int
+      (better, worse, rater); empty where one label is all that is known.
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
     missing: ids of videos that the labels name and the disk, or the scores, lack; they and their pairs were left out.
     dropped_pairs: number of labelled pairs left out, because a video is missing.
@@ -87,6 +89,7 @@ class SkillDataset:
   features_checked: bool = False
   criteria: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   score_range: np.ndarray | tuple[float, float] | None = None
+  ratings: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     _validate(self)
@@ -98,7 +101,7 @@ class SkillDataset:
     if self.score_range is not None:
       ranges = np.broadcast_to(np.asarray(self.score_range, np.float32), (len(self.videos), 2))
       put("score_range", _read_only(ranges))
-    for name in ("streams", "lengths", "row_times", "truth", "criteria"):
+    for name in ("streams", "lengths", "row_times", "truth", "criteria", "ratings"):
       put(name, freeze(getattr(self, name)))
     put("row_seconds", freeze(seconds))
     put("pairs", _read_only(self.pairs))
