@@ -18,13 +18,13 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import checkpoints, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
+from jaxskill import (checkpoints, encoders, evaluate, exemplars, feed, finished_files, likeness, methods, report,
+                      steps)
 from jaxskill.data import Fold, SkillDataset, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
 
 FILE = "training_videos.npz"
-FORMAT = 1
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
 # The recipes that owners of published features made them by.
 PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")
@@ -65,7 +65,7 @@ def save(workdir, trainer, assessments):
     known = likeness.of_training([feed.channel_sums(own(name, v)) for v in trained])
     arrays |= {f"{name}/{what}": values for what, values in known.items()}
   about = dict(
-      format=FORMAT, data=dataset.name, simulated=dataset.simulated, extraction=_recipe(config), step=trainer.total,
+      format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, extraction=_recipe(config), step=trainer.total,
       published=PUBLISHED.get(config.data.name, ""), params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
@@ -136,6 +136,11 @@ class Finished(NamedTuple):
   state: steps.TrainState
   answers: Answers
   parallel: Parallel
+
+  @property
+  def tested(self):
+    """Whether training kept videos apart to test on, as its results.json says; None without one."""
+    return self.about["tested"]
 
   @property
   def random_weights(self):
@@ -268,15 +273,7 @@ def load(workdir):
     ValueError: if the folder holds none, an unfinished or a damaged one, with what to do.
   """
   workdir = pathlib.Path(workdir)
-  try:
-    config = ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text()))
-  except FileNotFoundError:
-    raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that jaxskill.main "
-                     "was given." + (" It holds runs: " + ", ".join(sorted(p.parent.name for p in workdir.glob(
-                         "*/config.json"))) + "." if list(workdir.glob("*/config.json")) else "")) from None
-  except (OSError, ValueError) as error:
-    raise ValueError(f"{workdir / 'config.json'}: cannot be read ({error}).") from error
-  path = workdir / FILE
+  (config, method), path = finished_files.config(workdir), workdir / FILE
   if not path.is_file():
     subs = ", ".join(sorted(p.parent.name for p in workdir.glob(f"*/{FILE}")))
     if subs:
@@ -287,16 +284,17 @@ def load(workdir):
   arrays = features.read_arrays(path)
   try:
     about = json.loads(arrays.pop("about").item())
-    if about["format"] != FORMAT:
-      raise ValueError(f"of another version ({about['format']})")
-  except (KeyError, ValueError, TypeError) as error:
-    raise ValueError(f"{path}: is not what training wrote ({error}); remove it and start the training command again, which "
-                     "writes it.") from error
-  leaves = traverse_util.unflatten_dict({tuple(name.split("/")): leaf for name, leaf in checkpoints.read(
-      workdir / "checkpoints", about["step"]).items() if name.split("/")[0] in ("params", "batch_stats")})
+    finished_files.check(about, arrays, method)
+  except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    raise ValueError(f"{path}: is not what training wrote ({finished_files.reason(error)}); remove it and start the "
+                     "training command again, which writes it.") from error
+  stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(workdir, about["step"]).items()}
+  leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
+                                         if name[0] in ("params", "batch_stats")})
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
                      "training command again, which writes it.")
-  parallel, method = Parallel(), methods.build(config)
+  about["tested"] = finished_files.tested(workdir)
+  parallel = Parallel()
   state = steps.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("batch_stats", {}), None)
   return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)

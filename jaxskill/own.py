@@ -13,7 +13,7 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
+from jaxskill import encoders, extract, feed, finished, likeness, main as command_line, wording
 from jaxskill.data import features, frames, video as video_files
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -95,7 +95,7 @@ def read(run, options, out, say):
   for name, path in found.items():
     try:
       videos.append(_read_one(run, name, path, notes[name], known(name), options))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
       failed[name] = str(error).removeprefix(f"{path}: ")
   return videos, failed
 
@@ -127,8 +127,10 @@ def _decoded(run, files, failed, options):
   """The same of a run that was trained on frames: they are decoded as its own were."""
   recipe = run.about["extraction"]
   folder = pathlib.Path(options.out) / "frames" if options.out else run.workdir / "own_frames"
-  ready, why = frames.prepare({name: frames.Source(path) for name, path in files.items()}, folder,
+  names = {_place(name): name for name in files}
+  ready, why = frames.prepare({place: frames.Source(files[name]) for place, name in names.items()}, folder,
                               frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
+  ready, why = ({names[place]: one for place, one in found.items()} for found in (ready, why))
   notes = {name: (recipe, dict(row_seconds=one.row_seconds, file=str(files[name]))) for name, one in ready.items()}
   return {name: one.file for name, one in ready.items()}, failed | why, notes
 
@@ -138,7 +140,8 @@ def _prepared(given):
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
     if one.is_dir():
-      files = {path.relative_to(one).with_suffix("").as_posix(): path for path in sorted(one.rglob("*.np[yz]"))}
+      files = {path.relative_to(one).with_suffix("").as_posix(): path for path in sorted(one.rglob("*.np[yz]"))
+               if not path.name.startswith("._")}                 # what Macs leave beside files on other disks
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz).")
     elif one.is_file():
@@ -167,22 +170,31 @@ def _extracted(run, options, out, say):
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
   config, weights = recipe_of(run, options)
   folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
+  places = {name: _place(name) for name in files if name not in failed}
   with tempfile.TemporaryDirectory() as links:
-    for name, path in files.items():
-      if name not in failed:
-        ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"       # FFmpeg looks inside
-        link = pathlib.Path(links) / f"{name}{ending}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(path.resolve(), link)
-    if len(failed) == len(files):
+    for name, place in places.items():
+      path = files[name]
+      ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
+      link = pathlib.Path(links) / f"{place}{ending}"
+      link.parent.mkdir(parents=True, exist_ok=True)
+      os.symlink(path.resolve(), link)
+    if not places:
       return {}, failed, {}
     persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
-  failed |= {name: why for name, why in note["failed"].items() if name in files}
-  ready = [name for name in files if name in note["videos"]]
-  notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
-  return {name: next(iter(folder.glob(f"{name}.np[yz]")), folder / f"{name}.npy") for name in ready}, failed, notes
+  failed |= {name: note["failed"][place] for name, place in places.items() if place in note["failed"]}
+  ready = {name: place for name, place in places.items() if place in note["videos"]}
+  notes = {name: (note["recipe"], note["videos"][place] | dict(file=str(files[name]))) for name, place in ready.items()}
+  stored = lambda place: next((path for ending in (".npy", ".npz") if (path := folder / f"{place}{ending}").exists()),
+                              folder / f"{place}.npy")
+  return {name: stored(place) for name, place in ready.items()}, failed, notes
+
+
+def _place(name):
+  """The name of files about a video, without their ending: the video's own, where an ending can be added to it."""
+  usable = all(part.strip(".") and len(os.fsencode(part)) <= 200 for part in name.split("/"))
+  return name if usable else wording.folder(name)
 
 
 def recipe_of(run, options):

@@ -54,7 +54,7 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
     written.append(_save_maps(path.with_name("maps.npz"), trainer, assessments))
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
-    written += plots.draw(workdir, trainer, history, assessments)
+    written += plots.draw(workdir, trainer, history, assessments, say)
   say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
       + table(rows, trainer.dataset.simulated))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
