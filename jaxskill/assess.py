@@ -22,7 +22,7 @@ from jaxskill import evidence, finished, main as command_line, own as own_videos
 NAME = "assessment.json"
 
 
-def run(options, say=print):
+def run(options, say=wording.say):
   """Assesses the videos that the options name.
 
   Args:

@@ -18,7 +18,7 @@ from jaxskill import assess, evidence, finished, main as command_line, own as ow
 NAME = "comparison.json"
 
 
-def run(options, say=print):
+def run(options, say=wording.say):
   """Compares the two videos that the options name; returns the content of `comparison.json`.
 
   Args:
@@ -163,8 +163,17 @@ def headline(result):
   sure = (f"{result['agreeing']} of {result['models']} models agree" if result["models"] > 1
           else "one model, so nothing is known of its certainty")
   spread = f" ± {result['spread']:.3g}" if result["spread"] is not None else ""
-  gap = f"by {result['difference']:.3g}{spread}" + (" in rank score, no unit" if result["ranked"] else "")
+  gap = f"by {result['difference']:.3g}{spread}" + (" in rank score, no unit" if result["ranked"] else " in score")
   return wording.warned(f"{better} is better than {worse} ({gap}); {sure}", *result["videos"])
+
+
+def larger(result):
+  """Among the differences between training videos, where this one stands, in words."""
+  count, percent = result["training_videos"], result["larger_than_training_pairs"]
+  pairs = count * (count - 1) // 2
+  if count < wording.FEW:
+    return f"about {percent * pairs / 100:.0f} of the {pairs} differences between the {count} training videos"
+  return f"{percent:.0f} % of the differences between the {count} training videos"
 
 
 def describe(result):
@@ -174,20 +183,20 @@ def describe(result):
     lines += [f"  {wording.plain(own['video'])}: {wording.standing(own)}"]
     lines += [f"    warning: {wording.plain(warning)}" for warning in own["warnings"]]
   if result["larger_than_training_pairs"] is not None:
-    lines.append(f"  the difference is larger than that of {result['larger_than_training_pairs']:.0f} % of the pairs of "
-                 f"the {result['training_videos']} training videos")
+    lines.append(f"  the difference is larger than {larger(result)}")
   if result["parts"]:
     lines.append("  of it: " + ", ".join(f"{name} {value:+.3g}" for name, value in result["parts"].items()))
   if result["direct"]:
     agrees = "which agrees" if result["direct"]["agrees"] else "which DISAGREES: take them for equally good"
     lines.append(f"  compared directly: {result['direct']['difference']:+.3g}, {agrees} ({result['direct']['how']})")
   better, worse = wording.plain(result["better"]), wording.plain(result["worse"])
+  for own in result["videos"]:
+    moments = [one for one in result["moments"] if one.get("video") == own["video"]]
+    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(moments)]
   for one in result["moments"]:
-    if "video" in one:
-      lines.append(f"  {wording.plain(one['video'])}, {one['words']}: {one['at']} ({wording.amount(one)})")
-    else:
+    if "video" not in one:
       lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score of "
-                   f"this part (counts {one['importance']:.0%})")
+                   f"this part (counts {wording.percent(one['importance'])})")
   return "\n".join(lines)
 
 

@@ -75,7 +75,7 @@ def title(figure, text, size=9):
 
 def legend_below(figure, *sentences):
   """Writes what a picture means below it."""
-  figure.supxlabel(wrapped(" ".join(sentences), 150), fontsize=7, color="0.3")
+  figure.supxlabel(wrapped(" ".join(sentences), 170), fontsize=7, color="0.3")
 
 
 def time_axis(axis, duration):
@@ -145,10 +145,10 @@ def frame(axis, picture, label, weights=None, most=None, side=0):
     side: what the moment speaks for, see `COLOURS`; 0 draws no border.
   """
   gray = dict(cmap="gray") if picture.ndim == 2 else {}
-  axis.imshow(picture, extent=INSIDE, aspect="auto" if weights is None else "equal", **gray)
+  axis.imshow(picture, extent=INSIDE, **gray)
   if weights is not None:
     axis.imshow(weights, cmap="inferno", alpha=0.5, vmin=0, vmax=most, extent=INSIDE, interpolation="bilinear")
-  axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+  axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), aspect=picture.shape[0] / picture.shape[1])
   axis.set_title(label, fontsize=7, color=COLOURS[side] if side else "black")
   if side:
     for spine in axis.spines.values():

@@ -254,16 +254,21 @@ def references(run, own, assessment, ids):
   return result
 
 
+def moment_lines(moments):
+  """Moments as lines of text, a line for each kind."""
+  kinds = {}
+  for one in moments:
+    kinds.setdefault(one["words"], []).append(f"{one['at']} ({wording.amount(one)})")
+  return [f"{words}: {', '.join(some)}" for words, some in kinds.items()]
+
+
 def describe(result):
   """One video's answer as lines of text: what must be known first, then the score, then what decided it."""
   cautions = ", ".join(wording.cautions(result))
   lines = [wording.plain(result["video"]) + (f": {cautions}" if cautions else "")]
   lines += [f"  warning: {wording.plain(warning)}" for warning in result["warnings"]]
   lines.append(f"  {wording.standing(result)}")
-  kinds = {}
-  for one in result["moments"]:
-    kinds.setdefault(one["words"], []).append(f"{one['at']} ({wording.amount(one)})")
-  lines += [f"  {words}: {', '.join(some)}" for words, some in kinds.items()]
+  lines += [f"  {line}" for line in moment_lines(result["moments"])]
   if result.get("references"):
     shown = [f"{wording.plain(one['video'])} ({one['score']:.3g})" for one in result["references"]]
     lines.append(f"  compared with {', '.join(shown[:5])}" + (f" and {len(shown) - 5} more" if len(shown) > 5 else ""))

@@ -29,7 +29,7 @@ def frames(own, seconds):
 
 def has_frames(own):
   """Whether there is something to be seen of a video, not only its features."""
-  return own.frames is not None or own.file.suffix not in (".npy", ".npz")
+  return own.frames is not None or own.file.suffix not in (".npy", ".npz") and own.file.is_file()
 
 
 def scales_of(results, maps):
@@ -74,7 +74,7 @@ def under_strip(figure, own, heights, keys, duration):
 
 
 def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
-  """Draws what one video's answer rests on, on a figure or a part of one, and says below it what that is.
+  """Draws what one video's answer rests on, on a figure or a part of one.
 
   Args:
     scales: of `scales_of`; keys: of `evidence.key_moments`.
@@ -86,7 +86,7 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
     sides = {name: result["meanings"].get(name, {"side": 0})["side"] for name in curves}
     drawing.attention_curves(axis, at, {wording.curve(result, name): (values, sides[name])
                                         for name, values in curves.items()})
-    axis.set(ylim=(0, 1.05 * max(scales["attention"], 1.0)))
+    axis.set(ylim=(0, 1.3 * max(scales["attention"], 1.0)))                                # room for the legend
     for one in result["moments"]:
       if one["what"] in curves:
         axis.axvspan(one["start"], one["end"], alpha=0.1, color=drawing.COLOURS[one["side"]])
@@ -95,7 +95,6 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
   for name, values in maps.items():
     if name != "uniform":
       _heat(figure, own, values, map_seconds[name], scales["maps"][name])
-  drawing.legend_below(figure, *legend(result, maps, keys, has_frames(own)))
 
 
 def legend(result, maps, keys, seen):
@@ -130,7 +129,9 @@ def draw(folder, own, result, maps, map_seconds):
   scales["segments"] = scales["segments"] + (aligned["segments"] if aligned else [])
   if height_of(own, result, maps):
     figure = plt.figure(figsize=(10, height_of(own, result, maps) + 0.9), layout="constrained")
-    evidence_of(figure, own, result, maps, map_seconds, scales, evidence.key_moments(result))
+    keys = evidence.key_moments(result)
+    evidence_of(figure, own, result, maps, map_seconds, scales, keys)
+    drawing.legend_below(figure, *legend(result, maps, keys, has_frames(own)))
     drawing.title(figure, title)
     paths.append(drawing.save(figure, folder / f"{kind_of(result, maps)}.png"))
   if aligned:
@@ -169,6 +170,8 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
   if "probabilities" in extra:
     leaves(parts[-1], results[0], extra["probabilities"])
   drawing.title(figure, title, 10)
+  drawing.legend_below(figure, *dict.fromkeys(line for own, result, (heat, _), key in zip(videos, results, maps, keys)
+                                              for line in legend(result, heat, key, has_frames(own))))
   return drawing.save(figure, path)
 
 
@@ -191,13 +194,13 @@ def segment_scores(axis, segments, scale):
   """Scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
   colours, scores = drawing.colours_of(scale), [segment["score"] for segment in scale]
   room = 0.15 * (max(scores) - min(scores)) or 1.0
-  bottom = min(scores) - room
-  axis.bar([s["start"] for s in segments], [s["score"] - bottom for s in segments],
-           [s["end"] - s["start"] for s in segments], bottom, align="edge", edgecolor="0.4",
-           color=[colours.to_rgba(s["score"]) for s in segments])
+  for width, edge in ((9, "0.4"), (7, None)):              # no bars: their height would be read from 0
+    axis.hlines([s["score"] for s in segments], [s["start"] for s in segments], [s["end"] for s in segments], lw=width,
+                colors=edge or [colours.to_rgba(s["score"]) for s in segments])
   for s in segments:
-    axis.text((s["start"] + s["end"]) / 2, s["score"], f"{s['importance']:.0%}", ha="center", va="bottom", fontsize=7)
-  axis.set(ylabel="score of each part\n(% = how much it counts)", ylim=(bottom, max(scores) + room))
+    axis.annotate(wording.percent(s["importance"]), ((s["start"] + s["end"]) / 2, s["score"]), (0, 6), ha="center",
+                  textcoords="offset points", fontsize=7)
+  axis.set(ylabel="score of each part\n(% = how much it counts)", ylim=(min(scores) - room, max(scores) + 2 * room))
 
 
 def alignment(figure, result, other, aligned, scale, names):

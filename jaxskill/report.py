@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate, floors, methods
+from jaxskill import __version__, evaluate, floors, methods, wording
 from jaxskill.checkpoints import digest
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
@@ -205,7 +205,8 @@ def table(rows, simulated):
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
   lines = [(["row"] if named else []) + list(columns)]
-  lines += [([name] if named else []) + [cell(row) for cell in columns.values()] for name, row in rows.items()]
+  lines += [([wording.plain(name)] if named else []) + [cell(row) for cell in columns.values()]
+            for name, row in rows.items()]
   if not named:     # one row reads better downwards
     body = "\n".join(f"{h:<{max(map(len, lines[0]))}}  {c}" for h, c in zip(*lines))
   else:

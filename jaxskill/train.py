@@ -24,7 +24,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
+from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps, wording
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -284,7 +284,7 @@ def run(config, workdir, dataset=None):
   check(config)
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
-  say = print if parallel.main else (lambda *_: None)
+  say = wording.say if parallel.main else (lambda *_: None)
   say(f"{dataset.name}\n{data.describe_audit(facts)}")
   trainer = Trainer(config, dataset, parallel)
   if parallel.main:

@@ -1,12 +1,14 @@
 """Words for readers who know the task and not the model: names as plain text, times, ranks, cautions and legends.
 
-Nothing here draws or prints, so that pictures, pages and the terminal say the same.
+Nothing here draws, so that pictures, pages and the terminal say the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import unicodedata
+
+import numpy as np
 
 FEW = 20              # training videos below which a rank is told in numbers, and the answer says that they are few
 FEW_MODELS = 3        # below which their spread says little
@@ -17,13 +19,13 @@ SIDES = {1: "for", 0: "", -1: "against"}     # what a moment speaks for, beside 
 LEGENDS = dict(
     attention="Each curve shares out the model's attention over the whole video; 1 is an even share. It says where the "
               "model looked, not how good that moment was. Shaded: the moments that the answer names.",
-    segments="Each bar is a part of the video, as high as the score the model gives to it: blue is high, red is low. The "
-             "percentage says how much the part counts.",
+    segments="Each line is a part of the video, at the height of the score that the model gives it: blue is high, red is low. "
+             "The percentage says how much the part counts.",
     maps="Bright: where in the picture the model looked, by one scale in all pictures. Shown are the moments at which it "
          "looked most narrowly.",
     alignment="Lines join the moments that show the same step of the task. Bars: the score of each part, blue is high, red "
               "is low.",
-    keys="Pictures: the moments that decided, at the dashed lines; `for` speaks for skill, `against` speaks against it.",
+    keys="Pictures: the moments that decided, at the dashed lines; blue speaks for skill, red against it.",
     even="No moment stands out; the pictures are evenly spaced.",
     frames="Nothing here says which moments decided; the pictures are evenly spaced.")
 
@@ -36,6 +38,11 @@ def plain(text, keep=""):
     keep: characters that stay although they cannot be printed, e.g. a line break.
   """
   return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def say(text):
+  """Prints text of several lines in which names of others may stand, see `plain`."""
+  print(plain(text, keep="\n"))
 
 
 def short(name, length=40):
@@ -77,9 +84,8 @@ def _folder_name(part):
   kept = kept.lstrip(" .").rstrip(" .")
   while len(kept.encode()) > LONGEST:
     kept = kept[:-1]
-  if kept == part and kept.split(".")[0].strip().lower() not in RESERVED:
-    return kept
-  return f"{kept}-{_digest(part)}"
+  reserved = kept.split(".")[0].strip().lower() in RESERVED
+  return kept if kept == part and not reserved else f"{'_' * reserved}{kept}-{_digest(part)}"
 
 
 def clock(seconds):
@@ -93,13 +99,18 @@ def span(start, end):
   return f"{clock(start)}-{clock(end)}"
 
 
-def above(percentile, count):
-  """Returns how a video stands among the `count` training videos: in numbers where they are few, else in percent."""
+def above(percentiles, count):
+  """Returns how a video stands among the training videos: in numbers where they are few, else in percent.
+
+  Args:
+    percentiles: `[n]`, by each model; count: of the training videos.
+  """
   if count >= FEW:
-    return f"above {percentile:.0f} % of the {count} training videos"
-  number = percentile * count / 100
-  about = "" if abs(number - round(number)) < 0.05 else "about "
-  return f"above {about}{round(number)} of {count} training video{'s' if count > 1 else ''}"
+    return f"above {np.mean(percentiles):.0f} % of the {count} training videos"
+  numbers = np.asarray(percentiles) * count / 100
+  low, high = int(np.floor(numbers.min() + 1e-6)), int(np.ceil(numbers.max() - 1e-6))
+  number = f"{low}" if low == high else f"{low} to {high}"          # models, or videos of equal scores, leave it open
+  return f"above {number} of {count} training video{'s' if count > 1 else ''}"
 
 
 def score(result):
@@ -116,7 +127,8 @@ def score(result):
 
 def standing(result):
   """Returns the answer about one video in a line: its place among the training videos, then its score."""
-  return f"{above(result['percentile'], result['training_videos'])}; {score(result)}"
+  percentiles = [model["percentile"] for model in result["models"]]
+  return f"{above(percentiles, result['training_videos'])}; {score(result)}"
 
 
 def cautions(*results):
@@ -153,8 +165,13 @@ def curve(result, name):
 def amount(moment):
   """Returns how much a moment counts, in words."""
   if "from_left" in moment:
-    return (f"{moment['share']:.0%} of it {moment['from_left']:.0%} from the left and {moment['from_top']:.0%} from the top "
-            "of the picture")
+    return (f"{percent(moment['share'])} of it at one place, {percent(moment['from_left'])} from the left and "
+            f"{percent(moment['from_top'])} from the top of the picture")
   if "share" in moment:
-    return f"{moment['share']:.0%} of the attention"
-  return f"score {moment['score']:.3g}, counts {moment['importance']:.0%}"
+    return f"{percent(moment['share'])} of the attention"
+  return f"score {moment['score']:.3g}, counts {percent(moment['importance'])}"
+
+
+def percent(share):
+  """Returns a share as a whole percentage."""
+  return f"{100 * share:.0f} %"

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill import wording
+
 NO_IDS = np.zeros(0, np.int32)
 WORDS = ("category", "subject", "competition")      # labels of videos that are strings
 FEW = 10                              # training videos of a category or difficulty; with fewer, the audit says so
@@ -375,15 +377,19 @@ def describe_audit(facts: dict) -> str:
                       *known, f"{len(facts['folds'])} fold(s)"])
            + ("; SIMULATED data, not recordings of people" if facts["simulated"] else "")]
   missing = facts["missing_videos"]
-  shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+  shown = ", ".join(map(wording.plain, missing[:5])) + (", ..." if len(missing) > 5 else "")
   lines.append(f"missing videos: {len(missing)}" + (f" ({shown})" if missing else "")
                + (f", leaving out {facts['dropped_pairs']} pairs" if facts["dropped_pairs"] else ""))
   lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_seen(fold)
-            + _describe_rare(facts, fold) for fold in facts["folds"]]
+            + _describe_rare(facts, fold) for fold in _plain_names(facts["folds"])]
   if facts["pairs"]:
     lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
                  f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
   return "\n".join(lines)
+
+
+def _plain_names(folds):
+  return [fold | dict(name=wording.plain(fold["name"])) for fold in folds]
 
 
 def _describe_pairs(fold):
