@@ -147,7 +147,9 @@ def frame(axis, picture, label, weights=None, most=None, side=0):
   gray = dict(cmap="gray") if picture.ndim == 2 else {}
   axis.imshow(picture, extent=INSIDE, **gray)
   if weights is not None:
-    axis.imshow(weights, cmap="inferno", alpha=0.5, vmin=0, vmax=most, extent=INSIDE, interpolation="bilinear")
+    most = most or weights.max()
+    seen = 0.75 * np.clip(weights / most, 0, 1) ** 0.5               # where nothing is looked at the picture stays as it is
+    axis.imshow(weights, cmap="autumn", alpha=seen, vmin=0, vmax=most, extent=INSIDE, interpolation="bilinear")
   axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), aspect=picture.shape[0] / picture.shape[1])
   axis.set_title(label, fontsize=7, color=COLOURS[side] if side else "black")
   if side:

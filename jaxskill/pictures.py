@@ -109,7 +109,7 @@ def legend(result, maps, keys, seen):
 
 def height_of(own, result, maps):
   """Inches that `evidence_of` needs."""
-  return 2.4 if maps else 1.6 * has_frames(own) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
+  return 1.5 if maps else 1.6 * has_frames(own) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
 
 
 def kind_of(result, maps):

@@ -21,8 +21,8 @@ LEGENDS = dict(
               "model looked, not how good that moment was. Shaded: the moments that the answer names.",
     segments="Each line is a part of the video, at the height of the score that the model gives it: blue is high, red is low. "
              "The percentage says how much the part counts.",
-    maps="Bright: where in the picture the model looked, by one scale in all pictures. Shown are the moments at which it "
-         "looked most narrowly.",
+    maps="Red to yellow: where in the picture the model looked, yellow most, by one scale in all pictures. Shown are the "
+         "moments at which it looked most narrowly.",
     alignment="Lines join the moments that show the same step of the task. Bars: the score of each part, blue is high, red "
               "is low.",
     keys="Pictures: the moments that decided, at the dashed lines; blue speaks for skill, red against it.",

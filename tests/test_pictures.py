@@ -94,7 +94,7 @@ def test_two_videos_are_drawn_by_the_same_scales(tmp_path, figures, kind):
   figure, = figures
   assert "title" in texts(figure)
   if kind == "maps":
-    limits = {image.get_clim() for axis in figure.axes for image in axis.images if image.get_cmap().name == "inferno"}
+    limits = {image.get_clim() for axis in figure.axes for image in axis.images if image.get_cmap().name == "autumn"}
     assert limits == {(0, max(heat["attention"].max(), other_heat["attention"].max()))}
   elif kind in ("attention", "segments"):
     axes = time_axes(figure)
