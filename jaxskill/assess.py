@@ -91,7 +91,7 @@ def check_free(path, source):
 
 
 def write(folder, trained, video, assessment, result):
-  """Writes one video's answer and pictures; returns the answer with their names, and why one could not be drawn, or ""."""
+  """Writes one video's answer and pictures; returns the answer with their names, and why there are none, or ""."""
   folder.mkdir(parents=True, exist_ok=True)
   maps, seconds = evidence.maps(trained, video, assessment)
   if maps:

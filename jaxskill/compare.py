@@ -143,15 +143,17 @@ def decided(results, extra):
 
 
 def keys(result):
-  """The moments of both videos that are worth a picture, see `evidence.key_moments`: what decides between them, else what
-  decided on each."""
-  found = []
+  """The moments of both videos that are worth a picture, see `evidence.key_moments`.
+
+  They are what decides between the two where both show the same, else what decided on each.
+  """
+  found, shared = [], [moment for moment in result["moments"] if "video" not in moment]
   for number, one in enumerate(result["videos"]):
-    own = [moment for moment in result["moments"] if "video" not in moment]
     start, end = ("other_start", "other_end") if number else ("start", "end")
-    moments = [dict(what=str(place), words=f"moment {place + 1} that decides", peak=(moment[start] + moment[end]) / 2,
-                    side=int(np.sign(moment["difference"])) * (-1 if number else 1)) for place, moment in enumerate(own)]
-    found.append(evidence.key_moments(one | dict(moments=moments) if own else one))
+    moments = [dict(what=str(place), words="decides between the two", peak=(moment[start] + moment[end]) / 2,
+                    side=int(np.sign(moment["difference"])) * (-1 if number else 1))
+               for place, moment in enumerate(shared)]
+    found.append(evidence.key_moments(one | dict(moments=moments) if shared else one))
   return found
 
 
@@ -195,8 +197,8 @@ def describe(result):
     lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(moments)]
   for one in result["moments"]:
     if "video" not in one:
-      lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score of "
-                   f"this part (counts {wording.percent(one['importance'])})")
+      lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "
+                   f"of this part (counts {wording.percent(one['importance'])})")
   return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What the pictures of a run and of new videos are drawn with: frames, curves over time, aligned videos, and their text.
+"""What pictures of a run and of new videos are drawn with: frames, curves over time, aligned videos, and their text.
 
 T rows of a video.
 """
@@ -19,15 +19,15 @@ from matplotlib import font_manager
 
 from jaxskill import wording
 
-COLOURS = {1: "tab:blue", 0: "tab:gray", -1: "tab:red"}           # speaks for skill, for neither, against: not red and green
+COLOURS = {1: "tab:blue", 0: "tab:gray", -1: "tab:red"}    # speaks for skill, for neither, against; no red and green
 SCALE = "RdYlBu"                                                   # of scores, low to high
 INSIDE = (0, 1, 1, 0)                                              # a frame as a unit square, row 0 on top
 # Seconds between two labels of a time axis.
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 # Fonts of more scripts than matplotlib's own, taken where they are installed.
 FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei",
-         "PingFang SC", "Malgun Gothic", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai",
-         "Arial Unicode MS", "Segoe UI", "Noto Sans Symbols 2", "Noto Emoji")
+         "PingFang SC", "Malgun Gothic", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari",
+         "Noto Sans Thai", "Arial Unicode MS", "Segoe UI", "Noto Sans Symbols 2", "Noto Emoji")
 
 
 @functools.cache
@@ -126,7 +126,8 @@ def aligned_videos(axis, video, reference, colours, start, end, names=("referenc
   axis.plot([start, end], [0.9, 0.1], color="grey", lw=0.4)
   axis.set(yticks=(), ylim=(-0.15, 1.4))
   for y, name in zip((0.0, 1.0), names):
-    axis.text(-0.01, y, wording.short(name, 24), transform=axis.get_yaxis_transform(), ha="right", va="center", fontsize=8)
+    axis.text(-0.01, y, wording.short(name, 24), ha="right", va="center", fontsize=8,
+              transform=axis.get_yaxis_transform())
 
 
 def offset_curve(axis, seconds, offset):
@@ -148,7 +149,7 @@ def frame(axis, picture, label, weights=None, most=None, side=0):
   axis.imshow(picture, extent=INSIDE, **gray)
   if weights is not None:
     most = most or weights.max()
-    seen = 0.75 * np.clip(weights / most, 0, 1) ** 0.5               # where nothing is looked at the picture stays as it is
+    seen = 0.75 * np.clip(weights / most, 0, 1) ** 0.5     # where nothing is looked at the picture stays as it is
     axis.imshow(weights, cmap="autumn", alpha=seen, vmin=0, vmax=most, extent=INSIDE, interpolation="bilinear")
   axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), aspect=picture.shape[0] / picture.shape[1])
   axis.set_title(label, fontsize=7, color=COLOURS[side] if side else "black")

@@ -55,8 +55,8 @@ def bright(weights, start, end):
     weights: `[T]` that sum to 1; start, end: `[T]` seconds of the rows.
 
   Returns:
-    [{"start", "end", "peak" in seconds, "at", "share"}], at most `MOMENTS`, the largest share of the attention first; none
-    where it is even. The peak is the middle of the brightest row.
+    [{"start", "end", "peak" in seconds, "at", "share"}], at most `MOMENTS`, the largest share of the attention first;
+    none where it is even. The peak is the middle of the brightest row.
   """
   above = np.concatenate([[False], weights > weights.mean() * 1.001, [False]])
   edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
@@ -74,8 +74,8 @@ def decisive(segments):
     segments: of `evaluate.segments`, importance summing to 1.
 
   Returns:
-    [{"what", "side", "start", "end", "peak" (its middle), "at", "score", "importance", "effect"}], at most `MOMENTS` that
-    raised the score, the largest effect first, then at most as many that lowered it.
+    [{"what", "side", "start", "end", "peak" (its middle), "at", "score", "importance", "effect"}], at most `MOMENTS`
+    that raised the score, the largest effect first, then at most as many that lowered it.
   """
   total = sum(one["importance"] * one["score"] for one in segments)
   effects = [one["importance"] * (one["score"] - total) for one in segments]
@@ -90,7 +90,7 @@ def decisive(segments):
 
 
 def key_moments(result, count=KEYS):
-  """Chooses the moments of a video that are worth a picture: those that decided, or, where none did, evenly spaced ones.
+  """Chooses the moments of a video that are worth a picture: those that decided; evenly spaced ones where none did.
 
   Args:
     result: {"moments", "duration_s"} of `answer`.
@@ -109,7 +109,8 @@ def key_moments(result, count=KEYS):
     if at in found or len(found) < count:
       found.setdefault(at, {})[one["side"]] = one["words"]
   if not found:
-    return [dict(at=float(at), sides={}, decided=False) for at in (np.arange(count) + 0.5) * result["duration_s"] / count]
+    even = (np.arange(count) + 0.5) * result["duration_s"] / count
+    return [dict(at=float(at), sides={}, decided=False) for at in even]
   return [dict(at=at, sides=found[at], decided=True) for at in sorted(found)]
 
 

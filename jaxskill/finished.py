@@ -65,8 +65,9 @@ def save(workdir, trainer, assessments):
     known = likeness.of_training([feed.channel_sums(own(name, v)) for v in trained])
     arrays |= {f"{name}/{what}": values for what, values in known.items()}
   about = dict(
-      format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, extraction=_recipe(config), step=trainer.total,
-      published=PUBLISHED.get(config.data.name, ""), params_sha256=checkpoints.digest(trainer.state.params),
+      format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, extraction=_recipe(config),
+      step=trainer.total, published=PUBLISHED.get(config.data.name, ""),
+      params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
       groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams})

@@ -31,10 +31,11 @@ def config(workdir):
     return made, methods.build(made)
   except FileNotFoundError:
     runs = ", ".join(sorted(p.parent.name for p in workdir.glob("*/config.json")))
-    raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that jaxskill.main "
-                     "was given." + (f" It holds runs: {runs}." if runs else "")) from None
+    raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that "
+                     "jaxskill.main was given." + (f" It holds runs: {runs}." if runs else "")) from None
   except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-    raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]}); it is not what training wrote: copy the run again, or train it "
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    raise ValueError(f"{path}: cannot be read ({why}); it is not what training wrote: copy the run again, or train it "
                      "anew in another --workdir.") from error
 
 
@@ -43,8 +44,8 @@ def checkpoint(workdir, step):
   try:
     return checkpoints.read(workdir / "checkpoints", step)
   except ValueError as error:
-    raise ValueError(f"{error} The run's parameters are not there any more: copy its folder again with `checkpoints`, or "
-                     "remove it and train anew.") from error
+    raise ValueError(f"{error} The run's parameters are not there any more: copy its folder again with `checkpoints`, "
+                     "or remove it and train anew.") from error
 
 
 def tested(workdir):

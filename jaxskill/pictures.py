@@ -41,7 +41,7 @@ def scales_of(results, maps):
   Returns:
     {"duration" in seconds, "attention" the highest in even shares, "segments" all of them, "maps" {name: highest}}.
   """
-  curves = [line["values"] for result in results for name, line in result["timelines"].items() if name.endswith(" attention")]
+  curves = [values for result in results for _, own in by_start(result) for values in own.values()]
   names = [name for own in maps for name in own]
   return dict(duration=max(result["duration_s"] for result in results),
               attention=max((drawing.even_shares(values).max() for values in curves), default=1.0),
@@ -58,11 +58,13 @@ def under_strip(figure, own, heights, keys, duration):
   shown = frames(own, [key["at"] for key in keys])
   if not shown and not heights:
     return []
-  grid = figure.add_gridspec(len(heights) + bool(shown), len(keys), height_ratios=([1.4] if shown else []) + list(heights))
+  ratios = ([1.4] if shown else []) + list(heights)
+  grid = figure.add_gridspec(len(ratios), len(keys), height_ratios=ratios)
   for column, (picture, key) in enumerate(zip(shown, keys)):
-    side = sum(key["sides"]) if key["decided"] else 0                                      # 0 where it is for and against
+    side = sum(key["sides"])                             # 0 where it is for and against
     words = " and ".join(filter(None, (wording.SIDES[side] for side in sorted(key["sides"], reverse=True))))
-    drawing.frame(figure.add_subplot(grid[0, column]), picture, f"{wording.clock(key['at'])} {words}".strip(), side=side)
+    label = f"{wording.clock(key['at'])} {words}".strip()
+    drawing.frame(figure.add_subplot(grid[0, column]), picture, label, side=side)
   axes = [figure.add_subplot(grid[row + bool(shown), :]) for row in range(len(heights))]
   for axis in axes:
     drawing.time_axis(axis, duration)
@@ -138,8 +140,8 @@ def draw(folder, own, result, maps, map_seconds):
     figure = plt.figure(figsize=(10, 5.8), layout="constrained")
     alignment(figure, result, aligned["segments"], aligned["seconds"], scales["segments"], (
         f"reference {wording.short(aligned['video'], 12)}", "this video"))
-    drawing.title(figure, f"{title}\nabove: this video; below: {wording.short(aligned['video'])}, a training video of score "
-                  f"{aligned['score']:.3g} that it was compared with")
+    drawing.title(figure, f"{title}\nabove: this video; below: {wording.short(aligned['video'])}, a training video of "
+                  f"score {aligned['score']:.3g} that it was compared with")
     paths.append(drawing.save(figure, folder / "alignment.png"))
   if result.get("probabilities"):
     figure = plt.figure(figsize=(8, 1.3 * len(result["probabilities"]) + 1.1), layout="constrained")

@@ -14,7 +14,7 @@ SHOWN = 8      # frames of a video
 
 
 def draw(workdir, trainer, history, assessments, say=print):
-  """Writes the plots of a finished run; one that cannot be drawn is said and costs nothing else. Returns their paths."""
+  """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
   workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, trainer))
   if any(name.endswith(" attention") for name in assessments.timelines):
     named["attention"] = lambda: _timelines(trainer, assessments)
@@ -46,7 +46,8 @@ def _extremes(trainer, scores):
   """{words: video} of the videos that the first replica scores highest and lowest."""
   dataset, replica = trainer.dataset, trainer.replicas[0]
   videos, side = _asked(dataset, dataset.folds[replica.fold])
-  return {f"best {side} video": videos[np.argmax(scores[videos])], f"worst {side} video": videos[np.argmin(scores[videos])]}
+  best, worst = videos[np.argmax(scores[videos])], videos[np.argmin(scores[videos])]
+  return {f"best {side} video": best, f"worst {side} video": worst}
 
 
 def _score(trainer, value):
@@ -85,7 +86,8 @@ def _means(metrics, name):
 
 
 # What only a simulation knows: the stream whose rows it follows, colour, words.
-TRUTHS = dict(relevant_high=("rgb", "tab:blue", "high-skill moment"), relevant_low=("rgb", "tab:red", "low-skill moment"),
+TRUTHS = dict(relevant_high=("rgb", "tab:blue", "high-skill moment"),
+              relevant_low=("rgb", "tab:red", "low-skill moment"),
               posture_error=("static", "tab:orange", "posture error"))
 
 
@@ -129,7 +131,8 @@ def _alignment(trainer, assessments):
   timelines = {name: values[0] for name, values in assessments.timelines.items()}
   places = next(iter(assessments.alignment.values()))[0]
   chosen = _extremes(trainer, scores)
-  figure, axes = plt.subplots(2, 2, figsize=(11, 5.4), sharex=True, sharey="row", height_ratios=(3, 1), layout="constrained")
+  figure, axes = plt.subplots(2, 2, figsize=(11, 5.4), sharex=True, sharey="row", height_ratios=(3, 1),
+                              layout="constrained")
   shown = [(video, trainer.exemplars()[0][video, 0, 0]) for video in chosen.values()]
   of = lambda video: evaluate.segments(timelines, video, lengths[video], seconds[video])
   colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
@@ -177,7 +180,8 @@ def _maps(trainer, assessments):
         if truth in dataset.truth:
           down, right = dataset.truth[truth][video, shown]
           axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {truth}")
-    row[0].set_ylabel(f"{kind}\n{wording.short(dataset.videos[video], 24)}\n{_score(trainer, scores[video])}", fontsize=7)
+    row[0].set_ylabel(f"{kind}\n{wording.short(dataset.videos[video], 24)}\n{_score(trainer, scores[video])}",
+                      fontsize=7)
   if handles := axes[0, 0].get_legend_handles_labels()[0]:
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7)
   figure.suptitle("Simulated scene" if dataset.simulated else "")
@@ -209,7 +213,8 @@ def _probabilities(trainer, assessments):
   error = np.abs(assessments.score[0] - dataset.labels(replica.criterion))[videos]
   chosen = dict(least=videos[np.argmin(error)], largest=videos[np.argmax(error)])
   levels = assessments.probabilities
-  figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels) + 0.4), squeeze=False, layout="constrained")
+  figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels) + 0.4), squeeze=False,
+                              layout="constrained")
   words = trainer.method.meanings["probabilities"].words if "probabilities" in trainer.method.meanings else ""
   for column, (kind, video) in zip(axes.T, chosen.items()):
     drawing.probability_bars(column, {name: values[0, video] for name, values in levels.items()}, words)

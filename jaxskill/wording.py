@@ -13,18 +13,19 @@ import numpy as np
 FEW = 20              # training videos below which a rank is told in numbers, and the answer says that they are few
 FEW_MODELS = 3        # below which their spread says little
 # What no folder may be called on Windows, and what stands beside the answers.
-RESERVED = {"con", "prn", "aux", "nul", "features", "frames"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
+RESERVED = {"con", "prn", "aux", "nul", "features", "frames", *(f"com{n}" for n in range(10)),
+            *(f"lpt{n}" for n in range(10))}
 LONGEST = 100         # bytes of a folder's name: two of them, and what is put between, make one name of 255
 SIDES = {1: "for", 0: "", -1: "against"}     # what a moment speaks for, beside its time
 LEGENDS = dict(
     attention="Each curve shares out the model's attention over the whole video; 1 is an even share. It says where the "
               "model looked, not how good that moment was. Shaded: the moments that the answer names.",
-    segments="Each line is a part of the video, at the height of the score that the model gives it: blue is high, red is low. "
-             "The percentage says how much the part counts.",
-    maps="Red to yellow: where in the picture the model looked, yellow most, by one scale in all pictures. Shown are the "
-         "moments at which it looked most narrowly.",
-    alignment="Lines join the moments that show the same step of the task. Bars: the score of each part, blue is high, red "
-              "is low.",
+    segments="Each line is a part of the video, at the height of the score that the model gives it: blue is high, red "
+             "is low. The percentage says how much the part counts.",
+    maps="Red to yellow: where in the picture the model looked, yellow most, by one scale in all pictures. Shown are "
+         "the moments at which it looked most narrowly.",
+    alignment="Lines join the moments that show the same step of the task. Bars: the score of each part, blue is high, "
+              "red is low.",
     keys="Pictures: the moments that decided, at the dashed lines; blue speaks for skill, red against it.",
     even="No moment stands out; the pictures are evenly spaced.",
     frames="Nothing here says which moments decided; the pictures are evenly spaced.")
@@ -60,7 +61,7 @@ def folder(name):
 
 
 def folders(names):
-  """Returns {name: path}, see `folder`; different even where a file system takes capital and small letters for the same."""
+  """Returns {name: path}, see `folder`; they differ also where capital and small letters are the same to a disk."""
   found, taken = {}, set()
   for name in names:
     path = folder(name)

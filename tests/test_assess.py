@@ -169,7 +169,8 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
   results, failed = assess.run(arguments(run.workdir, tmp_path, features=files), say=said.append)
   assert set(results) == {path.stem for path in files} and results[files[1].stem]["pictures"]
   assert list(failed) == [f"pictures of {files[0].stem}"] and results[files[0].stem]["pictures"] == []
-  assert json.loads((tmp_path / files[0].stem / "assessment.json").read_text())["score"] == results[files[0].stem]["score"]
+  answer = json.loads((tmp_path / files[0].stem / "assessment.json").read_text())
+  assert answer["score"] == results[files[0].stem]["score"]
   line, = [text for text in said if text.startswith("failed: ")]
   assert line.isprintable() and "cannot draw" in line
   with pytest.raises(SystemExit, match="1"):

@@ -115,7 +115,7 @@ def test_the_first_line_says_what_must_be_known(tmp_path):
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
   count = len(run.dataset.folds[0].train_videos)
   first = said.splitlines()[0]
-  assert first.startswith(f"SIMULATED DATA, ONLY {count} TRAINING VIDEOS, ONLY 2 MODELS: {result['better']} is better than ")
+  assert first.startswith(f"SIMULATED DATA, ONLY {count} TRAINING VIDEOS, ONLY 2 MODELS: {result['better']} is better ")
   assert "in rank score, no unit" in first and f"{result['agreeing']} of 2 models agree" in first
   assert result["cautions"] == ["SIMULATED DATA", f"ONLY {count} TRAINING VIDEOS", "ONLY 2 MODELS"]
   assert f"of the {count * (count - 1) // 2} differences between the {count} training videos" in said

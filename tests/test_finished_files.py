@@ -42,7 +42,8 @@ def changed(folder, about=lambda about: about, **arrays):
   np.savez(folder / finished.FILE, **{name: values for name, values in content.items() if values is not None})
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "5", "", "{", "[" * 100_000, "{}", '{"method": "pros_cons"}', '"\udcff"',
+@pytest.mark.parametrize("text", ["[]", "null", "5", "", "{", "[" * 100_000, "{}", '"\udcff"',
+                                  '{"method": "pros_cons"}',
                                   '{"method": "none", "model": {}, "data": {}, "train": {}}',
                                   '{"method": "pros_cons", "model": {}, "data": {}, "train": {}}',
                                   '{"method": "pros_cons", "model": 3, "data": 4, "train": null}'])
@@ -63,7 +64,8 @@ def test_results_that_are_cut(copy, text):
                                    lambda a: a | dict(replicas=[]), lambda a: a | dict(replicas=[{}]),
                                    lambda a: a | dict(streams={}), lambda a: a | dict(extraction={}),
                                    lambda a: a | dict(extraction=dict(weights="x")), lambda a: a | dict(extraction=3),
-                                   lambda a: a | dict(step="x"), lambda a: {k: v for k, v in a.items() if k != "simulated"}])
+                                   lambda a: a | dict(step="x"),
+                                   lambda a: {k: v for k, v in a.items() if k != "simulated"}])
 def test_training_videos_that_lack_something(copy, about):
   folder = copy()
   changed(folder, about)

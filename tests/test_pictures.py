@@ -21,9 +21,9 @@ def answered(kind, duration=20.0, seed=0, **changed):
   """(what `evidence.answer` says of a video, its heat maps, their seconds), by random numbers."""
   rng = np.random.default_rng(seed)
   edges = np.linspace(0, duration, ROWS + 1)
-  result = dict(video="v", random_weights=False, simulated=True, tested=True, training_videos=60, ranked=True, score=0.5,
-                spread=0.1, models=[dict(percentile=75.0)] * 3, meanings=MEANINGS, duration_s=duration, timelines={},
-                segments=[], moments=[])
+  result = dict(video="v", random_weights=False, simulated=True, tested=True, training_videos=60, ranked=True,
+                score=0.5, spread=0.1, models=[dict(percentile=75.0)] * 3, meanings=MEANINGS, duration_s=duration,
+                timelines={}, segments=[], moments=[])
   line = lambda values: dict(start=edges[:-1].tolist(), end=edges[1:].tolist(), values=values.tolist())
   maps, seconds = {}, {}
   if kind == "attention":
@@ -36,7 +36,7 @@ def answered(kind, duration=20.0, seed=0, **changed):
   if kind == "maps":
     maps, seconds = {"attention": rng.dirichlet(np.ones(9), 12).reshape(12, 3, 3)}, {"attention": np.arange(12.0)}
   if kind == "leaves":
-    result["probabilities"] = {"level 1": rng.dirichlet(np.ones(2)).tolist(), "level 2": rng.dirichlet(np.ones(4)).tolist()}
+    result["probabilities"] = {f"level {n}": rng.dirichlet(np.ones(2 ** n)).tolist() for n in (1, 2)}
   shown = types.SimpleNamespace(maps={name: one[None] for name, one in maps.items()},
                                 rows={name: np.arange(len(one))[None] for name, one in maps.items()})
   result["moments"] = evidence.moments(result, shown, seconds)
@@ -48,7 +48,8 @@ def video(seconds=None):
   if seconds is None:
     return types.SimpleNamespace(frames=None, file=pathlib.Path("v.npy"))
   frames = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, 12, 16, 3))
-  return types.SimpleNamespace(frames=(frames, np.linspace(0, seconds, 200, endpoint=False)), file=pathlib.Path("v.mp4"))
+  times = np.linspace(0, seconds, 200, endpoint=False)
+  return types.SimpleNamespace(frames=(frames, times), file=pathlib.Path("v.mp4"))
 
 
 @pytest.fixture
@@ -90,7 +91,8 @@ def test_two_videos_are_drawn_by_the_same_scales(tmp_path, figures, kind):
   heats = [(heat, seconds), (other_heat, seconds)]
   extra = dict(alignment=np.linspace(0, 8, ROWS).tolist()) if kind == "segments" else {}
   keys = [evidence.key_moments(one) for one in (first, second)]
-  pictures.draw_comparison(tmp_path / "two.png", [video(20.0), video(8.0)], [first, second], heats, extra, "title", keys)
+  videos = [video(20.0), video(8.0)]
+  pictures.draw_comparison(tmp_path / "two.png", videos, [first, second], heats, extra, "title", keys)
   figure, = figures
   assert "title" in texts(figure)
   if kind == "maps":
@@ -135,7 +137,7 @@ def test_segments_decide_by_score_and_weight():
   assert [one["start"] for one in raised] == [3.0] and raised[0]["effect"] == pytest.approx(0.3 * (9.0 - total))
   lowered = [one["start"] for one in found if one["side"] == -1]
   assert lowered == [2.0, 1.0, 4.0]               # and not the lowest score, which counts one percent
-  assert evidence.decisive([dict(start=0.0, end=1.0, score=2.0, importance=0.5)] * 2) == [] and evidence.decisive([]) == []
+  assert evidence.decisive([dict(start=0.0, end=1.0, score=2.0, importance=0.5)] * 2) == evidence.decisive([]) == []
 
 
 def test_the_frames_shown_are_those_of_the_key_moments(tmp_path, figures):
@@ -143,10 +145,12 @@ def test_the_frames_shown_are_those_of_the_key_moments(tmp_path, figures):
   pictures.draw(tmp_path, video(20.0), result, maps, seconds)
   shown = [axis for axis in figures[0].axes if axis.images]
   keys = evidence.key_moments(result)
-  assert [int(axis.images[0].get_array()[0, 0, 0]) for axis in shown] == pytest.approx([10 * key["at"] for key in keys], abs=1)
+  bright = [int(axis.images[0].get_array()[0, 0, 0]) for axis in shown]
+  assert bright == pytest.approx([10 * key["at"] for key in keys], abs=1)
   for axis, key in zip(shown, keys):
     assert axis.get_title().startswith(wording.clock(key["at"]))
-    assert ("for" in axis.get_title()) == (1 in key["sides"]) and ("against" in axis.get_title()) == (-1 in key["sides"])
+    assert ("for" in axis.get_title()) == (1 in key["sides"])
+    assert ("against" in axis.get_title()) == (-1 in key["sides"])
     assert axis.get_aspect() == 12 / 16                                            # as it was filmed
   heat, maps, seconds = answered("maps")
   pictures.draw(tmp_path, video(20.0), heat, maps, seconds)

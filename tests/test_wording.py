@@ -9,9 +9,11 @@ import pytest
 from jaxskill import wording
 
 # What others may call a video, subject, fold, criterion or row.
-HOSTILE = ("$\\frac{1}{$", "a$_{b$", "$$", "\\$x^2_", "x^{", "50 % of_it", "%s{0}%(a)s", "\x1b[31mred\x1b[0m", "two\nlines\r\ttab\x00",
-           "\u202egnp.exe", "\u200f\u2066right", "😀🧑‍⚕️", "日本語", "عمر", "x" * 250, "é" * 120, "../x", "..", ".", "con", "NUL.txt",
-           "a/../../b", "<script>alert(1)</script>", "-rf", "~", " ", "a.", ".hidden", "features", "a:b|c?d*", "\udcff", "lpt1.csv")
+HOSTILE = (
+    "$\\frac{1}{$", "a$_{b$", "$$", "\\$x^2_", "x^{", "50 % of_it", "%s{0}%(a)s", "\x1b[31mred\x1b[0m",
+    "two\nlines\r\ttab\x00", "\u202egnp.exe", "\u200f\u2066right", "😀🧑‍⚕️", "日本語", "عمر", "x" * 250, "é" * 120, "../x",
+    "..", ".", "con", "NUL.txt", "a/../../b", "<script>alert(1)</script>", "-rf", "~", " ", "a.", ".hidden", "features",
+    "a:b|c?d*", "\udcff", "lpt1.csv")
 
 
 def result(**changed):

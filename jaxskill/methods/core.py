@@ -27,8 +27,8 @@ from jaxskill.modules.attention_filters import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
 
 LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",
-          "how probable it is that the score lies so far from that of the exemplars: below it on the left, above it on the "
-          "right")             # of a tree that regresses scores, and of one that compares
+          "how probable it is that the score lies so far from that of the exemplars: below it on the left, above it on "
+          "the right")         # of a tree that regresses scores, and of one that compares
 
 
 class Perceptron(nn.Module):
