@@ -7,7 +7,7 @@ import pathlib
 
 import jax
 
-from jaxskill import data, report, train
+from jaxskill import data, report, train, wording
 
 
 def groups(config):
@@ -86,7 +86,7 @@ def run(config, workdir):
     train.claim(workdir, config)
   for own in configs:
     if main:
-      print(f"\n== {', '.join(row for row, _ in own.weight_rows)}")
+      wording.say(f"\n== {', '.join(wording.plain(row) for row, _ in own.weight_rows)}")
     folder = "".join(c if c.isalnum() else "_" for c in own.weight_rows[0][0])
     results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
     if results is None:
@@ -99,5 +99,5 @@ def run(config, workdir):
     text = report.table(rows, simulated)
     report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
     (workdir / "table.txt").write_text(text + "\n")
-    print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
+    wording.say(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows

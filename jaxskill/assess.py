@@ -120,8 +120,7 @@ def main(argv=None):
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   own_videos.add_arguments(parser)
   options = parser.parse_args(argv)
-  for stream in (sys.stdout, sys.stderr):
-    stream.reconfigure(errors="replace")  # letters that the terminal has not
+  wording.forgive_letters()
   command_line.use_compilation_cache()
   try:
     _, failed = run(options)

@@ -207,6 +207,10 @@ def recipe_of(run, options):
   plain = [one for one in options.weights if not _is_named(one)]
   weights = given or (plain[0] if plain else "")
   if recipe and not options.extractor:
+    if not {"weights", "weights_sha256", "streams"} <= set(recipe):
+      raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
+                       f"{', '.join(sorted({'weights', 'weights_sha256', 'streams'} - set(recipe)))}: give --extractor, the "
+                       "recipe that made them, or prepared features with --features.")
     check_weights(recipe, weights)
     return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"
@@ -266,7 +270,7 @@ def check_recipe(run, recipe):
     for name in {**theirs, **mine}:
       if mine.get(name) != theirs.get(name):
         weights = "weights_sha256" in name or name == "random_weights"
-        here, there = ((recipe["weights"], own["weights"]) if weights else
+        here, there = ((recipe.get("weights"), own.get("weights")) if weights else
                        (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
         raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
                          "again as the run's.")

@@ -6,6 +6,7 @@ Nothing here draws, so that pictures, pages and the terminal say the same.
 from __future__ import annotations
 
 import hashlib
+import sys
 import unicodedata
 
 import numpy as np
@@ -44,6 +45,13 @@ def plain(text, keep=""):
 def say(text):
   """Prints text of several lines in which names of others may stand, see `plain`."""
   print(plain(text, keep="\n"))
+
+
+def forgive_letters():
+  """Makes the terminal show a question mark for a letter that it has not, where it would fail."""
+  for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):                   # a notebook's has none, and all letters
+      stream.reconfigure(errors="replace")
 
 
 def short(name, length=40):

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxskill import finished
-from tests.own_videos import trained
+from jaxskill import assess, finished
+from tests.own_videos import arguments, trained
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +62,8 @@ def test_results_that_are_cut(copy, text):
 
 @pytest.mark.parametrize("about", [lambda _: None, lambda _: [], lambda _: 5, lambda a: a | dict(format=99),
                                    lambda a: a | dict(replicas=[]), lambda a: a | dict(replicas=[{}]),
-                                   lambda a: a | dict(streams={}), lambda a: a | dict(extraction={}),
-                                   lambda a: a | dict(extraction=dict(weights="x")), lambda a: a | dict(extraction=3),
+                                   lambda a: a | dict(streams={}), lambda a: a | dict(extraction=[]),
+                                   lambda a: a | dict(extraction=3),
                                    lambda a: a | dict(step="x"),
                                    lambda a: {k: v for k, v in a.items() if k != "simulated"}])
 def test_training_videos_that_lack_something(copy, about):
@@ -100,3 +100,11 @@ def test_garbage_and_what_is_gone(copy):
   refused(folder, "has no checkpoint of step", "copy its folder again")
   (folder / "checkpoints").touch()
   refused(folder, "has no checkpoint of step")
+
+
+def test_a_recipe_that_lacks_something_is_asked_for(copy, tmp_path):
+  folder = copy()
+  for recipe in (dict(streams={}), dict(weights="x", weights_sha256="")):
+    changed(folder, lambda about, recipe=recipe: about | dict(extraction=recipe))
+    with pytest.raises(ValueError, match="the recipe that the run .* keeps of its features is not whole.*--extractor"):
+      assess.run(arguments(folder, tmp_path / "out", videos=[__file__]))

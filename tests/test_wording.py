@@ -1,5 +1,6 @@
 """Names as text, one form of times, ranks in words, and what must be known before a score."""
 
+import io
 import os
 import pathlib
 import re
@@ -97,3 +98,12 @@ def test_a_legend_says_what_is_drawn():
   assert wording.curve(dict(meanings={}), "curve") == "curve"
   assert wording.amount(dict(share=0.31)) == "31 % of the attention"
   assert wording.amount(dict(score=3.14159, importance=0.2)) == "score 3.14, counts 20 %"
+
+
+def test_letters_that_a_terminal_has_not_are_replaced(monkeypatch):
+  output = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+  monkeypatch.setattr("sys.stdout", output)
+  monkeypatch.setattr("sys.stderr", io.StringIO())         # cannot be changed, and need not be
+  wording.forgive_letters()
+  wording.say("± 日本\n\x1b[31m")
+  assert output.buffer.getvalue() == b"? ??\n\\x1b[31m\n"
