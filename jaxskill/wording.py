@@ -94,7 +94,7 @@ def _folder_name(part):
   while len(kept.encode()) > LONGEST:
     kept = kept[:-1]
   reserved = kept.split(".")[0].strip().lower() in RESERVED
-  return kept if kept == part and not reserved else f"{'_' * reserved}{kept}-{_digest(part)}"
+  return kept if kept and kept == part and not reserved else f"{'_' * (reserved or not kept)}{kept}-{_digest(part)}"
 
 
 def clock(seconds):
