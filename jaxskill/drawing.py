@@ -169,5 +169,6 @@ def probability_bars(axes, levels, words):
 def plain_numbers(axis):
   """Makes a logarithmic y axis show its numbers without mathematics."""
   axis.set_yscale("log")
+  axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
   axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
   axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())

@@ -61,23 +61,28 @@ def _curves(workdir, history, trainer):
   steps = [m["step"] for m in metrics]
   kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
   for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
-    left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1)
+    left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1, marker=_dot(steps))
   left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"))
   drawing.plain_numbers(left)
   left.legend(fontsize=7)
   if pairs:
-    right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn")
+    right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn", marker=_dot(steps))
   for name in ("validation", "test"):
     values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)
     if np.isfinite(values).all():
       at = [entry["step"] for entry in history]
-      line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}")
+      line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}", marker=_dot(at))
       right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
   right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
   if right.get_legend_handles_labels()[0]:             # a correlation of equal scores is no number
     right.legend(fontsize=8)
   figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
   return figure
+
+
+def _dot(points):
+  """The marker of a curve: a single point is no line."""
+  return "o" if len(points) == 1 else ""
 
 
 def _means(metrics, name):

@@ -97,3 +97,18 @@ def test_every_plot_changes_with_its_data(make_dataset, tmp_path):
   assessments.score = assessments.score * 1.5
   assessments.probabilities = {"level 1": assessments.probabilities["level 1"] ** 2}
   assert all(new != old for new, old in zip(contents(), before))
+
+
+@pytest.mark.parametrize("losses", [[0.9], [0.9, 0.5], [0.9, 1e-4]])
+def test_losses_are_seen_and_their_numbers_are_plain(tmp_path, losses):
+  lines = [json.dumps(dict(step=n, accuracy=[0.5], loss=[x])) for n, x in enumerate(losses)]
+  (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+  trainer = types.SimpleNamespace(metric="accuracy", dataset=types.SimpleNamespace(simulated=False))
+  history = [dict(step=n, replicas=[dict(test=0.5, validation=0.5)]) for n, _ in enumerate(losses)]
+  figure = plots._curves(tmp_path, history, trainer)                      # pylint: disable=protected-access
+  left = figure.axes[0]
+  figure.canvas.draw()
+  labels = [label.get_text() for label in left.get_yticklabels()]
+  assert len(labels) > 1 and all(float(label) > 0 for label in labels if label)
+  assert (left.lines[0].get_marker() == "o") == (len(losses) == 1)
+  plots.plt.close(figure)
