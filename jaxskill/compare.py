@@ -70,7 +70,7 @@ def difference(trained, results, scores, ids):
   gap = np.float64(scores[0]) - np.float64(scores[1])
   ranks = []
   for model, one in zip(ids, gap):
-    own = np.float64(trained.arrays["score"][model][trained.arrays["trained"][model]])
+    own = trained.training_scores(model)
     apart = np.abs(own[:, None] - own)[np.triu_indices(len(own), 1)]
     if apart.size:
       ranks.append(evidence.percentile(abs(one), apart))

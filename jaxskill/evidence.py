@@ -134,7 +134,7 @@ def answer(run, own, assessment, ids, words):
     raise ValueError(f"its score is not finite; it has {rows}, the training videos "
                      + ", ".join(f"{run.arrays[f'{name}/lengths'].min()} to {run.arrays[f'{name}/lengths'].max()}"
                                  for name in own.arrays) + ".")
-  training = [run.arrays["score"][i][run.arrays["trained"][i]] for i in ids]
+  training = [run.training_scores(i) for i in ids]
   ranks = [percentile(score, others) for score, others in zip(scores, training)]
   mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.timelines.items()}
   counts = [len(others) for others in training]

@@ -138,6 +138,11 @@ class Finished(NamedTuple):
   answers: Answers
   parallel: Parallel
 
+  def training_scores(self, replica):
+    """`[n]` what a replica says of the videos that it was trained on; without those that nothing could be compared with."""
+    scores = np.float64(self.arrays["score"][replica][self.arrays["trained"][replica]])
+    return scores[np.isfinite(scores)]
+
   @property
   def tested(self):
     """Whether training kept videos apart to test on, as its results.json says; None without one."""

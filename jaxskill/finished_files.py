@@ -78,7 +78,7 @@ def check(about, arrays, method):
   for name, shape in shapes.items():
     if arrays[name].shape != shape:
       raise ValueError(f"{name} is of shape {list(arrays[name].shape)}, not {list(shape)}")
-  if not count or not videos or not np.isfinite(arrays["score"]).all() or not arrays["trained"].any(axis=1).all():
+  if not count or not (np.isfinite(arrays["score"]) & arrays["trained"]).any(axis=1).all():
     raise ValueError("it knows no scores of training videos")
   for replica in about["replicas"]:
     if {"row", "fold", "seed", "criterion"} - set(replica):

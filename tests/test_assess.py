@@ -378,3 +378,17 @@ RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {
 def command(module, *words):
   return subprocess.run([sys.executable, "-m", f"jaxskill.{module}", *map(str, words)], cwd=REPO, text=True,
                         capture_output=True, timeout=300, check=False)
+
+
+def test_training_videos_without_a_score_do_not_count(tmp_path):
+  """One that is alone of its category is compared with nothing, and has none."""
+  run = trained("core")
+  loaded = finished.load(run.workdir)
+  known = np.isfinite(loaded.arrays["score"]) & loaded.arrays["trained"]
+  test = run.dataset.folds[0].test_videos[0]
+  results, _ = run.assess(run.save(test), out=tmp_path)
+  result = results[run.dataset.videos[test]]
+  for index, model in enumerate(result["models"]):
+    others = loaded.arrays["score"][index][known[index]]
+    assert model["percentile"] == pytest.approx(100 * np.mean(others < model["score"]))
+  assert result["training_videos"] == known.sum(axis=1).min() < len(run.dataset.folds[0].train_videos)

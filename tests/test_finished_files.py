@@ -74,7 +74,7 @@ def test_training_videos_that_lack_something(copy, about):
 
 @pytest.mark.parametrize("name, values", [("score", None), ("videos", None), ("trained", np.zeros((2, 3), bool)),
                                           ("rgb/mean", None), ("rgb/lengths", np.ones(1)), ("digests", np.array(3)),
-                                          ("score", np.array(["text"])), ("about", None)])
+                                          ("score", np.array(["text"]))])
 def test_training_videos_of_wrong_arrays(copy, name, values):
   folder = copy()
   changed(folder, **{name: values})
