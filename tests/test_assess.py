@@ -179,7 +179,8 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
 
 def test_the_first_line_says_what_must_be_known(tmp_path):
   run = trained("pros_cons")
-  path, said = run.save(run.dataset.folds[0].test_videos[0]), []
+  longest = max(run.dataset.folds[0].test_videos, key=lambda video: run.dataset.lengths["rgb"][video])
+  path, said = run.save(longest), []
   results, _ = assess.run(arguments(run.workdir, tmp_path / "out", features=[path]), say=said.append)
   answer = next(text for text in said if text.startswith(path.stem)).splitlines()
   count = len(run.dataset.folds[0].train_videos)
@@ -188,7 +189,9 @@ def test_the_first_line_says_what_must_be_known(tmp_path):
   warnings = [number for number, line in enumerate(answer) if line.startswith("  warning: ")]
   assert len(warnings) == len(results[path.stem]["warnings"]) and all(number < score for number in warnings)
   assert re.match(rf"  above \d+( to \d+)? of {count} training videos; rank score .* \(no unit\)", answer[score])
-  assert any(line.startswith("  moments that speak for skill: 0:") for line in answer)
+  words = {one["words"] for one in results[path.stem]["moments"]}
+  assert words and words <= {"moments that speak for skill", "moments that speak against skill"}
+  assert {line.strip().partition(":")[0] for line in answer[score + 1:]} == words
 
 
 def test_a_run_without_a_test_side_says_so(tmp_path):
