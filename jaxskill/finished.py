@@ -300,7 +300,7 @@ def load(workdir):
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
                      "training command again, which writes it.")
-  about["tested"] = finished_files.tested(workdir)
+  about["tested"] = finished_files.tested(workdir, about)
   parallel = Parallel()
   state = steps.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("batch_stats", {}), None)
   return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)

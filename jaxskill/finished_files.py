@@ -21,7 +21,7 @@ def config(workdir):
   """The config of a run's folder, and the method that it makes."""
   path = workdir / "config.json"
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
       raise ValueError(f"it holds a {type(content).__name__}, not the fields of a config")
     missing = [name for name in ("method", "model", "data", "train") if name not in content]
@@ -48,13 +48,17 @@ def checkpoint(workdir, step):
                      "or remove it and train anew.") from error
 
 
-def tested(workdir):
-  """What a run's results.json says of its test side; None where there is no such file."""
+def tested(workdir, about):
+  """Whether a run had a test side, as its results.json says; without that file, as training_videos.npz; None if neither.
+
+  Args:
+    about: of training_videos.npz.
+  """
   path = workdir / "results.json"
   try:
-    return bool(json.loads(path.read_text()).get("tested", True))
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("tested", True))
   except FileNotFoundError:
-    return None
+    return about.get("tested")
   except (OSError, ValueError, AttributeError, RecursionError) as error:
     raise ValueError(f"{path}: is not what training wrote ({error}), so that it is not known how good the models are; "
                      "remove it and start the training command again, which writes it.") from error

@@ -60,12 +60,13 @@ def _curves(workdir, history, trainer):
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
   kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
-  for name in [n for n in metrics[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
+  for name in [n for n in (metrics or [{}])[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
     left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1, marker=_dot(steps))
   left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"))
-  drawing.plain_numbers(left)
-  left.legend(fontsize=7)
-  if pairs:
+  if metrics:                                          # metrics.jsonl may have been lost
+    drawing.plain_numbers(left)
+    left.legend(fontsize=7)
+  if pairs and metrics:
     right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn", marker=_dot(steps))
   for name in ("validation", "test"):
     values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)

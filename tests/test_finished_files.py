@@ -1,13 +1,12 @@
 """Damaged files of a finished run: one line that names the file, what is wrong and what to do."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 
 from jaxskill import assess, finished
-from tests.own_videos import arguments, trained
+from tests.own_videos import arguments, changed, trained
 
 
 @pytest.fixture(autouse=True)
@@ -31,15 +30,6 @@ def refused(folder, *words):
   assert "\n" not in message, message
   for word in words:
     assert word in message, message
-
-
-def changed(folder, about=lambda about: about, **arrays):
-  """Writes training_videos.npz again with other content; an array that is None is left out."""
-  with np.load(folder / finished.FILE) as file:
-    content = dict(file)
-  content["about"] = np.array(json.dumps(about(json.loads(content["about"].item()))))
-  content |= arrays
-  np.savez(folder / finished.FILE, **{name: values for name, values in content.items() if values is not None})
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "5", "", "{", "[" * 100_000, "{}", '"\udcff"',

@@ -57,6 +57,14 @@ def test_a_plot_that_fails_costs_nothing_else(make_dataset, tmp_path, monkeypatc
   assert not plots.plt.get_fignums() and not list(tmp_path.glob("*.unfinished"))
 
 
+def test_a_lost_log_costs_its_curves_alone(make_dataset, tmp_path):
+  trainer, history, assessments = trained(make_dataset, tmp_path)
+  (tmp_path / "metrics.jsonl").write_text("")
+  trainer.metric, said = "accuracy", []
+  paths = plots.draw(tmp_path, trainer, history, assessments, said.append)
+  assert [path.name for path in paths] == [name for name in NAMES if name != "scores.png"] and not said
+
+
 def test_without_a_test_side_training_videos_are_shown_and_called_so(make_dataset, tmp_path):
   trainer, history, assessments = trained(make_dataset, tmp_path, folds=[(range(11), [])])
   history[0]["replicas"][0]["test"] = float("nan")
