@@ -8,7 +8,7 @@ import pathlib
 
 import jax
 
-from jaxskill import cli, data, parallel, protocol, report, run_folder, train
+from jaxskill import cli, data, parallel, protocol, report, run_folder, train, wording
 
 
 def groups(config):
@@ -96,7 +96,7 @@ def run(config, workdir):
       with run_folder.saying_what_to_do(workdir):
         report.save_json(workdir / "table.json", dict(rows=rows) | about)
         (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
-      print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
+      wording.say(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows
 
 
@@ -105,7 +105,7 @@ def _train_rows(config, configs, workdir, dataset, main):
   rows, results = {}, {}
   for own in configs:
     if main:
-      print(f"\n== {', '.join(row for row, _ in own.weight_rows)}")
+      wording.say(f"\n== {', '.join(wording.plain(row) for row, _ in own.weight_rows)}")
     folder = "".join(c if c.isalnum() else "_" for c in own.weight_rows[0][0])
     results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
     if main:

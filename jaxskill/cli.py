@@ -79,7 +79,8 @@ def command():
 
 
 def _refuse(message):
-  print(f"\njaxskill: {message}", file=sys.stderr)
+  from jaxskill import wording
+  print(f"\njaxskill: {wording.plain(message, keep=chr(10))}", file=sys.stderr)
   sys.exit(2)
 
 

@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate, floors, methods, protocol, raters
+from jaxskill import __version__, evaluate, floors, methods, protocol, raters, wording
 from jaxskill.checkpoints import digest
 from jaxskill.protocol import SCORE_METRICS, SELECTIONS
 
@@ -48,7 +48,7 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
     written.append(_save_maps(path.with_name("maps.npz"), trainer, assessments))
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
-    written += plots.draw(workdir, trainer, history, assessments)
+    written += plots.draw(workdir, trainer, history, assessments, say)
   say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
       + (table(rows, trainer.dataset.simulated, facts_of_test) if tested else NOT_TESTED))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
@@ -184,7 +184,7 @@ def table(rows, simulated, facts=None):
   columns = _score_columns(rows) if scored else _pair_columns(rows)
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
-  lines = [["row", *columns]] + [[name, *(cell(row) for cell in columns.values())] for name, row in rows.items()]
+  lines = [["row", *columns]] + [[wording.plain(name), *(cell(row) for cell in columns.values())] for name, row in rows.items()]
   if not scored and len(rows) < 4:     # few rows of many columns read better downwards
     lines = [list(line) for line in zip(*lines)]
   widths = [max(map(len, column)) for column in zip(*lines)]

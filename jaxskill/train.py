@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from jaxskill import cli, data, evaluate, exemplars, feed, finished, log_lines, methods, panel, report, run_folder, steps
+from jaxskill import (cli, data, evaluate, exemplars, feed, finished, log_lines, methods, panel, report, run_folder,
+                      steps, wording)
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.config_checks import check
 from jaxskill.parallel import Parallel, highest, on_first_process
@@ -274,7 +275,7 @@ def run(config, workdir, dataset=None):
   on_first_process(lambda: run_folder.refuse_second(workdir))
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
-  say = print if parallel.main else (lambda *_: None)
+  say = wording.say if parallel.main else (lambda *_: None)
   say(f"{dataset.name}\n{data.describe_audit(facts)}")
   trainer = Trainer(config, dataset, parallel)
   with contextlib.ExitStack() as held:

@@ -83,7 +83,7 @@ def test_the_reader_is_told_what_is_not_real(executed):
   _, notebook = executed
   text = printed(notebook)
   for words in ("10 SIMULATED videos", "RANDOM weights: these features are for trials",
-                "SIMULATED data, RANDOM weights"):
+                "RANDOM WEIGHTS, SIMULATED DATA"):
     assert words in text
   assert "Traceback" not in text and not any("error" == output.output_type for cell in notebook.cells
                                              for output in cell.get("outputs", ()))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill import wording
 from jaxskill.data.audit_features import audit_features, describe_features, same_features
 from jaxskill.data.audit_labels import audit_labels, describe_labels
 
@@ -388,16 +389,20 @@ def describe_audit(facts: dict) -> str:
                       *known, f"{len(facts['folds'])} fold(s)"])
            + ("; SIMULATED data, not recordings of people" if facts["simulated"] else "")]
   missing = facts["missing_videos"]
-  shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+  shown = ", ".join(map(wording.plain, missing[:5])) + (", ..." if len(missing) > 5 else "")
   lines.append(f"missing videos: {len(missing)}" + (f" ({shown})" if missing else "")
                + (f", leaving out {facts['dropped_pairs']} pairs" if facts["dropped_pairs"] else ""))
   lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_seen(fold)
-            + _describe_rare(facts, fold) for fold in facts["folds"]]
+            + _describe_rare(facts, fold) for fold in _plain_names(facts["folds"])]
   if facts["pairs"]:
     lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
                  f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
   lines += describe_features(facts) + describe_labels(facts["labels_out_of_line"])
   return "\n".join(lines)
+
+
+def _plain_names(folds):
+  return [fold | dict(name=wording.plain(fold["name"])) for fold in folds]
 
 
 def _describe_pairs(fold):
