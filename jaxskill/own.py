@@ -207,10 +207,11 @@ def recipe_of(run, options):
   plain = [one for one in options.weights if not _is_named(one)]
   weights = given or (plain[0] if plain else "")
   if recipe and not options.extractor:
-    if not {"weights", "weights_sha256", "streams"} <= set(recipe):
+    missing = [name for name in ("weights", "weights_sha256", "streams") if name not in recipe]
+    if missing:
       raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
-                       f"{', '.join(sorted({'weights', 'weights_sha256', 'streams'} - set(recipe)))}: give --extractor, the "
-                       "recipe that made them, or prepared features with --features.")
+                       f"{', '.join(missing)}: give --extractor, the recipe that made them, or prepared features with "
+                       "--features.")
     check_weights(recipe, weights)
     return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"
