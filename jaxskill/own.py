@@ -172,18 +172,21 @@ def _extracted(run, options, out, say):
   folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
   with tempfile.TemporaryDirectory() as links:
+    linked = {}
     for name, place in places.items():
       path = files[name]
       ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
       link = pathlib.Path(links) / f"{place}{ending}"
       link.parent.mkdir(parents=True, exist_ok=True)
       os.symlink(path.resolve(), link)
+      linked[name] = str(link)
     if not places:
       return {}, failed, {}
     persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
-  failed |= {name: note["failed"][place] for name, place in places.items() if place in note["failed"]}
+  failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
+             for name, place in places.items() if place in note["failed"]}
   ready = {name: place for name, place in places.items() if place in note["videos"]}
   notes = {name: (note["recipe"], note["videos"][place] | dict(file=str(files[name]))) for name, place in ready.items()}
   stored = lambda place: next((path for ending in (".npy", ".npz") if (path := folder / f"{place}{ending}").exists()),
