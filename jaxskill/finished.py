@@ -14,7 +14,6 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import ml_collections
 import numpy as np
 from flax import traverse_util
 
