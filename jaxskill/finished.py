@@ -138,7 +138,7 @@ class Finished(NamedTuple):
   parallel: Parallel
 
   def training_scores(self, replica):
-    """`[n]` what a replica says of the videos that it was trained on; without those that nothing could be compared with."""
+    """`[n]` what a replica says of its training videos, without those that nothing could be compared with."""
     scores = np.float64(self.arrays["score"][replica][self.arrays["trained"][replica]])
     return scores[np.isfinite(scores)]
 

@@ -49,7 +49,7 @@ def checkpoint(workdir, step):
 
 
 def tested(workdir, about):
-  """Whether a run had a test side, as its results.json says; without that file, as training_videos.npz; None if neither.
+  """Whether a run had a test side, as its results.json says, else as training_videos.npz does; None if neither.
 
   Args:
     about: of training_videos.npz.

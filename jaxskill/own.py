@@ -181,6 +181,7 @@ def _extracted(run, options, out, say):
   folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
   with tempfile.TemporaryDirectory() as links:
+    linked = {}
     for name, place in places.items():
       path = files[name]
       ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
@@ -190,13 +191,14 @@ def _extracted(run, options, out, say):
         os.symlink(path.resolve(), link)
       except OSError as error:
         failed[name] = f"cannot be read ({error.strerror}); rename it."
-    places = {name: place for name, place in places.items() if name not in failed}
-    if not places:
+      linked[name] = str(link)
+    if len(failed) == len(files):
       return {}, failed, {}
     persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
-  failed |= {name: note["failed"][place] for name, place in places.items() if place in note["failed"]}
+  failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
+             for name, place in places.items() if place in note["failed"]}
   ready = {name: place for name, place in places.items() if place in note["videos"]}
   failed |= {name: "is no film that FFmpeg can read." for name in places if name not in ready and name not in failed}
   notes = {name: (note["recipe"], note["videos"][place] | dict(file=str(files[name]))) for name, place in ready.items()}
@@ -219,10 +221,11 @@ def recipe_of(run, options):
   plain = [one for one in options.weights if not _is_named(one)]
   weights = given or (plain[0] if plain else "")
   if recipe and not options.extractor:
-    if not {"weights", "weights_sha256", "streams"} <= set(recipe):
+    missing = [name for name in ("weights", "weights_sha256", "streams") if name not in recipe]
+    if missing:
       raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
-                       f"{', '.join(sorted({'weights', 'weights_sha256', 'streams'} - set(recipe)))}: give --extractor, the "
-                       "recipe that made them, or prepared features with --features.")
+                       f"{', '.join(missing)}: give --extractor, the recipe that made them, or prepared features with "
+                       "--features.")
     check_weights(recipe, weights)
     return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"

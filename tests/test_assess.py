@@ -361,6 +361,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
   for name, message in dict(short="shorter than a clip", empty="is empty", text="is not a video",
                             gone="there is no such").items():
     assert re.search(f"failed: {name}: .*{message}", done.stdout), done.stdout
+  assert f"{new / 'text.mp4'}'" in done.stdout                   # and not the link that was read
   out = tmp_path / "run" / "assessments"
   result = json.loads((out / "b" / "assessment.json").read_text())
   scores = json.loads((tmp_path / "run" / "results.json").read_text())["replicas"][0]["scores"]

@@ -199,7 +199,7 @@ def test_attention_of_each_stream_is_drawn_in_its_own_seconds(make_dataset, monk
       "rgb attention": rng.uniform(size=(1, 11, 12)), "static attention": rng.uniform(size=(1, 11, 20)),
       "rgb filter 1": rng.uniform(size=(1, 11, 12))})
   trainer = types.SimpleNamespace(dataset=data, replicas=[types.SimpleNamespace(fold=0)],
-                                  method=types.SimpleNamespace(stream_of=of.get))
+                                  metric="spearman", method=types.SimpleNamespace(stream_of=of.get, meanings={}))
   figure = plots._timelines(trainer, assessments)
   assert len(figure.axes) == 4
   for axis, (stream, end, shaded) in zip(figure.axes, [("rgb", 33.0, 0), ("static", 28.5, 1)] * 2):
