@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import types
 import uuid
 
 import numpy as np
@@ -103,8 +104,8 @@ class Features:
     if maps:
       arrays["times"] = said["times"][maps[0]].astype(np.float32)
     with writing(path) as file:
-      if path.suffix == ".npy":
-        np.save(file, arrays[streams[0]], allow_pickle=False)
+      if path.suffix == ".npy":          # NumPy's own way into a file does not say why it fails
+        np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
       else:
         np.savez(file, **arrays)
     one = lambda values: values[streams[0]] if len(streams) == 1 else values
