@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -193,6 +194,22 @@ def test_a_full_disk(tmp_path, run, monkeypatch, place, kept):
     assert json.loads((tmp_path / "out" / "extraction.json").read_text())["videos"].keys() == kept
   note, said = run()
   assert (said[0] == "1 of 3 videos are there already") == bool(kept) and note["videos"].keys() == {"a", "b", "c"}
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_file_says_why(tmp_path):
+  """NumPy's own way into a file says how many bytes were written, not why no more."""
+  encode = dict(static=lambda items: items.reshape(len(items), -1))
+  config = recipe("action_net:static")
+  writer = feature_files.Features(config, encode, tmp_path, "a")
+  writer.take("planned", dict(static=(1, 1)))
+  writer.take("items", ("static", 0, np.zeros((1, 1, 99_999), np.float32)))
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+  try:
+    writer.take("done", dict(row_seconds=dict(static=1.0), warnings=[], times=dict(static=np.zeros(1))))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert "(File too large: a.npy)" in writer.failed and not list(tmp_path.iterdir())
 
 
 class _Stop(BaseException):
