@@ -294,8 +294,8 @@ def test_films_that_threads_decode_slowly(tmp_path, monkeypatch):
 @pytest.mark.parametrize("processes", [1, 2, 4])
 @pytest.mark.parametrize("kills", [0.0, 0.05])
 def test_slow_decoding_at_full_size(tmp_path, monkeypatch, processes, kills):
-  """The same, each film slower than two signs of life."""
-  films = slow_films(tmp_path, monkeypatch, 20, lambda number: 4 + number * 7 % 5, (640, 480), nap=0.6, alive=5.0)
+  """The same, each film slower than a sign of life."""
+  films = slow_films(tmp_path, monkeypatch, 20, lambda number: 4 + number * 7 % 5, (640, 480), nap=0.25, alive=5.0)
   check_slow_films(tmp_path, monkeypatch, *films, processes, kills)
 
 
