@@ -28,7 +28,7 @@ import time
 import jax
 import tqdm
 
-from jaxskill import decoders, encoders, extraction, feature_files, locks, main as command_line, report
+from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report
 from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.extraction_note import EXTRACTION as NOTE
@@ -80,7 +80,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     flow.require()
   if processes < 0 or not patience > 0:
     raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
-  (files, left_out), out = find_videos(videos), pathlib.Path(out)
+  (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   report.open_folder(out)
@@ -279,34 +279,30 @@ def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--config", required=True, help="a recipe, e.g. configs/features/pros_cons.py; --config.FIELD=VALUE overrides")
-  add("--videos", required=True, help="a folder of videos, or one file")
-  add("--out", required=True, help="folder of the features")
-  add("--weights", action="append", default=[], help="file of PyTorch weights, or random:SEED; of a recipe with "
+  cli.add_config(parser, "a recipe, e.g. configs/features/pros_cons.py")
+  add("--videos", required=True, type=cli.path, help="a folder of videos, or one file")
+  add("--out", required=True, type=cli.path, help="folder of the features")
+  add("--weights", action="append", default=[], type=cli.weights, help="file of PyTorch weights, or random:SEED; of a recipe with "
       "several streams STREAM=FILE, once for each")
-  add("--boxes", default="", help="csv table of persons: video,time,x1,y1,x2,y2")
-  add("--detector", default="", help="ONNX file of a network that finds persons")
+  add("--boxes", default="", type=cli.path, help="csv table of persons: video,time,x1,y1,x2,y2")
+  add("--detector", default="", type=cli.path, help="ONNX file of a network that finds persons")
   add("--runner", default="local", help="local | beam")
   add("--processes", type=int, default=0, help="that decode; default one fewer than there are cores")
   add("--patience", type=float, default=120.0, help="seconds without a decoded frame after which a video is given up")
   words = list(sys.argv[1:] if argv is None else argv)
   words, beam_options = (words[: words.index("--")], words[words.index("--") + 1:]) if "--" in words else (words, [])
-  options, overrides = parser.parse_known_args(words)
-  if wrong := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unrecognised argument {wrong[0]!r}")
+  options, overrides = cli.parse(parser, words)
   if beam_options and options.runner != "beam":
     parser.error("options after -- are those of --runner beam")
-  command_line.use_compilation_cache()
-  try:
-    config, _ = command_line.read_config(options.config, overrides)
+  with cli.command():
+    cli.use_compilation_cache()
+    config, _ = cli.read_config(options.config, overrides)
     note = run(config, options.videos, options.out, _weights(options.weights), boxes=options.boxes,
                detector=options.detector, runner=options.runner, beam_options=beam_options, processes=options.processes,
                patience=options.patience)
-  except (ValueError, OSError) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
   sys.exit(1 if note["failed"] else 0)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxskill import extraction, main
+from jaxskill import cli, extraction
 from jaxskill.data import persons, video
 from tests.data.test_timeline import film, spoil, streams_of
 from tests.data.test_video import av, circle, encode, number_of, roundness
@@ -16,7 +16,7 @@ REPO = pathlib.Path(__file__).resolve().parents[1]
 def recipe(name="action_net:rgb", **changes):
   """A recipe on small pictures; `changes` are of the sampling of all streams."""
   file, *options = name.split(":")
-  config, _ = main.read_config(":".join([str(REPO / "configs" / "features" / f"{file}.py"), *options]), [])
+  config, _ = cli.read_config(":".join([str(REPO / "configs" / "features" / f"{file}.py"), *options]), [])
   for stream in config.streams.values():
     stream.update(crop=32, batch=2, **({"short_side": 32} if "short_side" in stream else {}))
     stream.sampling.update(changes)

@@ -77,7 +77,8 @@ def _map_arrays(folder, found):
   """The prepared arrays, or None if there are none of these files."""
   metadata = _metadata(folder)
   streams = metadata.get("streams", ["rgb"])
-  if metadata.get("fingerprint") != found.fingerprint or not all((folder / f"{s}.npy").is_file() for s in streams):
+  if metadata.get("fingerprint") != found.fingerprint or not all(
+      isinstance(stream, str) and stream in STREAM_AXES and (folder / f"{stream}.npy").is_file() for stream in streams):
     return None
   try:
     arrays = {stream: np.load(folder / f"{stream}.npy", mmap_mode="r") for stream in streams}

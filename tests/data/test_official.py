@@ -8,13 +8,14 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxskill import data as jaxskill_data
-from jaxskill.data import official
+from jaxskill.data import labels_pairs, official, official_files
 
 SHARED = Path(os.environ.get("JAXSKILL_SHARED", Path(__file__).parents[2].parent / "shared"))
 ANNOTATIONS = SHARED / "data" / "annotations"
@@ -223,7 +224,7 @@ def _not_an_array(path):
 
 @pytest.mark.parametrize("damage,message", [
     (lambda path: path.write_bytes(path.read_bytes()[:-30]), "a4_rgb.npz: cannot be read .*the file is damaged"),
-    (lambda path: path.write_bytes(b"<html>"), "a4_rgb.npz: cannot be read"),
+    (lambda path: path.write_bytes(b"<html>"), "a4_rgb.npz: is a web page, not the file itself"),
     (_not_an_array, r"a4_rgb.npz: holds \['features'\] but not the array 'arr_0'"),
     (lambda path: save_features(path, np.nan), "a4_rgb.npz: video 'a4', stream 'rgb' holds 12 NaN"),
     (lambda path: save_features(path, 1, (4,)), "a4_rgb.npz: video 'a4', stream 'rgb' has 1 axes"),
@@ -353,3 +354,21 @@ def test_features_and_maps_side_by_side(root):
   np.savez(root / "maps" / "b3.npz", rgb=np.ones((3, 2, 3, 4)))
   with pytest.raises(ValueError, match=r"b3.npz: video 'b3' has maps `rgb` \[3, 2, 3, 4\] but no maps `flow`; save both"):
     load(root)
+
+
+@pytest.mark.parametrize("file,line", [("train.txt", "a1 ../../x"), ("test.txt", "/etc/x a1"), ("train_vid_list.txt", "a/../../x")])
+def test_names_that_lead_out_of_the_folder(root, file, line):
+  path = root / "splits" / "tie_tie" / file
+  count = len(path.read_text().splitlines())
+  path.write_text(path.read_text().rstrip() + f"\n{line}\n")
+  with pytest.raises(ValueError, match=f"{file}, line {count + 1}: the video name '.*x' leads out of the folder"):
+    labels_pairs.read_pairs("best", root, "tie_tie")
+
+
+def test_features_with_decomposed_letters(root):
+  """Lists that compose their letters, features of a disk that does not."""
+  for path in (root / "splits" / "tie_tie").iterdir():
+    path.write_text(path.read_text().replace("a1", "né"), encoding="utf-8")
+  (root / "features" / "a1_rgb.npz").rename(root / "features" / unicodedata.normalize("NFD", "né_rgb.npz"))
+  found = official_files.read_task("best", root, "tie_tie")
+  assert "né" in found.labels.videos and not found.missing

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill.data import timeline, video
-from tests.data.test_video import encode, number_of, shade
+from tests.data.test_video import number_of, shade
 
 av = pytest.importorskip("av")
 SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared")
