@@ -1,8 +1,8 @@
 """Processes that decode videos, and what they may say: a process that dies, hangs or errs costs its video, not the run.
 
-A message is (video, kind, content); the kinds are those of `extraction.decode_one`, and ("ready") once, of no video. Only
-the end of a video, "done" or "failed", hands a process its next one, and a message that names another video than the one
-the process is at is not passed on.
+A message is (video, kind, content); the kinds are those of `extraction.decode_one`, and "ready" once, of no video.
+Only the end of a video, "done" or "failed", hands a process its next one, and a message that names another video than
+the one that the process is at is not passed on.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Decoders:
       process.start()
     except OSError as error:
       self.close()
-      raise ValueError(f"a process that decodes cannot be started ({error.strerror}); give fewer --processes.") from error
+      raise ValueError(f"a process that decodes cannot be started ({error.strerror}); give fewer "
+                       "--processes.") from error
     finally:
       signal.pthread_sigmask(signal.SIG_SETMASK, before)
     of_process.close()                    # so that its end is noticed here

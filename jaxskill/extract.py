@@ -121,8 +121,8 @@ def _kept(out, files, note, say):
   try:
     yield
   except BaseException as error:
-    say(f"{len(note['videos'].keys() & files.keys())} of {len(files)} videos are done and kept in {out}; the same command "
-        "does the rest")
+    kept = len(note["videos"].keys() & files.keys())
+    say(f"{kept} of {len(files)} videos are done and kept in {out}; the same command does the rest")
     if isinstance(error, OSError) and error.errno in feature_files.FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise

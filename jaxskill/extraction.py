@@ -192,12 +192,12 @@ def decode_one(path, video, config, persons, send):
     config: the recipe.
     persons: see `Stream`.
     send: called with ("planned", {stream: (rows, pictures of a row)}), which begins anew where the file ends early;
-      ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last ("done",
-      {"row_seconds", "times", by stream, and "warnings"}) or ("failed", why).
+      ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last
+      ("done", {"row_seconds", "times", by stream, and "warnings"}) or ("failed", why).
   """
   try:
     send("done", _decode(path, video, config, persons, send, _Alive(send)))
-  except Exception as error:   # pylint: disable=broad-except   whatever a file makes a codec raise costs this video alone
+  except Exception as error:   # pylint: disable=broad-except   whatever a codec raises costs this video alone
     why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     send("failed", why.removeprefix(f"{path}: "))
 

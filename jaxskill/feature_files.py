@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import types
 import uuid
 
 import numpy as np
@@ -78,8 +79,8 @@ class Features:
     """Encodes successive rows."""
     there, planned = self._counts(stream)
     if first != there or first + len(items) > planned:
-      raise ValueError(f"rows {first} to {first + len(items)} of stream {stream} came when {there} of {planned} were there"
-                       "; start again.")
+      raise ValueError(f"rows {first} to {first + len(items)} of stream {stream} came when {there} of {planned} were "
+                       "there; start again.")
     self._rows[stream].append(self._encode[stream](items))
     if stream == drawn(self._config):
       self._rows.setdefault("frames", []).append(encoders.shrink(items, self._config.draw))
@@ -103,8 +104,8 @@ class Features:
     if maps:
       arrays["times"] = said["times"][maps[0]].astype(np.float32)
     with writing(path) as file:
-      if path.suffix == ".npy":
-        np.save(file, arrays[streams[0]], allow_pickle=False)
+      if path.suffix == ".npy":          # NumPy's own way into a file does not say why it fails
+        np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
       else:
         np.savez(file, **arrays)
     one = lambda values: values[streams[0]] if len(streams) == 1 else values
@@ -144,7 +145,8 @@ def known(out, recipe):
   note = read_extraction(out)
   if not note["videos"] or note["recipe"] == json.loads(report.to_json(recipe)):
     return note["videos"]
-  raise ValueError(f"{out}: holds features of another recipe or other weights; give a new --out, for they must not mix.")
+  raise ValueError(f"{out}: holds features of another recipe or other weights; give a new --out, for they must not "
+                   "mix.")
 
 
 def check_unknown(out, videos):
@@ -162,8 +164,8 @@ def check_names(out, videos):
   for video in videos:
     other = seen.setdefault(video.casefold(), video)
     if other != video and _ignores_case(out):
-      raise ValueError(f"{out}: {other!r} and {video!r} are one name there, where large and small letters are the same; "
-                       "rename one of the videos, or give a --out elsewhere.")
+      raise ValueError(f"{out}: {other!r} and {video!r} are one name there, where large and small letters are the "
+                       "same; rename one of the videos, or give a --out elsewhere.")
 
 
 def _ignores_case(out):

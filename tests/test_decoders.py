@@ -7,14 +7,17 @@ import os
 import random
 import signal
 import threading
+import time
 import types
 
 import numpy as np
 import pytest
 
-from jaxskill import decoders, encoders, extract, feature_files
+from jaxskill import decoders, encoders, extract, feature_files, own
+from jaxskill.data import frames
 from tests import slow_decoding
 from tests.data.test_video import encode
+from tests.own_videos import arguments
 from tests.test_extraction import recipe
 
 
@@ -122,8 +125,8 @@ def check_files(tmp_path, noted, streams=("rgb",), rows=5):
 
 def mutated(messages, rng):
   """(messages in another order or number, whether the video must still end well)."""
-  messages, kind = list(messages), rng.choice(["well", "alive", "lost", "twice", "swapped", "foreign", "ready", "early", "odd",
-                                               "after", "dies", "failed"])
+  messages, kind = list(messages), rng.choice([
+      "well", "alive", "lost", "twice", "swapped", "foreign", "ready", "early", "odd", "after", "dies", "failed"])
   place, name = rng.randrange(len(messages) - 1), messages[0][0]
   if kind == "alive":
     for _ in range(5):
@@ -254,12 +257,45 @@ def test_slow_decoding(tmp_path, monkeypatch):
     check_slow_films(tmp_path, monkeypatch, *films, processes, kills)
 
 
+def test_answers_for_films_that_are_decoded_slowly(tmp_path, monkeypatch):
+  """The way of assess and compare: every video has its own features."""
+  config, _, expected = slow_films(tmp_path, monkeypatch, 4, lambda number: 1 + number, (64, 48), nap=0.002, alive=0.0)
+  origin = dict(weights="random:0", weights_sha256="", random_weights=True)
+  monkeypatch.setattr(encoders, "load", lambda *_: (None, origin))
+  run = types.SimpleNamespace(about=dict(extraction=config.to_dict() | origin, published=""), workdir=tmp_path / "run")
+  options = arguments(run.workdir, tmp_path / "answers", videos=[tmp_path / "films"], weights="random:0")
+  found, failed, notes = own._extracted(run, options, tmp_path / "answers", lambda _: None)
+  assert not failed and found.keys() == expected.keys() == notes.keys()
+  for video, file in found.items():
+    np.testing.assert_array_equal(np.load(file), expected[video])
+
+
+def test_films_that_threads_decode_slowly(tmp_path, monkeypatch):
+  """The frames that training reads: every video has its own."""
+  sources = {f"v{number}": frames.Source(slow_decoding.film(tmp_path / f"v{number}.mp4", number, 2 + number % 5))
+             for number in range(20)}
+  sampling = frames.Sampling(count=16, size=(32, 32))
+  one_by_one = {video: np.load(frames.prepare({video: source}, tmp_path / "one", sampling)[0][video].file)
+                for video, source in sources.items()}
+  pictures_at = frames.videos_of.pictures_at
+
+  def slowly(*arguments):
+    for picture in pictures_at(*arguments):
+      time.sleep(random.random() / 500)
+      yield picture
+  monkeypatch.setattr(frames.videos_of, "pictures_at", slowly)
+  ready, failed = frames.prepare(sources, tmp_path / "together", sampling)
+  assert not failed and len({rows.tobytes() for rows in one_by_one.values()}) == 20
+  for video, rows in one_by_one.items():
+    np.testing.assert_array_equal(np.load(ready[video].file), rows)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
 @pytest.mark.parametrize("kills", [0.0, 0.05])
 def test_slow_decoding_at_full_size(tmp_path, monkeypatch, processes, kills):
-  """The same, each film slower than two signs of life."""
-  films = slow_films(tmp_path, monkeypatch, 20, lambda number: 4 + number * 7 % 5, (640, 480), nap=0.6, alive=5.0)
+  """The same, each film slower than a sign of life."""
+  films = slow_films(tmp_path, monkeypatch, 20, lambda number: 4 + number * 7 % 5, (640, 480), nap=0.25, alive=5.0)
   check_slow_films(tmp_path, monkeypatch, *films, processes, kills)
 
 

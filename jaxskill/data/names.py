@@ -1,7 +1,7 @@
 """Names of videos in one form of letters, however a disk or a table writes them.
 
-A Mac writes é as e and an accent (NFD), most others as one letter (NFC); both look the same. Blanks at the ends of a name
-are lost in tables.
+A Mac writes é as e and an accent (NFD), most others as one letter (NFC); both look the same. Blanks at the ends of a
+name are lost in tables.
 """
 
 from __future__ import annotations

@@ -49,11 +49,11 @@ class Boxes:
         raise ValueError(f"{file}, line {line}: {self.by} must not be negative, x2 must be above x1 and y2 above y1, "
                          f"got {', '.join(f'{name}={value:g}' for name, value in zip(names, row))}; correct the box.")
       if np.abs(row[1:]).max() > _LARGEST:
-        raise ValueError(f"{file}, line {line}: {', '.join(f'{value:g}' for value in row[1:])} are no pixels of a picture; "
-                         "correct the box.")
+        raise ValueError(f"{file}, line {line}: {', '.join(f'{value:g}' for value in row[1:])} are no pixels of a "
+                         "picture; correct the box.")
     if np.abs(rows[:, 1:]).max() <= 1.5:
-      raise ValueError(f"{file}: all corners lie between {rows[:, 1:].min():g} and {rows[:, 1:].max():g}, as shares of the "
-                       "picture do; expected pixels: multiply x by the width of the pictures and y by their height.")
+      raise ValueError(f"{file}: all corners lie between {rows[:, 1:].min():g} and {rows[:, 1:].max():g}, as shares of "
+                       "the picture do; expected pixels: multiply x by the width of the pictures and y by their height.")
     videos = np.array(table["video"])
     self.source, self._of = file.name, {str(video): rows[videos == video] for video in np.unique(videos)}
 
@@ -64,8 +64,8 @@ class Boxes:
   def largest(self, video, picture):
     """The largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is."""
     if video not in self._of:
-      raise ValueError(f"no person found: {self.source} has no box of this video, only of {len(self._of)} others such as "
-                       f"{next(iter(self._of))!r}; names are without the ending of the file.")
+      raise ValueError(f"no person found: {self.source} has no box of this video, only of {len(self._of)} others such "
+                       f"as {next(iter(self._of))!r}; names are without the ending of the file.")
     rows = self._of[video]
     away = np.abs(rows[:, 0] - picture.time if self.by == "time" else (rows[:, 0] - picture.number) / picture.rate)
     nearest = rows[away <= away.min() + 1e-9]
