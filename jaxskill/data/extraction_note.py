@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 from jaxskill.data import names
 
@@ -14,7 +13,8 @@ def read_extraction(folder):
   """What `jaxskill.extract` noted of the features of a folder.
 
   Returns:
-    {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}}; empty where the features were made otherwise.
+    {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}}; empty where the features were made
+    otherwise.
 
   Raises:
     ValueError: if the file cannot be read, or is not what was written.
@@ -47,7 +47,7 @@ def _check(note):
       raise ValueError(f"expected an object of video {video!r}")
     seconds = about.get("row_seconds", 1.0)
     for value in seconds.values() if isinstance(seconds, dict) else (seconds,):
-      if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9 or not math.isfinite(value):
+      if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
         raise ValueError(f"row_seconds of video {video!r} is {json.dumps(value)[:40]}, expected a number above 0")
     if not _are_texts(about.get("warnings", [])):
       raise ValueError(f"warnings of video {video!r} are no list of texts")
