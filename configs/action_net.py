@@ -35,9 +35,11 @@ def get_config(options="simulated"):
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       score_range=config_dict.placeholder(tuple),   # of own features: (lowest, highest) possible score
-      split="auto",                         # own features: auto | given | subject | random
+      split="auto",                         # own features: auto | given | subject | random | folds | all
       standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
-      make_pairs=False, validation_share=0.0,
+      make_pairs=False,
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       stream_seconds=dict(),                # {stream: seconds from one row to the next}, segment_seconds where not given
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
@@ -75,7 +77,7 @@ def get_config(options="simulated"):
       encode="batch",                       # batch: each replica the videos of its own batch | unique: the videos of all
                                             # replicas' batches once a step | siamese: like batch, item by item
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
-      steps_per_call=50,                    # steps in one compiled scan
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
       eval_steps=350, checkpoint_steps=700, keep_checkpoints=3,
   )
   config.evaluate = dict(
@@ -102,7 +104,6 @@ def get_config(options="simulated"):
     config.data.criteria = ("tes", "pcs")
   elif data == "features":
     config.data.standardize = True
-    config.data.validation_share = 0.2
     config.model.windows = dict(rgb=0, static=0)
     config.train.update(eval_steps=100, checkpoint_steps=300)
   elif data != "simulated":

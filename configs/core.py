@@ -16,6 +16,7 @@ faster than the paper's recipe; the published data sets have not yet been run on
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config(options="simulated"):
@@ -37,11 +38,13 @@ def get_config(options="simulated"):
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="rgb",                         # JIGSAWS also: kinematics
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
-      split="auto",                         # own features: auto | given | subject | random;
+      split="auto",                         # own features: auto | given | subject | random | folds | all;
                                             # JIGSAWS: auto | louo | loso; MTL-AQA: auto | competition
       standardize=False,                    # channels to zero mean, unit variance over a fold's training segments
       score_range=(),                       # own features: (lowest, highest) possible score; () is that of the labels
-      make_pairs=False, tie_margin=0.0, pairs_within="", validation_share=0.0,
+      make_pairs=False, tie_margin=0.0, pairs_within="",
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       frames=dict(count=0,                  # of a video, decoded for backbone="i3d"; 0: features are read instead
                   margin=0,                 # further frames before and after, by which training moves the window
@@ -82,7 +85,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: both sides
                                             # of every pair at once | siamese: the same, pair by pair
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
-      steps_per_call=50,                    # steps in one compiled scan
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
       eval_steps=500, checkpoint_steps=1000, keep_checkpoints=3,
   )
   config.evaluate = dict(
@@ -103,12 +106,10 @@ def get_config(options="simulated"):
     config.model.exemplars.same = ("category",)
   elif data == "features":
     config.data.standardize = True
-    config.data.validation_share = 0.2
     config.train.update(eval_steps=100)
   elif data == "frames":
     variants = ["frames", *variants]
     config.data.frames.fit = "cover"
-    config.data.validation_share = 0.2
   elif data not in ("aqa7", "jigsaws"):
     raise ValueError(f"data set {data!r} is unknown; use simulated, features, frames, mtl_aqa, unlv_dive, aqa7, jigsaws "
                      "or finediving.")

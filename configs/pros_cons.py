@@ -11,6 +11,7 @@ minutes on a laptop; measured results stand in the README. BEST and EPIC-Skills:
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config(options="simulated"):
@@ -30,11 +31,12 @@ def get_config(options="simulated"):
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="rgb",
-      split="auto",                         # own features: auto | given | subject | random
+      split="auto",                         # own features: auto | given | subject | random | folds | all
       standardize=False,                    # channels to zero mean, unit variance over a fold's training segments
       tie_margin=0.0,                       # scores this close make no pair
       pairs_within="",                      # pairs only within the same "subject" or "category"
-      validation_share=0.0,                 # of the training videos, held out to choose the step
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=600, num_subjects=600, num_segments=60, width=64, difficulty=0.5, seed=0),
@@ -66,7 +68,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: both sides
                                             # of every pair at once | siamese: the same, pair by pair
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
-      steps_per_call=64,                    # steps in one compiled scan
+      steps_per_call=64,                    # steps of a line of the log, and the most in one call
       eval_steps=640, checkpoint_steps=640, keep_checkpoints=3,
   )
   config.evaluate = dict(ties="half")       # half | wrong, as the published code counts them
@@ -77,7 +79,6 @@ def get_config(options="simulated"):
     config.train.update(epochs=4, learning_rate=1e-3, eval_steps=256, checkpoint_steps=256)
   elif data == "features":
     config.data.standardize = True
-    config.data.validation_share = 0.2
     config.train.update(epochs=100, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
   elif data not in ("best", "epic_skills"):
     raise ValueError(f"data set {data!r} is unknown; use simulated, features, best or epic_skills.")

@@ -39,9 +39,12 @@ def get_config(options="simulated"):
       stream="rgb",
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       score_range=config_dict.placeholder(tuple),   # of own features: (lowest, highest) possible score
-      split="auto",                         # own features: auto | given | subject | random; JIGSAWS: auto | louo | loso
+      split="auto",                         # own features: auto | given | subject | random | folds | all;
+                                            # JIGSAWS: auto | louo | loso | all
       standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
-      make_pairs=False, validation_share=0.0,
+      make_pairs=False,
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=300, num_subjects=300, num_segments=60, width=64, difficulty=0.25, seed=0,
@@ -87,7 +90,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: query and references of every item
                                             # at once | siamese: the same, item by item
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
-      steps_per_call=50,                    # steps in one compiled scan
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
       eval_steps=350, checkpoint_steps=700, keep_checkpoints=3,
   )
   config.evaluate = dict(
@@ -107,7 +110,6 @@ def get_config(options="simulated"):
     config.model.exemplars.same = ("difficulty",)           # a routine
   elif data == "features":
     config.data.standardize = True
-    config.data.validation_share = 0.2
     config.train.update(eval_steps=100, checkpoint_steps=300)
   elif data not in ("aqa7", "jigsaws"):
     raise ValueError(f"data set {data!r} is unknown; use simulated, features, aqa7, fis_v, mtl_aqa or jigsaws.")

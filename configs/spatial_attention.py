@@ -12,6 +12,7 @@ run on recorded features.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config(options="simulated"):
@@ -31,11 +32,12 @@ def get_config(options="simulated"):
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
       stream="maps",
-      split="auto",                         # own features: auto | given | subject | random
+      split="auto",                         # own features: auto | given | subject | random | folds | all
       standardize=False,                    # channels to zero mean, unit variance over a fold's training frames
       tie_margin=0.0,                       # scores this close make no pair
       pairs_within="",                      # "category": several tasks in one model, pairs within each | "subject"
-      validation_share=0.0,                 # of the training videos, held out to choose the step
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
       simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=25, map_size=7, map_width=32,
@@ -66,7 +68,7 @@ def get_config(options="simulated"):
       encode="unique",                      # unique: every video once a step | batch: both sides
                                             # of every pair at once | siamese: the same, pair by pair
       dtype="bfloat16",                     # of the maps on the device and of products with them: float32 | bfloat16
-      steps_per_call=50,                    # steps in one compiled scan
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
       eval_steps=500, checkpoint_steps=1000, keep_checkpoints=3,
   )
   config.evaluate = dict(
@@ -82,7 +84,6 @@ def get_config(options="simulated"):
                         checkpoint_steps=400)
   elif data == "features":
     config.model.width = 0
-    config.data.validation_share = 0.2
     config.train.update(eval_steps=100, checkpoint_steps=300)
   elif data != "epic_skills":
     raise ValueError(f"data set {data!r} is unknown; use simulated, features or epic_skills.")

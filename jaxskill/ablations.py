@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 
 import jax
 
-from jaxskill import data, report, train
+from jaxskill import cli, data, parallel, protocol, report, run_folder, train, wording
 
 
 def groups(config):
@@ -72,32 +73,45 @@ def run(config, workdir):
   """Trains every row of `config.rows` on every fold and seed, prints one table, writes `table.json` and `table.txt`.
 
   Returns:
-    {row: summary} (on the host that writes), or None if a signal stopped it; the same command goes on where it stopped.
+    {row: summary} (on the host that writes).
 
   Raises:
     ValueError: for a row, data or workdir that cannot be used.
+    OSError: if the workdir can no longer be written, with the remedy.
+    Stopped: if a signal stopped it, see `train.run`; the same command goes on where it stopped.
   """
-  workdir, rows, simulated, main = pathlib.Path(workdir), {}, False, jax.process_index() == 0
+  workdir, main = pathlib.Path(cli.path(workdir)), jax.process_index() == 0
   configs = groups(config)
+  if config.data.get("split") == "all":
+    raise ValueError("config.data.split='all' tests nothing, so that no table can compare rows; use another split.")
   for own in configs:
     train.check(own)
+  parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
   dataset = data.load(config.data)
-  if main:
-    train.claim(workdir, config)
+  with contextlib.ExitStack() as held:
+    parallel.on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
+    rows, about = _train_rows(config, configs, workdir, dataset, main)
+    if main:
+      text = report.table(rows, about["simulated"], about["protocol"])
+      with run_folder.saying_what_to_do(workdir):
+        report.save_json(workdir / "table.json", dict(rows=rows) | about)
+        (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
+      wording.say(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
+  return rows
+
+
+def _train_rows(config, configs, workdir, dataset, main):
+  """({row: summary} in the order of the table, what results.json says of the data and the protocol); empty on other hosts."""
+  rows, results = {}, {}
   for own in configs:
     if main:
-      print(f"\n== {', '.join(row for row, _ in own.weight_rows)}")
+      wording.say(f"\n== {', '.join(wording.plain(row) for row, _ in own.weight_rows)}")
     folder = "".join(c if c.isalnum() else "_" for c in own.weight_rows[0][0])
     results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
-    if results is None:
-      return None
     if main:
       rows |= results["rows"]
-      simulated = results["simulated"]
-  if main:
-    rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
-    text = report.table(rows, simulated)
-    report.save_json(workdir / "table.json", dict(rows=rows, simulated=simulated))
-    (workdir / "table.txt").write_text(text + "\n")
-    print(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
-  return rows
+  if not main:
+    return {}, {}
+  rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
+  protocol.show(rows)                     # the same mean in all rows, whichever was chosen for some of them
+  return rows, {name: results[name] for name in ("simulated", "protocol")}

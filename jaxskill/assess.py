@@ -17,19 +17,19 @@ import time
 
 import numpy as np
 
-from jaxskill import evidence, finished, main as command_line, own as own_videos, report
+from jaxskill import cli, evidence, finished, own as own_videos, report, wording
 
 NAME = "assessment.json"
 
 
-def run(options, say=print):
+def run(options, say=wording.say):
   """Assesses the videos that the options name.
 
   Args:
     options: the arguments of the command line.
 
   Returns:
-    ({video: the content of its `assessment.json`}, {video: why it failed}).
+    ({video: the content of its `assessment.json`}, {video, or what of it: why it failed}).
 
   Raises:
     ValueError: if nothing can be begun, or an answer to something else would be overwritten.
@@ -38,10 +38,11 @@ def run(options, say=print):
   trained = finished.load(options.workdir)
   out = folder_of(options, trained)
   ids, words = evidence.choose(trained, options)
-  say(f"{trained.config.method}, trained on {trained.about['data']}: {words}")
+  say(f"{trained.config.method}, trained on {wording.plain(trained.about['data'])}: {wording.plain(words)}")
   videos, failed = own_videos.read(trained, options, out, say)
+  folders = {name: out / place for name, place in wording.folders(video.name for video in videos).items()}
   for video in videos:
-    check_free(out / video.name / NAME, made_from(trained, [video], ids))
+    check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
   read, results = time.perf_counter(), {}
   if videos:
     assessments = trained.assess(videos)
@@ -49,19 +50,19 @@ def run(options, say=print):
     for number, video in enumerate(videos):
       one = evidence.pick(assessments, ids, number)
       try:
-        result = evidence.answer(trained, video, one, ids, words)
-      except ValueError as error:
+        result = evidence.answer(trained, video, one, ids, words) | dict(made_from=made_from(trained, [video], ids))
+        results[video.name], undrawn = write(folders[video.name], trained, video, one, result)
+      except (ValueError, OSError) as error:
         failed[video.name] = str(error)
         continue
-      result["made_from"] = made_from(trained, [video], ids)
-      results[video.name] = write(out / video.name, trained, video, one, result)
+      failed |= {f"pictures of {video.name}": undrawn} if undrawn else {}
       say(evidence.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
   for video, why in failed.items():
-    say(f"failed: {video}: {why}")
+    say(f"failed: {wording.plain(video)}: {wording.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(str(out / video / NAME) for video in results))
+    say("wrote " + "\n      ".join(wording.plain(folders[video] / NAME) for video in results))
   return results, failed
 
 
@@ -82,7 +83,7 @@ def check_free(path, source):
     return
   try:
     there = json.loads(path.read_text())["made_from"]
-  except (OSError, ValueError, KeyError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     there = None
   if there != source:
     raise ValueError(f"{path} is there and answers for another video of this name, another run or other models; "
@@ -90,8 +91,7 @@ def check_free(path, source):
 
 
 def write(folder, trained, video, assessment, result):
-  """Writes one video's answer and pictures; returns the answer with their names."""
-  from jaxskill import pictures           # matplotlib takes half a second to import
+  """Writes one video's answer and pictures; returns the answer with their names, and why there are none, or ""."""
   folder.mkdir(parents=True, exist_ok=True)
   maps, seconds = evidence.maps(trained, video, assessment)
   if maps:
@@ -100,10 +100,19 @@ def write(folder, trained, video, assessment, result):
       np.savez_compressed(file, **maps, **{f"{name}_seconds": times for name, times in seconds.items()})
     unfinished.replace(folder / "maps.npz")
     result = result | dict(maps="maps.npz")
-  paths = pictures.draw(folder, video, result, maps, seconds)
+  paths, undrawn = drawn(lambda pictures: pictures.draw(folder, video, result, maps, seconds))
   result = result | dict(pictures=[path.name for path in paths])
   report.save_json(folder / NAME, result)
-  return result
+  return result, undrawn
+
+
+def drawn(draw):
+  """What `draw(pictures)` returns and ""; or no picture and why: one that cannot be drawn must not cost the answer."""
+  try:
+    from jaxskill import pictures         # matplotlib takes half a second to import
+    return draw(pictures), ""
+  except Exception as error:              # pylint: disable=broad-except   so many things can go wrong in drawing
+    return [], f"cannot be drawn ({type(error).__name__}: {error}); the answer itself is complete."
 
 
 def main(argv=None):
@@ -111,14 +120,12 @@ def main(argv=None):
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   own_videos.add_arguments(parser)
   options = parser.parse_args(argv)
-  command_line.use_compilation_cache()
-  try:
+  with cli.command():
+    cli.use_compilation_cache()
     _, failed = run(options)
-  except (ValueError, OSError) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
   sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -22,7 +22,7 @@ A form says what differs from the config, its words joined by "+":
 from __future__ import annotations
 
 import argparse
-import concurrent.futures.process
+import concurrent.futures
 import importlib.util
 import os
 import pathlib
@@ -30,12 +30,10 @@ import re
 import sys
 
 import numpy as np
-from absl import flags
 
-from jaxskill import benchmark_start, report
+from jaxskill import benchmark_start, cli, report
 from jaxskill.benchmark_contenders import Worker, configure, is_peer
 from jaxskill.benchmark_systems import find
-from jaxskill.main import read_config
 
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
 NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskill[bench]', or leave it out."
@@ -194,24 +192,24 @@ def answer(measure, describe, path):
     describe: results -> text.
     path: of a JSON file for all numbers, or "".
   """
-  try:
+  with cli.command():
     if path and not pathlib.Path(path).resolve().parent.is_dir():
       raise ValueError(f"--json={path}: there is no such folder; make it first.")
-    results = measure(lambda text: print(text, file=sys.stderr, flush=True))
+    try:
+      results = measure(lambda text: print(text, file=sys.stderr, flush=True))
+    except (AttributeError, concurrent.futures.BrokenExecutor) as error:   # a shape's field; a worker that died
+      raise ValueError(str(error)) from error
     print(describe(results))
     if path:
       report.save_json(path, results)
       print(f"\nwrote {path}")
-  except (ValueError, OSError, AttributeError, RuntimeError, flags.Error) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--config", required=True, help="config file; --config.FIELD=VALUE overrides")
+  cli.add_config(parser, "config file")
   add("--shape", default="paper", help="sizes: paper, tiny; of Pros & Cons also small")
   add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark_<method>.py, and "
       "bfloat16 on fewer devices")
@@ -222,18 +220,17 @@ def main(argv=None):
   add("--limit", type=int, default=0, help="seconds that a form on a CPU may take to set up; one that is slower is named")
   add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
   add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")
-  add("--json", default="", help="file for all numbers")
-  options, overrides = parser.parse_known_args(argv)
-  if wrong := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unrecognised argument {wrong[0]!r}")
+  add("--json", default="", type=cli.path, help="file for all numbers")
+  options, overrides = cli.parse(parser, argv)
 
   def measure(say):
     forms = [form for form in options.forms.split(",") if form]
-    return run(*read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
+    return run(*cli.read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
                num_steps=options.steps, rounds=options.rounds, limit=options.limit, full=options.full,
                start_up=options.start_up, say=say)
   answer(measure, describe, options.json)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -16,6 +16,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import ml_collections
 
 from jaxskill import methods, report, steps, train
@@ -75,7 +76,7 @@ def compiled(step, trainer):
   """The compiled program of `step.run`; None where it is not at hand: pmapped on several devices, or not used at all."""
   if not hasattr(step.run, "lower") or not trainer.feed.resident:
     return None
-  return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables)).compile()
+  return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
 
 
 def compiled_flops(trainer):

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
 
-from jaxskill import benchmark
+from jaxskill import benchmark, cli
 from jaxskill.benchmark_contenders import Worker
 from jaxskill.data import video
 from jaxskill.modules import convolution, i3d, resnet
@@ -264,7 +264,7 @@ def main(argv=None):
   add("--contenders", default="", help="comma-separated; default all")
   add("--batch", type=int, default=0, help="items at once; default by case and platform")
   add("--rounds", type=int, default=5)
-  add("--json", default="", help="file for all numbers")
+  add("--json", default="", type=cli.path, help="file for all numbers")
   options = parser.parse_args(argv)
   split = lambda text: [name for name in text.split(",") if name]
 
@@ -276,4 +276,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -13,6 +13,8 @@ import resource
 import tempfile
 import time
 
+from jaxskill import cli
+
 SIZES = dict(paper=dict(), tiny={"data.frames.count": 26, "data.frames.size": (44, 36), "model.i3d.crop": 32,
                                  "model.i3d.starts": (0, 10)})
 
@@ -21,11 +23,11 @@ def measure(size, dtype, steps, batch, results):
   """Puts {"first_s", "step_s": one a step, "clips", "device", "peak_gb"} into a queue; runs in a process of its own."""
   import jax
   import numpy as np
-  from jaxskill import main as command_line, train
+  from jaxskill import train
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
   from jaxskill.parallel import Parallel
-  command_line.use_compilation_cache()
-  config, _ = command_line.read_config("configs/core.py:frames", ())
+  cli.use_compilation_cache()
+  config, _ = cli.read_config("configs/core.py:frames")
   config.update_from_flattened_dict(SIZES[size] | {
       "model.weights": "random:0", "train.dtype": dtype, "train.batch_size": batch, "train.steps_per_call": 1,
       "data.device_budget": 0.0, "data.validation_share": 0.0})
@@ -60,6 +62,12 @@ def main(argv=None):
   parser.add_argument("--steps", type=int, default=1, help="after the first, which compiles")
   parser.add_argument("--batch", type=int, default=1, help="pairs of a step")
   options = parser.parse_args(argv)
+  with cli.command():
+    compare(options)
+
+
+def compare(options):
+  """Prints the time and memory of a step in each precision."""
   context = multiprocessing.get_context("spawn")
   for dtype in options.dtype:
     results = context.SimpleQueue()
@@ -67,7 +75,7 @@ def main(argv=None):
     process.start()
     process.join()
     if process.exitcode:
-      raise SystemExit(f"jaxskill: the step in {dtype} ended with exit code {process.exitcode}, see above.")
+      raise ValueError(f"the step in {dtype} ended with exit code {process.exitcode}, see above.")
     found = results.get()
     steps = ", ".join(f"{seconds:.2f}" for seconds in found["step_s"])
     print(f"{dtype}: {options.batch} pair(s), {found['clips']} clips: first step {found['first_s']:.1f} s with compiling, "
@@ -75,4 +83,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill import benchmark, report
+from jaxskill import benchmark, cli, report
 from jaxskill.benchmark_contenders import Worker
 from jaxskill.modules import soft_dtw
 from jaxskill.parallel import Parallel, float32_products
@@ -276,7 +276,7 @@ def main(argv=None):
   add("--width", type=int, default=512, help="channels of a segment")
   add("--gamma", type=float, default=0.1)
   add("--rounds", type=int, default=9)
-  add("--json", default="", help="file for all numbers")
+  add("--json", default="", type=cli.path, help="file for all numbers")
   options = parser.parse_args(argv)
 
   def measure_all(say):
@@ -294,4 +294,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

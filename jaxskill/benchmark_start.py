@@ -14,7 +14,7 @@ import time
 import jax
 import ml_collections
 
-from jaxskill import ablations, data, feed, main, report, train   # noqa: F401   what main.py imports
+from jaxskill import ablations, cli, data, feed, report, train   # noqa: F401   what main.py imports
 from jaxskill.benchmark_systems import random_dataset
 from jaxskill.data import official
 from jaxskill.parallel import Parallel
@@ -25,7 +25,7 @@ def start():
   config, spawned, workdir = ml_collections.ConfigDict(json.loads(sys.argv[1])), float(sys.argv[2]), sys.argv[3]
   marks = {"imports": time.monotonic() - spawned}
   mark = lambda name: marks.update({name: time.monotonic() - spawned - sum(marks.values())})
-  main.use_compilation_cache()
+  cli.use_compilation_cache()
   parallel = Parallel()
   mark("devices")
   dataset = data.load(config.data)

@@ -1,22 +1,28 @@
 """Checkpoints: written beside the training, checked when read, none of them lost to a crash.
 
-A checkpoint holds the leaves of a state by name, and a record: the name, dtype and shape of every leaf, their SHA-256
-and the validation metric. The tree itself is not stored: it is the reader's template that says where each leaf goes.
+A checkpoint holds the leaves of a state by name, and a record: the name, dtype and shape of every leaf, their SHA-256,
+the validation metric and the notes saved with it. The tree itself is not stored: it is the reader's template that says where each leaf goes.
 
 Process 0 alone reads and writes, the others get what it read through the accelerators: hosts need no common disk.
 """
+import concurrent.futures
+import errno
 import hashlib
 import json
 import math
-import pickle
+import os
 import uuid
 
 from absl import logging
 from etils import epath
 import jax
-from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
+
+from jaxskill.parallel import on_first_process
+from jaxskill.quiet import hush
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
 def digest(tree):
@@ -58,8 +64,9 @@ class Checkpoints:
       raise ValueError(f"keep={keep} would delete every checkpoint; keep at least 1.")
     self._directory = epath.Path(directory).expanduser().resolve()
     self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
-    self._manager = None
-    _on_first_process(lambda: self._open(keep, best))
+    self._manager = self._saving = None       # the present save; one at a time, in a thread of ours
+    self._saver = concurrent.futures.ThreadPoolExecutor(1)
+    on_first_process(lambda: self._open(keep, best))
 
   def _open(self, keep, best):
     try:
@@ -70,12 +77,13 @@ class Checkpoints:
     except OSError as error:
       raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
                     "Make it writable, or choose another --workdir.") from error
-    logging.get_absl_logger().addFilter(_quiet)
+    hush()
     policies = [ocp.checkpoint_managers.LatestN(keep)]
     if best:
       policies.append(_KeepBest(self._best))
     self._manager = ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(
         create=False,
+        enable_async_checkpointing=False,     # its threads wait for a failed save for 300 s, and print their tracebacks
         save_root_metadata=False,
         cleanup_tmp_directories=True,
         todelete_subdir="deleted",   # a rename: no crash leaves half of an old checkpoint that looks whole
@@ -94,7 +102,7 @@ class Checkpoints:
   def __exit__(self, *unused):
     self.close()
 
-  def save(self, step, state, *, validation=None):
+  def save(self, step, state, *, validation=None, notes=None):
     """Starts to save a state; on return its buffers are free to be donated or overwritten.
 
     A step whose equal state is saved already is left as it is, so a last save may follow a periodic one.
@@ -103,10 +111,11 @@ class Checkpoints:
       step: int, above that of every checkpoint here.
       state: tree of arrays, NumPy or JAX, each whole on process 0.
       validation: the metric on validation data, higher is better; None or nan is never the best.
+      notes: JSON values that belong to the step, read again by `notes`.
 
     Raises:
       ValueError: if this or a later step is saved already, with another state.
-      Exception: whatever made the save before this one fail in the background, e.g. `OSError` on a full disk.
+      OSError: if the save before this one failed in the background, e.g. on a full disk.
     """
     if self._manager is None:
       return
@@ -114,15 +123,16 @@ class Checkpoints:
     step = int(step)
     leaves = {name: np.array(leaf) for name, leaf in _leaves_by_name(jax.device_get(state)).items()}   # copies
     record = dict(leaves=[[name, *_kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
-                  validation=None if validation is None else float(validation))
+                  validation=None if validation is None else float(validation), notes=notes)
     newest = self._manager.latest_step()
     if newest is not None and step <= newest:
       if self._records.get(step, {}).get("sha256") == record["sha256"]:
         return
       raise ValueError(f"step {step} cannot be saved: {self._directory} holds step {newest} of this or another run. "
                        "Restore the newest checkpoint to go on from it, or use a fresh --workdir.")
+    self._records = {step: self._records[step] for step in self._manager.all_steps() if step in self._records}
     self._records[step] = record
-    self._manager.save(step, force=True, args=ocp.args.Composite(
+    self._saving = step, self._saver.submit(self._manager.save, step, force=True, args=ocp.args.Composite(
         state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
         record=ocp.args.JsonSave(dict(record, check=_check(record)))))
 
@@ -142,7 +152,7 @@ class Checkpoints:
       ValueError: if the template does not fit the checkpoint, or `step` is not there.
     """
     names = _leaves_by_name(template)
-    restored = _on_first_process(lambda: self._restore({name: _kind(leaf) for name, leaf in names.items()}, step))
+    restored = on_first_process(lambda: self._restore({name: _kind(leaf) for name, leaf in names.items()}, step))
     if restored is None:
       return None
     step, leaves = restored
@@ -175,7 +185,11 @@ class Checkpoints:
 
   def _set_aside(self, step, error):
     source, folder = self._directory / str(step), self._directory / "damaged"
-    folder.mkdir(exist_ok=True)
+    try:
+      folder.mkdir(exist_ok=True)
+    except FileExistsError:                           # a file of that name, or a link to nowhere: kept under another
+      folder.rename(folder.with_name(f"damaged-{uuid.uuid4().hex[:8]}"))
+      folder.mkdir()
     taken = {path.name for path in folder.iterdir()}
     names = (f"{step}.{n}" if n else str(step) for n in range(len(taken) + 1))
     target = folder / next(name for name in names if name not in taken)
@@ -187,24 +201,40 @@ class Checkpoints:
 
   def steps(self):
     """Steps of the complete checkpoints, ascending."""
-    return _on_first_process(lambda: self._settle() or sorted(self._manager.all_steps()))
+    return on_first_process(lambda: self._settle() or sorted(self._manager.all_steps()))
 
   def best_step(self):
     """Step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
-    return _on_first_process(lambda: self._settle() or self._best(self._manager.all_steps()))
+    return on_first_process(lambda: self._settle() or self._best(self._manager.all_steps()))
 
   def _best(self, steps):
     metrics = {step: self._records.get(step, {}).get("validation") for step in steps}
     known = [step for step in sorted(steps) if metrics[step] is not None and not math.isnan(metrics[step])]
     return max(known, key=metrics.get, default=None)
 
+  def notes(self, step):
+    """What was saved as `notes` with a step; None if nothing was."""
+    return on_first_process(lambda: self._settle() or self._records.get(step, {}).get("notes"))
+
+  def check(self):
+    """Raises an `OSError` if the present save has failed; does not wait for it."""
+    if self._saving and self._saving[1].done():
+      self._settle()
+
   def wait(self):
-    """Waits until what was saved is on the disk; raises what went wrong there."""
+    """Waits until what was saved is on the disk; raises an `OSError` if it could not be written."""
     if self._manager is not None:
       self._settle()
 
   def _settle(self):
-    self._manager.wait_until_finished()
+    saving, self._saving = self._saving, None
+    if saving:
+      step, future = saving
+      try:
+        future.result()
+      except Exception as error:   # pylint: disable=broad-except   TensorStore raises a ValueError on a full disk
+        self._records.pop(step, None)
+        raise _unwritten(self._directory / str(step), error) from error
     (self._directory / "deleted").rmtree(missing_ok=True)
 
   def close(self):
@@ -213,6 +243,7 @@ class Checkpoints:
       try:
         self._settle()
       finally:
+        self._saver.shutdown()
         self._manager.close()
 
 
@@ -225,7 +256,7 @@ def read(directory, step):
   path = epath.Path(directory).expanduser().resolve()
   if not (path / str(step)).is_dir():
     raise ValueError(f"{path} has no checkpoint of step {step}.")
-  logging.get_absl_logger().addFilter(_quiet)
+  hush()
   manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
       create=False, save_root_metadata=False, save_interval_steps=0))
   try:
@@ -297,27 +328,9 @@ def _check(record):
   return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _quiet(record):
-  """Lets Orbax warn but not chat: it logs through absl, as we do, dozens of lines a save."""
-  return record.levelno >= 30 or "/orbax/" not in record.pathname.replace("\\", "/")
-
-
-def _on_first_process(function):
-  """What `function` returns or raises on process 0, on every process."""
-  if jax.process_count() == 1:
-    return function()
-  message = b""
-  if jax.process_index() == 0:
-    try:
-      message = pickle.dumps((function(), None))
-    except Exception as error:   # pylint: disable=broad-except   raised below, on every process
-      message = pickle.dumps((None, error))
-  # As bytes: they are summed over devices on the way, which would lose the sign of a float's zero.
-  size = multihost_utils.broadcast_one_to_all(np.frombuffer(len(message).to_bytes(8, "little"), np.uint8))
-  buffer = np.zeros(int.from_bytes(size.tobytes(), "little"), np.uint8)
-  if message:
-    buffer = np.frombuffer(message, np.uint8)
-  result, error = pickle.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
-  if error is not None:
-    raise error
-  return result
+def _unwritten(path, error):
+  """What kept a checkpoint from being written, as an `OSError`: the disk's reason, without the depths that it came from."""
+  said = " ".join(filter(None, (str(e) for e in (error, error.__cause__, error.__context__))))
+  code = getattr(error, "errno", None) or next((code for code in _DISK if os.strerror(code) in said), errno.EIO)
+  reason = os.strerror(code) if os.strerror(code) in said else said.split("\n")[0][:200]
+  return OSError(code, f"the checkpoint was not written, {reason}", str(path))

@@ -13,12 +13,12 @@ import sys
 
 import numpy as np
 
-from jaxskill import assess, evidence, finished, main as command_line, own as own_videos, report
+from jaxskill import assess, cli, evidence, finished, own as own_videos, report, wording
 
 NAME = "comparison.json"
 
 
-def run(options, say=print):
+def run(options, say=wording.say):
   """Compares the two videos that the options name; returns the content of `comparison.json`.
 
   Args:
@@ -36,7 +36,7 @@ def run(options, say=print):
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
     raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
-  folder = out / "_vs_".join(video.name.replace("/", "_") for video in videos)
+  folder = out / "_vs_".join(wording.folder(video.name.replace("/", "_")) for video in videos)
   source = assess.made_from(trained, videos, ids)
   assess.check_free(folder / NAME, source)
   assessments = trained.assess(videos)
@@ -47,14 +47,17 @@ def run(options, say=print):
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(made_from=source, videos=results)
+  result |= dict(made_from=source, videos=results, cautions=wording.cautions(*results))
   folder.mkdir(parents=True, exist_ok=True)
-  from jaxskill import pictures           # matplotlib takes half a second to import
   maps = [evidence.maps(trained, video, one) for video, one in zip(videos, picked)]
-  pictures.draw_comparison(folder / "comparison.png", videos, results, maps, extra, headline(result))
+  paths, undrawn = assess.drawn(lambda pictures: [pictures.draw_comparison(
+      folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
+  result["pictures"] = [path.name for path in paths]
   report.save_json(folder / NAME, result)
   say(describe(result))
-  say(f"wrote {folder / NAME}\n      {folder / 'comparison.png'}")
+  if undrawn:
+    say(f"failed: the picture {wording.plain(undrawn)}")
+  say("wrote " + "\n      ".join(wording.plain(path) for path in (folder / NAME, *paths)))
   return result
 
 
@@ -67,14 +70,15 @@ def difference(trained, results, scores, ids):
   gap = np.float64(scores[0]) - np.float64(scores[1])
   ranks = []
   for model, one in zip(ids, gap):
-    own = np.float64(trained.arrays["score"][model][trained.arrays["trained"][model]])
+    own = trained.training_scores(model)
     apart = np.abs(own[:, None] - own)[np.triu_indices(len(own), 1)]
     if apart.size:
       ranks.append(evidence.percentile(abs(one), apart))
   agree = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
   return dict(
       better=results[0]["video"], worse=results[1]["video"], equal=bool(gap.mean() == 0), difference=float(gap.mean()),
-      spread=float(gap.std(ddof=1)) if len(gap) > 1 else None, models=len(gap),
+      spread=float(gap.std(ddof=1)) if len(gap) > 1 else None, models=len(gap), agreeing=int((gap > 0).sum()),
+      ranked=results[0]["ranked"], training_videos=results[0]["training_videos"],
       probability=agree if len(gap) > 1 else None, unit=results[0]["unit"], of=results[0]["of"],
       larger_than_training_pairs=float(np.mean(ranks)) if ranks else None,
       parts={name: value - results[1]["parts"][name] for name, value in results[0]["parts"].items()
@@ -132,45 +136,70 @@ def decided(results, extra):
     seen = aligned[(start >= segment["start"] - 1e-6) & (start < segment["end"] - 1e-6)]
     other = score[np.minimum(np.searchsorted(ends, seen, side="right"), len(score) - 1)].mean()
     found.append(dict(what="segment", start=segment["start"], end=segment["end"],
-                      at=evidence.span(segment["start"], segment["end"]), other_at=evidence.span(seen.min(), seen.max()),
+                      at=wording.span(segment["start"], segment["end"]), other_at=wording.span(seen.min(), seen.max()),
                       other_start=float(seen.min()), other_end=float(seen.max()),
                       difference=float(segment["score"] - other), importance=segment["importance"]))
   return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: evidence.MOMENTS]
 
 
+def keys(result):
+  """The moments of both videos that are worth a picture, see `evidence.key_moments`.
+
+  They are what decides between the two where both show the same, else what decided on each.
+  """
+  found, shared = [], [moment for moment in result["moments"] if "video" not in moment]
+  for number, one in enumerate(result["videos"]):
+    start, end = ("other_start", "other_end") if number else ("start", "end")
+    moments = [dict(what=str(place), words="decides between the two", peak=(moment[start] + moment[end]) / 2,
+                    side=int(np.sign(moment["difference"])) * (-1 if number else 1))
+               for place, moment in enumerate(shared)]
+    found.append(evidence.key_moments(one | dict(moments=moments) if shared else one))
+  return found
+
+
 def headline(result):
-  """Who is better, in a line."""
-  spread = f" ± {result['spread']:.3g}" if result["spread"] is not None else ""
+  """Who is better, in a line that begins with what must be known first."""
+  better, worse = wording.short(result["better"]), wording.short(result["worse"])
   if result["equal"]:
-    return f"{result['better']} and {result['worse']} score the same"
-  sure = (f"{result['probability']:.0%} of {result['models']} models agree" if result["probability"] is not None
+    return wording.warned(f"{better} and {worse} score the same", *result["videos"])
+  sure = (f"{result['agreeing']} of {result['models']} models agree" if result["models"] > 1
           else "one model, so nothing is known of its certainty")
-  return f"{result['better']} is better than {result['worse']} by {result['difference']:.3g}{spread}; {sure}"
+  spread = f" ± {result['spread']:.3g}" if result["spread"] is not None else ""
+  gap = f"by {result['difference']:.3g}{spread}" + (" in rank score, no unit" if result["ranked"] else " in score")
+  return wording.warned(f"{better} is better than {worse} ({gap}); {sure}", *result["videos"])
+
+
+def larger(result):
+  """Among the differences between training videos, where this one stands, in words."""
+  count, percent = result["training_videos"], result["larger_than_training_pairs"]
+  pairs = count * (count - 1) // 2
+  if count < wording.FEW:
+    return f"about {percent * pairs / 100:.0f} of the {pairs} differences between the {count} training videos"
+  return f"{percent:.0f} % of the differences between the {count} training videos"
 
 
 def describe(result):
   """The comparison as lines of text."""
   lines = [headline(result)]
+  for own in result["videos"]:
+    lines += [f"  {wording.plain(own['video'])}: {wording.standing(own)}"]
+    lines += [f"    warning: {wording.plain(warning)}" for warning in own["warnings"]]
   if result["larger_than_training_pairs"] is not None:
-    lines.append(f"  the difference is larger than that of {result['larger_than_training_pairs']:.0f} % of the pairs of "
-                 "training videos")
+    lines.append(f"  the difference is larger than {larger(result)}")
   if result["parts"]:
     lines.append("  of it: " + ", ".join(f"{name} {value:+.3g}" for name, value in result["parts"].items()))
   if result["direct"]:
     agrees = "which agrees" if result["direct"]["agrees"] else "which DISAGREES: take them for equally good"
     lines.append(f"  compared directly: {result['direct']['difference']:+.3g}, {agrees} ({result['direct']['how']})")
-  for one in result["moments"]:
-    if "video" in one:
-      value = f"{one['share']:.0%}" if "share" in one else f"{one['score']:.3g}"
-      lines.append(f"  {one['video']}, {one['what']}: {one['at']} ({value})")
-    else:
-      lines.append(f"  {result['better']} {one['at']} against {result['worse']} {one['other_at']}: "
-                   f"{one['difference']:+.3g} (counts {one['importance']:.0%})")
+  better, worse = wording.plain(result["better"]), wording.plain(result["worse"])
   for own in result["videos"]:
-    lines.append(f"  {own['video']}: score {own['score']:.4g}, above {own['percentile']:.0f} % of the training videos")
-    lines += [f"    warning: {warning}" for warning in own["warnings"]]
-  flags = evidence.flags(*result["videos"])
-  return "\n".join(lines + ([f"  {flags}"] if flags else []))
+    moments = [one for one in result["moments"] if one.get("video") == own["video"]]
+    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(moments)]
+  for one in result["moments"]:
+    if "video" not in one:
+      lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "
+                   f"of this part (counts {wording.percent(one['importance'])})")
+  return "\n".join(lines)
 
 
 def main(argv=None):
@@ -178,13 +207,12 @@ def main(argv=None):
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   own_videos.add_arguments(parser)
   options = parser.parse_args(argv)
-  command_line.use_compilation_cache()
-  try:
-    run(options)
-  except (ValueError, OSError) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
+  with cli.command():
+    cli.use_compilation_cache()
+    result = run(options)
+  sys.exit(0 if result["pictures"] else 1)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -48,12 +48,16 @@ def kendall_tau(predicted, true):
 def fisher_mean(correlations):
   """Mean of correlations by Fisher's z = arctanh(r), as the field averages them over classes; nan entries are left out.
 
-  A correlation of exactly 1 or -1 has no finite z; it is taken as the nearest float64 below 1.
+  Nan where a correlation is 1 or -1: it has no finite z, and any number put there would decide the mean alone.
   """
   r = np.asarray(correlations, np.float64)
   r = r[np.isfinite(r)]
-  limit = np.nextafter(1.0, 0.0)
-  return float(np.tanh(np.arctanh(np.clip(r, -limit, limit)).mean())) if r.size else float("nan")
+  return float(np.tanh(np.arctanh(r).mean())) if r.size and not is_at_limit(r).any() else float("nan")
+
+
+def is_at_limit(correlations):
+  """Where correlations are 1 or -1, up to the rounding of their computation."""
+  return np.abs(np.asarray(correlations, np.float64)) > 1 - 1e-9
 
 
 def squared_error(predicted, true):
@@ -97,6 +101,11 @@ def average_precision(weights, relevant):
   return float((precision * hits).sum() / relevant.sum())
 
 
+def is_tested(dataset):
+  """Whether some fold has a test side; without one a run trains on everything and only assesses."""
+  return any(len(fold.test_videos) or len(fold.test_pairs) for fold in dataset.folds)
+
+
 def tested_videos(dataset, fold):
   """Videos of the test side and of its pairs, which training may have seen (EPIC-Skills)."""
   return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
@@ -126,8 +135,10 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
       (the published code of CoRe).
 
   Returns:
-    dict of Spearman's correlation on validation and test videos (nan where undefined), and metrics of the test videos:
-    spearman, pearson, mae (mean absolute error, in the unit of the labels), rl2 (R-l2, not times 100).
+    dict of Spearman's correlation on validation and test videos (nan where undefined), metrics of the test videos:
+    spearman, pearson, mae (mean absolute error, in the unit of the labels), rl2 (R-l2, not times 100), nan without any;
+    and scores, the predictions for the test videos, which pooling over folds needs (nan where all videos of the data
+    set are predicted equal: what has no order within a fold must not get one from the means of different folds).
 
   Raises:
     ValueError: if `rl2_range` is neither.
@@ -136,11 +147,14 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
     raise ValueError(f"config.evaluate.rl2_range={rl2_range!r} is unknown; use 'class' or 'test'.")
   labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
   test, validation = fold.test_videos, fold.validation_videos
-  span = np.ptp(labels[np.concatenate([fold.train_videos, test, validation])] if rl2_range == "class" else labels[test])
-  metrics = dict(spearman=spearman(scores[test], labels[test]), pearson=pearson(scores[test], labels[test]),
-                 mae=float(np.abs(scores[test] - labels[test]).mean()),
-                 rl2=relative_squared_error(scores[test], labels[test], span))
-  return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics)
+  span_of = np.concatenate([fold.train_videos, test, validation]) if rl2_range == "class" else test
+  metrics = dict.fromkeys(("spearman", "pearson", "mae", "rl2"), float("nan"))
+  if len(test):
+    metrics = dict(spearman=spearman(scores[test], labels[test]), pearson=pearson(scores[test], labels[test]),
+                   mae=float(np.abs(scores[test] - labels[test]).mean()),
+                   rl2=relative_squared_error(scores[test], labels[test], np.ptp(labels[span_of])))
+  return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics,
+              scores=scores[test].tolist() if np.ptp(scores) > 0 else [float("nan")] * len(test))
 
 
 PLACES = ("place", "distractor")     # truths about maps: where the action is, and what only looks like it
@@ -313,11 +327,15 @@ def summarise(values, folds, seeds, mean=np.mean):
 
   Returns:
     dict of mean; std_seeds, the standard deviation over seeds of the mean over folds; std_folds, that over folds of the
-    mean over seeds (None for a single seed or fold: one number has no spread); count. None where a value is missing.
+    mean over seeds (None for a single seed or fold: one number has no spread); count. Where a value is nan, mean and
+    spreads are None, and undefined says of which folds. None where a value is None: it was not asked for.
   """
-  if any(v is None or not np.isfinite(v) for v in values):
+  if any(v is None for v in values):
     return None
   values, folds, seeds = np.asarray(values, float), np.asarray(folds), np.asarray(seeds)
+  if not np.isfinite(values).all():
+    lost = list(dict.fromkeys(folds[~np.isfinite(values)].tolist()))
+    return dict(mean=None, std_seeds=None, std_folds=None, count=len(values), undefined=lost)
 
   def spread(groups):
     means = [mean(values[groups == group]) for group in np.unique(groups)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxskill import evaluate, methods
+from jaxskill import evaluate, methods, wording
 
 MOMENTS = 3                 # that are named, of each kind
+KEYS = 8                    # pictures of a video, at most
 
 
 def choose(run, options):
@@ -47,17 +48,6 @@ def percentile(score, others):
   return float(100 * ((others < score).mean() + 0.5 * (others == score).mean()))
 
 
-def clock(seconds, fine=False):
-  """Seconds as m:ss, or m:ss.s."""
-  total = round(seconds, 1) if fine else round(seconds)
-  return f"{int(total // 60)}:{total % 60:04.1f}" if fine else f"{int(total // 60)}:{int(total % 60):02d}"
-
-
-def span(start, end):
-  """An interval as m:ss-m:ss; with tenths where it is short."""
-  return f"{clock(start, end - start < 3)}-{clock(end, end - start < 3)}"
-
-
 def bright(weights, start, end):
   """The intervals that hold most attention: runs of rows above the even weight.
 
@@ -65,13 +55,63 @@ def bright(weights, start, end):
     weights: `[T]` that sum to 1; start, end: `[T]` seconds of the rows.
 
   Returns:
-    [{"start", "end", "at", "share"}], at most `MOMENTS`, the largest share of the attention first; none where it is even.
+    [{"start", "end", "peak" in seconds, "at", "share"}], at most `MOMENTS`, the largest share of the attention first;
+    none where it is even. The peak is the middle of the brightest row.
   """
   above = np.concatenate([[False], weights > weights.mean() * 1.001, [False]])
   edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
   found = sorted(((weights[a:b].sum() / weights.sum(), a, b) for a, b in edges), key=lambda one: -one[0])
-  return [dict(start=float(start[a]), end=float(end[b - 1]), at=span(start[a], end[b - 1]), share=float(share))
-          for share, a, b in found[:MOMENTS]]
+  peak = [a + int(np.argmax(weights[a:b])) for _, a, b in found]
+  return [dict(start=float(start[a]), end=float(end[b - 1]), peak=float(start[at] + end[at]) / 2,
+               at=wording.span(start[a], end[b - 1]), share=float(share))
+          for (share, a, b), at in zip(found[:MOMENTS], peak)]
+
+
+def decisive(segments):
+  """The parts of a video that moved its score most: how far a part's score is from the whole, times how much it counts.
+
+  Args:
+    segments: of `evaluate.segments`, importance summing to 1.
+
+  Returns:
+    [{"what", "side", "start", "end", "peak" (its middle), "at", "score", "importance", "effect"}], at most `MOMENTS`
+    that raised the score, the largest effect first, then at most as many that lowered it.
+  """
+  total = sum(one["importance"] * one["score"] for one in segments)
+  effects = [one["importance"] * (one["score"] - total) for one in segments]
+  least, found = 1e-9 * max((abs(one["score"]) for one in segments), default=0.0), []
+  for side, what in ((1, "raised the score"), (-1, "lowered the score")):
+    order = sorted((number for number in range(len(segments)) if side * effects[number] > least),
+                   key=lambda number, side=side: -side * effects[number])
+    found += [segments[number] | dict(
+        what=what, side=side, peak=(segments[number]["start"] + segments[number]["end"]) / 2, effect=effects[number],
+        at=wording.span(segments[number]["start"], segments[number]["end"])) for number in order[:MOMENTS]]
+  return found
+
+
+def key_moments(result, count=KEYS):
+  """Chooses the moments of a video that are worth a picture: those that decided; evenly spaced ones where none did.
+
+  Args:
+    result: {"moments", "duration_s"} of `answer`.
+    count: at most so many; of more moments, the first of each kind.
+
+  Returns:
+    [{"at" seconds, "sides": {side: words}, "decided": bool}] in order of time.
+  """
+  ranked, seen = [], {}
+  for one in result["moments"]:
+    seen[one["what"]] = seen.get(one["what"], -1) + 1
+    ranked.append((seen[one["what"]], one))
+  found = {}
+  for _, one in sorted(ranked, key=lambda item: item[0]):
+    at = round(one["peak"], 1)                           # two kinds may choose one moment
+    if at in found or len(found) < count:
+      found.setdefault(at, {})[one["side"]] = one["words"]
+  if not found:
+    even = (np.arange(count) + 0.5) * result["duration_s"] / count
+    return [dict(at=float(at), sides={}, decided=False) for at in even]
+  return [dict(at=at, sides=found[at], decided=True) for at in sorted(found)]
 
 
 def pick(assessments, ids, video):
@@ -94,43 +134,58 @@ def answer(run, own, assessment, ids, words):
     raise ValueError(f"its score is not finite; it has {rows}, the training videos "
                      + ", ".join(f"{run.arrays[f'{name}/lengths'].min()} to {run.arrays[f'{name}/lengths'].max()}"
                                  for name in own.arrays) + ".")
-  training = [run.arrays["score"][i][run.arrays["trained"][i]] for i in ids]
+  training = [run.training_scores(i) for i in ids]
   ranks = [percentile(score, others) for score, others in zip(scores, training)]
   mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.timelines.items()}
+  counts = [len(others) for others in training]
   criterion = run.about["replicas"][ids[0]]["criterion"]
   ranked = run.method.learns_from == "pairs"
   result = dict(
       video=own.name, file=str(own.file), run=str(run.workdir), system=run.config.method, trained_on=run.about["data"],
       simulated=run.about["simulated"], random_weights=any(w.startswith("RANDOM") for w in own.warnings),
+      tested=run.tested, ranked=ranked,
       score=float(scores.mean()), spread=float(scores.std(ddof=1)) if len(scores) > 1 else None,
       unit="rank score, without a unit: read the percentile" if ranked else f"that of the labels ({criterion})",
-      of=words, percentile=float(np.mean(ranks)), training_videos=int(len(training[0])),
+      of=words, percentile=float(np.mean(ranks)), training_videos=min(counts),
       models=[run.about["replicas"][i] | dict(score=float(score), percentile=rank)
               for i, score, rank in zip(ids, scores, ranks)],
       parts={name: float(np.mean(values)) for name, values in assessment.parts.items()},
-      duration_s=float(own.duration(next(iter(own.arrays)))), timelines={}, segments=[], moments=[])
+      duration_s=float(own.duration(next(iter(own.arrays)))), timelines={}, segments=[], moments=[],
+      meanings={name: meaning._asdict() for name, meaning in run.method.meanings.items()})
   for name, values in mean.items():
-    if name.startswith("segment"):
-      continue
-    start, end = rows_in_time(own, run.method.stream_of(name))
-    result["timelines"][name] = dict(start=start.tolist(), end=end.tolist(), values=values[: len(start)].tolist())
-    if name.endswith(" attention"):
-      result["moments"] += [dict(what=name) | one for one in bright(values[: len(start)], start, end)]
+    if not name.startswith("segment"):
+      start, end = rows_in_time(own, run.method.stream_of(name))
+      result["timelines"][name] = dict(start=start.tolist(), end=end.tolist(), values=values[: len(start)].tolist())
   if "segment" in mean:
     stream = run.method.streams[0]
     padded = {name: values[None] for name, values in mean.items()}
     result["segments"] = evaluate.segments(padded, 0, len(own.arrays[stream]), own.row_seconds[stream])
-    order = sorted(result["segments"], key=lambda one: one["score"])
-    few = min(MOMENTS, len(order) // 2)
-    result["moments"] += [dict(what=what, at=span(one["start"], one["end"])) | one for what, some in (
-        ("lowest segment", order[:few]), ("highest segment", order[::-1][:few])) for one in some]
-  result["moments"] += [one for name in assessment.maps if name != "uniform" for one in
-                        _looked_at(name, assessment, own.seconds(run.method.stream_of(name)))]
+  seen_at = {name: own.seconds(run.method.stream_of(name)) for name in assessment.maps}
+  result["moments"] = moments(result, assessment, seen_at)
   if run.method.learns_from in methods.COMPARING:
     result["references"] = references(run, own, assessment, ids)
   if assessment.probabilities:
     result["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in assessment.probabilities.items()}
   return result | dict(warnings=own.warnings)
+
+
+def moments(result, assessment, seen_at):
+  """The moments that decided, of every kind, with what they say in plain words.
+
+  Args:
+    result: {"timelines", "segments", "meanings"} of `answer`.
+    seen_at: {name of heat maps: `[T]` seconds of the rows that they may lie over}.
+  """
+  found = []
+  for name, line in result["timelines"].items():
+    if name.endswith(" attention"):
+      found += [dict(what=name) | one for one in bright(*(np.array(line[key]) for key in ("values", "start", "end")))]
+  found += decisive(result["segments"])
+  found += [one for name in assessment.maps if name != "uniform" for one in _looked_at(name, assessment, seen_at[name])]
+  for one in found:
+    meaning = result["meanings"].get(one["what"], dict(words=one["what"], side=0))
+    one |= dict(words=meaning["words"], side=one.get("side", meaning["side"]))
+  return found
 
 
 def rows_in_time(own, stream):
@@ -145,6 +200,18 @@ def maps(run, own, assessment):
   return found, {name: own.seconds(run.method.stream_of(name))[np.asarray(assessment.rows[name][0])] for name in found}
 
 
+def narrowest(maps, count=KEYS):
+  """Chooses the heat maps worth a picture: those with the highest peaks.
+
+  Args:
+    maps: `[N, h, w]`.
+
+  Returns:
+    `[n]` numbers in order of time, at most `count`.
+  """
+  return np.sort(np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:count])
+
+
 def _looked_at(name, assessment, seconds):
   """The frames whose heat map is narrowest, and the place of its peak."""
   values = np.asarray(assessment.maps[name]).mean(axis=0)
@@ -153,7 +220,7 @@ def _looked_at(name, assessment, seconds):
   for number in np.argsort(-peak, kind="stable")[:MOMENTS]:
     down, right = np.unravel_index(values[number].argmax(), values[number].shape)
     at = float(seconds[rows[number]])
-    found.append(dict(what=f"{name} in the frame", start=at, end=at, at=clock(at), share=float(peak[number]),
+    found.append(dict(what=name, start=at, end=at, peak=at, at=wording.clock(at), share=float(peak[number]),
                       from_left=float((right + 0.5) / values.shape[2]), from_top=float((down + 0.5) / values.shape[1])))
   return found
 
@@ -188,23 +255,22 @@ def references(run, own, assessment, ids):
   return result
 
 
-def flags(*results):
-  """What answers must not be taken for, in words; "" where there is nothing."""
-  return ", ".join(word for word, field in (("SIMULATED data", "simulated"), ("RANDOM weights", "random_weights"))
-                   if any(result[field] for result in results))
+def moment_lines(moments):
+  """Moments as lines of text, a line for each kind."""
+  kinds = {}
+  for one in moments:
+    kinds.setdefault(one["words"], []).append(f"{one['at']} ({wording.amount(one)})")
+  return [f"{words}: {', '.join(some)}" for words, some in kinds.items()]
 
 
 def describe(result):
-  """One video's answer as lines of text."""
-  spread = f" ± {result['spread']:.3g} over models" if result["spread"] is not None else ""
-  lines = [f"{result['video']}: score {result['score']:.4g}{spread}, above {result['percentile']:.0f} % of the "
-           f"{result['training_videos']} training videos" + (f" ({flags(result)})" if flags(result) else "")]
-  kinds = {}
-  for one in result["moments"]:
-    more = (f" ({one['share']:.0%})" if "share" in one else f" ({one['score']:.3g})")
-    kinds.setdefault(one["what"], []).append(one["at"] + more)
-  lines += [f"  {what}: {', '.join(some)}" for what, some in kinds.items()]
+  """One video's answer as lines of text: what must be known first, then the score, then what decided it."""
+  cautions = ", ".join(wording.cautions(result))
+  lines = [wording.plain(result["video"]) + (f": {cautions}" if cautions else "")]
+  lines += [f"  warning: {wording.plain(warning)}" for warning in result["warnings"]]
+  lines.append(f"  {wording.standing(result)}")
+  lines += [f"  {line}" for line in moment_lines(result["moments"])]
   if result.get("references"):
-    shown = [f"{one['video']} ({one['score']:.3g})" for one in result["references"]]
+    shown = [f"{wording.plain(one['video'])} ({one['score']:.3g})" for one in result["references"]]
     lines.append(f"  compared with {', '.join(shown[:5])}" + (f" and {len(shown) - 5} more" if len(shown) > 5 else ""))
-  return "\n".join(lines + [f"  warning: {warning}" for warning in result["warnings"]])
+  return "\n".join(lines)

@@ -17,7 +17,8 @@ as an Apache Beam pipeline; Beam's own options follow after `--`.
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -25,48 +26,20 @@ import sys
 import time
 
 import jax
-import numpy as np
 import tqdm
 
-from jaxskill import encoders, extraction, main as command_line, report
+from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report
 from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.features import EXTRACTION as NOTE
+from jaxskill.data.extraction_note import EXTRACTION as NOTE
+from jaxskill.data.video_files import describe, find_videos
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 
 INPUTS = ("rgb", "flow")
 REGIONS = ("centre", "frame", "person")
 RUNNERS = ("local", "beam")
-
-
-def find_videos(folder):
-  """{name of the video without its ending: file} of a folder and those below it.
-
-  Raises:
-    ValueError: if the folder cannot be read, holds no video, or two of one name.
-  """
-  folder = pathlib.Path(folder)
-  if folder.is_file():
-    return {folder.stem: folder}
-  if not folder.is_dir():
-    raise ValueError(f"{folder}: no such folder of videos.")
-  found, failed = {}, []
-  for place, folders, files in os.walk(folder, onerror=failed.append):
-    folders.sort()
-    for file in sorted(pathlib.Path(place) / name for name in files):
-      if file.suffix.lower() not in videos_of.ENDINGS:
-        continue
-      name = file.relative_to(folder).with_suffix("").as_posix()
-      if name in found:
-        raise ValueError(f"{folder}: {found[name].name} and {file.name} are two videos of one name; rename one.")
-      found[name] = file
-  if failed:
-    raise ValueError(f"{failed[0].filename}: cannot be read ({failed[0].strerror}); change its permissions, or move it."
-                     ) from failed[0]
-  if not found:
-    raise ValueError(f"{folder}: holds no video ({', '.join(videos_of.ENDINGS)}).")
-  return dict(sorted(found.items()))
+LOCK = ".extraction.lock"
 
 
 def run(config, videos, out, weights, *, boxes="", detector="", runner="local", beam_options=(), processes=0,
@@ -88,7 +61,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   Returns:
     The content of `extraction.json`: {"recipe": the config, weights and random_weights; "videos": {video: {"file",
     "sha256", "rows", "row_seconds", "warnings"}}, rows and seconds {stream: ...} where there are several; "failed":
-    {video: why}}.
+    {video: why}; "left_out": {file of the folder that is no video: why}}.
 
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
@@ -105,131 +78,127 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     extract_beam.require()
   if any(recipe.input == "flow" for recipe in config.streams.values()):
     flow.require()
-  files, out = find_videos(videos), pathlib.Path(out)
+  if processes < 0 or not patience > 0:
+    raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
+  (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   report.open_folder(out)
-  for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
-    if drawn.is_file():
-      shutil.copyfile(drawn, out / SIMULATED_NOTE)
-  recipe = config.to_dict() | origin | about_persons
-  known = _known(out, recipe)
-  contents = {video: dict(sha256=encoders.digest(path)) | (
-      {"boxes_sha256": persons.digest(video)} if boxes and persons else {}) for video, path in files.items()}
-  ready = {video: known[video] for video in files if contents[video].items() <= known.get(video, {}).items()
-           and feature_file(out, video, config).is_file()}
-  todo = {video: str(path) for video, path in files.items() if video not in ready}
-  others = {video: about for video, about in known.items()
-            if video not in files and feature_file(out, video, config).is_file()}
-  note = dict(recipe=recipe, videos=others | ready, failed={})
-  _check_unknown(out, todo)
+  with locks.hold(out / LOCK, "extraction", "give another --out", say):
+    feature_files.check_names(out, files)
+    feature_files.remove_unfinished(out)
+    recipe, start = config.to_dict() | origin | about_persons, time.monotonic()
+    contents, unreadable = _digests(files, persons if boxes else None)
+    note, todo = _begin(config, out, files, recipe, contents, say)
+    note["left_out"] = left_out
+    for line in describe(left_out):
+      say(line)
+    if origin["random_weights"]:
+      say("RANDOM weights: these features are for trials and mean nothing")
+
+    def done(video, about):
+      note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
+      feature_files.save_note(out, note)
+    with _kept(out, files, note, say):
+      for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
+        if drawn.is_file():
+          shutil.copyfile(drawn, out / SIMULATED_NOTE)
+      feature_files.save_note(out, note)
+      if runner == "beam" and todo:
+        failed = extract_beam.run(config, todo, contents, out, weights, persons, recipe, done, beam_options)
+      else:
+        failed = _run_here(config, todo, out, variables, persons, done, processes, patience)
+      note["failed"] = unreadable | failed
+      _name_stale(config, out, note)
+      feature_files.save_note(out, note)
+  _say_all(note, out, time.monotonic() - start, say)
+  return note
+
+
+@contextlib.contextmanager
+def _kept(out, files, note, say):
+  """Says, where a signal or a fault ends the body, what is kept; a full disk in words."""
+  try:
+    yield
+  except BaseException as error:
+    say(f"{len(note['videos'].keys() & files.keys())} of {len(files)} videos are done and kept in {out}; the same command "
+        "does the rest")
+    if isinstance(error, OSError) and error.errno in feature_files.FULL:
+      raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
+    raise
+
+
+def _digests(files, boxes):
+  """({video: what tells whether it is the same as before}, {video: why it cannot be read})."""
+  contents, failed = {}, {}
+  for video, path in files.items():
+    try:
+      if not path.is_file():               # a pipe would be waited for
+        raise FileNotFoundError(errno.ENOENT, "no file, or a link that leads nowhere")
+      contents[video] = dict(sha256=encoders.digest(path)) | (dict(boxes_sha256=boxes.digest(video)) if boxes else {})
+    except OSError as error:
+      failed[video] = f"cannot be read ({error.strerror}); change its permissions, or copy it again."
+  return contents, failed
+
+
+def _begin(config, out, files, recipe, contents, say):
+  """(the note to begin with, {video: path} of those that are not there yet)."""
+  known = feature_files.known(out, recipe)
+  is_there = lambda video: os.path.isfile(feature_files.feature_file(out, video, config))
+  ready = {video: known[video] for video in contents
+           if contents[video].items() <= known.get(video, {}).items() and is_there(video)}
+  todo = {video: str(files[video]) for video in contents if video not in ready}
+  others = {video: about for video, about in known.items() if video not in files and is_there(video)}
+  feature_files.check_unknown(out, todo)
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")
-  if origin["random_weights"]:
-    say("RANDOM weights: these features are for trials and mean nothing")
-  report.save_json(out / NOTE, note)
+  return dict(recipe=recipe, videos=others | ready, failed={}), todo
 
-  def done(video, about):
-    note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
-    report.save_json(out / NOTE, note)
-  start = time.monotonic()
-  if runner == "beam" and todo:
-    note["failed"] = extract_beam.run(config, todo, contents, out, weights, persons, recipe, done, beam_options)
-  elif todo:
-    count = min(len(todo), processes or max(1, (os.cpu_count() or 2) - 1))
-    note["failed"] = _run_here(config, todo, out, variables, persons, done, count, patience)
+
+def _name_stale(config, out, note):
+  """Says of videos that failed where features of another version of them lie."""
   for video in note["failed"]:
-    if (stale := feature_file(out, video, config)).is_file():
+    if os.path.isfile(stale := feature_files.feature_file(out, video, config)):
       note["failed"][video] += f" {stale} is of another version of this video; remove it."
-  report.save_json(out / NOTE, note)
+
+
+def _say_all(note, out, seconds, say):
   for video, about in note["videos"].items():
-    for warning in about["warnings"]:
+    for warning in about.get("warnings", ()):
       say(f"warning: {video}: {warning}")
   for video, why in note["failed"].items():
     say(f"failed: {video}: {why}")
-  say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {time.monotonic() - start:.0f} s; how "
-      f"they were made: {out / NOTE}")
-  return note
+  say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {seconds:.0f} s; how they were made: "
+      f"{out / NOTE}")
 
 
 def _run_here(config, todo, out, variables, persons, done, processes, patience):
   """Decodes in processes and encodes here; {video: why} of those that failed."""
+  if not todo:
+    return {}
   encode, gathered, failed, planned = encoders.make_all(config, variables, Parallel()), {}, {}, {}
-  decoders = extraction.Decoders(todo, config, persons, processes, patience)
-  finished = set()
+  count = min(len(todo), processes or max(1, (os.cpu_count() or 2) - 1))
+  coming, finished = decoders.Decoders(todo, config, persons, count, patience), set()
   try:
     with tqdm.tqdm(unit="frame", unit_scale=True, dynamic_ncols=True) as bar:
-      for video, kind, content in decoders:
-        video_features = gathered.setdefault(video, Features(config, encode))
+      for video, kind, content in coming:
+        features = gathered.setdefault(video, feature_files.Features(config, encode, out, video))
         if kind == "planned":
-          planned[video] = content
+          planned[video] = sum(rows * pictures for rows, pictures in content.values())
           bar.total = round(sum(planned.values()) / len(planned) * len(todo))      # of those not begun, the mean
-        elif kind == "failed":
-          failed[video] = content
-        elif kind == "done":
-          done(video, video_features.save(out, video, content))
-        else:
-          bar.update(video_features.take(kind, content))
-        if kind in ("done", "failed"):
+        bar.update(features.take(kind, content))
+        if kind in extraction.ENDS:
           del gathered[video]
           finished.add(video)
+          if features.failed:
+            failed[video] = features.failed
+          else:
+            done(video, features.about)
           bar.set_postfix_str(f"{len(finished)} of {len(todo)} videos")
   finally:
-    decoders.close()
+    coming.close()
   lost = dict.fromkeys(todo.keys() - finished, "the processes that decode ended before it; start again.")
   return failed | lost
-
-
-class Features:
-  """The features of one video, as its items come in."""
-
-  def __init__(self, config, encode):
-    self._config, self._encode = config, encode
-    self._rows = {}
-
-  def take(self, kind, content):
-    """Takes what `extraction.decode_one` sends; returns the number of pictures in it."""
-    if kind == "again":
-      self._rows.clear()
-    if kind != "items":
-      return 0
-    stream, items = content
-    self._rows.setdefault(stream, []).append(self._encode[stream](items))
-    if stream == drawn(self._config):
-      self._rows.setdefault("frames", []).append(encoders.shrink(items, self._config.draw))
-    return items.shape[0] * items.shape[1]
-
-  def save(self, out, video, about):
-    """Writes the file of a video, whole or not at all; returns what the note says of it."""
-    arrays = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
-    streams = list(self._config.streams)
-    path = feature_file(out, video, self._config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    maps = [stream for stream in streams if self._config.streams[stream].keep == "maps"]
-    if maps:
-      arrays["times"] = about["times"][maps[0]].astype(np.float32)
-    with open(unfinished, "wb") as file:
-      if path.suffix == ".npy":
-        np.save(file, arrays[streams[0]], allow_pickle=False)
-      else:
-        np.savez(file, **arrays)
-    os.replace(unfinished, path)
-    one = lambda values: values[streams[0]] if len(streams) == 1 else values
-    return dict(rows=one({stream: len(arrays[stream]) for stream in streams}), row_seconds=one(about["row_seconds"]),
-                warnings=about["warnings"])
-
-
-def feature_file(out, video, config):
-  """Where the features of a video go."""
-  streams = list(config.streams.values())
-  return pathlib.Path(out) / f"{video}.{'npy' if len(streams) == 1 and streams[0].keep == 'feature' else 'npz'}"
-
-
-def drawn(config):
-  """The stream whose pictures are kept small beside its maps, or None."""
-  streams = config.streams.items()
-  return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)
 
 
 def find_persons(config, boxes, detector):
@@ -255,29 +224,6 @@ def find_persons(config, boxes, detector):
   return found, dict(persons=dict(detector=found.file.name, sha256=encoders.digest(detector)))
 
 
-def _known(out, recipe):
-  """What an earlier run with the same recipe and weights noted of its videos."""
-  try:
-    note = json.loads((out / NOTE).read_text(encoding="utf-8"))
-  except (OSError, ValueError):
-    return {}
-  if note.get("recipe") == json.loads(report.to_json(recipe)):
-    return note["videos"]
-  if note.get("videos"):
-    raise ValueError(f"{out}: holds features of another recipe or other weights; give a new --out, for they must not "
-                     "mix.")
-  return {}
-
-
-def _check_unknown(out, todo):
-  """Raises a `ValueError` if files of features would be overwritten that were not made here."""
-  if not (out / NOTE).is_file():
-    for video in todo:
-      for file in (out / f"{video}.npy", out / f"{video}.npz"):
-        if file.is_file():
-          raise ValueError(f"{file}: is there already, and no {NOTE} says that it was made here; give a new --out.")
-
-
 def check(config):
   """Raises a `ValueError` for an option that cannot be."""
   if not config.get("streams"):
@@ -289,9 +235,9 @@ def check(config):
   maps = {name: recipe for name, recipe in config.streams.items() if recipe.keep == "maps"}
   if len({recipe.sampling.to_json() for recipe in maps.values()} | {r.crop for r in maps.values()}) > 2:
     raise ValueError(f"config.streams: the maps {' and '.join(maps)} need the same sampling and crop.")
-  if drawn(config) and maps[drawn(config)].crop % config.draw:
-    raise ValueError(f"config.draw={config.draw} must divide config.streams.{drawn(config)}.crop="
-                     f"{maps[drawn(config)].crop}.")
+  if feature_files.drawn(config) and maps[feature_files.drawn(config)].crop % config.draw:
+    raise ValueError(f"config.draw={config.draw} must divide config.streams.{feature_files.drawn(config)}.crop="
+                     f"{maps[feature_files.drawn(config)].crop}.")
 
 
 def _check_stream(where, recipe):
@@ -333,34 +279,30 @@ def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--config", required=True, help="a recipe, e.g. configs/features/pros_cons.py; --config.FIELD=VALUE overrides")
-  add("--videos", required=True, help="a folder of videos, or one file")
-  add("--out", required=True, help="folder of the features")
-  add("--weights", action="append", default=[], help="file of PyTorch weights, or random:SEED; of a recipe with "
+  cli.add_config(parser, "a recipe, e.g. configs/features/pros_cons.py")
+  add("--videos", required=True, type=cli.path, help="a folder of videos, or one file")
+  add("--out", required=True, type=cli.path, help="folder of the features")
+  add("--weights", action="append", default=[], type=cli.weights, help="file of PyTorch weights, or random:SEED; of a recipe with "
       "several streams STREAM=FILE, once for each")
-  add("--boxes", default="", help="csv table of persons: video,time,x1,y1,x2,y2")
-  add("--detector", default="", help="ONNX file of a network that finds persons")
+  add("--boxes", default="", type=cli.path, help="csv table of persons: video,time,x1,y1,x2,y2")
+  add("--detector", default="", type=cli.path, help="ONNX file of a network that finds persons")
   add("--runner", default="local", help="local | beam")
   add("--processes", type=int, default=0, help="that decode; default one fewer than there are cores")
   add("--patience", type=float, default=120.0, help="seconds without a decoded frame after which a video is given up")
   words = list(sys.argv[1:] if argv is None else argv)
   words, beam_options = (words[: words.index("--")], words[words.index("--") + 1:]) if "--" in words else (words, [])
-  options, overrides = parser.parse_known_args(words)
-  if wrong := [word for word in overrides if not word.startswith("--config.")]:
-    parser.error(f"unrecognised argument {wrong[0]!r}")
+  options, overrides = cli.parse(parser, words)
   if beam_options and options.runner != "beam":
     parser.error("options after -- are those of --runner beam")
-  command_line.use_compilation_cache()
-  try:
-    config, _ = command_line.read_config(options.config, overrides)
+  with cli.command():
+    cli.use_compilation_cache()
+    config, _ = cli.read_config(options.config, overrides)
     note = run(config, options.videos, options.out, _weights(options.weights), boxes=options.boxes,
                detector=options.detector, runner=options.runner, beam_options=beam_options, processes=options.processes,
                patience=options.patience)
-  except (ValueError, OSError) as error:
-    print(f"\njaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
   sys.exit(1 if note["failed"] else 0)
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

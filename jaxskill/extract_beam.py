@@ -8,12 +8,14 @@ too.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
 
-from jaxskill import encoders, extract, extraction, report
+from jaxskill import encoders, extraction, feature_files, report
 from jaxskill.parallel import Parallel
 
 PARTS = "extraction.parts"
@@ -61,14 +63,20 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
     def process(self, item):
       video, path = item
       found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
-      (parts / video).parent.mkdir(parents=True, exist_ok=True)
-      report.save_json(parts / f"{video}.json", found | dict(recipe=recipe, content=contents[video]))
+      parts.mkdir(exist_ok=True)
+      part = found | dict(video=video, recipe=recipe, content=contents[video])
+      with feature_files.writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
+        file.write(report.to_json(part).encode())
 
   def merge():
     """Notes what the parts say; {video: why} of those that failed."""
     failed = {}
-    for file in sorted(parts.rglob("*.json")):
-      video, part = file.relative_to(parts).as_posix().removesuffix(".json"), json.loads(file.read_text())
+    for file in sorted(parts.glob("*.json")):
+      try:
+        part = json.loads(file.read_text())
+        video = part["video"]
+      except (ValueError, KeyError, TypeError, RecursionError):        # damaged, or of an older version: done again
+        continue
       if part["recipe"] == recipe and part["content"] == contents.get(video) and video in todo:
         if "failed" in part:
           failed[video] = part["failed"]
@@ -104,14 +112,6 @@ class _Encoders:
 
 def extract_one(video, path, config, out, encode, persons):
   """Writes the features of one video; {"about": what is noted of it} or {"failed": why}."""
-  features, result = extract.Features(config, encode), {}
-
-  def send(kind, content):
-    if kind == "failed":
-      result["failed"] = content
-    elif kind == "done":
-      result["about"] = features.save(out, video, content)
-    else:
-      features.take(kind, content)
-  extraction.decode_one(path, video, config, persons, send)
-  return result
+  features = feature_files.Features(config, encode, out, video)
+  extraction.decode_one(path, video, config, persons, features.take)
+  return dict(failed=features.failed) if features.failed else dict(about=features.about)

@@ -1,4 +1,4 @@
-"""From a video file to what the networks of a recipe take: plans, one pass over the file for all streams, processes.
+"""From a video file to what the networks of a recipe take: plans, and one pass over the file for all streams.
 
 A recipe has streams; each says which pictures of a video it wants (`sampling`), what it makes of a picture (`input`,
 `region`, `crop`) and which network reads them. Nothing here touches a device.
@@ -8,19 +8,19 @@ C items of a video (clips or frames), L pictures or flows of an item, S their si
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import time as clock
-from multiprocessing import connection as connections
 
 import numpy as np
 
 from jaxskill.data import flow as flows
 from jaxskill.data import video as videos_of
+from jaxskill.data.timeline import read_timeline
 
 PLANS = ("stacks", "snippets", "segments", "frames")
-STARTING = 60.0            # seconds that a process may take to begin, beyond the patience
-_ALIVE = 5.0               # seconds between two signs of life
+ENDS = ("done", "failed")                            # the last message of a video
+KINDS = ("planned", "items", "alive", *ENDS)
+ALIVE = 5.0                # seconds between two signs of life
+_TICK = 0.5                # seconds of a video after which there may be one
 
 
 def plan(sampling, seconds):
@@ -167,7 +167,7 @@ class Stream:
       if box is None:
         return None
       self.lonely += away > max(0.5 * self.step, 0.05)
-      (left, top), (right, bottom) = np.floor(box[:2]).astype(int).clip(0), np.ceil(box[2:]).astype(int)
+      (left, top), (right, bottom) = np.floor(box[:2]).astype(int).clip(0), np.ceil(box[2:]).astype(int).clip(0)
       cut = picture.image()[top: bottom, left: right]
       if not cut.size:
         raise ValueError(f"the box of a person ({', '.join(f'{x:g}' for x in box)}) lies outside the picture of "
@@ -191,163 +191,81 @@ def decode_one(path, video, config, persons, send):
     video: its name.
     config: the recipe.
     persons: see `Stream`.
-    send: called with ("planned", number of items times their pictures); ("items", (stream, `[n, L, S, S, c]`));
-      ("again", None): forget them, the file ends early and others follow; ("alive", None) now and then; ("done",
-      {"row_seconds", "times", by stream, and "warnings"}); or ("failed", why).
+    send: called with ("planned", {stream: (rows, pictures of a row)}), which begins anew where the file ends early;
+      ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last ("done",
+      {"row_seconds", "times", by stream, and "warnings"}) or ("failed", why).
   """
   try:
-    (seconds, announced), warnings = videos_of.length(path), []
-    if announced - seconds > max(1.0, 0.02 * announced):
-      warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
-    while True:
-      streams = {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
-      send("planned", sum(stream.places.size for stream in streams.values()))
-      faults = []
-      if _one_pass(path, streams, send, faults):
-        break
-      last = max((picture.time for picture in videos_of.pictures(path)), default=0.0)
-      if not 0 < last < seconds:
-        raise ValueError("not a single clip can be decoded; the file is damaged.")
-      warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
-      seconds = last
-      send("again", None)
-    if faults:
-      warnings.append(f"damaged: {len(faults)} packets could not be decoded; the picture before stays in their place")
-    for name, stream in streams.items():
-      warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
-    send("done", dict(row_seconds={name: stream.every for name, stream in streams.items()}, warnings=warnings,
-                      times={name: stream.times[:, -1] for name, stream in streams.items()}))
-  except ValueError as error:
-    send("failed", str(error).removeprefix(f"{path}: "))
+    send("done", _decode(path, video, config, persons, send, _Alive(send)))
+  except Exception as error:   # pylint: disable=broad-except   whatever a file makes a codec raise costs this video alone
+    why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    send("failed", why.removeprefix(f"{path}: "))
 
 
-def _one_pass(path, streams, send, faults):
+class _Alive:
+  """Says that the decoder is at work, when it has said nothing for a while."""
+
+  def __init__(self, send):
+    self._send, self._spoken = send, clock.monotonic()
+
+  def __call__(self):
+    if clock.monotonic() - self._spoken >= ALIVE:
+      self._send("alive", None)
+      self._spoken = clock.monotonic()
+
+
+def _decode(path, video, config, persons, send, alive):
+  """Sends all items of a video; returns what is known of it."""
+  timeline = read_timeline(path)
+  seconds, warnings = timeline.seconds, list(timeline.warnings)
+  while True:
+    streams = {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
+    send("planned", {name: stream.places.shape for name, stream in streams.items()})
+    faults, last = [], 0.0
+    if _one_pass(path, timeline, streams, send, alive, faults):
+      break
+    for picture in videos_of.pictures(path, timeline=timeline):
+      last = max(last, picture.time)
+      alive()
+    if not 0 < last < seconds:
+      raise ValueError("not a single clip can be decoded; the file is damaged.")
+    warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
+    seconds = last
+  warnings += videos_of.damage(faults)
+  for name, stream in streams.items():
+    warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
+  return dict(row_seconds={name: stream.every for name, stream in streams.items()}, warnings=warnings,
+              times={name: stream.times[:, -1] for name, stream in streams.items()})
+
+
+def _one_pass(path, timeline, streams, send, alive, faults):
   """Decodes the file once and sends the items of all streams; whether they are all there."""
-  chunks, spoken = {name: [] for name in streams}, clock.monotonic()
+  chunks, sent = {name: [] for name in streams}, dict.fromkeys(streams, 0)
 
-  def put(name, items):
-    nonlocal spoken
+  def put(name, items, all_of_them=False):
     for item in items:
       chunks[name].append(item)
       if len(chunks[name]) == streams[name].recipe.batch:
-        send("items", (name, np.stack(chunks[name])))
-        chunks[name] = []
-    if clock.monotonic() - spoken > _ALIVE:
-      send("alive", None)
-      spoken = clock.monotonic()
+        flush(name)
+    if all_of_them and chunks[name]:
+      flush(name)
+
+  def flush(name):
+    send("items", (name, sent[name], np.stack(chunks[name])))
+    sent[name] += len(chunks[name])
+    chunks[name] = []
   events = sorted((*event, name) for name, stream in streams.items() for event in stream.events)
-  shown = videos_of.pictures_at(path, [time for time, *_ in events], faults)
-  done = 0
+  ticks = [(time, -1, False, "") for time in np.arange(0, events[-1][0], _TICK)]          # between distant pictures
+  events = sorted(events + ticks)
+  shown, done = videos_of.pictures_at(path, [time for time, *_ in events], faults, timeline), 0
   for (_, unit, ends, name), picture in zip(events, shown):
-    put(name, streams[name].take(unit, ends, picture))
+    if name:
+      put(name, streams[name].take(unit, ends, picture))
     done += 1
+    alive()
   if done < len(events):
     return False
   for name, stream in streams.items():
-    put(name, stream.finish())
+    put(name, stream.finish(), all_of_them=True)
     stream.check_pictures()
-    if chunks[name]:
-      send("items", (name, np.stack(chunks[name])))
   return True
-
-
-def _work(connection, config, persons):
-  """A process that decodes one video after the other; it is never ahead of its reader by more than one message."""
-  connection.send(("alive", None))
-  for video, path in iter(connection.recv, None):
-    decode_one(path, video, config, persons, lambda kind, content: connection.send((kind, content)))
-
-
-class _Decoder:
-  """One process, the video that it is at, and the seconds that it was waited for in vain."""
-
-  def __init__(self, process):
-    self.process, self.video, self.alive, self.silent = process, None, False, -STARTING
-
-
-class Decoders:
-  """Processes that decode videos; one that dies or stands still costs its video, not the run.
-
-  Each has a pipe of its own: a process that is killed would leave what it shares with others locked.
-  """
-
-  def __init__(self, files, config, persons, count, patience):
-    """
-    Args:
-      files: {video: path}.
-      config, persons: see `decode_one`.
-      count: processes.
-      patience: seconds without a word from a process after which it is taken to hang.
-    """
-    self._context, self._patience, self._arguments = multiprocessing.get_context("spawn"), patience, (config, persons)
-    self._waiting, self._lost_at_start = list(files.items()), 0
-    self.decoders = {}                    # connection -> _Decoder
-    for _ in range(count):
-      self._start()
-
-  def _start(self):
-    own, of_process = self._context.Pipe()
-    process = self._context.Process(target=_work, args=(of_process, *self._arguments), daemon=True)
-    process.start()
-    of_process.close()                    # so that its end is noticed here
-    self.decoders[own] = _Decoder(process)
-
-  def __iter__(self):
-    """Yields (video, kind, content), see `decode_one`, until all videos are done or failed.
-
-    Raises:
-      ValueError: if processes end before they begin.
-    """
-    while self.decoders:
-      begun = clock.monotonic()
-      ready = connections.wait(list(self.decoders), timeout=1.0)
-      waited = clock.monotonic() - begun
-      for connection, decoder in list(self.decoders.items()):
-        if connection not in ready:
-          decoder.silent += waited
-          if decoder.silent >= self._patience:
-            yield from self._give_up(connection, f"nothing was decoded for {self._patience:g} s")
-          continue
-        try:
-          kind, content = connection.recv()
-        except (EOFError, OSError):
-          yield from self._give_up(connection, "the decoder died")
-          continue
-        decoder.silent, self._lost_at_start = 0.0, 0
-        if kind != "alive":
-          yield decoder.video, kind, content
-        if kind in ("alive", "done", "failed"):
-          self._hand_on(connection)
-
-  def _hand_on(self, connection):
-    """Gives a process its next video, or lets it end."""
-    decoder, task = self.decoders[connection], self._waiting.pop(0) if self._waiting else None
-    decoder.alive, decoder.video = True, task and task[0]
-    with contextlib.suppress(OSError):    # it died: that is noticed when it is read from
-      connection.send(task)
-    if task is None:
-      self._end(connection)
-
-  def _end(self, connection):
-    process = self.decoders.pop(connection).process
-    connection.close()
-    process.join(10.0)
-    process.kill()
-
-  def _give_up(self, connection, why):
-    """Kills a process and starts another; yields that its video failed."""
-    decoder = self.decoders[connection]
-    decoder.process.kill()
-    self._end(connection)
-    self._lost_at_start += not decoder.alive
-    if self._lost_at_start >= 3:
-      raise ValueError(f"the processes that decode videos do not start ({why}); see what they printed above.")
-    if decoder.video is not None:
-      yield decoder.video, "failed", f"{why}; convert the file with ffmpeg first."
-    if self._waiting:
-      self._start()
-
-  def close(self):
-    for connection in list(self.decoders):
-      self.decoders[connection].process.kill()
-      self._end(connection)

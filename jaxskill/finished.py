@@ -14,17 +14,16 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import checkpoints, encoders, evaluate, exemplars, feed, likeness, methods, report, steps
+from jaxskill import (checkpoints, cli, encoders, evaluate, exemplars, feed, finished_files, likeness, methods, report,
+                      steps)
 from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
 
 FILE = "training_videos.npz"
-FORMAT = 1
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
 # The recipes that owners of published features made them by.
 PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")
@@ -65,8 +64,9 @@ def save(workdir, trainer, assessments):
     known = likeness.of_training([feed.channel_sums(own(name, v)) for v in trained])
     arrays |= {f"{name}/{what}": values for what, values in known.items()}
   about = dict(
-      format=FORMAT, data=dataset.name, simulated=dataset.simulated, extraction=_recipe(config), step=trainer.total,
-      published=PUBLISHED.get(config.data.name, ""), params_sha256=checkpoints.digest(trainer.state.params),
+      format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=evaluate.is_tested(dataset),
+      extraction=_recipe(config), step=trainer.total, published=PUBLISHED.get(config.data.name, ""),
+      params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
       groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams})
@@ -122,8 +122,8 @@ class Finished(NamedTuple):
 
   Attributes:
     workdir, config, method: of the run.
-    about: {"data", "simulated", "extraction", "published", "params_sha256", "replicas", "streams", "groups", "segments"},
-      see `save`.
+    about: {"data", "simulated", "tested" (False where no video was held out), "extraction", "published",
+      "params_sha256", "replicas", "streams", "groups", "segments"}, see `save`.
     arrays: of the file by name.
     state: the trained replicas; answers: their compiled functions; parallel: the devices.
   """
@@ -136,6 +136,16 @@ class Finished(NamedTuple):
   state: steps.TrainState
   answers: Answers
   parallel: Parallel
+
+  def training_scores(self, replica):
+    """`[n]` what a replica says of the videos that it was trained on; without those that nothing could be compared with."""
+    scores = np.float64(self.arrays["score"][replica][self.arrays["trained"][replica]])
+    return scores[np.isfinite(scores)]
+
+  @property
+  def tested(self):
+    """Whether training kept videos apart to test on, as its results.json says; None without one."""
+    return self.about["tested"]
 
   @property
   def random_weights(self):
@@ -267,20 +277,8 @@ def load(workdir):
   Raises:
     ValueError: if the folder holds none, an unfinished or a damaged one, with what to do.
   """
-  workdir = pathlib.Path(workdir)
-  try:
-    content = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-    parts = [content.get(name) for name in ("model", "train", "data")] if isinstance(content, dict) else [None]
-    if not all(isinstance(part, dict) for part in parts):
-      raise ValueError("it is not the config of a run, with method, model, train and data")
-    config = ml_collections.ConfigDict(content)
-  except FileNotFoundError:
-    raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that jaxskill.main "
-                     "was given." + (" It holds runs: " + ", ".join(sorted(p.parent.name for p in workdir.glob(
-                         "*/config.json"))) + "." if list(workdir.glob("*/config.json")) else "")) from None
-  except (OSError, ValueError, TypeError, RecursionError) as error:
-    raise ValueError(f"{workdir / 'config.json'}: cannot be read ({error}); copy the folder of the run again.") from error
-  path = workdir / FILE
+  workdir = pathlib.Path(cli.path(workdir))
+  (config, method), path = finished_files.config(workdir), workdir / FILE
   if not path.is_file():
     subs = ", ".join(sorted(p.parent.name for p in workdir.glob(f"*/{FILE}")))
     if subs:
@@ -291,16 +289,17 @@ def load(workdir):
   arrays = features.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
   try:
     about = json.loads(arrays.pop("about").item())
-    if about["format"] != FORMAT:
-      raise ValueError(f"of another version ({about['format']})")
-  except (KeyError, ValueError, TypeError) as error:
-    raise ValueError(f"{path}: is not what training wrote ({error}); remove it and start the training command again, which "
-                     "writes it.") from error
-  leaves = traverse_util.unflatten_dict({tuple(name.split("/")): leaf for name, leaf in checkpoints.read(
-      workdir / "checkpoints", about["step"]).items() if name.split("/")[0] in ("params", "batch_stats")})
+    finished_files.check(about, arrays, method)
+  except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    raise ValueError(f"{path}: is not what training wrote ({finished_files.reason(error)}); remove it and start the "
+                     "training command again, which writes it.") from error
+  stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(workdir, about["step"]).items()}
+  leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
+                                         if name[0] in ("params", "batch_stats")})
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
                      "training command again, which writes it.")
-  parallel, method = Parallel(), methods.build(config)
+  about["tested"] = finished_files.tested(workdir, about)
+  parallel = Parallel()
   state = steps.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("batch_stats", {}), None)
   return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)

@@ -9,6 +9,8 @@ import importlib.util
 
 import numpy as np
 
+from jaxskill import evaluate, protocol
+
 RIDGE_PENALTIES = 10.0 ** np.arange(-2, 7)
 SVR_COSTS = 10.0 ** np.arange(-4, 1)      # libsvm takes minutes above
 RANKING_COSTS = 10.0 ** np.arange(-3, 4)
@@ -47,6 +49,63 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
     features = side_by_side(pool)
     result[f"linear SVR on {name} features"] = linear_svr(features[train], targets[train], features) * unit
   return result
+
+
+def score_rows(trainer, trained):
+  """Rows of the table, one number a fold: {name: of `protocol.summarise`}; fitted on the videos that training reads.
+
+  Args:
+    trained: {fold: numbers of these videos}.
+  """
+  dataset, found, of_fold = trainer.dataset, {}, protocol.tasks(trainer.dataset.folds)
+  several = len({r.criterion for r in trainer.replicas}) > 1
+  for criterion, number in dict.fromkeys((r.criterion, r.fold) for r in trainer.replicas):
+    index = next(i for i, r in enumerate(trainer.replicas) if (r.criterion, r.fold) == (criterion, number))
+    fold = dataset.folds[number]
+    predicted = predict(dataset, fold._replace(train_videos=trained[number]), dataset.labels(criterion),
+                        trainer.method.targets(dataset, criterion), trainer.method.streams,
+                        trainer.config.evaluate.get("svr", False))
+    for name, scores in predicted.items():
+      measured = trainer.measured(index, scores, {})
+      side = protocol.side_of(dataset, fold, 0, of_fold[number], criterion=criterion,
+                              said=dict(last=measured["scores"]))
+      entry = dict(last=measured["metrics"], validation_selected=None, best_on_test=None, against_truth={})
+      found.setdefault(f"floor: {name}" + (f", {criterion}" if several else ""), []).append((entry, side))
+  return {row: protocol.summarise([e for e, _ in own], "spearman", [s for _, s in own]) for row, own in found.items()
+          if len(own) == len(trained)}           # one that some fold knows nothing of is no row
+
+
+def pair_rows(trainer, trained):
+  """Rows of the table where pairs are learnt: by duration alone and, if the config asks for it, by a linear ranking."""
+  dataset, found, of_fold = trainer.dataset, {}, protocol.tasks(trainer.dataset.folds)
+  stream, better_is = trainer.method.streams[0], {}
+  for number in trained:
+    fold = dataset.folds[number]._replace(train_videos=trained[number])
+    index = next(i for i, r in enumerate(trainer.replicas) if r.fold == number)
+    predicted = {}
+    duration = dataset.lengths[stream] * dataset.row_seconds[stream]
+    if np.ptp(duration[fold.train_videos]) > 0:
+      sign = better_duration(duration, dataset.pairs[fold.train_pairs])
+      predicted["duration only"] = sign * duration
+      better_is[fold.name] = "shorter" if sign < 0 else "longer"
+    if trainer.config.evaluate.get("rank_svm", False):
+      predicted["RankSVM on mean features"] = rank(dataset, fold, trainer.method.streams)
+    for name, scores in predicted.items():
+      own = trainer.measured(index, scores, {})
+      entry = dict(last=dict(accuracy=own["test"]), validation_selected=None, best_on_test=None, branches={},
+                   test_ties=own["test_ties"], against_truth=evaluate.against_truth(dataset, fold, scores, {}))
+      found.setdefault(f"floor: {name}", []).append((entry, protocol.side_of(dataset, fold, 0, of_fold[number])))
+  found = {row: own for row, own in found.items() if len(own) == len(trained)}
+  rows = {row: protocol.summarise([e for e, _ in own], "accuracy", [s for _, s in own]) for row, own in found.items()}
+  if "floor: duration only" in rows:
+    rows["floor: duration only"]["better_is"] = better_is
+  return rows
+
+
+def better_duration(duration, pairs):
+  """1.0 if the longer video is the better one in most of the `[P, 2]` training pairs, -1.0 if the shorter one is."""
+  ahead = np.sign(duration[pairs[:, 0]] - duration[pairs[:, 1]])
+  return 1.0 if ahead.sum() > 0 else -1.0
 
 
 def rank(dataset, fold, streams):

@@ -13,8 +13,9 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import encoders, extract, feed, finished, likeness, main as command_line
-from jaxskill.data import features, frames, video as video_files
+from jaxskill import cli, encoders, extract, feature_files, feed, finished, likeness, wording
+from jaxskill.data import features, frames, names, video as video_files
+from jaxskill.data.video_files import describe, find_videos, name_of
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
@@ -56,16 +57,16 @@ class Own:
 def add_arguments(parser):
   """The arguments that say which run, which videos and how they become features."""
   add = parser.add_argument
-  add("videos", nargs="*", help="video files, or folders of them")
-  add("--workdir", required=True, help="folder of a finished run")
-  add("--features", nargs="+", default=[], metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
-  add("--out", default="", help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], help="of the network that extracts, as the run's features were "
+  add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
+  add("--workdir", required=True, type=cli.path, help="folder of a finished run")
+  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
+  add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
+  add("--weights", action="append", default=[], type=cli.weights, help="of the network that extracts, as the run's features were "
       "made: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
-  add("--boxes", default="", help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
-  add("--detector", default="", help="ONNX file that finds them, likewise")
-  add("--labels", default="", help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+  add("--boxes", default="", type=cli.path, help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
+  add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
+  add("--labels", default="", type=cli.path, help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
   add("--category", default="", help="of all videos; --labels says it for each")
   add("--difficulty", default="", help="of all videos; --labels says it for each")
   add("--row-seconds", type=float, default=0.0, help="seconds from one row of features to the next, where they do not say")
@@ -97,7 +98,7 @@ def read(run, options, out, say):
   for name, path in found.items():
     try:
       videos.append(_read_one(run, name, path, notes[name], known(name), options))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
       failed[name] = str(error).removeprefix(f"{path}: ")
   return videos, failed
 
@@ -129,8 +130,10 @@ def _decoded(run, files, failed, options):
   """The same of a run that was trained on frames: they are decoded as its own were."""
   recipe = run.about["extraction"]
   folder = pathlib.Path(options.out) / "frames" if options.out else run.workdir / "own_frames"
-  ready, why = frames.prepare({name: frames.Source(path) for name, path in files.items()}, folder,
+  names = {_place(name): name for name in files}
+  ready, why = frames.prepare({place: frames.Source(files[name]) for place, name in names.items()}, folder,
                               frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
+  ready, why = ({names[place]: one for place, one in found.items()} for found in (ready, why))
   notes = {name: (recipe, dict(row_seconds=one.row_seconds, file=str(files[name]))) for name, one in ready.items()}
   return {name: one.file for name, one in ready.items()}, failed | why, notes
 
@@ -140,11 +143,14 @@ def _prepared(given):
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
     if one.is_dir():
-      files = {path.relative_to(one).with_suffix("").as_posix(): path for path in sorted(one.rglob("*.np[yz]"))}
+      files = {}
+      for path in sorted(one.rglob("*.np[yz]")):
+        if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
+          _unique(files, names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz).")
     elif one.is_file():
-      files = {one.stem: one}
+      files = {names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
     note = features.read_extraction(one if one.is_dir() else one.parent)
@@ -159,32 +165,48 @@ def _extracted(run, options, out, say):
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
-      for name, path in extract.find_videos(one).items():
+      found, left_out = find_videos(one)
+      for line in describe(left_out):
+        say(line)
+      for name, path in found.items():
         _unique(files, name, path)
     else:
-      _unique(files, one.stem, one)
+      name = name_of(one)
+      _unique(files, name, one)
       if not one.is_file():
-        failed[one.stem] = "there is no such file."
+        failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
   config, weights = recipe_of(run, options)
   folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
+  places = {name: _place(name) for name in files if name not in failed}
   with tempfile.TemporaryDirectory() as links:
-    for name, path in files.items():
-      if name not in failed:
-        ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"       # FFmpeg looks inside
-        link = pathlib.Path(links) / f"{name}{ending}"
+    for name, place in places.items():
+      path = files[name]
+      ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
+      link = pathlib.Path(links) / f"{place}{ending}"
+      try:
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(path.resolve(), link)
-    if len(failed) == len(files):
+      except OSError as error:
+        failed[name] = f"cannot be read ({error.strerror}); rename it."
+    places = {name: place for name, place in places.items() if name not in failed}
+    if not places:
       return {}, failed, {}
     persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
-  failed |= {name: why for name, why in note["failed"].items() if name in files}
-  ready = [name for name in files if name in note["videos"]]
-  notes = {name: (note["recipe"], note["videos"][name] | dict(file=str(files[name]))) for name in ready}
-  return {name: next(iter(folder.glob(f"{name}.np[yz]")), folder / f"{name}.npy") for name in ready}, failed, notes
+  failed |= {name: note["failed"][place] for name, place in places.items() if place in note["failed"]}
+  ready = {name: place for name, place in places.items() if place in note["videos"]}
+  failed |= {name: "is no film that FFmpeg can read." for name in places if name not in ready and name not in failed}
+  notes = {name: (note["recipe"], note["videos"][place] | dict(file=str(files[name]))) for name, place in ready.items()}
+  return {name: feature_files.feature_file(folder, place, config) for name, place in ready.items()}, failed, notes
+
+
+def _place(name):
+  """The name of files about a video, without their ending: the video's own, where an ending can be added to it."""
+  usable = all(part.strip(".") and len(os.fsencode(part)) <= 200 for part in name.split("/"))
+  return name if usable else wording.folder(name)
 
 
 def recipe_of(run, options):
@@ -197,6 +219,10 @@ def recipe_of(run, options):
   plain = [one for one in options.weights if not _is_named(one)]
   weights = given or (plain[0] if plain else "")
   if recipe and not options.extractor:
+    if not {"weights", "weights_sha256", "streams"} <= set(recipe):
+      raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
+                       f"{', '.join(sorted({'weights', 'weights_sha256', 'streams'} - set(recipe)))}: give --extractor, the "
+                       "recipe that made them, or prepared features with --features.")
     check_weights(recipe, weights)
     return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"
@@ -205,7 +231,7 @@ def recipe_of(run, options):
     raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, the "
                      f"recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared features "
                      "with --features.")
-  config, _ = command_line.read_config(path, [])
+  config, _ = cli.read_config(path)
   return config, weights
 
 
@@ -256,7 +282,7 @@ def check_recipe(run, recipe):
     for name in {**theirs, **mine}:
       if mine.get(name) != theirs.get(name):
         weights = "weights_sha256" in name or name == "random_weights"
-        here, there = ((recipe["weights"], own["weights"]) if weights else
+        here, there = ((recipe.get("weights"), own.get("weights")) if weights else
                        (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
         raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
                          "again as the run's.")

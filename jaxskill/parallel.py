@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 
 AXIS = "device"
@@ -53,6 +55,34 @@ def float32_products(function):
     with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
       return function(*arguments)
   return traced
+
+
+def highest(*values):
+  """The highest of each value over the hosts, which must leave a loop after the same step and agree on its length."""
+  if jax.process_count() == 1:
+    return values
+  return tuple(multihost_utils.process_allgather(np.array(values, np.float32)).max(axis=0).tolist())
+
+
+def on_first_process(function):
+  """What `function` returns or raises on process 0, on every process."""
+  if jax.process_count() == 1:
+    return function()
+  message = b""
+  if jax.process_index() == 0:
+    try:
+      message = pickle.dumps((function(), None))
+    except Exception as error:   # pylint: disable=broad-except   raised below, on every process
+      message = pickle.dumps((None, error))
+  # As bytes: they are summed over devices on the way, which would lose the sign of a float's zero.
+  size = multihost_utils.broadcast_one_to_all(np.frombuffer(len(message).to_bytes(8, "little"), np.uint8))
+  buffer = np.zeros(int.from_bytes(size.tobytes(), "little"), np.uint8)
+  if message:
+    buffer = np.frombuffer(message, np.uint8)
+  result, error = pickle.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
+  if error is not None:
+    raise error
+  return result
 
 
 class Parallel:

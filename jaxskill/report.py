@@ -13,12 +13,13 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate, floors, methods
+from jaxskill import __version__, evaluate, floors, methods, protocol, raters, wording
 from jaxskill.checkpoints import digest
+from jaxskill.protocol import SCORE_METRICS, SELECTIONS
 
+NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known of how "
+              "good the answers of this run are")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
-SCORE_METRICS = dict(pearson="Pearson", rl2="R-l2 x 100", mae="mean abs. error")
-SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
 
 
 def write(workdir, trainer, assessments, history, facts, seconds, say):
@@ -32,35 +33,58 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
   """
   if not trainer.parallel.main:
     return {}
+  tested = evaluate.is_tested(trainer.dataset)
   replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
-  if trainer.method.learns_from in methods.COMPARING:
-    _add_draws(trainer, replicas)
-  scored = trainer.metric == "spearman"
-  ranked = trainer.config.evaluate.get("rank_svm", False)
-  rows = {row: summarise([r for r in replicas if r["row"] == row], trainer.metric)
-          for row in dict.fromkeys(r["row"] for r in replicas)}
-  if scored or ranked:
-    rows = {row or trainer.config.name: summary for row, summary in rows.items()}
-    rows |= _floors(trainer) if scored else _ranking_floor(trainer)
+  rows, facts_of_test = _rows(trainer, history, replicas) if tested else ({}, {})
   results = dict(
-      data=trainer.dataset.name, simulated=trainer.dataset.simulated, audit=facts, steps=trainer.total,
-      protocol=dict(trainer.config.evaluate), rows=rows, replicas=replicas,
+      data=trainer.dataset.name, simulated=trainer.dataset.simulated, tested=tested, audit=facts, steps=trainer.total,
+      protocol=dict(trainer.config.evaluate) | facts_of_test, rows=rows, replicas=replicas,
       config=json.loads(trainer.config.to_json()), params_sha256=digest(trainer.state.params),
       seconds=seconds, **provenance(trainer.parallel))
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
-  if assessments.maps:
+  if assessments.maps and tested:
     written.append(_save_maps(path.with_name("maps.npz"), trainer, assessments))
   if trainer.config.plots:
     from jaxskill import plots            # matplotlib takes half a second to import
-    written += plots.draw(workdir, trainer, history, assessments)
+    written += plots.draw(workdir, trainer, history, assessments, say)
   say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
-      + table(rows, trainer.dataset.simulated))
+      + (table(rows, trainer.dataset.simulated, facts_of_test) if tested else NOT_TESTED))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
                                               "training_videos.npz")]
   say("wrote " + "\n      ".join(map(str, written)))
   return results
+
+
+def _rows(trainer, history, replicas):
+  """({row: of `protocol.summarise`}, what `protocol.facts` says): models, what raters reach, floors."""
+  if trainer.method.learns_from in methods.COMPARING:
+    _add_draws(trainer, replicas)
+  sides, trained = protocol.sides(trainer, history, replicas), trainer.trained_videos()
+  rows = {}
+  for name in dict.fromkeys(r["row"] for r in replicas):
+    own = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
+    rows[name or trainer.config.name] = _summary(trainer.metric, *zip(*own))
+  scored = trainer.metric == "spearman"
+  rated = not scored or any(r.criterion == "score" for r in trainer.replicas)             # and not by another criterion
+  agreement = raters.agreement(trainer.dataset.ratings, scored) if rated else {}
+  rows |= raters.ceiling(agreement, scored)
+  rows |= floors.score_rows(trainer, trained) if scored else floors.pair_rows(trainer, trained)
+  protocol.show(rows)
+  facts = protocol.facts(trainer, trained, sides)
+  return rows, facts | (dict(raters=agreement) if agreement else {})
+
+
+def _summary(metric, replicas, sides):
+  """One row of models: `protocol.summarise`, and what exemplars have to do with it."""
+  result = protocol.summarise(replicas, metric, sides)
+  if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
+    result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
+  if "test_videos_with_fewer_exemplars" in replicas[0]:
+    result |= dict(test_videos_with_fewer_exemplars=max(r["test_videos_with_fewer_exemplars"] for r in replicas),
+                   encodings=replicas[0]["encodings"])
+  return result
 
 
 def _replica(trainer, assessments, history, index):
@@ -116,39 +140,6 @@ def _add_draws(trainer, replicas):
     own["encodings"] = dict(ours=trainer.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
-def _floors(trainer):
-  """Rows of the table that need no network, one number a fold."""
-  found, dataset = {}, trainer.dataset
-  for index in dict.fromkeys((r.criterion, r.fold) for r in trainer.replicas):
-    criterion, fold = index
-    labels = dataset.labels(criterion)
-    number = next(i for i, r in enumerate(trainer.replicas) if (r.criterion, r.fold) == index)
-    targets = trainer.method.targets(dataset, criterion)
-    predicted = floors.predict(dataset, dataset.folds[fold], labels, targets, trainer.method.streams,
-                               trainer.config.evaluate.get("svr", False))
-    for name, scores in predicted.items():
-      several = len({r.criterion for r in trainer.replicas}) > 1
-      row = f"floor: {name}" + (f", {criterion}" if several else "")
-      metrics = trainer.measured(number, scores, {})["metrics"]
-      found.setdefault(row, []).append(dict(
-          fold=dataset.folds[fold].name, seed=0, last=metrics, validation_selected=None, best_on_test=None,
-          against_truth={}))
-  return {row: summarise(entries, "spearman") for row, entries in found.items()}
-
-
-def _ranking_floor(trainer):
-  """The row of a linear ranking of mean features, one number a fold."""
-  dataset, entries = trainer.dataset, []
-  for index in {r.fold: i for i, r in enumerate(trainer.replicas)}.values():
-    fold = dataset.folds[trainer.replicas[index].fold]
-    scores = floors.rank(dataset, fold, trainer.method.streams)
-    own = trainer.measured(index, scores, {})
-    entries.append(dict(fold=fold.name, seed=0, last=dict(accuracy=own["test"]), validation_selected=None,
-                        best_on_test=None, branches={}, test_ties=own["test_ties"],
-                        against_truth=evaluate.against_truth(dataset, fold, scores, {})))
-  return {"floor: RankSVM on mean features": summarise(entries)}
-
-
 def _save_maps(path, trainer, assessments):
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
@@ -166,59 +157,48 @@ def _save_maps(path, trainer, assessments):
   return path
 
 
-def summarise(replicas, metric="accuracy"):
-  """Means and spreads over the folds and seeds of one row; correlations are averaged by Fisher's z."""
-  summary = lambda pick, **how: evaluate.summarise([pick(r) for r in replicas], [r["fold"] for r in replicas],
-                                                   [r["seed"] for r in replicas], **how)
-  take = lambda selection: lambda r: r[selection][metric] if r[selection] else None
-  names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
-  how = lambda name: dict(mean=evaluate.fisher_mean) if name.startswith(("spearman", "pearson")) else {}
-  result = {metric: {selection: summary(take(selection), **how(metric)) for selection in SELECTIONS}}
-  if metric == "accuracy":
-    result |= dict(branches={b: summary(lambda r: r["branches"][b]) for b in replicas[0]["branches"]},
-                   test_ties=sum(r["test_ties"] for r in replicas))
-  else:
-    result |= dict(metrics={m: summary(lambda r: r["last"][m], **how(m)) for m in SCORE_METRICS})
-    if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
-      result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
-    if "test_videos_with_fewer_exemplars" in replicas[0]:
-      result |= dict(test_videos_with_fewer_exemplars=max(r["test_videos_with_fewer_exemplars"] for r in replicas),
-                     encodings=replicas[0]["encodings"])
-  return result | dict(
-      against_truth={name: summary(lambda r: r["against_truth"].get(name), **how(name)) for name in names})
-
-
 def number(summary, percent=False, digits=None):
-  """One summary as text: mean, ± over seeds, and over folds, as far as there are several of them; "-" if missing."""
+  """One number as text: mean, ± over seeds, and over folds, as far as there are several of them; "-" if missing.
+
+  An undefined one is called so, and one that rests on too little is marked.
+  """
   if summary is None:
     return "-"
+  if summary["mean"] is None:
+    return "undefined"
   digits = digits or (1 if percent else 3)
   show = lambda x: f"{100 * x if percent else x:.{digits}f}"
   return (show(summary["mean"]) + (f" ± {show(summary['std_seeds'])}" if summary["std_seeds"] is not None else "")
-          + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else ""))
+          + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else "")
+          + protocol.MARK * summary.get("marked", False))
 
 
-def table(rows, simulated):
-  """The rows as text: mean and standard deviation over seeds and over folds."""
+def table(rows, simulated, facts=None):
+  """The rows as text: mean and standard deviation over seeds and over folds.
+
+  Args:
+    rows: {row: of `protocol.summarise`}, after `protocol.show`.
+    facts: of `protocol.facts`, with "raters" where there are several.
+  """
   scored = any("spearman" in row for row in rows.values())
-  named, columns = any(rows), _score_columns(rows) if scored else _pair_columns(rows)
+  columns = _score_columns(rows) if scored else _pair_columns(rows)
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
-  lines = [(["row"] if named else []) + list(columns)]
-  lines += [([name] if named else []) + [cell(row) for cell in columns.values()] for name, row in rows.items()]
-  if not named:     # one row reads better downwards
-    body = "\n".join(f"{h:<{max(map(len, lines[0]))}}  {c}" for h, c in zip(*lines))
-  else:
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
-  title = ("Spearman's correlation on test videos (mean over folds by Fisher's z)" if scored
-           else "Pairwise accuracy on test pairs, %")
-  spreads = any("±" in cell for line in lines[1:] for cell in line)            # and not in the title of a column
-  spread = ", mean ± standard deviation over seeds" if spreads else ", one seed"
-  notes = [title + spread + (" (and over folds)" if "(folds" in body else "") + (", SIMULATED data" if simulated else ""),
-           body,
+  lines = [["row", *columns]] + [[wording.plain(name), *(cell(row) for cell in columns.values())] for name, row in rows.items()]
+  if not scored and len(rows) < 4:     # few rows of many columns read better downwards
+    lines = [list(line) for line in zip(*lines)]
+  widths = [max(map(len, column)) for column in zip(*lines)]
+  body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
+  cells = [cell for line in lines for cell in line]
+  title = _title(rows, scored, cells, len(facts["folds"]) if facts else 1)
+  notes = [title + (", SIMULATED data" if simulated else ""), body,
            f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of an "
            "honest protocol"]
+  notes += _undefined(rows) + (protocol.describe(facts, scored) if facts else [])
+  if facts and "raters" in facts:
+    notes += raters.describe(facts["raters"])
+  notes += [f"{name}: the {better} video is taken for the better one" for name, row in rows.items()
+            for better in [" or ".join(sorted(set(row.get("better_is", {}).values())))] if better]
   few = max(row.get("test_videos_with_fewer_exemplars", 0) for row in rows.values())
   if few:
     notes.append(f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted")
@@ -228,17 +208,52 @@ def table(rows, simulated):
   return "\n".join(notes)
 
 
+def _title(rows, scored, cells, folds):
+  """What the numbers are: which mean over folds, and which spreads stand beside it."""
+  shown = {n["shown"] for row in rows.values() for n in row.get("spearman", {}).values()
+           if n and "shown" in n and n["mean"] is not None}
+  seeds = any(" ± " in cell for cell in cells)
+  if scored:
+    how = " and ".join(words for name, words in protocol.MEANS.items() if name in shown)
+    how = how if folds > 1 else how.replace("over folds", "over seeds") if seeds and "fisher" in shown else ""
+    title = "Spearman's correlation on test videos" + (f" ({how})" if how else "")
+  else:
+    pooled = any(row.get("pooled") for row in rows.values())
+    title = "Pairwise accuracy on test pairs, %" + (" (mean over folds)" if pooled else "")
+  headline = "spearman" if scored else "accuracy"
+  single = all(n["count"] <= folds for row in rows.values() for n in row[headline].values() if n and "count" in n)
+  spread = ", mean ± standard deviation over seeds" if seeds else ", one seed" if single else ""
+  return title + spread + (" (and over folds)" if any("(folds" in cell for cell in cells) else "")
+
+
+def _undefined(rows):
+  """Why numbers of the headline are undefined, each reason once."""
+  why = {}
+  for name, row in rows.items():
+    for number_ in {**row.get("spearman", {}), **row.get("accuracy", {})}.values():
+      for one in (number_, number_ and number_.get("over_folds")):
+        if one and one.get("undefined"):
+          why.setdefault(str(one["undefined"]), dict.fromkeys([])).setdefault(name)
+  return [f"undefined: {reason} ({', '.join(names)})" for reason, names in why.items()]
+
+
 def _pair_columns(rows):
-  branches = list(dict.fromkeys(b for row in rows.values() for b in row["branches"]))
-  return ({title: lambda row, s=s: number(row["accuracy"][s], percent=True) for s, title in SELECTIONS.items()}
-          | {f"{b} branch": lambda row, b=b: number(row["branches"].get(b), percent=True) for b in branches}
-          | {"ties": lambda row: str(row["test_ties"])})
+  branches = list(dict.fromkeys(b for row in rows.values() for b in row.get("branches", {})))
+  columns = {title: lambda row, s=s: number(row["accuracy"][s], percent=True) for s, title in SELECTIONS.items()}
+  if any(row.get("pooled") for row in rows.values()):
+    columns["pooled over folds"] = lambda row: number(row["pooled"], percent=True)
+  return columns | {f"{b} branch": lambda row, b=b: number(row["branches"].get(b), percent=True) for b in branches} | {
+      "ties": lambda row: str(row.get("test_ties", "-"))}
 
 
 def _score_columns(rows):
   columns = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in SELECTIONS.items()}
+  last = [row["spearman"]["last"] for row in rows.values() if row["spearman"]["last"]]
+  if any(n.get("shown") == "pooled" for n in last):
+    columns["mean over folds"] = lambda row: number(row["spearman"]["last"].get("over_folds"))
   if any("std_draws" in row for row in rows.values()):
-    columns["± over draws"] = lambda row: f"{row['std_draws']:.3f}" if "std_draws" in row else "-"
+    spread = lambda value: f"{value:.3f}" if np.isfinite(value) else "undefined"
+    columns["± over draws"] = lambda row: spread(row["std_draws"]) if "std_draws" in row else "-"
   return columns | {title: lambda row, m=m: number(row["metrics"][m], percent=m == "rl2", digits=3)    # published 0.260
                     for m, title in SCORE_METRICS.items()}
 
@@ -271,7 +286,7 @@ def open_folder(out):
   try:
     out.mkdir(parents=True, exist_ok=True)
     (out / ".writable").touch()
-    (out / ".writable").unlink()
+    (out / ".writable").unlink(missing_ok=True)
   except OSError as error:
     raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
   return out
@@ -280,7 +295,7 @@ def open_folder(out):
 def save_json(path, content):
   """Writes JSON whole or not at all."""
   temporary = pathlib.Path(path).with_suffix(".tmp")
-  temporary.write_text(to_json(content, indent=1))
+  temporary.write_text(to_json(content, indent=1), encoding="utf-8")
   os.replace(temporary, path)
 
 

@@ -128,10 +128,12 @@ class Step(NamedTuple):
 
   Attributes:
     init: (keys `[R]`, one video `[1, ...]`, statistics and overrides of leading axis R) -> TrainState.
-    run: (state, videos, tables) -> state, metrics: `steps_per_call` steps on resident videos.
+    run: (state, videos, tables, cycles) -> state, metrics: so many cycles on resident videos, at most those of
+      `steps_per_call`. One loop whose bound is an argument: however steps are cut into calls, the bits are the same.
     run_batches: (state, tuple of the videos of every phase, tables, batches) -> the same for one cycle, streaming.
     draw: (tables, first step) -> Batches of one step of every phase.
-    metrics are, for every phase, {name: (sum, count)} of shape `[cycles, R]`; a cycle is one step of every phase.
+    metrics are, for every phase, {name: (sum, count)} of shape `[cycles, R]`; a cycle is one step of every phase. Those of
+      `run` have as many rows as the longest call, zeros behind the cycles taken.
   """
 
   init: Any
@@ -146,7 +148,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   Args:
     config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by epoch, which is
       counted from a replica's end where it is negative.
-    steps_per_call: steps of one compiled scan, a multiple of the method's phases.
+    steps_per_call: steps of the longest call, a multiple of the method's phases.
     epochs_per_call: bound on the epochs that these touch.
     num_unique: distinct videos that the batches of all replicas can name in one step, at most U; where it is smaller
       than the number of videos on the device, a step gathers the ones it needs.
@@ -247,24 +249,33 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     share = jax.tree.map(lambda x: take(x, parallel.own_share(ids)), videos)
     return share, batch._replace(items=place.at[0].set(0)[batch.items])
 
-  def run(state, videos, tables):
-    on_device = len(videos["position"]) * parallel.count
-    narrowed = train.encode == "unique" and num_unique < on_device
+  @functools.partial(jax.jit, inline=True)           # traced once, for its shapes and for the loop
+  def cycle(state, videos, tables, batches):
+    narrowed = train.encode == "unique" and num_unique < len(videos["position"])
+    every = []
+    for index in range(len(phases)):
+      batch = jax.tree.map(lambda x: x[index], batches)
+      share, batch = narrow(videos, batch) if narrowed else (videos, batch)
+      state, metrics = one_step(index, state, share, tables, batch)
+      every.append(metrics)
+    return state, tuple(every)
+
+  def run(state, videos, tables, cycles):
+    narrowed = train.encode == "unique" and num_unique < len(videos["position"]) * parallel.count
     if narrowed or whole:
       videos = parallel.gather(videos)
     batches = draw_batches(tables, state.step, steps_per_call, train.batch_size, epochs_per_call)
-    cycles = jax.tree.map(lambda x: x.reshape(-1, len(phases), *x.shape[1:]), batches)
+    batches = jax.tree.map(lambda x: x.reshape(-1, len(phases), *x.shape[1:]), batches)
+    of_cycle = lambda i: jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
 
-    def cycle(state, batches):
-      every = []
-      for index in range(len(phases)):
-        batch = jax.tree.map(lambda x: x[index], batches)
-        share, batch = narrow(videos, batch) if narrowed else (videos, batch)
-        state, metrics = one_step(index, state, share, tables, batch)
-        every.append(metrics)
-      return state, tuple(every)
+    def body(i, carry):
+      state, metrics = carry
+      state, now = cycle(state, videos, tables, of_cycle(i))
+      return state, jax.tree.map(lambda x, row: jax.lax.dynamic_update_index_in_dim(x, row, i, 0), metrics, now)
 
-    return jax.lax.scan(cycle, state, cycles)
+    _, shapes = jax.eval_shape(cycle, state, videos, tables, of_cycle(0))
+    metrics = jax.tree.map(lambda x: jnp.zeros((steps_per_call // len(phases), *x.shape), x.dtype), shapes)
+    return jax.lax.fori_loop(0, cycles, body, (state, metrics))
 
   def run_batches(state, videos, tables, batches):
     every = []

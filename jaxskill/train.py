@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
-import functools
-import json
-import os
 import pathlib
-import re
-import signal
 import time
 from typing import NamedTuple
 
@@ -22,11 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jax.experimental import multihost_utils
 
-from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
+from jaxskill import (cli, data, evaluate, exemplars, feed, finished, log_lines, methods, panel, report, run_folder,
+                      steps, wording)
 from jaxskill.checkpoints import Checkpoints
-from jaxskill.parallel import Parallel
+from jaxskill.config_checks import check
+from jaxskill.parallel import Parallel, highest, on_first_process
+from jaxskill.run_folder import claim   # noqa: F401   train.claim is part of what others use
+from jaxskill.run_log import Log, known_mean
+from jaxskill.stopping import CallLength, Stopped, StopSignal
 
 
 class Replica(NamedTuple):
@@ -45,12 +43,6 @@ def plan(config, dataset):
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
   replicas = [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows
               for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
-  if not criteria:
-    raise ValueError("config.data.criteria is empty; give at least one, e.g. --config.data.criteria='(\"score\",)'.")
-  if any(r.seed < 0 for r in replicas):
-    raise ValueError(f"config.seeds={tuple(config.seeds)}: a seed must not be negative.")
-  if not replicas:
-    raise ValueError("config.seeds is empty; give at least one seed, e.g. --config.seeds='(0,)'.")
   return replicas
 
 
@@ -98,35 +90,11 @@ def _padded(tables):
   return result
 
 
-def check(config):
-  """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
-  train = config.train
-  counts = ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints")
-  for group, name in (*(("train", name) for name in counts), ("evaluate", "draws")):
-    if name in config[group] and config[group][name] < 1:
-      raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
-  for group, name, allowed in (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduction", ("sum", "mean")),
-                               ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
-                               ("train", "pair_order", ("labelled", "random")),
-                               ("evaluate", "ties", ("half", "wrong")),
-                               ("evaluate", "rl2_range", ("class", "test"))):
-    if name in config[group] and config[group][name] not in allowed:
-      raise ValueError(f"config.{group}.{name}={config[group].get(name)!r} is unknown; use one of {', '.join(allowed)}.")
-  for pattern, _ in train.rates:
-    try:
-      re.compile(pattern)
-    except re.error as error:
-      raise ValueError(f"config.train.rates: {pattern!r} is not a regular expression ({error}).") from None
-  if config.evaluate.get("svr"):
-    floors.check_svr()
-  methods.build(config)
-
-
 class Trainer:
   """A config made ready: data on the devices, functions compiled, the state at step 0.
 
   Attributes:
-    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of one call; metric:
+    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of the longest call; metric:
       what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
   """
 
@@ -162,10 +130,15 @@ class Trainer:
     self.state = self._initial_state(prepared)
     self._tables = parallel.replicate(self.tables)
 
+  def trained_videos(self):
+    """{fold: numbers of the videos that its replicas read in training}: a video without an exemplar is in no item."""
+    items = {r.fold: own[:count] for r, own, count in zip(self.replicas, self.tables.items, self.tables.count)}
+    return {fold: self.feed.train[np.unique(own)] for fold, own in items.items()}
+
   def _check_folds(self):
     dataset, learns_from = self.dataset, self.method.learns_from
     for fold in dataset.folds:
-      for side in ("train", "test"):
+      for side in ("train", "test") if self.config.data.get("split") != "all" else ("train",):
         kind = "pairs" if learns_from == "pairs" else "videos"
         if not len(getattr(fold, f"{side}_{kind}")):
           raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {kind}; check the split column, the tie "
@@ -228,23 +201,39 @@ class Trainer:
     return self.panel.exemplars(draw)
 
   def advance(self):
-    """Takes `per_call` steps; returns {metric: `[R]` mean over the call, nan for a replica that stood still}.
+    """Takes `per_call` steps; returns {metric: `[R]` mean over them, nan for a replica that stood still}.
+
+    Raises:
+      FloatingPointError: see `take`.
+    """
+    return self.means([self.take(self.per_call)])
+
+  def take(self, count):
+    """Takes `count` steps, whole cycles up to `per_call`, which give the same bits however they are cut into calls.
+
+    Returns:
+      For every phase {metric: (sum, count)}, host arrays `[cycles, R]`.
 
     Raises:
       FloatingPointError: if a loss is not finite; the state is then unusable, the last checkpoint is not.
     """
-    first = int(self.state.step)
+    first, phases = int(self.state.step), len(self.method.phases)
     if self.feed.resident:
-      self.state, metrics = self.step.run(self.state, self.feed.videos, self._tables)
+      self.state, metrics = self.step.run(self.state, self.feed.videos, self._tables, np.int32(count // phases))
+      metrics = jax.tree.map(lambda x: np.asarray(x)[:count // phases], metrics)
     else:
-      phases, collected = len(self.method.phases), []
+      collected = []
       draw = lambda step: self.step.draw(self._tables, np.int32(step))
-      for videos, batches in self.feed.stream(draw, first, first + self.per_call, phases, self.num_unique):
+      for videos, batches in self.feed.stream(draw, first, first + count, phases, self.num_unique):
         self.state, metrics = self.step.run_batches(self.state, videos, self._tables, batches)
         collected.append(metrics)
-      metrics = jax.tree.map(lambda *x: jnp.concatenate(x), *collected)
-    metrics = jax.tree.map(np.asarray, metrics)
+      metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
     self._check_finite(first, metrics)
+    return metrics
+
+  def means(self, calls):
+    """{metric: `[R]` mean over what `take` returned in successive calls, nan for a replica that stood still}."""
+    metrics = jax.tree.map(lambda *x: np.concatenate(x), *calls)
     names = dict.fromkeys(name for phase in metrics for name in phase)
     over = lambda name, i: np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0)
     totals = {name: (over(name, 0), over(name, 1)) for name in names}
@@ -271,189 +260,94 @@ def run(config, workdir, dataset=None):
     dataset: what `data.load(config.data)` returns, if it is at hand.
 
   Returns:
-    The results that were written to `results.json` (an empty dict where another host writes), or None if a signal
-    stopped the run before its end.
+    The results that were written to `results.json` (an empty dict where another host writes).
 
   Raises:
     ValueError: for a config, data or workdir that cannot be used, with the remedy.
+    OSError: if the workdir can no longer be written, with the remedy.
     FloatingPointError: if a loss is not finite.
+    Stopped: if a signal stopped the run, after it was saved; the same call goes on from there.
   """
   started = time.perf_counter()
   parallel = Parallel()
-  workdir = pathlib.Path(workdir)
+  workdir = pathlib.Path(cli.path(workdir))
   check(config)
+  on_first_process(lambda: run_folder.refuse_second(workdir))
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
-  say = print if parallel.main else (lambda *_: None)
+  say = wording.say if parallel.main else (lambda *_: None)
   say(f"{dataset.name}\n{data.describe_audit(facts)}")
   trainer = Trainer(config, dataset, parallel)
-  if parallel.main:
-    claim(workdir, config)
-  place = "on the device" if trainer.feed.resident else "streamed"
-  say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
-      f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features {place}"
-      + (f"; {trainer.method.note}" if trainer.method.note else ""))
-  with Checkpoints(workdir / "checkpoints", keep=config.train.keep_checkpoints, best=True) as checkpoints:
+  with contextlib.ExitStack() as held:
+    on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
+    place = "on the device" if trainer.feed.resident else "streamed"
+    say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
+        f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), features "
+        f"{place}" + (f"; {trainer.method.note}" if trainer.method.note else ""))
+    with run_folder.saying_what_to_do(workdir):
+      history = _train(trainer, workdir, say)
+      assessments = trainer.assess(everything=True)
+      finished.save(workdir, trainer, assessments)
+      return report.write(workdir, trainer, assessments, history, facts, time.perf_counter() - started, say)
+
+
+def _train(trainer, workdir, say):
+  """Trains from the newest checkpoint to the end, and waits until all is on the disk; returns the evaluations."""
+  with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
+    step, history = int(trainer.state.step), None
     if restored is not None:
       say(f"resumed from step {restored}")
-    step = int(trainer.state.step)
-    log = Log(workdir, step, parallel.main)
-    with log, StopSignal() as stop, tqdm.tqdm(total=trainer.total, initial=step, unit="step", dynamic_ncols=True,
-                                              disable=not parallel.main) as bar:
+      history = checkpoints.notes(restored)
+      if history is None:                          # a checkpoint of a version that left the history to the file
+        history = on_first_process(lambda: log_lines.read_evaluations(workdir, step))
+    main = trainer.parallel.main
+    with Log(workdir, step, main, log_lines.with_nan(history or [])) as log, StopSignal() as stop, tqdm.tqdm(
+        total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=not main) as bar:
       if restored is None:
-        checkpoints.save(0, trainer.state)
-      while step < trainer.total:
-        before, begun = step, time.perf_counter()
-        metrics = trainer.advance()
-        step = int(trainer.state.step)
-        crossed = lambda every: step // every > before // every or step == trainer.total
-        log.metrics(step, metrics, (step - before) / (time.perf_counter() - begun))
-        bar.update(step - before)
-        bar.set_postfix({name: f"{_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})
-        validation = None
-        if crossed(config.train.eval_steps):
-          validation = log.evaluation(step, trainer.measure())
-        stopping = _anywhere(stop.asked)
-        if crossed(config.train.checkpoint_steps) or stopping:
-          checkpoints.save(step, trainer.state, validation=validation)
-        if stopping and step < trainer.total:
-          break
-      else:
-        if not log.history or log.history[-1]["step"] != step:        # evaluations.jsonl was lost
-          log.evaluation(step, trainer.measure())
-    if step < trainer.total:
+        checkpoints.save(0, trainer.state, notes=[])
+      _loop(trainer, checkpoints, log, stop, bar, say)
       checkpoints.wait()
-      say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({workdir})")
-      return None
-    checkpoints.wait()
-    assessments = trainer.assess(everything=True)
-    finished.save(workdir, trainer, assessments)
-    return report.write(workdir, trainer, assessments, log.history, facts, time.perf_counter() - started, say)
+  return log.history
 
 
-def claim(workdir, config):
-  """Makes `workdir` this config's own, or refuses.
+def _loop(trainer, checkpoints, log, stop, bar, say):
+  """Takes the steps that are left.
 
-  Raises:
-    ValueError: if it holds a run of another config (with the difference), or cannot be written.
+  Lines of the log, evaluations and checkpoints fall on multiples of `per_call`, however fast the machine is; the calls
+  between them are short enough to heed a signal soon.
   """
-  text = config.to_json(indent=2, sort_keys=True)
-  path = workdir / "config.json"
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-      old = path.read_text()
-      if json.loads(old) != json.loads(text):
-        lines = difflib.unified_diff(old.splitlines(), text.splitlines(), "there", "here", lineterm="", n=0)
-        changed = "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("---", "+++"))
-        raise ValueError(f"{workdir} holds a run of another config:\n{changed}\nUse another --workdir, or the config "
-                         "that is there.")
-      return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-  except OSError as error:
-    raise ValueError(f"--workdir={workdir} cannot be written ({error}); choose a folder that you may write "
-                     "to.") from None
+  train, every, length = trainer.config.train, trainer.per_call, CallLength(len(trainer.method.phases))
+  step, number = int(trainer.state.step), 0
 
+  def due(step, steps):
+    """Whether a multiple of `steps` lies on the line of the log that ends here."""
+    return step == trainer.total or step % every == 0 and step // steps > (step - every) // steps
 
-class Log(contextlib.AbstractContextManager):
-  """metrics.jsonl, evaluations.jsonl and TensorBoard events; lines after the step resumed from are dropped.
-
-  Attributes:
-    history: the evaluations so far, in order of steps.
-  """
-
-  def __init__(self, workdir, step, main):
-    self._main, self._workdir, self._step = main, workdir, step
-    self._metrics, _ = self._reopen(workdir / "metrics.jsonl", step)
-    self._evaluations, self.history = self._reopen(workdir / "evaluations.jsonl", step)
-
-  @functools.cached_property
-  def _board(self):
-    from tensorboardX import SummaryWriter            # takes PyTorch along (2 s) where that is installed
-    return SummaryWriter(str(self._workdir / "tensorboard"), purge_step=self._step + 1)
-
-  def _reopen(self, path, step):
-    kept = []
-    if not self._main:
-      return None, kept
-    for line in path.read_text().splitlines() if path.exists() else ():
-      with contextlib.suppress(json.JSONDecodeError):      # a line cut short by a kill
-        entry = _with_nan(json.loads(line))
-        kept += [entry] if entry["step"] <= step else []
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(report.to_json(entry) + "\n" for entry in kept))
-    os.replace(temporary, path)
-    return path.open("a"), kept
-
-  def _write(self, file, entry, scalars):
-    if self._main:
-      file.write(report.to_json(entry) + "\n")
-      file.flush()
-      for name, value in scalars.items():
-        if np.isfinite(value):
-          self._board.add_scalar(name, value, entry["step"])
-
-  def metrics(self, step, metrics, steps_per_second):
-    """Means of one call; each metric is `[R]`."""
-    entry = dict(step=step, steps_per_second=steps_per_second) | {k: v.tolist() for k, v in metrics.items()}
-    self._write(self._metrics, entry, {f"train/{k}": _mean(v) for k, v in metrics.items()}
-                | {"train/steps_per_second": steps_per_second})
-
-  def evaluation(self, step, replicas):
-    """Keeps one evaluation; returns the mean validation result, or None without a validation side."""
-    entry = dict(step=step, replicas=replicas)
-    self.history.append(entry)
-    means = {name: float(np.mean([r[name] for r in replicas])) for name in ("test", "validation")}
-    self._write(self._evaluations, entry, {f"evaluation/{k}": v for k, v in means.items()})
-    return means["validation"] if np.isfinite(means["validation"]) else None
-
-  def __exit__(self, *_):
-    if self._main:
-      self._metrics.close()
-      self._evaluations.close()
-      if "_board" in self.__dict__:
-        self._board.close()
-
-
-def _anywhere(flag):
-  """Whether `flag` holds on any host: hosts must leave the loop after the same step."""
-  return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
-
-
-def _mean(values):
-  """Mean of what is not nan; nan if nothing is."""
-  known = values[np.isfinite(values)]
-  return known.mean() if known.size else np.nan
-
-
-def _with_nan(value):
-  """What `report.to_json` wrote, with nan where it wrote null."""
-  if isinstance(value, dict):
-    return {k: _with_nan(v) for k, v in value.items()}
-  if isinstance(value, list):
-    return [_with_nan(v) for v in value]
-  return np.nan if value is None else value
-
-
-class StopSignal(contextlib.AbstractContextManager):
-  """Turns SIGTERM and SIGINT into a request to save and stop after the present call; a second one kills as usual.
-
-  Attributes:
-    asked: True once a signal came.
-  """
-
-  def __enter__(self):
-    self.asked = False
-
-    def handle(number, _):
-      self.asked = True
-      signal.signal(number, self._before[number])
-    self._before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    return self
-
-  def __exit__(self, *_):
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
+  if step and due(step, train.eval_steps) and (not log.history or log.history[-1]["step"] < step):
+    log.evaluation(step, trainer.measure())                  # for which a signal left no time
+  while step < trainer.total:
+    first, calls, seconds = step, [], 0.0
+    end = min((step // every + 1) * every, trainer.total)
+    while step < end and not number:
+      begun, before = time.perf_counter(), step
+      calls.append(trainer.take(length.steps(end - step)))
+      step = int(trainer.state.step)
+      number, took = highest(stop.number, time.perf_counter() - begun)
+      length.took(step - before, took)
+      seconds += took
+      bar.update(step - before)
+      checkpoints.check()
+    metrics = trainer.means(calls)
+    log.metrics(step, metrics, (step - first) / seconds)
+    bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})
+    validation = None
+    if due(step, train.eval_steps) and not number:
+      validation = log.evaluation(step, trainer.measure())
+    if due(step, train.checkpoint_steps) or number:
+      checkpoints.save(step, trainer.state, validation=validation, notes=log.notes())
+    if number:
+      checkpoints.wait()
+      with contextlib.suppress(OSError):          # a terminal that closed
+        say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({log.workdir})")
+      raise Stopped(int(number))

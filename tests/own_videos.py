@@ -2,12 +2,13 @@
 
 import argparse
 import functools
+import json
 import pathlib
 import tempfile
 
 import numpy as np
 
-from jaxskill import assess, data, own, train
+from jaxskill import assess, data, finished, own, train
 from tests.conftest import small_config
 
 SYSTEMS = dict(
@@ -50,6 +51,15 @@ def arguments(workdir, out, videos=(), features=(), **options):
   given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
   words = [*map(str, videos), "--workdir", str(workdir), "--out", str(out), *given]
   return parser.parse_args(words + (["--features", *map(str, features)] if features else []))
+
+
+def changed(folder, about=lambda about: about, **arrays):
+  """Writes training_videos.npz again with other content; an array that is None is left out."""
+  with np.load(folder / finished.FILE) as file:
+    content = dict(file)
+  content["about"] = np.array(json.dumps(about(json.loads(content["about"].item()))))
+  content |= arrays
+  np.savez(folder / finished.FILE, **{name: values for name, values in content.items() if values is not None})
 
 
 @functools.cache

@@ -63,15 +63,20 @@ def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, m
   summary = dict(accuracy=dict(last=None, validation_selected=None, best_on_test=None), branches={}, test_ties=0,
                  against_truth={})
 
+  sides = {side: dict(videos=20, pairs=9, subjects=None) for side in ("train", "validation", "test")}
+  facts = dict(folds=[dict(name="f") | sides], test_videos=20, too_few_to_claim=False, smallest_fold=20, small_folds=False)
+
   def trained(own, workdir, dataset):
     del workdir, dataset
     names = [name for row, _ in own.weight_rows for name in of_row[row]] + floors
-    return dict(rows={name: summary for name in names}, simulated=True)
+    return dict(rows={name: summary for name in names}, simulated=True, protocol=facts)
   monkeypatch.setattr(ablations.train, "run", trained)
   rows = {"tree, deep": {"model": {"num_filters": 5}}, "mlp": {"model": {"hidden": 9}}, "tree": {}}
   found = ablations.run(with_rows(config, rows), tmp_path)
   assert list(found) == of_row["tree, deep"] + of_row["mlp"] + of_row["tree"] + floors
-  assert list(json.loads((tmp_path / "table.json").read_text())["rows"]) == list(found)
+  saved = json.loads((tmp_path / "table.json").read_text())
+  assert list(saved["rows"]) == list(found) and saved["protocol"] == facts
+  assert "1 fold(s): models and floors train on 9 pairs of 20 videos" in (tmp_path / "table.txt").read_text()
   printed = (tmp_path / "table.txt").read_text().splitlines()[2: 2 + len(found)]
   assert [line.split("  ")[0] for line in printed] == list(found)
 
@@ -100,5 +105,13 @@ def test_bad_data_are_refused_before_a_workdir_is_made(config, tmp_path):
   with config.unlocked():
     config.data.name = "features"
   with pytest.raises(ValueError, match=r"set config\.data\.dir"):
+    ablations.run(with_rows(config, {"a": {}}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_table_needs_a_test_side(config, tmp_path):
+  with config.unlocked():
+    config.data.split = "all"
+  with pytest.raises(ValueError, match=r"config\.data\.split='all' tests nothing"):
     ablations.run(with_rows(config, {"a": {}}), tmp_path / "run")
   assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxskill import benchmark_contenders as contenders, benchmark_systems, feed, main, train
+from jaxskill import benchmark_contenders as contenders, benchmark_systems, cli, feed, train
 from jaxskill.modules import soft_dtw as module
 from jaxskill.modules.attention_filters import take
 from jaxskill.modules.soft_dtw import soft_alignment, soft_dtw
@@ -102,7 +102,8 @@ MOST = dict(gpu=dict(pros_cons=(650, 570), spatial_attention=(340, 330), core=(4
 def compile_step(kind, config, dataset):
   """Compiles many steps of a training, prints and checks the memory."""
   trainer = train.Trainer(config, dataset, Parallel(1))
-  memory = compile_for(kind, trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables).memory_analysis()
+  memory = compile_for(kind, trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables,
+                       np.int32(1)).memory_analysis()
   print(f"{config.method} {config.train.dtype}: arguments {memory.argument_size_in_bytes >> 20} MiB, while it runs "
         f"{memory.temp_size_in_bytes >> 20} MiB")
   assert memory.temp_size_in_bytes >> 20 <= MOST[kind][config.method][config.train.dtype == "bfloat16"]
@@ -111,7 +112,7 @@ def compile_step(kind, config, dataset):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
 def test_steps_at_the_papers_sizes(kind, method, dtype):
-  config, official = main.read_config(str(CONFIGS / f"{method}.py"), [])
+  config, official = cli.read_config(str(CONFIGS / f"{method}.py"), [])
   shape = benchmark_systems.find(method).shapes["paper"]
   compile_step(kind, contenders.configure(config, dtype, shape, official), contenders.data_of(config, shape))
 

@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import pytest
 
-from jaxskill import assess, checkpoints, evidence, extract, feed, finished, likeness, main, own, train
+from jaxskill import assess, checkpoints, cli, evidence, extract, feed, finished, likeness, own, pictures, train
 from tests.conftest import small_config
-from tests.own_videos import SYSTEMS, arguments, trained
+from tests.own_videos import SYSTEMS, arguments, changed, trained
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
 
@@ -110,7 +110,6 @@ def test_moments_are_where_attention_is(tmp_path):
     inside = (np.array(line["start"]) >= one["start"] - 1e-6) & (np.array(line["end"]) <= one["end"] + 1e-6)
     assert one["share"] == pytest.approx(values[inside].sum(), abs=1e-4) and (values[inside] > values.mean()).all()
   assert evidence.bright(np.full(4, 0.25), np.arange(4), np.arange(1, 5)) == []
-  assert evidence.span(65, 72) == "1:05-1:12" and evidence.span(65, 66.5) == "1:05.0-1:06.5"
 
 
 def test_what_is_unlike_the_training_videos_is_said(tmp_path):
@@ -135,6 +134,84 @@ def test_distances_of_training_videos_leave_each_out():
     expected = np.sqrt(np.mean(((rows.mean(axis=0) - mean) / scale) ** 2 + ((rows.std(axis=0) - scale) / scale) ** 2))
     assert known["distance"][number] == pytest.approx(expected)
   assert likeness.limit(np.arange(200.0)) == 198 and likeness.limit(np.arange(9.0)) == 8
+
+
+def test_names_of_videos_are_text(tmp_path):
+  """In the answers, their pictures, on the terminal and as folders; whatever one is called, the others are answered."""
+  run = trained("pros_cons")
+  test = run.dataset.folds[0].test_videos
+  names = ["$\\frac{1}{$", "\x1b[31mred\x1b[0m", "two\nlines", "\u202egnp", "x" * 250, "..", "con", "[1]*?", "50 %_^"]
+  for name in names:
+    run.save(test[0], tmp_path, name)
+  said, out = [], tmp_path / "deep" / "out"
+  results, failed = assess.run(arguments(run.workdir, out, features=[tmp_path]), say=said.append)
+  assert not failed and set(results) == set(names)
+  assert all(text.replace("\n", "").isprintable() for text in said) and "failed" not in "".join(said)
+  answers = sorted(out.rglob("assessment.json"))
+  assert {json.loads(path.read_text())["video"] for path in answers} == set(names)
+  for path in answers:
+    assert all((path.parent / name).stat().st_size > 5000 for name in json.loads(path.read_text())["pictures"])
+  assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
+  assert len({path.parent.name.casefold() for path in answers}) == len(names)
+
+
+def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
+  run = trained("pros_cons")
+  files = [run.save(v) for v in run.dataset.folds[0].test_videos[:2]]
+  draw = pictures.draw
+
+  def fails_once(folder, video, *rest):
+    if video.name == files[0].stem:
+      raise RuntimeError("cannot draw\n\x1b[31m")
+    return draw(folder, video, *rest)
+  monkeypatch.setattr(pictures, "draw", fails_once)
+  said = []
+  results, failed = assess.run(arguments(run.workdir, tmp_path, features=files), say=said.append)
+  assert set(results) == {path.stem for path in files} and results[files[1].stem]["pictures"]
+  assert list(failed) == [f"pictures of {files[0].stem}"] and results[files[0].stem]["pictures"] == []
+  answer = json.loads((tmp_path / files[0].stem / "assessment.json").read_text())
+  assert answer["score"] == results[files[0].stem]["score"]
+  line, = [text for text in said if text.startswith("failed: ")]
+  assert line.isprintable() and "cannot draw" in line
+  with pytest.raises(SystemExit, match="1"):
+    assess.main(["--workdir", str(run.workdir), "--features", *map(str, files), "--out", str(tmp_path)])
+
+
+def test_the_first_line_says_what_must_be_known(tmp_path):
+  run = trained("pros_cons")
+  longest = max(run.dataset.folds[0].test_videos, key=lambda video: run.dataset.lengths["rgb"][video])
+  path, said = run.save(longest), []
+  results, _ = assess.run(arguments(run.workdir, tmp_path / "out", features=[path]), say=said.append)
+  answer = next(text for text in said if text.startswith(path.stem)).splitlines()
+  count = len(run.dataset.folds[0].train_videos)
+  assert answer[0] == f"{path.stem}: SIMULATED DATA, ONLY {count} TRAINING VIDEOS, ONLY 2 MODELS"
+  score = next(number for number, line in enumerate(answer) if "rank score" in line)
+  warnings = [number for number, line in enumerate(answer) if line.startswith("  warning: ")]
+  assert len(warnings) == len(results[path.stem]["warnings"]) and all(number < score for number in warnings)
+  assert re.match(rf"  above \d+( to \d+)? of {count} training videos; rank score .* \(no unit\)", answer[score])
+  words = {one["words"] for one in results[path.stem]["moments"]}
+  assert words and words <= {"moments that speak for skill", "moments that speak against skill"}
+  assert {line.strip().partition(":")[0] for line in answer[score + 1:]} == words
+
+
+def test_a_run_without_a_test_side_says_so(tmp_path):
+  run = trained("pros_cons")
+  copy = tmp_path / "run"
+  shutil.copytree(run.workdir, copy)
+  results = json.loads((copy / "results.json").read_text())
+  path = run.save(run.dataset.folds[0].test_videos[0])
+  for tested, words in ((False, "NOT TESTED: this model was trained on all videos"), (True, None), ("missing", None),
+                        (None, "NOT TESTED as far as is known")):
+    (copy / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "tested"} | (
+        {} if tested == "missing" else dict(tested=tested))))
+    if tested is None:
+      (copy / "results.json").unlink()
+      changed(copy, lambda about: {k: v for k, v in about.items() if k != "tested"})
+    said = []
+    answers, _ = assess.run(arguments(copy, tmp_path / "out", features=[path]), say=said.append)
+    line = next(text for text in said if text.startswith(path.stem)).splitlines()[0]
+    assert answers[path.stem]["tested"] == (None if tested is None else tested in (True, "missing"))
+    assert (words in line) if words else ("NOT TESTED" not in line)
 
 
 def test_models_can_be_chosen(tmp_path):
@@ -266,7 +343,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
   recorded.mkdir(), new.mkdir()
   for number in range(6):
     encode(recorded / f"v{number}.mp4", np.arange(24 + 2 * number) / 10, size=(48, 32))
-  recipe, _ = main.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
+  recipe, _ = cli.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
   extract.run(recipe, recorded, tmp_path / "features", "random:0", say=lambda line: None)
   (tmp_path / "features" / "scores.csv").write_text("video,score,split\n" + "".join(
       f"v{n},{n},{'test' if n > 3 else 'train'}\n" for n in range(6)))
@@ -305,3 +382,17 @@ RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {
 def command(module, *words):
   return subprocess.run([sys.executable, "-m", f"jaxskill.{module}", *map(str, words)], cwd=REPO, text=True,
                         capture_output=True, timeout=300, check=False)
+
+
+def test_training_videos_without_a_score_do_not_count(tmp_path):
+  """One that is alone of its category is compared with nothing, and has none."""
+  run = trained("core")
+  loaded = finished.load(run.workdir)
+  known = np.isfinite(loaded.arrays["score"]) & loaded.arrays["trained"]
+  test = run.dataset.folds[0].test_videos[0]
+  results, _ = run.assess(run.save(test), out=tmp_path)
+  result = results[run.dataset.videos[test]]
+  for index, model in enumerate(result["models"]):
+    others = loaded.arrays["score"][index][known[index]]
+    assert model["percentile"] == pytest.approx(100 * np.mean(others < model["score"]))
+  assert result["training_videos"] == known.sum(axis=1).min() < len(run.dataset.folds[0].train_videos)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_pros_cons, benchmark_start
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_pros_cons, benchmark_start, cli
 from jaxskill import benchmark_systems, interop, train
 from jaxskill.benchmark_pros_cons import SHAPES
 from jaxskill.parallel import Parallel
@@ -26,7 +26,7 @@ needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed
 
 @pytest.fixture(scope="module")
 def read():
-  return benchmark.read_config(CONFIG, [])
+  return cli.read_config(CONFIG, [])
 
 
 def trainer_of(read, form, shape, **model):
@@ -217,7 +217,7 @@ def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):
   trained = []
   monkeypatch.setattr(train.Trainer, "_check_finite", lambda self, *_: trained.append(self))
   monkeypatch.setattr(sys, "argv", ["", config.to_json(), repr(time.monotonic()), str(tmp_path)])
-  monkeypatch.setattr(benchmark_start.main, "use_compilation_cache", lambda: None)
+  monkeypatch.setattr(benchmark_start.cli, "use_compilation_cache", lambda: None)
   benchmark_start.start()
   answer = json.loads((tmp_path / "start.json").read_text())
   assert len(trained) == 2 and int(trained[0].state.step) == 2 * 2     # a cycle with its compilation, one without

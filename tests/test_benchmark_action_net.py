@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_action_net, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_action_net, cli, train
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "action_net.py")
@@ -16,7 +16,7 @@ SHAPE = benchmark_action_net.SHAPES["tiny"]
 
 @pytest.fixture(scope="module")
 def read():
-  return benchmark.read_config(CONFIG, [])
+  return cli.read_config(CONFIG, [])
 
 
 def trainer_of(read, form, shape):

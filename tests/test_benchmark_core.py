@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_core, interop, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_core, cli, interop, train
 from jaxskill.parallel import Parallel
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / "configs" / "core.py")
@@ -17,7 +17,7 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 
 @pytest.fixture(scope="module")
 def read():
-  return benchmark.read_config(CONFIG, [])
+  return cli.read_config(CONFIG, [])
 
 
 def trainer_of(read, form, shape=SHAPE):

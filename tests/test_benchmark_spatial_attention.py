@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_spatial_attention, train
+from jaxskill import benchmark, benchmark_contenders as contenders, benchmark_spatial_attention, cli, train
 from jaxskill.feed import as_maps
 from jaxskill.parallel import Parallel
 
@@ -19,7 +19,7 @@ SHAPE = benchmark_spatial_attention.SHAPES["tiny"]
 
 @pytest.fixture(scope="module")
 def read():
-  return benchmark.read_config(CONFIG, [])
+  return cli.read_config(CONFIG, [])
 
 
 def trainer_of(read, form, shape=SHAPE):

@@ -1,11 +1,15 @@
 """Checkpoints survive odd leaves, reused buffers, damaged files and a kill; what does not fit is refused by name."""
+import errno
+import gc
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import flax
@@ -199,6 +203,78 @@ def test_failed_save_is_raised_and_forgotten(tmp_path):
     (tmp_path / "away").rename(tmp_path / "run")
   with checkpoints.Checkpoints(tmp_path / "run") as saved:
     assert saved.steps() == [1]
+
+
+@pytest.fixture
+def small_files():
+  """small_files(bytes): no file may grow beyond, as on a full disk; the system's own limit."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+  resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_full_disk_is_one_error_of_one_line(tmp_path, small_files, capfd, caplog, size):
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  state = {"w": np.random.default_rng(0).normal(size=20_000)}
+  threads = set(threading.enumerate())
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, state)
+    saved.wait()
+    small_files(size)
+    with pytest.raises(OSError) as failed:
+      saved.save(2, state)
+      saved.wait()
+    assert saved.steps() == [1]                       # said once; not again on leaving
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    gc.collect()
+  assert failed.value.errno == errno.EFBIG and failed.value.filename == str(tmp_path / "2")
+  assert str(failed.value).count("\n") == 0 and "File too large" in str(failed.value)
+  assert "".join(capfd.readouterr()) == "" and caplog.records == []
+  assert not [t for t in set(threading.enumerate()) - threads if not t.daemon and t.is_alive()]
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    assert saved.restore(state)[0] == 1
+    saved.save(2, state)
+    assert saved.steps() == [1, 2]
+
+
+def test_a_failed_save_is_known_before_the_next(tmp_path, small_files):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    small_files(100)
+    saved.save(1, {"w": np.ones(20_000)})
+    with pytest.raises(OSError, match="File too large"):
+      while True:
+        saved.check()
+        time.sleep(0.01)
+    saved.check()
+
+
+def test_notes_belong_to_their_step(tmp_path):
+  notes = {1: [], 2: [dict(step=2, value=[0.1, None])], 3: None}
+  with checkpoints.Checkpoints(tmp_path, keep=3) as saved:
+    for step, value in notes.items():
+      saved.save(step, {"w": np.ones(2)}, notes=value)
+  with checkpoints.Checkpoints(tmp_path, keep=3) as saved:
+    assert {step: saved.notes(step) for step in saved.steps()} == notes and saved.notes(4) is None
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_damaged_checkpoint_beside_what_is_called_damaged(tmp_path, capfd, kind):
+  state = {"w": np.ones(9)}
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    for step in (1, 2):
+      saved.save(step, state)
+  if kind == "file":
+    (tmp_path / "damaged").write_text("mine")
+  else:
+    (tmp_path / "damaged").symlink_to("nowhere")
+  largest_file(tmp_path / "2" / "record").write_text("{")
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    assert saved.restore(state)[0] == 1
+  assert (tmp_path / "damaged" / "2").is_dir()
+  kept, = tmp_path.glob("damaged-*")
+  assert kept.is_symlink() if kind == "link" else kept.read_text() == "mine"
+  assert "Traceback" not in capfd.readouterr().err
 
 
 SAVE_FOREVER = """

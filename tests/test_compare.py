@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import compare, finished, methods
+from jaxskill import compare, finished, methods, pictures
 from tests.own_videos import SYSTEMS, arguments, trained
 
 
@@ -108,6 +108,50 @@ def test_a_video_and_its_copy_score_the_same(tmp_path):
   files = [run.save(test, tmp_path, name) for name in "ab"]
   result = compare.run(arguments(run.workdir, tmp_path / "out", features=files), say=lambda line: None)
   assert result["equal"] and result["difference"] == 0 and result["probability"] == 0.5
+
+
+def test_the_first_line_says_what_must_be_known(tmp_path):
+  run = trained("pros_cons")
+  result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
+  count = len(run.dataset.folds[0].train_videos)
+  first = said.splitlines()[0]
+  assert first.startswith(f"SIMULATED DATA, ONLY {count} TRAINING VIDEOS, ONLY 2 MODELS: {result['better']} is better ")
+  assert "in rank score, no unit" in first and f"{result['agreeing']} of 2 models agree" in first
+  assert result["cautions"] == ["SIMULATED DATA", f"ONLY {count} TRAINING VIDEOS", "ONLY 2 MODELS"]
+  assert f"of the {count * (count - 1) // 2} differences between the {count} training videos" in said
+
+
+def test_names_of_videos_are_text(tmp_path):
+  run = trained("pros_cons")
+  first, second = run.dataset.folds[0].test_videos[:2]
+  names = ["$\\frac{1}{$\n\x1b[31m", "y" * 250]
+  files = [run.save(video, tmp_path, name) for video, name in zip((first, second), names)]
+  said = []
+  result = compare.run(arguments(run.workdir, tmp_path / "out", features=files), say=said.append)
+  folder, = (tmp_path / "out").iterdir()
+  assert {result["better"], result["worse"]} == set(names) and "\x1b" not in "".join(said)
+  assert len(folder.name.encode()) <= 255 and (folder / "comparison.png").stat().st_size > 8000
+
+
+def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
+  run = trained("pros_cons")
+
+  def fails(*_):
+    raise RuntimeError("cannot draw")
+  monkeypatch.setattr(pictures, "draw_comparison", fails)
+  result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
+  folder, = tmp_path.iterdir()
+  assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
+  assert result["pictures"] == [] and "the picture cannot be drawn (RuntimeError: cannot draw)" in said
+
+
+def test_what_decides_between_two_is_what_is_shown():
+  moments = [dict(start=2.0, end=4.0, other_start=5.0, other_end=6.0, difference=1.0),
+             dict(start=0.0, end=2.0, other_start=0.0, other_end=1.0, difference=-0.5)]
+  videos = [dict(duration_s=9.0, moments=[]), dict(duration_s=8.0, moments=[])]
+  first, second = compare.keys(dict(moments=moments, videos=videos))
+  assert [key["at"] for key in first] == [1.0, 3.0] and [list(key["sides"]) for key in first] == [[-1], [1]]
+  assert [key["at"] for key in second] == [0.5, 5.5] and [list(key["sides"]) for key in second] == [[1], [-1]]
 
 
 def test_refused(tmp_path):

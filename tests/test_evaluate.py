@@ -78,7 +78,8 @@ def test_fisher_mean():
   np.testing.assert_allclose(evaluate.fisher_mean(r), np.tanh(np.mean([0.5 * np.log((1 + x) / (1 - x)) for x in r])))
   assert evaluate.fisher_mean([0.3, np.nan]) == pytest.approx(0.3)
   assert math.isnan(evaluate.fisher_mean([np.nan])) and math.isnan(evaluate.fisher_mean([]))
-  assert 0.99 < evaluate.fisher_mean([1.0, 0.5]) < 1 and evaluate.fisher_mean([1.0, -1.0]) == pytest.approx(0)
+  for limit in ([-1, 0.8, 0.8, 0.8, 0.8], [1.0, 0.5], [1.0, -1.0], [0.3, -(1 - 1e-12)]):      # no finite z: no mean
+    assert math.isnan(evaluate.fisher_mean(limit)), limit
 
 
 def test_errors():
@@ -313,7 +314,7 @@ def test_measure_scores(make_dataset, rl2_range):
   assert result["metrics"] == pytest.approx(dict(
       spearman=evaluate.spearman(scores[test], labels[test]), pearson=np.corrcoef(scores[test], labels[test])[0, 1],
       mae=np.abs(error).mean(), rl2=np.mean(error ** 2) / (side.max() - side.min()) ** 2))
-  assert result["test"] == result["metrics"]["spearman"]
+  assert result["test"] == result["metrics"]["spearman"] and result["scores"] == scores[test].tolist()
   assert result["validation"] == evaluate.spearman(scores[5:7], labels[5:7])
   shifted = evaluate.measure_scores(fold, 10 * labels, 10 * scores, rl2_range)["metrics"]
   assert shifted["rl2"] == pytest.approx(result["metrics"]["rl2"])
@@ -325,6 +326,10 @@ def test_measure_scores_where_there_is_little(make_dataset):
   result = evaluate.measure_scores(fold, np.arange(11.0), np.zeros(11), "test")
   assert math.isnan(result["validation"]) and math.isnan(result["test"])
   assert result["metrics"]["mae"] == 9 and all(math.isnan(result["metrics"][n]) for n in ("pearson", "spearman", "rl2"))
+  assert np.isnan(result["scores"]).all()                 # equal predictions have no order, also not beside other folds
+  for how in ("class", "test"):
+    untested = evaluate.measure_scores(fold._replace(test_videos=np.arange(0)), np.arange(11.0), np.arange(11.0), how)
+    assert untested["scores"] == [] and all(math.isnan(value) for value in untested["metrics"].values())
   with pytest.raises(ValueError, match="config.evaluate.rl2_range='all' is unknown; use 'class' or 'test'"):
     evaluate.measure_scores(fold, np.arange(11.0), np.zeros(11), "all")
 
@@ -339,4 +344,5 @@ def test_summarise():
   assert result["count"] == 6
   assert evaluate.summarise([0.5], [0], [0]) == dict(mean=0.5, std_seeds=None, std_folds=None, count=1)
   assert evaluate.summarise([0.5, None], [0, 1], [0, 0]) is None
-  assert evaluate.summarise([0.5, float("nan")], [0, 1], [0, 0]) is None
+  assert evaluate.summarise([0.5, float("nan")], ["a", "b"], [0, 0]) == dict(
+      mean=None, std_seeds=None, std_folds=None, count=2, undefined=["b"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxskill import encoders, extract, extract_beam
-from jaxskill.data import features, video
+from jaxskill.data import features, video, video_files
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 from jaxskill.parallel import Parallel
@@ -92,6 +92,8 @@ def test_every_video_that_can_be_read(extracted):
   assert re.search(r"warning: cut: damaged: of 1[45]\.\d+ s only \d", said) and note["videos"]["cut"]["warnings"]
   assert "failed: short: lasts 0." in said and "failed: empty: is empty" in said
   assert "failed: nobody: no person found: boxes.csv has no box of this video" in said and "RANDOM weights" in said
+  assert note["left_out"] == {"boxes.csv": "text", "notes.txt": "text"}
+  assert "left out, text: boxes.csv, notes.txt" in said
   assert not list(out.rglob("*.unfinished"))
 
 
@@ -266,13 +268,13 @@ def test_refused(folder, tmp_path, capsys, monkeypatch, words, message):
 
 def test_folders_that_cannot_be(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="no such folder of videos"):
-    extract.find_videos(tmp_path / "none")
+    video_files.find_videos(tmp_path / "none")
   with pytest.raises(ValueError, match="holds no video"):
-    extract.find_videos(tmp_path)
+    video_files.find_videos(tmp_path)
   for name in ("a.mp4", "a.mkv"):
     (tmp_path / name).touch()
   with pytest.raises(ValueError, match="a.mkv and a.mp4 are two videos of one name"):
-    extract.find_videos(tmp_path)
+    video_files.find_videos(tmp_path)
   (tmp_path / "a.mkv").unlink()
   (tmp_path / "file").touch()
   with pytest.raises(ValueError, match="cannot be written .*; give another --out"):
@@ -283,7 +285,7 @@ def test_folders_that_cannot_be(tmp_path, monkeypatch):
     return iter(())
   monkeypatch.setattr(os, "walk", closed)
   with pytest.raises(ValueError, match=r"cannot be read \(Permission denied\); change its permissions"):
-    extract.find_videos(tmp_path)
+    video_files.find_videos(tmp_path)
 
 
 def test_several_hosts_are_refused(monkeypatch, folder, tmp_path):

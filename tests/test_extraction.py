@@ -1,15 +1,14 @@
 """What the streams of a recipe take of a video: plans, flow, persons, damaged files, processes that die."""
 
-import os
 import pathlib
-import signal
 
 import numpy as np
 import pytest
 
-from jaxskill import extraction, main
-from jaxskill.data import video
-from tests.data.test_video import av, encode, number_of
+from jaxskill import cli, extraction
+from jaxskill.data import persons, video
+from tests.data.test_timeline import film, spoil, streams_of
+from tests.data.test_video import av, circle, encode, number_of, roundness
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
 
@@ -17,7 +16,7 @@ REPO = pathlib.Path(__file__).resolve().parents[1]
 def recipe(name="action_net:rgb", **changes):
   """A recipe on small pictures; `changes` are of the sampling of all streams."""
   file, *options = name.split(":")
-  config, _ = main.read_config(":".join([str(REPO / "configs" / "features" / f"{file}.py"), *options]), [])
+  config, _ = cli.read_config(":".join([str(REPO / "configs" / "features" / f"{file}.py"), *options]), [])
   for stream in config.streams.values():
     stream.update(crop=32, batch=2, **({"short_side": 32} if "short_side" in stream else {}))
     stream.sampling.update(changes)
@@ -36,8 +35,10 @@ def taken(path, config, persons=None, name="a"):
     nonlocal said
     kinds.append(kind)
     if kind == "items":
-      rows.setdefault(content[0], []).append(content[1])
-    elif kind == "again":
+      stream, first, items = content
+      assert first == sum(map(len, rows.get(stream, ())))
+      rows.setdefault(stream, []).append(items)
+    elif kind == "planned":
       rows.clear()
     elif kind in ("done", "failed"):
       said = content
@@ -196,39 +197,37 @@ def test_damaged_file(tmp_path):
   content[place: end] = bytes(end - place)
   path.write_bytes(content)
   items, about, kinds = taken(path, recipe(length=9))
-  assert kinds.count("again") == 1 and kinds[-1] == "done" and 1 <= len(items["rgb"]) <= 3
+  assert kinds.count("planned") == 2 and kinds[-1] == "done" and 1 <= len(items["rgb"]) <= 3
   assert about["warnings"][0].startswith("damaged: of 7.90 s only the first ")
   content[start: end] = bytes(end - start)
   path.write_bytes(content)
   assert taken(path, recipe(length=9))[2][-1] == "failed"
 
 
-def test_a_decoder_that_dies_costs_one_video(tmp_path):
-  files = {"long": str(encode(tmp_path / "long.mp4", np.arange(300) / 10)),
-           "a": str(encode(tmp_path / "a.mp4", np.arange(40) / 10))}
-  decoders, seen = extraction.Decoders(files, recipe(length=9), None, 1, 60.0), {}
-  for name, kind, content in decoders:
-    if not seen:
-      next(iter(decoders.decoders.values())).process.kill()
-    seen.setdefault(name, []).append((kind, content))
-  assert seen["long"][-1][0] == "failed" and "the decoder died" in seen["long"][-1][1]
-  assert [kind for kind, _ in seen["a"]] == ["planned", "items", "done"]
+@pytest.mark.parametrize("aspect", [(64, 45), (8, 9)])
+def test_pixels_are_square_in_every_region(tmp_path, aspect):
+  """A disc stays round where the middle is cut out; boxes of persons are in the pixels that a player shows."""
+  path = circle(tmp_path / "a.mp4", aspect, count=20)
+  rows, said, _ = taken(path, recipe("core"))
+  assert not [warning for warning in said["warnings"] if "damaged" in warning]
+  assert roundness(next(iter(rows.values()))[0, 0]) == pytest.approx(1, abs=0.12)
+  config = recipe("action_net:static", fps=2.0)
+  wide = round(96 * aspect[0] / aspect[1])
+  (tmp_path / "boxes.csv").write_text(f"video,time,x1,y1,x2,y2\na,0,{wide / 2 - 24},8,{wide / 2 + 24},56\n")
+  rows, said, _ = taken(path, config, persons.Boxes(tmp_path / "boxes.csv"))
+  assert roundness(next(iter(rows.values()))[0, 0]) == pytest.approx(1, abs=0.12)
 
 
-def test_a_decoder_that_stands_still_is_replaced(tmp_path, monkeypatch):
-  path = encode(tmp_path / "a.mp4", np.arange(40) / 10)
-  monkeypatch.setattr(extraction, "STARTING", 1.0)
-  decoders = extraction.Decoders({"a": str(path)}, recipe(length=9), None, 1, patience=1.0)
-  os.kill(next(iter(decoders.decoders.values())).process.pid, signal.SIGSTOP)
-  monkeypatch.setattr(extraction, "STARTING", 60.0)
-  assert [kind for _, kind, _ in decoders] == ["planned", "items", "done"]       # by the one that took its place
-
-
-def _ends(connection, config, persons):
-  connection.close()
-
-
-def test_processes_that_do_not_start_are_not_started_for_ever(tmp_path, monkeypatch):
-  monkeypatch.setattr(extraction, "_work", _ends)
-  with pytest.raises(ValueError, match=r"the processes that decode videos do not start \(the decoder died\)"):
-    list(extraction.Decoders({"a": str(tmp_path / "a.mp4")}, recipe(length=9), None, 1, 60.0))
+def test_odd_files_are_taken_whole_and_told(tmp_path):
+  """Joined parts, several streams and an undecodable beginning, from the file to what the note says."""
+  joined = tmp_path / "joined.ts"
+  joined.write_bytes(film(tmp_path / "a.ts", 20).read_bytes() + film(tmp_path / "b.ts", 20, first=20).read_bytes())
+  rows, said, _ = taken(joined, recipe("core"))
+  first, last = (number_of(next(iter(rows.values()))[place]) for place in ((0, 0), (-1, -1)))
+  assert (first, last) == (0, 39 % 22) and "2 parts joined to one film of 4.00 s" in said["warnings"][0]
+  _, said, _ = taken(streams_of(tmp_path / "a.mp4", [((96, 64), 1), ((64, 48), 20)]), recipe("core"))
+  assert "taken is stream 1 (64 x 48)" in said["warnings"][0]
+  late = spoil(film(tmp_path / "whole.mp4", 60, gop=10, bframes=0), tmp_path / "late.mp4", range(10))
+  rows, said, kinds = taken(late, recipe("core"))
+  assert kinds.count("planned") == 1 and "the first 1.00 s cannot be decoded" in said["warnings"][0]
+  assert number_of(next(iter(rows.values()))[0, 0]) == 10

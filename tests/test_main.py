@@ -83,7 +83,13 @@ def steps_of(path):
 def table_of(out):
   """The printed table, {row: cells}."""
   body = re.search(r"^Pairwise accuracy.*?\n(.*?)^\* chosen", out, re.M | re.S)[1]
-  return {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line.strip())[1:] for line in body.splitlines()}
+  return {re.split(r"\s{2,}", line)[0]: re.split(r"\s{2,}", line.strip())[1:] for line in body.splitlines()[1:]}
+
+
+def text_of(summary, factor=1, digits=3):
+  """A printed number; one of few test videos is marked, and has no spread."""
+  spread = f" ± {factor * summary['std_seeds']:.{digits}f}" if summary["std_seeds"] is not None else ""
+  return f"{factor * summary['mean']:.{digits}f}" + spread + " !" * summary["marked"]
 
 
 def wait_for(condition, process, seconds=120):
@@ -126,9 +132,9 @@ def test_default_run_prints_every_row_and_every_printed_number_is_in_the_results
   assert list(table) == ["last step", "validation-selected", "best on test*", "high branch", "low branch",
                          "uniform branch", "ties", "spearman_score", "kendall_score", "spearman_skill", "ap_high",
                          "chance_high", "ap_low", "chance_low"]
-  row = saved["rows"][""]
-  percent = lambda s: f"{100 * s['mean']:.1f}" + (f" ± {100 * s['std_seeds']:.1f}" if s["std_seeds"] is not None else "")
-  plain = lambda s: f"{s['mean']:.3f}" + (f" ± {s['std_seeds']:.3f}" if s["std_seeds"] is not None else "")
+  row = saved["rows"]["pros_cons"]
+  percent, plain = lambda s: text_of(s, 100, 1), text_of
+  assert list(saved["rows"]) == ["pros_cons", "floor: duration only"]
   expected = [percent(row["accuracy"][name]) for name in ("last", "validation_selected", "best_on_test")]
   expected += [percent(row["branches"][name]) for name in ("high", "low", "uniform")] + [str(row["test_ties"])]
   expected += [plain(row["against_truth"][name]) for name in list(table)[7:]]
@@ -204,7 +210,7 @@ def test_interrupted_and_damaged_run_ends_in_the_same_parameters(start, run, who
   wait_for(lambda: log.exists() and log.stat().st_size, process)
   process.send_signal(signal.SIGTERM)
   code, out, err = finish(process)
-  assert code == 0, err
+  assert code == 128 + signal.SIGTERM and "Traceback" not in err, err
   stopped = re.search(rf"stopped by a signal at step (\d+) of {STEPS}; the same command goes on", out)
   assert stopped and 0 < int(stopped[1]) < STEPS
   assert numbered()[-1] == int(stopped[1]) == steps_of(log)[-1]
@@ -227,11 +233,19 @@ def test_interrupted_and_damaged_run_ends_in_the_same_parameters(start, run, who
   assert f"resumed from step {previous}" in out
   assert str(checkpoints / str(newest)) in err and "damaged" in err
   assert (checkpoints / "damaged" / str(newest)).is_dir()
-  assert steps_of(log) == list(range(4, STEPS + 1, 4))
+  assert steps_of(log) == sorted({*range(4, STEPS + 1, 4), int(stopped[1])})
   assert steps_of(workdir / "evaluations.jsonl") == list(range(20, STEPS + 1, 20))
   assert results(workdir)["params_sha256"] == results(whole[0])["params_sha256"]
   assert results(workdir)["rows"] == results(whole[0])["rows"]
   assert table_of(out) == table_of(whole[1])
+
+
+def test_ctrl_c_before_the_loop_leaves_no_traceback(start, tmp_path):
+  process = start(CONFIG, *LONG, "--workdir", tmp_path / "run")
+  wait_for(lambda: (tmp_path / "run" / "config.json").exists(), process)        # or in it, on a fast machine
+  process.send_signal(signal.SIGINT)
+  code, _, err = finish(process)
+  assert code in (128 + signal.SIGINT, -signal.SIGINT) and "Traceback" not in err, err
 
 
 def test_own_folder_of_features_and_pairs(run, tmp_path):
@@ -249,13 +263,14 @@ def test_own_folder_of_features_and_pairs(run, tmp_path):
   assert code == 0, err
   assert "SIMULATED" not in out and not results(workdir)["simulated"]
   table = table_of(out)
-  assert table["validation-selected"] == ["-"]
+  assert table["validation-selected"] == ["-", "-"]
+  assert "\n! 5 test videos are too few for a claim" in out and "models and floors train on 28 pairs of 8 videos" in out
   assert float(table["last step"][0].split()[0]) >= 80       # the features are the scores, plus noise
   assert results(workdir)["audit"]["folds"][0]["test_pairs"] == 10
   saved = results(workdir)["replicas"][0]["scores"]
   names = sorted(test, key=test.get, reverse=True)
   right = [saved[better] > saved[worse] for i, better in enumerate(names) for worse in names[i + 1:]]
-  assert np.mean(right) == pytest.approx(results(workdir)["rows"][""]["accuracy"]["last"]["mean"])
+  assert np.mean(right) == pytest.approx(results(workdir)["rows"]["pros_cons"]["accuracy"]["last"]["mean"])
 
 
 def test_best_layout_made_by_the_simulator(run, tmp_path):
@@ -356,10 +371,10 @@ def test_spatial_attention_on_own_maps(run, tmp_path):
   assert f"{folder}: video 'v0' has maps of 5 frames, fewer than config.model.segments=25 (16 such videos)" in err
   code, out, err = run(*command, "--config.model.segments=4", "--config.data.device_budget=0")
   assert code == 0, err
-  assert "features streamed" in out and "floor: RankSVM on mean features" in out and "\nspatial_attention " in out
+  assert "features streamed" in out and "floor: RankSVM on mean features" in out and re.search("^row +spatial_attention ", out, re.M)
   saved = results(workdir)
   assert saved["audit"]["categories"] == 2 and saved["audit"]["pairs"] == 2 * 28
-  assert set(saved["rows"]) == {"spatial_attention", "floor: RankSVM on mean features"}
+  assert list(saved["rows"]) == ["spatial_attention", "floor: duration only", "floor: RankSVM on mean features"]
   assert saved["replicas"][0]["against_truth"].keys() == {"spearman_score", "kendall_score"}
   with np.load(workdir / "maps.npz") as maps:
     assert maps["attention"].shape == (1, 6, 4, 4, 4) and maps["videos"].tolist() == [f"v{i}" for i in range(16) if i % 8 > 4]
@@ -389,10 +404,10 @@ FLAGS = {
     "not a number": ([CONFIG, "--config.train.epochs=abc"], "--config.train.epochs=abc: invalid literal for int()"),
     "unknown data set": ([f"{CONFIG}:nonsense"], "data set 'nonsense' is unknown; use simulated, features, best or"),
     "unknown variant": ([f"{CONFIG}:best,offcial"], "variant 'offcial' is unknown; use paper or official."),
-    "no config": ([None], "give a config file: --config configs/pros_cons.py"),
-    "no such config": (["configs/nothing.py"], "No such file or directory: 'configs/nothing.py'"),
-    "unknown flag": ([CONFIG, "--wokdir=x"], "Unknown command line flag 'wokdir'"),
-    "stray word": ([CONFIG, "train"], "unexpected argument 'train'"),
+    "no config": ([None], "the following arguments are required: --config"),
+    "no such config": (["configs/nothing.py"], "--config=configs/nothing.py: No such file"),
+    "unknown flag": ([CONFIG, "--wokdir=x"], "unknown option '--wokdir=x'"),
+    "stray word": ([CONFIG, "train"], "unknown word 'train'"),
 }
 
 
@@ -401,7 +416,7 @@ def test_faults_of_the_command_line(start, tmp_path):
   processes = {name: start(*arguments, "--workdir", workdir) for name, (arguments, _) in FLAGS.items()}
   for name, process in processes.items():
     code, out, err = finish(process)
-    assert code == 1, name
+    assert code == 2, name
     assert FLAGS[name][1] in out + err, name
     assert "Traceback" not in out + err, name
     assert len(err.splitlines()) < 10, name
@@ -452,7 +467,7 @@ def test_two_processes_train_like_one_with_two_devices(start, run, environment, 
   wait_for(lambda: log.exists() and log.stat().st_size, processes[0])
   processes[1].send_signal(signal.SIGTERM)
   (code, out, err), (other_code, other_out, other_err) = map(finish, processes)
-  assert (code, other_code) == (0, 0), err + other_err
+  assert (code, other_code) == (128 + signal.SIGTERM,) * 2, err + other_err
   stopped = re.search(r"stopped by a signal at step (\d+)", out)
   assert stopped and int(stopped[1]) < steps
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair())
@@ -495,21 +510,21 @@ def test_interrupted_table_goes_on(start, run, tmp_path):
   wait_for(lambda: log.exists() and log.stat().st_size, process)
   process.send_signal(signal.SIGTERM)
   code, out, err = finish(process)
-  assert code == 0 and "stopped by a signal" in out, err
+  assert code == 128 + signal.SIGTERM and "stopped by a signal" in out and "Traceback" not in err, err
   assert not (workdir / "table.json").exists() and not (workdir / "uniform").exists()
   code, out, err = run(config, "--workdir", workdir)
   assert code == 0, err
   assert "resumed from step" in out and "== zero, a rank-aware row" in out
   last = out[out.rindex("Pairwise accuracy"):]
-  names = [line.split("  ")[0] for line in last.splitlines()[2:5]]
-  assert names == ["zero", "uniform", "a rank-aware row"]       # in the order given, whichever program they ran in
+  names = [line.split("  ")[0] for line in last.splitlines()[2:6]]      # in the order given, whichever program they ran in
+  assert names == ["zero", "uniform", "a rank-aware row", "floor: duration only"]
   saved = json.loads((workdir / "table.json").read_text())
   assert saved["simulated"] and list(saved["rows"]) == names
   assert (workdir / "table.txt").read_text().strip() in out
-  for line, name in zip(last.splitlines()[2:5], names):
+  for line, name in zip(last.splitlines()[2:6], names):
     summary = saved["rows"][name]["accuracy"]["last"]
-    assert summary["count"] == 2
-    assert re.split(r"\s{2,}", line)[1] == f"{100 * summary['mean']:.1f} ± {100 * summary['std_seeds']:.1f}"
+    assert summary["count"] == (1 if name.startswith("floor") else 2)
+    assert re.split(r"\s{2,}", line)[1] == text_of(summary, 100, 1)
   merged, alone = (results(workdir / folder) for folder in ("zero", "uniform"))
-  assert list(merged["rows"]) == ["zero", "a rank-aware row"] and list(alone["rows"]) == ["uniform"]
+  assert [list(one["rows"])[:-1] for one in (merged, alone)] == [["zero", "a rank-aware row"], ["uniform"]]
   assert {r["seed"] for r in merged["replicas"]} == {0, 1} and len(merged["replicas"]) == 4

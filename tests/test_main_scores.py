@@ -56,11 +56,12 @@ def table_of(out):
 def assert_every_printed_number_is_saved(table, rows):
   """Cells are means and spreads of `rows`, those of the results."""
   def text(summary, factor):
-    if summary is None:
-      return "-"
+    if summary is None or summary["mean"] is None:
+      return "-" if summary is None else "undefined"
     show = lambda x: f"{factor * x:.3f}"
     return (show(summary["mean"]) + (f" ± {show(summary['std_seeds'])}" if summary["std_seeds"] is not None else "")
-            + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else ""))
+            + (f" (folds {show(summary['std_folds'])})" if summary["std_folds"] is not None else "")
+            + " !" * summary["marked"])
   assert list(table) == list(rows)
   for name, cells in table.items():
     row = rows[name]

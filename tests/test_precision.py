@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import benchmark_contenders as contenders, benchmark_systems, main, train
+from jaxskill import benchmark_contenders as contenders, benchmark_systems, cli, train
 from jaxskill.modules.attention_filters import contract
 from jaxskill.modules.convolution import convolve
 from jaxskill.parallel import Parallel
@@ -26,7 +26,7 @@ def step_of(config, dataset):
   if "implementation" in config.model:
     config.model.implementation = "plain"
   trainer = train.Trainer(config, dataset, Parallel(1))
-  step = trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables
+  step = trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables, np.int32(1)
   assert not rounded(*step)
   if config.train.dtype == "bfloat16":
     assert_equal_types(*step)
@@ -35,7 +35,7 @@ def step_of(config, dataset):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
 def test_steps_of_the_benchmark(method, dtype):
-  config, official = main.read_config(str(CONFIGS / f"{method}.py"), [])
+  config, official = cli.read_config(str(CONFIGS / f"{method}.py"), [])
   shape = benchmark_systems.find(method).shapes["tiny"]
   step_of(contenders.configure(config, dtype, shape, official), contenders.data_of(config, shape))
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import evaluate, plots, report
+from jaxskill import evaluate, plots, protocol, report
 from jaxskill.parallel import Parallel
 
 
@@ -19,14 +19,25 @@ def replica(fold, seed, last, best, *, validation=None, truth=None, ties=0):
               against_truth=truth or {})
 
 
+def summarise(replicas, metric="accuracy", videos=12, pairs=5):
+  """One row, of folds that test other videos each, all of one task; what they predicted is not known."""
+  folds = list(dict.fromkeys(r["fold"] for r in replicas))
+  sides = [protocol.Side(r["fold"], r["seed"], 0, folds.index(r["fold"]) * videos + np.arange(videos), pairs,
+                         labels=np.arange(videos)) for r in replicas]
+  result = report._summary(metric, replicas, sides)                        # pylint: disable=protected-access
+  protocol.show({"": result})
+  return result
+
+
 def cells(text):
-  return {line[:19].strip(): line[19:].strip() for line in text.splitlines()[1:-1]}
+  """{row: cell} of a table of one row that is printed downwards."""
+  return {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in text.splitlines()[2:-1] if "  " in line}
 
 
 def test_table_of_one_row():
   replicas = [replica("a", s, last, 1.0, ties=2, truth=dict(spearman_score=r, ap_high=p, chance_high=0.25))
               for s, last, r, p in ((0, 0.5, 0.1, 0.2), (1, 0.75, 0.7, 0.4))]
-  text = report.table({"": report.summarise(replicas)}, True)
+  text = report.table({"model": summarise(replicas)}, True)
   assert "SIMULATED" in text.splitlines()[0] and "over folds" not in text
   assert text.splitlines()[-1].startswith("* chosen")
   table = cells(text)
@@ -40,31 +51,40 @@ def test_table_of_one_row():
 def test_table_of_folds_has_both_spreads_and_no_simulated():
   values = {("a", 0): 0.2, ("a", 1): 0.4, ("b", 0): 0.6, ("b", 1): 0.6}
   replicas = [replica(*place, value, value) for place, value in values.items()]
-  text = report.table({"": report.summarise(replicas)}, False)
+  text = report.table({"model": summarise(replicas)}, False)
   assert "SIMULATED" not in text and "over folds" in text
   over_seeds, over_folds = np.std([0.4, 0.5], ddof=1), np.std([0.3, 0.6], ddof=1)
   assert cells(text)["last step"] == f"45.0 ± {100 * over_seeds:.1f} (folds {100 * over_folds:.1f})"
 
 
 def test_one_number_has_no_spread():
-  text = report.table({"": report.summarise([replica("a", 0, 0.5, 0.5)])}, False)
+  text = report.table({"model": summarise([replica("a", 0, 0.5, 0.5)])}, False)
   assert "one seed" in text and "±" not in text and cells(text)["last step"] == "50.0"
 
 
-def test_what_one_fold_lacks_is_a_dash_in_the_table():
+def test_what_one_fold_lacks_is_a_dash_in_the_table_and_what_is_no_number_is_called_undefined():
   replicas = [replica("a", 0, 0.5, 0.5), replica("b", 0, 0.5, 0.5, truth=dict(ap_low=0.5, spearman_skill=float("nan")))]
-  summary = report.summarise(replicas)
-  table = cells(report.table({"": summary}, False))
+  summary = summarise(replicas)
+  table = cells(report.table({"model": summary}, False))
   assert table["ap_low"] == "-" and table["spearman_skill"] == "-"
   assert json.loads(report.to_json(summary))["against_truth"]["spearman_skill"] is None
+  both = [replica(fold, 0, 0.5, 0.5, truth=dict(spearman_skill=value, ap_low=value)) for fold, value in
+          (("a", 0.5), ("b", float("nan")))]
+  summary = summarise(both)
+  table = cells(report.table({"model": summary}, False))
+  assert table["ap_low"] == table["spearman_skill"] == "undefined"
+  assert summary["against_truth"]["spearman_skill"]["undefined"] == "all values are equal in fold b"
 
 
 def test_rows_keep_their_order_and_branches_they_lack_are_dashes():
   uniform = replica("a", 0, 0.5, 0.5) | dict(branches=dict(uniform=0.5))
-  text = report.table({"z": report.summarise([replica("a", 0, 0.25, 0.5)]), "a": report.summarise([uniform])}, False)
-  header, first, second = text.splitlines()[1:4]
-  assert first.startswith("z ") and second.startswith("a ")
-  assert header.index("high branch") == first.index("25.0", first.index("50.0")) == second.index("-", 30)
+  text = report.table({"z": summarise([replica("a", 0, 0.25, 0.5)]), "a": summarise([uniform])}, False)
+  header, first, second = map(str.split, text.splitlines()[1:4])
+  assert first == ["last", "step", "25.0", "50.0"] and header == ["row", "z", "a"]         # downwards: few rows
+  assert "high branch" in text and cells(text)["high branch"].split() == ["25.0", "-"]
+  many = report.table({name: summarise([uniform]) for name in "zxyba"}, False)
+  assert [line.split()[0] for line in many.splitlines()[1:7]] == ["row", *"zxyba"]
+  assert second[0] == "validation-selected"
 
 
 def scored(fold, seed, rho, *, best=None, validation=None, draws=None, few=0):
@@ -87,10 +107,10 @@ def test_table_of_scores():
   models = [scored("a", s, rho, best=0.9, validation=0.5, draws=(0.5, 0.6), few=2) for s, rho in ((0, 0.2), (1, 0.8))]
   floor = [scored(fold, 0, rho) for fold, rho in (("a", 0.1), ("b", 0.3))]
   flat = [scored("a", 0, float("nan"))]
-  rows = {name: report.summarise(replicas, "spearman") for name, replicas in (
+  rows = {name: summarise(replicas, "spearman") for name, replicas in (
       ("core", models), ("floor: ridge", floor), ("floor: mean score", flat))}
   text = report.table(rows, False)
-  assert text.splitlines()[0] == ("Spearman's correlation on test videos (mean over folds by Fisher's z), mean ± standard "
+  assert text.splitlines()[0] == ("Spearman's correlation on test videos (mean over seeds by Fisher's z), mean ± standard "
                                   "deviation over seeds (and over folds)")
   table = columns_of(text)
   fisher = np.tanh(np.mean(np.arctanh([0.2, 0.8])))
@@ -103,22 +123,26 @@ def test_table_of_scores():
   fisher = np.tanh(np.mean(np.arctanh([0.1, 0.3])))
   assert table["floor: ridge"]["last step"] == f"{fisher:.3f} (folds {np.std([0.1, 0.3], ddof=1):.3f})"
   assert [table["floor: ridge"][n] for n in ("validation-selected", "best on test*", "± over draws")] == ["-"] * 3
-  assert table["floor: mean score"]["last step"] == "-" and table["floor: mean score"]["mean abs. error"] == "-"
+  assert table["floor: mean score"]["last step"] == table["floor: mean score"]["mean abs. error"] == "undefined"
+  assert "\nundefined: predictions are equal (floor: mean score)\n" in text
   assert "* chosen on the test videos themselves" in text
   assert text.splitlines()[-2] == "2 test video(s) had fewer exemplars than were asked for; all that there are voted"
   assert text.splitlines()[-1].endswith("9 videos, each once; both sides of every comparison of a test video would be 40")
 
 
 def test_one_seed_has_a_spread_over_draws_alone():
-  text = report.table({"core": report.summarise([scored("a", 0, 0.5, draws=(0.5, 0.6))], "spearman")}, False)
+  text = report.table({"core": summarise([scored("a", 0, 0.5, draws=(0.5, 0.6))], "spearman")}, False)
   assert text.splitlines()[0].endswith("one seed") and "± over draws" in text
 
 
 def test_table_of_scores_without_draws_or_shortage():
-  text = report.table({"mlp": report.summarise([scored("a", 0, 0.5)], "spearman")}, True)
+  text = report.table({"mlp": summarise([scored("a", 0, 0.5)], "spearman")}, True)
   assert "over draws" not in text and "fewer exemplars" not in text and "one seed, SIMULATED" in text
   once = scored("a", 0, 0.5, draws=(0.5, 0.5)) | dict(draws=dict(metrics=[{}], std=dict(spearman=None)))
-  assert "over draws" not in report.table({"core": report.summarise([once], "spearman")}, True)
+  assert "over draws" not in report.table({"core": summarise([once], "spearman")}, True)
+  once["draws"]["std"]["spearman"] = float("nan")
+  text = report.table({"core": summarise([once], "spearman")}, True)
+  assert "± over draws" in text and "nan" not in text
 
 
 def test_json_is_strict_and_written_whole(tmp_path):

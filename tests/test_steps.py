@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pathlib
 import re
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import interop, methods, steps, train
+from jaxskill import data, interop, methods, steps, train
 from jaxskill.parallel import Parallel
 
 NOISY = {"model.noise_std": 0.3, "model.noise": "per_video"}
@@ -288,7 +289,7 @@ def test_optimiser(load_config, optimizer):
   count, last = np.array([3], np.int32), np.array([8], np.int32)
   table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
   batches = steps.draw_batches(table, 0, 8, 2, 6)
-  state, _ = step.run(step.init(key, videos, {}, {}), videos, table)
+  state, _ = step.run(step.init(key, videos, {}, {}), videos, table, np.int32(8))
 
   weights = dict(head=np.zeros(3), backbone=np.ones(3))
   first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
@@ -391,6 +392,33 @@ def test_seeds_and_calls(load_config, make_dataset, quick_compile):
   assert_states_close(runs[2].state, runs[0].state, atol=1e-6)
   kernels = [flat(run.state.params)["filters/high/kernel"] for run in runs]
   assert np.abs(kernels[3] - kernels[0]).max() > 0.01
+
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+SYSTEMS = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.endswith("_ablations"))
+
+
+@pytest.mark.parametrize("file,budget", [*((file, 0.5) for file in SYSTEMS), ("pros_cons", 0.0)])
+def test_every_cut_into_calls_gives_the_same_bits(load_config, file, budget):
+  """Parameters, moments and the metrics of every step, in calls of 64 steps, of about 7 and of a cycle each.
+
+  Compiled with all optimisations, and streamed too.
+  """
+  config = load_config(file, changes={"train.epochs": 40, "train.steps_per_call": 64, "data.device_budget": budget})
+  trainer = train.Trainer(config, data.load(config.data), Parallel(1))
+  cycle, count = len(trainer.method.phases), min(64 if budget else 16, trainer.per_call)
+  start, found = jax.tree.map(np.array, trainer.state), []
+  for size in (count, 7, 1):
+    trainer.state, calls = trainer.parallel.replicate(start), []
+    size = -(-size // cycle) * cycle
+    while int(trainer.state.step) < count:
+      calls.append(trainer.take(min(size, count - int(trainer.state.step))))
+    assert size == count or len(calls) > 1
+    found.append((jax.tree.map(np.array, trainer.state), jax.tree.map(lambda *x: np.concatenate(x), *calls)))
+  for other in found[1:]:
+    assert_identical(other, found[0])
+  changed = [np.any(a != b) for a, b in zip(jax.tree.leaves(start.params), jax.tree.leaves(found[0][0].params))]
+  assert any(changed)
 
 
 def test_padding_of_segments_changes_nothing(load_config, make_dataset, quick_compile):
@@ -496,7 +524,7 @@ def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, 
     step = steps.make_step(config, trainer.method._replace(phases=(phase,)), trainer.parallel, steps_per_call=1,
                            epochs_per_call=2, num_unique=len(trainer.feed.train))
     state = trainer.state.replace(opt_state={"0": trainer.state.opt_state[str(index)]})
-    cost = step.run.lower(state, trainer.feed.videos, trainer.tables).compile().cost_analysis()
+    cost = step.run.lower(state, trainer.feed.videos, trainer.tables, np.int32(1)).compile().cost_analysis()
     flops.append((cost[0] if isinstance(cost, list) else cost)["flops"])
   product = 2 * len(trainer.feed.train) * 16 * 64 * 32 * 6      # V T D H filters
   assert product < flops[0] < 0.65 * flops[1], (product, flops)
@@ -509,7 +537,7 @@ def test_lowers_for_accelerators(load_config, make_dataset, dtype):
   trainer = train.Trainer(config, make_dataset(), Parallel(1))
   for platform in ("tpu", "cuda"):
     export = jax.export.export(trainer.step.run, platforms=[platform])
-    exported = export(trainer.state, trainer.feed.videos, trainer.tables)
+    exported = export(trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
     assert exported.platforms == (platform,)
     assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 

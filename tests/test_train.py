@@ -1,15 +1,17 @@
 """Training from config to results in this process: data sets of every kind, and everything that must be refused."""
 
+import errno
 import functools
 import json
 import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
 import pytest
 
-from jaxskill import data, train
+from jaxskill import data, evaluate, finished, train
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.data import simulated
 from jaxskill.parallel import Parallel
@@ -89,23 +91,94 @@ def test_stopped_run_resumes_although_lines_were_cut_or_lost(small, tmp_path, mo
 
   class StopAtOnce(train.StopSignal):
     def __enter__(self):
-      super().__enter__().asked = True
+      super().__enter__().number = signal.SIGTERM
       return self
 
   workdir = tmp_path / "run"
   with monkeypatch.context() as patch:
     patch.setattr(train, "StopSignal", StopAtOnce)
-    assert train.run(config, workdir) is None
-    assert train.run(config, workdir) is None
+    for _ in range(2):
+      with pytest.raises(train.Stopped) as stopped:
+        train.run(config, workdir)
+      assert stopped.value.code == 143
   with (workdir / "metrics.jsonl").open("a") as file:
     file.write('{"step": 12, "loss": [1.0]}\n{"step": 16, "lo')     # written after the checkpoint; cut short by a kill
   (workdir / "evaluations.jsonl").write_text("")
   resumed = train.run(config, workdir)
   steps = [entry["step"] for entry in lines(workdir / "metrics.jsonl")]
-  assert steps == sorted(set(steps)) and steps == [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]
+  assert steps == [2] + [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]      # stopped within a call's length
   assert resumed["params_sha256"] == whole["params_sha256"]
   (workdir / "evaluations.jsonl").unlink()
-  assert train.run(config, workdir)["rows"][""]["accuracy"]["last"] == whole["rows"][""]["accuracy"]["last"]
+  assert train.run(config, workdir)["rows"]["pros_cons"]["accuracy"]["last"] == whole["rows"]["pros_cons"]["accuracy"]["last"]
+
+
+def test_lost_evaluations_change_no_selected_result(small, tmp_path):
+  """The history of evaluations is part of the checkpoint; the file is a copy of it."""
+  config = small(changes={"train.epochs": 12, "seeds": (0, 1)})
+  whole = train.run(config, tmp_path / "run")
+  path = tmp_path / "run" / "evaluations.jsonl"
+  content = path.read_text()
+  best = whole["replicas"][0]["validation_selected"]["step"]
+  kept = [line for line in content.splitlines(keepends=True) if f'"step": {best},' not in line]
+  assert len(kept) > 1 and best < whole["steps"]
+  for damaged in ("".join(kept), content.replace("0.", "1."), content[:100], None):
+    path.unlink() if damaged is None else path.write_text(damaged)
+    if damaged is None:
+      (tmp_path / "run" / "metrics.jsonl").unlink()
+    again = train.run(config, tmp_path / "run")
+    assert again["rows"] == whole["rows"] and again["replicas"] == whole["replicas"]
+    assert path.read_text() == content
+
+
+def test_a_second_run_is_refused_at_once_and_touches_nothing(small, tmp_path, monkeypatch):
+  config, workdir = small(), tmp_path / "run"
+  train.run(config, workdir)
+  with train.run_folder.hold(workdir):
+    before = tree(workdir)
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("read the data for nothing"))
+    with pytest.raises(ValueError, match=r"another training run is at work there \(host .*, pid \d+, since .*\); wait until"):
+      train.run(config, workdir)
+    assert tree(workdir) == before
+
+
+def test_full_disk_names_the_folder_and_what_to_do(small, tmp_path, monkeypatch):
+  write = train.Log.metrics
+
+  def full(log, step, *rest):
+    if step > 4:
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write(log, step, *rest)
+  workdir, config = tmp_path / "run", small()
+  with monkeypatch.context() as patch:
+    patch.setattr(train.Log, "metrics", full)
+    with pytest.raises(OSError, match=r"run failed \(\[Errno 28\] No space left on device\): free some space .* same command"):
+      train.run(config, workdir)
+  assert train.run(config, workdir)["params_sha256"] == train.run(config, tmp_path / "whole")["params_sha256"]
+
+
+class Slow(train.CallLength):
+  """As if every step took two seconds: calls of one cycle."""
+
+  def took(self, steps, seconds):
+    super().took(steps, 2.0 * steps)
+
+
+def test_results_do_not_depend_on_the_speed(small, tmp_path, monkeypatch):
+  config = small(changes={"train.epochs": 6, "train.steps_per_call": 6, "train.eval_steps": 5, "train.checkpoint_steps": 7})
+  fast, lengths = train.run(config, tmp_path / "fast"), []
+  take = train.Trainer.take
+  monkeypatch.setattr(train, "CallLength", Slow)
+  monkeypatch.setattr(train.Trainer, "take", lambda self, count: lengths.append(count) or take(self, count))
+  slow = train.run(config, tmp_path / "slow")
+  assert set(lengths) == {2} and sum(lengths) == slow["steps"] == fast["steps"]
+  for key in ("params_sha256", "rows", "replicas"):
+    assert slow[key] == fast[key], key
+  for name in ("metrics.jsonl", "evaluations.jsonl"):
+    one, other = ([{k: v for k, v in e.items() if k != "steps_per_second"} for e in lines(tmp_path / folder / name)]
+                  for folder in ("fast", "slow"))
+    assert one == other
+  assert [p.name for p in sorted((tmp_path / "slow" / "checkpoints").iterdir())] == [
+      p.name for p in sorted((tmp_path / "fast" / "checkpoints").iterdir())]
 
 
 def test_logs_are_json_and_a_step_not_taken_has_no_number(small, tmp_path):
@@ -148,9 +221,9 @@ def test_scores_by_subject(small, tmp_path):
                                        "train.steps_per_call": 32, "train.eval_steps": 64}), tmp_path / "run")
   assert [r["fold"] for r in saved["replicas"]] == ["person0", "person1", "person2"]
   assert all(len(r["scores"]) == 4 for r in saved["replicas"])
-  accuracy = saved["rows"][""]["accuracy"]["last"]
+  accuracy = saved["rows"]["pros_cons"]["accuracy"]["last"]
   assert accuracy["count"] == 3 and accuracy["mean"] > 0.8
-  truth = saved["rows"][""]["against_truth"]
+  truth = saved["rows"]["pros_cons"]["against_truth"]
   assert truth["spearman_score"]["mean"] > 0.7 and truth["kendall_score"]["mean"] > 0.5
   assert not saved["simulated"] and saved["data"] == "mine"
 
@@ -168,7 +241,7 @@ def test_epic_skills_folds_and_seeds_are_one_program(small, tmp_path):
   assert [(r["fold"], r["seed"]) for r in saved["replicas"]] == [(f"split{k}", s) for k in (1, 2, 3, 4) for s in (0, 1)]
   assert not (tmp_path / "run" / "split1").exists()                       # one run, one set of checkpoints
   assert {len(e["loss"]) for e in lines(tmp_path / "run" / "metrics.jsonl")} == {8}
-  accuracy = saved["rows"][""]["accuracy"]["last"]
+  accuracy = saved["rows"]["pros_cons"]["accuracy"]["last"]
   assert accuracy["count"] == 8 and accuracy["mean"] == pytest.approx(
       np.mean([r["last"]["accuracy"] for r in saved["replicas"]]))
   assert all(f["test_pairs_of_two_training_videos"] == f["test_pairs"] for f in saved["audit"]["folds"])
@@ -268,3 +341,72 @@ def test_workdir_below_a_file_is_refused(small, tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match=r"--workdir=.*file/run cannot be written .*; choose a folder that you"):
     train.run(small(), tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("system,kind", [("pros_cons", "pairs"), ("core", "videos")])
+def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, tmp_path, capsys, system, kind):
+  """It says so in its results and to whoever asks it later, and shows no number that a test would give."""
+  del quick_training
+  config = load_config(system, changes={"data.split": "all", "train.epochs": 1, "seeds": (0,)})
+  saved = train.run(config, tmp_path / "run")
+  out = capsys.readouterr().out
+  assert "\nnot tested: config.data.split=all trains on every video" in out and "on test" not in out
+  assert saved["tested"] is False and saved["rows"] == {}
+  fold, = saved["audit"]["folds"]
+  assert fold[f"train_{kind}"] == saved["audit"][kind] and fold["test_videos"] == fold["validation_videos"] == 0
+  assert saved["replicas"][0]["scores"] == {} and saved["replicas"][0]["last"]["step"] == saved["steps"]
+  assert finished.load(tmp_path / "run").about["tested"] is False
+  assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"training.png"}
+  json.loads((tmp_path / "run" / "results.json").read_text())
+  before = saved["params_sha256"]
+  assert train.run(config, tmp_path / "run")["params_sha256"] == before              # started again
+
+
+def test_floors_have_what_models_have(load_config, quick_training, tmp_path, capsys):
+  """A video that is alone in its group is in no comparison, so that no floor learns from it either."""
+  del quick_training
+  folder = write_folder(tmp_path / "f", {c: float(i) for i, c in enumerate("abcdefgh")}, ("scores.csv", [
+      "video,score,category,subject,fold", *(f"{c},{i * i % 7},{'xy'[c == 'h']},{'st'[i % 2]},{1 + (i > 3)}"
+                                             for i, c in enumerate("abcdefgh"))]))
+  config = load_config("core", "features", {"data.dir": str(folder), "train.epochs": 1, "model.num_leaves": 2,
+                                            "data.make_pairs": False, "plots": False})
+  with pytest.raises(ValueError, match="no exemplar of category y"):      # 'h' is tested in its fold
+    train.run(config, tmp_path / "run")
+  lines_of = (folder / "scores.csv").read_text().replace("fold", "split").replace(",1\n", ",test\n").replace(",2\n", ",train\n")
+  (folder / "scores.csv").write_text(lines_of)
+  saved = train.run(config, tmp_path / "run")
+  fold, = saved["protocol"]["folds"]
+  assert fold["train"] == dict(videos=3, pairs=0, subjects=2) and saved["audit"]["folds"][0]["train_videos"] == 4
+  assert fold["test"] == dict(videos=4, pairs=0, subjects=2) and fold["validation"]["videos"] == 0
+  assert "models and floors train on 3 videos of 2 subject(s); validation none; test 4 videos" in capsys.readouterr().out
+  mean = np.mean([4 * 4 % 7, 5 * 5 % 7, 6 * 6 % 7])
+  errors = [abs(i * i % 7 - mean) for i in range(4)]
+  assert saved["rows"]["floor: mean score"]["metrics"]["mae"]["mean"] == pytest.approx(np.mean(errors))
+  assert saved["protocol"]["too_few_to_claim"] and saved["rows"]["core"]["spearman"]["last"]["marked"]
+
+
+def test_pooled_numbers_of_a_run_are_those_of_its_scores(load_config, quick_training, tmp_path):
+  """Last and validation-selected steps, from what the models said at those steps."""
+  del quick_training
+  scores = {f"v{i:02d}": float(s) for i, s in enumerate(np.random.default_rng(0).uniform(0, 4, 15))}
+  folder = write_folder(tmp_path / "f", scores, ("scores.csv", ["video,score,subject", *(
+      f"{v},{s},p{i % 5}" for i, (v, s) in enumerate(scores.items()))]))
+  config = load_config("core", "features", {"data.dir": str(folder), "train.epochs": 6, "model.num_leaves": 2, "plots": False,
+                                            "data.validation_share": 0.3, "train.steps_per_call": 2, "train.eval_steps": 2,
+                                            "seeds": (0, 1)})
+  saved = train.run(config, tmp_path / "run")
+  number = saved["rows"]["core"]["spearman"]
+  of_seed = lambda seed: {v: s for r in saved["replicas"] if r["seed"] == seed for v, s in r["scores"].items()}
+  by_seed = [evaluate.spearman(list(of_seed(seed).values()), [scores[v] for v in of_seed(seed)]) for seed in (0, 1)]
+  assert number["last"]["pooled"]["mean"] == pytest.approx(evaluate.fisher_mean(by_seed)) and number["last"]["shown"] == "pooled"
+  assert number["last"]["over_folds"]["count"] == 10 and number["last"]["fisher"] is None
+  history = {entry["step"]: entry["replicas"] for entry in lines(tmp_path / "run" / "evaluations.jsonl")}
+  chosen = []
+  for seed in (0, 1):
+    said, true = [], []
+    for i, r in enumerate(saved["replicas"]):
+      if r["seed"] == seed:
+        said += history[r["validation_selected"]["step"]][i]["scores"]
+        true += [scores[v] for v in r["scores"]]
+    chosen.append(evaluate.spearman(said, true))
+  assert number["validation_selected"]["pooled"]["mean"] == pytest.approx(evaluate.fisher_mean(chosen))

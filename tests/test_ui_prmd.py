@@ -36,7 +36,7 @@ def test_one_movement_by_subject(ui_prmd, tmp_path):
     assert (fold["train_videos"], fold["test_videos"], fold["train_pairs"], fold["test_pairs"]) == (180, 20, 900, 100)
     assert fold["test_pairs_with_one_training_video"] == fold["test_pairs_of_two_training_videos"] == 0
   assert {r["fold"] for r in results["replicas"]} == {f"s{i:02d}" for i in range(1, 11)}
-  assert results["rows"][""]["accuracy"]["last"]["mean"] > 0.75     # chance is .5; 30 epochs reach the README's figure
+  assert results["rows"]["pros_cons"]["accuracy"]["last"]["mean"] > 0.75     # chance is .5; 30 epochs reach the README's figure
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def main():
     archive = dict(archive)
   for movement in options.movements:
     write_features(archive, movement, out / f"m{movement:02d}")
-    row = train(out / f"m{movement:02d}", out / f"run_m{movement:02d}", *passed_on)["rows"][""]["accuracy"]["last"]
+    row = train(out / f"m{movement:02d}", out / f"run_m{movement:02d}", *passed_on)["rows"]["pros_cons"]["accuracy"]["last"]
     lines.append((movement, row["mean"], row["std_folds"], row["std_seeds"], FLOORS[movement - 1]))
   print("\n| movement | pairs ordered, last step | std over subjects | std over seeds | logistic regression |\n|---|---|---|---|---|")
   for movement, *values in lines:

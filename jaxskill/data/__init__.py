@@ -1,5 +1,9 @@
 """Data sets behind one contract: `load(config.data)` returns a `SkillDataset`."""
 
+import dataclasses
+
+from jaxskill import cli
+from jaxskill.data import splits
 from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
@@ -19,11 +23,13 @@ def load(config) -> SkillDataset:
       simulated: mapping of keyword arguments of `simulated.simulate`.
       frames: fields of `frames.Sampling`: the frames of videos are decoded where their "count" is not 0.
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
-      split: of own features see `features.load_features`, of published data sets `official.load_official`.
+      split: of own features see `features.load_features`, of published data sets `official.load_official`; "all", of
+        any data set, trains on every video and tests none.
       test_share, allow_missing, score_range: of own features, see there.
       make_pairs: make pairs from scores (default: of own features yes, of published data sets no); tie_margin,
         pairs_within: of these pairs.
-      validation_share: share of the training videos that validates; seed: of random splits.
+      validation_share: share of the training videos that validates; where it is None or absent, nothing is taken out of
+        folds that are given, see `splits.default_validation_share`; seed: of random splits.
       max_bytes: that the arrays of one file of features may take in memory.
       segment_seconds: seconds from one segment to the next; stream_seconds: {stream: seconds} where they differ.
 
@@ -41,10 +47,14 @@ def load(config) -> SkillDataset:
                                       if getattr(config, field, None) not in (None, ())}
   if name == "simulated":
     from jaxskill.data import simulated
-    return simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
+    made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
+    if getattr(config, "split", "") == "all":
+      made = dataclasses.replace(made, folds=splits.everything(made.num_videos, made.pairs))
+    return made
   if not getattr(config, "dir", ""):
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
+  folder, prepared_dir = cli.path(config.dir), cli.path(getattr(config, "prepared_dir", "") or "")
   common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds", "max_bytes")
   decoded, sampling = dict(getattr(config, "frames", None) or {}), {}
   if decoded.get("count"):
@@ -52,8 +62,8 @@ def load(config) -> SkillDataset:
     sampling["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
   if name in ("features", "frames"):
     from jaxskill.data import features
-    return features.load_features(config.dir, **sampling, **options(
-        *common, "test_share", "allow_missing", "score_range", "prepared_dir", seconds_per_segment="segment_seconds"))
+    return features.load_features(folder, prepared_dir=prepared_dir, **sampling, **options(
+        *common, "test_share", "allow_missing", "score_range", seconds_per_segment="segment_seconds"))
   from jaxskill.data import official
-  return official.load_official(name, config.dir, getattr(config, "task", "") or "",
-                                **sampling, **options(*common, "prepared_dir", "segment_seconds"))
+  return official.load_official(name, folder, getattr(config, "task", "") or "", prepared_dir=prepared_dir,
+                                **sampling, **options(*common, "segment_seconds"))

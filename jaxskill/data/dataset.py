@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill import wording
 from jaxskill.data.audit_features import audit_features, describe_features, same_features
 from jaxskill.data.audit_labels import audit_labels, describe_labels
 
@@ -56,6 +57,8 @@ class SkillDataset:
     score_range: `[V, 2]` float32 (lowest, highest) possible score of each video, or None where unknown; one pair
       `(lowest, highest)` may be given for all. Where the score is execution times difficulty, the highest is too.
     category, subject, competition: `[V]` strings (what is done, by whom, at which event), or None.
+    ratings: what several raters said: "scores" `[V, raters]`, nan where one has not seen a video; "votes" `[N, 3]` int
+      (better, worse, rater); empty where one label is all that is known.
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
     missing: ids of videos that the labels name and the disk, or the scores, lack; they and their pairs were left out.
     dropped_pairs: number of labelled pairs left out, because a video is missing.
@@ -87,6 +90,7 @@ class SkillDataset:
   features_checked: bool = False
   criteria: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   score_range: np.ndarray | tuple[float, float] | None = None
+  ratings: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     _validate(self)
@@ -98,7 +102,7 @@ class SkillDataset:
     if self.score_range is not None:
       ranges = np.broadcast_to(np.asarray(self.score_range, np.float32), (len(self.videos), 2))
       put("score_range", _read_only(ranges))
-    for name in ("streams", "lengths", "row_times", "truth", "criteria"):
+    for name in ("streams", "lengths", "row_times", "truth", "criteria", "ratings"):
       put(name, freeze(getattr(self, name)))
     put("row_seconds", freeze(seconds))
     put("pairs", _read_only(self.pairs))
@@ -385,16 +389,20 @@ def describe_audit(facts: dict) -> str:
                       *known, f"{len(facts['folds'])} fold(s)"])
            + ("; SIMULATED data, not recordings of people" if facts["simulated"] else "")]
   missing = facts["missing_videos"]
-  shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+  shown = ", ".join(map(wording.plain, missing[:5])) + (", ..." if len(missing) > 5 else "")
   lines.append(f"missing videos: {len(missing)}" + (f" ({shown})" if missing else "")
                + (f", leaving out {facts['dropped_pairs']} pairs" if facts["dropped_pairs"] else ""))
   lines += [(_describe_pairs if facts["pairs"] else _describe_videos)(fold) + _describe_seen(fold)
-            + _describe_rare(facts, fold) for fold in facts["folds"]]
+            + _describe_rare(facts, fold) for fold in _plain_names(facts["folds"])]
   if facts["pairs"]:
     lines.append(f"cycles of three pairs: {facts['cycles_of_three']} ({facts['videos_on_cycles']} videos on cycles); "
                  f"repeated pairs: {facts['repeated_pairs']}; tied pairs left out: {facts['tied_pairs_left_out']}")
   lines += describe_features(facts) + describe_labels(facts["labels_out_of_line"])
   return "\n".join(lines)
+
+
+def _plain_names(folds):
+  return [fold | dict(name=wording.plain(fold["name"])) for fold in folds]
 
 
 def _describe_pairs(fold):

@@ -4,15 +4,16 @@
   <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
                       [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
                       seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
-  <dir>/pairs.csv     better,worse[,split|fold]
-  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
+  <dir>/pairs.csv     better,worse[,rater][,split|fold]
+  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...,rater.<name>...]
 
   <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
   <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
 
 Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
-A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`.
+A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`. Labels of
+several raters: `data.raters`.
 
 V videos, T segments, D channels, P pairs.
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import frames, splits
+from jaxskill.data import frames, raters, splits
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 from jaxskill.data.extraction_note import EXTRACTION, noted_seconds, read_extraction
@@ -35,12 +36,12 @@ __all__ = ["EXTRACTION", "as_features", "check_widths", "load_features", "noted_
            "read_extraction", "read_streams", "read_table", "take_times", "with_maps"]
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
-SPLITS = ("auto", "given", "subject", "random")
+SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 _VIDEOS = ("video", "better", "worse")       # columns that name videos
 _LARGEST = float(np.finfo(np.float32).max)   # labels are kept as float32
 
 
-def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=0.0, test_share=0.25, seed=0,
+def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=None, test_share=0.25, seed=0,
                   allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
                   stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
@@ -48,12 +49,13 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   Args:
     dir: the folder.
     split: "given" (the split or fold column), "subject" (leave one out), "random" (one split by videos), or "auto": the
-      first of these that the labels allow.
+      first of these that the labels allow (`splits.folds_unasked`). "folds" deals the videos out at random, each tested
+      once; "all" trains on every video and tests none.
     tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` knows no ties.
     pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
     validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
-      split is not random); 0 for none.
-    test_share: share of the videos that a random split holds out.
+      split is not random); 0 for none. None: `splits.default_validation_share`, none unless the split is random.
+    test_share: share of the videos that a random split holds out, or that one of "folds" tests.
     seed: of random splits.
     allow_missing: leave videos without a feature file out, with their pairs, and report them.
     seconds_per_segment: seconds from one row of features to the next, where `extraction.json` does not say.
@@ -83,12 +85,13 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   if not pairs_file.is_file() and not scores_file.is_file():
     raise ValueError(f"{folder}: neither pairs.csv (better,worse) nor scores.csv (video,score) is there; add one.")
   labels = _read_scores(scores_file) if scores_file.is_file() else None
-  listed = _read_pairs(pairs_file, labels) if pairs_file.is_file() else None
+  listed, votes, tied = _read_pairs(pairs_file, labels) if pairs_file.is_file() else (None, [], 0)
 
   if labels:
     named = tuple(labels["video"])
   else:
-    named = tuple(dict.fromkeys(video for pair in zip(listed["better"], listed["worse"]) for video in pair))
+    compared = [vote[:2] for vote in votes] or zip(listed["better"], listed["worse"])      # also those of tied pairs
+    named = tuple(dict.fromkeys(video for pair in compared for video in pair))
   if sampling:
     files = frames.own_videos(folder, named, Path(prepared_dir or folder / "prepared") / "frames", sampling, allow_missing)
     streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(files.values()))
@@ -103,7 +106,6 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   column = {name: np.asarray(values)[present] for name, values in (labels or {}).items()}
   if pairs_within and pairs_within not in column:
     raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
-  tied = 0
   if listed:
     position = {video: i for i, video in enumerate(videos)}
     sides = [[position.get(video, -1) for video in listed[side]] for side in ("better", "worse")]
@@ -123,14 +125,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
                      "label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False where scores "
                      "without pairs will do.")
 
-  folds = _folds(folder, split, column, of_pairs, pairs, len(videos), seed, test_share)
-  splits.check_folds(folds, folder, "pairs" if len(pairs) else "videos")
-  subject = None if split == "random" else column.get("subject")
-  try:
-    folds = splits.with_validation(folds, pairs, validation_share, seed, subject)
-  except ValueError as error:
-    raise ValueError(f"{folder}: {error}") from error
-
+  folds = _folds(folder, split, column, of_pairs, pairs, len(videos), seed, test_share, validation_share)
   floats = lambda name: column[name].astype(np.float32) if name in column else None
   extraction = read_extraction(folder)
   seconds = {name: np.array([noted_seconds(extraction["videos"].get(video, {}), name,
@@ -145,7 +140,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       score=floats("score"), difficulty=floats("difficulty"), category=column.get("category"),
       subject=column.get("subject"), missing=missing, dropped_pairs=dropped, tied_pairs=tied, features_checked=True,
       criteria={name.removeprefix(CRITERION): floats(name) for name in column if name.startswith(CRITERION)},
-      score_range=score_range if score_range is None else tuple(score_range))
+      score_range=score_range if score_range is None else tuple(score_range), ratings=_ratings(column, votes, videos))
 
 
 def with_maps(arrays, video, source):
@@ -232,7 +227,8 @@ def read_table(path, required, optional, prefix=None):
   Args:
     path: the file; its first line names the columns.
     required, optional: names of columns; others are not read.
-    prefix: columns whose names begin with it are read as well; None for none.
+    prefix: columns whose names begin with it, or with one of several, are read as well; None for none. Cells of raters
+      may be empty, and their columns may stand in place of a score.
 
   Returns:
     (name -> list of str, line number of each row); names of videos in their one spelling, see `video_name`.
@@ -243,12 +239,12 @@ def read_table(path, required, optional, prefix=None):
   """
   rows = read_rows(path)
   header = rows[0][1] if rows else []
+  further = dict.fromkeys(name for name in header if prefix and name.startswith(prefix) and name.partition(".")[2])
   lacking = [name for name in required if name not in header]
-  if lacking:
+  if lacking and not (lacking == ["score"] and any(name.startswith(raters.RATER) for name in further)):
     check_separators(path, header, lacking)
     raise ValueError(f"{path}: column {lacking[0]!r} is not in the first line ({','.join(header)}); expected "
                      f"{','.join(required)}[,{','.join(optional)}].")
-  further = dict.fromkeys(name for name in header if prefix and name.startswith(prefix) and name != prefix)
   names = [name for name in (*required, *optional, *further) if name in header]
   twice = [name for name in names if header.count(name) > 1]
   if twice:
@@ -261,7 +257,7 @@ def read_table(path, required, optional, prefix=None):
     if len(row) != len(header):
       raise ValueError(f"{path}, line {line}: {len(row)} cells but the first line has {len(header)}; fill in what is "
                        "missing, or remove the line.")
-    empty = [name for name in names if not row[header.index(name)]]
+    empty = [name for name in names if not row[header.index(name)] and not name.startswith(raters.RATER)]
     if empty:
       raise ValueError(f"{path}, line {line}: the cell {empty[0]!r} is empty; fill it in, or remove the line.")
   table = {name: [row[header.index(name)] for _, row in rows[1:]] for name in names}
@@ -276,7 +272,9 @@ def read_table(path, required, optional, prefix=None):
 
 
 def _read_scores(path):
-  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"), CRITERION)
+  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"),
+                            (CRITERION, raters.RATER))
+  table = raters.of_scores(table, lines, path)
   seen = {}
   for line, video in zip(lines, table["video"]):
     if video in seen:
@@ -304,20 +302,22 @@ def number(text, name, video, place):
 
 
 def _read_pairs(path, labels):
-  table, lines = read_table(path, ("better", "worse"), ("split", "fold"))
+  """(columns of pairs.csv, one row a pair where there are raters; all their votes; number of pairs they tie in)."""
+  table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater"))
   scored = set(labels["video"]) if labels else None
   seen = {}
   for line, better, worse in zip(lines, table["better"], table["worse"]):
     if better == worse:
       raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
-    if (worse, better) in seen:
+    if (worse, better) in seen and "rater" not in table:
       raise ValueError(f"{path}, line {line}: contradictory pair: {better!r} is better than {worse!r} here and worse "
-                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on.")
+                       f"in line {seen[worse, better]}; keep the order that the annotators agreed on, or say in a "
+                       "column 'rater' whose each line is.")
     for video in (better, worse):
       if scored is not None and video not in scored:
         raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
     seen.setdefault((better, worse), line)
-  return table
+  return raters.of_pairs(table, lines, path) if "rater" in table else (table, [], 0)
 
 
 def _feature_file(folder, video):
@@ -362,23 +362,54 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
   return tuple({name: both[i] for name, both in padded.items()} for i in (0, 1))
 
 
-def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share):
+def _ratings(column, votes, videos):
+  """What several raters said, by the numbers of videos that are there; see `SkillDataset.ratings`."""
+  names = [name for name in column if name.startswith(raters.RATER)]
+  result = dict(scores=np.stack([column[name].astype(np.float64) for name in names], axis=1)) if names else {}
+  if votes:
+    position = {video: i for i, video in enumerate(videos)}
+    number = {rater: i for i, rater in enumerate(dict.fromkeys(rater for *_, rater in votes))}
+    kept = [(position[better], position[worse], number[rater]) for better, worse, rater in votes
+            if better in position and worse in position]
+    result["votes"] = np.array(kept, np.int32).reshape(-1, 3)
+  return result
+
+
+def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share, validation_share):
   given = [(name, values[name], of) for values, of in ((of_pairs, "pairs"), (column, "videos"))
            for name in ("split", "fold") if name in values]
   subjects = column.get("subject")
-  if split == "auto":
-    several = subjects is not None and len(np.unique(subjects)) > 1
-    split = "given" if given else "subject" if several else "random"
+  split = "given" if split == "auto" and given else split
   try:
-    if split == "given":
-      if not given:
-        raise ValueError("split='given' needs a split or a fold column in pairs.csv or scores.csv.")
-      name, values, of = given[0]
-      return splits.folds_given(values, pairs, name, of)
-    if split == "subject":
-      if subjects is None:
-        raise ValueError("split='subject' needs a subject column in scores.csv.")
-      return splits.leave_one_out(subjects, pairs)
-    return (splits.random_split(num_videos, pairs, seed, test_share),)
+    folds = _folds_of(split, given, subjects, pairs, num_videos, seed, test_share)
+    of = "pairs" if len(pairs) else "videos"
+    several = subjects is not None and len(np.unique(subjects)) > 1
+    at_random = split in ("random", "folds") or split == "auto" and not several
+    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, "
+             "or config.data.split=folds, which tests every video once") if at_random else ""
+    splits.check_folds(folds, folder, of, drawn=drawn, tests=split != "all")
+    if validation_share is None:
+      validation_share = splits.default_validation_share(folds, at_random)
+    return splits.with_validation(folds, pairs, validation_share, seed, None if at_random or not several else subjects)
   except ValueError as error:
     raise ValueError(f"{folder}: {error}") from error
+
+
+def _folds_of(split, given, subjects, pairs, num_videos, seed, test_share):
+  """The folds of `load_features`, without validation; `given` are the columns (name, values, "pairs" or "videos")."""
+  if split == "given":
+    if not given:
+      raise ValueError("split='given' needs a split or a fold column in pairs.csv or scores.csv.")
+    name, values, of = given[0]
+    return splits.folds_given(values, pairs, name, of)
+  if split == "subject":
+    if subjects is None:
+      raise ValueError("split='subject' needs a subject column in scores.csv.")
+    return splits.leave_one_out(subjects, pairs)
+  if split == "all":
+    return splits.everything(num_videos, pairs)
+  if split == "folds":
+    return splits.random_folds(num_videos, pairs, seed, test_share)
+  if split == "random":
+    return (splits.random_split(num_videos, pairs, seed, test_share),)
+  return splits.folds_unasked(num_videos, pairs, seed, test_share, subjects)

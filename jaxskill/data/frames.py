@@ -1,9 +1,9 @@
 """Frames of videos, decoded once: a cache of uint8 arrays that training maps into memory and streams from.
 
-A video is a file that FFmpeg reads, or a folder of pictures in the order of their names. Its frames become one array `[N,
-H, W, 3]` in `<cache>/<N>x<H>x<W>_<fit>/<video>.npy`, written whole or not at all; what is there already, of the same
-source, is not decoded again. `index.json` beside them says what each was made of, how many seconds a frame stands for, and
-what was damaged.
+A video is a file that FFmpeg reads, or a folder of pictures, in the order of the numbers in their names. Its frames
+become one array `[N, H, W, 3]` in `<cache>/<N>x<H>x<W>_<fit>/<video>.npy`, written whole or not at all; what is there
+already, of the same source, is not decoded again. `index.json` beside them says what each was made of, how many
+seconds a frame stands for, and what was damaged.
 
 V videos, N frames, H height, W width.
 """
@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
+from jaxskill.data import timeline, video_files
 from jaxskill.data import video as videos_of
 from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.video_names import spellings
@@ -31,6 +33,7 @@ STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 FITS = ("stretch", "cover")
 FEWEST = 16                    # different frames of a video: those of a clip
+_READING = 2                   # raised where the same file gives other frames than before: it is then decoded again
 
 
 class Sampling(NamedTuple):
@@ -85,14 +88,22 @@ def find(places, last=None) -> Source | None:
   for place in map(Path, places):
     if place.is_dir() and any(_pictures(place)):
       return Source(place, last)
-    for ending in ("", *videos_of.ENDINGS):
-      if (file := place.with_name(place.name + ending)).is_file() and file.suffix.lower() in videos_of.ENDINGS:
-        return Source(file)
+    if file := video_files.find_video(place):
+      return Source(file)
   return None
 
 
 def _pictures(folder):
-  return (path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+  return (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("._"))
+
+
+def by_number(path):
+  """What pictures are sorted by: where names differ in a number, by that; the case of letters counts last.
+
+  frame2.png comes before frame10.png, and 1.JPG before 2.jpg.
+  """
+  words = re.split(r"(\d+)", path.stem.casefold())                  # letters and numbers in turn
+  return [int(word) if place % 2 else word for place, word in enumerate(words)], path.name
 
 
 def prepare(sources, cache, sampling) -> tuple[dict[str, Ready], dict[str, str]]:
@@ -176,7 +187,7 @@ def _write_index(folder, index):
 
 def _chosen(source, sampling):
   """The pictures of a folder that are kept, `[N]` paths; some more than once where there are fewer."""
-  pictures = sorted(_pictures(source.path))
+  pictures = sorted(_pictures(source.path), key=by_number)
   if source.last is None:
     if len(pictures) < FEWEST:
       raise ValueError(f"{source.path}: holds {len(pictures)} pictures; expected at least the {FEWEST} of a clip.")
@@ -190,10 +201,11 @@ def _chosen(source, sampling):
 
 
 def _digest(source, sampling):
-  """What tells whether a source has changed: names, sizes and times of what is read."""
-  files = [source.path] if source.path.is_file() else sorted(set(_chosen(source, sampling)[0]))
+  """What tells whether a source has changed: names, sizes and times of what is read, in its order."""
+  files = [source.path] if source.path.is_file() else dict.fromkeys(_chosen(source, sampling)[0])
   stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-  return hashlib.sha256(repr((stats, source.last, sampling.rate)).encode()).hexdigest()
+  reading = (_READING,) if source.path.is_file() else ()
+  return hashlib.sha256(repr((stats, source.last, sampling.rate, *reading)).encode()).hexdigest()
 
 
 def _decode(source, file, sampling):
@@ -214,17 +226,16 @@ def _decode(source, file, sampling):
 
 def _of_file(path, sampling):
   """(N pictures spread over the file by its time stamps, seconds from one to the next, warnings)."""
-  (seconds, announced), faults, warnings = videos_of.length(path), [], []
-  if announced - seconds > max(1.0, 0.02 * announced):
-    warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
+  read, faults = timeline.read_timeline(path), []
+  seconds, warnings = read.seconds, list(read.warnings)
 
   def spread():
     times = (np.arange(sampling.rows) + 0.5) * seconds / sampling.rows
     faults.clear()
-    return list(videos_of.frames_at(path, times, lambda *size: _scaled(size, sampling), faults))
+    return list(videos_of.frames_at(path, times, lambda *size: _scaled(size, sampling), faults, read))
   images = spread()
   while len(images) < sampling.rows:      # the file ends early
-    last = max((frame.time for frame in videos_of.decode(path, lambda *_: (16, 16))), default=0.0)
+    last = max((picture.time for picture in videos_of.pictures(path, timeline=read)), default=0.0)
     if not 0 < last < seconds:
       raise ValueError(f"{path}: its frames cannot be decoded; the file is damaged.")
     warnings.append(f"damaged: of {seconds:.2f} s only the first {last:.2f} can be decoded")
@@ -232,8 +243,7 @@ def _of_file(path, sampling):
     images = spread()
   if (different := len(set(map(id, images)))) < FEWEST:      # what is shown at several times is one picture
     raise ValueError(f"{path}: shows {different} different frames; expected at least the {FEWEST} of a clip.")
-  if faults:
-    warnings.append(f"damaged: {len(faults)} packets could not be decoded; the picture before stays in their place")
+  warnings += videos_of.damage(faults)
   return [_middle(image, sampling) for image in images], seconds / sampling.rows, warnings
 
 

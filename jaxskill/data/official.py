@@ -64,7 +64,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     seed: of the validation videos, and of the random splits of mit_skating.
     segment_seconds: seconds from one segment to the next; what was recorded with the videos has a rate of its own.
     stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
-    split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`.
+    split: "auto" for the published or usual folds; others of some data sets: `labels_scores.read_scores`; "all" trains
+      on every video and tests none.
     make_pairs: make pairs from scores; without, a data set with scores has none. BEST and EPIC-Skills have their own.
     tie_margin, pairs_within: of pairs made from scores, as in `features.load_features`.
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of a data set with scores.
@@ -83,10 +84,11 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   check_seconds(segment_seconds, stream_seconds)
   root = Path(root)
   prepared = Path(prepared_dir or root / "prepared")
+  published = "auto" if split == "all" else split
   if sampling:
-    found, ready = read_videos(name, root, task, split, seed, prepared / name / "frames", sampling)
+    found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
   else:
-    found = read_task(name, root, task, split, seed)
+    found = read_task(name, root, task, published, seed)
   labels, tied = found.labels, 0
   if found.missing:
     logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root, len(found.missing), task or name,
@@ -96,7 +98,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
                     ", ".join(found.unlabelled[:5]))
   if name in SCORED and make_pairs:
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
-  folds = _usable(root, task or name, found, labels)
+  folds = (splits.everything(len(labels.videos), labels.pairs) if split == "all" else
+           _usable(root, task or name, found, labels))
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
   if sampling:
     streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(ready))

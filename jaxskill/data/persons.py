@@ -1,8 +1,9 @@
 """Where the person of a picture is: boxes from a csv table, or from a detector in an ONNX file.
 
 A table has the columns video,time,x1,y1,x2,y2 (seconds from the first frame) or video,frame,x1,y1,x2,y2 (its number,
-from 0), and if there is one, score; corners in pixels of the upright picture, any number of boxes at a time. Each
-picture takes the largest box at the nearest time.
+from 0), and if there is one, score; corners in pixels of the picture as a player shows it, upright and with square
+pixels (a film stored as 720 x 576 with pixels of 64:45 is 1024 x 576), any number of boxes at a time. Each picture
+takes the largest box at the nearest time.
 
 A detector is run by OpenCV (pip install 'jaxskill[flow]'). It takes `[1, 3, S, S]` RGB in [0, 1], the picture scaled to
 fit and padded below or on the right with grey, and gives one output of a picture's boxes, in pixels of its input:
@@ -22,6 +23,7 @@ import numpy as np
 from jaxskill.data.features import number, read_table
 
 CORNERS = ("x1", "y1", "x2", "y2")
+_LARGEST = 1e5             # pixels that a corner may be away
 
 
 class Boxes:
@@ -46,6 +48,12 @@ class Boxes:
       if row[0] < 0 or row[3] <= row[1] or row[4] <= row[2]:
         raise ValueError(f"{file}, line {line}: {self.by} must not be negative, x2 must be above x1 and y2 above y1, "
                          f"got {', '.join(f'{name}={value:g}' for name, value in zip(names, row))}; correct the box.")
+      if np.abs(row[1:]).max() > _LARGEST:
+        raise ValueError(f"{file}, line {line}: {', '.join(f'{value:g}' for value in row[1:])} are no pixels of a picture; "
+                         "correct the box.")
+    if np.abs(rows[:, 1:]).max() <= 1.5:
+      raise ValueError(f"{file}: all corners lie between {rows[:, 1:].min():g} and {rows[:, 1:].max():g}, as shares of the "
+                       "picture do; expected pixels: multiply x by the width of the pictures and y by their height.")
     videos = np.array(table["video"])
     self.source, self._of = file.name, {str(video): rows[videos == video] for video in np.unique(videos)}
 
@@ -56,7 +64,8 @@ class Boxes:
   def largest(self, video, picture):
     """The largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is."""
     if video not in self._of:
-      raise ValueError(f"no person found: {self.source} has no box of this video.")
+      raise ValueError(f"no person found: {self.source} has no box of this video, only of {len(self._of)} others such as "
+                       f"{next(iter(self._of))!r}; names are without the ending of the file.")
     rows = self._of[video]
     away = np.abs(rows[:, 0] - picture.time if self.by == "time" else (rows[:, 0] - picture.number) / picture.rate)
     nearest = rows[away <= away.min() + 1e-9]
@@ -100,7 +109,8 @@ class Detector:
     small = picture.image(max(1, round(width * factor)), max(1, round(height * factor)))
     padded = np.full((self.size, self.size, 3), 114, np.uint8)
     padded[: small.shape[0], : small.shape[1]] = small
-    boxes = np.clip(self._boxes(padded) / factor, 0, [width, height, width, height])
+    boxes = self._boxes(padded)
+    boxes = np.clip(boxes[np.isfinite(boxes).all(axis=1)] / factor, 0, [width, height, width, height])
     sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return (boxes[np.argmax(sizes)] if len(boxes) and sizes.max() > 1 else None), 0.0
 

@@ -20,6 +20,7 @@ import tempfile
 
 import numpy as np
 
+from jaxskill import cli
 from jaxskill.data import scene, simulated
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.video import require_av
@@ -136,7 +137,7 @@ def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.data.rendered", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--out", required=True, help="new folder")
+  add("--out", required=True, type=cli.path, help="new folder")
   add("--videos", type=int, default=24, help="how many, each of another performer (24)")
   add("--seconds", type=float, default=30.0, help="of the longest possible video; others last half of it or more (30)")
   add("--fps", type=int, default=10, help="frames a second (10)")
@@ -146,15 +147,13 @@ def main(argv=None):
   add("--task-seed", type=int, default=0, help="of the task: its line and key moments")
   args = parser.parse_args(argv)
   command = shlex.join(["python", "-m", "jaxskill.data.rendered", *(sys.argv[1:] if argv is None else argv)])
-  try:
+  with cli.command():
     names = write_videos(args.out, args.videos, seconds=args.seconds, fps=args.fps, seed=args.seed, command=command,
                          size=(args.height, 2 * round(args.height * 2 / 3)), difficulty=args.difficulty,
                          task_seed=args.task_seed)
-  except (ValueError, OSError) as error:
-    print(f"jaxskill: {error}", file=sys.stderr)
-    sys.exit(2)
   print(f"{len(names)} SIMULATED videos in {args.out}: {names[0]} to {names[-1]}")
 
 
 if __name__ == "__main__":
+  cli.listen()
   main()

@@ -21,6 +21,7 @@ import zlib
 
 import numpy as np
 
+from jaxskill import cli
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.labels import NoLabels
 from jaxskill.data.labels_scores import SCORED, read_scores
@@ -248,8 +249,8 @@ def _check_tasks(folder, tasks, found):
 
 def main(argv=None):
   parser = argparse.ArgumentParser(description="Write simulated features in the layout of a published data set.")
-  parser.add_argument("--like", required=True, help="folder with the published labels")
-  parser.add_argument("--out", required=True, help="new folder")
+  parser.add_argument("--like", required=True, type=cli.path, help="folder with the published labels")
+  parser.add_argument("--out", required=True, type=cli.path, help="new folder")
   parser.add_argument("--name", default="", choices=("", *SCORED), help="where labels of several data sets lie there")
   parser.add_argument("--task", action="append", help="repeatable; all tasks if not given")
   parser.add_argument("--segments", type=int, help="rows of a video; as published if not given")
@@ -260,11 +261,9 @@ def main(argv=None):
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
   command = shlex.join(["python", "-m", "jaxskill.data.simulated", *(sys.argv[1:] if argv is None else argv)])
-  try:
+  with cli.command():
     agreement = write_like(args.like, args.out, name=args.name, tasks=args.task, num_segments=args.segments,
                            width=args.width, static_rows=args.static_rows, static_width=args.static_width,
                            difficulty=args.difficulty, seed=args.seed, command=command)
-  except (ValueError, FileExistsError) as error:
-    parser.error(str(error))
   for task, share in agreement.items():
     print(f"{task}: simulated; hidden skills order {share:.2%} of the pairs as the annotators' labels do")

@@ -15,6 +15,10 @@ import numpy as np
 
 from jaxskill.data.dataset import NO_IDS, Fold
 
+DRAWN_VALIDATION = 0.2          # of the training videos of folds that are drawn at random
+LEAST_VALIDATION = 10           # videos; a smaller validation side is not taken unasked
+LEAST_TEST = 10                 # videos; where a random split would test fewer, all are tested in turn
+MOST_SUBJECTS = 20              # that are left out one by one, each a model
 SPLIT_VALUES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -101,6 +105,40 @@ def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
   return tuple(fold(str(name), pairs, np.flatnonzero(groups != name), np.flatnonzero(groups == name)) for name in names)
 
 
+def everything(num_videos, pairs) -> tuple[Fold, ...]:
+  """One fold, named "all", that trains on all videos and pairs and tests nothing: for a model that only assesses."""
+  return (fold_of_videos("all", pairs, np.arange(num_videos), NO_IDS),)
+
+
+def random_folds(num_videos, pairs, seed, test_share, groups=None) -> tuple[Fold, ...]:
+  """Folds that deal the videos out at random, so that each video is tested once.
+
+  Args:
+    num_videos: V.
+    pairs: `[P, 2]` (better, worse).
+    seed: of the draw.
+    test_share: share of the videos that a fold tests; 0.25 makes four folds.
+    groups: `[V]` labels, or None; a group is never on both sides.
+
+  Returns:
+    The folds, named "part1" and so on.
+
+  Raises:
+    ValueError: if there are not two folds.
+  """
+  if not 0 < test_share < 1:
+    raise ValueError(f"config.data.test_share={test_share} must lie between 0 and 1.")
+  _, unit = np.unique(np.arange(num_videos) if groups is None else groups, return_inverse=True)
+  units = int(unit.max(initial=-1)) + 1
+  count = min(max(round(1 / test_share), 2), units)
+  if count < 2:
+    raise ValueError(f"{units} {'video' if groups is None else 'group'} cannot be dealt out to folds; at least two are "
+                     "needed.")
+  part = (np.random.default_rng(seed).permutation(units) % count)[unit]
+  return tuple(fold_of_videos(f"part{k + 1}", pairs, np.flatnonzero(part != k), np.flatnonzero(part == k))
+               for k in range(count))
+
+
 def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
   """One fold that holds out a random share of the videos.
 
@@ -118,8 +156,34 @@ def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
     ValueError: if nothing can be held out.
   """
   videos = np.arange(num_videos, dtype=np.int32)
-  train, test = _draw(videos, test_share, np.random.default_rng(seed), groups, "test_share")
+  train, test = _draw(videos, test_share, np.random.default_rng(seed), groups, "config.data.test_share")
   return fold_of_videos("random", pairs, train, test)
+
+
+def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[Fold, ...]:
+  """The folds of own data where nobody asked for any: every video is tested where there are few.
+
+  Args:
+    num_videos: V; pairs: `[P, 2]`; seed: of a draw.
+    test_share: share of the videos that a random split holds out.
+    subjects: `[V]` labels, or None.
+
+  Returns:
+    With several subjects, each left out once; or several of them at a time, where they are more than `MOST_SUBJECTS` or
+    one alone has nothing to test. Else one random split, or folds where that would test fewer than `LEAST_TEST` videos.
+  """
+  of = "pairs" if len(pairs) else "videos"
+  usable = lambda folds: all(is_usable(fold, of) for fold in folds)
+  if subjects is not None and (count := len(np.unique(subjects))) > 1:
+    folds = leave_one_out(subjects, pairs)
+    dealt = count > MOST_SUBJECTS or not usable(folds)
+    several = random_folds(num_videos, pairs, seed, test_share, subjects) if dealt else folds
+    return several if usable(several) else folds
+  if num_videos > 1 and test_share * num_videos < LEAST_TEST:
+    folds = random_folds(num_videos, pairs, seed, test_share)
+    if usable(folds):
+      return folds
+  return (random_split(num_videos, pairs, seed, test_share),)
 
 
 def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tuple[Fold, ...]:
@@ -150,6 +214,22 @@ def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tu
   return (_fold_of(of)("given", pairs, train, test, validation),)
 
 
+def default_validation_share(folds, at_random):
+  """The share of `with_validation` where nobody said one: nothing is taken out of folds that labels or subjects make.
+
+  Args:
+    folds: the folds.
+    at_random: whether we drew them.
+
+  Returns:
+    `DRAWN_VALIDATION` of folds drawn at random, if that is `LEAST_VALIDATION` videos or more in each; else 0: what so
+    few videos choose is chance, and training needs them.
+  """
+  if not at_random or min(DRAWN_VALIDATION * len(fold.train_videos) for fold in folds) < LEAST_VALIDATION:
+    return 0.0
+  return DRAWN_VALIDATION
+
+
 def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> tuple[Fold, ...]:
   """Takes a validation side out of the training side of each fold; test sides stay as they are.
 
@@ -171,15 +251,15 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
   result = []
   for number, fold in enumerate(folds):
     if len(fold.validation_videos) or len(fold.validation_pairs):
-      raise ValueError(f"fold {fold.name!r} has validation data already; use validation_share=0.")
+      raise ValueError(f"fold {fold.name!r} has validation data already; use config.data.validation_share=0.")
     rng = np.random.default_rng([seed, number])
-    train, validation = _draw(fold.train_videos, share, rng, groups, "validation_share")
+    train, validation = _draw(fold.train_videos, share, rng, groups, "config.data.validation_share")
     inside = lambda videos: fold.train_pairs[_rows_inside(pairs[fold.train_pairs], videos)]
     carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
                            validation_pairs=inside(validation))
     if len(pairs) and not (len(carved.train_pairs) and len(carved.validation_pairs)):
-      raise ValueError(f"fold {fold.name!r}: validation_share={share} leaves {len(carved.train_pairs)} training and "
-                       f"{len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
+      raise ValueError(f"fold {fold.name!r}: config.data.validation_share={share} leaves {len(carved.train_pairs)} training "
+                       f"and {len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
     result.append(carved)
   return tuple(result)
 
@@ -191,16 +271,26 @@ def is_usable(fold, of="pairs") -> bool:
   return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))
 
 
-def check_folds(folds: Sequence[Fold], source, of="pairs"):
-  """Raises a `ValueError` if a fold has nothing to train on or nothing to test; `of` as in `is_usable`."""
+def check_folds(folds: Sequence[Fold], source, of="pairs", drawn="", tests=True):
+  """Raises a `ValueError` if a fold has nothing to train on or nothing to test.
+
+  Args:
+    folds: the folds.
+    source: file or folder that the error names.
+    of: as in `is_usable`.
+    drawn: how the folds were drawn, in words, with the option that decides how many videos a side has.
+    tests: whether there must be a test side.
+  """
   for fold in folds:
-    if is_usable(fold, of):
+    if is_usable(fold, of) or not tests and len(getattr(fold, f"train_{of}")):
       continue
     side = "test" if len(getattr(fold, f"train_{of}")) else "training"
+    had = f" of its {len(getattr(fold, side.removesuffix('ing') + '_videos'))} video(s)"
     if of == "videos":
-      raise ValueError(f"{source}: fold {fold.name!r} has no {side} videos; use another split.")
-    raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs (a pair counts when both its videos are on "
-                     "that side); label more pairs there, use larger groups, or another split.")
+      raise ValueError(f"{source}: fold {fold.name!r} has no {side} videos; {drawn or 'use another split'}.")
+    remedy = f"{drawn}, or label more pairs" if drawn else "label more pairs there, use larger groups, or another split"
+    raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs{had} (a pair counts when both its videos are on "
+                     f"that side); {remedy}.")
 
 
 def _fold_of(of):

@@ -57,6 +57,18 @@ class Assessment(NamedTuple):
   rows: Mapping[str, jax.Array] = {}
 
 
+class Meaning(NamedTuple):
+  """What a curve, heat maps or probabilities say to a reader who does not know the system.
+
+  Attributes:
+    words: as a legend has them.
+    side: 1 where a high value speaks for skill, -1 where it speaks against, 0 where it is neither.
+  """
+
+  words: str
+  side: int = 0
+
+
 class Method(NamedTuple):
   """A system. `variables` is {"params": trained, "batch_stats": what training does not move}.
 
@@ -82,6 +94,7 @@ class Method(NamedTuple):
     relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B, ...]`}: what the items of a batch
       are to one another, where a loss is not a sum over items.
     note: what the name of the data must say in every result, of the weights that training begins with.
+    meanings: {name of a timeline, of heat maps, or "probabilities": what it says in plain words}.
   """
 
   init: Callable
@@ -96,6 +109,7 @@ class Method(NamedTuple):
   relate: Callable = lambda variables, labels, mask: {}
   check: Callable = lambda dataset, others: None
   note: str = ""
+  meanings: Mapping[str, Meaning] = {}
 
   def stream_of(self, timeline):
     """The stream whose rows a timeline, or heat maps, follow."""

@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods import Assessment, Meaning, Method, Phase
 from jaxskill.methods.score_range import check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
+
+SEEN = dict(rgb="how the person moves", static="the person's postures, in single pictures")     # by stream, for legends
 
 
 def window_starts(lengths, size, keys=None, last=True):
@@ -114,7 +116,9 @@ def build(config) -> Method:
 
   return Method(init, encode, (Phase(squared_error, trains="."),), assess,
                 {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets,
-                check=lambda dataset, others: check_features(config, dataset))
+                check=lambda dataset, others: check_features(config, dataset),
+                meanings={f"{name} attention": Meaning(f"moments that count most in {SEEN.get(name, name)}")
+                          for name in streams})
 
 
 def check_data(config, dataset, criterion="score"):

@@ -21,10 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill import exemplars
-from jaxskill.methods import Assessment, Method, Phase, frames
+from jaxskill.methods import Assessment, Meaning, Method, Phase, frames
 from jaxskill.modules import regression_tree
 from jaxskill.modules.attention_filters import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
+
+LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",
+          "how probable it is that the score lies so far from that of the exemplars: below it on the left, above it on "
+          "the right")         # of a tree that regresses scores, and of one that compares
 
 
 class Perceptron(nn.Module):
@@ -224,7 +228,7 @@ def build(config) -> Method:
   return Method(init, encode, (Phase(loss, trains=".", batched=True),), assess, stream, (stream,),
                 "exemplars" if contrastive else "videos", prepare,
                 lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate,
-                check, backbone.note if backbone else "")
+                check, backbone.note if backbone else "", dict(probabilities=Meaning(LEAVES[contrastive])))
 
 
 def _check(model):

@@ -18,11 +18,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods import Assessment, Meaning, Method, Phase
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
 
 NO_FILTERS = ("uniform", "last")
 MODULES = ("high", "low", "both", "attention")     # "both" and "attention" stand alone: one module for all of skill
+MEANINGS = {"high attention": Meaning("moments that speak for skill", 1),
+            "low attention": Meaning("moments that speak against skill", -1),
+            "both attention": Meaning("moments that speak for or against skill"),
+            "attention attention": Meaning("moments that speak for or against skill")}
 
 
 def hinge(margin, difference):
@@ -152,7 +156,7 @@ def build(config) -> Method:
     phases = (Phase(joint_loss if modules else ranking_loss, trains="."),)
   else:
     phases = (Phase(ranking_loss, trains="^ranking/"), Phase(attention_loss, trains="^filters/"))
-  return Method(init, encode, phases, assess, stream, (stream,))
+  return Method(init, encode, phases, assess, stream, (stream,), meanings=MEANINGS)
 
 
 def _mask(features, lengths):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods import Assessment, Meaning, Method, Phase
 from jaxskill.methods.pros_cons import hinge, in_order
 from jaxskill.modules.attention_filters import take
 from jaxskill.modules.gru_attention import (ATTENTIONS, FUSION_SIZE, GUIDES, IMPLEMENTATIONS, PADDINGS,
@@ -89,7 +89,8 @@ def build(config) -> Method:
 
   loss = config.loss
   return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare,
-                check=lambda dataset, others: check_data(config, dataset))
+                check=lambda dataset, others: check_data(config, dataset),
+                meanings=dict(attention=Meaning("where in the picture the model looked")))
 
 
 def check_data(config, dataset):

@@ -1,5 +1,6 @@
 """A user's own folder: what is read, how it is split, and every bad input by its message."""
 
+import importlib
 import itertools
 import json
 import types
@@ -52,7 +53,7 @@ def test_reads_and_pads(tmp_path, dtype):
   np.save(tmp_path / "unlabelled.npy", np.ones(3))   # no label names it, so nobody reads it
   write_scores(tmp_path, "video,score,difficulty,category", [1, 2, 3, 4], "xxyy", videos=("a/b", "a/c", "d", "e"),
                score=[4, 3, 2, 1])
-  data = load_features(tmp_path, test_share=0.5, seconds_per_segment=0.5)
+  data = load_features(tmp_path, split="random", test_share=0.5, seconds_per_segment=0.5)
   assert data.videos == ("a/b", "a/c", "d", "e") and data.name == tmp_path.name and not data.missing
   rgb = data.streams["rgb"]
   assert rgb.shape == (4, 4, 4) and rgb.dtype == np.float32
@@ -96,7 +97,7 @@ def test_split_auto_takes_the_column_then_the_subject_then_chance(folder):
   write_scores(folder, "video,score,subject", SUBJECTS)
   assert [fold.test_videos.tolist() for fold in load_features(folder).folds] == [[0, 1, 2, 3], [4, 5, 6, 7]]
   write_scores(folder, "video,score,subject", ["ann"] * 8)
-  assert load_features(folder).folds[0].name == "random"
+  assert [fold.name for fold in load_features(folder).folds] == ["part1", "part2", "part3", "part4"]     # few: all are tested
   write_scores(folder, "video,score,fold", [1, 1, 2, 2, 3, 3, 4, 4])
   assert [fold.test_videos.tolist() for fold in load_features(folder).folds] == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
@@ -499,3 +500,48 @@ def test_maps_that_cannot_be_used(tmp_path, changes, message):
   save_maps(tmp_path, **changes)
   with pytest.raises(ValueError, match=message):
     load_features(tmp_path)
+
+
+@pytest.mark.parametrize("column,values", [("fold", list("abcdefgh") * 8), ("split", (["train"] * 7 + ["test"]) * 8)])
+def test_given_folds_stay_whole_unless_asked(tmp_path, column, values):
+  """64 videos of eight surgeons: no surgeon leaves the training side because of a default."""
+  videos = [f"v{i:02d}" for i in range(64)]
+  save_videos(tmp_path, videos)
+  subject = list("abcdefgh") * 8
+  write_scores(tmp_path, f"video,score,subject,{column}", subject, values, videos=videos, score=range(64))
+  for config in ("core", "pros_cons", "action_net", "skilldiff", "spatial_attention"):
+    options = importlib.import_module(f"configs.{config}").get_config("features").data
+    with options.unlocked():
+      options.dir = str(tmp_path)
+    data = jaxskill_data.load(options)
+    for fold in data.folds:
+      assert not len(fold.validation_videos) and len(fold.train_videos) == 56, config
+      assert len(np.unique(data.subject[fold.train_videos])) == 7
+  asked = load_features(tmp_path, make_pairs=False, validation_share=0.3).folds
+  assert all(len(np.unique(data.subject[fold.validation_videos])) == 2 for fold in asked)     # a number is obeyed
+  write_scores(tmp_path, "video,score,subject", subject, videos=videos, score=range(64))
+  own = load_features(tmp_path, make_pairs=False).folds
+  assert len(own) == 8 and not any(len(fold.validation_videos) for fold in own)              # nor whole subjects
+  write_scores(tmp_path, videos=videos, score=range(64))
+  own, = load_features(tmp_path, make_pairs=False, test_share=0.2).folds
+  assert len(own.validation_videos) == 10 and len(own.test_videos) == 13                     # drawn by us, and large enough
+
+
+def test_split_all_and_folds(tmp_path):
+  save_videos(tmp_path, VIDEOS)
+  write_scores(tmp_path, "video,score,split", ["train"] * 4 + ["test"] * 4)
+  fold, = load_features(tmp_path, split="all").folds
+  assert fold.name == "all" and len(fold.train_videos) == 8 and not len(fold.test_videos)
+  assert len(load_features(tmp_path, split="folds").folds) == 4
+  held, = load_features(tmp_path, split="all", validation_share=0.5).folds
+  assert len(held.validation_videos) == 4
+  with pytest.raises(ValueError, match="unknown; use one of auto, given, subject, random, folds, all"):
+    load_features(tmp_path, split="everything")
+
+
+def test_the_share_is_named_where_it_is_the_cause(tmp_path):
+  save_videos(tmp_path, VIDEOS)
+  write_scores(tmp_path, "video,score")
+  with pytest.raises(ValueError, match=r"fold 'random' has no test pairs of its 1 video.*config.data.test_share=0.1 of 8 "
+                                       r"videos decides how many are held out: choose another, or config.data.split=folds"):
+    load_features(tmp_path, split="random", test_share=0.1)

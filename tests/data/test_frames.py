@@ -14,7 +14,8 @@ from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.features import load_features
 from jaxskill.data.frames import Sampling, Source, find, prepare
 from jaxskill.data.official import load_official
-from tests.data.test_video import encode, number_of
+from tests.data.test_timeline import film, spoil
+from tests.data.test_video import circle, encode, number_of, roundness
 
 Image = pytest.importorskip("PIL.Image")
 SMALL = Sampling(count=20, size=(48, 36))
@@ -63,6 +64,56 @@ def test_folders_of_pictures(tmp_path):
   assert numbers(rows) == list(range(27, 53)) and seconds == 1 / 25
   rows, _ = one(Source(event, last=59), tmp_path / "other", SMALL._replace(margin=3))
   assert numbers(rows)[-4:] == [58, 59, 59, 59]                            # nothing is filmed after the end
+
+
+@pytest.mark.parametrize("names", [
+    [f"{n}.png" for n in range(1, 31)], [f"frame{n}.png" for n in range(30)],
+    [f"frame_{n:02d}.PNG" for n in range(95, 125)],
+    [f"{n}{'.PNG' if n % 2 else '.png'}" for n in range(30)],
+    [f"take{n // 10}_{n % 10 * 7}.png" for n in range(85, 115)],
+    [f"{'IMG' if n % 3 else 'img'}_{n}.png" for n in range(30)], [f"2024-1-{n}.png" for n in range(5, 35)],
+    [f"{'0' * (n % 4)}{n}.png" for n in range(30)], [f"a{n}b{30 - n}.png" for n in range(30)],
+    [f"clip (1) - {n}.png" for n in range(30)], [f"{n}.5x.png" for n in range(90, 120)]])
+def test_pictures_are_read_by_number(tmp_path, names):
+  """In the order of the numbers in their names, however they are written; without Macs' files beside them."""
+  made = sorted(pictures(tmp_path / "made", 30).iterdir())
+  folder = tmp_path / "v"
+  folder.mkdir()
+  for place in np.random.default_rng(0).permutation(30):
+    made[place].rename(folder / names[place])
+  (folder / f"._{names[0]}").write_bytes(b"\0\5\x16\7")
+  rows, _ = one(Source(folder), tmp_path / "cache", SMALL._replace(count=30))
+  assert numbers(rows) == list(range(30))
+
+
+def test_another_order_is_decoded_again(tmp_path):
+  """What was decoded in the order of the letters is not taken for what is read by number."""
+  folder = tmp_path / "v"
+  pictures(folder, 20)
+  for place, path in enumerate(sorted(folder.iterdir())):
+    path.rename(folder / f"{place}.png")
+  by_letter = frames.by_number
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(frames, "by_number", lambda path: path.name)
+    assert numbers(one(Source(folder), tmp_path / "cache")[0])[:3] == [0, 1, 10]
+  assert frames.by_number is by_letter and numbers(one(Source(folder), tmp_path / "cache")[0]) == list(range(20))
+
+
+def test_frames_of_odd_files(tmp_path, caplog):
+  """What is said of joined and damaged files reaches the user; pixels are made square."""
+  joined = tmp_path / "joined.MTS"
+  joined.write_bytes(film(tmp_path / "a.ts", 20).read_bytes() + film(tmp_path / "b.ts", 20, first=20).read_bytes())
+  rows, seconds = one(find([tmp_path / "joined"]), tmp_path / "cache")
+  assert [number_of(image) for image in rows] == [n % 22 for n in range(1, 40, 2)]
+  assert seconds == pytest.approx(0.2, abs=1e-3)
+  assert "joined.MTS: its time stamps jump 1 time" in caplog.text
+  spoil(film(tmp_path / "whole.mp4", 60, gop=10, bframes=0), tmp_path / "late.mp4", range(10))
+  rows, seconds = one(Source(tmp_path / "late.mp4"), tmp_path / "cache", SMALL._replace(count=60))
+  assert [number_of(image) for image in rows] == [*[10] * 10, *(n % 22 for n in range(10, 60))]
+  assert seconds == pytest.approx(0.1)
+  assert "late.mp4: damaged: the first 1.00 s cannot be decoded" in caplog.text
+  rows, _ = one(Source(circle(tmp_path / "oblong.mp4", (64, 45), count=20)), tmp_path / "cache", SMALL._replace(fit="cover"))
+  assert roundness(rows[0]) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("fit,dark", [("stretch", 24), ("cover", 24)])

@@ -330,3 +330,15 @@ def test_damaged_kinematics(recorded, rows, message):
   (folder / "Suturing_C002.txt").write_text(rows)
   with pytest.raises(ValueError, match=f"Suturing_C002.txt.*{message}"):
     load(root)
+
+
+def test_split_all_of_a_published_data_set(surgery):
+  """Every trial trains and none is tested, whatever folds are published, and also where no fold could be tested."""
+  for task in ("suturing", ""):
+    whole = load(surgery, task)
+    data = load(surgery, task, split="all")
+    fold, = data.folds
+    assert fold.name == "all" and fold.train_videos.tolist() == list(range(whole.num_videos)) and not len(fold.test_videos)
+    assert data.videos == whole.videos
+  paired, = load(surgery, "suturing", split="all", make_pairs=True).folds
+  assert len(paired.train_pairs) > 0 and not len(paired.test_pairs)

@@ -89,7 +89,7 @@ def test_random_split(grouped):
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_random_split_share(share):
-  with pytest.raises(ValueError, match="test_share=.* must lie between 0 and 1"):
+  with pytest.raises(ValueError, match="config.data.test_share=.* must lie between 0 and 1"):
     splits.random_split(4, np.zeros((0, 2), np.int32), 0, share)
 
 
@@ -169,7 +169,7 @@ def test_with_validation_errors():
   fold = splits.fold_of_videos("f", pairs, [0, 1], [2, 3])
   with pytest.raises(ValueError, match="leaves 0 training and 0 validation pairs"):
     splits.with_validation([fold], pairs, 0.5, 0)
-  with pytest.raises(ValueError, match="validation_share=1 must lie between"):
+  with pytest.raises(ValueError, match="config.data.validation_share=1 must lie between"):
     splits.with_validation([fold], pairs, 1, 0)
   with pytest.raises(ValueError, match="cannot split 1 group"):
     splits.with_validation([fold], pairs, 0.5, 0, np.array(["a"] * 4))
@@ -204,3 +204,52 @@ def test_scores_without_pairs():
     splits.check_folds((fold._replace(test_videos=fold.test_videos[:0]),), "here", of="videos")
   with pytest.raises(ValueError, match="of='video' must be"):
     splits.check_folds((fold,), "here", of="video")
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("share,count", [(0.25, 4), (0.2, 5), (0.5, 2), (0.9, 2)])
+def test_random_folds_test_every_video_once(share, count, grouped):
+  score, subject = scored()
+  pairs, _ = splits.pairs_from_scores(score, 0)
+  folds = splits.random_folds(len(score), pairs, 3, share, subject if grouped else None)
+  assert len(folds) == count and np.sort(np.concatenate([fold.test_videos for fold in folds])).tolist() == list(range(24))
+  for fold in folds:
+    check_sides(fold, pairs)
+    assert len(fold.train_videos) + len(fold.test_videos) == 24
+    assert not grouped or not set(subject[fold.train_videos]) & set(subject[fold.test_videos])
+  with pytest.raises(ValueError, match="1 video cannot be dealt out"):
+    splits.random_folds(1, np.zeros((0, 2), np.int32), 0, share)
+  with pytest.raises(ValueError, match="config.data.test_share=1.0 must lie"):
+    splits.random_folds(9, pairs, 0, 1.0)
+
+
+def test_everything_trains_and_nothing_tests():
+  score, _ = scored()
+  pairs, _ = splits.pairs_from_scores(score, 0)
+  fold, = splits.everything(len(score), pairs)
+  assert fold.name == "all" and fold.train_videos.tolist() == list(range(24)) and len(fold.train_pairs) == len(pairs)
+  assert not len(fold.test_videos) and not len(fold.test_pairs)
+  splits.check_folds((fold,), "here", tests=False)
+  with pytest.raises(ValueError, match="has no test pairs of its 0 video"):
+    splits.check_folds((fold,), "here")
+
+
+def test_folds_where_nobody_asked_for_any():
+  none = np.zeros((0, 2), np.int32)
+  names = lambda *arguments: [fold.name for fold in splits.folds_unasked(*arguments)]
+  assert names(39, none, 0, 0.25) == ["part1", "part2", "part3", "part4"] and names(40, none, 0, 0.25) == ["random"]
+  assert names(6, none, 0, 0.25, np.array(list("aabbcc"))) == ["a", "b", "c"]
+  assert names(6, none, 0, 0.25, np.array(list("aaaaaa"))) == ["part1", "part2", "part3", "part4"]
+  many = np.array([f"s{i:02d}" for i in range(60)])
+  assert names(60, none, 0, 0.25, many) == ["part1", "part2", "part3", "part4"]              # and not 60 models
+  pairs, _ = splits.pairs_from_scores(np.arange(16.0), 0)
+  assert names(16, pairs, 0, 0.25, many[:16]) == ["part1", "part2", "part3", "part4"]        # one video has no pair
+  assert names(5, splits.pairs_from_scores(np.arange(5.0), 0)[0], 0, 0.25) == ["random"]
+
+
+def test_nothing_is_taken_out_of_given_folds_unasked():
+  none = np.zeros((0, 2), np.int32)
+  folds = lambda count: (splits.random_split(count, none, 0, 0.25),)
+  share = splits.default_validation_share
+  assert share(folds(400), False) == 0 and share(folds(30), True) == 0 and share(folds(400), True) == 0.2
+  assert share(folds(66), True) == 0.2 and share(folds(64), True) == 0                        # 50 and 48 train

@@ -1,6 +1,7 @@
 """Frames of real files, encoded here: every frame carries its number in its brightness."""
 
 import fractions
+import itertools
 import struct
 
 import numpy as np
@@ -137,6 +138,78 @@ def test_rotation_tag(tmp_path, matrix, side):
   assert image.shape == ((96, 64, 3) if side in ("top", "bottom") else (64, 96, 3))
   strips = dict(top=image[:8], bottom=image[-8:], left=image[:, :8], right=image[:, -8:])
   assert min(strips, key=lambda name: strips[name].mean()) == side
+
+
+def circle(path, aspect, size=(96, 64), count=3, matrix=None):
+  """A film whose pixels are not square, of a disc that is round where it is shown."""
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("libx264", rate=10)
+    (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+    stream.codec_context.sample_aspect_ratio = fractions.Fraction(*aspect)
+    ratio = aspect[0] / aspect[1]
+    x, y = np.meshgrid((np.arange(size[0]) - size[0] / 2 + 0.5) * ratio, np.arange(size[1]) - size[1] / 2 + 0.5)
+    inside = x**2 + y**2 < (0.3 * min(size[0] * ratio, size[1])) ** 2
+    for number in range(count):
+      image = np.repeat((230 * inside).astype(np.uint8)[..., None], 3, axis=2)
+      frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
+      frame.pts, frame.time_base = number, fractions.Fraction(1, 10)
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  return turn(path, matrix) if matrix else path
+
+
+def turn(path, matrix):
+  """Writes (a, b, c, d) into the display matrix of an mp4: (a, b, 0, c, d, 0, x, y, 1) in fixed point."""
+  content = bytearray(path.read_bytes())
+  place = content.index(b"tkhd") + 44
+  for number, entry in zip((0, 1, 3, 4), matrix):
+    content[place + 4 * number: place + 4 * number + 4] = struct.pack(">i", entry * 65536)
+  path.write_bytes(content)
+  return path
+
+
+def roundness(image):
+  """Width of the disc by its height."""
+  inside = image[..., 0] > 110
+  return inside.any(axis=0).sum() / inside.any(axis=1).sum()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.mov"])
+@pytest.mark.parametrize("aspect,width", [((64, 45), 137), ((8, 9), 85), ((2, 1), 192), ((1, 1), 96)])
+def test_pixels_that_are_not_square(tmp_path, name, aspect, width):
+  path = circle(tmp_path / name, aspect)
+  picture = next(video.pictures(path))
+  assert picture.size == (width, 64) and picture.image().shape == (64, width, 3)
+  assert roundness(picture.image()) == pytest.approx(1, abs=0.06)
+  image, = video.frames_at(path, [0.0], video.scale_short_side(48))          # as recipes and strips of key frames ask
+  assert image.shape[0] == 48 and roundness(image) == pytest.approx(1, abs=0.08)
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (0, -1, 1, 0), (-1, 0, 0, -1)])
+def test_turned_pixels_that_are_not_square(tmp_path, matrix):
+  path = circle(tmp_path / "a.mp4", (64, 45), matrix=matrix)
+  picture = next(video.pictures(path))
+  assert picture.size == ((64, 137) if matrix[1] else (137, 64))
+  assert roundness(picture.image()) == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("matrix", [matrix for a, b in itertools.product((-1, 1), repeat=2)
+                                    for matrix in ((a, 0, 0, b), (0, a, b, 0))])
+def test_display_matrix(tmp_path, matrix):
+  """Every turn, mirrored or not: the pixel (x, y) lies at (a x + c y, b x + d y)."""
+  path, (a, b, c, d) = tmp_path / "a.mp4", matrix
+  stored = np.zeros((64, 96, 3), np.uint8)
+  stored[:32, :32] = 220                                       # the first corner of the stored picture
+  with av.open(str(path), "w") as container:
+    stream = container.add_stream("libx264", rate=10)
+    stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+    container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, "rgb24")))
+    container.mux(stream.encode())
+  image = next(video.pictures(turn(path, matrix))).image()
+  assert image.shape == ((96, 64, 3) if b else (64, 96, 3))
+  right, below = a + c < 0, b + d < 0                           # where the corner at the smallest x and y goes
+  bright = np.argwhere(image[..., 0] > 110).mean(axis=0)
+  assert (bright[1] > image.shape[1] / 2, bright[0] > image.shape[0] / 2) == (right, below)
 
 
 def test_scaling(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import signal
 
 import jax
 import numpy as np
@@ -124,12 +125,13 @@ def test_stopped_run_ends_in_the_same_bits(make, two_streams, quick_compile, tmp
 
   class StopAtOnce(train.StopSignal):
     def __enter__(self):
-      super().__enter__().asked = True
+      super().__enter__().number = signal.SIGTERM
       return self
   with monkeypatch.context() as patch:
     patch.setattr(train, "StopSignal", StopAtOnce)
     for _ in range(2):
-      assert train.run(config, tmp_path / "run", dataset) is None
+      with pytest.raises(train.Stopped):
+        train.run(config, tmp_path / "run", dataset)
   resumed = train.run(config, tmp_path / "run", dataset)
   for key in ("params_sha256", "rows", "replicas"):
     assert resumed[key] == whole[key], key
@@ -140,7 +142,8 @@ def test_stopped_run_ends_in_the_same_bits(make, two_streams, quick_compile, tmp
 def test_lowers_for_accelerators(make, two_streams, dtype):
   trainer = train.Trainer(make({"train.dtype": dtype}), two_streams(), Parallel(1))
   for platform in ("tpu", "cuda"):
-    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+    exported = jax.export.export(trainer.step.run, platforms=[platform])(
+        trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
     assert exported.platforms == (platform,)
     assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 
@@ -217,5 +220,6 @@ def test_siamese_names_only_its_own_videos(make, two_streams, quick_compile):
   flops = {}
   for encode in ("batch", "unique"):
     trainer = train.Trainer(make({"train.encode": encode, "train.batch_size": 2, "seeds": (0, 1, 2)}), dataset, Parallel(1))
-    flops[encode] = trainer.step.run.lower(trainer.state, trainer.feed.videos, trainer._tables).compile().cost_analysis()["flops"]
+    lowered = trainer.step.run.lower(trainer.state, trainer.feed.videos, trainer._tables, np.int32(1))
+    flops[encode] = lowered.compile().cost_analysis()["flops"]
   assert flops["batch"] < 0.6 * flops["unique"]

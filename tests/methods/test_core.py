@@ -545,7 +545,7 @@ def test_lowers_for_accelerators(small, scored, dtype, variant):
   trainer = train.Trainer(small({"train.dtype": dtype} | VARIANTS[variant]), scored, Parallel(1))
   for platform in ("tpu", "cuda"):
     exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos,
-                                                                         trainer.tables)
+                                                                         trainer.tables, np.int32(1))
     assert exported.platforms == (platform,)
     assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 

@@ -485,7 +485,8 @@ def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
 def test_lowers_for_accelerators(configure, scored, dtype):
   trainer = train.Trainer(configure({"train.dtype": dtype}), scored, Parallel(1))
   for platform in ("tpu", "cuda"):
-    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+    exported = jax.export.export(trainer.step.run, platforms=[platform])(
+        trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
     assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 
 

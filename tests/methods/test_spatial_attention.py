@@ -241,7 +241,8 @@ def test_one_trace_and_one_program(make, with_maps, quick_compile, monkeypatch, 
 def test_lowers_for_accelerators(make, with_maps, monkeypatch, platform, dtype):
   """With the convolution that accelerators get."""
   trainer = train.Trainer(make({"train.dtype": dtype, "model.implementation": "plain"}), with_maps(), Parallel(1))
-  exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos, trainer.tables)
+  exported = jax.export.export(trainer.step.run, platforms=[platform])(
+      trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
   text = exported.mlir_module()
   assert exported.platforms == (platform,)
   assert "stablehlo.convolution" in text and ("bf16" in text) == (dtype == "bfloat16")

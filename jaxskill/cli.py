@@ -1,0 +1,240 @@
+"""What all commands share: configs and their overrides, mistakes said in a line, signals, exit statuses.
+
+| exit status | meaning |
+|---|---|
+| 0 | finished |
+| 1 | finished, but some of the inputs failed; they were listed with the reason |
+| 2 | a command line, config, file or machine that cannot be used; the message says what to do |
+| 128 + n | stopped by signal n (130 SIGINT, 143 SIGTERM, 129 SIGHUP), after what was done had been saved |
+
+Imports nothing but the standard library at the top: a command listens for signals before anything slow is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import pathlib
+import signal
+import sys
+import threading
+import traceback
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def listen():
+  """Makes the signals that ask a program to end do so at once, with a line and status 128 + n; training saves first.
+
+  A thread ends the process. Raised in the main thread, as Python does with KeyboardInterrupt, an exception is lost in a
+  finalizer, crashes the import of a compiled module, and waits until a compiler has ended. Every file is written whole or not
+  at all, so nothing is lost.
+  """
+  reader, writer = os.pipe()
+  os.set_blocking(writer, False)
+  heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
+  for number in heeded:
+    signal.signal(number, lambda *_: None)
+  signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+  def end():
+    while (number := os.read(reader, 1)[0]) not in heeded:
+      pass
+    for child in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
+      child.kill()
+    os.write(2, f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
+
+  threading.Thread(target=end, daemon=True).start()
+
+
+@contextlib.contextmanager
+def command():
+  """Runs the body as a command: says mistakes in a line, and ends with the exit statuses of this module.
+
+  Raises:
+    SystemExit: with status 2 if the body raises what a user can mend.
+  """
+  for stream in (sys.stdout, sys.stderr):                  # an output that knows few letters gets others in their place
+    if hasattr(stream, "reconfigure"):
+      stream.reconfigure(errors="replace", line_buffering=True)
+  logging.getLogger("jax").setLevel(logging.WARNING)       # not which accelerators it looks for in vain
+  try:
+    yield
+  except BrokenPipeError:                                  # the reader of our output is gone: `| head`
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + 13)
+  except MemoryError as error:
+    _refuse(f"out of memory{f': {error}' if str(error) else ''}; use fewer or shorter videos at once, smaller sizes, or "
+            "a machine with more memory.")
+  except (ValueError, OSError, FloatingPointError) as error:
+    _refuse(error)
+  except RuntimeError as error:                            # of XLA: jax.errors.JaxRuntimeError
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    _refuse(f"the device is out of memory ({str(error).splitlines()[0][:200]}); lower config.train.batch_size or "
+            "config.data.device_budget, or use more devices.")
+
+
+def _refuse(message):
+  from jaxskill import wording
+  print(f"\njaxskill: {wording.plain(message, keep=chr(10))}", file=sys.stderr)
+  sys.exit(2)
+
+
+def use_compilation_cache():
+  """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or the user's cache folder; without one, not."""
+  import jax
+  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    try:
+      folder = pathlib.Path.home() / ".cache" / "jaxskill" / "xla"
+      folder.mkdir(parents=True, exist_ok=True)
+    except (RuntimeError, OSError):                        # there is no home, or nobody may write there
+      return
+    if not os.access(folder, os.W_OK | os.X_OK):
+      return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def path(text):
+  """`text` with a leading `~` or `~user` as that home folder.
+
+  Raises:
+    ValueError: if there is no home folder.
+  """
+  text = os.fspath(text)
+  expanded = os.path.expanduser(text)
+  if expanded == "~" or expanded.startswith(("~/", "~" + os.sep)):
+    raise ValueError(f"{text}: this machine knows no home folder for ~; set HOME, or give the whole path.")
+  return expanded
+
+
+def weights(text):
+  """A value of --weights, FILE or STREAM=FILE, with `~` in the file's name as in `path`."""
+  stream, equals, file = text.partition("=")
+  return stream + equals + path(file) if equals and stream.isidentifier() else path(text)
+
+
+def add_config(parser, what):
+  """Adds --config to an argparse parser; `parse` takes its overrides."""
+  parser.add_argument("--config", required=True, metavar="FILE[:OPTIONS]",
+                      help=f"{what}; --config.FIELD=VALUE overrides a field, all of them stand in that file")
+
+
+def parse(parser, arguments=None):
+  """(options, overrides --config.FIELD=VALUE) of a command line; ends with status 2 at anything else."""
+  arguments = list(sys.argv[1:] if arguments is None else arguments)
+  options, others = parser.parse_known_args(arguments)
+  overrides = []
+  for word in others:
+    if word.startswith("--config."):
+      overrides.append(word)
+    elif overrides and "=" not in overrides[-1] and not word.startswith("--"):
+      overrides[-1] += f"={word}"                          # --config.FIELD VALUE
+    else:
+      kind = "option" if word.startswith("-") else "word"
+      parser.error(f"unknown {kind} {word!r}; fields of the config are given as --config.FIELD=VALUE")
+  for word in overrides:
+    if "=" not in word:
+      parser.error(f"{word} needs a value: {word}=VALUE")
+  return options, overrides
+
+
+def read_config(file, overrides=()):
+  """(config, its file's function official() or None).
+
+  Args:
+    file: path of a config file, with `:OPTIONS` for its get_config; `~` is the home folder.
+    overrides: --config.FIELD=VALUE, each.
+
+  Raises:
+    ValueError: for a file that is no config, options or fields that it has not, or a value of another type.
+  """
+  name, colon, options = path(file).partition(":")
+  module = _load(name)
+  if not callable(getattr(module, "get_config", None)):
+    raise ValueError(f"--config={file}: {name} defines no get_config(); give one of configs/, e.g. configs/pros_cons.py.")
+  try:
+    config = module.get_config(options) if colon else module.get_config()
+  except ValueError:
+    raise                                                  # in the file's own words
+  except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
+    raise ValueError(_fault_of(name, error)) from error
+  for override in overrides:
+    config = _overridden(config, override)
+  _expand_home(config)
+  return config.lock(), getattr(module, "official", None)
+
+
+def _load(name):
+  """The module of a config file."""
+  if not name or not pathlib.Path(name).is_file():
+    raise ValueError(f"--config={name}: No such file; give a config file, e.g. --config configs/pros_cons.py.")
+  spec = importlib.util.spec_from_file_location("config_file", name)
+  if spec is None:
+    raise ValueError(f"--config={name} is not a Python file (NAME.py); give one of configs/.")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
+    raise ValueError(_fault_of(name, error)) from error
+  return module
+
+
+def _fault_of(name, error):
+  """Where the code of a config file failed, in a line."""
+  lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(name)]
+  line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+  return (f"--config={name} cannot be used: {f'line {line}: ' if line else ''}{type(error).__name__}: "
+          f"{str(error).splitlines()[0] if str(error) else 'no message'}.")
+
+
+def _overridden(config, override):
+  """The config with one --config.FIELD=VALUE."""
+  from absl import flags
+  from ml_collections import config_flags
+  field = override.partition("=")[0].removeprefix("--config.")
+  if unknown := _unknown_field(config, field):
+    raise ValueError(f"{override}: {unknown}")
+  values = flags.FlagValues()                              # its own, beside those of libraries
+  arguments = ["jaxskill", override]
+  try:
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+    values(arguments)
+  except (flags.Error, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError,
+          RuntimeError, MemoryError) as error:
+    why = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"flag {override}: ")
+    raise ValueError(f"{override}: {why[:300]} (the config has {_known_value(config, field)})") from error
+  return values.config
+
+
+def _unknown_field(config, field):
+  """Which part of `a.b` or `a[0]` a config has not, in words; None if it has them all."""
+  node, where = config, "config"
+  for name in field.split("."):
+    if not hasattr(node, "keys") or name not in node:
+      if hasattr(node, "keys") and name.partition("[")[0] in node:
+        return f"{where}.{name}: elements cannot be set one by one; give the whole, e.g. --{where}.{name.partition('[')[0]}='(0,1)'."
+      known = f"only {', '.join(node)}" if hasattr(node, "keys") else "it is a value"
+      return f"{where} has no field {name!r}, {known}."
+    node, where = node[name], f"{where}.{name}"
+  return None
+
+
+def _known_value(config, field):
+  node = config
+  for name in field.split("."):
+    node = node[name]
+  return f"{field}={', '.join(node)}" if hasattr(node, "keys") else f"{field}={node!r}"
+
+
+def _expand_home(config):
+  """Puts the home folder in place of `~` in the texts of a config that begin with it: they are paths."""
+  for name, value in config.items():
+    if hasattr(value, "items"):
+      _expand_home(value)
+    elif isinstance(value, str) and value.startswith("~"):
+      config[name] = path(value)

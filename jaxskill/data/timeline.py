@@ -1,0 +1,314 @@
+"""When the pictures of a video file are shown: the stream that a player takes, and one time axis for its packets.
+
+Only packets are read, nothing is decoded. What a file says of time differs by its format, and is often wrong:
+  edit lists (mp4, mov)        FFmpeg applies them; what they cut away is not shown and does not count
+  joined transport streams     time stamps that jump back or far forward are laid behind one another
+  avi, raw streams             no times of presentation: the pictures are shown in the order in which they are decoded
+
+N packets of a stream. Times are seconds from the first picture. Needs PyAV (pip install 'jaxskill[video]').
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # they name other files
+TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
+_JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
+_PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
+_BEGUN = 100               # streams that may begin within a file
+_GAP = 1.0                 # seconds without a picture that are told of a transport stream
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")      # that mp4 and mov begin with
+
+
+class VideoError(ValueError):
+  """A file that yields no picture."""
+
+
+class Timeline(NamedTuple):
+  """What is known of a video before it is decoded.
+
+  Attributes:
+    stream: index of its stream in the file.
+    times: `[N]` seconds at which the picture of each packet is shown; nan where the packet does not say.
+    hidden: `[N]` whether the file says that the picture is not to be shown.
+    ranked: the packets do not say which picture belongs to which time: the k-th picture is shown at the k-th time.
+    seconds: from the first picture to the end of the last one that is there.
+    announced: seconds by the file; the same where it does not say.
+    rate: pictures a second, on average.
+    warnings: sentences on what a user must know.
+  """
+
+  stream: int
+  times: np.ndarray
+  hidden: np.ndarray
+  ranked: bool
+  seconds: float
+  announced: float
+  rate: float
+  warnings: tuple[str, ...]
+
+
+def is_text(head):
+  """Whether the first bytes of a file are those of a text: no control characters. Raw video (y4m) has a line too."""
+  controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
+  return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
+      head.startswith(b"YUV4MPEG2") or controls.intersection(head))
+
+
+def open_file(path):
+  """Returns an open PyAV container that has a video stream.
+
+  Raises:
+    VideoError: if it is no video.
+  """
+  import av
+  path = Path(path)
+  if not path.is_file():
+    raise VideoError(f"{path}: there is no such file.")
+  with open(path, "rb") as file:
+    head = file.read(4096)
+  if not head:
+    raise VideoError(f"{path}: is empty; copy or download it again.")
+  if is_text(head):
+    first = head.decode("utf-8", "replace").strip().splitlines()[:1]
+    raise VideoError(f"{path}: is not a video but a text that begins with {''.join(first)[:60]!r}; give the video "
+                     "itself.")
+  try:
+    container = av.open(str(path.absolute()))        # a relative name with a colon would be taken for an address
+  except (av.error.FFmpegError, OSError, ValueError) as error:
+    if missing := _missing_index(path):
+      raise VideoError(f"{path}: {missing}") from error
+    raise VideoError(f"{path}: is not a video that FFmpeg can read ({error}).") from error
+  fault = _fault(container, path)
+  if fault:
+    container.close()
+    raise VideoError(f"{path}: {fault}")
+  return container
+
+
+def _fault(container, path):
+  """Why an open container is no film; "" if it may be one."""
+  if container.format.name in PLAYLISTS + TEXT_ART:
+    return f"is a list or text ({container.format.name}), not a video; give the video itself."
+  if container.streams.video:
+    return ""
+  if missing := _missing_index(path):
+    return missing
+  kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+  if not kinds:
+    return "holds no streams, neither pictures nor sound; the file is damaged or not complete: copy it again."
+  return f"holds {kinds} but no pictures; give a video."
+
+
+def _missing_index(path):
+  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
+  size, place, found = path.stat().st_size, 0, []
+  with open(path, "rb") as file:
+    while place + 8 <= size:
+      file.seek(place)
+      head = file.read(16)
+      length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+      if length == 1:
+        length = int.from_bytes(head[8:16], "big")
+      if not found and kind not in _BOXES:
+        return ""
+      found.append(kind)
+      if length < 8 or place + length > size:        # 0 is "to the end of the file"
+        break
+      place += length
+  whole = b"moov" in found[:-1] or (found[-1:] == [b"moov"] and place >= size)
+  return "" if whole or not found else (
+      "its index (the part 'moov') is missing or cut off: the recording was not finished, or the copy is not complete. "
+      "Copy it again; if the camera was switched off, a repair tool can rebuild the index from another film of it.")
+
+
+def read_timeline(path) -> Timeline:
+  """Reads the time stamps of the packets of the stream that a player shows.
+
+  Raises:
+    VideoError: if the file is no video or holds no picture.
+  """
+  import av
+  with open_file(path) as container:
+    packets, ends, read_to = _packets(container)
+    stream, warnings = choose_stream(container, {index: len(rows) for index, rows in packets.items()})
+    if stream is None:
+      raise VideoError(f"{path}: {warnings[0]}")
+    index, rows = stream.index, np.array(packets[stream.index], float)            # [N, 4]
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    discontinuous = bool(container.format.flags & av.format.Flags.ts_discont.value)
+    avi = container.format.name == "avi"             # FFmpeg's guesses of pts are wrong there
+    if avi and np.isfinite(rows[:, 1]).any():
+      rows[:, 0] = rows[:, 1]
+    ordered = np.all(np.diff(rows[:, 0]) > 0) and bool(stream.codec_context.has_b_frames)
+    ranked = avi or ordered or not np.isfinite(rows[:, :2]).any()
+    # Times in mp4 and mov are steps, which cannot jump: where they do, it is from one edit to the next.
+    jump = _JUMP if discontinuous else np.inf if "mp4" in container.format.name else _PAUSE
+    times, ends_at, joins, rate, said = _axis(rows, rate, jump)
+    if not np.isfinite(times).any():
+      raise VideoError(f"{path}: no picture of it is to be shown; convert it with ffmpeg first.")
+    seconds, hidden = float(np.nanmax(ends_at)), rows[:, 3] > 0
+    announced = seconds if joins else max(seconds, _announced(container, stream, ends))
+  warnings += said
+  if announced - seconds > max(1.0, 0.02 * announced):
+    warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
+  if discontinuous:
+    warnings += _gaps(times, 1 / rate)
+    if read_to < 0.9 * (size := Path(path).stat().st_size):
+      warnings.append(f"the last picture lies at {read_to / size:.0%} of the file: what follows is of a stream that begins "
+                      "there, and is not read; cut the file into its parts")
+  return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
+
+
+def _packets(container):
+  """Reads the packets of pictures and sound.
+
+  Returns:
+    ({index of a video stream: [(pts, dts, duration, discarded) in seconds, nan where unknown]}, {index: end in seconds},
+    place of the last packet in the file).
+  """
+  import av
+  seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
+  streams = [*container.streams.video, *container.streams.audio]
+  packets, ends, read_to = {stream.index: [] for stream in container.streams.video}, {}, 0
+  try:
+    for packet in demux(container, streams):
+      if is_flush(packet):
+        continue
+      pts, dts = seconds(packet.pts, packet), seconds(packet.dts, packet)
+      duration = seconds(packet.duration or None, packet)
+      if packet.stream_index in packets:
+        packets[packet.stream_index].append((pts, dts, duration, packet.is_discard))
+      read_to = max(read_to, packet.pos or 0)
+      if packet.pts is not None:
+        ends[packet.stream_index] = max(ends.get(packet.stream_index, pts), pts)
+  except av.error.FFmpegError:          # cut short; what is there counts
+    pass
+  return packets, ends, read_to
+
+
+def demux(container, streams):
+  """Yields the packets of some streams. PyAV fails where another one begins within the file, but can be asked again."""
+  for _ in range(_BEGUN):
+    try:
+      yield from container.demux(streams)
+      return
+    except IndexError:
+      continue
+
+
+def is_flush(packet):
+  """Whether a packet is the empty one that PyAV puts at the end of each stream."""
+  return packet.pts is None and packet.dts is None and not packet.size
+
+
+def is_cover(stream):
+  """Whether a stream of video is the cover picture of something else."""
+  from av.stream import Disposition
+  return bool(stream.disposition & Disposition.attached_pic)
+
+
+def choose_stream(container, counts):
+  """Returns (the video stream that a player shows, [what to say of the others]); (None, [why]) where there is none.
+
+  A cover picture is no film. Of several films it is the one flagged as default, else the largest, else the first.
+
+  Args:
+    counts: {index of a video stream: its number of packets}.
+  """
+  from av.stream import Disposition
+  covers = [s for s in container.streams.video if is_cover(s)]
+  filled = [s for s in container.streams.video if counts.get(s.index) and s not in covers]
+  known = [s for s in filled if s.codec_context is not None]
+  films = [s for s in known if counts[s.index] > 1] or known
+  if filled and not known:
+    return None, ["its pictures are coded in a way that this FFmpeg does not know; convert it to mp4 elsewhere."]
+  if not films:
+    return None, ["is sound with a cover picture, and no film; give a video." if covers else
+                  "holds no picture; copy it again, or convert it with ffmpeg first."]
+  size = lambda stream: stream.codec_context.width * stream.codec_context.height
+  best = max(films, key=lambda s: (bool(s.disposition & Disposition.default), size(s), -s.index))
+  if len(container.streams.video) == 1:
+    return best, []
+  single = len(container.streams.video) - len(films)
+  others = (["a single picture" if single == 1 else f"{single} single pictures"] if single else []) + (
+      [f"{len(films) - 1} other film{'s'[: len(films) > 2]}"] if len(films) > 1 else [])
+  return best, [f"holds {len(container.streams.video)} video streams: taken is stream {best.index} "
+                f"({best.codec_context.width} x {best.codec_context.height}), as a player does, and not "
+                f"{' and '.join(others)}"]
+
+
+def _axis(rows, rate, jump):
+  """Lays all packets on one axis of time.
+
+  Args:
+    rows: `[N, 4]`, see `_packets`.
+    rate: pictures a second.
+    jump: seconds; a longer step forward is a join. Infinite: parts are edits of one film, of which nothing is said.
+
+  Returns:
+    (`[N]` times, `[N]` when each picture ends, number of joins, rate, warnings).
+  """
+  pts, dts, durations, hidden = rows.T
+  known, warnings = np.isfinite(durations), []
+  if not np.isfinite(rows[:, :2]).any():
+    rate = 1 / np.median(durations[known]) if known.any() else rate
+    dts = np.arange(len(rows)) / rate
+    warnings.append(f"has no time stamps: {rate:.4g} pictures a second are assumed")
+  durations = np.where(known & (durations < _PAUSE), durations, 1 / rate)            # longer ones are damage
+  times = np.where(hidden > 0, np.nan, pts if np.isfinite(pts).any() else dts)
+  part = _parts(times, dts, 1.5 / rate, jump)
+  laid, joins, end = np.full(len(rows), np.nan), [], 0.0
+  for number in range(part[-1] + 1):
+    inside = (part == number) & np.isfinite(times)
+    if inside.any():
+      begin = times[inside].min()
+      joins += [end] if end else []
+      laid[inside] = times[inside] - begin + end
+      end = (laid + durations)[inside].max()
+  if joins and np.isfinite(jump):
+    warnings.append(f"its time stamps jump {len(joins)} time{'s'[: len(joins) > 1]}, first at {joins[0]:.2f} s: it is "
+                    f"taken as {len(joins) + 1} parts joined to one film of {end:.2f} s")
+  return laid, laid + durations, len(joins), rate, warnings
+
+
+def _parts(times, dts, back, jump):
+  """`[N]` to which part each packet belongs: a new one begins where the order of decoding jumps back or far forward."""
+  order = dts if np.isfinite(dts).any() else times                # ascends where nothing is joined
+  places = np.flatnonzero(np.isfinite(order))
+  steps = np.diff(order[places])
+  part = np.zeros(len(times), int)
+  part[places[1:]] = (steps < -back) | (steps > jump)
+  part = np.cumsum(part)
+  for start in places[1:][np.diff(part[places]) > 0]:
+    before = start - 1                                            # packets without a place belong to the nearer part
+    while before > 0 and not np.isfinite(order[before]) and (
+        abs(times[before] - order[start]) < abs(times[before] - order[places[places < before][-1]])):
+      part[before] = part[start]
+      before -= 1
+  return part
+
+
+def _announced(container, stream, ends):
+  """Seconds that the file says the stream lasts; 0 where it does not say, or says it of the sound."""
+  own = float(stream.duration * stream.time_base) if stream.duration else 0.0
+  if own and "mp4" in container.format.name:                   # each track has its own
+    return own
+  whole = own or (container.duration or 0) / 1e6
+  start = (container.start_time or 0) / 1e6
+  sound = max((end - start for index, end in ends.items() if index != stream.index), default=0.0)
+  return 0.0 if sound > whole - max(1.0, 0.02 * whole) else whole
+
+
+def _gaps(times, every):
+  """Sentences on times without a picture."""
+  times = np.sort(times[np.isfinite(times)])
+  wide = np.flatnonzero(np.diff(times) > max(_GAP, 10 * every))
+  if wide.size:
+    first, last = times[wide[0]], times[wide[0] + 1]
+    more = f", and at {wide.size - 1} more places" if wide.size > 1 else ""
+    yield f"has no pictures from {first + every:.2f} to {last:.2f} s{more}; the picture before stays"

@@ -1,0 +1,24 @@
+"""Keeps what libraries print beside the errors that they raise from standard error."""
+
+import functools
+import sys
+
+from absl import logging
+
+
+def hush():
+  """Silences Orbax and TensorStore, which print dozens of lines for every error that they raise as well."""
+  logging.get_absl_logger().addFilter(_quiet)
+  if getattr(sys.unraisablehook, "func", None) is not _late:
+    sys.unraisablehook = functools.partial(_late, sys.unraisablehook)
+
+
+def _quiet(record):
+  """Lets Orbax warn but not chat: it logs through absl, as we do, dozens of lines a save; its errors it raises as well."""
+  return record.levelno in (30, 50) or "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+def _late(hook, unraisable):
+  """Passes an exception on, unless it is that TensorStore answered an event loop which an error had ended before."""
+  if str(unraisable.exc_value) != "Event loop is closed":
+    hook(unraisable)

@@ -1,0 +1,259 @@
+"""What all commands share: configs and overrides, mistakes in a line, signals, exit statuses, homes."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from jaxskill import cli, config_checks, train
+
+REPO = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = str(REPO / "configs" / "pros_cons.py")
+SMALL = ["--config.model.hidden=4", "--config.data.simulated.num_videos=14", "--config.data.simulated.num_segments=6",
+         "--config.data.simulated.width=4", "--config.train.epochs=1", "--config.train.batch_size=16",
+         "--config.seeds=(0,)", "--config.plots=False"]
+
+
+def start(*arguments, module="jaxskill.main", **more):
+  options = {name: more.pop(name) for name in ("cwd", "user", "stdout") if name in more}
+  kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))} | dict(
+      JAX_PLATFORMS="cpu", PYTHONPATH=str(REPO), JAX_COMPILATION_CACHE_DIR=os.environ["JAXSKILL_TEST_CACHE"])
+  environment = {k: v for k, v in (kept | more).items() if v is not None}
+  return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)], env=environment, stderr=subprocess.PIPE,
+                          **dict(cwd=REPO, stdout=subprocess.PIPE) | options)
+
+
+def run(*arguments, **more):
+  process = start(*arguments, **more)
+  out, err = process.communicate(timeout=180)
+  return process.returncode, (out or b"").decode(), err.decode()
+
+
+OVERRIDES = {
+    "--config.=1": "has no field ''",
+    "--config..=1": "has no field ''",
+    "--config.__class__=1": "has no field '__class__'",
+    "--config.keys=1": "has no field 'keys'",
+    "--config.nothing=1": "has no field 'nothing', only data,",
+    "--config.train.epochs.x=1": "config.train.epochs has no field 'x', it is a value",
+    "--config.train=1": "is not a dict",
+    "--config.loss.weights=1": "is not a dict",
+    "--config.seeds[0]=0": "elements cannot be set one by one",
+    "--config.seeds[9]=0": "elements cannot be set one by one",
+    "--config.train.epochs=1e400": "train.epochs=2000",
+    "--config.train.epochs=1.5": "invalid literal for int",
+    "--config.train.epochs=": "invalid literal for int",
+    "--config.seeds=(0,": "as tuple",
+    "--config.seeds=(1 + 1j": "as tuple",
+    "--config.plots=maybe": "boolean",
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_an_override_that_cannot_be_is_one_sentence(override):
+  with pytest.raises(ValueError) as caught:
+    cli.read_config(f"{CONFIG}:best", [override])
+  assert override[:30] in str(caught.value) and OVERRIDES[override] in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+VALUES = {
+    "--config.seeds=()": "at least one seed",
+    "--config.seeds=abc": "config.seeds",
+    "--config.seeds=(1.5,)": "a whole number from 0 to 4294967295, not 1.5",
+    "--config.seeds=(True,)": "not True",
+    "--config.seeds=(-1,)": "not -1",
+    "--config.seeds=(0,0)": "equal seeds",
+    "--config.seeds=(99999999999999999999,)": "not 99999999999999999999",
+    "--config.train.decay=(3,.1)": "each entry must be (epoch, factor)",
+    "--config.train.decay=((3,'x'),)": "each entry must be (epoch, factor)",
+    "--config.train.decay=(('3',.1),)": "each entry must be (epoch, factor)",
+    "--config.train.decay=((3,-.1),)": "a factor of 0 or more",
+    "--config.train.rates=(1,)": "each entry must be (regular expression, factor)",
+    "--config.train.rates=abc": "each entry must be (regular expression, factor)",
+    "--config.train.rates=((1,2),)": "not a regular expression",
+    "--config.train.rates=(('(',1),)": "not a regular expression",
+    "--config.train.learning_rate=-0.1": "config.train.learning_rate=-0.1 must be above 0",
+    "--config.train.learning_rate=0": "must be above 0",
+    "--config.train.learning_rate=nan": "not a finite number",
+    "--config.train.learning_rate=inf": "not a finite number",
+    "--config.loss.margin_rank=nan": "config.loss.margin_rank=nan is not a finite number",
+    "--config.loss.weights.diversity=inf": "config.loss.weights.diversity=inf is not a finite number",
+    "--config.train.weight_decay=-1": "0 or more",
+    "--config.train.momentum=1": "from 0 to below 1",
+    "--config.train.batch_size=0": "at least 1",
+    "--config.train.epochs=0": "at least 1",
+    "--config.data.device_budget=nan": "not a finite number",
+    "--config.data.device_budget=1.5": "from 0 to 1",
+    "--config.data.segment_seconds=0": "above 0",
+    "--config.data.segment_seconds=-1": "above 0",
+    "--config.data.segment_seconds=nan": "not a finite number",
+    "--config.data.tie_margin=-1": "0 or more",
+    "--config.data.seed=-1": "0 or more",
+}
+
+
+@pytest.mark.parametrize("override", VALUES)
+def test_a_value_that_cannot_be_is_one_sentence_before_anything_is_written(override, tmp_path):
+  with pytest.raises(ValueError) as caught:
+    config, _ = cli.read_config(CONFIG, [override])
+    train.run(config, tmp_path / "run")
+  assert VALUES[override] in str(caught.value) and "\n" not in str(caught.value)
+  assert not (tmp_path / "run").exists()
+
+
+def test_values_that_can_be():
+  config, official = cli.read_config(CONFIG, ["--config.seeds=(0,4294967295)", "--config.train.decay=((3,.1),(5.5,0))",
+                                              "--config.train.rates=(('^filters/',.1),)", "--config.train.learning_rate=1e-3"])
+  config_checks.check(config)
+  assert config.seeds == (0, 4294967295) and callable(official) and config.is_locked
+
+
+FILES = {
+    "text.py": ("root:x:0:0:root\n", "line 1: SyntaxError"),
+    "text": ("root:x:0:0:root\n", "is not a Python file"),
+    "nul.py": ("a = 1\0", "cannot be used"),
+    "empty.py": ("", "defines no get_config()"),
+    "raises.py": ("x = 1\nraise KeyError('k')\n", "line 2: KeyError"),
+    "wrong.py": ("def get_config():\n  return nothing\n", "line 2: NameError"),
+    "options.py": ("def get_config():\n  raise ValueError('use an option')\n", "use an option"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_config_that_is_none_is_one_sentence(name, tmp_path):
+  text, said = FILES[name]
+  (tmp_path / name).write_text(text)
+  with pytest.raises(ValueError) as caught:
+    cli.read_config(str(tmp_path / name))
+  assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "nothing.py", "."])
+def test_a_config_that_is_not_there(name, tmp_path):
+  with pytest.raises(ValueError, match="No such file"):
+    cli.read_config(str(tmp_path / name) if name else "")
+
+
+def test_home_is_expanded_wherever_a_path_is_given(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert cli.path("~/x") == str(tmp_path / "x") and cli.path("~") == str(tmp_path)
+  assert [cli.path(text) for text in ("", "a/~/b", "~nobody-of-this-name", "$x.mp4")] == [
+      "", "a/~/b", "~nobody-of-this-name", "$x.mp4"]
+  assert cli.weights("rgb=~/a.pt") == f"rgb={tmp_path}/a.pt" and cli.weights("~/a.pt") == f"{tmp_path}/a.pt"
+  config, _ = cli.read_config(f"{CONFIG}:features", ["--config.data.dir=~/features", "--config.data.prepared_dir=~/p"])
+  assert (config.data.dir, config.data.prepared_dir) == (f"{tmp_path}/features", f"{tmp_path}/p")
+
+
+def test_one_run_in_one_folder_however_its_home_is_written(tmp_path):
+  """A tilde that the shell has left is the home folder, from any working directory."""
+  home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+  for folder in (home, elsewhere):
+    folder.mkdir()
+  code, _, err = run("--config", CONFIG, *SMALL, "--workdir=~/runs/x", HOME=str(home), cwd=elsewhere)
+  assert code == 0, err
+  assert not list(elsewhere.iterdir()) and (home / "runs/x/results.json").exists()
+  assert (home / "runs/x/checkpoints").is_dir() and (home / "runs/x/config.json").exists()
+  code, _, err = run("--config", CONFIG, *SMALL, "--config.seeds=(1,)", "--workdir", "~/runs/x", HOME=str(home), cwd=REPO)
+  assert code == 2 and "another config" in err
+  assert not (REPO / "~").exists()
+
+
+def test_no_home_means_no_cache(monkeypatch, tmp_path):
+  def none():
+    raise RuntimeError("Could not determine home directory.")
+  monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  before = jax.config.jax_compilation_cache_dir
+  monkeypatch.setattr(pathlib.Path, "home", none)
+  cli.use_compilation_cache()
+  (tmp_path / ".cache").write_text("a file where a folder should be")
+  monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path)
+  cli.use_compilation_cache()
+  assert jax.config.jax_compilation_cache_dir == before
+  monkeypatch.delenv("HOME", raising=False)
+  monkeypatch.setattr(os.path, "expanduser", lambda text: text)
+  with pytest.raises(ValueError, match="no home folder"):
+    cli.path("~/runs")
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs the right to become another user")
+def test_a_user_without_an_entry_and_without_a_home_trains(tmp_path):
+  tmp_path.chmod(0o777)
+  for folder in tmp_path.parents:
+    if folder.stat().st_uid == 0 and not folder.stat().st_mode & 1:
+      pytest.skip(f"{folder} is closed to other users")
+  code, out, err = run("--config", CONFIG, *SMALL, "--workdir", tmp_path / "run", HOME=None, user=54321, cwd=tmp_path,
+                       JAX_COMPILATION_CACHE_DIR=None, PYTHONDONTWRITEBYTECODE="1")
+  if "Permission denied" in err and not (tmp_path / "run").exists():
+    pytest.skip("this interpreter is closed to other users")
+  assert code == 0 and "last step" in out, err
+
+
+def test_an_output_of_few_letters_gets_others_in_their_place(tmp_path):
+  code, out, err = run("--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--workdir", tmp_path / "run",
+                       PYTHONIOENCODING="ascii")
+  assert code == 0 and "last step" in out and " ? " in out, err
+  assert (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("kind", cli.SIGNALS)
+def test_a_signal_before_training_ends_the_command_without_a_traceback(kind, tmp_path):
+  process = start("--config", CONFIG, *SMALL, "--config.train.epochs=1000000", "--workdir", tmp_path / "run")
+  mapped, patience = pathlib.Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60
+  while "jaxlib" not in mapped.read_text() and time.monotonic() < patience:         # JAX is being imported
+    time.sleep(0.01)
+  process.send_signal(kind)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 128 + kind and "Traceback" not in err.decode()
+  assert err.decode().splitlines()[-1] == f"jaxskill: stopped by {kind.name}" and out == b""
+
+
+def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_started():
+  program = """if True:
+    import multiprocessing, os, signal, time
+    from jaxskill import cli
+    class Loses:
+      def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+    if __name__ == "__main__":
+      cli.listen()
+      with cli.command():
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        Loses()
+        time.sleep(60)
+  """
+  done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
+                        check=False, timeout=50)          # waits until the child, too, has closed our end of its output
+  assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n"
+
+
+def test_command_ends_with_the_status_of_what_happened(capsys):
+  def ends(raised):
+    with pytest.raises(SystemExit) as end, cli.command():
+      raise raised
+    return end.value.code
+  assert ends(ValueError("a is wrong")) == 2 and "jaxskill: a is wrong\n" in capsys.readouterr().err
+  assert ends(OSError(28, "No space left on device", "x")) == 2 and "No space" in capsys.readouterr().err
+  assert ends(MemoryError()) == 2 and "out of memory" in capsys.readouterr().err
+  assert ends(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore")) == 2
+  assert capsys.readouterr().err.count("\n") == 2
+  assert ends(SystemExit(1)) == 1
+  with pytest.raises(RuntimeError, match="a fault of ours"), cli.command():
+    raise RuntimeError("a fault of ours")
+
+
+def test_overrides_in_both_forms_and_other_words():
+  parser = __import__("argparse").ArgumentParser()
+  cli.add_config(parser, "config file")
+  options, overrides = cli.parse(parser, ["--config", "c.py", "--config.a.b", "5", "--config.c=-1", "--config.d", "-2"])
+  assert options.config == "c.py" and overrides == ["--config.a.b=5", "--config.c=-1", "--config.d=-2"]
+  for wrong in (["--wokdir=x"], ["train"], ["--config.a"], ["--config.a=1", "word"]):
+    with pytest.raises(SystemExit) as end:
+      cli.parse(parser, ["--config", "c.py", *wrong])
+    assert end.value.code == 2
