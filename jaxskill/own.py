@@ -303,7 +303,8 @@ def _read_one(run, name, path, note, known, options):
   """The `Own` of one file of features, checked against what the run reads."""
   recipe, about = note
   wanted = run.about["streams"]
-  streams, lengths = features.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array")
+  streams, lengths = features.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array",
+                                           run.config.data.get("max_bytes", features.MAX_BYTES))
   streams, lengths, row_times, between = features.take_times(streams, lengths)
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():

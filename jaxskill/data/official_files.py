@@ -16,7 +16,8 @@ from jaxskill.data.dataset import check_pairs
 from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
-from jaxskill.data.video_names import spellings, video_name
+from jaxskill.data.names import plain
+from jaxskill.data.video_names import spellings
 
 STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4, times=1)   # [T, D], [N, D], [T, D], [F, H, W, C], [F]
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
@@ -174,7 +175,7 @@ def _list_files(folders, endings):
   listed = {}
   for folder in folders:
     for file in sorted(file for file in folder.rglob("*") if file.suffix in endings):
-      video = video_name(file.relative_to(folder).with_suffix("").as_posix(), folder)
+      video = plain(file.relative_to(folder).with_suffix("").as_posix())
       if video in listed:
         raise ValueError(f"{folder}: video {video!r} has two files, {listed[video]} and {file.name}; remove one.")
       listed[video] = file

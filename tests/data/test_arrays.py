@@ -44,17 +44,20 @@ def refusal(tmp_path, name, data, **options):
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "u1", "i8", "U3", "?"])
 def test_arrays_are_read(tmp_path, dtype):
-  for array in (GOOD.astype(dtype), np.asfortranarray(GOOD.astype(dtype)), GOOD.astype(dtype)[0], GOOD.astype(dtype)[:0]):
+  for array in (GOOD.astype(dtype), np.asfortranarray(GOOD.astype(dtype)), GOOD.astype(dtype)[0],
+      GOOD.astype(dtype)[:0]):
     np.save(tmp_path / "v.npy", array)
     np.savez(tmp_path / "v.npz", a=array, b=GOOD)
     np.savez_compressed(tmp_path / "w.npz", a=array, b=GOOD)
-    for found in (read_arrays(tmp_path / "v.npy")[""], *(read_arrays(tmp_path / name)["a"] for name in ("v.npz", "w.npz"))):
+    for found in (read_arrays(tmp_path / "v.npy")[""],
+        *(read_arrays(tmp_path / name)["a"] for name in ("v.npz", "w.npz"))):
       np.testing.assert_array_equal(found, array)
       assert found.dtype == array.dtype
 
 
 @pytest.mark.parametrize("shape,dtype,body,words", [
-    ("(1000000000, 1000)", "'<f4'", b"x" * 64, "announces float32 of shape (1000000000, 1000), beyond the 1,073,741,824 bytes"),
+    ("(1000000000, 1000)", "'<f4'", b"x" * 64,
+        "announces float32 of shape (1000000000, 1000), beyond the 1,073,741,824 bytes"),
     (f"({2 ** 70}, 1)", "'<f4'", b"", "beyond the 1,073,741,824 bytes that config.data.max_bytes leaves it"),
     (f"(0, {2 ** 70})", "'<f4'", b"", "beyond the 1,073,741,824 bytes"),
     ("(True, 5)", "'<f4'", b"\0" * 20, "announces the shape (True, 5); expected whole numbers"),
@@ -67,7 +70,8 @@ def test_arrays_are_read(tmp_path, dtype):
     ("(3, 5)", "'<q9'", b"", "the header of it is damaged"),
     ("(3, 3)", "'|O'", pickle.dumps([1] * 9), "holds Python objects, which are refused"),
     ("(3,)", "[('a','|O')]", pickle.dumps([1] * 3), "holds Python objects, which are refused"),
-    ("(3, 5)", "'<f4'", b"\0" * 59, "announces float32 of shape (3, 5), 60 bytes, but holds 59; the file is damaged or cut"),
+    ("(3, 5)", "'<f4'", b"\0" * 59,
+        "announces float32 of shape (3, 5), 60 bytes, but holds 59; the file is damaged or cut"),
     ("(3, 5)", "'<f4'", b"\0" * 61, "60 bytes, but holds 61"),
 ])
 def test_headers_that_are_refused(tmp_path, shape, dtype, body, words):
@@ -93,7 +97,8 @@ def encrypted():
     (packed(), "holds no array"),
     (packed(("rgb.npy", saved(np.save, GOOD)), how=zipfile.ZIP_BZIP2), "is packed in a way that NumPy does not write"),
     (packed(*((f"a{i}.npy", b"") for i in range(20000))), "holds 20000 arrays; expected a few streams of one video"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a pointer of Git LFS, not the file itself; fetch"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "is a pointer of Git LFS, not the file itself; fetch"),
     (b"<html>404</html>", "is a web page, not the file itself"),
     (pickle.dumps({"a": 1}), "is not a NumPy file"),
     (b"", "the file is damaged"),

@@ -38,7 +38,8 @@ def test_equal_features():
   rgb[3], static[3] = rgb[2], static[2]
   rgb[3, 1] += 1                                 # between the rows that are looked at first
   rgb[4], static[4] = rgb[2], static[2]          # the same, but shorter
-  data = dataset(dict(rgb=rgb, static=static), dict(rgb=np.array([9, 9, 9, 9, 5, 9, 9, 9], np.int32), static=np.full(8, 3, np.int32)))
+  data = dataset(dict(rgb=rgb, static=static), dict(rgb=np.array([9, 9, 9, 9, 5, 9, 9, 9], np.int32),
+      static=np.full(8, 3, np.int32)))
   facts = audit(data)
   assert facts["equal_features"] == [["v0", "v5", "v6"]]
   assert facts["folds"][0]["test_videos_with_features_of_training"] == 2
@@ -76,7 +77,8 @@ def test_videos_and_channels_that_never_change():
   rgb[4, 0], rgb[4, -1], rgb[4, 4] = 1, 1, 1     # equal where one looks first
   rgb[..., 2] = 0.5
   facts = audit(dataset(dict(rgb=rgb, static=static)))
-  assert facts["constant_videos"] == dict(rgb=["v1", "v2"], static=["v3"]) and facts["constant_channels"] == dict(rgb=[2])
+  assert facts["constant_videos"] == dict(rgb=["v1", "v2"],
+      static=["v3"]) and facts["constant_channels"] == dict(rgb=[2])
   text = describe_audit(facts)
   assert "constant videos: 2 whose stream 'rgb' never changes (v1, v2)" in text
   assert "constant channels: 1 of stream 'rgb' have one value in all videos (2)" in text
@@ -130,5 +132,6 @@ def test_recorded_movements(name, key):
 
 def test_simulated_performances_show_nothing():
   facts = audit(simulated.simulate(num_videos=40, num_segments=40, width=16, seed=0))
-  assert not any(facts[name] for name in ("equal_features", "constant_videos", "constant_channels", "turned", "labels_out_of_line"))
+  assert not any(facts[name] for name in ("equal_features", "constant_videos", "constant_channels", "turned",
+      "labels_out_of_line"))
   assert len(describe_audit(facts).splitlines()) == 4

@@ -49,10 +49,14 @@ def test_published_labels(name):
 
 
 @pytest.mark.parametrize("score,found", [
-    ([7, 6, 8, 7, 75, 6, 7, 5], ["v4"]), ([85.5, 90, 72, 66, 855, 81, 77, 69, 0], ["v4"]), ([3, 4, 2, 5, 3, 3, 44, 1], ["v6"]),
-    ([.5, .6, .4, .7, .5, .3, 5.5, .6], ["v6"]), ([-85, -90, -72, -66, -855, -81, -77, -69], ["v4"]), ([5] * 12 + [50], ["v12"]),
-    ([.1, -.2, .3, -.1, .2, -.3, .1, 21], ["v7"]), ([5] * 12 + [4], []), ([0] * 12 + [3], []), ([1, 1, 1, 1, 1, 1, 1, 2], []),
-    ([1, 2, 3, 4, 5, 1, 2, 3], []), ([7, 6, 8, 75], []), ([0, 0, 1, 1, 0, 1, 0, 1], []), (list(range(30)), []), ([3] * 20, [])])
+    ([7, 6, 8, 7, 75, 6, 7, 5], ["v4"]), ([85.5, 90, 72, 66, 855, 81, 77, 69, 0], ["v4"]), ([3, 4, 2, 5, 3, 3, 44, 1],
+        ["v6"]),
+    ([.5, .6, .4, .7, .5, .3, 5.5, .6], ["v6"]), ([-85, -90, -72, -66, -855, -81, -77, -69], ["v4"]), ([5] * 12 + [50],
+        ["v12"]),
+    ([.1, -.2, .3, -.1, .2, -.3, .1, 21], ["v7"]), ([5] * 12 + [4], []), ([0] * 12 + [3], []),
+        ([1, 1, 1, 1, 1, 1, 1, 2], []),
+    ([1, 2, 3, 4, 5, 1, 2, 3], []), ([7, 6, 8, 75], []), ([0, 0, 1, 1, 0, 1, 0, 1], []), (list(range(30)), []),
+        ([3] * 20, [])])
 def test_a_digit_too_many(score, found):
   assert [one["video"] for one in audit_labels(labelled(score))] == found
 
@@ -63,8 +67,8 @@ def test_out_of_line_within_a_category():
   category = np.array(["dive"] * 8 + ["vault"] * 8)
   found = audit_labels(labelled(score, category=category))
   assert found == [dict(label="score", video="v15", value=145.0, median=pytest.approx(14.75))]
-  assert describe_labels(found) == ["WARNING: 1 label(s) far out of line: score of v15 is 145, the median 14.75; a digit or a "
-                                    "decimal point may be wrong"]
+  assert describe_labels(found) == ["WARNING: 1 label(s) far out of line: score of v15 is 145, the median 14.75; a digit "
+                                    "or a decimal point may be wrong"]
 
 
 def test_difficulties_and_criteria():
@@ -72,4 +76,5 @@ def test_difficulties_and_criteria():
   found = audit_labels(labelled(score, difficulty=usual, criteria=dict(flow=usual[::-1])))
   assert [(one["label"], one["video"]) for one in found] == [("difficulty", "v4"), ("criterion flow", "v4")]
   assert describe_labels([]) == []
-  assert audit_labels(types.SimpleNamespace(videos=["a"], score=None, difficulty=None, criteria={}, category=None)) == []
+  assert audit_labels(types.SimpleNamespace(videos=["a"], score=None, difficulty=None, criteria={},
+      category=None)) == []

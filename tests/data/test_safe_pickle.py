@@ -1,4 +1,4 @@
-"""Pickles of strangers: genuine ones are read to the bit; none crashes, runs a program or takes memory it has no content for."""
+"""Pickles of strangers: genuine ones are read to the bit; none crashes, runs a program or takes memory for nothing."""
 
 import os
 import pathlib
@@ -22,9 +22,12 @@ def load(tmp_path, data):
 
 
 GENUINE = [
-    np.arange(3.0), np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(2, 3)), np.arange(24.0).reshape(2, 3, 4).T,
-    np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2), np.arange(3, dtype=">i4"), np.array(["a", "bcé"]), np.array([b"a", b"bc"]),
-    np.array([True, False]), np.array(5.0), np.zeros((0, 3)), np.array([]), np.arange(2000.0), np.float32(2), np.int64(-1),
+    np.arange(3.0), np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.arange(24.0).reshape(2, 3, 4).T,
+    np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2), np.arange(3, dtype=">i4"), np.array(["a", "bcé"]),
+        np.array([b"a", b"bc"]),
+    np.array([True, False]), np.array(5.0), np.zeros((0, 3)), np.array([]), np.arange(2000.0), np.float32(2),
+        np.int64(-1),
     np.bool_(True), np.str_("xé"), np.float16(0.5), np.uint8(7)]
 
 
@@ -43,8 +46,9 @@ def test_every_numpy_and_python_2_call_the_same_things(tmp_path, module):
   data = pickle.dumps(dict(a=np.arange(3.0), b=np.int64(4)), 2).replace(b"numpy._core", module.encode())
   found = load(tmp_path, data)
   assert found["a"].tolist() == [0, 1, 2] and found["b"] == 4
-  text = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\ntcnumpy\ndtype\n(S'u1'\nI0\nI1\ntR(I3\n" \
-         b"S'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\xff\\x01'\ntb."        # of Python 2, protocol 0: bytes are text
+  text = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\ntcnumpy\ndtype\n" \
+         b"(S'u1'\nI0\nI1\ntR(I3\n" \
+         b"S'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\xff\\x01'\ntb."      # Python 2, protocol 0
   assert load(tmp_path, text).tolist() == [255, 1]
 
 
@@ -80,15 +84,21 @@ def fields(size, of):
 
 
 POINTERS, BEYOND = fields(8, {"a": (dtype("O8"), 0)}), fields(8, {"a": (dtype("i8"), 1 << 30)})
-renamed = dtype("u1") + group(whole(3), text("|"), b"N", group(text("a")), b"}" + text("a") + group(dtype("i8"), whole(1 << 30))
+renamed = dtype("u1") + group(whole(3), text("|"), b"N", group(text("a")), b"}" + text("a") + group(dtype("i8"),
+    whole(1 << 30))
                               + b"s", whole(1), whole(1), whole(0)) + b"b"
 HOSTILE = {
-    "ndarray of pointers": (made(ndarray, group(group(whole(4)), text("O"), raw(b"A" * 32)), b"R"), "an array that it makes itself"),
-    "negative offset": (made(ndarray, group(group(whole(4)), text("u1"), raw(b"A" * 8), whole(-10 ** 5)), b"R"), "makes itself"),
+    "ndarray of pointers": (made(ndarray, group(group(whole(4)), text("O"), raw(b"A" * 32)), b"R"),
+        "an array that it makes itself"),
+    "negative offset": (made(ndarray, group(group(whole(4)), text("u1"), raw(b"A" * 8), whole(-10 ** 5)), b"R"),
+        "makes itself"),
     "ndarray by NEWOBJ": (made(ndarray, group(group(whole(4)), text("O"), raw(b"A" * 32)), b"\x81"), "readable pickle"),
-    "buffer of pointers": (made(buffer, group(raw(b"A" * 32), dtype("O8"), group(whole(4)), text("C")), b"R"), "dtype 'O8'"),
-    "buffer, field beyond": (made(buffer, group(raw(b"A" * 32), BEYOND, group(whole(4)), text("C")), b"R"), "dtype 'V8'"),
-    "buffer, fields by state": (made(buffer, group(raw(b"A"), renamed, group(whole(1)), text("C")), b"R"), "have fields"),
+    "buffer of pointers": (made(buffer, group(raw(b"A" * 32), dtype("O8"), group(whole(4)), text("C")), b"R"),
+        "dtype 'O8'"),
+    "buffer, field beyond": (made(buffer, group(raw(b"A" * 32), BEYOND, group(whole(4)), text("C")), b"R"),
+        "dtype 'V8'"),
+    "buffer, fields by state": (made(buffer, group(raw(b"A"), renamed, group(whole(1)), text("C")), b"R"),
+        "have fields"),
     "scalar of pointers": (made(scalar, group(POINTERS, raw(b"A" * 8)), b"R"), "dtype 'V8'"),
     "scalar, other size": (made(scalar, group(dtype("f8"), raw(b"A" * 7)), b"R"), r"from 7 bytes"),
     "state of pointers": (made(rebuilt, state([4], dtype("O8"), raw(b"A" * 32))), "dtype 'O8'"),
@@ -97,21 +107,27 @@ HOSTILE = {
     "state beyond the bytes": (made(rebuilt, state([2 ** 40 - 1], dtype("u1"), raw(b"A" * 32))), "from 32 bytes"),
     "state of 2^70": (made(rebuilt, state([0, 2 ** 70], dtype("u1"), raw(b""))), "an array of shape"),
     "negative shape": (made(rebuilt, state([-1], dtype("u1"), raw(b"A"))), "an array of shape"),
-    "shape of truth": (made(rebuilt, group(whole(1), group(b"\x88"), dtype("u1"), b"\x89", raw(b"A")) + b"b"), "an array of shape"),
-    "filled twice": (made(rebuilt, state([1], dtype("u1"), raw(b"A")), state([1], dtype("u1"), raw(b"A"))), "readable pickle"),
+    "shape of truth": (made(rebuilt, group(whole(1), group(b"\x88"), dtype("u1"), b"\x89", raw(b"A")) + b"b"),
+        "an array of shape"),
+    "filled twice": (made(rebuilt, state([1], dtype("u1"), raw(b"A")), state([1], dtype("u1"), raw(b"A"))),
+        "readable pickle"),
     "no letters": (made(scalar, group(dtype("U1"), raw(b"\xff" * 4)), b"R"), "that are no text"),
     "no truth": (made(scalar, group(dtype("b1"), raw(b"\x07")), b"R"), "no truth values"),
     "dtype of code": (made(dtype("i8,O")), "dtype 'i8,O'"),
     "its names changed": (made(named("numpy", "dtype"), b"N}" + text("a") + b"K\x01s\x86b"), "to change what it calls"),
-    "getattr by name": (b"\x80\x04" + text("numpy") + text("ndarray.__class__") + b"\x93.", "wants numpy.ndarray.__class__"),
+    "getattr by name": (b"\x80\x04" + text("numpy") + text("ndarray.__class__") + b"\x93.",
+        "wants numpy.ndarray.__class__"),
     "system": (made(named("os", "system"), group(text("touch PWNED")), b"R"), "wants os.system"),
     "INST": (b"(S'touch PWNED'\nios\nsystem\n.", "wants os.system"),
     "4 GB to remember": (b"\x80\x02K\x01r" + struct.pack("<I", 2 ** 31) + b".", "a place 2147483648"),
     "tuples as a key": (b"\x80\x02})" + b"\x85" * 200000 + b"Ns.", "more than 100 deep"),
     "tuples from memory": (b"\x80\x02})q\x01" + b"0h\x01\x85q\x01" * 50000 + b"h\x01Ns.", "more than 100 deep"),
-    "the same bytes": (made(raw(b"A" * 5000), b"q\x01", b"]q\x02(", (buffer + group(b"h\x01", dtype("u1"), group(whole(5000)),
-                                                                                  text("C")) + b"R") * 99, b"e"), "again and again"),
-    "the same set": (made(b"](", b"K\x01K\x02" * 500, b"e", b"q\x01", (named("builtins", "set") + b"h\x01\x85R") * 99), "again and again"),
+    "the same bytes": (made(raw(b"A" * 5000), b"q\x01", b"]q\x02(",
+        (buffer + group(b"h\x01", dtype("u1"), group(whole(5000)),
+                                                                                  text("C")) + b"R") * 99, b"e"),
+                                                                                      "again and again"),
+    "the same set": (made(b"](", b"K\x01K\x02" * 500, b"e", b"q\x01", (named("builtins", "set") + b"h\x01\x85R") * 99),
+        "again and again"),
     "a long number": (b"\x80\x02\x8b" + struct.pack("<i", 3000) + b"\x7f" * 3000 + b".", "more than 600 digits"),
     "2^62 letters": (b"\x80\x04\x8d" + struct.pack("<Q", 2 ** 62) + b".", "readable pickle"),
     "cut short": (pickle.dumps([1, 2, 3])[:-1], "no readable pickle"),

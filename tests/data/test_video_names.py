@@ -8,17 +8,20 @@ from jaxskill.data.video_names import spellings, video_name
 
 
 @pytest.mark.parametrize("text,name", [
-    ("v0", "v0"), ("./v0", "v0"), ("a//b", "a/b"), ("a/./b", "a/b"), ("a/b/", "a/b"), (".//a", "a"), ("v.1", "v.1"), ("..v", "..v"),
+    ("v0", "v0"), ("./v0", "v0"), ("a//b", "a/b"), ("a/./b", "a/b"), ("a/b/", "a/b"), (".//a", "a"), ("v.1", "v.1"),
+        ("..v", "..v"),
     ("~", "~"), ("-rf", "-rf"), ("$x", "$x"), ("v\n2", "v\n2"), ("nai\u0308ve", "na\u00efve"), ("日本", "日本")])
 def test_one_spelling(text, name):
   assert video_name(text, "scores.csv, line 2") == name == video_name(name, "")
 
 
 @pytest.mark.parametrize("text,words", [
-    ("../../x", "leads out of the folder"), ("a/../../b", "leads out of the folder"), ("a/..", "leads out of the folder"),
+    ("../../x", "leads out of the folder"), ("a/../../b", "leads out of the folder"), ("a/..",
+        "leads out of the folder"),
     ("..", "leads out of the folder"), ("/etc/passwd", "leads out of the folder"), ("//x", "leads out of the folder"),
     ("", "is no name"), (".", "is no name"), ("./", "is no name"), ("a\0b", "is no name"),
-    ("v" * 300, "is longer than files can be called"), ("é" * 130, "is longer than files"), ("ab/" * 400 + "v", "is longer than")])
+    ("v" * 300, "is longer than files can be called"), ("é" * 130, "is longer than files"), ("ab/" * 400 + "v",
+        "is longer than")])
 def test_names_that_are_refused(text, words):
   with pytest.raises(ValueError, match=f"scores.csv, line 2: .*{words}"):
     video_name(text, "scores.csv, line 2")
