@@ -112,14 +112,24 @@ def test_gap_in_a_broadcast(tmp_path):
   assert "has no pictures from 1.20 to 5.20 s" in warning
 
 
-def test_joined_matroska(tmp_path):
-  path = film(tmp_path / "a.mkv", 20)
-  joined = tmp_path / "joined.mkv"
-  joined.write_bytes(path.read_bytes() + film(tmp_path / "b.mkv", 20, first=20).read_bytes())
-  found, times = shown(joined)
-  assert found in (numbers(0, 40), numbers(0, 20)) and times == sorted(times)
-  if len(found) < 40:
-    assert timeline.read_timeline(joined).warnings
+@pytest.mark.parametrize("name,codec", [("a.mkv", "libx264"), ("a.webm", "libvpx-vp9"), ("a.mkv", "mpeg4")])
+def test_joined_matroska(tmp_path, name, codec):
+  path = film(tmp_path / name, 20, codec=codec)
+  joined = tmp_path / f"joined{name}"
+  joined.write_bytes(path.read_bytes() + film(tmp_path / f"b{name}", 20, codec=codec, first=20).read_bytes())
+  found, times = shown(joined, faults := [])
+  assert np.abs(np.subtract(found, numbers(0, 40))).max() <= (codec == "mpeg4") and not video.damage(faults)
+  np.testing.assert_allclose(times, np.arange(40) / RATE, atol=2e-3)
+  assert "taken as 2 parts joined to one film of" in timeline.read_timeline(joined).warnings[0]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+def test_joined_mp4(tmp_path, name):
+  """No player shows the second film; that is said."""
+  path = film(tmp_path / name, 20)
+  path.write_bytes(path.read_bytes() * 2)
+  warning, = timeline.read_timeline(path).warnings
+  assert "a second film is joined on" in warning and shown(path)[0] == numbers(0, 20)
 
 
 def test_parts_of_another_size(tmp_path):
