@@ -180,8 +180,8 @@ def _packets(container):
   """Reads the packets of pictures and sound.
 
   Returns:
-    ({index of a video stream: [(pts, dts, duration, discarded, key) in seconds, nan where unknown]}, {index: end in seconds},
-    place of the last packet in the file).
+    ({index of a video stream: [(pts, dts, duration, discarded, key) in seconds, nan where unknown]}, {index: end in
+    seconds}, place of the last packet in the file).
   """
   import av
   seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
