@@ -253,8 +253,15 @@ def test_raw_streams(tmp_path, name, codec):
 # The beginning and the end
 
 
+def can_copy():
+  """Skips a test where PyAV loses what is written to a copy of a stream."""
+  if int(av.__version__.split(".", maxsplit=1)[0]) < 15:
+    pytest.skip("PyAV 14 does not copy streams")
+
+
 def spoil(path, out, spoilt):
   """Copies a film; of the packets whose numbers are `spoilt` only zeros are left."""
+  can_copy()
   with av.open(str(path)) as source, av.open(str(out), "w") as container:
     stream = container.add_stream_from_template(source.streams.video[0])
     for number, packet in enumerate(source.demux(video=0)):
@@ -294,6 +301,7 @@ def test_stream_that_begins_in_the_middle(tmp_path):
 
 def test_long_last_picture(tmp_path):
   """The last picture stays as long as the file says."""
+  can_copy()
   path = film(tmp_path / "a.mkv", 20, bframes=0)
   with av.open(str(path)) as source, av.open(str(tmp_path / "b.mkv"), "w") as container:
     stream = container.add_stream_from_template(source.streams.video[0])
@@ -343,8 +351,8 @@ def streams_of(path, sizes, default=None, cover=None):
     streams = [add_stream(container, "mjpeg" if number == cover else "libx264", size)
                for number, (size, _) in enumerate(sizes)]
     for number, stream in enumerate(streams):
-      stream.disposition = (Disposition.attached_pic if number == cover else
-                            Disposition.default if default in (None, number) else Disposition(0))
+      stream.disposition = (Disposition.attached_pic.value if number == cover else
+                            Disposition.default.value if default in (None, number) else 0)
     for stream, (_, count) in zip(streams, sizes):
       fill(container, stream, count)
   return path
@@ -375,7 +383,7 @@ def test_cover_pictures(tmp_path):
     from av.stream import Disposition
     sound = container.add_stream("aac", rate=8000)
     cover = add_stream(container, "mjpeg")
-    cover.disposition = Disposition.attached_pic
+    cover.disposition = Disposition.attached_pic.value
     fill(container, cover, 1)
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
     frame.rate = 8000
