@@ -302,17 +302,17 @@ def test_stream_that_begins_in_the_middle(tmp_path):
 def test_long_last_picture(tmp_path):
   """The last picture stays as long as the file says."""
   can_copy()
-  path = film(tmp_path / "a.mkv", 20, bframes=0)
-  with av.open(str(path)) as source, av.open(str(tmp_path / "b.mkv"), "w") as container:
+  path = film(tmp_path / "a.mp4", 20, bframes=0)
+  with av.open(str(path)) as source, av.open(str(tmp_path / "b.mp4"), "w") as container:
     stream = container.add_stream_from_template(source.streams.video[0])
     for packet in source.demux(video=0):
       if packet.dts is not None:
         packet.duration = round(3 / packet.time_base) if packet.pts * packet.time_base > 1.85 else packet.duration
         packet.stream = stream
         container.mux(packet)
-  read = timeline.read_timeline(tmp_path / "b.mkv")
+  read = timeline.read_timeline(tmp_path / "b.mp4")
   assert read.seconds == pytest.approx(4.9, abs=0.01)
-  assert len(list(video.pictures_at(tmp_path / "b.mkv", [0, 4.85]))) == 2
+  assert len(list(video.pictures_at(tmp_path / "b.mp4", [0, 4.85]))) == 2
 
 
 def test_sound_that_is_longer(tmp_path):
