@@ -104,8 +104,8 @@ def _fault(container, path):
   return f"holds {kinds} but no pictures; give a video."
 
 
-def _missing_index(path):
-  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
+def _boxes(path):
+  """([kinds of the outer parts of an mp4 or mov file], whether the last one is whole); none of other files."""
   size, place, found = path.stat().st_size, 0, []
   with open(path, "rb") as file:
     while place + 8 <= size:
@@ -115,13 +115,18 @@ def _missing_index(path):
       if length == 1:
         length = int.from_bytes(head[8:16], "big")
       if not found and kind not in _BOXES:
-        return ""
+        break
       found.append(kind)
       if length < 8 or place + length > size:        # 0 is "to the end of the file"
-        break
+        return found, False
       place += length
-  whole = b"moov" in found[:-1] or (found[-1:] == [b"moov"] and place >= size)
-  return "" if whole or not found else (
+  return found, True
+
+
+def _missing_index(path):
+  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
+  found, whole = _boxes(path)
+  return "" if not found or b"moov" in (found if whole else found[:-1]) else (
       "its index (the part 'moov') is missing or cut off: the recording was not finished, or the copy is not complete. "
       "Copy it again; if the camera was switched off, a repair tool can rebuild the index from another film of it.")
 
@@ -138,16 +143,19 @@ def read_timeline(path) -> Timeline:
     stream, warnings = choose_stream(container, {index: len(rows) for index, rows in packets.items()})
     if stream is None:
       raise VideoError(f"{path}: {warnings[0]}")
-    index, rows = stream.index, np.array(packets[stream.index], float)            # [N, 4]
+    index, rows = stream.index, np.array(packets[stream.index], float)            # [N, 5]
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     discontinuous = bool(container.format.flags & av.format.Flags.ts_discont.value)
-    avi = container.format.name == "avi"             # FFmpeg's guesses of pts are wrong there
+    name = container.format.name
+    avi = name == "avi"                              # FFmpeg's guesses of pts are wrong there
     if avi and np.isfinite(rows[:, 1]).any():
       rows[:, 0] = rows[:, 1]
     ordered = np.all(np.diff(rows[:, 0]) > 0) and bool(stream.codec_context.has_b_frames)
     ranked = avi or ordered or not np.isfinite(rows[:, :2]).any()
+    if "matroska" in name:                           # stores no dts; FFmpeg's guesses are wrong at joins
+      rows[:, 1] = _order(rows[:, 0], rows[:, 4])
     # Times in mp4 and mov are steps, which cannot jump: where they do, it is from one edit to the next.
-    jump = _JUMP if discontinuous else np.inf if "mp4" in container.format.name else _PAUSE
+    jump = _JUMP if discontinuous else np.inf if "mp4" in name else _PAUSE
     times, ends_at, joins, rate, said = _axis(rows, rate, jump)
     if not np.isfinite(times).any():
       raise VideoError(f"{path}: no picture of it is to be shown; convert it with ffmpeg first.")
@@ -158,9 +166,13 @@ def read_timeline(path) -> Timeline:
     warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
   if discontinuous:
     warnings += _gaps(times, 1 / rate)
-    if read_to < 0.9 * (size := Path(path).stat().st_size):
-      warnings.append(f"the last picture lies at {read_to / size:.0%} of the file: what follows is of a stream that begins "
-                      "there, and is not read; cut the file into its parts")
+  size = Path(path).stat().st_size
+  if name == "mpegts" and read_to < 0.9 * size:
+    warnings.append(f"the last picture lies at {read_to / size:.0%} of the file: what follows is of a stream that "
+                    "begins there, and is not read; cut the file into its parts")
+  if "mp4" in name and _boxes(Path(path))[0].count(b"moov") > 1:
+    warnings.append("a second film is joined on, which players do not show, nor is it read; cut the file into its "
+                    "parts")
   return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
 
 
@@ -168,8 +180,8 @@ def _packets(container):
   """Reads the packets of pictures and sound.
 
   Returns:
-    ({index of a video stream: [(pts, dts, duration, discarded) in seconds, nan where unknown]}, {index: end in seconds},
-    place of the last packet in the file).
+    ({index of a video stream: [(pts, dts, duration, discarded, key) in seconds, nan where unknown]}, {index: end in
+    seconds}, place of the last packet in the file).
   """
   import av
   seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
@@ -182,7 +194,7 @@ def _packets(container):
       pts, dts = seconds(packet.pts, packet), seconds(packet.dts, packet)
       duration = seconds(packet.duration or None, packet)
       if packet.stream_index in packets:
-        packets[packet.stream_index].append((pts, dts, duration, packet.is_discard))
+        packets[packet.stream_index].append((pts, dts, duration, packet.is_discard, packet.is_keyframe))
       read_to = max(read_to, packet.pos or 0)
       if packet.pts is not None:
         ends[packet.stream_index] = max(ends.get(packet.stream_index, pts), pts)
@@ -246,14 +258,14 @@ def _axis(rows, rate, jump):
   """Lays all packets on one axis of time.
 
   Args:
-    rows: `[N, 4]`, see `_packets`.
+    rows: `[N, 5]`, see `_packets`.
     rate: pictures a second.
     jump: seconds; a longer step forward is a join. Infinite: parts are edits of one film, of which nothing is said.
 
   Returns:
     (`[N]` times, `[N]` when each picture ends, number of joins, rate, warnings).
   """
-  pts, dts, durations, hidden = rows.T
+  pts, dts, durations, hidden, _ = rows.T
   known, warnings = np.isfinite(durations), []
   if not np.isfinite(rows[:, :2]).any():
     rate = 1 / np.median(durations[known]) if known.any() else rate
@@ -274,6 +286,17 @@ def _axis(rows, rate, jump):
     warnings.append(f"its time stamps jump {len(joins)} time{'s'[: len(joins) > 1]}, first at {joins[0]:.2f} s: it is "
                     f"taken as {len(joins) + 1} parts joined to one film of {end:.2f} s")
   return laid, laid + durations, len(joins), rate, warnings
+
+
+def _order(pts, key):
+  """`[N]` what ascends in the order of decoding: the latest time so far, begun anew where a part begins.
+
+  A part begins with a key frame that is to be shown before a picture that came before it.
+  """
+  order, latest = np.full(len(pts), np.nan), -np.inf
+  for packet in np.flatnonzero(np.isfinite(pts)):
+    order[packet] = latest = pts[packet] if key[packet] else max(latest, pts[packet])
+  return order
 
 
 def _parts(times, dts, back, jump):

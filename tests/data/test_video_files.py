@@ -2,11 +2,13 @@
 
 import io
 import os
+import types
 import zipfile
 
 import numpy as np
 import pytest
 
+from jaxskill import own
 from jaxskill.data import video, video_files
 from tests.data.test_timeline import add_stream, av, fill, film, spoil
 
@@ -147,3 +149,23 @@ def test_names_with_colons_and_percent_signs(tmp_path, monkeypatch):
   for name in ("2024-01-01T10:00:00.mp4", "http:a.mp4", "50%d.mp4"):
     film(tmp_path / "whole", 20, form="mp4").rename(tmp_path / name)
     assert len(list(video.pictures(name))) == 20
+
+
+def test_folders_given_to_assess(tmp_path, monkeypatch):
+  """The same listing: odd endings are taken, what is left out is said, and a file that was named fails if it is none."""
+  (tmp_path / "folder").mkdir()
+  film(tmp_path / "folder" / "CLIP.MTS", 20, form="mpegts")
+  (tmp_path / "folder" / "notes").write_text("words")
+  (tmp_path / "code.ts").write_text("export const answer = 42;")
+
+  def extract_run(config, links, out, weights, say):
+    found, left_out = video_files.find_videos(links)
+    return dict(recipe={}, videos={name: {} for name in found}, failed={}, left_out=left_out)
+  monkeypatch.setattr(own.extract, "run", extract_run)
+  monkeypatch.setattr(own, "recipe_of", lambda run, options: (None, "random:0"))
+  options = types.SimpleNamespace(videos=[str(tmp_path / "folder"), str(tmp_path / "code.ts")],
+                                  out=str(tmp_path / "out"), boxes="", detector="")
+  run, said = types.SimpleNamespace(about=dict(extraction=None), workdir=tmp_path), []
+  files, failed, _ = own._extracted(run, options, tmp_path / "out", said.append)
+  assert list(files) == ["CLIP"] and failed == {"code": "is no film that FFmpeg can read."}
+  assert said == ["left out, text: notes"]
