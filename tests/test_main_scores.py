@@ -100,7 +100,8 @@ def test_simulated_performances(simulated):
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert_images(workdir, "training.png", "scores.png", "leaves.png")
   fold = saved["audit"]["folds"][0]
-  assert saved["steps"] % 30 == 0 and saved["protocol"] == dict(rl2_range="class", draws=5)
+  assert saved["steps"] % 30 == 0 and saved["protocol"] | dict(rl2_range="class", draws=5) == saved["protocol"]
+  assert saved["tested"] and saved["protocol"]["folds"][0]["test"]["videos"] == fold["test_videos"] == 15
   for replica in saved["replicas"]:
     assert len(replica["scores"]) == len(replica["spread over exemplars"]) == fold["test_videos"]
     for levels in replica["probabilities"].values():
