@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from jaxskill import data, evaluate, exemplars, feed, finished, floors, log_lines, methods, panel, report, run_folder, steps
+from jaxskill import data, evaluate, exemplars, feed, finished, floors, log_lines, methods, panel, report, run_folder
+from jaxskill import steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel, highest, on_first_process
 from jaxskill.run_folder import claim
@@ -123,8 +124,8 @@ class Trainer:
   """A config made ready: data on the devices, functions compiled, the state at step 0.
 
   Attributes:
-    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of the longest call; metric:
-      what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
+    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of the longest call;
+      metric: what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
   """
 
   def __init__(self, config, dataset, parallel):
@@ -364,7 +365,8 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
       checkpoints.check()
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)
-    bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})
+    bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error")
+                     if name in metrics})
     validation = None
     if due(step, train.eval_steps) and not number:
       validation = log.evaluation(step, trainer.measure())
@@ -373,5 +375,6 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
     if number:
       checkpoints.wait()
       with contextlib.suppress(OSError):          # a terminal that closed
-        say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({log.workdir})")
+        say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there "
+            f"({log.workdir})")
       raise Stopped(int(number))

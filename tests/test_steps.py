@@ -399,7 +399,7 @@ SYSTEMS = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.end
 
 
 def cut_into_calls(config):
-  """Parameters, moments and the metrics of every step must be the same bits in calls of 64 steps, of about 7 and of a cycle."""
+  """Parameters, moments and metrics must be the same bits in calls of 64 steps, of about 7 and of a cycle."""
   trainer = train.Trainer(config, data.load(config.data), Parallel(1))
   cycle, count = len(trainer.method.phases), min(64, trainer.per_call)
   start, found = jax.tree.map(np.array, trainer.state), []
