@@ -1,7 +1,8 @@
 """Checkpoints: written beside the training, checked when read, none of them lost to a crash.
 
 A checkpoint holds the leaves of a state by name, and a record: the name, dtype and shape of every leaf, their SHA-256,
-the validation metric and the notes saved with it. The tree itself is not stored: it is the reader's template that says where each leaf goes.
+the validation metric and the notes saved with it. The tree itself is not stored: it is the reader's template that says
+where each leaf goes.
 
 Process 0 alone reads and writes, the others get what it read through the accelerators: hosts need no common disk.
 """
@@ -329,7 +330,7 @@ def _check(record):
 
 
 def _unwritten(path, error):
-  """What kept a checkpoint from being written, as an `OSError`: the disk's reason, without the depths that it came from."""
+  """What kept a checkpoint from being written, as an `OSError` of one line with the disk's reason."""
   said = " ".join(filter(None, (str(e) for e in (error, error.__cause__, error.__context__))))
   code = getattr(error, "errno", None) or next((code for code in _DISK if os.strerror(code) in said), errno.EIO)
   reason = os.strerror(code) if os.strerror(code) in said else said.split("\n")[0][:200]

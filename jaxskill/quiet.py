@@ -14,7 +14,7 @@ def hush():
 
 
 def _quiet(record):
-  """Lets Orbax warn but not chat: it logs through absl, as we do, dozens of lines a save; its errors it raises as well."""
+  """Lets Orbax warn but not chat: it logs through absl, dozens of lines a save; its errors it raises as well."""
   return record.levelno in (30, 50) or "/orbax/" not in record.pathname.replace("\\", "/")
 
 

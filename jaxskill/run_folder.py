@@ -67,8 +67,8 @@ def claim(workdir, config):
   except (ValueError, RecursionError):
     stored = None
   if not isinstance(stored, dict):
-    raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and start "
-                     "again; else use another --workdir.")
+    raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
+                     "start again; else use another --workdir.")
   if stored != json.loads(text):
     there = json.dumps(stored, indent=2, sort_keys=True)
     lines = difflib.unified_diff(there.splitlines(), text.splitlines(), "there", "here", lineterm="", n=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -49,6 +50,8 @@ class Log(contextlib.AbstractContextManager):
     return path.open("a", encoding="utf-8")
 
   def _write(self, file, entry, scalars):
+    if not os.fstat(file.fileno()).st_nlink:           # else the run would write into nothing to its end
+      raise FileNotFoundError(errno.ENOENT, "removed while the run writes it", file.name)
     file.write(report.to_json(entry) + "\n")
     file.flush()
     self._board.add(entry["step"], {name: value for name, value in scalars.items() if np.isfinite(value)})

@@ -132,8 +132,8 @@ class Step(NamedTuple):
       `steps_per_call`. One loop whose bound is an argument: however steps are cut into calls, the bits are the same.
     run_batches: (state, tuple of the videos of every phase, tables, batches) -> the same for one cycle, streaming.
     draw: (tables, first step) -> Batches of one step of every phase.
-    metrics are, for every phase, {name: (sum, count)} of shape `[cycles, R]`; a cycle is one step of every phase. Those of
-      `run` have as many rows as the longest call, zeros behind the cycles taken.
+    metrics are, for every phase, {name: (sum, count)} of shape `[cycles, R]`; a cycle is one step of every phase. Those
+      of `run` have as many rows as the longest call, zeros behind the cycles taken.
   """
 
   init: Any

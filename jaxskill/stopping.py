@@ -29,8 +29,8 @@ class Stopped(SystemExit):
 class StopSignal(contextlib.AbstractContextManager):
   """Turns SIGTERM, SIGINT and SIGHUP into a request to save and stop; a second one ends the process at once.
 
-  A thread listens, for Python calls its handlers only when the present call into compiled code has ended. What was ignored
-  before (SIGHUP under nohup) stays ignored. A request that nobody heeded is a plain signal again on leaving.
+  A thread listens, for Python calls its handlers only when the present call into compiled code has ended. What was
+  ignored before (SIGHUP under nohup) stays ignored. A request that nobody heeded is a plain signal again on leaving.
 
   Attributes:
     number: of the signal that came, 0 until one did.

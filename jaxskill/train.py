@@ -94,8 +94,8 @@ class Trainer:
   """A config made ready: data on the devices, functions compiled, the state at step 0.
 
   Attributes:
-    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of the longest call; metric:
-      what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
+    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of the longest call;
+      metric: what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
   """
 
   def __init__(self, config, dataset, parallel):
@@ -340,7 +340,8 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
       checkpoints.check()
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)
-    bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error") if name in metrics})
+    bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error")
+                     if name in metrics})
     validation = None
     if due(step, train.eval_steps) and not number:
       validation = log.evaluation(step, trainer.measure())
@@ -349,5 +350,6 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
     if number:
       checkpoints.wait()
       with contextlib.suppress(OSError):          # a terminal that closed
-        say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there ({log.workdir})")
+        say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there "
+            f"({log.workdir})")
       raise Stopped(int(number))

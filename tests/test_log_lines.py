@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from jaxskill import log_lines
@@ -42,6 +43,14 @@ def test_a_run_goes_on_with_damaged_logs(tmp_path, name, damage):
     assert log.history == []
   entries, damaged = log_lines.read_lines(tmp_path / name)
   assert not damaged and all(entry["step"] <= 4 for entry in entries)
+
+
+def test_a_log_that_is_removed_meanwhile_is_named(tmp_path):
+  with Log(tmp_path, 0, True) as log:
+    log.metrics(2, dict(loss=np.ones(1)), 1.0)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"removed while the run writes it: .*metrics\.jsonl"):
+      log.metrics(4, dict(loss=np.ones(1)), 1.0)
 
 
 def test_a_log_that_is_a_folder_is_named(tmp_path):

@@ -75,7 +75,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
   signal.signal(number, signal.SIG_DFL)
 with StopSignal() as stop:
   print("ready", flush=True)
-  hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)         # minutes in compiled code, where no handler of Python's runs
+  hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)         # minutes in compiled code
 """
 
 

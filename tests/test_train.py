@@ -106,7 +106,7 @@ def test_stopped_run_resumes_although_lines_were_cut_or_lost(small, tmp_path, mo
   (workdir / "evaluations.jsonl").write_text("")
   resumed = train.run(config, workdir)
   steps = [entry["step"] for entry in lines(workdir / "metrics.jsonl")]
-  assert steps == [2] + [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]      # stopped within a call's length
+  assert steps == [2] + [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]      # stopped within a line
   assert resumed["params_sha256"] == whole["params_sha256"]
   (workdir / "evaluations.jsonl").unlink()
   assert train.run(config, workdir)["rows"]["pros_cons"]["accuracy"]["last"] == whole["rows"]["pros_cons"]["accuracy"]["last"]
