@@ -5,10 +5,12 @@
   python -m jaxskill.main --config configs/core.py:unlv_dive --config.data.dir=diving
   python -m jaxskill.main --config configs/core.py:aqa7 --config.data.dir=AQA-7
   python -m jaxskill.main --config configs/core.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
+  python -m jaxskill.main --config configs/core.py:jigsaws,statistics --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/core.py:finediving --config.data.dir=FineDiving
   python -m jaxskill.main --config configs/core.py:features --config.data.dir=MY_FEATURES
   python -m jaxskill.main --config configs/core.py:frames --config.data.dir=MY_VIDEOS --config.model.weights=rgb_imagenet.pt
 
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows ("features,statistics").
 Add ",official" (`configs/core.py:mtl_aqa,official`) for what the published code does instead of the paper. The features
 are those of a fixed backbone, one row a snippet; with "frames" (`configs/core.py:mtl_aqa,frames`, and own videos beside a
 scores.csv) the backbone, I3D, is trained with the rest, on frames that are decoded once. The simulated default learns
@@ -17,9 +19,14 @@ faster than the paper's recipe; the published data sets have not yet been run on
 
 import ml_collections
 
+from jaxskill import config_files
+
+common = config_files.beside(__file__, "common")
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of ",frames", and ",official" or ",paper"."""
+  """Config for `options`: a data set, then any of ",frames", ",kinematics", ",statistics", and ",official" or
+  ",paper"."""
   data, *variants = options.split(",")
   config = ml_collections.ConfigDict()
   config.method = "core"
@@ -34,7 +41,7 @@ def get_config(options="simulated"):
       task="",                              # of AQA-7 and JIGSAWS; "" is all, one fold or set of folds each
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
-      stream="rgb",                         # JIGSAWS also: kinematics
+      stream="rgb",                         # JIGSAWS also: kinematics; statistics, where these are made
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       split="auto",                         # own features: auto | given | subject | random;
                                             # JIGSAWS: auto | louo | loso; MTL-AQA: auto | competition
@@ -46,6 +53,7 @@ def get_config(options="simulated"):
                   margin=0,                 # further frames before and after, by which training moves the window
                   size=(455, 256), fit="stretch",       # width, height; stretch | cover, which keeps the middle
                   rate=25.0),               # pictures a second of folders of pictures
+      **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=400, num_subjects=400, num_segments=60, width=64, difficulty=0.25, seed=0,
                      routine_difficulties=(2.0, 2.4, 2.8, 3.2), tie_margin=0.05),
@@ -116,8 +124,10 @@ def get_config(options="simulated"):
       official(config)
     elif variant == "frames":
       frames(config)
+    elif variant in ("kinematics", "statistics"):
+      getattr(common, variant)(config)
     elif variant != "paper":
-      raise ValueError(f"variant {variant!r} is unknown; use frames, paper or official.")
+      raise ValueError(f"variant {variant!r} is unknown; use frames, kinematics, statistics, paper or official.")
   if config.variant == "official" and config.model.backbone == "i3d" and data == "mtl_aqa":
     # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row.
     config.model.regression, config.train.reduction = "sum", "sum"
