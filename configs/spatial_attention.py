@@ -9,8 +9,8 @@
 
 Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h, w, channels] and, if known, `times`
 [frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a video,
-so that a random frame of a segment is its only one; pairs of JIGSAWS are made of its ratings, within a task; measured results stand in the README. EPIC-Skills has not yet been
-run on recorded features.
+so that a random frame of a segment is its only one; measured results stand in the README. Pairs of JIGSAWS are made of its
+ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded features.
 """
 
 import ml_collections

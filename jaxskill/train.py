@@ -24,7 +24,7 @@ import numpy as np
 import tqdm
 from jax.experimental import multihost_utils
 
-from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
+from jaxskill import data, evaluate, exemplars, feed, finished, floors, memory, methods, panel, report, sizes, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
 
@@ -100,6 +100,7 @@ def _padded(tables):
 
 def check(config):
   """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
+  config = sizes.decide(config)
   train = config.train
   counts = ("epochs", "steps_per_call", "eval_steps", "checkpoint_steps", "keep_checkpoints")
   for group, name in (*(("train", name) for name in counts), ("evaluate", "draws")):
@@ -227,6 +228,15 @@ class Trainer:
     """(`[V, R, M]` numbers of the exemplars of every video, `[V, R, M]` mask) of one draw."""
     return self.panel.exemplars(draw)
 
+  def first_call(self):
+    """(compiled function, arguments) of the steps that come next."""
+    if self.feed.resident:
+      return self.step.run, (self.state, self.feed.videos, self._tables)
+    phases = len(self.method.phases)
+    draw = lambda step: self.step.draw(self._tables, np.int32(step))
+    videos, batches = next(self.feed.stream(draw, 0, phases, phases, self.num_unique))
+    return self.step.run_batches, (self.state, videos, self._tables, batches)
+
   def advance(self):
     """Takes `per_call` steps; returns {metric: `[R]` mean over the call, nan for a replica that stood still}.
 
@@ -284,9 +294,11 @@ def run(config, workdir, dataset=None):
   check(config)
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
+  config, asked = sizes.decide(config, dataset), config
   say = print if parallel.main else (lambda *_: None)
-  say(f"{dataset.name}\n{data.describe_audit(facts)}")
+  say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config)))))
   trainer = Trainer(config, dataset, parallel)
+  memory.check(trainer)
   if parallel.main:
     claim(workdir, config)
   place = "on the device" if trainer.feed.resident else "streamed"

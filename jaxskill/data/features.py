@@ -4,7 +4,7 @@
   <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
                       [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
                       seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
-  <dir>/pairs.csv     better,worse[,split|fold]
+  <dir>/pairs.csv     better,worse[,split][,fold]: a pair may be repeated over folds, see `pair_folds`
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...]
 
   <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import frames, splits
+from jaxskill.data import frames, pair_folds, splits
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 
 CRITERION = "criterion."     # what the name of a column begins with that holds a further score
@@ -108,6 +108,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     pairs = pairs[kept]
     dropped = int((~kept).sum())
     of_pairs = {name: np.asarray(values)[kept] for name, values in listed.items() if name in ("split", "fold")}
+    if "fold" in of_pairs:
+      pairs, of_pairs["row"] = pair_folds.merge_repeated(pairs, of_pairs["fold"])
   elif make_pairs:
     all_pairs, _ = splits.pairs_from_scores(labels["score"], tie_margin, labels[pairs_within] if pairs_within else None)
     pairs, tied = splits.pairs_from_scores(column["score"], tie_margin, column[pairs_within] if pairs_within else None)
@@ -253,13 +255,14 @@ def check_widths(array, first, stream, source, first_source):
                      "the same model.")
 
 
-def read_table(path, required, optional, prefix=None):
+def read_table(path, required, optional, prefix=None, split_and_fold=False):
   """The columns of a csv file that are asked for.
 
   Args:
     path: the file; its first line names the columns.
     required, optional: names of columns; others are not read.
     prefix: columns whose names begin with it are read as well; None for none.
+    split_and_fold: whether a table may have both of these columns.
 
   Returns:
     (name -> list of str, line number of each row).
@@ -283,7 +286,7 @@ def read_table(path, required, optional, prefix=None):
   twice = [name for name in names if header.count(name) > 1]
   if twice:
     raise ValueError(f"{path}: column {twice[0]!r} appears more than once in the first line; keep one.")
-  if "split" in names and "fold" in names:
+  if "split" in names and "fold" in names and not split_and_fold:
     raise ValueError(f"{path}: has both a split and a fold column; keep one.")
   if len(rows) < 2:
     raise ValueError(f"{path}: no lines below the first; add the labels.")
@@ -329,7 +332,7 @@ def number(text, name, video, place):
 
 
 def _read_pairs(path, labels):
-  table, lines = read_table(path, ("better", "worse"), ("split", "fold"))
+  table, lines = read_table(path, ("better", "worse"), ("split", "fold"), split_and_fold=True)
   scored = set(labels["video"]) if labels else None
   seen = {}
   for line, better, worse in zip(lines, table["better"], table["worse"]):
@@ -342,6 +345,9 @@ def _read_pairs(path, labels):
       if scored is not None and video not in scored:
         raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
     seen.setdefault((better, worse), line)
+  if "split" in table and "fold" in table:
+    pair_folds.check_sides(table["fold"], table["split"], list(zip(table["better"], table["worse"])),
+                           lambda number: f"{path}, line {lines[number]}")
   return table
 
 
@@ -387,7 +393,7 @@ def read_streams(files, only="rgb"):
 
 def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share):
   given = [(name, values[name], of) for values, of in ((of_pairs, "pairs"), (column, "videos"))
-           for name in ("split", "fold") if name in values]
+           for name in ("fold", "split") if name in values]
   subjects = column.get("subject")
   if split == "auto":
     several = subjects is not None and len(np.unique(subjects)) > 1
@@ -397,6 +403,8 @@ def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share)
       if not given:
         raise ValueError("split='given' needs a split or a fold column in pairs.csv or scores.csv.")
       name, values, of = given[0]
+      if "row" in of_pairs:
+        return pair_folds.folds_of_rows(pairs, of_pairs["row"], values, of_pairs.get("split"))
       return splits.folds_given(values, pairs, name, of)
     if split == "subject":
       if subjects is None:

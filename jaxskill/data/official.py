@@ -56,7 +56,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   Args:
     name: of `NAMES`: "best", "epic_skills", or a data set with scores.
     root: folder of the download.
-    task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie"; of a data set with scores as in
+    task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or of its sub-tasks one: "surgery/Suturing"; of a data set with scores as in
       `labels_scores`, where "" or "all" is every video.
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.
     validation_share: share of each fold's training videos that validates; 0 for none.
