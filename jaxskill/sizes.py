@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
 
 def decide(config, dataset=None):
   """A config whose sizes are all decided.
@@ -20,11 +18,11 @@ def decide(config, dataset=None):
   left = [(path, steps) for path, steps in config.get("by_videos", ()) if not _get(config, path)]
   if not left:
     return config
-  decided = ConfigDict(config)
+  decided = config.copy_and_resolve_references()         # ConfigDict(config) would share its fields
   for path, steps in left:
     size = next((size for most, size in steps if videos <= most), steps[-1][1])
     decided.update_from_flattened_dict({path: size})
-  return decided.lock() if config.is_locked else decided
+  return decided
 
 
 def describe(before, after):

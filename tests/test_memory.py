@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,10 +31,10 @@ def test_the_step_that_was_asked_about_is_the_one_that_runs(quick_compile, load_
 
 
 def test_bytes_of_a_function():
-  function = Parallel(1).compile(lambda state, x: (state, (x @ x.T).sum(axis=0)))
+  function = Parallel(1).compile(lambda state, x: (state, jnp.sin(x @ x.T) @ x))
   x = np.zeros((1000, 10), np.float32)
   needed = memory.needed_bytes(function, (np.float32(0), x))
-  assert x.nbytes < needed < 2 * (x.nbytes + 4 * 1000 ** 2) and needed > 4 * 1000 ** 2
+  assert 4 * 1000 ** 2 < needed < 2 * (2 * x.nbytes + 4 * 1000 ** 2)
   assert memory.largest_array(function, (np.float32(0), x)) == ((1000, 1000), np.float32)
 
 
