@@ -137,7 +137,8 @@ def _usable(root, task, found, labels):
   folds = tuple(fold for fold in labels.folds if splits.is_usable(fold, of))
   if not folds:
     raise ValueError(f"{root}: the {len(labels.videos)} videos of {task} on disk leave no fold with training and test "
-                     f"{of} ({len(found.missing)} videos are missing); complete the download.")
+                     f"{of} ({len(found.missing)} videos are missing); complete the download"
+                     + (", or use another split: a side of one video, or of equal scores, has no pair." if of == "pairs" else "."))
   if len(folds) < len(labels.folds):
     lost = sorted({fold.name for fold in labels.folds} - {fold.name for fold in folds})
     logging.warning("%s: no training or no test %s are left of %s, fold %s: left out", root, of, task, ", ".join(lost))
