@@ -8,7 +8,8 @@
   python -m jaxskill.main --config configs/action_net.py:features --config.data.dir=MY_FEATURES \\
       --config.data.score_range='(0.0, 10.0)'
 
-",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows ("features,statistics").
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
+("features,statistics").
 Add ",official" (`configs/action_net.py:fis_v,official`) for what the published code does instead of the paper. Without a
 task, the four apparatus of Rhythmic Gymnastics are four folds of one program, each for its own number of epochs. The
 simulated default is narrower than the paper's network and trains for fewer epochs; the published data sets have not yet
@@ -36,7 +37,8 @@ def get_config(options="simulated"):
   config.data = dict(
       name=data,                            # simulated | features | rhythmic_gymnastics | fis_v | mit_skating
                                             # | jigsaws
-      task="",                              # an apparatus, a task of JIGSAWS; of skating tes | pcs | total; "" is all, or the total
+      task="",                              # an apparatus, a task of JIGSAWS; of skating tes | pcs | total; "" is all,
+                                            # or the total
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       criteria=("score",),                  # scores to be learnt, each by replicas of its own

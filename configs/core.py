@@ -10,7 +10,8 @@
   python -m jaxskill.main --config configs/core.py:features --config.data.dir=MY_FEATURES
   python -m jaxskill.main --config configs/core.py:frames --config.data.dir=MY_VIDEOS --config.model.weights=rgb_imagenet.pt
 
-",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows ("features,statistics").
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
+("features,statistics").
 Add ",official" (`configs/core.py:mtl_aqa,official`) for what the published code does instead of the paper. The features
 are those of a fixed backbone, one row a snippet; with "frames" (`configs/core.py:mtl_aqa,frames`, and own videos beside a
 scores.csv) the backbone, I3D, is trained with the rest, on frames that are decoded once. The simulated default learns
@@ -26,7 +27,8 @@ common = config_files.beside(__file__, "common")
 # Sizes of own features by the number of training videos of the smallest fold: a field, and (most videos, size) in turn. A
 # field that is 0 is decided once, when the data are known. Of 30 videos, 4 leaves of 64 do as well as 32 of 256, seven
 # times as fast: "Thirty videos" in jaxskill/data/README.md.
-BY_VIDEOS = (("model.num_leaves", ((100, 4), (400, 16), (10 ** 9, 32))), ("model.hidden", ((100, 64), (400, 128), (10 ** 9, 256))))
+BY_VIDEOS = (("model.num_leaves", ((100, 4), (400, 16), (10 ** 9, 32))),
+             ("model.hidden", ((100, 64), (400, 128), (10 ** 9, 256))))
 
 
 def get_config(options="simulated"):

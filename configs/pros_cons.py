@@ -6,7 +6,8 @@
   python -m jaxskill.main --config configs/pros_cons.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/pros_cons.py:features --config.data.dir=MY_FEATURES
 
-",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows ("features,statistics").
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
+("features,statistics").
 Pairs of JIGSAWS are made of its ratings, within a task.
 Add ",official" (`configs/pros_cons.py:best,official`) for what the published code does instead of the paper.
 The simulated default is smaller and learns faster than the paper's recipe (1e-4, 2000 epochs), so that it ends in

@@ -26,8 +26,8 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
     svr: whether to fit linear support vector regressions too, which needs scikit-learn.
 
   Returns:
-    {"mean score", "difficulty only", "duration only", "ridge on mean features", "ridge on statistics of motion", "linear SVR on mean features", "linear SVR
-    on max features": `[V]`}, as far as these are known; a line through difficulty or duration, by least squares.
+    {"mean score", "difficulty only", "duration only", "ridge on mean features", "ridge on statistics of motion",
+    "linear SVR on mean features", "linear SVR on max features": `[V]`}, as far as these are known; a line through difficulty or duration, by least squares.
   """
   train, labels, targets = fold.train_videos, np.asarray(labels, np.float64), np.asarray(targets, np.float64)
   result = {"mean score": np.full(len(labels), labels[train].mean())}

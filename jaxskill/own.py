@@ -303,7 +303,8 @@ def _read_one(run, name, path, note, known, options):
   data = run.config.data
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
-  own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings, finished.digest(arrays))
+  own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
+            finished.digest(arrays))
   others = run.rows_compared(own) if run.about["groups"] else None
   run.method.check(finished.own_videos(run, [own], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:

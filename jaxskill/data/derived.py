@@ -43,8 +43,8 @@ def check_rates(config, row_seconds, training):
   for name, seconds in row_seconds.items():
     low, high = (1 - ALIKE) * training[name].min(), (1 + ALIKE) * training[name].max()
     if rate and seconds > high or name == source and not (low <= seconds <= high or rate and seconds < low):
-      raise ValueError(f"its rows of {name!r} are {seconds:.4g} s apart, those of the training videos {training[name].min():.4g} "
-                       f"to {training[name].max():.4g} s, and fewer or more rows of the same movement give other "
+      known = f"{training[name].min():.4g} to {training[name].max():.4g}"
+      raise ValueError(f"its rows of {name!r} are {seconds:.4g} s apart, those of the training videos {known} s, and fewer or more rows of the same movement give other "
                        f"{'statistics' if name == source else 'rows'}; record it at their rate, or say its own with "
                        "--row-seconds where this one is wrong.")
 

@@ -1,4 +1,4 @@
-"""Fewer rows a second: what is averaged stays what it was, and what is faster than the new rate does not come back slower."""
+"""Fewer rows a second: means stay what they were, and what is faster than the new rate does not come back slower."""
 
 import dataclasses
 
@@ -8,7 +8,8 @@ import pytest
 from jaxskill.data import resample
 
 
-@pytest.mark.parametrize("count,seconds,rate", [(90, 1 / 30, 5), (91, 1 / 30, 7), (1, 1 / 30, 5), (4, 0.04, 24.9), (1000, 0.01, 0.3)])
+@pytest.mark.parametrize("count,seconds,rate", [
+    (90, 1 / 30, 5), (91, 1 / 30, 7), (1, 1 / 30, 5), (4, 0.04, 24.9), (1000, 0.01, 0.3)])
 def test_mean_and_duration_stay(count, seconds, rate):
   rows = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
   new, step, times = resample.resample_rows(rows, seconds, rate)

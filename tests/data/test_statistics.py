@@ -90,6 +90,7 @@ def test_option_that_cannot_be(make_dataset, stream, points, fault):
 
 def test_maps_have_no_statistics(make_dataset):
   data = make_dataset()
-  maps = dataclasses.replace(data, streams=dict(maps=data.streams["rgb"][..., None, None]), lengths=dict(maps=data.lengths["rgb"]))
+  maps = data.streams["rgb"][..., None, None]
+  maps = dataclasses.replace(data, streams=dict(maps=maps), lengths=dict(maps=data.lengths["rgb"]))
   with pytest.raises(ValueError, match="expected the columns of kinematics"):
     with_statistics(maps, "maps")
