@@ -51,10 +51,9 @@ def core_of(archive, draws, leaves, hidden, batch_size):
       with open(pathlib.Path(folder) / "scores.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("video", "score", "split"))
-        for side, ids in (("train", np.sort(own)), ("test", test)):
-          for i in ids:
-            np.save(pathlib.Path(folder) / f"r{i:04d}.npy", archive["x"][i].astype(np.float32))
-            table.writerow((f"r{i:04d}", float(archive["quality"][i]), side))
+        for i in np.union1d(own, test):
+          np.save(pathlib.Path(folder) / f"r{i:04d}.npy", archive["x"][i].astype(np.float32))
+          table.writerow((f"r{i:04d}", float(archive["quality"][i]), "test" if i in test else "train"))
       config = importlib.import_module("configs.core").get_config("features,statistics")
       config.update_from_flattened_dict({
           "data.dir": folder, "data.validation_share": 0.0, "data.segment_seconds": ROW_SECONDS, "seeds": (0, 1),
