@@ -59,14 +59,14 @@ def _programs(trainer):
 
 
 def _refusal(trainer, what, needed, available, shape, dtype):
-  """The refusal in words; options are named where the largest array has their size among its axes."""
+  """The refusal in words; a comparison of all rows falls with the square of their number."""
   config, dataset, share, remedies = trainer.config, trainer.dataset, available / needed, []
   rows, stream = max((int(dataset.lengths[name].max()), name) for name in trainer.method.streams)
   seconds = float(np.median(dataset.row_seconds[stream]))
   # Axes as long as a video, or a few videos: a comparison of all rows with all rows has two.
   across = sum(rows > 1 and size >= rows and min(size % rows, -size % rows) <= 2 for size in shape)
-  if across and dataset.streams[stream].dtype != np.uint8:
-    rate = share ** (1 / across) / seconds
+  if rows > 1 and dataset.streams[stream].dtype != np.uint8:
+    rate = share ** (1 / max(across, 1)) / seconds
     remedies.append(f"lower config.data.rows_per_second (now {1 / seconds:.4g}, about {0.8 * rate:.2g} should fit)")
   batch = config.train.batch_size
   if what.startswith("one step") and batch > 1 and share * batch >= 1:
