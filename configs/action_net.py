@@ -4,9 +4,12 @@
   python -m jaxskill.main --config configs/action_net.py:rhythmic_gymnastics --config.data.dir=RG --config.data.task=ball
   python -m jaxskill.main --config configs/action_net.py:fis_v --config.data.dir=FIS-V
   python -m jaxskill.main --config configs/action_net.py:mit_skating --config.data.dir=MIT-SKATING
+  python -m jaxskill.main --config configs/action_net.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/action_net.py:features --config.data.dir=MY_FEATURES \\
       --config.data.score_range='(0.0, 10.0)'
 
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
+("features,statistics").
 Add ",official" (`configs/action_net.py:fis_v,official`) for what the published code does instead of the paper. Without a
 task, the four apparatus of Rhythmic Gymnastics are four folds of one program, each for its own number of epochs. The
 simulated default is narrower than the paper's network and trains for fewer epochs; the published data sets have not yet
@@ -16,9 +19,13 @@ been run on recorded features.
 import ml_collections
 from ml_collections import config_dict
 
+from jaxskill import config_files
+
+common = config_files.beside(__file__, "common")
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then ",official" or ",paper"."""
+  """Config for `options`: a data set, then any of ",kinematics" or ",statistics", and ",official" or ",paper"."""
   data, *variants = options.split(",")
   config = ml_collections.ConfigDict()
   config.method = "action_net"
@@ -29,19 +36,23 @@ def get_config(options="simulated"):
 
   config.data = dict(
       name=data,                            # simulated | features | rhythmic_gymnastics | fis_v | mit_skating
-      task="",                              # an apparatus; of skating tes | pcs | total; "" is all, or the total
+                                            # | jigsaws
+      task="",                              # an apparatus, a task of JIGSAWS; of skating tes | pcs | total; "" is all,
+                                            # or the total
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       score_range=config_dict.placeholder(tuple),   # of own features: (lowest, highest) possible score
-      split="auto",                         # own features: auto | given | subject | random | folds | all
+      split="auto",                         # own features: auto | given | subject | random | folds | all;
+                                            # JIGSAWS: auto | louo | loso
       standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
       make_pairs=False,
       validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
                                             # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
       stream_seconds=dict(),                # {stream: seconds from one row to the next}, segment_seconds where not given
+      **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=400, num_subjects=400, streams=("rgb", "static"), num_segments=40, width=64,
                      static_rows=30, static_width=64, difficulty=0.25, seed=0),
@@ -106,13 +117,21 @@ def get_config(options="simulated"):
     config.data.standardize = True
     config.model.windows = dict(rgb=0, static=0)
     config.train.update(eval_steps=100, checkpoint_steps=300)
+  elif data == "jigsaws":                   # ours: trials of many lengths, one stream, and few of them
+    common.read_stream(config, "rgb")
+    config.model.windows = dict(rgb=0)
+    config.train.update(epochs=100, learning_rate=1e-3, optimizer="adam", weight_decay=0.0, decay=(), rates=(),
+                        eval_steps=25, checkpoint_steps=100)
   elif data != "simulated":
-    raise ValueError(f"data set {data!r} is unknown; use simulated, features, rhythmic_gymnastics, fis_v or mit_skating.")
+    raise ValueError(f"data set {data!r} is unknown; use simulated, features, jigsaws, rhythmic_gymnastics, fis_v or "
+                     "mit_skating.")
   for variant in variants:
     if variant == "official":
       official(config)
+    elif variant in ("kinematics", "statistics"):
+      getattr(common, variant)(config)
     elif variant != "paper":
-      raise ValueError(f"variant {variant!r} is unknown; use paper or official.")
+      raise ValueError(f"variant {variant!r} is unknown; use kinematics, statistics, paper or official.")
   return config
 
 

@@ -7,13 +7,12 @@ Options are those of configs/action_net.py. All folds, criteria and seeds of a r
 vector regression among the floors needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
 """
 
-import importlib.util
-import pathlib
+from jaxskill import config_files
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = _base().get_config(options)
+  config = config_files.beside(__file__, "action_net").get_config(options)
   config.name = "action_net_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False
@@ -34,10 +33,3 @@ def get_config(options="simulated"):
   }
   config.rows, config.row_order = rows, tuple(rows)
   return config
-
-
-def _base():
-  spec = importlib.util.spec_from_file_location("action_net", pathlib.Path(__file__).with_name("action_net.py"))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module

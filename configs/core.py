@@ -5,10 +5,13 @@
   python -m jaxskill.main --config configs/core.py:unlv_dive --config.data.dir=diving
   python -m jaxskill.main --config configs/core.py:aqa7 --config.data.dir=AQA-7
   python -m jaxskill.main --config configs/core.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
+  python -m jaxskill.main --config configs/core.py:jigsaws,statistics --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/core.py:finediving --config.data.dir=FineDiving
   python -m jaxskill.main --config configs/core.py:features --config.data.dir=MY_FEATURES
   python -m jaxskill.main --config configs/core.py:frames --config.data.dir=MY_VIDEOS --config.model.weights=rgb_imagenet.pt
 
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
+("features,statistics").
 Add ",official" (`configs/core.py:mtl_aqa,official`) for what the published code does instead of the paper. The features
 are those of a fixed backbone, one row a snippet; with "frames" (`configs/core.py:mtl_aqa,frames`, and own videos beside a
 scores.csv) the backbone, I3D, is trained with the rest, on frames that are decoded once. The simulated default learns
@@ -18,9 +21,20 @@ faster than the paper's recipe; the published data sets have not yet been run on
 import ml_collections
 from ml_collections import config_dict
 
+from jaxskill import config_files
+
+common = config_files.beside(__file__, "common")
+
+# Sizes of own features by the number of training videos of the smallest fold: a field, and (most videos, size) in turn. A
+# field that is 0 is decided once, when the data are known. Of 30 videos, 4 leaves of 64 do as well as 32 of 256, seven
+# times as fast: "Thirty videos" in jaxskill/data/README.md.
+BY_VIDEOS = (("model.num_leaves", ((100, 4), (400, 16), (10 ** 9, 32))),
+             ("model.hidden", ((100, 64), (400, 128), (10 ** 9, 256))))
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of ",frames", and ",official" or ",paper"."""
+  """Config for `options`: a data set, then any of ",frames", ",kinematics", ",statistics", and ",official" or
+  ",paper"."""
   data, *variants = options.split(",")
   config = ml_collections.ConfigDict()
   config.method = "core"
@@ -36,7 +50,7 @@ def get_config(options="simulated"):
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
-      stream="rgb",                         # JIGSAWS also: kinematics
+      stream="rgb",                         # JIGSAWS also: kinematics; statistics, where these are made
       criteria=("score",),                  # scores to be learnt, each by replicas of its own
       split="auto",                         # own features: auto | given | subject | random | folds | all;
                                             # JIGSAWS: auto | louo | loso; MTL-AQA: auto | competition
@@ -50,6 +64,7 @@ def get_config(options="simulated"):
                   margin=0,                 # further frames before and after, by which training moves the window
                   size=(455, 256), fit="stretch",       # width, height; stretch | cover, which keeps the middle
                   rate=25.0),               # pictures a second of folders of pictures
+      **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=400, num_subjects=400, num_segments=60, width=64, difficulty=0.25, seed=0,
                      routine_difficulties=(2.0, 2.4, 2.8, 3.2), tie_margin=0.05),
@@ -66,7 +81,7 @@ def get_config(options="simulated"):
       contrastive=True,                     # against exemplars; False regresses the score itself
       exemplars=dict(count=10, same=("category", "difficulty")),    # of a vote; must agree in these, if known
       with_difficulty=False,                # learn score / difficulty, and multiply by the known difficulty
-      num_leaves=32, hidden=256,            # 2^d leaves for d = 5
+      num_leaves=32, hidden=256,            # 2^d leaves for d = 5; of own features 0: by the number of videos
       leaf_activation="sigmoid",            # sigmoid | none
       groups="equal_count",                 # equal_count (Eq. 5) | mirrored
       outside="nearest",                    # a difference in no group: nearest | first
@@ -107,6 +122,8 @@ def get_config(options="simulated"):
   elif data == "features":
     config.data.standardize = True
     config.train.update(eval_steps=100)
+    config.by_videos = BY_VIDEOS
+    config.model.update(num_leaves=0, hidden=0)
   elif data == "frames":
     variants = ["frames", *variants]
     config.data.frames.fit = "cover"
@@ -118,8 +135,10 @@ def get_config(options="simulated"):
       official(config)
     elif variant == "frames":
       frames(config)
+    elif variant in ("kinematics", "statistics"):
+      getattr(common, variant)(config)
     elif variant != "paper":
-      raise ValueError(f"variant {variant!r} is unknown; use frames, paper or official.")
+      raise ValueError(f"variant {variant!r} is unknown; use frames, kinematics, statistics, paper or official.")
   if config.variant == "official" and config.model.backbone == "i3d" and data == "mtl_aqa":
     # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row.
     config.model.regression, config.train.reduction = "sum", "sum"

@@ -6,13 +6,12 @@
 Options are those of configs/core.py. All folds and seeds of a row train as one program.
 """
 
-import importlib.util
-import pathlib
+from jaxskill import config_files
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = _base().get_config(options)
+  config = config_files.beside(__file__, "core").get_config(options)
   config.name = "core_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False
@@ -25,10 +24,3 @@ def get_config(options="simulated"):
   }
   config.rows, config.row_order = rows, tuple(rows)
   return config
-
-
-def _base():
-  spec = importlib.util.spec_from_file_location("core", pathlib.Path(__file__).with_name("core.py"))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module

@@ -3,8 +3,12 @@
   python -m jaxskill.main --config configs/pros_cons.py                              simulated performances
   python -m jaxskill.main --config configs/pros_cons.py:best --config.data.dir=BEST --config.data.task=apply_eyeliner
   python -m jaxskill.main --config configs/pros_cons.py:epic_skills --config.data.dir=EPIC-Skills --config.data.task=drawing
+  python -m jaxskill.main --config configs/pros_cons.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/pros_cons.py:features --config.data.dir=MY_FEATURES
 
+",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
+("features,statistics").
+Pairs of JIGSAWS are made of its ratings, within a task.
 Add ",official" (`configs/pros_cons.py:best,official`) for what the published code does instead of the paper.
 The simulated default is smaller and learns faster than the paper's recipe (1e-4, 2000 epochs), so that it ends in
 minutes on a laptop; measured results stand in the README. BEST and EPIC-Skills: not yet run on the recorded features.
@@ -13,9 +17,14 @@ minutes on a laptop; measured results stand in the README. BEST and EPIC-Skills:
 import ml_collections
 from ml_collections import config_dict
 
+from jaxskill import config_files
+
+common = config_files.beside(__file__, "common")
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set (simulated, features, best, epic_skills), then ",official" or ",paper"."""
+  """Config for `options`: a data set (simulated, features, best, epic_skills, jigsaws), then any of ",kinematics" or
+  ",statistics", and ",official" or ",paper"."""
   data, *variants = options.split(",")
   config = ml_collections.ConfigDict()
   config.method = "pros_cons"
@@ -25,8 +34,8 @@ def get_config(options="simulated"):
   config.plots = True
 
   config.data = dict(
-      name=data,                            # simulated | features | best | epic_skills
-      task="",                              # of BEST or EPIC-Skills
+      name=data,                            # simulated | features | best | epic_skills | jigsaws
+      task="",                              # of BEST, EPIC-Skills (drawing, or drawing/Hand alone) or JIGSAWS
       dir="",                               # folder of own features, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
@@ -38,6 +47,7 @@ def get_config(options="simulated"):
       validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
                                             # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
+      **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=600, num_subjects=600, num_segments=60, width=64, difficulty=0.5, seed=0),
   )
@@ -80,13 +90,18 @@ def get_config(options="simulated"):
   elif data == "features":
     config.data.standardize = True
     config.train.update(epochs=100, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
+  elif data == "jigsaws":                   # ours: as of own features
+    common.pairs_of_jigsaws(config)
+    config.train.update(epochs=100, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
   elif data not in ("best", "epic_skills"):
-    raise ValueError(f"data set {data!r} is unknown; use simulated, features, best or epic_skills.")
+    raise ValueError(f"data set {data!r} is unknown; use simulated, features, best, epic_skills or jigsaws.")
   for variant in variants:
     if variant == "official":
       official(config)
+    elif variant in ("kinematics", "statistics"):
+      getattr(common, variant)(config)
     elif variant != "paper":
-      raise ValueError(f"variant {variant!r} is unknown; use paper or official.")
+      raise ValueError(f"variant {variant!r} is unknown; use kinematics, statistics, paper or official.")
   return config
 
 

@@ -7,13 +7,12 @@ Options are those of configs/pros_cons.py. Fig. 5 is in the columns of branches,
 row's results.json. Rows that differ in loss weights alone, all folds and all seeds train as one program.
 """
 
-import importlib.util
-import pathlib
+from jaxskill import config_files
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = _base().get_config(options)
+  config = config_files.beside(__file__, "pros_cons").get_config(options)
   config.name = "pros_cons_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False
@@ -38,10 +37,3 @@ def get_config(options="simulated"):
   } | {f"K = {k}": model(num_filters=k) for k in (2, 4, 5)}                     # K = 3 is "rank-aware"
   config.rows, config.row_order = rows, tuple(rows)
   return config
-
-
-def _base():
-  spec = importlib.util.spec_from_file_location("pros_cons", pathlib.Path(__file__).with_name("pros_cons.py"))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module

@@ -5,6 +5,7 @@
   python -m jaxskill.main --config configs/skilldiff.py:fis_v --config.data.dir=FIS-V
   python -m jaxskill.main --config configs/skilldiff.py:mtl_aqa --config.data.dir=MTL-AQA
   python -m jaxskill.main --config configs/skilldiff.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
+  python -m jaxskill.main --config configs/skilldiff.py:jigsaws,kinematics --config.data.dir=JIGSAWS
   python -m jaxskill.main --config configs/skilldiff.py:features --config.data.dir=MY_FEATURES \\
       --config.data.score_range='(0.0, 10.0)'
 
@@ -19,9 +20,13 @@ time 24.6 s). The published data sets have not yet been run on recorded features
 import ml_collections
 from ml_collections import config_dict
 
+from jaxskill import config_files
+
+common = config_files.beside(__file__, "common")
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then ",paper"."""
+  """Config for `options`: a data set, then any of ",kinematics" or ",statistics" (see configs/core.py) and ",paper"."""
   data, *variants = options.split(",")
   config = ml_collections.ConfigDict()
   config.method = "skilldiff"
@@ -46,6 +51,7 @@ def get_config(options="simulated"):
       validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
                                             # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
+      **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
       simulated=dict(num_videos=300, num_subjects=300, num_segments=60, width=64, difficulty=0.25, seed=0,
                      routine_difficulties=(1.0, 1.0)),      # two activities, equally hard
@@ -114,6 +120,8 @@ def get_config(options="simulated"):
   elif data not in ("aqa7", "jigsaws"):
     raise ValueError(f"data set {data!r} is unknown; use simulated, features, aqa7, fis_v, mtl_aqa or jigsaws.")
   for variant in variants:
-    if variant != "paper":
-      raise ValueError(f"variant {variant!r} is unknown; there is no published code, use paper.")
+    if variant in ("kinematics", "statistics"):
+      getattr(common, variant)(config)
+    elif variant != "paper":
+      raise ValueError(f"variant {variant!r} is unknown; there is no published code, use kinematics, statistics or paper.")
   return config

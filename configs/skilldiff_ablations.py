@@ -7,13 +7,12 @@ Options are those of configs/skilldiff.py. All folds and seeds of a row train as
 of a reference linearly to that of the query.
 """
 
-import importlib.util
-import pathlib
+from jaxskill import config_files
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = _base().get_config(options)
+  config = config_files.beside(__file__, "skilldiff").get_config(options)
   config.name = "skilldiff_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False
@@ -28,10 +27,3 @@ def get_config(options="simulated"):
   }
   config.rows, config.row_order = rows, tuple(rows)
   return config
-
-
-def _base():
-  spec = importlib.util.spec_from_file_location("skilldiff", pathlib.Path(__file__).with_name("skilldiff.py"))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module

@@ -3,20 +3,26 @@
   python -m jaxskill.main --config configs/spatial_attention.py                  simulated performances
   python -m jaxskill.main --config configs/spatial_attention.py:epic_skills --config.data.dir=EPIC \\
       --config.data.task=drawing
+  python -m jaxskill.main --config configs/spatial_attention.py:jigsaws --config.data.dir=JIGSAWS \\
+      --config.data.task=suturing
   python -m jaxskill.main --config configs/spatial_attention.py:features --config.data.dir=MY_MAPS
 
 Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h, w, channels] and, if known, `times`
 [frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a video,
-so that a random frame of a segment is its only one; measured results stand in the README. EPIC-Skills has not yet been
-run on recorded features.
+so that a random frame of a segment is its only one; measured results stand in the README. Pairs of JIGSAWS are made of its
+ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded features.
 """
 
 import ml_collections
 from ml_collections import config_dict
 
+from jaxskill import config_files
+
+common = config_files.beside(__file__, "common")
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set (simulated, features, epic_skills)."""
+  """Config for `options`: a data set (simulated, features, epic_skills, jigsaws)."""
   data = options
   config = ml_collections.ConfigDict()
   config.method = "spatial_attention"
@@ -26,8 +32,9 @@ def get_config(options="simulated"):
   config.plots = True
 
   config.data = dict(
-      name=data,                            # simulated | features | epic_skills
-      task="",                              # of EPIC-Skills; the tasks of surgery, and of drawing, share a model
+      name=data,                            # simulated | features | epic_skills | jigsaws
+      task="",                              # of EPIC-Skills; the tasks of surgery, and of drawing, share a model, but not
+                                            # in surgery/Suturing; of JIGSAWS
       dir="",                               # folder of own maps, or of the official download
       prepared_dir="",                      # where prepared data go; "" is DIR/prepared
       max_bytes=2 ** 30,                    # that the features of one file may take in memory
@@ -39,6 +46,7 @@ def get_config(options="simulated"):
       validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
                                             # None: a fifth of a random split, if that is ten videos; else none
       test_share=0.25, seed=0, allow_missing=False, segment_seconds=1.0,
+      **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
       simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=25, map_size=7, map_width=32,
                      num_segments=25, difficulty=0.1, tie_margin=0.2, pair_share=0.3, seed=0),
@@ -85,6 +93,9 @@ def get_config(options="simulated"):
   elif data == "features":
     config.model.width = 0
     config.train.update(eval_steps=100, checkpoint_steps=300)
+  elif data == "jigsaws":                   # maps in features/<trial>.npz
+    common.pairs_of_jigsaws(config)
+    config.model.width = 0
   elif data != "epic_skills":
-    raise ValueError(f"data set {data!r} is unknown; use simulated, features or epic_skills.")
+    raise ValueError(f"data set {data!r} is unknown; use simulated, features, epic_skills or jigsaws.")
   return config

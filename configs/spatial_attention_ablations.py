@@ -8,13 +8,12 @@ Options are those of configs/spatial_attention.py. The row "random labels" is th
 pairs are turned round. A linear ranking of mean features stands below as a floor.
 """
 
-import importlib.util
-import pathlib
+from jaxskill import config_files
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = _base().get_config(options)
+  config = config_files.beside(__file__, "spatial_attention").get_config(options)
   config.name = "spatial_attention_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False
@@ -29,11 +28,3 @@ def get_config(options="simulated"):
   }
   config.rows, config.row_order = rows, tuple(rows)
   return config
-
-
-def _base():
-  spec = importlib.util.spec_from_file_location("spatial_attention",
-                                                pathlib.Path(__file__).with_name("spatial_attention.py"))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from jaxskill import floors, methods
+from jaxskill import floors, methods, sizes
 
 COUNTS = (("train", "epochs"), ("train", "batch_size"), ("train", "steps_per_call"), ("train", "eval_steps"),
           ("train", "checkpoint_steps"), ("train", "keep_checkpoints"), ("evaluate", "draws"))
@@ -26,6 +26,7 @@ LARGEST_SEED = 2 ** 32 - 1
 
 def check(config):
   """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
+  config = sizes.decide(config)
   _check_finite(config, "config")
   for group, name in COUNTS:
     if name in config[group] and config[group][name] < 1:

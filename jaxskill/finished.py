@@ -19,7 +19,7 @@ from flax import traverse_util
 
 from jaxskill import (checkpoints, cli, encoders, evaluate, exemplars, feed, finished_files, likeness, methods, report,
                       steps)
-from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, features
+from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, derived, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
 
@@ -63,13 +63,17 @@ def save(workdir, trainer, assessments):
     arrays[f"{name}/row_seconds"] = dataset.row_seconds[name][trained]
     known = likeness.of_training([feed.channel_sums(own(name, v)) for v in trained])
     arrays |= {f"{name}/{what}": values for what, values in known.items()}
+  recorded = derived.recorded(config.data, method.streams)
+  seconds = dict(dataset.row_seconds) | dict(dataset.recorded_seconds)
+  arrays |= {f"recorded/{name}/row_seconds": seconds[name][trained] for name in recorded}
   about = dict(
       format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=evaluate.is_tested(dataset),
       extraction=_recipe(config), step=trainer.total, published=PUBLISHED.get(config.data.name, ""),
       params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
-      groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams})
+      groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams},
+      recorded={name: dict(shape=dataset.streams[name].shape[1:]) for name in recorded})
   if compared:
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
@@ -151,6 +155,15 @@ class Finished(NamedTuple):
   def random_weights(self):
     """Whether the features trained on came from random weights."""
     return bool((self.about["extraction"] or {}).get("random_weights"))
+
+  @property
+  def recorded(self):
+    """{stream: {"shape"}} that a video must be recorded with; what the run reads is made of these (`data.derived`)."""
+    return self.about.get("recorded", self.about["streams"])
+
+  def recorded_seconds(self, stream):
+    """`[U]` seconds from one row of a recorded stream of the training videos to the next."""
+    return self.arrays.get(f"recorded/{stream}/row_seconds", self.arrays.get(f"{stream}/row_seconds"))
 
   def durations(self, stream):
     """`[U]` seconds that the training videos last."""

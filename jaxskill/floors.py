@@ -10,6 +10,7 @@ import importlib.util
 import numpy as np
 
 from jaxskill import evaluate, protocol
+from jaxskill.data import statistics
 
 RIDGE_PENALTIES = 10.0 ** np.arange(-2, 7)
 SVR_COSTS = 10.0 ** np.arange(-4, 1)      # libsvm takes minutes above
@@ -26,8 +27,8 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
     svr: whether to fit linear support vector regressions too, which needs scikit-learn.
 
   Returns:
-    {"mean score", "difficulty only", "duration only", "ridge on mean features", "linear SVR on mean features", "linear SVR
-    on max features": `[V]`}, as far as these are known; a line through difficulty or duration, by least squares.
+    {"mean score", "difficulty only", "duration only", "ridge on mean features", "ridge on statistics of motion",
+    "linear SVR on mean features", "linear SVR on max features": `[V]`}, as far as these are known; a line through difficulty or duration, by least squares.
   """
   train, labels, targets = fold.train_videos, np.asarray(labels, np.float64), np.asarray(targets, np.float64)
   result = {"mean score": np.full(len(labels), labels[train].mean())}
@@ -45,6 +46,9 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
   side_by_side = lambda pool: np.concatenate([pool(dataset, name) for name in streams], axis=1)
   features = side_by_side(mean_features)
   result["ridge on mean features"] = ridge(features[train], targets[train], features) * unit
+  if statistics.STREAM in dataset.streams and streams != (statistics.STREAM,):             # whose mean is that one row
+    motion = mean_features(dataset, statistics.STREAM)
+    result["ridge on statistics of motion"] = ridge(motion[train], targets[train], motion) * unit
   for name, pool in (("mean", mean_features), ("max", max_features)) if svr else ():
     features = side_by_side(pool)
     result[f"linear SVR on {name} features"] = linear_svr(features[train], targets[train], features) * unit

@@ -14,7 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from jaxskill import cli, encoders, extract, feature_files, feed, finished, likeness, wording
-from jaxskill.data import features, frames, names, video as video_files
+from jaxskill.data import derived, features, frames, names, video as video_files
 from jaxskill.data.video_files import describe, find_videos, name_of
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -302,7 +302,7 @@ def check_recipe(run, recipe):
 def _read_one(run, name, path, note, known, options):
   """The `Own` of one file of features, checked against what the run reads."""
   recipe, about = note
-  wanted = run.about["streams"]
+  wanted = run.recorded
   streams, lengths = features.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array",
                                            run.config.data.get("max_bytes", features.MAX_BYTES))
   streams, lengths, row_times, between = features.take_times(streams, lengths)
@@ -318,7 +318,7 @@ def _read_one(run, name, path, note, known, options):
   warnings, row_seconds = check_recipe(run, recipe), {}
   warnings += about.get("warnings", [])
   for stream in wanted:
-    training = run.arrays[f"{stream}/row_seconds"]
+    training = run.recorded_seconds(stream)
     noted = features.noted_seconds(about, stream, 0.0)
     noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
     row_seconds[stream] = noted or float(np.median(training))
@@ -331,9 +331,12 @@ def _read_one(run, name, path, note, known, options):
     last = max(len(arrays[stream]) * row_seconds[stream] for stream in wanted)
     shown = arrays["frames"], (np.arange(len(arrays["frames"])) + 0.5) / len(arrays["frames"]) * last if at is None else at
   arrays = {stream: arrays[stream] for stream in wanted}
-  own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds,
-            {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays},
-            shown, known, warnings, finished.digest(arrays))
+  times = {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays}
+  data = run.config.data
+  derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
+  arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
+  own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
+            finished.digest(arrays))
   others = run.rows_compared(own) if run.about["groups"] else None
   run.method.check(finished.own_videos(run, [own], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:

@@ -22,7 +22,7 @@ class Answers:
 
   def __init__(self, method, parallel):
     self._method, self._parallel = method, parallel
-    self._encode = parallel.compile(self._encodings)
+    self.encoder = parallel.compile(self._encodings)
     make = self._compared if method.learns_from in methods.COMPARING else self._alone
     self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
 
@@ -61,7 +61,7 @@ class Answers:
 
   def encode(self, state, chunks, count):
     """Host encodings `[count, R, ...]` of the (numbers, videos) that `feed.Feed.all_videos` yields."""
-    return collect(((ids, self._encode(state, videos)) for ids, videos in chunks), count, axis=0)
+    return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
   def ask(self, state, inputs, count, everything):
     """Host Assessments `[R, count, ...]`, or scores and parts alone, of (numbers, inputs of the compiled function)."""
@@ -109,6 +109,19 @@ class Panel:
     """Host encodings `[V, R, ...]` of every video."""
     return self.answers.encode(state, self._videos(), self._trainer.dataset.num_videos)
 
+  def programs(self, state):
+    """Yields (what it does, compiled function, arguments) of an assessment of all videos, with encodings of zeros."""
+    answers, videos = self.answers, next(iter(self._videos()))[1]
+    if self.group is None:
+      yield "an answer about all videos", answers.compiled[True], (state, videos)
+      return
+    yield "encoding all videos", answers.encoder, (state, videos)
+    shapes = jax.eval_shape(answers.encoder, state, videos)
+    count = self._trainer.dataset.num_videos
+    zeros = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), shapes)
+    _, inputs = next(self._compared(zeros, draw=0))
+    yield "an answer about some videos", answers.compiled[True], (state, *inputs)
+
   def target(self):
     """`[V, R]` what "score" is to each replica."""
     criteria = [r.criterion for r in self._trainer.replicas]
@@ -127,7 +140,10 @@ class Panel:
 
   def comparisons(self, state, draw, size=None):
     """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
-    trainer, encodings = self._trainer, self.encodings(state)
+    yield from self._compared(self.encodings(state), draw, size)
+
+  def _compared(self, encodings, draw, size=None):
+    trainer = self._trainer
     aligned = trainer.method.learns_from == "references"
     size = size or max(1, CHUNK // (trainer.config.model.exemplars.count if aligned else 1))
     chosen, mask = self.exemplars(draw)

@@ -148,7 +148,9 @@ class Parallel:
       return jax.jit(function, donate_argnums=donated)
     packed = jax.pmap(lambda state, videos, rest: function(state, videos, *rest), AXIS, in_axes=(None, 0, None),
                       out_axes=None, devices=self.devices, donate_argnums=donated)
-    return lambda state, videos, *rest: packed(state, videos, rest)
+    unpacked = lambda state, videos, *rest: packed(state, videos, rest)
+    unpacked.lower = lambda state, videos, *rest: packed.lower(state, videos, rest)       # as jax.jit has it
+    return unpacked
 
   def gather(self, tree):
     """Shares `[V / devices, ...]` -> `[V, ...]` on every device."""

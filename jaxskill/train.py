@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from jaxskill import (cli, data, evaluate, exemplars, feed, finished, log_lines, methods, panel, report, run_folder,
-                      steps, wording)
+from jaxskill import (cli, data, evaluate, exemplars, feed, finished, log_lines, memory, methods, panel, report, run_folder,
+                      sizes, steps, wording)
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.config_checks import check
 from jaxskill.parallel import Parallel, highest, on_first_process
@@ -88,6 +88,7 @@ def _padded(tables):
   for row, own in zip(result, tables):
     row[: len(own)] = own
   return result
+
 
 
 class Trainer:
@@ -200,6 +201,15 @@ class Trainer:
     """(`[V, R, M]` numbers of the exemplars of every video, `[V, R, M]` mask) of one draw."""
     return self.panel.exemplars(draw)
 
+  def first_call(self):
+    """(compiled function, arguments) of the steps that come next."""
+    phases = len(self.method.phases)
+    if self.feed.resident:
+      return self.step.run, (self.state, self.feed.videos, self._tables, np.int32(self.per_call // phases))
+    draw = lambda step: self.step.draw(self._tables, np.int32(step))
+    videos, batches = next(self.feed.stream(draw, 0, phases, phases, self.num_unique))
+    return self.step.run_batches, (self.state, videos, self._tables, batches)
+
   def advance(self):
     """Takes `per_call` steps; returns {metric: `[R]` mean over them, nan for a replica that stood still}.
 
@@ -275,9 +285,11 @@ def run(config, workdir, dataset=None):
   on_first_process(lambda: run_folder.refuse_second(workdir))
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
+  config, asked = sizes.decide(config, dataset), config
   say = wording.say if parallel.main else (lambda *_: None)
-  say(f"{dataset.name}\n{data.describe_audit(facts)}")
+  say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config)))))
   trainer = Trainer(config, dataset, parallel)
+  memory.check(trainer)
   with contextlib.ExitStack() as held:
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     place = "on the device" if trainer.feed.resident else "streamed"

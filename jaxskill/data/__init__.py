@@ -13,7 +13,13 @@ NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "u
 
 
 def load(config) -> SkillDataset:
-  """Loads the data set that a config names.
+  """Loads the data set that a config names, its rows as the config wants them: see `read` and `derived.of_dataset`."""
+  from jaxskill.data import derived
+  return derived.of_dataset(config, read(config))
+
+
+def read(config) -> SkillDataset:
+  """Reads the data set that a config names as it was recorded.
 
   Args:
     config: `config.data`: anything with attributes. A field that is absent has the default of the loader it goes to.

@@ -4,7 +4,8 @@
   <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
                       [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
                       seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
-  <dir>/pairs.csv     better,worse[,rater][,split|fold]
+  <dir>/pairs.csv     better,worse[,rater][,split][,fold]: a pair may be repeated over folds (see `pair_folds`), or over
+                      raters (see `raters`)
   <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...,rater.<name>...]
 
   <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import frames, raters, splits
+from jaxskill.data import frames, pair_folds, raters, splits
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_features, check_seconds, check_times, pad_streams
 from jaxskill.data.extraction_note import EXTRACTION, noted_seconds, read_extraction
@@ -114,6 +115,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     pairs = pairs[kept]
     dropped = int((~kept).sum())
     of_pairs = {name: np.asarray(values)[kept] for name, values in listed.items() if name in ("split", "fold")}
+    if "fold" in of_pairs:
+      pairs, of_pairs["row"] = pair_folds.merge_repeated(pairs, of_pairs["fold"])
   elif make_pairs:
     all_pairs, _ = splits.pairs_from_scores(labels["score"], tie_margin, labels[pairs_within] if pairs_within else None)
     pairs, tied = splits.pairs_from_scores(column["score"], tie_margin, column[pairs_within] if pairs_within else None)
@@ -221,7 +224,7 @@ def check_widths(array, first, stream, source, first_source):
                      "the same model.")
 
 
-def read_table(path, required, optional, prefix=None):
+def read_table(path, required, optional, prefix=None, split_and_fold=False):
   """The columns of a csv file that are asked for.
 
   Args:
@@ -229,6 +232,7 @@ def read_table(path, required, optional, prefix=None):
     required, optional: names of columns; others are not read.
     prefix: columns whose names begin with it, or with one of several, are read as well; None for none. Cells of raters
       may be empty, and their columns may stand in place of a score.
+    split_and_fold: whether a table may have both of these columns.
 
   Returns:
     (name -> list of str, line number of each row); names of videos in their one spelling, see `video_name`.
@@ -249,7 +253,7 @@ def read_table(path, required, optional, prefix=None):
   twice = [name for name in names if header.count(name) > 1]
   if twice:
     raise ValueError(f"{path}: column {twice[0]!r} appears more than once in the first line; keep one.")
-  if "split" in names and "fold" in names:
+  if "split" in names and "fold" in names and not split_and_fold:
     raise ValueError(f"{path}: has both a split and a fold column; keep one.")
   if len(rows) < 2:
     raise ValueError(f"{path}: no lines below the first; add the labels.")
@@ -303,7 +307,7 @@ def number(text, name, video, place):
 
 def _read_pairs(path, labels):
   """(columns of pairs.csv, one row a pair where there are raters; all their votes; number of pairs they tie in)."""
-  table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater"))
+  table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater"), split_and_fold=True)
   scored = set(labels["video"]) if labels else None
   seen = {}
   for line, better, worse in zip(lines, table["better"], table["worse"]):
@@ -317,6 +321,9 @@ def _read_pairs(path, labels):
       if scored is not None and video not in scored:
         raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
     seen.setdefault((better, worse), line)
+  if "split" in table and "fold" in table:
+    pair_folds.check_sides(table["fold"], table["split"], list(zip(table["better"], table["worse"])),
+                           lambda number: f"{path}, line {lines[number]}")
   return raters.of_pairs(table, lines, path) if "rater" in table else (table, [], 0)
 
 
@@ -377,11 +384,11 @@ def _ratings(column, votes, videos):
 
 def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share, validation_share):
   given = [(name, values[name], of) for values, of in ((of_pairs, "pairs"), (column, "videos"))
-           for name in ("split", "fold") if name in values]
+           for name in ("fold", "split") if name in values]
   subjects = column.get("subject")
   split = "given" if split == "auto" and given else split
   try:
-    folds = _folds_of(split, given, subjects, pairs, num_videos, seed, test_share)
+    folds = _folds_of(split, given, of_pairs, subjects, pairs, num_videos, seed, test_share)
     of = "pairs" if len(pairs) else "videos"
     several = subjects is not None and len(np.unique(subjects)) > 1
     at_random = split in ("random", "folds") or split == "auto" and not several
@@ -395,12 +402,14 @@ def _folds(folder, split, column, of_pairs, pairs, num_videos, seed, test_share,
     raise ValueError(f"{folder}: {error}") from error
 
 
-def _folds_of(split, given, subjects, pairs, num_videos, seed, test_share):
+def _folds_of(split, given, of_pairs, subjects, pairs, num_videos, seed, test_share):
   """The folds of `load_features`, without validation; `given` are the columns (name, values, "pairs" or "videos")."""
   if split == "given":
     if not given:
       raise ValueError("split='given' needs a split or a fold column in pairs.csv or scores.csv.")
     name, values, of = given[0]
+    if "row" in of_pairs:
+      return pair_folds.folds_of_rows(pairs, of_pairs["row"], values, of_pairs.get("split"))
     return splits.folds_given(values, pairs, name, of)
   if split == "subject":
     if subjects is None:

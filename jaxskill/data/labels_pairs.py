@@ -66,6 +66,7 @@ def read_pairs(name, root, task) -> Labels:
              for line, (video,) in read_words(folder / file, 1, "video id(s)")] for file in VIDEO_LISTS[name]]
   listed = listed or [[], []]
   videos = tuple(dict.fromkeys([*listed[0], *listed[1], *(video for row in rows for video in row[:2])]))
+  videos = sorted(videos, key=lambda video: video.rpartition("/")[0])      # a sub-task's videos lie side by side
   position = {video: i for i, video in enumerate(videos)}
   train, test = (np.array([position[video] for video in side], np.int32) for side in listed)
   pairs = np.array([[position[video] for video in row[:2]] for row in rows], np.int32)
@@ -73,7 +74,7 @@ def read_pairs(name, root, task) -> Labels:
   folds = tuple(Fold(fold, train, test, *(np.array(side, np.int32) for side in sides))
                 for fold, sides in of_folds.items())
   category = np.array([video.rpartition("/")[0] for video in videos])
-  return Labels(videos, folds, files, pairs, category=category if len(np.unique(category)) > 1 else None)
+  return Labels(tuple(videos), folds, files, pairs, category=category if len(np.unique(category)) > 1 else None)
 
 
 def _read_side(path):

@@ -57,7 +57,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   Args:
     name: of `NAMES`: "best", "epic_skills", or a data set with scores.
     root: folder of the download.
-    task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie"; of a data set with scores as in
+    task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or one of its sub-tasks ("surgery/Suturing"); of a
+      data set with scores as in
       `labels_scores`, where "" or "all" is every video.
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.
     validation_share: share of each fold's training videos that validates; 0 for none.
@@ -142,7 +143,8 @@ def _usable(root, task, found, labels):
   folds = tuple(fold for fold in labels.folds if splits.is_usable(fold, of))
   if not folds:
     raise ValueError(f"{root}: the {len(labels.videos)} videos of {task} on disk leave no fold with training and test "
-                     f"{of} ({len(found.missing)} videos are missing); complete the download.")
+                     f"{of} ({len(found.missing)} videos are missing); complete the download, or use another split"
+                     + (": a side of one video, or of equal scores, has no pair." if of == "pairs" else "."))
   if len(folds) < len(labels.folds):
     lost = sorted({fold.name for fold in labels.folds} - {fold.name for fold in folds})
     logging.warning("%s: no training or no test %s are left of %s, fold %s: left out", root, of, task, ", ".join(lost))

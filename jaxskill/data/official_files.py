@@ -53,7 +53,8 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   Args:
     name: of `NAMES`.
     root: folder of the download.
-    task: of a data set of pairs a folder below `<root>/splits`; else as in `labels_scores`.
+    task: of a data set of pairs a folder below `<root>/splits`, or one of its sub-tasks alone ("surgery/Suturing"); else
+      as in `labels_scores`.
     split, seed: see `labels_scores.read_scores`.
 
   Returns:
@@ -72,11 +73,11 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   elif split != "auto":
     raise ValueError(f"split={split!r} is unknown to {name}, whose folds are published; use 'auto'.")
   else:
-    labels = read_pairs(name, root, task)
+    labels, chosen = _sub_task(read_pairs(name, root, whole_task(task)), root, task)
     kinds = {kind: place for kind, place in _PAIRS_FILES.items() if (root / place[0]).is_dir()}
-    found = {video: _pairs_files(root, task, video, kinds) for video in labels.videos}
+    found = {video: _pairs_files(root, whole_task(task), video, kinds) for video in labels.videos}
     files = {video: of_video for video, of_video in found.items() if len(of_video) == len(kinds) > 0}
-    chosen, unlabelled = np.ones(len(labels.videos), bool), ()   # features of all tasks lie in one folder
+    unlabelled = ()                     # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
   if not (present & chosen).any():
     expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
@@ -92,7 +93,22 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   used = [*labels.files, *(file for of_video in files.values() for file in of_video.values())]
   return Task(kept, files, slice(start, start + len(kept.videos)),
               tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on) + labels.unscored,
-              len(labels.pairs) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+              int(chosen[labels.pairs].all(axis=1).sum()) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+
+
+def whole_task(task):
+  """The task that a sub-task of a data set of pairs belongs to: "surgery" of "surgery/Suturing"."""
+  return task.partition("/")[0]
+
+
+def _sub_task(labels, root, task):
+  """(labels of a whole task of pairs, `[V]` mask of the videos of a sub-task, its category; of all without one)."""
+  _, _, part = task.partition("/")
+  kinds = [] if labels.category is None else np.unique(labels.category).tolist()
+  if part and part not in kinds:
+    raise ValueError(f"{root}: task {task!r}: {whole_task(task)!r} has no part {part!r}, "
+                     + (f"only {', '.join(kinds)}." if kinds else "it is one task: set config.data.task to it alone."))
+  return labels, labels.category == part if part else np.ones(len(labels.videos), bool)
 
 
 def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, list]:

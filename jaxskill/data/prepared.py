@@ -24,7 +24,7 @@ from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.labels import OF_VIDEOS
 from jaxskill.data.labels_pairs import TASKS
 from jaxskill.data.labels_scores import SCORED
-from jaxskill.data.official_files import STREAM_AXES, read_streams, read_task
+from jaxskill.data.official_files import STREAM_AXES, read_streams, read_task, whole_task
 
 VERSION = "1.0.0"   # of the prepared files; a new one makes every user prepare again
 
@@ -44,7 +44,7 @@ def prepared_arrays(name, root, task, prepared_dir, found, max_bytes=MAX_BYTES):
   Raises:
     ValueError: if a file cannot be used, or nothing can be written.
   """
-  config = "all" if name in SCORED else task
+  config = "all" if name in SCORED else whole_task(task)
   folder = prepared_dir / name / config / VERSION
   if (arrays := _map_arrays(folder, found)) is None:
     try:

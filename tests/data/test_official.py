@@ -179,6 +179,29 @@ def test_features_by_task_and_in_sub_folders(tmp_path):
     official.load_official("epic_skills", tmp_path, "surgery")
 
 
+def test_one_operation_of_a_task(tmp_path):
+  """Its own pairs in the published folds, and its own features, prepared with those of the whole task."""
+  folder = tmp_path / "splits" / "surgery"
+  folder.mkdir(parents=True)
+  for k in range(1, 5):
+    (folder / f"train_split{k}.txt").write_text("Suturing/S_1 Suturing/S_2\nKnot/K_1 Knot/K_2\n")
+    (folder / f"test_split{k}.txt").write_text("Knot/K_3 Knot/K_2\nSuturing/S_3 Suturing/S_2\nSuturing/S_4 Suturing/S_1\n")
+  for kind, count, value in (("Suturing", 3, 10), ("Knot", 3, 0)):
+    for k in range(1, count + 1):
+      save_features(tmp_path / "features" / "surgery" / kind / f"{kind[0]}_{k}_rgb.npz", value + k)
+  whole = official.load_official("epic_skills", tmp_path, "surgery")
+  assert len(whole.videos) == 6 and len(whole.pairs) == 4 and whole.missing == ("Suturing/S_4",)
+  for part, expected, pairs, missing in (("Suturing", [11, 12, 13], 2, ("Suturing/S_4",)), ("Knot", [1, 2, 3], 2, ())):
+    data = official.load_official("epic_skills", tmp_path, f"surgery/{part}")
+    assert sorted(data.streams["rgb"][:, 0, 0].tolist()) == expected and len(data.pairs) == pairs
+    assert all(data.videos[v][-1] == str(int(data.streams["rgb"][v, 0, 0]) % 10) for v in range(3))
+    assert data.missing == missing and data.dropped_pairs == len(missing) and len(data.folds) == 4
+    assert data.name == f"epic_skills/surgery/{part}"
+  assert [path.name for path in (tmp_path / "prepared" / "epic_skills").glob("[a-zS]*")] == ["surgery"]
+  with pytest.raises(ValueError, match="'surgery' has no part 'Needle', only Knot, Suturing"):
+    official.load_official("epic_skills", tmp_path, "surgery/Needle")
+
+
 def test_incomplete_download_then_completed(root, caplog):
   away = root / "features" / "a1_rgb.npz"
   content = away.read_bytes()

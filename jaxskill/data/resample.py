@@ -1,0 +1,121 @@
+"""Fewer rows a second: streams with a known time from row to row, averaged within windows.
+
+A recorder writes thirty rows of kinematics a second; a method that compares every row with every other needs five. Rows
+are averaged within windows of the new row's length, not read off at single moments: of a movement that is faster than the
+new rate, a row read off keeps whatever phase it happens to hit (aliasing), a mean keeps a fifth of it or less. A window
+may begin and end within a row, which then counts in part, so any rate will do and the mean of a video stays what it was.
+
+T rows, N new rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from jaxskill.data.dataset import pad_streams
+
+NEAR = 1e-4      # share of a row: times in files are rounded
+
+
+def check_rate(rows_per_second):
+  """Raises a `ValueError` unless a rate is a finite number of at least 0, which is none."""
+  if not 0 <= rows_per_second < np.inf:
+    raise ValueError(f"config.data.rows_per_second={rows_per_second} must be a positive number of rows, or 0 to leave the "
+                     "rows as they are.")
+
+
+def edges_of(count, row_seconds, times=None):
+  """`[T + 1]` seconds at which rows begin, and the last one ends: a row lasts until the next one.
+
+  Args:
+    count: T.
+    row_seconds: seconds from one row to the next.
+    times: `[T]` when the rows were seen, where that is known.
+  """
+  if times is None:
+    return np.arange(count + 1) * float(row_seconds)
+  return np.append(np.asarray(times, np.float64), float(times[-1]) + float(row_seconds))
+
+
+def average_rows(rows, edges, new_edges):
+  """Means of rows within windows.
+
+  Args:
+    rows: `[T, ...]` of floats.
+    edges: `[T + 1]` increasing seconds between which the rows lie.
+    new_edges: `[N + 1]` increasing seconds, within those of `edges`.
+
+  Returns:
+    `[N, ...]` of the same dtype.
+  """
+  flat = np.asarray(rows, np.float64).reshape(len(rows), -1)
+  sums = np.concatenate([np.zeros((1, flat.shape[1])), np.cumsum(flat * np.diff(edges)[:, None], axis=0)])   # [T + 1, C]
+  row = np.clip(np.searchsorted(edges, new_edges, side="right") - 1, 0, len(rows) - 1)
+  until = sums[row] + flat[row] * (new_edges - edges[row])[:, None]                       # integral up to every edge
+  means = np.diff(until, axis=0) / np.diff(new_edges)[:, None]
+  return means.reshape(-1, *rows.shape[1:]).astype(rows.dtype)
+
+
+def resample_rows(rows, row_seconds, rows_per_second, times=None):
+  """One video's rows at a lower rate.
+
+  Args:
+    rows: `[T, ...]` features; frames (uint8) stay as they are.
+    row_seconds: seconds from one row to the next.
+    rows_per_second: the new rate; 0 leaves the rows as they are, and so does one that is not below theirs.
+    times: `[T]` seconds when the rows were seen, where that is known.
+
+  Returns:
+    (`[N, ...]` rows, seconds from one to the next, `[N]` times or None). The last window takes what is left, between half a
+    new row and one and a half; a video shorter than a new row becomes one.
+  """
+  row_seconds = float(np.float32(row_seconds))     # as data sets keep it, so that a video is the same wherever it is read
+  step = 1 / rows_per_second if rows_per_second else 0.0
+  if step <= row_seconds * (1 + NEAR) or rows.dtype == np.uint8:
+    return rows, row_seconds, times
+  edges = edges_of(len(rows), row_seconds, times)
+  count = max(1, round((edges[-1] - edges[0]) / step))
+  starts = edges[0] + np.arange(count) * step
+  new = average_rows(rows, edges, np.append(starts, edges[-1]))
+  return new, step, None if times is None else starts.astype(np.float32)
+
+
+def resample(dataset, rows_per_second):
+  """A data set whose streams have at most so many rows a second.
+
+  Args:
+    dataset: a `SkillDataset`; streams of a lower rate, and frames, stay as they are.
+    rows_per_second: the new rate.
+
+  Raises:
+    ValueError: if no stream has more rows a second, or a simulation knows the truth of every row.
+  """
+  check_rate(rows_per_second)
+  if not rows_per_second:
+    return dataset
+  if dataset.truth:
+    raise ValueError(f"{dataset.source}: config.data.rows_per_second is for recorded data; set config.data.simulated."
+                     "num_segments instead.")
+  parts = {name: dict(getattr(dataset, name)) for name in ("streams", "lengths", "row_seconds", "row_times")}
+  changed = False
+  for name, stream in dataset.streams.items():
+    if stream.dtype == np.uint8:
+      continue
+    rows, seconds, times = zip(*(resample_rows(
+        stream[video, : dataset.lengths[name][video]], dataset.row_seconds[name][video], rows_per_second,
+        dataset.seconds(name, video) if name in dataset.row_times else None) for video in range(dataset.num_videos)))
+    if np.array_equal(seconds, dataset.row_seconds[name]):
+      continue
+    changed = True
+    parts["streams"][name], parts["lengths"][name] = pad_streams(dataset.videos, rows)
+    parts["row_seconds"][name] = np.array(seconds, np.float32)
+    if name in dataset.row_times:
+      parts["row_times"][name] = pad_streams(dataset.videos, times)[0]
+  if not changed:
+    rates = ", ".join(f"{name} {1 / seconds.min():.4g}" for name, seconds in dataset.row_seconds.items())
+    raise ValueError(f"{dataset.source}: config.data.rows_per_second={rows_per_second:g} is not below the rows a second of "
+                     f"any stream ({rates}); give a lower rate, or 0 to leave the rows as they are. Where the rate of "
+                     "the features is not noted, say it with config.data.segment_seconds.")
+  return dataclasses.replace(dataset, recorded_seconds=dataset.row_seconds, **parts)

@@ -1,0 +1,85 @@
+"""Memory of a run, asked of the compiler before the first step: a run that cannot fit is refused at once, in one line.
+
+The programs are compiled for this anyway and stay compiled; nothing is computed with them here.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+
+def needed_bytes(function, arguments):
+  """Bytes that a compiled function holds on one device at its peak, its arguments and results among them.
+
+  Args:
+    function: of `Parallel.compile`.
+    arguments: what it is called with; it is only compiled.
+
+  Returns:
+    The number, or 0 where a backend does not say.
+  """
+  stats = function.lower(*arguments).compile().memory_analysis()
+  if stats is None:
+    return 0
+  return (stats.argument_size_in_bytes + stats.temp_size_in_bytes + stats.output_size_in_bytes
+          - stats.alias_size_in_bytes)
+
+
+def largest_array(function, arguments):
+  """(shape, dtype) of the largest array that a function computes, where nothing is fused."""
+  found, todo = ((), np.dtype(np.float32)), [jax.make_jaxpr(function)(*arguments).jaxpr]
+  size = lambda shape, dtype: int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
+  while todo:
+    for equation in todo.pop().eqns:
+      for value in jax.tree.leaves(tuple(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+        inner = getattr(value, "jaxpr", value)
+        todo += [inner] if hasattr(inner, "eqns") else []
+      for out in equation.outvars:
+        shape, dtype = getattr(out.aval, "shape", ()), getattr(out.aval, "dtype", None)
+        if isinstance(dtype, np.dtype) and size(shape, dtype) > size(*found):
+          found = shape, dtype
+  return found
+
+
+def check(trainer):
+  """Raises a `ValueError` if a step of a `train.Trainer`, or its answer about all videos, needs more memory than a device
+  has: it says which array is largest, and which options make it smaller."""
+  available = trainer.parallel.memory_bytes()
+  for what, function, arguments in _programs(trainer):
+    needed = needed_bytes(function, arguments)
+    if needed > available:
+      raise ValueError(_refusal(trainer, what, needed, available, *largest_array(function, arguments)))
+
+
+def _programs(trainer):
+  """Yields (what it does, compiled function, arguments) of everything that a run repeats."""
+  yield "one step of training", *trainer.first_call()
+  yield from trainer.panel.programs(trainer.state)
+
+
+def _refusal(trainer, what, needed, available, shape, dtype):
+  """The refusal in words; a comparison of all rows falls with the square of their number."""
+  config, dataset, share, remedies = trainer.config, trainer.dataset, available / needed, []
+  rows, stream = max((int(dataset.lengths[name].max()), name) for name in trainer.method.streams)
+  seconds = float(np.median(dataset.row_seconds[stream]))
+  # Axes as long as a video, or a few videos: a comparison of all rows with all rows has two.
+  across = sum(rows > 1 and size >= rows and min(size % rows, -size % rows) <= 2 for size in shape)
+  if rows > 1 and dataset.streams[stream].dtype != np.uint8:
+    rate = share ** (1 / max(across, 1)) / seconds
+    remedies.append(f"lower config.data.rows_per_second (now {1 / seconds:.4g}, about {0.8 * rate:.2g} should fit)")
+  batch = config.train.batch_size
+  if what.startswith("one step") and batch > 1 and share * batch >= 1:
+    remedies.append(f"lower config.train.batch_size (now {batch}, about {max(1, int(0.8 * share * batch))} should fit)")
+  if trainer.feed.resident and trainer.feed.bytes > needed / 2:
+    remedies.append("lower config.data.device_budget, so that features stream")
+  if len(trainer.replicas) > 1:
+    remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
+  return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; features "
+          f"are {_size(trainer.feed.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest array is "
+          f"{dtype}{list(shape)}: {' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
+
+
+def _size(count):
+  power = min(max(int(np.log2(max(count, 1))) // 10, 1), 4)
+  return f"{count / 1024 ** power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

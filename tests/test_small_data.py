@@ -1,0 +1,123 @@
+"""Thirty recorded performances: JIGSAWS for every system, from ratings and kinematics to answers about a trial."""
+
+import importlib
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxskill import assess, train
+from jaxskill.data import labels_jigsaws, load
+from tests import jigsaws
+from tests.own_videos import arguments
+
+REPO = pathlib.Path(__file__).resolve().parents[1]
+QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
+NARROW = dict(
+    core={"model.num_leaves": 4, "model.hidden": 8}, pros_cons={"model.hidden": 4},
+    skilldiff={"model.hidden": 8, "model.width": 6, "model.directions": 4, "model.head_hidden": 4, "model.segments": 3},
+    action_net={"model.hidden": 8, "model.channels": 8, "model.attention_hidden": 4, "model.head_hidden": 4},
+    spatial_attention={"model.segments": 3, "model.filters": 4, "model.channels": 4, "model.attention_hidden": 4,
+                       "model.hidden": 4, "model.attention_width": 4})
+READS = [("core", "statistics"), ("core", "kinematics"), ("pros_cons", "statistics"), ("skilldiff", "kinematics"),
+         ("action_net", "kinematics")]
+READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (
+    ("pros_cons", "kinematics"), ("skilldiff", "statistics"), ("action_net", "statistics"))]
+
+
+@pytest.fixture(autouse=True)
+def quick(quick_training):
+  del quick_training
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+  """A made-up download: 16 trials of some seconds, two of each surgeon."""
+  folder = tmp_path_factory.mktemp("jigsaws")
+  jigsaws.write(folder, trials=2, seconds=4.0)
+  return folder
+
+
+def make_config(system, options, root, changes=None):
+  config = importlib.import_module(f"configs.{system}").get_config(options)
+  config.data.dir = str(root)
+  config.update_from_flattened_dict(QUICK | NARROW[system] | (changes or {}))
+  return config.lock()
+
+
+@pytest.mark.parametrize("system,stream", READS)
+def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, system, stream):
+  """A trial gets the same score from its recorded rows as in the results: they become features in the same way."""
+  config = make_config(system, f"jigsaws,{stream}", root)
+  results = train.run(config, tmp_path / "run")
+  assert results["data"] == "jigsaws/suturing" and len(results["replicas"]) == 2
+  if system != "pros_cons":
+    assert any(name.startswith("floor: ridge") for name in results["rows"])
+    assert ("floor: ridge on statistics of motion" in results["rows"]) == (stream == "kinematics")
+  trial = "Suturing_C001"
+  recorded = labels_jigsaws.read_kinematics(root / "Suturing/kinematics/AllGestures" / f"{trial}.txt")
+  np.save(tmp_path / f"{trial}.npy", recorded)
+  given = dict(features=[tmp_path / f"{trial}.npy"], category="suturing", fold="trial_001")
+  found, failed = assess.run(arguments(tmp_path / "run", tmp_path / "out", **given), say=lambda line: None)
+  assert not failed
+  expected, = (replica["scores"][trial] for replica in results["replicas"] if trial in replica["scores"])
+  np.testing.assert_allclose(found[trial]["score"], expected, rtol=1e-5, atol=1e-6)
+  for line in found[trial]["timelines"].values():
+    assert line["end"][-1] == pytest.approx(len(recorded) / 30, abs=0.11)                  # half a new row
+  assert any("which the run was trained on" in warning for warning in found[trial]["warnings"])     # by other folds
+
+
+def test_spatial_attention_on_maps_of_trials(tmp_path):
+  names = jigsaws.write(tmp_path, trials=2, seconds=1.0)
+  (tmp_path / "features").mkdir()
+  for number, name in enumerate(names):
+    maps = np.random.default_rng(number).normal(size=(6, 3, 3, 4)).astype(np.float32)
+    np.savez(tmp_path / "features" / f"{name}.npz", rgb=maps, flow=maps)
+  shutil.rmtree(tmp_path / "Suturing" / "kinematics")
+  results = train.run(make_config("spatial_attention", "jigsaws", tmp_path), tmp_path / "run")
+  assert set(results["rows"]) == {"spatial_attention", "floor: RankSVM on mean features"}
+
+
+def test_pairs_are_made_of_ratings_within_a_task(tmp_path):
+  jigsaws.write(tmp_path, trials=3, seconds=1.0, tasks=("Suturing", "Knot_Tying"))
+  for system in ("pros_cons", "spatial_attention"):
+    data = load(make_config(system, "jigsaws", tmp_path, {"data.task": ""}).data)
+    better, worse = data.pairs.T
+    assert len(data.pairs) and (data.category[better] == data.category[worse]).all()
+    assert (data.score[better] > data.score[worse]).all()
+    assert len(data.folds) == 6 and all(len(fold.test_pairs) for fold in data.folds)
+
+
+def test_a_video_at_another_rate_is_refused(root, tmp_path):
+  train.run(make_config("core", "jigsaws,statistics", root), tmp_path / "run")
+  recorded = labels_jigsaws.read_kinematics(root / "Suturing/kinematics/AllGestures/Suturing_B001.txt")
+  np.save(tmp_path / "slow.npy", recorded[::3])
+  ask = lambda **more: assess.run(arguments(tmp_path / "run", tmp_path / "out", category="suturing",
+                                            features=[tmp_path / "slow.npy"], **more), say=lambda line: None)
+  _, failed = ask(row_seconds=0.1)
+  assert failed["slow"].startswith("its rows of 'kinematics' are 0.1 s apart, those of the training videos 0.03333 to 0.0333")
+  assert "--row-seconds" in failed["slow"]
+
+
+@pytest.mark.parametrize("system,options,fault", [
+    ("core", "mtl_aqa,kinematics", "mtl_aqa has no kinematics"), ("pros_cons", "best,statistics", "not best"),
+    ("action_net", "fis_v,movement", "variant 'movement' is unknown"), ("skilldiff", "jigsaws,frames", "'frames' is unknown"),
+    ("spatial_attention", "jigsaw", "use simulated, features, epic_skills or jigsaws")])
+def test_option_that_cannot_be(system, options, fault):
+  with pytest.raises(ValueError, match=fault):
+    importlib.import_module(f"configs.{system}").get_config(options)
+
+
+def test_command_line_refuses_what_does_not_fit_into_memory(root, tmp_path):
+  """Every row with every row of trials of 4 s, for a batch that is far too large: terabytes, refused before a step."""
+  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:jigsaws", f"--config.data.dir={root}",
+             "--config.data.task=suturing", "--config.data.stream=kinematics", "--config.train.batch_size=500000", "--config.data.split=loso",
+             f"--workdir={tmp_path / 'run'}"]
+  done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, timeout=300, check=False)
+  assert done.returncode == 2 and not (tmp_path / "run").exists(), done.stderr[-2000:]
+  fault = done.stderr[done.stderr.rindex("jaxskill: "):]
+  assert "one step of training needs about" in fault and len(fault.strip().splitlines()) == 1
+  assert "config.data.rows_per_second" in fault and "config.train.batch_size" in fault and "float32[2, " in fault
