@@ -27,6 +27,7 @@ from jax.experimental import multihost_utils
 from jaxskill import data, evaluate, exemplars, feed, finished, floors, methods, panel, report, steps
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.parallel import Parallel
+from jaxskill.precision import single_precision
 
 
 class Replica(NamedTuple):
@@ -262,6 +263,7 @@ class Trainer:
           "The last good checkpoint is untouched.")
 
 
+@single_precision()
 def run(config, workdir, dataset=None):
   """Trains and evaluates `config`; everything is written below `workdir`.
 
