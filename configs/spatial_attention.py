@@ -80,8 +80,8 @@ def get_config(options="simulated"):
     config.model.update(width=0, filters=16, channels=16, attention_hidden=32, hidden=32, attention_width=16)
     config.train.update(batch_size=32, epochs=1, learning_rate=0.2, encode="batch", dtype="float32", eval_steps=200,
                         checkpoint_steps=400)
-    # Ours. At this rate, features that grow saturate the gates of the skill GRU: gradients, .5 long at the median, reach 40
-    # within a hundred steps, and then all videos end in one state, where no gradient leads out. A shorter step stops that.
+    # Ours. At this rate fused features can grow until they saturate the gates of the skill GRU: gradients, .5 long at
+    # the median, reach 40 within a hundred steps, all videos end in one state, and no gradient leads out of it.
     config.train.clip_norm = 0.5
   elif data == "features":
     config.model.width = 0

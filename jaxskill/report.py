@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate, floors, methods
+from jaxskill import __version__, collapse, evaluate, floors, methods
 from jaxskill.checkpoints import digest
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
@@ -56,7 +56,7 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments)
   say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
-      + table(rows, trainer.dataset.simulated))
+      + table(rows, trainer.dataset.simulated) + collapse.note(replicas))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
                                               "training_videos.npz")]
   say("wrote " + "\n      ".join(map(str, written)))
@@ -78,6 +78,8 @@ def _replica(trainer, assessments, history, index):
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
       if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
+  result["collapsed"] = (collapse.of_ranks(own.score, dataset.pairs[fold.train_pairs]) if trainer.metric == "accuracy"
+                         else collapse.of_labels(own.score, dataset.labels(criterion)))
   tested = evaluate.tested_videos(dataset, fold)
   stream = trainer.method.streams[0]
   length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]

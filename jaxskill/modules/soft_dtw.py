@@ -133,7 +133,7 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
-    1, zeros beyond the lengths, outside the band and at costs of +inf. NaN at all others where `soft_dtw` is not finite.
+    1, zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
