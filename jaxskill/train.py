@@ -113,6 +113,8 @@ def check(config):
                                ("evaluate", "rl2_range", ("class", "test"))):
     if name in config[group] and config[group][name] not in allowed:
       raise ValueError(f"config.{group}.{name}={config[group].get(name)!r} is unknown; use one of {', '.join(allowed)}.")
+  if not train.get("clip_norm", 0) >= 0:
+    raise ValueError(f"config.train.clip_norm={train.clip_norm} must be at least 0, which clips no gradient.")
   for pattern, _ in train.rates:
     try:
       re.compile(pattern)
