@@ -17,6 +17,7 @@ CHOICES = (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduc
 NUMBERS = (("train", "learning_rate", "above 0", lambda x: x > 0),
            ("train", "momentum", "from 0 to below 1", lambda x: 0 <= x < 1),
            ("train", "weight_decay", "0 or more", lambda x: x >= 0),
+           ("train", "clip_norm", "0 or more, and 0 clips no gradient", lambda x: x >= 0),
            ("data", "device_budget", "from 0 to 1", lambda x: 0 <= x <= 1),
            ("data", "segment_seconds", "above 0", lambda x: x > 0),
            ("data", "tie_margin", "0 or more", lambda x: x >= 0),

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxskill.precision import single_precision
+
 
 _LANES = 128
 
@@ -126,6 +128,7 @@ class Feed:
       size: videos that one step can name at most.
     """
 
+    @single_precision()                # of a thread of its own
     def read(step):
       batches = jax.tree.map(np.asarray, draw(step))
       videos, items = [], []

@@ -22,6 +22,7 @@ from jaxskill import (checkpoints, cli, encoders, evaluate, exemplars, feed, fin
 from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, derived, features
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
+from jaxskill.precision import single_precision
 
 FILE = "training_videos.npz"
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
@@ -228,6 +229,7 @@ class Finished(NamedTuple):
     named = {name.removeprefix("bank/"): values for name, values in self.arrays.items() if name.startswith("bank/enc")}
     return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
 
+  @single_precision()
   def assess(self, videos, against=None):
     """What every replica says of videos.
 
@@ -284,6 +286,7 @@ def own_videos(run, videos, source):
       simulated=run.about["simulated"], features_checked=True)
 
 
+@single_precision()
 def load(workdir):
   """The run of a folder.
 

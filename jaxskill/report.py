@@ -13,7 +13,7 @@ import sys
 import jax
 import numpy as np
 
-from jaxskill import __version__, evaluate, floors, methods, protocol, raters, wording
+from jaxskill import __version__, collapse, evaluate, floors, methods, protocol, raters, wording
 from jaxskill.checkpoints import digest
 from jaxskill.protocol import SCORE_METRICS, SELECTIONS
 
@@ -50,7 +50,7 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
     from jaxskill import plots            # matplotlib takes half a second to import
     written += plots.draw(workdir, trainer, history, assessments, say)
   say("\n" + (f"{trainer.method.note}: these numbers are for trials\n" if trainer.method.note else "")
-      + (table(rows, trainer.dataset.simulated, facts_of_test) if tested else NOT_TESTED))
+      + (table(rows, trainer.dataset.simulated, facts_of_test) if tested else NOT_TESTED) + collapse.note(replicas))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
                                               "training_videos.npz")]
   say("wrote " + "\n      ".join(map(str, written)))
@@ -102,6 +102,8 @@ def _replica(trainer, assessments, history, index):
       module: evaluate.filter_correlation(dataset, fold, own.timelines, module, count)
       for module in dict.fromkeys(name.split(" filter ")[0] for name in own.timelines if " filter " in name)
       if (count := sum(name.startswith(f"{module} filter ") for name in own.timelines)) > 1}
+  result["collapsed"] = (collapse.of_ranks(own.score, dataset.pairs[fold.train_pairs]) if trainer.metric == "accuracy"
+                         else collapse.of_labels(own.score, dataset.labels(criterion)))
   tested = evaluate.tested_videos(dataset, fold)
   stream = trainer.method.streams[0]
   length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]

@@ -117,10 +117,14 @@ def draw_batches(tables, first_step, steps, batch_size, epochs):
 
 
 def make_optimiser(train):
-  """The optimiser of `config.train`: Adam, or SGD with momentum; weight decay is added to the gradient (L2)."""
+  """The optimiser of `config.train`: Adam, or SGD with momentum; weight decay is added to the gradient (L2).
+
+  With `clip_norm` above 0, a gradient (of all that a phase trains) that is longer is first shortened to that length.
+  """
+  clip = [optax.clip_by_global_norm(train.clip_norm)] if train.get("clip_norm") else []
   decay = [optax.add_decayed_weights(train.weight_decay)] if train.weight_decay else []
   rule = optax.scale_by_adam() if train.optimizer == "adam" else optax.trace(train.momentum)
-  return optax.chain(*decay, rule, optax.scale(-train.learning_rate))
+  return optax.chain(*clip, *decay, rule, optax.scale(-train.learning_rate))
 
 
 class Step(NamedTuple):

@@ -22,6 +22,7 @@ from jaxskill import (cli, data, evaluate, exemplars, feed, finished, log_lines,
 from jaxskill.checkpoints import Checkpoints
 from jaxskill.config_checks import check
 from jaxskill.parallel import Parallel, highest, on_first_process
+from jaxskill.precision import single_precision
 from jaxskill.run_folder import claim   # noqa: F401   train.claim is part of what others use
 from jaxskill.run_log import Log, known_mean
 from jaxskill.stopping import CallLength, Stopped, StopSignal
@@ -88,6 +89,7 @@ def _padded(tables):
   for row, own in zip(result, tables):
     row[: len(own)] = own
   return result
+
 
 
 
@@ -261,6 +263,7 @@ class Trainer:
           "The last good checkpoint is untouched.")
 
 
+@single_precision()
 def run(config, workdir, dataset=None):
   """Trains and evaluates `config`; everything is written below `workdir`.
 

@@ -1,4 +1,6 @@
-"""The operands of every product of a training step have one type, those of the gradient too; float32 is not rounded."""
+"""The operands of every product of a training step have one type, those of the gradient too; float32 is not rounded,
+and JAX's 64-bit types change nothing.
+"""
 
 import pathlib
 
@@ -11,6 +13,8 @@ from jaxskill import benchmark_contenders as contenders, benchmark_systems, cli,
 from jaxskill.modules.attention_filters import contract
 from jaxskill.modules.convolution import convolve
 from jaxskill.parallel import Parallel
+from tests.conftest import small_config
+from tests.own_videos import QUICK, SYSTEMS, trained
 from tests.programs import products, rounded
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
@@ -74,3 +78,28 @@ def test_convolutions(implementation):
   assert_equal_types(slopes(jnp.bfloat16), x, kernel)
   for found, expected in zip(jax.jit(slopes(jnp.bfloat16))(x, kernel), jax.jit(slopes(jnp.float32))(x, kernel)):
     np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_64_bit_types_change_nothing(system, quick_training, tmp_path):
+  run = trained(system)
+  video = run.save(0, tmp_path)
+  answer = lambda out: run.assess(video, out=tmp_path / out)[0]
+  with jax.enable_x64(True):
+    config = small_config(system, "simulated", QUICK | SYSTEMS[system])
+    results = train.run(config, tmp_path / "run", run.dataset)
+    wide = answer("wide")
+  assert results["params_sha256"] == run.results["params_sha256"]
+  for name in ("rows", "replicas"):
+    np.testing.assert_equal(results[name], run.results[name])
+  np.testing.assert_equal(wide, answer("plain"))
+
+
+def test_64_bit_types_change_nothing_that_streams(quick_training, tmp_path):
+  changes = QUICK | {"data.device_budget": 0.0}
+  digests = []
+  for wide in (False, True):
+    with jax.enable_x64(wide):
+      config = small_config("pros_cons", "simulated", changes)
+      digests.append(train.run(config, tmp_path / str(wide))["params_sha256"])
+  assert digests[0] == digests[1]

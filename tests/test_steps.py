@@ -274,13 +274,14 @@ def toy_method():
                         (methods.Phase(loss, "."),), None, "rgb", ("rgb",), "videos")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_optimiser(load_config, optimizer):
+@pytest.mark.parametrize("optimizer,clip", [("sgd", 0.0), ("adam", 0.0), ("sgd", 1.7)])
+def test_optimiser(load_config, optimizer, clip):
   """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's)."""
   rate, momentum, decay = 0.1, 0.8, 0.3
   config = load_config("core", "features", {
       "train.optimizer": optimizer, "train.momentum": momentum, "train.weight_decay": decay, "train.batch_size": 2,
-      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5))})
+      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5)),
+      "train.clip_norm": clip})
   features = np.random.default_rng(0).normal(size=(3, 1, 3)).astype(np.float32)
   parallel = Parallel(1)
   videos = parallel.split(dict(rgb=features, position=np.arange(3, dtype=np.int32), labels={}))
@@ -293,11 +294,14 @@ def test_optimiser(load_config, optimizer):
 
   weights = dict(head=np.zeros(3), backbone=np.ones(3))
   first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
+  norms = []
   for t in range(8):
     now = rate * (0.1 if t // 2 >= 1 else 1) * (0.5 if t // 2 >= 3 else 1)          # two steps an epoch
     ids = np.asarray(batches.items[t, 0, :, 0])[np.asarray(batches.mask[t, 0])]
+    gradients = {name: (w - features[ids, 0]).mean(axis=0) for name, w in weights.items()}
+    norms.append(np.linalg.norm(np.concatenate([*gradients.values()])))             # of all parameters together
     for name, w in weights.items():
-      gradient = (w - features[ids, 0]).mean(axis=0) + decay * w
+      gradient = gradients[name] * (min(1, clip / norms[-1]) if clip else 1) + decay * w
       if optimizer == "sgd":
         first[name] = momentum * first[name] + gradient
         update = first[name]
@@ -308,6 +312,7 @@ def test_optimiser(load_config, optimizer):
       weights[name] = w - now * (0.5 if name == "backbone" else 1) * update
   for name, expected in weights.items():
     np.testing.assert_allclose(np.asarray(state.params[name])[0], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+  assert not clip or min(norms) < clip < max(norms)
 
 
 # One result, however it is computed

@@ -34,6 +34,7 @@ _BLOCK = 32             # diagonals between two checkpoints
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
 _CELLS = 2 ** 19        # up to so many in a table of all pairs, a CPU works on all pairs at once,
 _ROWS = 1024            # beyond on pairs of so many rows at a time
+_LEAST = -7e8           # gammas: a cost below is more than the exponents hold
 
 
 def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
@@ -100,7 +101,7 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
 
   Args:
     cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
-      What lies beyond the lengths or outside the band may be anything, NaN too.
+      No path visits a cell of +inf. What lies beyond the lengths or outside the band may be anything, NaN too.
     gamma: softness, > 0, in the unit of `cost`; hard DTW is the limit at 0.
     lengths: (n, m) real segments of the two series, 1 <= n <= N and 1 <= m <= M; None for all.
     bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
@@ -111,8 +112,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
       been timed on such devices.
 
   Returns:
-    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative. NaN where it is more
-    than 7e8 gamma.
+    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative. NaN where one of the
+    costs is, where it is more than 7e8 gamma and where no path is left; -inf where a cost is. The gradient is then NaN.
 
   Raises:
     ValueError: if `cost` is not a non-empty matrix; if gamma, a length or the band is known and out of range; if the
@@ -132,12 +133,13 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
-    1, zeros beyond the lengths and outside the band.
+    1, zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
   scaled, stop, transposed = _problem(cost, gamma, lengths, bandwidth)
-  _, alignment = _solve(scaled, stop, _choose(implementation))
+  value, alignment = _solve(scaled, stop, _choose(implementation))
+  alignment = jnp.where(jnp.isfinite(value), 1, jnp.where(scaled >= FAR, 0, jnp.nan)) * alignment
   return alignment.T if transposed else alignment
 
 
@@ -148,14 +150,15 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
   first). No gradient flows. Arguments and errors as in `soft_dtw`.
 
   Returns:
-    `[N, M]` float, 1 on the cells of the path, else 0.
+    `[N, M]` float, 1 on the cells of the path, else 0. NaN where a path may go, if a cost there is NaN or -inf.
 
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """
   scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
-  scaled, run = jax.lax.stop_gradient(scaled), _runner(_choose(implementation))
+  scaled, run = jnp.minimum(jax.lax.stop_gradient(scaled), FAR), _runner(_choose(implementation))
   _, steps = run(hard_step, hard_start(scaled), (_skew(scaled, FAR),), stop)
   path = _expectation(*steps, stop, run)
+  path = jnp.where((scaled == FAR) | (scaled.min() > -FAR), path, jnp.nan)
   return path.T if transposed else path
 
 
@@ -336,7 +339,14 @@ def _at_stop(carry, stop):
   weight, power = carry[:2]
   high, middle, low = LOG_2
   value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
-  return jnp.where(stop < NEVER, jnp.where(power > NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
+  return jnp.where(stop < NEVER, jnp.where(jnp.abs(power) < -NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
+
+
+def _unless_spoiled(value, cost):
+  """The value / gamma, or what a cost makes of it that a mantissa and an exponent cannot hold: NaN, -inf."""
+  least = cost.min(axis=0)                                  # and not of all at once: a CPU would take one by one
+  low = jnp.where(jnp.isnan(least).any() | (least > -jnp.inf).all(), jnp.nan, -jnp.inf)
+  return jnp.where((least > _LEAST).all(), value, low)
 
 
 def _expectation(up, left, stop, run):
@@ -349,17 +359,19 @@ def _expectation(up, left, stop, run):
 def _value(cost, stop, implementation):
   """-> `[]` value / gamma."""
   if implementation == "checkpointed":
-    return _forward_blocks(cost, stop)[0]
-  return _forward(cost, stop, _runner(implementation))[0]
+    return _unless_spoiled(_forward_blocks(cost, stop)[0], cost)
+  return _unless_spoiled(_forward(cost, stop, _runner(implementation))[0], cost)
 
 
 def _value_forward(cost, stop, implementation):
-  return _solve(cost, stop, implementation)
+  value, expected = _solve(cost, stop, implementation)
+  return value, (value, expected)
 
 
-def _value_backward(implementation, expected, gradient):
+def _value_backward(implementation, solved, gradient):
   del implementation
-  return gradient * expected, None
+  value, expected = solved
+  return jnp.where(jnp.isfinite(value), gradient, jnp.nan) * expected, None
 
 
 _value.defvjp(_value_forward, _value_backward)
@@ -371,10 +383,12 @@ def _solve(cost, stop, implementation):
   def solve(cost, stop):
     if implementation == "checkpointed":
       value, starts = _forward_blocks(cost, stop)
-      return value, _expectation_blocks(cost, stop, starts)
-    run = _runner(implementation)
-    value, steps = _forward(cost, stop, run)
-    return value, _expectation(*steps, stop, run)
+      expected = _expectation_blocks(cost, stop, starts)
+    else:
+      run = _runner(implementation)
+      value, steps = _forward(cost, stop, run)
+      expected = _expectation(*steps, stop, run)
+    return _unless_spoiled(value, cost), expected
   if implementation in ("gpu", "tpu") or jax.default_backend() != "cpu":
     return solve(cost, stop)
   return one_pair(functools.partial(_few_at_once, solve))(cost, stop)
@@ -395,7 +409,7 @@ def _solve_forward(cost, stop, implementation):
     return (value, expected), (cost, stop, expected, None)
   run = _runner(implementation)
   value, steps = _forward(cost, stop, run)
-  expected = _expectation(*steps, stop, run)
+  value, expected = _unless_spoiled(value, cost), _expectation(*steps, stop, run)
   return (value, expected), (cost, stop, expected, steps)
 
 

@@ -248,6 +248,76 @@ def test_more_than_the_exponents_hold_is_not_a_number():
   assert np.isnan(value(np.full((20, 20), 4e7, np.float32)))
 
 
+SPOILED = {np.nan: np.nan, -np.inf: -np.inf, -1e30: np.nan}        # a cost: what soft-DTW then is
+ENDS, WIDTH = (5, 6), 4                                             # lengths and band of 7 x 8 costs
+INSIDE = [(0, 0), (4, 5), (2, 3), (0, 4), (4, 0)]                   # places that paths can visit
+
+
+def check_spoiled_pairs(implementation):
+  """Bad costs at several places: value, slopes and alignments of their pairs are spoiled, those of the last are its own."""
+  rows, columns = np.indices((7, 8))
+  real = (rows < ENDS[0]) & (columns < ENDS[1]) & (abs(rows - columns) <= WIDTH)
+  cases = list(itertools.product(SPOILED, INSIDE))
+  cost = np.where(real, uniform(len(cases) + 1, 7, 8), np.float32(np.nan))
+  for own, (bad, place) in zip(cost, cases):
+    own[place] = bad
+  options = dict(lengths=ENDS, bandwidth=WIDTH, implementation=implementation)
+
+  @jax.jit
+  @jax.vmap
+  def solve(cost):
+    value, slopes = jax.value_and_grad(lambda c, gamma: soft_dtw(c, gamma, **options), (0, 1))(cost, 0.1)
+    second = jax.grad(lambda c: jnp.square(soft_alignment(c, 0.1, **options)).sum())(cost)
+    return soft_dtw(cost, 0.1, **options), value, slopes, soft_alignment(cost, 0.1, **options), second, hard_alignment(
+        cost, **options)
+  forward, value, (slope, by_gamma), soft, second, hard = solve(cost)
+  for values in (forward, value):
+    np.testing.assert_array_equal(values[:-1], [SPOILED[bad] for bad, _ in cases])
+  assert np.isnan(by_gamma[:-1]).all()
+  finite = np.array([np.isfinite(bad) for bad, _ in cases])         # a hard path needs no gamma, and is exact
+  for matrix in (slope, soft, second, np.where(finite[:, None, None], np.where(real, np.nan, 0), hard[:-1])):
+    np.testing.assert_array_equal(np.isnan(matrix[:len(cases)]), np.broadcast_to(real, (len(cases), 7, 8)))
+    assert not np.asarray(matrix)[:, ~real].any() and np.isfinite(matrix[len(cases):]).all()
+  true_value, true_slope = naive(cost[-1, :5, :6], 0.1, WIDTH)
+  np.testing.assert_allclose(value[-1], true_value, rtol=1e-5)
+  np.testing.assert_allclose(slope[-1, :5, :6], true_slope, atol=1e-5)
+  np.testing.assert_array_equal(hard[-1, :5, :6], naive(cost[-1, :5, :6], 1.0, WIDTH, hard=True)[1])
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_cost_that_is_no_number_spoils_its_pair_alone(implementation):
+  check_spoiled_pairs(implementation)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_no_path_visits_an_infinite_cost(implementation):
+  """And it is no fault; where none is left, there is no value."""
+  cost = uniform(6, 5)
+  solve = jax.jit(jax.value_and_grad(functools.partial(soft_dtw, gamma=0.3, implementation=implementation)))
+  for place in ((2, 2), (0, 4), (3, 3)):
+    cost[place] = np.inf
+    value, slope = solve(cost)
+    true_value, true_slope = naive(cost, 0.3)
+    np.testing.assert_allclose(value, true_value, rtol=1e-6)
+    np.testing.assert_allclose(slope, true_slope, atol=1e-6)
+    np.testing.assert_array_equal(hard_alignment(cost), naive(cost, 1.0, hard=True)[1])
+  cost[0, 0] = np.inf
+  value, slope = solve(cost)
+  assert np.isnan(value) and np.isnan(slope).any()
+
+
+def test_segments_that_are_no_numbers_spoil_the_divergence():
+  x, y = uniform(9, 4), uniform(7, 4, seed=1)
+  divergence = jax.jit(jax.value_and_grad(soft_dtw_divergence, (0, 1)), static_argnames=("form",))
+  for bad in (np.nan, np.inf, -np.inf):
+    x[3, 1] = bad
+    for form in ("fast", "safe"):
+      value, slopes = divergence(x, y, 0.1, form=form)
+      assert np.isnan(value) and all(np.isnan(slope).any() for slope in slopes)
+  value, slopes = divergence(x, y, 0.1, lengths=(3, 6))           # beyond the length it may be anything
+  assert np.isfinite(value) and all(np.isfinite(slope).all() for slope in slopes)
+
+
 def test_many_pairs_in_turns_and_long_ones_in_parts_are_each_pair_alone(monkeypatch):
   cost = uniform(5, 33, 40)
   lengths = np.array([[33, 40], [1, 40], [33, 1], [20, 13], [7, 39]])

@@ -10,6 +10,7 @@ import pytest
 from jaxskill.modules import soft_dtw as module
 from jaxskill.modules import soft_dtw_kernels, soft_dtw_steps
 from jaxskill.modules.soft_dtw import hard_alignment, soft_alignment, soft_dtw
+from tests.modules.test_soft_dtw import check_spoiled_pairs
 
 PLATFORMS = ("gpu", "tpu")
 CALLS = dict(gpu="custom_call @mosaic_gpu", tpu="custom_call @tpu_custom_call")
@@ -70,6 +71,11 @@ def test_interpreted_kernels_equal_the_scan(platform, shape):
     solved = jax.jit(mapped(everything("pallas")))(*arguments)
     jax.block_until_ready(solved)
   check(solved, arguments, mapped)
+
+
+def test_a_cost_that_is_no_number_spoils_its_pair_alone(platform):
+  with interpreted(platform):
+    check_spoiled_pairs("pallas")
 
 
 def test_more_rows_than_registers_hold_at_once():

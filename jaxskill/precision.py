@@ -1,0 +1,16 @@
+"""Everything is learnt and answered in float32, whatever JAX is told elsewhere in the process."""
+
+import contextlib
+
+import jax
+
+
+@contextlib.contextmanager
+def single_precision():
+  """Computes without 64-bit types, also where JAX_ENABLE_X64 or a caller asks for them; a decorator too.
+
+  With them, integers are drawn otherwise and what is given no type is float64: what is learnt would hang on a variable
+  of the environment. Holds for the thread that enters it alone.
+  """
+  with jax.enable_x64(False):
+    yield
