@@ -23,6 +23,7 @@ import threading
 import traceback
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_at_end = []         # what `at_end` has been given
 
 
 def listen():
@@ -32,6 +33,8 @@ def listen():
   finalizer, crashes the import of a compiled module, and waits until a compiler has ended. Every file is written whole or not
   at all, so nothing is lost.
   """
+  if os.name == "nt":                                      # Python's own way there
+    return
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
@@ -42,12 +45,26 @@ def listen():
   def end():
     while (number := os.read(reader, 1)[0]) not in heeded:
       pass
+    threading.Timer(5, os._exit, (128 + number,)).start()  # should one of these wait for the main thread
+    for function in reversed(_at_end):
+      with contextlib.suppress(Exception):
+        function()
     for child in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
       child.kill()
     os.write(2, f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode())
     os._exit(128 + number)
 
   threading.Thread(target=end, daemon=True).start()
+
+
+@contextlib.contextmanager
+def at_end(function):
+  """Has `function` called if a signal ends the process, see `listen`, while the body runs."""
+  _at_end.append(function)
+  try:
+    yield
+  finally:
+    _at_end.remove(function)
 
 
 @contextlib.contextmanager

@@ -118,11 +118,15 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
 @contextlib.contextmanager
 def _kept(out, files, note, say):
   """Says, where a signal or a fault ends the body, what is kept; a full disk in words."""
-  try:
-    yield
-  except BaseException as error:
+  def tell():
     kept = len(note["videos"].keys() & files.keys())
     say(f"{kept} of {len(files)} videos are done and kept in {out}; the same command does the rest")
+
+  try:
+    with cli.at_end(tell):
+      yield
+  except BaseException as error:
+    tell()
     if isinstance(error, OSError) and error.errno in feature_files.FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise

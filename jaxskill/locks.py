@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import pathlib
 import socket
+
+from jaxskill import cli
+
+try:
+  import fcntl
+except ImportError:                       # Windows
+  fcntl = None
 
 BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")         # one for all containers of a machine
 
@@ -45,11 +51,15 @@ def hold(file, doing, hint, say):
                          f"any more, remove {file}.")
       held.callback(_write, descriptor, "")
       since = datetime.datetime.now().astimezone()
+      held.enter_context(cli.at_end(lambda: _write(descriptor, "")))
       _write(descriptor, f"{here}pid {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S %z}\n{_boot()}\n")
     yield
 
 
 def _lock(descriptor, file, doing, hint, say):
+  if fcntl is None:
+    say(f"not locked: this system cannot lock {file.parent}; start no second {doing} there")
+    return False
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except (BlockingIOError, PermissionError) as error:

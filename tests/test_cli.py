@@ -222,7 +222,7 @@ def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_star
         os.kill(os.getpid(), signal.SIGTERM)
     if __name__ == "__main__":
       cli.listen()
-      with cli.command():
+      with cli.command(), cli.at_end(lambda: print("kept")):
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
         child.start()
         Loses()
@@ -230,7 +230,7 @@ def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_star
   """
   done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
                         check=False, timeout=50)          # waits until the child, too, has closed our end of its output
-  assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n"
+  assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n" and done.stdout == b"kept\n"
 
 
 def test_command_ends_with_the_status_of_what_happened(capsys):
