@@ -49,7 +49,7 @@ def get_config(options="simulated"):
       **common.recorded_rows(),
       device_budget=0.5,                    # share of the device's memory that maps may fill; above it they stream
       simulated=dict(num_videos=800, num_subjects=800, streams=("maps",), map_frames=25, map_size=7, map_width=32,
-                     num_segments=25, difficulty=0.1, tie_margin=0.2, pair_share=0.3, seed=0),
+                     num_segments=25, difficulty=0.1, tie_margin=0.2, pair_share=0.1, seed=0),
   )
   config.model = dict(
       segments=25,                          # of a video, one frame each: a random one in training, the last in testing
@@ -62,6 +62,7 @@ def get_config(options="simulated"):
       attention_hidden=128, hidden=128,     # units of the attention and of the skill GRU
       attention_width=32,                   # of the additive attention (Eq. 5)
       implementation="auto",                # of the 2 x 2 convolution: auto | plain | stacked
+      update_bias=0.0,                      # added to the skill GRU's update gates at the start; the paper gives no start
   )
   config.loss = dict(margin=0.5, weights=dict())
   config.train = dict(
@@ -89,13 +90,16 @@ def get_config(options="simulated"):
     config.seeds = (0, 1, 2)
     config.data.standardize = True
     config.model.update(width=0, filters=16, channels=16, attention_hidden=32, hidden=32, attention_width=16)
-    config.train.update(batch_size=32, epochs=1, learning_rate=0.2, encode="batch", dtype="float32", eval_steps=200,
-                        checkpoint_steps=400)
+    config.train.update(batch_size=32, epochs=1, learning_rate=0.2, encode="batch", dtype="float32", eval_steps=50,
+                        checkpoint_steps=100)
+    # Ours. The skill GRU starts with a long memory: with the usual start, the loss reaches but the last few of 25 frames,
+    # and a third of the seeds learnt their training videos by heart (49 to 61 % of the test pairs) before it grew one.
+    config.model.update_bias = 2.0
     # Ours. At this rate fused features can grow until they saturate the gates of the skill GRU: gradients, .5 long at
     # the median, reach 40 within a hundred steps, all videos end in one state, and no gradient leads out of it.
     config.train.clip_norm = 0.5
   elif data == "features":
-    config.model.width = 0
+    config.model.update(width=0, update_bias=2.0)
     config.train.update(eval_steps=100, checkpoint_steps=300)
   elif data == "jigsaws":                   # maps in features/<trial>.npz
     common.pairs_of_jigsaws(config)

@@ -42,7 +42,8 @@ def build(config) -> Method:
   _check(config)
   network = SpatialAttention(
       model.filters, model.channels, model.padding, model.attention, tuple(model.guides), model.attention_gru,
-      model.attention_hidden, model.attention_width, model.hidden, dtype, model.implementation)
+      model.attention_hidden, model.attention_width, model.hidden, dtype, model.implementation,
+      model.update_bias)
 
   def prepare(dataset, fold, criterion):
     del fold, criterion
