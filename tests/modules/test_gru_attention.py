@@ -304,3 +304,25 @@ def test_places_seen(size, padding):
 def test_unknown_options(options, message):
   with pytest.raises(ValueError, match=message):
     SpatialAttention(**SMALL | options).init(jax.random.key(0), jnp.zeros((1, 2, 3, 3, 2)))
+
+
+def test_a_long_memory_at_the_start_lets_the_first_frame_count():
+  """With the usual start of a GRU, next to nothing of the first of 25 frames is left in the score."""
+  maps = np.random.default_rng(0).normal(size=(1, 25, 4, 4, 3)).astype(np.float32)
+  changed = {row: np.array(maps) for row in (0, 24)}
+  for row, copy in changed.items():
+    copy[:, row] += 1
+  counts, params = {}, {}
+  for update_bias in (0.0, 2.0):
+    network = SpatialAttention(filters=8, channels=8, attention_hidden=8, attention_width=8, hidden=16,
+                               update_bias=update_bias)
+    params[update_bias] = variables = network.init(jax.random.key(0), maps)
+    scores = {row: network.apply(variables, copy)[0][0] for row, copy in changed.items()}
+    before = network.apply(variables, maps)[0][0]
+    counts[update_bias] = float(abs(scores[0] - before) / abs(scores[24] - before))
+  assert counts[0.0] < 1e-4 and counts[2.0] > 1e-2, counts
+  usual, long = params[0.0]["params"], params[2.0]["params"]
+  raised = np.repeat([0.0, 2.0, 0.0], 16)                                                 # gates r, z, n
+  np.testing.assert_allclose(long["skill_gru"]["input_bias"] - usual["skill_gru"]["input_bias"], raised, atol=1e-6)
+  long["skill_gru"]["input_bias"] = usual["skill_gru"]["input_bias"]
+  chex.assert_trees_all_equal(usual, long)
