@@ -199,8 +199,7 @@ def table(rows, simulated, facts=None):
   notes += _undefined(rows) + (protocol.describe(facts, scored) if facts else [])
   if facts and "raters" in facts:
     notes += raters.describe(facts["raters"])
-  notes += [f"{name}: the {better} video is taken for the better one" for name, row in rows.items()
-            for better in [" or ".join(sorted(set(row.get("better_is", {}).values())))] if better]
+  notes += floors.describe(rows)
   few = max(row.get("test_videos_with_fewer_exemplars", 0) for row in rows.values())
   if few:
     notes.append(f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted")
