@@ -28,7 +28,7 @@ import time
 import jax
 import tqdm
 
-from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report
+from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report, wording
 from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.extraction_note import EXTRACTION as NOTE
@@ -43,7 +43,7 @@ LOCK = ".extraction.lock"
 
 
 def run(config, videos, out, weights, *, boxes="", detector="", runner="local", beam_options=(), processes=0,
-        patience=120.0, say=print):
+        patience=120.0, say=wording.say):
   """Extracts the features of all videos; the arguments are those of the command line.
 
   Args:
@@ -169,9 +169,9 @@ def _name_stale(config, out, note):
 def _say_all(note, out, seconds, say):
   for video, about in note["videos"].items():
     for warning in about.get("warnings", ()):
-      say(f"warning: {video}: {warning}")
+      say(wording.plain(f"warning: {video}: {warning}"))
   for video, why in note["failed"].items():
-    say(f"failed: {video}: {why}")
+    say(wording.plain(f"failed: {video}: {why}"))
   say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {seconds:.0f} s; how they were made: "
       f"{out / NOTE}")
 
