@@ -194,7 +194,7 @@ def describe(result):
   better, worse = wording.plain(result["better"]), wording.plain(result["worse"])
   for own in result["videos"]:
     moments = [one for one in result["moments"] if one.get("video") == own["video"]]
-    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(moments)]
+    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(own, moments)]
   for one in result["moments"]:
     if "video" not in one:
       lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "

@@ -51,7 +51,8 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     videos: a folder of videos, or one file.
     out: folder of the features.
     weights: a file of weights or "random:SEED"; of several streams {stream: one}.
-    boxes, detector: where persons are, for recipes that cut them out: a table, or a network in an ONNX file.
+    boxes, detector: where persons are, for recipes that cut them out: a table (or its `persons.Boxes`), or a network in
+      an ONNX file.
     runner: "local" | "beam".
     beam_options: of Beam's pipeline.
     processes: that decode; 0 is one fewer than there are cores.
@@ -223,7 +224,7 @@ def find_persons(config, boxes, detector):
                      "(video,time,x1,y1,x2,y2) or --detector FILE.onnx, or take the middle of the frame with "
                      f"--config.streams.{name}.region=centre.")
   if boxes:
-    return persons_of.Boxes(boxes), dict(persons="a table of boxes")
+    return boxes if isinstance(boxes, persons_of.Boxes) else persons_of.Boxes(boxes), dict(persons="a table of boxes")
   found = persons_of.Detector(detector, recipe.person.size, recipe.person.score)
   return found, dict(persons=dict(detector=found.file.name, sha256=encoders.digest(detector)))
 

@@ -15,6 +15,7 @@ from flax import traverse_util
 
 from jaxskill import cli, encoders, extract, feature_files, feed, finished, likeness, wording
 from jaxskill.data import derived, features, frames, names, video as video_files
+from jaxskill.data.persons import Boxes
 from jaxskill.data.video_files import describe, find_videos, name_of
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
@@ -194,7 +195,7 @@ def _extracted(run, options, out, say):
       linked[name] = str(link)
     if len(failed) == len(files):
       return {}, failed, {}
-    persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
+    persons = dict(boxes=options.boxes and Boxes(options.boxes).renamed(places), detector=options.detector)
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
   failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
