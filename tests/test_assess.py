@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxskill import assess, checkpoints, cli, evidence, extract, feed, finished, likeness, own, pictures, train
+from jaxskill import assess, checkpoints, cli, evidence, extract, feed, finished, likeness, own, pictures, recipes, train
 from jaxskill.data import persons
 from tests.conftest import small_config
 from tests.own_videos import SYSTEMS, arguments, changed, trained
@@ -346,7 +346,7 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
     del config, out, weights, say, detector
     taken.update({path.stem: boxes.digest(path.stem) for path in pathlib.Path(videos).iterdir()})
     return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))
-  monkeypatch.setattr(own, "recipe_of", lambda *_: ({}, ""))
+  monkeypatch.setattr(recipes, "recipe_of", lambda *_: ({}, ""))
   monkeypatch.setattr(own.extract, "run", extracted)
   options = arguments(tmp_path, tmp_path / "out", videos=[tmp_path / long], boxes=tmp_path / "boxes.csv")
   _, failed, _ = own._extracted(argparse.Namespace(about=dict(extraction=None)), options, tmp_path / "out", print)
@@ -358,10 +358,10 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
 def test_weights_must_be_those_of_training(tmp_path):
   (tmp_path / "a.pt").write_bytes(b"a")
   recipe = dict(weights="rgb.pt", weights_sha256=hashlib.sha256(b"a").hexdigest())
-  own.check_weights(recipe, str(tmp_path / "a.pt"))
+  recipes.check_weights(recipe, str(tmp_path / "a.pt"))
   (tmp_path / "b.pt").write_bytes(b"b")
   several = dict(weights=dict(rgb="rgb.pt", flow="random:0"), weights_sha256=dict(rgb=recipe["weights_sha256"], flow=""))
-  own.check_weights(several, dict(rgb=str(tmp_path / "a.pt"), flow="random:0"))
+  recipes.check_weights(several, dict(rgb=str(tmp_path / "a.pt"), flow="random:0"))
   random = dict(weights="random:0", weights_sha256="")
   for one, weights, message in (
       (recipe, "", "--weights is not given: the features of this run were made with rgb.pt"),
@@ -371,7 +371,7 @@ def test_weights_must_be_those_of_training(tmp_path):
       (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
       (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
     with pytest.raises(ValueError, match=message):
-      own.check_weights(one, weights)
+      recipes.check_weights(one, weights)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV")
