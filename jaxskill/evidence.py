@@ -11,7 +11,7 @@ import numpy as np
 from jaxskill import evaluate, methods, wording
 
 MOMENTS = 3                 # that are named, of each kind
-STANDS_OUT = 1.5            # even shares of attention at the peak of a moment: half as much again as where all count alike
+STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
 KEYS = 8                    # pictures of a video, at most
 
 

@@ -108,7 +108,7 @@ def pair_rows(trainer, trained):
 
 
 def longer_is_better(duration, pairs):
-  """Returns in which share of `[P, 2]` pairs (better, worse) the longer video is the better one; equal ones count half."""
+  """Returns the share of `[P, 2]` pairs (better, worse) whose longer video is the better one; equal ones count half."""
   ahead = np.sign(duration[pairs[:, 0]] - duration[pairs[:, 1]])
   return float(0.5 + 0.5 * ahead.mean())
 

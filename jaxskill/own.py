@@ -1,4 +1,4 @@
-"""Videos of one's own for a finished run: from files to features that the run can read, each with what is odd about it."""
+"""Videos of one's own for a finished run: from files to features that the run can read, and what is odd about each."""
 
 from __future__ import annotations
 
@@ -53,17 +53,22 @@ def add_arguments(parser):
   add = parser.add_argument
   add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
   add("--workdir", required=True, type=cli.path, help="folder of a finished run")
-  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
+  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE",
+      help="in place of videos: .npy or .npz files, or folders")
   add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], type=cli.weights, help="of the network that extracts, as the run's features were "
-      "made: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
+  add("--weights", action="append", default=[], type=cli.weights,
+      help="of the network that extracts, as the run's features were made: a file, random:SEED, or "
+      "STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
-  add("--boxes", default="", type=cli.path, help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
+  add("--boxes", default="", type=cli.path,
+      help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
   add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
-  add("--labels", default="", type=cli.path, help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+  add("--labels", default="", type=cli.path,
+      help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
   add("--category", default="", help="of all videos; --labels says it for each")
   add("--difficulty", default="", help="of all videos; --labels says it for each")
-  add("--row-seconds", type=float, default=0.0, help="seconds from one row of features to the next, where they do not say")
+  add("--row-seconds", type=float, default=0.0,
+      help="seconds from one row of features to the next, where they do not say")
   add("--row", default=None, help="row of a table of ablations that answers; default the first")
   add("--criterion", default=None, help="score that is asked for, where a run has learnt several; default the first")
   add("--fold", default=None, help="answer by the models of this fold alone; default the mean of all")
@@ -155,7 +160,7 @@ def _prepared(given):
 
 
 def _extracted(run, options, out, say):
-  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there already stays."""
+  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays."""
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
@@ -215,12 +220,12 @@ def _read_one(run, name, path, note, known, options):
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
     if stream not in arrays:
-      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: save "
-                       "them by these names in one .npz file.")
+      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: "
+                       "save them by these names in one .npz file.")
     shape = list(expected["shape"][1:])
     if list(arrays[stream].shape[1:]) != shape:
-      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run was "
-                       f"trained on of {shape}; extract the features as theirs were.")
+      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run "
+                       f"was trained on of {shape}; extract the features as theirs were.")
   warnings, row_seconds = recipes.check_recipe(run, recipe), {}
   warnings += about.get("warnings", [])
   for stream in wanted:
@@ -230,12 +235,14 @@ def _read_one(run, name, path, note, known, options):
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:
       warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the "
-                      f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds says it)")
+                      f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds "
+                      "says it)")
   shown = None
   if "frames" in arrays:
     at = row_times["frames"][0] if "frames" in row_times else None
     last = max(len(arrays[stream]) * row_seconds[stream] for stream in wanted)
-    shown = arrays["frames"], (np.arange(len(arrays["frames"])) + 0.5) / len(arrays["frames"]) * last if at is None else at
+    count = len(arrays["frames"])
+    shown = arrays["frames"], (np.arange(count) + 0.5) / count * last if at is None else at
   arrays = {stream: arrays[stream] for stream in wanted}
   times = {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays}
   data = run.config.data
