@@ -92,7 +92,7 @@ def run(config, workdir):
     parallel.on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     rows, about = _train_rows(config, configs, workdir, dataset, main)
     if main:
-      text = report.table(rows, about["simulated"], about["protocol"])
+      text = "\n".join([report.table(rows, about["simulated"], about["protocol"]), *about.pop("other_data")])
       with run_folder.saying_what_to_do(workdir):
         report.save_json(workdir / "table.json", dict(rows=rows) | about)
         (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
@@ -101,8 +101,9 @@ def run(config, workdir):
 
 
 def _train_rows(config, configs, workdir, dataset, main):
-  """({row: summary} in the order of the table, what results.json says of the data and the protocol); empty on other hosts."""
-  rows, results = {}, {}
+  """({row: summary} in the order of the table, what results.json says of the data and the protocol of the last ones, and
+  "other_data": lines about rows that had others); empty on other hosts."""
+  rows, results, had = {}, {}, []
   for own in configs:
     if main:
       wording.say(f"\n== {', '.join(wording.plain(row) for row, _ in own.weight_rows)}")
@@ -110,8 +111,21 @@ def _train_rows(config, configs, workdir, dataset, main):
     results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
     if main:
       rows |= results["rows"]
+      had.append((", ".join(wording.plain(row) for row, _ in own.weight_rows), results["protocol"]))
   if not main:
     return {}, {}
   rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
   protocol.show(rows)                     # the same mean in all rows, whichever was chosen for some of them
-  return rows, {name: results[name] for name in ("simulated", "protocol")}
+  about = {name: results[name] for name in ("simulated", "protocol")}
+  return rows, about | dict(other_data=_other_data(had, any("spearman" in row for row in rows.values())))
+
+
+def _other_data(had, scored):
+  """What the rows had that were trained or tested on other videos than the last ones, of which the table speaks.
+
+  Args:
+    had: [(names of rows, what `protocol.facts` says)].
+  """
+  *others, (last, facts) = had
+  return [f"{names} had other data, so it cannot be compared with {last}, whose floors these are: "
+          + protocol.describe(own, scored)[0] for names, own in others if own["folds"] != facts["folds"]]

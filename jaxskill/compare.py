@@ -162,11 +162,12 @@ def headline(result):
   better, worse = wording.short(result["better"]), wording.short(result["worse"])
   if result["equal"]:
     return wording.warned(f"{better} and {worse} score the same", *result["videos"])
-  sure = (f"{result['agreeing']} of {result['models']} models agree" if result["models"] > 1
+  clear = result["models"] == 1 or result["agreeing"] > result["models"] / 2
+  sure = (f"{'' if clear else 'only '}{result['agreeing']} of {result['models']} models agree" if result["models"] > 1
           else "one model, so nothing is known of its certainty")
   spread = f" ± {result['spread']:.3g}" if result["spread"] is not None else ""
   gap = f"by {result['difference']:.3g}{spread}" + (" in rank score, no unit" if result["ranked"] else " in score")
-  return wording.warned(f"{better} is better than {worse} ({gap}); {sure}", *result["videos"])
+  return wording.warned(f"{better} {'is better than' if clear else 'may be better than'} {worse} ({gap}); {sure}", *result["videos"])
 
 
 def larger(result):
@@ -194,7 +195,7 @@ def describe(result):
   better, worse = wording.plain(result["better"]), wording.plain(result["worse"])
   for own in result["videos"]:
     moments = [one for one in result["moments"] if one.get("video") == own["video"]]
-    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(moments)]
+    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(own, moments)]
   for one in result["moments"]:
     if "video" not in one:
       lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "

@@ -146,6 +146,7 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
   if rl2_range not in ("class", "test"):
     raise ValueError(f"config.evaluate.rl2_range={rl2_range!r} is unknown; use 'class' or 'test'.")
   labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+  known = scores[np.isfinite(scores)]     # a training video that is alone of its kind has none
   test, validation = fold.test_videos, fold.validation_videos
   span_of = np.concatenate([fold.train_videos, test, validation]) if rl2_range == "class" else test
   metrics = dict.fromkeys(("spearman", "pearson", "mae", "rl2"), float("nan"))
@@ -154,7 +155,7 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
                    mae=float(np.abs(scores[test] - labels[test]).mean()),
                    rl2=relative_squared_error(scores[test], labels[test], np.ptp(labels[span_of])))
   return dict(test=metrics["spearman"], validation=spearman(scores[validation], labels[validation]), metrics=metrics,
-              scores=scores[test].tolist() if np.ptp(scores) > 0 else [float("nan")] * len(test))
+              scores=scores[test].tolist() if known.size and np.ptp(known) > 0 else [float("nan")] * len(test))
 
 
 PLACES = ("place", "distractor")     # truths about maps: where the action is, and what only looks like it

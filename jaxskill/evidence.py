@@ -11,6 +11,7 @@ import numpy as np
 from jaxskill import evaluate, methods, wording
 
 MOMENTS = 3                 # that are named, of each kind
+STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
 KEYS = 8                    # pictures of a video, at most
 
 
@@ -49,18 +50,19 @@ def percentile(score, others):
 
 
 def bright(weights, start, end):
-  """The intervals that hold most attention: runs of rows above the even weight.
+  """The intervals that hold most attention: runs of rows above the even weight whose peak stands out.
 
   Args:
     weights: `[T]` that sum to 1; start, end: `[T]` seconds of the rows.
 
   Returns:
     [{"start", "end", "peak" in seconds, "at", "share"}], at most `MOMENTS`, the largest share of the attention first;
-    none where it is even. The peak is the middle of the brightest row.
+    none where no row has `STANDS_OUT` times an even share. The peak is the middle of the brightest row.
   """
-  above = np.concatenate([[False], weights > weights.mean() * 1.001, [False]])
+  above = np.concatenate([[False], weights > weights.mean(), [False]])
   edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
-  found = sorted(((weights[a:b].sum() / weights.sum(), a, b) for a, b in edges), key=lambda one: -one[0])
+  found = sorted(((weights[a:b].sum() / weights.sum(), a, b) for a, b in edges
+                  if weights[a:b].max() >= STANDS_OUT * weights.mean()), key=lambda one: -one[0])
   peak = [a + int(np.argmax(weights[a:b])) for _, a, b in found]
   return [dict(start=float(start[a]), end=float(end[b - 1]), peak=float(start[at] + end[at]) / 2,
                at=wording.span(start[a], end[b - 1]), share=float(share))
@@ -255,12 +257,17 @@ def references(run, own, assessment, ids):
   return result
 
 
-def moment_lines(moments):
-  """Moments as lines of text, a line for each kind."""
-  kinds = {}
+def moment_lines(result, moments):
+  """Moments of a video as lines of text, a line for each kind, also where none stands out.
+
+  Args:
+    result: {"timelines", "meanings"} of `answer`.
+  """
+  kinds = {result["meanings"].get(name, {"words": name})["words"]: []
+           for name in result["timelines"] if name.endswith(" attention")}
   for one in moments:
     kinds.setdefault(one["words"], []).append(f"{one['at']} ({wording.amount(one)})")
-  return [f"{words}: {', '.join(some)}" for words, some in kinds.items()]
+  return [f"{words}: {', '.join(some) or 'none stands out'}" for words, some in kinds.items()]
 
 
 def describe(result):
@@ -269,7 +276,7 @@ def describe(result):
   lines = [wording.plain(result["video"]) + (f": {cautions}" if cautions else "")]
   lines += [f"  warning: {wording.plain(warning)}" for warning in result["warnings"]]
   lines.append(f"  {wording.standing(result)}")
-  lines += [f"  {line}" for line in moment_lines(result["moments"])]
+  lines += [f"  {line}" for line in moment_lines(result, result["moments"])]
   if result.get("references"):
     shown = [f"{wording.plain(one['video'])} ({one['score']:.3g})" for one in result["references"]]
     lines.append(f"  compared with {', '.join(shown[:5])}" + (f" and {len(shown) - 5} more" if len(shown) > 5 else ""))

@@ -28,7 +28,7 @@ import time
 import jax
 import tqdm
 
-from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report
+from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report, wording
 from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.extraction_note import EXTRACTION as NOTE
@@ -43,7 +43,7 @@ LOCK = ".extraction.lock"
 
 
 def run(config, videos, out, weights, *, boxes="", detector="", runner="local", beam_options=(), processes=0,
-        patience=120.0, say=print):
+        patience=120.0, say=wording.say):
   """Extracts the features of all videos; the arguments are those of the command line.
 
   Args:
@@ -51,7 +51,8 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     videos: a folder of videos, or one file.
     out: folder of the features.
     weights: a file of weights or "random:SEED"; of several streams {stream: one}.
-    boxes, detector: where persons are, for recipes that cut them out: a table, or a network in an ONNX file.
+    boxes, detector: where persons are, for recipes that cut them out: a table (or its `persons.Boxes`), or a network in
+      an ONNX file.
     runner: "local" | "beam".
     beam_options: of Beam's pipeline.
     processes: that decode; 0 is one fewer than there are cores.
@@ -169,9 +170,9 @@ def _name_stale(config, out, note):
 def _say_all(note, out, seconds, say):
   for video, about in note["videos"].items():
     for warning in about.get("warnings", ()):
-      say(f"warning: {video}: {warning}")
+      say(wording.plain(f"warning: {video}: {warning}"))
   for video, why in note["failed"].items():
-    say(f"failed: {video}: {why}")
+    say(wording.plain(f"failed: {video}: {why}"))
   say(f"{len(note['videos'])} videos in {out}, {len(note['failed'])} failed, {seconds:.0f} s; how they were made: "
       f"{out / NOTE}")
 
@@ -223,7 +224,7 @@ def find_persons(config, boxes, detector):
                      "(video,time,x1,y1,x2,y2) or --detector FILE.onnx, or take the middle of the frame with "
                      f"--config.streams.{name}.region=centre.")
   if boxes:
-    return persons_of.Boxes(boxes), dict(persons="a table of boxes")
+    return boxes if isinstance(boxes, persons_of.Boxes) else persons_of.Boxes(boxes), dict(persons="a table of boxes")
   found = persons_of.Detector(detector, recipe.person.size, recipe.person.score)
   return found, dict(persons=dict(detector=found.file.name, sha256=encoders.digest(detector)))
 

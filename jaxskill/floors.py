@@ -28,7 +28,8 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
 
   Returns:
     {"mean score", "difficulty only", "duration only", "ridge on mean features", "ridge on statistics of motion",
-    "linear SVR on mean features", "linear SVR on max features": `[V]`}, as far as these are known; a line through difficulty or duration, by least squares.
+    "linear SVR on mean features", "linear SVR on max features": `[V]`}, as far as these are known; a line through
+    difficulty or duration, by least squares.
   """
   train, labels, targets = fold.train_videos, np.asarray(labels, np.float64), np.asarray(targets, np.float64)
   result = {"mean score": np.full(len(labels), labels[train].mean())}
@@ -89,9 +90,9 @@ def pair_rows(trainer, trained):
     predicted = {}
     duration = dataset.lengths[stream] * dataset.row_seconds[stream]
     if np.ptp(duration[fold.train_videos]) > 0:
-      sign = better_duration(duration, dataset.pairs[fold.train_pairs])
-      predicted["duration only"] = sign * duration
-      better_is[fold.name] = "shorter" if sign < 0 else "longer"
+      share = longer_is_better(duration, dataset.pairs[fold.train_pairs])
+      predicted["duration only"] = duration if share > 0.5 else -duration
+      better_is[fold.name] = dict(video="longer" if share > 0.5 else "shorter", training_pairs=max(share, 1 - share))
     if trainer.config.evaluate.get("rank_svm", False):
       predicted["RankSVM on mean features"] = rank(dataset, fold, trainer.method.streams)
     for name, scores in predicted.items():
@@ -106,10 +107,22 @@ def pair_rows(trainer, trained):
   return rows
 
 
-def better_duration(duration, pairs):
-  """1.0 if the longer video is the better one in most of the `[P, 2]` training pairs, -1.0 if the shorter one is."""
+def longer_is_better(duration, pairs):
+  """Returns the share of `[P, 2]` pairs (better, worse) whose longer video is the better one; equal ones count half."""
   ahead = np.sign(duration[pairs[:, 0]] - duration[pairs[:, 1]])
-  return 1.0 if ahead.sum() > 0 else -1.0
+  return float(0.5 + 0.5 * ahead.mean())
+
+
+def describe(rows):
+  """Returns what the duration floor took for better, and how far training pairs bear it out, as lines below a table."""
+  lines = []
+  for name, row in rows.items():
+    if found := list(row.get("better_is", {}).values()):
+      which = " or ".join(sorted({one["video"] for one in found}))
+      low, high = (f"{100 * bound(one['training_pairs'] for one in found):.1f}" for bound in (min, max))
+      lines.append(f"{name}: the {which} video is taken for the better one, which it is in "
+                   f"{low if low == high else f'{low} to {high}'} % of the training pairs")
+  return lines
 
 
 def rank(dataset, fold, streams):

@@ -45,9 +45,10 @@ def of_features(stream, far, distances):
   """A warning, or None: a video's distance against those `[U]` of the training videos."""
   if far <= limit(distances):
     return None
-  return (f"unlike the training videos: its features {stream!r} lie {far:.3g} standard deviations away from theirs, and "
-          f"theirs from one another {np.median(distances):.3g} (median) to {limit(distances):.3g} ({SHARE:.0%} of "
-          f"{len(distances)}); another camera, task or way of extraction makes such a difference, and the score then means little")
+  return (f"unlike the training videos: its features {stream!r} lie {far:.3g} standard deviations away from theirs, "
+          f"and theirs from one another {np.median(distances):.3g} (median) to {limit(distances):.3g} ({SHARE:.0%} of "
+          f"{len(distances)}); another camera, task or way of extraction makes such a difference, and the score "
+          "then means little")
 
 
 def of_duration(seconds, training):

@@ -1,24 +1,18 @@
-"""Videos of one's own for a finished run: from files to features that the run can read, each with what is odd about it."""
+"""Videos of one's own for a finished run: from files to features that the run can read, and what is odd about each."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import pathlib
 import tempfile
 
-import ml_collections
 import numpy as np
-from flax import traverse_util
 
-from jaxskill import cli, encoders, extract, feature_files, feed, finished, likeness, wording
+from jaxskill import cli, extract, feature_files, feed, finished, likeness, recipes, wording
 from jaxskill.data import derived, features, frames, names, video as video_files
+from jaxskill.data.persons import Boxes
 from jaxskill.data.video_files import describe, find_videos, name_of
-
-ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
-HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
 
 
 @dataclasses.dataclass
@@ -59,17 +53,22 @@ def add_arguments(parser):
   add = parser.add_argument
   add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
   add("--workdir", required=True, type=cli.path, help="folder of a finished run")
-  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE", help="in place of videos: .npy or .npz files, or folders")
+  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE",
+      help="in place of videos: .npy or .npz files, or folders")
   add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], type=cli.weights, help="of the network that extracts, as the run's features were "
-      "made: a file, random:SEED, or STREAM=FILE where a recipe has several; may be repeated")
+  add("--weights", action="append", default=[], type=cli.weights,
+      help="of the network that extracts, as the run's features were made: a file, random:SEED, or "
+      "STREAM=FILE where a recipe has several; may be repeated")
   add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
-  add("--boxes", default="", type=cli.path, help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
+  add("--boxes", default="", type=cli.path,
+      help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
   add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
-  add("--labels", default="", type=cli.path, help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+  add("--labels", default="", type=cli.path,
+      help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
   add("--category", default="", help="of all videos; --labels says it for each")
   add("--difficulty", default="", help="of all videos; --labels says it for each")
-  add("--row-seconds", type=float, default=0.0, help="seconds from one row of features to the next, where they do not say")
+  add("--row-seconds", type=float, default=0.0,
+      help="seconds from one row of features to the next, where they do not say")
   add("--row", default=None, help="row of a table of ablations that answers; default the first")
   add("--criterion", default=None, help="score that is asked for, where a run has learnt several; default the first")
   add("--fold", default=None, help="answer by the models of this fold alone; default the mean of all")
@@ -161,7 +160,7 @@ def _prepared(given):
 
 
 def _extracted(run, options, out, say):
-  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there already stays."""
+  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays."""
   files, failed = {}, {}
   for one in map(pathlib.Path, options.videos):
     if one.is_dir():
@@ -177,7 +176,7 @@ def _extracted(run, options, out, say):
         failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
-  config, weights = recipe_of(run, options)
+  config, weights = recipes.recipe_of(run, options)
   folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
   with tempfile.TemporaryDirectory() as links:
@@ -194,7 +193,7 @@ def _extracted(run, options, out, say):
       linked[name] = str(link)
     if len(failed) == len(files):
       return {}, failed, {}
-    persons = {name: getattr(options, name) for name in ("boxes", "detector") if getattr(options, name)}
+    persons = dict(boxes=options.boxes and Boxes(options.boxes).renamed(places), detector=options.detector)
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
     note = extract.run(config, links, folder, weights, say=quiet, **persons)
   failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
@@ -211,94 +210,6 @@ def _place(name):
   return name if usable else wording.folder(name)
 
 
-def recipe_of(run, options):
-  """(config, weights) for `extract.run`: as the run's own features were made.
-
-  Raises:
-    ValueError: if that is not known, or the weights given are others.
-  """
-  recipe, given = run.about["extraction"], dict(one.partition("=")[::2] for one in options.weights if _is_named(one))
-  plain = [one for one in options.weights if not _is_named(one)]
-  weights = given or (plain[0] if plain else "")
-  if recipe and not options.extractor:
-    missing = [name for name in ("weights", "weights_sha256", "streams") if name not in recipe]
-    if missing:
-      raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
-                       f"{', '.join(missing)}: give --extractor, the recipe that made them, or prepared features with "
-                       "--features.")
-    check_weights(recipe, weights)
-    return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
-  published = run.about["published"] and f"configs/features/{run.about['published']}.py"
-  path = options.extractor or (published if published and pathlib.Path(published).is_file() else "")
-  if not path:
-    raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, the "
-                     f"recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared features "
-                     "with --features.")
-  config, _ = cli.read_config(path)
-  return config, weights
-
-
-def _is_named(weights):
-  return "=" in weights and not pathlib.Path(weights).exists()
-
-
-def check_weights(recipe, weights):
-  """Raises a `ValueError` unless the weights are those of a recipe."""
-  several = isinstance(recipe["weights"], dict)
-  wanted = {(name,): value for name, value in recipe["weights"].items()} if several else {(): recipe["weights"]}
-  for place, name in wanted.items():
-    one = weights.get(place[0], "") if place and isinstance(weights, dict) else weights
-    flag = f"--weights {place[0]}=" if place else "--weights "
-    sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
-    if not one:
-      raise ValueError(f"{flag.strip()} is not given: the features of this run were made with {name}; give {flag}{name}.")
-    if str(name).startswith(encoders.RANDOM) or one.startswith(encoders.RANDOM):
-      if one != name:
-        raise ValueError(f"{flag}{one}: the features of this run were made with {name}; other weights make other features. "
-                         f"Give {flag}{name}.")
-      continue
-    try:
-      with open(one, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-      raise ValueError(f"{flag}{one}: cannot be read ({error}).") from error
-    if found != sha:
-      raise ValueError(f"{flag}{one} is another file (sha256 {found[:12]}...) than {name} (sha256 {sha[:12]}...), with "
-                       "which the features of this run were made; other weights make other features.")
-
-
-def _plain(recipe):
-  """A recipe without what may differ, flat."""
-  flat = traverse_util.flatten_dict(json.loads(json.dumps(recipe)), sep=".")
-  return {name: value for name, value in flat.items() if not set(name.split(".")) & set(HARMLESS)}
-
-
-def check_recipe(run, recipe):
-  """What to say of the way that features were made: warnings.
-
-  Raises:
-    ValueError: if the run's were made in another way.
-  """
-  own = run.about["extraction"]
-  if own and recipe:
-    mine, theirs = _plain(recipe), _plain(own)
-    for name in {**theirs, **mine}:
-      if mine.get(name) != theirs.get(name):
-        weights = "weights_sha256" in name or name == "random_weights"
-        here, there = ((recipe.get("weights"), own.get("weights")) if weights else
-                       (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
-        raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
-                         "again as the run's.")
-    return ["RANDOM weights made the features: for trials only, the score means nothing"] if run.random_weights else []
-  warnings = []
-  if run.random_weights or recipe.get("random_weights"):
-    warnings.append("RANDOM weights made the features: for trials only, the score means nothing")
-  if not run.about["simulated"]:
-    which = "of the run" if recipe else "of this video" if own else "of this video and of the run"
-    warnings.append(f"how the features {which} were made was not noted: they must have been made alike")
-  return warnings
-
-
 def _read_one(run, name, path, note, known, options):
   """The `Own` of one file of features, checked against what the run reads."""
   recipe, about = note
@@ -309,13 +220,13 @@ def _read_one(run, name, path, note, known, options):
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
     if stream not in arrays:
-      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: save "
-                       "them by these names in one .npz file.")
+      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: "
+                       "save them by these names in one .npz file.")
     shape = list(expected["shape"][1:])
     if list(arrays[stream].shape[1:]) != shape:
-      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run was "
-                       f"trained on of {shape}; extract the features as theirs were.")
-  warnings, row_seconds = check_recipe(run, recipe), {}
+      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run "
+                       f"was trained on of {shape}; extract the features as theirs were.")
+  warnings, row_seconds = recipes.check_recipe(run, recipe), {}
   warnings += about.get("warnings", [])
   for stream in wanted:
     training = run.recorded_seconds(stream)
@@ -324,12 +235,14 @@ def _read_one(run, name, path, note, known, options):
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:
       warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the "
-                      f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds says it)")
+                      f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds "
+                      "says it)")
   shown = None
   if "frames" in arrays:
     at = row_times["frames"][0] if "frames" in row_times else None
     last = max(len(arrays[stream]) * row_seconds[stream] for stream in wanted)
-    shown = arrays["frames"], (np.arange(len(arrays["frames"])) + 0.5) / len(arrays["frames"]) * last if at is None else at
+    count = len(arrays["frames"])
+    shown = arrays["frames"], (np.arange(count) + 0.5) / count * last if at is None else at
   arrays = {stream: arrays[stream] for stream in wanted}
   times = {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays}
   data = run.config.data

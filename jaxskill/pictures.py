@@ -101,12 +101,12 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
 
 def legend(result, maps, keys, seen):
   """The sentences that say what `evidence_of` shows; `seen` where there are frames."""
-  said = [wording.LEGENDS[kind_of(result, maps)]] if kind_of(result, maps) != "frames" or seen else []
-  if seen and not maps and any(key["decided"] for key in keys):
-    said.append(wording.LEGENDS["keys"])
-  elif seen and not maps and kind_of(result, maps) != "frames":
-    said.append(wording.LEGENDS["even"])
-  return said
+  kind, decided = kind_of(result, maps), any(key["decided"] for key in keys)
+  said = [kind] if kind != "frames" or seen else []
+  if kind in ("attention", "segments"):
+    said += ["shaded"] * (decided and kind == "attention") + ["none"] * (not decided)
+    said += ["keys" if decided else "even"] * seen
+  return [wording.LEGENDS[name] for name in said]
 
 
 def height_of(own, result, maps):
@@ -165,7 +165,7 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
   scales = scales_of(results, [heat for heat, _ in maps])
   for part, own, result, heat, key in zip(parts, videos, results, maps, keys):
     evidence_of(part, own, result, *heat, scales, key)
-    drawing.title(part, f"{wording.short(result['video'])}: {wording.standing(result)}")
+    drawing.title(part, f"{wording.short(result['video'], 32)}: {wording.standing(result)}")
   if "alignment" in extra:
     alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], scales["segments"],
               [wording.short(result["video"], 24) for result in results[::-1]])
@@ -180,7 +180,7 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
 def title_of(result):
   """What must be known first; then the video, its place among the training videos, and its score."""
   cautions = ", ".join(wording.cautions(result))
-  return (f"{cautions}\n" if cautions else "") + f"{wording.short(result['video'])}: {wording.standing(result)}"
+  return (f"{cautions}\n" if cautions else "") + f"{wording.short(result['video'], 32)}: {wording.standing(result)}"
 
 
 def by_start(result):

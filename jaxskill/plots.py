@@ -122,7 +122,8 @@ def _timelines(trainer, assessments):
       drawing.time_axis(axis, float(longest) or 1.0)
       axis.label_outer()
     row[0].set(title=f"{kind} by score: {wording.short(dataset.videos[video])} ({_score(trainer, scores[video])})")
-  drawing.legend_below(figure, wording.LEGENDS["attention"].removesuffix(" Shaded: the moments that the answer names."))
+  figure.suptitle("Simulated data" if dataset.simulated else "")
+  drawing.legend_below(figure, wording.LEGENDS["attention"])
   return figure
 
 

@@ -273,9 +273,9 @@ def describe(facts, scored):
   lines = [f"{len(folds)} fold(s): models and floors train on {counted('train')}; validation {counted('validation')}; "
            f"test {counted('test')}" + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
   if facts["too_few_to_claim"]:
-    lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread says "
-                 "nothing: test more; config.data.split=subject or folds tests every video once, config.data.test_share says "
-                 "how many a random split holds out")
+    lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread "
+                 "says nothing: test more; config.data.split=subject or folds tests every video once, "
+                 "config.data.test_share says how many a random split holds out")
   elif facts["small_folds"]:
     lines.append(f"! the correlation of {facts['smallest_fold']} test videos (fewer than {FEW}) is often 1 or -1 by "
                  "chance, and so a mean over such folds is no claim" + ("; read the pooled number" if scored else ""))

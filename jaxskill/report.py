@@ -17,8 +17,8 @@ from jaxskill import __version__, collapse, evaluate, floors, methods, protocol,
 from jaxskill.checkpoints import digest
 from jaxskill.protocol import SCORE_METRICS, SELECTIONS
 
-NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known of how "
-              "good the answers of this run are")
+NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known "
+              "of how good the answers of this run are")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
 
 
@@ -186,7 +186,8 @@ def table(rows, simulated, facts=None):
   columns = _score_columns(rows) if scored else _pair_columns(rows)
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
-  lines = [["row", *columns]] + [[wording.plain(name), *(cell(row) for cell in columns.values())] for name, row in rows.items()]
+  lines = [["row", *columns]] + [[wording.plain(name), *(cell(row) for cell in columns.values())]
+                                 for name, row in rows.items()]
   if not scored and len(rows) < 4:     # few rows of many columns read better downwards
     lines = [list(line) for line in zip(*lines)]
   widths = [max(map(len, column)) for column in zip(*lines)]
@@ -199,8 +200,7 @@ def table(rows, simulated, facts=None):
   notes += _undefined(rows) + (protocol.describe(facts, scored) if facts else [])
   if facts and "raters" in facts:
     notes += raters.describe(facts["raters"])
-  notes += [f"{name}: the {better} video is taken for the better one" for name, row in rows.items()
-            for better in [" or ".join(sorted(set(row.get("better_is", {}).values())))] if better]
+  notes += floors.describe(rows)
   few = max(row.get("test_videos_with_fewer_exemplars", 0) for row in rows.values())
   if few:
     notes.append(f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted")

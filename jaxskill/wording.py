@@ -19,7 +19,8 @@ LONGEST = 100         # bytes of a folder's name: two of them, and what is put b
 SIDES = {1: "for", 0: "", -1: "against"}     # what a moment speaks for, beside its time
 LEGENDS = dict(
     attention="Each curve shares out the model's attention over the whole video; 1 is an even share. It says where the "
-              "model looked, not how good that moment was. Shaded: the moments that the answer names.",
+              "model looked, not how good that moment was.",
+    shaded="Shaded: the moments that the answer names, with at least half as much again as an even share.",
     segments="Each line is a part of the video, at the height of the score that the model gives it: blue is high, red "
              "is low. The percentage says how much the part counts.",
     maps="Red to yellow: where in the picture the model looked, yellow most, by one scale in all pictures. Shown are "
@@ -27,7 +28,8 @@ LEGENDS = dict(
     alignment="Lines join the moments that show the same step of the task. Bars: the score of each part, blue is high, "
               "red is low.",
     keys="Pictures: the moments that decided, at the dashed lines; blue speaks for skill, red against it.",
-    even="No moment stands out; the pictures are evenly spaced.",
+    even="The pictures are evenly spaced.",
+    none="No moment stands out.",
     frames="Nothing here says which moments decided; the pictures are evenly spaced.")
 
 

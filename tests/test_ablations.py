@@ -77,8 +77,17 @@ def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, m
   saved = json.loads((tmp_path / "table.json").read_text())
   assert list(saved["rows"]) == list(found) and saved["protocol"] == facts
   assert "1 fold(s): models and floors train on 9 pairs of 20 videos" in (tmp_path / "table.txt").read_text()
+  assert "had other data" not in (tmp_path / "table.txt").read_text() and "other_data" not in saved
   printed = (tmp_path / "table.txt").read_text().splitlines()[2: 2 + len(found)]
   assert [line.split("  ")[0] for line in printed] == list(found)
+
+
+def test_a_row_of_other_data_is_said_below_the_table():
+  facts = lambda videos: dict(folds=[{side: dict(videos=videos, pairs=9, subjects=None)
+                                      for side in ("train", "validation", "test")}], too_few_to_claim=False, small_folds=False)
+  line, = ablations._other_data([("few, fewer", facts(20)), ("same", facts(30)), ("last", facts(30))], True)
+  assert line == ("few, fewer had other data, so it cannot be compared with last, whose floors these are: 1 fold(s): models "
+                  "and floors train on 20 videos; validation 20 videos; test 20 videos")
 
 
 @pytest.mark.parametrize("row,message", [

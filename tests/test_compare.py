@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import compare, finished, methods, pictures
+from jaxskill import compare, evidence, finished, methods, pictures
 from tests.own_videos import SYSTEMS, arguments, trained
 
 
@@ -37,7 +37,12 @@ def test_the_better_one_by_hand(tmp_path, system):
   folder, = tmp_path.iterdir()
   assert folder.name == "_vs_".join(names) and (folder / "comparison.png").stat().st_size > 8000
   assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
-  assert bool(result["moments"]) == (system != "core") and bool(result["direct"]) == (system in ("core", "skilldiff"))
+  assert bool(result["direct"]) == (system in ("core", "skilldiff"))
+  attention = [line["values"] for one in result["videos"] for name, line in one["timelines"].items()
+               if name.endswith(" attention")]
+  stands_out = any(np.max(values) >= evidence.STANDS_OUT * np.mean(values) for values in attention)
+  assert bool(result["moments"]) == (stands_out or system in ("skilldiff", "spatial_attention"))
+  assert ("none stands out" in said) or bool(result["moments"]) or not attention
   turned, _ = ask(run, second, first, out=tmp_path)
   assert turned["better"] == result["better"] and turned["difference"] == pytest.approx(result["difference"], abs=1e-5)
 
@@ -121,6 +126,16 @@ def test_the_first_line_says_what_must_be_known(tmp_path):
   assert f"of the {count * (count - 1) // 2} differences between the {count} training videos" in said
 
 
+@pytest.mark.parametrize("models,agreeing,words", [
+    (3, 2, "a is better than b (by 1 in score); 2 of 3 models agree"),
+    (4, 2, "a may be better than b (by 1 in score); only 2 of 4 models agree"),
+    (1, 1, "a is better than b (by 1 in score); one model, so nothing is known of its certainty")])
+def test_the_headline_is_as_sure_as_the_models(monkeypatch, models, agreeing, words):
+  monkeypatch.setattr(compare.wording, "cautions", lambda *_: [])
+  assert compare.headline(dict(better="a", worse="b", equal=False, models=models, agreeing=agreeing, spread=None,
+                               difference=1.0, ranked=False, videos=[])) == words
+
+
 def test_names_of_videos_are_text(tmp_path):
   run = trained("pros_cons")
   first, second = run.dataset.folds[0].test_videos[:2]
@@ -143,6 +158,22 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
   folder, = tmp_path.iterdir()
   assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
   assert result["pictures"] == [] and "the picture cannot be drawn (RuntimeError: cannot draw)" in said
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_command_line(tmp_path, monkeypatch, capsys, drawn):
+  """Status 1 where the answer is there and its picture is not."""
+  run = trained("pros_cons")
+  files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
+  if not drawn:
+    monkeypatch.setattr(pictures, "draw_comparison", lambda *_: 1 / 0)
+  with pytest.raises(SystemExit) as ended:
+    compare.main(["--workdir", str(run.workdir), "--features", *map(str, files), "--out", str(tmp_path)])
+  assert ended.value.code == (0 if drawn else 1)
+  said = capsys.readouterr().out
+  assert "better than" in said and ("failed: the picture" in said) != drawn
+  folder, = tmp_path.iterdir()
+  assert {path.name for path in folder.iterdir()} == {"comparison.json"} | ({"comparison.png"} if drawn else set())
 
 
 def test_what_decides_between_two_is_what_is_shown():

@@ -327,6 +327,8 @@ def test_measure_scores_where_there_is_little(make_dataset):
   assert math.isnan(result["validation"]) and math.isnan(result["test"])
   assert result["metrics"]["mae"] == 9 and all(math.isnan(result["metrics"][n]) for n in ("pearson", "spearman", "rl2"))
   assert np.isnan(result["scores"]).all()                 # equal predictions have no order, also not beside other folds
+  lonely = np.where(np.arange(11) == 3, np.nan, np.arange(11.0))            # a training video without an exemplar
+  assert evaluate.measure_scores(fold, np.arange(11.0), lonely, "class")["scores"] == [9.0]
   for how in ("class", "test"):
     untested = evaluate.measure_scores(fold._replace(test_videos=np.arange(0)), np.arange(11.0), np.arange(11.0), how)
     assert untested["scores"] == [] and all(math.isnan(value) for value in untested["metrics"].values())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 
@@ -11,7 +12,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jaxskill import encoders, extract, extract_beam
+from jaxskill import encoders, extract, extract_beam, wording
 from jaxskill.data import features, video, video_files
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
@@ -95,6 +96,12 @@ def test_every_video_that_can_be_read(extracted):
   assert note["left_out"] == {"boxes.csv": "text", "notes.txt": "text"}
   assert "left out, text: boxes.csv, notes.txt" in said
   assert not list(out.rglob("*.unfinished"))
+
+
+def test_names_are_printed_as_text(capsys):
+  note = dict(videos={"a\nb": dict(warnings=["odd\x1b[31m"])}, failed={"c\x1b": "gone"})
+  extract._say_all(note, pathlib.Path("out"), 1.0, wording.say)
+  assert capsys.readouterr().out.splitlines()[:2] == ["warning: a\\nb: odd\\x1b[31m", "failed: c\\x1b: gone"]
 
 
 def test_features_are_those_of_the_frames(folder, extracted):

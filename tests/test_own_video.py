@@ -57,7 +57,7 @@ def test_the_whole_way(executed):
   folder, _ = executed
   results, = answers(folder, "results.json")
   assert results["data"] == "features of RANDOM weights: simulated features" and results["simulated"]
-  assert sum(len(replica["scores"]) for replica in results["replicas"]) == 10              # so few are all tested
+  assert [len(replica["scores"]) for replica in results["replicas"]] == [2]        # as the column split of the videos says
   note = json.loads((folder / "features" / "extraction.json").read_text())
   assert len(note["videos"]) == 10 and not note["failed"]
   assert np.load(folder / "features" / "sim0_000.npy").shape == (4, 1024)
@@ -68,7 +68,7 @@ def test_a_new_video_has_its_score_and_evidence(executed):
   answer, = answers(folder, "assessment.json")
   truth = json.loads((folder / "new" / "truth" / f"{answer['video']}.json").read_text())
   assert answer["simulated"] and answer["random_weights"] and np.isfinite(answer["score"])
-  assert answer["training_videos"] == 7
+  assert answer["training_videos"] == 8                            # none is taken away to validate
   line = answer["timelines"]["high attention"]
   assert len(line["values"]) == 4 and line["end"][-1] == pytest.approx(truth["seconds"], abs=0.01)   # its own seconds
   assert answer["pictures"]

@@ -180,8 +180,11 @@ def test_without_frames_no_pictures_are_spoken_of(tmp_path, figures):
     pictures.draw(tmp_path, own, *answered("attention"))
     assert wording.LEGENDS["keys"][:9] not in " ".join(texts(figures[-1])) and not figures[-1].axes[0].images
     assert pictures.draw(tmp_path, own, *answered("frames")) == []
-  pictures.draw(tmp_path, video(20.0), *answered("attention", moments=[]))
-  assert wording.LEGENDS["even"] in " ".join(texts(figures[-1])).replace("\n", " ")
+  for own, seen in ((video(20.0), True), (own, False)):
+    pictures.draw(tmp_path, own, *answered("attention", moments=[]))
+    said = " ".join(texts(figures[-1])).replace("\n", " ")
+    assert wording.LEGENDS["none"] in said and (wording.LEGENDS["even"] in said) == seen
+    assert wording.LEGENDS["shaded"][:7] not in said and wording.LEGENDS["keys"][:9] not in said
 
 
 @pytest.mark.parametrize("name", ["$\\frac{1}{$", "a$_{b$", "two\n\x1b[31mlines\udcff", "日本語\u202e😀🧑‍⚕️", "x" * 250])

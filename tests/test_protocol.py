@@ -217,10 +217,13 @@ def test_duration_floor_of_pairs(make_dataset, sign):
                                                               "folds", "score")} | dict(row_seconds=dict(rgb=seconds)))
   row, = floors.pair_rows(trainer_of(data, "accuracy"), every(data)).items()
   assert row[0] == "floor: duration only" and row[1]["accuracy"]["last"]["mean"] == 0.0
-  assert row[1]["better_is"] == {"fold0": "longer" if sign > 0 else "shorter"}
+  assert row[1]["better_is"] == {"fold0": dict(video="longer" if sign > 0 else "shorter", training_pairs=1.0)}
+  assert floors.describe(dict([row])) == [f"floor: duration only: the {'longer' if sign > 0 else 'shorter'} video is taken "
+                                          "for the better one, which it is in 100.0 % of the training pairs"]
   equal = trainer_of(make_dataset(lengths=dict(rgb=np.full(11, 12, np.int32))), "accuracy")
   assert not floors.pair_rows(equal, every(equal.dataset))                   # nothing to choose by
-  assert floors.better_duration(np.ones(3), np.array([[0, 1]])) == -1
+  assert floors.longer_is_better(np.arange(4.0), np.array([[3, 0], [1, 2], [2, 1], [0, 0]])) == 0.625
+  assert floors.describe({"model": row[1] | dict(better_is={})}) == []
 
 
 def test_what_each_side_had_stands_in_words(make_dataset):

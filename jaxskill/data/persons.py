@@ -57,6 +57,15 @@ class Boxes:
     videos = np.array(table["video"])
     self.source, self._of = file.name, {str(video): rows[videos == video] for video in np.unique(videos)}
 
+  def renamed(self, names):
+    """Returns these boxes, which are known by other names of the videos too.
+
+    Args:
+      names: {video of the table: its other name}.
+    """
+    self._of |= {other: self._of[video] for video, other in names.items() if video in self._of}
+    return self
+
   def digest(self, video):
     """Of the boxes of one video; "" if there are none."""
     return hashlib.sha256(self._of[video].tobytes()).hexdigest() if video in self._of else ""
