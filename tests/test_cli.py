@@ -9,7 +9,7 @@ import time
 import jax
 import pytest
 
-from jaxskill import cli, config_checks, train
+from jaxskill import ablations, cli, config_checks, train
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = str(REPO / "configs" / "pros_cons.py")
@@ -111,6 +111,13 @@ def test_values_that_can_be():
                                               "--config.train.rates=(('^filters/',.1),)", "--config.train.learning_rate=1e-3"])
   config_checks.check(config)
   assert config.seeds == (0, 4294967295) and callable(official) and config.is_locked
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (REPO / "configs").glob("*.py") if path.stem != "common"))
+def test_every_config_file_passes_the_checks(file):
+  config, _ = cli.read_config(REPO / "configs" / f"{file}.py")
+  for own in ablations.groups(config) if "rows" in config else [config]:
+    config_checks.check(own)
 
 
 FILES = {
