@@ -80,8 +80,8 @@ def test_workdir_of_another_config_is_refused_and_left_alone(small, tmp_path):
     train.run(small(changes={"train.learning_rate": 0.5, "seeds": (7,)}), workdir)
   message = str(caught.value)
   assert f"{workdir} holds a run of another config" in message and "Use another --workdir" in message
-  assert '-    "learning_rate": 0.01' in message and '+    "learning_rate": 0.5' in message
-  assert "-    0" in message and "+    7" in message and "batch_size" not in message
+  assert "config.train.learning_rate is 0.01 there and 0.5 here" in message
+  assert "config.seeds is [0] there and [7] here" in message and "batch_size" not in message and "\n" not in message
   assert tree(workdir) == before
 
 
