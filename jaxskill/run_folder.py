@@ -110,6 +110,8 @@ def saying_what_to_do(workdir):
   """Turns an `OSError` of the body into one that says in a line what failed, where, and what to do."""
   try:
     yield
+  except BrokenPipeError:
+    raise                                     # of who read what is printed: `| head`
   except OSError as error:
     if error.filename and not pathlib.Path(error.filename).is_relative_to(workdir):
       raise                                   # features that are read while training

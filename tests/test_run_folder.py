@@ -77,3 +77,9 @@ def test_what_failed_where_and_what_to_do(tmp_path, code, words):
   with pytest.raises(OSError, match="elsewhere"):
     with run_folder.saying_what_to_do(tmp_path):
       raise OSError(code, "features", "/elsewhere/a.npy")
+
+
+def test_a_reader_that_went_away_is_no_fault_of_the_folder(tmp_path):
+  with pytest.raises(BrokenPipeError):
+    with run_folder.saying_what_to_do(tmp_path):
+      raise BrokenPipeError(errno.EPIPE, "said")
