@@ -240,6 +240,20 @@ def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_star
   assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n" and done.stdout == b"kept\n"
 
 
+def test_a_signal_ends_a_command_whose_terminal_closed():
+  program = """if True:
+    import os, signal, threading, time
+    from jaxskill import cli
+    threading.Timer.start = lambda self: None              # nothing else ends it
+    cli.listen()
+    os.close(2)
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(60)
+  """
+  done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), check=False)
+  assert done.returncode == 143
+
+
 def test_command_ends_with_the_status_of_what_happened(capsys):
   def ends(raised):
     with pytest.raises(SystemExit) as end, cli.command():
