@@ -101,7 +101,7 @@ def run(config, workdir):
 
 
 def _train_rows(config, configs, workdir, dataset, main):
-  """({row: summary} in the order of the table, what results.json says of the data and the protocol); empty on other hosts."""
+  """({row: summary} in the order of the table, what results.json says of data and protocol); empty on other hosts."""
   rows, results = {}, {}
   for own in configs:
     if main:

@@ -74,7 +74,7 @@ def configure(config, form, shape, official):
 
 
 def compiled(step, trainer):
-  """The compiled program of `step.run`; None where it is on several devices, whose counts are of one, or not used at all."""
+  """The compiled program of `step.run`; None where it is for several devices, or not used at all."""
   if trainer.parallel.count > 1 or not trainer.feed.resident:
     return None
   return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables), np.int32(1)).compile()

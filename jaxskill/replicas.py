@@ -55,8 +55,8 @@ def make_tables(config, dataset, replicas, local, learns_from="pairs", group=Non
   criterion = None if learns_from == "pairs" else np.array([criteria.index(r.criterion) for r in replicas], np.int32)
   share = config.train.get("epochs_share", {})
   epochs = np.array([max(1, round(config.train.epochs * share.get(fold.name, 1.0))) for fold in folds])
-  return steps.Tables(_padded([local(own) for own in items]), count, (per_epoch * epochs).astype(np.int32), keys, groups,
-                      criterion)
+  last = (per_epoch * epochs).astype(np.int32)
+  return steps.Tables(_padded([local(own) for own in items]), count, last, keys, groups, criterion)
 
 
 def _shuffled(pairs, seed):
