@@ -22,6 +22,7 @@ import ml_collections
 from jaxskill import methods, report, steps, train
 from jaxskill.benchmark_systems import amount, find, random_dataset
 from jaxskill.parallel import Parallel, float32_products
+from jaxskill.replicas import plan
 
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
@@ -73,8 +74,8 @@ def configure(config, form, shape, official):
 
 
 def compiled(step, trainer):
-  """The compiled program of `step.run`; None where it is not at hand: pmapped on several devices, or not used at all."""
-  if not hasattr(step.run, "lower") or not trainer.feed.resident:
+  """The compiled program of `step.run`; None where it is for several devices, or not used at all."""
+  if trainer.parallel.count > 1 or not trainer.feed.resident:
     return None
   return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
 
@@ -114,7 +115,7 @@ class JaxContender:
     own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
     self._data = data_of(config, shape, form)
     parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
-    replicas = len(train.plan(config, self._data))
+    replicas = len(plan(config, self._data))
     self._repeats = num_steps or 10
     cpu_steps = 1 if own.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
     num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)

@@ -29,18 +29,18 @@ _at_end = []         # what `at_end` has been given
 def listen():
   """Makes the signals that ask a program to end do so at once, with a line and status 128 + n; training saves first.
 
-  A thread ends the process. Raised in the main thread, as Python does with KeyboardInterrupt, an exception is lost in a
-  finalizer, crashes the import of a compiled module, and waits until a compiler has ended. Every file is written whole or not
-  at all, so nothing is lost.
+  A thread ends the process. Raised in the main thread, as Python does with KeyboardInterrupt, an exception is lost in
+  a finalizer, crashes the import of a compiled module, and waits until a compiler has ended. Every file is written
+  whole or not at all, so nothing is lost.
   """
   if os.name == "nt":                                      # Python's own way there
     return
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
+  signal.set_wakeup_fd(writer, warn_on_full_buffer=False)                     # first, or one between these would be lost
   for number in heeded:
     signal.signal(number, lambda *_: None)
-  signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
   def end():
     while (number := os.read(reader, 1)[0]) not in heeded:
@@ -51,7 +51,8 @@ def listen():
         function()
     for child in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
       child.kill()
-    os.write(2, f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode())
+    with contextlib.suppress(OSError):                     # a terminal that closed
+      os.write(2, f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode())
     os._exit(128 + number)
 
   threading.Thread(target=end, daemon=True).start()
@@ -173,7 +174,8 @@ def read_config(file, overrides=()):
   name, colon, options = path(file).partition(":")
   module = _load(name)
   if not callable(getattr(module, "get_config", None)):
-    raise ValueError(f"--config={file}: {name} defines no get_config(); give one of configs/, e.g. configs/pros_cons.py.")
+    raise ValueError(f"--config={file}: {name} defines no get_config(); give one of configs/, e.g. "
+                     "configs/pros_cons.py.")
   try:
     config = module.get_config(options) if colon else module.get_config()
   except ValueError:
@@ -234,7 +236,8 @@ def _unknown_field(config, field):
   for name in field.split("."):
     if not hasattr(node, "keys") or name not in node:
       if hasattr(node, "keys") and name.partition("[")[0] in node:
-        return f"{where}.{name}: elements cannot be set one by one; give the whole, e.g. --{where}.{name.partition('[')[0]}='(0,1)'."
+        whole = name.partition("[")[0]
+        return f"{where}.{name}: elements cannot be set one by one; give the whole, e.g. --{where}.{whole}='(0,1)'."
       known = f"only {', '.join(node)}" if hasattr(node, "keys") else "it is a value"
       return f"{where} has no field {name!r}, {known}."
     node, where = node[name], f"{where}.{name}"

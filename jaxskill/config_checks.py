@@ -82,7 +82,7 @@ def _check_rates(train):
       example = "((3, 0.1),)" if name == "decay" else '(("^encoder/", 0.1),)'
       if not isinstance(entry, (tuple, list)) or len(entry) != 2 or not _is_number(entry[1]) or entry[1] < 0:
         raise ValueError(f"{given} with a factor of 0 or more, not {entry!r}; e.g. --config.train.{name}='{example}'.")
-      if name == "decay" and not (_is_number(entry[0]) and entry[0] >= 0):
+      if name == "decay" and not _is_number(entry[0]):         # below 0: epochs before the end
         raise ValueError(f"{given}, not {entry!r}; e.g. --config.train.{name}='{example}'.")
       if name == "rates":
         try:

@@ -2,8 +2,8 @@
 
   python -m jaxskill.main --config configs/pros_cons.py [--workdir DIR] [--config.FIELD=VALUE ...]
 
-Exit status: 0 finished, 2 a mistake that the message explains, 128 + n stopped by signal n after saving; the same command
-goes on from there.
+Exit status: 0 finished, 2 a mistake that the message explains, 128 + n stopped by signal n after saving; the same
+command goes on from there.
 """
 
 import argparse
@@ -15,7 +15,8 @@ def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.main", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")
-  parser.add_argument("--workdir", default="", help="where checkpoints, metrics, plots and results go; default runs/NAME")
+  parser.add_argument("--workdir", default="",
+                      help="where checkpoints, metrics, plots and results go; default runs/NAME")
   options, overrides = cli.parse(parser, argv)
   with cli.command():
     config, _ = cli.read_config(options.config, overrides)

@@ -1,8 +1,8 @@
 """Devices and hosts: the only file that says pmap.
 
-On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the videos,
-encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The functions `gather`,
-`total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
+On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the
+videos, encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The functions
+`gather`, `total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
 
 Products of float32 are computed in float32, see `float32_products`.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import json
 import os
@@ -13,6 +12,7 @@ from absl import logging
 
 from jaxskill import locks
 
+_NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -70,11 +70,30 @@ def claim(workdir, config):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
   if stored != json.loads(text):
-    there = json.dumps(stored, indent=2, sort_keys=True)
-    lines = difflib.unified_diff(there.splitlines(), text.splitlines(), "there", "here", lineterm="", n=0)
-    changed = "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("---", "+++"))
-    raise ValueError(f"{workdir} holds a run of another config:\n{changed}\nUse another --workdir, or the config "
-                     "that is there.")
+    raise ValueError(f"{workdir} holds a run of another config: {_differences(stored, json.loads(text))}. Use another "
+                     "--workdir, or the config that is there.")
+
+
+def _differences(there, here):
+  """The fields in which two configs differ, in a line: the first ones with their values, and how many more."""
+  there, here = dict(_fields(there)), dict(_fields(here))
+  changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+  named = [f"{name} is {_short(there.get(name))} there and {_short(here.get(name))} here" for name in changed[:_NAMED]]
+  return "; ".join([*named, *([f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else [])])
+
+
+def _fields(node, path="config"):
+  """Yields (path, value as JSON) of every field of nested dicts."""
+  for name, value in node.items():
+    if isinstance(value, dict) and value:
+      yield from _fields(value, f"{path}.{name}")
+    else:
+      yield f"{path}.{name}", json.dumps(value, sort_keys=True)
+
+
+def _short(text):
+  """A value as JSON, of few letters; None is a field that is not there."""
+  return "not set" if text is None else text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
 
 
 @contextlib.contextmanager
@@ -91,6 +110,8 @@ def saying_what_to_do(workdir):
   """Turns an `OSError` of the body into one that says in a line what failed, where, and what to do."""
   try:
     yield
+  except BrokenPipeError:
+    raise                                     # of who read what is printed: `| head`
   except OSError as error:
     if error.filename and not pathlib.Path(error.filename).is_relative_to(workdir):
       raise                                   # features that are read while training

@@ -150,15 +150,15 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
   """Builds the training step of `method` on the devices of `parallel`.
 
   Args:
-    config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by epoch, which is
-      counted from a replica's end where it is negative.
+    config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by epoch,
+      which is counted from a replica's end where it is negative.
     steps_per_call: steps of the longest call, a multiple of the method's phases.
     epochs_per_call: bound on the epochs that these touch.
     num_unique: distinct videos that the batches of all replicas can name in one step, at most U; where it is smaller
       than the number of videos on the device, a step gathers the ones it needs.
   """
   train, phases = config.train, method.phases
-  leaky, whole = train.alternation == "leaky", train.encode != "unique"     # every device reads all videos, or its share
+  leaky, whole = train.alternation == "leaky", train.encode != "unique"    # every device reads all videos, or its share
   optimiser = make_optimiser(train)
   rate = lambda path: float(np.prod([factor for pattern, factor in train.rates if re.search(pattern, path)]))
 

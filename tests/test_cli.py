@@ -9,7 +9,7 @@ import time
 import jax
 import pytest
 
-from jaxskill import cli, config_checks, train
+from jaxskill import ablations, cli, config_checks, train
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = str(REPO / "configs" / "pros_cons.py")
@@ -111,6 +111,13 @@ def test_values_that_can_be():
                                               "--config.train.rates=(('^filters/',.1),)", "--config.train.learning_rate=1e-3"])
   config_checks.check(config)
   assert config.seeds == (0, 4294967295) and callable(official) and config.is_locked
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in (REPO / "configs").glob("*.py") if path.stem != "common"))
+def test_every_config_file_passes_the_checks(file):
+  config, _ = cli.read_config(REPO / "configs" / f"{file}.py")
+  for own in ablations.groups(config) if "rows" in config else [config]:
+    config_checks.check(own)
 
 
 FILES = {
@@ -231,6 +238,20 @@ def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_star
   done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
                         check=False, timeout=50)          # waits until the child, too, has closed our end of its output
   assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n" and done.stdout == b"kept\n"
+
+
+def test_a_signal_ends_a_command_whose_terminal_closed():
+  program = """if True:
+    import os, signal, threading, time
+    from jaxskill import cli
+    threading.Timer.start = lambda self: None              # nothing else ends it
+    cli.listen()
+    os.close(2)
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(60)
+  """
+  done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), check=False)
+  assert done.returncode == 143
 
 
 def test_command_ends_with_the_status_of_what_happened(capsys):

@@ -23,6 +23,20 @@ def test_damaged_config_is_named_with_the_remedy(tmp_path, name):
   assert (tmp_path / "config.json").read_bytes() == BAD[name]
 
 
+def test_a_refusal_names_the_first_fields_that_differ_in_one_line(tmp_path):
+  run_folder.claim(tmp_path, CONFIG)
+  fields = {f"f{i}": f"{'x' * 1000}\n{i}" for i in range(9)}
+  with pytest.raises(ValueError) as refused:
+    run_folder.claim(tmp_path, ml_collections.ConfigDict(dict(a=2, b=dict(c=(1, 2)), **fields)))
+  message = str(refused.value)
+  assert "config.a is 1 there and 2 here; config.f0 is not set there and \"xxx" in message and "; 6 more." in message
+  assert "config.b" not in message and "\n" not in message and len(message) < 800
+  long = [ml_collections.ConfigDict(dict(a="x" * 100 + end)) for end in "yz"]           # they differ where they are cut
+  run_folder.claim(tmp_path / "long", long[0])
+  with pytest.raises(ValueError, match=r"config\.a is "):
+    run_folder.claim(tmp_path / "long", long[1])
+
+
 def test_config_in_another_encoding_or_order_is_the_same(tmp_path):
   run_folder.claim(tmp_path, CONFIG)
   path = tmp_path / "config.json"
@@ -63,3 +77,9 @@ def test_what_failed_where_and_what_to_do(tmp_path, code, words):
   with pytest.raises(OSError, match="elsewhere"):
     with run_folder.saying_what_to_do(tmp_path):
       raise OSError(code, "features", "/elsewhere/a.npy")
+
+
+def test_a_reader_that_went_away_is_no_fault_of_the_folder(tmp_path):
+  with pytest.raises(BrokenPipeError):
+    with run_folder.saying_what_to_do(tmp_path):
+      raise BrokenPipeError(errno.EPIPE, "said")

@@ -80,8 +80,8 @@ def test_workdir_of_another_config_is_refused_and_left_alone(small, tmp_path):
     train.run(small(changes={"train.learning_rate": 0.5, "seeds": (7,)}), workdir)
   message = str(caught.value)
   assert f"{workdir} holds a run of another config" in message and "Use another --workdir" in message
-  assert '-    "learning_rate": 0.01' in message and '+    "learning_rate": 0.5' in message
-  assert "-    0" in message and "+    7" in message and "batch_size" not in message
+  assert "config.train.learning_rate is 0.01 there and 0.5 here" in message
+  assert "config.seeds is [0] there and [7] here" in message and "batch_size" not in message and "\n" not in message
   assert tree(workdir) == before
 
 
@@ -314,8 +314,8 @@ CHANGES = {
     "rates": ({"train.rates": (("(", 0.1),)}, r"config\.train\.rates: '\(' is not a regular expression"),
     "method": ({"method": "core2"}, r"config\.method='core2' is unknown; use one of pros_cons"),
     "normalize": ({"model.normalize": "hardmax"}, r"config\.model\.normalize='hardmax' is unknown"),
-    "seeds": ({"seeds": ()}, r"config\.seeds is empty"),
-    "batch": ({"train.batch_size": 0}, r"config\.train\.batch_size=0 does not split over 1 devices"),
+    "seeds": ({"seeds": ()}, r"config\.seeds=\(\): give at least one seed"),
+    "batch": ({"train.batch_size": 0}, r"config\.train\.batch_size=0 must be at least 1"),
     "stream": ({"data.stream": "maps"}, r"there is no stream 'maps', only rgb; set config\.data\.stream"),
     "data set": ({"data.name": "epic"}, r"config\.data\.name='epic' is unknown; use one of simulated, features"),
     "no folder": ({"data.name": "features"}, r"set config\.data\.dir to its folder"),

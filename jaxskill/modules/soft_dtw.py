@@ -395,7 +395,7 @@ def _solve(cost, stop, implementation):
 
 
 def _few_at_once(solve, cost, stop):
-  """Maps over pairs, a few at a time where they are many or long, so that what is between cost and E stays in the caches."""
+  """Maps over pairs, a few at a time where they are many or long: what is between cost and E stays in the caches."""
   pairs, rows, columns = cost.shape
   turns = -(-pairs * rows // _ROWS) if pairs * rows * (rows + columns - 1) > _CELLS else 1
   if turns <= 1:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import ablations, evaluate, feed, methods, report, train
+from jaxskill import ablations, evaluate, feed, methods, replicas, report, train
 from jaxskill.data import simulated
 from jaxskill.feed import as_maps
 from jaxskill.methods.spatial_attention import frame_rows
@@ -140,7 +140,7 @@ def test_random_labels(make, with_maps):
 
   def tables(changes):
     config = make({"seeds": (0, 1)} | changes)
-    return train.make_tables(config, dataset, train.plan(config, dataset), lambda ids: ids).items
+    return replicas.make_tables(config, dataset, replicas.plan(config, dataset), lambda ids: ids).items
   first, again = (tables({"train.pair_order": "random"}) for _ in range(2))
   np.testing.assert_array_equal(first, again)
   turned = (first != pairs).all(axis=2)
