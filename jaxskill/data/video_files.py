@@ -12,8 +12,8 @@ import pathlib
 import re
 
 from jaxskill.data import timeline
-from jaxskill.data.names import plain
 from jaxskill.data.video import ENDINGS, require_av
+from jaxskill.data.video_names import plain
 
 _UNSURE = (".ts", ".gif", ".mod")                 # also of programs, single pictures and music
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04",

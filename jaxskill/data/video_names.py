@@ -1,20 +1,25 @@
 """Names of videos, as labels give them, and what they mean on a disk.
 
-A name is a path below a folder, without its ending: parts joined by "/". However a table spells it (`./a`, `a//b`,
-letters composed or decomposed), it is one name.
+A name is a path below a folder, without its ending: parts joined by "/". However a table or a disk spells it (`./a`,
+`a//b`, letters composed or decomposed), it is one name. A Mac writes é as e and an accent (NFD), most others as one
+letter (NFC); both look the same. Blanks at the ends of a name are lost in tables.
 """
 
 from __future__ import annotations
 
 import pathlib
-
-from jaxskill.data.names import plain
+import unicodedata
 
 _LONGEST_PART, _LONGEST = 240, 1000      # bytes; a file system takes 255 with the ending of what is written beside it
 
 
+def plain(name) -> str:
+  """Returns a name of a video, `folder/file` without its ending, in NFC and without blanks at the ends of its parts."""
+  return "/".join(part.strip() or part for part in unicodedata.normalize("NFC", name).split("/"))
+
+
 def video_name(text, place) -> str:
-  """The one spelling of a video's name: relative, "/" between its parts, see `names.plain`.
+  """The one spelling of a video's name: relative, "/" between its parts, see `plain`.
 
   Args:
     text: the name as a table has it.
