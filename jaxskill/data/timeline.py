@@ -21,6 +21,8 @@ _JUMP = 10.0               # seconds: a longer gap in a transport stream is a jo
 _PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
 _BEGUN = 100               # streams that may begin within a file
 _GAP = 1.0                 # seconds without a picture that are told of a transport stream
+_WHOLE = ("avi", "mpeg")   # formats of which all parts are read; an index may follow, or packets have no place
+_PAGED, _PAGE = ("asf", "wtv"), 2**20            # formats in pages, of at most so many bytes
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")      # that mp4 and mov begin with
 
 
@@ -166,13 +168,7 @@ def read_timeline(path) -> Timeline:
     warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
   if discontinuous:
     warnings += _gaps(times, 1 / rate)
-  size = Path(path).stat().st_size
-  if name == "mpegts" and read_to < 0.9 * size:
-    warnings.append(f"the last picture lies at {read_to / size:.0%} of the file: what follows is of a stream that "
-                    "begins there, and is not read; cut the file into its parts")
-  if "mp4" in name and _boxes(Path(path))[0].count(b"moov") > 1:
-    warnings.append("a second film is joined on, which players do not show, nor is it read; cut the file into its "
-                    "parts")
+  warnings += _left(Path(path), name, read_to)
   return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
 
 
@@ -181,12 +177,13 @@ def _packets(container):
 
   Returns:
     ({index of a video stream: [(pts, dts, duration, discarded, key) in seconds, nan where unknown]}, {index: end in
-    seconds}, place of the last packet in the file).
+    seconds}, where in the file the last packet ends). A packet that is larger than all before it does not count as
+    read beyond that: some formats take a film that is joined on for one packet.
   """
   import av
   seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
   streams = [*container.streams.video, *container.streams.audio]
-  packets, ends, read_to = {stream.index: [] for stream in container.streams.video}, {}, 0
+  packets, ends, read_to, largest = {stream.index: [] for stream in container.streams.video}, {}, 0, 0
   try:
     for packet in demux(container, streams):
       if is_flush(packet):
@@ -195,7 +192,9 @@ def _packets(container):
       duration = seconds(packet.duration or None, packet)
       if packet.stream_index in packets:
         packets[packet.stream_index].append((pts, dts, duration, packet.is_discard, packet.is_keyframe))
-      read_to = max(read_to, packet.pos or 0)
+      if packet.pos:
+        read_to = max(read_to, packet.pos + min(packet.size, largest or packet.size))
+      largest = max(largest, packet.size)
       if packet.pts is not None:
         ends[packet.stream_index] = max(ends.get(packet.stream_index, pts), pts)
   except av.error.FFmpegError:          # cut short; what is there counts
@@ -325,6 +324,26 @@ def _announced(container, stream, ends):
   start = (container.start_time or 0) / 1e6
   sound = max((end - start for index, end in ends.items() if index != stream.index), default=0.0)
   return 0.0 if sound > whole - max(1.0, 0.02 * whole) else whole
+
+
+def _left(path, name, read_to):
+  """Sentences on films that are joined on and not read.
+
+  Args:
+    path: of the file.
+    name: of its format.
+    read_to: where in the file the last packet that is found ends; 0 if that is not known.
+  """
+  if "mp4" in name:                                            # its packets lie in any order
+    boxes = _boxes(path)[0]
+    if boxes.count(b"moov") > 1:
+      some = ", and only some of its pictures are read" if b"moof" in boxes else ", nor is it read"
+      yield f"a second film is joined on, which players do not show{some}; cut the file into its parts"
+    return
+  size = path.stat().st_size
+  if read_to and name not in _WHOLE and size - read_to > max(0.1 * size, _PAGE if name in _PAGED else 0):
+    yield (f"the last packet ends at {read_to / size:.0%} of the file: what follows is damaged, or begins another film "
+           "or stream, and is not read; cut the file into its parts")
 
 
 def _gaps(times, every):
