@@ -161,6 +161,21 @@ def test_a_damaged_note_is_not_overwritten(tmp_path, run, content):
     extraction_note.read_extraction(tmp_path / "out")
 
 
+def test_features_of_an_older_way_of_reading_are_made_again(tmp_path, run):
+  note, _ = run("a.mp4", "b.mp4", "gone.mp4")
+  (tmp_path / "videos" / "gone.mp4").unlink()
+  old = json.loads((tmp_path / "out" / "extraction.json").read_text())
+  for video in ("a", "gone"):
+    del old["videos"][video]["reading"]
+  (tmp_path / "out" / "extraction.json").write_text(json.dumps(old))
+  np.save(tmp_path / "out" / "a.npy", np.zeros((1, 1), np.float32))
+  again, said = run()
+  assert again["videos"] == note["videos"] | dict(gone=old["videos"]["gone"])
+  assert np.load(tmp_path / "out" / "a.npy").shape == np.load(tmp_path / "out" / "b.npy").shape
+  assert said[0] == "1 of 2 videos are there already" and "1 videos, such as a, are of an older version" in said[1]
+  assert said[2].startswith("warning: the features of 1 videos in") and "such as gone" in said[2]
+
+
 def test_a_note_that_is_a_folder(tmp_path, run):
   (tmp_path / "out" / "extraction.json").mkdir(parents=True)
   with pytest.raises(ValueError, match="is not what jaxskill.extract wrote .*Is a directory"):

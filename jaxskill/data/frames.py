@@ -33,7 +33,6 @@ STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 FITS = ("stretch", "cover")
 FEWEST = 16                    # different frames of a video: those of a clip
-_READING = 2                   # raised where the same file gives other frames than before: it is then decoded again
 
 
 class Sampling(NamedTuple):
@@ -204,7 +203,7 @@ def _digest(source, sampling):
   """What tells whether a source has changed: names, sizes and times of what is read, in its order."""
   files = [source.path] if source.path.is_file() else dict.fromkeys(_chosen(source, sampling)[0])
   stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-  reading = (_READING,) if source.path.is_file() else ()
+  reading = (timeline.READING,) if source.path.is_file() else ()
   return hashlib.sha256(repr((stats, source.last, sampling.rate, *reading)).encode()).hexdigest()
 
 
