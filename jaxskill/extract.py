@@ -34,6 +34,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.extraction_note import EXTRACTION as NOTE
 from jaxskill.data.timeline import READING
 from jaxskill.data.video_files import describe, find_videos
+from jaxskill.data.whole_files import FULL, remove_unfinished
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 
@@ -76,7 +77,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   report.open_folder(out)
   with locks.hold(out / LOCK, "extraction", "give another --out", say):
     feature_files.check_names(out, files)
-    feature_files.remove_unfinished(out)
+    remove_unfinished(out)
     recipe, start = config.to_dict() | origin | about_persons, time.monotonic()
     contents, unreadable = _digests(files, persons if boxes else None)
     note, todo = _begin(config, out, files, recipe, contents, say)
@@ -133,7 +134,7 @@ def _kept(out, files, note, say):
       yield
   except BaseException as error:
     tell()
-    if isinstance(error, OSError) and error.errno in feature_files.FULL:
+    if isinstance(error, OSError) and error.errno in FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise
 

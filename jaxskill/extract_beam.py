@@ -16,6 +16,7 @@ import pathlib
 import shutil
 
 from jaxskill import encoders, extraction, feature_files, report
+from jaxskill.data.whole_files import writing
 from jaxskill.parallel import Parallel
 
 PARTS = "extraction.parts"
@@ -65,7 +66,7 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
       found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
       parts.mkdir(exist_ok=True)
       part = found | dict(video=video, recipe=recipe, content=contents[video])
-      with feature_files.writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
+      with writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
         file.write(report.to_json(part).encode())
 
   def merge():

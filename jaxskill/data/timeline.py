@@ -17,7 +17,7 @@ import numpy as np
 
 PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # they name other files
 TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
-READING = 2                # of all that is read from a file; raised where the same file gives other pictures than before
+READING = 2                # version of what is made of a file; raised where the same one gives other pictures
 _JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
 _PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
 _BEGUN = 100               # streams that may begin within a file

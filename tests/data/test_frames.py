@@ -1,6 +1,7 @@
 """Frames of files and of folders of pictures: the right ones, decoded once, and what cannot be is named."""
 
 import csv
+import errno
 import json
 import pickle
 import shutil
@@ -184,6 +185,38 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
   (tmp_path / "file").touch()
   with pytest.raises(ValueError, match="cannot be written"):
     prepare(source, tmp_path / "file", SMALL)
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "[" * 100_000, '{"v": 5}', '{"v": {}}', '{"v": null, "w": []}'])
+def test_a_damaged_index_is_made_again(tmp_path, content):
+  source = {"v": Source(pictures(tmp_path / "v", 16))}
+  ready, _ = prepare(source, tmp_path / "cache", SMALL)
+  index = ready["v"].file.with_name("index.json")
+  whole = index.read_text()
+  index.write_text(content)
+  assert prepare(source, tmp_path / "cache", SMALL)[0] == ready and index.read_text() == whole
+
+
+def test_a_fault_of_one_video_is_its_own(tmp_path):
+  sources = {name: Source(pictures(tmp_path / name, 16)) for name in ("folder", "n" * 252, "well")}
+  folder = tmp_path / "cache" / "20x36x48_stretch"
+  (folder / "folder.npy").mkdir(parents=True)
+  (folder / ".0.unfinished").touch()                       # of a run that was killed
+  ready, failed = prepare(sources, tmp_path / "cache", SMALL)
+  assert list(ready) == ["well"] and list(failed) == ["folder", "n" * 252]
+  assert "Is a directory" in failed["folder"] and "File name too long" in failed["n" * 252]
+  assert {file.name for file in folder.iterdir()} == {"folder.npy", "well.npy", "index.json", ".lock"}
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+  def full(file, *more, **options):
+    del more, options
+    file.write(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+  monkeypatch.setattr(frames.np, "save", full)
+  with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\); make room, or set config\.data\."):
+    prepare({name: Source(pictures(tmp_path / name, 16)) for name in "ab"}, tmp_path / "cache", SMALL)
+  assert [file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()] == [".lock"]
 
 
 @pytest.mark.parametrize("fields,message", [
