@@ -27,7 +27,7 @@ def find_videos(folder):
   """Finds the videos of a folder and those below it.
 
   Args:
-    folder: or a single file, which is a video.
+    folder: links to folders are followed; or a single file, which is a video.
 
   Returns:
     ({name of the video without its ending: file}, {file that is left out, as seen from the folder: why}).
@@ -41,8 +41,8 @@ def find_videos(folder):
   if not folder.is_dir():
     raise ValueError(f"{folder}: no such folder of videos.")
   found, left_out, failed = {}, {}, []
-  for place, folders, files in os.walk(folder, onerror=failed.append):
-    folders.sort()
+  for place, folders, files in os.walk(folder, onerror=failed.append, followlinks=True):
+    folders[:] = sorted(name for name in folders if not _leads_back(pathlib.Path(place, name)))
     for file in sorted(pathlib.Path(place) / name for name in files):
       inside = file.relative_to(folder)
       why = why_no_video(file)
@@ -62,6 +62,11 @@ def find_videos(folder):
     raise ValueError(f"{folder}: holds no video that FFmpeg can read{': ' + others if others else ''}. Give a folder "
                      "of films (mp4, mov, avi, MTS and others).")
   return dict(sorted(found.items())), left_out
+
+
+def _leads_back(folder):
+  """Whether a folder is a link to one of those that it lies in."""
+  return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.parents}
 
 
 def name_of(file):
