@@ -38,23 +38,6 @@ class Said(str):
   """A whole sentence for the user, among the faults of packets."""
 
 
-class Length(NamedTuple):
-  """How long a video is, in seconds."""
-
-  seconds: float             # from the first frame to the end of the last one that is there
-  announced: float           # by the file; the same where it does not say
-
-
-def length(path) -> Length:
-  """Returns how long a video is, by the time stamps of its packets; nothing is decoded.
-
-  Raises:
-    VideoError: if the file is no video or has no frame.
-  """
-  timeline = read_timeline(path)
-  return Length(timeline.seconds, timeline.announced)
-
-
 class Picture:
   """A decoded picture, upright and of square pixels, as a player shows it.
 

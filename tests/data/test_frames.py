@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill import data
-from jaxskill.data import frames, video
+from jaxskill.data import frames, timeline, video
 from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.features import load_features
 from jaxskill.data.frames import Sampling, Source, find, prepare
@@ -49,7 +49,7 @@ def test_files_are_sampled_by_time(tmp_path):
   path = encode(tmp_path / "v.mp4", shown)
   rows, seconds = one(Source(path), tmp_path / "cache")
   assert rows.shape == (20, 36, 48, 3) and rows.dtype == np.uint8
-  assert seconds == pytest.approx(video.length(path).seconds / 20) == pytest.approx(1.55 / 20, rel=0.1)
+  assert seconds == pytest.approx(timeline.read_timeline(path).seconds / 20) == pytest.approx(1.55 / 20, rel=0.1)
   expected = np.searchsorted(shown, (np.arange(20) + 0.5) * seconds, side="right") - 1
   assert [number_of(image) for image in rows] == expected.tolist() and len(set(expected)) > 15
 
@@ -279,7 +279,7 @@ def test_own_videos(own):
   assert stream.shape == (5, 20, 36, 48, 3) and (dataset.lengths["frames"] == 20).all()
   assert [video[0, 5, -5, 0] for video in stream[:3]] == [0, 20, 40]
   np.testing.assert_allclose(dataset.row_seconds["frames"], [16 / 25 / 20] * 3 + [
-      video.length(own / "day" / f"v{n}.mp4").seconds / 20 for n in (3, 4)], rtol=1e-5)
+      timeline.read_timeline(own / "day" / f"v{n}.mp4").seconds / 20 for n in (3, 4)], rtol=1e-5)
   assert (own / "prepared" / "frames").is_dir()
   elsewhere = load_features(own, sampling=SMALL, prepared_dir=own / "there", make_pairs=False)
   assert (own / "there" / "frames").is_dir() and (elsewhere.streams["frames"][3] == stream[3]).all()
