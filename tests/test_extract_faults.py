@@ -86,6 +86,20 @@ def test_beam_goes_on_too(tmp_path, run):
   assert note["videos"].keys() == {"a", long} and "Is a directory: folder.npy" in note["failed"]["folder"]
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "5", "[" * 100_000, '{"about": {}}', '{"video": [1]}', '{"video": "b"}',
+                                     '{"video": "b", "recipe": {}}', '{"video": "b", "recipe": {}, "content": 1}',
+                                     '{"video": "b", "recipe": {}, "content": {"sha256": "2"}, "about": 5}'])
+def test_damaged_notes_of_workers_do_not_count(tmp_path, content):
+  contents = dict(a=dict(sha256="1"), b=dict(sha256="2"), c=dict(sha256="3"))
+  for video, found in dict(a=dict(about={"rows": 1}), c=dict(failed="why")).items():
+    part = dict(video=video, recipe={}, content=contents[video]) | found
+    (tmp_path / f"{video}.json").write_text(json.dumps(part))
+  (tmp_path / "b.json").write_text(content)
+  done = {}
+  assert extract_beam._merge(tmp_path, {}, contents, done.__setitem__) == (dict(c="why"), {"a"})
+  assert done == dict(a={"rows": 1})
+
+
 def test_a_worker_of_beam_says_what_failed(tmp_path, film, run):
   del run
   config, encode = recipe("action_net:static"), encoders.make_all()
