@@ -7,6 +7,7 @@ letter (NFC); both look the same. Blanks at the ends of a name are lost in table
 
 from __future__ import annotations
 
+import os
 import pathlib
 import unicodedata
 
@@ -53,8 +54,12 @@ def spellings(folder, name) -> list[pathlib.Path]:
     return [places[0] / name]
   *parents, last = name.split("/")
   for part in parents:
-    places = [file for place in places for file in place.iterdir() if plain(file.name) == part and file.is_dir()]
-  found = {}
-  for file in (file for place in places if place.is_dir() for file in place.iterdir()):
-    found |= {file.with_name(own): None for own in (file.stem, file.name) if plain(own) == last}
-  return list(found)
+    places = [file for place in places for file in _begin_with(place, part) if plain(file.name) == part]
+  files = [file for place in places for file in _begin_with(place, last)]
+  return list(dict.fromkeys(file.with_name(own) for file in files for own in (file.stem, file.name)
+                            if plain(own) == last))
+
+
+def _begin_with(folder, name):
+  """The files of a folder whose names begin with one; it is asked for each video, so that a short way counts."""
+  return [folder / file for file in os.listdir(folder) if plain(file).startswith(name)] if folder.is_dir() else []
