@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxskill import encoders, extract, extract_beam, feature_files, locks
-from jaxskill.data import extraction_note, features, persons
+from jaxskill.data import extraction_note, features, persons, whole_files
 from tests import slow_decoding
 from tests.test_extraction import REPO, recipe
 
@@ -215,7 +215,7 @@ def test_a_full_disk(tmp_path, run, monkeypatch, place, kept):
     opened.append(path)               # the note; features and the note of each video
     return open("/dev/full", "wb") if len(opened) == place else open(path, mode)
   with monkeypatch.context() as patch:
-    patch.setattr(feature_files, "open", full, raising=False)
+    patch.setattr(whole_files, "open", full, raising=False)
     with pytest.raises(ValueError, match="No space left on device.; make room, or give another --out") as refused:
       run("a.mp4", "b.mp4", "c.mp4")
   assert "\n" not in str(refused.value) and not list((tmp_path / "out").rglob("*.unfinished"))
