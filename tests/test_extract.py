@@ -280,7 +280,8 @@ def test_folders_that_cannot_be(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match="cannot be written .*; give another --out"):
     extract.run(recipe("core"), tmp_path, tmp_path / "file" / "out", "random:0")
 
-  def closed(top, onerror):
+  def closed(top, onerror, followlinks):
+    del followlinks
     onerror(PermissionError(13, "Permission denied", str(top)))
     return iter(())
   monkeypatch.setattr(os, "walk", closed)
