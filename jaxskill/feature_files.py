@@ -86,9 +86,8 @@ class Features:
         np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
       else:
         np.savez(file, **arrays)
-    one = lambda values: values[streams[0]] if len(streams) == 1 else values
-    return dict(rows=one({stream: len(arrays[stream]) for stream in streams}), row_seconds=one(said["row_seconds"]),
-                warnings=said["warnings"])
+    return dict(rows=encoders.single({stream: len(arrays[stream]) for stream in streams}),
+                row_seconds=encoders.single(said["row_seconds"]), warnings=said["warnings"])
 
 
 def feature_name(video, config):

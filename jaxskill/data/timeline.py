@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # they name other files
-TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
+from jaxskill.data import containers
+from jaxskill.data.containers import VideoError
+
 READING = 2                # version of what is made of a file; raised where the same one gives other pictures
 _JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
 _PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
@@ -24,11 +25,6 @@ _BEGUN = 100               # streams that may begin within a file
 _GAP = 1.0                 # seconds without a picture that are told of a transport stream
 _WHOLE = ("avi", "mpeg")   # formats of which all parts are read; an index may follow, or packets have no place
 _PAGED, _PAGE = ("asf", "wtv"), 2**20            # formats in pages, of at most so many bytes
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")      # that mp4 and mov begin with
-
-
-class VideoError(ValueError):
-  """A file that yields no picture."""
 
 
 class Timeline(NamedTuple):
@@ -55,85 +51,6 @@ class Timeline(NamedTuple):
   warnings: tuple[str, ...]
 
 
-def is_text(head):
-  """Whether the first bytes of a file are those of a text: no control characters. Raw video (y4m) has a line too."""
-  controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
-  return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
-      head.startswith(b"YUV4MPEG2") or controls.intersection(head))
-
-
-def open_file(path):
-  """Returns an open PyAV container that has a video stream.
-
-  Raises:
-    VideoError: if it is no video.
-  """
-  import av
-  path = Path(path)
-  if not path.is_file():
-    raise VideoError(f"{path}: there is no such file.")
-  with open(path, "rb") as file:
-    head = file.read(4096)
-  if not head:
-    raise VideoError(f"{path}: is empty; copy or download it again.")
-  if is_text(head):
-    first = head.decode("utf-8", "replace").strip().splitlines()[:1]
-    raise VideoError(f"{path}: is not a video but a text that begins with {''.join(first)[:60]!r}; give the video "
-                     "itself.")
-  try:
-    container = av.open(str(path.absolute()))        # a relative name with a colon would be taken for an address
-  except (av.error.FFmpegError, OSError, ValueError) as error:
-    if missing := _missing_index(path):
-      raise VideoError(f"{path}: {missing}") from error
-    raise VideoError(f"{path}: is not a video that FFmpeg can read ({error}).") from error
-  fault = _fault(container, path)
-  if fault:
-    container.close()
-    raise VideoError(f"{path}: {fault}")
-  return container
-
-
-def _fault(container, path):
-  """Why an open container is no film; "" if it may be one."""
-  if container.format.name in PLAYLISTS + TEXT_ART:
-    return f"is a list or text ({container.format.name}), not a video; give the video itself."
-  if container.streams.video:
-    return ""
-  if missing := _missing_index(path):
-    return missing
-  kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-  if not kinds:
-    return "holds no streams, neither pictures nor sound; the file is damaged or not complete: copy it again."
-  return f"holds {kinds} but no pictures; give a video."
-
-
-def _boxes(path):
-  """([kinds of the outer parts of an mp4 or mov file], whether the last one is whole); none of other files."""
-  size, place, found = path.stat().st_size, 0, []
-  with open(path, "rb") as file:
-    while place + 8 <= size:
-      file.seek(place)
-      head = file.read(16)
-      length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-      if length == 1:
-        length = int.from_bytes(head[8:16], "big")
-      if not found and kind not in _BOXES:
-        break
-      found.append(kind)
-      if length < 8 or place + length > size:        # 0 is "to the end of the file"
-        return found, False
-      place += length
-  return found, True
-
-
-def _missing_index(path):
-  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
-  found, whole = _boxes(path)
-  return "" if not found or b"moov" in (found if whole else found[:-1]) else (
-      "its index (the part 'moov') is missing or cut off: the recording was not finished, or the copy is not complete. "
-      "Copy it again; if the camera was switched off, a repair tool can rebuild the index from another film of it.")
-
-
 def read_timeline(path) -> Timeline:
   """Reads the time stamps of the packets of the stream that a player shows.
 
@@ -141,7 +58,7 @@ def read_timeline(path) -> Timeline:
     VideoError: if the file is no video or holds no picture.
   """
   import av
-  with open_file(path) as container:
+  with containers.open_file(path) as container:
     packets, ends, read_to = _packets(container)
     stream, warnings = choose_stream(container, {index: len(rows) for index, rows in packets.items()})
     if stream is None:
@@ -182,15 +99,14 @@ def _packets(container):
     read beyond that: some formats take a film that is joined on for one packet.
   """
   import av
-  seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
   streams = [*container.streams.video, *container.streams.audio]
   packets, ends, read_to, largest = {stream.index: [] for stream in container.streams.video}, {}, 0, 0
   try:
     for packet in demux(container, streams):
       if is_flush(packet):
         continue
-      pts, dts = seconds(packet.pts, packet), seconds(packet.dts, packet)
-      duration = seconds(packet.duration or None, packet)
+      pts, dts, duration = (np.nan if value is None else float(value * packet.time_base)
+                            for value in (packet.pts, packet.dts, packet.duration or None))
       if packet.stream_index in packets:
         packets[packet.stream_index].append((pts, dts, duration, packet.is_discard, packet.is_keyframe))
       if packet.pos:
@@ -242,8 +158,8 @@ def choose_stream(container, counts):
   if not films:
     return None, ["is sound with a cover picture, and no film; give a video." if covers else
                   "holds no picture; copy it again, or convert it with ffmpeg first."]
-  size = lambda stream: stream.codec_context.width * stream.codec_context.height
-  best = max(films, key=lambda s: (bool(s.disposition & Disposition.default), size(s), -s.index))
+  best = max(films, key=lambda s: (bool(s.disposition & Disposition.default),
+                                   s.codec_context.width * s.codec_context.height, -s.index))
   if len(container.streams.video) == 1:
     return best, []
   single = len(container.streams.video) - len(films)
@@ -336,7 +252,7 @@ def _left(path, name, read_to):
     read_to: where in the file the last packet that is found ends; 0 if that is not known.
   """
   if "mp4" in name:                                            # its packets lie in any order
-    boxes = _boxes(path)[0]
+    boxes, _ = containers.boxes(path)
     if boxes.count(b"moov") > 1:
       some = ", and only some of its pictures are read" if b"moof" in boxes else ", nor is it read"
       yield f"a second film is joined on, which players do not show{some}; cut the file into its parts"

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data.timeline import VideoError, demux, is_flush, open_file, read_timeline
+from jaxskill.data.containers import VideoError, open_file
+from jaxskill.data.timeline import demux, is_flush, read_timeline
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
            ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2",

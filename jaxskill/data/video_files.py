@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 
-from jaxskill.data import timeline
+from jaxskill.data import containers, timeline
 from jaxskill.data.video import ENDINGS, require_av
 from jaxskill.data.video_names import plain
 
@@ -105,7 +105,7 @@ def why_no_video(file):
     return "" if ending in ENDINGS else f"cannot be read ({error.strerror})"
   if not head:
     return "" if ending in ENDINGS and not hidden else "empty file"
-  if timeline.is_text(head):
+  if containers.is_text(head):
     return "text"
   if head.startswith(_ARRAYS):
     return "array, archive or document"
@@ -119,7 +119,7 @@ def _why_no_film(file, named_so):
   require_av()
   import av
   try:
-    with timeline.open_file(file) as container:
+    with containers.open_file(file) as container:
       stills = {stream.index for stream in container.streams.video
                 if not stream.codec_context or not stream.codec_context.width or timeline.is_cover(stream)}
       if stills == {stream.index for stream in container.streams.video}:
@@ -130,7 +130,7 @@ def _why_no_film(file, named_so):
         if packet.stream_index not in stills and counts[packet.stream_index] > 1:
           return ""
       return "" if named_so and container.format.name != "gif" else "single picture"
-  except timeline.VideoError as error:
+  except containers.VideoError as error:
     if named_so or "'moov'" in str(error):
       return ""
     return "sound" if "holds audio" in str(error) else "no film that FFmpeg can read"

@@ -104,7 +104,11 @@ def test_one_picture(tmp_path):
 def test_pictures_are_converted_where_they_are_looked_at(tmp_path, monkeypatch):
   path, converted = encode(tmp_path / "a.mp4", np.arange(20) / 10), []
   original = video.Picture.image
-  monkeypatch.setattr(video.Picture, "image", lambda self, *size: converted.append(self.number) or original(self, *size))
+
+  def image(self, *size):
+    converted.append(self.number)
+    return original(self, *size)
+  monkeypatch.setattr(video.Picture, "image", image)
   assert [number_of(image) for image in video.frames_at(path, [0, 1.0])] == [0, 10] and converted == [0, 10]
 
 

@@ -19,7 +19,8 @@ FILMS = [("CLIP.MTS", "mpegts", "libx264"), ("b.3gp", "3gp", "mpeg4"), ("noendin
          ("f.mov", "mov", "libx264"),
          ("g.h264", "h264", "libx264"), ("h.flv", "flv", "flv"), ("i.txt", "matroska", "mpeg4"),
          ("k.gif", "gif", "gif"),
-         ("l.y4m", "yuv4mpegpipe", "rawvideo"), ("raw", "mjpeg", "mjpeg"), ("m.Mp4", "mp4", "libx264"), ("n.vob", "vob", "mpeg2video")]
+         ("l.y4m", "yuv4mpegpipe", "rawvideo"), ("raw", "mjpeg", "mjpeg"), ("m.Mp4", "mp4", "libx264"),
+          ("n.vob", "vob", "mpeg2video")]
 
 
 def others(folder):
@@ -166,7 +167,7 @@ def test_names_with_colons_and_percent_signs(tmp_path, monkeypatch):
 
 
 def test_folders_given_to_assess(tmp_path, monkeypatch):
-  """The same listing: odd endings are taken, what is left out is said, and a file that was named fails if it is none."""
+  """The same listing: odd endings are taken, what is left out is said, and a file that was named must be a film."""
   (tmp_path / "folder").mkdir()
   film(tmp_path / "folder" / "CLIP.MTS", 20, form="mpegts")
   (tmp_path / "folder" / "notes").write_text("words")
