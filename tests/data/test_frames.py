@@ -337,7 +337,8 @@ def test_aqa7_as_published(tmp_path):
   io = pytest.importorskip("scipy.io")
   for word, samples in (("train", (1, 2)), ("test", (3,))):
     io.savemat(tmp_path / f"split_4_{word}_list.mat",
-               {f"consolidated_{word}_list": np.float64([(n, s, 5000 if n == 1 else 1500) for n in (1, 2) for s in samples])})
+                {f"consolidated_{word}_list": np.float64([(n, s, 5000 if n == 1 else 1500) for n in (1, 2)
+                                                          for s in samples])})
   for sample in (1, 2, 3):
     pictures(tmp_path / "diving-out" / f"{sample:03d}", 20, first=sample)
   dataset = load_official("aqa7", tmp_path, "diving", sampling=SMALL)
