@@ -21,6 +21,7 @@ from jaxskill.data.containers import VideoError
 READING = 2                # version of what is made of a file; raised where the same one gives other pictures
 _JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
 _PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
+_LONGEST = 7 * 86400       # seconds; a film that says more is damaged, and would be planned beyond the memory
 _BEGUN = 100               # streams that may begin within a file
 _GAP = 1.0                 # seconds without a picture that are told of a transport stream
 _WHOLE = ("avi", "mpeg")   # formats of which all parts are read; an index may follow, or packets have no place
@@ -65,6 +66,7 @@ def read_timeline(path) -> Timeline:
       raise VideoError(f"{path}: {warnings[0]}")
     index, rows = stream.index, np.array(packets[stream.index], float)            # [N, 5]
     rate = float(stream.average_rate or stream.guessed_rate or 25)
+    rate = rate if rate > 1 / _PAUSE else 25.0       # less is damage, as in `_axis`
     discontinuous = bool(container.format.flags & av.format.Flags.ts_discont.value)
     name = container.format.name
     avi = name == "avi"                              # FFmpeg's guesses of pts are wrong there
@@ -80,6 +82,9 @@ def read_timeline(path) -> Timeline:
     if not np.isfinite(times).any():
       raise VideoError(f"{path}: no picture of it is to be shown; convert it with ffmpeg first.")
     seconds, hidden = float(np.nanmax(ends_at)), rows[:, 3] > 0
+    if seconds > _LONGEST:
+      raise VideoError(f"{path}: lasts {seconds / 86400:.0f} days by its time stamps; the file is damaged: convert it "
+                       "with ffmpeg first.")
     announced = seconds if joins else max(seconds, _announced(container, stream, ends))
   warnings += said
   if announced - seconds > max(1.0, 0.02 * announced):

@@ -158,6 +158,21 @@ def test_joined_films_that_are_not_read_whole(tmp_path, name, codec, words):
   assert words in " ".join(timeline.read_timeline(source).warnings)
 
 
+def test_times_that_cannot_be(tmp_path):
+  """One damaged byte of a rate, or of a time, does not make a film of days."""
+  path = film(tmp_path / "a.avi", 20, codec="mpeg4", bframes=0)
+  content = bytearray(path.read_bytes())
+  place = content.index(b"strh") + 8 + 20                      # scale and rate of the stream
+  content[place: place + 4] = b"\xff\xff\xff\x7f"
+  path.write_bytes(content)
+  read = timeline.read_timeline(path)
+  assert read.seconds == pytest.approx(20 / 25) and "its time stamps jump 19 times" in read.warnings[0]
+  assert len(list(video.pictures(path))) == 20
+  late = film(tmp_path / "late.mp4", 20, bframes=0, places=[400_000 * number for number in range(20)])
+  with pytest.raises(video.VideoError, match="lasts 9 days by its time stamps; the file is damaged"):
+    timeline.read_timeline(late)
+
+
 @pytest.mark.parametrize("name,codec", [("a.y4m", "wrapped_avframe"), ("a.nut", "mpeg4"), ("a.mkv", "libx264"),
                                         ("a.avi", "mpeg4"), ("a.flv", "flv1"), ("a.asf", "wmv2"),
                                         ("a.wtv", "mpeg2video")])
