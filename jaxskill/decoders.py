@@ -26,7 +26,7 @@ def _work(connection, config, persons):
     except OSError:                       # the reader is gone
       raise SystemExit from None
   send(None, "ready", None)
-  with contextlib.suppress(EOFError):
+  with contextlib.suppress(EOFError, OSError):             # the reader is gone
     for video, path in iter(connection.recv, None):
       extraction.decode_one(path, video, config, persons, lambda kind, content: send(video, kind, content))
 

@@ -98,8 +98,12 @@ def load(config, weights):
       raise ValueError(f"stream {stream}: {error}" if len(weights) > 1 else str(error)) from error
     is_file = not source.startswith(RANDOM)
     names[stream], digests[stream] = (pathlib.Path(source).name, digest(source)) if is_file else (source, "")
-  one = lambda values: next(iter(values.values())) if len(values) == 1 else values
-  return variables, dict(weights=one(names), weights_sha256=one(digests), random_weights="" in digests.values())
+  return variables, dict(weights=single(names), weights_sha256=single(digests), random_weights="" in digests.values())
+
+
+def single(values):
+  """Returns the value of {stream: value} where there is one stream; of several all, by stream."""
+  return next(iter(values.values())) if len(values) == 1 else values
 
 
 def _variables(recipe, source):

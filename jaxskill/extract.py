@@ -28,11 +28,13 @@ import time
 import jax
 import tqdm
 
-from jaxskill import cli, decoders, encoders, extraction, feature_files, locks, report, wording
+from jaxskill import cli, decoders, encoders, extract_beam, extraction, feature_files, locks, report, wording
 from jaxskill.data import flow, persons as persons_of, video as videos_of
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.extraction_note import EXTRACTION as NOTE
+from jaxskill.data.timeline import READING
 from jaxskill.data.video_files import describe, find_videos
+from jaxskill.data.whole_files import FULL, remove_unfinished
 from jaxskill.modules import i3d
 from jaxskill.parallel import Parallel
 
@@ -61,33 +63,22 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
 
   Returns:
     The content of `extraction.json`: {"recipe": the config, weights and random_weights; "videos": {video: {"file",
-    "sha256", "rows", "row_seconds", "warnings"}}, rows and seconds {stream: ...} where there are several; "failed":
-    {video: why}; "left_out": {file of the folder that is no video: why}}.
+    "sha256", "reading": the version of the way of reading files, "rows", "row_seconds", "warnings"}}, rows and seconds
+    {stream: ...} where there are several; "failed": {video: why}; "left_out": {file of the folder that is no video:
+    why}}.
 
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
   """
   check(config)
-  if runner not in RUNNERS:
-    raise ValueError(f"--runner {runner}: use one of {', '.join(RUNNERS)}.")
-  if jax.process_count() > 1:
-    raise ValueError(f"this is one of {jax.process_count()} hosts; features are extracted on one, or on many with "
-                     "--runner beam.")
-  videos_of.require_av()
-  if runner == "beam":
-    from jaxskill import extract_beam
-    extract_beam.require()
-  if any(recipe.input == "flow" for recipe in config.streams.values()):
-    flow.require()
-  if processes < 0 or not patience > 0:
-    raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
+  _check_options(config, runner, processes, patience)
   (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = encoders.load(config, weights)
   report.open_folder(out)
   with locks.hold(out / LOCK, "extraction", "give another --out", say):
     feature_files.check_names(out, files)
-    feature_files.remove_unfinished(out)
+    remove_unfinished(out)
     recipe, start = config.to_dict() | origin | about_persons, time.monotonic()
     contents, unreadable = _digests(files, persons if boxes else None)
     note, todo = _begin(config, out, files, recipe, contents, say)
@@ -116,6 +107,22 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   return note
 
 
+def _check_options(config, runner, processes, patience):
+  """Raises a `ValueError` for an option that cannot be, or what is not installed."""
+  if runner not in RUNNERS:
+    raise ValueError(f"--runner {runner}: use one of {', '.join(RUNNERS)}.")
+  if jax.process_count() > 1:
+    raise ValueError(f"this is one of {jax.process_count()} hosts; features are extracted on one, or on many with "
+                     "--runner beam.")
+  videos_of.require_av()
+  if runner == "beam":
+    extract_beam.require()
+  if any(recipe.input == "flow" for recipe in config.streams.values()):
+    flow.require()
+  if processes < 0 or not patience > 0:
+    raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
+
+
 @contextlib.contextmanager
 def _kept(out, files, note, say):
   """Says, where a signal or a fault ends the body, what is kept; a full disk in words."""
@@ -128,7 +135,7 @@ def _kept(out, files, note, say):
       yield
   except BaseException as error:
     tell()
-    if isinstance(error, OSError) and error.errno in feature_files.FULL:
+    if isinstance(error, OSError) and error.errno in FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise
 
@@ -140,7 +147,9 @@ def _digests(files, boxes):
     try:
       if not path.is_file():               # a pipe would be waited for
         raise FileNotFoundError(errno.ENOENT, "no file, or a link that leads nowhere")
-      contents[video] = dict(sha256=encoders.digest(path)) | (dict(boxes_sha256=boxes.digest(video)) if boxes else {})
+      contents[video] = dict(sha256=encoders.digest(path), reading=READING)
+      if boxes:
+        contents[video]["boxes_sha256"] = boxes.digest(video)
     except OSError as error:
       failed[video] = f"cannot be read ({error.strerror}); change its permissions, or copy it again."
   return contents, failed
@@ -149,14 +158,20 @@ def _digests(files, boxes):
 def _begin(config, out, files, recipe, contents, say):
   """(the note to begin with, {video: path} of those that are not there yet)."""
   known = feature_files.known(out, recipe)
-  is_there = lambda video: os.path.isfile(feature_files.feature_file(out, video, config))
-  ready = {video: known[video] for video in contents
-           if contents[video].items() <= known.get(video, {}).items() and is_there(video)}
+  known = {video: about for video, about in known.items()
+           if os.path.isfile(feature_files.feature_file(out, video, config))}
+  ready = {video: known[video] for video in contents if contents[video].items() <= known.get(video, {}).items()}
   todo = {video: str(files[video]) for video in contents if video not in ready}
-  others = {video: about for video, about in known.items() if video not in files and is_there(video)}
+  others = {video: about for video, about in known.items() if video not in files}
   feature_files.check_unknown(out, todo)
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")
+  if older := [video for video in todo if video in known and known[video].get("reading") != READING]:
+    say(f"{len(older)} videos, such as {older[0]}, are of an older version, which read some files in another way: they "
+        "are made again")
+  if older := [video for video, about in others.items() if about.get("reading") != READING]:
+    say(f"warning: the features of {len(older)} videos in {out}, such as {older[0]}, are of an older version, which "
+        "read some files in another way, and the videos are not given: give them too, or remove their features")
   return dict(recipe=recipe, videos=others | ready, failed={}), todo
 
 
@@ -287,8 +302,8 @@ def main(argv=None):
   cli.add_config(parser, "a recipe, e.g. configs/features/pros_cons.py")
   add("--videos", required=True, type=cli.path, help="a folder of videos, or one file")
   add("--out", required=True, type=cli.path, help="folder of the features")
-  add("--weights", action="append", default=[], type=cli.weights, help="file of PyTorch weights, or random:SEED; of a recipe with "
-      "several streams STREAM=FILE, once for each")
+  add("--weights", action="append", default=[], type=cli.weights, help="file of PyTorch weights, or random:SEED; of a "
+      "recipe with several streams STREAM=FILE, once for each")
   add("--boxes", default="", type=cli.path, help="csv table of persons: video,time,x1,y1,x2,y2")
   add("--detector", default="", type=cli.path, help="ONNX file of a network that finds persons")
   add("--runner", default="local", help="local | beam")

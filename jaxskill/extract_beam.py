@@ -16,6 +16,7 @@ import pathlib
 import shutil
 
 from jaxskill import encoders, extraction, feature_files, report
+from jaxskill.data.whole_files import writing
 from jaxskill.parallel import Parallel
 
 PARTS = "extraction.parts"
@@ -49,7 +50,7 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
   from apache_beam.options.pipeline_options import PipelineOptions
   from apache_beam.utils.shared import Shared
   parts = pathlib.Path(out).resolve() / PARTS
-  recipe = json.loads(report.to_json(recipe))
+  recipe, contents = json.loads(report.to_json(recipe)), {video: contents[video] for video in todo}
 
   class Extract(beam.DoFn):
     """(video, path) -> the files of the video's features and note."""
@@ -65,41 +66,42 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
       found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
       parts.mkdir(exist_ok=True)
       part = found | dict(video=video, recipe=recipe, content=contents[video])
-      with feature_files.writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
+      with writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
         file.write(report.to_json(part).encode())
 
-  def merge():
-    """Notes what the parts say; {video: why} of those that failed."""
-    failed = {}
-    for file in sorted(parts.glob("*.json")):
-      try:
-        part = json.loads(file.read_text())
-        video = part["video"]
-      except (ValueError, KeyError, TypeError, RecursionError):        # damaged, or of an older version: done again
-        continue
-      if part["recipe"] == recipe and part["content"] == contents.get(video) and video in todo:
-        if "failed" in part:
-          failed[video] = part["failed"]
-        else:
-          done(video, part["about"])
-          finished.add(video)
-    return failed
-  finished = set()
-  left = {video: str(pathlib.Path(path).resolve()) for video, path in todo.items()}
-  merge()
-  left = [(video, path) for video, path in left.items() if video not in finished]
+  _, finished = _merge(parts, recipe, contents, done)
+  left = [(video, str(pathlib.Path(path).resolve())) for video, path in todo.items() if video not in finished]
   try:
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
       pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())
   except Exception as error:      # whatever a runner raises; what is finished is kept
-    merge()
-    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}); "
-                     f"{len(finished)} of {len(todo)} videos are done. Started again, it does the rest.") from error
-  failed = merge()
+    _, finished = _merge(parts, recipe, contents, done)
+    why = str(error).strip().rpartition("\n")[-1][:300]
+    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {len(finished)} of {len(todo)} videos "
+                     "are done. Started again, it does the rest.") from error
+  failed, finished = _merge(parts, recipe, contents, done)
   shutil.rmtree(parts, ignore_errors=True)
   lost = dict.fromkeys(todo.keys() - finished - failed.keys(),
                        "no worker noted it; --out must lie on a file system of all workers.")
   return failed | lost
+
+
+def _merge(parts, recipe, contents, done):
+  """Hands the notes of the workers to `done`; returns ({video: why} of those that failed, {videos that are done})."""
+  failed, finished = {}, set()
+  for file in sorted(parts.glob("*.json")):
+    try:
+      part = json.loads(file.read_text())
+      video, failure, about = part["video"], part.get("failed"), part.get("about")
+      current = part["recipe"] == recipe and part["content"] == contents[video]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):        # damaged, or of an older version
+      continue
+    if current and failure is not None:
+      failed[video] = failure
+    elif current and isinstance(about, dict):
+      done(video, about)
+      finished.add(video)
+  return failed, finished
 
 
 class _Encoders:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import pathlib
@@ -14,27 +12,7 @@ import numpy as np
 
 from jaxskill import encoders, report
 from jaxskill.data.extraction_note import EXTRACTION as NOTE, read_extraction
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)         # of no video, but of the disk
-_UNFINISHED = ".unfinished"
-
-
-@contextlib.contextmanager
-def writing(path):
-  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
-  unfinished = path.parent / f".{uuid.uuid4().hex}{_UNFINISHED}"             # as short as the longest name may be
-  try:
-    with open(unfinished, "xb") as file:
-      yield file
-    os.replace(unfinished, path)
-  finally:
-    unfinished.unlink(missing_ok=True)
-
-
-def remove_unfinished(out):
-  """Removes what a killed extraction left half written."""
-  for file in out.rglob(f".*{_UNFINISHED}"):
-    file.unlink(missing_ok=True)
+from jaxskill.data.whole_files import FULL, UNFINISHED, writing
 
 
 class Features:
@@ -108,9 +86,8 @@ class Features:
         np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
       else:
         np.savez(file, **arrays)
-    one = lambda values: values[streams[0]] if len(streams) == 1 else values
-    return dict(rows=one({stream: len(arrays[stream]) for stream in streams}), row_seconds=one(said["row_seconds"]),
-                warnings=said["warnings"])
+    return dict(rows=encoders.single({stream: len(arrays[stream]) for stream in streams}),
+                row_seconds=encoders.single(said["row_seconds"]), warnings=said["warnings"])
 
 
 def feature_name(video, config):
@@ -170,9 +147,9 @@ def check_names(out, videos):
 
 def _ignores_case(out):
   name = f".{uuid.uuid4().hex}"
-  file = out / f"{name}a{_UNFINISHED}"
+  file = out / f"{name}a{UNFINISHED}"
   file.touch()
   try:
-    return (out / f"{name}A{_UNFINISHED}").exists()
+    return (out / f"{name}A{UNFINISHED}").exists()
   finally:
     file.unlink()

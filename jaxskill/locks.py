@@ -1,7 +1,7 @@
 """One process at a time in a folder: a lock that the system lets go when its process dies, however it dies.
 
-The lock is the system's (`flock`) on a small file, which says in words who holds it. The file stays, empty, when the lock
-is let go: to remove it would let two processes lock two files of one name.
+The lock is the system's (`flock`) on a small file, which says in words who holds it. The file stays, empty, when the
+lock is let go: to remove it would let two processes lock two files of one name.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def hold(file, doing, hint, say):
       words, boot = _content(descriptor)
       here = f"host {socket.gethostname()}, "
       if words.startswith("host ") and not words.startswith(here) and boot != _boot():
-        raise ValueError(f"{file.parent}: another {doing} is at work there, or was killed ({words}); if it does not run "
-                         f"any more, remove {file}.")
+        raise ValueError(f"{file.parent}: another {doing} is at work there, or was killed ({words}); if it does not "
+                         f"run any more, remove {file}.")
       held.callback(_write, descriptor, "")
       since = datetime.datetime.now().astimezone()
       held.enter_context(cli.at_end(lambda: _write(descriptor, "")))
@@ -63,10 +63,12 @@ def _lock(descriptor, file, doing, hint, say):
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except (BlockingIOError, PermissionError) as error:
-    raise ValueError(f"{file.parent}: another {doing} is at work there ({_content(descriptor)[0] or 'it does not say who'}"
-                     f"); wait until it ends, or {hint}.") from error
+    words = _content(descriptor)[0] or "it does not say who"
+    raise ValueError(f"{file.parent}: another {doing} is at work there ({words}); wait until it ends, or {hint}."
+                     ) from error
   except OSError as error:
-    say(f"not locked: {file.parent} lies where files cannot be locked ({error.strerror}); start no second {doing} there")
+    say(f"not locked: {file.parent} lies where files cannot be locked ({error.strerror}); start no second {doing} "
+        "there")
     return False
   return True
 

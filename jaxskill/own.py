@@ -10,7 +10,7 @@ import tempfile
 import numpy as np
 
 from jaxskill import cli, extract, feature_files, feed, finished, likeness, recipes, wording
-from jaxskill.data import derived, features, frames, names, video as video_files
+from jaxskill.data import derived, features, frames, video as video_files, video_names
 from jaxskill.data.persons import Boxes
 from jaxskill.data.video_files import describe, find_videos, name_of
 
@@ -145,11 +145,11 @@ def _prepared(given):
       files = {}
       for path in sorted(one.rglob("*.np[yz]")):
         if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
-          _unique(files, names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
+          _unique(files, video_names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz).")
     elif one.is_file():
-      files = {names.plain(one.stem): one}
+      files = {video_names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
     note = features.read_extraction(one if one.is_dir() else one.parent)

@@ -297,8 +297,11 @@ def open_folder(out):
 def save_json(path, content):
   """Writes JSON whole or not at all."""
   temporary = pathlib.Path(path).with_suffix(".tmp")
-  temporary.write_text(to_json(content, indent=1), encoding="utf-8")
-  os.replace(temporary, path)
+  try:
+    temporary.write_text(to_json(content, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)         # of a full disk
 
 
 def to_json(content, indent=None):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxskill import encoders, extract, extract_beam, feature_files, locks
-from jaxskill.data import extraction_note, features, persons
+from jaxskill.data import extraction_note, features, persons, whole_files
 from tests import slow_decoding
 from tests.test_extraction import REPO, recipe
 
@@ -84,6 +84,20 @@ def test_beam_goes_on_too(tmp_path, run):
   long = "l" * 251
   note, _ = run("a.mp4", f"{long}.ts", "folder.mp4", runner="beam", beam_options=["--runner=DirectRunner"])
   assert note["videos"].keys() == {"a", long} and "Is a directory: folder.npy" in note["failed"]["folder"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "5", "[" * 100_000, '{"about": {}}', '{"video": [1]}', '{"video": "b"}',
+                                     '{"video": "b", "recipe": {}}', '{"video": "b", "recipe": {}, "content": 1}',
+                                     '{"video": "b", "recipe": {}, "content": {"sha256": "2"}, "about": 5}'])
+def test_damaged_notes_of_workers_do_not_count(tmp_path, content):
+  contents = dict(a=dict(sha256="1"), b=dict(sha256="2"), c=dict(sha256="3"))
+  for video, found in dict(a=dict(about={"rows": 1}), c=dict(failed="why")).items():
+    part = dict(video=video, recipe={}, content=contents[video]) | found
+    (tmp_path / f"{video}.json").write_text(json.dumps(part))
+  (tmp_path / "b.json").write_text(content)
+  done = {}
+  assert extract_beam._merge(tmp_path, {}, contents, done.__setitem__) == (dict(c="why"), {"a"})
+  assert done == dict(a={"rows": 1})
 
 
 def test_a_worker_of_beam_says_what_failed(tmp_path, film, run):
@@ -161,6 +175,21 @@ def test_a_damaged_note_is_not_overwritten(tmp_path, run, content):
     extraction_note.read_extraction(tmp_path / "out")
 
 
+def test_features_of_an_older_way_of_reading_are_made_again(tmp_path, run):
+  note, _ = run("a.mp4", "b.mp4", "gone.mp4")
+  (tmp_path / "videos" / "gone.mp4").unlink()
+  old = json.loads((tmp_path / "out" / "extraction.json").read_text())
+  for video in ("a", "gone"):
+    del old["videos"][video]["reading"]
+  (tmp_path / "out" / "extraction.json").write_text(json.dumps(old))
+  np.save(tmp_path / "out" / "a.npy", np.zeros((1, 1), np.float32))
+  again, said = run()
+  assert again["videos"] == note["videos"] | dict(gone=old["videos"]["gone"])
+  assert np.load(tmp_path / "out" / "a.npy").shape == np.load(tmp_path / "out" / "b.npy").shape
+  assert said[0] == "1 of 2 videos are there already" and "1 videos, such as a, are of an older version" in said[1]
+  assert said[2].startswith("warning: the features of 1 videos in") and "such as gone" in said[2]
+
+
 def test_a_note_that_is_a_folder(tmp_path, run):
   (tmp_path / "out" / "extraction.json").mkdir(parents=True)
   with pytest.raises(ValueError, match="is not what jaxskill.extract wrote .*Is a directory"):
@@ -186,7 +215,7 @@ def test_a_full_disk(tmp_path, run, monkeypatch, place, kept):
     opened.append(path)               # the note; features and the note of each video
     return open("/dev/full", "wb") if len(opened) == place else open(path, mode)
   with monkeypatch.context() as patch:
-    patch.setattr(feature_files, "open", full, raising=False)
+    patch.setattr(whole_files, "open", full, raising=False)
     with pytest.raises(ValueError, match="No space left on device.; make room, or give another --out") as refused:
       run("a.mp4", "b.mp4", "c.mp4")
   assert "\n" not in str(refused.value) and not list((tmp_path / "out").rglob("*.unfinished"))

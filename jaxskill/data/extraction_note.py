@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from jaxskill.data import names
+from jaxskill.data.video_names import plain
 
 EXTRACTION = "extraction.json"
 
@@ -28,7 +28,7 @@ def read_extraction(folder):
   except (OSError, ValueError, RecursionError) as error:
     raise ValueError(f"{file}: is not what jaxskill.extract wrote ({error}); extract the features again into a new "
                      "folder, or remove the file.") from error
-  return dict(recipe=note["recipe"], videos={names.plain(video): about for video, about in note["videos"].items()})
+  return dict(recipe=note["recipe"], videos={plain(video): about for video, about in note["videos"].items()})
 
 
 def noted_seconds(about, stream, otherwise):

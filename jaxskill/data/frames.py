@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,12 +29,12 @@ from jaxskill.data import timeline, video_files
 from jaxskill.data import video as videos_of
 from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.video_names import spellings
+from jaxskill.data.whole_files import FULL, remove_unfinished, writing
 
 STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 FITS = ("stretch", "cover")
 FEWEST = 16                    # different frames of a video: those of a clip
-_READING = 2                   # raised where the same file gives other frames than before: it is then decoded again
 
 
 class Sampling(NamedTuple):
@@ -62,8 +63,8 @@ class Sampling(NamedTuple):
     if self.fit not in FITS:
       raise ValueError(f"config.data.frames.fit={self.fit!r} is unknown; use one of {', '.join(FITS)}.")
     if self.count < FEWEST or self.margin < 0 or min(self.size) < 32 or not self.rate > 0:
-      raise ValueError(f"config.data.frames: count={self.count} must be at least {FEWEST}, margin={self.margin} at least "
-                       f"0, both of size={tuple(self.size)} at least 32, and rate={self.rate} positive.")
+      raise ValueError(f"config.data.frames: count={self.count} must be at least {FEWEST}, margin={self.margin} at "
+                       f"least 0, both of size={tuple(self.size)} at least 32, and rate={self.rate} positive.")
 
 
 class Source(NamedTuple):
@@ -131,6 +132,7 @@ def prepare(sources, cache, sampling) -> tuple[dict[str, Ready], dict[str, str]]
                      ) from error
   with lock:             # of the processes that start together, one decodes and the others wait
     fcntl.flock(lock, fcntl.LOCK_EX)
+    remove_unfinished(folder)
     return _decode_missing(sources, folder, sampling)
 
 
@@ -141,25 +143,27 @@ def _decode_missing(sources, folder, sampling):
       digests[video] = _digest(source, sampling)
     except (ValueError, OSError) as error:
       failed[video] = str(error)
-  index = _read_index(folder)
-  file_of = lambda video: folder / f"{video}.npy"
-  current = lambda video: index.get(video, {}).get("source") == digests[video] and file_of(video).is_file()
-  todo = [video for video in digests if not current(video)]
+  index, files = _read_index(folder), {video: folder / f"{video}.npy" for video in sources}
+  todo = [video for video in digests
+          if index.get(video, {}).get("source") != digests[video] or not os.path.isfile(files[video])]
   if todo:
     need = len(todo) * sampling.rows * int(np.prod(sampling.size)) * 3
     logging.info("decoding %d of %d videos once, %.1f GB in %s", len(todo), len(sources), need / 1e9, folder)
     if (free := shutil.disk_usage(folder).free) < need:
-      raise ValueError(f"{folder}: the frames of {len(todo)} videos take {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are "
-                       "free; set config.data.prepared_dir to a larger disk, or config.data.frames.size smaller.")
+      raise ValueError(f"{folder}: the frames of {len(todo)} videos take {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB "
+                       "are free; set config.data.prepared_dir to a larger disk, or config.data.frames.size smaller.")
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, tqdm.tqdm(
       total=len(todo), unit="video", dynamic_ncols=True, disable=not todo) as bar:
-    running = {pool.submit(_decode, sources[video], file_of(video), sampling): video for video in todo}
+    running = {pool.submit(_decode, sources[video], files[video], sampling): video for video in todo}
     try:
       for done in concurrent.futures.as_completed(running):
         video = running[done]
         try:
           index[video] = dict(source=digests[video], **done.result())
-        except ValueError as error:
+        except (ValueError, OSError) as error:
+          if getattr(error, "errno", None) in FULL:
+            raise ValueError(f"{folder}: cannot be written ({error.strerror}); make room, or set "
+                             "config.data.prepared_dir to a larger disk.") from error
           failed[video] = str(error)
         else:
           _write_index(folder, index)
@@ -169,20 +173,26 @@ def _decode_missing(sources, folder, sampling):
   for video in todo:
     for warning in index[video]["warnings"] if video not in failed else ():
       logging.warning("%s: %s", sources[video].path, warning)
-  return {video: Ready(file_of(video), index[video]["row_seconds"]) for video in sources if video not in failed}, failed
+  return {video: Ready(files[video], index[video]["row_seconds"]) for video in sources if video not in failed}, failed
 
 
 def _read_index(folder):
+  """{video: {"source", "row_seconds", "warnings"}} without what is damaged, which is then decoded again."""
   try:
-    return json.loads((folder / "index.json").read_text(encoding="utf-8"))
-  except (OSError, ValueError):      # not there yet, or damaged: decoded again
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+  except (OSError, ValueError, RecursionError):
     return {}
+  return {video: about for video, about in index.items() if _is_whole(about)} if isinstance(index, dict) else {}
+
+
+def _is_whole(about):
+  return isinstance(about, dict) and isinstance(about.get("warnings"), list) and isinstance(
+      about.get("row_seconds"), float) and 0 < about["row_seconds"] < np.inf
 
 
 def _write_index(folder, index):
-  unfinished = folder / "index.unfinished"
-  unfinished.write_text(json.dumps(index, indent=1), encoding="utf-8")
-  os.replace(unfinished, folder / "index.json")
+  with writing(folder / "index.json") as file:
+    file.write(json.dumps(index, indent=1).encode())
 
 
 def _chosen(source, sampling):
@@ -193,18 +203,19 @@ def _chosen(source, sampling):
       raise ValueError(f"{source.path}: holds {len(pictures)} pictures; expected at least the {FEWEST} of a clip.")
     rows = np.floor((np.arange(sampling.rows) + 0.5) * len(pictures) / sampling.rows).astype(int)
   elif not sampling.count <= source.last <= len(pictures):
-    raise ValueError(f"{source.path}: the video ends with picture {source.last}, but there are {len(pictures)}, of which "
-                     f"{sampling.count} are needed before it; complete the folder.")
+    raise ValueError(f"{source.path}: the video ends with picture {source.last}, but there are {len(pictures)}, of "
+                     f"which {sampling.count} are needed before it; complete the folder.")
   else:
     rows = np.clip(source.last - sampling.count - sampling.margin + np.arange(sampling.rows), 0, len(pictures) - 1)
-  return [pictures[row] for row in rows], 1 / sampling.rate * (len(pictures) / sampling.rows if source.last is None else 1)
+  apart = len(pictures) / sampling.rows if source.last is None else 1
+  return [pictures[row] for row in rows], apart / sampling.rate
 
 
 def _digest(source, sampling):
   """What tells whether a source has changed: names, sizes and times of what is read, in its order."""
   files = [source.path] if source.path.is_file() else dict.fromkeys(_chosen(source, sampling)[0])
   stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-  reading = (_READING,) if source.path.is_file() else ()
+  reading = (timeline.READING,) if source.path.is_file() else ()
   return hashlib.sha256(repr((stats, source.last, sampling.rate, *reading)).encode()).hexdigest()
 
 
@@ -217,10 +228,8 @@ def _decode(source, file, sampling):
     chosen, seconds = _chosen(source, sampling)
     images, warnings = [_picture(path, sampling) for path in chosen], []
   file.parent.mkdir(parents=True, exist_ok=True)
-  unfinished = file.with_suffix(".unfinished")
-  with open(unfinished, "wb") as out:
-    np.save(out, np.stack(images), allow_pickle=False)
-  os.replace(unfinished, file)
+  with writing(file) as out:          # NumPy's own way into a file does not say why it fails
+    np.save(types.SimpleNamespace(write=out.write), np.stack(images), allow_pickle=False)
   return dict(row_seconds=float(seconds), warnings=warnings)
 
 
@@ -253,7 +262,9 @@ def _picture(path, sampling):
     with Image.open(path) as image:
       image = ImageOps.exif_transpose(image).convert("RGB")
       size = _scaled(image.size, sampling)
-      return _middle(np.asarray(image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)), sampling)
+      if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+      return _middle(np.asarray(image), sampling)
   except (OSError, SyntaxError, Image.DecompressionBombError) as error:
     raise ValueError(f"{path}: cannot be read as a picture ({error}); copy it again.") from error
 

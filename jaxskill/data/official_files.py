@@ -16,8 +16,7 @@ from jaxskill.data.dataset import check_pairs
 from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
-from jaxskill.data.names import plain
-from jaxskill.data.video_names import spellings
+from jaxskill.data.video_names import plain, spellings
 
 STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4, times=1)   # [T, D], [N, D], [T, D], [F, H, W, C], [F]
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files

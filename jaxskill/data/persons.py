@@ -53,7 +53,8 @@ class Boxes:
                          "picture; correct the box.")
     if np.abs(rows[:, 1:]).max() <= 1.5:
       raise ValueError(f"{file}: all corners lie between {rows[:, 1:].min():g} and {rows[:, 1:].max():g}, as shares of "
-                       "the picture do; expected pixels: multiply x by the width of the pictures and y by their height.")
+                       "the picture do; expected pixels: multiply x by the width of the pictures and y by their "
+                       "height.")
     videos = np.array(table["video"])
     self.source, self._of = file.name, {str(video): rows[videos == video] for video in np.unique(videos)}
 

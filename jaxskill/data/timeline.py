@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # they name other files
-TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
+from jaxskill.data import containers
+from jaxskill.data.containers import VideoError
+
+READING = 2                # version of what is made of a file; raised where the same one gives other pictures
 _JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
 _PAUSE = 3600.0            # seconds: the same in files that store how long a picture is shown
+_LONGEST = 7 * 86400       # seconds; a film that says more is damaged, and would be planned beyond the memory
 _BEGUN = 100               # streams that may begin within a file
 _GAP = 1.0                 # seconds without a picture that are told of a transport stream
-_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")      # that mp4 and mov begin with
-
-
-class VideoError(ValueError):
-  """A file that yields no picture."""
+_WHOLE = ("avi", "mpeg")   # formats of which all parts are read; an index may follow, or packets have no place
+_PAGED, _PAGE = ("asf", "wtv"), 2**20            # formats in pages, of at most so many bytes
 
 
 class Timeline(NamedTuple):
@@ -52,85 +52,6 @@ class Timeline(NamedTuple):
   warnings: tuple[str, ...]
 
 
-def is_text(head):
-  """Whether the first bytes of a file are those of a text: no control characters. Raw video (y4m) has a line too."""
-  controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
-  return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
-      head.startswith(b"YUV4MPEG2") or controls.intersection(head))
-
-
-def open_file(path):
-  """Returns an open PyAV container that has a video stream.
-
-  Raises:
-    VideoError: if it is no video.
-  """
-  import av
-  path = Path(path)
-  if not path.is_file():
-    raise VideoError(f"{path}: there is no such file.")
-  with open(path, "rb") as file:
-    head = file.read(4096)
-  if not head:
-    raise VideoError(f"{path}: is empty; copy or download it again.")
-  if is_text(head):
-    first = head.decode("utf-8", "replace").strip().splitlines()[:1]
-    raise VideoError(f"{path}: is not a video but a text that begins with {''.join(first)[:60]!r}; give the video "
-                     "itself.")
-  try:
-    container = av.open(str(path.absolute()))        # a relative name with a colon would be taken for an address
-  except (av.error.FFmpegError, OSError, ValueError) as error:
-    if missing := _missing_index(path):
-      raise VideoError(f"{path}: {missing}") from error
-    raise VideoError(f"{path}: is not a video that FFmpeg can read ({error}).") from error
-  fault = _fault(container, path)
-  if fault:
-    container.close()
-    raise VideoError(f"{path}: {fault}")
-  return container
-
-
-def _fault(container, path):
-  """Why an open container is no film; "" if it may be one."""
-  if container.format.name in PLAYLISTS + TEXT_ART:
-    return f"is a list or text ({container.format.name}), not a video; give the video itself."
-  if container.streams.video:
-    return ""
-  if missing := _missing_index(path):
-    return missing
-  kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-  if not kinds:
-    return "holds no streams, neither pictures nor sound; the file is damaged or not complete: copy it again."
-  return f"holds {kinds} but no pictures; give a video."
-
-
-def _boxes(path):
-  """([kinds of the outer parts of an mp4 or mov file], whether the last one is whole); none of other files."""
-  size, place, found = path.stat().st_size, 0, []
-  with open(path, "rb") as file:
-    while place + 8 <= size:
-      file.seek(place)
-      head = file.read(16)
-      length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-      if length == 1:
-        length = int.from_bytes(head[8:16], "big")
-      if not found and kind not in _BOXES:
-        break
-      found.append(kind)
-      if length < 8 or place + length > size:        # 0 is "to the end of the file"
-        return found, False
-      place += length
-  return found, True
-
-
-def _missing_index(path):
-  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
-  found, whole = _boxes(path)
-  return "" if not found or b"moov" in (found if whole else found[:-1]) else (
-      "its index (the part 'moov') is missing or cut off: the recording was not finished, or the copy is not complete. "
-      "Copy it again; if the camera was switched off, a repair tool can rebuild the index from another film of it.")
-
-
 def read_timeline(path) -> Timeline:
   """Reads the time stamps of the packets of the stream that a player shows.
 
@@ -138,13 +59,14 @@ def read_timeline(path) -> Timeline:
     VideoError: if the file is no video or holds no picture.
   """
   import av
-  with open_file(path) as container:
+  with containers.open_file(path) as container:
     packets, ends, read_to = _packets(container)
     stream, warnings = choose_stream(container, {index: len(rows) for index, rows in packets.items()})
     if stream is None:
       raise VideoError(f"{path}: {warnings[0]}")
     index, rows = stream.index, np.array(packets[stream.index], float)            # [N, 5]
     rate = float(stream.average_rate or stream.guessed_rate or 25)
+    rate = rate if rate > 1 / _PAUSE else 25.0       # less is damage, as in `_axis`
     discontinuous = bool(container.format.flags & av.format.Flags.ts_discont.value)
     name = container.format.name
     avi = name == "avi"                              # FFmpeg's guesses of pts are wrong there
@@ -160,19 +82,16 @@ def read_timeline(path) -> Timeline:
     if not np.isfinite(times).any():
       raise VideoError(f"{path}: no picture of it is to be shown; convert it with ffmpeg first.")
     seconds, hidden = float(np.nanmax(ends_at)), rows[:, 3] > 0
+    if seconds > _LONGEST:
+      raise VideoError(f"{path}: lasts {seconds / 86400:.0f} days by its time stamps; the file is damaged: convert it "
+                       "with ffmpeg first.")
     announced = seconds if joins else max(seconds, _announced(container, stream, ends))
   warnings += said
   if announced - seconds > max(1.0, 0.02 * announced):
     warnings.append(f"damaged: of {announced:.2f} s only {seconds:.2f} are there")
   if discontinuous:
     warnings += _gaps(times, 1 / rate)
-  size = Path(path).stat().st_size
-  if name == "mpegts" and read_to < 0.9 * size:
-    warnings.append(f"the last picture lies at {read_to / size:.0%} of the file: what follows is of a stream that "
-                    "begins there, and is not read; cut the file into its parts")
-  if "mp4" in name and _boxes(Path(path))[0].count(b"moov") > 1:
-    warnings.append("a second film is joined on, which players do not show, nor is it read; cut the file into its "
-                    "parts")
+  warnings += _left(Path(path), name, read_to)
   return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
 
 
@@ -181,21 +100,23 @@ def _packets(container):
 
   Returns:
     ({index of a video stream: [(pts, dts, duration, discarded, key) in seconds, nan where unknown]}, {index: end in
-    seconds}, place of the last packet in the file).
+    seconds}, where in the file the last packet ends). A packet that is larger than all before it does not count as
+    read beyond that: some formats take a film that is joined on for one packet.
   """
   import av
-  seconds = lambda value, packet: np.nan if value is None else float(value * packet.time_base)
   streams = [*container.streams.video, *container.streams.audio]
-  packets, ends, read_to = {stream.index: [] for stream in container.streams.video}, {}, 0
+  packets, ends, read_to, largest = {stream.index: [] for stream in container.streams.video}, {}, 0, 0
   try:
     for packet in demux(container, streams):
       if is_flush(packet):
         continue
-      pts, dts = seconds(packet.pts, packet), seconds(packet.dts, packet)
-      duration = seconds(packet.duration or None, packet)
+      pts, dts, duration = (np.nan if value is None else float(value * packet.time_base)
+                            for value in (packet.pts, packet.dts, packet.duration or None))
       if packet.stream_index in packets:
         packets[packet.stream_index].append((pts, dts, duration, packet.is_discard, packet.is_keyframe))
-      read_to = max(read_to, packet.pos or 0)
+      if packet.pos:
+        read_to = max(read_to, packet.pos + min(packet.size, largest or packet.size))
+      largest = max(largest, packet.size)
       if packet.pts is not None:
         ends[packet.stream_index] = max(ends.get(packet.stream_index, pts), pts)
   except av.error.FFmpegError:          # cut short; what is there counts
@@ -242,8 +163,8 @@ def choose_stream(container, counts):
   if not films:
     return None, ["is sound with a cover picture, and no film; give a video." if covers else
                   "holds no picture; copy it again, or convert it with ffmpeg first."]
-  size = lambda stream: stream.codec_context.width * stream.codec_context.height
-  best = max(films, key=lambda s: (bool(s.disposition & Disposition.default), size(s), -s.index))
+  best = max(films, key=lambda s: (bool(s.disposition & Disposition.default),
+                                   s.codec_context.width * s.codec_context.height, -s.index))
   if len(container.streams.video) == 1:
     return best, []
   single = len(container.streams.video) - len(films)
@@ -325,6 +246,26 @@ def _announced(container, stream, ends):
   start = (container.start_time or 0) / 1e6
   sound = max((end - start for index, end in ends.items() if index != stream.index), default=0.0)
   return 0.0 if sound > whole - max(1.0, 0.02 * whole) else whole
+
+
+def _left(path, name, read_to):
+  """Sentences on films that are joined on and not read.
+
+  Args:
+    path: of the file.
+    name: of its format.
+    read_to: where in the file the last packet that is found ends; 0 if that is not known.
+  """
+  if "mp4" in name:                                            # its packets lie in any order
+    boxes, _ = containers.boxes(path)
+    if boxes.count(b"moov") > 1:
+      some = ", and only some of its pictures are read" if b"moof" in boxes else ", nor is it read"
+      yield f"a second film is joined on, which players do not show{some}; cut the file into its parts"
+    return
+  size = path.stat().st_size
+  if read_to and name not in _WHOLE and size - read_to > max(0.1 * size, _PAGE if name in _PAGED else 0):
+    yield (f"the last packet ends at {read_to / size:.0%} of the file: what follows is damaged, or begins another film "
+           "or stream, and is not read; cut the file into its parts")
 
 
 def _gaps(times, every):

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data.timeline import VideoError, demux, is_flush, open_file, read_timeline
+from jaxskill.data.containers import VideoError, open_file
+from jaxskill.data.timeline import demux, is_flush, read_timeline
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
            ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2",
@@ -36,23 +37,6 @@ def require_av():
 
 class Said(str):
   """A whole sentence for the user, among the faults of packets."""
-
-
-class Length(NamedTuple):
-  """How long a video is, in seconds."""
-
-  seconds: float             # from the first frame to the end of the last one that is there
-  announced: float           # by the file; the same where it does not say
-
-
-def length(path) -> Length:
-  """Returns how long a video is, by the time stamps of its packets; nothing is decoded.
-
-  Raises:
-    VideoError: if the file is no video or has no frame.
-  """
-  timeline = read_timeline(path)
-  return Length(timeline.seconds, timeline.announced)
 
 
 class Picture:

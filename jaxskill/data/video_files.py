@@ -11,9 +11,9 @@ import os
 import pathlib
 import re
 
-from jaxskill.data import timeline
-from jaxskill.data.names import plain
+from jaxskill.data import containers, timeline
 from jaxskill.data.video import ENDINGS, require_av
+from jaxskill.data.video_names import plain
 
 _UNSURE = (".ts", ".gif", ".mod")                 # also of programs, single pictures and music
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04",
@@ -27,7 +27,7 @@ def find_videos(folder):
   """Finds the videos of a folder and those below it.
 
   Args:
-    folder: or a single file, which is a video.
+    folder: links to folders are followed; or a single file, which is a video.
 
   Returns:
     ({name of the video without its ending: file}, {file that is left out, as seen from the folder: why}).
@@ -41,8 +41,8 @@ def find_videos(folder):
   if not folder.is_dir():
     raise ValueError(f"{folder}: no such folder of videos.")
   found, left_out, failed = {}, {}, []
-  for place, folders, files in os.walk(folder, onerror=failed.append):
-    folders.sort()
+  for place, folders, files in os.walk(folder, onerror=failed.append, followlinks=True):
+    folders[:] = sorted(name for name in folders if not _leads_back(pathlib.Path(place, name)))
     for file in sorted(pathlib.Path(place) / name for name in files):
       inside = file.relative_to(folder)
       why = why_no_video(file)
@@ -62,6 +62,11 @@ def find_videos(folder):
     raise ValueError(f"{folder}: holds no video that FFmpeg can read{': ' + others if others else ''}. Give a folder "
                      "of films (mp4, mov, avi, MTS and others).")
   return dict(sorted(found.items())), left_out
+
+
+def _leads_back(folder):
+  """Whether a folder is a link to one of those that it lies in."""
+  return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.parents}
 
 
 def name_of(file):
@@ -100,7 +105,7 @@ def why_no_video(file):
     return "" if ending in ENDINGS else f"cannot be read ({error.strerror})"
   if not head:
     return "" if ending in ENDINGS and not hidden else "empty file"
-  if timeline.is_text(head):
+  if containers.is_text(head):
     return "text"
   if head.startswith(_ARRAYS):
     return "array, archive or document"
@@ -114,7 +119,7 @@ def _why_no_film(file, named_so):
   require_av()
   import av
   try:
-    with timeline.open_file(file) as container:
+    with containers.open_file(file) as container:
       stills = {stream.index for stream in container.streams.video
                 if not stream.codec_context or not stream.codec_context.width or timeline.is_cover(stream)}
       if stills == {stream.index for stream in container.streams.video}:
@@ -125,7 +130,7 @@ def _why_no_film(file, named_so):
         if packet.stream_index not in stills and counts[packet.stream_index] > 1:
           return ""
       return "" if named_so and container.format.name != "gif" else "single picture"
-  except timeline.VideoError as error:
+  except containers.VideoError as error:
     if named_so or "'moov'" in str(error):
       return ""
     return "sound" if "holds audio" in str(error) else "no film that FFmpeg can read"

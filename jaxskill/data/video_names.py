@@ -1,20 +1,26 @@
 """Names of videos, as labels give them, and what they mean on a disk.
 
-A name is a path below a folder, without its ending: parts joined by "/". However a table spells it (`./a`, `a//b`,
-letters composed or decomposed), it is one name.
+A name is a path below a folder, without its ending: parts joined by "/". However a table or a disk spells it (`./a`,
+`a//b`, letters composed or decomposed), it is one name. A Mac writes é as e and an accent (NFD), most others as one
+letter (NFC); both look the same. Blanks at the ends of a name are lost in tables.
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
-
-from jaxskill.data.names import plain
+import unicodedata
 
 _LONGEST_PART, _LONGEST = 240, 1000      # bytes; a file system takes 255 with the ending of what is written beside it
 
 
+def plain(name) -> str:
+  """Returns a name of a video, `folder/file` without its ending, in NFC and without blanks at the ends of its parts."""
+  return "/".join(part.strip() or part for part in unicodedata.normalize("NFC", name).split("/"))
+
+
 def video_name(text, place) -> str:
-  """The one spelling of a video's name: relative, "/" between its parts, see `names.plain`.
+  """The one spelling of a video's name: relative, "/" between its parts, see `plain`.
 
   Args:
     text: the name as a table has it.
@@ -48,8 +54,12 @@ def spellings(folder, name) -> list[pathlib.Path]:
     return [places[0] / name]
   *parents, last = name.split("/")
   for part in parents:
-    places = [file for place in places for file in place.iterdir() if plain(file.name) == part and file.is_dir()]
-  found = {}
-  for file in (file for place in places if place.is_dir() for file in place.iterdir()):
-    found |= {file.with_name(own): None for own in (file.stem, file.name) if plain(own) == last}
-  return list(found)
+    places = [file for place in places for file in _begin_with(place, part) if plain(file.name) == part]
+  files = [file for place in places for file in _begin_with(place, last)]
+  return list(dict.fromkeys(file.with_name(own) for file in files for own in (file.stem, file.name)
+                            if plain(own) == last))
+
+
+def _begin_with(folder, name):
+  """The files of a folder whose names begin with one; it is asked for each video, so that a short way counts."""
+  return [folder / file for file in os.listdir(folder) if plain(file).startswith(name)] if folder.is_dir() else []

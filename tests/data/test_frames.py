@@ -1,6 +1,7 @@
 """Frames of files and of folders of pictures: the right ones, decoded once, and what cannot be is named."""
 
 import csv
+import errno
 import json
 import pickle
 import shutil
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill import data
-from jaxskill.data import frames, video
+from jaxskill.data import frames, timeline
 from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.features import load_features
 from jaxskill.data.frames import Sampling, Source, find, prepare
@@ -43,12 +44,12 @@ def one(source, cache, sampling=SMALL):
 
 
 def test_files_are_sampled_by_time(tmp_path):
-  """Frames come twice as fast in the second half; each row shows what is seen in the middle of its share of the time."""
+  """Frames come twice as fast in the second half; each row shows what is seen in the middle of its time."""
   shown = np.array([*np.arange(10) / 10, *(1 + np.arange(11) / 20)])
   path = encode(tmp_path / "v.mp4", shown)
   rows, seconds = one(Source(path), tmp_path / "cache")
   assert rows.shape == (20, 36, 48, 3) and rows.dtype == np.uint8
-  assert seconds == pytest.approx(video.length(path).seconds / 20) == pytest.approx(1.55 / 20, rel=0.1)
+  assert seconds == pytest.approx(timeline.read_timeline(path).seconds / 20) == pytest.approx(1.55 / 20, rel=0.1)
   expected = np.searchsorted(shown, (np.arange(20) + 0.5) * seconds, side="right") - 1
   assert [number_of(image) for image in rows] == expected.tolist() and len(set(expected)) > 15
 
@@ -112,7 +113,8 @@ def test_frames_of_odd_files(tmp_path, caplog):
   assert [number_of(image) for image in rows] == [*[10] * 10, *(n % 22 for n in range(10, 60))]
   assert seconds == pytest.approx(0.1)
   assert "late.mp4: damaged: the first 1.00 s cannot be decoded" in caplog.text
-  rows, _ = one(Source(circle(tmp_path / "oblong.mp4", (64, 45), count=20)), tmp_path / "cache", SMALL._replace(fit="cover"))
+  oblong = Source(circle(tmp_path / "oblong.mp4", (64, 45), count=20))
+  rows, _ = one(oblong, tmp_path / "cache", SMALL._replace(fit="cover"))
   assert roundness(rows[0]) == pytest.approx(1, abs=0.1)
 
 
@@ -122,7 +124,8 @@ def test_sizes(tmp_path, fit, dark):
   assert rows.shape[1:] == (36, 48, 3) and (rows[0, 18, :, 2] < 100).sum() == pytest.approx(dark, abs=1)
   path = encode(tmp_path / "tall.mp4", np.arange(30) / 10, size=(48, 96))
   rows, _ = one(Source(path), tmp_path / "other", SMALL._replace(fit=fit))
-  assert rows.shape == (20, 36, 48, 3) and (rows[5, 18, :, 0] < 12).sum() == pytest.approx(12, abs=2)   # a bar of a quarter
+  bar = (rows[5, 18, :, 0] < 12).sum()                     # of a quarter
+  assert rows.shape == (20, 36, 48, 3) and bar == pytest.approx(12, abs=2)
 
 
 def test_nothing_is_decoded_twice(tmp_path, monkeypatch):
@@ -178,12 +181,44 @@ def test_bad_videos_cost_themselves_alone(tmp_path, caplog):
 def test_what_cannot_be_written(tmp_path, monkeypatch):
   source = {"v": Source(pictures(tmp_path / "v", 16))}
   monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
-  with pytest.raises(ValueError, match=r"the frames of 1 videos take 0\.0 GB, but 0\.0 GB are free; set config\.data\.prep"):
+  with pytest.raises(ValueError, match=r"the frames of 1 videos take 0\.0 GB, but 0\.0 GB are free; set config"):
     prepare(source, tmp_path / "cache", SMALL)
   assert not list((tmp_path / "cache").rglob("*.npy"))
   (tmp_path / "file").touch()
   with pytest.raises(ValueError, match="cannot be written"):
     prepare(source, tmp_path / "file", SMALL)
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "[" * 100_000, '{"v": 5}', '{"v": {}}', '{"v": null, "w": []}'])
+def test_a_damaged_index_is_made_again(tmp_path, content):
+  source = {"v": Source(pictures(tmp_path / "v", 16))}
+  ready, _ = prepare(source, tmp_path / "cache", SMALL)
+  index = ready["v"].file.with_name("index.json")
+  whole = index.read_text()
+  index.write_text(content)
+  assert prepare(source, tmp_path / "cache", SMALL)[0] == ready and index.read_text() == whole
+
+
+def test_a_fault_of_one_video_is_its_own(tmp_path):
+  sources = {name: Source(pictures(tmp_path / name, 16)) for name in ("folder", "n" * 252, "well")}
+  folder = tmp_path / "cache" / "20x36x48_stretch"
+  (folder / "folder.npy").mkdir(parents=True)
+  (folder / ".0.unfinished").touch()                       # of a run that was killed
+  ready, failed = prepare(sources, tmp_path / "cache", SMALL)
+  assert list(ready) == ["well"] and list(failed) == ["folder", "n" * 252]
+  assert "Is a directory" in failed["folder"] and "File name too long" in failed["n" * 252]
+  assert {file.name for file in folder.iterdir()} == {"folder.npy", "well.npy", "index.json", ".lock"}
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+  def full(file, *more, **options):
+    del more, options
+    file.write(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+  monkeypatch.setattr(frames.np, "save", full)
+  with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\); make room, or set config"):
+    prepare({name: Source(pictures(tmp_path / name, 16)) for name in "ab"}, tmp_path / "cache", SMALL)
+  assert [file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()] == [".lock"]
 
 
 @pytest.mark.parametrize("fields,message", [
@@ -246,7 +281,7 @@ def test_own_videos(own):
   assert stream.shape == (5, 20, 36, 48, 3) and (dataset.lengths["frames"] == 20).all()
   assert [video[0, 5, -5, 0] for video in stream[:3]] == [0, 20, 40]
   np.testing.assert_allclose(dataset.row_seconds["frames"], [16 / 25 / 20] * 3 + [
-      video.length(own / "day" / f"v{n}.mp4").seconds / 20 for n in (3, 4)], rtol=1e-5)
+      timeline.read_timeline(own / "day" / f"v{n}.mp4").seconds / 20 for n in (3, 4)], rtol=1e-5)
   assert (own / "prepared" / "frames").is_dir()
   elsewhere = load_features(own, sampling=SMALL, prepared_dir=own / "there", make_pairs=False)
   assert (own / "there" / "frames").is_dir() and (elsewhere.streams["frames"][3] == stream[3]).all()
@@ -256,7 +291,7 @@ def test_own_videos_that_are_not_there(own, caplog):
   shutil.rmtree(own / "day" / "v1")
   (own / "day" / "v4.mp4").write_bytes(b"none")
   load = lambda **options: load_features(own, sampling=SMALL, make_pairs=False, **options)
-  with pytest.raises(ValueError, match=r"2 of 5 videos cannot be used: .*v1: there is no such video, nor a folder of pict"):
+  with pytest.raises(ValueError, match=r"2 of 5 videos cannot be used: .*v1: there is no such video, nor a folder of"):
     load()
   assert "v4.mp4: is not a video" in caplog.text
   dataset = load(allow_missing=True)
@@ -302,13 +337,14 @@ def test_aqa7_as_published(tmp_path):
   io = pytest.importorskip("scipy.io")
   for word, samples in (("train", (1, 2)), ("test", (3,))):
     io.savemat(tmp_path / f"split_4_{word}_list.mat",
-               {f"consolidated_{word}_list": np.float64([(n, s, 5000 if n == 1 else 1500) for n in (1, 2) for s in samples])})
+                {f"consolidated_{word}_list": np.float64([(n, s, 5000 if n == 1 else 1500) for n in (1, 2)
+                                                          for s in samples])})
   for sample in (1, 2, 3):
     pictures(tmp_path / "diving-out" / f"{sample:03d}", 20, first=sample)
   dataset = load_official("aqa7", tmp_path, "diving", sampling=SMALL)
   assert dataset.videos == ("diving/001", "diving/002", "diving/003") and not dataset.missing
   assert [numbers(video)[0] for video in dataset.streams["frames"]] == [1, 2, 3]
-  with pytest.raises(ValueError, match=r"none of the 3 videos of gym_vault is on disk and can be decoded: expected .*videos"):
+  with pytest.raises(ValueError, match=r"none of the 3 videos of gym_vault is on disk and can be decoded: expected"):
     load_official("aqa7", tmp_path, "gym_vault", sampling=SMALL)
   with pytest.raises(ValueError, match="frames of best are not decoded"):
     load_official("best", tmp_path, "tie_tie", sampling=SMALL)

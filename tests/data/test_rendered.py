@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxskill.data import features, rendered, scene, simulated, video
+from jaxskill.data import features, rendered, scene, simulated, timeline, video
 
 pytest.importorskip("av")
 SMALL = dict(seconds=8.0, size=(48, 64))
@@ -32,7 +32,7 @@ def test_files(folder):
   for row, truth in zip(rows, truths(folder).values()):
     assert float(row["score"]) == pytest.approx(truth["score"], abs=0.01)
     assert abs(truth["score"] - 100 * truth["skill"]) < 10
-    length = video.length(folder / f"{row['video']}.mp4")
+    length = timeline.read_timeline(folder / f"{row['video']}.mp4")
     assert length.seconds == pytest.approx(truth["seconds"], abs=0.01) and 4 <= length.seconds <= 8
   assert not list(folder.parent.glob(".*"))
   note = (folder / "SIMULATED.txt").read_text()

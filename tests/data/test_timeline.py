@@ -132,6 +132,56 @@ def test_joined_mp4(tmp_path, name):
   assert "a second film is joined on" in warning and shown(path)[0] == numbers(0, 20)
 
 
+def fragmented(path, source):
+  """Copies a film into an mp4 file of fragments, as cameras and streams write it."""
+  with av.open(str(source)) as old, av.open(str(path), "w", options=dict(movflags="frag_keyframe+empty_moov")) as new:
+    stream = new.add_stream_from_template(old.streams.video[0])
+    for packet in old.demux(video=0):
+      if packet.dts is not None:
+        packet.stream = stream
+        new.mux(packet)
+  return path
+
+
+@pytest.mark.parametrize("name,codec,words", [
+    ("a.nut", "mpeg4", "what follows is damaged, or begins another film"), ("a.flv", "flv1", "begins another film"),
+    ("a.ivf", "libvpx", "begins another film"), ("a.y4m", "wrapped_avframe", "begins another film"),
+    ("a.mp4", "libx264", "only some of its pictures are read")])
+def test_joined_films_that_are_not_read_whole(tmp_path, name, codec, words):
+  """Formats of which FFmpeg reads the first part, or some of the second: that is said, and only then."""
+  size = (320, 240)
+  source = film(tmp_path / name, 20, codec=codec, bframes=0, size=size)
+  if name == "a.mp4":
+    source = fragmented(tmp_path / "fragments.mp4", source)
+  assert not timeline.read_timeline(source).warnings and shown(source)[0] == numbers(0, 20)
+  source.write_bytes(source.read_bytes() * 2)
+  assert words in " ".join(timeline.read_timeline(source).warnings)
+
+
+def test_times_that_cannot_be(tmp_path):
+  """One damaged byte of a rate, or of a time, does not make a film of days."""
+  path = film(tmp_path / "a.avi", 20, codec="mpeg4", bframes=0)
+  content = bytearray(path.read_bytes())
+  place = content.index(b"strh") + 8 + 20                      # scale and rate of the stream
+  content[place: place + 4] = b"\xff\xff\xff\x7f"
+  path.write_bytes(content)
+  read = timeline.read_timeline(path)
+  assert read.seconds == pytest.approx(20 / 25) and "its time stamps jump 19 times" in read.warnings[0]
+  assert len(list(video.pictures(path))) == 20
+  late = film(tmp_path / "late.mp4", 20, bframes=0, places=[400_000 * number for number in range(20)])
+  with pytest.raises(video.VideoError, match="lasts 9 days by its time stamps; the file is damaged"):
+    timeline.read_timeline(late)
+
+
+@pytest.mark.parametrize("name,codec", [("a.y4m", "wrapped_avframe"), ("a.nut", "mpeg4"), ("a.mkv", "libx264"),
+                                        ("a.avi", "mpeg4"), ("a.flv", "flv1"), ("a.asf", "wmv2"),
+                                        ("a.wtv", "mpeg2video")])
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_last_packet_may_be_large(tmp_path, name, codec, count):
+  """Of a few pictures the last one is a good part of the file."""
+  assert not timeline.read_timeline(film(tmp_path / name, count, codec=codec, bframes=0, size=(320, 240))).warnings
+
+
 def test_parts_of_another_size(tmp_path):
   path = tmp_path / "a.ts"
   path.write_bytes(film(tmp_path / "1.ts", 20).read_bytes() + film(tmp_path / "2.ts", 20, size=(96, 64)).read_bytes())

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from jaxskill.data import video
+from jaxskill.data import timeline, video
 
 av = pytest.importorskip("av")
 
@@ -51,7 +51,7 @@ def number_of(image):
     ("e.mkv", dict(pixels="yuv420p10le"))])
 def test_constant_rate(tmp_path, name, options):
   path = encode(tmp_path / name, np.arange(20) / 10, **options)
-  assert video.length(path).seconds == pytest.approx(2.0, abs=0.11)
+  assert timeline.read_timeline(path).seconds == pytest.approx(2.0, abs=0.11)
   frames = list(video.decode(path))
   assert [number_of(frame.image) for frame in frames] == list(range(20))
   np.testing.assert_allclose([frame.time for frame in frames], np.arange(20) / 10, atol=2e-3)
@@ -91,19 +91,24 @@ def test_streams_without_duration(tmp_path, form):
   if form == "matroska":
     with av.open(str(path)) as container:
       assert container.duration is None and container.streams.video[0].duration is None
-  assert video.length(path).seconds == pytest.approx(2.0, abs=0.11)
+  assert timeline.read_timeline(path).seconds == pytest.approx(2.0, abs=0.11)
   assert [number_of(image) for image in video.frames_at(path, [0, 0.55, 1.95])] == [0, 5, 19]
 
 
 def test_one_picture(tmp_path):
   path = encode(tmp_path / "a.mp4", [0.0])
-  assert 0 < video.length(path).seconds < 0.2 and [number_of(image) for image in video.frames_at(path, [0, 0.01])] == [0, 0]
+  assert 0 < timeline.read_timeline(path).seconds < 0.2
+  assert [number_of(image) for image in video.frames_at(path, [0, 0.01])] == [0, 0]
 
 
 def test_pictures_are_converted_where_they_are_looked_at(tmp_path, monkeypatch):
   path, converted = encode(tmp_path / "a.mp4", np.arange(20) / 10), []
   original = video.Picture.image
-  monkeypatch.setattr(video.Picture, "image", lambda self, *size: converted.append(self.number) or original(self, *size))
+
+  def image(self, *size):
+    converted.append(self.number)
+    return original(self, *size)
+  monkeypatch.setattr(video.Picture, "image", image)
   assert [number_of(image) for image in video.frames_at(path, [0, 1.0])] == [0, 10] and converted == [0, 10]
 
 
@@ -121,7 +126,7 @@ def test_gif(tmp_path):
     for number in range(5):
       container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 50 * number, np.uint8), "rgb24")))
     container.mux(stream.encode())
-  assert len(list(video.decode(path))) == 5 and video.length(path).seconds == pytest.approx(0.5, abs=0.11)
+  assert len(list(video.decode(path))) == 5 and timeline.read_timeline(path).seconds == pytest.approx(0.5, abs=0.11)
 
 
 @pytest.mark.parametrize("matrix,side", [((0, 1, -1, 0), "top"), ((-1, 0, 0, -1), "right"), ((0, -1, 1, 0), "bottom"),
@@ -228,8 +233,8 @@ def test_cut_short(tmp_path):
   assert 10 < len(frames) < 200
   shown = list(video.frames_at(path, np.arange(200) / 10))
   assert len(frames) <= len(shown) < len(frames) + 8
-  seconds, announced = video.length(path)
-  assert announced == pytest.approx(20, abs=0.2) and seconds < 15
+  read = timeline.read_timeline(path)
+  assert read.announced == pytest.approx(20, abs=0.2) and read.seconds < 15
 
 
 def test_damage_in_the_middle_is_passed_over(tmp_path):
@@ -250,7 +255,7 @@ def test_no_video(tmp_path, content, message):
   path = tmp_path / "a.mp4"
   if content is not None:
     path.write_bytes(content)
-  for read in (video.length, lambda p: list(video.decode(p))):
+  for read in (timeline.read_timeline, lambda p: list(video.decode(p))):
     with pytest.raises(video.VideoError, match=message):
       read(path)
 
@@ -264,4 +269,4 @@ def test_sound_alone(tmp_path):
     container.mux(stream.encode(frame))
     container.mux(stream.encode())
   with pytest.raises(video.VideoError, match="holds audio but no pictures"):
-    video.length(path)
+    timeline.read_timeline(path)

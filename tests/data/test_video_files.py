@@ -19,7 +19,8 @@ FILMS = [("CLIP.MTS", "mpegts", "libx264"), ("b.3gp", "3gp", "mpeg4"), ("noendin
          ("f.mov", "mov", "libx264"),
          ("g.h264", "h264", "libx264"), ("h.flv", "flv", "flv"), ("i.txt", "matroska", "mpeg4"),
          ("k.gif", "gif", "gif"),
-         ("l.y4m", "yuv4mpegpipe", "rawvideo"), ("raw", "mjpeg", "mjpeg"), ("m.Mp4", "mp4", "libx264"), ("n.vob", "vob", "mpeg2video")]
+         ("l.y4m", "yuv4mpegpipe", "rawvideo"), ("raw", "mjpeg", "mjpeg"), ("m.Mp4", "mp4", "libx264"),
+          ("n.vob", "vob", "mpeg2video")]
 
 
 def others(folder):
@@ -118,6 +119,20 @@ def test_damaged_films_are_reported_and_not_left_out(tmp_path):
   assert set(found) == {"empty", "page", "noise", "whole", "unfinished", "late"} and not left_out
 
 
+def test_links_to_folders_are_followed(tmp_path):
+  """But not in a circle."""
+  for name in ("a", "b"):
+    (tmp_path / name).mkdir()
+    film(tmp_path / name / "film.mp4", 20)
+    (tmp_path / "videos").mkdir(exist_ok=True)
+    (tmp_path / "videos" / name).symlink_to(tmp_path / name)
+  (tmp_path / "a" / "to_b").symlink_to(tmp_path / "b")
+  (tmp_path / "b" / "to_a").symlink_to(tmp_path / "a")
+  (tmp_path / "videos" / "self").symlink_to(tmp_path / "videos")
+  found, left_out = video_files.find_videos(tmp_path / "videos")
+  assert list(found) == ["a/film", "a/to_b/film", "b/film", "b/to_a/film"] and not left_out
+
+
 def test_many_files_are_summed_up():
   lines = video_files.describe({f"{number}.png": "single picture" for number in range(500)} | {"a.txt": "text"})
   assert len(lines) == 2 and lines[0].endswith(" and 492 more") and lines[1] == "left out, text: a.txt"
@@ -152,7 +167,7 @@ def test_names_with_colons_and_percent_signs(tmp_path, monkeypatch):
 
 
 def test_folders_given_to_assess(tmp_path, monkeypatch):
-  """The same listing: odd endings are taken, what is left out is said, and a file that was named fails if it is none."""
+  """The same listing: odd endings are taken, what is left out is said, and a file that was named must be a film."""
   (tmp_path / "folder").mkdir()
   film(tmp_path / "folder" / "CLIP.MTS", 20, form="mpegts")
   (tmp_path / "folder" / "notes").write_text("words")
@@ -162,7 +177,8 @@ def test_folders_given_to_assess(tmp_path, monkeypatch):
     found, left_out = video_files.find_videos(links)
     return dict(recipe={}, videos={name: {} for name in found}, failed={}, left_out=left_out)
   monkeypatch.setattr(own.extract, "run", extract_run)
-  monkeypatch.setattr(own, "recipe_of", lambda run, options: (None, "random:0"))
+  recipe = types.SimpleNamespace(streams=dict(rgb=types.SimpleNamespace(keep="feature")))
+  monkeypatch.setattr(own, "recipe_of", lambda run, options: (recipe, "random:0"))
   options = types.SimpleNamespace(videos=[str(tmp_path / "folder"), str(tmp_path / "code.ts")],
                                   out=str(tmp_path / "out"), boxes="", detector="")
   run, said = types.SimpleNamespace(about=dict(extraction=None), workdir=tmp_path), []
