@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxskill.data import splits
 from jaxskill.data.arrays import HEAD, stands_in
-from jaxskill.data.dataset import NO_IDS, Fold, check_scores
+from jaxskill.data.dataset import NO_IDS, Fold
+from jaxskill.data.dataset_checks import check_scores
 
 FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
 _MOST_NUMBERS = 10 ** 7      # of a MATLAB file of labels

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data import features, frames
-from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import check_pairs
+from jaxskill.data import frames, stream_files
+from jaxskill.data.arrays import MAX_BYTES, read_arrays
+from jaxskill.data.dataset_checks import check_pairs
 from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
@@ -223,7 +223,7 @@ def read_streams(name, files, max_bytes=MAX_BYTES):
     streams = {}
     for kind, file in of_video.items():
       arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file, video, max_bytes)
-      streams |= {stream: (array if stream == "times" else features.as_features(array, stream, video, file), file)
+      streams |= {stream: (array if stream == "times" else stream_files.as_features(array, stream, video, file), file)
                   for stream, array in arrays.items()}
     first = first or streams
     for stream, (array, file) in streams.items():
@@ -233,13 +233,13 @@ def read_streams(name, files, max_bytes=MAX_BYTES):
       if array.ndim != STREAM_AXES[stream]:
         raise ValueError(f"{file}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                          f"expected {STREAM_AXES[stream]}; save it again.")
-      features.check_widths(array, first[stream][0], stream, file, first[stream][1])
+      stream_files.check_widths(array, first[stream][0], stream, file, first[stream][1])
     yield video, {stream: array for stream, (array, _) in streams.items()}
 
 
 def _read_file(kind, file, video, max_bytes):
   """The arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
-  arrays = features.with_maps(features.read_arrays(file, max_bytes), video, file)
+  arrays = stream_files.with_maps(read_arrays(file, max_bytes), video, file)
   if kind == _PAIRS_STREAM:
     if kind not in arrays:
       raise ValueError(f"{file}: holds {sorted(arrays)} but not the array {kind!r}; download it again.")
