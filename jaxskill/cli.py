@@ -176,8 +176,8 @@ def read_config(file, overrides=()):
     raise ValueError(f"--config={file}: {name} defines no get_config(); give one of configs/, e.g. configs/pros_cons.py.")
   try:
     config = module.get_config(options) if colon else module.get_config()
-  except ValueError:
-    raise                                                  # in the file's own words
+  except ValueError as error:                              # in the file's own words
+    raise ValueError(f"--config={file}: {error}") from error
   except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
     raise ValueError(_fault_of(name, error)) from error
   for override in overrides:
