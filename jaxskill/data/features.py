@@ -123,7 +123,8 @@ def _check_options(folder, split, pairs_within, seconds_per_segment, stream_seco
 
 def _feature_files(folder, named, allow_missing):
   """{video: file} of the named videos that have one; an error names those that have none, unless they may be missing."""
-  found = {video: _feature_file(folder, video) for video in named}
+  listings = {}
+  found = {video: _feature_file(folder, video, listings) for video in named}
   files = {video: file for video, file in found.items() if file}
   _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
   return files
@@ -174,8 +175,8 @@ def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
   return of._replace(pairs=merged, rows=rows)
 
 
-def _feature_file(folder, video):
-  found = [file for place in spellings(folder, video) for ending in (".npy", ".npz")
+def _feature_file(folder, video, listings):
+  found = [file for place in spellings(folder, video, listings) for ending in (".npy", ".npz")
            if (file := place.with_name(place.name + ending)).is_file()]
   if len(found) > 1:
     kinds = "both a .npy and a .npz file" if found[0].stem == found[1].stem else "two files, spelt alike"

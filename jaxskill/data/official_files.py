@@ -75,7 +75,8 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   else:
     labels, chosen = _sub_task(read_pairs(name, root, whole_task(task)), root, task)
     kinds = {kind: place for kind, place in _PAIRS_FILES.items() if (root / place[0]).is_dir()}
-    found = {video: _pairs_files(root, whole_task(task), video, kinds) for video in labels.videos}
+    listings = {}
+    found = {video: _pairs_files(root, whole_task(task), video, kinds, listings) for video in labels.videos}
     files = {video: of_video for video, of_video in found.items() if len(of_video) == len(kinds) > 0}
     unlabelled = ()                     # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
@@ -129,11 +130,12 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
   if name not in SCORED:
     raise ValueError(f"config.data.frames.count: frames of {name} are not decoded; set it to 0 and give features.")
   labels, chosen = select_task(name, read_scores(name, root, split, seed), task)
-  bases, sources = (root / "frames", root / "videos", root), {}
+  bases, sources, listings = (root / "frames", root / "videos", root), {}, {}
   for number in np.flatnonzero(chosen):
     video = labels.videos[number]
     names = (video, "-out/".join(video.split("/"))) if name == "aqa7" else (video,)
-    source = frames.find(place for base in bases if base.is_dir() for own in names for place in spellings(base, own))
+    source = frames.find(place for base in bases if base.is_dir() for own in names
+                         for place in spellings(base, own, listings))
     if not source and name == "mtl_aqa" and labels.last_frame is not None:
       event = video.split("_")[0]
       source = frames.find((base / event for base in (*bases, root / _EVENTS)), int(labels.last_frame[number]))
@@ -155,12 +157,12 @@ def recordings_of(name):
   return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
-def _pairs_files(root, task, video, kinds):
+def _pairs_files(root, task, video, kinds, listings):
   """What a file holds -> the file, as far as the video has them."""
   files = {}
   for kind, (folder, ending) in kinds.items():
     for place in (root / folder, root / folder / task):        # the task's own folder wins
-      for spelt in spellings(place, f"{video}{ending}") if place.is_dir() else ():
+      for spelt in spellings(place, f"{video}{ending}", listings) if place.is_dir() else ():
         if spelt.is_file():
           files[kind] = spelt
   return files

@@ -36,20 +36,29 @@ def video_name(text, place) -> str:
   return path.as_posix()
 
 
-def spellings(folder, name) -> list[pathlib.Path]:
+def spellings(folder, name, listings=None) -> list[pathlib.Path]:
   """The paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
 
   Args:
     folder: that the name is a path below.
     name: of `video_name`; a disk may have its letters decomposed, or in some parts only.
+    listings: a dict that a caller keeps who asks for many names: each folder is then listed once.
   """
-  places = [pathlib.Path(folder)]
+  places, listings = [pathlib.Path(folder)], {} if listings is None else listings
   if name.isascii():
     return [places[0] / name]
-  *parents, last = name.split("/")
-  for part in parents:
-    places = [file for place in places for file in place.iterdir() if plain(file.name) == part and file.is_dir()]
-  found = {}
-  for file in (file for place in places if place.is_dir() for file in place.iterdir()):
-    found |= {file.with_name(own): None for own in (file.stem, file.name) if plain(own) == last}
-  return list(found)
+  for part in name.split("/"):
+    for place in places:
+      if place not in listings:
+        listings[place] = _listing(place) if place.is_dir() else {}
+    places = list(dict.fromkeys(file for place in places for file in listings[place].get(part, ())))
+  return places
+
+
+def _listing(folder):
+  """{name in its one spelling, with its ending and without: paths that are spelt so}."""
+  listing = {}
+  for file in folder.iterdir():
+    for own in {file.stem, file.name}:
+      listing.setdefault(plain(own), []).append(file.with_name(own))
+  return listing
