@@ -74,7 +74,7 @@ def _metadata(folder):
 
 
 def _is_of(metadata, found):
-  """Whether a prepared form is of these files, its videos in this order: another version may have numbered them anew."""
+  """Whether a prepared form is of these files, its videos in this order: other versions may number them otherwise."""
   return metadata.get("fingerprint") == found.fingerprint and metadata.get("videos") == list(found.files)
 
 
@@ -103,7 +103,8 @@ def _prepare(name, root, config, prepared_dir, folder, found, max_bytes):
   if "fingerprint" not in stored:
     logging.info("%s: preparing %s (%d videos) once, in %s", root, task, len(found.files), folder)
   elif not current:
-    logging.warning("%s: files of %s were added, changed or put in another order; preparing it again, in %s", root, task, folder)
+    logging.warning("%s: files of %s were added, changed or put in another order; preparing it again, in %s", root,
+                    task, folder)
   if not current:
     shutil.rmtree(folder, ignore_errors=True)
   import tensorflow_datasets as tfds   # slow, and not needed once the data are prepared

@@ -1,4 +1,4 @@
-"""Streams of features out of the files of videos: what an array must be to be one, and how several become `[V, T, ...]`.
+"""Streams of features out of the files of videos: what an array must be, and how several become `[V, T, ...]`.
 
 V videos, T rows of a stream.
 """

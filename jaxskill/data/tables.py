@@ -1,4 +1,4 @@
-"""Csv files of labels: their rows, the columns that are asked for, their numbers, and what is wrong where one has none."""
+"""Csv files of labels: their rows, the columns that are asked for, their numbers."""
 
 from __future__ import annotations
 
