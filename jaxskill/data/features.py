@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill import wording
 from jaxskill.data import frames, pair_folds, splits
 from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
@@ -74,9 +75,9 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   labels = read_labels(folder)
   named = labels.videos()
   if sampling:
-    files = frames.own_videos(folder, named, Path(prepared_dir or folder / "prepared") / "frames", sampling, allow_missing)
-    streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(files.values()))
-    row_times = {}
+    cache = Path(prepared_dir or folder / "prepared") / "frames"
+    files = frames.own_videos(folder, named, cache, sampling, allow_missing)
+    streams, lengths, between, row_times = *({frames.STREAM: x} for x in frames.stream_of(files.values())), {}
   else:
     files = _feature_files(folder, named, allow_missing)
     streams, lengths, row_times, between = take_times(*read_streams(files, max_bytes=max_bytes))
@@ -90,13 +91,10 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
                      "videos); label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False where "
                      "scores without pairs will do.")
   folds = _folds(folder, split, column, of, len(videos), seed, test_share, validation_share)
-
-  extraction = read_extraction(folder)
-  seconds = {name: np.array([noted_seconds(extraction["videos"].get(video, {}), name,
-                                           stream_seconds.get(name, seconds_per_segment)) for video in videos],
-                            np.float32) for name in streams}
+  extraction, simulated = read_extraction(folder), (folder / SIMULATED_NOTE).is_file()
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
-  simulated = (folder / SIMULATED_NOTE).is_file()
+  seconds = {name: _row_seconds(extraction, videos, name, stream_seconds.get(name, seconds_per_segment))
+             for name in streams}
   numbers = {name: values.astype(np.float32) for name, values in column.items()
              if name in ("score", "difficulty") or name.startswith(CRITERION)}
   return SkillDataset(
@@ -128,6 +126,11 @@ def _feature_files(folder, named, allow_missing):
   files = {video: file for video, file in found.items() if file}
   _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
   return files
+
+
+def _row_seconds(extraction, videos, stream, otherwise):
+  """`[V]` seconds from one row of a stream to the next, as `extraction.json` notes them."""
+  return np.array([noted_seconds(extraction["videos"].get(video, {}), stream, otherwise) for video in videos], np.float32)
 
 
 def _columns_of_present(scores, videos):
@@ -187,7 +190,7 @@ def _feature_file(folder, video, listings):
 def _check_missing(folder, named, missing, allow_missing):
   if len(missing) == len(named):
     raise ValueError(f"{folder}: none of the {len(named)} videos of the labels has a feature file; expected e.g. "
-                     f"{folder / named[0]}.npy or .npz.")
+                     f"{folder}/{wording.plain(named[0])}.npy or .npz.")
   if missing and not allow_missing:
     shown = ", ".join(repr(video) for video in missing[:3]) + (", ..." if len(missing) > 3 else "")
     raise ValueError(f"{folder}: {len(missing)} of {len(named)} videos are in the pairs or scores but not on disk: "
@@ -208,7 +211,7 @@ def _folds(folder, split, column, of, num_videos, seed, test_share, validation_s
     at_random = split in ("random", "folds") or split == "auto" and not several
     drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, "
              "or config.data.split=folds, which tests every video once") if at_random else ""
-    splits.check_folds(folds, folder, "pairs" if len(pairs) else "videos", drawn=drawn, tests=split != "all")
+    splits.check_folds(folds, "pairs" if len(pairs) else "videos", drawn=drawn, tests=split != "all")
     if validation_share is None:
       validation_share = splits.default_validation_share(folds, at_random)
     return splits.with_validation(folds, pairs, validation_share, seed, None if at_random or not several else subjects)
