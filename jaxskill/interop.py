@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxskill.data.arrays import HEAD, stands_in
+from jaxskill.data.arrays import refuse_stand_in
 from jaxskill.modules import i3d, resnet
 
 _SHARED = 4          # times the size of a file, of tensors that share their numbers: tied layers do, once or twice
@@ -280,9 +280,7 @@ def read_weights(file):
   if importlib.util.find_spec(package) is None:
     raise ValueError(f"{file}: reading it needs the package {package}, which is not installed: pip install "
                      "'jaxskill[weights]'.")
-  with open(file, "rb") as opened:
-    if stand_in := stands_in(opened.read(HEAD)):
-      raise ValueError(f"{file}: {stand_in}")
+  refuse_stand_in(file)
   try:
     if package == "safetensors":
       from safetensors.numpy import load_file

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 
 MAX_BYTES = 2 ** 30          # that the arrays of one file may take; config.data.max_bytes says otherwise
-HEAD = 512                   # bytes that tell what a file is
+_HEAD = 512                  # bytes that tell what a file is
 _MOST_ARRAYS = 1000          # of one file
 _MOST_AXES = 32
 _LONGEST_HEADER = 10_000     # bytes that NumPy reads; version 2 of the format can announce gigabytes
@@ -38,8 +38,8 @@ def read_arrays(path, max_bytes=MAX_BYTES) -> dict[str, np.ndarray]:
   """
   try:
     with open(path, "rb") as file:
-      head = file.read(HEAD)
-      if stand_in := stands_in(head):
+      head = file.read(_HEAD)
+      if stand_in := _stands_in(head):
         raise _Refused(stand_in)
       file.seek(0)
       if not head.startswith(b"PK"):
@@ -126,12 +126,15 @@ def _announced(file, size, room, what):
   return read
 
 
-def stands_in(head) -> str:
-  """What stands in for a file that was wanted, as the end of a sentence; "" where nothing looks like it.
+def refuse_stand_in(path):
+  """Raises a `ValueError` for a file that is a pointer of Git LFS or a web page in place of what was wanted."""
+  with open(path, "rb") as file:
+    if stand_in := _stands_in(file.read(_HEAD)):
+      raise ValueError(f"{path}: {stand_in}")
 
-  Args:
-    head: the first `HEAD` bytes of the file.
-  """
+
+def _stands_in(head) -> str:
+  """What stands in for a file that begins so, as the end of a sentence; "" where nothing looks like it."""
   if head.startswith(b"version https://git-lfs.github.com/spec/"):
     return "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`."
   if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from jaxskill.data.arrays import HEAD, stands_in
+from jaxskill.data.arrays import refuse_stand_in
 from jaxskill.data.raters import RATER
 from jaxskill.data.splits import SPLIT_VALUES
 from jaxskill.data.video_names import video_name
@@ -24,9 +24,7 @@ def read_rows(path) -> list[tuple[int, list[str]]]:
     ValueError: if it is no csv file in UTF-8.
   """
   try:
-    with open(path, "rb") as file:
-      if stand_in := stands_in(file.read(HEAD)):
-        raise ValueError(f"{path}: {stand_in}")
+    refuse_stand_in(path)
     with open(path, newline="", encoding="utf-8-sig") as file:
       reader = csv.reader(file)
       return [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
