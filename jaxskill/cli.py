@@ -178,8 +178,8 @@ def read_config(file, overrides=()):
                      "configs/pros_cons.py.")
   try:
     config = module.get_config(options) if colon else module.get_config()
-  except ValueError:
-    raise                                                  # in the file's own words
+  except ValueError as error:                              # in the file's own words
+    raise ValueError(f"--config={file}: {error}") from error
   except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
     raise ValueError(_fault_of(name, error)) from error
   for override in overrides:
@@ -218,6 +218,7 @@ def _overridden(config, override):
   field = override.partition("=")[0].removeprefix("--config.")
   if unknown := _unknown_field(config, field):
     raise ValueError(f"{override}: {unknown}")
+  group = list(config[field]) if "." not in field and hasattr(config[field], "keys") else []
   values = flags.FlagValues()                              # its own, beside those of libraries
   arguments = ["jaxskill", override]
   try:
@@ -227,6 +228,9 @@ def _overridden(config, override):
           RuntimeError, MemoryError) as error:
     why = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"flag {override}: ")
     raise ValueError(f"{override}: {why[:300]} (the config has {_known_value(config, field)})") from error
+  if lost := [name for name in group if name not in values.config[field]]:
+    raise ValueError(f"{override}: config.{field} would lose {', '.join(lost[:3])} and others; set its fields one by one, e.g. "
+                     f"--config.{field}.{lost[0]}=VALUE.")
   return values.config
 
 

@@ -19,7 +19,7 @@ from flax import traverse_util
 
 from jaxskill import (checkpoints, cli, encoders, evaluate, exemplars, feed, finished_files, likeness, methods, report,
                       steps)
-from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, derived, features
+from jaxskill.data import Fold, SkillDataset, arrays as arrays_of, derived, extraction_note
 from jaxskill.panel import Answers
 from jaxskill.parallel import Parallel
 from jaxskill.precision import single_precision
@@ -93,7 +93,7 @@ def _recipe(config):
                 random_weights=config.model.weights.startswith(encoders.RANDOM))
   if config.data.name != "features" or not config.data.get("dir"):
     return None
-  return features.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
+  return extraction_note.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
 
 
 def _bank(trainer, assessments, encodings):
@@ -302,7 +302,7 @@ def load(workdir):
     reached = max((int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()), default=0)
     raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the command "
                      "that trained it again with the same --workdir: it goes on from there and writes what is needed.")
-  arrays = features.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
+  arrays = arrays_of.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
   try:
     about = json.loads(arrays.pop("about").item())
     finished_files.check(about, arrays, method)

@@ -18,9 +18,10 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxskill.data.arrays import HEAD, stands_in
+from jaxskill.data.arrays import refuse_stand_in
 from jaxskill.modules import i3d, resnet
 
+_SHARED = 4          # times the size of a file, of tensors that share their numbers: tied layers do, once or twice
 _BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
 _STREAMS = dict(rgb="d_ct", static="s_ct")
 _LAYERS = dict(embed_1="embedding.0", embed_2="embedding.2", graph_1="gcn1", graph_2="gcn2", attend_1="att.0",
@@ -279,9 +280,7 @@ def read_weights(file):
   if importlib.util.find_spec(package) is None:
     raise ValueError(f"{file}: reading it needs the package {package}, which is not installed: pip install "
                      "'jaxskill[weights]'.")
-  with open(file, "rb") as opened:
-    if stand_in := stands_in(opened.read(HEAD)):
-      raise ValueError(f"{file}: {stand_in}")
+  refuse_stand_in(file)
   try:
     if package == "safetensors":
       from safetensors.numpy import load_file
@@ -321,7 +320,7 @@ def _read_torch(file):
   state = state.get("state_dict", state) if isinstance(state, dict) else state
   if not isinstance(state, dict):
     raise _Refused(f"holds a {type(state).__name__}; expected a state_dict, names and tensors.")
-  arrays = {}
+  arrays, total = {}, 0
   for name, tensor in state.items():
     if not isinstance(tensor, torch.Tensor):
       continue
@@ -331,5 +330,8 @@ def _read_torch(file):
         tensor.numel() * tensor.element_size() > size):
       raise _Refused(f"the tensor {name!r:.80} is sparse, quantized, complex or without numbers of its own; expected "
                      "plain numbers.")
+    total += tensor.numel() * tensor.element_size()
+    if total > _SHARED * size:
+      raise _Refused("its tensors share the same numbers again and again; download it again from its authors.")
     arrays[name] = tensor.detach().float().numpy()
   return arrays

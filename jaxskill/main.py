@@ -9,6 +9,7 @@ command goes on from there.
 import argparse
 
 from jaxskill import cli
+from jaxskill.cli import read_config
 
 
 def main(argv=None):
@@ -19,7 +20,7 @@ def main(argv=None):
                       help="where checkpoints, metrics, plots and results go; default runs/NAME")
   options, overrides = cli.parse(parser, argv)
   with cli.command():
-    config, _ = cli.read_config(options.config, overrides)
+    config, _ = read_config(options.config, overrides)
     cli.use_compilation_cache()
     from jaxskill import ablations, parallel, train
     parallel.initialise()

@@ -10,7 +10,8 @@ import tempfile
 import numpy as np
 
 from jaxskill import cli, extract, feature_files, feed, finished, likeness, recipes, wording
-from jaxskill.data import derived, features, frames, video as video_files, video_names
+from jaxskill.data import derived, extraction_note, frames, stream_files, tables, video as video_files, video_names
+from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.persons import Boxes
 from jaxskill.data.video_files import describe, find_videos, name_of
 
@@ -109,13 +110,13 @@ def _known(options):
   if options.labels:
     if not pathlib.Path(options.labels).is_file():
       raise ValueError(f"--labels={options.labels}: there is no such file.")
-    table, lines = features.read_table(options.labels, ("video",), ("category", "difficulty"))
+    table, lines = tables.read_table(options.labels, ("video",), ("category", "difficulty"))
     for number, name in enumerate(table["video"]):
       listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
       if "difficulty" in listed[name]:
-        features.number(listed[name]["difficulty"], "difficulty", name, f"{options.labels}, line {lines[number]}")
+        tables.number(listed[name]["difficulty"], "difficulty", name, f"{options.labels}, line {lines[number]}")
   elif options.difficulty:
-    features.number(options.difficulty, "difficulty", "every", "--difficulty")
+    tables.number(options.difficulty, "difficulty", "every", "--difficulty")
   return lambda name: common | listed.get(name, {})
 
 
@@ -152,7 +153,7 @@ def _prepared(given):
       files = {video_names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
-    note = features.read_extraction(one if one.is_dir() else one.parent)
+    note = extraction_note.read_extraction(one if one.is_dir() else one.parent)
     for name in files:
       _unique(found, name, files[name])
       notes[name] = (note["recipe"], note["videos"].get(name, {}))
@@ -214,9 +215,9 @@ def _read_one(run, name, path, note, known, options):
   """The `Own` of one file of features, checked against what the run reads."""
   recipe, about = note
   wanted = run.recorded
-  streams, lengths = features.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array",
-                                           run.config.data.get("max_bytes", features.MAX_BYTES))
-  streams, lengths, row_times, between = features.take_times(streams, lengths)
+  streams, lengths = stream_files.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array",
+                                           run.config.data.get("max_bytes", MAX_BYTES))
+  streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
     if stream not in arrays:
@@ -230,7 +231,7 @@ def _read_one(run, name, path, note, known, options):
   warnings += about.get("warnings", [])
   for stream in wanted:
     training = run.recorded_seconds(stream)
-    noted = features.noted_seconds(about, stream, 0.0)
+    noted = extraction_note.noted_seconds(about, stream, 0.0)
     noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:

@@ -17,6 +17,8 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from jaxskill.host_memory import host_bytes
+
 AXIS = "device"
 
 
@@ -112,11 +114,11 @@ class Parallel:
                        f"multiple of {self.count}, e.g. {max(1, -(-batch_size // self.count)) * self.count}.")
 
   def memory_bytes(self):
-    """Bytes that one device can hold; for CPU devices, the host's memory shared among them."""
+    """Bytes that one device can hold; for CPU devices, the memory that this process may take, shared among them."""
     stats = self.local[0].memory_stats() or {}
     if "bytes_limit" in stats:
       return stats["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(self.local)
+    return host_bytes() // len(self.local)
 
   def padded(self, videos):
     """`videos` rounded up to a multiple of the number of devices."""

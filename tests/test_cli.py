@@ -39,6 +39,7 @@ OVERRIDES = {
     "--config.__class__=1": "has no field '__class__'",
     "--config.keys=1": "has no field 'keys'",
     "--config.nothing=1": "has no field 'nothing', only data,",
+    "--config.train={}": "config.train would lose alternation, batch_size",
     "--config.train.epochs.x=1": "config.train.epochs has no field 'x', it is a value",
     "--config.train=1": "is not a dict",
     "--config.loss.weights=1": "is not a dict",

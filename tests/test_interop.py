@@ -184,6 +184,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     (lambda torch: {"a": torch.zeros(3, 3).to_sparse()}, "the tensor 'a' is sparse, quantized"),
     (lambda torch: {"a": torch.zeros(3, dtype=torch.complex64)}, "the tensor 'a' is sparse, quantized, complex"),
     (lambda torch: {"a": torch.zeros(3, device="meta")}, "the tensor 'a' is .* without numbers of its own"),
+    (lambda torch: dict.fromkeys(map(str, range(99)), torch.zeros(10 ** 5).half()), "its tensors share the same numbers again"),
     (lambda torch: {"a": torch.zeros(1).expand(10 ** 12)}, "the tensor 'a' is .* without numbers of its own"),
     (lambda torch: {"a": np.float64(1)}, "holds more than tensors"),
 ])

@@ -4,7 +4,8 @@ import dataclasses
 
 from jaxskill import cli
 from jaxskill.data import splits
-from jaxskill.data.dataset import Fold, SkillDataset, audit, describe_audit
+from jaxskill.data.audit_dataset import audit, describe_audit
+from jaxskill.data.dataset import Fold, SkillDataset
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 

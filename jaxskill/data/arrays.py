@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
@@ -11,9 +12,10 @@ import zlib
 import numpy as np
 
 MAX_BYTES = 2 ** 30          # that the arrays of one file may take; config.data.max_bytes says otherwise
-HEAD = 512                   # bytes that tell what a file is
+_HEAD = 512                  # bytes that tell what a file is
 _MOST_ARRAYS = 1000          # of one file
 _MOST_AXES = 32
+_LONGEST_HEADER = 10_000     # bytes that NumPy reads; version 2 of the format can announce gigabytes
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DAMAGED = (ValueError, EOFError, OSError, KeyError, NotImplementedError, RuntimeError, OverflowError, struct.error,
@@ -36,8 +38,8 @@ def read_arrays(path, max_bytes=MAX_BYTES) -> dict[str, np.ndarray]:
   """
   try:
     with open(path, "rb") as file:
-      head = file.read(HEAD)
-      if stand_in := stands_in(head):
+      head = file.read(_HEAD)
+      if stand_in := _stands_in(head):
         raise _Refused(stand_in)
       file.seek(0)
       if not head.startswith(b"PK"):
@@ -91,12 +93,13 @@ def _read_packed(file, max_bytes):
 
 def _announced(file, size, room, what):
   """Reads what a `.npy` file of `size` bytes announces; returns the function that reads the array."""
-  version = np.lib.format.read_magic(file)
+  header = io.BytesIO(file.read(_LONGEST_HEADER + 12))      # and no more of it
+  version = np.lib.format.read_magic(header)
   if version not in _HEADERS:
     raise _Refused(f"{what} is of version {version[0]}.{version[1]} of NumPy's format; expected 1.0 or 2.0: save it "
                    "again with np.save.")
   try:
-    shape, fortran, dtype = _HEADERS[version](file)
+    shape, fortran, dtype = _HEADERS[version](header)
   except Exception as error:      # a header is text that anybody can have written
     why = " ".join(f"{type(error).__name__}: {error}".split())
     raise _Refused(f"the header of {what} is damaged ({why:.120}); save it again with np.save or np.savez.") from error
@@ -106,7 +109,7 @@ def _announced(file, size, room, what):
   if type(shape) is not tuple or len(shape) > _MOST_AXES or not all(type(n) is int and n >= 0 for n in shape):
     raise _Refused(f"the header of {what} announces the shape {shape!r:.80}; expected whole numbers, none negative: "
                    "save it again.")
-  begin, count = file.tell(), math.prod(shape) * dtype.itemsize
+  begin, count = header.tell(), math.prod(shape) * dtype.itemsize
   if math.prod(max(n, 1) for n in shape) * dtype.itemsize > room:
     raise _Refused(f"{what} announces {dtype} of shape {shape!r:.80}, beyond the {max(room, 0):,} bytes that "
                    "config.data.max_bytes leaves it; raise that if this is right.")
@@ -123,12 +126,15 @@ def _announced(file, size, room, what):
   return read
 
 
-def stands_in(head) -> str:
-  """What stands in for a file that was wanted, as the end of a sentence; "" where nothing looks like it.
+def refuse_stand_in(path):
+  """Raises a `ValueError` for a file that is a pointer of Git LFS or a web page in place of what was wanted."""
+  with open(path, "rb") as file:
+    if stand_in := _stands_in(file.read(_HEAD)):
+      raise ValueError(f"{path}: {stand_in}")
 
-  Args:
-    head: the first `HEAD` bytes of the file.
-  """
+
+def _stands_in(head) -> str:
+  """What stands in for a file that begins so, as the end of a sentence; "" where nothing looks like it."""
   if head.startswith(b"version https://git-lfs.github.com/spec/"):
     return "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`."
   if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):

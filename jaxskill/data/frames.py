@@ -295,7 +295,8 @@ def own_videos(folder, videos, cache, sampling, allow_missing):
   Raises:
     ValueError: if some are not there or cannot be decoded, and they must not be missing; all others are then decoded.
   """
-  found = {video: source for video in videos if (source := find(spellings(folder, video)))}
+  listings = {}
+  found = {video: source for video in videos if (source := find(spellings(folder, video, listings)))}
   ready, failed = prepare(found, cache, sampling)
   failed = {video: f"{folder / video}: there is no such video, nor a folder of pictures." for video in videos
             if video not in found} | failed

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxskill.data import splits
-from jaxskill.data.arrays import HEAD, stands_in
-from jaxskill.data.dataset import NO_IDS, Fold, check_scores
+from jaxskill.data.arrays import refuse_stand_in
+from jaxskill.data.dataset import NO_IDS, Fold
+from jaxskill.data.dataset_checks import check_scores
 
 FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
 _MOST_NUMBERS = 10 ** 7      # of a MATLAB file of labels
@@ -112,10 +113,8 @@ def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ..
     ValueError: if the file is missing, empty, no text, or a line has another number of words.
   """
   try:
-    data = Path(path).read_bytes()
-    if stand_in := stands_in(data[:HEAD]):
-      raise ValueError(f"{path}: {stand_in}")
-    lines = data.decode("utf-8").splitlines()
+    refuse_stand_in(path)
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
   except FileNotFoundError:
     raise ValueError(f"{path}: is missing; download the splits again.") from None
   except UnicodeDecodeError as error:
@@ -141,9 +140,7 @@ def read_mat(file, key) -> np.ndarray:
     ValueError: if there are none.
   """
   from scipy import io        # slow to import, and few data sets need it
-  with open(file, "rb") as opened:
-    if stand_in := stands_in(opened.read(HEAD)):
-      raise ValueError(f"{file}: {stand_in}")
+  refuse_stand_in(file)
   try:
     announced = {name: math.prod(shape) for name, shape, _ in io.whosmat(file)}
     if announced.get(key, 0) > _MOST_NUMBERS:

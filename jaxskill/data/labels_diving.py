@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxskill.data import features, safe_pickle
+from jaxskill.data import safe_pickle, tables
 from jaxskill.data.labels import FOLDERS, Labels, NoLabels, Video, from_videos, label_file, read_mat
 from jaxskill.data.video_names import video_name
 
@@ -73,7 +73,7 @@ def _read_unlv_dive_of_mtl_aqa(root):
 
 def read_finediving(root, split, seed) -> Labels:
   file = label_file(root, ("finediving.csv",), FOLDERS, "finediving")
-  table, lines = features.read_table(file, ("event", "sample", "split", "action_type", "score", "difficulty"), ())
+  table, lines = tables.read_table(file, ("event", "sample", "split", "action_type", "score", "difficulty"), ())
   ids = [video_name(f"{event}/{sample}", f"{file}, line {line}")
          for event, sample, line in zip(table["event"], table["sample"], lines)]
   cells = zip(ids, table["score"], table["difficulty"], table["action_type"], table["event"], lines)
@@ -113,7 +113,7 @@ def _dive_id(key, file):
 
 
 def _dive(video, score, difficulty, kind, place, competition=None):
-  score, difficulty = (features.number(value, name, video, place)
+  score, difficulty = (tables.number(value, name, video, place)
                        for value, name in ((score, "final score"), (difficulty, "difficulty")))
   if difficulty <= 0:
     raise ValueError(f"{place}: difficulty {difficulty:g} of video {video!r} must be positive, for scores are divided "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxskill.data import features, safe_pickle
+from jaxskill.data import safe_pickle, tables
 from jaxskill.data.labels import FOLDERS, Labels, NoLabels, Video, from_videos, label_file, read_words
 
 SURGERY = ("knot_tying", "needle_passing", "suturing")
@@ -81,7 +81,7 @@ def _read_meta(root):
     files.append(file)
     for line, (video, _, *words) in read_words(file, 9, "words (trial, level, total, six ratings)"):
       place = f"{file}, line {line}"
-      total, *parts = (features.number(word, "rating", video, place) for word in words)
+      total, *parts = (tables.number(word, "rating", video, place) for word in words)
       videos.append(_trial(video, parts, place))
       if total != sum(parts):
         raise ValueError(f"{place}: trial {video!r} is rated {total:g} in total, but its parts add up to "

@@ -48,8 +48,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data import features
-from jaxskill.data.dataset import check_scores
+from jaxskill.data import tables
+from jaxskill.data.dataset_checks import check_scores
 from jaxskill.data.labels import FOLDERS, Labels, Video, from_videos, label_file, read_mat, read_words
 from jaxskill.data.labels_diving import read_finediving, read_mtl_aqa, read_unlv_dive
 from jaxskill.data.labels_jigsaws import KINEMATICS_HERTZ, SURGERY, read_jigsaws, read_kinematics
@@ -113,7 +113,7 @@ def _read_rhythmic_gymnastics(root, split, seed):
       video = video_name(words[0], place)
       if name not in APPARATUS:
         raise ValueError(f"{place}: {video!r} is no {', '.join(APPARATUS)}, as Ball_001; correct the line.")
-      scores = {criterion: features.number(word, criterion, video, place)
+      scores = {criterion: tables.number(word, criterion, video, place)
                 for criterion, word in zip(("difficulty", "execution", "total"), words[1:])}
       videos.append(Video(video, scores["total"], 25, category=name, criteria=scores))
       sides[name][side].append(video)
@@ -127,7 +127,7 @@ def _read_fis_v(root, split, seed):
     files.append(file)
     for line, (video, *words) in read_words(file, 4, "words (video, tes, pcs, deductions)"):
       video = video_name(video, f"{file}, line {line}")
-      tes, pcs, deductions = (features.number(word, name, video, f"{file}, line {line}")
+      tes, pcs, deductions = (tables.number(word, name, video, f"{file}, line {line}")
                               for word, name in zip(words, ("tes", "pcs", "deductions")))
       videos.append(_skater("fis_v", video, tes, pcs, tes + pcs - deductions))
       sides[side].append(video)
@@ -139,7 +139,7 @@ def _read_mit_skating(root, split, seed):
   videos = []
   for line, (video, *words) in read_words(file, 6, "words (video, total, tes, pcs, first frame, last frame)"):
     video = video_name(video, f"{file}, line {line}")
-    total, tes, pcs = (features.number(word, name, video, f"{file}, line {line}")
+    total, tes, pcs = (tables.number(word, name, video, f"{file}, line {line}")
                        for word, name in zip(words, ("total", "tes", "pcs")))
     videos.append(_skater("mit_skating", video, tes, pcs, total))
   ids = [video.id for video in videos]

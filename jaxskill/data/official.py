@@ -34,12 +34,13 @@ from absl import logging
 
 from jaxskill.data import frames, splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset, check_seconds
-from jaxskill.data.features import take_times
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
 from jaxskill.data.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
 from jaxskill.data.official_files import NAMES, read_task, read_videos, recordings_of
 from jaxskill.data.prepared import VERSION, builders, prepared_arrays
+from jaxskill.data.stream_files import take_times
 
 __all__ = ["AQA7_CLASSES", "AQA7_RANGES", "FOLD_FILES", "NAMES", "TASKS", "VERSION", "VIDEO_LISTS", "load_official",
            "normalize_aqa7", "read_task"]

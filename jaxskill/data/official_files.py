@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data import features, frames
-from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import check_pairs
+from jaxskill.data import frames, stream_files
+from jaxskill.data.arrays import MAX_BYTES, read_arrays
+from jaxskill.data.dataset_checks import check_pairs
 from jaxskill.data.labels import Labels, keep
 from jaxskill.data.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.labels_scores import SCORED, read_scores, select_task
@@ -74,7 +74,8 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   else:
     labels, chosen = _sub_task(read_pairs(name, root, whole_task(task)), root, task)
     kinds = {kind: place for kind, place in _PAIRS_FILES.items() if (root / place[0]).is_dir()}
-    found = {video: _pairs_files(root, whole_task(task), video, kinds) for video in labels.videos}
+    listings = {}
+    found = {video: _pairs_files(root, whole_task(task), video, kinds, listings) for video in labels.videos}
     files = {video: of_video for video, of_video in found.items() if len(of_video) == len(kinds) > 0}
     unlabelled = ()                     # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
@@ -128,11 +129,12 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
   if name not in SCORED:
     raise ValueError(f"config.data.frames.count: frames of {name} are not decoded; set it to 0 and give features.")
   labels, chosen = select_task(name, read_scores(name, root, split, seed), task)
-  bases, sources = (root / "frames", root / "videos", root), {}
+  bases, sources, listings = (root / "frames", root / "videos", root), {}, {}
   for number in np.flatnonzero(chosen):
     video = labels.videos[number]
     names = (video, "-out/".join(video.split("/"))) if name == "aqa7" else (video,)
-    source = frames.find(place for base in bases if base.is_dir() for own in names for place in spellings(base, own))
+    source = frames.find(place for base in bases if base.is_dir() for own in names
+                         for place in spellings(base, own, listings))
     if not source and name == "mtl_aqa" and labels.last_frame is not None:
       event = video.split("_")[0]
       source = frames.find((base / event for base in (*bases, root / _EVENTS)), int(labels.last_frame[number]))
@@ -154,12 +156,12 @@ def recordings_of(name):
   return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
-def _pairs_files(root, task, video, kinds):
+def _pairs_files(root, task, video, kinds, listings):
   """What a file holds -> the file, as far as the video has them."""
   files = {}
   for kind, (folder, ending) in kinds.items():
     for place in (root / folder, root / folder / task):        # the task's own folder wins
-      for spelt in spellings(place, f"{video}{ending}") if place.is_dir() else ():
+      for spelt in spellings(place, f"{video}{ending}", listings) if place.is_dir() else ():
         if spelt.is_file():
           files[kind] = spelt
   return files
@@ -222,7 +224,7 @@ def read_streams(name, files, max_bytes=MAX_BYTES):
     streams = {}
     for kind, file in of_video.items():
       arrays = {kind: recordings[kind](file)} if kind in recordings else _read_file(kind, file, video, max_bytes)
-      streams |= {stream: (array if stream == "times" else features.as_features(array, stream, video, file), file)
+      streams |= {stream: (array if stream == "times" else stream_files.as_features(array, stream, video, file), file)
                   for stream, array in arrays.items()}
     first = first or streams
     for stream, (array, file) in streams.items():
@@ -232,13 +234,13 @@ def read_streams(name, files, max_bytes=MAX_BYTES):
       if array.ndim != STREAM_AXES[stream]:
         raise ValueError(f"{file}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                          f"expected {STREAM_AXES[stream]}; save it again.")
-      features.check_widths(array, first[stream][0], stream, file, first[stream][1])
+      stream_files.check_widths(array, first[stream][0], stream, file, first[stream][1])
     yield video, {stream: array for stream, (array, _) in streams.items()}
 
 
 def _read_file(kind, file, video, max_bytes):
   """The arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
-  arrays = features.with_maps(features.read_arrays(file, max_bytes), video, file)
+  arrays = stream_files.with_maps(read_arrays(file, max_bytes), video, file)
   if kind == _PAIRS_STREAM:
     if kind not in arrays:
       raise ValueError(f"{file}: holds {sorted(arrays)} but not the array {kind!r}; download it again.")

@@ -20,7 +20,7 @@ import pathlib
 
 import numpy as np
 
-from jaxskill.data.features import number, read_table
+from jaxskill.data.tables import number, read_table
 
 CORNERS = ("x1", "y1", "x2", "y2")
 _LARGEST = 1e5             # pixels that a corner may be away

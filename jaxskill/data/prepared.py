@@ -73,11 +73,16 @@ def _metadata(folder):
     return {}
 
 
+def _is_of(metadata, found):
+  """Whether a prepared form is of these files, its videos in this order: other versions may number them otherwise."""
+  return metadata.get("fingerprint") == found.fingerprint and metadata.get("videos") == list(found.files)
+
+
 def _map_arrays(folder, found):
   """The prepared arrays, or None if there are none of these files."""
   metadata = _metadata(folder)
   streams = metadata.get("streams", ["rgb"])
-  if metadata.get("fingerprint") != found.fingerprint or not all(
+  if not _is_of(metadata, found) or not all(
       isinstance(stream, str) and stream in STREAM_AXES and (folder / f"{stream}.npy").is_file() for stream in streams):
     return None
   try:
@@ -92,13 +97,15 @@ def _prepare(name, root, config, prepared_dir, folder, found, max_bytes):
   """Writes the array_record files of a task where they are not up to date, and the arrays made from them."""
   for leftover in folder.parent.glob("incomplete.*"):   # of a start that was killed
     shutil.rmtree(leftover)
-  stored = _metadata(folder).get("fingerprint")
+  stored = _metadata(folder)
+  current = _is_of(stored, found)
   task = name if name in SCORED else config
-  if stored is None:
+  if "fingerprint" not in stored:
     logging.info("%s: preparing %s (%d videos) once, in %s", root, task, len(found.files), folder)
-  elif stored != found.fingerprint:
-    logging.warning("%s: files of %s were added or changed; preparing it again, in %s", root, task, folder)
-  if stored != found.fingerprint:
+  elif not current:
+    logging.warning("%s: files of %s were added, changed or put in another order; preparing it again, in %s", root,
+                    task, folder)
+  if not current:
     shutil.rmtree(folder, ignore_errors=True)
   import tensorflow_datasets as tfds   # slow, and not needed once the data are prepared
 
@@ -107,7 +114,7 @@ def _prepare(name, root, config, prepared_dir, folder, found, max_bytes):
     config = tfds.core.BuilderConfig(name=config)
   builder = builders()[name](config=config, data_dir=prepared_dir, file_format="array_record")
   builder.max_bytes = max_bytes
-  if stored != found.fingerprint:
+  if not current:
     options = tfds.download.DownloadConfig(manual_dir=root, try_download_gcs=False)
     with contextlib.redirect_stdout(io.StringIO()):   # it prints that it downloads, which it does not
       builder.download_and_prepare(download_config=options)

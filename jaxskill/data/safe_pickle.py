@@ -17,7 +17,7 @@ import re
 
 import numpy as np
 
-from jaxskill.data.arrays import HEAD, stands_in
+from jaxskill.data.arrays import refuse_stand_in
 
 _NESTING = 100             # containers in containers: Python hashes tuples in tuples without an eye on its stack
 _LARGEST = 10 ** 600        # whole number; Python writes out none of more than 4300 digits
@@ -190,9 +190,8 @@ def load(path):
     ValueError: if it wants anything but arrays of numbers or strings, numbers, strings and builtin containers, or is
       damaged.
   """
+  refuse_stand_in(path)
   data = pathlib.Path(path).read_bytes()
-  if stand_in := stands_in(data[:HEAD]):
-    raise ValueError(f"{path}: {stand_in}")
   try:
     _check_instructions(data)
     return _Unpickler(data).load()

@@ -271,12 +271,11 @@ def is_usable(fold, of="pairs") -> bool:
   return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))
 
 
-def check_folds(folds: Sequence[Fold], source, of="pairs", drawn="", tests=True):
+def check_folds(folds: Sequence[Fold], of="pairs", drawn="", tests=True):
   """Raises a `ValueError` if a fold has nothing to train on or nothing to test.
 
   Args:
     folds: the folds.
-    source: file or folder that the error names.
     of: as in `is_usable`.
     drawn: how the folds were drawn, in words, with the option that decides how many videos a side has.
     tests: whether there must be a test side.
@@ -287,9 +286,9 @@ def check_folds(folds: Sequence[Fold], source, of="pairs", drawn="", tests=True)
     side = "test" if len(getattr(fold, f"train_{of}")) else "training"
     had = f" of its {len(getattr(fold, side.removesuffix('ing') + '_videos'))} video(s)"
     if of == "videos":
-      raise ValueError(f"{source}: fold {fold.name!r} has no {side} videos; {drawn or 'use another split'}.")
+      raise ValueError(f"fold {fold.name!r} has no {side} videos; {drawn or 'use another split'}.")
     remedy = f"{drawn}, or label more pairs" if drawn else "label more pairs there, use larger groups, or another split"
-    raise ValueError(f"{source}: fold {fold.name!r} has no {side} pairs{had} (a pair counts when both its videos are on "
+    raise ValueError(f"fold {fold.name!r} has no {side} pairs{had} (a pair counts when both its videos are on "
                      f"that side); {remedy}.")
 
 

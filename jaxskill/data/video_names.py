@@ -7,7 +7,6 @@ letter (NFC); both look the same. Blanks at the ends of a name are lost in table
 
 from __future__ import annotations
 
-import os
 import pathlib
 import unicodedata
 
@@ -42,24 +41,29 @@ def video_name(text, place) -> str:
   return path.as_posix()
 
 
-def spellings(folder, name) -> list[pathlib.Path]:
+def spellings(folder, name, listings=None) -> list[pathlib.Path]:
   """The paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
 
   Args:
     folder: that the name is a path below.
     name: of `video_name`; a disk may have its letters decomposed, or in some parts only.
+    listings: a dict that a caller keeps who asks for many names: each folder is then listed once.
   """
-  places = [pathlib.Path(folder)]
+  places, listings = [pathlib.Path(folder)], {} if listings is None else listings
   if name.isascii():
     return [places[0] / name]
-  *parents, last = name.split("/")
-  for part in parents:
-    places = [file for place in places for file in _begin_with(place, part) if plain(file.name) == part]
-  files = [file for place in places for file in _begin_with(place, last)]
-  return list(dict.fromkeys(file.with_name(own) for file in files for own in (file.stem, file.name)
-                            if plain(own) == last))
+  for part in name.split("/"):
+    for place in places:
+      if place not in listings:
+        listings[place] = _listing(place) if place.is_dir() else {}
+    places = list(dict.fromkeys(file for place in places for file in listings[place].get(part, ())))
+  return places
 
 
-def _begin_with(folder, name):
-  """The files of a folder whose names begin with one; it is asked for each video, so that a short way counts."""
-  return [folder / file for file in os.listdir(folder) if plain(file).startswith(name)] if folder.is_dir() else []
+def _listing(folder):
+  """{name in its one spelling, with its ending and without: paths that are spelt so}."""
+  listing = {}
+  for file in folder.iterdir():
+    for own in {file.stem, file.name}:
+      listing.setdefault(plain(own), []).append(file.with_name(own))
+  return listing

@@ -129,6 +129,17 @@ def test_a_small_file_that_unpacks_to_much_is_refused_unread(tmp_path):
   tracemalloc.stop()
 
 
+def test_a_header_that_unpacks_to_much_is_refused_unread(tmp_path):
+  long = b"\x93NUMPY\x02\x00" + struct.pack("<I", 64 << 20) + b" " * (64 << 20)
+  data = packed(("rgb.npy", long), how=zipfile.ZIP_DEFLATED)
+  tracemalloc.start()
+  try:
+    assert "the header of the array 'rgb' is damaged" in refusal(tmp_path, "v.npz", data)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+  finally:
+    tracemalloc.stop()
+
+
 def test_the_limit_is_an_option(tmp_path):
   np.save(tmp_path / "v.npy", GOOD)
   assert "config.data.max_bytes" in refusal(tmp_path, "v.npy", (tmp_path / "v.npy").read_bytes(), max_bytes=59)

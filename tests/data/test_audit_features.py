@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxskill.data import simulated
-from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles, audit, describe_audit
+from jaxskill.data.audit_dataset import audit, describe_audit
+from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
 
 SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared")
 MOVEMENTS = SHARED / "data" / "ui_prmd"

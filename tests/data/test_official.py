@@ -214,7 +214,7 @@ def test_incomplete_download_then_completed(root, caplog):
   away.write_bytes(content)
   data = load(root)
   assert not data.missing and data.num_videos == 10 and data.streams["rgb"][1, 0, 0] == 1.5
-  assert "files of tie_tie were added or changed; preparing it again" in caplog.text
+  assert "files of tie_tie were added, changed or put in another order; preparing it again" in caplog.text
   folder, = (root / "prepared" / "best" / "tie_tie").glob("1*")
   assert json.loads((folder / "metadata.json").read_text())["missing"] == []
 
@@ -266,8 +266,8 @@ def test_damaged_features_leave_nothing_half_written(root, damage, message):
 
 
 def test_a_killed_start_is_made_good(root):
-  code = ("import os; from jaxskill.data import features, official; real = features.as_features\n"
-          "features.as_features = lambda array, stream, video, file: "
+  code = ("import os; from jaxskill.data import official, stream_files; real = stream_files.as_features\n"
+          "stream_files.as_features = lambda array, stream, video, file: "
           "os._exit(9) if video == 'b2' else real(array, stream, video, file)\n"
           f"official.load_official('best', {str(root)!r}, 'tie_tie')")
   assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 9
@@ -277,6 +277,18 @@ def test_a_killed_start_is_made_good(root):
   assert load(root).num_videos == 10 and not leftover.exists()
 
 
+def test_prepared_data_in_another_order_are_made_again(root, caplog):
+  """A version that numbers videos otherwise must not read the arrays of another version under its own names."""
+  before = np.array(load(root).streams["rgb"])
+  folder = root / "prepared" / "best" / "tie_tie" / "1.0.0"
+  metadata = json.loads((folder / "metadata.json").read_text())
+  (folder / "metadata.json").write_text(json.dumps(metadata | dict(videos=metadata["videos"][::-1])))
+  for name in ("rgb", "rgb_lengths"):
+    np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy")[::-1])
+  np.testing.assert_array_equal(load(root).streams["rgb"], before)
+  assert "put in another order" in caplog.text
+
+
 def test_metadata_cut_short_are_made_again(root):
   load(root)
   (root / "prepared" / "best" / "tie_tie" / "1.0.0" / "metadata.json").write_text("")
@@ -284,8 +296,8 @@ def test_metadata_cut_short_are_made_again(root):
 
 
 def test_starts_at_once_do_not_disturb_each_other(root):
-  code = ("import time; from jaxskill.data import features, official; real = features.as_features\n"
-          "features.as_features = lambda *of: time.sleep(0.05) or real(*of)   # so that they overlap\n"
+  code = ("import time; from jaxskill.data import official, stream_files; real = stream_files.as_features\n"
+          "stream_files.as_features = lambda *of: time.sleep(0.05) or real(*of)   # so that they overlap\n"
           f"official.load_official('best', {str(root)!r}, 'tie_tie')")
   starts = [subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2]) for _ in range(3)]
   assert [start.wait() for start in starts] == [0, 0, 0]

@@ -156,7 +156,7 @@ def test_incomplete_download(surgery, caplog):
   assert "missing videos: 2 (Suturing_B001, Suturing_D002)" in jaxskill_data.describe_audit(jaxskill_data.audit(data))
   assert load(surgery, "knot_tying").streams["rgb"][:, 0, 0].tolist() == [7, 8]
   save(surgery / "features" / "Suturing_B001.npy", 0, (2, 4))
-  assert load(surgery).num_videos == 5 and "added or changed; preparing it again" in caplog.text
+  assert load(surgery).num_videos == 5 and "added, changed or put in another order; preparing it again" in caplog.text
 
 
 def test_nothing_is_left(surgery):

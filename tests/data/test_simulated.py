@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from jaxskill.data import simulated
-from jaxskill.data.dataset import audit, describe_audit
+from jaxskill.data.audit_dataset import audit, describe_audit
 from jaxskill.data.simulated import main, performances, read_splits, simulate, skills_from_pairs, write_like
 
 ALL = dict(streams=("rgb", "static", "maps"), num_segments=50, width=16, static_rows=12, static_width=24, map_frames=10,

@@ -102,7 +102,7 @@ def test_refused(dives, gymnasts, tmp_path):
   with pytest.raises(FileExistsError, match="do not go beside the annotations"):
     write_like(dives, dives, **TINY)
   (dives / "finediving.csv").write_text("event,sample,split,action_type,score,difficulty\n../..,1,train,1,1,1\n")
-  with pytest.raises(ValueError, match="video id '../../1' is no path inside a folder"):
+  with pytest.raises(ValueError, match="the video name '../../1' leads out of the folder"):
     write_like(dives, tmp_path / "out", **TINY)
   (dives / "finediving.csv").write_text("event,sample\n")   # a damaged table is not the same as none
   with pytest.raises(ValueError, match="finediving.csv: column 'split' is not in the first line"):

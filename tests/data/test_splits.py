@@ -180,11 +180,11 @@ def test_with_validation_errors():
 
 def test_check_folds():
   empty, row = np.zeros(0, np.int32), np.zeros(1, np.int32)
-  splits.check_folds([Fold("a", row, row, row, row)], "here")
-  with pytest.raises(ValueError, match="here: fold 'a' has no test pairs"):
-    splits.check_folds([Fold("a", row, row, row, empty)], "here")
-  with pytest.raises(ValueError, match="here: fold 'b' has no training pairs"):
-    splits.check_folds([Fold("b", row, row, empty, row)], "here")
+  splits.check_folds([Fold("a", row, row, row, row)])
+  with pytest.raises(ValueError, match="^fold 'a' has no test pairs"):
+    splits.check_folds([Fold("a", row, row, row, empty)])
+  with pytest.raises(ValueError, match="^fold 'b' has no training pairs"):
+    splits.check_folds([Fold("b", row, row, empty, row)])
 
 
 def test_scores_without_pairs():
@@ -197,13 +197,13 @@ def test_scores_without_pairs():
   check_sides(carved, pairs)
   folds = splits.leave_one_out(np.array(["a", "b", "b"]), pairs)
   assert [f.test_videos.tolist() for f in folds] == [[0], [1, 2]]
-  splits.check_folds((fold, carved, *folds), "here", of="videos")
-  with pytest.raises(ValueError, match="here: fold 'random' has no training pairs"):
-    splits.check_folds((fold,), "here")
-  with pytest.raises(ValueError, match="here: fold 'random' has no test videos; use another split"):
-    splits.check_folds((fold._replace(test_videos=fold.test_videos[:0]),), "here", of="videos")
+  splits.check_folds((fold, carved, *folds), of="videos")
+  with pytest.raises(ValueError, match="^fold 'random' has no training pairs"):
+    splits.check_folds((fold,))
+  with pytest.raises(ValueError, match="^fold 'random' has no test videos; use another split"):
+    splits.check_folds((fold._replace(test_videos=fold.test_videos[:0]),), of="videos")
   with pytest.raises(ValueError, match="of='video' must be"):
-    splits.check_folds((fold,), "here", of="video")
+    splits.check_folds((fold,), of="video")
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -229,9 +229,9 @@ def test_everything_trains_and_nothing_tests():
   fold, = splits.everything(len(score), pairs)
   assert fold.name == "all" and fold.train_videos.tolist() == list(range(24)) and len(fold.train_pairs) == len(pairs)
   assert not len(fold.test_videos) and not len(fold.test_pairs)
-  splits.check_folds((fold,), "here", tests=False)
+  splits.check_folds((fold,), tests=False)
   with pytest.raises(ValueError, match="has no test pairs of its 0 video"):
-    splits.check_folds((fold,), "here")
+    splits.check_folds((fold,))
 
 
 def test_folds_where_nobody_asked_for_any():

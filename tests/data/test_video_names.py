@@ -38,3 +38,11 @@ def test_spellings_of_the_disk(tmp_path):
   assert spellings(tmp_path, video_name("\ufa19", "")) == [tmp_path / "\ufa19"]
   assert spellings(tmp_path, "é.b") == [tmp_path / f"{decomposed}.b"]
   assert spellings(tmp_path, "a/b") == [tmp_path / "a/b"] and spellings(tmp_path, "ü/b") == []
+
+
+def test_a_folder_is_listed_once_for_many_names(tmp_path):
+  (tmp_path / "é.npy").touch()
+  listings = {}
+  assert spellings(tmp_path, "é", listings) == [tmp_path / "é"]
+  (tmp_path / "é.npy").unlink()
+  assert spellings(tmp_path, "é", listings) == [tmp_path / "é"] and spellings(tmp_path, "é") == []

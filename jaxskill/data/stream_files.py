@@ -1,0 +1,112 @@
+"""Streams of features out of the files of videos: what an array must be, and how several become `[V, T, ...]`.
+
+V videos, T rows of a stream.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxskill.data.arrays import MAX_BYTES, read_arrays
+from jaxskill.data.dataset import pad_streams
+from jaxskill.data.dataset_checks import check_features, check_times
+
+
+def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
+  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
+  ragged, first = {}, None
+  for video, file in files.items():
+    arrays = with_maps(read_arrays(file, max_bytes), video, file)
+    if len(arrays) == 1 and "maps" not in arrays:
+      arrays = {only: next(iter(arrays.values()))}
+    if first is None:
+      first = (file, arrays)
+    if arrays.keys() != first[1].keys():
+      raise ValueError(f"{file}: holds the streams {sorted(arrays)} but {first[0]} holds {sorted(first[1])}; every "
+                       "video needs the same streams.")
+    for stream, array in arrays.items():
+      if not (stream == "times" and "maps" in arrays):
+        array = as_features(array, stream, video, file)
+      of_stream = ragged.setdefault(stream, [])
+      of_stream.append(array)
+      check_widths(array, of_stream[0], stream, file, first[0])
+  padded = {stream: pad_streams(tuple(files), arrays) for stream, arrays in ragged.items()}
+  return tuple({name: both[i] for name, both in padded.items()} for i in (0, 1))
+
+
+def with_maps(arrays, video, source):
+  """One video's arrays, with maps of appearance `rgb` and motion `flow` side by side as `maps` `[frames, h, w, C]`.
+
+  Raises:
+    ValueError: if one of them is missing, they differ in frames or places, or `times` are not those of their frames.
+  """
+  for name, array in arrays.items():
+    check_is_a_stream(array, name, arrays.keys() - {name}, video, source)
+  is_map = lambda array: array.ndim == 4 and array.dtype != np.uint8
+  kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
+  if len(kinds) == 1:
+    other, = {"rgb", "flow"} - set(kinds)
+    raise ValueError(f"{source}: video {video!r} has maps `{kinds[0]}` {list(arrays[kinds[0]].shape)} but no maps "
+                     f"`{other}`; save both, or, where there is one kind only, save it as `maps` in all files.")
+  if kinds:
+    rgb, flow = arrays["rgb"], arrays["flow"]
+    if rgb.shape[:3] != flow.shape[:3]:
+      raise ValueError(f"{source}: video {video!r} has maps `rgb` {list(rgb.shape)} and `flow` {list(flow.shape)}; "
+                       "both need the same frames and places: extract them at the same times and sizes.")
+    arrays = {"maps": np.concatenate([rgb, flow], axis=-1)} | {k: v for k, v in arrays.items() if k not in kinds}
+  if "maps" in arrays and "times" in arrays:
+    check_times(arrays["times"], len(arrays["maps"]), video, source)
+    arrays = arrays | {"times": arrays["times"].astype(np.float32)}
+  return arrays
+
+
+def check_is_a_stream(array, name, others, video, source):
+  """Raises a `ValueError` for an array beside others that is no stream at all: a single number, or text."""
+  what = "text" if array.dtype.kind in "SUO" else "a single number" if not array.ndim else ""
+  if not what:
+    return
+  if others:
+    raise ValueError(f"{source}: video {video!r}: `{name}` is {what}, no stream [rows, ...] of features; save the file "
+                     f"without it, with {', '.join(sorted(others))} alone. How long a row lasts is said by "
+                     "config.data.segment_seconds.")
+  raise ValueError(f"{source}: video {video!r}: holds {what}, no features; expected [segments, channels] in "
+                   "floating-point numbers: extract its features again.")
+
+
+def take_times(streams, lengths):
+  """Takes the times of frames, read like a stream, out of the streams.
+
+  Args:
+    streams, lengths: name -> `[V, T, ...]`, `[V]`; "times", if there, are those of "maps", and of as many "frames".
+
+  Returns:
+    (streams, lengths, `row_times`, seconds from one frame to the next by stream: the mean of each video).
+  """
+  if not {"maps", "times"} <= streams.keys():
+    return streams, lengths, {}, {}
+  times, count = streams["times"], lengths["times"]
+  last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
+  mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
+  others = lambda mapping: {name: values for name, values in mapping.items() if name != "times"}
+  timed = [name for name in ("maps", "frames") if name in streams and np.array_equal(lengths[name], count)]
+  return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
+
+
+def as_features(array, stream, video, source):
+  """One video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  if stream in ("rgb", "static") and array.ndim != 2:
+    raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
+                     "expected [segments, channels]; reshape it and save it again.")
+  if np.issubdtype(array.dtype, np.floating) and array.dtype != np.float32:
+    with np.errstate(over="ignore"):   # a float64 too large for float32 becomes inf, which the check reports
+      array = array.astype(np.float32)
+  check_features(array, stream, video, source)
+  return array
+
+
+def check_widths(array, first, stream, source, first_source):
+  """Raises a `ValueError` if two files disagree about a stream in anything but the number of segments."""
+  if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
+    raise ValueError(f"{source}: stream {stream!r} is {array.dtype} {list(array.shape)} but {first_source} has "
+                     f"{first.dtype} {list(first.shape)}; all but the number of segments must agree: extract both with "
+                     "the same model.")

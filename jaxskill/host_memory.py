@@ -1,0 +1,41 @@
+"""Memory that this process may take on its machine: a container or a batch job often has less than the machine."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+_GROUPS = "sys/fs/cgroup"      # where Linux shows limits: of all resources together (version 2), or memory by itself (1)
+
+
+def host_bytes(root="/") -> int:
+  """Bytes of the machine, or of the tightest limit above this process where that is less.
+
+  Args:
+    root: folder that holds `proc` and `sys`.
+  """
+  return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(pathlib.Path(root))])
+
+
+def _limits(root):
+  """Yields the limits of the control groups of this process and of all above them."""
+  try:
+    groups = (root / "proc/self/cgroup").read_text().splitlines()
+  except OSError:                                        # no Linux
+    return
+  for line in groups:
+    _, kinds, group = line.split(":", 2)                 # "0::/job" or "4:memory:/job"
+    if kinds not in ("", "memory"):
+      continue
+    top = root / _GROUPS / kinds
+    # A container names its group as the machine does, and sees it as the top: a folder may be missing.
+    for folder in (top / group.strip("/"), *(top / group.strip("/")).parents):
+      for name in ("memory.max", "memory.limit_in_bytes"):
+        try:
+          text = (folder / name).read_text().strip()
+        except OSError:
+          continue
+        if text.isdigit():                               # "max" is none
+          yield int(text)
+      if folder == top:
+        break
