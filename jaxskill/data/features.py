@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxskill import wording
 from jaxskill.data import frames, pair_folds, splits
-from jaxskill.data.arrays import MAX_BYTES
+from jaxskill.data.arrays import MAX_BYTES, read_arrays   # noqa: F401   features.read_arrays is part of what others use
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.extraction_note import noted_seconds, read_extraction
