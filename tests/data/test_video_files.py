@@ -173,12 +173,12 @@ def test_folders_given_to_assess(tmp_path, monkeypatch):
   (tmp_path / "folder" / "notes").write_text("words")
   (tmp_path / "code.ts").write_text("export const answer = 42;")
 
-  def extract_run(config, links, out, weights, say):
+  def extract_run(config, links, out, weights, say, **persons):
     found, left_out = video_files.find_videos(links)
     return dict(recipe={}, videos={name: {} for name in found}, failed={}, left_out=left_out)
   monkeypatch.setattr(own.extract, "run", extract_run)
   recipe = types.SimpleNamespace(streams=dict(rgb=types.SimpleNamespace(keep="feature")))
-  monkeypatch.setattr(own, "recipe_of", lambda run, options: (recipe, "random:0"))
+  monkeypatch.setattr(own.recipes, "recipe_of", lambda run, options: (recipe, "random:0"))
   options = types.SimpleNamespace(videos=[str(tmp_path / "folder"), str(tmp_path / "code.ts")],
                                   out=str(tmp_path / "out"), boxes="", detector="")
   run, said = types.SimpleNamespace(about=dict(extraction=None), workdir=tmp_path), []
