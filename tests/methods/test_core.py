@@ -329,7 +329,7 @@ def test_assessment(load_config, variant, with_difficulty):
 
 
 def test_encoding_is_the_mean_over_real_snippets(load_config):
-  method = methods.build(load_config("core", "features"))
+  method = methods.build(load_config("core", "features", TREE))
   rng = np.random.default_rng(3)
   features, lengths = rng.normal(size=(3, 6, 4)), [6, 1, 4]
   features[1, 1:], features[2, 4:] = 1e3, -1e3
@@ -375,7 +375,7 @@ def test_equal_quotients_are_equal_numbers(load_config, make_dataset):
   """16.8 / 1.6 and 21 / 2 are 10.5 whatever float32 makes of them: such differences lie on borders."""
   score, difficulty = np.float32([16.8, 19.95, 33.6, 34.65] + [21] * 7), np.float32([1.6, 1.9, 3.2, 3.3] + [2] * 7)
   assert len(set((score / difficulty).tolist())) > 1
-  method = methods.build(load_config("core", "features", {"model.with_difficulty": True}))
+  method = methods.build(load_config("core", "features", TREE | {"model.with_difficulty": True}))
   dataset = dataclasses.replace(make_dataset(), score=score, difficulty=difficulty)
   assert (method.targets(dataset, "score") == 10.5).all()
 
