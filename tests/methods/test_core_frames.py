@@ -289,4 +289,4 @@ def test_data_without_videos(load_config):
 
 
 def test_features_need_no_weights(load_config):
-  assert methods.build(load_config("core", "features")).note == ""
+  assert methods.build(load_config("core", "features", {"model.num_leaves": 8})).note == ""
