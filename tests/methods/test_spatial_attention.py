@@ -372,5 +372,6 @@ def test_config_of_the_paper():
   assert (model.attention_hidden, model.hidden, model.attention_width) == (128, 128, 32)
   assert (recipe.optimizer, recipe.momentum, recipe.learning_rate, recipe.weight_decay) == ("sgd", 0.9, 1e-3, 1e-3)
   assert config.loss.margin == 0.5 and recipe.dtype == "bfloat16"
-  with pytest.raises(ValueError, match="data set 'best' is unknown; use simulated, features or epic_skills"):
+  assert recipe.clip_norm == model.update_bias == 0         # the paper has neither
+  with pytest.raises(ValueError, match="data set 'best' is unknown; use simulated, features, epic_skills or jigsaws"):
     importlib.import_module("configs.spatial_attention").get_config("best")
