@@ -12,6 +12,7 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]).st
 import json
 import pathlib
 import shutil
+import signal
 import tempfile
 import zlib
 
@@ -28,6 +29,8 @@ CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call com
 
 
 def pytest_configure(config):
+  if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:       # of a shell's background; commands that tests start inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")

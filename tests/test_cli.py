@@ -202,7 +202,7 @@ def test_a_user_without_an_entry_and_without_a_home_trains(tmp_path):
 
 
 def test_an_output_of_few_letters_gets_others_in_their_place(tmp_path):
-  code, out, err = run("--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--workdir", tmp_path / "run",
+  code, out, err = run("--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60", "--workdir", tmp_path / "run",
                        PYTHONIOENCODING="ascii")
   assert code == 0 and "last step" in out and " ? " in out, err
   assert (tmp_path / "run" / "results.json").exists()

@@ -402,7 +402,7 @@ FLAGS = {
     "unknown group": ([CONFIG, "--config.trian.epochs=1"], "config has no field 'trian', only data"),
     "field of a value": ([CONFIG, "--config.seeds.x=1"], "config.seeds has no field 'x'"),
     "not a number": ([CONFIG, "--config.train.epochs=abc"], "--config.train.epochs=abc: invalid literal for int()"),
-    "unknown data set": ([f"{CONFIG}:nonsense"], "data set 'nonsense' is unknown; use simulated, features, best or"),
+    "unknown data set": ([f"{CONFIG}:nonsense"], "data set 'nonsense' is unknown; use simulated, features, best"),
     "unknown variant": ([f"{CONFIG}:best,offcial"], "variant 'offcial' is unknown; use paper or official."),
     "no config": ([None], "the following arguments are required: --config"),
     "no such config": (["configs/nothing.py"], "--config=configs/nothing.py: No such file"),
