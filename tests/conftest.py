@@ -29,8 +29,9 @@ CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call com
 
 
 def pytest_configure(config):
-  if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:       # of a shell's background; commands that tests start inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+  for name in ("SIGINT", "SIGHUP"):       # ignored in a shell's background and under nohup, and commands inherit that
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+      signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
   config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")
