@@ -422,7 +422,8 @@ def cut_into_calls(config):
 
 
 def of_many_steps(load_config, file, **changes):
-  shorter = {"model.windows.rgb": 8, "model.windows.static": 0} if file == "action_net" else {}
+  shorter = dict(action_net={"model.windows.rgb": 8, "model.windows.static": 0},
+                 spatial_attention={"data.simulated.pair_share": 1.0}).get(file, {})
   return load_config(file, changes=shorter | {"train.epochs": 40, "train.steps_per_call": 64} | changes)
 
 
