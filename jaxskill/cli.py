@@ -46,16 +46,20 @@ def listen():
     while (number := os.read(reader, 1)[0]) not in heeded:
       pass
     threading.Timer(5, os._exit, (128 + number,)).start()  # should one of these wait for the main thread
-    for function in reversed(_at_end):
-      with contextlib.suppress(Exception):
+    words = f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode()
+    for function in (*reversed(_at_end), _end_children, lambda: os.write(2, words)):
+      with contextlib.suppress(Exception):                 # e.g. a terminal that closed
         function()
-    for child in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else ():
-      child.kill()
-    with contextlib.suppress(OSError):                     # a terminal that closed
-      os.write(2, f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode())
     os._exit(128 + number)
 
   threading.Thread(target=end, daemon=True).start()
+
+
+def _end_children():
+  """Ends the processes that this one has started, if it has imported what starts them."""
+  active = getattr(sys.modules.get("multiprocessing"), "active_children", list)       # or is just importing it
+  for child in active():
+    child.kill()
 
 
 @contextlib.contextmanager

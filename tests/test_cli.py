@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import pytest
@@ -255,6 +256,13 @@ def test_a_signal_ends_a_command_whose_terminal_closed():
   """
   done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), check=False)
   assert done.returncode == 143
+
+
+def test_a_signal_while_processes_are_being_imported_has_no_children_to_end(monkeypatch):
+  monkeypatch.setitem(sys.modules, "multiprocessing", types.ModuleType("multiprocessing"))      # as in mid-import
+  cli._end_children()
+  monkeypatch.delitem(sys.modules, "multiprocessing")
+  cli._end_children()
 
 
 def test_command_ends_with_the_status_of_what_happened(capsys):
