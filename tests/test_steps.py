@@ -400,7 +400,7 @@ def test_seeds_and_calls(load_config, make_dataset, quick_compile):
 
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
-SYSTEMS = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.endswith("_ablations"))
+SYSTEMS = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "common" and not path.stem.endswith("_ablations"))
 
 
 def cut_into_calls(config):
