@@ -100,7 +100,8 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
         failed = extract_beam.run(config, todo, contents, out, weights, persons, recipe, done, beam_options)
       else:
         failed = _run_here(config, todo, out, variables, persons, done, processes, patience)
-      note["failed"] = unreadable | failed
+      failed = unreadable | failed
+      note["failed"] = {video: failed[video] for video in files if video in failed}
       _name_stale(config, out, note)
       feature_files.save_note(out, note)
   _say_all(note, out, time.monotonic() - start, say)

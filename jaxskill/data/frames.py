@@ -173,7 +173,8 @@ def _decode_missing(sources, folder, sampling):
   for video in todo:
     for warning in index[video]["warnings"] if video not in failed else ():
       logging.warning("%s: %s", sources[video].path, warning)
-  return {video: Ready(files[video], index[video]["row_seconds"]) for video in sources if video not in failed}, failed
+  ready = {video: Ready(files[video], index[video]["row_seconds"]) for video in sources if video not in failed}
+  return ready, {video: failed[video] for video in sources if video in failed}      # whichever thread was first
 
 
 def _read_index(folder):
