@@ -283,10 +283,13 @@ def test_numbers_that_cannot_be(run, options):
 
 
 def test_decoders_do_not_hear_ctrl_c(tmp_path, film):
-  """They end with their reader; ^C reaches all processes of a terminal, and each would print where it was."""
+  """They end with their reader; ^C reaches all processes of a terminal, and each would print where it was.
+
+  One decoder, which is at work: a second one might still read what it is to do, and would miss the rest of it.
+  """
   code = ("import sys, time\nfrom jaxskill import decoders\nfrom tests.test_extraction import recipe\n"
           "if __name__ == '__main__':\n"
-          "  coming = decoders.Decoders({'a': sys.argv[1]}, recipe('action_net:rgb'), None, 2, 60.0)\n"
+          "  coming = decoders.Decoders({'a': sys.argv[1]}, recipe('action_net:rgb'), None, 1, 60.0)\n"
           "  next(iter(coming))\n  print('at work', flush=True)\n  time.sleep(600)\n")
   (tmp_path / "main.py").write_text(code)
   process = subprocess.Popen([sys.executable, str(tmp_path / "main.py"), str(film)], start_new_session=True, text=True,
