@@ -12,6 +12,7 @@ import multiprocessing
 import signal
 import time as clock
 from multiprocessing import connection as connections
+from multiprocessing import resource_tracker
 
 from jaxskill import extraction
 
@@ -63,6 +64,7 @@ class Decoders:
 
   def _start(self):
     """Starts a process that does not hear Ctrl-C: it ends when its reader does."""
+    resource_tracker.ensure_running()     # would begin with the process, and let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
       own, of_process = self._context.Pipe()
