@@ -93,7 +93,7 @@ class Heads(nn.Module):
   def compare(self, query, reference, offset):
     """`[T, P]` parts of a query and of the reference aligned with it, `[T]` timing offset -> `[T, F]` differences."""
     units = nn.relu(query + reference + self.timing(offset[:, None])).reshape(-1, self.count, self.hidden)
-    result = contract("thp,hfp->thf", units, self.kernel, self.dtype) + self.bias
+    result = add_bias(contract("thp,hfp->thf", units, self.kernel, self.dtype), self.bias)
     return nn.relu(result).reshape(len(query), -1)
 
   def judge(self, segments):
@@ -103,6 +103,28 @@ class Heads(nn.Module):
   def __call__(self, embeddings):
     """Touches every parameter, to make them: `[T, E]` embeddings against themselves."""
     return self.judge(self.compare(*self.project(embeddings), jnp.zeros(len(embeddings))))
+
+
+@jax.custom_vjp
+def add_bias(rows, bias):
+  """`[T, ...]` rows + `[...]` bias.
+
+  Its gradient is summed in halves: XLA cuts a plain sum of this size by the number of processor cores, and the last bit of
+  training would depend on how many a process was given.
+  """
+  return rows + bias
+
+
+def _bias_gradient(_, slope):
+  total = slope
+  while len(total) > 1:
+    if len(total) % 2:
+      total = jnp.concatenate([total, jnp.zeros_like(total[:1])])
+    total = total[:len(total) // 2] + total[len(total) // 2:]
+  return slope, total[0]
+
+
+add_bias.defvjp(lambda rows, bias: (rows + bias, None), _bias_gradient)
 
 
 def linear_path(length, other, rows, columns):
