@@ -7,12 +7,12 @@ Options are those of configs/action_net.py. All folds, criteria and seeds of a r
 vector regression among the floors needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
 """
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = config_files.beside(__file__, "action_net").get_config(options)
+  config = beside(__file__, "action_net").get_config(options)
   config.name = "action_net_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False

@@ -21,9 +21,9 @@ faster than the paper's recipe; the published data sets have not yet been run on
 import ml_collections
 from ml_collections import config_dict
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
-common = config_files.beside(__file__, "common")
+common = beside(__file__, "common")
 
 # Sizes of own features by the number of training videos of the smallest fold: a field, and (most videos, size) in turn. A
 # field that is 0 is decided once, when the data are known. Of 30 videos, 4 leaves of 64 do as well as 32 of 256, seven

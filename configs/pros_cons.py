@@ -17,9 +17,9 @@ minutes on a laptop; measured results stand in the README. BEST and EPIC-Skills:
 import ml_collections
 from ml_collections import config_dict
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
-common = config_files.beside(__file__, "common")
+common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):

@@ -7,12 +7,12 @@ Options are those of configs/pros_cons.py. Fig. 5 is in the columns of branches,
 row's results.json. Rows that differ in loss weights alone, all folds and all seeds train as one program.
 """
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = config_files.beside(__file__, "pros_cons").get_config(options)
+  config = beside(__file__, "pros_cons").get_config(options)
   config.name = "pros_cons_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False

@@ -20,9 +20,9 @@ time 24.6 s). The published data sets have not yet been run on recorded features
 import ml_collections
 from ml_collections import config_dict
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
-common = config_files.beside(__file__, "common")
+common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):

@@ -7,12 +7,12 @@ Options are those of configs/skilldiff.py. All folds and seeds of a row train as
 of a reference linearly to that of the query.
 """
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = config_files.beside(__file__, "skilldiff").get_config(options)
+  config = beside(__file__, "skilldiff").get_config(options)
   config.name = "skilldiff_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False

@@ -16,9 +16,9 @@ ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorde
 import ml_collections
 from ml_collections import config_dict
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
-common = config_files.beside(__file__, "common")
+common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):

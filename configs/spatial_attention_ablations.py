@@ -8,12 +8,12 @@ Options are those of configs/spatial_attention.py. The row "random labels" is th
 pairs are turned round. A linear ranking of mean features stands below as a floor.
 """
 
-from jaxskill import config_files
+from jaxskill.cli import beside
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
-  config = config_files.beside(__file__, "spatial_attention").get_config(options)
+  config = beside(__file__, "spatial_attention").get_config(options)
   config.name = "spatial_attention_ablations"
   config.seeds = (0, 1, 2, 3, 4)
   config.plots = False

@@ -8,7 +8,10 @@ import pathlib
 
 import jax
 
-from jaxskill import cli, data, parallel, protocol, report, run_folder, train, wording
+from jaxskill import cli, data, files, train
+from jaxskill.evaluate import protocol
+from jaxskill.report import tables
+from jaxskill.training import parallel, run_folder
 
 
 def groups(config):
@@ -92,11 +95,11 @@ def run(config, workdir):
     parallel.on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     rows, about = _train_rows(config, configs, workdir, dataset, main)
     if main:
-      text = "\n".join([report.table(rows, about["simulated"], about["protocol"]), *about.pop("other_data")])
+      text = "\n".join([tables.table(rows, about["simulated"], about["protocol"]), *about.pop("other_data")])
       with run_folder.saying_what_to_do(workdir):
-        report.save_json(workdir / "table.json", dict(rows=rows) | about)
+        files.save_json(workdir / "table.json", dict(rows=rows) | about)
         (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
-      wording.say(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
+      cli.say(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows
 
 
@@ -106,12 +109,12 @@ def _train_rows(config, configs, workdir, dataset, main):
   rows, results, had = {}, {}, []
   for own in configs:
     if main:
-      wording.say(f"\n== {', '.join(wording.plain(row) for row, _ in own.weight_rows)}")
+      cli.say(f"\n== {', '.join(cli.plain(row) for row, _ in own.weight_rows)}")
     folder = "".join(c if c.isalnum() else "_" for c in own.weight_rows[0][0])
     results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
     if main:
       rows |= results["rows"]
-      had.append((", ".join(wording.plain(row) for row, _ in own.weight_rows), results["protocol"]))
+      had.append((", ".join(cli.plain(row) for row, _ in own.weight_rows), results["protocol"]))
   if not main:
     return {}, {}
   rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}

@@ -101,8 +101,7 @@ def command():
 
 
 def _refuse(message):
-  from jaxskill import wording
-  print(f"\njaxskill: {wording.plain(message, keep=chr(10))}", file=sys.stderr)
+  print(f"\njaxskill: {plain(message, keep=chr(10))}", file=sys.stderr)
   sys.exit(2)
 
 
@@ -176,6 +175,7 @@ def read_config(file, overrides=()):
     ValueError: for a file that is no config, options or fields that it has not, or a value of another type.
   """
   name, colon, options = path(file).partition(":")
+  name = find_config(name)
   module = _load(name)
   if not callable(getattr(module, "get_config", None)):
     raise ValueError(f"--config={file}: {name} defines no get_config(); give one of configs/, e.g. "
@@ -192,18 +192,42 @@ def read_config(file, overrides=()):
   return config.lock(), getattr(module, "official", None)
 
 
+def beside(file, name):
+  """The module of the config file `name`.py in the folder of another: config files lie in a folder that is no package.
+
+  Args:
+    file: `__file__` of the one that asks.
+    name: of the other, without its ending.
+  """
+  return _module(name, pathlib.Path(file).with_name(f"{name}.py"))
+
+
+def find_config(name):
+  """The path of a config file: as it is given, or, "configs/...", among those that come with the package."""
+  package = pathlib.Path(__file__).parent
+  if not pathlib.Path(name).is_file() and pathlib.Path(name).parts[:1] == ("configs",):
+    for folder in (package, package.parent):             # installed, or a checkout
+      if (folder / name).is_file():
+        return str(folder / name)
+  return name
+
+
 def _load(name):
   """The module of a config file."""
   if not name or not pathlib.Path(name).is_file():
     raise ValueError(f"--config={name}: No such file; give a config file, e.g. --config configs/pros_cons.py.")
-  spec = importlib.util.spec_from_file_location("config_file", name)
-  if spec is None:
+  if not name.endswith(".py"):
     raise ValueError(f"--config={name} is not a Python file (NAME.py); give one of configs/.")
-  module = importlib.util.module_from_spec(spec)
   try:
-    spec.loader.exec_module(module)
+    return _module("config_file", name)
   except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
     raise ValueError(_fault_of(name, error)) from error
+
+
+def _module(name, path_of):
+  spec = importlib.util.spec_from_file_location(name, path_of)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
   return module
 
 
@@ -266,3 +290,24 @@ def _expand_home(config):
       _expand_home(value)
     elif isinstance(value, str) and value.startswith("~"):
       config[name] = path(value)
+
+
+def plain(text, keep=""):
+  """Returns text that a terminal, a log or a picture shows as it is: no line breaks, colours, marks of direction.
+
+  Args:
+    text: a name that others chose, or anything that holds one.
+    keep: characters that stay although they cannot be printed, e.g. a line break.
+  """
+  return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def say(text):
+  """Prints text of several lines in which names of others may stand, see `plain`."""
+  print(plain(text, keep="\n"))
+
+
+def short(name, length=40):
+  """Returns a name as `plain` text of at most `length` characters; what is left out of the middle is an ellipsis."""
+  name = plain(name)
+  return name if len(name) <= length else name[: length - length // 3 - 1] + "…" + name[-(length // 3):]

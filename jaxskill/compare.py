@@ -13,12 +13,16 @@ import sys
 
 import numpy as np
 
-from jaxskill import assess, cli, evidence, finished, own as own_videos, report, wording
+from jaxskill import cli, files
+from jaxskill.assess import new_videos as own_videos
+from jaxskill.assess import scoring
+from jaxskill.report import explain, wording
+from jaxskill.training import finished_run
 
 NAME = "comparison.json"
 
 
-def run(options, say=wording.say):
+def run(options, say=cli.say):
   """Compares the two videos that the options name; returns the content of `comparison.json`.
 
   Args:
@@ -28,36 +32,36 @@ def run(options, say=wording.say):
     ValueError: unless there are two that can be read, or if an answer to something else would be overwritten.
   """
   given = options.videos or options.features
-  trained = finished.load(options.workdir)
-  out = assess.folder_of(options, trained, "comparisons")
-  ids, words = evidence.choose(trained, options)
+  trained = finished_run.load(options.workdir)
+  out = scoring.folder_of(options, trained, "comparisons")
+  ids, words = explain.choose(trained, options)
   videos, failed = own_videos.read(trained, options, out, say)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
     raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
-  folder = out / "_vs_".join(wording.folder(video.name.replace("/", "_")) for video in videos)
-  source = assess.made_from(trained, videos, ids)
-  assess.check_free(folder / NAME, source)
+  folder = out / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
+  source = scoring.made_from(trained, videos, ids)
+  scoring.check_free(folder / NAME, source)
   assessments = trained.assess(videos)
   order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
-  picked = [evidence.pick(assessments, ids, number) for number in order]
+  picked = [explain.pick(assessments, ids, number) for number in order]
   videos = [videos[number] for number in order]
-  results = [evidence.answer(trained, video, one, ids, words) for video, one in zip(videos, picked)]
+  results = [explain.answer(trained, video, one, ids, words) for video, one in zip(videos, picked)]
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
   result |= dict(made_from=source, videos=results, cautions=wording.cautions(*results))
   folder.mkdir(parents=True, exist_ok=True)
-  maps = [evidence.maps(trained, video, one) for video, one in zip(videos, picked)]
-  paths, undrawn = assess.drawn(lambda pictures: [pictures.draw_comparison(
+  maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
+  paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(
       folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   result["pictures"] = [path.name for path in paths]
-  report.save_json(folder / NAME, result)
+  files.save_json(folder / NAME, result)
   say(describe(result))
   if undrawn:
-    say(f"failed: the picture {wording.plain(undrawn)}")
-  say("wrote " + "\n      ".join(wording.plain(path) for path in (folder / NAME, *paths)))
+    say(f"failed: the picture {cli.plain(undrawn)}")
+  say("wrote " + "\n      ".join(cli.plain(path) for path in (folder / NAME, *paths)))
   return result
 
 
@@ -73,7 +77,7 @@ def difference(trained, results, scores, ids):
     own = trained.training_scores(model)
     apart = np.abs(own[:, None] - own)[np.triu_indices(len(own), 1)]
     if apart.size:
-      ranks.append(evidence.percentile(abs(one), apart))
+      ranks.append(explain.percentile(abs(one), apart))
   agree = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
   return dict(
       better=results[0]["video"], worse=results[1]["video"], equal=bool(gap.mean() == 0), difference=float(gap.mean()),
@@ -103,7 +107,7 @@ def directly(trained, videos, results, scores, ids):
   count = scores.shape[1]
   for video, reference in (videos, videos[::-1]):
     rows = {stream: np.array([len(reference.arrays[stream])]) for stream in reference.arrays}
-    trained.method.check(finished.own_videos(trained, [video], str(video.file)), rows)
+    trained.method.check(finished_run.own_videos(trained, [video], str(video.file)), rows)
   other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
   found = trained.assess(videos, against=(other, scores))
   said = np.asarray(found.score, np.float64).T
@@ -111,7 +115,7 @@ def directly(trained, videos, results, scores, ids):
     gap = ((said[0] - scores[1]) - (said[1] - scores[0]))[ids] / 2
   else:
     gap = (said[0] - said[1])[ids]
-  one, extra = evidence.pick(found, ids, 0), {}
+  one, extra = explain.pick(found, ids, 0), {}
   if one.alignment:
     places = np.asarray(next(iter(one.alignment.values())), np.float64).mean(axis=0)
     stream = trained.method.streams[0]
@@ -139,7 +143,7 @@ def decided(results, extra):
                       at=wording.span(segment["start"], segment["end"]), other_at=wording.span(seen.min(), seen.max()),
                       other_start=float(seen.min()), other_end=float(seen.max()),
                       difference=float(segment["score"] - other), importance=segment["importance"]))
-  return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: evidence.MOMENTS]
+  return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: explain.MOMENTS]
 
 
 def keys(result):
@@ -153,13 +157,13 @@ def keys(result):
     moments = [dict(what=str(place), words="decides between the two", peak=(moment[start] + moment[end]) / 2,
                     side=int(np.sign(moment["difference"])) * (-1 if number else 1))
                for place, moment in enumerate(shared)]
-    found.append(evidence.key_moments(one | dict(moments=moments) if shared else one))
+    found.append(explain.key_moments(one | dict(moments=moments) if shared else one))
   return found
 
 
 def headline(result):
   """Who is better, in a line that begins with what must be known first."""
-  better, worse = wording.short(result["better"]), wording.short(result["worse"])
+  better, worse = cli.short(result["better"]), cli.short(result["worse"])
   if result["equal"]:
     return wording.warned(f"{better} and {worse} score the same", *result["videos"])
   clear = result["models"] == 1 or result["agreeing"] > result["models"] / 2
@@ -183,8 +187,8 @@ def describe(result):
   """The comparison as lines of text."""
   lines = [headline(result)]
   for own in result["videos"]:
-    lines += [f"  {wording.plain(own['video'])}: {wording.standing(own)}"]
-    lines += [f"    warning: {wording.plain(warning)}" for warning in own["warnings"]]
+    lines += [f"  {cli.plain(own['video'])}: {wording.standing(own)}"]
+    lines += [f"    warning: {cli.plain(warning)}" for warning in own["warnings"]]
   if result["larger_than_training_pairs"] is not None:
     lines.append(f"  the difference is larger than {larger(result)}")
   if result["parts"]:
@@ -192,10 +196,10 @@ def describe(result):
   if result["direct"]:
     agrees = "which agrees" if result["direct"]["agrees"] else "which DISAGREES: take them for equally good"
     lines.append(f"  compared directly: {result['direct']['difference']:+.3g}, {agrees} ({result['direct']['how']})")
-  better, worse = wording.plain(result["better"]), wording.plain(result["worse"])
+  better, worse = cli.plain(result["better"]), cli.plain(result["worse"])
   for own in result["videos"]:
     moments = [one for one in result["moments"] if one.get("video") == own["video"]]
-    lines += [f"  {wording.plain(own['video'])}, {line}" for line in evidence.moment_lines(own, moments)]
+    lines += [f"  {cli.plain(own['video'])}, {line}" for line in explain.moment_lines(own, moments)]
   for one in result["moments"]:
     if "video" not in one:
       lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "

@@ -22,7 +22,8 @@ def main(argv=None):
   with cli.command():
     config, _ = read_config(options.config, overrides)
     cli.use_compilation_cache()
-    from jaxskill import ablations, parallel, train
+    from jaxskill import ablations, train
+    from jaxskill.training import parallel
     parallel.initialise()
     (ablations if "rows" in config else train).run(config, options.workdir or f"runs/{config.name}_{config.data.name}")
 

@@ -15,16 +15,21 @@ import jax
 import numpy as np
 import tqdm
 
-from jaxskill import (cli, data, evaluate, exemplars, feed, finished, log_lines, memory, methods, panel, report,
-                      run_folder, sizes, steps, wording)
-from jaxskill.checkpoints import Checkpoints
-from jaxskill.config_checks import check
-from jaxskill.parallel import Parallel, highest, on_first_process
-from jaxskill.precision import single_precision
-from jaxskill.replicas import make_tables, plan
-from jaxskill.run_folder import claim   # noqa: F401   train.claim is part of what others use
-from jaxskill.run_log import Log, known_mean
-from jaxskill.stopping import CallLength, Stopped, StopSignal
+from jaxskill import cli, data, methods
+from jaxskill.data import exemplars
+from jaxskill.evaluate import metrics as evaluate
+from jaxskill.report import results
+from jaxskill.training import answers, finished_run, log_lines, memory, run_folder, sizes
+from jaxskill.training import batches as feed
+from jaxskill.training import step as steps
+from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.config_checks import check
+from jaxskill.training.parallel import Parallel, highest, on_first_process
+from jaxskill.training.precision import single_precision
+from jaxskill.training.replicas import make_tables, plan
+from jaxskill.training.run_folder import claim  # noqa: F401   train.claim is part of what others use
+from jaxskill.training.runlog import Log, known_mean
+from jaxskill.training.stopping import CallLength, Stopped, StopSignal
 
 
 class Trainer:
@@ -49,7 +54,7 @@ class Trainer:
     learns_from = self.method.learns_from
     group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from in methods.COMPARING else None
     labels = self._labels()
-    self.panel = panel.Panel(self, group, labels)
+    self.panel = answers.Panel(self, group, labels)
     self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel, streams=self.method.streams,
                           dtype=train.dtype, budget=config.data.device_budget, labels=labels)
     panels = self.exemplars() if learns_from == "references" else None
@@ -223,7 +228,7 @@ def run(config, workdir, dataset=None):
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
   config, asked = sizes.decide(config, dataset), config
-  say = wording.say if parallel.main else (lambda *_: None)
+  say = cli.say if parallel.main else (lambda *_: None)
   say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config)))))
   trainer = Trainer(config, dataset, parallel)
   memory.check(trainer)
@@ -236,8 +241,8 @@ def run(config, workdir, dataset=None):
     with run_folder.saying_what_to_do(workdir):
       history = _train(trainer, workdir, say)
       assessments = trainer.assess(everything=True)
-      finished.save(workdir, trainer, assessments)
-      return report.write(workdir, trainer, assessments, history, facts, time.perf_counter() - started, say)
+      finished_run.save(workdir, trainer, assessments)
+      return results.write(workdir, trainer, assessments, history, facts, time.perf_counter() - started, say)
 
 
 def _train(trainer, workdir, say):

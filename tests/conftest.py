@@ -10,7 +10,6 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):     # XLA stops at 
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]).strip()     # before JAX is imported
 
 import json
-import pathlib
 import shutil
 import signal
 import tempfile
@@ -21,9 +20,7 @@ import numpy as np
 import pytest
 
 from jaxskill.data import Fold, SkillDataset
-
-GOLDEN = pathlib.Path(os.environ.get("JAXSKILL_GOLDEN") or
-                      pathlib.Path(__file__).resolve().parents[2] / "shared" / "golden")
+from tests.places import GOLDEN
 
 CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
 
@@ -155,8 +152,9 @@ def quick_compile():
 
 @pytest.fixture
 def quick_training(monkeypatch, quick_compile):
-  """Trains and assesses on one device; `tests/own_videos.py` trains within it."""
+  """Trains and assesses on one device; `tests/assess/own_videos.py` trains within it."""
   del quick_compile
-  from jaxskill import finished, parallel, train
-  for module in (train, finished):
+  from jaxskill import train
+  from jaxskill.training import finished_run, parallel
+  for module in (train, finished_run):
     monkeypatch.setattr(module, "Parallel", functools.partial(parallel.Parallel, 1))

@@ -5,7 +5,6 @@ Needs the compilers alone: pip install 'jaxskill[cuda]' and libtpu.
 
 import functools
 import importlib.util
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +13,15 @@ import pytest
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxskill import benchmark_contenders as contenders, benchmark_systems, cli, feed, train
+from jaxskill import cli, train
+from jaxskill.benchmark import contenders, systems
 from jaxskill.modules import soft_dtw as module
-from jaxskill.modules.attention_filters import take
+from jaxskill.modules.layers import take
 from jaxskill.modules.soft_dtw import soft_alignment, soft_dtw
-from jaxskill.parallel import Parallel
+from jaxskill.training import batches
+from jaxskill.training.parallel import Parallel
+from tests.places import CONFIGS
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 DEVICES = dict(gpu="cuda", tpu="tpu")         # what JAX calls a kind of devices, and the compiler for it
 
 # As much of an H100 as the compiler asks for.
@@ -113,7 +114,7 @@ def compile_step(kind, config, dataset):
 @pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
 def test_steps_at_the_papers_sizes(kind, method, dtype):
   config, official = cli.read_config(str(CONFIGS / f"{method}.py"), [])
-  shape = benchmark_systems.find(method).shapes["paper"]
+  shape = systems.find(method).shapes["paper"]
   compile_step(kind, contenders.configure(config, dtype, shape, official), contenders.data_of(config, shape))
 
 
@@ -126,8 +127,8 @@ def test_step_of_skilldiff(kind, load_config, make_dataset, dtype):
 @pytest.mark.parametrize("shape,dtype", [((400, 1024), "bfloat16"), ((10, 1024), "bfloat16"), ((25, 14, 14, 4096), "float32"),
                                          ((25, 14, 14, 4096), "bfloat16"), ((103, 112, 112, 3), "uint8")])
 def test_videos_are_taken_without_a_copy_of_all(kind, shape, dtype):
-  videos = jax.eval_shape(feed.as_rows, jax.ShapeDtypeStruct((100, *shape), dtype))
-  double = lambda videos, ids: feed.as_maps(jax.tree.map(lambda x: 2 * take(x, ids), videos))
+  videos = jax.eval_shape(batches.as_rows, jax.ShapeDtypeStruct((100, *shape), dtype))
+  double = lambda videos, ids: batches.as_maps(jax.tree.map(lambda x: 2 * take(x, ids), videos))
   memory = compile_for(kind, double, videos, jax.ShapeDtypeStruct((3,), jnp.int32)).memory_analysis()
   assert memory.temp_size_in_bytes < 2 ** 20 + 0.1 * memory.argument_size_in_bytes
 

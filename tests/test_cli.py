@@ -10,9 +10,10 @@ import types
 import jax
 import pytest
 
-from jaxskill import ablations, cli, config_checks, train
+from jaxskill import ablations, cli, train
+from jaxskill.training import config_checks
+from tests.places import REPO
 
-REPO = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = str(REPO / "configs" / "pros_cons.py")
 SMALL = ["--config.model.hidden=4", "--config.data.simulated.num_videos=14", "--config.data.simulated.num_segments=6",
          "--config.data.simulated.width=4", "--config.train.epochs=1", "--config.train.batch_size=16",

@@ -6,8 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import compare, evidence, finished, methods, pictures
-from tests.own_videos import SYSTEMS, arguments, trained
+from jaxskill import compare, methods
+from jaxskill.assess import pictures
+from jaxskill.report import explain
+from jaxskill.training import finished_run
+from tests.assess.own_videos import SYSTEMS, arguments, trained
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +43,7 @@ def test_the_better_one_by_hand(tmp_path, system):
   assert bool(result["direct"]) == (system in ("core", "skilldiff"))
   attention = [line["values"] for one in result["videos"] for name, line in one["timelines"].items()
                if name.endswith(" attention")]
-  stands_out = any(np.max(values) >= evidence.STANDS_OUT * np.mean(values) for values in attention)
+  stands_out = any(np.max(values) >= explain.STANDS_OUT * np.mean(values) for values in attention)
   assert bool(result["moments"]) == (stands_out or system in ("skilldiff", "spatial_attention"))
   assert ("none stands out" in said) or bool(result["moments"]) or not attention
   turned, _ = ask(run, second, first, out=tmp_path)
@@ -68,7 +71,7 @@ def test_core_compares_directly(tmp_path):
   videos = run.dataset.folds[0].test_videos[:2]
   result, _ = ask(run, *videos, out=tmp_path)
   order = [run.dataset.videos.index(result[side]) for side in ("better", "worse")]
-  loaded = finished.load(run.workdir)
+  loaded = finished_run.load(run.workdir)
   method, gaps = methods.build(loaded.config), []
   for index, replica in enumerate(run.results["replicas"]):
     variables = jax.tree.map(lambda x: x[index], jax.device_get(loaded.state.variables()))

@@ -1,14 +1,14 @@
 """The launchers print the commands that a reader of their help expects, and every host gets its arguments unharmed."""
 import os
-import pathlib
 import shlex
 import shutil
 import subprocess
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-LAUNCH = ROOT / "launch"
+from tests.places import REPO
+
+LAUNCH = REPO / "launch"
 SCRIPTS = ["gpu.sh", "slurm.sh", "tpu_vm.sh"]
 ODD = ["--config", "configs/core.py", "--config.note=it's a \"test\"", "$HOME", "a;b", "*", "", "two\nlines", "é\\n"]
 PACK = [["mkdir", "-p", "build"], ["tar", "--exclude=./.git", "--exclude=./.venv", "--exclude=./build",
@@ -25,7 +25,7 @@ def launch(script, *arguments, folder=LAUNCH, **environment):
 def assert_dry_run(expected, script, *arguments, **environment):
   run = launch(script, "--dry-run", *arguments, **environment)
   assert (run.returncode, run.stderr) == (0, "")
-  commands = [["cd", str(ROOT)], *expected]
+  commands = [["cd", str(REPO)], *expected]
   assert run.stdout == "".join(shlex.join(command) + "\n" for command in commands)
 
 
@@ -132,7 +132,7 @@ def test_gpu_hosts_really_run(tmp_path, fails):
   for folder in (checkout / "data", tools, hosts):
     folder.mkdir(parents=True)
   shutil.copytree(LAUNCH, checkout / "launch")
-  shutil.copy(ROOT / "pyproject.toml", checkout)
+  shutil.copy(REPO / "pyproject.toml", checkout)
   for name, script in STUBS.items():
     (tools / name).write_text(f"#!/bin/sh\n{script}\n")
     (tools / name).chmod(0o755)

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-REPO = pathlib.Path(__file__).resolve().parents[1]
+from tests.places import REPO, SHARED
+
 CONFIG = "configs/pros_cons.py"
 SMALL = ["--config.model.hidden=8", "--config.train.batch_size=16", "--config.train.steps_per_call=4"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=16", "--config.data.simulated.num_segments=10",
@@ -282,7 +283,7 @@ def test_best_layout_made_by_the_simulator(run, tmp_path):
     (splits / f"{side}_vid_list.txt").write_text("".join(f"{v}\n" for v in videos))
   made = tmp_path / "best"
   code, _, err = run(None, "--like", tmp_path / "annotations", "--out", made, "--segments", 8, "--width", 8,
-                     module="jaxskill.data.simulated")
+                     module="jaxskill.data.simulation")
   assert code == 0, err
   (made / "features" / "b" / "4_rgb.npz").unlink()             # an incomplete download
   workdir = tmp_path / "run"
@@ -323,14 +324,14 @@ def test_action_net_on_simulated_performances(run, tmp_path):
   assert steps_of(workdir / "metrics.jsonl") == [8, 16, 24, 30]
 
 
-RG = pathlib.Path(os.environ.get("JAXSKILL_SHARED", REPO.parent / "shared")) / "data/annotations/RhythmicGymnastics"
+RG = SHARED / "data/annotations/RhythmicGymnastics"
 
 
 @pytest.mark.skipif(not RG.exists(), reason=f"the labels of Rhythmic Gymnastics are not at {RG}")
 def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_path):
   made, workdir = tmp_path / "rg", tmp_path / "run"
   code, _, err = run(None, "--like", RG, "--out", made, "--task", "ball", "--segments", 12, "--width", 8,
-                     "--static-rows", 10, "--static-width", 6, module="jaxskill.data.simulated")
+                     "--static-rows", 10, "--static-width", 6, module="jaxskill.data.simulation")
   assert code == 0, err
   command = ["configs/action_net.py:rhythmic_gymnastics,official", *NARROW, f"--config.data.dir={made}",
              "--config.data.task=ball",

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxskill import ablations, evaluate, train
-from jaxskill.data import simulated as simulated_data
+from jaxskill import ablations, train
+from jaxskill.data.simulation import simulated as simulated_data
+from jaxskill.evaluate import metrics
+from tests.places import REPO, SHARED
 
-REPO = pathlib.Path(__file__).resolve().parents[1]
-SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or REPO.parent / "shared")
 SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.train.batch_size=16",
          "--config.train.steps_per_call=5"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
@@ -160,10 +160,10 @@ def test_own_features_and_two_criteria(run, tmp_path):
   for replica, column in zip(saved["replicas"], (0, 1), strict=True):
     true = [table[video][column] for video in replica["scores"]]
     predicted = list(replica["scores"].values())
-    assert len(true) == 10 and replica["last"]["spearman"] == pytest.approx(evaluate.spearman(predicted, true))
-    assert evaluate.spearman(predicted, true) > 0.5
+    assert len(true) == 10 and replica["last"]["spearman"] == pytest.approx(metrics.spearman(predicted, true))
+    assert metrics.spearman(predicted, true) > 0.5
     other = [table[video][1 - column] for video in replica["scores"]]
-    assert abs(evaluate.spearman(predicted, other)) < evaluate.spearman(predicted, true)
+    assert abs(metrics.spearman(predicted, other)) < metrics.spearman(predicted, true)
 
 
 def test_mtl_aqa(run, tmp_path):
@@ -171,7 +171,7 @@ def test_mtl_aqa(run, tmp_path):
   labels = SHARED / "data" / "annotations" / "MTL-AQA"
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
-  code, _, err = run(None, "--like", labels, "--out", tmp_path / "made", "--width", 6, module="jaxskill.data.simulated")
+  code, _, err = run(None, "--like", labels, "--out", tmp_path / "made", "--width", 6, module="jaxskill.data.simulation")
   assert code == 0, err
   workdir = tmp_path / "run"
   code, out, err = run("configs/core.py:mtl_aqa", *SMALL, f"--config.data.dir={tmp_path / 'made'}",

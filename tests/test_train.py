@@ -4,19 +4,19 @@ import errno
 import functools
 import json
 import os
-import pathlib
 import signal
 
 import jax
 import numpy as np
 import pytest
 
-from jaxskill import data, evaluate, finished, train
-from jaxskill.checkpoints import Checkpoints
-from jaxskill.data import simulated
-from jaxskill.parallel import Parallel
-
-SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[2] / "shared")
+from jaxskill import data, train
+from jaxskill.data.simulation import like_published
+from jaxskill.evaluate import metrics
+from jaxskill.training import finished_run
+from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.parallel import Parallel
+from tests.places import SHARED
 
 
 @pytest.fixture(autouse=True)
@@ -234,7 +234,7 @@ def test_epic_skills_folds_and_seeds_are_one_program(small, tmp_path):
   labels = write_splits(tmp_path / "labels", {
       f"drawing/{side}_split{k}.txt": [p for i, p in enumerate(pairs) if (i % 4 == k - 1) == (side == "test")]
       for k in (1, 2, 3, 4) for side in ("train", "test")})
-  simulated.write_like(labels, tmp_path / "epic", num_segments=8, width=6, difficulty=0.0)
+  like_published.write_like(labels, tmp_path / "epic", num_segments=8, width=6, difficulty=0.0)
   config = small("epic_skills", {"data.dir": str(tmp_path / "epic"), "data.task": "drawing", "seeds": (0, 1),
                                  "train.epochs": 4, "plots": True})
   saved = train.run(config, tmp_path / "run")
@@ -257,7 +257,7 @@ def test_published_splits(small, tmp_path, name, task):
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published splits at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
-  simulated.write_like(labels, tmp_path / "made", tasks=[task], num_segments=6, width=6)
+  like_published.write_like(labels, tmp_path / "made", tasks=[task], num_segments=6, width=6)
   options = dict(BEST="best", **{"EPIC-Skills": "epic_skills"})[name]
   saved = train.run(small(options, {"data.dir": str(tmp_path / "made"), "data.task": task, "train.epochs": 1,
                                     "train.batch_size": 256, "plots": True}), tmp_path / "run")
@@ -357,7 +357,7 @@ def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, tm
   fold, = saved["audit"]["folds"]
   assert fold[f"train_{kind}"] == saved["audit"][kind] and fold["test_videos"] == fold["validation_videos"] == 0
   assert saved["replicas"][0]["scores"] == {} and saved["replicas"][0]["last"]["step"] == saved["steps"]
-  assert finished.load(tmp_path / "run").about["tested"] is False
+  assert finished_run.load(tmp_path / "run").about["tested"] is False
   shown = {path.name for path in (tmp_path / "run").glob("*.png")}      # of training videos, which their titles say
   assert "training.png" in shown and "scores.png" not in shown
   json.loads((tmp_path / "run" / "results.json").read_text())
@@ -400,8 +400,8 @@ def test_pooled_numbers_of_a_run_are_those_of_its_scores(load_config, quick_trai
   saved = train.run(config, tmp_path / "run")
   number = saved["rows"]["core"]["spearman"]
   of_seed = lambda seed: {v: s for r in saved["replicas"] if r["seed"] == seed for v, s in r["scores"].items()}
-  by_seed = [evaluate.spearman(list(of_seed(seed).values()), [scores[v] for v in of_seed(seed)]) for seed in (0, 1)]
-  assert number["last"]["pooled"]["mean"] == pytest.approx(evaluate.fisher_mean(by_seed)) and number["last"]["shown"] == "pooled"
+  by_seed = [metrics.spearman(list(of_seed(seed).values()), [scores[v] for v in of_seed(seed)]) for seed in (0, 1)]
+  assert number["last"]["pooled"]["mean"] == pytest.approx(metrics.fisher_mean(by_seed)) and number["last"]["shown"] == "pooled"
   assert number["last"]["over_folds"]["count"] == 10 and number["last"]["fisher"] is None
   history = {entry["step"]: entry["replicas"] for entry in lines(tmp_path / "run" / "evaluations.jsonl")}
   chosen = []
@@ -411,5 +411,5 @@ def test_pooled_numbers_of_a_run_are_those_of_its_scores(load_config, quick_trai
       if r["seed"] == seed:
         said += history[r["validation_selected"]["step"]][i]["scores"]
         true += [scores[v] for v in r["scores"]]
-    chosen.append(evaluate.spearman(said, true))
-  assert number["validation_selected"]["pooled"]["mean"] == pytest.approx(evaluate.fisher_mean(chosen))
+    chosen.append(metrics.spearman(said, true))
+  assert number["validation_selected"]["pooled"]["mean"] == pytest.approx(metrics.fisher_mean(chosen))

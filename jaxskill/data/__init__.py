@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxskill import cli
 from jaxskill.data import splits
-from jaxskill.data.audit_dataset import audit, describe_audit
+from jaxskill.data.audit import audit, describe_audit
 from jaxskill.data.dataset import Fold, SkillDataset
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
@@ -53,7 +53,7 @@ def read(config) -> SkillDataset:
                                       (dict(zip(same, same)) | renamed).items()
                                       if getattr(config, field, None) not in (None, ())}
   if name == "simulated":
-    from jaxskill.data import simulated
+    from jaxskill.data.simulation import simulated
     made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
     if getattr(config, "split", "") == "all":
       made = dataclasses.replace(made, folds=splits.everything(made.num_videos, made.pairs))
@@ -65,12 +65,12 @@ def read(config) -> SkillDataset:
   common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds", "max_bytes")
   decoded, sampling = dict(getattr(config, "frames", None) or {}), {}
   if decoded.get("count"):
-    from jaxskill.data import frames
+    from jaxskill.data.video import frames
     sampling["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
   if name in ("features", "frames"):
-    from jaxskill.data import features
+    from jaxskill.data.user import features
     return features.load_features(folder, prepared_dir=prepared_dir, **sampling, **options(
         *common, "test_share", "allow_missing", "score_range", seconds_per_segment="segment_seconds"))
-  from jaxskill.data import official
+  from jaxskill.data.published import official
   return official.load_official(name, folder, getattr(config, "task", "") or "", prepared_dir=prepared_dir,
                                 **sampling, **options(*common, "segment_seconds"))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxskill.data.arrays import refuse_stand_in
 from jaxskill.data.raters import RATER
 from jaxskill.data.splits import SPLIT_VALUES
-from jaxskill.data.video_names import video_name
+from jaxskill.data.video.video_names import video_name
 
 _SEPARATORS = {";": "semicolons", "\t": "tabulators", "|": "vertical bars", " ": "blanks"}
 _VIDEOS = ("video", "better", "worse")       # columns that name videos

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill.methods import Assessment, Meaning, Method, Phase
-from jaxskill.methods.score_range import check_scores, score_range
+from jaxskill.methods.common import check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
 SEEN = dict(rgb="how the person moves", static="the person's postures, in single pictures")     # by stream, for legends

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill import exemplars
+from jaxskill.data import exemplars
 from jaxskill.methods import Assessment, Meaning, Method, Phase, frames
 from jaxskill.modules import regression_tree
-from jaxskill.modules.attention_filters import dot, torch_uniform
+from jaxskill.modules.layers import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
 
 LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxskill import encoders
+from jaxskill import pretrained
 from jaxskill.modules import i3d
 
 NAME = "backbone"          # of the parameters: `config.train.rates` slows them down
@@ -38,7 +38,7 @@ class Backbone:
   @property
   def note(self):
     """What every result must say of the weights."""
-    return f"RANDOM weights ({self._weights})" if self._weights.startswith(encoders.RANDOM) else ""
+    return f"RANDOM weights ({self._weights})" if self._weights.startswith(pretrained.RANDOM) else ""
 
   def prepare(self):
     """The variables that training begins with.
@@ -49,7 +49,7 @@ class Backbone:
     if self._initial is None:             # once for all replicas
       recipe = dict(network="i3d", input="rgb", eps=self._options.eps, sampling=dict(length=self._options.length))
       try:
-        loaded, _ = encoders.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights)
+        loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights)
       except ValueError as error:
         raise ValueError(str(error).replace("--weights", "config.model.weights")) from error
       self._initial = loaded["rgb"]
@@ -85,7 +85,7 @@ class Backbone:
     windows = jax.vmap(functools.partial(self.window, train=train))(keys, videos[self._stream])  # [V, T, S, S, 3]
     snippets = windows[:, self._starts[:, None] + np.arange(self._options.length)]        # [V, C, L, S, S, 3]
 
-    mean, scale = (np.array(values, np.float32) for values in encoders.SCALINGS[self._options.scaling])
+    mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
 
     @jax.checkpoint                       # what I3D holds of a clip is a hundred times the clip
     def features(variables, clips):       # not of one, mapped: each would have a gradient of the network to itself
@@ -117,7 +117,7 @@ class Backbone:
   def _check(self, config):
     options = self._options
     if not self._weights:
-      raise ValueError(f"config.model.weights is not given. The paper begins with {encoders.WEIGHTS['i3d', 'rgb']}. For a trial, "
+      raise ValueError(f"config.model.weights is not given. The paper begins with {pretrained.WEIGHTS['i3d', 'rgb']}. For a trial, "
                        "--config.model.weights=random:0 draws weights, and every result says so.")
     if options.scaling not in SCALINGS:
       raise ValueError(f"config.model.i3d.scaling={options.scaling!r} is unknown; use one of "

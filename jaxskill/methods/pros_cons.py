@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxskill.methods import Assessment, Meaning, Method, Phase
+from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
 
 NO_FILTERS = ("uniform", "last")
@@ -27,16 +28,6 @@ MEANINGS = {"high attention": Meaning("moments that speak for skill", 1),
             "low attention": Meaning("moments that speak against skill", -1),
             "both attention": Meaning("moments that speak for or against skill"),
             "attention attention": Meaning("moments that speak for or against skill")}
-
-
-def hinge(margin, difference):
-  """max(0, margin - difference): the loss of a difference that should exceed a margin."""
-  return jax.nn.relu(margin - difference)
-
-
-def in_order(better, worse):
-  """1 where the better video has the higher score, a half for equal ones: an accuracy to be averaged."""
-  return (better > worse) + 0.5 * (better == worse)
 
 
 def diversity(attention, norm):

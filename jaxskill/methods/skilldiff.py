@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill import exemplars
+from jaxskill.data import exemplars
 from jaxskill.methods import Assessment, Method, Phase
-from jaxskill.methods.score_range import check_scores, score_range
-from jaxskill.modules.attention_filters import contract, dot, torch_uniform
+from jaxskill.methods.common import check_scores, score_range
+from jaxskill.modules.layers import contract, dot, torch_uniform
 from jaxskill.modules.soft_dtw import hard_alignment, pairwise_squared_distance, soft_dtw
 
 ALIGNMENTS = ("soft", "hard", "linear")

@@ -15,10 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill.methods import Assessment, Meaning, Method, Phase
-from jaxskill.methods.pros_cons import hinge, in_order
-from jaxskill.modules.attention_filters import take
-from jaxskill.modules.gru_attention import (ATTENTIONS, FUSION_SIZE, GUIDES, IMPLEMENTATIONS, PADDINGS,
-                                            SpatialAttention, places_seen)
+from jaxskill.methods.common import hinge, in_order
+from jaxskill.modules.gru_attention import (
+  ATTENTIONS,
+  FUSION_SIZE,
+  GUIDES,
+  IMPLEMENTATIONS,
+  PADDINGS,
+  SpatialAttention,
+  places_seen,
+)
+from jaxskill.modules.layers import take
 
 
 def frame_rows(lengths, segments, keys=None):

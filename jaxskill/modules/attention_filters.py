@@ -18,67 +18,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxskill.modules.layers import contract, dot, torch_uniform
+
 # Rows of [segments, channels] that one chunk of the CPU form holds: its hidden layer then stays in the cache.
 _CHUNK_ROWS = 2000
-_LARGE = 2 ** 18        # bytes of an item that a TPU copies by itself
-
-
-def torch_uniform(fan_in):
-  """Uniform in +-1/sqrt(fan_in): what the published code starts its linear layers from; the paper does not say."""
-  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -1, 1) / jnp.sqrt(fan_in)
-
-
-def contract(spec, left, right, dtype):
-  """`jnp.einsum` of two arrays -> float32; operands are cast to `dtype`, sums are float32; so it is in the gradient.
-
-  Left to autodiff, products of the gradient would have one operand of `dtype` and one of float32, for which accelerators
-  have no unit: they would run in float32. So that they are contractions too, every index of an operand must be one of
-  the other or of the result.
-  """
-  return (_einsum if jnp.dtype(dtype) == jnp.float32 else _narrow_einsum)(spec, left, right, dtype)
-
-
-def _einsum(spec, left, right, dtype):
-  return jnp.einsum(spec, left.astype(dtype), right.astype(dtype), preferred_element_type=jnp.float32)
-
-
-_narrow_einsum = jax.custom_vjp(_einsum, nondiff_argnums=(0, 3))
-
-
-def _einsum_backward(spec, dtype, operands, gradient):
-  inputs, output = spec.split("->")
-  first, second = inputs.split(",")
-  left, right, *like = operands
-  slopes = (contract(f"{output},{second}->{first}", gradient, right, dtype),
-            contract(f"{output},{first}->{second}", gradient, left, dtype))
-  return tuple(slope.astype(own.dtype) for slope, own in zip(slopes, like))
-
-
-def _einsum_forward(spec, left, right, dtype):
-  narrow, like = [x.astype(dtype) for x in (left, right)], [jnp.zeros(0, x.dtype) for x in (left, right)]
-  return _einsum(spec, *narrow, dtype), (*narrow, *like)
-
-
-_narrow_einsum.defvjp(_einsum_forward, _einsum_backward)
-
-
-def dot(rows, kernel, dtype):
-  """`[..., D]` rows times `[N, D]` kernel -> `[..., N]` float32, see `contract`."""
-  axes = "abc"[: rows.ndim - 1]
-  return contract(f"{axes}d,nd->{axes}n", rows, kernel, dtype)
-
-
-def take(x, ids):
-  """`x[ids]` for `[n]` ids, as XLA does it without a copy of all of `x`.
-
-  On a CPU it would gather bfloat16 from a float32 copy of `x`, on a TPU large items from a copy in another order.
-  """
-  backend = jax.default_backend()
-  if backend == "cpu" and x.dtype == jnp.bfloat16:
-    return jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint16)[ids], x.dtype)
-  if backend == "tpu" and x.dtype.itemsize * x.size >= _LARGE * len(x):
-    return jax.lax.map(functools.partial(jax.lax.dynamic_index_in_dim, x, keepdims=False), ids)
-  return x[ids]
 
 
 def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.modules.attention_filters import contract
+from jaxskill.modules.layers import contract
 
 IMPLEMENTATIONS = ("auto", "lax", "dots")
 CHUNK = 1024              # places that "dots" computes at once

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from jaxskill.modules.attention_filters import AttentionFilters, dot
+from jaxskill.modules.attention_filters import AttentionFilters
+from jaxskill.modules.layers import dot
 
 ADJACENCIES = ("feature", "time")
 CONTEXTS = ("gcn", "none", "lstm", "bilstm")

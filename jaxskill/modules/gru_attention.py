@@ -21,8 +21,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxskill.modules.attention_filters import torch_uniform
 from jaxskill.modules.gcn_context import product
+from jaxskill.modules.layers import torch_uniform
 
 FUSION_SIZE, CBAM_SIZE, CBAM_REDUCTION = 2, 7, 16
 PADDINGS = ("valid", "same")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.modules.attention_filters import contract, torch_uniform
+from jaxskill.modules.layers import contract, torch_uniform
 
 
 class RegressionTree(nn.Module):

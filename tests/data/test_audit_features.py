@@ -1,17 +1,15 @@
 """What features show of themselves: copies, what never changes, shapes that look turned; and nothing of sound ones."""
 
 import dataclasses
-import os
-import pathlib
 
 import numpy as np
 import pytest
 
-from jaxskill.data import simulated
-from jaxskill.data.audit_dataset import audit, describe_audit
+from jaxskill.data.audit import audit, describe_audit
 from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
+from jaxskill.data.simulation import simulated
+from tests.places import SHARED
 
-SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared")
 MOVEMENTS = SHARED / "data" / "ui_prmd"
 
 

@@ -1,16 +1,14 @@
 """Labels far out of line are named, and none of the published label sets has one."""
 
-import os
-import pathlib
 import types
 
 import numpy as np
 import pytest
 
 from jaxskill.data.audit_labels import audit_labels, describe_labels
-from jaxskill.data.labels_scores import read_scores
+from jaxskill.data.published.labels_scores import read_scores
+from tests.places import SHARED
 
-SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or pathlib.Path(__file__).resolve().parents[3] / "shared")
 ANNOTATIONS = SHARED / "data" / "annotations"
 SETS = dict(mtl_aqa="MTL-AQA", unlv_dive="MTL-AQA/Ready_2_Use", aqa7="AQA-7", jigsaws="JIGSAWS", finediving="converted",
             rhythmic_gymnastics="RhythmicGymnastics", fis_v="Fis-V_and_MIT-Skate", mit_skating="Fis-V_and_MIT-Skate")

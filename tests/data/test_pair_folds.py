@@ -1,18 +1,16 @@
 """Pairs that are dealt out anew in every fold: the folds of a list, against the published ones and by every fault."""
 
-import os
-import pathlib
 import zlib
 
 import numpy as np
 import pytest
 
 from jaxskill.data import pair_folds
-from jaxskill.data.audit_dataset import audit
-from jaxskill.data.features import load_features
-from jaxskill.data.labels_pairs import read_pairs
+from jaxskill.data.audit import audit
+from jaxskill.data.published.labels_pairs import read_pairs
+from jaxskill.data.user.features import load_features
+from tests.places import SHARED
 
-SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED", pathlib.Path(__file__).resolve().parents[3] / "shared"))
 EPIC = SHARED / "data" / "annotations" / "EPIC-Skills"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxskill.data.features import load_features
+from jaxskill.data.user.features import load_features
 
 
 def folder_of(tmp_path, videos="abcdef"):

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import evaluate, interop, steps
+from jaxskill import interop
+from jaxskill.evaluate import metrics as evaluate
 from jaxskill.methods import action_net
 from jaxskill.modules.gcn_context import graph
-from jaxskill.parallel import Parallel
+from jaxskill.training import step as steps
+from jaxskill.training.parallel import Parallel
 
 STREAMS = ("rgb", "static")
 RANGE = jnp.array([0.0, 25.0])
@@ -164,7 +166,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
 @pytest.mark.golden("actionnet_sgd")
 def test_golden_sgd_of_the_torch_peer(golden, golden_weights, golden_name):
   torch = pytest.importorskip("torch")
-  from jaxskill.benchmark_torch_action_net import TorchPeer
+  from jaxskill.benchmark.peers.action_net import TorchPeer
   data = golden(golden_name)
   start = golden_weights(data, params=golden("actionnet")["params"])
   peer = TorchPeer(dict(d_ct=1024, s_ct=2048), dropout=0.0, learning_rate=float(data["lr_rest"]),

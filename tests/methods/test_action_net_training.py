@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import ablations, floors, train
-from jaxskill.parallel import Parallel
+from jaxskill import ablations, train
+from jaxskill.evaluate import simple_baselines
+from jaxskill.training.parallel import Parallel
 
 FOLDS = ((range(9), (9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
 NARROW = {"model.channels": 6, "model.attention_hidden": 5, "model.head_hidden": 7, "model.num_filters": 2,
@@ -195,22 +196,22 @@ def test_table_of_the_paper(load_config):
 
 
 def test_linear_svr(monkeypatch, load_config, two_streams):
-  monkeypatch.setattr(floors.importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setattr(simple_baselines.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match="config.evaluate.svr needs scikit-learn: pip install 'jaxskill.baselines.', or set"):
     train.check(load_config("action_net_ablations"))
   pytest.importorskip("sklearn")
   rng = np.random.default_rng(0)
   features = rng.normal(size=(60, 5)) * [1, 10, 1, 1, 0]
   labels = 3 * features[:, 0] - features[:, 1] + 20
-  np.testing.assert_allclose(floors.linear_svr(features[:40], labels[:40], features)[40:], labels[40:], atol=2.5)
+  np.testing.assert_allclose(simple_baselines.linear_svr(features[:40], labels[:40], features)[40:], labels[40:], atol=2.5)
   dataset = two_streams()
-  found = floors.predict(dataset, dataset.folds[0], dataset.score, dataset.score, ("rgb", "static"), svr=True)
+  found = simple_baselines.predict(dataset, dataset.folds[0], dataset.score, dataset.score, ("rgb", "static"), svr=True)
   assert {"linear SVR on mean features", "linear SVR on max features"} < found.keys()
   assert all(np.isfinite(values).all() and values.shape == (11,) for values in found.values())
-  one = floors.predict(dataset, dataset.folds[0], dataset.score, dataset.score, "rgb")
+  one = simple_baselines.predict(dataset, dataset.folds[0], dataset.score, dataset.score, "rgb")
   assert "linear SVR on mean features" not in one
   assert not np.allclose(one["ridge on mean features"], found["ridge on mean features"])      # which reads both streams
-  assert floors.max_features(dataset, "static")[3].tolist() == dataset.streams["static"][
+  assert simple_baselines.max_features(dataset, "static")[3].tolist() == dataset.streams["static"][
       3, :dataset.lengths["static"][3]].max(axis=0).tolist()
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxskill import interop, methods, steps, train
-from jaxskill.checkpoints import Checkpoints
+from jaxskill import interop, methods, train
 from jaxskill.modules import regression_tree
 from jaxskill.modules.regression_tree import RegressionTree
-from jaxskill.parallel import Parallel
+from jaxskill.training import step
+from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TREE = {"model.num_leaves": 4, "model.hidden": 3}
@@ -127,7 +128,7 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
     for name, value in gradients[0]["base"].items():
       close(value, f"grad_after_batch0/base/{name}")
 
-    optimiser = steps.make_optimiser(config.train)
+    optimiser = step.make_optimiser(config.train)
     updates, _ = optimiser.update(jax.tree.map(jnp.add, *gradients), optimiser.init(start), start)
     (pattern, factor), = config.train.rates
     assert pattern == "^backbone/"

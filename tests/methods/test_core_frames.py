@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import assess, encoders, methods, train
-from jaxskill.checkpoints import Checkpoints
+from jaxskill import methods, pretrained, train
+from jaxskill.assess import scoring
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import frames
 from jaxskill.modules import i3d
-from jaxskill.parallel import Parallel
-from tests.data.test_video import encode
-from tests.own_videos import arguments
+from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.parallel import Parallel
+from tests.assess.own_videos import arguments
+from tests.data.video.test_decoding import encode
 from tests.methods.test_core import losses_of, random_method, single
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "narrow")
@@ -109,7 +110,7 @@ def test_features_are_the_mean_of_those_of_the_snippets(small, filmed, options, 
   variables = backbone.prepare()
   pictures = filmed.streams["frames"][:2]
   got = jax.jit(lambda v, x: backbone.encode(v, x, jax.random.key(0), False))(variables, videos_of(pictures))
-  mean, scale = encoders.SCALINGS["imagenet" if "official" in options else "symmetric"]
+  mean, scale = pretrained.SCALINGS["imagenet" if "official" in options else "symmetric"]
   clips = (pictures[:, 2: 25, 2: 34, 6: 38] / np.float32(255) - np.float32(mean)) / np.float32(scale)
   module = i3d.I3D(eps=1e-5 if "official" in options else 1e-3)
   one = jax.jit(lambda clip: module.apply(variables, clip[None])["features"][0].mean(axis=0))
@@ -238,7 +239,7 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
   assert json.loads((tmp_path / "run" / "results.json").read_text())["data"] == results["data"]
   films = [folder / f"{name}.mp4" for name in ("v4", "v5", "v0")]
   (folder / "none.mp4").write_bytes(b"no video")
-  found, failed = assess.run(arguments(tmp_path / "run", tmp_path / "out", videos=[*films, folder / "none.mp4"]))
+  found, failed = scoring.run(arguments(tmp_path / "run", tmp_path / "out", videos=[*films, folder / "none.mp4"]))
   assert set(found) == {"v4", "v5", "v0"} and "is not a video" in failed["none"]
   for name in ("v4", "v5"):                                # decoded and encoded once more, by themselves
     np.testing.assert_allclose(found[name]["score"], results["replicas"][0]["scores"][name], rtol=1e-4, atol=1e-4)

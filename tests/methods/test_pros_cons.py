@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import evaluate, interop, methods, train
+from jaxskill import interop, methods, train
+from jaxskill.evaluate import metrics as evaluate
 from jaxskill.methods import pros_cons
-from jaxskill.parallel import Parallel
+from jaxskill.training.parallel import Parallel
 
 OURS = dict(pos="high", neg="low", uniform="uniform")     # names of the published networks
 

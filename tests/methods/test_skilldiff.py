@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import methods, panel, train
-from jaxskill.checkpoints import Checkpoints
+from jaxskill import methods, train
 from jaxskill.methods import skilldiff
-from jaxskill.parallel import Parallel
+from jaxskill.training import answers
+from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads": 2, "model.head_hidden": 3,
@@ -266,7 +267,7 @@ def test_assessment(small, alignment):
     for path, f, r in zip(answer.alignment.values(), found, own):
       np.testing.assert_allclose(path[:count, : LENGTHS[r]], f["path"], atol=1e-4)
       assert not np.asarray(path[:count, LENGTHS[r]:]).any()
-    several = panel.PICKS[1](jax.tree.map(lambda x: jnp.stack([x, x]), answer))            # what is kept of many videos
+    several = answers.PICKS[1](jax.tree.map(lambda x: jnp.stack([x, x]), answer))            # what is kept of many videos
     for places, f in zip(several.alignment.values(), found):
       np.testing.assert_allclose(places[1, :count], f["path"] @ (np.arange(f["path"].shape[1]) + 0.5), atol=1e-3)
 

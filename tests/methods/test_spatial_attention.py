@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import ablations, evaluate, feed, methods, replicas, report, train
-from jaxskill.data import simulated
-from jaxskill.feed import as_maps
+from jaxskill import ablations, methods, train
+from jaxskill.data.simulation import simulated
+from jaxskill.evaluate import truth
 from jaxskill.methods.spatial_attention import frame_rows
-from jaxskill.parallel import Parallel
+from jaxskill.report import results
+from jaxskill.training import batches, replicas
+from jaxskill.training.batches import as_maps
+from jaxskill.training.parallel import Parallel
 
 FOLDS = ((range(8), (8, 9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
 NARROW = {"model.segments": 3, "model.width": 0, "model.filters": 5, "model.channels": 4, "model.attention_hidden": 3,
@@ -159,10 +162,10 @@ def test_one_result_on_any_devices(make, with_maps, quick_compile, monkeypatch, 
   dataset = with_maps()
   one, metrics = trained(make(), dataset)
   assert one.config.train.encode == "unique" and one.feed.resident and len(one.replicas) == 2
-  monkeypatch.setattr(feed, "_LANES", 5)                  # of the other, maps are kept as rows
+  monkeypatch.setattr(batches, "_LANES", 5)                  # of the other, maps are kept as rows
   other, expected = trained(make({"train.encode": encode, "data.device_budget": budget}), dataset, devices)
   assert other.feed.resident == (budget > 0)
-  assert not other.feed.resident or isinstance(other.feed.videos["maps"], feed.MapRows)
+  assert not other.feed.resident or isinstance(other.feed.videos["maps"], batches.MapRows)
   assert_close(other.state, one.state)
   for ours, theirs in zip(metrics, expected, strict=True):
     for name in ours:
@@ -272,7 +275,7 @@ def test_assessment(make, with_maps, quick_compile, tmp_path):
   even = np.outer([1, 2, 2, 1], [1, 2, 1])                      # 3 x 2 fused places of equal weight look at 4 x 3
   np.testing.assert_allclose(answer.maps["uniform"], np.broadcast_to(even / even.sum(), (2, 11, 3, 4, 3)), atol=1e-6)
   np.testing.assert_array_equal(answer.score, trainer.assess()[0])
-  with np.load(report._save_maps(tmp_path / "maps.npz", trainer, answer)) as saved:
+  with np.load(results._save_maps(tmp_path / "maps.npz", trainer, answer)) as saved:
     assert saved["videos"].tolist() == ["v7", "v8", "v9", "v10"] and len(saved["replicas"]) == 2
     np.testing.assert_array_equal(saved["attention"], answer.maps["attention"][:, 7:])
     for own, video in zip(saved["attention_seconds"], range(7, 11)):
@@ -284,8 +287,8 @@ def test_place_mass():
   maps[0, 2, 7], maps[0, 9, 9], maps[1] = 3, 1, 1
   places = np.array([[0.25, 0.75], [0.5, 0.5]])
   inside = sum((y - 4.5) ** 2 + (x - 4.5) ** 2 <= 4 for y in range(10) for x in range(10)) / 100
-  np.testing.assert_allclose(evaluate.place_mass(maps, places), (0.75 + inside) / 2)
-  np.testing.assert_allclose(evaluate.place_mass(maps, places[:, ::-1]), inside / 2)      # rows are rows
+  np.testing.assert_allclose(truth.place_mass(maps, places), (0.75 + inside) / 2)
+  np.testing.assert_allclose(truth.place_mass(maps, places[:, ::-1]), inside / 2)      # rows are rows
 
 
 def test_attention_against_the_true_place(make):
@@ -298,7 +301,7 @@ def test_attention_against_the_true_place(make):
   spot = np.argmin(np.abs(grid - places[..., None]), axis=-1)
   maps = np.zeros((6, 3, 10, 10))
   maps[np.arange(6)[:, None], np.arange(3), spot[..., 0], spot[..., 1]] = 1
-  found = evaluate.against_truth(
+  found = truth.against_truth(
       dataset, fold, dataset.score, {}, maps=dict(attention=maps, turned=maps.swapaxes(2, 3), even=np.full_like(maps, 0.01)),
       rows=dict.fromkeys(("attention", "turned", "even"), rows))
   assert found["attention_place"] == 1 and found["attention_distractor"] == 0 and found["turned_place"] < 1

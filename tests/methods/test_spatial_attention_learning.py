@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxskill import data, train
-from jaxskill.parallel import Parallel
+from jaxskill.training.parallel import Parallel
 
 
 def tiny(**changes):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxskill.modules import attention_filters
-from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers, filter_logits, fold_inputs, take
+from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers, filter_logits, fold_inputs
+from jaxskill.modules.layers import take
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 FORMS = ("plain", "chunked")

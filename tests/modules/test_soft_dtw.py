@@ -13,8 +13,13 @@ from hypothesis import strategies
 from jax.test_util import check_grads
 
 from jaxskill.modules import soft_dtw as module
-from jaxskill.modules.soft_dtw import (hard_alignment, pairwise_squared_distance, soft_alignment, soft_dtw,
-                                       soft_dtw_divergence)
+from jaxskill.modules.soft_dtw import (
+  hard_alignment,
+  pairwise_squared_distance,
+  soft_alignment,
+  soft_dtw,
+  soft_dtw_divergence,
+)
 from tests.programs import rounded
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

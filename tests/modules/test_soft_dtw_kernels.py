@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxskill.modules import soft_dtw as module
-from jaxskill.modules import soft_dtw_kernels, soft_dtw_steps
-from jaxskill.modules.soft_dtw import hard_alignment, soft_alignment, soft_dtw
+from jaxskill.modules.soft_dtw import hard_alignment, kernels, soft_alignment, soft_dtw
+from jaxskill.modules.soft_dtw import steps as soft_dtw_steps
 from tests.modules.test_soft_dtw import check_spoiled_pairs
 
 PLATFORMS = ("gpu", "tpu")
@@ -92,8 +92,8 @@ def test_more_rows_than_registers_hold_at_once():
     zeros = jnp.zeros(130, jnp.float32)
     return carry, run(soft_dtw_steps.expectation_step, (zeros, zeros), steps, stop, reverse=True)[1]
   with pytest.MonkeyPatch.context() as patch, interpreted("tpu"):
-    patch.setattr(soft_dtw_kernels, "_BLOCK_BYTES", 100 * 4 * 8 * 256 * 3)
-    run = functools.partial(soft_dtw_kernels.run, platform="tpu")
+    patch.setattr(kernels, "_BLOCK_BYTES", 100 * 4 * 8 * 256 * 3)
+    run = functools.partial(kernels.run, platform="tpu")
     found = jax.jit(jax.vmap(functools.partial(both, run)))(stop.astype(np.int32), skewed)
     jax.block_until_ready(found)
   true = jax.jit(jax.vmap(functools.partial(both, module._scan)))(stop.astype(np.int32), skewed)

@@ -1,0 +1,280 @@
+"""Videos of one's own for a finished run: from files to features that the run can read, and what is odd about each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+
+from jaxskill import cli, files
+from jaxskill.data import derived, stream_files, tables
+from jaxskill.data.arrays import MAX_BYTES
+from jaxskill.data.user import extraction_note
+from jaxskill.data.video import decoding as video_files
+from jaxskill.data.video import frames, video_names
+from jaxskill.data.video.persons import Boxes
+from jaxskill.data.video.video_files import describe, find_videos, name_of
+from jaxskill.extract import feature_files, local, recipes
+from jaxskill.training import batches, finished_run, similarity
+
+
+@dataclasses.dataclass
+class Own:
+  """One video.
+
+  Attributes:
+    name, file: the video's, or its features'.
+    arrays: {stream: `[T, ...]`}; row_seconds: {stream: seconds from row to row}; row_times: {stream: `[T]`}.
+    frames: (`[n, H, W, 3]` uint8, `[n]` seconds) that came with prepared features, or None.
+    known: {"category", "difficulty"}, as far as they were said.
+    warnings: sentences.
+    digest: of the features, see `finished.digest`.
+  """
+
+  name: str
+  file: pathlib.Path
+  arrays: dict
+  row_seconds: dict
+  row_times: dict
+  frames: tuple | None
+  known: dict
+  warnings: list
+  digest: str = ""
+
+  def seconds(self, stream):
+    """`[T]` when each row begins."""
+    if stream in self.row_times:
+      return self.row_times[stream]
+    return np.arange(len(self.arrays[stream])) * self.row_seconds[stream]
+
+  def duration(self, stream):
+    return len(self.arrays[stream]) * self.row_seconds[stream]
+
+
+def add_arguments(parser):
+  """The arguments that say which run, which videos and how they become features."""
+  add = parser.add_argument
+  add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
+  add("--workdir", required=True, type=cli.path, help="folder of a finished run")
+  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE",
+      help="in place of videos: .npy or .npz files, or folders")
+  add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
+  add("--weights", action="append", default=[], type=cli.weights,
+      help="of the network that extracts, as the run's features were made: a file, random:SEED, or "
+      "STREAM=FILE where a recipe has several; may be repeated")
+  add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
+  add("--boxes", default="", type=cli.path,
+      help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
+  add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
+  add("--labels", default="", type=cli.path,
+      help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+  add("--category", default="", help="of all videos; --labels says it for each")
+  add("--difficulty", default="", help="of all videos; --labels says it for each")
+  add("--row-seconds", type=float, default=0.0,
+      help="seconds from one row of features to the next, where they do not say")
+  add("--row", default=None, help="row of a table of ablations that answers; default the first")
+  add("--criterion", default=None, help="score that is asked for, where a run has learnt several; default the first")
+  add("--fold", default=None, help="answer by the models of this fold alone; default the mean of all")
+  add("--seed", type=int, default=None, help="answer by the models of this seed alone; default the mean of all")
+
+
+def read(run, options, out, say):
+  """Features of the videos that the options name.
+
+  Returns:
+    (list of `Own`, {video: why it failed}).
+
+  Raises:
+    ValueError: if nothing can be begun.
+  """
+  if bool(options.videos) == bool(options.features):
+    raise ValueError("give video files, or --features with prepared features, and not both.")
+  if not (options.row_seconds == 0 or 0 < options.row_seconds < 1e9):
+    raise ValueError(f"--row-seconds={options.row_seconds} must be positive, seconds from one row to the next.")
+  known = _known(options)
+  if options.features:
+    found, failed, notes = _prepared(options.features)
+  else:
+    found, failed, notes = _extracted(run, options, out, say)
+  videos = []
+  for name, path in found.items():
+    try:
+      videos.append(_read_one(run, name, path, notes[name], known(name), options))
+    except (ValueError, OSError) as error:
+      failed[name] = str(error).removeprefix(f"{path}: ")
+  return videos, failed
+
+
+def _known(options):
+  """video -> {"category", "difficulty"} as the options say."""
+  common = {name: getattr(options, name) for name in ("category", "difficulty") if getattr(options, name)}
+  listed = {}
+  if options.labels:
+    if not pathlib.Path(options.labels).is_file():
+      raise ValueError(f"--labels={options.labels}: there is no such file.")
+    table, lines = tables.read_table(options.labels, ("video",), ("category", "difficulty"))
+    for number, name in enumerate(table["video"]):
+      listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
+      if "difficulty" in listed[name]:
+        tables.number(listed[name]["difficulty"], "difficulty", name, f"{options.labels}, line {lines[number]}")
+  elif options.difficulty:
+    tables.number(options.difficulty, "difficulty", "every", "--difficulty")
+  return lambda name: common | listed.get(name, {})
+
+
+def _unique(found, name, path):
+  if name in found:
+    raise ValueError(f"{found[name]} and {path} are two videos of one name ({name!r}); rename one.")
+  found[name] = path
+
+
+def _decoded(run, files, failed, options):
+  """The same of a run that was trained on frames: they are decoded as its own were."""
+  recipe = run.about["extraction"]
+  folder = pathlib.Path(options.out) / "frames" if options.out else run.workdir / "own_frames"
+  names = {_place(name): name for name in files}
+  ready, why = frames.prepare({place: frames.Source(files[name]) for place, name in names.items()}, folder,
+                              frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
+  ready, why = ({names[place]: one for place, one in found.items()} for found in (ready, why))
+  notes = {name: (recipe, dict(row_seconds=one.row_seconds, file=str(files[name]))) for name, one in ready.items()}
+  return {name: one.file for name, one in ready.items()}, failed | why, notes
+
+
+def _prepared(given):
+  """({name: file}, {}, {name: (recipe, what `extraction.json` says of the video)}) of prepared features."""
+  found, notes = {}, {}
+  for one in map(pathlib.Path, given):
+    if one.is_dir():
+      files = {}
+      for path in sorted(one.rglob("*.np[yz]")):
+        if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
+          _unique(files, video_names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
+      if not files:
+        raise ValueError(f"{one}: holds no features (.npy or .npz).")
+    elif one.is_file():
+      files = {video_names.plain(one.stem): one}
+    else:
+      raise ValueError(f"{one}: there are no such features.")
+    note = extraction_note.read_extraction(one if one.is_dir() else one.parent)
+    for name in files:
+      _unique(found, name, files[name])
+      notes[name] = (note["recipe"], note["videos"].get(name, {}))
+  return found, {}, notes
+
+
+def _extracted(run, options, out, say):
+  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays."""
+  files, failed = {}, {}
+  for one in map(pathlib.Path, options.videos):
+    if one.is_dir():
+      found, left_out = find_videos(one)
+      for line in describe(left_out):
+        say(line)
+      for name, path in found.items():
+        _unique(files, name, path)
+    else:
+      name = name_of(one)
+      _unique(files, name, one)
+      if not one.is_file():
+        failed[name] = "there is no such file."
+  if (run.about["extraction"] or {}).get("frames"):
+    return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
+  config, weights = recipes.recipe_of(run, options)
+  folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
+  places = {name: _place(name) for name in files if name not in failed}
+  with tempfile.TemporaryDirectory() as links:
+    linked = {}
+    for name, place in places.items():
+      path = files[name]
+      ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
+      link = pathlib.Path(links) / f"{place}{ending}"
+      try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(path.resolve(), link)
+      except OSError as error:
+        failed[name] = f"cannot be read ({error.strerror}); rename it."
+      linked[name] = str(link)
+    if len(failed) == len(files):
+      return {}, failed, {}
+    persons = dict(boxes=options.boxes and Boxes(options.boxes).renamed(places), detector=options.detector)
+    quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
+    note = local.run(config, links, folder, weights, say=quiet, **persons)
+  failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
+             for name, place in places.items() if place in note["failed"]}
+  ready = {name: place for name, place in places.items() if place in note["videos"]}
+  failed |= {name: "is no film that FFmpeg can read." for name in places if name not in ready and name not in failed}
+  notes = {name: (note["recipe"], note["videos"][place] | dict(file=str(files[name]))) for name, place in ready.items()}
+  return {name: feature_files.feature_file(folder, place, config) for name, place in ready.items()}, failed, notes
+
+
+def _place(name):
+  """The name of files about a video, without their ending: the video's own, where an ending can be added to it."""
+  usable = all(part.strip(".") and len(os.fsencode(part)) <= 200 for part in name.split("/"))
+  return name if usable else files.folder(name)
+
+
+def _read_one(run, name, path, note, known, options):
+  """The `Own` of one file of features, checked against what the run reads."""
+  recipe, about = note
+  wanted = run.recorded
+  streams, lengths = stream_files.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array",
+                                           run.config.data.get("max_bytes", MAX_BYTES))
+  streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
+  arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
+  for stream, expected in wanted.items():
+    if stream not in arrays:
+      raise ValueError(f"there is no stream {stream!r}, only {', '.join(arrays)}; this run reads {', '.join(wanted)}: "
+                       "save them by these names in one .npz file.")
+    shape = list(expected["shape"][1:])
+    if list(arrays[stream].shape[1:]) != shape:
+      raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run "
+                       f"was trained on of {shape}; extract the features as theirs were.")
+  warnings, row_seconds = recipes.check_recipe(run, recipe), {}
+  warnings += about.get("warnings", [])
+  for stream in wanted:
+    training = run.recorded_seconds(stream)
+    noted = extraction_note.noted_seconds(about, stream, 0.0)
+    noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
+    row_seconds[stream] = noted or float(np.median(training))
+    if not noted and np.ptp(training) > 1e-3:
+      warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the "
+                      f"training videos differ; taken is their median, {row_seconds[stream]:.3g} s (--row-seconds "
+                      "says it)")
+  shown = None
+  if "frames" in arrays:
+    at = row_times["frames"][0] if "frames" in row_times else None
+    last = max(len(arrays[stream]) * row_seconds[stream] for stream in wanted)
+    count = len(arrays["frames"])
+    shown = arrays["frames"], (np.arange(count) + 0.5) / count * last if at is None else at
+  arrays = {stream: arrays[stream] for stream in wanted}
+  times = {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays}
+  data = run.config.data
+  derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
+  arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
+  own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
+            finished_run.digest(arrays))
+  others = run.rows_compared(own) if run.about["groups"] else None
+  run.method.check(finished_run.own_videos(run, [own], str(path)), others)
+  if run.config.model.get("with_difficulty") and "difficulty" not in known:
+    raise ValueError("its score is execution times difficulty: say the difficulty with --difficulty or --labels.")
+  own.warnings += _unlike(run, own)
+  return own
+
+
+def _unlike(run, own):
+  """What is odd about a video, beside those that the run was trained on."""
+  warnings = []
+  first = next(iter(own.arrays))
+  same = np.flatnonzero(run.arrays["digests"] == own.digest)
+  if same.size:
+    warnings.append(f"this is {str(run.arrays['videos'][same[0]])!r}, which the run was trained on: its score is no "
+                    "assessment of something new")
+  warnings.append(similarity.of_duration(own.duration(first), run.durations(first)))
+  for stream, rows in own.arrays.items():
+    known = {what: run.arrays[f"{stream}/{what}"] for what in ("mean", "deviation", "distance")}
+    far = similarity.distance(batches.channel_sums(rows), (known["mean"], known["deviation"]))
+    warnings.append(similarity.of_features(stream, far, known["distance"]))
+  return [warning for warning in warnings if warning]

@@ -1,0 +1,241 @@
+"""Pictures of what was said of new videos: curves under pictures of the moments that decided, heat maps, alignments.
+
+Every picture says below itself, in plain words, what it shows; two videos in one picture have the same scales.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxskill import cli
+from jaxskill.data.video import decoding as video_files
+from jaxskill.report import drawing, explain, wording
+from jaxskill.report.drawing import plt
+
+HEIGHT = 160          # of a frame
+
+
+def frames(own, seconds):
+  """What a video shows at some ascending times: [picture]; fewer where it ends early, none without frames."""
+  if own.frames is not None:
+    pictures, times = own.frames
+    return [pictures[np.argmin(np.abs(times - at))] for at in seconds]
+  if not has_frames(own):
+    return []
+  try:
+    return list(video_files.frames_at(own.file, seconds, video_files.scale_short_side(HEIGHT)))
+  except (ValueError, OSError):           # its features are at hand, the file has gone
+    return []
+
+
+def has_frames(own):
+  """Whether there is something to be seen of a video, not only its features."""
+  return own.frames is not None or own.file.suffix not in (".npy", ".npz") and own.file.is_file()
+
+
+def scales_of(results, maps):
+  """The ends of all axes, the same for all videos of a picture.
+
+  Args:
+    results: of `evidence.answer`; maps: {name: `[N, h, w]`} of each.
+
+  Returns:
+    {"duration" in seconds, "attention" the highest in even shares, "segments" all of them, "maps" {name: highest}}.
+  """
+  curves = [values for result in results for _, own in by_start(result) for values in own.values()]
+  names = [name for own in maps for name in own]
+  return dict(duration=max(result["duration_s"] for result in results),
+              attention=max((drawing.even_shares(values).max() for values in curves), default=1.0),
+              segments=[segment for result in results for segment in result["segments"]],
+              maps={name: max(own[name].max() for own in maps) for name in names})
+
+
+def under_strip(figure, own, heights, keys, duration):
+  """Axes over the time of a video, below a strip of its key frames where there are frames.
+
+  Args:
+    keys: of `evidence.key_moments`; duration: where the axes end, in seconds.
+  """
+  shown = frames(own, [key["at"] for key in keys])
+  if not shown and not heights:
+    return []
+  ratios = ([1.4] if shown else []) + list(heights)
+  grid = figure.add_gridspec(len(ratios), len(keys), height_ratios=ratios)
+  for column, (picture, key) in enumerate(zip(shown, keys)):
+    side = sum(key["sides"])                             # 0 where it is for and against
+    words = " and ".join(filter(None, (wording.SIDES[side] for side in sorted(key["sides"], reverse=True))))
+    label = f"{wording.clock(key['at'])} {words}".strip()
+    drawing.frame(figure.add_subplot(grid[0, column]), picture, label, side=side)
+  axes = [figure.add_subplot(grid[row + bool(shown), :]) for row in range(len(heights))]
+  for axis in axes:
+    drawing.time_axis(axis, duration)
+    axis.label_outer()
+    for key in keys if shown else ():
+      if key["decided"]:
+        axis.axvline(key["at"], color="0.5", lw=0.6, ls="--")
+  return axes
+
+
+def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
+  """Draws what one video's answer rests on, on a figure or a part of one.
+
+  Args:
+    scales: of `scales_of`; keys: of `evidence.key_moments`.
+  """
+  attention = by_start(result)
+  heights = [2.2] * (len(attention) + bool(result["segments"]))
+  axes = [] if maps else under_strip(figure, own, heights, keys, scales["duration"])
+  for axis, (at, curves) in zip(axes, attention):
+    sides = {name: result["meanings"].get(name, {"side": 0})["side"] for name in curves}
+    drawing.attention_curves(axis, at, {wording.curve(result, name): (values, sides[name])
+                                        for name, values in curves.items()})
+    axis.set(ylim=(0, 1.3 * max(scales["attention"], 1.0)))                                # room for the legend
+    for one in result["moments"]:
+      if one["what"] in curves:
+        axis.axvspan(one["start"], one["end"], alpha=0.1, color=drawing.COLOURS[one["side"]])
+  if result["segments"]:
+    segment_scores(axes[-1], result["segments"], scales["segments"])
+  for name, values in maps.items():
+    if name != "uniform":
+      _heat(figure, own, values, map_seconds[name], scales["maps"][name])
+
+
+def legend(result, maps, keys, seen):
+  """The sentences that say what `evidence_of` shows; `seen` where there are frames."""
+  kind, decided = kind_of(result, maps), any(key["decided"] for key in keys)
+  said = [kind] if kind != "frames" or seen else []
+  if kind in ("attention", "segments"):
+    said += ["shaded"] * (decided and kind == "attention") + ["none"] * (not decided)
+    said += ["keys" if decided else "even"] * seen
+  return [wording.LEGENDS[name] for name in said]
+
+
+def height_of(own, result, maps):
+  """Inches that `evidence_of` needs."""
+  return 1.5 if maps else 1.6 * has_frames(own) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
+
+
+def kind_of(result, maps):
+  """What `evidence_of` shows."""
+  return "maps" if maps else "segments" if result["segments"] else "attention" if by_start(result) else "frames"
+
+
+def draw(folder, own, result, maps, map_seconds):
+  """Writes the pictures of one video's answer; returns their paths.
+
+  Args:
+    result: of `evidence.answer`; maps, map_seconds: of `evidence.maps`.
+  """
+  paths, title = [], title_of(result)
+  aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
+  scales = scales_of([result], [maps])
+  scales["segments"] = scales["segments"] + (aligned["segments"] if aligned else [])
+  if height_of(own, result, maps):
+    figure = plt.figure(figsize=(10, height_of(own, result, maps) + 0.9), layout="constrained")
+    keys = explain.key_moments(result)
+    evidence_of(figure, own, result, maps, map_seconds, scales, keys)
+    drawing.legend_below(figure, *legend(result, maps, keys, has_frames(own)))
+    drawing.title(figure, title)
+    paths.append(drawing.save(figure, folder / f"{kind_of(result, maps)}.png"))
+  if aligned:
+    figure = plt.figure(figsize=(10, 5.8), layout="constrained")
+    alignment(figure, result, aligned["segments"], aligned["seconds"], scales["segments"], (
+        f"reference {cli.short(aligned['video'], 12)}", "this video"))
+    drawing.title(figure, f"{title}\nabove: this video; below: {cli.short(aligned['video'])}, a training video of "
+                  f"score {aligned['score']:.3g} that it was compared with")
+    paths.append(drawing.save(figure, folder / "alignment.png"))
+  if result.get("probabilities"):
+    figure = plt.figure(figsize=(8, 1.3 * len(result["probabilities"]) + 1.1), layout="constrained")
+    leaves(figure, result, result["probabilities"])
+    drawing.title(figure, title)
+    paths.append(drawing.save(figure, folder / "leaves.png"))
+  return paths
+
+
+def draw_comparison(path, videos, results, maps, extra, title, keys):
+  """Writes the picture of two videos, the better one above; returns its path.
+
+  Args:
+    videos, results: of both; maps: their (maps, seconds) of `evidence.maps`; keys: of `evidence.key_moments`.
+    extra: {"alignment": seconds, row by row of the first} and {"probabilities"} of the direct comparison, where there are.
+  """
+  heights = [height_of(own, result, heat[0]) + 0.7 for own, result, heat in zip(videos, results, maps)]
+  heights += [4.2] * ("alignment" in extra) + [1.2 * len(extra.get("probabilities", {}))] * ("probabilities" in extra)
+  figure = plt.figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
+  parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+  scales = scales_of(results, [heat for heat, _ in maps])
+  for part, own, result, heat, key in zip(parts, videos, results, maps, keys):
+    evidence_of(part, own, result, *heat, scales, key)
+    drawing.title(part, f"{cli.short(result['video'], 32)}: {wording.standing(result)}")
+  if "alignment" in extra:
+    alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], scales["segments"],
+              [cli.short(result["video"], 24) for result in results[::-1]])
+  if "probabilities" in extra:
+    leaves(parts[-1], results[0], extra["probabilities"])
+  drawing.title(figure, title, 10)
+  drawing.legend_below(figure, *dict.fromkeys(line for own, result, (heat, _), key in zip(videos, results, maps, keys)
+                                              for line in legend(result, heat, key, has_frames(own))))
+  return drawing.save(figure, path)
+
+
+def title_of(result):
+  """What must be known first; then the video, its place among the training videos, and its score."""
+  cautions = ", ".join(wording.cautions(result))
+  return (f"{cautions}\n" if cautions else "") + f"{cli.short(result['video'], 32)}: {wording.standing(result)}"
+
+
+def by_start(result):
+  """[(`[T]` middles of the rows, {name: `[T]` attention})], curves of one stream together."""
+  found = {}
+  for name, line in result["timelines"].items():
+    if name.endswith(" attention"):
+      found.setdefault(tuple(line["start"]), (np.add(line["start"], line["end"]) / 2, {}))[1][name] = line["values"]
+  return list(found.values())
+
+
+def segment_scores(axis, segments, scale):
+  """Scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
+  colours, scores = drawing.colours_of(scale), [segment["score"] for segment in scale]
+  room = 0.15 * (max(scores) - min(scores)) or 1.0
+  for width, edge in ((9, "0.4"), (7, None)):              # no bars: their height would be read from 0
+    axis.hlines([s["score"] for s in segments], [s["start"] for s in segments], [s["end"] for s in segments], lw=width,
+                colors=edge or [colours.to_rgba(s["score"]) for s in segments])
+  for s in segments:
+    axis.annotate(wording.percent(s["importance"]), ((s["start"] + s["end"]) / 2, s["score"]), (0, 6), ha="center",
+                  textcoords="offset points", fontsize=7)
+  axis.set(ylabel="score of each part\n(% = how much it counts)", ylim=(min(scores) - room, max(scores) + 2 * room))
+
+
+def alignment(figure, result, other, aligned, scale, names):
+  """A video's segments above those of another, joined where they show the same, and how much later that one shows it.
+
+  Args:
+    other: segments of the other video; aligned: `[T]` seconds there; scale: segments whose scores span the colours.
+    names: of the other and of this video.
+  """
+  above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+  colours = drawing.colours_of(scale)
+  line = result["timelines"]["timing offset"]
+  start = np.add(line["start"], line["end"]) / 2
+  drawing.aligned_videos(above, result["segments"], other, colours, start, aligned, names)
+  offset = np.array(aligned) / other[-1]["end"] - start / result["duration_s"]
+  drawing.offset_curve(below, start, offset)
+  drawing.time_axis(below, max(result["duration_s"], other[-1]["end"]))
+  figure.colorbar(colours, ax=(above, below), label="score of a part")
+  drawing.legend_below(figure, wording.LEGENDS["alignment"])
+
+
+def leaves(figure, result, levels):
+  """Probabilities {level: `[n]`} of a tree."""
+  meaning = result["meanings"].get("probabilities", {"words": "probabilities of what the score was chosen from"})
+  drawing.probability_bars(figure.subplots(len(levels), 1, squeeze=False)[:, 0], levels, meaning["words"])
+
+
+def _heat(figure, own, maps, seconds, most):
+  """The narrowest heat maps `[N, h, w]` over what the video shows then, its middle square; without frames, alone."""
+  shown = explain.narrowest(maps)
+  pictures = frames(own, seconds[shown])
+  for place, (axis, number) in enumerate(zip(figure.subplots(1, len(shown), squeeze=False)[0], shown)):
+    picture = pictures[place] if place < len(pictures) else np.zeros((8, 8))
+    picture = video_files.centre_crop(picture, min(picture.shape[:2]))
+    drawing.frame(axis, picture, wording.clock(seconds[number]), maps[number], most)

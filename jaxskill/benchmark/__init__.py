@@ -1,0 +1,1 @@
+"""Step throughput, kernels, extraction: python -m jaxskill.benchmark."""

@@ -1,0 +1,241 @@
+"""The contenders of `jaxskill.benchmark`, each in a worker process: a form of our training step, a peer, the peak."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import resource
+import sys
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxskill import files, methods, train
+from jaxskill.benchmark.systems import amount, find, random_dataset
+from jaxskill.training import step as steps
+from jaxskill.training.parallel import Parallel, float32_products
+from jaxskill.training.replicas import plan
+
+WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
+             joint="alternation")
+
+
+def is_peer(form):
+  return form.split("+")[0] == "torch"
+
+
+def copy(config):
+  """A config of its own, unlocked, of plain values."""
+  return ml_collections.ConfigDict(json.loads(config.to_json()))
+
+
+def configure(config, form, shape, official):
+  """The config of one form; `official` turns a config into the published code's variant, or is None.
+
+  Raises:
+    ValueError: for a word that is none.
+  """
+  system, config, words = find(config.method), copy(config), form.split("+")
+  config.train.update(batch_size=shape.batch_size, epochs=system.epochs)
+  config.model.update({name: value for name, value in shape._asdict().items()
+                       if name in config.model and name != "streams"})
+  config.update_from_flattened_dict(system.settings)
+  config.seeds = [0]
+  if is_peer(form):
+    words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
+  batch = shape.batch_size
+  for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
+    if word == "official" and official:
+      official(config)
+    elif word in WORDS and not is_peer(form):
+      config.train[WORDS[word]] = word
+    elif word in system.words and not is_peer(form):
+      config.update_from_flattened_dict(system.words[word])
+    elif re.fullmatch(r"B[1-9]\d*", word):
+      batch = int(word[1:])
+    elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
+      config.data.criteria = ("score", *(f"further{i}" for i in range(1, int(word[1:]))))
+    elif re.fullmatch(r"[RDF][1-9]\d*", word) and not is_peer(form):
+      config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
+    elif word not in system.others:
+      raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
+                       f"; use {', '.join([*WORDS, 'official', *system.words, *system.others])}, R<replicas>, "
+                       "D<devices>, B<items>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
+  config.train.batch_size = batch                               # a published variant may have another
+  return config
+
+
+def compiled(step, trainer):
+  """The compiled program of `step.run`; None where it is for several devices, or not used at all."""
+  if trainer.parallel.count > 1 or not trainer.feed.resident:
+    return None
+  return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
+
+
+def compiled_flops(trainer):
+  """FLOPs a step that XLA counts in the compiled program of one cycle, or None where it does not say.
+
+  It counts the body of a loop once, so what it is given is one cycle, and the plain form in place of the chunked one.
+  """
+  config = copy(trainer.config)
+  if "implementation" in config.model:
+    config.model.implementation = "plain"
+  method = methods.build(config)
+  program = compiled(steps.make_step(config, method, trainer.parallel, steps_per_call=len(method.phases),
+                                     epochs_per_call=3, num_unique=trainer.num_unique), trainer)
+  cost = program.cost_analysis() if program else None
+  return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
+
+
+def process_memory():
+  """The most bytes that this process ever held."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def data_of(config, shape, form=""):
+  """The random data of a form."""
+  streams = find(config.method).streams(shape, config)
+  return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
+
+
+class JaxContender:
+  """One form of ours; `ready` is what is known at the start."""
+
+  def __init__(self, config, shape, form, num_steps):
+    self._config, self._shape, self._form, system = config, shape, form, find(config.method)
+    own = self._config.train
+    own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
+    self._data = data_of(config, shape, form)
+    parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
+    replicas = len(plan(config, self._data))
+    self._repeats = num_steps or 10
+    cpu_steps = 1 if own.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
+    num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
+    own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
+    self._trainer = train.Trainer(self._config, self._data, parallel)
+    self._calls = max(1, round(num_steps / self._trainer.per_call))
+    other = next((make for word, make in system.others.items() if word in form.split("+")), None)
+    self._other = other and other(self._trainer)
+    self.ready = dict(
+        compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=own.dtype,
+        encode=own.encode, alternation=own.alternation, replicas=replicas,
+        batch_size=self._other.size if self._other else own.batch_size,
+        resident=self._trainer.feed.resident, steps_per_round=self._calls * self._trainer.per_call,
+        steps_per_call=self._trainer.per_call, epochs=0 if self._other else self._epochs,
+        steps_per_epoch=-(-int(self._trainer.tables.count[0]) // own.batch_size))
+
+  def _advance(self, calls):
+    if self._other:
+      return self._other.round(calls)
+    start = time.perf_counter()
+    for _ in range(calls):
+      self._trainer.advance()
+    jax.block_until_ready(self._trainer.state)
+    return time.perf_counter() - start
+
+  def round(self):
+    """Seconds a step."""
+    return self._other.round(self._repeats) if self._other else self._advance(self._calls) / self.ready["steps_per_round"]
+
+  def finish(self):
+    """Memory and FLOPs."""
+    trainer = self._trainer
+    stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
+    own = program.memory_analysis() if program else None
+    return dict(
+        peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
+        program_bytes=own and (own.argument_size_in_bytes + own.output_size_in_bytes + own.temp_size_in_bytes
+                               - own.alias_size_in_bytes),
+        model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
+
+  def full(self):
+    """Trains from the start to the last epoch, compilation included."""
+    self._config.train.epochs, start = self._epochs, time.perf_counter()
+    self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel)
+    while int(trainer.state.step) < trainer.total:
+      metrics = trainer.advance()
+    jax.block_until_ready(trainer.state)
+    return dict(steps=trainer.total, seconds=time.perf_counter() - start, loss=float(metrics["loss"].mean()))
+
+
+class MatmulPeak:
+  """The machine and its limit: large matrix products of the step's sizes, in the layouts that are known to be fast."""
+
+  def __init__(self, m, k, n):
+    parallel = Parallel()
+    cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
+    if jax.default_backend() != "cpu":
+      cases["kk,kk 8192"] = ((8192, 8192), (8192, 8192))
+    self._cases = []
+    for dtype, (name, sizes) in itertools.product(("float32", "bfloat16"), cases.items()):
+      axis = int(name == "nk,mk")             # of the right operand, which the last axis of the left one meets
+      product = jax.jit(float32_products(lambda a, b, axis=axis: jax.lax.dot_general(
+          a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)))
+      operands = [jax.random.normal(jax.random.key(0), size).astype(dtype) for size in sizes]
+      flops = 2 * product(*operands).size * sizes[0][1]
+      self._cases.append((dtype, name, product, operands, flops))
+    self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
+
+  def round(self):
+    """{dtype: {layout: FLOP/s}}."""
+    result = {}
+    for dtype, name, product, operands, flops in self._cases:
+      seconds, repeats = 0.0, 1
+      while seconds < 0.1 and repeats < 1024:
+        start, repeats = time.perf_counter(), 4 * repeats
+        for _ in range(repeats):
+          out = product(*operands)
+        jax.block_until_ready(out)
+        seconds = time.perf_counter() - start
+      result.setdefault(dtype, {})[name] = repeats * flops / seconds
+    return result
+
+
+_contenders = {}      # of a worker process, by form
+
+
+def call(limit, form, function, *arguments):
+  """In a worker process: makes a contender (function is its kind; answers with its `ready`) or calls a method of it.
+
+  The process ends itself after `limit` seconds, if that is not 0.
+  """
+  if limit:
+    clock = threading.Timer(limit, os._exit, (1,))
+    clock.start()
+    try:
+      return call(0, form, function, *arguments)
+    finally:
+      clock.cancel()
+  if function in ("jax", "peak", "torch"):
+    if function == "torch":
+      make = importlib.import_module(find(arguments[0].method).peer).TorchContender
+    else:
+      make = dict(jax=JaxContender, peak=MatmulPeak)[function]
+    _contenders[form] = make(*arguments)
+    return _contenders[form].ready
+  return getattr(_contenders[form], function)()
+
+
+def begin():
+  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+  jax.config.update("jax_compilation_cache_dir", None)
+
+
+class Worker(concurrent.futures.ProcessPoolExecutor):
+  """A process with contenders."""
+
+  def __init__(self):
+    super().__init__(1, multiprocessing.get_context("spawn"), begin)
+
+  def ask(self, *arguments, limit=0):
+    return self.submit(call, limit, *arguments).result()

@@ -1,0 +1,130 @@
+"""The published way of training ACTION-NET, in plain PyTorch: what `jaxskill.benchmark` compares with."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from jaxskill.benchmark import contenders
+from jaxskill.benchmark.systems import action_net
+
+
+class _Graph(nn.Linear):
+  """Graph convolution: adjacency times (instances times kernel), bias last."""
+
+  def forward(self, x, adjacency):
+    return adjacency @ functional.linear(x, self.weight) + self.bias
+
+
+class _Stream(nn.Module):
+  """Embedding, two graph convolutions on positions, attention unit, weighted sum: `[B, T, D]` -> `[B, 2C]`."""
+
+  def __init__(self, width, hidden, channels, attention_hidden):
+    super().__init__()
+    self.embedding = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.ReLU())
+    self.gcn1, self.gcn2 = _Graph(channels, channels), _Graph(channels, channels)
+    self.att = nn.Sequential(nn.Linear(2 * channels, attention_hidden), nn.ReLU(), nn.Linear(attention_hidden, 1))
+
+  def forward(self, features):
+    place = torch.arange(features.shape[1], device=features.device)
+    adjacency = torch.exp(-(place[:, None] - place).abs().float())
+    normaliser = adjacency.sum(dim=1).rsqrt()
+    adjacency = normaliser[:, None] * adjacency * normaliser
+    embedded = self.embedding(features)
+    x = torch.relu(self.gcn1(embedded, adjacency))
+    x = torch.cat([embedded, torch.relu(self.gcn2(x, adjacency))], dim=2)                 # [B, T, 2C]
+    weights = torch.softmax(self.att(x), dim=1)                                           # [B, T, 1]
+    return (weights * x).sum(dim=1)
+
+
+class TorchPeer:
+  """ACTION-NET as the published code trains it (PARITY), in plain PyTorch; written from the paper.
+
+  Adjacency of positions without identity, padding not masked, mean squared error of the sigmoid and score / range,
+  SGD with weight decay on every parameter and a higher rate for the head.
+  """
+
+  def __init__(self, widths, *, channels=256, attention_hidden=128, head_hidden=128, autocast=False, dropout=0.5,
+               learning_rate=0.01, head_rate=0.05, momentum=0.9, weight_decay=1e-4):
+    """`widths` is {name of a stream: its channels}."""
+    self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    self._autocast = autocast
+    torch.manual_seed(0)
+    self.network = nn.ModuleDict({name: _Stream(width, width // 2, channels, attention_hidden)
+                                  for name, width in widths.items()})
+    self.network["fc"] = nn.Sequential(nn.Linear(2 * channels * len(widths), head_hidden), nn.ReLU(),
+                                       nn.Dropout(dropout), nn.Linear(head_hidden, 1))
+    for name, parameter in self.network.named_parameters():
+      nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.xavier_uniform_(parameter)
+    self.network.to(self.device)
+    named = list(self.network.named_parameters())
+    self.optimiser = torch.optim.SGD(
+        [dict(params=[p for name, p in named if name.startswith("fc.")], lr=head_rate),
+         dict(params=[p for name, p in named if not name.startswith("fc.")])],
+        lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+
+  def scores(self, *features):
+    """`[B, T, D]` of every stream -> `[B]` scores between 0 and 1."""
+    pooled = [self.network[name](x) for name, x in zip(self.network, features)]
+    return torch.sigmoid(self.network["fc"](torch.cat(pooled, dim=1)))[:, 0]
+
+  def step(self, features, labels):
+    """One update; `features` `[B, T, D]` of every stream, `labels` `[B]` score / range. Returns loss, scores `[B]`."""
+    self.optimiser.zero_grad()
+    with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+      scores = self.scores(*features)
+    loss = functional.mse_loss(scores.float(), labels)
+    loss.backward()
+    self.optimiser.step()
+    return loss.detach(), scores.detach()
+
+
+class TorchContender:
+  """Times the peer; the windows of a batch are cut before the clock starts."""
+
+  def __init__(self, config, shape, form, num_steps):
+    model, data, autocast = config.model, contenders.data_of(config, shape), "autocast" in form.split("+")
+    self._windows = {name: model.windows[name] or shape.streams[name][0] for name in model.streams}
+    self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,
+                           attention_hidden=model.attention_hidden, head_hidden=model.head_hidden, autocast=autocast,
+                           dropout=model.dropout)
+    device, train = self._peer.device, torch.tensor(data.folds[0].train_videos)
+    self._features = {name: torch.tensor(data.streams[name]) for name in model.streams}
+    self._labels, self._train = torch.tensor(data.score) / float(data.score_range.max()), train
+    self._size, self._device, self._cuda = config.train.batch_size, device, device.type == "cuda"
+    self._count = num_steps or action_net.SYSTEM.cpu_steps
+    start = time.perf_counter()
+    self._steps(2)
+    self.ready = dict(
+        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="batch", batch_size=self._size,
+        dtype="bfloat16" if autocast else "float32", epochs=action_net.SYSTEM.epochs,
+        steps_per_epoch=-(-len(train) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
+        steps_per_round=self._count, model_flops=action_net.flops(config, shape))
+
+  def _steps(self, count):
+    """Seconds of `count` steps."""
+    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
+    seconds = 0.0
+    for _ in range(count):
+      ids, features = self._train[torch.randperm(len(self._train))[: self._size]], []
+      for name, window in self._windows.items():
+        starts = torch.randint(max(self._features[name].shape[1] - window, 1), (len(ids),))
+        cut = [self._features[name][i, s: s + window] for i, s in zip(ids, starts)]
+        features.append(torch.stack(cut).to(self._device))
+      labels = self._labels[ids].to(self._device)
+      synchronise()
+      start = time.perf_counter()
+      self._peer.step(features, labels)
+      synchronise()
+      seconds += time.perf_counter() - start
+    return seconds
+
+  def round(self):
+    return self._steps(self._count) / self._count
+
+  def finish(self):
+    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
+    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)

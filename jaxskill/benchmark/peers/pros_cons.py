@@ -1,0 +1,144 @@
+"""The published way of computing rank-aware attention, in plain PyTorch: what `jaxskill.benchmark` compares with."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from jaxskill.benchmark import contenders
+from jaxskill.benchmark.systems import pros_cons
+
+
+class TorchPeer:
+  """Rank-aware attention as the published code is organised (PARITY), in plain PyTorch; written from the paper.
+
+  Both sides of every pair go through three networks (pos, neg, uniform), one module a filter; each filter pools for
+  itself, all share one layer, scores are 2 tanh. Losses are means over the batch; one noise sample [T, D] is added to
+  the whole batch. Two Adam optimisers take turns, and each clears its own gradients alone, after its step.
+  """
+
+  def __init__(self, config, width, *, autocast=False, input_gradient=False):
+    """`config` is one of the official variant."""
+    self._loss, self._noise_std = config.loss, config.model.noise_std
+    self._autocast, self._input_gradient = autocast, input_gradient
+    self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    nn = torch.nn
+    ranker = lambda: nn.Sequential(nn.Linear(width, 1))
+    filters = lambda: nn.ModuleList(nn.Sequential(nn.Linear(width, config.model.hidden), nn.ReLU(),
+                                                  nn.Linear(config.model.hidden, 1))
+                                    for _ in range(config.model.num_filters))
+    self.networks = nn.ModuleDict({
+        "pos": nn.ModuleDict(dict(att_net=filters(), fc=ranker())),
+        "neg": nn.ModuleDict(dict(att_net=filters(), fc=ranker())),
+        "uniform": nn.ModuleDict(dict(fc=ranker()))}).to(self.device)
+    named = list(self.networks.named_parameters())
+    rate = config.train.learning_rate
+    attention_rate = rate * float(np.prod([factor for pattern, factor in config.train.rates if pattern == "^filters/"]))
+    self.optimisers = (torch.optim.Adam([p for name, p in named if ".fc." in name], lr=rate),
+                       torch.optim.Adam([p for name, p in named if ".att_net." in name], lr=attention_rate))
+
+  def _forward(self, name, features):
+    """`[B, T, D]` -> `[B, K]` scores, `[B, T, K]` attention (None in the uniform network)."""
+    network = self.networks[name]
+    if name == "uniform":
+      pooled, attention = features.mean(dim=1, keepdim=True), None                        # [B, 1, D]
+    else:
+      attention = torch.softmax(torch.cat([f(features) for f in network["att_net"]], dim=2), dim=1)
+      pooled = torch.bmm(attention.transpose(1, 2).to(features.dtype), features)          # [B, K, D]
+    return 2 * torch.tanh(network["fc"](pooled)[..., 0]), attention
+
+  def loss(self, better, worse, phase):
+    """[] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
+    loss = self._loss
+    scores, attentions = {}, []
+    for name in self.networks:
+      (s_better, a_better), (s_worse, a_worse) = self._forward(name, better), self._forward(name, worse)
+      scores[name] = s_better, s_worse
+      attentions += [a for a in (a_better, a_worse) if a is not None]
+    hinge = lambda margin, difference: torch.relu(margin - difference).mean()
+    if phase == 0:
+      return sum(hinge(loss.margin_rank, b.mean(dim=1) - w.mean(dim=1)) for b, w in scores.values())
+    gap = lambda above, below: (scores[above][0] - scores[below][1]).min(dim=1).values
+    uniform, weights = gap("uniform", "uniform"), loss.weights
+    total = weights.disparity * sum(hinge(loss.margin_disparity, gap(name, name) - uniform) for name in ("pos", "neg"))
+    total = total + weights.rank_aware * hinge(loss.margin_rank_aware, gap("pos", "neg") - uniform)
+    for attention in attentions:
+      attention = attention.float()
+      overlap = torch.bmm(attention.transpose(1, 2), attention) - torch.eye(attention.shape[2], device=self.device)
+      total = total + weights.diversity * torch.linalg.matrix_norm(overlap).mean()
+    return total
+
+  def step(self, better, worse, phase, *, first=False):
+    """One update; `better`, `worse` `[B, T, D]`, `first` at the start of an epoch. Returns the loss, on the device."""
+    if first:
+      self.optimisers[0].zero_grad()
+    if self._noise_std:
+      noise = self._noise_std * torch.randn(better.shape[1:], device=self.device)
+      better, worse = better + noise, worse + noise
+    if self._input_gradient:
+      better, worse = (x.detach().requires_grad_() for x in (better, worse))
+    with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+      loss = self.loss(better, worse, phase)
+    loss.backward()
+    self.optimisers[phase].step()
+    self.optimisers[phase].zero_grad()
+    return loss.detach()
+
+
+class TorchContender:
+  """Times the peer; the two tensors of a batch are made before the clock starts."""
+
+  def __init__(self, config, shape, form, num_steps):
+    words = form.split("+")[1:]
+    self._batch_size, self._step = shape.batch_size, 0
+    self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)
+    data = contenders.data_of(config, shape)
+    self._features = torch.tensor(data.streams[config.data.stream], device=self._peer.device)
+    self._pairs = torch.as_tensor(np.array(data.pairs[data.folds[0].train_pairs]), dtype=torch.long)
+    self._per_epoch = -(-len(self._pairs) // shape.batch_size)
+    config.train.encode = "siamese"
+    self._cuda = self._peer.device.type == "cuda"
+    start = time.perf_counter()
+    self._steps(2)
+    self.ready = dict(
+        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
+        epochs=pros_cons.SYSTEM.epochs,
+        steps_per_round=-(-num_steps // 2) * 2 or (64 if self._cuda else 2), steps_per_epoch=self._per_epoch,
+        dtype="bfloat16" if "autocast" in words else "float32", threads=torch.get_num_threads(),
+        torch=torch.__version__, device=torch.cuda.get_device_name() if self._cuda else "cpu",
+        model_flops=pros_cons.flops(config, shape, form))
+
+  def _steps(self, count):
+    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
+    seconds = 0.0
+    for _ in range(count):
+      chosen = self._pairs[torch.randperm(len(self._pairs))[: self._batch_size]]
+      better, worse = (self._features[ids] for ids in chosen.T.to(self._features.device))
+      synchronise()
+      start = time.perf_counter()
+      self._peer.step(better, worse, self._step % 2, first=self._step % self._per_epoch == 0)
+      synchronise()
+      seconds += time.perf_counter() - start
+      self._step += 1
+    return seconds
+
+  def round(self):
+    return self._steps(self.ready["steps_per_round"]) / self.ready["steps_per_round"]
+
+  def finish(self):
+    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
+    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
+
+
+def npz_batch(files, shape, repeats=3):
+  """Seconds to read and stack both videos of every pair of one batch from npz files in the page cache, as published."""
+  rng, seconds = np.random.default_rng(0), []
+  for _ in range(repeats + 1):                 # the first fills the page cache
+    chosen, begun = rng.integers(len(files), size=(2, shape.batch_size)), time.perf_counter()
+    for side in chosen:
+      np.stack([np.load(files[i])["arr_0"] for i in side])
+    seconds.append(time.perf_counter() - begun)
+  return float(np.median(seconds[1:]))

@@ -1,0 +1,100 @@
+"""What `jaxskill.benchmark` asks of a system: `benchmark_<method>.py` answers with its SYSTEM."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxskill.data import Fold, SkillDataset
+
+
+class System(NamedTuple):
+  """A system to the benchmark.
+
+  Attributes:
+    shapes: {name: sizes}; every kind of sizes has batch_size, train_videos and test_videos (of a fold), and sets the
+      fields of `config.model` that it has a field of the same name for.
+    streams: (shape, config) -> {stream: (rows, channels)} of a random video.
+    flops: (config, shape, form) -> floating-point operations of one step by hand; None where that is not known.
+    note: what they are, and how XLA's count differs.
+    peak: shape -> (m, k, n) of the matrix products that the machine's limit is measured with.
+    forms, peer_forms: what is timed by default, and what is added with the peer.
+    peer: module of the peer's `TorchContender`.
+    cpu_steps: of a round on a CPU, rounded up to whole cycles.
+    epochs: of the paper.
+    items: of a batch, "pairs" or "videos".
+    settings: {"group.field": value} of the config, as the random data need it.
+    words: {word of a form: {"group.field": value}}.
+    others: {word: what is timed in place of a step}: made of a trainer, with `size` and `round(repeats)` -> seconds.
+    start_up: whether loading and starting are timed too.
+  """
+
+  shapes: Mapping[str, Any]
+  streams: Callable
+  flops: Callable
+  note: str
+  peak: Callable
+  forms: tuple[str, ...]
+  peer_forms: tuple[str, ...]
+  peer: str
+  cpu_steps: int
+  epochs: int
+  items: str = "pairs"
+  settings: Mapping[str, Any] = {}
+  words: Mapping[str, Mapping[str, Any]] = {}
+  others: Mapping[str, Callable] = {}
+  start_up: bool = False
+
+
+def find(method) -> System:
+  """The system that `config.method` names.
+
+  Raises:
+    ValueError: if it has no benchmark.
+  """
+  module = f"jaxskill.benchmark.systems.{method}"
+  if importlib.util.find_spec(module) is None:
+    raise ValueError(f"config.method={method!r} has no benchmark; give the config of another system.")
+  return importlib.import_module(module).SYSTEM
+
+
+def amount(form, letter):
+  """The number that a form gives after a letter, "R4": 4; 1 where it gives none."""
+  found = re.search(rf"\b{letter}(\d+)", form)
+  return int(found[1]) if found else 1
+
+
+def random_dataset(shape, streams, *, folds=1, criteria=(), seed=0):
+  """Random features in the form of a data set; random pairs and scores follow a hidden order of the videos.
+
+  Args:
+    streams: {name: (rows, channels)}.
+    folds: how many there are; each has its own videos.
+    criteria: names of further scores, which are those of the videos in reverse.
+  """
+  rng = np.random.default_rng(seed)
+  count = folds * (shape.train_videos + shape.test_videos)
+  features = {name: rng.standard_normal((count, *size), np.float32) for name, size in streams.items()}
+  order = rng.permutation(count)
+
+  def pairs(ids):
+    limit = getattr(shape, "pairs", 0)
+    every = np.array(list(itertools.combinations(order[np.isin(order, ids)], 2)) if limit else [], np.int32)
+    return every.reshape(-1, 2)[rng.permutation(len(every))[:limit]]
+  sides = [np.split(ids, [shape.train_videos]) for ids in np.split(np.arange(count), folds)]
+  every = [pairs(ids) for side in sides for ids in side]
+  rows = np.split(np.arange(sum(map(len, every))), np.cumsum([len(own) for own in every])[:-1])
+  score = (100 * np.argsort(order) / count).astype(np.float32)
+  return SkillDataset(
+      name="random features", source="jaxskill.benchmark", videos=tuple(f"random{i}" for i in range(count)),
+      streams=features, lengths={name: np.full(count, size[0], np.int32) for name, size in streams.items()},
+      pairs=np.concatenate(every), simulated=True, features_checked=True, score=score, score_range=(0, 100),
+      criteria={name: 100 - score for name in criteria},
+      folds=tuple(Fold(f"random{i}" if folds > 1 else "random", *side, *rows[2 * i: 2 * i + 2])
+                  for i, side in enumerate(sides)))

@@ -1,0 +1,232 @@
+"""Step throughput of a system, against the machine's own limit and against the published way of computing.
+
+What is timed is `train.Trainer.advance`, the path that training takes, on random features in memory. Contenders take
+their rounds in turn (A B A B), so that a machine that slows down does so for all. On a CPU each has its own process; on
+an accelerator, which may belong to one process at a time, all of ours share one. A time per step is the mean over whole
+cycles (one step of every phase: ranking and attention in Pros & Cons); compilation is apart.
+
+A form says what differs from the config, its words joined by "+":
+  unique | siamese, float32 | bfloat16, leaky | joint   as in config.train
+  official                                              the published code's variant; the peer computes the same
+  R4, D2, B512                                          replicas (seeds) in one program; devices, all if not said;
+                                                        items of a batch
+  F4, C3                                                ACTION-NET: replicas of folds, each with its own videos, and of
+                                                        criteria; F4+C3+R5 is the four apparatus of Rhythmic Gymnastics,
+                                                        three scores and five seeds
+  plain, stream, inscan                                 spatial attention: the convolution as lax.conv; maps handed over
+                                                        step by step; all of the network inside the recurrence
+  vote                                                  CoRe: not a step, but 64 videos against 10 exemplars each
+  torch[+dx][+autocast]                                 the peer; dx: with the gradient of the features too
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import importlib.util
+import os
+import pathlib
+import re
+import sys
+
+import numpy as np
+
+from jaxskill import cli, files
+from jaxskill.benchmark import start
+from jaxskill.benchmark.contenders import Worker, configure, is_peer
+from jaxskill.benchmark.systems import find
+
+ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
+NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskill[bench]', or leave it out."
+
+
+def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=0, limit=0, full=False,
+        start_up=None, say=print):
+  """Runs the benchmark; the options are those of the command line.
+
+  Returns:
+    All numbers, ready for JSON.
+
+  Raises:
+    ValueError: for what is unknown or not there.
+  """
+  system = find(config.method)
+  if shape_name not in system.shapes:
+    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(system.shapes)}.")
+  if peer not in ("", "torch"):
+    raise ValueError(f"--peer={peer} is unknown; the only peer is torch.")
+  if min(num_steps, rounds, limit) < 0:
+    raise ValueError(f"--steps={num_steps}, --rounds={rounds} and --limit={limit} must not be negative.")
+  shape, rounds = system.shapes[shape_name], rounds or (3 if peer else 5)
+  chosen = [*(forms or system.forms),
+            *(form for form in system.peer_forms if peer and (is_peer(form) or not forms))]
+  configs = {form: configure(config, form, shape, official) for form in chosen}
+  peers = [form for form in configs if is_peer(form)]
+  if peers and importlib.util.find_spec("torch") is None:
+    raise ValueError(NO_TORCH)
+  shared, workers, known, peaks, stopped = Worker(), {}, {}, [], []
+  try:
+    machine = shared.ask("", "peak", *system.peak(shape))
+    devices = () if forms else (2 ** i for i in range(20) if 2 ** i < machine["device_count"])
+    configs |= {form: configure(config, form, shape, official) for form in (f"bfloat16+D{n}" for n in devices)}
+    for form, own in configs.items():
+      say(f"setting up {form}")
+      worker = workers[form] = Worker() if machine["platform"] == "cpu" or form in peers else shared
+      try:
+        known[form] = worker.ask(form, "torch" if form in peers else "jax", own, shape, form, num_steps,
+                                 limit=0 if worker is shared else limit)
+      except concurrent.futures.process.BrokenProcessPool:
+        if not limit or worker is shared:
+          raise
+        say(f"{form} had not taken its first two steps after {limit} s and was stopped")
+        stopped.append(form)
+    for form in stopped:
+      del configs[form], workers[form]
+    peers = [form for form in peers if form in configs]
+    samples = {form: [] for form in configs}
+    for index in range(rounds):
+      for form, worker in workers.items():
+        samples[form].append(worker.ask(form, "round"))
+        say(f"round {index + 1} of {rounds}: {form} {1e3 * samples[form][-1]:.3g} ms/step")
+      peaks.append(shared.ask("", "round"))
+    for form, worker in workers.items():
+      known[form] |= worker.ask(form, "finish")
+      if full and form not in peers:
+        say(f"training {form} to the end")
+        known[form]["full"] = worker.ask(form, "full")
+  finally:
+    for worker in {shared, *workers.values()}:
+      worker.shutdown()
+  layouts = {dtype: {name: float(np.median([p[dtype][name] for p in peaks])) for name in values}
+             for dtype, values in peaks[0].items()}
+  best = {dtype: max(values.values()) for dtype, values in layouts.items()}
+  ours = [form for form in configs if form not in peers]
+  times = lambda form, other: float(np.median(np.divide(samples[other], samples[form])))     # round by round
+  results = dict(
+      method=config.method, shape_name=shape_name, shape=shape._asdict(), rounds=rounds, stopped=stopped, limit_s=limit,
+      matmul_flops_per_s=layouts,
+      machine=machine | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0], command=sys.argv),
+      environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
+      forms={form: known[form] | rates(seconds, known[form], shape, best, system.items)
+             for form, seconds in samples.items()},
+      ratios={form: {other: times(form, other) for other in [*peers, *ours[:1]]
+                     if other != form and kind(other) == kind(form)} for form in ours})
+  if system.start_up and (shape_name == "paper" if start_up is None else start_up):
+    results["start_up"] = start.measure(configure(config, "unique", shape, official), shape, peer, say)
+  return results
+
+
+def kind(form):
+  """The words of a form that say what is timed: only times of the same are compared."""
+  return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
+
+
+def rates(seconds, known, shape, peak, items="pairs"):
+  """What follows from the rounds of one contender; rates are those of the median round."""
+  step_s, flops = float(np.median(seconds)), known["model_flops"] or np.nan
+  sides = known["batch_size"] * (2 if items == "pairs" else 1)
+  videos = sides if known["encode"] == "siamese" else min(sides, shape.train_videos)
+  return dict(
+      ms_per_step=dict(median=1e3 * step_s, min=1e3 * min(seconds), max=1e3 * max(seconds),
+                       rounds=[1e3 * s for s in seconds]),
+      steps_per_s=1 / step_s, **{f"{items}_per_s": known["batch_size"] * known["replicas"] / step_s},
+      encodes_per_s=videos * known["replicas"] / step_s, flops_per_s=flops / step_s,
+      peak_share=flops / step_s / (peak[known["dtype"]] * known["devices"]),
+      estimated_task_s=known.get("epochs", 0) * known["steps_per_epoch"] * step_s)
+
+
+def number(value):
+  """Three digits and a unit."""
+  if not value or not np.isfinite(value):
+    return "-"
+  scale, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
+  return f"{value / scale:.3g}{unit}"
+
+
+def describe(results):
+  """The results as text."""
+  machine, system = results["machine"], find(results["method"])
+  duration = lambda s: f"{s:.1f} s" if s < 120 else f"{s / 60:.1f} min" if s < 7200 else f"{s / 3600:.1f} h"
+  rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
+          f"program B,peak B,{system.epochs} epochs".split(",")]
+  for form, own in results["forms"].items():
+    median, low, high, _ = own["ms_per_step"].values()
+    rows.append([form, str(own["replicas"]), number(own.get("compile_s")), f"{median:.4g} ({low:.4g}..{high:.4g})",
+                 *(number(own[name]) for name in ("steps_per_s", f"{system.items}_per_s", "encodes_per_s",
+                                                  "model_flops", "compiled_flops", "flops_per_s")),
+                 f"{own['peak_share']:.1%}",
+                 number(own["program_bytes"]), number(own["peak_memory_bytes"]), duration(own["estimated_task_s"])])
+  widths = [max(map(len, column)) for column in zip(*rows)]
+  peaks = (f"{dtype} {number(results['matmul_peak'][dtype])}FLOP/s ({max(values, key=values.get)})"
+           for dtype, values in results["matmul_flops_per_s"].items())
+  lines = [
+      f"{results['method']}, shape {results['shape_name']}: "
+      + ", ".join(f"{k} {v}" for k, v in results["shape"].items()),
+      f"{machine['device_count']} device(s), {machine['devices'][0]}; {machine['cpus']} CPU cores, load average "
+      f"{machine['load_average']:.1f} at the end; jax {machine['versions']['jax']}",
+      "environment: " + (" ".join(f"{k}={v}" for k, v in results["environment"].items()) or "default"),
+      f"matmul peak, measured in the same rounds: {', '.join(peaks)}", "",
+      *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), "",
+      f"Features are in memory, no input pipeline. ms/step: median of {results['rounds']} interleaved rounds, "
+      "compilation apart.",
+      f"FLOP/step: {system.note} program: arguments, results and temporaries; peak: of the "
+      + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
+      + f". {system.epochs} epochs: arithmetic, not a run.", ""]
+  for form, ratios in results["ratios"].items():
+    lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
+  lines += [f"{form}: stopped, its first two steps took more than {results['limit_s']} s, compilation included"
+            for form in results["stopped"]]
+  lines += [f"{form}: {own['ms_per_step']['median'] / own['replicas']:.4g} ms a step and model, {own['replicas']} models in "
+            "one program" for form, own in results["forms"].items() if own["replicas"] > 1]
+  lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
+            "included" for form, own in results["forms"].items() if "full" in own]
+  if "start_up" in results:
+    lines += start.describe(results["start_up"])
+  return "\n".join(lines)
+
+
+def answer(measure, describe, path):
+  """The end of a benchmark's command: measures, prints, writes; a mistake of the user's is one line.
+
+  Args:
+    measure: called with say(text) -> results.
+    describe: results -> text.
+    path: of a JSON file for all numbers, or "".
+  """
+  with cli.command():
+    if path and not pathlib.Path(path).resolve().parent.is_dir():
+      raise ValueError(f"--json={path}: there is no such folder; make it first.")
+    try:
+      results = measure(lambda text: print(text, file=sys.stderr, flush=True))
+    except (AttributeError, concurrent.futures.BrokenExecutor) as error:   # a shape's field; a worker that died
+      raise ValueError(str(error)) from error
+    print(describe(results))
+    if path:
+      files.save_json(path, results)
+      print(f"\nwrote {path}")
+
+
+def main(argv=None):
+  parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  cli.add_config(parser, "config file")
+  add("--shape", default="paper", help="sizes: paper, tiny; of Pros & Cons also small")
+  add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark_<method>.py, and "
+      "bfloat16 on fewer devices")
+  add("--peer", default="", help="torch: also SYSTEM.peer_forms")
+  add("--steps", type=int, default=0,
+      help="of a round; default SYSTEM.cpu_steps (siamese a cycle, ten replicas or more 2) on a CPU, else 10 calls")
+  add("--rounds", type=int, default=0, help="default 5, with --peer 3")
+  add("--limit", type=int, default=0, help="seconds that a form on a CPU may take to set up; one that is slower is named")
+  add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
+  add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")
+  add("--json", default="", type=cli.path, help="file for all numbers")
+  options, overrides = cli.parse(parser, argv)
+
+  def measure(say):
+    forms = [form for form in options.forms.split(",") if form]
+    return run(*cli.read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
+               num_steps=options.steps, rounds=options.rounds, limit=options.limit, full=options.full,
+               start_up=options.start_up, say=say)
+  answer(measure, describe, options.json)

@@ -1,0 +1,1 @@
+"""Own videos, features and labels in a folder."""

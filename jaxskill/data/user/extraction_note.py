@@ -1,0 +1,57 @@
+"""`extraction.json`: what `jaxskill.extract` notes beside the features that it makes."""
+
+from __future__ import annotations
+
+import json
+
+from jaxskill.data.video.video_names import plain
+
+EXTRACTION = "extraction.json"
+
+
+def read_extraction(folder):
+  """What `jaxskill.extract` noted of the features of a folder.
+
+  Returns:
+    {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}}; empty where the features were made
+    otherwise.
+
+  Raises:
+    ValueError: if the file cannot be read, or is not what was written.
+  """
+  file = folder / EXTRACTION
+  try:
+    note = json.loads(file.read_text(encoding="utf-8"))
+    _check(note)
+  except FileNotFoundError:
+    return dict(recipe={}, videos={})
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(f"{file}: is not what jaxskill.extract wrote ({error}); extract the features again into a new "
+                     "folder, or remove the file.") from error
+  return dict(recipe=note["recipe"], videos={plain(video): about for video, about in note["videos"].items()})
+
+
+def noted_seconds(about, stream, otherwise):
+  """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
+  noted = about.get("row_seconds", otherwise)
+  return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
+
+
+def _check(note):
+  """Raises a `ValueError` that says what is wrong with the content of the file."""
+  for name in ("recipe", "videos"):
+    if not isinstance(note, dict) or not isinstance(note.get(name), dict):
+      raise ValueError(f"expected an object with the objects recipe and videos, {name} is none")
+  for video, about in note["videos"].items():
+    if not isinstance(about, dict):
+      raise ValueError(f"expected an object of video {video!r}")
+    seconds = about.get("row_seconds", 1.0)
+    for value in seconds.values() if isinstance(seconds, dict) else (seconds,):
+      if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise ValueError(f"row_seconds of video {video!r} is {json.dumps(value)[:40]}, expected a number above 0")
+    if not _are_texts(about.get("warnings", [])):
+      raise ValueError(f"warnings of video {video!r} are no list of texts")
+
+
+def _are_texts(value):
+  return isinstance(value, list) and all(isinstance(one, str) for one in value)

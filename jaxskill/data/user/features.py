@@ -1,0 +1,243 @@
+"""A user's own features and labels: a folder of NumPy files and one or two csv tables.
+
+  <dir>/<video>.npy   float [T, D], the stream `rgb`
+  <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
+                      [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
+                      seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
+  <dir>/pairs.csv     better,worse[,rater][,split][,fold]: a pair may be repeated over folds (see `pair_folds`), or over
+                      raters (see `raters`)
+  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...,rater.<name>...]
+
+  <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
+  <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
+  <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
+
+Either table will do. With both, `pairs.csv` gives the pairs and `scores.csv` the rest. Video ids may hold sub-folders.
+A column `criterion.execution` holds a further score of each video, `SkillDataset.criteria["execution"]`. Labels of
+several raters: `data.raters`.
+
+V videos, T segments, D channels, P pairs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxskill import cli
+from jaxskill.data import pair_folds, splits
+from jaxskill.data.arrays import MAX_BYTES, read_arrays  # noqa: F401   features.read_arrays is part of what others use
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset_checks import check_seconds
+from jaxskill.data.stream_files import read_streams, take_times
+from jaxskill.data.user.extraction_note import noted_seconds, read_extraction
+from jaxskill.data.user.own_labels import CRITERION, ratings_of, read_labels
+from jaxskill.data.video import frames
+from jaxskill.data.video.video_names import spellings
+
+SPLITS = ("auto", "given", "subject", "random", "folds", "all")
+
+
+def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=None, test_share=0.25, seed=0,
+                  allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
+                  stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES) -> SkillDataset:
+  """Reads a folder of features, or of videos, and labels.
+
+  Args:
+    dir: the folder.
+    split: "given" (the split or fold column), "subject" (leave one out), "random" (one split by videos), or "auto": the
+      first of these that the labels allow (`splits.folds_unasked`). "folds" deals the videos out at random, each tested
+      once; "all" trains on every video and tests none.
+    tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` knows no ties.
+    pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
+    validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
+      split is not random); 0 for none. None: `splits.default_validation_share`, none unless the split is random.
+    test_share: share of the videos that a random split holds out, or that one of "folds" tests.
+    seed: of random splits.
+    allow_missing: leave videos without a feature file out, with their pairs, and report them.
+    seconds_per_segment: seconds from one row of features to the next, where `extraction.json` does not say.
+    stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
+    make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
+    score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
+    sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
+    prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
+    max_bytes: that the arrays of one file may take in memory.
+
+  Returns:
+    The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
+
+  Raises:
+    ValueError: for every fault of the folder, a file, a line or an option; it names the place and the remedy.
+  """
+  folder, stream_seconds = Path(dir), dict(stream_seconds or {})
+  _check_options(folder, split, pairs_within, seconds_per_segment, stream_seconds)
+  labels = read_labels(folder)
+  named = labels.videos()
+  if sampling:
+    cache = Path(prepared_dir or folder / "prepared") / "frames"
+    files = frames.own_videos(folder, named, cache, sampling, allow_missing)
+    streams, lengths, between, row_times = *({frames.STREAM: x} for x in frames.stream_of(files.values())), {}
+  else:
+    files = _feature_files(folder, named, allow_missing)
+    streams, lengths, row_times, between = take_times(*read_streams(files, max_bytes=max_bytes))
+  videos = tuple(files)
+  column = _columns_of_present(labels.scores, videos)
+  if pairs_within and pairs_within not in column:
+    raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
+  of = _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs)
+  if not len(of.pairs) and (labels.pairs or make_pairs):
+    raise ValueError(f"{folder}: no pairs are left of {len(videos)} videos ({of.tied} tied, {of.dropped} of missing "
+                     "videos); label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False where "
+                     "scores without pairs will do.")
+  folds = _folds(folder, split, column, of, len(videos), seed, test_share, validation_share)
+  extraction, simulated = read_extraction(folder), (folder / SIMULATED_NOTE).is_file()
+  random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
+  seconds = {name: _row_seconds(extraction, videos, name, stream_seconds.get(name, seconds_per_segment))
+             for name in streams}
+  numbers = {name: values.astype(np.float32) for name, values in column.items()
+             if name in ("score", "difficulty") or name.startswith(CRITERION)}
+  return SkillDataset(
+      name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
+      videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, row_times=row_times,
+      row_seconds=seconds | between, score=numbers.get("score"), difficulty=numbers.get("difficulty"),
+      category=column.get("category"), subject=column.get("subject"),
+      missing=tuple(video for video in named if video not in files), dropped_pairs=of.dropped, tied_pairs=of.tied,
+      features_checked=True,
+      criteria={name.removeprefix(CRITERION): numbers[name] for name in numbers if name.startswith(CRITERION)},
+      score_range=score_range if score_range is None else tuple(score_range),
+      ratings=ratings_of(column, labels.votes, videos))
+
+
+def _check_options(folder, split, pairs_within, seconds_per_segment, stream_seconds):
+  if split not in SPLITS:
+    raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}.")
+  if pairs_within not in ("", "subject", "category"):
+    raise ValueError(f"pairs_within={pairs_within!r} is unknown; use '', 'subject' or 'category'.")
+  check_seconds(seconds_per_segment, stream_seconds)
+  if not folder.is_dir():
+    raise ValueError(f"{folder}: no such folder; set config.data.dir to the folder of your features and labels.")
+
+
+def _feature_files(folder, named, allow_missing):
+  """{video: file} of the named videos that have one; an error names those that have none, unless they may be missing."""
+  listings = {}
+  found = {video: _feature_file(folder, video, listings) for video in named}
+  files = {video: file for video, file in found.items() if file}
+  _check_missing(folder, named, tuple(video for video in named if video not in files), allow_missing)
+  return files
+
+
+def _row_seconds(extraction, videos, stream, otherwise):
+  """`[V]` seconds from one row of a stream to the next, as `extraction.json` notes them."""
+  return np.array([noted_seconds(extraction["videos"].get(video, {}), stream, otherwise) for video in videos], np.float32)
+
+
+def _columns_of_present(scores, videos):
+  """The columns of scores.csv as arrays `[V]`, of the videos that are there."""
+  present = np.isin(scores["video"], videos) if scores else None
+  return {name: np.asarray(values)[present] for name, values in (scores or {}).items()}
+
+
+class _Pairs(NamedTuple):
+  """The pairs of videos that are there, and how many others there are.
+
+  Attributes:
+    pairs: `[P, 2]` (better, worse).
+    dropped, tied: pairs left out for missing videos, and for ties.
+    sides: columns "split" and "fold" of pairs.csv, a value a row.
+    rows: `[n]` row of `pairs` of every row of pairs.csv, where it has folds; a pair may be in several.
+  """
+
+  pairs: np.ndarray
+  dropped: int
+  tied: int
+  sides: dict
+  rows: np.ndarray | None = None
+
+
+def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
+  """The pairs of pairs.csv, else those that scores make if they may, else none."""
+  if not labels.pairs and not make_pairs:
+    return _Pairs(np.zeros((0, 2), np.int32), 0, 0, {})
+  if not labels.pairs:
+    made, tied = [], 0
+    for columns in (labels.scores, column):
+      pairs, tied = splits.pairs_from_scores(columns["score"], tie_margin, columns[pairs_within] if pairs_within else None)
+      made.append(pairs)
+    return _Pairs(made[1], len(made[0]) - len(made[1]), tied, {})
+  position = {video: i for i, video in enumerate(videos)}
+  sides = [[position.get(video, -1) for video in labels.pairs[side]] for side in ("better", "worse")]
+  pairs = np.array(sides, np.int32).T                                                   # [n, 2], -1 where missing
+  kept = (pairs >= 0).all(axis=1)
+  of = _Pairs(pairs[kept], int((~kept).sum()), labels.tied,
+              {name: np.asarray(labels.pairs[name])[kept] for name in ("split", "fold") if name in labels.pairs})
+  if "fold" not in of.sides:
+    return of
+  merged, rows = pair_folds.merge_repeated(of.pairs, of.sides["fold"])
+  return of._replace(pairs=merged, rows=rows)
+
+
+def _feature_file(folder, video, listings):
+  found = [file for place in spellings(folder, video, listings) for ending in (".npy", ".npz")
+           if (file := place.with_name(place.name + ending)).is_file()]
+  if len(found) > 1:
+    kinds = "both a .npy and a .npz file" if found[0].stem == found[1].stem else "two files, spelt alike"
+    raise ValueError(f"{folder}: video {video!r} has {kinds} ({found[0].name}, {found[1].name}); remove one.")
+  return found[0] if found else None
+
+
+def _check_missing(folder, named, missing, allow_missing):
+  if len(missing) == len(named):
+    raise ValueError(f"{folder}: none of the {len(named)} videos of the labels has a feature file; expected e.g. "
+                     f"{folder}/{cli.plain(named[0])}.npy or .npz.")
+  if missing and not allow_missing:
+    shown = ", ".join(repr(video) for video in missing[:3]) + (", ..." if len(missing) > 3 else "")
+    raise ValueError(f"{folder}: {len(missing)} of {len(named)} videos are in the pairs or scores but not on disk: "
+                     f"{shown} (expected <video>.npy or <video>.npz); add the files, or set "
+                     "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
+
+
+def _folds(folder, split, column, of, num_videos, seed, test_share, validation_share):
+  """The folds of `load_features`, with validation; `of` are the `_Pairs`."""
+  pairs = of.pairs
+  given = [(name, values[name], what) for values, what in ((of.sides, "pairs"), (column, "videos"))
+           for name in ("fold", "split") if name in values]
+  subjects = column.get("subject")
+  split = "given" if split == "auto" and given else split
+  try:
+    folds = _folds_of(split, given, of, subjects, num_videos, seed, test_share)
+    several = subjects is not None and len(np.unique(subjects)) > 1
+    at_random = split in ("random", "folds") or split == "auto" and not several
+    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, "
+             "or config.data.split=folds, which tests every video once") if at_random else ""
+    splits.check_folds(folds, "pairs" if len(pairs) else "videos", drawn=drawn, tests=split != "all")
+    if validation_share is None:
+      validation_share = splits.default_validation_share(folds, at_random)
+    return splits.with_validation(folds, pairs, validation_share, seed, None if at_random or not several else subjects)
+  except ValueError as error:
+    raise ValueError(f"{folder}: {error}") from error
+
+
+def _folds_of(split, given, of, subjects, num_videos, seed, test_share):
+  """The folds of `load_features`, without validation; `given` are the columns (name, values, "pairs" or "videos")."""
+  pairs = of.pairs
+  if split == "given":
+    if not given:
+      raise ValueError("split='given' needs a split or a fold column in pairs.csv or scores.csv.")
+    name, values, what = given[0]
+    if of.rows is not None:
+      return pair_folds.folds_of_rows(pairs, of.rows, values, of.sides.get("split"))
+    return splits.folds_given(values, pairs, name, what)
+  if split == "subject":
+    if subjects is None:
+      raise ValueError("split='subject' needs a subject column in scores.csv.")
+    return splits.leave_one_out(subjects, pairs)
+  if split == "all":
+    return splits.everything(num_videos, pairs)
+  if split == "folds":
+    return splits.random_folds(num_videos, pairs, seed, test_share)
+  if split == "random":
+    return (splits.random_split(num_videos, pairs, seed, test_share),)
+  return splits.folds_unasked(num_videos, pairs, seed, test_share, subjects)

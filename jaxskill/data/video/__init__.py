@@ -1,0 +1,1 @@
+"""Video files: names, containers, time stamps, frames, optical flow, persons."""

@@ -1,0 +1,1 @@
+"""How good answers are: metrics, comparison with the truth, protocols, and baselines that need no network."""

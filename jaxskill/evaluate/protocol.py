@@ -1,0 +1,286 @@
+"""How the numbers of folds and seeds become one row of a table, and what the row may be taken for.
+
+A correlation over folds has three means. *Pooled*: all test videos of a task are ranked as one whole, each predicted by
+the models that did not train on it. *Over folds*: the plain mean of the correlations of single folds. *Fisher*: their mean
+by Fisher's z, which the field takes over classes; a fold of few videos is at 1 or -1 by chance, where z is not finite, and
+would decide that mean alone, so it is given only where every fold has `FEW` test videos and none is at the limit.
+
+S replicas, n test videos of a fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxskill.evaluate import metrics
+
+FEW = 10              # test videos: with fewer, a table marks the number, and a fold has no Fisher's z
+MARK = " !"
+SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
+SCORE_METRICS = dict(pearson="Pearson", rl2="R-l2 x 100", mae="mean abs. error")
+MEANS = dict(pooled="pooled over folds", fisher="mean over folds by Fisher's z", over_folds="mean over folds")
+_POOLED = dict(spearman=metrics.spearman, pearson=metrics.pearson)
+
+
+class Side(NamedTuple):
+  """What one replica, or a floor, says of the test side of its fold.
+
+  Attributes:
+    fold, seed: whose.
+    task: folds of one task deal out the same videos, so their test videos can be ranked together.
+    videos: `[n]` numbers of the test videos, of pairs those of the test pairs.
+    pairs: number of test pairs.
+    labels: `[n]` scores; None where pairs are learnt.
+    said: {selection: `[n]` predictions at the step that it chose, or None}.
+  """
+
+  fold: str
+  seed: int
+  task: int
+  videos: np.ndarray
+  pairs: int = 0
+  labels: Any = None
+  said: Mapping[str, Any] = {}
+
+
+def tasks(folds):
+  """The task of each fold: folds that have some videos in common are of one; classes of AQA-7 are six."""
+  members = [set(np.concatenate([f.train_videos, f.validation_videos, f.test_videos]).tolist()) for f in folds]
+  result = list(range(len(folds)))
+  for i, own in enumerate(members):
+    for j in range(i):
+      if result[j] != result[i] and not own.isdisjoint(members[j]):
+        result = [result[j] if task == result[i] else task for task in result]
+  return result
+
+
+def side_of(dataset, fold, seed, task, *, criterion=None, said=None):
+  """The `Side` of a fold; `criterion` is what is learnt of scores, None for pairs."""
+  if criterion is None:
+    return Side(fold.name, seed, task, metrics.tested_videos(dataset, fold), len(fold.test_pairs))
+  labels = np.asarray(dataset.labels(criterion), np.float64)[fold.test_videos]
+  return Side(fold.name, seed, task, np.asarray(fold.test_videos), labels=labels, said=said or {})
+
+
+def sides(trainer, history, replicas):
+  """The `Side` of every replica.
+
+  Args:
+    history: evaluations during training; replicas: what `evaluate.select` returned of each.
+  """
+  dataset, of_fold, result = trainer.dataset, tasks(trainer.dataset.folds), []
+  for index, (own, found) in enumerate(zip(trainer.replicas, replicas)):
+    at = {entry["step"]: entry["replicas"][index].get("scores") for entry in history}
+    said = {name: at.get(found[name]["step"]) for name in SELECTIONS if found[name]}
+    result.append(side_of(dataset, dataset.folds[own.fold], own.seed, of_fold[own.fold], said=said,
+                          criterion=own.criterion if trainer.metric == "spearman" else None))
+  return result
+
+
+def fewest(sides):
+  """Number of different test videos, of the task that has fewest."""
+  videos = {}
+  for side in sides:
+    videos.setdefault(side.task, set()).update(side.videos.tolist())
+  return min(map(len, videos.values()), default=0)
+
+
+def summarise(replicas, metric, sides):
+  """One row of a table from its replicas, which stand in the order of `sides`.
+
+  Returns:
+    {metric: {selection: number}, ...}; a number is the dict of `evaluate.summarise`, of correlations with the three
+    means beside (`correlation`), and "marked" where it rests on too little, then without a spread.
+  """
+  folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
+  few = fewest(sides) < FEW
+  plain = lambda values: _mark(metrics.summarise(values, folds, seeds), few)
+
+  def number(name, selection, values):
+    if name not in _POOLED:
+      return plain(values)
+    return correlation(values, sides, selection, _POOLED[name])
+  take = lambda selection, name: [r[selection][name] if r[selection] else None for r in replicas]
+  result = {metric: {selection: number(metric, selection, take(selection, metric)) for selection in SELECTIONS}}
+  if metric == "accuracy":
+    result |= dict(pooled=_pooled_pairs(take("last", metric), sides, few),
+                   branches={b: plain([r["branches"][b] for r in replicas]) for b in replicas[0]["branches"]},
+                   test_ties=sum(r["test_ties"] for r in replicas))
+  else:
+    result |= dict(metrics={name: number(name, "last", take("last", name)) for name in SCORE_METRICS})
+  names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
+  of_truth = lambda name: [r["against_truth"].get(name) for r in replicas]
+  result["against_truth"] = {
+      name: correlation(of_truth(name), sides, None, None) if name.startswith("spearman") else plain(of_truth(name))
+      for name in names}
+  return result
+
+
+def correlation(values, sides, selection, measure):
+  """The three means of a correlation.
+
+  Args:
+    values: `[S]` of the single folds.
+    selection: whose predictions are pooled; None where those of different models cannot be ranked together.
+    measure: (predictions, labels) -> correlation.
+
+  Returns:
+    {"pooled", "over_folds", "fisher": dicts of `evaluate.summarise` or None, "no_fisher": why there is none}, which
+    `show` completes; None where no value was asked for.
+  """
+  folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
+  plain = metrics.summarise(values, folds, seeds)
+  if plain is None:
+    return None
+  small, few = min(len(s.videos) for s in sides) < FEW, fewest(sides) < FEW
+  if plain["mean"] is None:
+    plain["undefined"] = _why([s for s in sides if s.fold in plain["undefined"]], len(set(folds)), selection)
+  no_fisher = (f"a fold has fewer than {FEW} test videos" if small else
+               "it is undefined in a fold" if plain["mean"] is None else
+               "a fold is at 1 or -1" if metrics.is_at_limit(values).any() else None)
+  fisher = None if no_fisher else _mark(metrics.summarise(values, folds, seeds, mean=metrics.fisher_mean), False)
+  several = len({(s.task, s.fold) for s in sides}) > len({s.task for s in sides})         # folds of one task
+  pooled = _pooled(sides, selection, measure) if selection and several else None
+  return dict(pooled=_mark(pooled, few), over_folds=_mark(plain, few) | dict(marked=small), fisher=fisher,
+              no_fisher=no_fisher)
+
+
+def _pooled(sides, selection, measure):
+  """Correlation over all test videos of each task and seed; mean over tasks and seeds, by Fisher's z where it may be.
+
+  A video that several folds test has the mean of their predictions. None where predictions are not known.
+  """
+  values, of_tasks, seeds = [], [], []
+  for task, seed in dict.fromkeys((s.task, s.seed) for s in sides):
+    own = [s for s in sides if (s.task, s.seed) == (task, seed)]
+    if any(s.said.get(selection) is None for s in own):
+      return None
+    said = np.concatenate([np.asarray(s.said[selection], np.float64) for s in own])
+    videos, place = np.unique(np.concatenate([s.videos for s in own]), return_inverse=True)
+    mean = lambda x: np.bincount(place, x, minlength=len(videos)) / np.bincount(place, minlength=len(videos))
+    labels = mean(np.concatenate([s.labels for s in own]))
+    values.append(measure(mean(said), labels) if np.isfinite(said).all() else np.nan)
+    of_tasks.append(task)
+    seeds.append(seed)
+  lawful = fewest(sides) >= FEW and not metrics.is_at_limit(values).any()
+  result = metrics.summarise(values, of_tasks, seeds, mean=metrics.fisher_mean if lawful else np.mean)
+  if result["mean"] is None:
+    equal = [s for s in sides if not np.isfinite(s.said[selection]).all()]
+    result["undefined"] = _why(equal, len({s.fold for s in sides}), selection) or "labels or predictions are equal"
+  return result | dict(test_videos=len({v for s in sides for v in s.videos.tolist()}))
+
+
+def _pooled_pairs(values, sides, few):
+  """Share of all test pairs that are in order, each in its own fold: scores of different models have no common unit."""
+  if len({s.fold for s in sides}) < 2:
+    return None
+  seeds = list(dict.fromkeys(s.seed for s in sides))
+  shares = []
+  for seed in seeds:
+    own = [(value, s.pairs) for value, s in zip(values, sides) if s.seed == seed]
+    shares.append(sum(value * pairs for value, pairs in own) / sum(pairs for _, pairs in own))
+  return _mark(metrics.summarise(shares, [0] * len(seeds), seeds), few) | dict(
+      test_pairs=sum(s.pairs for s in sides) // len(seeds))
+
+
+def _mark(number, marked):
+  """A number that rests on too little has no spread, and is marked."""
+  if number is None:
+    return None
+  return number | (dict(std_seeds=None, std_folds=None) if marked else {}) | dict(marked=bool(marked))
+
+
+def _why(sides, folds, selection):
+  """Why a correlation is undefined in the folds of some sides, out of `folds`, in words."""
+  reasons = {}
+  for side in sides:
+    reason = (f"{len(side.videos)} test video(s)" if len(side.videos) < 2 else
+              "labels are equal" if side.labels is not None and np.ptp(side.labels) == 0 else
+              "predictions are equal" if selection else "all values are equal")
+    reasons.setdefault(reason, {})[side.fold] = None
+
+  def where(names):
+    return "" if folds == 1 else " in every fold" if len(names) == folds else f" in fold {', '.join(names)}"
+  return "; ".join(reason + where(names) for reason, names in reasons.items())
+
+
+def show(rows):
+  """Chooses which mean of correlations a table shows, the same in all rows, and puts it on top of each number.
+
+  Pooled where a task has several folds, so that no fold is too small to be ranked; else by Fisher's z where that may be
+  taken in every row; else plainly. What is only true of ranks without a unit is never pooled.
+
+  Args:
+    rows: {row: of `summarise`}, changed in place.
+
+  Returns:
+    The mean of the headline, a key of `MEANS`; None where it is no correlation.
+  """
+  columns = {}
+  for row in rows.values():
+    for group in ("spearman", "metrics", "against_truth"):
+      for name, number in row.get(group, {}).items():
+        if number and "over_folds" in number:
+          columns.setdefault(name if group == "against_truth" else "", []).append(number)
+  chosen = None
+  for column, numbers in columns.items():
+    defined = [number for number in numbers if number["over_folds"]["mean"] is not None]
+    best = ("pooled" if any(number["pooled"] for number in numbers) else
+            "fisher" if defined and all(number["fisher"] for number in defined) else "over_folds")
+    for number in numbers:
+      name = best if number[best] else "over_folds"
+      number.pop("undefined", None)
+      number |= dict(shown=name) | number[name]
+    chosen = chosen if column else best
+  return chosen
+
+
+def facts(trainer, trained, sides):
+  """What training and floors had, and what they are tested on: [{"name", "train", "validation", "test"}] of each fold.
+
+  Args:
+    trained: {fold: numbers of the videos that training reads}.
+
+  Returns:
+    Of each side {"videos", "pairs", "subjects"}, None where subjects are not known.
+  """
+  dataset, result = trainer.dataset, []
+
+  def side(videos, pairs):
+    subjects = None if dataset.subject is None else len(np.unique(dataset.subject[videos]))
+    return dict(videos=len(videos), pairs=len(pairs), subjects=subjects)
+  for number, videos in trained.items():
+    fold = dataset.folds[number]
+    result.append(dict(name=fold.name, train=side(videos, fold.train_pairs),
+                       validation=side(fold.validation_videos, fold.validation_pairs),
+                       test=side(metrics.tested_videos(dataset, fold), fold.test_pairs)))
+  return dict(folds=result, test_videos=fewest(sides), too_few_to_claim=fewest(sides) < FEW,
+              smallest_fold=min(len(s.videos) for s in sides), small_folds=min(len(s.videos) for s in sides) < FEW)
+
+
+def describe(facts, scored):
+  """What stands below a table: what each side had, and what the marks mean."""
+  folds = facts["folds"]
+
+  def counted(side):
+    of = lambda what: [fold[side][what] for fold in folds]
+    pairs = f"{_range(of('pairs'))} pairs of " if not scored else ""
+    subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
+    return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"
+  lines = [f"{len(folds)} fold(s): models and floors train on {counted('train')}; validation {counted('validation')}; "
+           f"test {counted('test')}" + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
+  if facts["too_few_to_claim"]:
+    lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread "
+                 "says nothing: test more; config.data.split=subject or folds tests every video once, "
+                 "config.data.test_share says how many a random split holds out")
+  elif facts["small_folds"]:
+    lines.append(f"! the correlation of {facts['smallest_fold']} test videos (fewer than {FEW}) is often 1 or -1 by "
+                 "chance, and so a mean over such folds is no claim" + ("; read the pooled number" if scored else ""))
+  return lines
+
+
+def _range(values):
+  return f"{min(values)}" if min(values) == max(values) else f"{min(values)} to {max(values)}"

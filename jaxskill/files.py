@@ -1,0 +1,137 @@
+"""Files: written whole or not at all, JSON, names that every file system takes, and where a result comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import unicodedata
+import uuid
+
+import numpy as np
+
+from jaxskill import __version__
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)         # faults of the disk, and of no single file
+UNFINISHED = ".unfinished"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
+# What no folder may be called on Windows, and what stands beside the answers.
+RESERVED = {"con", "prn", "aux", "nul", "features", "frames", *(f"com{n}" for n in range(10)),
+            *(f"lpt{n}" for n in range(10))}
+LONGEST = 100         # bytes of a folder's name: two of them, and what is put between, make one name of 255
+
+
+@contextlib.contextmanager
+def writing(path):
+  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+  unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
+  try:
+    with open(unfinished, "xb") as file:
+      yield file
+    os.replace(unfinished, path)
+  finally:
+    unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder):
+  """Removes what a killed process left half written, in a folder and those below it."""
+  for file in folder.rglob(f".*{UNFINISHED}"):
+    file.unlink(missing_ok=True)
+
+
+def provenance(parallel):
+  """Versions, devices and git revision of a run."""
+  import jax  # seconds, which not all that write files should wait
+  root = pathlib.Path(__file__).resolve().parents[1]
+  git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True,
+                                     check=False).stdout.strip()
+  revision = ""
+  if (root / ".git").exists():            # and not a repository that the installed package merely lies in
+    try:
+      revision = git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except OSError:                       # there is no git
+      pass
+  versions = {}
+  for package in _PACKAGES:
+    versions[package] = importlib.metadata.version(package)
+  return dict(versions=dict(jaxskill=__version__, python=platform.python_version(), **versions),
+              devices=[f"{d.platform}: {d.device_kind}" for d in parallel.devices], hosts=jax.process_count(),
+              git_revision=revision, command=sys.argv)
+
+
+def open_folder(out):
+  """Makes a folder if need be, and proves that it can be written; returns it.
+
+  Raises:
+    ValueError: if it cannot.
+  """
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / ".writable").touch()
+    (out / ".writable").unlink(missing_ok=True)
+  except OSError as error:
+    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
+  return out
+
+
+def save_json(path, content):
+  """Writes JSON whole or not at all."""
+  with writing(pathlib.Path(path)) as file:
+    file.write(to_json(content, indent=1).encode())
+
+
+def to_json(content, indent=None):
+  """JSON text; numbers that are not finite become null."""
+  def clean(value):
+    if isinstance(value, dict):
+      return {k: clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+      return [clean(v) for v in value]
+    if isinstance(value, (float, np.floating)):
+      return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+  return json.dumps(clean(content), indent=indent, allow_nan=False)
+
+
+def folder(name):
+  """Returns a relative path for files about a video that every file system takes, and that leads nowhere else.
+
+  Usual names stay as they are. A part that no folder can be called gets a digest, so that two names never become one.
+  """
+  return "/".join(map(_folder_name, name.split("/")))
+
+
+def folders(names):
+  """Returns {name: path}, see `folder`; they differ also where capital and small letters are the same to a disk."""
+  found, taken = {}, set()
+  for name in names:
+    path = folder(name)
+    if _same(path) in taken:
+      path += f"-{_digest(name)}"
+    taken.add(_same(path))
+    found[name] = path
+  return found
+
+
+def _same(path):
+  return unicodedata.normalize("NFC", path).casefold()
+
+
+def _digest(name):
+  return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _folder_name(part):
+  kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in part)
+  kept = kept.lstrip(" .").rstrip(" .")
+  while len(kept.encode()) > LONGEST:
+    kept = kept[:-1]
+  reserved = kept.split(".")[0].strip().lower() in RESERVED
+  return kept if kept and kept == part and not reserved else f"{'_' * (reserved or not kept)}{kept}-{_digest(part)}"

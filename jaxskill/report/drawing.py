@@ -1,0 +1,175 @@
+"""What pictures of a run and of new videos are drawn with: frames, curves over time, aligned videos, and their text.
+
+T rows of a video.
+"""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import matplotlib.text
+import matplotlib.ticker
+import numpy as np
+from matplotlib import font_manager
+
+from jaxskill import cli
+from jaxskill.report import wording
+
+COLOURS = {1: "tab:blue", 0: "tab:gray", -1: "tab:red"}    # speaks for skill, for neither, against; no red and green
+SCALE = "RdYlBu"                                                   # of scores, low to high
+INSIDE = (0, 1, 1, 0)                                              # a frame as a unit square, row 0 on top
+# Seconds between two labels of a time axis.
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
+# Fonts of more scripts than matplotlib's own, taken where they are installed.
+FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans CJK KR", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei",
+         "PingFang SC", "Malgun Gothic", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari",
+         "Noto Sans Thai", "Arial Unicode MS", "Segoe UI", "Noto Sans Symbols 2", "Noto Emoji")
+
+
+@functools.cache
+def fonts():
+  """Returns {family: the numbers of the characters that it has}, the one that comes with matplotlib first."""
+  installed = set(font_manager.fontManager.get_font_names())
+  families = ["DejaVu Sans", *(name for name in FONTS if name in installed)]
+  return {name: frozenset(font_manager.get_font(font_manager.findfont(name)).get_charmap()) for name in families}
+
+
+def as_text(artist):
+  """Makes a text of a figure show its characters as they are: no mathematics, no TeX, none that no font can draw."""
+  artist.set_parse_math(False)
+  artist.set_usetex(False)
+  text = cli.plain(artist.get_text(), keep="\n")
+  known = frozenset("\n".encode()).union(*fonts().values())
+  artist.set_text("".join(c if ord(c) in known else c.encode("unicode_escape").decode() for c in text))
+  if not text.isascii():
+    artist.set_fontfamily(list(fonts()))
+
+
+def save(figure, path):
+  """Writes a figure, its texts as text (see `as_text`), whole or not at all; closes it and returns the path."""
+  unfinished = path.with_suffix(".unfinished")
+  try:
+    for artist in figure.findobj(matplotlib.text.Text):
+      as_text(artist)
+    figure.savefig(unfinished, dpi=120, format="png")
+    unfinished.replace(path)
+  finally:
+    plt.close(figure)
+    unfinished.unlink(missing_ok=True)
+  return path
+
+
+def wrapped(text, width):
+  """Returns lines of at most so many characters; long names are broken."""
+  return "\n".join("\n".join(textwrap.wrap(line, width)) for line in text.splitlines())
+
+
+def title(figure, text, size=9):
+  """Writes a title, in several lines where it is long."""
+  figure.suptitle(wrapped(text, 120), fontsize=size)
+
+
+def legend_below(figure, *sentences):
+  """Writes what a picture means below it."""
+  figure.supxlabel(wrapped(" ".join(sentences), 170), fontsize=7, color="0.3")
+
+
+def time_axis(axis, duration):
+  """Makes the x axis one of time from 0 to a duration in seconds."""
+  step = next((step for step in STEPS if duration / step <= 10), duration / 10)
+  axis.set_xticks(np.arange(0, duration + 1e-6, step))
+  axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda seconds, _: wording.clock(seconds)))
+  axis.set(xlabel="time [m:ss.s]", xlim=(0, duration))
+
+
+def even_shares(values):
+  """Returns attention as multiples of an even share, `[T]`: comparable between videos of different lengths."""
+  return np.asarray(values) * len(values) / max(np.sum(values), 1e-12)
+
+
+def attention_curves(axis, seconds, curves):
+  """Attention over time, as multiples of an even share.
+
+  Args:
+    seconds: `[T]`; curves: {what the legend says: (`[T]` attention, side)}.
+  """
+  sides = [side for _, side in curves.values()]
+  for label, (values, side) in curves.items():
+    colour = dict(color=COLOURS[side]) if side or sides.count(side) == 1 else {}
+    axis.plot(seconds, even_shares(values), label=label, lw=1.2, marker="o" if len(values) == 1 else "", **colour)
+  axis.axhline(1, color="grey", lw=0.6, ls=":")
+  axis.set(ylabel="attention\n(1 = an even share)")
+  axis.legend(fontsize=7, loc="upper right")
+
+
+def colours_of(segments):
+  """Colours of the scores of segments, low to high: red to blue."""
+  scores = [segment["score"] for segment in segments]
+  return plt.cm.ScalarMappable(plt.Normalize(min(scores), max(scores)), SCALE)
+
+
+def aligned_videos(axis, video, reference, colours, start, end, names=("reference", "video")):
+  """The segments of a video above those of its reference, lines between what is aligned.
+
+  Args:
+    video, reference: [{"start", "end", "score"}]; colours: of `colours_of`.
+    start, end: `[T]` seconds of the video's rows, and of the places in the reference that show the same.
+    names: of the reference and of the video.
+  """
+  for y, segments in ((1.0, video), (0.0, reference)):
+    axis.broken_barh([(s["start"], s["end"] - s["start"]) for s in segments], (y - 0.08, 0.16), edgecolor="0.4",
+                     facecolors=[colours.to_rgba(s["score"]) for s in segments])
+  axis.plot([start, end], [0.9, 0.1], color="grey", lw=0.4)
+  axis.set(yticks=(), ylim=(-0.15, 1.4))
+  for y, name in zip((0.0, 1.0), names):
+    axis.text(-0.01, y, cli.short(name, 24), ha="right", va="center", fontsize=8,
+              transform=axis.get_yaxis_transform())
+
+
+def offset_curve(axis, seconds, offset):
+  """How much later the reference shows the same, as a share of the duration."""
+  axis.plot(seconds, offset, lw=1)
+  axis.axhline(0, color="grey", lw=0.6, ls=":")
+  axis.set(ylabel="shown later (+)\nor earlier (-) there\n[share of duration]")
+  axis.yaxis.label.set_fontsize(7)
+
+
+def frame(axis, picture, label, weights=None, most=None, side=0):
+  """A picture, with a heat map `[h, w]` over it where there is one.
+
+  Args:
+    most: the weight that is brightest, one for all pictures that are compared.
+    side: what the moment speaks for, see `COLOURS`; 0 draws no border.
+  """
+  gray = dict(cmap="gray") if picture.ndim == 2 else {}
+  axis.imshow(picture, extent=INSIDE, **gray)
+  if weights is not None:
+    most = most or weights.max()
+    seen = 0.75 * np.clip(weights / most, 0, 1) ** 0.5     # where nothing is looked at the picture stays as it is
+    axis.imshow(weights, cmap="autumn", alpha=seen, vmin=0, vmax=most, extent=INSIDE, interpolation="bilinear")
+  axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), aspect=picture.shape[0] / picture.shape[1])
+  axis.set_title(label, fontsize=7, color=COLOURS[side] if side else "black")
+  if side:
+    for spine in axis.spines.values():
+      spine.set(color=COLOURS[side], linewidth=2)
+
+
+def probability_bars(axes, levels, words):
+  """Probabilities {level: `[n]`} of a tree, one axis each; `words` say what they are."""
+  for axis, (name, values) in zip(axes, levels.items()):
+    axis.bar(np.arange(len(values)), values)
+    axis.set(ylabel=name, ylim=(0, 1), xticks=[])
+  axes[-1].set_xlabel(wrapped(words, 70), fontsize=8)
+
+
+def plain_numbers(axis):
+  """Makes a logarithmic y axis show its numbers without mathematics."""
+  axis.set_yscale("log")
+  axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+  axis.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+  axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())

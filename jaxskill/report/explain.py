@@ -1,0 +1,285 @@
+"""What a run's models say of a video, in words and numbers: the score, its rank, and the moments that decided it.
+
+R replicas, of which some answer; V videos, T rows, M references.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from jaxskill import cli, methods
+from jaxskill.evaluate import truth
+from jaxskill.report import wording
+
+MOMENTS = 3                 # that are named, of each kind
+STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
+KEYS = 8                    # pictures of a video, at most
+
+
+def choose(run, options):
+  """The replicas that answer: (`[n]` numbers, who they are in words).
+
+  A run has one model for every fold and seed. All of them answer, as none was chosen by its result; their mean is steadier
+  than any one of them, and their spread says how far it can be relied on. Rows of ablations and criteria are not mixed.
+
+  Raises:
+    ValueError: if there are none such.
+  """
+  replicas, left = run.about["replicas"], list(range(len(run.about["replicas"])))
+  for field in ("row", "criterion", "fold", "seed"):
+    asked = getattr(options, field)
+    values = list(dict.fromkeys(replicas[i][field] for i in left))
+    if asked is None and field in ("row", "criterion"):
+      asked = values[0]
+    if asked is not None:
+      if asked not in values:
+        raise ValueError(f"--{field}={asked}: the run has only {', '.join(map(str, values))}.")
+      left = [i for i in left if replicas[i][field] == asked]
+  own = [replicas[i] for i in left]
+  several = lambda field: ", ".join(dict.fromkeys(str(r[field]) for r in own))
+  words = f"mean over {len(own)} models" if len(own) > 1 else "one model"
+  words += f" (folds {several('fold')}; seeds {several('seed')})"
+  if own[0]["row"]:
+    words = f"{own[0]['row']}: {words}"
+  return np.array(left), words
+
+
+def percentile(score, others):
+  """Share of the others below a score, in percent; equal ones count half."""
+  others = np.asarray(others)
+  return float(100 * ((others < score).mean() + 0.5 * (others == score).mean()))
+
+
+def bright(weights, start, end):
+  """The intervals that hold most attention: runs of rows above the even weight whose peak stands out.
+
+  Args:
+    weights: `[T]` that sum to 1; start, end: `[T]` seconds of the rows.
+
+  Returns:
+    [{"start", "end", "peak" in seconds, "at", "share"}], at most `MOMENTS`, the largest share of the attention first;
+    none where no row has `STANDS_OUT` times an even share. The peak is the middle of the brightest row.
+  """
+  above = np.concatenate([[False], weights > weights.mean(), [False]])
+  edges = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
+  found = sorted(((weights[a:b].sum() / weights.sum(), a, b) for a, b in edges
+                  if weights[a:b].max() >= STANDS_OUT * weights.mean()), key=lambda one: -one[0])
+  peak = [a + int(np.argmax(weights[a:b])) for _, a, b in found]
+  return [dict(start=float(start[a]), end=float(end[b - 1]), peak=float(start[at] + end[at]) / 2,
+               at=wording.span(start[a], end[b - 1]), share=float(share))
+          for (share, a, b), at in zip(found[:MOMENTS], peak)]
+
+
+def decisive(segments):
+  """The parts of a video that moved its score most: how far a part's score is from the whole, times how much it counts.
+
+  Args:
+    segments: of `evaluate.segments`, importance summing to 1.
+
+  Returns:
+    [{"what", "side", "start", "end", "peak" (its middle), "at", "score", "importance", "effect"}], at most `MOMENTS`
+    that raised the score, the largest effect first, then at most as many that lowered it.
+  """
+  total = sum(one["importance"] * one["score"] for one in segments)
+  effects = [one["importance"] * (one["score"] - total) for one in segments]
+  least, found = 1e-9 * max((abs(one["score"]) for one in segments), default=0.0), []
+  for side, what in ((1, "raised the score"), (-1, "lowered the score")):
+    order = sorted((number for number in range(len(segments)) if side * effects[number] > least),
+                   key=lambda number, side=side: -side * effects[number])
+    found += [segments[number] | dict(
+        what=what, side=side, peak=(segments[number]["start"] + segments[number]["end"]) / 2, effect=effects[number],
+        at=wording.span(segments[number]["start"], segments[number]["end"])) for number in order[:MOMENTS]]
+  return found
+
+
+def key_moments(result, count=KEYS):
+  """Chooses the moments of a video that are worth a picture: those that decided; evenly spaced ones where none did.
+
+  Args:
+    result: {"moments", "duration_s"} of `answer`.
+    count: at most so many; of more moments, the first of each kind.
+
+  Returns:
+    [{"at" seconds, "sides": {side: words}, "decided": bool}] in order of time.
+  """
+  ranked, seen = [], {}
+  for one in result["moments"]:
+    seen[one["what"]] = seen.get(one["what"], -1) + 1
+    ranked.append((seen[one["what"]], one))
+  found = {}
+  for _, one in sorted(ranked, key=lambda item: item[0]):
+    at = round(one["peak"], 1)                           # two kinds may choose one moment
+    if at in found or len(found) < count:
+      found.setdefault(at, {})[one["side"]] = one["words"]
+  if not found:
+    even = (np.arange(count) + 0.5) * result["duration_s"] / count
+    return [dict(at=float(at), sides={}, decided=False) for at in even]
+  return [dict(at=at, sides=found[at], decided=True) for at in sorted(found)]
+
+
+def pick(assessments, ids, video):
+  """Host Assessment of one video by some replicas, leading axis n."""
+  return jax.tree.map(lambda x: x[ids, video], assessments)
+
+
+def answer(run, own, assessment, ids, words):
+  """What is to be said of one video, as JSON can hold it, without its heat maps.
+
+  Args:
+    own: `own.Own`; assessment: of `pick`; ids, words: of `choose`.
+
+  Raises:
+    ValueError: if the score is not finite.
+  """
+  scores = np.asarray(assessment.score, np.float64)
+  if not np.isfinite(scores).all():
+    rows = ", ".join(f"{len(rows)} rows of {name}" for name, rows in own.arrays.items())
+    raise ValueError(f"its score is not finite; it has {rows}, the training videos "
+                     + ", ".join(f"{run.arrays[f'{name}/lengths'].min()} to {run.arrays[f'{name}/lengths'].max()}"
+                                 for name in own.arrays) + ".")
+  training = [run.training_scores(i) for i in ids]
+  ranks = [percentile(score, others) for score, others in zip(scores, training)]
+  mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.timelines.items()}
+  counts = [len(others) for others in training]
+  criterion = run.about["replicas"][ids[0]]["criterion"]
+  ranked = run.method.learns_from == "pairs"
+  result = dict(
+      video=own.name, file=str(own.file), run=str(run.workdir), system=run.config.method, trained_on=run.about["data"],
+      simulated=run.about["simulated"], random_weights=any(w.startswith("RANDOM") for w in own.warnings),
+      tested=run.tested, ranked=ranked,
+      score=float(scores.mean()), spread=float(scores.std(ddof=1)) if len(scores) > 1 else None,
+      unit="rank score, without a unit: read the percentile" if ranked else f"that of the labels ({criterion})",
+      of=words, percentile=float(np.mean(ranks)), training_videos=min(counts),
+      models=[run.about["replicas"][i] | dict(score=float(score), percentile=rank)
+              for i, score, rank in zip(ids, scores, ranks)],
+      parts={name: float(np.mean(values)) for name, values in assessment.parts.items()},
+      duration_s=float(own.duration(next(iter(own.arrays)))), timelines={}, segments=[], moments=[],
+      meanings={name: meaning._asdict() for name, meaning in run.method.meanings.items()})
+  for name, values in mean.items():
+    if not name.startswith("segment"):
+      start, end = rows_in_time(own, run.method.stream_of(name))
+      result["timelines"][name] = dict(start=start.tolist(), end=end.tolist(), values=values[: len(start)].tolist())
+  if "segment" in mean:
+    stream = run.method.streams[0]
+    padded = {name: values[None] for name, values in mean.items()}
+    result["segments"] = truth.segments(padded, 0, len(own.arrays[stream]), own.row_seconds[stream])
+  seen_at = {name: own.seconds(run.method.stream_of(name)) for name in assessment.maps}
+  result["moments"] = moments(result, assessment, seen_at)
+  if run.method.learns_from in methods.COMPARING:
+    result["references"] = references(run, own, assessment, ids)
+  if assessment.probabilities:
+    result["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in assessment.probabilities.items()}
+  return result | dict(warnings=own.warnings)
+
+
+def moments(result, assessment, seen_at):
+  """The moments that decided, of every kind, with what they say in plain words.
+
+  Args:
+    result: {"timelines", "segments", "meanings"} of `answer`.
+    seen_at: {name of heat maps: `[T]` seconds of the rows that they may lie over}.
+  """
+  found = []
+  for name, line in result["timelines"].items():
+    if name.endswith(" attention"):
+      found += [dict(what=name) | one for one in bright(*(np.array(line[key]) for key in ("values", "start", "end")))]
+  found += decisive(result["segments"])
+  found += [one for name in assessment.maps if name != "uniform" for one in _looked_at(name, assessment, seen_at[name])]
+  for one in found:
+    meaning = result["meanings"].get(one["what"], dict(words=one["what"], side=0))
+    one |= dict(words=meaning["words"], side=one.get("side", meaning["side"]))
+  return found
+
+
+def rows_in_time(own, stream):
+  """`[T]` seconds from which and to which each row of a stream speaks; of single frames, up to the next one."""
+  start = own.seconds(stream)
+  return start, np.append(start[1:], start[-1] + own.row_seconds[stream])
+
+
+def maps(run, own, assessment):
+  """{name: `[N, h, w]` heat maps, mean over the models} and {name: `[N]` seconds}."""
+  found = {name: np.asarray(values).mean(axis=0) for name, values in assessment.maps.items()}
+  return found, {name: own.seconds(run.method.stream_of(name))[np.asarray(assessment.rows[name][0])] for name in found}
+
+
+def narrowest(maps, count=KEYS):
+  """Chooses the heat maps worth a picture: those with the highest peaks.
+
+  Args:
+    maps: `[N, h, w]`.
+
+  Returns:
+    `[n]` numbers in order of time, at most `count`.
+  """
+  return np.sort(np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:count])
+
+
+def _looked_at(name, assessment, seconds):
+  """The frames whose heat map is narrowest, and the place of its peak."""
+  values = np.asarray(assessment.maps[name]).mean(axis=0)
+  rows, peak = np.asarray(assessment.rows[name][0]), values.max(axis=(1, 2))
+  found = []
+  for number in np.argsort(-peak, kind="stable")[:MOMENTS]:
+    down, right = np.unravel_index(values[number].argmax(), values[number].shape)
+    at = float(seconds[rows[number]])
+    found.append(dict(what=name, start=at, end=at, peak=at, at=wording.clock(at), share=float(peak[number]),
+                      from_left=float((right + 0.5) / values.shape[2]), from_top=float((down + 0.5) / values.shape[1])))
+  return found
+
+
+def references(run, own, assessment, ids):
+  """The training videos that a video was compared with, most often used first.
+
+  Returns:
+    [{"video", "score" of its labels, "models" that used it, and where rows are aligned "seconds", `[T]` when the reference
+    shows what each row shows, "duration_s", "segments"}].
+  """
+  rows, mask = (x[0, ids] for x in run.references([own.digest], [own.known]))               # [n, M]
+  stream = run.method.streams[0]
+  position = {name: number for number, name in enumerate(run.arrays["videos"])}
+  found = {}
+  for model in range(len(ids)):
+    for place in np.flatnonzero(mask[model]):
+      row = rows[model, place], ids[model]
+      name, label = str(run.arrays["bank/videos"][row]), float(run.arrays["bank/label"][row])
+      one = found.setdefault(name, dict(score=label, places=[]))
+      places = next((p for n, p in assessment.alignment.items() if n == f"reference {place + 1}"), None)
+      one["places"].append(None if places is None else np.asarray(places[model]))
+  result = []
+  for name, one in sorted(found.items(), key=lambda item: -len(item[1]["places"])):
+    entry = dict(video=name, score=one["score"], models=len(one["places"]))
+    if one["places"][0] is not None:
+      seconds = float(run.arrays[f"{stream}/row_seconds"][position[name]])
+      aligned = np.mean(one["places"], axis=0, dtype=np.float64)[: len(own.arrays[stream])] * seconds
+      entry |= dict(seconds=aligned.round(3).tolist(), segments=run.about["segments"].get(name, []),
+                    duration_s=float(run.arrays[f"{stream}/lengths"][position[name]] * seconds))
+    result.append(entry)
+  return result
+
+
+def moment_lines(result, moments):
+  """Moments of a video as lines of text, a line for each kind, also where none stands out.
+
+  Args:
+    result: {"timelines", "meanings"} of `answer`.
+  """
+  kinds = {result["meanings"].get(name, {"words": name})["words"]: []
+           for name in result["timelines"] if name.endswith(" attention")}
+  for one in moments:
+    kinds.setdefault(one["words"], []).append(f"{one['at']} ({wording.amount(one)})")
+  return [f"{words}: {', '.join(some) or 'none stands out'}" for words, some in kinds.items()]
+
+
+def describe(result):
+  """One video's answer as lines of text: what must be known first, then the score, then what decided it."""
+  cautions = ", ".join(wording.cautions(result))
+  lines = [cli.plain(result["video"]) + (f": {cautions}" if cautions else "")]
+  lines += [f"  warning: {cli.plain(warning)}" for warning in result["warnings"]]
+  lines.append(f"  {wording.standing(result)}")
+  lines += [f"  {line}" for line in moment_lines(result, result["moments"])]
+  if result.get("references"):
+    shown = [f"{cli.plain(one['video'])} ({one['score']:.3g})" for one in result["references"]]
+    lines.append(f"  compared with {', '.join(shown[:5])}" + (f" and {len(shown) - 5} more" if len(shown) > 5 else ""))
+  return "\n".join(lines)

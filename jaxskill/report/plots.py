@@ -1,0 +1,234 @@
+"""Plots of a run as PNG files: training curves; attention, heat maps or alignment of the best and the worst test video."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from jaxskill import cli
+from jaxskill.evaluate import metrics as evaluate
+from jaxskill.evaluate import truth
+from jaxskill.report import drawing, explain, wording
+from jaxskill.report.drawing import plt
+from jaxskill.training import log_lines
+
+SHOWN = 8      # frames of a video
+
+
+def draw(workdir, trainer, history, assessments, say=print):
+  """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
+  workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, trainer))
+  if any(name.endswith(" attention") for name in assessments.timelines):
+    named["attention"] = lambda: _timelines(trainer, assessments)
+  if assessments.alignment:
+    named["alignment"] = lambda: _alignment(trainer, assessments)
+  if assessments.maps:
+    named["maps"] = lambda: _maps(trainer, assessments)
+  if trainer.metric == "spearman" and len(trainer.dataset.folds[trainer.replicas[0].fold].test_videos):
+    named["scores"] = lambda: _scores(trainer, assessments)
+  if assessments.probabilities:
+    named["leaves"] = lambda: _probabilities(trainer, assessments)
+  paths = []
+  for name, make in named.items():
+    try:
+      paths.append(drawing.save(make(), workdir / f"{name}.png"))
+    except Exception as error:            # pylint: disable=broad-except   the numbers must not be lost for a picture
+      plt.close("all")
+      say(f"warning: {workdir / name}.png cannot be drawn ({type(error).__name__}: {error}); all numbers are complete.")
+  return paths
+
+
+def _asked(dataset, fold):
+  """(videos of the test side, "test"), or, where nothing was kept apart, those trained on, which are no test."""
+  test = evaluate.tested_videos(dataset, fold)
+  return (test, "test") if len(test) else (fold.train_videos, "training")
+
+
+def _extremes(trainer, scores):
+  """{words: video} of the videos that the first replica scores highest and lowest."""
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  videos, side = _asked(dataset, dataset.folds[replica.fold])
+  best, worst = videos[np.argmax(scores[videos])], videos[np.argmin(scores[videos])]
+  return {f"best {side} video": best, f"worst {side} video": worst}
+
+
+def _score(trainer, value):
+  """A score in words."""
+  return f"rank score {value:.2f}, no unit" if trainer.metric == "accuracy" else f"score {value:.2f}"
+
+
+def _curves(workdir, history, trainer):
+  metrics = log_lines.read_metrics(workdir)
+  figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+  steps = [m["step"] for m in metrics]
+  kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
+  for name in [n for n in (metrics or [{}])[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
+    left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1, marker=_dot(steps))
+  left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"))
+  if metrics:                                          # metrics.jsonl may have been lost
+    drawing.plain_numbers(left)
+    left.legend(fontsize=7)
+  if pairs and metrics:
+    right.plot(steps, _means(metrics, "accuracy"), label="training pairs, as drawn", marker=_dot(steps))
+  for name in ("validation", "test"):
+    values = np.array([[r[name] for r in entry["replicas"]] for entry in history], float)
+    if np.isfinite(values).all():
+      at = [entry["step"] for entry in history]
+      line, = right.plot(at, values.mean(axis=1), label=f"{name} {kind}", marker=_dot(at))
+      right.fill_between(at, values.min(axis=1), values.max(axis=1), alpha=0.2, color=line.get_color())
+  right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
+  if right.get_legend_handles_labels()[0]:             # a correlation of equal scores is no number
+    right.legend(fontsize=8)
+  figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
+  return figure
+
+
+def _dot(points):
+  """The marker of a curve: a single point is no line."""
+  return "o" if len(points) == 1 else ""
+
+
+def _means(metrics, name):
+  """Mean over the replicas that still trained, for each entry; masked where none did."""
+  return np.ma.masked_invalid([np.array(m[name], float) for m in metrics]).mean(axis=1)
+
+
+# What only a simulation knows: the stream whose rows it follows, colour, words.
+TRUTHS = dict(relevant_high=("rgb", "tab:blue", "high-skill moment"),
+              relevant_low=("rgb", "tab:red", "low-skill moment"),
+              posture_error=("static", "tab:orange", "posture error"))
+
+
+def _timelines(trainer, assessments):
+  """Attention of the first replica on the test videos that it scores highest and lowest, a column for each stream."""
+  dataset, scores, meanings = trainer.dataset, assessments.score[0], trainer.method.meanings
+  by_stream = {}
+  for name, values in assessments.timelines.items():
+    if name.endswith(" attention"):
+      by_stream.setdefault(trainer.method.stream_of(name), {})[name] = values
+  figure, axes = plt.subplots(2, len(by_stream), figsize=(10, 5.4), squeeze=False, layout="constrained", sharex="col",
+                              sharey="col")
+  chosen, known = _extremes(trainer, scores), dict(meanings={name: one._asdict() for name, one in meanings.items()})
+  for row, (kind, video) in zip(axes, chosen.items()):
+    for axis, (stream, timelines) in zip(row, by_stream.items()):
+      real, seconds = dataset.lengths[stream][video], dataset.seconds(stream, video)
+      drawing.attention_curves(axis, seconds, {
+          wording.curve(known, name): (values[0, video, :real], known["meanings"].get(name, {"side": 0})["side"])
+          for name, values in timelines.items()})
+      for name, (of, colour, label) in TRUTHS.items():
+        relevant = dataset.truth.get(name)
+        if relevant is not None and of == stream:
+          axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
+                            alpha=0.12, color=colour, label=f"truth: {label}")
+      axis.legend(fontsize=7, loc="upper right")
+      longest = max(dataset.seconds(stream, v)[-1] for v in chosen.values())
+      drawing.time_axis(axis, float(longest) or 1.0)
+      axis.label_outer()
+    row[0].set(title=f"{kind} by score: {cli.short(dataset.videos[video])} ({_score(trainer, scores[video])})")
+  figure.suptitle("Simulated data" if dataset.simulated else "")
+  drawing.legend_below(figure, wording.LEGENDS["attention"])
+  return figure
+
+
+def _alignment(trainer, assessments):
+  """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what
+  is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
+  dataset, stream = trainer.dataset, trainer.method.streams[0]
+  lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
+  replica, scores = trainer.replicas[0], assessments.score[0]
+  labels = dataset.labels(replica.criterion)
+  timelines = {name: values[0] for name, values in assessments.timelines.items()}
+  places = next(iter(assessments.alignment.values()))[0]
+  chosen = _extremes(trainer, scores)
+  figure, axes = plt.subplots(2, 2, figsize=(11, 5.4), sharex=True, sharey="row", height_ratios=(3, 1),
+                              layout="constrained")
+  shown = [(video, trainer.exemplars()[0][video, 0, 0]) for video in chosen.values()]
+  of = lambda video: truth.segments(timelines, video, lengths[video], seconds[video])
+  colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
+  for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
+    start = (np.arange(lengths[video]) + 0.5) * seconds[video]
+    end = places[video, : lengths[video]] * seconds[reference]
+    drawing.aligned_videos(above, of(video), of(reference), colours, start, end)
+    faults = dataset.truth.get("relevant_low")
+    if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
+      moments = start[faults[video, : len(start)]]
+      above.plot(moments, np.full(len(moments), 1.14), "v", color="tab:red", ms=4, label="truth: low-skill moment")
+      above.legend(fontsize=7, loc="upper right")
+    above.set_title(f"{kind} by score: {cli.short(dataset.videos[video], 24)} ({scores[video]:.2f}),\nreference "
+                    f"{cli.short(dataset.videos[reference], 24)} ({labels[reference]:.2f})", fontsize=8)
+    drawing.offset_curve(below, start, timelines["timing offset"][video, : len(start)])
+    drawing.time_axis(below, max(float(lengths[v] * seconds[v]) for pair in shown for v in pair))
+  figure.colorbar(colours, ax=axes, label="score of a part")
+  drawing.legend_below(figure, wording.LEGENDS["alignment"])
+  figure.suptitle("Simulated data" if dataset.simulated else "")
+  return figure
+
+
+def _maps(trainer, assessments):
+  """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
+
+  They lie over what the stream `frames` shows nearest in time, or without it over the mean of the feature maps; simulated
+  scenes have the true place of the action and of the distractor marked.
+  """
+  dataset, scores = trainer.dataset, assessments.score[0]
+  (name, maps), *_ = assessments.maps.items()
+  stream = trainer.method.stream_of(name)
+  chosen, count = _extremes(trainer, scores), min(SHOWN, maps.shape[2])
+  most = max(maps[0, video].max() for video in chosen.values())
+  figure, axes = plt.subplots(2, count, figsize=(1.6 * count + 1, 4.4), squeeze=False, layout="constrained")
+  for row, (kind, video) in zip(axes, chosen.items()):
+    seconds = dataset.seconds(stream, video)
+    for axis, number in zip(row, explain.narrowest(maps[0, video], count)):
+      shown = assessments.rows[name][0, video, number]
+      if "frames" in dataset.streams:
+        picture = dataset.streams["frames"][video, np.argmin(np.abs(dataset.seconds("frames", video) - seconds[shown]))]
+      else:
+        picture = dataset.streams[stream][video, shown].mean(axis=-1)
+      drawing.frame(axis, picture, wording.clock(seconds[shown]), maps[0, video, number], most)
+      for place, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
+        if place in dataset.truth:
+          down, right = dataset.truth[place][video, shown]
+          axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
+    row[0].set_ylabel(f"{kind}\n{cli.short(dataset.videos[video], 24)}\n{_score(trainer, scores[video])}",
+                      fontsize=7)
+  if handles := axes[0, 0].get_legend_handles_labels()[0]:
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7)
+  figure.suptitle("Simulated scene" if dataset.simulated else "")
+  drawing.legend_below(figure, wording.LEGENDS["maps"])
+  return figure
+
+
+def _scores(trainer, assessments):
+  """Predicted against true scores of the test videos, and the share of them within an error (CoRe, Fig. 6 and 7)."""
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  fold = dataset.folds[replica.fold]
+  true, predicted = dataset.labels(replica.criterion)[fold.test_videos], assessments.score[0][fold.test_videos]
+  figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+  left.plot([true.min(), true.max()], [true.min(), true.max()], color="grey", lw=0.8)
+  left.scatter(true, predicted, s=10)
+  left.set(xlabel=f"true {cli.short(replica.criterion)}", ylabel="predicted",
+           title=f"test videos, fold {cli.short(fold.name)}")
+  error = np.sort(np.abs(predicted - true))
+  right.step(error, 100 * np.arange(1, len(error) + 1) / len(error), where="post")
+  right.set(xlabel="absolute error", ylabel="test videos within it [%]", ylim=(0, 102), title="cumulative score curve")
+  figure.suptitle("Simulated data" if dataset.simulated else "")
+  return figure
+
+
+def _probabilities(trainer, assessments):
+  """Probabilities of the tree, level by level, for the test video with the least error and the one with the largest."""
+  dataset, replica = trainer.dataset, trainer.replicas[0]
+  videos, side = _asked(dataset, dataset.folds[replica.fold])
+  error = np.abs(assessments.score[0] - dataset.labels(replica.criterion))[videos]
+  chosen = dict(least=videos[np.argmin(error)], largest=videos[np.argmax(error)])
+  levels = assessments.probabilities
+  figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels) + 0.4), squeeze=False,
+                              layout="constrained")
+  words = trainer.method.meanings["probabilities"].words if "probabilities" in trainer.method.meanings else ""
+  for column, (kind, video) in zip(axes.T, chosen.items()):
+    drawing.probability_bars(column, {name: values[0, video] for name, values in levels.items()}, words)
+    column[0].set_title(f"{kind} error of a {side} video: {cli.short(dataset.videos[video], 24)},\n"
+                        f"{assessments.score[0][video]:.2f} predicted, "
+                        f"{dataset.labels(replica.criterion)[video]:.2f} true", fontsize=8)
+  return figure

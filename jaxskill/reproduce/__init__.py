@@ -1,0 +1,1 @@
+"""Tables, figures and claims, by one command each: python -m jaxskill.reproduce.NAME."""

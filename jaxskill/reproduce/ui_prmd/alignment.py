@@ -1,0 +1,95 @@
+"""UI-PRMD deep squats against correct ones of other people, by SkillDiff: who did it badly, and where in the movement.
+
+  python -m jaxskill.reproduce.ui_prmd.alignment kinect_all_T32_f16.npz --out runs/ui_prmd
+
+Reads the file of `correctness`; a row is a window of 4 frames, every frame: 29 rows of 4 x 66 coordinates. Scores are 1
+for a correct and 0 for an incorrect repetition, so references are five correct ones of the nine people that are not held
+out. The plot shows how held-out repetitions score, segment by segment.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+from jaxskill.evaluate.metrics import pairwise_accuracy
+from jaxskill.reproduce.ui_prmd import correctness
+
+FLOORS = dict(pairs=0.95, correct=0.87)     # of a logistic regression on all 32 frames (`correctness`)
+WINDOW, STRIDE, MOVEMENT, RATE = 4, 1, 1, 30
+SETTINGS = ["--config.data.score_range=(0.0, 1.0)", "--config.data.validation_share=0.0", "--config.model.hidden=64",
+            "--config.model.width=32", "--config.model.directions=16", "--config.model.head_hidden=16",
+            "--config.model.head_outputs=8", "--config.train.learning_rate=1e-3", "--config.train.epochs=30"]
+
+
+def write_features(archive, folder):
+  """Writes the deep squats; returns the mean seconds from one row to the next."""
+  correctness.write_features(archive, MOVEMENT, folder, WINDOW, STRIDE)
+  frames = archive["n_frames"][archive["movement"] == MOVEMENT]
+  return float(frames.mean() / RATE / archive["xyz_cm"].shape[1])
+
+
+def train(folder, workdir, seconds, *options):
+  """Runs the real command line on a folder; returns its results."""
+  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:features", "--workdir", str(workdir),
+             f"--config.data.dir={folder}", f"--config.data.segment_seconds={seconds}", *SETTINGS, *options]
+  subprocess.run(command, check=True)
+  return json.loads((workdir / "results.json").read_text())
+
+
+def held_out(archive, results):
+  """For every replica: (share of the pairs of the held-out person in order, share of repetitions told right at 0.5)."""
+  found = []
+  for replica in results["replicas"]:
+    scores = np.array(list(replica["scores"].values()))
+    correct = np.array([archive["correct"][int(video[1:])] for video in replica["scores"]], bool)
+    pairs = np.array([(i, j) for i in np.flatnonzero(correct) for j in np.flatnonzero(~correct)])
+    found.append((pairwise_accuracy(scores, pairs)[0], np.mean((scores > 0.5) == correct)))
+  return np.array(found)
+
+
+def draw(archive, results, path):
+  """Mean segment scores and importance of held-out repetitions, correct and incorrect, over the time of the movement."""
+  import matplotlib
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+  figure, axes = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
+  for label, colour, wanted in (("correct", "tab:green", True), ("incorrect", "tab:red", False)):
+    chosen = [own for replica in results["replicas"] for video, own in replica["segments"].items()
+              if archive["correct"][int(video[1:])] == wanted]
+    middle = [(s["start"] + s["end"]) / 2 for s in chosen[0]]
+    for axis, name in zip(axes, ("score", "importance")):
+      values = np.array([[s[name] for s in own] for own in chosen])
+      axis.plot(middle, values.mean(axis=0), "o-", color=colour, label=f"{label} ({len(chosen)})")
+      axis.fill_between(middle, *np.quantile(values, (0.25, 0.75), axis=0), color=colour, alpha=0.15)
+      axis.set(ylabel=f"{name} of a segment")
+  axes[0].legend(fontsize=8)
+  axes[1].set(xlabel="time in the movement [s]")
+  axes[0].set_title("deep squats of people that training did not see; mean and quartiles", fontsize=9)
+  figure.savefig(path, dpi=120)
+  plt.close(figure)
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("file", type=pathlib.Path)
+  parser.add_argument("--out", type=pathlib.Path, required=True)
+  options, passed_on = parser.parse_known_args()
+  out = options.out.resolve()
+  with np.load(options.file) as archive:
+    archive = dict(archive)
+  seconds = write_features(archive, out / "squats")
+  results = train(out / "squats", out / "skilldiff_squats", seconds, "--config.seeds=(0, 1)", *passed_on)
+  draw(archive, results, out / "squats.png")
+  for name, values, floor in zip(("pairs in order", "told right at 0.5"), held_out(archive, results).T, FLOORS.values()):
+    folds = [values[[r["fold"] == fold for r in results["replicas"]]].mean()
+             for fold in dict.fromkeys(r["fold"] for r in results["replicas"])]
+    print(f"{name}: {values.mean():.3f} ± {np.std(folds, ddof=1):.3f} over people; logistic regression {floor:.2f}")
+  print(f"wrote {out / 'squats.png'}")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,1 @@
+"""What a training run is made of: batches, the step, answers, checkpoints, the log, the finished run."""

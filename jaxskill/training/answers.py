@@ -1,0 +1,179 @@
+"""What the trained models say of every video: encoded once, compared with exemplars where the method has some."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxskill import methods
+from jaxskill.data import exemplars
+from jaxskill.training.batches import as_maps
+
+CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
+
+
+class Answers:
+  """The compiled answers of all replicas of a method about videos, whoever has trained them.
+
+  Attributes:
+    compiled: functions of (state, videos), or where videos are compared of (state, share, bank): scores and parts alone,
+      and everything.
+  """
+
+  def __init__(self, method, parallel):
+    self._method, self._parallel = method, parallel
+    self.encoder = parallel.compile(self._encodings)
+    make = self._compared if method.learns_from in methods.COMPARING else self._alone
+    self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
+
+  def _encodings(self, state, videos):
+    encode = lambda variables: self._method.encode(variables, as_maps(videos), jax.random.key(0), False)
+    return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
+
+  def _alone(self, pick):
+    """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
+    method = self._method
+
+    def function(state, videos):
+      known = videos["labels"].get("difficulty")
+      references = None if known is None else dict(own_difficulty=known)
+
+      def replica(variables):
+        encodings = method.encode(variables, as_maps(videos), jax.random.key(0), False)
+        return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
+      return _swap(self._parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
+    return function
+
+  def _compared(self, pick):
+    """(state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
+    method = self._method
+
+    def function(state, share, bank):
+      def replica(variables, encodings, chosen, mask, bank):
+        references = jax.tree.map(lambda x: x[chosen], bank) | dict(mask=mask)             # [v, M, ...]
+        if "difficulty" in share:
+          references["own_difficulty"] = share["difficulty"]
+        return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
+      answers = jax.vmap(replica, (0, 1, 1, 1, 1))(state.variables(), share["encodings"], share["exemplars"],
+                                                   share["mask"], bank)
+      return _swap(self._parallel.gather(_swap(answers)))
+    return function
+
+  def encode(self, state, chunks, count):
+    """Host encodings `[count, R, ...]` of the (numbers, videos) that `feed.Feed.all_videos` yields."""
+    return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
+
+  def ask(self, state, inputs, count, everything):
+    """Host Assessments `[R, count, ...]`, or scores and parts alone, of (numbers, inputs of the compiled function)."""
+    function = self.compiled[everything]
+    return collect(((ids, function(state, *own)) for ids, own in inputs), count, axis=1)
+
+  def shares(self, own, bank, size):
+    """Yields (numbers, inputs) of comparisons, `size` videos at a time.
+
+    Args:
+      own: {"encodings" `[V, R, ...]`, "exemplars" `[V, R, M]` rows of the bank, "mask" `[V, R, M]`} and, where it is
+        known, "difficulty" `[V]`.
+      bank: {"encodings" `[N, R, ...]`, "score" `[N, R]`}.
+    """
+    count = len(own["mask"])
+    bank, size = self._parallel.replicate(bank), self._parallel.padded(size)
+    for start in range(0, count, size):
+      ids = np.minimum(np.arange(start, start + size), count - 1)                          # the last video fills the end
+      yield ids[: count - start], (self._parallel.split(jax.tree.map(lambda x: x[ids], own)), bank)
+
+
+class Panel:
+  """The assessment of all videos of a trainer's data set by its replicas.
+
+  Attributes:
+    answers: the compiled functions.
+  """
+
+  def __init__(self, trainer, group, labels):
+    """Args: group: `[V]` of `exemplars.groups`, or None for a method without exemplars; labels: see `feed.Feed`."""
+    self._trainer, self.group, self.labels, self._drawn = trainer, group, labels, {}
+    self.answers = Answers(trainer.method, trainer.parallel)
+
+  def assess(self, state, everything, draw):
+    """See `Trainer.assess`."""
+    inputs = (((ids, (videos,)) for ids, videos in self._videos()) if self.group is None
+              else self.comparisons(state, draw))
+    return self.answers.ask(state, inputs, self._trainer.dataset.num_videos, everything)
+
+  def _videos(self):
+    trainer = self._trainer
+    return trainer.feed.all_videos(trainer.parallel.padded(max(1, trainer.num_unique)))
+
+  def encodings(self, state):
+    """Host encodings `[V, R, ...]` of every video."""
+    return self.answers.encode(state, self._videos(), self._trainer.dataset.num_videos)
+
+  def programs(self, state):
+    """Yields (what it does, compiled function, arguments) of an assessment of all videos, with encodings of zeros."""
+    answers, videos = self.answers, next(iter(self._videos()))[1]
+    if self.group is None:
+      yield "an answer about all videos", answers.compiled[True], (state, videos)
+      return
+    yield "encoding all videos", answers.encoder, (state, videos)
+    shapes = jax.eval_shape(answers.encoder, state, videos)
+    count = self._trainer.dataset.num_videos
+    zeros = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), shapes)
+    _, inputs = next(self._compared(zeros, draw=0))
+    yield "an answer about some videos", answers.compiled[True], (state, *inputs)
+
+  def target(self):
+    """`[V, R]` what "score" is to each replica."""
+    criteria = [r.criterion for r in self._trainer.replicas]
+    columns = list(dict.fromkeys(criteria))
+    return self.labels["score"][:, [columns.index(criterion) for criterion in criteria]]
+
+  def exemplars(self, draw):
+    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by seed and training videos."""
+    if draw not in self._drawn:
+      trainer = self._trainer
+      data, options = trainer.dataset, trainer.config.model.exemplars
+      own = [exemplars.choose(options, self.group, data.folds[r.fold].train_videos, data.labels(r.criterion),
+                              (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
+      self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
+    return self._drawn[draw]
+
+  def comparisons(self, state, draw, size=None):
+    """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
+    yield from self._compared(self.encodings(state), draw, size)
+
+  def _compared(self, encodings, draw, size=None):
+    trainer = self._trainer
+    aligned = trainer.method.learns_from == "references"
+    size = size or max(1, CHUNK // (trainer.config.model.exemplars.count if aligned else 1))
+    chosen, mask = self.exemplars(draw)
+    own = dict(encodings=encodings, exemplars=chosen, mask=mask)
+    own |= {name: self.labels[name] for name in ("difficulty",) if name in self.labels}
+    yield from self.answers.shares(own, dict(encodings=encodings, score=self.target()),
+                                   min(size, trainer.dataset.num_videos))
+
+
+def _placed(assessments):
+  """Alignments `[..., T, S]` as the place `[..., T]` each row leads to, in rows of the reference: a path is S times as
+  large."""
+  place = lambda path: (path * (jnp.arange(path.shape[-1]) + 0.5)).sum(axis=-1)            # a row lies at its middle
+  return assessments._replace(alignment=jax.tree.map(place, assessments.alignment))
+
+
+PICKS = (lambda a: (a.score, a.parts), _placed)
+
+
+def collect(parts, count, axis):
+  """Puts (numbers, tree) pairs together: what stands at a place along `axis` goes to the place that its number says."""
+  result, before = None, (slice(None),) * axis
+  for ids, part in parts:
+    part = jax.tree.map(np.asarray, part)
+    if result is None:
+      result = jax.tree.map(lambda x: np.zeros((*x.shape[:axis], count, *x.shape[axis + 1:]), x.dtype), part)
+    jax.tree.map(lambda all_, one: all_.__setitem__((*before, ids), one[(*before, slice(len(ids)))]), result, part)
+  return result
+
+
+def _swap(tree):
+  return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)

@@ -1,0 +1,181 @@
+"""Videos on the devices: put there once where they fit, handed over step by step where they do not."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxskill.training.precision import single_precision
+
+_LANES = 128
+
+
+@flax.struct.dataclass
+class MapRows:
+  """Maps `[V, T, h, w, C]` as the devices keep them: every video as rows of channels.
+
+  A TPU lays out two axes in tiles of 8 x 128. A side of 14 does not fill one, so it would take the axis of the videos
+  instead, and reading one video would touch all.
+
+  Attributes:
+    rows: `[V, n, C]`.
+    shape: of a video.
+  """
+  rows: jax.Array
+  shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
+
+
+def as_rows(x):
+  """`[V, T, h, w, C]` maps -> MapRows; streams of fewer axes, and pictures (C no multiple of 128), stay as they are."""
+  return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
+
+
+def as_maps(videos):
+  """The tree with every MapRows as the `[V, ...]` that it was made of."""
+  are_rows = lambda x: isinstance(x, MapRows)
+  return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
+
+
+class Feed:
+  """The videos of a run, those that some replica trains on first.
+
+  Attributes:
+    train: `[U]` numbers (in the data set) of the videos that a replica trains on.
+    resident: True when all features stay on the devices.
+    videos: the training videos on the devices, maps as rows, or None when streaming.
+  """
+
+  def __init__(self, dataset, folds, parallel, *, streams, dtype, budget, labels=None):
+    """Places the videos.
+
+    Args:
+      folds: the folds that are trained on.
+      streams: names of the streams that the method reads.
+      dtype: features are stored in it on the device; uint8 frames stay as they are.
+      budget: share of a device's memory that features may fill.
+      labels: {name: `[V, ...]` float32} that go with the videos.
+
+    Raises:
+      ValueError: if the data set lacks a stream.
+    """
+    for name in streams:
+      if name not in dataset.streams:
+        raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
+                         "config.data.stream to one of them.")
+    self._dataset, self._parallel, self._streams, self._dtype = dataset, parallel, streams, jnp.dtype(dtype)
+    self._labels = labels or {}
+    self.train = np.unique(np.concatenate([fold.train_videos for fold in folds]))
+    self._rest = np.setdiff1d(np.arange(dataset.num_videos), self.train)
+    row_bytes = lambda x: int(np.prod(x.shape[1:])) * (1 if x.dtype == np.uint8 else self._dtype.itemsize)
+    self.bytes = sum(dataset.num_videos * row_bytes(dataset.streams[name]) for name in streams) // parallel.count
+    self.resident = self.bytes <= budget * parallel.memory_bytes()
+    self.videos = self._to_device(self.train) if self.resident else None
+    self._resident_rest = None                             # the other videos, placed when first asked for
+    self._reader = concurrent.futures.ThreadPoolExecutor(1)
+
+  def _to_device(self, ids, size=0):
+    videos = self.host(ids, size)
+    return self._parallel.split(videos | {name: as_rows(videos[name]) for name in self._streams})
+
+  def host(self, ids, size=0):
+    """Host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""
+    data, size = self._dataset, self._parallel.padded(max(size, len(ids)))
+    pad = lambda x, value=0: np.concatenate([x, np.full((size - len(x), *x.shape[1:]), value, x.dtype)])
+    whole = len(ids) == data.num_videos == size and (ids == np.arange(size)).all()
+
+    def features(stream):
+      chosen = stream if whole else stream[ids]
+      return pad(chosen if stream.dtype == np.uint8 else chosen.astype(self._dtype, copy=False))
+
+    return ({name: features(data.streams[name]) for name in self._streams}
+            | dict(lengths={name: pad(data.lengths[name][ids], 1) for name in self._streams},
+                   position=pad(np.asarray(ids, np.int32)),
+                   labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in self._labels.items()}))
+
+  def local(self, videos):
+    """Data set numbers -> positions among the training videos."""
+    return np.searchsorted(self.train, videos).astype(np.int32)
+
+  def sample(self):
+    """One video as a batch `[1, ...]`, to take shapes from."""
+    return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
+
+  def all_videos(self, chunk):
+    """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
+    if self.resident:
+      yield self.train, self.videos
+      if self._rest.size:
+        self._resident_rest = self._resident_rest or self._to_device(self._rest)
+        yield self._rest, self._resident_rest
+      return
+    order = np.concatenate([self.train, self._rest])
+    for start in range(0, len(order), chunk):
+      ids = order[start: start + chunk]
+      yield ids, self._to_device(ids, chunk)
+
+  def stream(self, draw, first_step, last_step, cycle, size):
+    """Yields (videos of every phase, batches in their numbering) for successive cycles, read one cycle ahead.
+
+    Args:
+      draw: first step -> Batches `[cycle, R, B, ...]`.
+      cycle: steps that are handed over together, one of every phase.
+      size: videos that one step can name at most.
+    """
+
+    @single_precision()                # of a thread of its own
+    def read(step):
+      batches = jax.tree.map(np.asarray, draw(step))
+      videos, items = [], []
+      for named in batches.items:
+        ids, places = np.unique(named, return_inverse=True)
+        videos.append(self._to_device(self.train[ids], size))
+        items.append(places.reshape(named.shape).astype(np.int32))
+      return tuple(videos), batches._replace(items=np.stack(items))
+
+    steps = range(first_step, last_step, cycle)
+    upcoming = None
+    for step in steps:
+      current = upcoming.result() if upcoming else read(step)
+      upcoming = self._reader.submit(read, step + cycle) if step + cycle < last_step else None
+      yield current
+
+
+def channel_sums(rows):
+  """Number of rows (of maps, of places), sum and sum of squares of every channel of `[T, ..., D]` rows, in float64."""
+  rows = rows.reshape(-1, rows.shape[-1])
+  if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1)          # [256, D]
+    values = np.arange(256.0)
+    return len(rows), values @ counts, values ** 2 @ counts
+  rows = rows.astype(np.float64)
+  return len(rows), rows.sum(axis=0), (rows ** 2).sum(axis=0)
+
+
+def mean_and_deviation(count, total, squares):
+  """Mean and standard deviation `[D]` of channels out of their sums."""
+  mean = total / count
+  return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
+
+
+def as_scale(deviation):
+  """What channels are divided by: their standard deviation, 1 where they never vary."""
+  return np.where(deviation > 1e-6, deviation, 1.0)
+
+
+def channel_statistics(dataset, video_ids, streams):
+  """Mean and standard deviation of every channel over the real rows of some videos.
+
+  Returns:
+    {stream: {"mean", "scale"}}, `[D]` float32 each; a channel that never varies has scale 1.
+  """
+  result = {}
+  for name in streams:
+    sums = (channel_sums(dataset.streams[name][v, : dataset.lengths[name][v]]) for v in video_ids)
+    mean, deviation = mean_and_deviation(*functools.reduce(lambda a, b: [x + y for x, y in zip(a, b)], sums))
+    result[name] = dict(mean=mean.astype(np.float32), scale=as_scale(deviation).astype(np.float32))
+  return result

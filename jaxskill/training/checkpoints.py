@@ -1,0 +1,337 @@
+"""Checkpoints: written beside the training, checked when read, none of them lost to a crash.
+
+A checkpoint holds the leaves of a state by name, and a record: the name, dtype and shape of every leaf, their SHA-256,
+the validation metric and the notes saved with it. The tree itself is not stored: it is the reader's template that says
+where each leaf goes.
+
+Process 0 alone reads and writes, the others get what it read through the accelerators: hosts need no common disk.
+"""
+import concurrent.futures
+import errno
+import hashlib
+import json
+import math
+import os
+import uuid
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+
+from jaxskill.training.parallel import on_first_process
+from jaxskill.training.quiet import hush
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
+
+
+def digest(tree):
+  """SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
+
+  Args:
+    tree: arrays, NumPy or JAX; containers count by the names of their leaves only (`params/head/kernel`).
+
+  Returns:
+    64 hexadecimal digits.
+  """
+  sha = hashlib.sha256()
+  for name, leaf in sorted(_leaves_by_name(tree).items()):
+    leaf = np.asarray(leaf)
+    sha.update(json.dumps([name, *_kind(leaf)]).encode())
+    sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+  return sha.hexdigest()
+
+
+class Checkpoints:
+  """The checkpoints of one run in one directory; a context manager, so that the last one is complete on leaving.
+
+  On several processes every process makes the same calls. Also in the directory: `damaged/`, what `restore` refused.
+  """
+
+  def __init__(self, directory, keep=3, best=False):
+    """Opens a directory, makes it if needed and clears what an interrupted run left half done.
+
+    Args:
+      directory: a path; on process 0 only, if hosts have no common disk.
+      keep: how many of the latest checkpoints stay, >= 1.
+      best: whether the one with the highest `validation` stays too.
+
+    Raises:
+      ValueError: if `keep` is not positive.
+      OSError: if the directory cannot be written.
+    """
+    if keep < 1:
+      raise ValueError(f"keep={keep} would delete every checkpoint; keep at least 1.")
+    self._directory = epath.Path(directory).expanduser().resolve()
+    self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
+    self._manager = self._saving = None       # the present save; one at a time, in a thread of ours
+    self._saver = concurrent.futures.ThreadPoolExecutor(1)
+    on_first_process(lambda: self._open(keep, best))
+
+  def _open(self, keep, best):
+    try:
+      self._directory.mkdir(parents=True, exist_ok=True)
+      probe = self._directory / f"probe-{uuid.uuid4().hex}"
+      probe.write_text("")
+      probe.unlink()
+    except OSError as error:
+      raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
+                    "Make it writable, or choose another --workdir.") from error
+    hush()
+    policies = [ocp.checkpoint_managers.LatestN(keep)]
+    if best:
+      policies.append(_KeepBest(self._best))
+    self._manager = ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(
+        create=False,
+        enable_async_checkpointing=False,     # its threads wait for a failed save for 300 s, and print their tracebacks
+        save_root_metadata=False,
+        cleanup_tmp_directories=True,
+        todelete_subdir="deleted",   # a rename: no crash leaves half of an old checkpoint that looks whole
+        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
+        multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0})))
+    self._settle()
+    for step in self._manager.all_steps():
+      try:
+        self._records[step] = _read_record(self._manager, step)
+      except Exception:   # pylint: disable=broad-except   damaged: `restore` says so if it comes to that
+        pass
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.close()
+
+  def save(self, step, state, *, validation=None, notes=None):
+    """Starts to save a state; on return its buffers are free to be donated or overwritten.
+
+    A step whose equal state is saved already is left as it is, so a last save may follow a periodic one.
+
+    Args:
+      step: int, above that of every checkpoint here.
+      state: tree of arrays, NumPy or JAX, each whole on process 0.
+      validation: the metric on validation data, higher is better; None or nan is never the best.
+      notes: JSON values that belong to the step, read again by `notes`.
+
+    Raises:
+      ValueError: if this or a later step is saved already, with another state.
+      OSError: if the save before this one failed in the background, e.g. on a full disk.
+    """
+    if self._manager is None:
+      return
+    self._settle()
+    step = int(step)
+    leaves = {name: np.array(leaf) for name, leaf in _leaves_by_name(jax.device_get(state)).items()}   # copies
+    record = dict(leaves=[[name, *_kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
+                  validation=None if validation is None else float(validation), notes=notes)
+    newest = self._manager.latest_step()
+    if newest is not None and step <= newest:
+      if self._records.get(step, {}).get("sha256") == record["sha256"]:
+        return
+      raise ValueError(f"step {step} cannot be saved: {self._directory} holds step {newest} of this or another run. "
+                       "Restore the newest checkpoint to go on from it, or use a fresh --workdir.")
+    self._records = {step: self._records[step] for step in self._manager.all_steps() if step in self._records}
+    self._records[step] = record
+    self._saving = step, self._saver.submit(self._manager.save, step, force=True, args=ocp.args.Composite(
+        state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
+        record=ocp.args.JsonSave(dict(record, check=_check(record)))))
+
+  def restore(self, template, step=None):
+    """Reads the newest good checkpoint and proves it whole.
+
+    A damaged one is logged, moved to `damaged/`, and the one before it is read.
+
+    Args:
+      template: tree with the structure, shapes and dtypes of the state saved; values are not used.
+      step: which checkpoint to read instead of the newest.
+
+    Returns:
+      (step, state) with the template's structure and NumPy leaves, bit for bit those saved; None if there is none.
+
+    Raises:
+      ValueError: if the template does not fit the checkpoint, or `step` is not there.
+    """
+    names = _leaves_by_name(template)
+    restored = on_first_process(lambda: self._restore({name: _kind(leaf) for name, leaf in names.items()}, step))
+    if restored is None:
+      return None
+    step, leaves = restored
+    return step, jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in names])
+
+  def _restore(self, expected, step):
+    self._settle()
+    steps = sorted(self._manager.all_steps())
+    if step is not None:
+      if step not in steps:
+        raise ValueError(f"{self._directory} has no checkpoint of step {step}; it has {steps or 'none'}.")
+      steps = steps[:steps.index(step) + 1]
+    for candidate in reversed(steps):
+      try:
+        record = _read_record(self._manager, candidate)
+        difference = _difference({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
+        leaves = None if difference else _read_leaves(self._manager, candidate, expected)
+        if leaves and digest(leaves) != record["sha256"]:
+          raise ValueError("its arrays differ from the digest stored with them")
+      except (MemoryError, PermissionError):
+        raise   # says nothing about the file
+      except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
+        self._set_aside(candidate, error)
+        continue
+      if difference:
+        raise ValueError(f"checkpoint {self._directory / str(candidate)} does not fit: {difference}. Restore it with "
+                         "the config that wrote it, or use a fresh --workdir.")
+      return candidate, leaves
+    return None
+
+  def _set_aside(self, step, error):
+    source, folder = self._directory / str(step), self._directory / "damaged"
+    try:
+      folder.mkdir(exist_ok=True)
+    except FileExistsError:                           # a file of that name, or a link to nowhere: kept under another
+      folder.rename(folder.with_name(f"damaged-{uuid.uuid4().hex[:8]}"))
+      folder.mkdir()
+    taken = {path.name for path in folder.iterdir()}
+    names = (f"{step}.{n}" if n else str(step) for n in range(len(taken) + 1))
+    target = folder / next(name for name in names if name not in taken)
+    source.rename(target)
+    self._manager.reload()
+    self._records.pop(step, None)
+    reason = str(error).strip().split("\n")[0][:300]
+    logging.error("Checkpoint %s is damaged (%s: %s); moved to %s.", source, type(error).__name__, reason, target)
+
+  def steps(self):
+    """Steps of the complete checkpoints, ascending."""
+    return on_first_process(lambda: self._settle() or sorted(self._manager.all_steps()))
+
+  def best_step(self):
+    """Step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
+    return on_first_process(lambda: self._settle() or self._best(self._manager.all_steps()))
+
+  def _best(self, steps):
+    metrics = {step: self._records.get(step, {}).get("validation") for step in steps}
+    known = [step for step in sorted(steps) if metrics[step] is not None and not math.isnan(metrics[step])]
+    return max(known, key=metrics.get, default=None)
+
+  def notes(self, step):
+    """What was saved as `notes` with a step; None if nothing was."""
+    return on_first_process(lambda: self._settle() or self._records.get(step, {}).get("notes"))
+
+  def check(self):
+    """Raises an `OSError` if the present save has failed; does not wait for it."""
+    if self._saving and self._saving[1].done():
+      self._settle()
+
+  def wait(self):
+    """Waits until what was saved is on the disk; raises an `OSError` if it could not be written."""
+    if self._manager is not None:
+      self._settle()
+
+  def _settle(self):
+    saving, self._saving = self._saving, None
+    if saving:
+      step, future = saving
+      try:
+        future.result()
+      except Exception as error:   # pylint: disable=broad-except   TensorStore raises a ValueError on a full disk
+        self._records.pop(step, None)
+        raise _unwritten(self._directory / str(step), error) from error
+    (self._directory / "deleted").rmtree(missing_ok=True)
+
+  def close(self):
+    """Waits as `wait` does and ends the background threads; nothing can be saved afterwards."""
+    if self._manager is not None:
+      try:
+        self._settle()
+      finally:
+        self._saver.shutdown()
+        self._manager.close()
+
+
+def read(directory, step):
+  """The leaves of one checkpoint as {name: array}, proved whole, without a template; nothing is written.
+
+  Raises:
+    ValueError: if it is not there or damaged.
+  """
+  path = epath.Path(directory).expanduser().resolve()
+  if not (path / str(step)).is_dir():
+    raise ValueError(f"{path} has no checkpoint of step {step}.")
+  hush()
+  manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
+      create=False, save_root_metadata=False, save_interval_steps=0))
+  try:
+    record = _read_record(manager, step)
+    leaves = _read_leaves(manager, step, {name: (dtype, shape) for name, dtype, shape in record["leaves"]})
+  except (MemoryError, PermissionError):
+    raise   # says nothing about the file
+  except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
+    raise ValueError(f"checkpoint {path / str(step)} is damaged ({type(error).__name__}).") from error
+  finally:
+    manager.close()
+  if digest(leaves) != record["sha256"]:
+    raise ValueError(f"checkpoint {path / str(step)} is damaged: its arrays differ from the digest stored with them.")
+  return leaves
+
+
+def _read_record(manager, step):
+  record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+  if record.pop("check") != _check(record):
+    raise ValueError("its record differs from the digest stored with it")
+  return record
+
+
+def _read_leaves(manager, step, expected):
+  leaves = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected.items()}
+  stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
+  restore_args = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
+  item = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args)
+  return leaves | dict(manager.restore(step, args=ocp.args.Composite(state=item))["state"])
+
+
+class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):
+  """Orbax asks which checkpoints stay; here the best, found by a function of their steps."""
+
+  def __init__(self, best):
+    self._best = best
+
+  def should_preserve(self, checkpoints, *, context):
+    best = self._best([info.step for info in checkpoints])
+    return [info.step == best for info in checkpoints]
+
+
+def _leaves_by_name(tree):
+  leaves = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+  by_name = dict(leaves)
+  if len(by_name) < len(leaves):
+    names = [name for name, _ in leaves]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ValueError(f"two leaves of the state are both called {twice!r}; rename one, without a slash in its key.")
+  return by_name
+
+
+def _kind(leaf):
+  leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+  return leaf.dtype.name, list(leaf.shape)
+
+
+def _difference(stored, expected):
+  """The first leaf that a checkpoint and a template do not share, in words; None if they agree."""
+  describe = lambda kinds, name: "{}{}".format(*kinds[name]) if name in kinds else "nothing"
+  for name in [*expected, *stored]:
+    if describe(stored, name) != describe(expected, name):
+      return f"it holds {describe(stored, name)} as {name!r} where the state has {describe(expected, name)}"
+  return None
+
+
+def _check(record):
+  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _unwritten(path, error):
+  """What kept a checkpoint from being written, as an `OSError` of one line with the disk's reason."""
+  said = " ".join(filter(None, (str(e) for e in (error, error.__cause__, error.__context__))))
+  code = getattr(error, "errno", None) or next((code for code in _DISK if os.strerror(code) in said), errno.EIO)
+  reason = os.strerror(code) if os.strerror(code) in said else said.split("\n")[0][:200]
+  return OSError(code, f"the checkpoint was not written, {reason}", str(path))

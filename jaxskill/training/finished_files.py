@@ -1,0 +1,99 @@
+"""The files of a finished run, checked before they are used: what is damaged is said in one line."""
+
+from __future__ import annotations
+
+import json
+
+import ml_collections
+import numpy as np
+
+from jaxskill import methods
+from jaxskill.training import checkpoints
+
+FORMAT = 1            # of training_videos.npz
+
+
+def reason(error):
+  """An error in words, where Python says no more than a name."""
+  return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
+
+
+def config(workdir):
+  """The config of a run's folder, and the method that it makes."""
+  path = workdir / "config.json"
+  try:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+      raise ValueError(f"it holds a {type(content).__name__}, not the fields of a config")
+    missing = [name for name in ("method", "model", "data", "train") if name not in content]
+    if missing:
+      raise ValueError(f"it has no {' and no '.join(missing)}")
+    made = ml_collections.ConfigDict(content)
+    return made, methods.build(made)
+  except FileNotFoundError:
+    runs = ", ".join(sorted(p.parent.name for p in workdir.glob("*/config.json")))
+    raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that "
+                     "jaxskill.main was given." + (f" It holds runs: {runs}." if runs else "")) from None
+  except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    raise ValueError(f"{path}: cannot be read ({why}); it is not what training wrote: copy the run again, or train it "
+                     "anew in another --workdir.") from error
+
+
+def checkpoint(workdir, step):
+  """The leaves of the checkpoint that a run ended with."""
+  try:
+    return checkpoints.read(workdir / "checkpoints", step)
+  except ValueError as error:
+    raise ValueError(f"{error} The run's parameters are not there any more: copy its folder again with `checkpoints`, "
+                     "or remove it and train anew.") from error
+
+
+def tested(workdir, about):
+  """Whether a run had a test side, as its results.json says, else as training_videos.npz does; None if neither.
+
+  Args:
+    about: of training_videos.npz.
+  """
+  path = workdir / "results.json"
+  try:
+    return bool(json.loads(path.read_text(encoding="utf-8")).get("tested", True))
+  except FileNotFoundError:
+    return about.get("tested")
+  except (OSError, ValueError, AttributeError, RecursionError) as error:
+    raise ValueError(f"{path}: is not what training wrote ({error}), so that it is not known how good the models are; "
+                     "remove it and start the training command again, which writes it.") from error
+
+
+def check(about, arrays, method):
+  """Raises an error of some kind unless the content of `training_videos.npz` is whole.
+
+  Args:
+    about, arrays: of the file; method: of the run.
+  """
+  if about["format"] != FORMAT:
+    raise ValueError(f"of another version ({about['format']})")
+  count, videos = len(about["replicas"]), len(arrays["videos"])
+  shapes = dict(score=(count, videos), trained=(count, videos), digests=(videos,))
+  for stream in method.streams:
+    len(about["streams"][stream]["shape"])
+    shapes |= {f"{stream}/{name}": (videos,) for name in ("lengths", "row_seconds", "distance")}
+    width = np.shape(arrays[f"{stream}/mean"])
+    shapes[f"{stream}/deviation"] = width
+  for name, shape in shapes.items():
+    if arrays[name].shape != shape:
+      raise ValueError(f"{name} is of shape {list(arrays[name].shape)}, not {list(shape)}")
+  if not count or not (np.isfinite(arrays["score"]) & arrays["trained"]).any(axis=1).all():
+    raise ValueError("it knows no scores of training videos")
+  for replica in about["replicas"]:
+    if {"row", "fold", "seed", "criterion"} - set(replica):
+      raise ValueError("it does not say which models there are")
+  if method.learns_from in methods.COMPARING:
+    shapes = {name: arrays[f"bank/{name}"].shape[:2] for name in ("videos", "mask", "score", "label")}
+    if not about["groups"] or len(set(shapes.values())) != 1:
+      raise ValueError("it lacks the videos that new ones are compared with")
+  if not isinstance(about["extraction"], dict | None):
+    raise ValueError("the recipe of its features is none")
+  for name in ("data", "simulated", "published", "params_sha256", "segments"):
+    about[name]                                            # pylint: disable=pointless-statement
+  int(about["step"])

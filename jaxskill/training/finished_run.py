@@ -1,0 +1,324 @@
+"""A finished run as a file that is enough to assess other videos: what training knew, without the data set.
+
+`training_videos.npz` lies beside the checkpoints. It holds how the features were made, what every model says of the
+videos that it was trained on, what their features are like, and the encodings of those that new videos are compared with.
+
+R replicas, U training videos, G groups of videos that may be compared, M exemplars, K = G (M + 1) rows of the bank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import traverse_util
+
+from jaxskill import cli, files, methods, pretrained
+from jaxskill.data import Fold, SkillDataset, derived, exemplars
+from jaxskill.data import arrays as arrays_of
+from jaxskill.data.user import extraction_note
+from jaxskill.evaluate import metrics, truth
+from jaxskill.training import batches, checkpoints, finished_files, similarity, step
+from jaxskill.training.answers import Answers
+from jaxskill.training.parallel import Parallel
+from jaxskill.training.precision import single_precision
+
+FILE = "training_videos.npz"
+SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
+# The recipes that owners of published features made them by.
+PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")
+
+
+def digest(streams):
+  """Of one video's features {stream: `[T, ...]`}: tells whether a video was trained on, whatever it is called."""
+  sha = hashlib.sha256()
+  for _, rows in sorted(streams.items()):
+    sha.update(np.ascontiguousarray(rows))
+  return sha.hexdigest()[:32]
+
+
+def save(workdir, trainer, assessments):
+  """Writes what assessing other videos needs, whole or not at all; every host must call it, and the main one writes.
+
+  Args:
+    assessments: `[R, V, ...]`, everything that the trained replicas say.
+
+  Returns:
+    The path; None on other hosts.
+  """
+  dataset, method, config = trainer.dataset, trainer.method, trainer.config
+  compared = method.learns_from in methods.COMPARING
+  encodings = trainer.panel.encodings(trainer.state) if compared else None
+  if not trainer.parallel.main:
+    return None
+  folds = [dataset.folds[r.fold].train_videos for r in trainer.replicas]
+  trained = np.unique(np.concatenate(folds))
+  own = lambda name, video: dataset.streams[name][video, : dataset.lengths[name][video]]
+  arrays = dict(
+      videos=np.array([dataset.videos[v] for v in trained]), score=assessments.score[:, trained],
+      trained=np.stack([np.isin(trained, fold) for fold in folds]),
+      digests=np.array([digest({name: own(name, v) for name in method.streams}) for v in trained]))
+  for name in method.streams:
+    arrays[f"{name}/lengths"] = dataset.lengths[name][trained]
+    arrays[f"{name}/row_seconds"] = dataset.row_seconds[name][trained]
+    known = similarity.of_training([batches.channel_sums(own(name, v)) for v in trained])
+    arrays |= {f"{name}/{what}": values for what, values in known.items()}
+  recorded = derived.recorded(config.data, method.streams)
+  seconds = dict(dataset.row_seconds) | dict(dataset.recorded_seconds)
+  arrays |= {f"recorded/{name}/row_seconds": seconds[name][trained] for name in recorded}
+  about = dict(
+      format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=metrics.is_tested(dataset),
+      extraction=_recipe(config), step=trainer.total, published=PUBLISHED.get(config.data.name, ""),
+      params_sha256=checkpoints.digest(trainer.state.params),
+      replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
+                for r in trainer.replicas],
+      groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams},
+      recorded={name: dict(shape=dataset.streams[name].shape[1:]) for name in recorded})
+  if compared:
+    bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
+    arrays |= {f"bank/{name}": values for name, values in bank.items()}
+  path = pathlib.Path(workdir) / FILE
+  unfinished = path.with_suffix(".tmp")
+  with open(unfinished, "wb") as file:
+    np.savez(file, about=np.array(files.to_json(about)), **arrays)
+  os.replace(unfinished, path)
+  return path
+
+
+def _recipe(config):
+  """What `jaxskill.extract` noted of own features, or how frames were decoded; None where features were made otherwise."""
+  if (frames := config.data.get("frames")) and frames["count"]:
+    return dict(frames=frames.to_dict(), weights=config.model.weights,
+                random_weights=config.model.weights.startswith(pretrained.RANDOM))
+  if config.data.name != "features" or not config.data.get("dir"):
+    return None
+  return extraction_note.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
+
+
+def _bank(trainer, assessments, encodings):
+  """(arrays of the videos that new ones are compared with, leading axes K, R; what each group is; their segments)."""
+  dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
+  group = trainer.panel.group
+  chosen, mask = zip(*(exemplars.of_new_videos(
+      trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, dataset.labels(r.criterion),
+      (r.seed, 0, 0)) for r in replicas))
+  flat = lambda x: np.stack(x).reshape(len(replicas), -1).T                                # [K, R]
+  chosen, mask = flat(chosen), flat(mask)
+  each = np.arange(len(replicas))
+  labels = np.stack([dataset.labels(r.criterion) for r in replicas], axis=1)
+  bank = dict(videos=np.array(dataset.videos)[chosen], mask=mask, score=trainer.panel.target()[chosen, each],
+              label=labels[chosen, each])
+  leaves = traverse_util.flatten_dict(dict(encodings=encodings), sep="/")
+  bank |= {name: leaf[chosen, each] for name, leaf in leaves.items()}
+  known = [name for name in same if getattr(dataset, name) is not None]
+  first = [int(np.flatnonzero(group == number)[0]) for number in range(group.max() + 1)]
+  kinds = [{name: getattr(dataset, name)[video].item() for name in known} for video in first]
+  segments, stream = {}, trainer.method.streams[0]
+  if "segment" in assessments.timelines:
+    mean = {name: values.mean(axis=0) for name, values in assessments.timelines.items()}
+    for v in np.unique(chosen[mask]):
+      segments[dataset.videos[v]] = truth.segments(mean, v, dataset.lengths[stream][v], dataset.row_seconds[stream][v])
+  return bank, kinds, segments
+
+
+class Finished(NamedTuple):
+  """A run that can be asked about other videos.
+
+  Attributes:
+    workdir, config, method: of the run.
+    about: {"data", "simulated", "tested" (False where no video was held out), "extraction", "published",
+      "params_sha256", "replicas", "streams", "groups", "segments"}, see `save`.
+    arrays: of the file by name.
+    state: the trained replicas; answers: their compiled functions; parallel: the devices.
+  """
+
+  workdir: pathlib.Path
+  config: Any
+  method: methods.Method
+  about: dict
+  arrays: dict
+  state: step.TrainState
+  answers: Answers
+  parallel: Parallel
+
+  def training_scores(self, replica):
+    """`[n]` what a replica says of its training videos, without those that nothing could be compared with."""
+    scores = np.float64(self.arrays["score"][replica][self.arrays["trained"][replica]])
+    return scores[np.isfinite(scores)]
+
+  @property
+  def tested(self):
+    """Whether training kept videos apart to test on, as its results.json says; None without one."""
+    return self.about["tested"]
+
+  @property
+  def random_weights(self):
+    """Whether the features trained on came from random weights."""
+    return bool((self.about["extraction"] or {}).get("random_weights"))
+
+  @property
+  def recorded(self):
+    """{stream: {"shape"}} that a video must be recorded with; what the run reads is made of these (`data.derived`)."""
+    return self.about.get("recorded", self.about["streams"])
+
+  def recorded_seconds(self, stream):
+    """`[U]` seconds from one row of a recorded stream of the training videos to the next."""
+    return self.arrays.get(f"recorded/{stream}/row_seconds", self.arrays.get(f"{stream}/row_seconds"))
+
+  def durations(self, stream):
+    """`[U]` seconds that the training videos last."""
+    return self.arrays[f"{stream}/lengths"] * self.arrays[f"{stream}/row_seconds"]
+
+  def group(self, known):
+    """The number of the group that a video belongs to.
+
+    Args:
+      known: {"category", "difficulty"} of the video, as far as they were said.
+
+    Raises:
+      ValueError: if it is in none, or they do not say in which.
+    """
+    kinds = self.about["groups"]
+    given = {name: value for name, value in known.items() if name in kinds[0]}
+    same = lambda a, b: np.isclose(a, float(b), atol=1e-4) if isinstance(a, float) else str(a) == str(b)
+    left = [number for number, kind in enumerate(kinds) if all(same(kind[name], value) for name, value in given.items())]
+    if len(left) == 1:
+      return left[0]
+    name = next((name for name in kinds[0] if name not in given), None)
+    if left and name:
+      values = ", ".join(dict.fromkeys(str(kinds[number][name]) for number in left))
+      raise ValueError(f"the run compares videos of one {name} only: say which with --{name} (or a column of --labels): "
+                       f"{values}.")
+    what = " and ".join(f"{name} {value}" for name, value in given.items())
+    raise ValueError(f"there is no training video of {what} to compare it with; there are "
+                     + "; ".join(", ".join(f"{name} {value}" for name, value in kind.items()) for kind in kinds) + ".")
+
+  def references(self, digests, known):
+    """The rows of the bank that some videos are compared with.
+
+    Args:
+      digests: of every video's features: a training video is not compared with itself.
+      known: what was said of every video, see `group`.
+
+    Returns:
+      (`[V, R, M]` rows, `[V, R, M]` mask).
+    """
+    videos, mask = self.arrays["bank/videos"], self.arrays["bank/mask"]
+    room = len(videos) // len(self.about["groups"])
+    names = dict(zip(self.arrays["digests"], self.arrays["videos"]))
+    rows = np.zeros((len(digests), videos.shape[1], room - 1), np.int32)
+    for place, own, said in zip(rows, digests, known):
+      candidates = self.group(said) * room + np.arange(room)
+      itself = videos[candidates] == names.get(own, "")                                    # [M + 1, R]
+      order = np.argsort(itself, axis=0, kind="stable")[: room - 1]                        # itself last
+      place[:] = candidates[order].T
+    itself = videos[rows, np.arange(videos.shape[1])[:, None]] == np.array(
+        [names.get(own, "") for own in digests])[:, None, None]
+    return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
+
+  def rows_compared(self, video):
+    """{stream: `[M]` rows} of the training videos that a video, see `own.Own`, is compared with."""
+    rows, mask = self.references([video.digest], [video.known])
+    named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
+    place = [list(self.arrays["videos"]).index(name) for name in named]
+    return {stream: self.arrays[f"{stream}/lengths"][place] for stream in self.about["streams"]}
+
+  def bank(self):
+    """{"encodings" `[K, R, ...]`, "score" `[K, R]`} of the videos that new ones are compared with."""
+    named = {name.removeprefix("bank/"): values for name, values in self.arrays.items() if name.startswith("bank/enc")}
+    return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
+
+  @single_precision()
+  def assess(self, videos, against=None):
+    """What every replica says of videos.
+
+    Args:
+      videos: of `own.Own`.
+      against: (`[V, R, M]` numbers of those of the videos that each is compared with in place of training videos,
+        `[V, R]` the scores of all, in the unit of the labels).
+
+    Returns:
+      Assessments `[R, V, ...]`.
+    """
+    labels, parallel, dataset = {}, self.parallel, own_videos(self, videos, "the videos")
+    if self.config.model.get("with_difficulty"):
+      labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
+    size = parallel.padded(SHARE)
+    own = batches.Feed(dataset, dataset.folds, parallel, streams=self.method.streams, dtype=self.config.train.dtype,
+                    budget=0.0, labels=labels)
+    count, chunks = dataset.num_videos, own.all_videos(size)
+    if "bank/videos" not in self.arrays:
+      return self.answers.ask(self.state, ((ids, (one,)) for ids, one in chunks), count, True)
+    encodings = self.answers.encode(self.state, chunks, count)
+    if against is None:
+      rows, mask = self.references([video.digest for video in videos], [video.known for video in videos])
+      bank = self.bank()
+    else:
+      rows, score = against
+      mask = np.ones(rows.shape, bool)
+      by = labels["difficulty"][:, None] if labels else 1.0
+      bank = dict(encodings=encodings, score=np.asarray(score / by, np.float32))
+    inputs = self.answers.shares(dict(encodings=encodings, exemplars=rows, mask=mask) | labels, bank, size)
+    return self.answers.ask(self.state, inputs, count, True)
+
+
+def own_videos(run, videos, source):
+  """Videos as a data set without labels, padded as the training videos were, or farther.
+
+  Args:
+    videos: of `own.Own`.
+    source: what errors name.
+  """
+  everyone, streams, lengths, times = np.arange(len(videos)), {}, {}, {}
+  for name, about in run.about["streams"].items():
+    own = [video.arrays[name] for video in videos]
+    room = max(about["shape"][0], *map(len, own))
+    fill = lambda rows: np.concatenate([rows, np.zeros((room - len(rows), *rows.shape[1:]), rows.dtype)])
+    streams[name], lengths[name] = np.stack([fill(rows) for rows in own]), np.array([len(rows) for rows in own], np.int32)
+    if all(name in video.row_times for video in videos):
+      times[name] = np.stack([fill(video.row_times[name]) for video in videos])
+  nothing = np.zeros(0, np.int32)
+  return SkillDataset(
+      name=run.about["data"], source=source, videos=tuple(video.name for video in videos), streams=streams, lengths=lengths,
+      row_seconds={name: np.array([video.row_seconds[name] for video in videos], np.float32) for name in streams},
+      row_times=times, pairs=np.zeros((0, 2), np.int32), folds=(Fold("own", everyone, nothing, nothing, nothing),),
+      simulated=run.about["simulated"], features_checked=True)
+
+
+@single_precision()
+def load(workdir):
+  """The run of a folder.
+
+  Raises:
+    ValueError: if the folder holds none, an unfinished or a damaged one, with what to do.
+  """
+  workdir = pathlib.Path(cli.path(workdir))
+  (config, method), path = finished_files.config(workdir), workdir / FILE
+  if not path.is_file():
+    subs = ", ".join(sorted(p.parent.name for p in workdir.glob(f"*/{FILE}")))
+    if subs:
+      raise ValueError(f"{workdir}: is a table of several runs; give one of its folders: {subs}.")
+    reached = max((int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()), default=0)
+    raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the command "
+                     "that trained it again with the same --workdir: it goes on from there and writes what is needed.")
+  arrays = arrays_of.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
+  try:
+    about = json.loads(arrays.pop("about").item())
+    finished_files.check(about, arrays, method)
+  except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    raise ValueError(f"{path}: is not what training wrote ({finished_files.reason(error)}); remove it and start the "
+                     "training command again, which writes it.") from error
+  stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(workdir, about["step"]).items()}
+  leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
+                                         if name[0] in ("params", "batch_stats")})
+  if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
+    raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
+                     "training command again, which writes it.")
+  about["tested"] = finished_files.tested(workdir, about)
+  parallel = Parallel()
+  state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("batch_stats", {}), None)
+  return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)

@@ -1,0 +1,126 @@
+"""The folder of a run: whose it is, one training at a time, and what to do when it cannot be written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+
+from absl import logging
+
+from jaxskill.training import locks
+
+_NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def hold(workdir):
+  """Holds the lock of a folder that is there, see `locks.hold`: one training at a time."""
+  return locks.hold(workdir / ".lock", "training run", "give another --workdir", logging.warning)
+
+
+@contextlib.contextmanager
+def occupied(workdir, config):
+  """Makes `workdir` this config's own and holds its lock while the body runs.
+
+  Raises:
+    ValueError: if another process trains there, if it holds a run of another config (with the difference), or if it
+      cannot be written.
+  """
+  with contextlib.ExitStack() as held:
+    with _writable(workdir):
+      workdir.mkdir(parents=True, exist_ok=True)
+      held.enter_context(hold(workdir))
+    claim(workdir, config)
+    yield
+
+
+def refuse_second(workdir):
+  """Raises a `ValueError` if another process trains in `workdir`, before anything slow is done for nothing."""
+  if workdir.is_dir():
+    with _writable(workdir), hold(workdir):
+      pass
+
+
+def claim(workdir, config):
+  """Makes `workdir` this config's own, or refuses.
+
+  Raises:
+    ValueError: if it holds a run of another config (with the difference), a config that cannot be read, or cannot be
+      written.
+  """
+  text = config.to_json(indent=2, sort_keys=True)
+  path = workdir / "config.json"
+  with _writable(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    old = path.read_bytes() if path.exists() else None
+  if old is None:
+    with _writable(workdir):
+      temporary = path.with_suffix(".tmp")
+      temporary.write_text(text, encoding="utf-8")
+      os.replace(temporary, path)
+    return
+  try:
+    stored = json.loads(old)
+  except (ValueError, RecursionError):
+    stored = None
+  if not isinstance(stored, dict):
+    raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
+                     "start again; else use another --workdir.")
+  if stored != json.loads(text):
+    raise ValueError(f"{workdir} holds a run of another config: {_differences(stored, json.loads(text))}. Use another "
+                     "--workdir, or the config that is there.")
+
+
+def _differences(there, here):
+  """The fields in which two configs differ, in a line: the first ones with their values, and how many more."""
+  there, here = dict(_fields(there)), dict(_fields(here))
+  changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+  named = [f"{name} is {_short(there.get(name))} there and {_short(here.get(name))} here" for name in changed[:_NAMED]]
+  return "; ".join([*named, *([f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else [])])
+
+
+def _fields(node, path="config"):
+  """Yields (path, value as JSON) of every field of nested dicts."""
+  for name, value in node.items():
+    if isinstance(value, dict) and value:
+      yield from _fields(value, f"{path}.{name}")
+    else:
+      yield f"{path}.{name}", json.dumps(value, sort_keys=True)
+
+
+def _short(text):
+  """A value as JSON, of few letters; None is a field that is not there."""
+  return "not set" if text is None else text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
+
+
+@contextlib.contextmanager
+def _writable(workdir):
+  try:
+    yield
+  except OSError as error:
+    raise ValueError(f"--workdir={workdir} cannot be written ({error}); choose a folder that you may write "
+                     "to.") from None
+
+
+@contextlib.contextmanager
+def saying_what_to_do(workdir):
+  """Turns an `OSError` of the body into one that says in a line what failed, where, and what to do."""
+  try:
+    yield
+  except BrokenPipeError:
+    raise                                     # of who read what is printed: `| head`
+  except OSError as error:
+    if error.filename and not pathlib.Path(error.filename).is_relative_to(workdir):
+      raise                                   # features that are read while training
+    reason = str(error).split("\n")[0]
+    if error.errno in _FULL:
+      remedy = "free some space (or inodes, or raise the quota) there"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+      remedy = "make it writable"
+    else:
+      remedy = "see that the folder is still there and whole"
+    raise OSError(f"writing to {workdir} failed ({reason}): {remedy}, then start the same command again, which goes on "
+                  "from the last checkpoint.") from error

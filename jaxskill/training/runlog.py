@@ -1,0 +1,112 @@
+"""The logs of a run while it trains: metrics.jsonl, evaluations.jsonl and TensorBoard events."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import json
+import os
+import time
+
+import numpy as np
+from absl import logging
+
+from jaxskill import files
+from jaxskill.training import log_lines
+
+
+class Log(contextlib.AbstractContextManager):
+  """metrics.jsonl, evaluations.jsonl and TensorBoard events; lines after the step resumed from are dropped.
+
+  Attributes:
+    workdir: the folder that they are in.
+    history: the evaluations so far, in order of steps.
+  """
+
+  def __init__(self, workdir, step, main, history=None):
+    """Opens the logs of a run that goes on at `step`.
+
+    Args:
+      main: whether this process writes.
+      history: the evaluations up to `step`; None takes those of evaluations.jsonl.
+    """
+    self.workdir, self._main, self._step = workdir, main, step
+    self.history = history if history is not None else log_lines.read_evaluations(workdir, step) if main else []
+    if main:
+      metrics, damaged = log_lines.read_lines(workdir / "metrics.jsonl", step)
+      if damaged:
+        logging.warning("%s: %d damaged lines are left out.", workdir / "metrics.jsonl", damaged)
+      self._metrics = self._reopen(workdir / "metrics.jsonl", metrics)
+      self._evaluations = self._reopen(workdir / "evaluations.jsonl", self.history)
+
+  @functools.cached_property
+  def _board(self):
+    return _Board(self.workdir / "tensorboard", self._step + 1)
+
+  def _reopen(self, path, kept):
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(files.to_json(entry) + "\n" for entry in kept), encoding="utf-8")
+    os.replace(temporary, path)
+    return path.open("a", encoding="utf-8")
+
+  def _write(self, file, entry, scalars):
+    if not os.fstat(file.fileno()).st_nlink:           # else the run would write into nothing to its end
+      raise FileNotFoundError(errno.ENOENT, "removed while the run writes it", file.name)
+    file.write(files.to_json(entry) + "\n")
+    file.flush()
+    self._board.add(entry["step"], {name: value for name, value in scalars.items() if np.isfinite(value)})
+
+  def metrics(self, step, metrics, steps_per_second):
+    """Means over the steps since the line before; each metric is `[R]`."""
+    if self._main:
+      entry = dict(step=step, steps_per_second=steps_per_second) | {k: v.tolist() for k, v in metrics.items()}
+      self._write(self._metrics, entry, {f"train/{k}": known_mean(v) for k, v in metrics.items()}
+                  | {"train/steps_per_second": steps_per_second})
+
+  def evaluation(self, step, replicas):
+    """Keeps one evaluation; returns the mean validation result, or None without a validation side."""
+    entry = dict(step=step, replicas=replicas)
+    self.history.append(entry)
+    means = {name: float(np.mean([r[name] for r in replicas])) for name in ("test", "validation")}
+    if self._main:
+      self._write(self._evaluations, entry, {f"evaluation/{k}": v for k, v in means.items()})
+    return means["validation"] if np.isfinite(means["validation"]) else None
+
+  def notes(self):
+    """The history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was."""
+    return json.loads(files.to_json(self.history))
+
+  def __exit__(self, *_):
+    if self._main:
+      self._metrics.close()
+      self._evaluations.close()
+      if "_board" in self.__dict__:
+        self._board.close()
+
+
+class _Board:
+  """TensorBoard events, written at once: tensorboardX's own writer hangs where its thread finds the disk full."""
+
+  def __init__(self, folder, step):
+    from tensorboardX import event_file_writer, summary  # takes PyTorch along (2 s) where that is installed
+    from tensorboardX.proto import event_pb2
+    self._event, self._scalar = event_pb2.Event, summary.scalar
+    folder.mkdir(exist_ok=True)
+    self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)               # drops what was shown from `step` on
+    self._writer.write_event(self._event(wall_time=time.time(), step=step, session_log=start))
+
+  def add(self, step, scalars):
+    for name, value in scalars.items():
+      self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=self._scalar(name, value)))
+    self._writer.flush()
+
+  def close(self):
+    self._writer.close()
+
+
+def known_mean(values):
+  """Mean of what is not nan; nan if nothing is."""
+  known = values[np.isfinite(values)]
+  return known.mean() if known.size else np.nan

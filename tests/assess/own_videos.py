@@ -1,0 +1,75 @@
+"""Small trained runs of every system, and their features as a user would save them; made once for all tests."""
+
+import argparse
+import functools
+import json
+import pathlib
+import tempfile
+
+import numpy as np
+
+from jaxskill import data, train
+from jaxskill.assess import new_videos, scoring
+from jaxskill.training import finished_run
+from tests.conftest import small_config
+
+SYSTEMS = dict(
+    pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4, "model.bandwidth": 7},
+    action_net={"data.simulated.static_rows": 6, "data.simulated.static_width": 6, "model.channels": 6,
+                "model.windows.rgb": 5, "model.windows.static": 3},
+    spatial_attention={"data.simulated.map_frames": 20, "model.segments": 6, "data.simulated.map_size": 4,
+                       "data.simulated.map_width": 3, "data.simulated.pair_share": 1.0, "data.simulated.tie_margin": 0.05})
+QUICK = {"plots": False, "seeds": (0, 1), "train.epochs": 1, "data.simulated.vary_length": True}
+
+
+class Run:
+  """A trained system, its data and its results, and features of its videos as a user would save them."""
+
+  def __init__(self, root, system):
+    config = small_config(system, "simulated", QUICK | SYSTEMS[system])
+    self.workdir, self.folder, self.dataset = root / "run", root / "features", data.load(config.data)
+    self.results = train.run(config, self.workdir, self.dataset)
+    self.folder.mkdir(exist_ok=True)
+    self.labels = root / "labels.csv"
+    self.labels.write_text("video,category,difficulty\n" + "".join(
+        f"{video},{category},{difficulty}\n" for video, category, difficulty in
+        zip(self.dataset.videos, self.dataset.category, self.dataset.difficulty)))
+
+  def save(self, video, folder=None, name=None, **changed):
+    folder = folder or self.folder
+    arrays = {stream: values[video, : self.dataset.lengths[stream][video]]
+              for stream, values in self.dataset.streams.items()}
+    path = folder / f"{name or self.dataset.videos[video]}.npz"
+    np.savez(path, **(arrays | changed))
+    return path
+
+  def assess(self, *files, out, **options):
+    return scoring.run(arguments(self.workdir, out, features=files, labels=self.labels, **options), say=lambda line: None)
+
+
+def arguments(workdir, out, videos=(), features=(), **options):
+  parser = argparse.ArgumentParser()
+  new_videos.add_arguments(parser)
+  given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+  words = [*map(str, videos), "--workdir", str(workdir), "--out", str(out), *given]
+  return parser.parse_args(words + (["--features", *map(str, features)] if features else []))
+
+
+def changed(folder, about=lambda about: about, **arrays):
+  """Writes training_videos.npz again with other content; an array that is None is left out."""
+  with np.load(folder / finished_run.FILE) as file:
+    content = dict(file)
+  content["about"] = np.array(json.dumps(about(json.loads(content["about"].item()))))
+  content |= arrays
+  np.savez(folder / finished_run.FILE, **{name: values for name, values in content.items() if values is not None})
+
+
+@functools.cache
+def _folder():
+  return tempfile.TemporaryDirectory(prefix="jaxskill_own_videos_")
+
+
+@functools.cache
+def trained(system):
+  """The `Run` of a system."""
+  return Run(pathlib.Path(_folder().name) / system, system)

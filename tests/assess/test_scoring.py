@@ -1,0 +1,442 @@
+"""Videos of one's own against a finished run: what it says of them, from features and from files, and what is refused."""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+
+from jaxskill import cli, train
+from jaxskill.assess import new_videos, pictures, scoring
+from jaxskill.data.video import persons
+from jaxskill.extract import local, recipes
+from jaxskill.report import explain
+from jaxskill.training import batches, checkpoints, finished_run, similarity
+from tests.assess.own_videos import SYSTEMS, arguments, changed, trained
+from tests.conftest import small_config
+from tests.places import REPO
+
+
+@pytest.fixture(autouse=True)
+def quick(quick_training):
+  del quick_training
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
+  """And its evidence, in seconds, and pictures; whoever else is assessed with it."""
+  run = trained(system)
+  test = run.dataset.folds[0].test_videos
+  results, failed = run.assess(*(run.save(v) for v in test), out=tmp_path)
+  assert not failed and set(results) == {run.dataset.videos[v] for v in test}
+  for video, result in results.items():
+    expected = [replica["scores"][video] for replica in run.results["replicas"]]
+    np.testing.assert_allclose([model["score"] for model in result["models"]], expected, rtol=1e-5, atol=1e-6)
+    assert result["score"] == pytest.approx(np.mean(expected))
+    assert result["spread"] == pytest.approx(np.std(expected, ddof=1), rel=1e-4)
+    assert result["simulated"] and not any(warning.startswith("this is") for warning in result["warnings"])
+    folder = tmp_path / video
+    assert json.loads((folder / "assessment.json").read_text())["score"] == result["score"]
+    assert result["pictures"] and all((folder / name).stat().st_size > 5000 for name in result["pictures"])
+    for line in result["timelines"].values():
+      assert len(line["start"]) == len(line["end"]) == len(line["values"]) and line["start"] < line["end"]
+  alone, _ = run.assess(run.folder / f"{run.dataset.videos[test[-1]]}.npz", out=tmp_path / "alone")
+  one = alone[run.dataset.videos[test[-1]]]
+  np.testing.assert_allclose(one["score"], results[one["video"]]["score"], rtol=1e-5, atol=1e-6)
+  what = {"pros_cons": "timelines", "action_net": "timelines", "core": "probabilities", "skilldiff": "segments",
+          "spatial_attention": "maps"}[system]
+  assert one[what]
+
+
+def test_the_percentile_is_by_hand(tmp_path):
+  run = trained("pros_cons")
+  train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]
+  training = [run.save(v) for v in train_videos]
+  results, _ = run.assess(*training, run.save(video), out=tmp_path)
+  model = lambda name, index: results[run.dataset.videos[name]]["models"][index]
+  expected = []
+  for index in range(2):
+    below = sum(model(v, index)["score"] < model(video, index)["score"] for v in train_videos)
+    expected.append(100 * below / len(train_videos))
+    assert model(video, index)["percentile"] == pytest.approx(expected[-1])
+  assert results[run.dataset.videos[video]]["percentile"] == pytest.approx(np.mean(expected))
+  assert explain.percentile(2.0, [1.0, 2.0, 3.0, 2.0]) == 50.0 and explain.percentile(0.0, [1.0, 2.0]) == 0.0
+  name = run.dataset.videos[train_videos[0]]
+  assert any(warning.startswith(f"this is '{name}', which the run was trained on") for warning in results[name]["warnings"])
+
+
+def test_a_training_video_is_not_compared_with_itself(tmp_path):
+  """Whatever it is called: the best one would otherwise be its own reference."""
+  run = trained("skilldiff")
+  fold, group = run.dataset.folds[0].train_videos, run.dataset.category
+  same = fold[group[fold] == group[fold[0]]]
+  best = same[np.argmax(run.dataset.score[same])]
+  name = run.dataset.videos[best]
+  path = run.save(best, tmp_path, name="renamed")
+  results, _ = run.assess(path, out=tmp_path / "out", category=group[best])
+  assert name not in [one["video"] for one in results["renamed"]["references"]]
+  other = run.save(run.dataset.folds[0].test_videos[0], tmp_path, name="other")
+  results, _ = run.assess(other, out=tmp_path / "out", category=group[best])
+  references = results["other"]["references"]
+  assert name in [one["video"] for one in references]
+  count = min(5, len(same))
+  ranked = {run.dataset.videos[v] for v in same[np.argsort(-run.dataset.score[same])][:count]}
+  assert {one["video"] for one in references} == ranked and len(references[0]["seconds"]) == len(
+      results["other"]["timelines"]["timing offset"]["values"])
+
+
+def test_a_video_beyond_the_band_is_refused(tmp_path):
+  """Not aligned in a band that was widened in silence."""
+  run = trained("skilldiff")
+  rows = run.dataset.streams["rgb"][0, :6]
+  path = run.save(0, tmp_path, name="long", rgb=np.concatenate([rows] * 4))
+  results, failed = run.assess(path, out=tmp_path / "out", category=run.dataset.category[0])
+  assert not results and re.search(r"has 24 rows and one that it is compared with \d+, farther apart than config.model.bandwidth=7 "
+                                   "rows can align; widen the band", failed["long"])
+
+
+def test_moments_are_where_attention_is(tmp_path):
+  run = trained("pros_cons")
+  test = run.dataset.folds[0].test_videos[0]
+  rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]
+  path = run.save(test, tmp_path, rgb=100 * rows)                             # which no model looks at evenly
+  (result,), _ = (list(found.values()) if i == 0 else found for i, found in enumerate(run.assess(path, out=tmp_path)))
+  line = result["timelines"]["high attention"]
+  values = np.array(line["values"])
+  assert values.sum() == pytest.approx(1, abs=1e-4)
+  found = [one for one in result["moments"] if one["what"] == "high attention"]
+  assert found[0]["share"] == max(one["share"] for one in found)
+  for one in found:
+    inside = (np.array(line["start"]) >= one["start"] - 1e-6) & (np.array(line["end"]) <= one["end"] + 1e-6)
+    assert one["share"] == pytest.approx(values[inside].sum(), abs=1e-4) and (values[inside] > values.mean()).all()
+
+
+@pytest.mark.parametrize("shares,found", [
+    ([1, 1, 1, 1], []), ([1.05, 1.3, 0.95, 0.7], []), ([0.8, 1.6, 1.1, 0.5], [(1, 3, 1.5, 0.675)]),
+    ([1.2, 0.5, 0.2, 2.1], [(3, 4, 3.5, 0.525)]), ([1], [])])
+def test_a_moment_stands_out_or_is_not_named(shares, found):
+  """Half as much again as an even share, at its peak; what is a little above one is no moment that decides."""
+  named = explain.bright(np.array(shares) / 4, np.arange(len(shares)), np.arange(1, len(shares) + 1))
+  assert [tuple(one[key] for key in ("start", "end", "peak", "share")) for one in named] == [pytest.approx(f) for f in found]
+
+
+def test_where_no_moment_stands_out_the_answer_says_so():
+  result = dict(timelines={"high attention": {}, "low attention": {}, "high filter 1": {}},
+                meanings={"high attention": dict(words="moments for", side=1)})
+  one = dict(words="moments for", at="0:01.0-0:02.0", share=0.4)
+  assert explain.moment_lines(result, [one]) == ["moments for: 0:01.0-0:02.0 (40 % of the attention)",
+                                                  "low attention: none stands out"]
+
+
+def test_what_is_unlike_the_training_videos_is_said(tmp_path):
+  run = trained("pros_cons")
+  test = run.dataset.folds[0].test_videos[0]
+  rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]
+  files = [run.save(test, tmp_path, "as it is"), run.save(test, tmp_path, "shifted", rgb=rows + 10),
+           run.save(test, tmp_path, "long", rgb=np.concatenate([rows] * 4))]
+  results, _ = run.assess(*files, out=tmp_path / "out")
+  unlike = {name: [w for w in result["warnings"] if w.startswith("unlike")] for name, result in results.items()}
+  assert "its features 'rgb' lie" in unlike["shifted"][0] and not any("features" in w for w in unlike["as it is"])
+  assert len(unlike["long"]) == 1 and "it lasts" in unlike["long"][0]
+
+
+def test_distances_of_training_videos_leave_each_out():
+  rng = np.random.default_rng(0)
+  videos = [rng.normal(size=(n, 3)) + rng.normal(size=3) for n in (4, 6, 5)]
+  known = similarity.of_training([batches.channel_sums(rows) for rows in videos])
+  for number, rows in enumerate(videos):
+    others = np.concatenate([other for i, other in enumerate(videos) if i != number])
+    mean, scale = others.mean(axis=0), others.std(axis=0)
+    expected = np.sqrt(np.mean(((rows.mean(axis=0) - mean) / scale) ** 2 + ((rows.std(axis=0) - scale) / scale) ** 2))
+    assert known["distance"][number] == pytest.approx(expected)
+  assert similarity.limit(np.arange(200.0)) == 198 and similarity.limit(np.arange(9.0)) == 8
+
+
+def test_names_of_videos_are_text(tmp_path):
+  """In the answers, their pictures, on the terminal and as folders; whatever one is called, the others are answered."""
+  run = trained("pros_cons")
+  test = run.dataset.folds[0].test_videos
+  names = ["$\\frac{1}{$", "\x1b[31mred\x1b[0m", "two\nlines", "\u202egnp", "x" * 250, "..", "con", "[1]*?", "50 %_^"]
+  for name in names:
+    run.save(test[0], tmp_path, name)
+  said, out = [], tmp_path / "deep" / "out"
+  results, failed = scoring.run(arguments(run.workdir, out, features=[tmp_path]), say=said.append)
+  assert not failed and set(results) == set(names)
+  assert all(text.replace("\n", "").isprintable() for text in said) and "failed" not in "".join(said)
+  answers = sorted(out.rglob("assessment.json"))
+  assert {json.loads(path.read_text())["video"] for path in answers} == set(names)
+  for path in answers:
+    assert all((path.parent / name).stat().st_size > 5000 for name in json.loads(path.read_text())["pictures"])
+  assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
+  assert len({path.parent.name.casefold() for path in answers}) == len(names)
+
+
+def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
+  run = trained("pros_cons")
+  files = [run.save(v) for v in run.dataset.folds[0].test_videos[:2]]
+  draw = pictures.draw
+
+  def fails_once(folder, video, *rest):
+    if video.name == files[0].stem:
+      raise RuntimeError("cannot draw\n\x1b[31m")
+    return draw(folder, video, *rest)
+  monkeypatch.setattr(pictures, "draw", fails_once)
+  said = []
+  results, failed = scoring.run(arguments(run.workdir, tmp_path, features=files), say=said.append)
+  assert set(results) == {path.stem for path in files} and results[files[1].stem]["pictures"]
+  assert list(failed) == [f"pictures of {files[0].stem}"] and results[files[0].stem]["pictures"] == []
+  answer = json.loads((tmp_path / files[0].stem / "assessment.json").read_text())
+  assert answer["score"] == results[files[0].stem]["score"]
+  line, = [text for text in said if text.startswith("failed: ")]
+  assert line.isprintable() and "cannot draw" in line
+  with pytest.raises(SystemExit, match="1"):
+    scoring.main(["--workdir", str(run.workdir), "--features", *map(str, files), "--out", str(tmp_path)])
+
+
+def test_the_first_line_says_what_must_be_known(tmp_path):
+  run = trained("pros_cons")
+  longest = max(run.dataset.folds[0].test_videos, key=lambda video: run.dataset.lengths["rgb"][video])
+  path, said = run.save(longest), []
+  results, _ = scoring.run(arguments(run.workdir, tmp_path / "out", features=[path]), say=said.append)
+  answer = next(text for text in said if text.startswith(path.stem)).splitlines()
+  count = len(run.dataset.folds[0].train_videos)
+  assert answer[0] == f"{path.stem}: SIMULATED DATA, ONLY {count} TRAINING VIDEOS, ONLY 2 MODELS"
+  score = next(number for number, line in enumerate(answer) if "rank score" in line)
+  warnings = [number for number, line in enumerate(answer) if line.startswith("  warning: ")]
+  assert len(warnings) == len(results[path.stem]["warnings"]) and all(number < score for number in warnings)
+  assert re.match(rf"  above \d+( to \d+)? of {count} training videos; rank score .* \(no unit\)", answer[score])
+  words = {"moments that speak for skill", "moments that speak against skill"}
+  assert {line.strip().partition(":")[0] for line in answer[score + 1:]} == words
+  assert {one["words"] for one in results[path.stem]["moments"]} <= words
+
+
+def test_a_run_without_a_test_side_says_so(tmp_path):
+  run = trained("pros_cons")
+  copy = tmp_path / "run"
+  shutil.copytree(run.workdir, copy)
+  results = json.loads((copy / "results.json").read_text())
+  path = run.save(run.dataset.folds[0].test_videos[0])
+  for tested, words in ((False, "NOT TESTED: this model was trained on all videos"), (True, None), ("missing", None),
+                        (None, "NOT TESTED as far as is known")):
+    (copy / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "tested"} | (
+        {} if tested == "missing" else dict(tested=tested))))
+    if tested is None:
+      (copy / "results.json").unlink()
+      changed(copy, lambda about: {k: v for k, v in about.items() if k != "tested"})
+    said = []
+    answers, _ = scoring.run(arguments(copy, tmp_path / "out", features=[path]), say=said.append)
+    line = next(text for text in said if text.startswith(path.stem)).splitlines()[0]
+    assert answers[path.stem]["tested"] == (None if tested is None else tested in (True, "missing"))
+    assert (words in line) if words else ("NOT TESTED" not in line)
+
+
+def test_models_can_be_chosen(tmp_path):
+  run = trained("pros_cons")
+  path = run.save(run.dataset.folds[0].test_videos[0])
+  results, _ = run.assess(path, out=tmp_path, seed=1)
+  result = results[path.stem]
+  assert result["score"] == pytest.approx(run.results["replicas"][1]["scores"][path.stem], abs=1e-6)
+  assert result["spread"] is None and result["of"] == "one model (folds simulated; seeds 1)"
+  with pytest.raises(ValueError, match="--seed=5: the run has only 0, 1"):
+    run.assess(path, out=tmp_path, seed=5)
+
+
+def test_an_answer_is_replaced_by_the_same_alone(tmp_path):
+  run = trained("pros_cons")
+  first, second = run.dataset.folds[0].test_videos[:2]
+  run.assess(run.save(first, tmp_path, "a"), out=tmp_path / "out")
+  before = (tmp_path / "out" / "a" / "assessment.json").read_text()
+  run.assess(tmp_path / "a.npz", out=tmp_path / "out")
+  assert (tmp_path / "out" / "a" / "assessment.json").read_text() == before
+  run.save(second, tmp_path, "a")
+  with pytest.raises(ValueError, match="assessment.json is there and answers for another video"):
+    run.assess(tmp_path / "a.npz", out=tmp_path / "out")
+  assert (tmp_path / "out" / "a" / "assessment.json").read_text() == before
+
+
+def test_files_that_cannot_be_assessed_cost_themselves(tmp_path):
+  run = trained("action_net")
+  test = run.dataset.folds[0].test_videos[0]
+  arrays = {name: values[test, : run.dataset.lengths[name][test]] for name, values in run.dataset.streams.items()}
+  run.save(test, tmp_path, "good")
+  run.save(test, tmp_path, "wide", static=np.ones((9, 5), np.float32))
+  run.save(test, tmp_path, "short", rgb=arrays["rgb"][:3])
+  run.save(test, tmp_path, "broken", rgb=np.full_like(arrays["rgb"], np.nan))
+  np.savez(tmp_path / "lacking.npz", rgb=arrays["rgb"], other=arrays["rgb"])
+  np.save(tmp_path / "single.npy", arrays["rgb"])
+  (tmp_path / "none.npz").write_bytes(b"no numbers")
+  results, failed = run.assess(tmp_path, out=tmp_path / "out")
+  assert set(results) == {"good"}
+  for name, message in dict(wide="a row of stream 'static' is of shape [5], those that the run was trained on of [6]",
+                            short="fewer than config.model.windows.rgb=5", broken="NaN or infinite",
+                            lacking="there is no stream 'static', only rgb, other", none="cannot be read",
+                            single="there is no stream 'rgb', only the only array").items():
+    assert message in failed[name], failed[name]
+
+
+def test_groups_of_comparison_must_be_said(tmp_path):
+  run = trained("core")
+  video = run.dataset.folds[0].test_videos[0]
+  bare = lambda **options: scoring.run(arguments(run.workdir, tmp_path, features=[run.save(video)], **options),
+                                      say=lambda line: None)
+  assert "the run compares videos of one category only: say which with --category" in bare()[1][run.dataset.videos[video]]
+  assert "there is no training video of category salto" in bare(category="salto")[1][run.dataset.videos[video]]
+  results, failed = bare(category=run.dataset.category[video], difficulty=run.dataset.difficulty[video])
+  assert not failed
+  expected = [v for v in run.dataset.folds[0].train_videos if run.dataset.category[v] == run.dataset.category[video]]
+  used = {one["video"] for one in results[run.dataset.videos[video]]["references"]}
+  assert used == {run.dataset.videos[v] for v in expected}
+
+
+def test_folders_that_are_no_finished_run(tmp_path):
+  run = trained("pros_cons")
+  refused = lambda folder, message: pytest.raises(ValueError, match=message)
+  with refused(tmp_path, "is not the folder of a run, it has no config.json"):
+    finished_run.load(tmp_path)
+  copy = tmp_path / "copy"
+  shutil.copytree(run.workdir, copy)
+  (copy / finished_run.FILE).unlink()
+  with refused(copy, r"this run is not finished \(its last checkpoint is of step \d+\); start the command that trained it"):
+    finished_run.load(copy)
+  with refused(tmp_path, "It holds runs: copy"):
+    finished_run.load(tmp_path)
+  shutil.copy(trained("core").workdir / finished_run.FILE, copy)
+  with refused(copy, "checkpoint of step|other parameters"):
+    finished_run.load(copy)
+  (copy / finished_run.FILE).write_bytes(b"")
+  with refused(copy, "cannot be read"):
+    finished_run.load(copy)
+  with refused(copy, "give video files, or --features"):
+    scoring.run(arguments(run.workdir, tmp_path / "out"))
+  (tmp_path / "file").touch()
+  with refused(copy, "cannot be written"):
+    scoring.run(arguments(run.workdir, tmp_path / "file", features=[tmp_path]))
+  with refused(copy, "how the features of this run .* were made is not known: give --extractor"):
+    scoring.run(arguments(run.workdir, tmp_path / "out", videos=[__file__]))
+  with refused(copy, "two videos of one name"):
+    scoring.run(arguments(run.workdir, tmp_path / "out", videos=["a/x.mp4", "b/x.mkv"]))
+
+
+def test_a_checkpoint_read_without_a_template(tmp_path):
+  run = trained("pros_cons")
+  step = run.results["steps"]
+  leaves = checkpoints.read(run.workdir / "checkpoints", step)
+  assert int(leaves["step"]) == step and any(name.startswith("params/ranking") for name in leaves)
+  with pytest.raises(ValueError, match="has no checkpoint of step 999"):
+    checkpoints.read(run.workdir / "checkpoints", 999)
+  shutil.copytree(run.workdir / "checkpoints", tmp_path / "checkpoints")
+  for path in (tmp_path / "checkpoints" / str(step)).rglob("*"):
+    if path.is_file() and "d/" in path.as_posix() and path.stat().st_size > 500:
+      path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+  with pytest.raises(ValueError, match="is damaged"):
+    checkpoints.read(tmp_path / "checkpoints", step)
+
+
+def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeypatch):
+  """A name that leaves no room for an ending is shortened before extraction; its boxes go with it."""
+  long, taken = "n" * 230, {}
+  (tmp_path / long).write_bytes(b"a film")
+  (tmp_path / "boxes.csv").write_text(f"video,time,x1,y1,x2,y2\n{long},0,1,2,3,4\nother,0,5,6,7,8\n")
+
+  def extracted(config, videos, out, weights, *, say, boxes, detector):
+    del config, out, weights, say, detector
+    taken.update({path.stem: boxes.digest(path.stem) for path in pathlib.Path(videos).iterdir()})
+    return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))
+  monkeypatch.setattr(recipes, "recipe_of", lambda *_: ({}, ""))
+  monkeypatch.setattr(new_videos.extract, "run", extracted)
+  options = arguments(tmp_path, tmp_path / "out", videos=[tmp_path / long], boxes=tmp_path / "boxes.csv")
+  _, failed, _ = new_videos._extracted(argparse.Namespace(about=dict(extraction=None)), options, tmp_path / "out", print)
+  assert failed == {long: "stop here"}
+  (place, digest), = taken.items()
+  assert place != long and digest and digest == persons.Boxes(tmp_path / "boxes.csv").digest(long)
+
+
+def test_weights_must_be_those_of_training(tmp_path):
+  (tmp_path / "a.pt").write_bytes(b"a")
+  recipe = dict(weights="rgb.pt", weights_sha256=hashlib.sha256(b"a").hexdigest())
+  recipes.check_weights(recipe, str(tmp_path / "a.pt"))
+  (tmp_path / "b.pt").write_bytes(b"b")
+  several = dict(weights=dict(rgb="rgb.pt", flow="random:0"), weights_sha256=dict(rgb=recipe["weights_sha256"], flow=""))
+  recipes.check_weights(several, dict(rgb=str(tmp_path / "a.pt"), flow="random:0"))
+  random = dict(weights="random:0", weights_sha256="")
+  for one, weights, message in (
+      (recipe, "", "--weights is not given: the features of this run were made with rgb.pt"),
+      (recipe, str(tmp_path / "b.pt"), r"b.pt is another file \(sha256 3e23e8160039.*\) than rgb.pt \(sha256 ca978112ca1b"),
+      (recipe, str(tmp_path / "none.pt"), "cannot be read"), (recipe, "random:0", "were made with rgb.pt"),
+      (random, "random:1", "were made with random:0"),
+      (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
+      (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
+    with pytest.raises(ValueError, match=message):
+      recipes.check_weights(one, weights)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV")
+def test_from_video_files_on_the_command_line(tmp_path):
+  """Files are rendered, extracted with random weights, trained on; then other files are assessed and compared."""
+  from tests.data.video.test_decoding import encode
+  recorded, new = tmp_path / "recorded", tmp_path / "new"
+  recorded.mkdir(), new.mkdir()
+  for number in range(6):
+    encode(recorded / f"v{number}.mp4", np.arange(24 + 2 * number) / 10, size=(48, 32))
+  recipe, _ = cli.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
+  local.run(recipe, recorded, tmp_path / "features", "random:0", say=lambda line: None)
+  (tmp_path / "features" / "scores.csv").write_text("video,score,split\n" + "".join(
+      f"v{n},{n},{'test' if n > 3 else 'train'}\n" for n in range(6)))
+  train.run(small_config("pros_cons", "features", {
+      "plots": False, "data.dir": str(tmp_path / "features"), "data.split": "given", "data.validation_share": 0.0,
+      "train.epochs": 1}), tmp_path / "run")
+  encode(new / "a.mp4", np.arange(31) / 10, size=(48, 32))
+  shutil.copy(recorded / "v5.mp4", new / "b.mp4")
+  encode(new / "short.mp4", np.arange(4) / 10, size=(48, 32))
+  (new / "empty.mp4").touch()
+  (new / "text.mp4").write_text("not a video")
+  files = [new / name for name in ("a.mp4", "b.mp4", "short.mp4", "empty.mp4", "text.mp4", "gone.mp4")]
+  done = command("assess", "--workdir", tmp_path / "run", *files, "--weights", "random:0")
+  assert done.returncode == 1, done.stderr
+  for name, message in dict(short="shorter than a clip", empty="is empty", text="is not a video",
+                            gone="there is no such").items():
+    assert re.search(f"failed: {name}: .*{message}", done.stdout), done.stdout
+  assert f"{tempfile.gettempdir()}/tmp" not in done.stdout        # no link that was read in place of a file
+  out = tmp_path / "run" / "assessments"
+  result = json.loads((out / "b" / "assessment.json").read_text())
+  scores = json.loads((tmp_path / "run" / "results.json").read_text())["replicas"][0]["scores"]
+  assert result["score"] == pytest.approx(scores["v5"], abs=1e-5) and result["random_weights"]
+  assert "RANDOM weights" in done.stdout and (out / "a" / "attention.png").stat().st_size > 10000
+  row = result["timelines"]["high attention"]
+  assert row["end"][0] == pytest.approx(1.8)             # nine frames at five a second
+  done = command("compare", "--workdir", tmp_path / "run", *files[:2], "--weights", "random:0")
+  assert done.returncode == 0 and re.search("better than|score the same", done.stdout), done.stdout + done.stderr
+  assert "Traceback" not in done.stderr
+  with pytest.raises(ValueError, match="--weights random:1: the features of this run were made with random:0"):
+    scoring.run(arguments(tmp_path / "run", out, videos=files[:1], weights="random:1"))
+
+
+RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {
+    "sampling.length": 9, "short_side": 32, "crop": 32, "batch": 2}.items()]
+
+
+def command(module, *words):
+  return subprocess.run([sys.executable, "-m", f"jaxskill.{module}", *map(str, words)], cwd=REPO, text=True,
+                        capture_output=True, timeout=300, check=False)
+
+
+def test_training_videos_without_a_score_do_not_count(tmp_path):
+  """One that is alone of its category is compared with nothing, and has none."""
+  run = trained("core")
+  loaded = finished_run.load(run.workdir)
+  known = np.isfinite(loaded.arrays["score"]) & loaded.arrays["trained"]
+  test = run.dataset.folds[0].test_videos[0]
+  results, _ = run.assess(run.save(test), out=tmp_path)
+  result = results[run.dataset.videos[test]]
+  for index, model in enumerate(result["models"]):
+    others = loaded.arrays["score"][index][known[index]]
+    assert model["percentile"] == pytest.approx(100 * np.mean(others < model["score"]))
+  assert result["training_videos"] == known.sum(axis=1).min() < len(run.dataset.folds[0].train_videos)

@@ -1,0 +1,59 @@
+"""Real movements through the real command line, as own features split by subject."""
+
+
+import numpy as np
+import pytest
+
+from jaxskill.reproduce.ui_prmd import alignment, correctness, quality
+from tests.places import SHARED
+
+_FOLDER = SHARED / "data/ui_prmd"
+_FILE, _QUALITY = _FOLDER / "kinect_all_T32_f16.npz", _FOLDER / "vicon_m01_angles_T60_quality.npz"
+pytestmark = pytest.mark.skipif(not (_FILE.exists() and _QUALITY.exists()), reason=f"UI-PRMD is not at {_FOLDER}")
+
+
+def test_one_movement_by_subject(tmp_path):
+  with np.load(_FILE) as archive:
+    correctness.write_features(dict(archive), 5, tmp_path / "m05")
+  results = correctness.train(tmp_path / "m05", tmp_path / "run", "--config.train.epochs=6", "--config.model.num_filters=1",
+                          "--config.model.hidden=16", "--config.plots=False")
+  audit = results["audit"]
+  assert (audit["videos"], len(audit["folds"]), results["simulated"]) == (200, 10, False)
+  for fold in audit["folds"]:
+    assert (fold["train_videos"], fold["test_videos"], fold["train_pairs"], fold["test_pairs"]) == (180, 20, 900, 100)
+    assert fold["test_pairs_with_one_training_video"] == fold["test_pairs_of_two_training_videos"] == 0
+  assert {r["fold"] for r in results["replicas"]} == {f"s{i:02d}" for i in range(1, 11)}
+  assert results["rows"]["pros_cons"]["accuracy"]["last"]["mean"] > 0.75     # chance is .5; 30 epochs reach the README's figure
+
+
+@pytest.mark.slow
+def test_squats_against_correct_ones(tmp_path):
+  """Held-out people's pairs are in order about as often as by a regression; incorrect ones score lower in the squat."""
+  with np.load(_FILE) as archive:
+    archive = dict(archive)
+  seconds = alignment.write_features(archive, tmp_path / "squats")
+  results = alignment.train(tmp_path / "squats", tmp_path / "run", seconds, "--config.plots=False")
+  assert (results["audit"]["videos"], len(results["audit"]["folds"])) == (200, 10)
+  in_order, right = alignment.held_out(archive, results).mean(axis=0)
+  assert in_order > 0.9 and right > 0.6
+  alignment.draw(archive, results, tmp_path / "squats.png")
+  assert (tmp_path / "squats.png").stat().st_size > 10_000
+  for replica in results["replicas"]:
+    references = {int(r[1:]) for own in replica["alignment"].values() for r in own}
+    assert all(archive["correct"][r] for r in references)
+    assert not {f"s{archive['subject'][r]:02d}" for r in references} & {replica["fold"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["action_net", "core"])
+def test_quality_by_subject(method, tmp_path):
+  """Above PCA + ridge, and above the floors of the table itself, on subjects that were not seen."""
+  with np.load(_QUALITY) as archive:
+    archive = dict(archive)
+  quality.write_features(archive, tmp_path / "squat", quality.ROWS[method])
+  results = quality.train(method, tmp_path / "squat", tmp_path / "run", "--config.plots=False")
+  assert (results["audit"]["videos"], len(results["audit"]["folds"])) == (180, 10)
+  assert [r["fold"] for r in results["replicas"]] == [f"s{i:02d}" for i in range(1, 11)]
+  rows = {name: row["spearman"]["last"] for name, row in results["rows"].items()}
+  assert rows[method]["mean"] > max(rows["floor: ridge on mean features"]["mean"], quality.FLOOR)
+  assert min(quality.pooled(archive, results)) > quality.FLOOR

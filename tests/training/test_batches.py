@@ -1,0 +1,167 @@
+"""Every video arrives once, whole and under its own number, resident or streamed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill.training import batches as feed
+from jaxskill.training import step as steps
+from jaxskill.training.batches import Feed, as_maps, as_rows
+from jaxskill.training.parallel import Parallel
+
+FOLDS = ((range(2, 9), (9, 10)), ((1, 3, 5), (0,)))
+
+
+def make_feed(dataset, devices=1, budget=0.5, dtype="float32", **options):
+  return Feed(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget,
+              labels=dict(score=dataset.score), **options)
+
+
+def assert_videos(actual, dataset, ids, padded):
+  """Those of `ids`, in their order, then empty ones."""
+  assert len(actual["position"]) == padded
+  features = np.zeros((padded, *dataset.streams["rgb"].shape[1:]), np.float32)
+  features[:len(ids)] = dataset.streams["rgb"][ids]
+  np.testing.assert_array_equal(actual["rgb"], features)
+  np.testing.assert_array_equal(actual["lengths"]["rgb"], [*dataset.lengths["rgb"][ids], *[1] * (padded - len(ids))])
+  np.testing.assert_array_equal(actual["position"], [*ids, *[0] * (padded - len(ids))])
+  np.testing.assert_array_equal(actual["labels"]["score"], [*dataset.score[ids], *[0] * (padded - len(ids))])
+  assert actual["position"].dtype == actual["lengths"]["rgb"].dtype == np.int32
+
+
+def whole(videos, parallel):
+  """Undoes `Parallel.split`."""
+  join = lambda x: x.reshape(-1, *x.shape[2:]) if parallel.count > 1 else x
+  return jax.tree.map(lambda x: join(np.asarray(x)), videos)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("budget", [0.5, 0.0])
+def test_all_videos(make_dataset, devices, budget):
+  dataset = make_dataset(folds=FOLDS)
+  own = make_feed(dataset, devices, budget)
+  assert own.train.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and own.resident == (budget > 0)
+  seen = []
+  for ids, videos in own.all_videos(own._parallel.padded(3)):
+    padded = own._parallel.padded(len(ids) if own.resident else 3)
+    assert_videos(whole(videos, own._parallel), dataset, ids, padded)
+    seen += ids.tolist()
+  assert seen == [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 10]
+  if own.resident:
+    assert_videos(whole(own.videos, own._parallel), dataset, own.train, 8)
+  else:
+    assert own.videos is None
+
+
+def test_where_every_video_trains(make_dataset):
+  own = make_feed(make_dataset(folds=((range(11), (0, 1)),)))
+  assert [ids.tolist() for ids, _ in own.all_videos(4)] == [list(range(11))]
+
+
+def test_local_numbers_and_sample(make_dataset):
+  dataset = make_dataset(folds=FOLDS)
+  own = make_feed(dataset, devices=8)
+  pairs = dataset.pairs[dataset.folds[1].train_pairs]
+  local = own.local(pairs)
+  assert local.dtype == np.int32
+  np.testing.assert_array_equal(own.train[local], pairs)
+  assert_videos(own.sample(), dataset, [1], 1)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_stream(make_dataset, devices):
+  """Every step gets the videos that it names, numbered anew, in the order of the steps."""
+  dataset = make_dataset(folds=FOLDS)
+  own = make_feed(dataset, devices, budget=0.0)
+  pairs = own.local(dataset.pairs[dataset.folds[0].train_pairs])
+  table = steps.Tables(pairs[None], np.array([len(pairs)], np.int32), np.array([7], np.int32),
+                       jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
+  draw = jax.jit(lambda first: steps.draw_batches(table, first, 2, 3, 3))
+  size, asked = own._parallel.padded(6), []
+
+  def noted(step):
+    asked.append(step)
+    return draw(step)
+  received = 0
+  for first, (videos, batches) in zip((2, 4, 6), own.stream(noted, 2, 8, 2, size), strict=True):
+    expected = draw(first)
+    np.testing.assert_array_equal(batches.mask, expected.mask)
+    assert len(videos) == 2
+    for phase, share in enumerate(videos):
+      share = whole(share, own._parallel)
+      named = np.unique(expected.items[phase])
+      assert_videos(share, dataset, own.train[named], size)
+      np.testing.assert_array_equal(share["position"][batches.items[phase]], own.train[expected.items[phase]])
+    received += 1
+  assert received == 3 and asked == [2, 4, 6]
+
+
+def test_an_error_while_reading_ahead_is_raised(make_dataset):
+  own = make_feed(make_dataset(), budget=0.0)
+  batches = steps.Batches(np.zeros((1, 1, 2, 2), np.int32), np.ones((1, 1, 2), bool))
+
+  def draw(step):
+    if step:
+      raise OSError("the disk is gone")
+    return batches
+  stream = own.stream(draw, 0, 3, 1, 1)
+  next(stream)
+  with pytest.raises(OSError, match="the disk is gone"):
+    next(stream)
+
+
+def test_dtypes_and_bytes(make_dataset):
+  dataset = make_dataset()
+  size = dataset.streams["rgb"].size
+  assert make_feed(dataset).bytes == 4 * size and make_feed(dataset, devices=8).bytes == 4 * size // 8
+  half = make_feed(dataset, dtype="bfloat16")
+  assert half.bytes == 2 * size and half.videos["rgb"].dtype == jnp.bfloat16
+  np.testing.assert_array_equal(half.videos["rgb"], dataset.streams["rgb"][half.train].astype(jnp.bfloat16))
+  frames = np.random.default_rng(0).integers(0, 256, (11, 12, 2, 2, 3), np.uint8)
+  frames_feed = make_feed(make_dataset(streams=dict(rgb=frames)), dtype="bfloat16")
+  assert frames_feed.bytes == frames.size and frames_feed.videos["rgb"].dtype == np.uint8
+  np.testing.assert_array_equal(frames_feed.videos["rgb"], frames[:8])
+
+
+@pytest.mark.parametrize("shape,rows", [((4, 128), (4, 128)), ((4, 2, 3, 256), (24, 256)), ((8, 4, 4, 3), (8, 4, 4, 3))])
+def test_maps_are_kept_as_rows(shape, rows):
+  x = np.random.default_rng(0).normal(size=(3, *shape))
+  kept = as_rows(x)
+  assert jax.tree.leaves(kept)[0].shape == (3, *rows)
+  np.testing.assert_array_equal(as_maps([kept])[0], x)
+  taken = jax.tree.map(lambda x: x[np.array([2, 0])], kept)       # as a step takes its videos
+  np.testing.assert_array_equal(as_maps(taken), x[[2, 0]])
+
+
+def test_the_budget_is_a_share_of_the_memory(make_dataset, monkeypatch):
+  dataset = make_dataset()
+  monkeypatch.setattr(Parallel, "memory_bytes", lambda self: 8 * dataset.streams["rgb"].size)
+  assert make_feed(dataset, budget=0.5).resident and not make_feed(dataset, budget=0.499).resident
+
+
+def test_unknown_stream(make_dataset):
+  dataset = make_dataset()
+  with pytest.raises(ValueError, match="random: there is no stream 'flow', only rgb; set config.data.stream to one of"):
+    Feed(dataset, dataset.folds, Parallel(1), streams=("flow",), dtype="float32", budget=0.5)
+
+
+def test_channel_statistics(make_dataset):
+  """Over the real rows of the given videos, each row once; a constant channel is left as it is."""
+  features = 3 + np.random.default_rng(0).normal(size=(11, 12, 4)).astype(np.float32)
+  features[..., 2] = 7.0
+  dataset = make_dataset(streams=dict(rgb=features))
+  ids = [0, 4, 7]
+  rows = np.concatenate([features[v, :dataset.lengths["rgb"][v]] for v in ids]).astype(np.float64)
+  result = feed.channel_statistics(dataset, ids, ("rgb",))["rgb"]
+  expected = rows.std(axis=0)
+  expected[2] = 1
+  np.testing.assert_allclose(result["mean"], rows.mean(axis=0), rtol=1e-6)
+  np.testing.assert_allclose(result["scale"], expected, rtol=1e-6)
+  assert result["mean"].dtype == result["scale"].dtype == np.float32
+
+
+def test_channel_sums_of_frames_are_counted():
+  frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
+  for ours, expected in zip(feed.channel_sums(frames), feed.channel_sums(frames.astype(np.float32)), strict=True):
+    np.testing.assert_array_equal(ours, expected)

@@ -1,0 +1,601 @@
+"""The training step: the published updates, and the same result however a step is cut up, padded or spread."""
+
+import dataclasses
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill import data, interop, methods, train
+from jaxskill.training import step as steps
+from jaxskill.training.parallel import Parallel
+from tests.places import CONFIGS
+
+NOISY = {"model.noise_std": 0.3, "model.noise": "per_video"}
+
+
+def flat(params):
+  return {"/".join(k.key for k in path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def assert_states_close(actual, expected, atol=2e-5, replica=None):
+  """Moments of the gradients, and parameters wherever Adam did not step on rounding noise alone.
+
+  Softmax ignores a shift of its logits and a margin one of both scores, so some gradients are zero but for rounding.
+  """
+  ours, theirs = flat(actual.params), flat(expected.params)
+  pick = (lambda x: np.asarray(x)[replica]) if replica is not None else np.asarray
+  assert ours.keys() == theirs.keys()
+  compared = 0
+  for index in (key for key in expected.opt_state if key.isdigit()):
+    mine, wanted = (state.opt_state[index][0] for state in (actual, expected))
+    for name in wanted.mu:
+      single = (lambda x: np.asarray(x)[0]) if replica is not None else np.asarray
+      size = max(1.0, np.abs(wanted.mu[name]).max())
+      np.testing.assert_allclose(pick(mine.mu[name]), single(wanted.mu[name]), rtol=0, atol=1e-5 * size, err_msg=name)
+      real = single(wanted.nu[name]) > 1e-11
+      np.testing.assert_allclose(pick(ours[name])[real], single(theirs[name])[real], rtol=0, atol=atol, err_msg=name)
+      compared += real.sum()
+  assert compared > 0.5 * sum(pick(x).size for x in ours.values())
+
+
+def assert_identical(actual, expected):
+  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_array_equal(a, b, err_msg=str(path))
+
+
+def trained(config, dataset, devices=1, calls=None):
+  """A trainer after `calls` calls, or at its end, and the metrics of each."""
+  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
+  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
+    metrics.append(trainer.advance())
+  return trainer, metrics
+
+
+def tables(replicas, batch_size, epochs=1):
+  """`Tables` of replicas given as (pairs `[P, 2]`, seed)."""
+  count = np.array([len(pairs) for pairs, _ in replicas], np.int32)
+  table = np.zeros((len(replicas), count.max(), 2), np.int32)
+  for row, (pairs, _) in zip(table, replicas):
+    row[:len(pairs)] = pairs
+  keys = jax.vmap(jax.random.key)(jnp.array([seed for _, seed in replicas], jnp.uint32))
+  return steps.Tables(table, count, (-(-count // batch_size) * epochs).astype(np.int32), keys)
+
+
+# The published loop
+
+
+def golden_run(data, config, parallel, epochs):
+  """Losses and parameters after the steps of a golden file, for each length of an epoch in `epochs`, in steps."""
+  better, worse = data["x1"], data["x2"]
+  total, size, segments, width = better.shape
+  method = methods.build(config)
+  phases = len(method.phases)
+  cycles = -(-total // phases)
+  pad = lambda x: np.concatenate([x, np.zeros((cycles * phases - total, *x.shape[1:]), x.dtype)])
+  videos = np.concatenate([pad(better), pad(worse)], axis=1).astype(np.float32)                # [steps, 2 B, T, D]
+  lengths, position = np.full(2 * size, segments, np.int32), np.arange(2 * size, dtype=np.int32)
+  feed = lambda features: parallel.split(dict(rgb=features, lengths=dict(rgb=lengths), position=position, labels={}))
+  pairs = np.stack([np.arange(size), np.arange(size) + size], axis=1).astype(np.int32)
+  step = steps.make_step(config, method, parallel, steps_per_call=phases, epochs_per_call=1, num_unique=2 * size)
+  key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
+  sample = dict(rgb=videos[0, :1], lengths=dict(rgb=np.array([segments], np.int32)))
+  networks = {n: {k.split("/", 2)[2]: v for k, v in data.items() if k.startswith(f"w0/{n}/")}
+              for n in ("pos", "neg", "uniform")}
+  params = interop.pros_cons_from_torch(networks)
+  start = step.init(key, sample, {}, {})
+  assert jax.tree.map(jnp.shape, start.params) == jax.tree.map(lambda x: (1, *x.shape), params)
+  start = jax.tree.map(np.asarray, start.replace(params=jax.tree.map(lambda x: x[None], params)))
+  results = []
+  for per_epoch in epochs:
+    state, losses = parallel.replicate(jax.tree.map(jnp.array, start)), []
+    table = steps.Tables(np.zeros((1, max(epochs) * size, 2), np.int32), np.array([per_epoch * size], np.int32),
+                         np.array([total], np.int32), key)
+    for cycle in range(cycles):
+      own = np.arange(cycle * phases, (cycle + 1) * phases)
+      mask = np.broadcast_to((own < total)[:, None, None], (phases, 1, size))
+      batches = steps.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))), jnp.asarray(mask))
+      state, metrics = step.run_batches(state, tuple(feed(videos[i]) for i in own), table, batches)
+      losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
+    assert int(state.step) == total
+    results.append((losses[:total], jax.tree.map(lambda x: np.asarray(x)[0], state.params)))
+  return results
+
+
+FORMS = (("chunked", "unique", 1), ("plain", "siamese", 1), ("plain", "unique", 2), ("chunked", "unique", 1))
+
+
+@pytest.mark.golden("raan_train*")
+def test_golden_train(golden, golden_name, load_config, quick_compile):
+  """Both learning rates with and without the gradient leak, each in another form of the step."""
+  data = golden(golden_name)
+  assert (data["phases"] == np.arange(len(data["phases"])) % 2).all()
+  margins = [float(m) for m in (data if "margins_code" in data else golden("raan_small"))["margins_code"]]
+  first_layers = [key for key in data if re.fullmatch(r"w0/pos/att_net\.\d+\.0\.weight", key)]
+  runs = sorted(key for key in data if key.endswith("/losses"))
+  assert len(runs) >= 2
+  for key, (implementation, encode, devices) in zip(runs, itertools.cycle(FORMS)):
+    parallel = Parallel(devices if data["x1"].shape[1] % devices == 0 else 1)
+    rate, kind = re.fullmatch(r"lr(.+)/(official|isolated)/losses", key).groups()
+    config = load_config(options="simulated,official", changes={
+        "loss.margin_rank": margins[0], "loss.margin_disparity": margins[1], "loss.margin_rank_aware": margins[2],
+        "train.batch_size": data["x1"].shape[1], "train.learning_rate": float(rate), "model.noise_std": 0.0,
+        "train.alternation": dict(official="leaky", isolated="alternate")[kind], "train.encode": encode,
+        "model.implementation": implementation, "model.num_filters": len(first_layers),
+        "model.hidden": len(data[first_layers[0]])})
+    (losses, params), = golden_run(data, config, parallel, epochs=[len(data["x1"])])
+    np.testing.assert_allclose(losses, data[key], rtol=0, atol=5e-6, err_msg=key)
+    ours = interop.pros_cons_to_torch(params)
+    prefix, compared = f"lr{rate}/{kind}/after/", 0
+    for name in (k.removeprefix(prefix) for k in data if k.startswith(prefix)):
+      network, entry = name.split("/")
+      if name not in data["ignore"] and entry in ours[network]:
+        np.testing.assert_allclose(ours[network][entry], data[prefix + name], rtol=0, atol=1e-6, err_msg=prefix + name)
+        compared += 1
+    assert compared == sum(len(entries) for entries in ours.values()) - len(data["ignore"])
+
+
+def naive_leaky(config, gradient, params, better, worse, per_epoch):
+  """The published loop: .grad buffers that add up, and two optimisers that clear their own alone."""
+  weights = {k: v.astype(np.float64) for k, v in flat(params).items()}
+  buffers, moments = {k: 0.0 for k in weights}, {k: [0.0, 0.0, 0] for k in weights}
+  treedef = jax.tree.structure(params)
+  for step in range(len(better)):
+    phase = step % 2
+    if step % per_epoch == 0:
+      buffers |= {k: 0.0 for k in weights if k.startswith("ranking/")}
+    now = jax.tree.unflatten(treedef, [jnp.float32(x) for x in weights.values()])
+    for k, g in flat(gradient(now, phase, better[step], worse[step])).items():
+      buffers[k] = buffers[k] + g.astype(np.float64)
+    for k in weights:
+      if k.startswith(("ranking/", "filters/")[phase]):
+        first, second, count = moments[k]
+        first, second, count = 0.9 * first + 0.1 * buffers[k], 0.999 * second + 0.001 * buffers[k] ** 2, count + 1
+        moments[k] = [first, second, count]
+        rate = config.train.learning_rate * (0.1, 1.0)[k.startswith("ranking/")]
+        weights[k] = weights[k] - rate * (first / (1 - 0.9 ** count)) / (np.sqrt(second / (1 - 0.999 ** count)) + 1e-8)
+        buffers[k] = 0.0
+  return jax.tree.unflatten(treedef, weights.values())
+
+
+def test_leaky_alternation_clears_at_epoch_start(load_config, quick_compile):
+  """The first optimiser's buffers alone, whichever phase the epoch begins with."""
+  rng = np.random.default_rng(0)
+  data = {name: rng.normal(size=(7, 2, 5, 6)).astype(np.float32) for name in ("x1", "x2")}
+  config = load_config(options="simulated,official", changes={
+      "train.batch_size": 2, "model.num_filters": 2, "model.hidden": 3, "model.noise_std": 0.0,
+      "model.score": "linear"})
+  method = methods.build(config)
+  video = dict(rgb=data["x1"][0, :1], lengths=dict(rgb=np.array([5])))
+  variables = jax.jit(method.init)(jax.random.key(1), video, {}, {})
+
+  def loss(params, phase, better, worse):
+    videos = dict(rgb=jnp.concatenate([better, worse]), lengths=dict(rgb=jnp.full(2 * len(better), better.shape[1])))
+    encodings = method.encode(variables | dict(params=params), videos, jax.random.key(0), True)
+    pair = tuple(jax.tree.map(lambda x: x[half], encodings) for half in (slice(len(better)), slice(len(better), None)))
+    return jax.vmap(method.phases[phase].loss, (None, 0, 0))(variables, pair, {})[0].mean()
+
+  gradient = jax.jit(jax.grad(loss), static_argnums=1)
+  for network, state in interop.pros_cons_to_torch(variables["params"]).items():
+    data |= {f"w0/{network}/{name}": value for name, value in state.items()}
+  epochs, ends = (2, 3, 7), []     # 2: every ranking step is the first of an epoch; 7: no second epoch
+  for per_epoch, (_, params) in zip(epochs, golden_run(data, config, Parallel(1), epochs)):
+    expected = naive_leaky(config, gradient, variables["params"], data["x1"], data["x2"], per_epoch)
+    ends.append(flat(params))
+    for name, value in flat(expected).items():
+      if not name.endswith("_bias"):                  # linear scores and softmax have no use for them
+        np.testing.assert_allclose(ends[-1][name], value, rtol=0, atol=5e-6, err_msg=f"{per_epoch} {name}")
+  for one, other in itertools.combinations(ends, 2):
+    assert np.abs(one["ranking/high_kernel"] - other["ranking/high_kernel"]).max() > 1e-4
+
+
+# The order of the pairs
+
+
+def test_every_epoch_is_a_permutation(quick_compile):
+  """Every pair once an epoch, a new order each time, its last batch short; the same alone, padded and in pieces."""
+  rng = np.random.default_rng(0)
+  pairs = [rng.permutation(99)[:2 * count].reshape(-1, 2) for count in (11, 8, 3)]
+  table = tables([(pairs[0], 5), (pairs[1], 5), (pairs[2], 6)], batch_size=4, epochs=4)
+  draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
+  batches = draw(table, 0, 14, 4, 16)
+  assert batches.items.shape == (14, 3, 4, 2) and batches.mask.shape == (14, 3, 4)
+  for r, (own, per_epoch) in enumerate(zip(pairs, (3, 2, 1))):
+    orders = []
+    for epoch in range(4):
+      rows = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
+      mask, drawn = np.asarray(batches.mask[rows, r]), np.asarray(batches.items[rows, r])
+      sizes = [4] * (len(own) // 4) + [len(own) % 4] * (len(own) % 4 > 0)
+      np.testing.assert_array_equal(mask, np.arange(4) < np.array(sizes)[:, None])       # only the last batch is short
+      orders.append(drawn[mask].tolist())
+      assert sorted(orders[-1]) == sorted(own.tolist())
+    assert len({str(order) for order in orders}) > 1
+    assert not batches.mask[4 * per_epoch:, r].any()                                      # done: it stands still
+  for r in (0, 2):
+    alone = draw(tables([(pairs[r], (5, 5, 6)[r])], batch_size=4, epochs=4), 0, 14, 4, 16)
+    np.testing.assert_array_equal(alone.mask[:, 0], batches.mask[:, r])
+    np.testing.assert_array_equal(np.asarray(alone.items[:, 0])[alone.mask[:, 0]],
+                                  np.asarray(batches.items[:, r])[batches.mask[:, r]])
+  later = draw(table, 5, 3, 4, 5)
+  np.testing.assert_array_equal(later.mask, batches.mask[5:8])
+  np.testing.assert_array_equal(np.asarray(later.items)[later.mask], np.asarray(batches.items)[5:8][batches.mask[5:8]])
+
+
+def test_every_epoch_draws_an_exemplar_for_every_video(quick_compile):
+  """Of the same run, never itself, each other equally often; the same alone, padded and in pieces."""
+  sizes = ((5, 2, 4), (3, 3))
+  runs = [np.concatenate([[(first, size)] * size for first, size in zip(np.cumsum((0, *own)), own)]) for own in sizes]
+  def grouped(replicas, epochs):
+    made = [(1000 * (r + 1) + np.arange(len(runs[r])))[:, None] for r in replicas]          # 1000, 1001, ...
+    table = np.zeros((len(replicas), max(map(len, made)), 1), np.int32)
+    groups = np.zeros((len(replicas), table.shape[1], 2), np.int32)
+    for i, r in enumerate(replicas):
+      table[i, : len(made[i])], groups[i, : len(made[i])] = made[i], runs[r]
+    keys = jax.vmap(jax.random.key)(jnp.array([5 + r for r in replicas], jnp.uint32))
+    count = np.array([len(own) for own in made], np.int32)
+    return steps.Tables(table, count, -(-count // 4) * epochs, keys, groups)
+
+  draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
+  epochs = 240
+  batches = draw(grouped((0, 1), epochs), 0, 3 * epochs, 4, 3 * epochs)
+  assert batches.items.shape == (3 * epochs, 2, 4, 2)
+  for r, per_epoch in ((0, 3), (1, 2)):
+    drawn = np.asarray(batches.items[: per_epoch * epochs, r]) - 1000 * (r + 1)
+    drawn = drawn[np.asarray(batches.mask[: per_epoch * epochs, r])].reshape(epochs, len(runs[r]), 2)
+    assert (np.sort(drawn[..., 0]) == np.arange(len(runs[r]))).all()
+    counts = np.zeros((len(runs[r]), len(runs[r])))
+    np.add.at(counts, tuple(drawn.reshape(-1, 2).T), 1)
+    for video, (first, size) in enumerate(runs[r]):
+      others = [i for i in range(first, first + size) if i != video]
+      assert counts[video, others].sum() == epochs                        # of its group, never itself
+      assert (abs(counts[video, others] - epochs / (size - 1)) < 5 * epochs ** 0.5 / 2).all()
+    assert len({str(epoch[epoch[:, 0].argsort()]) for epoch in drawn}) > epochs / 4        # drawn anew
+    alone = draw(grouped((r,), epochs), 0, 3 * epochs, 4, 3 * epochs)
+    np.testing.assert_array_equal(np.asarray(alone.items[:, 0])[alone.mask[:, 0]],
+                                  np.asarray(batches.items[:, r])[batches.mask[:, r]])
+  later = draw(grouped((0, 1), epochs), 7, 5, 4, 6)
+  np.testing.assert_array_equal(np.asarray(later.items)[later.mask],
+                                np.asarray(batches.items)[7:12][batches.mask[7:12]])
+
+
+# The optimiser
+
+
+def toy_method():
+  """Half the squared distance of two weight vectors from the features of each video."""
+  def loss(variables, videos, labels):
+    del labels
+    return sum(0.5 * jnp.sum((w - videos[0]) ** 2) for w in variables["params"].values()), {}
+  init = lambda key, videos, statistics, overrides: dict(params=dict(head=jnp.zeros(3), backbone=jnp.ones(3)),
+                                                         batch_stats={})
+  return methods.Method(init, lambda variables, videos, key, train: videos["rgb"][:, 0],
+                        (methods.Phase(loss, "."),), None, "rgb", ("rgb",), "videos")
+
+
+@pytest.mark.parametrize("optimizer,clip", [("sgd", 0.0), ("adam", 0.0), ("sgd", 1.7)])
+def test_optimiser(load_config, optimizer, clip):
+  """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's)."""
+  rate, momentum, decay = 0.1, 0.8, 0.3
+  config = load_config("core", "features", {
+      "train.optimizer": optimizer, "train.momentum": momentum, "train.weight_decay": decay, "train.batch_size": 2,
+      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5)),
+      "train.clip_norm": clip})
+  features = np.random.default_rng(0).normal(size=(3, 1, 3)).astype(np.float32)
+  parallel = Parallel(1)
+  videos = parallel.split(dict(rgb=features, position=np.arange(3, dtype=np.int32), labels={}))
+  step = steps.make_step(config, toy_method(), parallel, steps_per_call=8, epochs_per_call=6, num_unique=3)
+  key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
+  count, last = np.array([3], np.int32), np.array([8], np.int32)
+  table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
+  batches = steps.draw_batches(table, 0, 8, 2, 6)
+  state, _ = step.run(step.init(key, videos, {}, {}), videos, table, np.int32(8))
+
+  weights = dict(head=np.zeros(3), backbone=np.ones(3))
+  first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
+  norms = []
+  for t in range(8):
+    now = rate * (0.1 if t // 2 >= 1 else 1) * (0.5 if t // 2 >= 3 else 1)          # two steps an epoch
+    ids = np.asarray(batches.items[t, 0, :, 0])[np.asarray(batches.mask[t, 0])]
+    gradients = {name: (w - features[ids, 0]).mean(axis=0) for name, w in weights.items()}
+    norms.append(np.linalg.norm(np.concatenate([*gradients.values()])))             # of all parameters together
+    for name, w in weights.items():
+      gradient = gradients[name] * (min(1, clip / norms[-1]) if clip else 1) + decay * w
+      if optimizer == "sgd":
+        first[name] = momentum * first[name] + gradient
+        update = first[name]
+      else:
+        first[name] = 0.9 * first[name] + 0.1 * gradient
+        second[name] = 0.999 * second[name] + 0.001 * gradient ** 2
+        update = first[name] / (1 - 0.9 ** (t + 1)) / (np.sqrt(second[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
+      weights[name] = w - now * (0.5 if name == "backbone" else 1) * update
+  for name, expected in weights.items():
+    np.testing.assert_allclose(np.asarray(state.params[name])[0], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+  assert not clip or min(norms) < clip < max(norms)
+
+
+# One result, however it is computed
+
+
+OFFICIAL = {"train.alternation": "leaky", "train.reduction": "mean", "train.rates": (("^filters/", 0.1),),
+            "model.filter_scores": "each", "model.score": "tanh", "model.noise_std": 0.3}
+
+
+@pytest.mark.parametrize("changes,encode,devices", [
+    (NOISY, "siamese", 1), (OFFICIAL, "siamese", 8), (NOISY, "unique", 8)],
+                         ids=["siamese", "siamese on 8", "unique on 8"])
+def test_unique_equals_siamese_on_any_devices(load_config, make_dataset, quick_compile, changes, encode, devices):
+  """One device and eight, of 9 training videos and two folds of unequal size."""
+  dataset = make_dataset(folds=((range(9), (9, 10)), ((2, 3, 4, 5, 6), (7, 8))))
+  changes = changes | {"train.epochs": 3}
+  one, metrics = trained(load_config(changes=changes), dataset)
+  other, expected = trained(load_config(changes=changes | {"train.encode": encode}), dataset, devices)
+  assert one.total > 8
+  assert_states_close(one.state, other.state)
+  for ours, theirs in zip(metrics, expected, strict=True):
+    for name in ours:
+      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
+  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile):
+  """Where a step cannot name all videos, only those it can are encoded, gathered on the device or read by the host."""
+  dataset = make_dataset(videos=40, folds=((range(37), (37, 38, 39)), ((1, 2, 4), (5, 6))))
+  changes = NOISY | {"train.batch_size": 8, "train.steps_per_call": 6}
+  wide = train.Trainer(load_config(changes=changes), dataset, Parallel(1))
+  wide.step = steps.make_step(wide.config, wide.method, wide.parallel, steps_per_call=wide.per_call, epochs_per_call=8,
+                              num_unique=len(wide.feed.train))
+  expected = [wide.advance() for _ in range(3)]
+  scores = wide.assess()[0]
+  for devices in (1, 8):
+    for budget in (0.5, 0.0):
+      config = load_config(changes=changes | {"data.device_budget": budget})
+      trainer, metrics = trained(config, dataset, devices, calls=3)
+      assert trainer.num_unique == 32 < len(trainer.feed.train) == 37 and trainer.feed.resident == (budget > 0)
+      assert_states_close(trainer.state, wide.state)
+      for name, value in expected[-1].items():
+        np.testing.assert_allclose(metrics[-1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+      np.testing.assert_allclose(trainer.assess()[0], scores, atol=1e-3)
+
+
+def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_compile):
+  """Folds of 28 and 10 pairs, two seeds, two rows of loss weights: eight replicas, eight runs."""
+  folds = ((range(8), (8, 9, 10)), ((4, 5, 7, 9, 10), (0, 1)))
+  rows = (("all", {}), ("no disparity", {"disparity": 0.0, "diversity": 1.0}))
+  changes = NOISY | {"train.epochs": 3}
+  dataset = make_dataset(folds=folds)
+  config = load_config(changes=changes | {"seeds": (0, 3)})
+  with config.unlocked():
+    config.weight_rows = rows
+  together, _ = trained(config, dataset)
+  assert len(together.replicas) == 8 and together.tables.count.tolist() == [28, 28, 10, 10] * 2
+  assert together.total == 12 and together.tables.steps.tolist() == [12, 12, 6, 6] * 2
+  scores = together.assess()[0]
+  for i in (0, 3, 5, 6):     # each value of each choice twice
+    replica = together.replicas[i]
+    config = load_config(changes=changes | {"seeds": (replica.seed,)})
+    with config.unlocked():
+      config.weight_rows = tuple(row for row in rows if row[0] == replica.row)
+    alone, _ = trained(config, dataclasses.replace(dataset, folds=dataset.folds[replica.fold:replica.fold + 1]))
+    assert alone.total == together.tables.steps[i]
+    assert_states_close(together.state, alone.state, replica=i)
+    np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
+  kernels = flat(together.state.params)["filters/high/kernel"]
+  assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(kernels, 2))
+
+
+def test_seeds_and_calls(load_config, make_dataset, quick_compile):
+  """The same seed gives the same bits, in calls of 4 steps and of 8; another seed does not."""
+  dataset = make_dataset()
+  changes = NOISY | {"train.epochs": 4}
+  runs = [trained(load_config(changes=changes | {"seeds": (seed,), "train.steps_per_call": size}), dataset)[0]
+          for seed, size in ((0, 4), (0, 4), (0, 8), (1, 4))]
+  assert [run.per_call for run in runs] == [4, 4, 8, 4] and runs[0].total == 16
+  assert_identical(runs[1].state, runs[0].state)
+  assert_identical(runs[2].state, runs[0].state)
+  kernels = [flat(run.state.params)["filters/high/kernel"] for run in runs]
+  assert np.abs(kernels[3] - kernels[0]).max() > 0.01
+
+
+SYSTEMS = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "common" and not path.stem.endswith("_ablations"))
+
+
+def cut_into_calls(config):
+  """Parameters, moments and metrics must be the same bits in calls of 64 steps, of about 7 and of a cycle."""
+  trainer = train.Trainer(config, data.load(config.data), Parallel(1))
+  cycle, count = len(trainer.method.phases), min(64, trainer.per_call)
+  start, found = jax.tree.map(np.array, trainer.state), []
+  for size in (count, 7, 1):
+    trainer.state, calls = trainer.parallel.replicate(start), []
+    size = -(-size // cycle) * cycle
+    while int(trainer.state.step) < count:
+      calls.append(trainer.take(min(size, count - int(trainer.state.step))))
+    assert size == count or len(calls) > 1
+    found.append((jax.tree.map(np.array, trainer.state), jax.tree.map(lambda *x: np.concatenate(x), *calls)))
+  for other in found[1:]:
+    assert_identical(other, found[0])
+  changed = [np.any(a != b) for a, b in zip(jax.tree.leaves(start.params), jax.tree.leaves(found[0][0].params))]
+  assert any(changed)
+
+
+def of_many_steps(load_config, file, **changes):
+  shorter = dict(action_net={"model.windows.rgb": 8, "model.windows.static": 0},
+                 spatial_attention={"data.simulated.pair_share": 1.0}).get(file, {})
+  return load_config(file, changes=shorter | {"train.epochs": 40, "train.steps_per_call": 64} | changes)
+
+
+@pytest.mark.parametrize("file", SYSTEMS)
+def test_every_cut_into_calls_gives_the_same_bits(load_config, quick_compile, file):
+  cut_into_calls(of_many_steps(load_config, file))
+
+
+def test_every_cut_of_streamed_videos_gives_the_same_bits(load_config, quick_compile):
+  cut_into_calls(of_many_steps(load_config, "pros_cons", **{"data.device_budget": 0.0, "train.epochs": 8}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", SYSTEMS)
+def test_every_cut_with_all_optimisations_gives_the_same_bits(load_config, file):
+  cut_into_calls(of_many_steps(load_config, file))
+
+
+def test_padding_of_segments_changes_nothing(load_config, make_dataset, quick_compile):
+  """Longer streams, whatever stands behind the real rows."""
+  dataset = make_dataset()
+  garbage = np.random.default_rng(9).normal(size=(11, 15, 5)).astype(np.float32)
+  real = (np.arange(12) < dataset.lengths["rgb"][:, None])[..., None]
+  garbage[:, :12] = np.where(real, dataset.streams["rgb"], garbage[:, :12])
+  padded = dataclasses.replace(dataset, streams=dict(rgb=garbage))
+  config = load_config(changes={"model.noise_std": 0.3, "data.standardize": True})
+  (first, metrics), (second, expected) = trained(config, dataset), trained(config, padded)
+  assert_states_close(second.state, first.state)
+  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=1e-5)
+  np.testing.assert_allclose(second.assess()[0], first.assess()[0], atol=1e-4)
+
+
+# What a step costs
+
+
+def counting(monkeypatch, calls):
+  """Methods whose `encode` notes that it was traced."""
+  build = methods.build
+
+  def counted(config):
+    method = build(config)
+
+    def encode(*arguments):
+      calls.append(1)
+      return method.encode(*arguments)
+    return method._replace(encode=encode)
+  monkeypatch.setattr(methods, "build", counted)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_one_trace_and_one_program(load_config, make_dataset, quick_compile, monkeypatch, caplog, devices):
+  calls = []
+  counting(monkeypatch, calls)
+  trainer = train.Trainer(load_config(changes=NOISY), make_dataset(), Parallel(devices))
+  trainer.advance()
+  trainer.measure()
+  traced = len(calls)
+  assert traced <= 2 * len(trainer.method.phases) + 2     # each phase, and the training and the other videos assessed
+  with jax.log_compiles(), caplog.at_level("WARNING"):
+    trainer.advance()
+    trainer.measure()
+  assert len(calls) == traced
+  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+def test_a_phase_moves_only_what_it_trains(load_config, make_dataset, quick_compile):
+  """Masking the batch of one phase leaves its half as it was, bit for bit; a step without pairs leaves all."""
+  trainer = train.Trainer(load_config(changes={"model.noise_std": 0.0}), make_dataset(), Parallel(1))
+  table = trainer.tables
+  batches = trainer.step.draw(table, 0)
+  start = jax.tree.map(np.asarray, trainer.state)
+  for active in ((True, False), (False, True), (False, False)):
+    masked = batches._replace(mask=batches.mask & np.array(active)[:, None, None])
+    state = jax.tree.map(jnp.array, start)
+    state, metrics = trainer.step.run_batches(state, (trainer.feed.videos,) * 2, table, masked)
+    before, after = flat(start.params), flat(state.params)
+    for name in before:
+      trains = active[0] if name.startswith("ranking/") else active[1]
+      idle = name.startswith("ranking/") and name.endswith("_bias")     # a linear score has no use for it
+      assert np.array_equal(before[name], after[name]) != (trains and not idle), (active, name)
+    for phase, on in enumerate(active):
+      assert float(metrics[phase]["loss"][1].squeeze()) == (8 if on else 0)
+      for a, b in zip(jax.tree.leaves(start.opt_state[str(phase)]), jax.tree.leaves(state.opt_state[str(phase)])):
+        assert on or np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradient_of_a_short_batch(load_config, make_dataset, quick_compile, reduction):
+  """The sum over its real pairs or their mean, which is not one over the places of a full batch."""
+  trainer = train.Trainer(load_config(changes={"model.noise_std": 0.0, "train.reduction": reduction,
+                                               "train.learning_rate": 0.0}), make_dataset(), Parallel(1))
+  batches = trainer.step.draw(trainer.tables, 0)
+  batches = batches._replace(mask=batches.mask & (np.arange(8) < 3))
+  variables, videos = jax.tree.map(lambda x: jnp.array(x[0]), trainer.state.variables()), trainer.feed.videos
+
+  def loss(params, phase):
+    encodings = trainer.method.encode(variables | dict(params=params), videos, jax.random.key(0), True)
+    pairs = [jax.tree.map(lambda x: x[batches.items[phase, 0, :3, side]], encodings) for side in (0, 1)]
+    losses, _ = jax.vmap(trainer.method.phases[phase].loss, (None, 0, 0))(variables, pairs, {})
+    return losses.sum() if reduction == "sum" else losses.mean()
+
+  expected = jax.jit(lambda params: [jax.grad(loss)(params, phase) for phase in (0, 1)])(variables["params"])
+  state, metrics = trainer.step.run_batches(trainer.state, (videos, videos), trainer.tables, batches)
+  for phase in (0, 1):
+    moments = state.opt_state[str(phase)][0].mu         # a tenth of the first gradient
+    for name, value in moments.items():
+      np.testing.assert_allclose(value[0], 0.1 * flat(expected[phase])[name], rtol=0, atol=1e-5, err_msg=name)
+    assert metrics[phase]["loss"][1].squeeze() == 3
+
+
+def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, quick_compile):
+  """The ranking phase needs the filters' forward product alone: half of the work of the attention phase."""
+  config = load_config(changes={"model.hidden": 32, "model.implementation": "plain", "model.noise_std": 0.0,
+                                "train.batch_size": 4, "train.steps_per_call": 1})
+  dataset = make_dataset(segments=16, width=64)
+  trainer = train.Trainer(config, dataset, Parallel(1))
+  flops = []
+  for index, phase in enumerate(trainer.method.phases):
+    step = steps.make_step(config, trainer.method._replace(phases=(phase,)), trainer.parallel, steps_per_call=1,
+                           epochs_per_call=2, num_unique=len(trainer.feed.train))
+    state = trainer.state.replace(opt_state={"0": trainer.state.opt_state[str(index)]})
+    cost = step.run.lower(state, trainer.feed.videos, trainer.tables, np.int32(1)).compile().cost_analysis()
+    flops.append((cost[0] if isinstance(cost, list) else cost)["flops"])
+  product = 2 * len(trainer.feed.train) * 16 * 64 * 32 * 6      # V T D H filters
+  assert product < flops[0] < 0.65 * flops[1], (product, flops)
+  assert flops[1] < 3 * product
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lowers_for_accelerators(load_config, make_dataset, dtype):
+  config = load_config(changes={"model.implementation": "plain", "train.dtype": dtype})
+  trainer = train.Trainer(config, make_dataset(), Parallel(1))
+  for platform in ("tpu", "cuda"):
+    export = jax.export.export(trainer.step.run, platforms=[platform])
+    exported = export(trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
+    assert exported.platforms == (platform,)
+    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
+
+
+def test_bfloat16_is_close(load_config, make_dataset, quick_compile):
+  dataset = make_dataset()
+  (_, expected), (half, metrics) = (trained(load_config(changes=NOISY | {"train.dtype": dtype}), dataset)
+                                    for dtype in ("float32", "bfloat16"))
+  assert half.feed.videos["rgb"].dtype == jnp.bfloat16
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
+  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
+  assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
+
+
+# What can go wrong
+
+
+def test_a_loss_that_is_not_finite(load_config, make_dataset, quick_compile):
+  dataset = make_dataset(folds=((range(8), (8, 9, 10)), ((2, 3, 4), (5, 6))))
+  trainer = train.Trainer(load_config(changes={"train.learning_rate": 1e38, "seeds": (0, 4)}), dataset, Parallel(1))
+  start = jax.tree.map(np.array, trainer.state)
+  with pytest.raises(FloatingPointError, match=r"not finite at step [23] \(fold fold0, seed 0\); lower config.train.l"):
+    trainer.advance()
+  start.params["ranking"]["low_kernel"][3] = np.nan
+  trainer.state = jax.tree.map(jnp.asarray, start)
+  with pytest.raises(FloatingPointError, match=r"not finite at step 1 \(fold fold1, seed 4\)"):
+    trainer.advance()
+
+
+def test_metrics_count_every_pair_once(load_config, make_dataset, quick_compile):
+  """Means over the pairs of a call; a replica that is done says nan."""
+  dataset = make_dataset(folds=((range(8), (8, 9, 10)), ((2, 3, 4), (5, 6))))
+  config = load_config(changes={"train.learning_rate": 0.0, "train.epochs": 1, "model.noise_std": 0.0,
+                                "train.alternation": "joint"})
+  trainer, (first, *rest) = trained(config, dataset)
+  assert trainer.tables.count.tolist() == [28, 3] and trainer.tables.steps.tolist() == [4, 1] and not rest
+  scores = trainer.assess()[0]
+  for replica, fold in enumerate(dataset.folds):
+    better, worse = scores[replica][dataset.pairs[fold.train_pairs].T]
+    np.testing.assert_allclose(first["accuracy"][replica], (better > worse).mean(), atol=1e-6)
