@@ -98,7 +98,7 @@ def run(config, workdir):
       text = "\n".join([tables.table(rows, about["simulated"], about["protocol"]), *about.pop("other_data")])
       with run_folder.saying_what_to_do(workdir):
         files.save_json(workdir / "table.json", dict(rows=rows) | about)
-        (workdir / "table.txt").write_text(text + "\n", encoding="utf-8")
+        files.write_text(workdir / "table.txt", text + "\n")
       cli.say(f"\n{text}\nwrote {workdir / 'table.json'}\n      {workdir / 'table.txt'}")
   return rows
 

@@ -12,6 +12,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 import unicodedata
 import uuid
 
@@ -40,9 +41,32 @@ def writing(path):
     unfinished.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder):
-  """Removes what a killed process left half written, in a folder and those below it."""
-  for file in folder.rglob(f".*{UNFINISHED}"):
+@contextlib.contextmanager
+def writing_folder(path):
+  """Makes a folder that takes the place of `path` when the body has ended well, and else leaves nothing.
+
+  Args:
+    path: is not there, or an empty folder; the folders above it are made.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=UNFINISHED) as closed:     # to other users
+    folder = pathlib.Path(closed) / path.name
+    folder.mkdir()
+    yield folder
+    if path.exists():
+      path.rmdir()
+    folder.rename(path)
+
+
+def write_text(path, text):
+  """Writes a text in UTF-8, whole or not at all."""
+  with writing(path) as file:
+    file.write(text.encode())
+
+
+def remove_unfinished(folder, below=True):
+  """Removes files that a killed process left half written in a folder, and in those below it if so told."""
+  for file in (folder.rglob if below else folder.glob)(f".*{UNFINISHED}"):
     file.unlink(missing_ok=True)
 
 
@@ -83,8 +107,7 @@ def open_folder(out):
 
 def save_json(path, content):
   """Writes JSON whole or not at all."""
-  with writing(pathlib.Path(path)) as file:
-    file.write(to_json(content, indent=1).encode())
+  write_text(pathlib.Path(path), to_json(content, indent=1))
 
 
 def to_json(content, indent=None):

@@ -98,10 +98,8 @@ def write(folder, trained, video, assessment, result):
   folder.mkdir(parents=True, exist_ok=True)
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
-    unfinished = folder / "maps.unfinished"
-    with open(unfinished, "wb") as file:
+    with files.writing(folder / "maps.npz") as file:
       np.savez_compressed(file, **maps, **{f"{name}_seconds": times for name, times in seconds.items()})
-    unfinished.replace(folder / "maps.npz")
     result = result | dict(maps="maps.npz")
   paths, undrawn = drawn(lambda pictures: pictures.draw(folder, video, result, maps, seconds))
   result = result | dict(pictures=[path.name for path in paths])

@@ -110,8 +110,7 @@ def drawn(config):
 
 def save_note(out, note):
   """Writes `extraction.json`, whole or not at all."""
-  with writing(out / NOTE) as file:
-    file.write(files.to_json(note, indent=1).encode())
+  files.save_json(out / NOTE, note)
 
 
 def known(out, recipe):

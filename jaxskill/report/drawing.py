@@ -52,15 +52,13 @@ def as_text(artist):
 
 def save(figure, path):
   """Writes a figure, its texts as text (see `as_text`), whole or not at all; closes it and returns the path."""
-  unfinished = path.with_suffix(".unfinished")
   try:
     for artist in figure.findobj(matplotlib.text.Text):
       as_text(artist)
-    figure.savefig(unfinished, dpi=120, format="png")
-    unfinished.replace(path)
+    with files.writing(path) as file:
+      figure.savefig(file, dpi=120, format="png")
   finally:
     plt.close(figure)
-    unfinished.unlink(missing_ok=True)
   return path
 
 

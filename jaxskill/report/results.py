@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxskill import methods
 from jaxskill.evaluate import collapse, metrics, protocol, raters, simple_baselines, truth
-from jaxskill.files import provenance, save_json
+from jaxskill.files import provenance, save_json, writing
 from jaxskill.report.tables import NOT_TESTED, table
 from jaxskill.training.checkpoints import digest
 
@@ -148,5 +148,6 @@ def _save_maps(path, trainer, assessments):
     content[name] = maps[:, tested]
     content[f"{name}_seconds"] = np.stack([dataset.seconds(stream, v)[rows[v]] for v in tested])
   names = [f"{r.row + ', ' if r.row else ''}fold {dataset.folds[r.fold].name}, seed {r.seed}" for r in trainer.replicas]
-  np.savez_compressed(path, videos=np.array([dataset.videos[v] for v in tested]), replicas=np.array(names), **content)
+  with writing(path) as file:
+    np.savez_compressed(file, videos=np.array([dataset.videos[v] for v in tested]), replicas=np.array(names), **content)
   return path

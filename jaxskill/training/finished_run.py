@@ -82,10 +82,8 @@ def save(workdir, trainer, assessments):
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
   path = pathlib.Path(workdir) / FILE
-  unfinished = path.with_suffix(".tmp")
-  with open(unfinished, "wb") as file:
+  with files.writing(path) as file:
     np.savez(file, about=np.array(files.to_json(about)), **arrays)
-  os.replace(unfinished, path)
   return path
 
 

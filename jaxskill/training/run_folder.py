@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import pathlib
 
 from absl import logging
 
+from jaxskill import files
 from jaxskill.training import locks
 
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
@@ -33,6 +33,7 @@ def occupied(workdir, config):
     with _writable(workdir):
       workdir.mkdir(parents=True, exist_ok=True)
       held.enter_context(hold(workdir))
+      files.remove_unfinished(workdir, below=False)
     claim(workdir, config)
     yield
 
@@ -58,9 +59,7 @@ def claim(workdir, config):
     old = path.read_bytes() if path.exists() else None
   if old is None:
     with _writable(workdir):
-      temporary = path.with_suffix(".tmp")
-      temporary.write_text(text, encoding="utf-8")
-      os.replace(temporary, path)
+      files.write_text(path, text)
     return
   try:
     stored = json.loads(old)

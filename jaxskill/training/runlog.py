@@ -45,10 +45,8 @@ class Log(contextlib.AbstractContextManager):
     return _Board(self.workdir / "tensorboard", self._step + 1)
 
   def _reopen(self, path, kept):
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(files.to_json(entry) + "\n" for entry in kept), encoding="utf-8")
-    os.replace(temporary, path)
-    return path.open("a", encoding="utf-8")
+    files.write_text(path, "".join(files.to_json(entry) + "\n" for entry in kept))
+    return path.open("a", encoding="utf-8")              # of an append-only log every line counts as it is written
 
   def _write(self, file, entry, scalars):
     if not os.fstat(file.fileno()).st_nlink:           # else the run would write into nothing to its end

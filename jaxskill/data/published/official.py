@@ -19,7 +19,7 @@
 
 With scores, videos or folders of their frames may lie there in place of features: `official_files.read_videos`.
 Labelled videos without features are left out and reported, features without labels too. The first start writes
-`<prepared_dir>/<name>/<task>/1.0.0` (`prepared`). `prepared.builders()` are
+`<prepared_dir>/<name>/<task>/1.0.0` (`prepared`). `builders.BUILDERS` are
 the `tfds` builders, by these names.
 
 V videos, T segments, N static frames, D channels, P pairs.
@@ -39,11 +39,11 @@ from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.published.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
 from jaxskill.data.published.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
 from jaxskill.data.published.official_files import NAMES, read_task, read_videos, recordings_of
-from jaxskill.data.published.prepared import VERSION, prepared_arrays
+from jaxskill.data.published.prepared import prepared_arrays
 from jaxskill.data.stream_files import take_times
 from jaxskill.data.video import frames
 
-__all__ = ["AQA7_CLASSES", "AQA7_RANGES", "FOLD_FILES", "NAMES", "TASKS", "VERSION", "VIDEO_LISTS", "load_official",
+__all__ = ["AQA7_CLASSES", "AQA7_RANGES", "FOLD_FILES", "NAMES", "TASKS", "VIDEO_LISTS", "load_official",
            "normalize_aqa7", "read_task"]
 
 

@@ -19,6 +19,7 @@ from jaxskill.data.published.labels_scores import SCORED, read_scores, select_ta
 from jaxskill.data.video import frames
 from jaxskill.data.video.video_names import plain, spellings
 
+PREPARED_VERSION = "1.0.0"         # of the prepared files; a new one makes every user prepare again
 STREAM_AXES = dict(rgb=2, static=2, kinematics=2, maps=4, times=1)   # [T, D], [N, D], [T, D], [F, H, W, C], [F]
 _PAIRS_STREAM = "arr_0"                       # what BEST and EPIC-Skills call the features in their files
 # Of BEST and EPIC-Skills: what a file holds -> its folder and the end of its name.

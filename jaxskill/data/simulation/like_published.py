@@ -1,8 +1,8 @@
 """Simulated features for the real video ids of a published data set, in its layout; nothing here was recorded.
 
-  python -m jaxskill.data.simulation.simulated --like data/annotations/BEST --out best_simulated
-  python -m jaxskill.data.simulation.simulated --like data/annotations/MTL-AQA --out mtl_aqa_simulated
-  python -m jaxskill.data.simulation.simulated --like data/annotations/Fis-V_and_MIT-Skate --name fis_v --out fis_v_simulated
+  python -m jaxskill.data.simulation --like data/annotations/BEST --out best_simulated
+  python -m jaxskill.data.simulation --like data/annotations/MTL-AQA --out mtl_aqa_simulated
+  python -m jaxskill.data.simulation --like data/annotations/Fis-V_and_MIT-Skate --name fis_v --out fis_v_simulated
 
 Hidden skills follow the annotators: their pairs, or their scores, each within its possible range (so a dive's skill is
 its score by its difficulty), of rhythmic_gymnastics the execution part. `official` loads what is written.
@@ -13,6 +13,7 @@ V videos, P pairs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 import shlex
 import shutil
@@ -21,7 +22,7 @@ import zlib
 
 import numpy as np
 
-from jaxskill import cli
+from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels import NoLabels
 from jaxskill.data.published.labels_scores import SCORED, read_scores
@@ -109,21 +110,25 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
   like, out = pathlib.Path(like), pathlib.Path(out)
   name, labels = _find_scores(like, name)
   options = dict(num_segments=num_segments or SEGMENTS[name or "pairs"], width=width, difficulty=difficulty, seed=seed)
-  if labels is None:
-    agreement = _write_pairs(like, out, tasks, options)
-    folders, followed, truth = ["features"], "the annotators' pairs in splits/", "pairs"
-  else:
-    options |= dict(static_rows=static_rows, static_width=static_width)
-    agreement = _write_scores(like, out, name, labels, tasks, options)
-    folders = list(SCORED[name].features)
-    followed, truth = f"the scores in {', '.join(file.name for file in labels.files)}", "pairs of different scores"
-  lines = [f"{task}: {videos} videos; their hidden skills order {share:.2%} of {pairs} {truth}"
-           for task, (videos, pairs, share) in agreement.items()]
-  (out / SIMULATED_NOTE).write_text("\n".join([
-      f"SIMULATED FEATURES. Nothing in {'/, '.join(folders)}/ was recorded or extracted from video: the numbers were",
-      f"drawn by jaxskill.data.simulation.simulated so that they agree with {followed}.",
-      "The video ids are real, the features are not; no result on them says anything about people.",
-      f"seed: {seed}", f"difficulty: {difficulty:g}", f"command: {command}", *lines, ""]))
+  folders = ["features"] if labels is None else list(SCORED[name].features)
+  for folder in folders:
+    _check_new(out / folder)
+  with contextlib.ExitStack() as whole:             # features appear when all of them and the note are there
+    written = {folder: whole.enter_context(files.writing_folder(out / folder)) for folder in folders}
+    if labels is None:
+      agreement = _write_pairs(like, out, written["features"], tasks, options)
+      followed, truth = "the annotators' pairs in splits/", "pairs"
+    else:
+      options |= dict(static_rows=static_rows, static_width=static_width)
+      agreement = _write_scores(like, out, written, name, labels, tasks, options)
+      followed, truth = f"the scores in {', '.join(file.name for file in labels.files)}", "pairs of different scores"
+    lines = [f"{task}: {videos} videos; their hidden skills order {share:.2%} of {pairs} {truth}"
+             for task, (videos, pairs, share) in agreement.items()]
+    files.write_text(out / SIMULATED_NOTE, "\n".join([
+        f"SIMULATED FEATURES. Nothing in {'/, '.join(folders)}/ was recorded or extracted from video: the numbers were",
+        f"drawn by jaxskill.data.simulation.simulated so that they agree with {followed}.",
+        "The video ids are real, the features are not; no result on them says anything about people.",
+        f"seed: {seed}", f"difficulty: {difficulty:g}", f"command: {command}", *lines, ""]))
   return {task: share for task, (_, _, share) in agreement.items()}
 
 
@@ -149,15 +154,18 @@ def _check_new(folder):
                           "folder.")
 
 
-def _write_pairs(like, out, tasks, options):
-  """Writes the features of BEST or EPIC-Skills; task -> (videos, pairs, share of the pairs that skills order)."""
+def _write_pairs(like, out, features, tasks, options):
+  """Writes the features of BEST or EPIC-Skills; task -> (videos, pairs, share of the pairs that skills order).
+
+  Args:
+    features: the folder that gets them; `out` gets the lists of pairs.
+  """
   splits = like / "splits" if (like / "splits").is_dir() else like
   found = sorted(f.name for f in splits.iterdir() if list(f.glob("*.txt"))) if splits.is_dir() else []
   if not found:
     raise ValueError(f"{like}: no splits/<task>/*.txt found, and no labels of {', '.join(SCORED)}; give the folder of "
                      "such annotations.")
   _check_tasks(splits, tasks, found)
-  _check_new(out / "features")
   if (out / "splits").resolve() == splits.resolve():
     raise FileExistsError(f"{out}: simulated features do not go beside the annotations they follow; give a new folder.")
 
@@ -175,22 +183,24 @@ def _write_pairs(like, out, tasks, options):
     agreement[task] = len(videos), len(pairs), share
     simulated = performances(skills, _keys(videos), task_seed=zlib.crc32(task.encode()), **options)
     for video, performance in zip(videos, simulated):
-      file = out / "features" / f"{video}_rgb.npz"
+      file = features / f"{video}_rgb.npz"
       file.parent.mkdir(parents=True, exist_ok=True)
       np.savez(file, performance.streams["rgb"])
     shutil.copytree(splits / task, out / "splits" / task, dirs_exist_ok=True)
   return agreement
 
 
-def _write_scores(like, out, name, labels, tasks, options):
-  """Writes the features of a data set with scores; task -> (videos, pairs, share of the pairs that skills order)."""
+def _write_scores(like, out, folders, name, labels, tasks, options):
+  """Writes the features of a data set with scores; task -> (videos, pairs, share of the pairs that skills order).
+
+  Args:
+    folders: {name: folder that gets the features}; `out` gets the labels.
+  """
   layout = SCORED[name]
   by_task = labels.category is not None and set(layout.tasks) >= set(labels.category)
   groups = labels.category if by_task else np.full(len(labels.videos), name)
   found = sorted(set(groups.tolist()))
   _check_tasks(like, tasks, found)
-  for folder in layout.features:
-    _check_new(out / folder)
   copies = {file: out / file.relative_to(like) for file in labels.files}
   if any(copy.resolve() == file.resolve() for file, copy in copies.items()):
     raise FileExistsError(f"{out}: simulated features do not go beside the annotations they follow; give a new folder.")
@@ -208,7 +218,7 @@ def _write_scores(like, out, name, labels, tasks, options):
                              streams=tuple(streams.values()), task_seed=zlib.crc32(task.encode()), **options)
     for video, performance in zip(videos, simulated):
       for folder, stream in streams.items():
-        file = out / folder / f"{video}.npy"
+        file = folders[folder] / f"{video}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, performance.streams[stream])
     agreement[task] = len(rows), *_agreement(skills[rows], labels.score[rows])
@@ -257,7 +267,7 @@ def main(argv=None):
   parser.add_argument("--difficulty", type=float, default=0.5, help="0 is easy, 1 very hard")
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
-  command = shlex.join(["python", "-m", "jaxskill.data.simulation.simulated", *(sys.argv[1:] if argv is None else argv)])
+  command = shlex.join(["python", "-m", "jaxskill.data.simulation", *(sys.argv[1:] if argv is None else argv)])
   with cli.command():
     agreement = write_like(args.like, args.out, name=args.name, tasks=args.task, num_segments=args.segments,
                            width=args.width, static_rows=args.static_rows, static_width=args.static_width,

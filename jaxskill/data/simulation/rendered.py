@@ -16,11 +16,10 @@ import json
 import pathlib
 import shlex
 import sys
-import tempfile
 
 import numpy as np
 
-from jaxskill import cli
+from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.simulation import scene, simulated
 from jaxskill.data.video.decoding import require_av
@@ -63,10 +62,8 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       task_seed=task_seed, num_phases=num_phases, skills=skills, test_share=0.25 * (num_videos >= TEST_FROM),
       validation_share=0)
   task, names = simulated.make_task(task_seed, num_phases), [f"sim{seed}_{v:03d}" for v in range(num_videos)]
-  out.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}_") as unfinished:
-    folder = pathlib.Path(unfinished) / out.name
-    (folder / "truth").mkdir(parents=True)
+  with files.writing_folder(out) as folder:
+    (folder / "truth").mkdir()
     for v, name in enumerate(names):
       skill = float(labels.truth["skill"][v])
       share, script = simulated.draw_script(task, skill, v, v, 0, difficulty=difficulty, seed=seed)
@@ -86,9 +83,6 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
         "SIMULATED VIDEOS. No person was filmed: jaxskill.data.simulation.rendered drew every picture, and the scores follow from",
         "hidden skills that were drawn at random. No result on them says anything about people.",
         f"seed: {seed}", f"task seed: {task_seed}", f"difficulty: {difficulty:g}", f"command: {command}", ""]))
-    if out.exists():
-      out.rmdir()
-    folder.rename(out)
   return names
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxskill import data as jaxskill_data
-from jaxskill.data.published import official, prepared
+from jaxskill.data.published import official
+from jaxskill.data.published.builders import BUILDERS
 from jaxskill.data.published.labels_jigsaws import SURGERY
 from jaxskill.data.published.labels_scores import AQA7_CLASSES, SCORED, read_scores
 from tests.places import REPO, SHARED
@@ -135,7 +136,7 @@ def test_builders_speak_tfds(surgery):
   for kind, name in classes.items():
     builder = getattr(official, kind)
     assert issubclass(builder, tfds.core.GeneratorBasedBuilder) and builder.name == name and name in jaxskill_data.NAMES
-  builder = prepared.builders()["jigsaws"](data_dir=surgery / "prepared", file_format="array_record")
+  builder = BUILDERS["jigsaws"](data_dir=surgery / "prepared", file_format="array_record")
   records = list(builder.as_data_source(split="videos"))
   assert builder.info.metadata["labels"]["score"][3:5] == [6, 12] and builder.info.metadata["streams"] == ["rgb"]
   assert len(records) == 9 and records[0]["rgb"].shape == (2, 4) and records[0]["static"].tolist() == [[0]]
