@@ -51,7 +51,7 @@ def run(options, say=cli.say):
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(made_from=source, videos=results, cautions=wording.cautions(*results))
+  result |= dict(format=scoring.FORMAT, made_from=source, videos=results, cautions=wording.cautions(*results))
   folder.mkdir(parents=True, exist_ok=True)
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(

@@ -105,6 +105,33 @@ def open_folder(out):
   return out
 
 
+class OtherFormat(ValueError):
+  """A file of ours is whole, but of a format that this version does not read."""
+
+
+def check_format(path, content, newest, remedy, oldest=0):
+  """Refuses what another version of the software wrote in a format that this one does not read.
+
+  Args:
+    path: of the file, for the message.
+    content: its dict; "format" is an integer, 0 where there is none: files were written before formats were numbered.
+    newest, oldest: formats that are read.
+    remedy: what to do, as "extract the features again".
+
+  Raises:
+    OtherFormat: with a message of one line.
+    ValueError: if "format" is no integer.
+  """
+  found = content.get("format", 0)
+  if isinstance(found, bool) or not isinstance(found, int):
+    raise ValueError(f"its format is {found!r:.40}, expected an integer")
+  known = f"format {found}; this one reads {f'{oldest} to {newest}' if oldest < newest else newest}"
+  if found > newest:
+    raise OtherFormat(f"{path}: was written by a newer jaxskill ({known}); update jaxskill, or {remedy}.")
+  if found < oldest:
+    raise OtherFormat(f"{path}: was written by an older jaxskill ({known}); {remedy}.")
+
+
 def save_json(path, content):
   """Writes JSON whole or not at all."""
   write_text(pathlib.Path(path), to_json(content, indent=1))

@@ -23,6 +23,7 @@ from jaxskill.report import explain
 from jaxskill.training import finished_run
 
 NAME = "assessment.json"
+FORMAT = 1            # of it, and of comparison.json; before they had one, their fields were the same
 
 
 def run(options, say=cli.say):
@@ -53,7 +54,8 @@ def run(options, say=cli.say):
     for number, video in enumerate(videos):
       one = explain.pick(assessments, ids, number)
       try:
-        result = explain.answer(trained, video, one, ids, words) | dict(made_from=made_from(trained, [video], ids))
+        result = explain.answer(trained, video, one, ids, words) | dict(
+            format=FORMAT, made_from=made_from(trained, [video], ids))
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)
@@ -85,8 +87,12 @@ def check_free(path, source):
   if not path.exists():
     return
   try:
-    there = json.loads(path.read_text())["made_from"]
-  except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    files.check_format(path, stored, FORMAT, "give another --out")
+    there = stored["made_from"]
+  except files.OtherFormat:
+    raise
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
     there = None
   if there != source:
     raise ValueError(f"{path} is there and answers for another video of this name, another run or other models; "

@@ -31,13 +31,14 @@ import tqdm
 from jaxskill import cli, pretrained
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
+from jaxskill.data.user.extraction_note import FORMAT
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import flow
 from jaxskill.data.video import persons as persons_of
 from jaxskill.data.video.timeline import READING
 from jaxskill.data.video.video_files import describe, find_videos
 from jaxskill.extract import beam, decoders, extraction, feature_files
-from jaxskill.files import FULL, remove_unfinished
+from jaxskill.files import FULL, open_folder, remove_unfinished
 from jaxskill.modules import i3d
 from jaxskill.training import locks
 from jaxskill.training.parallel import Parallel
@@ -66,7 +67,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     say: called with each line for the user.
 
   Returns:
-    The content of `extraction.json`: {"recipe": the config, weights and random_weights; "videos": {video: {"file",
+    The content of `extraction.json`: {"format"; "recipe": the config, weights and random_weights; "videos": {video: {"file",
     "sha256", "reading": the version of the way of reading files, "rows", "row_seconds", "warnings"}}, rows and seconds
     {stream: ...} where there are several; "failed": {video: why}; "left_out": {file of the folder that is no video:
     why}}.
@@ -79,7 +80,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = pretrained.load(config, weights)
-  files.open_folder(out)
+  open_folder(out)
   with locks.hold(out / LOCK, "extraction", "give another --out", say):
     feature_files.check_names(out, files)
     remove_unfinished(out)
@@ -177,7 +178,7 @@ def _begin(config, out, files, recipe, contents, say):
   if older := [video for video, about in others.items() if about.get("reading") != READING]:
     say(f"warning: the features of {len(older)} videos in {out}, such as {older[0]}, are of an older version, which "
         "read some files in another way, and the videos are not given: give them too, or remove their features")
-  return dict(recipe=recipe, videos=others | ready, failed={}), todo
+  return dict(format=FORMAT, recipe=recipe, videos=others | ready, failed={}), todo
 
 
 def _name_stale(config, out, note):

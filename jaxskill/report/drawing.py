@@ -17,7 +17,7 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib import font_manager
 
-from jaxskill import cli
+from jaxskill import cli, files
 from jaxskill.report import wording
 
 COLOURS = {1: "tab:blue", 0: "tab:gray", -1: "tab:red"}    # speaks for skill, for neither, against; no red and green

@@ -12,6 +12,7 @@ from jaxskill import methods
 from jaxskill.evaluate import collapse, metrics, protocol, raters, simple_baselines, truth
 from jaxskill.files import provenance, save_json, writing
 from jaxskill.report.tables import NOT_TESTED, table
+from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import digest
 
 
@@ -30,8 +31,8 @@ def write(workdir, trainer, assessments, history, facts, seconds, say):
   replicas = [_replica(trainer, assessments, history, i) for i in range(len(trainer.replicas))]
   rows, facts_of_test = _rows(trainer, history, replicas) if tested else ({}, {})
   results = dict(
-      data=trainer.dataset.name, simulated=trainer.dataset.simulated, tested=tested, audit=facts, steps=trainer.total,
-      protocol=dict(trainer.config.evaluate) | facts_of_test, rows=rows, replicas=replicas,
+      format=finished_files.RESULTS_FORMAT, data=trainer.dataset.name, simulated=trainer.dataset.simulated, tested=tested,
+      audit=facts, steps=trainer.total, protocol=dict(trainer.config.evaluate) | facts_of_test, rows=rows, replicas=replicas,
       config=json.loads(trainer.config.to_json()), params_sha256=digest(trainer.state.params),
       seconds=seconds, **provenance(trainer.parallel))
   path = pathlib.Path(workdir) / "results.json"

@@ -20,9 +20,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from jaxskill import files
 from jaxskill.training.parallel import on_first_process
 from jaxskill.training.quiet import hush
 
+FORMAT = 1            # of a checkpoint's record
+OLDEST = 0            # that is read: before it had one, its fields were the same
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
@@ -93,7 +96,7 @@ class Checkpoints:
     self._settle()
     for step in self._manager.all_steps():
       try:
-        self._records[step] = _read_record(self._manager, step)
+        self._records[step] = _read_record(self._manager, step, self._directory)
       except Exception:   # pylint: disable=broad-except   damaged: `restore` says so if it comes to that
         pass
 
@@ -123,7 +126,7 @@ class Checkpoints:
     self._settle()
     step = int(step)
     leaves = {name: np.array(leaf) for name, leaf in _leaves_by_name(jax.device_get(state)).items()}   # copies
-    record = dict(leaves=[[name, *_kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
+    record = dict(format=FORMAT, leaves=[[name, *_kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
                   validation=None if validation is None else float(validation), notes=notes)
     newest = self._manager.latest_step()
     if newest is not None and step <= newest:
@@ -168,13 +171,13 @@ class Checkpoints:
       steps = steps[:steps.index(step) + 1]
     for candidate in reversed(steps):
       try:
-        record = _read_record(self._manager, candidate)
+        record = _read_record(self._manager, candidate, self._directory)
         difference = _difference({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
         leaves = None if difference else _read_leaves(self._manager, candidate, expected)
         if leaves and digest(leaves) != record["sha256"]:
           raise ValueError("its arrays differ from the digest stored with them")
-      except (MemoryError, PermissionError):
-        raise   # says nothing about the file
+      except (MemoryError, PermissionError, files.OtherFormat):
+        raise   # says nothing about the file, or that it is whole
       except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
         self._set_aside(candidate, error)
         continue
@@ -261,10 +264,10 @@ def read(directory, step):
   manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
       create=False, save_root_metadata=False, save_interval_steps=0))
   try:
-    record = _read_record(manager, step)
+    record = _read_record(manager, step, path)
     leaves = _read_leaves(manager, step, {name: (dtype, shape) for name, dtype, shape in record["leaves"]})
-  except (MemoryError, PermissionError):
-    raise   # says nothing about the file
+  except (MemoryError, PermissionError, files.OtherFormat):
+    raise   # says nothing about the file, or that it is whole
   except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
     raise ValueError(f"checkpoint {path / str(step)} is damaged ({type(error).__name__}).") from error
   finally:
@@ -274,10 +277,11 @@ def read(directory, step):
   return leaves
 
 
-def _read_record(manager, step):
+def _read_record(manager, step, directory):
   record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
   if record.pop("check") != _check(record):
     raise ValueError("its record differs from the digest stored with it")
+  files.check_format(directory / str(step), record, FORMAT, "train again in a fresh --workdir", OLDEST)
   return record
 
 

@@ -7,10 +7,12 @@ import json
 import ml_collections
 import numpy as np
 
-from jaxskill import methods
+from jaxskill import files, methods
 from jaxskill.training import checkpoints
 
 FORMAT = 1            # of training_videos.npz
+RESULTS_FORMAT = 1    # of results.json; before it had one, its fields were the same
+WRITE_AGAIN = "remove it and start the training command again, which writes it"
 
 
 def reason(error):
@@ -57,22 +59,28 @@ def tested(workdir, about):
   """
   path = workdir / "results.json"
   try:
-    return bool(json.loads(path.read_text(encoding="utf-8")).get("tested", True))
+    results = json.loads(path.read_text(encoding="utf-8"))
+    files.check_format(path, results, RESULTS_FORMAT, WRITE_AGAIN)
+    return bool(results.get("tested", True))
   except FileNotFoundError:
     return about.get("tested")
+  except files.OtherFormat:
+    raise
   except (OSError, ValueError, AttributeError, RecursionError) as error:
     raise ValueError(f"{path}: is not what training wrote ({error}), so that it is not known how good the models are; "
-                     "remove it and start the training command again, which writes it.") from error
+                     f"{WRITE_AGAIN}.") from error
 
 
-def check(about, arrays, method):
+def check(path, about, arrays, method):
   """Raises an error of some kind unless the content of `training_videos.npz` is whole.
 
   Args:
-    about, arrays: of the file; method: of the run.
+    path, about, arrays: of the file; method: of the run.
+
+  Raises:
+    OtherFormat: if another version of the software wrote it.
   """
-  if about["format"] != FORMAT:
-    raise ValueError(f"of another version ({about['format']})")
+  files.check_format(path, about, FORMAT, WRITE_AGAIN, oldest=FORMAT)
   count, videos = len(about["replicas"]), len(arrays["videos"])
   shapes = dict(score=(count, videos), trained=(count, videos), digests=(videos,))
   for stream in method.streams:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -306,7 +305,9 @@ def load(workdir):
   arrays = arrays_of.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
   try:
     about = json.loads(arrays.pop("about").item())
-    finished_files.check(about, arrays, method)
+    finished_files.check(path, about, arrays, method)
+  except files.OtherFormat:
+    raise
   except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
     raise ValueError(f"{path}: is not what training wrote ({finished_files.reason(error)}); remove it and start the "
                      "training command again, which writes it.") from error

@@ -51,7 +51,7 @@ def test_results_that_are_cut(copy, text):
   refused(folder, "results.json: is not what training wrote", "start the training command again")
 
 
-@pytest.mark.parametrize("about", [lambda _: None, lambda _: [], lambda _: 5, lambda a: a | dict(format=99),
+@pytest.mark.parametrize("about", [lambda _: None, lambda _: [], lambda _: 5, lambda a: a | dict(format="1"),
                                    lambda a: a | dict(replicas=[]), lambda a: a | dict(replicas=[{}]),
                                    lambda a: a | dict(streams={}), lambda a: a | dict(extraction=[]),
                                    lambda a: a | dict(extraction=3),

@@ -114,13 +114,12 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
   for folder in folders:
     _check_new(out / folder)
   with contextlib.ExitStack() as whole:             # features appear when all of them and the note are there
-    written = {folder: whole.enter_context(files.writing_folder(out / folder)) for folder in folders}
     if labels is None:
-      agreement = _write_pairs(like, out, written["features"], tasks, options)
+      agreement = _write_pairs(like, out, whole, tasks, options)
       followed, truth = "the annotators' pairs in splits/", "pairs"
     else:
       options |= dict(static_rows=static_rows, static_width=static_width)
-      agreement = _write_scores(like, out, written, name, labels, tasks, options)
+      agreement = _write_scores(like, out, whole, name, labels, tasks, options)
       followed, truth = f"the scores in {', '.join(file.name for file in labels.files)}", "pairs of different scores"
     lines = [f"{task}: {videos} videos; their hidden skills order {share:.2%} of {pairs} {truth}"
              for task, (videos, pairs, share) in agreement.items()]
@@ -154,11 +153,11 @@ def _check_new(folder):
                           "folder.")
 
 
-def _write_pairs(like, out, features, tasks, options):
+def _write_pairs(like, out, whole, tasks, options):
   """Writes the features of BEST or EPIC-Skills; task -> (videos, pairs, share of the pairs that skills order).
 
   Args:
-    features: the folder that gets them; `out` gets the lists of pairs.
+    whole: an `ExitStack`; the folder of features appears when it is left.
   """
   splits = like / "splits" if (like / "splits").is_dir() else like
   found = sorted(f.name for f in splits.iterdir() if list(f.glob("*.txt"))) if splits.is_dir() else []
@@ -176,7 +175,7 @@ def _write_pairs(like, out, features, tasks, options):
       if owner.setdefault(video, task) != task:
         raise ValueError(f"{splits}: video {video!r} is in the tasks {owner[video]!r} and {task!r}, whose features "
                          "would share one file; write them one at a time, with --task.")
-  agreement = {}
+  features, agreement = whole.enter_context(files.writing_folder(out / "features")), {}
   for task, (videos, pairs) in read.items():
     skills = skills_from_pairs(pairs, len(videos))
     share = float(np.mean(skills[pairs[:, 0]] > skills[pairs[:, 1]])) if len(pairs) else float("nan")
@@ -190,11 +189,11 @@ def _write_pairs(like, out, features, tasks, options):
   return agreement
 
 
-def _write_scores(like, out, folders, name, labels, tasks, options):
+def _write_scores(like, out, whole, name, labels, tasks, options):
   """Writes the features of a data set with scores; task -> (videos, pairs, share of the pairs that skills order).
 
   Args:
-    folders: {name: folder that gets the features}; `out` gets the labels.
+    whole: an `ExitStack`; the folders of features appear when it is left.
   """
   layout = SCORED[name]
   by_task = labels.category is not None and set(layout.tasks) >= set(labels.category)
@@ -209,6 +208,7 @@ def _write_scores(like, out, folders, name, labels, tasks, options):
   positions = lambda values: None if values is None else np.unique(values, return_inverse=True)[1]
   subjects, routines = positions(labels.subject), positions(labels.difficulty)
   streams = {folder: stream or "rgb" for folder, stream in layout.features.items()}
+  folders = {folder: whole.enter_context(files.writing_folder(out / folder)) for folder in streams}
   agreement = {}
   for task in sorted(set(tasks or found)):
     rows = np.flatnonzero(groups == task)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from jaxskill import files
 from jaxskill.data.video.video_names import plain
 
 EXTRACTION = "extraction.json"
+FORMAT = 1            # of it; before it had one, its fields were the same
 
 
 def read_extraction(folder):
@@ -22,9 +24,11 @@ def read_extraction(folder):
   file = folder / EXTRACTION
   try:
     note = json.loads(file.read_text(encoding="utf-8"))
-    _check(note)
+    _check(file, note)
   except FileNotFoundError:
     return dict(recipe={}, videos={})
+  except files.OtherFormat:
+    raise
   except (OSError, ValueError, RecursionError) as error:
     raise ValueError(f"{file}: is not what jaxskill.extract wrote ({error}); extract the features again into a new "
                      "folder, or remove the file.") from error
@@ -37,8 +41,10 @@ def noted_seconds(about, stream, otherwise):
   return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
-def _check(note):
+def _check(file, note):
   """Raises a `ValueError` that says what is wrong with the content of the file."""
+  if isinstance(note, dict):
+    files.check_format(file, note, FORMAT, "extract the features again into a new folder")
   for name in ("recipe", "videos"):
     if not isinstance(note, dict) or not isinstance(note.get(name), dict):
       raise ValueError(f"expected an object with the objects recipe and videos, {name} is none")
