@@ -15,9 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxskill import cli, train
 from jaxskill.benchmark import contenders, systems
-from jaxskill.modules import soft_dtw as module
 from jaxskill.modules.layers import take
-from jaxskill.modules.soft_dtw import soft_alignment, soft_dtw
+from jaxskill.modules.soft_dtw import soft_alignment, soft_dtw, wavefront
 from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
 from tests.places import CONFIGS
@@ -84,7 +83,7 @@ def kind(request, monkeypatch):
   if not any(map(importlib.util.find_spec, compilers)):
     pytest.skip(f"no compiler for a {request.param}: pip install " + dict(gpu="'.[cuda]'", tpu="libtpu")[request.param])
   monkeypatch.setattr(jax, "default_backend", lambda: request.param)
-  monkeypatch.setattr(module, "_device", lambda: (request.param, "9.0"))
+  monkeypatch.setattr(wavefront, "_device", lambda: (request.param, "9.0"))
   return request.param
 
 

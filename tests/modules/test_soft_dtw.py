@@ -12,13 +12,14 @@ import pytest
 from hypothesis import strategies
 from jax.test_util import check_grads
 
-from jaxskill.modules import soft_dtw as module
 from jaxskill.modules.soft_dtw import (
   hard_alignment,
   pairwise_squared_distance,
+  passes,
   soft_alignment,
   soft_dtw,
   soft_dtw_divergence,
+  wavefront,
 )
 from tests.programs import rounded
 
@@ -328,7 +329,7 @@ def test_many_pairs_in_turns_and_long_ones_in_parts_are_each_pair_alone(monkeypa
   lengths = np.array([[33, 40], [1, 40], [33, 1], [20, 13], [7, 39]])
   solve = lambda: jax.vmap(lambda c, l: jax.value_and_grad(soft_dtw)(c, 0.1, lengths=tuple(l)))(cost, lengths)
   whole_values, whole_slopes = solve()
-  for name, size in dict(_CELLS=0, _ROWS=70, _LONG=20).items():
+  for module, name, size in ((passes, "_CELLS", 0), (passes, "_ROWS", 70), (wavefront, "_LONG", 20)):
     monkeypatch.setattr(module, name, size)
   for (value, slope), other, alignment in zip(zip(*solve()), whole_values, whole_slopes):
     np.testing.assert_allclose(value, other, rtol=1e-6)
@@ -535,13 +536,13 @@ def test_checkpoints_need_less_memory():
     (lambda c: soft_dtw_divergence(c, c, -1.0), "gamma=-1.0"),
 ])
 def test_bad_input_is_named(call, message, monkeypatch):
-  monkeypatch.setattr(module, "_device", lambda: ("cpu", ""))
+  monkeypatch.setattr(wavefront, "_device", lambda: ("cpu", ""))
   with pytest.raises(ValueError, match=message):
     call(uniform(4, 5))
 
 
 @pytest.mark.parametrize("capability", ["8.0", "gfx90a"])
 def test_a_gpu_without_a_kernel_is_named(capability, monkeypatch):
-  monkeypatch.setattr(module, "_device", lambda: ("gpu", capability))
+  monkeypatch.setattr(wavefront, "_device", lambda: ("gpu", capability))
   with pytest.raises(ValueError, match=f"no kernel for a GPU of compute capability {capability}"):
     soft_dtw(uniform(4, 5), 1.0, implementation="pallas")

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill.modules import soft_dtw as module
-from jaxskill.modules.soft_dtw import hard_alignment, kernels, soft_alignment, soft_dtw
+from jaxskill.modules.soft_dtw import hard_alignment, kernels, passes, soft_alignment, soft_dtw, wavefront
 from jaxskill.modules.soft_dtw import steps as soft_dtw_steps
 from tests.modules.test_soft_dtw import check_spoiled_pairs
 
@@ -19,7 +18,7 @@ CALLS = dict(gpu="custom_call @mosaic_gpu", tpu="custom_call @tpu_custom_call")
 @pytest.fixture(params=PLATFORMS)
 def platform(request, monkeypatch):
   """As if there were such a device."""
-  monkeypatch.setattr(module, "_device", lambda: (request.param, "9.0"))
+  monkeypatch.setattr(wavefront, "_device", lambda: (request.param, "9.0"))
   return request.param
 
 
@@ -83,12 +82,12 @@ def test_more_rows_than_registers_hold_at_once():
   cost = np.random.default_rng(0).uniform(size=(9, 131, 130)).astype(np.float32)
   stop = np.full((9, 130), soft_dtw_steps.NEVER)
   stop[:, -1] = 259
-  skewed = jax.vmap(lambda c: module._skew(c.T, soft_dtw_steps.FAR))(cost)
+  skewed = jax.vmap(lambda c: wavefront.skew(c.T, soft_dtw_steps.FAR))(cost)
 
   def both(run, stop, skewed):
     start = soft_dtw_steps.forward_start(jnp.zeros((130, 131), jnp.float32))
     carry, steps = run(soft_dtw_steps.forward_step, start, (skewed,), stop)
-    carry = module._at_stop(carry, stop)
+    carry = passes.at_stop(carry, stop)
     zeros = jnp.zeros(130, jnp.float32)
     return carry, run(soft_dtw_steps.expectation_step, (zeros, zeros), steps, stop, reverse=True)[1]
   with pytest.MonkeyPatch.context() as patch, interpreted("tpu"):
@@ -96,7 +95,7 @@ def test_more_rows_than_registers_hold_at_once():
     run = functools.partial(kernels.run, platform="tpu")
     found = jax.jit(jax.vmap(functools.partial(both, run)))(stop.astype(np.int32), skewed)
     jax.block_until_ready(found)
-  true = jax.jit(jax.vmap(functools.partial(both, module._scan)))(stop.astype(np.int32), skewed)
+  true = jax.jit(jax.vmap(functools.partial(both, wavefront.scan)))(stop.astype(np.int32), skewed)
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, true)
 
 

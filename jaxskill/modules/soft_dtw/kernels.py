@@ -1,6 +1,6 @@
 """Recurrences over anti-diagonals as one kernel launch each: the wavefront stays on the chip all the way.
 
-Both kernels run the steps of `soft_dtw_steps`; what they add is how a row of the wavefront moves by one.
+Both kernels run the recurrences of `steps`; what they add is how a row of the wavefront moves by one.
 
 GPU (Pallas, Mosaic: Hopper or newer): one pair a program, rows of the diagonal over the threads of a warpgroup; rows
 move through shared memory, two buffers in turn, so that one barrier a diagonal is enough. Inputs of the next diagonals
@@ -29,7 +29,7 @@ _BLOCK_BYTES = 4 * 2 ** 20    # of all arrays of one block of diagonals on a TPU
 
 
 def run(step, carry, inputs, stop, *, platform, reverse=False):
-  """`soft_dtw._scan` on an accelerator; pairs that are mapped by `jax.vmap` share one launch.
+  """Runs a recurrence as `wavefront.scan` does, on an accelerator; pairs that are mapped by `jax.vmap` share one launch.
 
   Args:
     step: (shift, k, stop, carry, inputs) -> carry, outputs.
@@ -100,8 +100,12 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
     (stop_ref,), carry_refs, input_refs, last_refs, output_refs = _split(
         refs, 1, len(carry), len(inputs), len(carry), num_outputs)
     pair = jax.lax.axis_index("pair")
-    number_of = lambda turn: diagonals - 1 - turn if reverse else turn
-    load = lambda turn: tuple(ref[pair, number_of(jnp.minimum(turn, diagonals - 1))] for ref in input_refs)
+
+    def number_of(turn):
+      return diagonals - 1 - turn if reverse else turn
+
+    def load(turn):
+      return tuple(ref[pair, number_of(jnp.minimum(turn, diagonals - 1))] for ref in input_refs)
     stop = stop_ref[pair]
     for slot, (row, fill) in itertools.product(range(2), enumerate(fills)):
       for edge in (0, _THREADS + lanes):

@@ -21,6 +21,7 @@ NEVER = 2 ** 30        # the number of a diagonal that none has
 
 
 def forward_start(cost):
+  """Returns the carry of `forward_step` before the first diagonal: no weight but that of the first cell."""
   ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), NONE, _integers(cost.dtype))
   return ones, none, ones, none.at[0].set(0)
 
@@ -30,6 +31,10 @@ def forward_step(shift, k, stop, carry, inputs):
 
   The row of the last cell stops there, so that its weight is in the carry at the end.
   """
+  # Naive form, of R itself (Cuturi and Blondel, ICML 2017, Algorithm 1):
+  #   three = jnp.stack([R[i - 1, j], R[i, j - 1], R[i - 1, j - 1]])
+  #   R[i, j] = cost[i, j] - gamma * logsumexp(-three / gamma)
+  #   up, left, diagonal = softmax(-three / gamma)
   (left, left_power, diagonal, diagonal_power), (cost,) = carry, inputs
   up, up_power = shift((left, left_power), 1, (1.0, NONE))
   most = jnp.maximum(jnp.maximum(up_power, left_power), diagonal_power)
@@ -42,12 +47,14 @@ def forward_step(shift, k, stop, carry, inputs):
 
 
 def hard_start(cost):
+  """Returns the carry of `hard_step` before the first diagonal: every sum is far, but that before the first cell."""
   far, zeros = jnp.full(len(cost), FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
   return far, zeros, far.at[0].set(0.0), zeros
 
 
 def hard_step(shift, k, stop, carry, inputs):
   """Least sums of one diagonal as two numbers (the second is the rounding error of the first), 1 for the step taken."""
+  # Naive form: R[i, j] = cost[i, j] + min(R[i - 1, j], R[i, j - 1], R[i - 1, j - 1])
   del k, stop
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
   up, up_error = shift((left, left_error), 1, (FAR, 0.0))
@@ -66,6 +73,8 @@ def hard_step(shift, k, stop, carry, inputs):
 
 def expectation_step(shift, k, stop, carry, inputs):
   """E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
+  # Naive form (ibid., Algorithm 2), with the probabilities of the steps into the three cells that follow:
+  #   E[i, j] = up[i + 1, j] * E[i + 1, j] + left[i, j + 1] * E[i, j + 1] + diagonal[i + 1, j + 1] * E[i + 1, j + 1]
   (expected, diagonal), (up, left) = carry, inputs
   expected = jnp.where(k == stop, 1.0, expected)
   by_up, by_left = up * expected, left * expected

@@ -1,0 +1,166 @@
+"""Soft-DTW, its expected alignment, the hard path of classic DTW, and the divergence: what callers use.
+
+N, M segments of the two series (rows, columns), D feature channels.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxskill.modules.soft_dtw import passes, wavefront
+from jaxskill.modules.soft_dtw.distance import as_float, pairwise_squared_distance
+from jaxskill.modules.soft_dtw.steps import FAR, NEVER, hard_start, hard_step
+
+
+def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
+  """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
+
+  Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E
+  takes, for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every
+  pair; a CPU works on a few at a time where they are many or long.
+
+  Args:
+    cost: `[N, M]` distances between the segments of the two series; R, their sum along a path, of size below 7e8 gamma.
+      No path visits a cell of +inf. What lies beyond the lengths or outside the band may be anything, NaN too.
+    gamma: softness, > 0, in the unit of `cost`; hard DTW is the limit at 0.
+    lengths: (n, m) real segments of the two series, 1 <= n <= N and 1 <= m <= M; None for all.
+    bandwidth: Sakoe-Chiba band: only cells with |i - j| <= bandwidth; None for all. It must reach the last cell. Where
+      it is known only at run time (traced), a band narrower than |n - m| is widened to that.
+    implementation: "scan"; "checkpointed", for long series: every 32nd diagonal is stored and the others are computed
+      again in the backward pass (its second derivative is that of "scan"); "pallas", kernels for GPUs (Hopper or
+      newer) and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan" until the kernels have
+      been timed on such devices.
+
+  Returns:
+    `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative. NaN where one of the
+    costs is, where it is more than 7e8 gamma and where no path is left; -inf where a cost is. The gradient is then NaN.
+
+  Raises:
+    ValueError: if `cost` is not a non-empty matrix; if gamma, a length or the band is known and out of range; if the
+      implementation is unknown or has no kernel for the device, the type or the length.
+
+  Reference: Cuturi and Blondel, ICML 2017, Algorithm 1.
+  """
+  scaled, stop, _ = _problem(cost, gamma, lengths, bandwidth)
+  return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation))
+
+
+def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
+  """Expected alignment: the probability that each pair of segments is matched; the gradient of `soft_dtw` by `cost`.
+
+  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
+  2 N (N + M) numbers, and its derivative needs 4 N (N + M) more for a while.
+
+  Returns:
+    `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
+    1, zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
+
+  Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
+  """
+  scaled, stop, transposed = _problem(cost, gamma, lengths, bandwidth)
+  value, alignment = passes.value_and_alignment(scaled, stop, wavefront.choose(implementation))
+  alignment = jnp.where(jnp.isfinite(value), 1, jnp.where(scaled >= FAR, 0, jnp.nan)) * alignment
+  return alignment.T if transposed else alignment
+
+
+def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto"):
+  """The best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
+
+  Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
+  first). No gradient flows. Arguments and errors as in `soft_dtw`.
+
+  Returns:
+    `[N, M]` float, 1 on the cells of the path, else 0. NaN where a path may go, if a cost there is NaN or -inf.
+
+  Reference: Sakoe and Chiba, IEEE TASSP 1978.
+  """
+  scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
+  scaled, run = jnp.minimum(jax.lax.stop_gradient(scaled), FAR), wavefront.runner(wavefront.choose(implementation))
+  _, steps = run(hard_step, hard_start(scaled), (wavefront.skew(scaled, FAR),), stop)
+  path = passes.expectation(*steps, stop, run)
+  path = jnp.where((scaled == FAR) | (scaled.min() > -FAR), path, jnp.nan)
+  return path.T if transposed else path
+
+
+def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast", dtype=jnp.float32,
+                        implementation="auto"):
+  """sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: zero, without slope, where the series are equal.
+
+  Args:
+    x: `[N, D]` segments.
+    y: `[M, D]` segments.
+    form, dtype: see `pairwise_squared_distance`.
+    gamma, lengths, bandwidth, implementation: see `soft_dtw`; segments beyond the lengths may be anything.
+
+  Returns:
+    `[]` divergence, in the unit of the squared distance.
+
+  Raises:
+    ValueError: as `soft_dtw` and `pairwise_squared_distance`.
+
+  Reference: Blondel, Mensch and Vert, AISTATS 2021 (with the whole squared distance, not its half).
+  """
+  n, m = (len(x), len(y)) if lengths is None else lengths
+  _check(gamma, (n, m), (len(x), len(y)), bandwidth)
+  size = max(len(x), len(y))      # one recursion for the three
+  x, y = (jnp.pad(jnp.where(jnp.arange(len(series))[:, None] < length, series, 0), ((0, size - len(series)), (0, 0)))
+          for series, length in ((x, n), (y, m)))
+  left, right = jnp.stack([x, x, y]), jnp.stack([y, x, y])
+  cost = jax.vmap(functools.partial(pairwise_squared_distance, form=form, dtype=dtype))(left, right)     # [3, P, P]
+  pairs = jnp.stack([jnp.stack([n, n, m]), jnp.stack([m, n, m])], axis=1)                                # [3, 2]
+
+  def solve(cost, lengths):
+    return soft_dtw(cost, gamma, lengths=lengths, bandwidth=bandwidth, implementation=implementation)
+  both, own_x, own_y = jax.vmap(solve)(cost, pairs)
+  return both - (own_x + own_y) / 2
+
+
+def _known(value):
+  return None if value is None or isinstance(value, jax.core.Tracer) else value
+
+
+def _check(gamma, lengths, shape, bandwidth):
+  """Raises for what is known now and out of range."""
+  if _known(gamma) is not None and not gamma > 0:
+    raise ValueError(f"gamma={gamma} must be above 0; for the hard path use hard_alignment.")
+  for name, length, most in zip(("n", "m"), lengths, shape):
+    if _known(length) is not None and not 1 <= length <= most:
+      raise ValueError(f"lengths: {name}={length} of a series of {most} segments; expected 1 to {most}.")
+  if _known(bandwidth) is not None:
+    known = all(_known(length) is not None for length in lengths)
+    gap = abs(int(lengths[0]) - int(lengths[1])) if known else 0
+    if bandwidth < gap:
+      raise ValueError(f"bandwidth={bandwidth} leaves no path: the series differ by {gap} segments; use {gap} or more.")
+
+
+def _problem(cost, gamma, lengths, bandwidth):
+  """-> `[N, M]` cost / gamma with N <= M, far where no path may go; `[N]` stop; whether rows and columns are swapped.
+
+  `stop` holds the number of the diagonal of the last cell in the row of that cell, in others a number that none has.
+  """
+  cost = jnp.asarray(cost)
+  if cost.ndim != 2 or not cost.size:
+    raise ValueError(f"cost has the shape {cost.shape}; expected a matrix [N, M] that is not empty; map further axes "
+                     "with jax.vmap.")
+  ends = cost.shape if lengths is None else (lengths[0], lengths[1])
+  _check(gamma, ends, cost.shape, bandwidth)
+  cost, transposed = as_float(cost), cost.shape[0] > cost.shape[1]
+  if transposed:                   # short diagonals, more of them: fewer cells outside the matrix
+    cost, ends = cost.T, ends[::-1]
+  rows, columns = jnp.arange(cost.shape[0]), jnp.arange(cost.shape[1])
+  allowed = None
+  if lengths is not None:
+    allowed = (rows < ends[0])[:, None] & (columns < ends[1])
+  if bandwidth is not None:
+    width = jnp.maximum(bandwidth, jnp.abs(ends[0] - ends[1]))
+    inside = jnp.abs(rows[:, None] - columns) <= width
+    allowed = inside if allowed is None else allowed & inside
+  if allowed is None:
+    scaled = cost / gamma
+  else:                            # cleared before the division, or NaN would reach the gradient of gamma
+    scaled = jnp.where(allowed, jnp.where(allowed, cost, 0) / gamma, FAR)
+  stop = jnp.where(rows == ends[0] - 1, ends[0] + ends[1] - 2, NEVER)
+  return scaled.astype(cost.dtype), stop.astype(jnp.int32), transposed

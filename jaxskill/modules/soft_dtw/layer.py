@@ -1,0 +1,90 @@
+"""Temporal alignment as a layer: where each row of a video lies in a reference, and how badly the two fit."""
+
+from __future__ import annotations
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxskill.modules.soft_dtw.alignment import hard_alignment, soft_dtw
+from jaxskill.modules.soft_dtw.distance import pairwise_squared_distance
+
+KINDS = ("soft", "hard", "linear")
+TINY = 1e-6                  # a row of weights below it is one of padding
+
+
+class TemporalAlignment(nn.Module):
+  """Aligns the rows of a query with those of a reference; it has no parameters. Map it with `jax.vmap` over pairs.
+
+  Attributes:
+    kind: "soft" aligns by soft-DTW; "hard" by the best path of classic DTW; "linear" scales time alone.
+    gamma: softness of "soft", > 0, in the unit of a squared distance between two rows.
+    bandwidth: Sakoe-Chiba band in rows, see `soft_dtw`; None for all. "linear" has none.
+    implementation: see `soft_dtw`.
+
+  Reference: SkillDiff, temporal alignment to expert videos by soft-DTW; Cuturi and Blondel, ICML 2017.
+  """
+
+  kind: str = "soft"
+  gamma: float = 0.3
+  bandwidth: int | None = None
+  implementation: str = "auto"
+
+  @nn.compact
+  def __call__(self, query, reference, lengths):
+    """Aligns one video with one reference.
+
+    Args:
+      query: `[T, D]` rows of the video, as they are to be compared.
+      reference: `[S, D]` rows of the reference.
+      lengths: (t, s) real rows of both.
+
+    Returns:
+      `[T, S]` float32 weights of the reference's rows for each row of the query: where it lies in the reference, from
+        0 to 1, a real row's sum to 1. Differentiable by the rows ("soft"; else constant).
+      [] the cost of the alignment over t + s: the mean squared distance of what is matched, of "soft" smoothed, in the
+        unit of a squared distance; 0 of "linear". Differentiable by the rows.
+
+    Raises:
+      ValueError: if the kind is unknown, or as `soft_dtw`.
+    """
+    chex.assert_rank([query, reference], 2)
+    if self.kind not in KINDS:
+      raise ValueError(f"kind={self.kind!r} is unknown; use one of {', '.join(KINDS)}.")
+    if self.kind == "linear":
+      return linear_alignment(*lengths, len(query), len(reference)), jnp.float32(0)
+    cost = pairwise_squared_distance(query, reference)                                       # [T, S]
+    visits, total = (_soft if self.kind == "soft" else _hard)(
+        cost, self.gamma, lengths=lengths, bandwidth=self.bandwidth, implementation=self.implementation)
+    return visits / jnp.maximum(visits.sum(axis=1, keepdims=True), TINY), total / sum(lengths)
+
+
+def _soft(cost, gamma, **options):
+  # Naive form, of the same value and gradients; it would run the recursion twice:
+  #   visits = soft_alignment(cost, gamma)
+  #   total = soft_dtw(cost, gamma)
+  value, visits = jax.value_and_grad(soft_dtw)(cost, gamma, **options)
+  value = jax.lax.stop_gradient(value)
+  expected = jax.lax.stop_gradient(visits)          # is the gradient of `value`: no further recursion is run for it
+  return visits, value + jnp.sum(expected * (cost - jax.lax.stop_gradient(cost)))
+
+
+def _hard(cost, gamma, **options):
+  del gamma
+  visits = hard_alignment(cost, **options)
+  return visits, jnp.sum(visits * cost)
+
+
+def linear_alignment(length, other, rows, columns):
+  """Weights of a map that only scales time, between two neighbouring rows of the reference.
+
+  Args:
+    length, other: [] real rows of the query and of the reference.
+    rows, columns: T and S, with padding.
+
+  Returns:
+    `[T, S]` float32, each real row sums to 1.
+  """
+  place = jnp.clip((jnp.arange(rows) + 0.5) / length * other - 0.5, 0, other - 1)
+  return jnp.maximum(1 - jnp.abs(place[:, None] - jnp.arange(columns)), 0.0)

@@ -1,0 +1,95 @@
+"""How a recurrence over the anti-diagonals of a cost matrix is run: by a `lax.scan`, in parts, or by a kernel.
+
+N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+_PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
+
+
+def choose(implementation):
+  if implementation not in ("auto", "scan", "checkpointed", "pallas"):
+    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan', 'checkpointed' or 'pallas'.")
+  if implementation == "pallas":
+    platform, capability = _device()
+    major = capability.split(".")[0]
+    if platform != "tpu" and not (platform == "gpu" and major.isdecimal() and int(major) >= 9):
+      what = f"a GPU of compute capability {capability}" if platform == "gpu" else f"a {platform}"
+      raise ValueError(f"implementation='pallas' has no kernel for {what}, only for TPUs and for GPUs of compute "
+                       "capability 9 (Hopper) or more; use 'auto' or 'scan'.")
+    return platform
+  return "scan" if implementation == "auto" else implementation
+
+
+def _device():
+  """-> platform; compute capability of a GPU."""
+  platform = jax.default_backend()
+  return platform, jax.devices()[0].compute_capability if platform == "gpu" else ""
+
+
+def runner(implementation):
+  """What runs a recurrence: `scan`, or the kernel of a platform."""
+  if implementation not in ("gpu", "tpu"):
+    return scan_parts if jax.default_backend() == "cpu" else scan
+  from jaxskill.modules.soft_dtw import kernels  # Pallas takes long to load
+  return functools.partial(kernels.run, platform=implementation)
+
+
+def skew(matrix, fill):
+  """`[N, M]` -> `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
+  diagonals = sheared(matrix, fill).T
+  if jax.default_backend() == "tpu":      # or memory stays as it was, and 128 diagonals are read for every one
+    diagonals = with_layout_constraint(diagonals, Layout((0, 1)))
+  return diagonals
+
+
+def sheared(matrix, fill):
+  n, m = matrix.shape
+  padded = jnp.pad(matrix, ((0, 0), (0, n)), constant_values=fill)
+  return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1)
+
+
+def unskew(diagonals):
+  """`[K, N]` -> `[N, M]`: what `skew` gave."""
+  k, n = diagonals.shape
+  return jnp.pad(diagonals.T.ravel(), (0, n)).reshape(n, k + 1)[:, : k + 1 - n]
+
+
+def _shift(rows, by, fills):
+  """Element i of a result is element i - by of its row, `fill` at the edge; `by` is 1 or -1."""
+  return tuple(jnp.pad(row[:-1] if by == 1 else row[1:], (1, 0) if by == 1 else (0, 1), constant_values=fill)
+               for row, fill in zip(rows, fills))
+
+
+def scan(step, carry, inputs, stop, *, first=0, reverse=False):
+  """Runs a recurrence over diagonals `[K, N]`: step(shift, k, stop, carry, inputs) -> carry, outputs.
+
+  Carry and stop are `[N]`, k counts from `first`; shift(rows, by, fills) moves rows by one, see `_shift`.
+  """
+  def body(carry, numbered):
+    k, inputs = numbered
+    return step(_shift, k, stop, carry, inputs)
+  return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
+
+
+def scan_parts(step, carry, inputs, stop, *, reverse=False):
+  """As `scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
+  diagonals, rows = inputs[0].shape
+  edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]
+  edges = sorted({*edges, *(diagonals - edge for edge in edges)})
+  pieces = []
+  for first, last in list(zip(edges, edges[1:]))[:: -1 if reverse else 1]:
+    low, high = max(0, first - (diagonals - rows + 1)), min(rows, last)      # one row more: what it leaves to the next
+    end, outputs = scan(step, tuple(row[low:high] for row in carry),
+                         tuple(table[first:last, low:high] for table in inputs), stop[low:high], first=first,
+                         reverse=reverse)
+    carry = tuple(jnp.concatenate([row[:low], new, row[high:]]) for row, new in zip(carry, end))
+    pieces.append([jnp.pad(table, ((0, 0), (low, rows - high))) for table in outputs])
+  return carry, tuple(jnp.concatenate(tables[:: -1 if reverse else 1]) for tables in zip(*pieces))

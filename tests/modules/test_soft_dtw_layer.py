@@ -1,0 +1,82 @@
+"""The temporal alignment of SkillDiff as a layer, against the functions that it is made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill.modules.soft_dtw import (
+  TemporalAlignment,
+  hard_alignment,
+  pairwise_squared_distance,
+  soft_alignment,
+  soft_dtw,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+LENGTHS = (5, 7)
+
+
+@pytest.fixture
+def rows():
+  draw = np.random.default_rng(0)
+  return draw.normal(size=(6, 3)).astype(np.float32), draw.normal(size=(9, 3)).astype(np.float32)
+
+
+def align(query, reference, **options):
+  return TemporalAlignment(**options).apply({}, query, reference, LENGTHS)
+
+
+def test_soft_is_the_expected_alignment_and_its_cost(rows):
+  weights, misfit = align(*rows, gamma=0.5, bandwidth=4)
+  cost = pairwise_squared_distance(*rows)
+  visits = soft_alignment(cost, 0.5, lengths=LENGTHS, bandwidth=4)
+  np.testing.assert_allclose(weights[:5], visits[:5] / visits[:5].sum(axis=1, keepdims=True), rtol=1e-5)
+  np.testing.assert_allclose(misfit, soft_dtw(cost, 0.5, lengths=LENGTHS, bandwidth=4) / sum(LENGTHS), rtol=1e-6)
+  assert not weights[5:].any() and not weights[:, 7:].any()
+
+
+def test_gradients_are_those_of_soft_dtw(rows):
+  def naive(query):
+    cost = pairwise_squared_distance(query, rows[1])
+    visits = soft_alignment(cost, 0.5, lengths=LENGTHS)
+    places = visits[:5] @ jnp.arange(9.0) / visits[:5].sum(axis=1)
+    return soft_dtw(cost, 0.5, lengths=LENGTHS) / sum(LENGTHS) + jnp.sin(places).sum()
+
+  def layer(query):
+    weights, misfit = align(query, rows[1], gamma=0.5)
+    return misfit + jnp.sin(weights[:5] @ jnp.arange(9.0)).sum()
+  np.testing.assert_allclose(jax.grad(layer)(rows[0]), jax.grad(naive)(rows[0]), rtol=1e-4, atol=1e-5)
+
+
+def test_hard_is_the_best_path(rows):
+  weights, misfit = align(*rows, kind="hard")
+  cost = pairwise_squared_distance(*rows)
+  path = hard_alignment(cost, lengths=LENGTHS)
+  np.testing.assert_allclose(weights[:5], path[:5] / path[:5].sum(axis=1, keepdims=True), rtol=1e-6)
+  np.testing.assert_allclose(misfit, (path * cost).sum() / sum(LENGTHS), rtol=1e-6)
+
+
+def test_linear_scales_time_alone(rows):
+  weights, misfit = align(*rows, kind="linear")
+  np.testing.assert_allclose(weights[:5].sum(axis=1), 1, rtol=1e-6)
+  np.testing.assert_allclose(weights[:5] @ np.arange(9), (np.arange(5) + 0.5) / 5 * 7 - 0.5, rtol=1e-5)
+  assert misfit == 0
+
+
+def test_has_no_parameters_and_maps_over_pairs(rows):
+  layer = TemporalAlignment()
+  assert not layer.init(jax.random.key(0), *rows, LENGTHS)
+  queries, references = (np.stack([x, x[::-1]]) for x in rows)
+  lengths = np.array([[5, 7], [6, 2]])
+  weights, misfit = jax.vmap(lambda q, r, n: layer.apply({}, q, r, tuple(n)))(queries, references, lengths)
+  for i in range(2):
+    alone = layer.apply({}, queries[i], references[i], tuple(lengths[i]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (weights[i], misfit[i]), alone)
+
+
+@pytest.mark.parametrize("options,message", [(dict(kind="none"), "kind='none' is unknown; use one of soft, hard"),
+                                             (dict(gamma=0.0), "gamma=0.0"), (dict(bandwidth=1), "bandwidth=1 leaves")])
+def test_refused(rows, options, message):
+  with pytest.raises(ValueError, match=message):
+    align(*rows, **options)
