@@ -38,7 +38,7 @@ def listen():
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
   heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
-  signal.set_wakeup_fd(writer, warn_on_full_buffer=False)                     # first, or one between these would be lost
+  signal.set_wakeup_fd(writer, warn_on_full_buffer=False)        # first, or a signal between these would be lost
   for number in heeded:
     signal.signal(number, lambda *_: None)
 
@@ -89,8 +89,8 @@ def command():
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + 13)
   except MemoryError as error:
-    _refuse(f"out of memory{f': {error}' if str(error) else ''}; use fewer or shorter videos at once, smaller sizes, or "
-            "a machine with more memory.")
+    _refuse(f"out of memory{f': {error}' if str(error) else ''}; use fewer or shorter videos at once, smaller sizes, "
+            "or a machine with more memory.")
   except (ValueError, OSError, FloatingPointError) as error:
     _refuse(error)
   except RuntimeError as error:                            # of XLA: jax.errors.JaxRuntimeError
@@ -257,8 +257,8 @@ def _overridden(config, override):
     why = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"flag {override}: ")
     raise ValueError(f"{override}: {why[:300]} (the config has {_known_value(config, field)})") from error
   if lost := [name for name in group if name not in values.config[field]]:
-    raise ValueError(f"{override}: config.{field} would lose {', '.join(lost[:3])} and others; set its fields one by one, e.g. "
-                     f"--config.{field}.{lost[0]}=VALUE.")
+    raise ValueError(f"{override}: config.{field} would lose {', '.join(lost[:3])} and others; set its fields one by "
+                     f"one, e.g. --config.{field}.{lost[0]}=VALUE.")
   return values.config
 
 

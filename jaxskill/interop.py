@@ -83,8 +83,8 @@ def regression_tree_from_torch(state):
   """Parameters of `jaxskill.modules.regression_tree.RegressionTree` from the published tree.
 
   Args:
-    state: {state_dict name: array}: `first_layer.0` (D to H), per level i `feature_layers.<i>.0` (rows of the two children
-      of each node in turn) and `clf_layers.<i>`, and `reg_layer`, each `.weight` (out, in[, 1]) and `.bias`.
+    state: {state_dict name: array}: `first_layer.0` (D to H), per level i `feature_layers.<i>.0` (rows of the two
+      children of each node in turn) and `clf_layers.<i>`, and `reg_layer`, each `.weight` (out, in[, 1]) and `.bias`.
 
   Returns:
     {"first": ..., "level_0": ..., "leaves": ...}, float32.
@@ -294,8 +294,8 @@ def read_weights(file):
     if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
       wanted = re.search(r"GLOBAL (\S+)", str(error))      # PyTorch's own advice is to trust the file
       wanted = f" ({wanted[1]})" if wanted else ""
-      raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or is "
-                       "damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
+      raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or "
+                       "is damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
                        ) from None
     raise ValueError(f"{file}: cannot be read as weights ({type(error).__name__}: {message}); download it again."
                      ) from error

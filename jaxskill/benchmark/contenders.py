@@ -144,7 +144,9 @@ class JaxContender:
 
   def round(self):
     """Seconds a step."""
-    return self._other.round(self._repeats) if self._other else self._advance(self._calls) / self.ready["steps_per_round"]
+    if self._other:
+      return self._other.round(self._repeats)
+    return self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
     """Memory and FLOPs."""

@@ -51,7 +51,8 @@ class Case(NamedTuple):
 
 CASES = {
     "i3d": Case("i3d", (16, 224, 224, 3), (4, 64)), "resnet50-224": Case("resnet50", (224, 224, 3), (8, 256)),
-    "resnet101-224": Case("resnet101", (224, 224, 3), (8, 256)), "resnet50-448": Case("resnet50", (448, 448, 3), (2, 64)),
+    "resnet101-224": Case("resnet101", (224, 224, 3), (8, 256)),
+    "resnet50-448": Case("resnet50", (448, 448, 3), (2, 64)),
     "resnet101-448": Case("resnet101", (448, 448, 3), (2, 64)), "tiny-i3d": Case("i3d", (9, 32, 32, 3), (2, 2)),
     "tiny-resnet": Case("resnet50", (32, 40, 3), (3, 3))}
 OURS = ("float32", "bfloat16", "lax")
@@ -228,8 +229,8 @@ def rates(row, rows, size, work, peak, name, features):
 def describe(results):
   """The results as text."""
   machine = results["machine"]
-  lines = [f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the end; "
-           f"jax {machine['versions']['jax']}",
+  lines = [f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "
+           f"end; jax {machine['versions']['jax']}",
            "environment: " + (" ".join(f"{k}={v}" for k, v in results["environment"].items()) or "default")]
   for label, case in results["results"].items():
     peaks = ", ".join(f"{dtype} {throughput.number(value)}FLOP/s" for dtype, value in case["matmul_peak"].items())
@@ -247,9 +248,9 @@ def describe(results):
       peers = {other: times for other, times in row["times"].items() if other in TORCH or other == "lax"}
       if name in ("float32", "bfloat16") and peers:
         lines.append(f"{name}: " + ", ".join(f"{times:.2f}x as fast as {other}" for other, times in peers.items()))
-  lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: processor "
-            "time of all threads;", "difference: of the features from float32, in relative L2. FLOP: of convolutions as "
-            "defined; forms may need fewer or more."]
+  lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "
+            "processor time of all threads;", "difference: of the features from float32, in relative L2. FLOP: of "
+            "convolutions as defined; forms may need fewer or more."]
   if own := results["decoder"]:
     lines.append("decoder, one process: {:.0f} frames/s of {} x {} (H.264), scaled to a short side of {}".format(
         own["frames_per_s"], *own["size"], own["short_side"]))
@@ -267,12 +268,12 @@ def main(argv=None):
   add("--rounds", type=int, default=5)
   add("--json", default="", type=cli.path, help="file for all numbers")
   options = parser.parse_args(argv)
-  split = lambda text: [name for name in text.split(",") if name]
 
   def measure_all(say):
     if options.rounds < 1 or options.batch < 0:
       raise ValueError("--rounds must be 1 or more, --batch not negative.")
-    return run(split(options.cases), split(options.contenders), options.rounds, options.batch, say)
+    cases, asked = ([name for name in text.split(",") if name] for text in (options.cases, options.contenders))
+    return run(cases, asked, options.rounds, options.batch, say)
   throughput.answer(measure_all, describe, options.json)
 
 

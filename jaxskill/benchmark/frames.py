@@ -1,7 +1,8 @@
 """python -m jaxskill.benchmark.frames [--size paper|tiny] [--dtype float32 bfloat16] [--steps N] [--batch N]
 
-Seconds of a training step of CoRe on frames, through I3D and the tree, from frames on disk to the next parameters, and the
-memory of the process, which every dtype has to itself. Random frames and weights; the time does not depend on either.
+Seconds of a training step of CoRe on frames, through I3D and the tree, from frames on disk to the next parameters, and
+the memory of the process, which every dtype has to itself. Random frames and weights; the time does not depend on
+either.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def measure(size, dtype, steps, batch, results):
     frames, none = VideoFiles(files), np.zeros(0, np.int32)
     dataset = SkillDataset(
         name="random frames", source=__name__, videos=tuple(map(str, range(count))), streams=dict(frames=frames),
-        lengths=dict(frames=np.full(count, frames.shape[1], np.int32)), pairs=np.zeros((0, 2), np.int32), simulated=True,
-        score=np.arange(count, dtype=np.float32), features_checked=True,
+        lengths=dict(frames=np.full(count, frames.shape[1], np.int32)), pairs=np.zeros((0, 2), np.int32),
+        simulated=True, score=np.arange(count, dtype=np.float32), features_checked=True,
         folds=(Fold("random", np.arange(count - 2), np.arange(count - 2, count), none, none),))
     trainer, times = train.Trainer(config, dataset, Parallel(1)), []
     for _ in range(steps + 1):
@@ -79,8 +80,9 @@ def compare(options):
       raise ValueError(f"the step in {dtype} ended with exit code {process.exitcode}, see above.")
     found = results.get()
     steps = ", ".join(f"{seconds:.2f}" for seconds in found["step_s"])
-    print(f"{dtype}: {options.batch} pair(s), {found['clips']} clips: first step {found['first_s']:.1f} s with compiling, "
-          f"then {steps or '-'} s; peak memory of the process {found['peak_gb']:.2f} GB; {found['device']}", flush=True)
+    print(f"{dtype}: {options.batch} pair(s), {found['clips']} clips: first step {found['first_s']:.1f} s with "
+          f"compiling, then {steps or '-'} s; peak memory of the process {found['peak_gb']:.2f} GB; {found['device']}",
+          flush=True)
 
 
 if __name__ == "__main__":

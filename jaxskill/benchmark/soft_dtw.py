@@ -10,9 +10,9 @@ does so for all; compilation is apart. A peer that is not installed is left out 
   ott        OTT-JAX, ott.geometry.costs.SoftDTW
   pysdtw     its form for CPUs (PyTorch, numba), on a GPU that for GPUs
   tslearn    SoftDTWLossPyTorch (numba), with a matrix product for the distances: its own needs N M D numbers a pair
-XLA runs a scan on one core of a CPU. Contenders in JAX use more cores as training does, by devices that share the pairs:
-jaxskill+D2, ott+D2. Each is compared with ours on as many devices (on one, where that is not asked for), those in PyTorch,
-which use all cores by themselves, with ours on the most.
+XLA runs a scan on one core of a CPU. Contenders in JAX use more cores as training does, by devices that share the
+pairs: jaxskill+D2, ott+D2. Each is compared with ours on as many devices (on one, where that is not asked for), those
+in PyTorch, which use all cores by themselves, with ours on the most.
 """
 
 from __future__ import annotations

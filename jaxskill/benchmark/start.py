@@ -111,8 +111,8 @@ def describe(measured):
   for dtype, name in itertools.product(measured["starts"], ("cold", "warm")):
     one = measured["starts"][dtype][name]
     parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in one["marks"].items())
-    lines += [f"  {dtype}, {name}: {one['first_step_s']:.2f} s to the end of the first step of every phase ({parts}), of "
-              f"which the steps themselves take {one['cycle_s']:.2f};",
+    lines += [f"  {dtype}, {name}: {one['first_step_s']:.2f} s to the end of the first step of every phase ({parts}), "
+              f"of which the steps themselves take {one['cycle_s']:.2f};",
               f"    training opens checkpoints and logs before it: {one['logs_s']:.2f}; {one['videos']} prepared "
               f"videos mapped and checked in {1e3 * one['map_s']:.0f} ms, put on the device "
               f"in {1e3 * one['place_s']:.0f} ms"]

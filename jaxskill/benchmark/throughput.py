@@ -176,8 +176,8 @@ def describe(results):
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
   lines += [f"{form}: stopped, its first two steps took more than {results['limit_s']} s, compilation included"
             for form in results["stopped"]]
-  lines += [f"{form}: {own['ms_per_step']['median'] / own['replicas']:.4g} ms a step and model, {own['replicas']} models in "
-            "one program" for form, own in results["forms"].items() if own["replicas"] > 1]
+  lines += [f"{form}: {own['ms_per_step']['median'] / own['replicas']:.4g} ms a step and model, {own['replicas']} "
+            "models in one program" for form, own in results["forms"].items() if own["replicas"] > 1]
   lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
             "included" for form, own in results["forms"].items() if "full" in own]
   if "start_up" in results:
@@ -212,13 +212,13 @@ def main(argv=None):
   add = parser.add_argument
   cli.add_config(parser, "config file")
   add("--shape", default="paper", help="sizes: paper, tiny; of Pros & Cons also small")
-  add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark/systems/<method>.py, and "
-      "bfloat16 on fewer devices")
+  add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark/systems/<method>.py, "
+      "and bfloat16 on fewer devices")
   add("--peer", default="", help="torch: also SYSTEM.peer_forms")
   add("--steps", type=int, default=0,
       help="of a round; default SYSTEM.cpu_steps (siamese a cycle, ten replicas or more 2) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")
-  add("--limit", type=int, default=0, help="seconds that a form on a CPU may take to set up; one that is slower is named")
+  add("--limit", type=int, default=0, help="seconds that a form on a CPU may take to set up; a slower one is named")
   add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
   add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")
   add("--json", default="", type=cli.path, help="file for all numbers")

@@ -133,8 +133,8 @@ def describe_features(facts) -> list[str]:
     lines.append(f"constant channels: {len(numbers)} of stream {stream!r} have one value in all videos "
                  f"({_some(numbers)})")
   for stream, (rows, channels) in facts["turned"].items():
-    lines.append(f"WARNING: stream {stream!r} looks turned: every file is [{rows}, {channels}], and its columns look like "
-                 "moments in time; expected [rows in time, channels]: save array.T if that is so")
+    lines.append(f"WARNING: stream {stream!r} looks turned: every file is [{rows}, {channels}], and its columns look "
+                 "like moments in time; expected [rows in time, channels]: save array.T if that is so")
   return lines
 
 

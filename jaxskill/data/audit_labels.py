@@ -59,5 +59,5 @@ def describe_labels(found) -> list[str]:
     return []
   shown = [f"{one['label']} of {one['video']} is {one['value']:g}, the median {one['median']:g}" for one in found[:5]]
   more = "; ..." if len(found) > 5 else ""
-  return [f"WARNING: {len(found)} label(s) far out of line: {'; '.join(shown)}{more}; a digit or a decimal point may be "
-          "wrong"]
+  return [f"WARNING: {len(found)} label(s) far out of line: {'; '.join(shown)}{more}; a digit or a decimal point may "
+          "be wrong"]

@@ -135,7 +135,7 @@ class SkillDataset:
 
 
 class VideoFiles:
-  """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when it is asked for; it reads like the array."""
+  """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when asked for; it reads like the array."""
 
   def __init__(self, files):
     """Args: files: of the videos, all of one shape and dtype."""

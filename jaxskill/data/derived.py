@@ -12,8 +12,8 @@ ALIKE = 0.05     # share by which the times from row to row may differ
 
 def options(config):
   """(rows a second or 0, stream of statistics or "", points) of `config.data`; older ones lack the fields."""
-  known = lambda name, otherwise: getattr(config, name, None) or otherwise
-  return known("rows_per_second", 0.0), known("statistics", ""), known("points", ())
+  return (getattr(config, "rows_per_second", None) or 0.0, getattr(config, "statistics", None) or "",
+          getattr(config, "points", None) or ())
 
 
 def of_dataset(config, dataset):
@@ -44,8 +44,9 @@ def check_rates(config, row_seconds, training):
     low, high = (1 - ALIKE) * training[name].min(), (1 + ALIKE) * training[name].max()
     if rate and seconds > high or name == source and not (low <= seconds <= high or rate and seconds < low):
       known = f"{training[name].min():.4g} to {training[name].max():.4g}"
-      raise ValueError(f"its rows of {name!r} are {seconds:.4g} s apart, those of the training videos {known} s, and fewer or "
-                       f"more rows of the same movement give other {'statistics' if name == source else 'rows'}; record it at their rate, or say its own with "
+      raise ValueError(f"its rows of {name!r} are {seconds:.4g} s apart, those of the training videos {known} s, and "
+                       "fewer or more rows of the same movement give other "
+                       f"{'statistics' if name == source else 'rows'}; record it at their rate, or say its own with "
                        "--row-seconds where this one is wrong.")
 
 

@@ -51,8 +51,8 @@ def check(dataset, fold, group, same):
   """Raises a `ValueError` if a fold has nothing to compare a test or validation video with, or nothing to train on."""
   if not len(training_items(group, fold.train_videos)[0]):
     raise ValueError(f"{dataset.source}: fold {fold.name!r}: no training video has an exemplar that agrees in "
-                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them (a video is never its own "
-                     "exemplar).")
+                     f"{' and '.join(same)}; set config.model.exemplars.same to fewer of them (a video is never its "
+                     "own exemplar).")
   asked = np.concatenate([fold.test_videos, fold.validation_videos])
   lonely = asked[~np.isin(group[asked], group[fold.train_videos])]
   if lonely.size:

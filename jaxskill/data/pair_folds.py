@@ -46,8 +46,8 @@ def check_sides(fold, split, pairs, place):
   for number, (name, side, pair) in enumerate(zip(fold, split, map(tuple, np.asarray(pairs).tolist()))):
     first, other = sides.setdefault((name, frozenset(pair)), (number, splits.SPLIT_VALUES[side]))
     if other != splits.SPLIT_VALUES[side]:
-      raise ValueError(f"{place(number)}: this pair is {side} of fold {name!r} here and {other} in {place(first)}; a pair "
-                       "lies on one side of a fold: keep one.")
+      raise ValueError(f"{place(number)}: this pair is {side} of fold {name!r} here and {other} in {place(first)}; a "
+                       "pair lies on one side of a fold: keep one.")
 
 
 def folds_of_rows(pairs, places, fold, split=None):
@@ -66,8 +66,8 @@ def folds_of_rows(pairs, places, fold, split=None):
   """
   fold, names = np.asarray(fold), np.unique(fold)
   if split is None and len(names) < 2:
-    raise ValueError(f"a fold column without a split column needs two folds or more, found {names.tolist()}; add a column "
-                     "split (train, test), or use a random split.")
+    raise ValueError(f"a fold column without a split column needs two folds or more, found {names.tolist()}; add a "
+                     "column split (train, test), or use a random split.")
   folds = []
   for name in names:
     own = fold == name

@@ -1,8 +1,8 @@
 """Labels of several raters: columns `rater.<name>` of scores.csv, a column `rater` of pairs.csv, where pairs repeat.
 
-The score of a video is the mean of its ratings, unless a column `score` says otherwise; a cell may be empty where a rater
-has not seen a video. Of a pair that several raters compared the majority says which video is better; a pair that splits
-them evenly is tied and left out.
+The score of a video is the mean of its ratings, unless a column `score` says otherwise; a cell may be empty where a
+rater has not seen a video. Of a pair that several raters compared the majority says which video is better; a pair that
+splits them evenly is tied and left out.
 
 V videos, R raters, N comparisons.
 """
@@ -41,8 +41,8 @@ def of_scores(table, lines, path):
     ratings = np.array([rated[name] for name in names])                                    # [R, V]
     unrated = np.flatnonzero(np.isnan(ratings).all(axis=0))
     if unrated.size:
-      raise ValueError(f"{path}, line {lines[unrated[0]]}: nobody has rated video {table['video'][unrated[0]]!r}; fill in "
-                       f"a column {names[0]!r} or the like, or remove the line.")
+      raise ValueError(f"{path}, line {lines[unrated[0]]}: nobody has rated video {table['video'][unrated[0]]!r}; fill "
+                       f"in a column {names[0]!r} or the like, or remove the line.")
     table["score"] = [repr(float(x)) for x in np.nanmean(ratings, axis=0)]
   return table
 
@@ -87,8 +87,8 @@ def of_pairs(table, lines, path):
     for name in further:
       if other := next((i for i in own if table[name][i] != table[name][own[0]]), None):
         raise ValueError(f"{path}, line {lines[other]}: {name} {table[name][other]!r} of the pair {pair[0]!r} and "
-                         f"{pair[1]!r} is {table[name][own[0]]!r} in line {lines[own[0]]}; a pair has one {name}, whoever "
-                         "judges it.")
+                         f"{pair[1]!r} is {table[name][own[0]]!r} in line {lines[own[0]]}; a pair has one {name}, "
+                         "whoever judges it.")
     first = [i for i in own if table["better"][i] == pair[0]]
     if 2 * len(first) != len(own):
       kept.append(first[0] if 2 * len(first) > len(own) else next(i for i in own if i not in first))

@@ -1,9 +1,10 @@
 """Fewer rows a second: streams with a known time from row to row, averaged within windows.
 
 A recorder writes thirty rows of kinematics a second; a method that compares every row with every other needs five. Rows
-are averaged within windows of the new row's length, not read off at single moments: of a movement that is faster than the
-new rate, a row read off keeps whatever phase it happens to hit (aliasing), a mean keeps a fifth of it or less. A window
-may begin and end within a row, which then counts in part, so any rate will do and the mean of a video stays what it was.
+are averaged within windows of the new row's length, not read off at single moments: of a movement that is faster than
+the new rate, a row read off keeps whatever phase it happens to hit (aliasing), a mean keeps a fifth of it or less. A
+window may begin and end within a row, which then counts in part, so any rate will do and the mean of a video stays what
+it was.
 
 T rows, N new rows.
 """
@@ -22,8 +23,8 @@ NEAR = 1e-4      # share of a row: times in files are rounded
 def check_rate(rows_per_second):
   """Raises a `ValueError` unless a rate is a finite number of at least 0, which is none."""
   if not 0 <= rows_per_second < np.inf:
-    raise ValueError(f"config.data.rows_per_second={rows_per_second} must be a positive number of rows, or 0 to leave the "
-                     "rows as they are.")
+    raise ValueError(f"config.data.rows_per_second={rows_per_second} must be a positive number of rows, or 0 to leave "
+                     "the rows as they are.")
 
 
 def edges_of(count, row_seconds, times=None):
@@ -51,7 +52,8 @@ def average_rows(rows, edges, new_edges):
     `[N, ...]` of the same dtype.
   """
   flat = np.asarray(rows, np.float64).reshape(len(rows), -1)
-  sums = np.concatenate([np.zeros((1, flat.shape[1])), np.cumsum(flat * np.diff(edges)[:, None], axis=0)])   # [T + 1, C]
+  sums = np.cumsum(flat * np.diff(edges)[:, None], axis=0)
+  sums = np.concatenate([np.zeros((1, flat.shape[1])), sums])                            # [T + 1, C]
   row = np.clip(np.searchsorted(edges, new_edges, side="right") - 1, 0, len(rows) - 1)
   until = sums[row] + flat[row] * (new_edges - edges[row])[:, None]                       # integral up to every edge
   means = np.diff(until, axis=0) / np.diff(new_edges)[:, None]
@@ -68,10 +70,10 @@ def resample_rows(rows, row_seconds, rows_per_second, times=None):
     times: `[T]` seconds when the rows were seen, where that is known.
 
   Returns:
-    (`[N, ...]` rows, seconds from one to the next, `[N]` times or None). The last window takes what is left, between half a
-    new row and one and a half; a video shorter than a new row becomes one.
+    (`[N, ...]` rows, seconds from one to the next, `[N]` times or None). The last window takes what is left, between
+      half a new row and one and a half; a video shorter than a new row becomes one.
   """
-  row_seconds = float(np.float32(row_seconds))     # as data sets keep it, so that a video is the same wherever it is read
+  row_seconds = float(np.float32(row_seconds))     # as data sets keep it: a video is the same wherever it is read
   step = 1 / rows_per_second if rows_per_second else 0.0
   if step <= row_seconds * (1 + NEAR) or rows.dtype == np.uint8:
     return rows, row_seconds, times
@@ -115,7 +117,7 @@ def resample(dataset, rows_per_second):
       parts["row_times"][name] = pad_streams(dataset.videos, times)[0]
   if not changed:
     rates = ", ".join(f"{name} {1 / seconds.min():.4g}" for name, seconds in dataset.row_seconds.items())
-    raise ValueError(f"{dataset.source}: config.data.rows_per_second={rows_per_second:g} is not below the rows a second of "
-                     f"any stream ({rates}); give a lower rate, or 0 to leave the rows as they are. Where the rate of "
-                     "the features is not noted, say it with config.data.segment_seconds.")
+    raise ValueError(f"{dataset.source}: config.data.rows_per_second={rows_per_second:g} is not below the rows a "
+                     f"second of any stream ({rates}); give a lower rate, or 0 to leave the rows as they are. Where "
+                     "the rate of the features is not noted, say it with config.data.segment_seconds.")
   return dataclasses.replace(dataset, recorded_seconds=dataset.row_seconds, **parts)

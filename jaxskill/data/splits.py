@@ -258,8 +258,8 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
     carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
                            validation_pairs=inside(validation))
     if len(pairs) and not (len(carved.train_pairs) and len(carved.validation_pairs)):
-      raise ValueError(f"fold {fold.name!r}: config.data.validation_share={share} leaves {len(carved.train_pairs)} training "
-                       f"and {len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
+      raise ValueError(f"fold {fold.name!r}: config.data.validation_share={share} leaves {len(carved.train_pairs)} "
+                       f"training and {len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
     result.append(carved)
   return tuple(result)
 

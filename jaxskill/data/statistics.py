@@ -1,9 +1,9 @@
 """Statistics of motion: a movement as a few numbers that surgeons and movement scientists name, in place of its rows.
 
-A video of T rows becomes one row of the stream `statistics`. Of every point that moves, a column or several columns that
-are its coordinates (`config.data.points`), it holds the numbers of `OF_POINT`, in this order, and of the whole the duration:
-four points make 29. With thirty videos, a network or a ridge regression finds skill in these where it finds none in the
-means of raw columns, which say where somebody stood.
+A video of T rows becomes one row of the stream `statistics`. Of every point that moves, a column or several columns
+that are its coordinates (`config.data.points`), it holds the numbers of `OF_POINT`, in this order, and of the whole the
+duration: four points make 29. With thirty videos, a network or a ridge regression finds skill in these where it finds
+none in the means of raw columns, which say where somebody stood.
 
 T rows, C columns, K points, S = 7 K + 1 statistics.
 
@@ -18,9 +18,9 @@ import dataclasses
 import numpy as np
 
 STREAM = "statistics"
-# Of a point, in its own unit u: mean speed and standard deviation of the speed in u/s; length of its path in u; root mean
-# square of the jerk in u/s^3; idle share; the 95th percentile of the speed in u/s; root mean square distance from its mean
-# place in u.
+# Of a point, in its own unit u: mean speed and standard deviation of the speed in u/s; length of its path in u; root
+# mean square of the jerk in u/s^3; idle share; the 95th percentile of the speed in u/s; root mean square distance from
+# its mean place in u.
 OF_POINT = ("mean speed", "deviation of speed", "path", "jerk", "idle share", "high speed", "spread")
 IDLE = 0.1       # a point is idle while it is slower than this share of its own mean speed
 
@@ -40,7 +40,8 @@ def check_points(points, columns, source):
   for point in points:
     if not point or any(isinstance(c, bool) or not isinstance(c, int) or not 0 <= c < columns for c in point):
       raise ValueError(f"{source}: config.data.points: {point} are no columns of 0 to {columns - 1}; give those of the "
-                       "coordinates of every point, e.g. '((0, 1, 2), (19, 20, 21))', or () to take each column by itself.")
+                       "coordinates of every point, e.g. '((0, 1, 2), (19, 20, 21))', or () to take each column by "
+                       "itself.")
   return points or [(column,) for column in range(columns)]
 
 
@@ -110,8 +111,8 @@ def with_statistics(dataset, stream, points=()):
     return dataset
   source = dataset.source
   if stream not in dataset.streams or stream == STREAM:
-    raise ValueError(f"{source}: config.data.statistics={stream!r}: there is no such stream to make statistics of, only "
-                     f"{', '.join(dataset.streams)}.")
+    raise ValueError(f"{source}: config.data.statistics={stream!r}: there is no such stream to make statistics of, "
+                     f"only {', '.join(dataset.streams)}.")
   values = dataset.streams[stream]
   if values.ndim != 3:
     raise ValueError(f"{source}: config.data.statistics={stream!r}: a row of the stream is of shape "

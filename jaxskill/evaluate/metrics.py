@@ -131,8 +131,8 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
 
   Args:
     labels, scores: `[V]` true and predicted, in the same unit.
-    rl2_range: what R-l2 divides by: the range of the labels of the "class" (all sides of the fold), or of the "test" side
-      (the published code of CoRe).
+    rl2_range: what R-l2 divides by: the range of the labels of the "class" (all sides of the fold), or of the "test"
+      side (the published code of CoRe).
 
   Returns:
     dict of Spearman's correlation on validation and test videos (nan where undefined), metrics of the test videos:

@@ -1,9 +1,10 @@
 """How the numbers of folds and seeds become one row of a table, and what the row may be taken for.
 
 A correlation over folds has three means. *Pooled*: all test videos of a task are ranked as one whole, each predicted by
-the models that did not train on it. *Over folds*: the plain mean of the correlations of single folds. *Fisher*: their mean
-by Fisher's z, which the field takes over classes; a fold of few videos is at 1 or -1 by chance, where z is not finite, and
-would decide that mean alone, so it is given only where every fold has `FEW` test videos and none is at the limit.
+the models that did not train on it. *Over folds*: the plain mean of the correlations of single folds. *Fisher*: their
+mean by Fisher's z, which the field takes over classes; a fold of few videos is at 1 or -1 by chance, where z is not
+finite, and would decide that mean alone, so it is given only where every fold has `FEW` test videos and none is at the
+limit.
 
 S replicas, n test videos of a fold.
 """

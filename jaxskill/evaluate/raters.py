@@ -110,8 +110,8 @@ def ceiling(found, scored):
 def describe(found):
   """The agreement as a line below the table."""
   if "kappa" in found:
-    return [f"{found['raters']} raters: two of them agree on {100 * found['agreement']:.1f} % of {found['pairs']} pairs "
-            f"that several compared, kappa {found['kappa']:.2f}; the labels are what most say"]
+    return [f"{found['raters']} raters: two of them agree on {100 * found['agreement']:.1f} % of {found['pairs']} "
+            f"pairs that several compared, kappa {found['kappa']:.2f}; the labels are what most say"]
   show = lambda value: f"{value:.2f}" if np.isfinite(value) else "undefined"
-  return [f"{found['raters']} raters, {found['videos']} videos that all have rated: ICC(2,1) {show(found['icc_2_1'])} of "
-          f"one rater, ICC(2,k) {show(found['icc_2_k'])} of their mean"]
+  return [f"{found['raters']} raters, {found['videos']} videos that all have rated: ICC(2,1) {show(found['icc_2_1'])} "
+          f"of one rater, ICC(2,k) {show(found['icc_2_k'])} of their mean"]

@@ -145,8 +145,8 @@ def rank_svm(features, pairs):
   Returns:
     `[D]`.
 
-  Reference: Joachims, Optimizing Search Engines using Clickthrough Data, KDD 2002, with the loss of Chapelle and Keerthi,
-  Efficient Algorithms for Ranking with SVMs, Information Retrieval 2010.
+  Reference: Joachims, Optimizing Search Engines using Clickthrough Data, KDD 2002, with the loss of Chapelle and
+    Keerthi, Efficient Algorithms for Ranking with SVMs, Information Retrieval 2010.
   """
   from scipy import optimize
 
@@ -215,7 +215,7 @@ def check_svr():
 
 
 def linear_svr(features, labels, asked):
-  """Linear support vector regression on standardised features and labels; the cost is chosen by five-fold cross-validation.
+  """Linear support vector regression on standardised features and labels, the cost chosen by cross-validation.
 
   Args:
     features: `[n, D]`; labels: `[n]`; asked: `[V, D]`.

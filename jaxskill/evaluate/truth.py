@@ -35,8 +35,9 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
 
   Returns:
     {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
-    "ap_" and a name of `TRUTHS`: mean average precision of that attention for the truly relevant rows, beside "chance_",
-    what equal weights reach; the name of heat maps and one of `PLACES`, e.g. "attention_place": their share around that place}.
+    "ap_" and a name of `TRUTHS`: mean average precision of that attention for the truly relevant rows, beside
+    "chance_", what equal weights reach; the name of heat maps and one of `PLACES`, e.g. "attention_place": their share
+    around that place}.
   """
   ids, result = fold.test_videos, {}
   if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
@@ -76,8 +77,8 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
 
   Returns:
     Means over test videos and references: "alignment_error_s", seconds between the aligned place in the reference and
-    the one where it was as far in the task, and "kendall_alignment", Kendall's tau of true progress, of the video and of
-    the reference at the aligned place (near 1 for whatever goes forward); beside them "linear_error_s" and
+    the one where it was as far in the task, and "kendall_alignment", Kendall's tau of true progress, of the video and
+    of the reference at the aligned place (near 1 for whatever goes forward); beside them "linear_error_s" and
     "kendall_linear", what scaling time alone reaches. Empty where the truth is not known.
   """
   progress, result = dataset.truth.get("progress"), {}

@@ -6,12 +6,12 @@
 
 Processes decode, the devices encode batches of a fixed size. A recipe of one stream of vectors writes `<video>.npy`
 `[rows, channels]`, one of several or of maps `<video>.npz`, in a folder of own features, as training reads them
-(`jaxskill.data.user.features`). `extraction.json` beside them says how they were made, from which files, how many seconds a
-row stands for, and which videos failed and why. A video that is there already, made from the same file by the same
-recipe and weights, is skipped.
+(`jaxskill.data.user.features`). `extraction.json` beside them says how they were made, from which files, how many
+seconds a row stands for, and which videos failed and why. A video that is there already, made from the same file by the
+same recipe and weights, is skipped.
 
-Where persons are comes from --boxes (see jaxskill/data/video/persons.py) or --detector. --runner beam makes the same features
-as an Apache Beam pipeline; Beam's own options follow after `--`.
+Where persons are comes from --boxes (see jaxskill/data/video/persons.py) or --detector. --runner beam makes the same
+features as an Apache Beam pipeline; Beam's own options follow after `--`.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     say: called with each line for the user.
 
   Returns:
-    The content of `extraction.json`: {"format"; "recipe": the config, weights and random_weights; "videos": {video: {"file",
-    "sha256", "reading": the version of the way of reading files, "rows", "row_seconds", "warnings"}}, rows and seconds
-    {stream: ...} where there are several; "failed": {video: why}; "left_out": {file of the folder that is no video:
-    why}}.
+    The content of `extraction.json`: {"format"; "recipe": the config, weights and random_weights; "videos": {video:
+    {"file", "sha256", "reading": the version of the way of reading files, "rows", "row_seconds", "warnings"}}, rows and
+    seconds {stream: ...} where there are several; "failed": {video: why}; "left_out": {file of the folder that is no
+    video: why}}.
 
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.

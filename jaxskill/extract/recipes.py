@@ -35,9 +35,9 @@ def recipe_of(run, options):
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"
   path = options.extractor or (published if published and pathlib.Path(cli.find_config(published)).is_file() else "")
   if not path:
-    raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, the "
-                     f"recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared features "
-                     "with --features.")
+    raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, "
+                     f"the recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared "
+                     "features with --features.")
   config, _ = cli.read_config(path)
   return config, weights
 
@@ -55,11 +55,12 @@ def check_weights(recipe, weights):
     flag = f"--weights {place[0]}=" if place else "--weights "
     sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
     if not one:
-      raise ValueError(f"{flag.strip()} is not given: the features of this run were made with {name}; give {flag}{name}.")
+      raise ValueError(f"{flag.strip()} is not given: the features of this run were made with {name}; give "
+                       f"{flag}{name}.")
     if str(name).startswith(pretrained.RANDOM) or one.startswith(pretrained.RANDOM):
       if one != name:
-        raise ValueError(f"{flag}{one}: the features of this run were made with {name}; other weights make other features. "
-                         f"Give {flag}{name}.")
+        raise ValueError(f"{flag}{one}: the features of this run were made with {name}; other weights make other "
+                         f"features. Give {flag}{name}.")
       continue
     try:
       with open(one, "rb") as file:

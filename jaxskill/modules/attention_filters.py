@@ -57,7 +57,8 @@ def _plain_logits(kernel, offset, readout, features, dtype):
 
 
 def _plain_forward(kernel, offset, readout, features, dtype):
-  """Filters outside, hidden units inside: so XLA fuses on a TPU what follows the product into it, the gate into the next."""
+  """Filters outside, hidden units inside: so XLA fuses on a TPU what follows a product into it, the gate into the next.
+  """
   z = contract("vtd,fhd->fvth", features, kernel, dtype) + offset.transpose(0, 2, 1)[:, None]
   logits = (nn.relu(z) * readout[:, None, None]).sum(axis=3).transpose(1, 0, 2)
   return logits, (kernel, offset, readout, features, z > 0)
@@ -74,10 +75,12 @@ _plain_logits.defvjp(_plain_forward, _plain_backward)
 
 
 def _slopes(product, total, kernel, offset, readout):
-  """Slopes by kernel, offset and readout. Only `z > 0` was kept for them: they follow from sums of G, the gradient through
+  """Slopes by kernel, offset and readout.
+
+  Only `z > 0` was kept for them: they follow from sums of G, the gradient through
   the ReLU before the readout, for d kernel = readout * (G X^T) and
-  d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset). With bfloat16 this last one loses digits
-  where channels of X have means of many deviations, standardised or not: that is folded into kernel and offset.
+  d readout = sum_t dlogits * relu(z) = rowsum((G X^T) * kernel) + sum(G * offset). With bfloat16 this last one loses
+  digits where channels of X have means of many deviations, standardised or not: that is folded into kernel and offset.
 
   Args:
     product: `[F, H, D]` G X^T.
@@ -102,9 +105,9 @@ def _chunked_logits(kernel, offset, readout, features, dtype):
 def _chunked_forward(kernel, offset, readout, features, dtype):
   """Hidden units outside, segments inside: both products run along contiguous memory; what follows them, in the cache.
 
-  In float32 the first product stands outside the chunks, where XLA sees that the phases of a cycle have it in common: the
-  filters rest in the ranking phase, and noise is only in the offset. With narrower operands a product costs no more than
-  writing it out and reading it again.
+  In float32 the first product stands outside the chunks, where XLA sees that the phases of a cycle have it in common:
+  the filters rest in the ranking phase, and noise is only in the offset. With narrower operands a product costs no more
+  than writing it out and reading it again.
   """
   filters, hidden, width = kernel.shape
   chunks = _chunks(features)

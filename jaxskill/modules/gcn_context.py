@@ -56,7 +56,8 @@ def _as_written(matrix):
 
   XLA:CPU makes a product four times as slow when it folds a transpose into it, and cannot run one of bfloat16 with two.
   """
-  return jax.lax.platform_dependent(matrix, cpu=lambda x: with_layout_constraint(x, Layout((0, 1))), default=lambda x: x)
+  return jax.lax.platform_dependent(
+      matrix, cpu=lambda x: with_layout_constraint(x, Layout((0, 1))), default=lambda x: x)
 
 
 def _product_backward(from_rows, dtype, residuals, gradient):
@@ -113,8 +114,8 @@ def graph(adjacency, mask, embedded, scale=None):
     scale: K of "feature", in the unit of f; None is the number of real instances.
 
   Returns:
-    (matrix, factor): "feature": all of it, `[V, T, T]`, zero on padding, and None; "time": A, `[T, T]` for all videos, and
-    D^-1/2, `[V, T]`, zero on padding, which its rows and columns are still to be multiplied by.
+    (matrix, factor): "feature": all of it, `[V, T, T]`, zero on padding, and None; "time": A, `[T, T]` for all videos,
+      and D^-1/2, `[V, T]`, zero on padding, which its rows and columns are still to be multiplied by.
 
   Raises:
     ValueError: if `adjacency` is neither.
@@ -221,7 +222,7 @@ class StreamEncoder(nn.Module):
     return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
 
   def _recurrence(self, embedded, mask):
-    """`[n C, R]` states of an LSTM, both directions as one scan: on a CPU several scans at once can block one another."""
+    """`[n C, R]` states of an LSTM, both directions as one scan: on a CPU, scans run at once can block one another."""
     channels, ways = self.channels, 1 + (self.context == "bilstm")
 
     def initialise(key):

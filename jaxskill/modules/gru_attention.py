@@ -4,8 +4,8 @@ Each frame is a feature map. Two convolutions fuse its channels; an attention GR
 the state of the skill GRU, says where to look; the skill GRU reads what is seen there. All that does not depend on the
 recurrence is computed for all frames at once before it, so that the recurrence is one scan over small vectors.
 
-V videos, T frames, h x w places of a map, C channels, S filters of the first fusion layer, D fused channels, P places of
-a fused map, A hidden units of the attention GRU, H of the skill GRU, R = V * T maps of a batch. Activations are
+V videos, T frames, h x w places of a map, C channels, S filters of the first fusion layer, D fused channels, P places
+of a fused map, A hidden units of the attention GRU, H of the skill GRU, R = V * T maps of a batch. Activations are
 feature-major, `[channels, R * P]`, up to the recurrence (see `gcn_context`).
 
 Reference: Li, Huang, Cai, Sato, Manipulation-skill Assessment from Videos with Spatial Attention Network, ICCVW 2019.
@@ -256,7 +256,7 @@ class SpatialAttention(nn.Module):
 
     def step(states, now):
       attention, skill = states                                                           # [V, A], [V, H]
-      shown, keys, guide = now                                                            # [V, D, P], [32, V, P], [V, N]
+      shown, keys, guide = now                                        # [V, D, P], [32, V, P], [V, N]
       if from_skill is not None:
         guide += skill @ from_skill                                                       # Eq. 3
       if own:

@@ -42,9 +42,9 @@ def torch_uniform(fan_in):
 def contract(spec, left, right, dtype):
   """`jnp.einsum` of two arrays -> float32; operands are cast to `dtype`, sums are float32; so it is in the gradient.
 
-  Left to autodiff, products of the gradient would have one operand of `dtype` and one of float32, for which accelerators
-  have no unit: they would run in float32. So that they are contractions too, every index of an operand must be one of
-  the other or of the result.
+  Left to autodiff, products of the gradient would have one operand of `dtype` and one of float32, for which
+  accelerators have no unit: they would run in float32. So that they are contractions too, every index of an operand
+  must be one of the other or of the result.
   """
   return (_einsum if jnp.dtype(dtype) == jnp.float32 else _narrow_einsum)(spec, left, right, dtype)
 

@@ -25,8 +25,11 @@ class Tree(nn.Module):
     super().__init__()
     levels = num_leaves.bit_length() - 1
     self.first_layer = nn.Sequential(nn.Linear(width, hidden), nn.ReLU())
-    convolution = lambda groups, out: nn.Conv1d(groups * hidden, groups * out, 1, groups=groups)
-    self.feature_layers = nn.ModuleList(nn.Sequential(convolution(2 ** i, 2 * hidden), nn.ReLU()) for i in range(levels))
+
+    def convolution(groups, out):
+      return nn.Conv1d(groups * hidden, groups * out, 1, groups=groups)
+    self.feature_layers = nn.ModuleList(
+        nn.Sequential(convolution(2 ** i, 2 * hidden), nn.ReLU()) for i in range(levels))
     self.clf_layers = nn.ModuleList(convolution(2 ** i, 2) for i in range(levels))
     self.reg_layer = convolution(num_leaves, 1)
 
@@ -113,7 +116,8 @@ class TorchContender:
     train, score = data.folds[0].train_videos, data.score
     span = float(np.ptp(data.score_range[0]))
     differences = np.subtract.outer(score[train], score[train])[~np.eye(len(train), dtype=bool)]
-    self._peer = Peer(shape.width, shape.hidden, config.model.num_leaves, differences, span, autocast="autocast" in words)
+    self._peer = Peer(shape.width, shape.hidden, config.model.num_leaves, differences, span,
+                      autocast="autocast" in words)
     device, self._size = self._peer.device, config.train.batch_size
     self._features = torch.tensor(data.streams[stream].mean(axis=1), device=device)
     self._score, self._train = torch.tensor(score, device=device), torch.tensor(train)

@@ -138,7 +138,8 @@ def load(network, variables):
 
 
 def make(network, variables, words):
-  """-> (function of channels-last NumPy clips or frames that gives tensors ready to use, function of those -> features).
+  """Returns (function of channels-last NumPy clips or frames that gives tensors ready to use, function of those that
+  gives features).
 
   Args:
     words: of the contender: "tuned" folds normalisation into the convolutions and keeps channels last; "bfloat16" does

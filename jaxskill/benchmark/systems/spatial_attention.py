@@ -44,8 +44,8 @@ SHAPES = {
 def flops(config, shape, form=""):
   """Floating-point operations of one training step: products with maps, forward and gradients.
 
-  The maps themselves have no gradient, for they are data. The recurrence is left out (0.1 %), and so is what the stacked
-  form multiplies beyond the border of the maps (16 % of 14 x 14 places).
+  The maps themselves have no gradient, for they are data. The recurrence is left out (0.1 %), and so is what the
+  stacked form multiplies beyond the border of the maps (16 % of 14 x 14 places).
   """
   del form
   fused = (shape.places - (FUSION_SIZE - 1) * (config.model.padding == "valid")) ** 2
@@ -62,7 +62,8 @@ def scores_in_scan(params, maps, config):
 
   def step(states, frame):
     attention, skill = states
-    x = convolve(params["fuse_1_kernel"], frame, padding=model.padding, dtype=dtype, implementation=model.implementation)
+    x = convolve(params["fuse_1_kernel"], frame, padding=model.padding, dtype=dtype,
+                 implementation=model.implementation)
     x = jax.nn.relu(x + params["fuse_1_bias"][:, None, None, None])
     x = jnp.einsum("ds,svyx->vyxd", params["fuse_2_kernel"].astype(dtype), x.astype(dtype),
                    preferred_element_type=jnp.float32) + params["fuse_2_bias"]
@@ -89,7 +90,8 @@ class InScan:
     def loss(params, maps):
       scores = scores_in_scan(params, as_maps(jax.tree.map(lambda x: take(x, items.T.reshape(-1)), maps)), config)
       return hinge(config.loss.margin, scores[: self.size] - scores[self.size:]).mean()
-    self._step, self._maps = jax.jit(float32_products(jax.value_and_grad(loss))), trainer.feed.videos[config.data.stream]
+    self._step = jax.jit(float32_products(jax.value_and_grad(loss)))
+    self._maps = trainer.feed.videos[config.data.stream]
     self._params = jax.tree.map(lambda x: x[0], trainer.state.params)
 
   def round(self, repeats):

@@ -41,8 +41,8 @@ def read_pairs(name, root, task) -> Labels:
     task: a folder below `<root>/splits`.
 
   Returns:
-    The labels; a pair that a list repeats is repeated. Where ids lie in several folders ("Hand/A1-S", "Sonic/B1-S"), these
-    are sub-tasks learnt together: their category.
+    The labels; a pair that a list repeats is repeated. Where ids lie in several folders ("Hand/A1-S", "Sonic/B1-S"),
+    these are sub-tasks learnt together: their category.
 
   Raises:
     ValueError: if the lists cannot be used.

@@ -3,8 +3,9 @@
   best, epic_skills               pairs: `labels_pairs` says where the lists lie
     <root>/features/<video>_rgb.npz            arr_0: float [T, D], 400 x 1024 as published; <video> may hold folders,
                                                and features/<task>/<video>_rgb.npz will do as well
-    <root>/maps/<video>.npz                    feature maps `rgb` and `flow`, or `maps`, [F, H, W, C], the stream `maps`,
-                                               and, if known, `times` [F] in seconds; with both folders, both streams
+    <root>/maps/<video>.npz                    feature maps `rgb` and `flow`, or `maps`, [F, H, W, C], the stream
+                                               `maps`, and, if known, `times` [F] in seconds; with both folders, both
+                                               streams
   mtl_aqa, unlv_dive, aqa7, jigsaws, finediving  scores: `labels_scores` says where the labels lie
     <root>/features/<video>.npy                the stream `rgb`: float [T, D], e.g. 10 snippets x 1024
     <root>/features/<video>.npz                or one such array, or the streams `rgb` [T, D], `static` [N, D], `maps`
@@ -55,8 +56,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   Args:
     name: of `NAMES`: "best", "epic_skills", or a data set with scores.
     root: folder of the download.
-    task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or one of its sub-tasks ("surgery/Suturing"); of a
-      data set with scores as in
+    task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or one of its sub-tasks ("surgery/Suturing");
+      of a data set with scores as in
       `labels_scores`, where "" or "all" is every video.
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.
     validation_share: share of each fold's training videos that validates; 0 for none.

@@ -54,8 +54,8 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   Args:
     name: of `NAMES`.
     root: folder of the download.
-    task: of a data set of pairs a folder below `<root>/splits`, or one of its sub-tasks alone ("surgery/Suturing"); else
-      as in `labels_scores`.
+    task: of a data set of pairs a folder below `<root>/splits`, or one of its sub-tasks alone ("surgery/Suturing");
+      else as in `labels_scores`.
     split, seed: see `labels_scores.read_scores`.
 
   Returns:
@@ -116,9 +116,9 @@ def _sub_task(labels, root, task):
 def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, list]:
   """(a task of a data set with scores, its decoded videos: `frames.Ready`), decoded now if need be.
 
-  A video lies in `frames` or `videos` below the root, or in the root, as a file or as a folder of pictures, under its id;
-  of AQA-7 also as `<class>-out/<sample>`. Of MTL-AQA the frames of a whole event will do, in a folder of the event's
-  number: a dive is then the frames before the last one of its annotation, as published.
+  A video lies in `frames` or `videos` below the root, or in the root, as a file or as a folder of pictures, under its
+  id; of AQA-7 also as `<class>-out/<sample>`. Of MTL-AQA the frames of a whole event will do, in a folder of the
+  event's number: a dive is then the frames before the last one of its annotation, as published.
 
   Args:
     name, root, task, split, seed: as of `read_task`.
@@ -147,7 +147,8 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
   if not ready:
     first = labels.videos[int(np.argmax(chosen))]
     why = next(iter(failed.values()), f"expected {root / 'videos' / first}.mp4 or {root / 'frames' / first}/*.jpg, ...")
-    raise ValueError(f"{root}: none of the {chosen.sum()} videos of {task or name} is on disk and can be decoded: {why}")
+    raise ValueError(f"{root}: none of the {chosen.sum()} videos of {task or name} is on disk and can be decoded: "
+                     f"{why}")
   kept = keep(labels, np.array([video in ready for video in labels.videos]))
   missing = tuple(video for video, of_task in zip(labels.videos, chosen) if of_task and video not in ready)
   return Task(kept, {}, slice(None), missing + labels.unscored, 0, (), {}), [ready[video] for video in kept.videos]

@@ -1,8 +1,8 @@
 """Published data sets in their prepared form: written once with TensorFlow Datasets, without TensorFlow.
 
-`<prepared_dir>/<name>/<task>/<PREPARED_VERSION>` holds array_record files that `tfds` reads, and from them one array per stream,
-which later starts map into memory; they import no `tensorflow_datasets`. The tasks of a data set with scores share
-one folder, `all`, so that no features are stored twice.
+`<prepared_dir>/<name>/<task>/<PREPARED_VERSION>` holds array_record files that `tfds` reads, and from them one array
+per stream, which later starts map into memory; they import no `tensorflow_datasets`. The tasks of a data set with
+scores share one folder, `all`, so that no features are stored twice.
 
 V videos, T rows of a stream, D channels.
 """
@@ -132,15 +132,16 @@ def _records(name, root, config, prepared_dir, max_bytes, make):
 def _write_arrays(folder, stream, records):
   """Writes `<stream>_lengths.npy` `[V]` and `<stream>.npy` `[V, T, ...]`, padded with zeros, one video at a time.
 
-  The features come last: where they are, all is there. They are written, not mapped: a full disk is then an error, where
-  writing into a mapped file would kill the process.
+  The features come last: where they are, all is there. They are written, not mapped: a full disk is then an error,
+  where writing into a mapped file would kill the process.
   """
   shapes = [record[stream].shape for record in records]
   lengths = np.array([shape[0] for shape in shapes], np.int32)
   with files.writing(folder / f"{stream}_lengths.npy") as file:
     np.save(types.SimpleNamespace(write=file.write), lengths, allow_pickle=False)
   padded = np.zeros((int(lengths.max()), *shapes[0][1:]), records[0][stream].dtype)
-  header = dict(descr=np.lib.format.dtype_to_descr(padded.dtype), fortran_order=False, shape=(len(lengths), *padded.shape))
+  header = dict(descr=np.lib.format.dtype_to_descr(padded.dtype), fortran_order=False,
+                shape=(len(lengths), *padded.shape))
   with files.writing(folder / f"{stream}.npy") as file:
     np.lib.format.write_array_header_1_0(file, header)
     for length, record in zip(lengths, records):

@@ -26,10 +26,11 @@ from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels import NoLabels
 from jaxskill.data.published.labels_scores import SCORED, read_scores
-from jaxskill.data.simulation.simulated import performances
+from jaxskill.data.simulation.performances import performances
 
+# Rows of rgb if none are asked for: as published, or 16 frames of 5 a second.
 SEGMENTS = dict(pairs=400, mtl_aqa=10, unlv_dive=10, aqa7=10, jigsaws=10, finediving=10, rhythmic_gymnastics=28,
-                fis_v=53, mit_skating=53)      # rows of rgb if none are asked for: as published, or 16 frames of 5 a second
+                fis_v=53, mit_skating=53)
 HIGHEST_EXECUTION = 10.0             # of rhythmic gymnastics
 
 
@@ -205,17 +206,17 @@ def _write_scores(like, out, whole, name, labels, tasks, options):
     raise FileExistsError(f"{out}: simulated features do not go beside the annotations they follow; give a new folder.")
 
   skills = _skills_from_scores(name, labels)
-  positions = lambda values: None if values is None else np.unique(values, return_inverse=True)[1]
-  subjects, routines = positions(labels.subject), positions(labels.difficulty)
+  subjects, routines = _numbered(labels.subject), _numbered(labels.difficulty)
   streams = {folder: stream or "rgb" for folder, stream in layout.features.items()}
   folders = {folder: whole.enter_context(files.writing_folder(out / folder)) for folder in streams}
   agreement = {}
   for task in sorted(set(tasks or found)):
     rows = np.flatnonzero(groups == task)
     videos = [labels.videos[row] for row in rows]
-    pick = lambda values: None if values is None else values[rows]
-    simulated = performances(skills[rows], _keys(videos), subjects=pick(subjects), routines=pick(routines),
-                             streams=tuple(streams.values()), task_seed=zlib.crc32(task.encode()), **options)
+    simulated = performances(
+        skills[rows], _keys(videos), subjects=None if subjects is None else subjects[rows],
+        routines=None if routines is None else routines[rows], streams=tuple(streams.values()),
+        task_seed=zlib.crc32(task.encode()), **options)
     for video, performance in zip(videos, simulated):
       for folder, stream in streams.items():
         file = folders[folder] / f"{video}.npy"
@@ -242,6 +243,11 @@ def _agreement(skills, score):
   differ = np.triu(order != 0, 1)
   pairs = int(differ.sum())
   return pairs, float((np.sign(skills[:, None] - skills) == order)[differ].mean()) if pairs else float("nan")
+
+
+def _numbered(values):
+  """`[V]` numbers of the distinct values, None where there are none."""
+  return None if values is None else np.unique(values, return_inverse=True)[1]
 
 
 def _keys(videos):

@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.simulation import scene, simulated
+from jaxskill.data.simulation import scene, scripts, simulated
 from jaxskill.data.video.decoding import require_av
 
 # The first that FFmpeg has. With its lookahead, x264 makes another file of the same frames every now and then.
@@ -61,12 +61,12 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       num_videos, num_segments=1, width=1, num_subjects=num_videos, difficulty=difficulty, seed=seed,
       task_seed=task_seed, num_phases=num_phases, skills=skills, test_share=0.25 * (num_videos >= TEST_FROM),
       validation_share=0)
-  task, names = simulated.make_task(task_seed, num_phases), [f"sim{seed}_{v:03d}" for v in range(num_videos)]
+  task, names = scripts.make_task(task_seed, num_phases), [f"sim{seed}_{v:03d}" for v in range(num_videos)]
   with files.writing_folder(out) as folder:
     (folder / "truth").mkdir()
     for v, name in enumerate(names):
       skill = float(labels.truth["skill"][v])
-      share, script = simulated.draw_script(task, skill, v, v, 0, difficulty=difficulty, seed=seed)
+      share, script = scripts.draw_script(task, skill, v, v, 0, difficulty=difficulty, seed=seed)
       plan = scene.make_plan(task, script, share * seconds, fps)
       encode(folder / f"{name}.mp4", scene.draw(task, script, plan, fps, size, (seed, v)), fps, size)
       truth = dict(simulated=True, skill=skill, score=float(labels.score[v]), **describe(plan, fps))
@@ -80,8 +80,8 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       table.writerow(columns)
       table.writerows(zip(*columns.values()))
     (folder / SIMULATED_NOTE).write_text("\n".join([
-        "SIMULATED VIDEOS. No person was filmed: jaxskill.data.simulation.rendered drew every picture, and the scores follow from",
-        "hidden skills that were drawn at random. No result on them says anything about people.",
+        "SIMULATED VIDEOS. No person was filmed: jaxskill.data.simulation.rendered drew every picture, and the scores",
+        "follow from hidden skills that were drawn at random. No result on them says anything about people.",
         f"seed: {seed}", f"task seed: {task_seed}", f"difficulty: {difficulty:g}", f"command: {command}", ""]))
   return names
 
@@ -108,7 +108,7 @@ def describe(plan, fps):
   """
   moments = []
   for number, shown in enumerate(plan.moment.T):
-    way = number % simulated.CUES
+    way = number % scripts.CUES
     for start, end in _runs(shown, fps):
       frame = round(start * fps)
       technique, mistake = float(plan.technique[frame, way]), float(plan.mistakes[frame, way])
@@ -128,8 +128,8 @@ def _runs(shown, fps):
 
 
 def main(argv=None):
-  parser = argparse.ArgumentParser(prog="python -m jaxskill.data.simulation.rendered", description=__doc__, allow_abbrev=False,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(prog="python -m jaxskill.data.simulation.rendered", description=__doc__,
+                                   allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
   add("--out", required=True, type=cli.path, help="new folder")
   add("--videos", type=int, default=24, help="how many, each of another performer (24)")

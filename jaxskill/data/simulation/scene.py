@@ -1,6 +1,6 @@
 """Pictures of a simulated performance: a hand follows a line on a workpiece with a tool. No person was filmed.
 
-What a viewer sees is the script of `simulated`, and nothing else:
+What a viewer sees is the script of `scripts`, and nothing else:
 
 * The tool goes along the line of the task; the seam that it leaves behind is the progress. While the performer is idle,
   the hand rests beside the workpiece.
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxskill.data.simulation import simulated
+from jaxskill.data.simulation import scripts
 
 REACH = 1.8                                  # the path of the action, larger than in feature maps
 TECHNIQUE = ("second hand holds", "tool upright", "stitches")       # by the way in which it shows
@@ -51,13 +51,13 @@ class Plan(NamedTuple):
 def make_plan(task, script, seconds, fps):
   """The script at `round(seconds * fps)` frames."""
   frames = round(seconds * fps)
-  seen = simulated.sample_script(task, script, frames)
-  moment = simulated.inside(seen["progress"], task.moments) & ~seen["idle"][:, None]
+  seen = scripts.sample_script(task, script, frames)
+  moment = scripts.inside(seen["progress"], task.moments) & ~seen["idle"][:, None]
   technique, mistakes = np.split(seen["movement"], 2, axis=1)
   times = (np.arange(frames) + 0.5) / frames
   angle = script.orbit[0] + 2 * np.pi * script.orbit[1] * times
   return Plan(
-      times * frames / fps, seen["progress"], seen["idle"], simulated.inside(times, script.distracting).any(1),
+      times * frames / fps, seen["progress"], seen["idle"], scripts.inside(times, script.distracting).any(1),
       seen["posture"][:, 0], moment, technique, mistakes,
       np.minimum(seen["intervals"] @ script.waves["movement"], 1.5), _enlarged(seen["place"], script),
       np.clip(script.centre + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))
@@ -99,8 +99,8 @@ def _board(task, script, size, seed):
   rng = np.random.default_rng([*seed, 0])
   grain = np.repeat(rng.normal(0, 5, (height, 1, 1)), width, 1) + rng.normal(0, 2, (height, width, 1))
   board = (np.array(WOOD) + 14 * np.tanh(look[:3]) + grain).astype(np.float32)
-  line = _enlarged(simulated.places(task, script, np.linspace(0, 1, 160)), script) * size
-  colour = np.array(PIECE) + 12 * np.tanh(look[simulated.LOOK:])
+  line = _enlarged(scripts.places(task, script, np.linspace(0, 1, 160)), script) * size
+  colour = np.array(PIECE) + 12 * np.tanh(look[scripts.LOOK:])
   for point in line:                                    # the workpiece: all that is near the line
     _stroke(board, point, point, 17 * unit, 0.6 * colour)
   for point in line:

@@ -89,8 +89,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   of = _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs)
   if not len(of.pairs) and (labels.pairs or make_pairs):
     raise ValueError(f"{folder}: no pairs are left of {len(videos)} videos ({of.tied} tied, {of.dropped} of missing "
-                     "videos); label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False where "
-                     "scores without pairs will do.")
+                     "videos); label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False "
+                     "where scores without pairs will do.")
   folds = _folds(folder, split, column, of, len(videos), seed, test_share, validation_share)
   extraction, simulated = read_extraction(folder), (folder / SIMULATED_NOTE).is_file()
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
@@ -210,8 +210,8 @@ def _folds(folder, split, column, of, num_videos, seed, test_share, validation_s
     folds = _folds_of(split, given, of, subjects, num_videos, seed, test_share)
     several = subjects is not None and len(np.unique(subjects)) > 1
     at_random = split in ("random", "folds") or split == "auto" and not several
-    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose another, "
-             "or config.data.split=folds, which tests every video once") if at_random else ""
+    drawn = (f"config.data.test_share={test_share} of {num_videos} videos decides how many are held out: choose "
+             "another, or config.data.split=folds, which tests every video once") if at_random else ""
     splits.check_folds(folds, "pairs" if len(pairs) else "videos", drawn=drawn, tests=split != "all")
     if validation_share is None:
       validation_share = splits.default_validation_share(folds, at_random)

@@ -1,7 +1,7 @@
 """Frames of video files, sampled by time: any frame rate, turned and mirrored pictures, oblong pixels, damaged files.
 
-Needs PyAV (pip install 'jaxskill[video]'). Times are seconds from the first frame, see `jaxskill.data.video.timeline`. A
-picture is converted to RGB only where it is looked at, which costs more than to decode it.
+Needs PyAV (pip install 'jaxskill[video]'). Times are seconds from the first frame, see `jaxskill.data.video.timeline`.
+A picture is converted to RGB only where it is looked at, which costs more than to decode it.
 """
 
 from __future__ import annotations

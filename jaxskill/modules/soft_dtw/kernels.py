@@ -29,7 +29,9 @@ _BLOCK_BYTES = 4 * 2 ** 20    # of all arrays of one block of diagonals on a TPU
 
 
 def run(step, carry, inputs, stop, *, platform, reverse=False):
-  """Runs a recurrence as `wavefront.scan` does, on an accelerator; pairs that are mapped by `jax.vmap` share one launch.
+  """Runs a recurrence as `wavefront.scan` does, on an accelerator.
+
+  Pairs that are mapped by `jax.vmap` share one launch.
 
   Args:
     step: (shift, k, stop, carry, inputs) -> carry, outputs.

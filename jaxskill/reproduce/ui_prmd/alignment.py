@@ -3,8 +3,8 @@
   python -m jaxskill.reproduce.ui_prmd.alignment kinect_all_T32_f16.npz --out runs/ui_prmd
 
 Reads the file of `correctness`; a row is a window of 4 frames, every frame: 29 rows of 4 x 66 coordinates. Scores are 1
-for a correct and 0 for an incorrect repetition, so references are five correct ones of the nine people that are not held
-out. The plot shows how held-out repetitions score, segment by segment.
+for a correct and 0 for an incorrect repetition, so references are five correct ones of the nine people that are not
+held out. The plot shows how held-out repetitions score, segment by segment.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def write_features(archive, folder):
 
 def train(folder, workdir, seconds, *options):
   """Runs the real command line on a folder; returns its results."""
-  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:features", "--workdir", str(workdir),
+  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:features",
+             "--workdir", str(workdir),
              f"--config.data.dir={folder}", f"--config.data.segment_seconds={seconds}", *SETTINGS, *options]
   subprocess.run(command, check=True)
   return json.loads((workdir / "results.json").read_text())
@@ -52,7 +53,7 @@ def held_out(archive, results):
 
 
 def draw(archive, results, path):
-  """Mean segment scores and importance of held-out repetitions, correct and incorrect, over the time of the movement."""
+  """Mean segment scores and importance of held-out repetitions, correct and incorrect, over time."""
   import matplotlib
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
@@ -84,7 +85,8 @@ def main():
   seconds = write_features(archive, out / "squats")
   results = train(out / "squats", out / "skilldiff_squats", seconds, "--config.seeds=(0, 1)", *passed_on)
   draw(archive, results, out / "squats.png")
-  for name, values, floor in zip(("pairs in order", "told right at 0.5"), held_out(archive, results).T, FLOORS.values()):
+  names = ("pairs in order", "told right at 0.5")
+  for name, values, floor in zip(names, held_out(archive, results).T, FLOORS.values()):
     folds = [values[[r["fold"] == fold for r in results["replicas"]]].mean()
              for fold in dict.fromkeys(r["fold"] for r in results["replicas"])]
     print(f"{name}: {values.mean():.3f} ± {np.std(folds, ddof=1):.3f} over people; logistic regression {floor:.2f}")

@@ -38,7 +38,8 @@ def write_features(archive, movement, folder, window=WINDOW, stride=STRIDE):
 
 def train(folder, workdir, *options):
   """Runs the real command line on a folder; returns its results."""
-  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features", "--workdir", str(workdir),
+  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features",
+             "--workdir", str(workdir),
              f"--config.data.dir={folder}", "--config.data.pairs_within=subject", "--config.data.validation_share=0.0",
              "--config.model.hidden=64", "--config.train.epochs=30", "--config.seeds=(0, 1)", *options]
   subprocess.run(command, check=True)
@@ -56,9 +57,11 @@ def main():
     archive = dict(archive)
   for movement in options.movements:
     write_features(archive, movement, out / f"m{movement:02d}")
-    row = train(out / f"m{movement:02d}", out / f"run_m{movement:02d}", *passed_on)["rows"]["pros_cons"]["accuracy"]["last"]
+    results = train(out / f"m{movement:02d}", out / f"run_m{movement:02d}", *passed_on)
+    row = results["rows"]["pros_cons"]["accuracy"]["last"]
     lines.append((movement, row["mean"], row["std_folds"], row["std_seeds"], FLOORS[movement - 1]))
-  print("\n| movement | pairs ordered, last step | std over subjects | std over seeds | logistic regression |\n|---|---|---|---|---|")
+  print("\n| movement | pairs ordered, last step | std over subjects | std over seeds | logistic regression |\n"
+        "|---|---|---|---|---|")
   for movement, *values in lines:
     print(f"| m{movement:02d} | " + " | ".join(f"{v:.3f}" for v in values) + " |")
   print("| mean | " + " | ".join(f"{v:.3f}" for v in np.mean([line[1:] for line in lines], axis=0)) + " |")

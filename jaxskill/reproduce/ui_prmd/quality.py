@@ -3,10 +3,11 @@
   python -m jaxskill.reproduce.ui_prmd.quality vicon_m01_angles_T60_quality.npz --out runs/ui_prmd --method action_net
   python -m jaxskill.reproduce.ui_prmd.quality vicon_m01_angles_T60_quality.npz --out runs/ui_prmd --method core
 
-The file holds the public Vicon recordings of movement 1 (Vakanski et al., Data 3(1), 2018), every repetition resampled to
-60 frames: `x` [repetitions, 60, 117] joint angles, `quality` in 0 to 1, computed by the authors from a mixture model, and
-`subject`. ACTION-NET reads ten segments of six frames as its dynamic stream; CoRe, which averages its snippets, reads the
-whole movement as one row. PCA + ridge on the whole movement reaches a Spearman correlation of .65 over all repetitions.
+The file holds the public Vicon recordings of movement 1 (Vakanski et al., Data 3(1), 2018), every repetition resampled
+to 60 frames: `x` [repetitions, 60, 117] joint angles, `quality` in 0 to 1, computed by the authors from a mixture
+model, and `subject`. ACTION-NET reads ten segments of six frames as its dynamic stream; CoRe, which averages its
+snippets, reads the whole movement as one row. PCA + ridge on the whole movement reaches a Spearman correlation of .65
+over all repetitions.
 """
 
 import argparse
@@ -43,7 +44,8 @@ def write_features(archive, folder, rows):
 
 def train(method, folder, workdir, *options):
   """Runs the real command line on a folder; returns its results."""
-  command = [sys.executable, "-m", "jaxskill.main", "--config", f"configs/{method}.py:features", "--workdir", str(workdir),
+  command = [sys.executable, "-m", "jaxskill.main", "--config", f"configs/{method}.py:features",
+             "--workdir", str(workdir),
              f"--config.data.dir={folder}", "--config.data.validation_share=0.0", *SETTINGS[method], *options]
   subprocess.run(command, check=True)
   return json.loads((workdir / "results.json").read_text())

@@ -4,8 +4,8 @@
   python -m jaxskill.reproduce.ui_prmd.small vicon_m01_angles_T60_quality.npz core --leaves 4 --hidden 64
 
 Of the ten subjects of the file (see `quality`), five are drawn to train and five to test; of the repetitions of
-the first, thirty. That is done several times, and each time is one number: Spearman's correlation over the repetitions of
-the five others.
+the first, thirty. That is done several times, and each time is one number: Spearman's correlation over the repetitions
+of the five others.
 """
 
 import argparse

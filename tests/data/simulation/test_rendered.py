@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxskill.data.simulation import rendered, scene, simulated
+from jaxskill.data.simulation import rendered, scene, scripts, simulated
 from jaxskill.data.user import features
 from jaxskill.data.video import decoding, timeline
 
@@ -42,9 +42,9 @@ def test_files(folder):
 
 
 def test_pictures_survive_the_file(folder):
-  task = simulated.make_task(0, 6)
+  task = scripts.make_task(0, 6)
   skill = truths(folder)["sim0_002"]["skill"]
-  share, script = simulated.draw_script(task, skill, 2, 2, 0, difficulty=0.5, seed=0)
+  share, script = scripts.draw_script(task, skill, 2, 2, 0, difficulty=0.5, seed=0)
   drawn = list(scene.draw(task, script, scene.make_plan(task, script, 8 * share, 10), 10, (48, 64), (0, 2)))
   read = [frame.image for frame in decoding.decode(folder / "sim0_002.mp4")]
   assert len(read) == len(drawn)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from jaxskill.data.simulation import scene, simulated
+from jaxskill.data.simulation import scene, scripts
 
 SIZE, FPS = (120, 160), 10
-TASK = simulated.make_task(0, 6)
+TASK = scripts.make_task(0, 6)
 
 
 def film(skill, key=0, difficulty=0.0, seconds=20, size=SIZE):
-  _, script = simulated.draw_script(TASK, skill, key, key, 0, difficulty=difficulty, seed=0)
+  _, script = scripts.draw_script(TASK, skill, key, key, 0, difficulty=difficulty, seed=0)
   plan = scene.make_plan(TASK, script, seconds, FPS)
   return plan, np.stack(list(scene.draw(TASK, script, plan, FPS, size, (0, key)))).astype(float)
 

@@ -6,9 +6,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from jaxskill.data.audit import audit, describe_audit
-from jaxskill.data.simulation import simulated
+from jaxskill.data.simulation import scripts
 from jaxskill.data.simulation.like_published import main, read_splits, skills_from_pairs, write_like
-from jaxskill.data.simulation.simulated import performances, simulate
+from jaxskill.data.simulation.performances import performances
+from jaxskill.data.simulation.simulated import simulate
 from tests.places import SHARED
 
 ALL = dict(streams=("rgb", "static", "maps"), num_segments=50, width=16, static_rows=12, static_width=24, map_frames=10,
@@ -312,9 +313,9 @@ def test_skills_agree_with_real_pairs():
 
 def test_streams_are_sampled_from_one_script():
   """Static frames and maps see the same idle intervals as the segments do."""
-  task = simulated.make_task(0, 8)
-  script = simulated.make_script(task, 0.2, np.random.default_rng(0), np.zeros(11), 1.0)
-  coarse, fine = (simulated.sample_script(task, script, rows) for rows in (20, 60))
+  task = scripts.make_task(0, 8)
+  script = scripts.make_script(task, 0.2, np.random.default_rng(0), np.zeros(11), 1.0)
+  coarse, fine = (scripts.sample_script(task, script, rows) for rows in (20, 60))
   for name in ("idle", "critical", "relevant_low", "posture_error", "phase"):
     np.testing.assert_array_equal(coarse[name], fine[name][1::3])
 

@@ -1,0 +1,176 @@
+"""The order of the house: imports run one way, methods stay in their room, and everything is short enough to be read.
+
+Read from the sources alone, nothing is imported. What does not hold yet stands in a list; a list may only shrink: an
+entry that is no longer needed fails too.
+"""
+
+import ast
+import collections
+import functools
+import re
+
+import pytest
+
+from tests.places import REPO
+
+# From the top to the bottom; each layer uses those after it, and rooms of one layer do not know each other.
+LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark",), ("extract", "export", "collect"),
+          ("main",), ("ablations",), ("train",), ("report",), ("training",), ("methods",), ("pretrained",), ("interop",),
+          ("modules",), ("evaluate",), ("data",), ("cli",), ("files",), ("jaxskill",))
+RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+# Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
+OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
+COMMON = ("__init__", "common", "frames")              # files in methods/ that are no method
+UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
+MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
+
+NAMES_OF_METHODS = {}
+STRINGS_OF_METHODS = {}
+LONG_FILES = set()
+LONG_FUNCTIONS = set()
+WIDE_LINES = {}
+
+
+@functools.cache
+def sources():
+  """{"data.arrays": (its path below the repository, its text, its tree)} of every file of the package."""
+  found = {}
+  for path in sorted((REPO / "jaxskill").rglob("*.py")):
+    parts = path.relative_to(REPO / "jaxskill").with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "jaxskill"
+    text = path.read_text(encoding="utf-8")
+    found[name] = path.relative_to(REPO).as_posix(), text, ast.parse(text)
+  return found
+
+
+def room(module):
+  return module.partition(".")[0]
+
+
+def imported(tree):
+  """Modules of ours that a file imports, at its top or in functions."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f"line {node.lineno}: relative import"
+      whole = [f"{node.module}.{alias.name}" for alias in node.names]
+      names = [name if name.removeprefix("jaxskill.") in sources() else node.module for name in whole]
+    else:
+      continue
+    for name in names:
+      if room(name) == "jaxskill":
+        yield name.removeprefix("jaxskill.")
+
+
+def agree(found, listed, remedy):
+  """What is found stands in the list, and what stands in the list is found."""
+  found, listed = (collections.Counter(x) for x in (found, listed))
+  assert not found - listed, f"{remedy}: {sorted((found - listed).elements())}"
+  assert not listed - found, f"no longer needed, take it off the list: {sorted((listed - found).elements())}"
+
+
+def test_every_room_has_its_layer():
+  assert {room(module) for module in sources()} <= RANKS.keys()
+
+
+def test_imports_run_one_way():
+  wrong = [f"{path} imports {other}" for module, (path, _, tree) in sources().items() for other in imported(tree)
+           if room(other) != room(module) and RANKS[room(other)] <= RANKS[room(module)]]
+  assert not wrong, wrong
+
+
+def test_imports_have_no_circles():
+  edges = {module: set(imported(tree)) - {module} for module, (_, _, tree) in sources().items()}
+  while edges:
+    free = {module for module, others in edges.items() if not others & edges.keys()}
+    assert free, f"these import each other in a circle: {_circle(edges)}"
+    edges = {module: others for module, others in edges.items() if module not in free}
+
+
+def _circle(edges):
+  path = [next(iter(edges))]
+  while path.count(path[-1]) == 1:
+    path.append(next(iter(edges[path[-1]] & edges.keys())))
+  return path[path.index(path[-1]):]
+
+
+def test_no_module_makes_up_its_attributes():
+  wrong = [path for path, _, tree in sources().values() for node in tree.body
+           if "__getattr__" in (getattr(node, "name", ""), *(getattr(target, "id", "") for target in
+                                                             getattr(node, "targets", ())))]
+  assert not wrong, wrong
+
+
+def texts(tree, messages=True):
+  """Strings of a file that are no docstrings; without `messages`, not those of errors either."""
+  left_out = {id(node.body[0].value) for node in ast.walk(tree)
+              if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and isinstance(node.body[0], ast.Expr)}
+  if not messages:
+    left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
+  return [node.value for node in ast.walk(tree)
+          if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out]
+
+
+def identifiers(tree):
+  for node in ast.walk(tree):
+    for field in ("id", "attr", "arg", "name", "asname", "module"):
+      if isinstance(value := getattr(node, field, None), str):
+        yield value
+
+
+def methods():
+  """{method: tree of its file}."""
+  files = {module.split(".")[1]: tree for module, (_, _, tree) in sources().items() if module.startswith("methods.")}
+  return {name: tree for name, tree in files.items() if name not in COMMON}
+
+
+def above_methods():
+  for module, (path, _, tree) in sources().items():
+    if RANKS[room(module)] < RANKS["methods"] and not module.startswith(OF_ONE_METHOD):
+      yield path, tree
+
+
+def test_no_method_is_named_above_methods():
+  """Whether in a name or in a string; a config file given as an example is none."""
+  assert len(methods()) >= 5
+  named = re.compile(rf"(?<!\w)({'|'.join(methods())})(?!\w)")
+  found = []
+  for path, tree in above_methods():
+    words = [re.sub(r"e\.g\. configs/\S+", "", text) for text in texts(tree)] + list(identifiers(tree))
+    found += [(path, name) for word in words for name in named.findall(word)]
+  agree([f"{path}: {name}" for path, name in found],
+        [f"{path}: {name}" for path, names in NAMES_OF_METHODS.items() for name in names],
+        "rooms above methods/ know no method")
+
+
+def test_no_string_of_one_method_stands_above_methods():
+  """Strings of several words, as a curve is called, that one method uses."""
+  uses = collections.Counter(text for tree in methods().values() for text in set(texts(tree, messages=False)))
+  of_all = {text for name in COMMON if name != "__init__" for text in texts(sources()[f"methods.{name}"][2])}
+  of_one = {text for text, count in uses.items() if count == 1 and " " in text and re.search("[a-z]{3}", text)} - of_all
+  found = {f"{path}: {text}" for path, tree in above_methods() for text in texts(tree, messages=False) if text in of_one}
+  agree(found, {f"{path}: {text}" for path, strings in STRINGS_OF_METHODS.items() for text in strings},
+        "rooms above methods/ read kinds of answers, not the words of one method")
+
+
+def test_files_are_short():
+  agree([path for path, text, _ in sources().values() if len(text.splitlines()) > MOST_LINES], LONG_FILES,
+        f"files of more than {MOST_LINES} lines")
+
+
+def test_functions_are_short():
+  found = [f"{path}: {node.name}" for path, _, tree in sources().values() for node in ast.walk(tree)
+           if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+           and node.end_lineno - node.lineno >= MOST_OF_A_FUNCTION]
+  agree(found, LONG_FUNCTIONS, f"functions of more than {MOST_OF_A_FUNCTION} lines")
+
+
+def test_lines_are_narrow():
+  found = {path: sum(len(line) > WIDEST for line in text.splitlines()) for path, text, _ in sources().values()}
+  agree(found, WIDE_LINES, f"lines of more than {WIDEST} characters")
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_names_can_be_guessed(name):
+  assert not list((REPO / "jaxskill").rglob(name)) + list((REPO / "jaxskill").rglob(f"{name}.py"))
