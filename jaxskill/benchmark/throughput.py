@@ -51,57 +51,27 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
     ValueError: for what is unknown or not there.
   """
   system = find(config.method)
-  if shape_name not in system.shapes:
-    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(system.shapes)}.")
-  if peer not in ("", "torch"):
-    raise ValueError(f"--peer={peer} is unknown; the only peer is torch.")
-  if min(num_steps, rounds, limit) < 0:
-    raise ValueError(f"--steps={num_steps}, --rounds={rounds} and --limit={limit} must not be negative.")
+  _check(system, shape_name, peer, num_steps, rounds, limit)
   shape, rounds = system.shapes[shape_name], rounds or (3 if peer else 5)
   chosen = [*(forms or system.forms),
             *(form for form in system.peer_forms if peer and (is_peer(form) or not forms))]
   configs = {form: configure(config, form, shape, official) for form in chosen}
-  peers = [form for form in configs if is_peer(form)]
-  if peers and importlib.util.find_spec("torch") is None:
+  if any(map(is_peer, configs)) and importlib.util.find_spec("torch") is None:
     raise ValueError(NO_TORCH)
-  shared, workers, known, peaks, stopped = Worker(), {}, {}, [], []
+  shared, workers = Worker(), {}
   try:
     machine = shared.ask("", "peak", *system.peak(shape))
     devices = () if forms else (2 ** i for i in range(20) if 2 ** i < machine["device_count"])
     configs |= {form: configure(config, form, shape, official) for form in (f"bfloat16+D{n}" for n in devices)}
-    for form, own in configs.items():
-      say(f"setting up {form}")
-      worker = workers[form] = Worker() if machine["platform"] == "cpu" or form in peers else shared
-      try:
-        known[form] = worker.ask(form, "torch" if form in peers else "jax", own, shape, form, num_steps,
-                                 limit=0 if worker is shared else limit)
-      except concurrent.futures.process.BrokenProcessPool:
-        if not limit or worker is shared:
-          raise
-        say(f"{form} had not taken its first two steps after {limit} s and was stopped")
-        stopped.append(form)
-    for form in stopped:
-      del configs[form], workers[form]
-    peers = [form for form in peers if form in configs]
-    samples = {form: [] for form in configs}
-    for index in range(rounds):
-      for form, worker in workers.items():
-        samples[form].append(worker.ask(form, "round"))
-        say(f"round {index + 1} of {rounds}: {form} {1e3 * samples[form][-1]:.3g} ms/step")
-      peaks.append(shared.ask("", "round"))
-    for form, worker in workers.items():
-      known[form] |= worker.ask(form, "finish")
-      if full and form not in peers:
-        say(f"training {form} to the end")
-        known[form]["full"] = worker.ask(form, "full")
+    known, stopped = _set_up(configs, workers, shared, shape, machine["platform"], num_steps, limit, say)
+    samples, peaks = _time(workers, shared, rounds, say)
+    _finish(known, workers, full, say)
   finally:
     for worker in {shared, *workers.values()}:
       worker.shutdown()
   layouts = {dtype: {name: float(np.median([p[dtype][name] for p in peaks])) for name in values}
              for dtype, values in peaks[0].items()}
   best = {dtype: max(values.values()) for dtype, values in layouts.items()}
-  ours = [form for form in configs if form not in peers]
-  times = lambda form, other: float(np.median(np.divide(samples[other], samples[form])))     # round by round
   results = dict(
       method=config.method, shape_name=shape_name, shape=shape._asdict(), rounds=rounds, stopped=stopped, limit_s=limit,
       matmul_flops_per_s=layouts,
@@ -109,11 +79,76 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
       environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
       forms={form: known[form] | rates(seconds, known[form], shape, best, system.items)
              for form, seconds in samples.items()},
-      ratios={form: {other: times(form, other) for other in [*peers, *ours[:1]]
-                     if other != form and kind(other) == kind(form)} for form in ours})
+      ratios=_ratios(samples))
   if system.start_up and (shape_name == "paper" if start_up is None else start_up):
     results["start_up"] = start.measure(configure(config, "unique", shape, official), shape, peer, say)
   return results
+
+
+def _check(system, shape_name, peer, num_steps, rounds, limit):
+  """Raises a `ValueError` for an option that is unknown or out of range."""
+  if shape_name not in system.shapes:
+    raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(system.shapes)}.")
+  if peer not in ("", "torch"):
+    raise ValueError(f"--peer={peer} is unknown; the only peer is torch.")
+  if min(num_steps, rounds, limit) < 0:
+    raise ValueError(f"--steps={num_steps}, --rounds={rounds} and --limit={limit} must not be negative.")
+
+
+def _set_up(configs, workers, shared, shape, platform, num_steps, limit, say):
+  """Starts a worker for every form, where it may have one of its own, and lets it take its first steps.
+
+  Args:
+    configs: {form: its config}.
+    workers: {form: `Worker`}, filled here, so that the caller can end them whatever happens.
+    shared: the worker of all forms that share a device.
+    limit: seconds that a form with a worker of its own may take; 0 for as many as it needs.
+
+  Returns:
+    ({form: what it says of itself}, forms that took too long).
+  """
+  known, stopped = {}, []
+  for form, own in configs.items():
+    say(f"setting up {form}")
+    worker = Worker() if platform == "cpu" or is_peer(form) else shared
+    workers[form] = worker
+    try:
+      known[form] = worker.ask(form, "torch" if is_peer(form) else "jax", own, shape, form, num_steps,
+                               limit=0 if worker is shared else limit)
+    except concurrent.futures.process.BrokenProcessPool:
+      if not limit or worker is shared:
+        raise
+      say(f"{form} had not taken its first two steps after {limit} s and was stopped")
+      stopped.append(form)
+      del workers[form]
+  return known, stopped
+
+
+def _time(workers, shared, rounds, say):
+  """({form: seconds a step in each round}, what the machine's own limit was in each): forms take turns."""
+  samples, peaks = {form: [] for form in workers}, []
+  for index in range(rounds):
+    for form, worker in workers.items():
+      samples[form].append(worker.ask(form, "round"))
+      say(f"round {index + 1} of {rounds}: {form} {1e3 * samples[form][-1]:.3g} ms/step")
+    peaks.append(shared.ask("", "round"))
+  return samples, peaks
+
+
+def _finish(known, workers, full, say):
+  """Adds memory and FLOPs to what is known of each form; with `full`, trains ours to the end."""
+  for form, worker in workers.items():
+    known[form] |= worker.ask(form, "finish")
+    if full and not is_peer(form):
+      say(f"training {form} to the end")
+      known[form]["full"] = worker.ask(form, "full")
+
+
+def _ratios(samples):
+  """{form of ours: {peer, or our first form: how many times as fast}}, medians over rounds of what is alike."""
+  ours, peers = [form for form in samples if not is_peer(form)], [form for form in samples if is_peer(form)]
+  return {form: {other: float(np.median(np.divide(samples[other], samples[form]))) for other in [*peers, *ours[:1]]
+                 if other != form and kind(other) == kind(form)} for form in ours}
 
 
 def kind(form):
@@ -143,10 +178,16 @@ def number(value):
   return f"{value / scale:.3g}{unit}"
 
 
+def duration(seconds):
+  """Seconds in words: "90.0 s", "2.0 min", "2.0 h"."""
+  if seconds < 120:
+    return f"{seconds:.1f} s"
+  return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def describe(results):
   """The results as text."""
   machine, system = results["machine"], find(results["method"])
-  duration = lambda s: f"{s:.1f} s" if s < 120 else f"{s / 60:.1f} min" if s < 7200 else f"{s / 3600:.1f} h"
   rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
           f"program B,peak B,{system.epochs} epochs".split(",")]
   for form, own in results["forms"].items():

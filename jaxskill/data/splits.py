@@ -259,7 +259,8 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
                            validation_pairs=inside(validation))
     if len(pairs) and not (len(carved.train_pairs) and len(carved.validation_pairs)):
       raise ValueError(f"fold {fold.name!r}: config.data.validation_share={share} leaves {len(carved.train_pairs)} "
-                       f"training and {len(carved.validation_pairs)} validation pairs; use another share, or 0 for none.")
+                       f"training and {len(carved.validation_pairs)} validation pairs; use another share, or 0 for "
+                       "none.")
     result.append(carved)
   return tuple(result)
 

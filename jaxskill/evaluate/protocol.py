@@ -70,7 +70,7 @@ def sides(trainer, history, replicas):
   """The `Side` of every replica.
 
   Args:
-    history: evaluations during training; replicas: what `evaluate.select` returned of each.
+    history: evaluations during training; replicas: what `metrics.select` returned of each.
   """
   dataset, of_fold, result = trainer.dataset, tasks(trainer.dataset.folds), []
   for index, (own, found) in enumerate(zip(trainer.replicas, replicas)):
@@ -93,7 +93,7 @@ def summarise(replicas, metric, sides):
   """One row of a table from its replicas, which stand in the order of `sides`.
 
   Returns:
-    {metric: {selection: number}, ...}; a number is the dict of `evaluate.summarise`, of correlations with the three
+    {metric: {selection: number}, ...}; a number is the dict of `metrics.summarise`, of correlations with the three
     means beside (`correlation`), and "marked" where it rests on too little, then without a spread.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
@@ -129,7 +129,7 @@ def correlation(values, sides, selection, measure):
     measure: (predictions, labels) -> correlation.
 
   Returns:
-    {"pooled", "over_folds", "fisher": dicts of `evaluate.summarise` or None, "no_fisher": why there is none}, which
+    {"pooled", "over_folds", "fisher": dicts of `metrics.summarise` or None, "no_fisher": why there is none}, which
     `show` completes; None where no value was asked for.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]

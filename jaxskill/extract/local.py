@@ -88,18 +88,13 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
     contents, unreadable = _digests(files, persons if boxes else None)
     note, todo = _begin(config, out, files, recipe, contents, say)
     note["left_out"] = left_out
-    for line in describe(left_out):
-      say(line)
-    if origin["random_weights"]:
-      say("RANDOM weights: these features are for trials and mean nothing")
+    _say_first(left_out, origin, say)
 
     def done(video, about):
       note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
       feature_files.save_note(out, note)
     with _kept(out, files, note, say):
-      for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
-        if drawn.is_file():
-          shutil.copyfile(drawn, out / SIMULATED_NOTE)
+      _carry_on(files, out)
       feature_files.save_note(out, note)
       if runner == "beam" and todo:
         failed = beam.run(config, todo, contents, out, weights, persons, recipe, done, beam_options)
@@ -111,6 +106,21 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
       feature_files.save_note(out, note)
   _say_all(note, out, time.monotonic() - start, say)
   return note
+
+
+def _say_first(left_out, origin, say):
+  """Says what must be known before the work begins."""
+  for line in describe(left_out):
+    say(line)
+  if origin["random_weights"]:
+    say("RANDOM weights: these features are for trials and mean nothing")
+
+
+def _carry_on(files, out):
+  """Copies the note beside simulated videos, so that their features are called simulated too."""
+  for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
+    if drawn.is_file():
+      shutil.copyfile(drawn, out / SIMULATED_NOTE)
 
 
 def _check_options(config, runner, processes, patience):

@@ -90,12 +90,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   else:
     found = read_task(name, root, task, published, seed)
   labels, tied = found.labels, 0
-  if found.missing:
-    logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root, len(found.missing), task or name,
-                    f", with {found.dropped_pairs} pairs" if found.dropped_pairs else "", ", ".join(found.missing[:5]))
-  if found.unlabelled:
-    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,
-                    ", ".join(found.unlabelled[:5]))
+  _report(found, root, name, task)
   if name in SCORED and make_pairs:
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = (splits.everything(len(labels.videos), labels.pairs) if split == "all" else
@@ -109,17 +104,32 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   full_name = f"{name}/{task}" if task else name
   simulated = (root / SIMULATED_NOTE).exists()
   seconds = stream_seconds | {recording.stream: recording.row_seconds for recording in recordings_of(name)}
-  floats = lambda values: None if values is None else values.astype(np.float32)
+  row_seconds = {stream: np.full(len(labels.videos), seconds.get(stream, segment_seconds), np.float32)
+                 for stream in streams}
   return SkillDataset(
-      name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated,
-      source=str(root), videos=labels.videos, streams=streams, lengths=lengths,
-      row_seconds={stream: np.full(len(labels.videos), seconds.get(stream, segment_seconds), np.float32)
-                   for stream in streams} | between,
-      row_times=row_times, pairs=labels.pairs, folds=folds, score=floats(labels.score),
-      difficulty=floats(labels.difficulty), category=labels.category, subject=labels.subject,
-      competition=labels.competition,
-      criteria=labels.criteria, score_range=labels.score_range,
-      missing=found.missing, dropped_pairs=found.dropped_pairs, tied_pairs=tied, features_checked=True)
+      name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated, source=str(root),
+      streams=streams, lengths=lengths, row_seconds=row_seconds | between, row_times=row_times, folds=folds,
+      missing=found.missing, dropped_pairs=found.dropped_pairs, tied_pairs=tied, features_checked=True,
+      **_known(labels))
+
+
+def _report(found, root, name, task):
+  """Says what is left out: labelled videos without features, features without labels."""
+  if found.missing:
+    pairs = f", with {found.dropped_pairs} pairs" if found.dropped_pairs else ""
+    logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root,
+                    len(found.missing), task or name, pairs, ", ".join(found.missing[:5]))
+  if found.unlabelled:
+    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,
+                    ", ".join(found.unlabelled[:5]))
+
+
+def _known(labels):
+  """What labels say of the videos, as fields of a `SkillDataset`."""
+  numbers = {name: getattr(labels, name) for name in ("score", "difficulty")}
+  same = ("videos", "pairs", "category", "subject", "competition", "criteria", "score_range")
+  return {name: getattr(labels, name) for name in same} | {
+      name: None if values is None else values.astype(np.float32) for name, values in numbers.items()}
 
 
 def _with_pairs(labels, tie_margin, pairs_within, root):

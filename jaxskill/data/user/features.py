@@ -96,18 +96,22 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
   seconds = {name: _row_seconds(extraction, videos, name, stream_seconds.get(name, seconds_per_segment))
              for name in streams}
-  numbers = {name: values.astype(np.float32) for name, values in column.items()
-             if name in ("score", "difficulty") or name.startswith(CRITERION)}
   return SkillDataset(
       name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
       videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, row_times=row_times,
-      row_seconds=seconds | between, score=numbers.get("score"), difficulty=numbers.get("difficulty"),
-      category=column.get("category"), subject=column.get("subject"),
-      missing=tuple(video for video in named if video not in files), dropped_pairs=of.dropped, tied_pairs=of.tied,
-      features_checked=True,
-      criteria={name.removeprefix(CRITERION): numbers[name] for name in numbers if name.startswith(CRITERION)},
+      row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
+      dropped_pairs=of.dropped, tied_pairs=of.tied, features_checked=True,
       score_range=score_range if score_range is None else tuple(score_range),
-      ratings=ratings_of(column, labels.votes, videos))
+      ratings=ratings_of(column, labels.votes, videos), **_known(column))
+
+
+def _known(column):
+  """What the columns of scores.csv say of the videos, as fields of a `SkillDataset`."""
+  criteria = {name.removeprefix(CRITERION): values.astype(np.float32) for name, values in column.items()
+              if name.startswith(CRITERION)}
+  numbers = {name: column[name].astype(np.float32) for name in ("score", "difficulty") if name in column}
+  words = {name: column[name] for name in ("category", "subject") if name in column}
+  return numbers | words | dict(criteria=criteria)
 
 
 def _check_options(folder, split, pairs_within, seconds_per_segment, stream_seconds):
@@ -121,7 +125,7 @@ def _check_options(folder, split, pairs_within, seconds_per_segment, stream_seco
 
 
 def _feature_files(folder, named, allow_missing):
-  """{video: file} of the named videos that have one; an error names those that have none, unless they may be missing."""
+  """{video: file} of the named videos that have one; names in an error those that have none and may not be missing."""
   listings = {}
   found = {video: _feature_file(folder, video, listings) for video in named}
   files = {video: file for video, file in found.items() if file}
@@ -131,7 +135,8 @@ def _feature_files(folder, named, allow_missing):
 
 def _row_seconds(extraction, videos, stream, otherwise):
   """`[V]` seconds from one row of a stream to the next, as `extraction.json` notes them."""
-  return np.array([noted_seconds(extraction["videos"].get(video, {}), stream, otherwise) for video in videos], np.float32)
+  noted = [extraction["videos"].get(video, {}) for video in videos]
+  return np.array([noted_seconds(about, stream, otherwise) for about in noted], np.float32)
 
 
 def _columns_of_present(scores, videos):
@@ -164,7 +169,8 @@ def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
   if not labels.pairs:
     made, tied = [], 0
     for columns in (labels.scores, column):
-      pairs, tied = splits.pairs_from_scores(columns["score"], tie_margin, columns[pairs_within] if pairs_within else None)
+      groups = columns[pairs_within] if pairs_within else None
+      pairs, tied = splits.pairs_from_scores(columns["score"], tie_margin, groups)
       made.append(pairs)
     return _Pairs(made[1], len(made[0]) - len(made[1]), tied, {})
   position = {video: i for i, video in enumerate(videos)}
@@ -180,8 +186,9 @@ def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
 
 
 def _feature_file(folder, video, listings):
-  found = [file for place in spellings(folder, video, listings) for ending in (".npy", ".npz")
-           if (file := place.with_name(place.name + ending)).is_file()]
+  places = [place.with_name(place.name + ending) for place in spellings(folder, video, listings)
+            for ending in (".npy", ".npz")]
+  found = [file for file in places if file.is_file()]
   if len(found) > 1:
     kinds = "both a .npy and a .npz file" if found[0].stem == found[1].stem else "two files, spelt alike"
     raise ValueError(f"{folder}: video {video!r} has {kinds} ({found[0].name}, {found[1].name}); remove one.")

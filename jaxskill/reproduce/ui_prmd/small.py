@@ -61,6 +61,11 @@ def core_of(archive, draws, leaves, hidden, batch_size):
   return found, float(np.mean(seconds))
 
 
+def show(name, values):
+  """Prints the mean of some correlations and their standard deviation."""
+  print(f"{name}: {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({len(values)} numbers)")
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
@@ -72,7 +77,6 @@ def main():
   options = parser.parse_args()
   with np.load(options.file) as archive:
     archive = dict(archive)
-  show = lambda name, values: print(f"{name}: {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({len(values)} numbers)")
   if options.what == "core":
     found, seconds = core_of(archive, options.draws or 5, options.leaves, options.hidden, options.batch_size)
     show(f"CoRe, {options.leaves or 'default'} leaves, width {options.hidden or 'default'}, {seconds:.1f} s", found)
