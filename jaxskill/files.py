@@ -74,8 +74,10 @@ def provenance(parallel):
   """Versions, devices and git revision of a run."""
   import jax  # seconds, which not all that write files should wait
   root = pathlib.Path(__file__).resolve().parents[1]
-  git = lambda *args: subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True,
-                                     check=False).stdout.strip()
+
+  def git(*args):
+    return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True,
+                          check=False).stdout.strip()
   revision = ""
   if (root / ".git").exists():            # and not a repository that the installed package merely lies in
     try:

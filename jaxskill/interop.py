@@ -52,7 +52,9 @@ def pros_cons_from_torch(networks):
       if branch == "uniform":                     # the published uniform network carries filters that it never uses
         continue
       count = sum(name.endswith(".0.weight") and name.startswith("att_net.") for name in state)
-      stack = lambda name: np.stack([state[f"att_net.{k}.{name}"] for k in range(count)])
+
+      def stack(name):
+        return np.stack([state[f"att_net.{k}.{name}"] for k in range(count)])
       filters[branch] = dict(kernel=stack("0.weight"), bias=stack("0.bias"), readout=stack("2.weight")[:, 0],
                              readout_bias=stack("2.bias")[:, 0])
     except KeyError as error:

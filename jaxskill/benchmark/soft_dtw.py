@@ -81,10 +81,12 @@ def jax_function(name, gamma, devices=1):
     from ott.geometry import costs
     single = costs.SoftDTW(gamma)
   elif name == "naive":
-    single = lambda x, y: naive(soft_dtw.pairwise_squared_distance(x, y), gamma)
+    def single(x, y):
+      return naive(soft_dtw.pairwise_squared_distance(x, y), gamma)
   else:
-    single = lambda x, y: soft_dtw.soft_dtw(soft_dtw.pairwise_squared_distance(x, y), gamma,
-                                            implementation=OURS[name])
+    def single(x, y):
+      return soft_dtw.soft_dtw(soft_dtw.pairwise_squared_distance(x, y), gamma,
+                               implementation=OURS[name])
 
   def loss(x, y):
     values = jax.vmap(single)(x, y)
@@ -136,7 +138,9 @@ def prepare(form, shape, width, gamma):
   start = time.perf_counter()
   function(*data)
   _functions[shape] = function, data, max(1, round(ROUND_S / (time.perf_counter() - start)))
-  host = lambda array: np.asarray(array.cpu() if name in TORCH else array, np.float64)
+
+  def host(array):
+    return np.asarray(array.cpu() if name in TORCH else array, np.float64)
   return first, host(values), [host(gradient) for gradient in gradients]
 
 
@@ -189,8 +193,9 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
                or (split(form)[0] in TORCH and "+" in form)]:
     raise ValueError(f"--contenders: {', '.join(wrong)} unknown; use {', '.join(known)}, those in JAX also with "
                      "+D<devices>.")
-  missing = {name: lacking for name in dict.fromkeys(split(form)[0] for form in forms) if name in PEERS and
-             (lacking := [module for module in PEERS[name] if importlib.util.find_spec(module) is None])}
+  lacking = {name: [module for module in PEERS.get(name, ()) if importlib.util.find_spec(module) is None]
+             for name in dict.fromkeys(split(form)[0] for form in forms)}
+  missing = {name: modules for name, modules in lacking.items() if modules}
   forms = [form for form in forms if split(form)[0] not in missing]
   if "jaxskill" not in forms:
     raise ValueError("--contenders has no jaxskill to compare with; add it.")
@@ -200,7 +205,9 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
   for name, modules in missing.items():
     say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
   workers = {}
-  ask = lambda form, *arguments: workers[form].submit(*arguments).result()
+
+  def ask(form, *arguments):
+    return workers[form].submit(*arguments).result()
   results = []
   try:
     for form in forms:

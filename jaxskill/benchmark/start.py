@@ -25,7 +25,9 @@ def start():
   """A fresh process that starts as `train.run` does and takes one cycle; says in a file where the time went."""
   config, spawned, workdir = ml_collections.ConfigDict(json.loads(sys.argv[1])), float(sys.argv[2]), sys.argv[3]
   marks = {"imports": time.monotonic() - spawned}
-  mark = lambda name: marks.update({name: time.monotonic() - spawned - sum(marks.values())})
+
+  def mark(name):
+    marks.update({name: time.monotonic() - spawned - sum(marks.values())})
   cli.use_compilation_cache()
   parallel = Parallel()
   mark("devices")

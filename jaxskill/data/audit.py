@@ -41,7 +41,9 @@ def audit(data) -> dict:
   """What is lawful but must be known: counted here, printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
   first = same_features(data)
-  distinct = lambda values: None if values is None else len(np.unique(values))
+
+  def distinct(values):
+    return None if values is None else len(np.unique(values))
   return dict(
       videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
       dropped_pairs=int(data.dropped_pairs), tied_pairs_left_out=int(data.tied_pairs),
@@ -122,8 +124,8 @@ def _describe_videos(fold):
 
 
 def _describe_seen(fold):
-  seen = [f"{count} by {one}" for one in ("subject", "competition")
-          if (count := fold[f"test_videos_of_training_{one}s"]) is not None]
+  counts = {one: fold[f"test_videos_of_training_{one}s"] for one in ("subject", "competition")}
+  seen = [f"{count} by {one}" for one, count in counts.items() if count is not None]
   if count := fold["test_videos_with_features_of_training"]:
     seen = [f"{count} by features equal to theirs: LEAKS", *seen]
   return f"; test videos that training knows: {', '.join(seen)}" if seen else ""

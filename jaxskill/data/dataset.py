@@ -94,8 +94,12 @@ class SkillDataset:
     check_dataset(self)
     seconds = {name: np.asarray(self.row_seconds.get(name, np.ones(len(self.videos))), np.float32)
                for name in self.streams}
-    freeze = lambda mapping: types.MappingProxyType({k: _read_only(v) for k, v in mapping.items()})
-    put = lambda name, value: object.__setattr__(self, name, value)
+
+    def freeze(mapping):
+      return types.MappingProxyType({k: _read_only(v) for k, v in mapping.items()})
+
+    def put(name, value):
+      object.__setattr__(self, name, value)
     put("criteria", {name: np.asarray(values, np.float32) for name, values in self.criteria.items()})
     if self.score_range is not None:
       ranges = np.broadcast_to(np.asarray(self.score_range, np.float32), (len(self.videos), 2))

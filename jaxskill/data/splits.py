@@ -75,7 +75,8 @@ def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS,
     The fold. Its training videos are those that training reads; test videos are those of the test pairs that training
     does not read; validation videos are those of the validation pairs on neither side.
   """
-  videos_of = lambda rows, further=NO_IDS: np.union1d(pairs[np.asarray(rows, np.int32)], further).astype(np.int32)
+  def videos_of(rows, further=NO_IDS):
+    return np.union1d(pairs[np.asarray(rows, np.int32)], further).astype(np.int32)
   train = videos_of(train_pairs, train_videos)
   test = np.setdiff1d(videos_of(test_pairs, test_videos), train)
   validation = np.setdiff1d(videos_of(validation_pairs), np.union1d(train, test))
@@ -173,7 +174,9 @@ def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[F
     one alone has nothing to test. Else one random split, or folds where that would test fewer than `LEAST_TEST` videos.
   """
   of = "pairs" if len(pairs) else "videos"
-  usable = lambda folds: all(is_usable(fold, of) for fold in folds)
+
+  def usable(folds):
+    return all(is_usable(fold, of) for fold in folds)
   if subjects is not None and (count := len(np.unique(subjects))) > 1:
     folds = leave_one_out(subjects, pairs)
     dealt = count > MOST_SUBJECTS or not usable(folds)
@@ -254,7 +257,9 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
       raise ValueError(f"fold {fold.name!r} has validation data already; use config.data.validation_share=0.")
     rng = np.random.default_rng([seed, number])
     train, validation = _draw(fold.train_videos, share, rng, groups, "config.data.validation_share")
-    inside = lambda videos: fold.train_pairs[_rows_inside(pairs[fold.train_pairs], videos)]
+
+    def inside(videos):
+      return fold.train_pairs[_rows_inside(pairs[fold.train_pairs], videos)]
     carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
                            validation_pairs=inside(validation))
     if len(pairs) and not (len(carved.train_pairs) and len(carved.validation_pairs)):

@@ -42,7 +42,9 @@ def with_maps(arrays, video, source):
   """
   for name, array in arrays.items():
     check_is_a_stream(array, name, arrays.keys() - {name}, video, source)
-  is_map = lambda array: array.ndim == 4 and array.dtype != np.uint8
+
+  def is_map(array):
+    return array.ndim == 4 and array.dtype != np.uint8
   kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
   if len(kinds) == 1:
     other, = {"rgb", "flow"} - set(kinds)
@@ -87,7 +89,9 @@ def take_times(streams, lengths):
   times, count = streams["times"], lengths["times"]
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
-  others = lambda mapping: {name: values for name, values in mapping.items() if name != "times"}
+
+  def others(mapping):
+    return {name: values for name, values in mapping.items() if name != "times"}
   timed = [name for name in ("maps", "frames") if name in streams and np.array_equal(lengths[name], count)]
   return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
 

@@ -171,9 +171,15 @@ def select(history, replica, metric="accuracy"):
   """
   rows = [(entry["step"], entry["replicas"][replica]) for entry in history]
   step, last = rows[-1]
-  known = lambda value: value if np.isfinite(value) else -np.inf
-  first_best = lambda name: max(rows, key=lambda row: (known(row[1][name]), -row[0]))
-  numbers = lambda step, row: dict(step=step) | row.get("metrics", {}) | {metric: row["test"]}
+
+  def known(value):
+    return value if np.isfinite(value) else -np.inf
+
+  def first_best(name):
+    return max(rows, key=lambda row: (known(row[1][name]), -row[0]))
+
+  def numbers(step, row):
+    return dict(step=step) | row.get("metrics", {}) | {metric: row["test"]}
   result = dict(last=numbers(step, last), validation_selected=None)
   if np.isfinite(last["validation"]):
     step, chosen = first_best("validation")

@@ -98,13 +98,17 @@ def summarise(replicas, metric, sides):
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
   few = fewest(sides) < FEW
-  plain = lambda values: _mark(metrics.summarise(values, folds, seeds), few)
+
+  def plain(values):
+    return _mark(metrics.summarise(values, folds, seeds), few)
 
   def number(name, selection, values):
     if name not in _POOLED:
       return plain(values)
     return correlation(values, sides, selection, _POOLED[name])
-  take = lambda selection, name: [r[selection][name] if r[selection] else None for r in replicas]
+
+  def take(selection, name):
+    return [r[selection][name] if r[selection] else None for r in replicas]
   result = {metric: {selection: number(metric, selection, take(selection, metric)) for selection in SELECTIONS}}
   if metric == "accuracy":
     result |= dict(pooled=_pooled_pairs(take("last", metric), sides, few),
@@ -113,7 +117,9 @@ def summarise(replicas, metric, sides):
   else:
     result |= dict(metrics={name: number(name, "last", take("last", name)) for name in SCORE_METRICS})
   names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
-  of_truth = lambda name: [r["against_truth"].get(name) for r in replicas]
+
+  def of_truth(name):
+    return [r["against_truth"].get(name) for r in replicas]
   result["against_truth"] = {
       name: correlation(of_truth(name), sides, None, None) if name.startswith("spearman") else plain(of_truth(name))
       for name in names}
@@ -161,7 +167,9 @@ def _pooled(sides, selection, measure):
       return None
     said = np.concatenate([np.asarray(s.said[selection], np.float64) for s in own])
     videos, place = np.unique(np.concatenate([s.videos for s in own]), return_inverse=True)
-    mean = lambda x: np.bincount(place, x, minlength=len(videos)) / np.bincount(place, minlength=len(videos))
+
+    def mean(x):
+      return np.bincount(place, x, minlength=len(videos)) / np.bincount(place, minlength=len(videos))
     labels = mean(np.concatenate([s.labels for s in own]))
     values.append(measure(mean(said), labels) if np.isfinite(said).all() else np.nan)
     of_tasks.append(task)
@@ -267,7 +275,8 @@ def describe(facts, scored):
   folds = facts["folds"]
 
   def counted(side):
-    of = lambda what: [fold[side][what] for fold in folds]
+    def of(what):
+      return [fold[side][what] for fold in folds]
     pairs = f"{_range(of('pairs'))} pairs of " if not scored else ""
     subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
     return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"

@@ -31,7 +31,9 @@ def intraclass(ratings):
   rest = ratings - ratings.mean(axis=1, keepdims=True) - ratings.mean(axis=0) + ratings.mean()
   error = (rest ** 2).sum() / ((videos - 1) * (count - 1))
   between, bias = of_videos - error, (of_raters - error) / videos
-  divide = lambda by: float(between / by) if by > 0 else float("nan")
+
+  def divide(by):
+    return float(between / by) if by > 0 else float("nan")
   return divide(of_videos + (count - 1) * error + count * bias), divide(of_videos + bias)
 
 
@@ -98,8 +100,10 @@ def ceiling(found, scored):
   """
   if not found:
     return {}
-  number = lambda name: dict(mean=found[name] if np.isfinite(found[name]) else None, std_seeds=None, std_folds=None,
-                             count=found["raters"])
+
+  def number(name):
+    return dict(mean=found[name] if np.isfinite(found[name]) else None, std_seeds=None, std_folds=None,
+                count=found["raters"])
   absent = dict(validation_selected=None, best_on_test=None)
   if not scored:
     return {ROW: dict(accuracy=dict(last=number("accuracy")) | absent, pooled=None, branches={}, against_truth={})}
@@ -112,6 +116,8 @@ def describe(found):
   if "kappa" in found:
     return [f"{found['raters']} raters: two of them agree on {100 * found['agreement']:.1f} % of {found['pairs']} "
             f"pairs that several compared, kappa {found['kappa']:.2f}; the labels are what most say"]
-  show = lambda value: f"{value:.2f}" if np.isfinite(value) else "undefined"
+
+  def show(value):
+    return f"{value:.2f}" if np.isfinite(value) else "undefined"
   return [f"{found['raters']} raters, {found['videos']} videos that all have rated: ICC(2,1) {show(found['icc_2_1'])} "
           f"of one rater, ICC(2,k) {show(found['icc_2_k'])} of their mean"]

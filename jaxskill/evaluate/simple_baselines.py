@@ -44,7 +44,9 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
   if not streams:
     return result
   unit = 1.0 if np.array_equal(targets, labels) else dataset.difficulty
-  side_by_side = lambda pool: np.concatenate([pool(dataset, name) for name in streams], axis=1)
+
+  def side_by_side(pool):
+    return np.concatenate([pool(dataset, name) for name in streams], axis=1)
   features = side_by_side(mean_features)
   result["ridge on mean features"] = ridge(features[train], targets[train], features) * unit
   if statistics.STREAM in dataset.streams and streams != (statistics.STREAM,):             # whose mean is that one row
@@ -225,7 +227,9 @@ def linear_svr(features, labels, asked):
   """
   from sklearn import model_selection, svm
   mean, scale, spread = features.mean(axis=0), features.std(axis=0), labels.std() or 1.0
-  standard = lambda x: (x - mean) / np.where(scale > 1e-9, scale, 1.0)
+
+  def standard(x):
+    return (x - mean) / np.where(scale > 1e-9, scale, 1.0)
   search = model_selection.GridSearchCV(svm.SVR(kernel="linear"), {"C": SVR_COSTS}, cv=min(5, len(labels)),
                                         scoring="neg_mean_squared_error")
   search.fit(standard(features), (labels - labels.mean()) / spread)

@@ -47,7 +47,8 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
     result["spearman_skill"] = spearman(scores[ids], dataset.truth["skill"][ids])
   for side, (truth, modules) in TRUTHS.items():
     relevant = dataset.truth.get(truth)
-    name = next((name for module in modules if (name := f"{module} attention") in timelines), None)
+    names = [f"{module} attention" for module in modules]
+    name = next((name for name in names if name in timelines), None)
     if relevant is None or name is None or relevant.shape != timelines[name].shape:     # the truth is of another stream
       continue
     lengths = dataset.lengths[stream_of(name) if stream_of else next(iter(dataset.lengths))]

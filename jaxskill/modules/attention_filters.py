@@ -112,7 +112,9 @@ def _chunked_forward(kernel, offset, readout, features, dtype):
   filters, hidden, width = kernel.shape
   chunks = _chunks(features)
   rows = chunks.shape[1] * chunks.shape[2]
-  product = lambda segments: dot(kernel.reshape(-1, width), segments.reshape(-1, width), dtype)
+
+  def product(segments):
+    return dot(kernel.reshape(-1, width), segments.reshape(-1, width), dtype)
   whole = product(features) if dtype == jnp.float32 else None                             # [F*H, V*T]
 
   def chunk(number):
@@ -209,8 +211,10 @@ class AttentionFilters(nn.Module):
     shapes = dict(kernel=(self.num_filters, self.hidden, width), bias=(self.num_filters, self.hidden),
                   readout=(self.num_filters, self.hidden), readout_bias=(self.num_filters,))
     fan_in = dict(kernel=width, bias=width, readout=self.hidden, readout_bias=self.hidden)
-    initialise = lambda key: {name: torch_uniform(fan_in[name])(k, shape) for (name, shape), k in
-                              zip(shapes.items(), jax.random.split(key, len(shapes)))}
+
+    def initialise(key):
+      return {name: torch_uniform(fan_in[name])(k, shape) for (name, shape), k in
+              zip(shapes.items(), jax.random.split(key, len(shapes)))}
     parameters = [self.param(module, initialise) for module in self.modules]
     kernel, bias, readout, readout_bias = (jnp.concatenate([p[name] for p in parameters]) for name in shapes)
     flat_kernel, offset = fold_inputs(kernel.reshape(-1, width), bias.ravel(), noise, mean, scale, self.dtype)

@@ -231,7 +231,9 @@ class StreamEncoder(nn.Module):
       return dict(input=start(keys[0], (ways, channels, 4 * channels)), bias=jnp.zeros((ways, 4 * channels)),
                   state=nn.initializers.orthogonal()(keys[1], (ways, channels, 4 * channels)))
     weights = self.param("lstm", initialise)
-    turned = lambda x: jnp.stack([x, x[::-1]][:ways], axis=1)                             # [T, n, V, ...]
+
+    def turned(x):
+      return jnp.stack([x, x[::-1]][:ways], axis=1)  # [T, n, V, ...]
     rows = turned(embedded.reshape(channels, *mask.shape).transpose(2, 1, 0))
     gates = jnp.einsum("tnvc,nck->tnvk", rows, weights["input"]) + weights["bias"][:, None]
 

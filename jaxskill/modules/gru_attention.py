@@ -274,7 +274,9 @@ class SpatialAttention(nn.Module):
   def _skill(self, seen):
     """Last state `[V, H]` of the skill GRU after `[T, V, D]`."""
     weights = self._gru("skill_gru", self.channels, self.hidden, self.update_bias)
-    step = lambda state, gates: (gru_step(weights, gates, state), None)
+
+    def step(state, gates):
+      return (gru_step(weights, gates, state), None)
     return jax.lax.scan(step, jnp.zeros((seen.shape[1], self.hidden)), gru_gates(weights, seen))[0]
 
   def _cbam(self, x):
@@ -282,7 +284,9 @@ class SpatialAttention(nn.Module):
     reduced = max(1, self.channels // CBAM_REDUCTION)
     squeeze, squeeze_bias = self._layer("squeeze", reduced, self.channels)
     excite, excite_bias = self._layer("excite", self.channels, reduced)
-    shared = lambda pooled: excite @ nn.relu(squeeze @ pooled + squeeze_bias[:, None]) + excite_bias[:, None]
+
+    def shared(pooled):
+      return excite @ nn.relu(squeeze @ pooled + squeeze_bias[:, None]) + excite_bias[:, None]
     x *= nn.sigmoid(shared(x.mean(axis=(2, 3))) + shared(x.max(axis=(2, 3))))[..., None, None]
     glance = jnp.stack([x.mean(axis=0), x.max(axis=0)])                                   # [2, R, h', w']
     kernel, bias = self._convolution("spatial", CBAM_SIZE, 1, 2)

@@ -134,7 +134,9 @@ class TorchContender:
 
   def round(self):
     synchronise = torch.cuda.synchronize if self._cuda else lambda: None
-    pick = lambda n: self._train[torch.randint(len(self._train), (n,))]
+
+    def pick(n):
+      return self._train[torch.randint(len(self._train), (n,))]
     if self._vote:
       asked = torch.arange(core.VOTERS)
       chosen = torch.stack([pick(self._exemplars) for _ in asked])

@@ -50,7 +50,9 @@ class Inception(nn.Module):
   def __init__(self, width, channels):
     super().__init__()
     one, before_a, a, before_b, b, pooled = channels
-    unit = lambda *sizes: Unit(3, *sizes, eps=1e-3)
+
+    def unit(*sizes):
+      return Unit(3, *sizes, eps=1e-3)
     self.branch_0 = unit(width, one, 1)
     self.branch_1a, self.branch_1b = unit(width, before_a, 1), unit(before_a, a, 3)
     self.branch_2a, self.branch_2b = unit(width, before_b, 1), unit(before_b, b, 3)

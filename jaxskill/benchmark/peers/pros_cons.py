@@ -26,10 +26,14 @@ class TorchPeer:
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     nn = torch.nn
-    ranker = lambda: nn.Sequential(nn.Linear(width, 1))
-    filters = lambda: nn.ModuleList(nn.Sequential(nn.Linear(width, config.model.hidden), nn.ReLU(),
-                                                  nn.Linear(config.model.hidden, 1))
-                                    for _ in range(config.model.num_filters))
+
+    def ranker():
+      return nn.Sequential(nn.Linear(width, 1))
+
+    def filters():
+      return nn.ModuleList(nn.Sequential(nn.Linear(width, config.model.hidden), nn.ReLU(),
+                                         nn.Linear(config.model.hidden, 1))
+                           for _ in range(config.model.num_filters))
     self.networks = nn.ModuleDict({
         "pos": nn.ModuleDict(dict(att_net=filters(), fc=ranker())),
         "neg": nn.ModuleDict(dict(att_net=filters(), fc=ranker())),
@@ -58,10 +62,14 @@ class TorchPeer:
       (s_better, a_better), (s_worse, a_worse) = self._forward(name, better), self._forward(name, worse)
       scores[name] = s_better, s_worse
       attentions += [a for a in (a_better, a_worse) if a is not None]
-    hinge = lambda margin, difference: torch.relu(margin - difference).mean()
+
+    def hinge(margin, difference):
+      return torch.relu(margin - difference).mean()
     if phase == 0:
       return sum(hinge(loss.margin_rank, b.mean(dim=1) - w.mean(dim=1)) for b, w in scores.values())
-    gap = lambda above, below: (scores[above][0] - scores[below][1]).min(dim=1).values
+
+    def gap(above, below):
+      return (scores[above][0] - scores[below][1]).min(dim=1).values
     uniform, weights = gap("uniform", "uniform"), loss.weights
     total = weights.disparity * sum(hinge(loss.margin_disparity, gap(name, name) - uniform) for name in ("pos", "neg"))
     total = total + weights.rank_aware * hinge(loss.margin_rank_aware, gap("pos", "neg") - uniform)

@@ -73,7 +73,8 @@ def keep(labels, kept) -> Labels:
     rows = (new_row[ids[pairs_kept[ids]]] for ids in (fold.train_pairs, fold.test_pairs))
     return splits.fold_of_pairs(fold.name, pairs, *rows, train_videos=train_videos, test_videos=test_videos)
 
-  of_videos = {name: values[kept] for name in OF_VIDEOS if (values := getattr(labels, name)) is not None}
+  known = {name: getattr(labels, name) for name in OF_VIDEOS}
+  of_videos = {name: values[kept] for name, values in known.items() if values is not None}
   return labels._replace(
       videos=tuple(video for video, stays in zip(labels.videos, kept) if stays), pairs=pairs,
       folds=tuple(map(fold_of, labels.folds)),
@@ -178,7 +179,9 @@ def from_videos(videos, sides, files) -> Labels:
       raise ValueError(f"{files[-1]}: fold {name!r}: video {fault}; download the labels again.")
     folds.append(Fold(name, *(np.array(sorted(position[video] for video in side), np.int32) for side in of_sides),
                       NO_IDS, NO_IDS))
-  column = lambda values, kind=np.float64: None if any(value is None for value in values) else np.array(values, kind)
+
+  def column(values, kind=np.float64):
+    return None if any(value is None for value in values) else np.array(values, kind)
   score = np.array([video.score for video in videos])
   score_range = np.array([(video.lowest, video.highest) for video in videos])
   check_scores(score, score_range, ids, files[0])

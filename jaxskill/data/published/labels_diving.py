@@ -80,7 +80,9 @@ def read_finediving(root, split, seed) -> Labels:
   cells = zip(ids, table["score"], table["difficulty"], table["action_type"], table["event"], lines)
   videos = [_dive(video, score, difficulty, action, f"{file}, line {line}", competition)
             for video, score, difficulty, action, competition, line in cells]
-  side = lambda name: [video for video, value in zip(ids, table["split"]) if value == name]
+
+  def side(name):
+    return [video for video, value in zip(ids, table["split"]) if value == name]
   return from_videos(videos, {"official": (side("train"), side("test"))}, (file,))
 
 

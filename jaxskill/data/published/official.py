@@ -57,8 +57,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     name: of `NAMES`: "best", "epic_skills", or a data set with scores.
     root: folder of the download.
     task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or one of its sub-tasks ("surgery/Suturing");
-      of a data set with scores as in
-      `labels_scores`, where "" or "all" is every video.
+      of a data set with scores as in `labels_scores`, where "" or "all" is every video.
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.
     validation_share: share of each fold's training videos that validates; 0 for none.
     seed: of the validation videos, and of the random splits of mit_skating.
@@ -84,25 +83,22 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   check_seconds(segment_seconds, stream_seconds)
   root = Path(root)
   prepared = Path(prepared_dir or root / "prepared")
-  published = "auto" if split == "all" else split
+  published, ready = "auto" if split == "all" else split, None
   if sampling:
     found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
   else:
     found = read_task(name, root, task, published, seed)
-  labels, tied = found.labels, 0
-  _report(found, root, name, task)
+  labels, tied = _reported(found, root, name, task).labels, 0
   if name in SCORED and make_pairs:
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = (splits.everything(len(labels.videos), labels.pairs) if split == "all" else
            _usable(root, task or name, found, labels))
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
   if sampling:
-    streams, lengths, between = ({frames.STREAM: x} for x in frames.stream_of(ready))
-    row_times = {}
+    streams, lengths, row_times, between = frames.streams_of(ready)
   else:
     streams, lengths, row_times, between = take_times(*prepared_arrays(name, root, task, prepared, found, max_bytes))
-  full_name = f"{name}/{task}" if task else name
-  simulated = (root / SIMULATED_NOTE).exists()
+  full_name, simulated = f"{name}/{task}" if task else name, (root / SIMULATED_NOTE).exists()
   seconds = stream_seconds | {recording.stream: recording.row_seconds for recording in recordings_of(name)}
   row_seconds = {stream: np.full(len(labels.videos), seconds.get(stream, segment_seconds), np.float32)
                  for stream in streams}
@@ -113,8 +109,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
       **_known(labels))
 
 
-def _report(found, root, name, task):
-  """Says what is left out: labelled videos without features, features without labels."""
+def _reported(found, root, name, task):
+  """The `Task`, after what is left out has been said: labelled videos without features, features without labels."""
   if found.missing:
     pairs = f", with {found.dropped_pairs} pairs" if found.dropped_pairs else ""
     logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root,
@@ -122,6 +118,7 @@ def _report(found, root, name, task):
   if found.unlabelled:
     logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,
                     ", ".join(found.unlabelled[:5]))
+  return found
 
 
 def _known(labels):

@@ -17,6 +17,11 @@ its own rate, and the truth is the script itself:
 * Raters see skill plus a little noise; a score is what they saw, times the difficulty of the routine. Pairs are ordered
   by it where it differs by more than a margin. Pace and duration do not depend on skill.
 
+The truth of a data set: `skill` `[V]`; at the segments of `rgb`, `relevant_high`, `relevant_low`, `critical` (key
+moments, whatever is shown there), `idle` `[V, T]` bool, `progress` `[V, T]` float32 canonical task time in [0, 1],
+`phase` `[V, T]` int32; with `static`, `posture_error` `[V, N]` bool; with `maps`, `place` and `distractor` `[V, F, 2]`
+float32 (row, column) in [0, 1]. False or 0 on padding.
+
 The command writes such features for the real video ids of a published data set, in its layout (`like_published`):
 
   python -m jaxskill.data.simulation --like data/annotations/BEST --out best_simulated
@@ -44,8 +49,8 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
     num_videos: V.
     num_segments: T, rows of `rgb`.
     width: channels of `rgb`.
-    streams: which to make, of `rgb` `[V, T, width]`, `static` `[V, static_rows, static_width]` and
-      `maps` `[V, map_frames, map_size, map_size, map_width]`.
+    streams: of `rgb` `[V, T, width]`, `static` `[V, static_rows, static_width]`, and `maps`
+      `[V, map_frames, map_size, map_size, map_width]`.
     difficulty: of telling skill, in [0, 1]: scales everything that has nothing to do with skill.
     seed: of performers and performances.
     task_seed: of the task: phases, key moments, and the directions in which all of it shows in the features.
@@ -59,17 +64,14 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
     score_range: highest possible score.
     routine_difficulties: the difficulty of each routine (the category); a performer draws one of them for each video,
       and a score is execution times difficulty, scaled so that the hardest routine can reach `score_range`.
-    max_seconds: the longest video; videos last half of it to all of it.
+    max_seconds: of the longest video; videos last half of it to all of it.
     vary_length: rows every `max_seconds / num_segments` seconds, so that shorter videos have fewer, padded with zeros;
       otherwise every video has `num_segments` rows, however long it lasts.
 
   Returns:
-    A `SkillDataset` with `simulated=True`. The possible range of a score is 0 to the `score_range` that its routine
-    allows; criteria: `execution`, what the raters saw, 0 to `score_range` in every routine, and `total`, the score.
-    Its truth: `skill` `[V]`; at the segments of `rgb`, `relevant_high`,
-    `relevant_low`, `critical` (key moments, whatever is shown there), `idle` `[V, T]` bool, `progress` `[V, T]`
-    float32 canonical task time in [0, 1], `phase` `[V, T]` int32; with `static`, `posture_error` `[V, N]` bool; with
-    `maps`, `place` and `distractor` `[V, F, 2]` float32 (row, column) in [0, 1]. False or 0 on padding.
+    A `SkillDataset` with `simulated=True` and its truth (see above). The possible range of a score is 0 to the
+    `score_range` that its routine allows; criteria: `execution`, what the raters saw, 0 to `score_range` in every
+    routine, and `total`, the score.
 
   Raises:
     ValueError: for an argument out of its range.
@@ -77,16 +79,7 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
   _check(num_videos, num_subjects, test_share, validation_share, tie_margin, rater_noise, score_range, pair_share,
          routine_difficulties, skills)
   subjects = np.arange(num_videos) % num_subjects
-  draws = [rng_of("labels", seed, video) for video in range(num_videos)]
-  own, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
-  if skills is None:
-    level = np.array([rng_of("level", seed, subject).standard_normal() for subject in subjects])
-    skills = ndtr(np.sqrt(0.5) * (level + own))      # uniform over performers and videos
-  skills = np.asarray(skills, np.float64)
-  routines = (routine * len(routine_difficulties)).astype(int)
-  hardness = np.asarray(routine_difficulties, np.float64)[routines]
-  execution = np.clip(skills + rater_noise * rater, 0, 1)
-
+  skills, routines, execution = _drawn(subjects, skills, len(routine_difficulties), rater_noise, seed)
   videos = performances(
       skills, subjects=subjects, routines=routines, streams=streams, num_segments=num_segments, width=width,
       difficulty=difficulty, seed=seed, task_seed=task_seed, num_phases=num_phases, static_rows=static_rows,
@@ -94,28 +87,22 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
       max_seconds=max_seconds, vary_length=vary_length)
   padded, lengths, seconds = _padded(videos, num_videos, dict(rgb=num_segments, static=static_rows, maps=map_frames),
                                      streams)
-  highest = score_range * hardness / max(routine_difficulties)
-  score = (score_range * execution * hardness / max(routine_difficulties)).astype(np.float32)
-  better, worse = np.nonzero(execution[:, None] - execution > tie_margin)
-  pairs, differ = np.stack([better, worse], 1).astype(np.int32), len(better)
-  if pair_share < 1:
-    pairs = pairs[rng_of("pairs", seed).random(differ) < pair_share]
+  pairs, differ = _pairs(execution, tie_margin, pair_share, seed)
   return SkillDataset(
       name=f"simulated (difficulty {difficulty:g}, seed {seed})", source="jaxskill.data.simulation.simulated",
       videos=tuple(f"sim_{v:04d}" for v in range(num_videos)),
       streams={name: padded[name] for name in streams}, lengths=lengths,
       row_seconds={name: (seconds / lengths[name]).astype(np.float32) for name in streams},
       pairs=pairs, folds=(_fold(subjects, pairs, test_share, validation_share, seed),),
-      score=score, score_range=np.stack([np.zeros(num_videos), highest], 1),
-      criteria=dict(execution=score_range * execution, total=score),
-      difficulty=hardness.astype(np.float32), category=np.array([f"routine_{r}" for r in routines]),
       subject=np.array([f"performer_{s:03d}" for s in subjects]),
       truth={"skill": skills.astype(np.float32)} | {k: a for k, a in padded.items() if k not in streams},
-      tied_pairs=num_videos * (num_videos - 1) // 2 - differ, simulated=True)
+      tied_pairs=num_videos * (num_videos - 1) // 2 - differ, simulated=True,
+      **_scores(execution, routines, routine_difficulties, score_range))
 
 
 def _check(num_videos, num_subjects, test_share, validation_share, tie_margin, rater_noise, score_range, pair_share,
            routine_difficulties, skills):
+  """Raises a `ValueError` for an argument of `simulate` that is out of its range."""
   if num_videos < 1 or num_subjects < 1:
     raise ValueError(f"num_videos={num_videos} and num_subjects={num_subjects} must be at least 1.")
   if not (0 <= test_share and 0 <= validation_share and test_share + validation_share < 1):
@@ -130,6 +117,36 @@ def _check(num_videos, num_subjects, test_share, validation_share, tie_margin, r
     raise ValueError(f"routine_difficulties={routine_difficulties} must be positive numbers, at least one.")
   if skills is not None and len(skills) != num_videos:
     raise ValueError(f"skills must hold one number for each of the {num_videos} videos, got {len(skills)}.")
+
+
+def _drawn(subjects, skills, num_routines, rater_noise, seed):
+  """`[V]` hidden skills, where they are not given; `[V]` routines; `[V]` execution as the raters saw it, in [0, 1]."""
+  draws = [rng_of("labels", seed, video) for video in range(len(subjects))]
+  own, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
+  if skills is None:
+    level = np.array([rng_of("level", seed, subject).standard_normal() for subject in subjects])
+    skills = ndtr(np.sqrt(0.5) * (level + own))      # uniform over performers and videos
+  skills = np.asarray(skills, np.float64)
+  return skills, (routine * num_routines).astype(int), np.clip(skills + rater_noise * rater, 0, 1)
+
+
+def _scores(execution, routines, routine_difficulties, score_range):
+  """What the raters say of the videos, as fields of a `SkillDataset`; execution `[V]` lies in [0, 1]."""
+  hardness = np.asarray(routine_difficulties, np.float64)[routines]
+  highest = score_range * hardness / max(routine_difficulties)
+  score = (score_range * execution * hardness / max(routine_difficulties)).astype(np.float32)
+  return dict(score=score, score_range=np.stack([np.zeros(len(score)), highest], 1),
+              criteria=dict(execution=score_range * execution, total=score), difficulty=hardness.astype(np.float32),
+              category=np.array([f"routine_{r}" for r in routines]))
+
+
+def _pairs(execution, tie_margin, pair_share, seed):
+  """(`[P, 2]` (better, worse) that the raters compared, number of all pairs that differ by more than the margin)."""
+  better, worse = np.nonzero(execution[:, None] - execution > tie_margin)
+  pairs, differ = np.stack([better, worse], 1).astype(np.int32), len(better)
+  if pair_share < 1:
+    pairs = pairs[rng_of("pairs", seed).random(differ) < pair_share]
+  return pairs, differ
 
 
 def _padded(videos, num_videos, rows, streams):

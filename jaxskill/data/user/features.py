@@ -78,19 +78,13 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
     files = frames.own_videos(folder, named, cache, sampling, allow_missing)
-    streams, lengths, between, row_times = *({frames.STREAM: x} for x in frames.stream_of(files.values())), {}
+    streams, lengths, row_times, between = frames.streams_of(files.values())
   else:
     files = _feature_files(folder, named, allow_missing)
     streams, lengths, row_times, between = take_times(*read_streams(files, max_bytes=max_bytes))
   videos = tuple(files)
   column = _columns_of_present(labels.scores, videos)
-  if pairs_within and pairs_within not in column:
-    raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
-  of = _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs)
-  if not len(of.pairs) and (labels.pairs or make_pairs):
-    raise ValueError(f"{folder}: no pairs are left of {len(videos)} videos ({of.tied} tied, {of.dropped} of missing "
-                     "videos); label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False "
-                     "where scores without pairs will do.")
+  of = _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_pairs)
   folds = _folds(folder, split, column, of, len(videos), seed, test_share, validation_share)
   extraction, simulated = read_extraction(folder), (folder / SIMULATED_NOTE).is_file()
   random_weights = "features of RANDOM weights: " if extraction["recipe"].get("random_weights") else ""
@@ -160,6 +154,18 @@ class _Pairs(NamedTuple):
   tied: int
   sides: dict
   rows: np.ndarray | None = None
+
+
+def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_pairs):
+  """The `_Pairs` of a folder; raises a `ValueError` if none is left where there should be some."""
+  if pairs_within and pairs_within not in column:
+    raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
+  of = _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs)
+  if not len(of.pairs) and (labels.pairs or make_pairs):
+    raise ValueError(f"{folder}: no pairs are left of {len(videos)} videos ({of.tied} tied, {of.dropped} of missing "
+                     "videos); label more pairs, lower config.data.tie_margin, or set config.data.make_pairs=False "
+                     "where scores without pairs will do.")
+  return of
 
 
 def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):

@@ -215,7 +215,10 @@ def _chosen(source, sampling):
 def _digest(source, sampling):
   """What tells whether a source has changed: names, sizes and times of what is read, in its order."""
   files = [source.path] if source.path.is_file() else dict.fromkeys(_chosen(source, sampling)[0])
-  stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+  stats = []
+  for file in files:
+    stat = file.stat()
+    stats.append((file.name, stat.st_size, stat.st_mtime_ns))
   reading = (timeline.READING,) if source.path.is_file() else ()
   return hashlib.sha256(repr((stats, source.last, sampling.rate, *reading)).encode()).hexdigest()
 
@@ -284,10 +287,17 @@ def _middle(image, sampling):
   return image[top: top + high, left: left + wide]
 
 
-def stream_of(ready):
-  """(stream `[V, N, H, W, 3]`, its lengths `[V]`, seconds from one frame to the next `[V]`) of `Ready` videos."""
+def streams_of(ready):
+  """Returns the stream of `Ready` videos as `stream_files.take_times` returns streams of features.
+
+  Returns:
+    ({stream: `[V, N, H, W, 3]`}, {stream: `[V]` lengths}, {}: no times of single rows, {stream: `[V]` seconds from one
+    frame to the next}).
+  """
   stream = VideoFiles(video.file for video in ready)
-  return stream, np.full(len(stream), stream.shape[1], np.int32), np.array([v.row_seconds for v in ready], np.float32)
+  lengths = np.full(len(stream), stream.shape[1], np.int32)
+  between = np.array([video.row_seconds for video in ready], np.float32)
+  return {STREAM: stream}, {STREAM: lengths}, {}, {STREAM: between}
 
 
 def own_videos(folder, videos, cache, sampling, allow_missing):
@@ -297,7 +307,8 @@ def own_videos(folder, videos, cache, sampling, allow_missing):
     ValueError: if some are not there or cannot be decoded, and they must not be missing; all others are then decoded.
   """
   listings = {}
-  found = {video: source for video in videos if (source := find(spellings(folder, video, listings)))}
+  sources = {video: find(spellings(folder, video, listings)) for video in videos}
+  found = {video: source for video, source in sources.items() if source}
   ready, failed = prepare(found, cache, sampling)
   failed = {video: f"{folder / video}: there is no such video, nor a folder of pictures." for video in videos
             if video not in found} | failed
