@@ -151,7 +151,8 @@ def test_no_module_makes_up_its_attributes():
 def texts(tree, messages=True):
   """Strings of a file that are no docstrings; without `messages`, not those of errors either."""
   left_out = {id(node.body[0].value) for node in ast.walk(tree)
-              if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and isinstance(node.body[0], ast.Expr)}
+              if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body
+              and isinstance(node.body[0], ast.Expr)}
   if not messages:
     left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
   return [node.value for node in ast.walk(tree)

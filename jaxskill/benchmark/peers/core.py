@@ -18,7 +18,7 @@ from jaxskill.modules.regression_tree import group_borders
 nn = torch.nn
 
 
-class Tree(nn.Module):
+class Tree(torch.nn.Module):
   """The published tree: `[B, D]` -> log-probabilities level by level `[B, 2^i, 2]`, `[B, L]` regressions."""
 
   def __init__(self, width, hidden, num_leaves):

@@ -14,14 +14,14 @@ from jaxskill.data.published.labels_pairs import TASKS
 from jaxskill.data.published.official_files import PREPARED_VERSION, STREAM_AXES, read_streams, read_task
 
 
-class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
   """A task's features in one split, "videos"; its labels, folds and missing videos are in `info.metadata`.
 
   A record has a tensor for each of `STREAMS`; what is not among `info.metadata["streams"]` is absent, and a single 0.
   """
 
   VERSION = tfds.core.Version(PREPARED_VERSION)
-  STREAMS = ("rgb",)
+  STREAMS: tuple[str, ...] = ("rgb",)
   max_bytes = MAX_BYTES
   BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="all")]
   url_infos = None   # nothing is fetched; looking for check sums would need a package that nobody else here needs

@@ -177,8 +177,8 @@ def from_videos(videos, sides, files) -> Labels:
     if both or unknown is not None:
       fault = f"{min(both)!r} trains and tests" if both else f"{unknown!r} has no score in {files[0].name}"
       raise ValueError(f"{files[-1]}: fold {name!r}: video {fault}; download the labels again.")
-    folds.append(Fold(name, *(np.array(sorted(position[video] for video in side), np.int32) for side in of_sides),
-                      NO_IDS, NO_IDS))
+    train, test = (np.array(sorted(position[video] for video in side), np.int32) for side in of_sides)
+    folds.append(Fold(name, train, test, NO_IDS, NO_IDS))
 
   def column(values, kind=np.float64):
     return None if any(value is None for value in values) else np.array(values, kind)

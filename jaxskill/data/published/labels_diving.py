@@ -31,7 +31,8 @@ def read_mtl_aqa(root, split, seed) -> Labels:
     sides = {f"competition_{name}": ([video.id for video in videos if video.competition != name], tests)
              for name, tests in held_out.items()}
   else:
-    sides = {"official": [_read_list(path) for path in lists]}
+    train, test = map(_read_list, lists)
+    sides = {"official": (train, test)}
   return from_videos(videos, sides, (file, *lists))
 
 

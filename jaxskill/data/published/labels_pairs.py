@@ -65,8 +65,8 @@ def read_pairs(name, root, task) -> Labels:
   listed = [[video_name(video, f"{folder / file}, line {line}")
              for line, (video,) in read_words(folder / file, 1, "video id(s)")] for file in VIDEO_LISTS[name]]
   listed = listed or [[], []]
-  videos = tuple(dict.fromkeys([*listed[0], *listed[1], *(video for row in rows for video in row[:2])]))
-  videos = sorted(videos, key=lambda video: video.rpartition("/")[0])      # a sub-task's videos lie side by side
+  named = dict.fromkeys([*listed[0], *listed[1], *(video for row in rows for video in row[:2])])
+  videos = sorted(named, key=lambda video: video.rpartition("/")[0])       # a sub-task's videos lie side by side
   position = {video: i for i, video in enumerate(videos)}
   train, test = (np.array([position[video] for video in side], np.int32) for side in listed)
   pairs = np.array([[position[video] for video in row[:2]] for row in rows], np.int32)

@@ -92,7 +92,8 @@ def encode(path, frames, fps, size):
   codec = next(name for name in CODECS if name in av.codecs_available)
   with av.open(str(path), "w") as container:
     stream = container.add_stream(codec, rate=fps, options=CODECS[codec])
-    stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+    stream.height, stream.width = size
+    stream.pix_fmt = "yuv420p"
     for image in frames:
       container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
     container.mux(stream.encode())

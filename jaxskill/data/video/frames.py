@@ -48,7 +48,7 @@ class Sampling(NamedTuple):
     rate: pictures a second of folders of pictures.
   """
 
-  count: int = 103
+  count: int = 103  # type: ignore[assignment]  # hides tuple.count
   margin: int = 0
   size: tuple[int, int] = (455, 256)
   fit: str = "stretch"
