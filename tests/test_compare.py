@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from jaxskill import compare, methods
-from jaxskill.assess import pictures
+from jaxskill.assess import comparison, pictures
 from jaxskill.report import explain
 from jaxskill.training import finished_run
-from tests.assess.own_videos import SYSTEMS, arguments, trained
+from tests.assess.own_videos import SYSTEMS, trained
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def quick(quick_training):
 def ask(run, *videos, out, **options):
   files = [run.save(video) for video in videos]
   said = []
-  result = compare.run(arguments(run.workdir, out, features=files, labels=run.labels, **options), say=said.append)
+  result = compare.run(run.workdir, out=out, features=files, labels=run.labels, **options, say=said.append)
   return result, "\n".join(said)
 
 
@@ -114,7 +114,7 @@ def test_a_video_and_its_copy_score_the_same(tmp_path):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos[0]
   files = [run.save(test, tmp_path, name) for name in "ab"]
-  result = compare.run(arguments(run.workdir, tmp_path / "out", features=files), say=lambda line: None)
+  result = compare.run(run.workdir, out=tmp_path / "out", features=files, say=lambda line: None)
   assert result["equal"] and result["difference"] == 0 and result["probability"] == 0.5
 
 
@@ -134,8 +134,8 @@ def test_the_first_line_says_what_must_be_known(tmp_path):
     (4, 2, "a may be better than b (by 1 in score); only 2 of 4 models agree"),
     (1, 1, "a is better than b (by 1 in score); one model, so nothing is known of its certainty")])
 def test_the_headline_is_as_sure_as_the_models(monkeypatch, models, agreeing, words):
-  monkeypatch.setattr(compare.wording, "cautions", lambda *_: [])
-  assert compare.headline(dict(better="a", worse="b", equal=False, models=models, agreeing=agreeing, spread=None,
+  monkeypatch.setattr(comparison.wording, "cautions", lambda *_: [])
+  assert comparison.headline(dict(better="a", worse="b", equal=False, models=models, agreeing=agreeing, spread=None,
                                difference=1.0, ranked=False, videos=[])) == words
 
 
@@ -145,7 +145,7 @@ def test_names_of_videos_are_text(tmp_path):
   names = ["$\\frac{1}{$\n\x1b[31m", "y" * 250]
   files = [run.save(video, tmp_path, name) for video, name in zip((first, second), names)]
   said = []
-  result = compare.run(arguments(run.workdir, tmp_path / "out", features=files), say=said.append)
+  result = compare.run(run.workdir, out=tmp_path / "out", features=files, say=said.append)
   folder, = (tmp_path / "out").iterdir()
   assert {result["better"], result["worse"]} == set(names) and "\x1b" not in "".join(said)
   assert len(folder.name.encode()) <= 255 and (folder / "comparison.png").stat().st_size > 8000
@@ -183,7 +183,7 @@ def test_what_decides_between_two_is_what_is_shown():
   moments = [dict(start=2.0, end=4.0, other_start=5.0, other_end=6.0, difference=1.0),
              dict(start=0.0, end=2.0, other_start=0.0, other_end=1.0, difference=-0.5)]
   videos = [dict(duration_s=9.0, moments=[]), dict(duration_s=8.0, moments=[])]
-  first, second = compare.keys(dict(moments=moments, videos=videos))
+  first, second = comparison.keys(dict(moments=moments, videos=videos))
   assert [key["at"] for key in first] == [1.0, 3.0] and [list(key["sides"]) for key in first] == [[-1], [1]]
   assert [key["at"] for key in second] == [0.5, 5.5] and [list(key["sides"]) for key in second] == [[1], [-1]]
 
@@ -197,7 +197,7 @@ def test_refused(tmp_path):
     ask(run, *test[:3], out=tmp_path)
   np.savez(tmp_path / "bad.npz", rgb=np.ones((3, 4), np.float32))
   with pytest.raises(ValueError, match="bad: a row of stream 'rgb' is of shape"):
-    compare.run(arguments(run.workdir, tmp_path, features=[run.save(test[0]), tmp_path / "bad.npz"]), say=print)
+    compare.run(run.workdir, out=tmp_path, features=[run.save(test[0]), tmp_path / "bad.npz"], say=print)
   ask(run, *test[:2], out=tmp_path)
   with pytest.raises(ValueError, match="comparison.json is there and answers for another"):
     ask(run, *test[:2], out=tmp_path, seed=0)

@@ -8,12 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from jaxskill import train
-from jaxskill.assess import scoring
+from jaxskill import assess, train
 from jaxskill.data import load
 from jaxskill.data.published import labels_jigsaws
 from tests import jigsaws
-from tests.assess.own_videos import arguments
 from tests.places import REPO
 
 QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
@@ -62,7 +60,7 @@ def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, s
   recorded = labels_jigsaws.read_kinematics(root / "Suturing/kinematics/AllGestures" / f"{trial}.txt")
   np.save(tmp_path / f"{trial}.npy", recorded)
   given = dict(features=[tmp_path / f"{trial}.npy"], category="suturing", fold="trial_001")
-  found, failed = scoring.run(arguments(tmp_path / "run", tmp_path / "out", **given), say=lambda line: None)
+  found, failed = assess.run(tmp_path / "run", out=tmp_path / "out", **given, say=lambda line: None)
   assert not failed
   expected, = (replica["scores"][trial] for replica in results["replicas"] if trial in replica["scores"])
   np.testing.assert_allclose(found[trial]["score"], expected, rtol=1e-5, atol=1e-6)
@@ -96,8 +94,8 @@ def test_a_video_at_another_rate_is_refused(root, tmp_path):
   train.run(make_config("core", "jigsaws,statistics", root), tmp_path / "run")
   recorded = labels_jigsaws.read_kinematics(root / "Suturing/kinematics/AllGestures/Suturing_B001.txt")
   np.save(tmp_path / "slow.npy", recorded[::3])
-  ask = lambda **more: scoring.run(arguments(tmp_path / "run", tmp_path / "out", category="suturing",
-                                            features=[tmp_path / "slow.npy"], **more), say=lambda line: None)
+  ask = lambda **more: assess.run(tmp_path / "run", out=tmp_path / "out", category="suturing",
+                                  features=[tmp_path / "slow.npy"], **more, say=lambda line: None)
   _, failed = ask(row_seconds=0.1)
   assert failed["slow"].startswith("its rows of 'kinematics' are 0.1 s apart, those of the training videos 0.03333 to 0.0333")
   assert "--row-seconds" in failed["slow"]

@@ -1,1 +1,43 @@
 """A finished run and new videos -> answers and pictures: python -m jaxskill.assess."""
+
+from jaxskill import cli
+
+
+def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", boxes="", detector="", labels="",
+        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, say=cli.say):
+  """Scores videos of one's own with a finished run, and says what decided.
+
+  Args:
+    workdir: folder of the run.
+    videos: paths of video files or of folders of them, one or several; or none, and in their place
+    features: paths of prepared features, .npy or .npz files or folders of them, one or several.
+    out: folder that gets `<video>/assessment.json` and pictures; by default `assessments` in `workdir`.
+    weights: of the network that extracts, as the run's features were made: a file of PyTorch weights or "random:SEED";
+      of several streams {stream: one}.
+    extractor: a recipe of features, e.g. "configs/features/pros_cons.py", where the run does not know its own.
+    boxes, detector: where persons are, for recipes that cut them out: a csv table, or a network in an ONNX file.
+    labels: csv table video[,category][,difficulty], where the run compares within these.
+    category, difficulty: of all videos that `labels` does not know otherwise: a name and a number.
+    row_seconds: seconds from one row of features to the next, where they do not say; 0 takes those of training.
+    row, criterion: name of the row of a table of ablations that answers, and of the score that is asked for where a run
+      has learnt several; None is the first.
+    fold, seed: name and number of the fold and the seed whose models alone answer; None is the mean over all.
+    say: called with each text for the user.
+
+  Returns:
+    ({video: the content of its `assessment.json`}, {video, or what of it: why it failed}). An answer holds "score", the
+    mean over the models, and "spread", in the unit of the labels or in rank score; "percentile" among the training
+    videos; "timelines", "segments" and "moments" that decided, in seconds; "warnings"; and more.
+
+  Raises:
+    ValueError: if nothing can be begun: no finished run, no such models, neither videos nor features or both, other
+      weights than the run's; or if an answer to something else would be overwritten.
+  """
+  from jaxskill.assess import new_videos, scoring  # import JAX, which a command does after it listens to signals
+  from jaxskill.report import explain
+  known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
+  extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
+                                     detector=cli.path(detector))
+  sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed)
+  return scoring.run(workdir, sources, models, cli.path(out), say)

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,38 @@ from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
 from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity
+
+
+class Known(NamedTuple):
+  """What is said of the videos: a csv table of each, the category and the difficulty of all; "" where nothing is."""
+
+  labels: str = ""
+  category: str = ""
+  difficulty: str | float = ""
+
+
+class Extraction(NamedTuple):
+  """How videos become features, where the run does not know it itself, see `jaxskill.assess.run`; "" if it does."""
+
+  extractor: str = ""
+  weights: str | dict = ""
+  boxes: str = ""
+  detector: str = ""
+
+
+class Sources(NamedTuple):
+  """Where videos come from: files and folders, of videos or of prepared features; see `jaxskill.assess.run`."""
+
+  videos: tuple = ()
+  features: tuple = ()
+  known: Known = Known()
+  extraction: Extraction = Extraction()
+  row_seconds: float = 0.0
+
+
+def paths(given):
+  """Returns a tuple of paths that are given as one or as several, each with `~` as in `cli.path`."""
+  return tuple(map(cli.path, [given] if isinstance(given, (str, os.PathLike)) else given))
 
 
 @dataclasses.dataclass
@@ -55,35 +88,11 @@ class Own:
     return len(self.arrays[stream]) * self.row_seconds[stream]
 
 
-def add_arguments(parser):
-  """The arguments that say which run, which videos and how they become features."""
-  add = parser.add_argument
-  add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
-  add("--workdir", required=True, type=cli.path, help="folder of a finished run")
-  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE",
-      help="in place of videos: .npy or .npz files, or folders")
-  add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], type=cli.weights,
-      help="of the network that extracts, as the run's features were made: a file, random:SEED, or "
-      "STREAM=FILE where a recipe has several; may be repeated")
-  add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
-  add("--boxes", default="", type=cli.path,
-      help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
-  add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
-  add("--labels", default="", type=cli.path,
-      help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
-  add("--category", default="", help="of all videos; --labels says it for each")
-  add("--difficulty", default="", help="of all videos; --labels says it for each")
-  add("--row-seconds", type=float, default=0.0,
-      help="seconds from one row of features to the next, where they do not say")
-  add("--row", default=None, help="row of a table of ablations that answers; default the first")
-  add("--criterion", default=None, help="score that is asked for, where a run has learnt several; default the first")
-  add("--fold", default=None, help="answer by the models of this fold alone; default the mean of all")
-  add("--seed", type=int, default=None, help="answer by the models of this seed alone; default the mean of all")
+def read(run, sources, out, say):
+  """Features of the videos of `sources`.
 
-
-def read(run, options, out, say):
-  """Features of the videos that the options name.
+  Args:
+    out: folder that keeps features of videos, or "" for the run's own.
 
   Returns:
     (list of `Own`, {video: why it failed}).
@@ -91,38 +100,39 @@ def read(run, options, out, say):
   Raises:
     ValueError: if nothing can be begun.
   """
-  if bool(options.videos) == bool(options.features):
+  if bool(sources.videos) == bool(sources.features):
     raise ValueError("give video files, or --features with prepared features, and not both.")
-  if not (options.row_seconds == 0 or 0 < options.row_seconds < 1e9):
-    raise ValueError(f"--row-seconds={options.row_seconds} must be positive, seconds from one row to the next.")
-  known = _known(options)
-  if options.features:
-    found, failed, notes = _prepared(options.features)
+  if not (sources.row_seconds == 0 or 0 < sources.row_seconds < 1e9):
+    raise ValueError(f"--row-seconds={sources.row_seconds} must be positive, seconds from one row to the next.")
+  known = _known(sources.known)
+  if sources.features:
+    found, failed, notes = _prepared(sources.features)
   else:
-    found, failed, notes = _extracted(run, options, out, say)
+    found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say)
   videos = []
   for name, path in found.items():
     try:
-      videos.append(_read_one(run, name, path, notes[name], known(name), options))
+      videos.append(_read_one(run, name, path, notes[name], known(name), sources.row_seconds))
     except (ValueError, OSError) as error:
       failed[name] = str(error).removeprefix(f"{path}: ")
   return videos, failed
 
 
-def _known(options):
-  """video -> {"category", "difficulty"} as the options say."""
-  common = {name: getattr(options, name) for name in ("category", "difficulty") if getattr(options, name)}
+def _known(said):
+  """video -> {"category", "difficulty"}, texts, as far as they are said."""
+  of_all = dict(category=said.category, difficulty=said.difficulty)
+  common = {name: str(value) for name, value in of_all.items() if value not in ("", None)}
   listed = {}
-  if options.labels:
-    if not pathlib.Path(options.labels).is_file():
-      raise ValueError(f"--labels={options.labels}: there is no such file.")
-    table, lines = tables.read_table(options.labels, ("video",), ("category", "difficulty"))
+  if said.labels:
+    if not pathlib.Path(said.labels).is_file():
+      raise ValueError(f"--labels={said.labels}: there is no such file.")
+    table, lines = tables.read_table(said.labels, ("video",), ("category", "difficulty"))
     for number, name in enumerate(table["video"]):
       listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
       if "difficulty" in listed[name]:
-        tables.number(listed[name]["difficulty"], "difficulty", name, f"{options.labels}, line {lines[number]}")
-  elif options.difficulty:
-    tables.number(options.difficulty, "difficulty", "every", "--difficulty")
+        tables.number(listed[name]["difficulty"], "difficulty", name, f"{said.labels}, line {lines[number]}")
+  elif "difficulty" in common:
+    tables.number(common["difficulty"], "difficulty", "every", "--difficulty")
   return lambda name: common | listed.get(name, {})
 
 
@@ -132,10 +142,10 @@ def _unique(found, name, path):
   found[name] = path
 
 
-def _decoded(run, files, failed, options):
+def _decoded(run, files, failed, out):
   """The same of a run that was trained on frames: they are decoded as its own were."""
   recipe = run.about["extraction"]
-  folder = pathlib.Path(options.out) / "frames" if options.out else run.workdir / "own_frames"
+  folder = pathlib.Path(out) / "frames" if out else run.workdir / "own_frames"
   names = {_place(name): name for name in files}
   ready, why = frames.prepare({place: frames.Source(files[name]) for place, name in names.items()}, folder,
                               frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
@@ -166,10 +176,10 @@ def _prepared(given):
   return found, {}, notes
 
 
-def _extracted(run, options, out, say):
+def _extracted(run, videos, extraction, out, say):
   """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays."""
   files, failed = {}, {}
-  for one in map(pathlib.Path, options.videos):
+  for one in map(pathlib.Path, videos):
     if one.is_dir():
       found, left_out = find_videos(one)
       for line in describe(left_out):
@@ -182,9 +192,9 @@ def _extracted(run, options, out, say):
       if not one.is_file():
         failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
-    return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, options)
-  config, weights = recipes.recipe_of(run, options)
-  folder = pathlib.Path(out) / "features" if options.out else run.workdir / "own_features"     # that all commands share
+    return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, out)
+  config, weights = recipes.recipe_of(run, extraction.extractor, extraction.weights)
+  folder = pathlib.Path(out) / "features" if out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
   with tempfile.TemporaryDirectory() as links:
     linked = {}
@@ -200,9 +210,9 @@ def _extracted(run, options, out, say):
       linked[name] = str(link)
     if len(failed) == len(files):
       return {}, failed, {}
-    persons = dict(boxes=options.boxes and Boxes(options.boxes).renamed(places), detector=options.detector)
+    boxes = extraction.boxes and Boxes(extraction.boxes).renamed(places)
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
-    note = local.run(config, links, folder, weights, say=quiet, **persons)
+    note = local.run(config, links, folder, weights, boxes=boxes, detector=extraction.detector, say=quiet)
   failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
              for name, place in places.items() if place in note["failed"]}
   ready = {name: place for name, place in places.items() if place in note["videos"]}
@@ -217,12 +227,12 @@ def _place(name):
   return name if usable else folder(name)
 
 
-def _read_one(run, name, path, note, known, options):
+def _read_one(run, name, path, note, known, said_seconds):
   """The `Own` of one file of features, checked against what the run reads."""
   recipe, about = note
   wanted = run.recorded
-  streams, lengths = stream_files.read_streams({name: path}, next(iter(wanted)) if len(wanted) == 1 else "the only array",
-                                           run.config.data.get("max_bytes", MAX_BYTES))
+  only = next(iter(wanted)) if len(wanted) == 1 else "the only array"
+  streams, lengths = stream_files.read_streams({name: path}, only, run.config.data.get("max_bytes", MAX_BYTES))
   streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
@@ -238,7 +248,7 @@ def _read_one(run, name, path, note, known, options):
   for stream in wanted:
     training = run.recorded_seconds(stream)
     noted = extraction_note.noted_seconds(about, stream, 0.0)
-    noted = float(between[stream][0]) if stream in between else noted or options.row_seconds
+    noted = float(between[stream][0]) if stream in between else noted or said_seconds
     row_seconds[stream] = noted or float(np.median(training))
     if not noted and np.ptp(training) > 1e-3:
       warnings.append(f"seconds are a guess: the features do not say how long a row of {stream!r} is, and those of the "

@@ -1,24 +1,15 @@
-"""Scores videos of one's own with a finished run, and says what decided.
-
-  python -m jaxskill.assess --workdir RUN video.mp4 [...] [--weights FILE] [--out DIR]
-  python -m jaxskill.assess --workdir RUN --features MY_FEATURES
-
-The videos become features as the run's own features were made, with the same weights. For each of them DIR/<video>/ gets
-`assessment.json` and pictures; one that cannot be read is listed with the reason, and the others go on.
-"""
+"""The work of `jaxskill.assess.run`: new videos are scored, explained and drawn; where one fails, the others go on."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
-import sys
 import time
 
 import numpy as np
 
 from jaxskill import cli, files
-from jaxskill.assess import new_videos as own_videos
+from jaxskill.assess import new_videos
 from jaxskill.report import explain
 from jaxskill.training import finished_run
 
@@ -26,25 +17,22 @@ NAME = "assessment.json"
 FORMAT = 1            # of it, and of comparison.json; before they had one, their fields were the same
 
 
-def run(options, say=cli.say):
-  """Assesses the videos that the options name.
+def run(workdir, sources, models, out, say):
+  """Assesses videos, see `jaxskill.assess.run` for what is returned and refused.
 
   Args:
-    options: the arguments of the command line.
-
-  Returns:
-    ({video: the content of its `assessment.json`}, {video, or what of it: why it failed}).
-
-  Raises:
-    ValueError: if nothing can be begun, or an answer to something else would be overwritten.
+    workdir: folder of the run.
+    sources: the videos, a `new_videos.Sources`; models: who answers, an `explain.Models`.
+    out: folder of the answers, or "".
+    say: called with each text for the user.
   """
   started = time.perf_counter()
-  trained = finished_run.load(options.workdir)
-  out = folder_of(options, trained)
-  ids, words = explain.choose(trained, options)
+  trained = finished_run.load(workdir)
+  answers = folder_of(trained, out, "assessments")
+  ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, trained on {cli.plain(trained.about['data'])}: {cli.plain(words)}")
-  videos, failed = own_videos.read(trained, options, out, say)
-  folders = {name: out / place for name, place in files.folders(video.name for video in videos).items()}
+  videos, failed = new_videos.read(trained, sources, out, say)
+  folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
   read, results = time.perf_counter(), {}
@@ -71,9 +59,9 @@ def run(options, say=cli.say):
   return results, failed
 
 
-def folder_of(options, trained, name="assessments"):
-  """The folder of the answers, see `report.open_folder`."""
-  return files.open_folder(pathlib.Path(options.out or trained.workdir / name))
+def folder_of(trained, out, name):
+  """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
+  return files.open_folder(pathlib.Path(out or trained.workdir / name))
 
 
 def made_from(trained, videos, ids):
@@ -120,14 +108,3 @@ def drawn(draw):
     return draw(pictures), ""
   except Exception as error:              # pylint: disable=broad-except   so many things can go wrong in drawing
     return [], f"cannot be drawn ({type(error).__name__}: {error}); the answer itself is complete."
-
-
-def main(argv=None):
-  parser = argparse.ArgumentParser(prog="python -m jaxskill.assess", description=__doc__, allow_abbrev=False,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
-  own_videos.add_arguments(parser)
-  options = parser.parse_args(argv)
-  with cli.command():
-    cli.use_compilation_cache()
-    _, failed = run(options)
-  sys.exit(1 if failed else 0)

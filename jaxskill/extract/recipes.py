@@ -15,16 +15,20 @@ ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `
 HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
 
 
-def recipe_of(run, options):
+def recipe_of(run, extractor, weights):
   """(config, weights) for `extract.run`: as the run's own features were made.
+
+  Args:
+    extractor: the config file of a recipe, or "" for the run's own.
+    weights: a file or "random:SEED"; of several streams {stream: one}.
 
   Raises:
     ValueError: if that is not known, or the weights given are others.
   """
-  recipe, given = run.about["extraction"], dict(one.partition("=")[::2] for one in options.weights if _is_named(one))
-  plain = [one for one in options.weights if not _is_named(one)]
-  weights = given or (plain[0] if plain else "")
-  if recipe and not options.extractor:
+  recipe = run.about["extraction"]
+  several = isinstance(weights, dict)
+  weights = {stream: cli.path(one) for stream, one in weights.items()} if several else cli.path(weights)
+  if recipe and not extractor:
     missing = [name for name in ("weights", "weights_sha256", "streams") if name not in recipe]
     if missing:
       raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
@@ -33,17 +37,13 @@ def recipe_of(run, options):
     check_weights(recipe, weights)
     return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"
-  path = options.extractor or (published if published and pathlib.Path(cli.find_config(published)).is_file() else "")
+  path = extractor or (published if published and pathlib.Path(cli.find_config(published)).is_file() else "")
   if not path:
     raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, "
                      f"the recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared "
                      "features with --features.")
   config, _ = cli.read_config(path)
   return config, weights
-
-
-def _is_named(weights):
-  return "=" in weights and not pathlib.Path(weights).exists()
 
 
 def check_weights(recipe, weights):

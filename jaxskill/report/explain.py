@@ -5,6 +5,8 @@ R replicas, of which some answer; V videos, T rows, M references.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 
@@ -17,18 +19,30 @@ STANDS_OUT = 1.5            # even shares of attention at the peak: below, a mom
 KEYS = 8                    # pictures of a video, at most
 
 
-def choose(run, options):
+class Models(NamedTuple):
+  """Which models of a run are asked: those of a row, a criterion, a fold and a seed; for None see `choose`."""
+
+  row: str | None = None
+  criterion: str | None = None
+  fold: str | None = None
+  seed: int | None = None
+
+
+def choose(run, models):
   """The replicas that answer: (`[n]` numbers, who they are in words).
 
-  A run has one model for every fold and seed. All of them answer, as none was chosen by its result; their mean is steadier
-  than any one of them, and their spread says how far it can be relied on. Rows of ablations and criteria are not mixed.
+  A run has one model for every fold and seed. All of them answer, as none was chosen by its result; their mean is
+  steadier than any one of them, and their spread says how far it can be relied on. Rows of ablations and criteria are
+  not mixed.
+
+  Args:
+    models: a `Models`. Of a row and a criterion that are None the run's first answers, of a fold and a seed all.
 
   Raises:
     ValueError: if there are none such.
   """
   replicas, left = run.about["replicas"], list(range(len(run.about["replicas"])))
-  for field in ("row", "criterion", "fold", "seed"):
-    asked = getattr(options, field)
+  for field, asked in models._asdict().items():
     values = list(dict.fromkeys(replicas[i][field] for i in left))
     if asked is None and field in ("row", "criterion"):
       asked = values[0]

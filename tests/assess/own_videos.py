@@ -1,6 +1,5 @@
 """Small trained runs of every system, and their features as a user would save them; made once for all tests."""
 
-import argparse
 import functools
 import json
 import pathlib
@@ -8,8 +7,7 @@ import tempfile
 
 import numpy as np
 
-from jaxskill import data, train
-from jaxskill.assess import new_videos, scoring
+from jaxskill import assess, data, train
 from jaxskill.training import finished_run
 from tests.conftest import small_config
 
@@ -44,15 +42,7 @@ class Run:
     return path
 
   def assess(self, *files, out, **options):
-    return scoring.run(arguments(self.workdir, out, features=files, labels=self.labels, **options), say=lambda line: None)
-
-
-def arguments(workdir, out, videos=(), features=(), **options):
-  parser = argparse.ArgumentParser()
-  new_videos.add_arguments(parser)
-  given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-  words = [*map(str, videos), "--workdir", str(workdir), "--out", str(out), *given]
-  return parser.parse_args(words + (["--features", *map(str, features)] if features else []))
+    return assess.run(self.workdir, out=out, features=files, labels=self.labels, **options, say=lambda line: None)
 
 
 def changed(folder, about=lambda about: about, **arrays):

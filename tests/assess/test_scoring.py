@@ -1,6 +1,5 @@
 """Videos of one's own against a finished run: what it says of them, from features and from files, and what is refused."""
 
-import argparse
 import hashlib
 import importlib.util
 import json
@@ -10,17 +9,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 
 import numpy as np
 import pytest
 
-from jaxskill import cli, train
-from jaxskill.assess import new_videos, pictures, scoring
+from jaxskill import assess, cli, train
+from jaxskill.assess import __main__ as command_line
+from jaxskill.assess import new_videos, pictures
 from jaxskill.data.video import persons
 from jaxskill.extract import local, recipes
 from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
-from tests.assess.own_videos import SYSTEMS, arguments, changed, trained
+from tests.assess.own_videos import SYSTEMS, changed, trained
 from tests.conftest import small_config
 from tests.places import REPO
 
@@ -168,7 +169,7 @@ def test_names_of_videos_are_text(tmp_path):
   for name in names:
     run.save(test[0], tmp_path, name)
   said, out = [], tmp_path / "deep" / "out"
-  results, failed = scoring.run(arguments(run.workdir, out, features=[tmp_path]), say=said.append)
+  results, failed = assess.run(run.workdir, out=out, features=[tmp_path], say=said.append)
   assert not failed and set(results) == set(names)
   assert all(text.replace("\n", "").isprintable() for text in said) and "failed" not in "".join(said)
   answers = sorted(out.rglob("assessment.json"))
@@ -190,7 +191,7 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
     return draw(folder, video, *rest)
   monkeypatch.setattr(pictures, "draw", fails_once)
   said = []
-  results, failed = scoring.run(arguments(run.workdir, tmp_path, features=files), say=said.append)
+  results, failed = assess.run(run.workdir, out=tmp_path, features=files, say=said.append)
   assert set(results) == {path.stem for path in files} and results[files[1].stem]["pictures"]
   assert list(failed) == [f"pictures of {files[0].stem}"] and results[files[0].stem]["pictures"] == []
   answer = json.loads((tmp_path / files[0].stem / "assessment.json").read_text())
@@ -198,14 +199,14 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
   line, = [text for text in said if text.startswith("failed: ")]
   assert line.isprintable() and "cannot draw" in line
   with pytest.raises(SystemExit, match="1"):
-    scoring.main(["--workdir", str(run.workdir), "--features", *map(str, files), "--out", str(tmp_path)])
+    command_line.main(["--workdir", str(run.workdir), "--features", *map(str, files), "--out", str(tmp_path)])
 
 
 def test_the_first_line_says_what_must_be_known(tmp_path):
   run = trained("pros_cons")
   longest = max(run.dataset.folds[0].test_videos, key=lambda video: run.dataset.lengths["rgb"][video])
   path, said = run.save(longest), []
-  results, _ = scoring.run(arguments(run.workdir, tmp_path / "out", features=[path]), say=said.append)
+  results, _ = assess.run(run.workdir, out=tmp_path / "out", features=[path], say=said.append)
   answer = next(text for text in said if text.startswith(path.stem)).splitlines()
   count = len(run.dataset.folds[0].train_videos)
   assert answer[0] == f"{path.stem}: SIMULATED DATA, ONLY {count} TRAINING VIDEOS, ONLY 2 MODELS"
@@ -232,7 +233,7 @@ def test_a_run_without_a_test_side_says_so(tmp_path):
       (copy / "results.json").unlink()
       changed(copy, lambda about: {k: v for k, v in about.items() if k != "tested"})
     said = []
-    answers, _ = scoring.run(arguments(copy, tmp_path / "out", features=[path]), say=said.append)
+    answers, _ = assess.run(copy, out=tmp_path / "out", features=[path], say=said.append)
     line = next(text for text in said if text.startswith(path.stem)).splitlines()[0]
     assert answers[path.stem]["tested"] == (None if tested is None else tested in (True, "missing"))
     assert (words in line) if words else ("NOT TESTED" not in line)
@@ -285,7 +286,7 @@ def test_files_that_cannot_be_assessed_cost_themselves(tmp_path):
 def test_groups_of_comparison_must_be_said(tmp_path):
   run = trained("core")
   video = run.dataset.folds[0].test_videos[0]
-  bare = lambda **options: scoring.run(arguments(run.workdir, tmp_path, features=[run.save(video)], **options),
+  bare = lambda **options: assess.run(run.workdir, out=tmp_path, features=[run.save(video)], **options,
                                       say=lambda line: None)
   assert "the run compares videos of one category only: say which with --category" in bare()[1][run.dataset.videos[video]]
   assert "there is no training video of category salto" in bare(category="salto")[1][run.dataset.videos[video]]
@@ -315,14 +316,14 @@ def test_folders_that_are_no_finished_run(tmp_path):
   with refused(copy, "cannot be read"):
     finished_run.load(copy)
   with refused(copy, "give video files, or --features"):
-    scoring.run(arguments(run.workdir, tmp_path / "out"))
+    assess.run(run.workdir, out=tmp_path / "out")
   (tmp_path / "file").touch()
   with refused(copy, "cannot be written"):
-    scoring.run(arguments(run.workdir, tmp_path / "file", features=[tmp_path]))
+    assess.run(run.workdir, out=tmp_path / "file", features=[tmp_path])
   with refused(copy, "how the features of this run .* were made is not known: give --extractor"):
-    scoring.run(arguments(run.workdir, tmp_path / "out", videos=[__file__]))
+    assess.run(run.workdir, out=tmp_path / "out", videos=[__file__])
   with refused(copy, "two videos of one name"):
-    scoring.run(arguments(run.workdir, tmp_path / "out", videos=["a/x.mp4", "b/x.mkv"]))
+    assess.run(run.workdir, out=tmp_path / "out", videos=["a/x.mp4", "b/x.mkv"])
 
 
 def test_a_checkpoint_read_without_a_template(tmp_path):
@@ -352,8 +353,8 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
     return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))
   monkeypatch.setattr(recipes, "recipe_of", lambda *_: ({}, ""))
   monkeypatch.setattr(new_videos.local, "run", extracted)
-  options = arguments(tmp_path, tmp_path / "out", videos=[tmp_path / long], boxes=tmp_path / "boxes.csv")
-  _, failed, _ = new_videos._extracted(argparse.Namespace(about=dict(extraction=None)), options, tmp_path / "out", print)
+  run, boxes = types.SimpleNamespace(about=dict(extraction=None)), new_videos.Extraction(boxes=tmp_path / "boxes.csv")
+  _, failed, _ = new_videos._extracted(run, [tmp_path / long], boxes, tmp_path / "out", print)
   assert failed == {long: "stop here"}
   (place, digest), = taken.items()
   assert place != long and digest and digest == persons.Boxes(tmp_path / "boxes.csv").digest(long)
@@ -416,7 +417,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
   assert done.returncode == 0 and re.search("better than|score the same", done.stdout), done.stdout + done.stderr
   assert "Traceback" not in done.stderr
   with pytest.raises(ValueError, match="--weights random:1: the features of this run were made with random:0"):
-    scoring.run(arguments(tmp_path / "run", out, videos=files[:1], weights="random:1"))
+    assess.run(tmp_path / "run", out=out, videos=files[:1], weights="random:1")
 
 
 RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {

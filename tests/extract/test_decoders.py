@@ -17,7 +17,6 @@ from jaxskill import pretrained
 from jaxskill.assess import new_videos
 from jaxskill.data.video import frames
 from jaxskill.extract import decoders, feature_files, local
-from tests.assess.own_videos import arguments
 from tests.data.video.test_decoding import encode
 from tests.extract import slow_decoding
 from tests.extract.test_extraction import recipe
@@ -265,8 +264,8 @@ def test_answers_for_films_that_are_decoded_slowly(tmp_path, monkeypatch):
   origin = dict(weights="random:0", weights_sha256="", random_weights=True)
   monkeypatch.setattr(pretrained, "load", lambda *_: (None, origin))
   run = types.SimpleNamespace(about=dict(extraction=config.to_dict() | origin, published=""), workdir=tmp_path / "run")
-  options = arguments(run.workdir, tmp_path / "answers", videos=[tmp_path / "films"], weights="random:0")
-  found, failed, notes = new_videos._extracted(run, options, tmp_path / "answers", lambda _: None)
+  films, extraction = [tmp_path / "films"], new_videos.Extraction(weights="random:0")
+  found, failed, notes = new_videos._extracted(run, films, extraction, tmp_path / "answers", lambda _: None)
   assert not failed and found.keys() == expected.keys() == notes.keys()
   for video, file in found.items():
     np.testing.assert_array_equal(np.load(file), expected[video])

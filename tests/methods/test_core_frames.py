@@ -9,14 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import methods, pretrained, train
-from jaxskill.assess import scoring
+from jaxskill import assess, methods, pretrained, train
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import frames
 from jaxskill.modules import i3d
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
-from tests.assess.own_videos import arguments
 from tests.data.video.test_decoding import encode
 from tests.methods.test_core import losses_of, random_method, single
 
@@ -239,7 +237,7 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
   assert json.loads((tmp_path / "run" / "results.json").read_text())["data"] == results["data"]
   films = [folder / f"{name}.mp4" for name in ("v4", "v5", "v0")]
   (folder / "none.mp4").write_bytes(b"no video")
-  found, failed = scoring.run(arguments(tmp_path / "run", tmp_path / "out", videos=[*films, folder / "none.mp4"]))
+  found, failed = assess.run(tmp_path / "run", out=tmp_path / "out", videos=[*films, folder / "none.mp4"])
   assert set(found) == {"v4", "v5", "v0"} and "is not a video" in failed["none"]
   for name in ("v4", "v5"):                                # decoded and encoded once more, by themselves
     np.testing.assert_allclose(found[name]["score"], results["replicas"][0]["scores"][name], rtol=1e-4, atol=1e-4)

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxskill.assess import scoring
+from jaxskill import assess
 from jaxskill.training import finished_run
-from tests.assess.own_videos import arguments, changed, trained
+from tests.assess.own_videos import changed, trained
 
 
 @pytest.fixture(autouse=True)
@@ -98,4 +98,4 @@ def test_a_recipe_that_lacks_something_is_asked_for(copy, tmp_path):
   for recipe in (dict(streams={}), dict(weights="x", weights_sha256="")):
     changed(folder, lambda about, recipe=recipe: about | dict(extraction=recipe))
     with pytest.raises(ValueError, match="the recipe that the run .* keeps of its features is not whole.*--extractor"):
-      scoring.run(arguments(folder, tmp_path / "out", videos=[__file__]))
+      assess.run(folder, out=tmp_path / "out", videos=[__file__])

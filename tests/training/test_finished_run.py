@@ -1,7 +1,6 @@
 """The folder of a finished run, as it may come from somebody else: what is no run is refused in one line."""
 
 import json
-import types
 
 import pytest
 
@@ -26,6 +25,6 @@ def test_a_config_that_is_no_text(tmp_path):
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
 def test_seconds_of_a_row_that_cannot_be(seconds):
-  options = types.SimpleNamespace(videos=[], features=["x.npy"], row_seconds=seconds)
+  sources = new_videos.Sources(features=("x.npy",), row_seconds=seconds)
   with pytest.raises(ValueError, match="--row-seconds=.* must be positive, seconds from one row to the next"):
-    new_videos.read(None, options, None, print)
+    new_videos.read(None, sources, "", print)

@@ -178,10 +178,9 @@ def test_folders_given_to_assess(tmp_path, monkeypatch):
     return dict(recipe={}, videos={name: {} for name in found}, failed={}, left_out=left_out)
   monkeypatch.setattr(new_videos.local, "run", extract_run)
   recipe = types.SimpleNamespace(streams=dict(rgb=types.SimpleNamespace(keep="feature")))
-  monkeypatch.setattr(new_videos.recipes, "recipe_of", lambda run, options: (recipe, "random:0"))
-  options = types.SimpleNamespace(videos=[str(tmp_path / "folder"), str(tmp_path / "code.ts")],
-                                  out=str(tmp_path / "out"), boxes="", detector="")
+  monkeypatch.setattr(new_videos.recipes, "recipe_of", lambda *_: (recipe, "random:0"))
+  videos = [tmp_path / "folder", tmp_path / "code.ts"]
   run, said = types.SimpleNamespace(about=dict(extraction=None), workdir=tmp_path), []
-  files, failed, _ = new_videos._extracted(run, options, tmp_path / "out", said.append)
+  files, failed, _ = new_videos._extracted(run, videos, new_videos.Extraction(), tmp_path / "out", said.append)
   assert list(files) == ["CLIP"] and failed == {"code": "is no film that FFmpeg can read."}
   assert said == ["left out, text: notes"]

@@ -1,0 +1,191 @@
+"""The work of `jaxskill.compare.run`: which of two new videos is better, how sure that is, which moments decide."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxskill import cli, files
+from jaxskill.assess import new_videos, scoring
+from jaxskill.report import explain, wording
+from jaxskill.training import finished_run
+
+NAME = "comparison.json"
+
+
+def run(workdir, sources, models, out, say):
+  """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
+  given = sources.videos or sources.features
+  trained = finished_run.load(workdir)
+  answers = scoring.folder_of(trained, out, "comparisons")
+  ids, words = explain.choose(trained, models)
+  videos, failed = new_videos.read(trained, sources, out, say)
+  if failed:
+    raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
+  if len(videos) != 2:
+    raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
+  folder = answers / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
+  source = scoring.made_from(trained, videos, ids)
+  scoring.check_free(folder / NAME, source)
+  assessments = trained.assess(videos)
+  order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
+  picked = [explain.pick(assessments, ids, number) for number in order]
+  videos = [videos[number] for number in order]
+  results = [explain.answer(trained, video, one, ids, words) for video, one in zip(videos, picked)]
+  result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
+  result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
+  result["moments"] = decided(results, extra)
+  result |= dict(format=scoring.FORMAT, made_from=source, videos=results, cautions=wording.cautions(*results))
+  folder.mkdir(parents=True, exist_ok=True)
+  maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
+  paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(
+      folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
+  result["pictures"] = [path.name for path in paths]
+  files.save_json(folder / NAME, result)
+  say(describe(result))
+  if undrawn:
+    say(f"failed: the picture {cli.plain(undrawn)}")
+  say("wrote " + "\n      ".join(cli.plain(path) for path in (folder / NAME, *paths)))
+  return result
+
+
+def difference(trained, results, scores, ids):
+  """How far the first of two videos is ahead.
+
+  Args:
+    scores: `[2, n]` by the models `ids`.
+  """
+  gap = np.float64(scores[0]) - np.float64(scores[1])
+  ranks = []
+  for model, one in zip(ids, gap):
+    own = trained.training_scores(model)
+    apart = np.abs(own[:, None] - own)[np.triu_indices(len(own), 1)]
+    if apart.size:
+      ranks.append(explain.percentile(abs(one), apart))
+  agree = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
+  return dict(
+      better=results[0]["video"], worse=results[1]["video"], equal=bool(gap.mean() == 0), difference=float(gap.mean()),
+      spread=float(gap.std(ddof=1)) if len(gap) > 1 else None, models=len(gap), agreeing=int((gap > 0).sum()),
+      ranked=results[0]["ranked"], training_videos=results[0]["training_videos"],
+      probability=agree if len(gap) > 1 else None, unit=results[0]["unit"], of=results[0]["of"],
+      larger_than_training_pairs=float(np.mean(ranks)) if ranks else None,
+      parts={name: value - results[1]["parts"][name] for name, value in results[0]["parts"].items()
+             if not name.startswith("spread")})
+
+
+def directly(trained, videos, results, scores, ids):
+  """One video against the other, where the system compares videos.
+
+  Args:
+    scores: `[2, R]` of both.
+
+  Returns:
+    ({"difference" by the models, mean, and "spread"} or None, what of it is drawn).
+  """
+  if trained.method.learns_from == "exemplars":
+    how = "each with the other as its exemplar of the score above, mean of both ways"
+  elif trained.method.learns_from == "references":
+    how = "each with the other as its reference"
+  else:
+    return None, {}
+  count = scores.shape[1]
+  for video, reference in (videos, videos[::-1]):
+    rows = {stream: np.array([len(reference.arrays[stream])]) for stream in reference.arrays}
+    trained.method.check(finished_run.own_videos(trained, [video], str(video.file)), rows)
+  other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
+  found = trained.assess(videos, against=(other, scores))
+  said = np.asarray(found.score, np.float64).T
+  if trained.method.learns_from == "exemplars":
+    gap = ((said[0] - scores[1]) - (said[1] - scores[0]))[ids] / 2
+  else:
+    gap = (said[0] - said[1])[ids]
+  one, extra = explain.pick(found, ids, 0), {}
+  if one.alignment:
+    places = np.asarray(next(iter(one.alignment.values())), np.float64).mean(axis=0)
+    stream = trained.method.streams[0]
+    rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
+    extra["alignment"] = (places[:rows] * seconds).tolist()
+  if one.probabilities:
+    extra["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in one.probabilities.items()}
+  return dict(how=how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
+              agrees=bool(gap.mean() > 0), **extra), extra
+
+
+def decided(results, extra):
+  """The moments that decide between two videos: where both show the same and segments differ, else those of each."""
+  better, worse = results
+  if not better["segments"]:
+    return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
+  found, line = [], better["timelines"]["timing offset"]
+  aligned, start = np.array(extra["alignment"]), np.array(line["start"])
+  ends = np.array([segment["end"] for segment in worse["segments"]])
+  score = np.array([segment["score"] for segment in worse["segments"]])
+  for segment in better["segments"]:
+    seen = aligned[(start >= segment["start"] - 1e-6) & (start < segment["end"] - 1e-6)]
+    other = score[np.minimum(np.searchsorted(ends, seen, side="right"), len(score) - 1)].mean()
+    found.append(dict(what="segment", start=segment["start"], end=segment["end"],
+                      at=wording.span(segment["start"], segment["end"]), other_at=wording.span(seen.min(), seen.max()),
+                      other_start=float(seen.min()), other_end=float(seen.max()),
+                      difference=float(segment["score"] - other), importance=segment["importance"]))
+  return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: explain.MOMENTS]
+
+
+def keys(result):
+  """The moments of both videos that are worth a picture, see `evidence.key_moments`.
+
+  They are what decides between the two where both show the same, else what decided on each.
+  """
+  found, shared = [], [moment for moment in result["moments"] if "video" not in moment]
+  for number, one in enumerate(result["videos"]):
+    start, end = ("other_start", "other_end") if number else ("start", "end")
+    moments = [dict(what=str(place), words="decides between the two", peak=(moment[start] + moment[end]) / 2,
+                    side=int(np.sign(moment["difference"])) * (-1 if number else 1))
+               for place, moment in enumerate(shared)]
+    found.append(explain.key_moments(one | dict(moments=moments) if shared else one))
+  return found
+
+
+def headline(result):
+  """Who is better, in a line that begins with what must be known first."""
+  better, worse = cli.short(result["better"]), cli.short(result["worse"])
+  if result["equal"]:
+    return wording.warned(f"{better} and {worse} score the same", *result["videos"])
+  clear = result["models"] == 1 or result["agreeing"] > result["models"] / 2
+  sure = (f"{'' if clear else 'only '}{result['agreeing']} of {result['models']} models agree" if result["models"] > 1
+          else "one model, so nothing is known of its certainty")
+  spread = f" ± {result['spread']:.3g}" if result["spread"] is not None else ""
+  gap = f"by {result['difference']:.3g}{spread}" + (" in rank score, no unit" if result["ranked"] else " in score")
+  verdict = "is better than" if clear else "may be better than"
+  return wording.warned(f"{better} {verdict} {worse} ({gap}); {sure}", *result["videos"])
+
+
+def larger(result):
+  """Among the differences between training videos, where this one stands, in words."""
+  count, percent = result["training_videos"], result["larger_than_training_pairs"]
+  pairs = count * (count - 1) // 2
+  if count < wording.FEW:
+    return f"about {percent * pairs / 100:.0f} of the {pairs} differences between the {count} training videos"
+  return f"{percent:.0f} % of the differences between the {count} training videos"
+
+
+def describe(result):
+  """The comparison as lines of text."""
+  lines = [headline(result)]
+  for own in result["videos"]:
+    lines += [f"  {cli.plain(own['video'])}: {wording.standing(own)}"]
+    lines += [f"    warning: {cli.plain(warning)}" for warning in own["warnings"]]
+  if result["larger_than_training_pairs"] is not None:
+    lines.append(f"  the difference is larger than {larger(result)}")
+  if result["parts"]:
+    lines.append("  of it: " + ", ".join(f"{name} {value:+.3g}" for name, value in result["parts"].items()))
+  if result["direct"]:
+    agrees = "which agrees" if result["direct"]["agrees"] else "which DISAGREES: take them for equally good"
+    lines.append(f"  compared directly: {result['direct']['difference']:+.3g}, {agrees} ({result['direct']['how']})")
+  better, worse = cli.plain(result["better"]), cli.plain(result["worse"])
+  for own in result["videos"]:
+    moments = [one for one in result["moments"] if one.get("video") == own["video"]]
+    lines += [f"  {cli.plain(own['video'])}, {line}" for line in explain.moment_lines(own, moments)]
+  for one in result["moments"]:
+    if "video" not in one:
+      lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "
+                   f"of this part (counts {wording.percent(one['importance'])})")
+  return "\n".join(lines)
