@@ -32,7 +32,7 @@ def run(options, say=cli.say):
     ValueError: unless there are two that can be read, or if an answer to something else would be overwritten.
   """
   given = options.videos or options.features
-  trained = finished_run.load(options.workdir)
+  trained = finished_run.load(options.workdir, options.checkpoint)
   out = scoring.folder_of(options, trained, "comparisons")
   ids, words = explain.choose(trained, options)
   videos, failed = own_videos.read(trained, options, out, say)
@@ -51,7 +51,7 @@ def run(options, say=cli.say):
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(made_from=source, videos=results, cautions=wording.cautions(*results))
+  result |= dict(checkpoint=trained.checkpoint, made_from=source, videos=results, cautions=wording.cautions(*results))
   folder.mkdir(parents=True, exist_ok=True)
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(

@@ -38,10 +38,10 @@ def run(options, say=cli.say):
     ValueError: if nothing can be begun, or an answer to something else would be overwritten.
   """
   started = time.perf_counter()
-  trained = finished_run.load(options.workdir)
+  trained = finished_run.load(options.workdir, options.checkpoint)
   out = folder_of(options, trained)
   ids, words = explain.choose(trained, options)
-  say(f"{trained.config.method}, trained on {cli.plain(trained.about['data'])}: {cli.plain(words)}")
+  say(f"{trained.config.method}, trained on {cli.plain(trained.about['data'])}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = own_videos.read(trained, options, out, say)
   folders = {name: out / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
@@ -53,7 +53,8 @@ def run(options, say=cli.say):
     for number, video in enumerate(videos):
       one = explain.pick(assessments, ids, number)
       try:
-        result = explain.answer(trained, video, one, ids, words) | dict(made_from=made_from(trained, [video], ids))
+        result = explain.answer(trained, video, one, ids, words)
+        result |= dict(checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids))
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)
@@ -72,6 +73,12 @@ def run(options, say=cli.say):
 def folder_of(options, trained, name="assessments"):
   """The folder of the answers, see `report.open_folder`."""
   return files.open_folder(pathlib.Path(options.out or trained.workdir / name))
+
+
+def step_of(trained):
+  """The step of training that answers, in words."""
+  chosen = "" if trained.checkpoint["chosen"] == "last" else ", the best on validation videos"
+  return f"step {trained.checkpoint['step']}{chosen}"
 
 
 def made_from(trained, videos, ids):
