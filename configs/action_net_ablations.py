@@ -3,21 +3,21 @@
   python -m jaxskill.main --config configs/action_net_ablations.py               simulated performances, 5 seeds
   python -m jaxskill.main --config configs/action_net_ablations.py:rhythmic_gymnastics --config.data.dir=RG
 
-Options are those of configs/action_net.py. All folds, criteria and seeds of a row train as one program. The linear support
-vector regression among the floors needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
+Options are those of configs/action_net.py. All folds, criteria and seeds of a row train as one program. The linear
+support vector regression among the floors needs scikit-learn: pip install 'jaxskill[baselines]', or
+--config.evaluate.svr=False.
 """
 
 from jaxskill.cli import beside
+
+common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "action_net").get_config(options)
-  config.name = "action_net_ablations"
-  config.seeds = (0, 1, 2, 3, 4)
-  config.plots = False
   config.evaluate.svr = True
-  model = lambda **values: {"model": values}
+  model = common.model
   rows = {
       "dynamic only": model(streams=("rgb",)),
       "static only": model(streams=("static",)),
@@ -31,5 +31,4 @@ def get_config(options="simulated"):
       "ACTION-NET, graph of time": model(adjacency="time"),
       "ACTION-NET": {},
   }
-  config.rows, config.row_order = rows, tuple(rows)
-  return config
+  return common.table(config, options, rows)

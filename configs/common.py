@@ -1,17 +1,108 @@
-"""What configs of several systems share: how recorded rows become features, and what thirty videos ask for."""
+"""What configs of several systems share: fields that every run has, options that read recorded rows, tables of rows."""
 
-# Columns of the places of JIGSAWS' four manipulators, three coordinates each: masters left and right, instruments left and
-# right.
+import ml_collections
+from ml_collections import config_dict
+
+# Columns of the places of JIGSAWS' four manipulators, three coordinates each: masters left and right, instruments left
+# and right.
 MANIPULATORS = ((0, 1, 2), (19, 20, 21), (38, 39, 40), (57, 58, 59))
 
 
-def recorded_rows():
-  """Fields of `config.data` that say what methods read of recorded rows; these leave them as they are."""
+def begin(method):
+  """Returns the config of a method before any of its groups of fields is there."""
+  config = ml_collections.ConfigDict()
+  config.method = method
+  config.name = method                      # of the run: its folder, and its row of a table
+  config.variant = "paper"                  # paper | official; the option of that name alone changes it
+  config.seeds = (0,)                       # one replica each, trained together
+  config.plots = True
+  return config
+
+
+def data(name, **own):
+  """Returns the fields of `config.data` that every system has, and the system's own, which may replace them."""
   return dict(
+      name=name,                            # a data set; the option of that name alone changes it
+      task="",                              # of a published data set that has several
+      dir="",                               # folder of own features, or of the official download
+      prepared_dir="",                      # where prepared data go; "" is DIR/prepared
+      max_bytes=2 ** 30,                    # that the features of one file may take in memory
+      split="auto",                         # own features: auto | given | subject | random | folds | all
+      standardize=False,                    # channels to zero mean, unit variance over a fold's training rows
+      validation_share=config_dict.placeholder(float),      # of the training videos, held out to choose the step;
+                                            # None: a fifth of a random split, if that is ten videos; else none
+      test_share=0.25, seed=0, allow_missing=False,
+      segment_seconds=1.0,                  # from one row to the next
       rows_per_second=0.0,                  # faster streams are averaged down to it; 0 leaves them as they are
       statistics="",                        # stream of which statistics of motion are made: the stream `statistics`
       points=(),                            # of these: columns of every point that moves; () is each column by itself
-  )
+      device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
+  ) | own
+
+
+def training(**own):
+  """Returns the fields of `config.train` that every system has, and the system's own, which may replace them."""
+  return dict(
+      optimizer="adam", momentum=0.9, weight_decay=0.0,     # adam | sgd, which reads the momentum
+      decay=(),                             # (epoch, factor) on the learning rate from that epoch on; < 0 counts
+                                            # from the end
+      rates=(),                             # (regular expression, factor) on the learning rate by parameter path
+      alternation="joint",                  # of a method with several phases: alternate | leaky | joint
+      reduction="mean",                     # over the items of a batch: sum | mean
+      encode="unique",                      # unique: every video once a step | batch: the videos of all items at once
+                                            # | siamese: the same, item by item; all have the same gradients
+      dtype="float32",                      # operands of matrix products: float32 | bfloat16
+      steps_per_call=50,                    # steps of a line of the log, and the most in one call
+      keep_checkpoints=3,
+  ) | own
+
+
+def choose(config, options, data_sets, changes):
+  """Applies the options of a config file, `DATA[,CHANGE...]`, to the config.
+
+  Args:
+    config: of the paper.
+    options: after the colon of --config; `tiny` alone is `simulated,tiny`.
+    data_sets: {name: function that changes the config for that data set, or None}.
+    changes: the same of the options that may follow, applied in the order in which `options` names them.
+
+  Returns:
+    The config.
+
+  Raises:
+    ValueError: for an option that is unknown, or that does not fit the data set.
+  """
+  name, *chosen = words(options)
+  if name not in data_sets:
+    raise ValueError(f"data set {name!r} is unknown; use {either(data_sets)}.")
+  if data_sets[name]:
+    data_sets[name](config)
+  for word in chosen:
+    if word not in changes:
+      why = "there is no published code, " if word == "official" else ""
+      raise ValueError(f"variant {word!r} is unknown; {why}use {either(changes)}.")
+    if changes[word]:
+      changes[word](config)
+  return config
+
+
+def words(options):
+  """Returns the options of a config file as a list, the data set first."""
+  found = options.split(",")
+  return ["simulated", *found] if found[0] == "tiny" else found
+
+
+def either(names):
+  """Returns names as a choice in words: "a, b or c"."""
+  *most, last = names
+  return f"{', '.join(most)} or {last}"
+
+
+def tiny(config):
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
+  config.data.simulated.update(num_videos=24, num_subjects=24, num_segments=12, width=8)
+  config.seeds = (0,)
+  config.train.update(batch_size=8, epochs=4, steps_per_call=4, eval_steps=4, checkpoint_steps=4)
 
 
 def read_stream(config, stream):
@@ -45,3 +136,29 @@ def pairs_of_jigsaws(config):
   """Pairs of the trials of one task, made of their ratings."""
   config.data.make_pairs = True
   config.data.pairs_within = "category"
+
+
+def table(config, options, rows):
+  """Makes of a config a table: the same training with other values for every row.
+
+  Args:
+    config: base of the rows.
+    options: that it was made with; a tiny table has the one seed of the tiny config, others have five.
+    rows: {name: values that differ from the base}, in the order of the table.
+  """
+  config.name += "_ablations"
+  config.plots = False
+  if "tiny" not in words(options):
+    config.seeds = (0, 1, 2, 3, 4)
+  config.rows, config.row_order = rows, tuple(rows)
+  return config
+
+
+def model(**values):
+  """Returns the row of a table that differs in fields of `config.model`."""
+  return {"model": values}
+
+
+def loss_weights(**values):
+  """Returns the row of a table that differs in weights of the loss alone: such rows train in one program."""
+  return {"loss": {"weights": {name: float(value) for name, value in values.items()}}}

@@ -8,19 +8,17 @@ Options are those of configs/core.py. All folds and seeds of a row train as one 
 
 from jaxskill.cli import beside
 
+common = beside(__file__, "common")
+
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "core").get_config(options)
-  config.name = "core_ablations"
-  config.seeds = (0, 1, 2, 3, 4)
-  config.plots = False
-  model = lambda **values: {"model": values}
+  model = common.model
   rows = {
       "regression MLP": model(head="mlp", contrastive=False),
       "MLP with exemplars": model(head="mlp"),
       "tree without exemplars": model(contrastive=False),
       "CoRe + GART": {},
   }
-  config.rows, config.row_order = rows, tuple(rows)
-  return config
+  return common.table(config, options, rows)

@@ -9,15 +9,14 @@ row's results.json. Rows that differ in loss weights alone, all folds and all se
 
 from jaxskill.cli import beside
 
+common = beside(__file__, "common")
+
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "pros_cons").get_config(options)
-  config.name = "pros_cons_ablations"
-  config.seeds = (0, 1, 2, 3, 4)
-  config.plots = False
-  model = lambda **values: {"model": values}
-  weights = lambda **values: {"loss": {"weights": {name: float(value) for name, value in values.items()}}}
+  model = common.model
+  weights = common.loss_weights
   joint = {"train": {"alternation": "joint"}}
   rows = {
       "uniform": model(branches=("uniform",)),
@@ -35,5 +34,4 @@ def get_config(options="simulated"):
       "disparity, diversity": weights(rank_aware=0),
       "K = 1": model(num_filters=1) | weights(diversity=0),                     # one filter has none to differ from
   } | {f"K = {k}": model(num_filters=k) for k in (2, 4, 5)}                     # K = 3 is "rank-aware"
-  config.rows, config.row_order = rows, tuple(rows)
-  return config
+  return common.table(config, options, rows)

@@ -3,20 +3,19 @@
   python -m jaxskill.main --config configs/skilldiff_ablations.py                simulated performances, 5 seeds
   python -m jaxskill.main --config configs/skilldiff_ablations.py:aqa7 --config.data.dir=AQA-7
 
-Options are those of configs/skilldiff.py. All folds and seeds of a row train as one program. "No alignment" maps the time
-of a reference linearly to that of the query.
+Options are those of configs/skilldiff.py. All folds and seeds of a row train as one program. "No alignment" maps the
+time of a reference linearly to that of the query.
 """
 
 from jaxskill.cli import beside
+
+common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "skilldiff").get_config(options)
-  config.name = "skilldiff_ablations"
-  config.seeds = (0, 1, 2, 3, 4)
-  config.plots = False
-  weights = lambda **values: {"loss": {"weights": values}}
+  weights = common.loss_weights
   rows = {
       "no alignment": {"model": {"alignment": "linear"}},
       "single head": {"model": {"heads": 1}},
@@ -25,5 +24,4 @@ def get_config(options="simulated"):
       "random references": {"model": {"exemplars": {"choose": "random"}}},
       "SkillDiff": {},
   }
-  config.rows, config.row_order = rows, tuple(rows)
-  return config
+  return common.table(config, options, rows)

@@ -4,20 +4,19 @@
   python -m jaxskill.main --config configs/spatial_attention_ablations.py:epic_skills --config.data.dir=EPIC \\
       --config.data.task=drawing
 
-Options are those of configs/spatial_attention.py. The row "random labels" is the control of Fig. 6: half of the training
-pairs are turned round. A linear ranking of mean features stands below as a floor.
+Options are those of configs/spatial_attention.py. The row "random labels" is the control of Fig. 6: half of the
+training pairs are turned round. A linear ranking of mean features stands below as a floor.
 """
 
 from jaxskill.cli import beside
+
+common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
   """The base config, with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "spatial_attention").get_config(options)
-  config.name = "spatial_attention_ablations"
-  config.seeds = (0, 1, 2, 3, 4)
-  config.plots = False
-  model = lambda **values: {"model": values}
+  model = common.model
   rows = {
       "CBAM": model(attention="cbam"),                                          # Table 1
       "no attention GRU": model(attention_gru=False),                           # Table 2
@@ -26,5 +25,4 @@ def get_config(options="simulated"):
       "spatial attention": {},
       "random labels": {"train": {"pair_order": "random"}},                     # Fig. 6
   }
-  config.rows, config.row_order = rows, tuple(rows)
-  return config
+  return common.table(config, options, rows)

@@ -22,6 +22,8 @@ import sys
 import threading
 import traceback
 
+# Fields of a config that its file and options decide, for others follow from them; and how each is asked for instead.
+DECIDED = {"method": "configs/{value}.py", "variant": "{file}:{data},{value}", "data.name": "{file}:{value}"}
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _at_end = []         # what `at_end` has been given
 
@@ -172,7 +174,8 @@ def read_config(file, overrides=()):
     overrides: --config.FIELD=VALUE, each.
 
   Raises:
-    ValueError: for a file that is no config, options or fields that it has not, or a value of another type.
+    ValueError: for a file that is no config, options or fields that it has not, a value of another type, or of a field
+      that only the file and its options may set.
   """
   name, colon, options = path(file).partition(":")
   name = find_config(name)
@@ -187,7 +190,9 @@ def read_config(file, overrides=()):
   except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
     raise ValueError(_fault_of(name, error)) from error
   for override in overrides:
+    before = {field: _value(config, field) for field in DECIDED}
     config = _overridden(config, override)
+    _check_decided(before, config, override, name)
   _expand_home(config)
   return config.lock(), getattr(module, "official", None)
 
@@ -262,6 +267,29 @@ def _overridden(config, override):
   return values.config
 
 
+def _check_decided(before, config, override, file):
+  """Raises a `ValueError` if an override has changed a field that the config file and its options decide.
+
+  Args:
+    before: {field of `DECIDED`: its value before}.
+    config: with the override.
+    file: name of the config file.
+  """
+  for field, old in before.items():
+    value = _value(config, field)
+    if value != old:
+      asked = DECIDED[field].format(file=file, data=before["data.name"], value=value)
+      raise ValueError(f"{override}: config.{field} is not set alone, for other fields follow from it; use "
+                       f"--config {asked}.")
+
+
+def _value(config, field):
+  """The value of a field `a.b` of a config; None if it has no such field."""
+  for name in field.split("."):
+    config = config.get(name) if hasattr(config, "get") else None
+  return config
+
+
 def _unknown_field(config, field):
   """Which part of `a.b` or `a[0]` a config has not, in words; None if it has them all."""
   node, where = config, "config"
@@ -277,10 +305,8 @@ def _unknown_field(config, field):
 
 
 def _known_value(config, field):
-  node = config
-  for name in field.split("."):
-    node = node[name]
-  return f"{field}={', '.join(node)}" if hasattr(node, "keys") else f"{field}={node!r}"
+  value = _value(config, field)
+  return f"{field}={', '.join(value)}" if hasattr(value, "keys") else f"{field}={value!r}"
 
 
 def _expand_home(config):

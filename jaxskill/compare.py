@@ -15,7 +15,8 @@ from jaxskill.assess import arguments
 
 
 def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", boxes="", detector="", labels="",
-        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, say=cli.say):
+        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, checkpoint="last",
+        say=cli.say):
   """Compares two videos of one's own with a finished run.
 
   Args:
@@ -43,7 +44,7 @@ def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", bo
   extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
                                      detector=cli.path(detector))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
   return comparison.run(workdir, sources, models, cli.path(out), say)
 
 

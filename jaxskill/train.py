@@ -241,6 +241,7 @@ def run(config, workdir, dataset=None):
       history = _train(trainer, workdir, say)
       assessments = trainer.assess(everything=True)
       finished_run.save(workdir, trainer, assessments)
+      finished_run.save_selected(workdir, trainer)
       return results.write(workdir, trainer, assessments, history, facts, time.perf_counter() - started, say)
 
 

@@ -53,6 +53,9 @@ OVERRIDES = {
     "--config.seeds=(0,": "as tuple",
     "--config.seeds=(1 + 1j": "as tuple",
     "--config.plots=maybe": "boolean",
+    "--config.variant=official": f"use --config {CONFIG}:best,official.",
+    "--config.data.name=epic_skills": f"use --config {CONFIG}:epic_skills.",
+    "--config.method=core": "use --config configs/core.py.",
 }
 
 

@@ -404,7 +404,7 @@ FLAGS = {
     "field of a value": ([CONFIG, "--config.seeds.x=1"], "config.seeds has no field 'x'"),
     "not a number": ([CONFIG, "--config.train.epochs=abc"], "--config.train.epochs=abc: invalid literal for int()"),
     "unknown data set": ([f"{CONFIG}:nonsense"], "data set 'nonsense' is unknown; use simulated, features, best"),
-    "unknown variant": ([f"{CONFIG}:best,offcial"], "variant 'offcial' is unknown; use kinematics, statistics, paper or"),
+    "unknown variant": ([f"{CONFIG}:best,offcial"], "variant 'offcial' is unknown; use kinematics, statistics, tiny, paper or"),
     "no config": ([None], "the following arguments are required: --config"),
     "no such config": (["configs/nothing.py"], "--config=configs/nothing.py: No such file"),
     "unknown flag": ([CONFIG, "--wokdir=x"], "unknown option '--wokdir=x'"),

@@ -4,7 +4,8 @@ from jaxskill import cli
 
 
 def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", boxes="", detector="", labels="",
-        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, say=cli.say):
+        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, checkpoint="last",
+        say=cli.say):
   """Scores videos of one's own with a finished run, and says what decided.
 
   Args:
@@ -22,6 +23,8 @@ def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", bo
     row, criterion: name of the row of a table of ablations that answers, and of the score that is asked for where a run
       has learnt several; None is the first.
     fold, seed: name and number of the fold and the seed whose models alone answer; None is the mean over all.
+    checkpoint: "last", the models of the end of training, or "validation", of the step that was best on validation
+      videos.
     say: called with each text for the user.
 
   Returns:
@@ -39,5 +42,5 @@ def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", bo
   extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
                                      detector=cli.path(detector))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
   return scoring.run(workdir, sources, models, cli.path(out), say)

@@ -17,6 +17,8 @@ def parser(prog, description):
   add("--workdir", required=True, type=cli.path, help="folder of a finished run")
   add("--features", nargs="+", default=[], type=cli.path, metavar="FILE",
       help="in place of videos: .npy or .npz files, or folders")
+  add("--checkpoint", choices=("last", "validation"), default="last",
+      help="whose models answer: those of the end of training, or of the step that was best on validation videos")
   add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
   add("--weights", action="append", default=[], type=cli.weights,
       help="of the network that extracts, as the run's features were made: a file, random:SEED, or "

@@ -15,7 +15,7 @@ NAME = "comparison.json"
 def run(workdir, sources, models, out, say):
   """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
   given = sources.videos or sources.features
-  trained = finished_run.load(workdir)
+  trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, "comparisons")
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say)
@@ -34,7 +34,8 @@ def run(workdir, sources, models, out, say):
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(format=scoring.FORMAT, made_from=source, videos=results, cautions=wording.cautions(*results))
+  result |= dict(format=scoring.FORMAT, checkpoint=trained.checkpoint, made_from=source, videos=results,
+                 cautions=wording.cautions(*results))
   folder.mkdir(parents=True, exist_ok=True)
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(

@@ -27,10 +27,10 @@ def run(workdir, sources, models, out, say):
     say: called with each text for the user.
   """
   started = time.perf_counter()
-  trained = finished_run.load(workdir)
+  trained = finished_run.load(workdir, models.checkpoint)
   answers = folder_of(trained, out, "assessments")
   ids, words = explain.choose(trained, models)
-  say(f"{trained.config.method}, trained on {cli.plain(trained.about['data'])}: {cli.plain(words)}")
+  say(f"{trained.config.method}, trained on {cli.plain(trained.about['data'])}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = new_videos.read(trained, sources, out, say)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
@@ -43,7 +43,7 @@ def run(workdir, sources, models, out, say):
       one = explain.pick(assessments, ids, number)
       try:
         result = explain.answer(trained, video, one, ids, words) | dict(
-            format=FORMAT, made_from=made_from(trained, [video], ids))
+            format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids))
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)
@@ -62,6 +62,12 @@ def run(workdir, sources, models, out, say):
 def folder_of(trained, out, name):
   """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
   return files.open_folder(pathlib.Path(out or trained.workdir / name))
+
+
+def step_of(trained):
+  """The step of training that answers, in words."""
+  chosen = "" if trained.checkpoint["chosen"] == "last" else ", the best on validation videos"
+  return f"step {trained.checkpoint['step']}{chosen}"
 
 
 def made_from(trained, videos, ids):

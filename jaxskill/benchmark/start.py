@@ -17,7 +17,7 @@ import ml_collections
 
 from jaxskill import ablations, cli, data, files, train  # noqa: F401   `main` imports them all
 from jaxskill.benchmark.systems import find, random_dataset
-from jaxskill.data.published import official
+from jaxskill.data.published import labels_pairs, official
 from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
 
@@ -99,9 +99,9 @@ def official_layout(folder, shape):
   splits = folder / "labels" / "splits" / "origami"
   splits.mkdir(parents=True)
   fold = data.folds[0]
-  for file, rows in zip(official.FOLD_FILES["best"]["official"], (fold.train_pairs, fold.test_pairs)):
+  for file, rows in zip(labels_pairs.FOLD_FILES["best"]["official"], (fold.train_pairs, fold.test_pairs)):
     (splits / file).write_text("".join(f"{data.videos[a]} {data.videos[b]}\n" for a, b in data.pairs[rows]))
-  for file, ids in zip(official.VIDEO_LISTS["best"], (fold.train_videos, fold.test_videos)):
+  for file, ids in zip(labels_pairs.VIDEO_LISTS["best"], (fold.train_videos, fold.test_videos)):
     (splits / file).write_text("".join(f"{data.videos[i]}\n" for i in ids))
   like_published.write_like(folder / "labels", folder / "best", num_segments=shape.num_segments, width=shape.width)
   return sorted((folder / "best" / "features").rglob("*.npz"))

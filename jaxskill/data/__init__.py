@@ -5,7 +5,7 @@ import dataclasses
 from jaxskill import cli
 from jaxskill.data import splits
 from jaxskill.data.audit import audit, describe_audit
-from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.data.dataset import NO_IDS, Fold, SkillDataset
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 
@@ -33,8 +33,8 @@ def read(config) -> SkillDataset:
       split: of own features see `features.load_features`, of published data sets `official.load_official`; "all", of
         any data set, trains on every video and tests none.
       test_share, allow_missing, score_range: of own features, see there.
-      make_pairs: make pairs from scores (default: of own features yes, of published data sets no); tie_margin,
-        pairs_within: of these pairs.
+      make_pairs: make pairs from scores (default: of published data sets no, of others yes); tie_margin, pairs_within:
+        of these pairs (of simulated ones `simulated.simulate` says its own).
       validation_share: share of the training videos that validates; where it is None or absent, nothing is taken out of
         folds that are given, see `splits.default_validation_share`; seed: of random splits.
       max_bytes: that the arrays of one file of features may take in memory.
@@ -49,28 +49,42 @@ def read(config) -> SkillDataset:
   name = getattr(config, "name", None)
   if name not in NAMES:
     raise ValueError(f"config.data.name={name!r} is unknown; use one of {', '.join(NAMES)}.")
-  options = lambda *same, **renamed: {argument: getattr(config, field) for argument, field in
-                                      (dict(zip(same, same)) | renamed).items()
-                                      if getattr(config, field, None) not in (None, ())}
   if name == "simulated":
-    from jaxskill.data.simulation import simulated
-    made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
-    if getattr(config, "split", "") == "all":
-      made = dataclasses.replace(made, folds=splits.everything(made.num_videos, made.pairs))
-    return made
+    return _simulated(config)
   if not getattr(config, "dir", ""):
     raise ValueError(f"config.data.name={name!r} reads from disk: set config.data.dir to its folder (on the command "
                      "line: --config.data.dir=FOLDER).")
   folder, prepared_dir = cli.path(config.dir), cli.path(getattr(config, "prepared_dir", "") or "")
-  common = ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed", "stream_seconds", "max_bytes")
-  decoded, sampling = dict(getattr(config, "frames", None) or {}), {}
+  options = _given(config, ("split", "tie_margin", "pairs_within", "make_pairs", "validation_share", "seed",
+                            "stream_seconds", "max_bytes"))
+  decoded = dict(getattr(config, "frames", None) or {})
   if decoded.get("count"):
     from jaxskill.data.video import frames
-    sampling["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
+    options["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
+  seconds = _given(config, ("segment_seconds",))
   if name in ("features", "frames"):
     from jaxskill.data.user import features
-    return features.load_features(folder, prepared_dir=prepared_dir, **sampling, **options(
-        *common, "test_share", "allow_missing", "score_range", seconds_per_segment="segment_seconds"))
+    options |= _given(config, ("test_share", "allow_missing", "score_range"))
+    options |= {"seconds_per_segment": value for value in seconds.values()}
+    return features.load_features(folder, prepared_dir=prepared_dir, **options)
   from jaxskill.data.published import official
-  return official.load_official(name, folder, getattr(config, "task", "") or "", prepared_dir=prepared_dir,
-                                **sampling, **options(*common, "segment_seconds"))
+  return official.load_official(name, folder, getattr(config, "task", "") or "", prepared_dir=prepared_dir, **options,
+                                **seconds)
+
+
+def _given(config, fields):
+  """{field: value} of the fields that a config has and that are not empty: None and () are the loader's default."""
+  values = {field: getattr(config, field, None) for field in fields}
+  return {field: value for field, value in values.items() if value not in (None, ())}
+
+
+def _simulated(config):
+  """Simulated performances, with pairs unless the config wants none, in the folds that it asks for."""
+  from jaxskill.data.simulation import simulated
+  made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
+  if getattr(config, "make_pairs", None) is False:
+    folds = [fold._replace(train_pairs=NO_IDS, test_pairs=NO_IDS, validation_pairs=NO_IDS) for fold in made.folds]
+    made = dataclasses.replace(made, pairs=made.pairs[:0], folds=tuple(folds), tied_pairs=0)
+  if getattr(config, "split", "") == "all":
+    made = dataclasses.replace(made, folds=splits.everything(made.num_videos, made.pairs))
+  return made

@@ -12,7 +12,7 @@ from flax import traverse_util
 from jaxskill import cli, pretrained
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
-HARMLESS = ("weights", "weights_from", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
+HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
 
 
 def recipe_of(run, extractor, weights):

@@ -20,12 +20,17 @@ KEYS = 8                    # pictures of a video, at most
 
 
 class Models(NamedTuple):
-  """Which models of a run are asked: those of a row, a criterion, a fold and a seed; for None see `choose`."""
+  """Which models of a run are asked: those of a row, a criterion, a fold and a seed; for None see `choose`.
+
+  Attributes:
+    checkpoint: whose parameters they have, see `finished_run.load`.
+  """
 
   row: str | None = None
   criterion: str | None = None
   fold: str | None = None
   seed: int | None = None
+  checkpoint: str = "last"
 
 
 def choose(run, models):

@@ -23,10 +23,11 @@ from jaxskill.data.user import extraction_note
 from jaxskill.evaluate import metrics, truth
 from jaxskill.training import batches, checkpoints, finished_files, similarity, step
 from jaxskill.training.answers import Answers
-from jaxskill.training.parallel import Parallel
+from jaxskill.training.parallel import Parallel, on_first_process
 from jaxskill.training.precision import single_precision
 
 FILE = "training_videos.npz"
+FILES = dict(last=FILE, validation="training_videos_validation.npz")     # by the checkpoint whose models answer
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
 # The recipes that owners of published features made them by.
 PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")
@@ -40,7 +41,7 @@ def digest(streams):
   return sha.hexdigest()[:32]
 
 
-def save(workdir, trainer, assessments):
+def save(workdir, trainer, assessments, name=FILE):
   """Writes what assessing other videos needs, whole or not at all; every host must call it, and the main one writes.
 
   Args:
@@ -71,7 +72,7 @@ def save(workdir, trainer, assessments):
   arrays |= {f"recorded/{name}/row_seconds": seconds[name][trained] for name in recorded}
   about = dict(
       format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=metrics.is_tested(dataset),
-      extraction=_recipe(config), step=trainer.total, published=PUBLISHED.get(config.data.name, ""),
+      extraction=_recipe(config), step=int(trainer.state.step), published=PUBLISHED.get(config.data.name, ""),
       params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
@@ -80,10 +81,24 @@ def save(workdir, trainer, assessments):
   if compared:
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
-  path = pathlib.Path(workdir) / FILE
+  path = pathlib.Path(workdir) / name
   with files.writing(path) as file:
     np.savez(file, about=np.array(files.to_json(about)), **arrays)
   return path
+
+
+def save_selected(workdir, trainer):
+  """Writes the same of the checkpoint whose models were best on validation videos, if there is one; see `save`."""
+  last, file = trainer.state, FILES["validation"]
+  with checkpoints.Checkpoints(workdir / "checkpoints", trainer.config.train.keep_checkpoints, best=True) as kept:
+    step = kept.best_step()
+    restored = kept.restore(last, step) if step is not None else None
+  if restored is None or restored[0] != step:              # none was validated, or it is damaged
+    on_first_process(lambda: (workdir / file).unlink(missing_ok=True))
+    return
+  trainer.state = trainer.parallel.replicate(restored[1])
+  save(workdir, trainer, trainer.assess(everything=True), file)
+  trainer.state = last
 
 
 def _recipe(config):
@@ -151,6 +166,11 @@ class Finished(NamedTuple):
   def tested(self):
     """Whether training kept videos apart to test on, as its results.json says; None without one."""
     return self.about["tested"]
+
+  @property
+  def checkpoint(self):
+    """{"chosen": "last" or "validation", "step"} of the models that answer."""
+    return dict(chosen=self.about["checkpoint"], step=self.about["step"])
 
   @property
   def random_weights(self):
@@ -287,14 +307,21 @@ def own_videos(run, videos, source):
 
 
 @single_precision()
-def load(workdir):
+def load(workdir, checkpoint="last"):
   """The run of a folder.
 
+  Args:
+    checkpoint: whose models answer: "last", of the end of training, or "validation", of the step at which they were
+      best on validation videos, in the mean over all of them.
+
   Raises:
-    ValueError: if the folder holds none, an unfinished or a damaged one, with what to do.
+    ValueError: if the folder holds none, an unfinished or a damaged one, or no such checkpoint, with what to do.
   """
   workdir = pathlib.Path(cli.path(workdir))
-  (config, method), path = finished_files.config(workdir), workdir / FILE
+  (config, method), path = finished_files.config(workdir), workdir / FILES[checkpoint]
+  if checkpoint != "last" and not path.is_file() and (workdir / FILE).is_file():
+    raise ValueError(f"{workdir}: none of its checkpoints was chosen on validation videos, since training kept none "
+                     "apart (config.data.validation_share) or was done by an older version; leave --checkpoint out.")
   if not path.is_file():
     subs = ", ".join(sorted(p.parent.name for p in workdir.glob(f"*/{FILE}")))
     if subs:
@@ -317,7 +344,7 @@ def load(workdir):
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
                      "training command again, which writes it.")
-  about["tested"] = finished_files.tested(workdir, about)
+  about |= dict(tested=finished_files.tested(workdir, about), checkpoint=checkpoint)
   parallel = Parallel()
   state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("batch_stats", {}), None)
   return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)

@@ -63,26 +63,6 @@ SKATING_HIGHEST = dict(fis_v=dict(tes=45.0, pcs=40.0, total=85.0), mit_skating=d
 MIT_FOLDS, MIT_TEST = 5, 50                  # random splits, and test videos of each
 
 
-def normalize_aqa7(scores, class_number):
-  """AQA-7 scores on the 0 to 100 of the published code: the linear map of a class's fixed range, nothing clipped.
-
-  Args:
-    scores: the judges' scores, a number or an array.
-    class_number: 1 to 6, as in `AQA7_CLASSES`.
-
-  Returns:
-    Float64 of the shape of `scores`; outside 0 to 100 where a score is outside the range.
-
-  Raises:
-    ValueError: for another class.
-  """
-  if class_number not in range(1, len(AQA7_RANGES) + 1):
-    raise ValueError(f"class_number={class_number} is none of AQA-7; use 1 to {len(AQA7_RANGES)}: "
-                     f"{', '.join(AQA7_CLASSES)}.")
-  low, high = AQA7_RANGES[class_number - 1]
-  return (np.asarray(scores, np.float64) - low) / (high - low) * 100
-
-
 def _read_aqa7(root, split, seed):
   videos, sides, files = [], {name: ([], []) for name in AQA7_CLASSES}, []
   for side, word in enumerate(("train", "test")):

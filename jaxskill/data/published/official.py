@@ -37,15 +37,11 @@ from jaxskill.data import splits
 from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
-from jaxskill.data.published.labels_pairs import FOLD_FILES, TASKS, VIDEO_LISTS
-from jaxskill.data.published.labels_scores import AQA7_CLASSES, AQA7_RANGES, SCORED, normalize_aqa7
+from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.published.official_files import NAMES, read_task, read_videos, recordings_of
 from jaxskill.data.published.prepared import prepared_arrays
 from jaxskill.data.stream_files import take_times
 from jaxskill.data.video import frames
-
-__all__ = ["AQA7_CLASSES", "AQA7_RANGES", "FOLD_FILES", "NAMES", "TASKS", "VIDEO_LISTS", "load_official",
-           "normalize_aqa7", "read_task"]
 
 
 def load_official(name, root, task="", prepared_dir="", validation_share=0.0, seed=0, segment_seconds=1.0, *,

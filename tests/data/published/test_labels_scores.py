@@ -21,11 +21,10 @@ from jaxskill.data.published.labels_scores import (
   APPARATUS,
   AQA7_CLASSES,
   AQA7_RANGES,
-  normalize_aqa7,
   read_scores,
   select_task,
 )
-from tests.places import GOLDEN, SHARED
+from tests.places import SHARED
 
 ANNOTATIONS = SHARED / "data" / "annotations"
 published = pytest.mark.skipif(not (ANNOTATIONS / "MTL-AQA").is_dir(),
@@ -208,21 +207,6 @@ def test_mit_skating():
   assert other.folds[0].test_videos.tolist() != labels.folds[0].test_videos.tolist()
   total, parts = labels.criteria["total"], labels.criteria["tes"] + labels.criteria["pcs"]
   assert np.mean(abs(total - parts) < 0.011) > 0.7 and (total <= parts + 1.01).all()   # the rest has deductions
-
-
-@pytest.mark.skipif(not (GOLDEN / "core_loss.npz").is_file(), reason=f"no golden files in {GOLDEN}")
-def test_normalize_aqa7_golden():
-  with np.load(GOLDEN / "core_loss.npz") as golden:
-    for number in range(1, 7):
-      scores, expected = (golden[f"normalize/class{number}/{name}_f64"] for name in ("in", "out"))
-      np.testing.assert_allclose(normalize_aqa7(scores, number), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_normalize_aqa7():
-  assert normalize_aqa7(50, 3) == 100 and normalize_aqa7([8.0, 29.0], 4).tolist() == [0, 50]
-  for number in (0, 7):
-    with pytest.raises(ValueError, match=f"class_number={number} is none of AQA-7; use 1 to 6: diving"):
-      normalize_aqa7(1, number)
 
 
 class Evil:

@@ -1,10 +1,12 @@
 """Simulated performances: reproducible, true to their own truth, and hard in the way they claim to be."""
 
+import types
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from jaxskill.data import load
 from jaxskill.data.audit import audit, describe_audit
 from jaxskill.data.simulation import scripts
 from jaxskill.data.simulation.like_published import main, read_splits, skills_from_pairs, write_like
@@ -338,3 +340,15 @@ def test_raters_compare_a_share_of_the_pairs():
   for share in (0, 1.1):
     with pytest.raises(ValueError, match=f"pair_share={share} must be above 0 and at most 1"):
       simulate(10, 4, 3, pair_share=share)
+
+
+def test_pairs_are_made_where_the_config_wants_them():
+  options = dict(name="simulated", simulated=dict(num_videos=12, num_subjects=12, num_segments=4, width=3))
+  with_pairs = load(types.SimpleNamespace(**options, make_pairs=True))
+  scores_alone = load(types.SimpleNamespace(**options, make_pairs=False))
+  assert len(with_pairs.pairs) and scores_alone.pairs.shape == (0, 2) and scores_alone.tied_pairs == 0
+  for own, other in zip(with_pairs.folds, scores_alone.folds):
+    assert own.train_videos.tolist() == other.train_videos.tolist() and len(own.train_pairs)
+    assert not len(other.train_pairs) + len(other.test_pairs) + len(other.validation_pairs)
+  everything = load(types.SimpleNamespace(**options, make_pairs=False, split="all"))
+  assert len(everything.folds[0].train_videos) == 12 and not len(everything.folds[0].train_pairs)
