@@ -1,8 +1,8 @@
 """Simulated features for the real video ids of a published data set, in its layout; nothing here was recorded.
 
-  python -m jaxskill.data.simulation.simulated --like data/annotations/BEST --out best_simulated
-  python -m jaxskill.data.simulation.simulated --like data/annotations/MTL-AQA --out mtl_aqa_simulated
-  python -m jaxskill.data.simulation.simulated --like data/annotations/Fis-V_and_MIT-Skate --name fis_v --out fis_v_simulated
+  python -m jaxskill.data.simulation --like data/annotations/BEST --out best_simulated
+  python -m jaxskill.data.simulation --like data/annotations/MTL-AQA --out mtl_aqa_simulated
+  python -m jaxskill.data.simulation --like data/annotations/Fis-V_and_MIT-Skate --name fis_v --out fis_v_simulated
 
 Hidden skills follow the annotators: their pairs, or their scores, each within its possible range (so a dive's skill is
 its score by its difficulty), of rhythmic_gymnastics the execution part. `official` loads what is written.
@@ -257,7 +257,7 @@ def main(argv=None):
   parser.add_argument("--difficulty", type=float, default=0.5, help="0 is easy, 1 very hard")
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
-  command = shlex.join(["python", "-m", "jaxskill.data.simulation.simulated", *(sys.argv[1:] if argv is None else argv)])
+  command = shlex.join(["python", "-m", "jaxskill.data.simulation", *(sys.argv[1:] if argv is None else argv)])
   with cli.command():
     agreement = write_like(args.like, args.out, name=args.name, tasks=args.task, num_segments=args.segments,
                            width=args.width, static_rows=args.static_rows, static_width=args.static_width,
