@@ -19,7 +19,7 @@ its own rate, and the truth is the script itself:
 
 The command writes such features for the real video ids of a published data set, in its layout (`simulated_files`):
 
-  python -m jaxskill.data.simulation.simulated --like data/annotations/BEST --out best_simulated
+  python -m jaxskill.data.simulation --like data/annotations/BEST --out best_simulated
 
 V videos, T segments, N static frames, F frames of maps, P phases, M key moments, C cues, I intervals, K latents.
 """
