@@ -41,7 +41,7 @@ def digest(streams):
   return sha.hexdigest()[:32]
 
 
-def save(workdir, trainer, assessments, name=FILE):
+def save(workdir, trainer, assessments, file=FILE):
   """Writes what assessing other videos needs, whole or not at all; every host must call it, and the main one writes.
 
   Args:
@@ -81,9 +81,9 @@ def save(workdir, trainer, assessments, name=FILE):
   if compared:
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
-  path = pathlib.Path(workdir) / name
-  with files.writing(path) as file:
-    np.savez(file, about=np.array(files.to_json(about)), **arrays)
+  path = pathlib.Path(workdir) / file
+  with files.writing(path) as opened:
+    np.savez(opened, about=np.array(files.to_json(about)), **arrays)
   return path
 
 
