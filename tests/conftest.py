@@ -29,7 +29,8 @@ def pytest_configure(config):
   for name in ("SIGINT", "SIGHUP"):       # ignored in a shell's background and under nohup, and commands inherit that
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
       signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
-  config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
+  config.addinivalue_line("markers", "golden(pattern, without=()): runs once for every golden file of the pattern "
+                          "whose name holds no word of `without`; the test gets it as `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")
   # Many tests compile the same program again. The cache must be there before the first compilation.
@@ -52,18 +53,23 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_generate_tests(metafunc):
   marker = metafunc.definition.get_closest_marker("golden")
-  if marker:      # a pattern that finds nothing stays as it is, and `golden` says so
-    pattern, = marker.args
-    metafunc.parametrize("golden_name", sorted(path.stem for path in GOLDEN.glob(f"{pattern}.npz")) or [pattern])
+  if marker:
+    metafunc.parametrize("golden_name", golden_names(*marker.args, **marker.kwargs))
+
+
+def golden_names(pattern, without=()):
+  """Names of golden files; the pattern itself, for `golden` to report, where there is none."""
+  found = sorted(path.stem for path in GOLDEN.glob(f"{pattern}.npz"))
+  return [name for name in found if not any(word in name for word in without)] or [pattern]
 
 
 @pytest.fixture(scope="session")
 def golden():
-  """golden(name) -> {key: array} of a file, "params" its list of names and shapes. Skips where there is no folder."""
+  """golden(name) -> {key: array} of a file, "params" its list of names and shapes."""
 
   def load(name):
-    if not GOLDEN.is_dir():
-      pytest.skip(f"there are no golden files at {GOLDEN}; set JAXSKILL_GOLDEN to their folder")
+    if not (GOLDEN / f"{name}.npz").is_file():
+      pytest.fail(f"there is no golden file {GOLDEN / name}.npz; unset JAXSKILL_GOLDEN to use those of the project")
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
       result = dict(file)
     listed = GOLDEN / f"{name}_params.json"

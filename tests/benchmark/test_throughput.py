@@ -164,11 +164,12 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
 
 
 @needs_torch
+@pytest.mark.golden("raan_train*")
 @pytest.mark.parametrize("rate", [1e-3, 1e-4])
-def test_torch_peer_is_the_published_training(read, golden, rate):
+def test_torch_peer_is_the_published_training(read, golden, golden_name, rate):
   """Six batches of the published loop, leaked gradients included."""
   import torch
-  arrays = golden("raan_train")
+  arrays = golden(golden_name)
   config = contenders.configure(read[0], "official", SHAPES["tiny"], read[1])
   first = [v for k, v in arrays.items() if k.startswith("w0/pos/att_net.") and k.endswith(".0.weight")]
   config.model.update(num_filters=len(first), hidden=len(first[0]), noise_std=0.0)

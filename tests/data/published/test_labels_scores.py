@@ -25,7 +25,7 @@ from jaxskill.data.published.labels_scores import (
   read_scores,
   select_task,
 )
-from tests.places import GOLDEN, SHARED
+from tests.places import SHARED
 
 ANNOTATIONS = SHARED / "data" / "annotations"
 published = pytest.mark.skipif(not (ANNOTATIONS / "MTL-AQA").is_dir(),
@@ -210,12 +210,12 @@ def test_mit_skating():
   assert np.mean(abs(total - parts) < 0.011) > 0.7 and (total <= parts + 1.01).all()   # the rest has deductions
 
 
-@pytest.mark.skipif(not (GOLDEN / "core_loss.npz").is_file(), reason=f"no golden files in {GOLDEN}")
-def test_normalize_aqa7_golden():
-  with np.load(GOLDEN / "core_loss.npz") as golden:
-    for number in range(1, 7):
-      scores, expected = (golden[f"normalize/class{number}/{name}_f64"] for name in ("in", "out"))
-      np.testing.assert_allclose(normalize_aqa7(scores, number), expected, rtol=1e-12, atol=1e-12)
+@pytest.mark.golden("core_loss*")
+def test_normalize_aqa7_golden(golden, golden_name):
+  data = golden(golden_name)
+  for number in range(1, 7):
+    scores, expected = (data[f"normalize/class{number}/{name}_f64"] for name in ("in", "out"))
+    np.testing.assert_allclose(normalize_aqa7(scores, number), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_normalize_aqa7():
