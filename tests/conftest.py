@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import importlib.util
 import os
 
 FLAGS = ["--xla_force_host_platform_device_count=8"]
@@ -44,6 +45,11 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
   if not hasattr(config, "workerinput"):
     shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+
+
+def pytest_runtest_setup(item):
+  if item.get_closest_marker("peers") and importlib.util.find_spec("torch") is None:
+    pytest.skip("PyTorch is not installed: pip install '.[bench]'")
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -170,9 +170,11 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   np.testing.assert_allclose(correlation, data["epoch_spearman"], rtol=0, atol=1e-6)
 
 
+@pytest.mark.peers
 @pytest.mark.golden("actionnet*_sgd*")
 def test_golden_sgd_of_the_torch_peer(golden, golden_weights, golden_name):
-  torch = pytest.importorskip("torch")
+  import torch
+
   from jaxskill.benchmark.peers.action_net import TorchPeer
   data = golden(golden_name)
   forward = golden("actionnet")
