@@ -27,7 +27,6 @@ from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
 from jaxskill.training.precision import single_precision
 from jaxskill.training.replicas import make_tables, plan
-from jaxskill.training.run_folder import claim  # noqa: F401   train.claim is part of what others use
 from jaxskill.training.runlog import Log, known_mean
 from jaxskill.training.stopping import CallLength, Stopped, StopSignal
 

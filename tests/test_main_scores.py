@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from jaxskill import ablations, train
+from jaxskill.data.simulation import like_published
 from jaxskill.data.simulation import simulated as simulated_data
 from jaxskill.evaluate import metrics
 from tests.places import REPO, SHARED
@@ -322,7 +323,7 @@ def test_skilldiff_on_published_labels(load_config, quick_compile, tmp_path, nam
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
   of_two = dict(name="fis_v") if options == "fis_v" else {}
-  simulated_data.write_like(labels, tmp_path / "made", num_segments=4, width=6, **of_two)
+  like_published.write_like(labels, tmp_path / "made", num_segments=4, width=6, **of_two)
   config = load_config("skilldiff", options, {
       "data.dir": str(tmp_path / "made"), "train.epochs": 1, "train.batch_size": 64, "plots": False, "model.width": 4,
       "model.exemplars.count": 2, "model.directions": 4, "model.head_hidden": 2, "model.head_outputs": 2})
@@ -339,7 +340,7 @@ def test_published_labels(load_config, quick_compile, tmp_path, name, options, t
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
-  simulated_data.write_like(labels, tmp_path / "made", num_segments=4, width=6)
+  like_published.write_like(labels, tmp_path / "made", num_segments=4, width=6)
   config = load_config("core", options, {
       "data.dir": str(tmp_path / "made"), "data.task": task, "train.epochs": 1, "train.batch_size": 8, "plots": False,
       "model.num_leaves": 4, "evaluate.draws": 2})

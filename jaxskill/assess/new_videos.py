@@ -9,7 +9,7 @@ import tempfile
 
 import numpy as np
 
-from jaxskill import cli, files
+from jaxskill import cli
 from jaxskill.data import derived, stream_files, tables
 from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.user import extraction_note
@@ -18,6 +18,7 @@ from jaxskill.data.video import frames, video_names
 from jaxskill.data.video.persons import Boxes
 from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
+from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity
 
 
@@ -213,7 +214,7 @@ def _extracted(run, options, out, say):
 def _place(name):
   """The name of files about a video, without their ending: the video's own, where an ending can be added to it."""
   usable = all(part.strip(".") and len(os.fsencode(part)) <= 200 for part in name.split("/"))
-  return name if usable else files.folder(name)
+  return name if usable else folder(name)
 
 
 def _read_one(run, name, path, note, known, options):

@@ -14,10 +14,9 @@ import time
 import jax
 import ml_collections
 
-from jaxskill import cli, data, files, train
+from jaxskill import ablations, cli, data, files, train  # noqa: F401   `main` imports them all
 from jaxskill.benchmark.systems import random_dataset
 from jaxskill.data.published import official
-from jaxskill.report import results  # noqa: F401   what main.py imports
 from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
 

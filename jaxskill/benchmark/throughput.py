@@ -212,7 +212,7 @@ def main(argv=None):
   add = parser.add_argument
   cli.add_config(parser, "config file")
   add("--shape", default="paper", help="sizes: paper, tiny; of Pros & Cons also small")
-  add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark_<method>.py, and "
+  add("--forms", default="", help="comma-separated; default: SYSTEM.forms of jaxskill/benchmark/systems/<method>.py, and "
       "bfloat16 on fewer devices")
   add("--peer", default="", help="torch: also SYSTEM.peer_forms")
   add("--steps", type=int, default=0,

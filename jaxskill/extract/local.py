@@ -37,7 +37,7 @@ from jaxskill.data.video import persons as persons_of
 from jaxskill.data.video.timeline import READING
 from jaxskill.data.video.video_files import describe, find_videos
 from jaxskill.extract import beam, decoders, extraction, feature_files
-from jaxskill.files import FULL, remove_unfinished
+from jaxskill.files import FULL, open_folder, remove_unfinished
 from jaxskill.modules import i3d
 from jaxskill.training import locks
 from jaxskill.training.parallel import Parallel
@@ -79,7 +79,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", runner="local", 
   (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   persons, about_persons = find_persons(config, boxes, detector)
   variables, origin = pretrained.load(config, weights)
-  files.open_folder(out)
+  open_folder(out)
   with locks.hold(out / LOCK, "extraction", "give another --out", say):
     feature_files.check_names(out, files)
     remove_unfinished(out)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxskill import cli
 from jaxskill.evaluate import protocol, raters, simple_baselines
 from jaxskill.evaluate.protocol import SCORE_METRICS, SELECTIONS
-from jaxskill.report import wording
 
 NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known "
               "of how good the answers of this run are")
@@ -39,7 +39,7 @@ def table(rows, simulated, facts=None):
   columns = _score_columns(rows) if scored else _pair_columns(rows)
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
-  lines = [["row", *columns]] + [[wording.plain(name), *(cell(row) for cell in columns.values())]
+  lines = [["row", *columns]] + [[cli.plain(name), *(cell(row) for cell in columns.values())]
                                  for name, row in rows.items()]
   if not scored and len(rows) < 4:     # few rows of many columns read better downwards
     lines = [list(line) for line in zip(*lines)]

@@ -351,7 +351,7 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
     taken.update({path.stem: boxes.digest(path.stem) for path in pathlib.Path(videos).iterdir()})
     return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))
   monkeypatch.setattr(recipes, "recipe_of", lambda *_: ({}, ""))
-  monkeypatch.setattr(new_videos.extract, "run", extracted)
+  monkeypatch.setattr(new_videos.local, "run", extracted)
   options = arguments(tmp_path, tmp_path / "out", videos=[tmp_path / long], boxes=tmp_path / "boxes.csv")
   _, failed, _ = new_videos._extracted(argparse.Namespace(about=dict(extraction=None)), options, tmp_path / "out", print)
   assert failed == {long: "stop here"}

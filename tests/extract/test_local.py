@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxskill import cli, pretrained
+from jaxskill.data.arrays import read_arrays
 from jaxskill.data.user import features
 from jaxskill.data.video import decoding, video_files
 from jaxskill.extract import beam, local
@@ -194,7 +195,7 @@ def test_maps_with_flow(tmp_path):
     move(tmp_path / "videos" / f"{name}.mp4", 20, step, size=(96, 64))
   note = local.run(config, tmp_path / "videos", tmp_path / "out", "random:0", say=lambda _: None)
   assert not note["failed"] and note["videos"]["a"]["rows"] == dict(rgb=4, flow=4)
-  arrays = features.read_arrays(tmp_path / "out" / "a.npz")
+  arrays = read_arrays(tmp_path / "out" / "a.npz")
   assert {name: (array.shape, array.dtype) for name, array in arrays.items()} == dict(
       rgb=((4, 2, 2, 2048), np.float16), flow=((4, 2, 2, 2048), np.float16), times=((4,), np.float32),
       frames=((4, 16, 16, 3), np.uint8))
@@ -202,7 +203,7 @@ def test_maps_with_flow(tmp_path):
   data = features.load_features(tmp_path / "out")
   assert data.streams["maps"].shape == (3, 4, 2, 2, 4096)
   np.testing.assert_allclose(data.row_times["maps"][0], [0.5, 1.0, 1.5, 2.0], atol=2e-3)
-  other = features.read_arrays(tmp_path / "out" / "b.npz")
+  other = read_arrays(tmp_path / "out" / "b.npz")
   assert np.abs(arrays["flow"].astype(float) - other["flow"]).max() > 0.1                  # another speed
 
 

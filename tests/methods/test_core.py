@@ -12,7 +12,7 @@ import pytest
 from jaxskill import interop, methods, train
 from jaxskill.modules import regression_tree
 from jaxskill.modules.regression_tree import RegressionTree
-from jaxskill.training import step
+from jaxskill.training import answers, step
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -452,7 +452,7 @@ def test_streaming_equals_resident(small, scored, devices):
 @pytest.mark.parametrize("draw", [0, 2])
 def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devices, chunk, draw):
   """Every video of every replica against its own exemplars, of its category, from the training side of the fold."""
-  monkeypatch.setattr(train.panel, "CHUNK", chunk)
+  monkeypatch.setattr(answers, "CHUNK", chunk)
   changes = {"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")}
   trainer, _ = trained(small(changes), scored, devices, calls=1)
   score, parts = trainer.assess(draw=draw)

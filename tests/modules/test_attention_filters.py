@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill.modules import attention_filters
+from jaxskill.modules import attention_filters, layers
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers, filter_logits, fold_inputs
 from jaxskill.modules.layers import take
 
@@ -218,8 +218,8 @@ def test_phases_share_the_product(implementation, monkeypatch):
 @pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
 def test_taking_items(backend, dtype, monkeypatch):
-  monkeypatch.setattr(attention_filters.jax, "default_backend", lambda: backend)
-  monkeypatch.setattr(attention_filters, "_LARGE", 4 * 7 * 2)
+  monkeypatch.setattr(layers.jax, "default_backend", lambda: backend)
+  monkeypatch.setattr(layers, "_LARGE", 4 * 7 * 2)
   for width in (1, 7, 64):
     x = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (5, 3, width))).astype(dtype)
     ids = jnp.array([3, 0, 3])
@@ -233,7 +233,7 @@ def test_forms_by_name(monkeypatch):
   program = lambda name: str(jax.make_jaxpr(lambda: filter_logits(**x, implementation=name))())
   assert program("chunked") != program("plain")
   assert program("auto") == program("chunked")
-  monkeypatch.setattr(attention_filters.jax, "default_backend", lambda: "tpu")
+  monkeypatch.setattr(layers.jax, "default_backend", lambda: "tpu")
   assert program("auto") == program("plain")
   with pytest.raises(ValueError, match="implementation='pallas' is unknown; use 'auto' or one of .'chunked', 'plain'"):
     filter_logits(**x, implementation="pallas")

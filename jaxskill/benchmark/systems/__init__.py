@@ -1,4 +1,4 @@
-"""What `jaxskill.benchmark` asks of a system: `benchmark_<method>.py` answers with its SYSTEM."""
+"""What `jaxskill.benchmark` asks of a system: `<method>.py` of this folder answers with its SYSTEM."""
 
 from __future__ import annotations
 

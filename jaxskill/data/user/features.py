@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxskill import cli
 from jaxskill.data import pair_folds, splits
-from jaxskill.data.arrays import MAX_BYTES, read_arrays  # noqa: F401   features.read_arrays is part of what others use
+from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.stream_files import read_streams, take_times

@@ -176,7 +176,7 @@ def test_folders_given_to_assess(tmp_path, monkeypatch):
   def extract_run(config, links, out, weights, say, **persons):
     found, left_out = video_files.find_videos(links)
     return dict(recipe={}, videos={name: {} for name in found}, failed={}, left_out=left_out)
-  monkeypatch.setattr(new_videos.extract, "run", extract_run)
+  monkeypatch.setattr(new_videos.local, "run", extract_run)
   recipe = types.SimpleNamespace(streams=dict(rgb=types.SimpleNamespace(keep="feature")))
   monkeypatch.setattr(new_videos.recipes, "recipe_of", lambda run, options: (recipe, "random:0"))
   options = types.SimpleNamespace(videos=[str(tmp_path / "folder"), str(tmp_path / "code.ts")],
