@@ -240,16 +240,16 @@ def test_attention_of_two_streams_against_truth(make_dataset):
   data = make_dataset()
   lengths = np.random.default_rng(1).integers(2, 16, 11).astype(np.int32)
   rng = np.random.default_rng(2)
-  truth = dict(critical=rng.uniform(size=(11, 12)) < 0.3, posture_error=rng.uniform(size=(11, 15)) < 0.3)
-  data = dataclasses.replace(data, truth=truth, lengths=dict(rgb=data.lengths["rgb"], static=lengths),
+  known = dict(critical=rng.uniform(size=(11, 12)) < 0.3, posture_error=rng.uniform(size=(11, 15)) < 0.3)
+  data = dataclasses.replace(data, truth=known, lengths=dict(rgb=data.lengths["rgb"], static=lengths),
                              streams=dict(rgb=data.streams["rgb"], static=rng.normal(size=(11, 15, 3)).astype(np.float32)))
   timelines = {"rgb attention": rng.uniform(size=(11, 12)), "static attention": rng.uniform(size=(11, 15))}
   stream_of = lambda name: name.removesuffix(" attention")
   found = truth.against_truth(data, data.folds[0], data.score, timelines, scored=True, stream_of=stream_of)
   assert set(found) == {"ap_key_moment", "chance_key_moment", "ap_posture_error", "chance_posture_error"}
   for name, stream, of in (("key_moment", "rgb", "critical"), ("posture_error", "static", "posture_error")):
-    shown = [(timelines[f"{stream} attention"][v, :n], truth[of][v, :n]) for v in data.folds[0].test_videos
-             for n in [data.lengths[stream][v]] if truth[of][v, :n].any()]
+    shown = [(timelines[f"{stream} attention"][v, :n], known[of][v, :n]) for v in data.folds[0].test_videos
+             for n in [data.lengths[stream][v]] if known[of][v, :n].any()]
     np.testing.assert_allclose(found[f"ap_{name}"], np.mean([metrics.average_precision(*pair) for pair in shown]))
     np.testing.assert_allclose(found[f"chance_{name}"], np.mean([relevant.mean() for _, relevant in shown]))
   other = truth.against_truth(data, data.folds[0], data.score, {"high attention": timelines["static attention"]})
