@@ -1,6 +1,8 @@
 """Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
 
+import ctypes
 import functools
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -23,6 +25,7 @@ import pytest
 from jaxskill.data import Fold, SkillDataset
 from tests.places import GOLDEN
 
+MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
 
 
@@ -67,6 +70,16 @@ def golden_names(pattern, without=()):
   """Names of golden files; the pattern itself, for `golden` to report, where there is none."""
   found = sorted(path.stem for path in GOLDEN.glob(f"{pattern}.npz"))
   return [name for name in found if not any(word in name for word in without)] or [pattern]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release_memory():
+  """Compiled programs would otherwise stay to the end of a worker, gigabytes of them; those that come again are on disk."""
+  yield
+  gc.collect()
+  jax.clear_caches()
+  if MALLOC_TRIM:          # what was freed goes back to the machine
+    MALLOC_TRIM(0)
 
 
 @pytest.fixture(scope="session")
@@ -157,9 +170,10 @@ def make_dataset():
 @pytest.fixture
 def quick_compile():
   """Compiles with few optimisations: for tests that run a program for a moment."""
+  before = jax.config.read("jax_disable_most_optimizations")
   jax.config.update("jax_disable_most_optimizations", True)
   yield
-  jax.config.update("jax_disable_most_optimizations", False)
+  jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture
