@@ -1,7 +1,10 @@
 """Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
 
+import ctypes
 import functools
+import gc
 import importlib.metadata
+import importlib.util
 import os
 
 FLAGS = ["--xla_force_host_platform_device_count=8"]
@@ -22,6 +25,7 @@ import pytest
 from jaxskill.data import Fold, SkillDataset
 from tests.places import GOLDEN
 
+MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
 
 
@@ -29,7 +33,8 @@ def pytest_configure(config):
   for name in ("SIGINT", "SIGHUP"):       # ignored in a shell's background and under nohup, and commands inherit that
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
       signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
-  config.addinivalue_line("markers", "golden(pattern): runs once for every golden file, whose name is `golden_name`")
+  config.addinivalue_line("markers", "golden(pattern, without=()): runs once for every golden file of the pattern "
+                          "whose name holds no word of `without`; the test gets it as `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")
   # Many tests compile the same program again. The cache must be there before the first compilation.
@@ -45,6 +50,11 @@ def pytest_unconfigure(config):
     shutil.rmtree(os.environ[CACHE], ignore_errors=True)
 
 
+def pytest_runtest_setup(item):
+  if item.get_closest_marker("peers") and importlib.util.find_spec("torch") is None:
+    pytest.skip("PyTorch is not installed: pip install '.[bench]'")
+
+
 def pytest_xdist_auto_num_workers(config):
   """At most four processes, for memory; on a GPU one, which takes most of its memory."""
   return 0 if "gpu" in config.option.markexpr.replace("not gpu", "") else min(4, os.cpu_count() or 1)
@@ -52,18 +62,33 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_generate_tests(metafunc):
   marker = metafunc.definition.get_closest_marker("golden")
-  if marker:      # a pattern that finds nothing stays as it is, and `golden` says so
-    pattern, = marker.args
-    metafunc.parametrize("golden_name", sorted(path.stem for path in GOLDEN.glob(f"{pattern}.npz")) or [pattern])
+  if marker:
+    metafunc.parametrize("golden_name", golden_names(*marker.args, **marker.kwargs))
+
+
+def golden_names(pattern, without=()):
+  """Names of golden files; the pattern itself, for `golden` to report, where there is none."""
+  found = sorted(path.stem for path in GOLDEN.glob(f"{pattern}.npz"))
+  return [name for name in found if not any(word in name for word in without)] or [pattern]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release_memory():
+  """Compiled programs would otherwise stay to the end of a worker, gigabytes of them; those that come again are on disk."""
+  yield
+  gc.collect()
+  jax.clear_caches()
+  if MALLOC_TRIM:          # what was freed goes back to the machine
+    MALLOC_TRIM(0)
 
 
 @pytest.fixture(scope="session")
 def golden():
-  """golden(name) -> {key: array} of a file, "params" its list of names and shapes. Skips where there is no folder."""
+  """golden(name) -> {key: array} of a file, "params" its list of names and shapes."""
 
   def load(name):
-    if not GOLDEN.is_dir():
-      pytest.skip(f"there are no golden files at {GOLDEN}; set JAXSKILL_GOLDEN to their folder")
+    if not (GOLDEN / f"{name}.npz").is_file():
+      pytest.fail(f"there is no golden file {GOLDEN / name}.npz; unset JAXSKILL_GOLDEN to use those of the project")
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
       result = dict(file)
     listed = GOLDEN / f"{name}_params.json"
@@ -145,9 +170,10 @@ def make_dataset():
 @pytest.fixture
 def quick_compile():
   """Compiles with few optimisations: for tests that run a program for a moment."""
+  before = jax.config.read("jax_disable_most_optimizations")
   jax.config.update("jax_disable_most_optimizations", True)
   yield
-  jax.config.update("jax_disable_most_optimizations", False)
+  jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

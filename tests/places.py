@@ -1,4 +1,4 @@
-"""Where things are: the checkout, and data of others that may lie beside it; tests without them are skipped."""
+"""Where things are: the checkout, its golden files, and data of others that may lie beside it (else tests skip)."""
 
 import os
 import pathlib
@@ -6,4 +6,4 @@ import pathlib
 REPO = pathlib.Path(__file__).resolve().parents[1]
 CONFIGS = REPO / "configs"
 SHARED = pathlib.Path(os.environ.get("JAXSKILL_SHARED") or REPO.parent / "shared")
-GOLDEN = pathlib.Path(os.environ.get("JAXSKILL_GOLDEN") or SHARED / "golden")
+GOLDEN = pathlib.Path(os.environ.get("JAXSKILL_GOLDEN") or REPO / "tests" / "golden")

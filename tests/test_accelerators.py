@@ -21,6 +21,7 @@ from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
 from tests.places import CONFIGS
 
+pytestmark = pytest.mark.compilers
 DEVICES = dict(gpu="cuda", tpu="tpu")         # what JAX calls a kind of devices, and the compiler for it
 
 # As much of an H100 as the compiler asks for.

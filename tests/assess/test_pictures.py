@@ -86,6 +86,20 @@ def test_every_picture_changes_with_its_data(tmp_path, kind, names):
   assert by_video[0] != by_video[1]
 
 
+def test_every_curve_of_attention_is_drawn(tmp_path, figures):
+  """Against the middle of its axes, in multiples of an even share, whatever the moments are."""
+  result, maps, seconds = answered("attention", moments=[])
+  pictures.draw(tmp_path, video(), result, maps, seconds)
+  axis, = time_axes(figures[0])
+  drawn = {line.get_label(): line.get_xydata() for line in axis.lines}
+  for name, line in result["timelines"].items():
+    points = drawn[f"{MEANINGS[name]['words']} ({name})"]
+    assert len(points) == ROWS and (np.diff(points[:, 0]) > 0).all() and 0 <= points[0, 0] and points[-1, 0] <= 20.0
+    np.testing.assert_allclose(points[:, 1], ROWS * np.array(line["values"]), rtol=1e-6)
+    low, high = axis.get_ylim()
+    assert low <= points[:, 1].min() and points[:, 1].max() <= high
+
+
 @pytest.mark.parametrize("kind", ["attention", "segments", "maps", "leaves"])
 def test_two_videos_are_drawn_by_the_same_scales(tmp_path, figures, kind):
   (first, heat, seconds), (second, other_heat, _) = answered(kind), answered(kind, duration=8.0, seed=3)

@@ -14,7 +14,6 @@ from tests.places import CONFIGS
 
 CONFIG = str(CONFIGS / "core.py")
 SHAPE = core.SHAPES["tiny"]
-needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra bench)")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_only_times_of_the_same_kind_are_compared():
   assert throughput.kind("vote") == throughput.kind("torch+vote") != throughput.kind("float32")
 
 
-@needs_torch
+@pytest.mark.peers
 @pytest.mark.golden("core_loss*")
 def test_peer_loss_is_the_published_one(golden, golden_name):
   """The peer's loss is the published one."""
@@ -72,7 +71,7 @@ def test_peer_loss_is_the_published_one(golden, golden_name):
           float(data[f"{depth}/{batch}/loss"]), abs=1e-5)
 
 
-@needs_torch
+@pytest.mark.peers
 def test_peer_votes_as_we_do(read):
   import torch
 

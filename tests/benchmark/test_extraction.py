@@ -39,8 +39,8 @@ def test_command_line_measures_all_contenders(tmp_path, capsys, monkeypatch):
     assert results["decoder"]["frames"] == 30 and results["decoder"]["frames_per_s"] > 30
 
 
+@pytest.mark.peers
 def test_contenders_compute_the_same_features_of_frames(monkeypatch, quick_compile):
-  pytest.importorskip("torch")
   monkeypatch.setattr(benchmark, "ROUND_S", 0.0)
   features = {name: benchmark.prepare(name, "tiny-resnet", 2)[1]
               for name in ("float32", "torch", "torch+bfloat16", "bfloat16")}

@@ -13,6 +13,7 @@ from jaxskill.benchmark import contenders, throughput
 from jaxskill.benchmark.systems import spatial_attention
 from jaxskill.training.batches import as_maps
 from jaxskill.training.parallel import Parallel
+from tests import golden_peers
 from tests.places import CONFIGS
 
 CONFIG = str(CONFIGS / "spatial_attention.py")
@@ -55,43 +56,46 @@ def test_naive_recurrence_computes_the_same(read, form):
   np.testing.assert_allclose(naive, ours, atol=1e-5)
 
 
-def test_peer_computes_the_same(read):
-  """Score, loss and one update of the PyTorch port with our parameters."""
-  torch = pytest.importorskip("torch")
-  from jaxskill.benchmark.peers.spatial_attention import TorchPeer
-  trainer = trainer_of(read, "float32")
+@pytest.mark.golden("peer_spatial_attention*")
+def test_golden_peer(read, golden, golden_name):
+  """Scores, losses and two updates of the PyTorch port, which are in a golden file."""
+  data = golden(golden_name)
+  sizes = {key.removeprefix("size/"): int(value) for key, value in data.items() if key.startswith("size/")}
+  trainer = trainer_of(read, "float32", SHAPE._replace(**sizes))
   config, method = trainer.config, trainer.method
-  params = jax.tree.map(lambda x: 3 * x[0], trainer.state.params)
-  peer = TorchPeer(SHAPE, config.train, config.loss.margin)
-  gru = dict(input="weight_ih", state="weight_hh", input_bias="bias_ih", state_bias="bias_hh")
-  named = {"fusion.0.weight": ("fuse_1_kernel",), "fusion.0.bias": ("fuse_1_bias",), "fusion.2.weight": ("fuse_2_kernel",),
-           "fusion.2.bias": ("fuse_2_bias",), "query.weight": ("query",), "key.weight": ("key_kernel",),
-           "key.bias": ("key_bias",), "readout.weight": ("readout",), "score.weight": ("score",)}
-  named |= {f"{cell}.{theirs}": (cell, part) for cell in ("attention_gru", "skill_gru") for part, theirs in gru.items()}
-
-  def layout(name, value):
-    value = np.asarray(value)
-    if name == "fusion.0.weight":
-      return value.transpose(2, 3, 0, 1)
-    if name == "fusion.2.weight":
-      return value[..., None, None]
-    return value[None] if name in ("readout.weight", "score.weight") else value
-  pick = lambda tree, path: tree[path[0]] if len(path) == 1 else tree[path[0]][path[1]]
-  to_torch = lambda tree: {name: torch.tensor(layout(name, pick(tree, path)).copy()) for name, path in named.items()}
-  peer.network.load_state_dict(to_torch(params))
-  maps = jnp.asarray(np.random.default_rng(0).normal(size=(4, SHAPE.segments, 4, 4, 8)), jnp.float32)
-  videos = dict(maps=maps, lengths=dict(maps=jnp.full(4, SHAPE.segments)), position=jnp.arange(4), labels={})
+  part = lambda prefix: golden_peers.spatial_attention_from_torch(
+      {key.removeprefix(prefix): jnp.asarray(value) for key, value in data.items() if key.startswith(prefix)})
+  params, (count, segments) = part("w/"), data["maps"].shape[:2]
+  assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda x: x.shape[1:], trainer.state.params)
+  videos = dict(maps=jnp.asarray(data["maps"]).transpose(0, 1, 3, 4, 2), position=jnp.arange(count), labels={},
+                lengths=dict(maps=jnp.full(count, segments)))
 
   def loss(params):
     score = method.encode(dict(params=params, batch_stats={}), videos, jax.random.key(0), False)["score"]
-    return jax.vmap(method.phases[0].loss, (None, 0, None))({}, (dict(score=score[:2]), dict(score=score[2:])), {})[0].mean()
-  value, gradient = jax.jit(jax.value_and_grad(loss))(params)
-  theirs = torch.tensor(np.array(maps.transpose(0, 1, 4, 2, 3)))
-  assert np.isclose(peer.step(theirs[:2], theirs[2:]), value, atol=1e-5) and value > 0
-  rate, decay = config.train.learning_rate, config.train.weight_decay
-  expected = to_torch(jax.tree.map(lambda p, g: p - rate * (g + decay * p), params, gradient))
-  for name, value in peer.network.state_dict().items():
-    np.testing.assert_allclose(value, expected[name], atol=1e-5, err_msg=name)
+    pairs = tuple(dict(score=half) for half in jnp.split(score, 2))
+    return jax.vmap(method.phases[0].loss, (None, 0, None))({}, pairs, {})[0].mean(), score
+  assert float(config.loss.margin) == data["margin"]
+  assert [config.train[name] for name in golden_peers.TRAIN] == [data[name] for name in golden_peers.TRAIN]
+  rate, momentum, decay = (data[name] for name in golden_peers.TRAIN)
+  differentiate, velocity = jax.jit(jax.value_and_grad(loss, has_aux=True)), jax.tree.map(jnp.zeros_like, params)
+  for step, expected in enumerate(data["losses"]):
+    (value, score), gradient = differentiate(params)
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5)
+    if step == 0:
+      np.testing.assert_allclose(score, data["scores"], rtol=0, atol=1e-5)
+    velocity = jax.tree.map(lambda v, g, p: momentum * v + g + decay * p, velocity, gradient, params)
+    params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
+  for (path, value), expected in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(part("after/"))):
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.peers
+@pytest.mark.golden("peer_spatial_attention")
+def test_peer_computes_its_golden_file(golden, golden_name):
+  expected, found = golden(golden_name), golden_peers.spatial_attention_file()
+  assert found.keys() == expected.keys()
+  for name, value in found.items():
+    np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_command_line(capsys, tmp_path, monkeypatch):

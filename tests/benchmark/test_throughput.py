@@ -22,7 +22,6 @@ from tests.places import REPO
 
 CONFIG = str(REPO / "configs" / "pros_cons.py")
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed (extra bench)")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def peer_module():
   return pros_cons
 
 
-@needs_torch
+@pytest.mark.peers
 @pytest.mark.parametrize("encode", ["unique", "siamese"])
 def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
   """One cycle: losses of both phases, all gradients (they are in the optimisers' moments and left over), parameters."""
@@ -163,12 +162,13 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
         np.testing.assert_allclose(value, expected, atol=2e-6, err_msg=f"{net}.{name}")
 
 
-@needs_torch
+@pytest.mark.peers
+@pytest.mark.golden("raan_train*")
 @pytest.mark.parametrize("rate", [1e-3, 1e-4])
-def test_torch_peer_is_the_published_training(read, golden, rate):
+def test_torch_peer_is_the_published_training(read, golden, golden_name, rate):
   """Six batches of the published loop, leaked gradients included."""
   import torch
-  arrays = golden("raan_train")
+  arrays = golden(golden_name)
   config = contenders.configure(read[0], "official", SHAPES["tiny"], read[1])
   first = [v for k, v in arrays.items() if k.startswith("w0/pos/att_net.") and k.endswith(".0.weight")]
   config.model.update(num_filters=len(first), hidden=len(first[0]), noise_std=0.0)
@@ -186,7 +186,7 @@ def test_torch_peer_is_the_published_training(read, golden, rate):
       np.testing.assert_allclose(value.cpu(), arrays[f"{run}/after/{names[name]}"], atol=1e-6, err_msg=name)
 
 
-@needs_torch
+@pytest.mark.peers
 def test_peer_variants_step(read):
   import torch
   shape = SHAPES["tiny"]

@@ -55,7 +55,7 @@ def golden_input(seed, shape):
   return np.float32(0.5) * np.abs(rng.standard_normal(tuple(shape), dtype=np.float32))
 
 
-@pytest.mark.golden("actionnet")
+@pytest.mark.golden("actionnet*", without=("sgd",))
 def test_golden_forward(golden, golden_weights, golden_name):
   data = golden(golden_name)
   params = interop.action_net_from_torch(golden_weights(data))
@@ -66,7 +66,7 @@ def test_golden_forward(golden, golden_weights, golden_name):
     np.testing.assert_allclose([x.sum(dtype=np.float64), np.abs(x).sum(dtype=np.float64)],
                                data[f"{theirs}_fingerprint_f64"], rtol=1e-12)
   close = lambda actual, key, atol: np.testing.assert_allclose(actual, data[key], rtol=0, atol=atol, err_msg=key)
-  method = action_net.build(make_config(**OFFICIAL))
+  method = action_net.build(make_config(model__windows={name: x.shape[1] for name, x in features.items()}, **OFFICIAL))
   variables = dict(params=params, batch_stats=dict(score_range=RANGE))
   encoding = jax.jit(lambda v: method.encode(variables, v, jax.random.key(0), False))(batch(features))
   close(encoding["score"], "score", 1e-6)
@@ -107,23 +107,30 @@ def assert_sums(actual, data, kind, start, shared):
       np.testing.assert_allclose(ours[2:], theirs[2:], rtol=0, atol=single * mean, err_msg=f"{kind} {name}")
 
 
-def golden_steps(data):
+def golden_shapes(data, forward):
+  """`(rows, width)` of each stream, from the file of the steps or from that of the forward pass."""
+  shapes = {ours: f"{theirs}_shape" for ours, theirs in GOLDEN_NAMES.items()}
+  return {name: tuple(map(int, (data if key in data else forward)[key][1:])) for name, key in shapes.items()}
+
+
+def golden_steps(data, shapes):
   """Inputs and labels of every step."""
   labels = data["labels"]
   np.testing.assert_allclose(labels, data["raw_scores"] / 25, rtol=1e-6)
   for step in range(len(labels)):
-    yield step, {ours: golden_input(data[f"input_seeds_{theirs}"][step], (int(data["batch"]), *shape))
-                 for (ours, theirs), shape in zip(GOLDEN_NAMES.items(), ((26, 1024), (80, 2048)))}, labels[step]
+    yield step, {ours: golden_input(data[f"input_seeds_{theirs}"][step], (int(data["batch"]), *shapes[ours]))
+                 for ours, theirs in GOLDEN_NAMES.items()}, labels[step]
 
 
 @pytest.mark.parametrize("encode", ["batch", "siamese", "unique"])
-@pytest.mark.golden("actionnet_sgd")
+@pytest.mark.golden("actionnet*_sgd*")
 def test_golden_sgd(golden, golden_weights, golden_name, encode):
   """Two steps of the loop: weight decay is added to the gradient before the momentum; the head has its own rate."""
   data = golden(golden_name)
-  start = golden_weights(data, params=golden("actionnet")["params"])
-  size = int(data["batch"])
-  config = make_config("rhythmic_gymnastics,official", model__dropout=0.0, train__batch_size=size, train__encode=encode)
+  forward, size = golden("actionnet"), int(data["batch"])
+  start, shapes = golden_weights(data, params=forward["params"]), golden_shapes(data, forward)
+  config = make_config("rhythmic_gymnastics,official", model__dropout=0.0, train__batch_size=size, train__encode=encode,
+                       model__windows={name: rows for name, (rows, _) in shapes.items()})
   (_, factor), = config.train.rates
   ours = [config.train.learning_rate, factor * config.train.learning_rate, config.train.momentum, config.train.weight_decay]
   np.testing.assert_allclose(ours, [data[name] for name in ("lr_rest", "lr_fc", "momentum", "weight_decay")], rtol=1e-6)
@@ -131,7 +138,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   step = steps.make_step(config, method, parallel, steps_per_call=1, epochs_per_call=2, num_unique=size)
   keys = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
   params = jax.tree.map(lambda x: jnp.asarray(x)[None], interop.action_net_from_torch(start))
-  sample = batch(dict(rgb=np.zeros((1, 26, 1024)), static=np.zeros((1, 80, 2048))))
+  sample = batch({name: np.zeros((1, *shape)) for name, shape in shapes.items()})
   state = step.init(keys, sample, dict(score_range=RANGE[None]), {})
   assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, params)
   state = parallel.replicate(state.replace(params=params))
@@ -140,7 +147,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   batches = steps.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
   own = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
   before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
-  for number, features, labels in golden_steps(data):
+  for number, features, labels in golden_steps(data, shapes):
     videos = batch(features) | dict(labels=dict(score=jnp.asarray(25 * labels)[:, None]))
     variables = dict(params=jax.tree.map(lambda x: x[0], state.params), batch_stats=dict(score_range=RANGE))
     scores.append(np.asarray(jax.jit(lambda v, x: method.encode(v, x, jax.random.key(0), False)["score"])(variables, videos)))
@@ -163,17 +170,20 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   np.testing.assert_allclose(correlation, data["epoch_spearman"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.golden("actionnet_sgd")
+@pytest.mark.peers
+@pytest.mark.golden("actionnet*_sgd*")
 def test_golden_sgd_of_the_torch_peer(golden, golden_weights, golden_name):
-  torch = pytest.importorskip("torch")
+  import torch
+
   from jaxskill.benchmark.peers.action_net import TorchPeer
   data = golden(golden_name)
-  start = golden_weights(data, params=golden("actionnet")["params"])
-  peer = TorchPeer(dict(d_ct=1024, s_ct=2048), dropout=0.0, learning_rate=float(data["lr_rest"]),
+  forward = golden("actionnet")
+  start, shapes = golden_weights(data, params=forward["params"]), golden_shapes(data, forward)
+  peer = TorchPeer(dict(d_ct=shapes["rgb"][1], s_ct=shapes["static"][1]), dropout=0.0, learning_rate=float(data["lr_rest"]),
                    head_rate=float(data["lr_fc"]), momentum=float(data["momentum"]),
                    weight_decay=float(data["weight_decay"]))
   peer.network.load_state_dict({k: torch.tensor(v) for k, v in start.items()})
-  for number, features, labels in golden_steps(data):
+  for number, features, labels in golden_steps(data, shapes):
     loss, scores = peer.step([torch.tensor(features[s]).to(peer.device) for s in STREAMS], torch.tensor(labels))
     np.testing.assert_allclose(float(loss), data["losses"][number], rtol=0, atol=1e-6)
     np.testing.assert_allclose(scores.cpu(), data["preds"][number], rtol=0, atol=1e-6)

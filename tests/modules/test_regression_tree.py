@@ -32,7 +32,7 @@ def single(tree):
 # The published code
 
 
-@pytest.mark.golden("core_tree")
+@pytest.mark.golden("core_tree*", without=("real",))
 def test_golden_tree(golden, golden_name):
   data = golden(golden_name)
   depths = sorted({key.split("/")[0] for key in data if re.match(r"d\d+/", key)})
@@ -59,7 +59,7 @@ def test_golden_tree(golden, golden_name):
       np.testing.assert_allclose(value, own[f"grad/{name}"], rtol=0, atol=3e-5, err_msg=f"{depth} {name}")
 
 
-@pytest.mark.golden("core_tree_real")
+@pytest.mark.golden("core_tree_real*")
 def test_golden_real(golden, golden_weights, golden_name):
   data = golden(golden_name)
   state = golden_weights(data)
@@ -81,7 +81,7 @@ def mode_options(mode, dataset, span):
   return dict(symmetric=symmetric, limits=(lowest, span) if mode.endswith("minmax") else None)
 
 
-@pytest.mark.golden("core_group")
+@pytest.mark.golden("core_group*")
 def test_golden_groups(golden, golden_name):
   data, modes = golden(golden_name), set()
   found = sorted(key.removesuffix("/bounds") for key in data if key.endswith("/bounds"))

@@ -108,6 +108,20 @@ def test_every_plot_changes_with_its_data(make_dataset, tmp_path):
   assert all(new != old for new, old in zip(contents(), before))
 
 
+def test_curves_of_attention_are_those_of_the_two_videos(make_dataset, tmp_path):
+  """The numbers themselves, in multiples of an even share, and not axes with titles alone."""
+  trainer, _, assessments = trained(make_dataset, tmp_path)
+  test, data = trainer.dataset.folds[0].test_videos, trainer.dataset
+  figure = plots._timelines(trainer, assessments)                         # pylint: disable=protected-access
+  for axis, video in zip(figure.axes, (test[data.score[test].argmax()], test[data.score[test].argmin()]), strict=True):
+    real = data.lengths["rgb"][video]
+    curves = [line.get_ydata() for line in axis.lines if len(line.get_ydata()) == real and line.get_linestyle() == "-"]
+    for curve, values in zip(curves, assessments.timelines.values(), strict=True):
+      own = values[0, video, :real]
+      np.testing.assert_allclose(curve, own * real / own.sum(), rtol=1e-6)
+  plots.plt.close(figure)
+
+
 @pytest.mark.parametrize("losses", [[0.9], [0.9, 0.5], [0.9, 1e-4]])
 def test_losses_are_seen_and_their_numbers_are_plain(tmp_path, losses):
   lines = [json.dumps(dict(step=n, accuracy=[0.5], loss=[x])) for n, x in enumerate(losses)]

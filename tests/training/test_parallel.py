@@ -1,11 +1,14 @@
 """Devices: what is split comes together again, and what cannot be says why."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxskill.training import parallel
+from jaxskill.training.host_memory import host_bytes
 from jaxskill.training.parallel import Parallel
 from tests.programs import rounded
 
@@ -88,9 +91,12 @@ def test_check_batch():
       Parallel(8).check_batch(size)
 
 
-def test_memory():
-  one, eight = Parallel(1).memory_bytes(), Parallel(8).memory_bytes()
-  assert 0 < eight <= one
+def test_memory(monkeypatch):
+  """Of CPU devices, an equal share of what this process may take; of others, what they say themselves."""
+  assert [Parallel(count).memory_bytes() for count in (1, 8)] == [host_bytes(), host_bytes() // 8]
+  own = Parallel(1)
+  monkeypatch.setattr(own, "local", [types.SimpleNamespace(memory_stats=lambda: dict(bytes_limit=12345, bytes_in_use=7))])
+  assert own.memory_bytes() == 12345
 
 
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS", "SLURM_STEP_ID",

@@ -1,0 +1,365 @@
+"""What holds for every method: one result however a step is computed, the same bits after a stop, answers and pictures.
+
+The methods are found, so a new one is tested by being there; so is the variant "official" of a config that has it. What
+a method computes is tested in the file of its name.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import re
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxskill import compare, data, methods, train
+from jaxskill.data import Fold
+from jaxskill.report import plots
+from jaxskill.training.parallel import Parallel
+from tests.assess.own_videos import QUICK, SYSTEMS, arguments
+from tests.assess.own_videos import trained as run_of
+from tests.conftest import small_config
+
+METHODS = sorted(methods.NAMES)
+FORMS = {                                   # of the step: changes of the config, devices
+    "siamese": ({"train.encode": "siamese"}, 1),
+    "streaming": ({"data.device_budget": 0.0}, 1),
+    "eight devices": ({}, 8),
+    "siamese on eight": ({"train.encode": "siamese"}, 8),
+    "streaming to eight": ({"data.device_budget": 0.0}, 8),
+}
+
+
+def has_variant(method):
+  try:
+    importlib.import_module(f"configs.{method}").get_config("simulated,official")
+  except ValueError:
+    return False
+  return True
+
+
+VARIANTS = [(method, "simulated") for method in METHODS] + [
+    (method, "simulated,official") for method in METHODS if has_variant(method)]
+every_method = pytest.mark.parametrize("method", METHODS)
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids="-".join, indirect=True, scope="module")
+
+
+def make_config(method, options="simulated", changes=None):
+  """A config of two seeds and, where a method learns from scores, two criteria."""
+  config = small_config(method, options, SYSTEMS.get(method, {}) | {
+      "data.simulated.vary_length": True, "data.standardize": True, "plots": False, "seeds": (0, 3), "train.epochs": 3,
+      "train.encode": "unique"} | (changes or {}))
+  if "criteria" in config.data and "data.criteria" not in (changes or {}):
+    config.data.criteria = "score", "style"
+  return config
+
+
+def make_dataset(config):
+  """The simulated videos of a config, every other one harder, in two folds of unequal size, with a second criterion."""
+  dataset = data.load(config.data)
+  harder = np.arange(dataset.num_videos) % 2
+  first, = dataset.folds
+  kept = first.train_videos[:-3]
+  inside = np.isin(dataset.pairs[first.train_pairs], kept).all(axis=1)
+  second = Fold("smaller", kept, first.test_videos, first.train_pairs[inside], first.test_pairs)
+  low, high = dataset.score_range.min(), dataset.score_range.max()
+  style = np.random.default_rng(0).uniform(low, high, dataset.num_videos).astype(np.float32)
+  return dataclasses.replace(dataset, folds=(first, second), criteria=dict(style=style),
+                             category=np.array(["easy", "hard"])[harder], difficulty=np.float32([2.0, 3.0])[harder])
+
+
+def trained(config, dataset, devices=1, steps=None):
+  """A trainer after so many calls, or at its end."""
+  trainer = train.Trainer(config, dataset, Parallel(devices))
+  while int(trainer.state.step) < (steps or trainer.total):
+    trainer.advance()
+  return trainer
+
+
+@dataclasses.dataclass
+class Trained:
+  """A config, its data, and a trainer at its end."""
+  configure: object
+  dataset: object
+  trainer: object
+  answers: object
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_optimisations():
+  """These programs run for a moment."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def variant(request, few_optimisations):
+  """A variant of a method, trained on one device, each video of a step encoded once."""
+  configure = functools.partial(make_config, *request.param)
+  dataset = make_dataset(configure())
+  trainer = trained(configure(), dataset)
+  return Trained(configure, dataset, trainer, trainer.assess(everything=True))
+
+
+def flat(tree):
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(x)
+          for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def moments_of(state):
+  """{phase: (gradients as the optimiser remembers them, {} or their squares)}, each {parameter: array}."""
+  remembers = lambda part: hasattr(part, "mu") or hasattr(part, "trace")
+  found = {}
+  for name in filter(str.isdigit, state.opt_state):
+    own, = [part for part in jax.tree.leaves(state.opt_state[name], is_leaf=remembers) if remembers(part)]
+    found[name] = (flat(own.mu), flat(own.nu)) if hasattr(own, "mu") else (flat(own.trace), {})
+  return found
+
+
+def assert_states_close(actual, expected, replica=None, tolerance=5e-5):
+  """Gradients as the optimiser remembers them, and parameters wherever Adam did not step on rounding noise alone.
+
+  Softmax ignores a shift of its logits and a margin one of both scores, so some gradients are zero but for rounding.
+  """
+  pick = (lambda x: x[[replica]]) if replica is not None else np.asarray
+  ours, theirs, compared = flat(actual.params), flat(expected.params), 0
+  assert ours.keys() == theirs.keys()
+  mine = moments_of(actual)
+  for phase, (first, second) in moments_of(expected).items():
+    for name, value in first.items():
+      close = functools.partial(np.testing.assert_allclose, rtol=0, err_msg=name)
+      close(pick(mine[phase][0][name]), value, atol=tolerance * max(1.0, np.abs(value).max()))
+      real = second[name] > 1e-11 if second else np.full(value.shape, True)
+      close(pick(ours[name])[real], theirs[name][real], atol=tolerance * max(1.0, np.abs(theirs[name]).max()))
+      compared += real.sum()
+  assert compared > 0.3 * sum(value.size for value in theirs.values())
+
+
+def assert_answers_close(actual, expected, replica=None):
+  pick = (lambda x: x[[replica]]) if replica is not None else np.asarray
+  ours, theirs = flat(actual), flat(expected)
+  assert ours.keys() == theirs.keys()
+  for name, value in theirs.items():
+    np.testing.assert_allclose(pick(ours[name]), value, rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+# The step
+
+
+@every_variant
+def test_shapes_and_finite_numbers(variant):
+  """Every parameter is trained by some phase; all numbers of the state and of the answers are finite float32."""
+  trainer, start = variant.trainer, train.Trainer(variant.configure(), variant.dataset, Parallel(1)).state
+  count, videos = len(trainer.replicas), variant.dataset.num_videos
+  before, after = flat(start.params), flat(trainer.state.params)
+  moved = [name for name, value in after.items() if not np.array_equal(value, before[name])]
+  assert len(moved) > 0.7 * len(after)                        # the rest are biases that a loss has no use for
+  for name, value in after.items():
+    assert any(re.search(phase.trains, name) for phase in trainer.method.phases), name
+    assert value.dtype == np.float32 and len(value) == count and value.shape == before[name].shape, name
+  for name, value in (flat(trainer.state) | flat(variant.answers)).items():
+    assert np.isfinite(np.asarray(value, np.float64) if value.dtype.kind != "O" else 0).all(), name
+  for name, value in flat(variant.answers).items():
+    assert value.shape[:2] == (count, videos), name
+  scores, parts = trainer.assess()
+  np.testing.assert_array_equal(scores, variant.answers.score)
+  assert parts.keys() == variant.answers.parts.keys()
+  assert np.ptp(scores, axis=1).min() > 0                     # no video like any other
+
+
+@pytest.mark.parametrize("form", FORMS)
+@every_variant
+def test_one_result_however_it_is_computed(variant, form):
+  """Siamese, streamed, on eight devices: the same gradients, parameters and answers."""
+  changes, devices = FORMS[form]
+  other = trained(variant.configure(changes=changes), variant.dataset, devices)
+  assert other.feed.resident == ("data.device_budget" not in changes)
+  assert_states_close(other.state, variant.trainer.state)
+  assert_answers_close(other.assess(everything=True), variant.answers)
+
+
+@every_variant
+def test_padding_changes_nothing(variant):
+  """Longer streams, whatever stands behind the real rows."""
+  rng, longer = np.random.default_rng(9), {}
+  for name, stream in variant.dataset.streams.items():
+    rows = stream.shape[1]
+    padded = rng.normal(size=(len(stream), rows + 5, *stream.shape[2:])).astype(stream.dtype)
+    real = np.arange(rows) < variant.dataset.lengths[name][:, None]
+    padded[:, :rows][real] = stream[real]
+    longer[name] = padded
+  other = trained(variant.configure(), dataclasses.replace(variant.dataset, streams=longer, row_times={}))
+  assert_states_close(other.state, variant.trainer.state)
+  np.testing.assert_allclose(other.assess()[0], variant.answers.score, atol=1e-3)
+
+
+@every_variant
+def test_a_replica_equals_a_run_of_its_own(variant):
+  """Folds of unequal size, seeds, criteria: each trains as if it were alone."""
+  together = variant.trainer
+  assert len(set(together.tables.count.tolist())) == 2 and len({r.seed for r in together.replicas}) == 2
+  for index in (1, len(together.replicas) - 2):
+    own = together.replicas[index]
+    changes = {"seeds": (own.seed,)} | ({"data.criteria": (own.criterion,)} if "criteria" in together.config.data else {})
+    folds = variant.dataset.folds[own.fold: own.fold + 1]
+    alone = trained(variant.configure(changes=changes), dataclasses.replace(variant.dataset, folds=folds))
+    assert_states_close(together.state, alone.state, replica=index)
+    np.testing.assert_allclose(variant.answers.score[index], alone.assess()[0][0], atol=1e-3)
+  for name, value in flat(together.state.params).items():
+    if value.ndim > 2:
+      assert len({one.tobytes() for one in value}) == len(value), name          # no two have trained alike
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@every_method
+def test_one_trace_and_one_program(method, devices, monkeypatch, caplog):
+  calls, build = [], methods.build
+
+  def counted(config):
+    made = build(config)
+    return made._replace(encode=lambda *arguments: calls.append(1) or made.encode(*arguments))
+  monkeypatch.setattr(methods, "build", counted)
+  config = make_config(method)
+  trainer = train.Trainer(config, make_dataset(config), Parallel(devices))
+  trainer.advance()
+  trainer.measure()
+  traced = len(calls)
+  assert traced <= 2 * len(trainer.method.phases) + 2     # each phase, and the training and the other videos assessed
+  with jax.log_compiles(), caplog.at_level("WARNING"):
+    trainer.advance()
+    trainer.measure()
+  assert len(calls) == traced
+  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@every_method
+def test_lowers_for_accelerators(method, platform, dtype, monkeypatch):
+  """In the form that they get; products of bfloat16 are there where the config says so, and only there."""
+  config = make_config(method, changes={"train.dtype": dtype})
+  trainer = train.Trainer(config, make_dataset(config), Parallel(1))
+  function, given = trainer.first_call()
+  monkeypatch.setattr(jax, "default_backend", lambda: dict(cuda="gpu").get(platform, platform))
+  text = function.trace(*given).lower(lowering_platforms=(platform,)).as_text()
+  assert ("bf16" in text) == (dtype == "bfloat16")
+
+
+@every_variant
+def test_gradients_in_bfloat16(variant, monkeypatch):
+  """The first gradients of every parameter are near those in float32, and not the same.
+
+  XLA for CPUs lacks some products of bfloat16, so rounded operands are multiplied in float32: the same numbers.
+  """
+  einsum = jnp.einsum
+  monkeypatch.setattr(jnp, "einsum", lambda spec, *operands, **options: einsum(
+      spec, *(x.astype(jnp.float32) for x in operands), **options))
+  still = {"train.epochs": 1, "train.steps_per_call": 1}
+  if "clip_norm" in variant.trainer.config.train:
+    still["train.clip_norm"] = 0.0                              # would hide a factor of all gradients
+  states = [trained(variant.configure(changes=still | {"train.dtype": dtype}), variant.dataset, steps=1).state
+            for dtype in ("float32", "bfloat16")]
+  exact, rough = map(moments_of, states)
+  for phase, (gradients, _) in exact.items():
+    most, differ = max(np.linalg.norm(value) for value in gradients.values()), False
+    for name, value in gradients.items():
+      found = rough[phase][0][name]
+      assert found.dtype == np.float32, name
+      np.testing.assert_array_less(np.linalg.norm(found - value), 0.15 * np.linalg.norm(value) + 0.03 * most, name)
+      differ |= not np.array_equal(found, value)
+    assert differ
+
+
+# A run
+
+
+@every_method
+def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, monkeypatch):
+  run = run_of(method)
+
+  class StopAtOnce(train.StopSignal):
+    def __enter__(self):
+      super().__enter__().number = signal.SIGTERM
+      return self
+  config = small_config(method, "simulated", QUICK | SYSTEMS.get(method, {}))
+  with monkeypatch.context() as patch:
+    patch.setattr(train, "StopSignal", StopAtOnce)
+    with pytest.raises(train.Stopped):
+      train.run(config, tmp_path, run.dataset)
+  resumed = train.run(config, tmp_path, run.dataset)
+  for key in ("params_sha256", "rows", "replicas"):
+    assert resumed[key] == run.results[key], key
+
+
+@every_method
+def test_assess_and_compare_say_what_the_run_says(method, quick_training, tmp_path):
+  """Of two test videos, from their features alone."""
+  run = run_of(method)
+  first, second = run.dataset.folds[0].test_videos[:2]
+  files, names = [run.save(video) for video in (first, second)], [run.dataset.videos[video] for video in (first, second)]
+  results, failed = run.assess(*files, out=tmp_path / "one")
+  assert not failed
+  for name in names:
+    expected = [replica["scores"][name] for replica in run.results["replicas"]]
+    np.testing.assert_allclose([model["score"] for model in results[name]["models"]], expected, rtol=1e-5, atol=1e-6)
+    assert results[name]["pictures"]
+  both = compare.run(arguments(run.workdir, tmp_path / "two", features=files, labels=run.labels), say=lambda line: None)
+  better, worse = sorted(names, key=lambda name: -results[name]["score"])
+  assert (both["better"], both["worse"]) == (better, worse)
+  assert both["difference"] == pytest.approx(results[better]["score"] - results[worse]["score"], abs=1e-4)
+
+
+# Pictures
+
+
+def pictures_of(folder, trainer, history, answers):
+  """{name: bytes} of the pictures of a run."""
+  said = []
+  paths = plots.draw(folder, trainer, history, answers, said.append)
+  assert not said
+  return {path.stem: path.read_bytes() for path in paths}
+
+
+def spoilt(answers, kind, video=slice(None)):
+  """Answers with other numbers of one kind, of all videos or of one."""
+  def other(value):
+    value = np.array(value)
+    value[:, video] = np.roll(value[:, video], 1, axis=-1) ** 2 + 0.1
+    return value
+  if kind == "score":
+    return answers._replace(score=answers.score * 1.5)
+  return answers._replace(**{kind: {name: other(value) for name, value in getattr(answers, kind).items()}})
+
+
+@every_method
+def test_every_picture_changes_with_its_data(method, tmp_path):
+  """And with what it is a picture of alone, of either video that it shows: axes that are blank but for titles do not."""
+  config = make_config(method, changes={"seeds": (0,)})
+  trainer = train.Trainer(config, make_dataset(config), Parallel(1))
+  answers = trainer.assess(everything=True)
+  history = [dict(step=1, replicas=[dict(test=0.5, validation=0.4)] * len(trainer.replicas))]
+  (tmp_path / "metrics.jsonl").write_text(json.dumps(dict(step=1, loss=[0.5], accuracy=[0.5])) + "\n")
+  before = pictures_of(tmp_path, trainer, history, answers)
+  assert pictures_of(tmp_path, trainer, history, answers) == before
+  kinds = [kind for kind in ("timelines", "maps", "alignment", "probabilities") if getattr(answers, kind)]
+  changed = {"training"}
+  history[0]["replicas"][0]["test"] = 0.7
+  assert pictures_of(tmp_path, trainer, history, answers)["training"] != before["training"]
+  history[0]["replicas"][0]["test"] = 0.5
+  scores = answers.score[0][trainer.dataset.folds[0].test_videos]
+  for kind in kinds:
+    own = None
+    for video in (trainer.dataset.folds[0].test_videos[pick(scores)] for pick in (np.argmax, np.argmin)):
+      after = pictures_of(tmp_path, trainer, history, spoilt(answers, kind, video))
+      found = {name for name, picture in after.items() if picture != before[name]}
+      assert own in (None, found), (kind, "one of the two videos is not drawn")
+      own = found
+    changed |= own
+  after = pictures_of(tmp_path, trainer, history, spoilt(answers, "score"))
+  assert all(after[name] != before[name] for name in before if name != "training")
+  assert changed | {"scores"} >= before.keys()                # which shows scores alone
