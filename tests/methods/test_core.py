@@ -13,7 +13,6 @@ from jaxskill import interop, methods, train
 from jaxskill.modules import regression_tree
 from jaxskill.modules.regression_tree import RegressionTree
 from jaxskill.training import answers, step
-from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -410,44 +409,6 @@ def trained(config, dataset, devices=1, calls=None):
   return trainer, metrics
 
 
-def assert_states_close(actual, expected, replica=None):
-  """Moments of the gradients and parameters, of one replica of `actual` if so asked; Adam's first steps are coarse."""
-  pick = (lambda x: np.asarray(x)[replica: replica + 1]) if replica is not None else np.asarray
-  for tree in (lambda s: s.params, lambda s: s.opt_state["0"][0].mu):
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(tree(actual)), jax.tree.leaves(tree(expected)),
-                            strict=True):
-      np.testing.assert_allclose(pick(a), b, rtol=0, atol=5e-5 * max(1.0, float(np.abs(b).max())), err_msg=str(path))
-
-
-def assert_identical(actual, expected):
-  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True):
-    np.testing.assert_array_equal(a, b, err_msg=str(path))
-
-
-@pytest.mark.parametrize("encode,devices,variant", [("siamese", 1, "paper"), ("unique", 8, "published"),
-                                                    ("siamese", 8, "paper"), ("unique", 8, "tree alone")])
-def test_unique_equals_siamese_on_any_devices(small, scored, encode, devices, variant):
-  changes = VARIANTS[variant] | {"train.epochs": 3, "train.encode": "unique"}
-  one, metrics = trained(small(changes), scored)
-  other, expected = trained(small(changes | {"train.encode": encode}), scored, devices)
-  assert one.total == 6 and len(one.replicas) == 2
-  assert_states_close(other.state, one.state)
-  for ours, theirs in zip(metrics, expected, strict=True):
-    for name in ours:
-      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
-  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
-
-
-@pytest.mark.parametrize("devices", [1, 8])
-def test_streaming_equals_resident(small, scored, devices):
-  one, _ = trained(small({"train.batch_size": 8}), scored)
-  other, _ = trained(small({"train.batch_size": 8, "data.device_budget": 0.0}), scored, devices)
-  assert one.feed.resident and not other.feed.resident
-  assert_states_close(other.state, one.state)
-  np.testing.assert_allclose(other.assess()[0], one.assess()[0], atol=1e-3)
-
-
 @pytest.mark.parametrize("devices,chunk", [(1, 256), (1, 3), (8, 8)])
 @pytest.mark.parametrize("draw", [0, 2])
 def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devices, chunk, draw):
@@ -475,38 +436,6 @@ def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devi
                                  atol=1e-4)
 
 
-def test_a_replica_equals_a_run_of_its_own(small, scored):
-  """Two folds of unequal size, two criteria, two seeds; the exemplars that vote are the same too."""
-  together, _ = trained(small({"seeds": (0, 3), "data.criteria": ("score", "style")}), scored)
-  assert len(together.replicas) == 8 and len(set(together.tables.count.tolist())) == 2
-  scores, (chosen, _) = together.assess()[0], together.exemplars(1)
-  for i in (1, 2, 4, 7):     # each value of each choice twice
-    replica = together.replicas[i]
-    config = small({"seeds": (replica.seed,), "data.criteria": (replica.criterion,)})
-    alone, _ = trained(config, dataclasses.replace(scored, folds=scored.folds[replica.fold: replica.fold + 1]))
-    assert_states_close(together.state, alone.state, replica=i)
-    np.testing.assert_array_equal(chosen[:, i], alone.exemplars(1)[0][:, 0])
-    np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
-  kernels = np.asarray(together.state.params["head"]["first"]["kernel"])
-  assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(kernels, 2))
-
-
-def test_resumed_training_ends_in_the_same_bits(small, scored, tmp_path):
-  config = small({"train.epochs": 4})
-  whole, _ = trained(config, scored)
-  half, _ = trained(config, scored, calls=1)
-  assert 0 < int(half.state.step) < whole.total
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(int(half.state.step), half.state)
-    checkpoints.wait()
-    again = train.Trainer(config, scored, Parallel(1))
-    assert again.restore(checkpoints) == int(half.state.step)
-  while int(again.state.step) < again.total:
-    again.advance()
-  assert_identical(again.state, whole.state)
-  assert_identical(again.assess(everything=True), whole.assess(everything=True))
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_train(small, scored, variant):
   """Every parameter moves, and training pays."""
@@ -517,55 +446,6 @@ def test_variants_train(small, scored, variant):
   assert (last["loss"] < first["loss"]).all() and np.isfinite(last["error"]).all()
   for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(trainer.state.params)):
     assert not np.array_equal(old, new), path
-
-
-@pytest.mark.parametrize("devices", [1, 8])
-def test_one_trace_and_one_program(small, scored, monkeypatch, caplog, devices):
-  calls, build = [], methods.build
-
-  def counted(config):
-    method = build(config)
-    return method._replace(encode=lambda *arguments: calls.append(1) or method.encode(*arguments))
-  monkeypatch.setattr(methods, "build", counted)
-  trainer = train.Trainer(small(), scored, Parallel(devices))
-  trainer.advance()
-  trainer.measure()
-  traced = len(calls)
-  assert traced <= 3                            # the step, and the training and the other videos assessed
-  with jax.log_compiles(), caplog.at_level("WARNING"):
-    trainer.advance()
-    trainer.measure()
-    trainer.assess(draw=1)
-  assert len(calls) == traced
-  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("variant", ["paper", "published"])
-def test_lowers_for_accelerators(small, scored, dtype, variant):
-  trainer = train.Trainer(small({"train.dtype": dtype} | VARIANTS[variant]), scored, Parallel(1))
-  for platform in ("tpu", "cuda"):
-    exported = jax.export.export(trainer.step.run, platforms=[platform])(trainer.state, trainer.feed.videos,
-                                                                         trainer.tables, np.int32(1))
-    assert exported.platforms == (platform,)
-    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
-
-
-def test_bfloat16_is_close(small, scored):
-  (_, expected), (half, metrics) = (trained(small({"train.dtype": dtype}), scored) for dtype in ("float32", "bfloat16"))
-  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
-  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
-  assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
-
-
-def test_padding_of_snippets_changes_nothing(small, scored):
-  garbage = np.random.default_rng(9).normal(size=(20, 8, 5)).astype(np.float32)
-  real = (np.arange(6) < scored.lengths["rgb"][:, None])[..., None]
-  garbage[:, :6] = np.where(real, scored.streams["rgb"], garbage[:, :6])
-  first, second = (trained(small(), dataset)[0] for dataset in (
-      scored, dataclasses.replace(scored, streams=dict(rgb=garbage))))
-  assert_states_close(second.state, first.state)
-  np.testing.assert_allclose(second.assess()[0], first.assess()[0], atol=1e-4)
 
 
 # What must be refused

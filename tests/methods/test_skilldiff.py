@@ -12,7 +12,6 @@ from flax import traverse_util
 from jaxskill import methods, train
 from jaxskill.methods import skilldiff
 from jaxskill.training import answers
-from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -362,44 +361,6 @@ def configure(load_config):
   return configure
 
 
-def trained(config, dataset, devices=1, calls=None):
-  """A trainer after `calls` calls, or at its end, and the metrics of each."""
-  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
-  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
-    metrics.append(trainer.advance())
-  return trainer, metrics
-
-
-def assert_states_close(actual, expected, replica=None):
-  pick = (lambda x: np.asarray(x)[replica: replica + 1]) if replica is not None else np.asarray
-  for tree in (lambda s: s.params, lambda s: s.opt_state["0"][0].mu):
-    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(tree(actual)), jax.tree.leaves(tree(expected)),
-                            strict=True):
-      np.testing.assert_allclose(pick(a), b, rtol=0, atol=5e-5 * max(1.0, float(np.abs(b).max())), err_msg=str(path))
-
-
-@pytest.mark.parametrize("encode,devices,variant", [("siamese", 1, "paper"), ("batch", 1, "random"), ("unique", 8, "paper"),
-                                                    ("batch", 8, "linear")])
-def test_unique_equals_siamese_on_any_devices(configure, scored, encode, devices, variant):
-  """Pairs of the ranking loss lie on several devices too."""
-  changes = VARIANTS[variant] | {"train.epochs": 2}
-  one, metrics = trained(configure(changes), scored)
-  other, expected = trained(configure(changes | {"train.encode": encode}), scored, devices)
-  assert_states_close(other.state, one.state)
-  for ours, theirs in zip(metrics, expected, strict=True):
-    for name in ours:
-      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)
-  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
-
-
-def test_streaming_equals_resident(configure, scored):
-  one, _ = trained(configure(), scored)
-  other, _ = trained(configure({"data.device_budget": 0.0}), scored)
-  assert one.feed.resident and not other.feed.resident
-  assert_states_close(other.state, one.state)
-
-
 @pytest.mark.parametrize("choose", ["best", "random"])
 def test_references(configure, scored, choose):
   """Those of the training side, of the own activity, never the query itself; in training the ones that answer later."""
@@ -423,34 +384,6 @@ def test_references(configure, scored, choose):
       assert own == known + [query] * (3 - len(known))
   seeds = [chosen[:, [r for r, own in enumerate(trainer.replicas) if own.seed == seed]] for seed in (0, 7)]
   assert np.array_equal(*seeds) == (choose == "best")
-
-
-def test_a_replica_equals_a_run_of_its_own(configure, scored):
-  """Folds, criteria and seeds: references and ranges are those of the replica."""
-  together, _ = trained(configure({"seeds": (0, 3), "data.criteria": ("score", "style")}), scored)
-  scores = together.assess()[0]
-  for i in (1, 6):
-    replica = together.replicas[i]
-    config = configure({"seeds": (replica.seed,), "data.criteria": (replica.criterion,)})
-    alone, _ = trained(config, dataclasses.replace(scored, folds=scored.folds[replica.fold: replica.fold + 1]))
-    assert_states_close(together.state, alone.state, replica=i)
-    np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
-
-
-def test_resumed_training_ends_in_the_same_bits(configure, scored, tmp_path):
-  config = configure({"train.epochs": 4})
-  whole, _ = trained(config, scored)
-  half, _ = trained(config, scored, calls=1)
-  assert 0 < int(half.state.step) < whole.total
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(int(half.state.step), half.state)
-    checkpoints.wait()
-    again = train.Trainer(config, scored, Parallel(1))
-    assert again.restore(checkpoints) == int(half.state.step)
-  while int(again.state.step) < again.total:
-    again.advance()
-  for a, b in zip(jax.tree.leaves((again.state, again.assess())), jax.tree.leaves((whole.state, whole.assess())), strict=True):
-    np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -480,15 +413,6 @@ def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
   assert shapes == [(4 + 3, 6, 5)]          # the batch, and the best two with the third, which the best two look up to
   trainer.advance()
   assert len(shapes) == 1
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_lowers_for_accelerators(configure, scored, dtype):
-  trainer = train.Trainer(configure({"train.dtype": dtype}), scored, Parallel(1))
-  for platform in ("tpu", "cuda"):
-    exported = jax.export.export(trainer.step.run, platforms=[platform])(
-        trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
-    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
 
 
 # What must be refused

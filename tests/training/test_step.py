@@ -319,28 +319,6 @@ def test_optimiser(load_config, optimizer, clip):
 # One result, however it is computed
 
 
-OFFICIAL = {"train.alternation": "leaky", "train.reduction": "mean", "train.rates": (("^filters/", 0.1),),
-            "model.filter_scores": "each", "model.score": "tanh", "model.noise_std": 0.3}
-
-
-@pytest.mark.parametrize("changes,encode,devices", [
-    (NOISY, "siamese", 1), (OFFICIAL, "siamese", 8), (NOISY, "unique", 8)],
-                         ids=["siamese", "siamese on 8", "unique on 8"])
-def test_unique_equals_siamese_on_any_devices(load_config, make_dataset, quick_compile, changes, encode, devices):
-  """One device and eight, of 9 training videos and two folds of unequal size."""
-  dataset = make_dataset(folds=((range(9), (9, 10)), ((2, 3, 4, 5, 6), (7, 8))))
-  changes = changes | {"train.epochs": 3}
-  one, metrics = trained(load_config(changes=changes), dataset)
-  other, expected = trained(load_config(changes=changes | {"train.encode": encode}), dataset, devices)
-  assert one.total > 8
-  assert_states_close(one.state, other.state)
-  for ours, theirs in zip(metrics, expected, strict=True):
-    for name in ours:
-      np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4, atol=1e-5, err_msg=name)
-  for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
-
-
 def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile):
   """Where a step cannot name all videos, only those it can are encoded, gathered on the device or read by the host."""
   dataset = make_dataset(videos=40, folds=((range(37), (37, 38, 39)), ((1, 2, 4), (5, 6))))
@@ -442,51 +420,7 @@ def test_every_cut_with_all_optimisations_gives_the_same_bits(load_config, file)
   cut_into_calls(of_many_steps(load_config, file))
 
 
-def test_padding_of_segments_changes_nothing(load_config, make_dataset, quick_compile):
-  """Longer streams, whatever stands behind the real rows."""
-  dataset = make_dataset()
-  garbage = np.random.default_rng(9).normal(size=(11, 15, 5)).astype(np.float32)
-  real = (np.arange(12) < dataset.lengths["rgb"][:, None])[..., None]
-  garbage[:, :12] = np.where(real, dataset.streams["rgb"], garbage[:, :12])
-  padded = dataclasses.replace(dataset, streams=dict(rgb=garbage))
-  config = load_config(changes={"model.noise_std": 0.3, "data.standardize": True})
-  (first, metrics), (second, expected) = trained(config, dataset), trained(config, padded)
-  assert_states_close(second.state, first.state)
-  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=1e-5)
-  np.testing.assert_allclose(second.assess()[0], first.assess()[0], atol=1e-4)
-
-
 # What a step costs
-
-
-def counting(monkeypatch, calls):
-  """Methods whose `encode` notes that it was traced."""
-  build = methods.build
-
-  def counted(config):
-    method = build(config)
-
-    def encode(*arguments):
-      calls.append(1)
-      return method.encode(*arguments)
-    return method._replace(encode=encode)
-  monkeypatch.setattr(methods, "build", counted)
-
-
-@pytest.mark.parametrize("devices", [1, 8])
-def test_one_trace_and_one_program(load_config, make_dataset, quick_compile, monkeypatch, caplog, devices):
-  calls = []
-  counting(monkeypatch, calls)
-  trainer = train.Trainer(load_config(changes=NOISY), make_dataset(), Parallel(devices))
-  trainer.advance()
-  trainer.measure()
-  traced = len(calls)
-  assert traced <= 2 * len(trainer.method.phases) + 2     # each phase, and the training and the other videos assessed
-  with jax.log_compiles(), caplog.at_level("WARNING"):
-    trainer.advance()
-    trainer.measure()
-  assert len(calls) == traced
-  assert not [record.getMessage()[:200] for record in caplog.records if "Compiling" in record.getMessage()]
 
 
 def test_a_phase_moves_only_what_it_trains(load_config, make_dataset, quick_compile):
@@ -550,27 +484,6 @@ def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, 
   product = 2 * len(trainer.feed.train) * 16 * 64 * 32 * 6      # V T D H filters
   assert product < flops[0] < 0.65 * flops[1], (product, flops)
   assert flops[1] < 3 * product
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_lowers_for_accelerators(load_config, make_dataset, dtype):
-  config = load_config(changes={"model.implementation": "plain", "train.dtype": dtype})
-  trainer = train.Trainer(config, make_dataset(), Parallel(1))
-  for platform in ("tpu", "cuda"):
-    export = jax.export.export(trainer.step.run, platforms=[platform])
-    exported = export(trainer.state, trainer.feed.videos, trainer.tables, np.int32(1))
-    assert exported.platforms == (platform,)
-    assert ("bf16" in exported.mlir_module()) == (dtype == "bfloat16")
-
-
-def test_bfloat16_is_close(load_config, make_dataset, quick_compile):
-  dataset = make_dataset()
-  (_, expected), (half, metrics) = (trained(load_config(changes=NOISY | {"train.dtype": dtype}), dataset)
-                                    for dtype in ("float32", "bfloat16"))
-  assert half.feed.videos["rgb"].dtype == jnp.bfloat16
-  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half.state.params))
-  np.testing.assert_allclose(metrics[-1]["loss"], expected[-1]["loss"], rtol=0.1)
-  assert not np.array_equal(metrics[-1]["loss"], expected[-1]["loss"])
 
 
 # What can go wrong
