@@ -50,7 +50,7 @@ def test_flops(read):
 def test_naive_recurrence_computes_the_same(read, form):
   trainer = trainer_of(read, form)
   params, videos = jax.tree.map(lambda x: x[0], trainer.state.params), as_maps(trainer.feed.videos)
-  ours = trainer.method.encode(dict(params=params, batch_stats={}), videos, jax.random.key(0), False)["score"]
+  ours = trainer.method.encode(dict(params=params, constants={}), videos, jax.random.key(0), False)["score"]
   naive = spatial_attention.scores_in_scan(params, videos["maps"], trainer.config)
   np.testing.assert_allclose(naive, ours, atol=1e-5)
 
@@ -83,7 +83,7 @@ def test_peer_computes_the_same(read):
   videos = dict(maps=maps, lengths=dict(maps=jnp.full(4, SHAPE.segments)), position=jnp.arange(4), labels={})
 
   def loss(params):
-    score = method.encode(dict(params=params, batch_stats={}), videos, jax.random.key(0), False)["score"]
+    score = method.encode(dict(params=params, constants={}), videos, jax.random.key(0), False)["score"]
     return jax.vmap(method.phases[0].loss, (None, 0, None))({}, (dict(score=score[:2]), dict(score=score[2:])), {})[0].mean()
   value, gradient = jax.jit(jax.value_and_grad(loss))(params)
   theirs = torch.tensor(np.array(maps.transpose(0, 1, 4, 2, 3)))

@@ -81,7 +81,7 @@ def test_a_replica_equals_a_run_of_its_own(make, two_streams, quick_compile):
       itertools.product(("score", "part"), (0, 1), (0, 3)))
   assert together.tables.steps.tolist() == [8, 8, 2, 2] * 2 and together.total == 8
   assert [r.row for r in together.replicas] == ["score"] * 4 + ["part"] * 4
-  np.testing.assert_array_equal(together.state.batch_stats["score_range"][:, 1], [25] * 4 + [12] * 4)
+  np.testing.assert_array_equal(together.state.constants["score_range"][:, 1], [25] * 4 + [12] * 4)
   scores = together.assess()[0]
   for i in (0, 3, 5, 6):
     replica = together.replicas[i]
