@@ -7,7 +7,6 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import pathlib
 import time
 
@@ -15,99 +14,49 @@ import jax
 import numpy as np
 import tqdm
 
-from jaxskill import cli, data, methods
-from jaxskill.data import exemplars
-from jaxskill.evaluate import metrics as evaluate
+from jaxskill import cli, data, files
 from jaxskill.report import results
-from jaxskill.training import answers, finished_run, log_lines, memory, run_folder, sizes
-from jaxskill.training import batches as feed
-from jaxskill.training import step as steps
-from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training import answers, batches, experiment, finished_run, log_lines, memory, run_folder, sizes
+from jaxskill.training.checkpoints import Checkpoints, digest
 from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
 from jaxskill.training.precision import single_precision
-from jaxskill.training.replicas import make_tables, plan
+from jaxskill.training.replicas import make_tables
 from jaxskill.training.runlog import Log, known_mean
+from jaxskill.training.step import make_step
 from jaxskill.training.stopping import CallLength, Stopped, StopSignal
 
 
 class Trainer:
-  """A config made ready: data on the devices, functions compiled, the state at step 0.
+  """An experiment made ready: data on the devices, functions compiled, the state at step 0.
 
   Attributes:
-    dataset, replicas, parallel, feed, method, tables, state; total: steps to take; per_call: steps of the longest call;
-      metric: what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
+    experiment: what is trained; its config, dataset, method, replicas and metric are here too.
+    parallel, feed, tables, state; total: steps to take; per_call: steps of the longest call; all_videos: their answers.
   """
 
   def __init__(self, config, dataset, parallel):
     train = config.train
     parallel.check_batch(train.batch_size)
-    self.method = methods.build(config)
-    if self.method.note:
-      dataset = dataclasses.replace(dataset, name=f"{self.method.note}: {dataset.name}")
-    self.config, self.dataset, self.parallel = config, dataset, parallel
-    self.metric = "accuracy" if self.method.learns_from == "pairs" else "spearman"
-    self._check_folds()
-    self.replicas = plan(config, dataset)
-    prepared = [self.method.prepare(dataset, dataset.folds[r.fold], r.criterion) for r in self.replicas]
-    learns_from = self.method.learns_from
-    group = exemplars.groups(dataset, config.model.exemplars.same) if learns_from in methods.COMPARING else None
-    labels = self._labels()
-    self.panel = answers.Panel(self, group, labels)
-    self.feed = feed.Feed(dataset, [dataset.folds[r.fold] for r in self.replicas], parallel, streams=self.method.streams,
-                          dtype=train.dtype, budget=config.data.device_budget, labels=labels)
-    panels = self.exemplars() if learns_from == "references" else None
-    self.tables = make_tables(config, dataset, self.replicas, self.feed.local, learns_from, group, panels)
-    phases = len(self.method.phases)
+    self.experiment = made = experiment.make(config, dataset)
+    self.parallel, self.config, self.dataset, self.method = parallel, config, made.dataset, made.method
+    self.replicas, self.metric = made.replicas, made.metric
+    self.feed = batches.Feed(made.dataset, [made.fold(i) for i in range(len(made.replicas))], parallel,
+                             streams=made.method.streams, dtype=train.dtype, budget=config.data.device_budget,
+                             labels=made.labels)
+    self.tables = make_tables(config, made.dataset, made.replicas, self.feed.local, made.method.items)
+    phases = len(made.method.phases)
     self.total = int(self.tables.steps.max())
     whole = lambda n: -(-n // phases) * phases
     self.per_call = whole(min(train.steps_per_call, self.total))
     per_epoch = -(-int(self.tables.count.min()) // train.batch_size)
-    named = train.batch_size * len(self.replicas) * (2 if learns_from in ("pairs", "exemplars") else 1)
-    named += len(np.unique(self.tables.items[..., 1:])) if learns_from == "references" else 0
-    self.num_unique = self.parallel.padded(min(named, len(self.feed.train)))
-    self.step = steps.make_step(config, self.method, parallel, steps_per_call=self.per_call,
-                                epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
-    self.state = self._initial_state(prepared)
+    named = made.method.items.most_named(self.tables.items, train.batch_size)
+    self.num_unique = parallel.padded(min(named, len(self.feed.train)))
+    self.all_videos = answers.AllVideos(made, self.feed, parallel, self.num_unique)
+    self.step = make_step(config, made.method, parallel, steps_per_call=self.per_call,
+                          epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
+    self.state = parallel.replicate(self.step.init(self.tables.keys, self.feed.sample(), made.constants()))
     self._tables = parallel.replicate(self.tables)
-
-  def trained_videos(self):
-    """{fold: numbers of the videos that its replicas read in training}: a video without an exemplar is in no item."""
-    items = {r.fold: own[:count] for r, own, count in zip(self.replicas, self.tables.items, self.tables.count)}
-    return {fold: self.feed.train[np.unique(own)] for fold, own in items.items()}
-
-  def _check_folds(self):
-    dataset, learns_from = self.dataset, self.method.learns_from
-    for fold in dataset.folds:
-      for side in ("train", "test") if self.config.data.get("split") != "all" else ("train",):
-        kind = "pairs" if learns_from == "pairs" else "videos"
-        if not len(getattr(fold, f"{side}_{kind}")):
-          raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {kind}; check the split column, the tie "
-                           "margin and config.data.test_share, so that both sides have videos of different skill.")
-      if learns_from in methods.COMPARING:
-        same = self.config.model.exemplars.same
-        exemplars.check(dataset, fold, exemplars.groups(dataset, same), same)
-
-  def _labels(self):
-    """{"score": `[V, criteria]` to be learnt, "difficulty": `[V]`}, as far as the data set and the method have them."""
-    labels, names = {}, self.config.data.get("criteria", ("score",))
-    if self.method.learns_from != "pairs":
-      labels["score"] = np.stack([self.method.targets(self.dataset, name) for name in names], axis=1)
-    if self.dataset.difficulty is not None:
-      labels["difficulty"] = np.asarray(self.dataset.difficulty, np.float32)
-    return labels
-
-  def _initial_state(self, prepared):
-    statistics, folds = {}, [r.fold for r in self.replicas]
-    if self.config.data.standardize:
-      training = {f: self.dataset.folds[f].train_videos for f in set(folds)}
-      by_fold = {f: feed.channel_statistics(self.dataset, videos, self.method.streams) for f, videos in training.items()}
-      statistics = jax.tree.map(lambda *x: np.stack(x), *(by_fold[f] for f in folds))
-    statistics |= jax.tree.map(lambda *x: np.stack(x), *prepared)
-    names = self.config.loss.weights.keys()
-    overrides = {name: np.array([r.weights.get(name, self.config.loss.weights[name]) for r in self.replicas],
-                                np.float32) for name in names}
-    return self.parallel.replicate(self.step.init(self.tables.keys, self.feed.sample(), statistics, overrides))
 
   def restore(self, checkpoints):
     """Takes the state of the newest good checkpoint; returns its step, None if there is none."""
@@ -122,24 +71,13 @@ class Trainer:
     Args:
       draw: of the exemplars, where the method has some.
     """
-    return self.panel.assess(self.state, everything, draw)
+    return self.all_videos.assess(self.state, everything, draw)
 
   def measure(self):
-    """The scores of every replica at the present step, see `evaluate`."""
+    """The metrics of every replica at the present step, see `Experiment.measured`."""
     scores, parts = self.assess()
-    return [self.measured(i, scores[i], {k: v[i] for k, v in parts.items()}) for i in range(len(self.replicas))]
-
-  def measured(self, index, scores, parts):
-    """`evaluate.measure` or `evaluate.measure_scores` of `[V]` scores of one replica."""
-    replica, options = self.replicas[index], self.config.evaluate
-    fold = self.dataset.folds[replica.fold]
-    if self.metric == "accuracy":
-      return evaluate.measure(self.dataset, fold, scores, parts, options.ties)
-    return evaluate.measure_scores(fold, self.dataset.labels(replica.criterion), scores, options.rl2_range)
-
-  def exemplars(self, draw=0):
-    """(`[V, R, M]` numbers of the exemplars of every video, `[V, R, M]` mask) of one draw."""
-    return self.panel.exemplars(draw)
+    return [self.experiment.measured(i, scores[i], {k: v[i] for k, v in parts.items()})
+            for i in range(len(self.replicas))]
 
   def first_call(self):
     """(compiled function, arguments) of the steps that come next."""
@@ -147,8 +85,8 @@ class Trainer:
     if self.feed.resident:
       return self.step.run, (self.state, self.feed.videos, self._tables, np.int32(self.per_call // phases))
     draw = lambda step: self.step.draw(self._tables, np.int32(step))
-    videos, batches = next(self.feed.stream(draw, 0, phases, phases, self.num_unique))
-    return self.step.run_batches, (self.state, videos, self._tables, batches)
+    videos, drawn = next(self.feed.stream(draw, 0, phases, phases, self.num_unique))
+    return self.step.run_batches, (self.state, videos, self._tables, drawn)
 
   def advance(self):
     """Takes `per_call` steps; returns {metric: `[R]` mean over them, nan for a replica that stood still}.
@@ -174,8 +112,8 @@ class Trainer:
     else:
       collected = []
       draw = lambda step: self.step.draw(self._tables, np.int32(step))
-      for videos, batches in self.feed.stream(draw, first, first + count, phases, self.num_unique):
-        self.state, metrics = self.step.run_batches(self.state, videos, self._tables, batches)
+      for videos, drawn in self.feed.stream(draw, first, first + count, phases, self.num_unique):
+        self.state, metrics = self.step.run_batches(self.state, videos, self._tables, drawn)
         collected.append(metrics)
       metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
     self._check_finite(first, metrics)
@@ -235,14 +173,25 @@ def run(config, workdir, dataset=None):
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     place = "on the device" if trainer.feed.resident else "streamed"
     say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
-        f"{methods.ITEMS[trainer.method.learns_from]}, {parallel.count} {parallel.devices[0].device_kind} device(s), "
+        f"{trainer.method.items.words}, {parallel.count} {parallel.devices[0].device_kind} device(s), "
         f"features {place}" + (f"; {trainer.method.note}" if trainer.method.note else ""))
     with run_folder.saying_what_to_do(workdir):
       history = _train(trainer, workdir, say)
       assessments = trainer.assess(everything=True)
       finished_run.save(workdir, trainer, assessments)
+      draws = _scores_of_draws(trainer)
+      about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params),
+                   seconds=time.perf_counter() - started, **files.provenance(parallel))
       finished_run.save_selected(workdir, trainer)
-      return results.write(workdir, trainer, assessments, history, facts, time.perf_counter() - started, say)
+      if not parallel.main:
+        return {}
+      return results.write(workdir, trainer.experiment, assessments, history, facts, about, say, draws)
+
+
+def _scores_of_draws(trainer):
+  """`[R, V]` scores for every draw of exemplars that the config asks for; none where answers compare no videos."""
+  draws = trainer.config.evaluate.draws if trainer.method.items.compares else 0
+  return [trainer.assess(draw=draw)[0] for draw in range(draws)]
 
 
 def _train(trainer, workdir, say):

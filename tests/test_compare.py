@@ -41,7 +41,7 @@ def test_the_better_one_by_hand(tmp_path, system):
   assert folder.name == "_vs_".join(names) and (folder / "comparison.png").stat().st_size > 8000
   assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
   assert bool(result["direct"]) == (system in ("core", "skilldiff"))
-  attention = [line["values"] for one in result["videos"] for name, line in one["timelines"].items()
+  attention = [line["values"] for one in result["videos"] for name, line in one["attention"].items()
                if name.endswith(" attention")]
   stands_out = any(np.max(values) >= explain.STANDS_OUT * np.mean(values) for values in attention)
   assert bool(result["moments"]) == (stands_out or system in ("skilldiff", "spatial_attention"))
@@ -91,12 +91,12 @@ def test_skilldiff_compares_what_shows_the_same(tmp_path):
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
   better, worse = result["videos"]
   aligned = np.array(result["direct"]["alignment"])
-  assert len(aligned) == len(better["timelines"]["timing offset"]["values"])
+  assert len(aligned) == len(better["curves"]["timing offset"]["values"])
   assert ((aligned > 0) & (aligned < worse["duration_s"])).all()
   ends, scores = ([segment[key] for segment in worse["segments"]] for key in ("end", "score"))
   for moment in result["moments"]:
     own = next(segment for segment in better["segments"] if segment["start"] == moment["start"])
-    start = np.array(better["timelines"]["timing offset"]["start"])
+    start = np.array(better["curves"]["timing offset"]["start"])
     seen = aligned[(start >= own["start"] - 1e-6) & (start < own["end"] - 1e-6)]
     other = np.mean([next(score for end, score in zip(ends, scores) if at < end) for at in seen])
     assert moment["difference"] == pytest.approx(own["score"] - other) and moment["other_start"] == seen.min()

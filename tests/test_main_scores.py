@@ -99,13 +99,13 @@ def test_simulated_performances(simulated):
   saved, table = results(workdir), table_of(out)
   assert list(table) == ["core", *FLOORS] and "SIMULATED" in out
   assert_every_printed_number_is_saved(table, saved["rows"])
-  assert_images(workdir, "training.png", "scores.png", "leaves.png")
+  assert_images(workdir, "training.png", "scores.png", "distribution.png")
   fold = saved["audit"]["folds"][0]
   assert saved["steps"] % 30 == 0 and saved["protocol"] | dict(rl2_range="class", draws=5) == saved["protocol"]
   assert saved["tested"] and saved["protocol"]["folds"][0]["test"]["videos"] == fold["test_videos"] == 15
   for replica in saved["replicas"]:
     assert len(replica["scores"]) == len(replica["spread over exemplars"]) == fold["test_videos"]
-    for levels in replica["probabilities"].values():
+    for levels in replica["distribution"].values():
       assert [len(p) for p in levels.values()] == [2, 4, 8]
       for p, finer in zip([[1.0], *levels.values()], levels.values()):
         np.testing.assert_allclose(np.reshape(finer, (-1, 2)).sum(axis=1), p, atol=1e-4)
@@ -187,7 +187,7 @@ def test_mtl_aqa(run, tmp_path):
   assert table["floor: difficulty only"]["last step"] == "0.560"
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert saved["simulated"] and "simulated features for mtl_aqa" in out and "one seed" in out
-  assert_images(workdir, "training.png", "scores.png", "leaves.png")
+  assert_images(workdir, "training.png", "scores.png", "distribution.png")
 
 
 def test_table_of_the_paper(run, tmp_path):

@@ -64,7 +64,7 @@ def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, s
   assert not failed
   expected, = (replica["scores"][trial] for replica in results["replicas"] if trial in replica["scores"])
   np.testing.assert_allclose(found[trial]["score"], expected, rtol=1e-5, atol=1e-6)
-  for line in found[trial]["timelines"].values():
+  for line in (found[trial]["attention"] | found[trial]["curves"]).values():
     assert line["end"][-1] == pytest.approx(len(recorded) / 30, abs=0.11)                  # half a new row
   assert any("which the run was trained on" in warning for warning in found[trial]["warnings"])     # by other folds
 

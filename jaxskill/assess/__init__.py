@@ -30,7 +30,7 @@ def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", bo
   Returns:
     ({video: the content of its `assessment.json`}, {video, or what of it: why it failed}). An answer holds "score", the
     mean over the models, and "spread", in the unit of the labels or in rank score; "percentile" among the training
-    videos; "timelines", "segments" and "moments" that decided, in seconds; "warnings"; and more.
+    videos; "attention", "curves", "segments" and "moments" that decided, in seconds; "warnings"; and more.
 
   Raises:
     ValueError: if nothing can be begun: no finished run, no such models, neither videos nor features or both, other

@@ -82,11 +82,8 @@ def directly(trained, videos, results, scores, ids):
   Returns:
     ({"difference" by the models, mean, and "spread"} or None, what of it is drawn).
   """
-  if trained.method.learns_from == "exemplars":
-    how = "each with the other as its exemplar of the score above, mean of both ways"
-  elif trained.method.learns_from == "references":
-    how = "each with the other as its reference"
-  else:
+  items = trained.method.items
+  if not items.compares:
     return None, {}
   count = scores.shape[1]
   for video, reference in (videos, videos[::-1]):
@@ -94,20 +91,16 @@ def directly(trained, videos, results, scores, ids):
     trained.method.check(finished_run.own_videos(trained, [video], str(video.file)), rows)
   other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
   found = trained.assess(videos, against=(other, scores))
-  said = np.asarray(found.score, np.float64).T
-  if trained.method.learns_from == "exemplars":
-    gap = ((said[0] - scores[1]) - (said[1] - scores[0]))[ids] / 2
-  else:
-    gap = (said[0] - said[1])[ids]
+  gap = items.lead(np.asarray(found.score, np.float64).T, scores)[ids]
   one, extra = explain.pick(found, ids, 0), {}
-  if one.alignment:
-    places = np.asarray(next(iter(one.alignment.values())), np.float64).mean(axis=0)
+  if one.alignment is not None:
+    places = np.asarray(one.alignment[:, 0], np.float64).mean(axis=0)
     stream = trained.method.streams[0]
     rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
     extra["alignment"] = (places[:rows] * seconds).tolist()
-  if one.probabilities:
-    extra["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in one.probabilities.items()}
-  return dict(how=how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
+  if one.distribution:
+    extra["distribution"] = explain.distribution(one)
+  return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
               agrees=bool(gap.mean() > 0), **extra), extra
 
 
@@ -116,8 +109,8 @@ def decided(results, extra):
   better, worse = results
   if not better["segments"]:
     return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
-  found, line = [], better["timelines"]["timing offset"]
-  aligned, start = np.array(extra["alignment"]), np.array(line["start"])
+  found, aligned = [], np.array(extra["alignment"])
+  start = np.arange(len(aligned)) * better["duration_s"] / len(aligned)
   ends = np.array([segment["end"] for segment in worse["segments"]])
   score = np.array([segment["score"] for segment in worse["segments"]])
   for segment in better["segments"]:

@@ -96,8 +96,7 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
   if result["segments"]:
     segment_scores(axes[-1], result["segments"], scales["segments"])
   for name, values in maps.items():
-    if name != "uniform":
-      _heat(figure, own, values, map_seconds[name], scales["maps"][name])
+    _heat(figure, own, values, map_seconds[name], scales["maps"][name])
 
 
 def legend(result, maps, keys, seen):
@@ -144,11 +143,11 @@ def draw(folder, own, result, maps, map_seconds):
     drawing.title(figure, f"{title}\nabove: this video; below: {cli.short(aligned['video'])}, a training video of "
                   f"score {aligned['score']:.3g} that it was compared with")
     paths.append(drawing.save(figure, folder / "alignment.png"))
-  if result.get("probabilities"):
-    figure = plt.figure(figsize=(8, 1.3 * len(result["probabilities"]) + 1.1), layout="constrained")
-    leaves(figure, result, result["probabilities"])
+  if result.get("distribution"):
+    figure = plt.figure(figsize=(8, 1.3 * len(result["distribution"]) + 1.1), layout="constrained")
+    distribution(figure, result, result["distribution"])
     drawing.title(figure, title)
-    paths.append(drawing.save(figure, folder / "leaves.png"))
+    paths.append(drawing.save(figure, folder / "distribution.png"))
   return paths
 
 
@@ -157,10 +156,10 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
 
   Args:
     videos, results: of both; maps: their (maps, seconds) of `evidence.maps`; keys: of `evidence.key_moments`.
-    extra: {"alignment": seconds, row by row of the first} and {"probabilities"} of the direct comparison, where there are.
+    extra: {"alignment": seconds, row by row of the first} and {"distribution"} of the direct comparison, where there are.
   """
   heights = [height_of(own, result, heat[0]) + 0.7 for own, result, heat in zip(videos, results, maps)]
-  heights += [4.2] * ("alignment" in extra) + [1.2 * len(extra.get("probabilities", {}))] * ("probabilities" in extra)
+  heights += [4.2] * ("alignment" in extra) + [1.2 * len(extra.get("distribution", {}))] * ("distribution" in extra)
   figure = plt.figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
   parts = figure.subfigures(len(heights), 1, height_ratios=heights)
   scales = scales_of(results, [heat for heat, _ in maps])
@@ -170,8 +169,8 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
   if "alignment" in extra:
     alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], scales["segments"],
               [cli.short(result["video"], 24) for result in results[::-1]])
-  if "probabilities" in extra:
-    leaves(parts[-1], results[0], extra["probabilities"])
+  if "distribution" in extra:
+    distribution(parts[-1], results[0], extra["distribution"])
   drawing.title(figure, title, 10)
   drawing.legend_below(figure, *dict.fromkeys(line for own, result, (heat, _), key in zip(videos, results, maps, keys)
                                               for line in legend(result, heat, key, has_frames(own))))
@@ -187,9 +186,8 @@ def title_of(result):
 def by_start(result):
   """[(`[T]` middles of the rows, {name: `[T]` attention})], curves of one stream together."""
   found = {}
-  for name, line in result["timelines"].items():
-    if name.endswith(" attention"):
-      found.setdefault(tuple(line["start"]), (np.add(line["start"], line["end"]) / 2, {}))[1][name] = line["values"]
+  for name, line in result["attention"].items():
+    found.setdefault(tuple(line["start"]), (np.add(line["start"], line["end"]) / 2, {}))[1][name] = line["values"]
   return list(found.values())
 
 
@@ -215,8 +213,7 @@ def alignment(figure, result, other, aligned, scale, names):
   """
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
   colours = drawing.colours_of(scale)
-  line = result["timelines"]["timing offset"]
-  start = np.add(line["start"], line["end"]) / 2
+  start = (np.arange(len(aligned)) + 0.5) * result["duration_s"] / len(aligned)       # middles of the rows
   drawing.aligned_videos(above, result["segments"], other, colours, start, aligned, names)
   offset = np.array(aligned) / other[-1]["end"] - start / result["duration_s"]
   drawing.offset_curve(below, start, offset)
@@ -225,10 +222,11 @@ def alignment(figure, result, other, aligned, scale, names):
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
 
 
-def leaves(figure, result, levels):
-  """Probabilities {level: `[n]`} of a tree."""
-  meaning = result["meanings"].get("probabilities", {"words": "probabilities of what the score was chosen from"})
-  drawing.probability_bars(figure.subplots(len(levels), 1, squeeze=False)[:, 0], levels, meaning["words"])
+def distribution(figure, result, found):
+  """What the score was chosen from, {title: {"places", "probabilities": `[n]`}}."""
+  meaning = result["meanings"].get("distribution", {"words": "probabilities of what the score was chosen from"})
+  drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0],
+                           {title: (one["places"], one["probabilities"]) for title, one in found.items()}, meaning["words"])
 
 
 def _heat(figure, own, maps, seconds, most):

@@ -66,18 +66,18 @@ def side_of(dataset, fold, seed, task, *, criterion=None, said=None):
   return Side(fold.name, seed, task, np.asarray(fold.test_videos), labels=labels, said=said or {})
 
 
-def sides(trainer, history, replicas):
+def sides(experiment, history, replicas):
   """The `Side` of every replica.
 
   Args:
     history: evaluations during training; replicas: what `metrics.select` returned of each.
   """
-  dataset, of_fold, result = trainer.dataset, tasks(trainer.dataset.folds), []
-  for index, (own, found) in enumerate(zip(trainer.replicas, replicas)):
+  dataset, of_fold, result = experiment.dataset, tasks(experiment.dataset.folds), []
+  for index, (own, found) in enumerate(zip(experiment.replicas, replicas)):
     at = {entry["step"]: entry["replicas"][index].get("scores") for entry in history}
     said = {name: at.get(found[name]["step"]) for name in SELECTIONS if found[name]}
     result.append(side_of(dataset, dataset.folds[own.fold], own.seed, of_fold[own.fold], said=said,
-                          criterion=own.criterion if trainer.metric == "spearman" else None))
+                          criterion=own.criterion if experiment.metric == "spearman" else None))
   return result
 
 
@@ -247,7 +247,7 @@ def show(rows):
   return chosen
 
 
-def facts(trainer, trained, sides):
+def facts(experiment, trained, sides):
   """What training and floors had, and what they are tested on: [{"name", "train", "validation", "test"}] of each fold.
 
   Args:
@@ -256,7 +256,7 @@ def facts(trainer, trained, sides):
   Returns:
     Of each side {"videos", "pairs", "subjects"}, None where subjects are not known.
   """
-  dataset, result = trainer.dataset, []
+  dataset, result = experiment.dataset, []
 
   def side(videos, pairs):
     subjects = None if dataset.subject is None else len(np.unique(dataset.subject[videos]))

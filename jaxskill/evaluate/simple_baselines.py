@@ -58,22 +58,22 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
   return result
 
 
-def score_rows(trainer, trained):
+def score_rows(experiment, trained):
   """Rows of the table, one number a fold: {name: of `protocol.summarise`}; fitted on the videos that training reads.
 
   Args:
     trained: {fold: numbers of these videos}.
   """
-  dataset, found, of_fold = trainer.dataset, {}, protocol.tasks(trainer.dataset.folds)
-  several = len({r.criterion for r in trainer.replicas}) > 1
-  for criterion, number in dict.fromkeys((r.criterion, r.fold) for r in trainer.replicas):
-    index = next(i for i, r in enumerate(trainer.replicas) if (r.criterion, r.fold) == (criterion, number))
+  dataset, found, of_fold = experiment.dataset, {}, protocol.tasks(experiment.dataset.folds)
+  several = len({r.criterion for r in experiment.replicas}) > 1
+  for criterion, number in dict.fromkeys((r.criterion, r.fold) for r in experiment.replicas):
+    index = next(i for i, r in enumerate(experiment.replicas) if (r.criterion, r.fold) == (criterion, number))
     fold = dataset.folds[number]
     predicted = predict(dataset, fold._replace(train_videos=trained[number]), dataset.labels(criterion),
-                        trainer.method.targets(dataset, criterion), trainer.method.streams,
-                        trainer.config.evaluate.get("svr", False))
+                        experiment.method.targets(dataset, criterion), experiment.method.streams,
+                        experiment.config.evaluate.get("svr", False))
     for name, scores in predicted.items():
-      measured = trainer.measured(index, scores, {})
+      measured = experiment.measured(index, scores, {})
       side = protocol.side_of(dataset, fold, 0, of_fold[number], criterion=criterion,
                               said=dict(last=measured["scores"]))
       entry = dict(last=measured["metrics"], validation_selected=None, best_on_test=None, against_truth={})
@@ -82,25 +82,25 @@ def score_rows(trainer, trained):
           if len(own) == len(trained)}           # one that some fold knows nothing of is no row
 
 
-def pair_rows(trainer, trained):
+def pair_rows(experiment, trained):
   """Rows of the table where pairs are learnt: by duration alone and, if the config asks for it, by a linear ranking."""
-  dataset, found, of_fold = trainer.dataset, {}, protocol.tasks(trainer.dataset.folds)
-  stream, better_is = trainer.method.streams[0], {}
+  dataset, found, of_fold = experiment.dataset, {}, protocol.tasks(experiment.dataset.folds)
+  stream, better_is = experiment.method.streams[0], {}
   for number in trained:
     fold = dataset.folds[number]._replace(train_videos=trained[number])
-    index = next(i for i, r in enumerate(trainer.replicas) if r.fold == number)
+    index = next(i for i, r in enumerate(experiment.replicas) if r.fold == number)
     predicted = {}
     duration = dataset.lengths[stream] * dataset.row_seconds[stream]
     if np.ptp(duration[fold.train_videos]) > 0:
       share = longer_is_better(duration, dataset.pairs[fold.train_pairs])
       predicted["duration only"] = duration if share > 0.5 else -duration
       better_is[fold.name] = dict(video="longer" if share > 0.5 else "shorter", training_pairs=max(share, 1 - share))
-    if trainer.config.evaluate.get("rank_svm", False):
-      predicted["RankSVM on mean features"] = rank(dataset, fold, trainer.method.streams)
+    if experiment.config.evaluate.get("rank_svm", False):
+      predicted["RankSVM on mean features"] = rank(dataset, fold, experiment.method.streams)
     for name, scores in predicted.items():
-      own = trainer.measured(index, scores, {})
+      own = experiment.measured(index, scores, {})
       entry = dict(last=dict(accuracy=own["test"]), validation_selected=None, best_on_test=None, branches={},
-                   test_ties=own["test_ties"], against_truth=truth.against_truth(dataset, fold, scores, {}))
+                   test_ties=own["test_ties"], against_truth=truth.against_truth(dataset, fold, scores, {}, {}))
       found.setdefault(f"floor: {name}", []).append((entry, protocol.side_of(dataset, fold, 0, of_fold[number])))
   found = {row: own for row, own in found.items() if len(own) == len(trained)}
   rows = {row: protocol.summarise([e for e, _ in own], "accuracy", [s for _, s in own]) for row, own in found.items()}

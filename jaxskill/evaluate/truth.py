@@ -6,11 +6,9 @@ import numpy as np
 
 from jaxskill.evaluate.metrics import average_precision, kendall_tau, spearman
 
-PLACES = ("place", "distractor")     # truths about maps: where the action is, and what only looks like it
 PLACE_RADIUS = 0.2                   # share of the frame's side: two standard deviations of what is shown at a place
-# What attention should find: the truth, and whose attention it is held against, the first of these that there is.
-TRUTHS = dict(high=("relevant_high", ("high", "attention", "both")), low=("relevant_low", ("low", "attention", "both")),
-              key_moment=("critical", ("rgb",)), posture_error=("posture_error", ("static",)))
+# Truths of rows that attention may be meant to find, by the names that results have for them.
+MOMENTS = dict(relevant_high="high", relevant_low="low", critical="key_moment", posture_error="posture_error")
 
 
 def place_mass(maps, places, radius=PLACE_RADIUS):
@@ -26,18 +24,20 @@ def place_mass(maps, places, radius=PLACE_RADIUS):
   return float(((maps * (square <= radius ** 2)).sum(axis=(1, 2)) / maps.sum(axis=(1, 2))).mean())
 
 
-def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None, maps=None, rows=None):
+def against_truth(dataset, fold, scores, attention, finds, scored=False, stream_of=None, maps=None, rows=None):
   """How well scores and attention agree with what is known about the test videos.
 
   Args:
-    stream_of: timeline -> the stream whose rows it follows; the first stream if None.
+    attention: {name: `[V, T]`} weights.
+    finds: {name of attention or of heat maps: names of the truths that it should find}.
+    stream_of: name of attention -> the stream whose rows it follows; the first stream if None.
     maps, rows: {name: `[V, N, h, w]`}, {name: `[V, N]`} heat maps and the frames they lie over.
 
   Returns:
     {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
-    "ap_" and a name of `TRUTHS`: mean average precision of that attention for the truly relevant rows, beside
-    "chance_", what equal weights reach; the name of heat maps and one of `PLACES`, e.g. "attention_place": their share
-    around that place}.
+    "ap_" and a name of `MOMENTS`: mean average precision of the attention for the truly relevant rows, beside "chance_",
+    what equal weights reach; the name of heat maps and a place that they should find, e.g. "attention_place": their
+    share around that place}.
   """
   ids, result = fold.test_videos, {}
   if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such
@@ -45,22 +45,19 @@ def against_truth(dataset, fold, scores, timelines, scored=False, stream_of=None
     result["kendall_score"] = kendall_tau(scores[ids], dataset.score[ids])
   if "skill" in dataset.truth and len(ids):
     result["spearman_skill"] = spearman(scores[ids], dataset.truth["skill"][ids])
-  for side, (truth, modules) in TRUTHS.items():
-    relevant = dataset.truth.get(truth)
-    names = [f"{module} attention" for module in modules]
-    name = next((name for name in names if name in timelines), None)
-    if relevant is None or name is None or relevant.shape != timelines[name].shape:     # the truth is of another stream
-      continue
+  for name, weights in attention.items():
     lengths = dataset.lengths[stream_of(name) if stream_of else next(iter(dataset.lengths))]
-    found, chance = [], []
-    for video in ids:
-      shown = relevant[video, :lengths[video]]
-      found.append(average_precision(timelines[name][video, :lengths[video]], shown))
-      chance.append(float(shown.mean()) if shown.any() else float("nan"))
-    if np.isfinite(found).any():
-      result[f"ap_{side}"], result[f"chance_{side}"] = float(np.nanmean(found)), float(np.nanmean(chance))
+    for truth in finds.get(name, ()):
+      relevant, moment = dataset.truth.get(truth), MOMENTS[truth]
+      if relevant is None or relevant.shape != weights.shape or f"ap_{moment}" in result:     # it is of another stream
+        continue
+      shown = [relevant[video, :lengths[video]] for video in ids]
+      found = [average_precision(weights[video, :lengths[video]], own) for video, own in zip(ids, shown)]
+      if np.isfinite(found).any():
+        result[f"ap_{moment}"] = float(np.nanmean(found))
+        result[f"chance_{moment}"] = float(np.mean([own.mean() for own in shown if own.any()]))
   for name, shown in (maps or {}).items():
-    for truth in PLACES if len(ids) else ():
+    for truth in finds.get(name, ()) if len(ids) else ():
       if truth in dataset.truth:
         places = np.take_along_axis(dataset.truth[truth][ids], rows[name][ids][..., None], axis=1).reshape(-1, 2)
         own = shown[ids].reshape(-1, *shown.shape[2:])
@@ -72,7 +69,7 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
   """How well test videos are aligned with their references, where the progress through the task is known.
 
   Args:
-    alignment: {name: `[V, T]`} the place in each of M references that a row leads to, in rows of the reference.
+    alignment: `[V, M, T]` the place in each of M references that a row leads to, in rows of the reference.
     references, known: `[V, M]` videos, and which of them there are.
     stream: whose rows are aligned.
 
@@ -88,8 +85,8 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
   lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
   for video in fold.test_videos:
     own = progress[video, : lengths[video]]
-    compared = zip(alignment.values(), references[video], known[video])
-    for place, reference in [(places[video], reference) for places, reference, there in compared if there]:
+    compared = zip(alignment[video], references[video], known[video])
+    for place, reference in [(place, reference) for place, reference, there in compared if there]:
       times = (np.arange(lengths[reference]) + 0.5) * seconds[reference]
       reached = progress[reference, : lengths[reference]]
       true = np.interp(own, reached, times)
@@ -101,44 +98,54 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
   return {name: float(np.nanmean(values)) for name, values in result.items() if np.isfinite(values).any()}
 
 
-def segments(timelines, video, length, row_seconds):
+def segments(own, length, row_seconds):
   """The segments of one video: [{"start", "end" in seconds, "score", "importance"}].
 
   Args:
-    timelines: {"segment", "segment score", "segment importance": `[V, T]`}, equal within a segment.
+    own: {"number": `[T]` the segment that each row is in, "score": `[K]`, "importance": `[K]`} of the video.
+    length: real rows.
   """
-  number = timelines["segment"][video, :length]
+  number = np.asarray(own["number"][:length]).astype(int)
   first = np.flatnonzero(np.diff(number, prepend=-1))
   return [dict(start=float(start * row_seconds), end=float(end * row_seconds),
-               score=float(timelines["segment score"][video, start]),
-               importance=float(timelines["segment importance"][video, start]))
+               score=float(own["score"][number[start]]), importance=float(own["importance"][number[start]]))
           for start, end in zip(first, [*first[1:], length])]
 
 
-def segments_against_truth(dataset, fold, timelines, stream):
+def segments_against_truth(dataset, fold, found, stream):
   """Whether the segments of a test video that score lowest are the faulty ones, which show a mistake.
+
+  Args:
+    found: {"number": `[V, T]`, "score": `[V, K]`, "importance": `[V, K]`}.
 
   Returns:
     {"ap_faulty": mean average precision, "chance_faulty": what equal scores reach}; empty where the truth is not known.
   """
-  faulty, found = dataset.truth.get("relevant_low"), []
-  if faulty is None or faulty.shape != timelines["segment"].shape:
+  faulty, result = dataset.truth.get("relevant_low"), []
+  if faulty is None or faulty.shape != found["number"].shape:
     return {}
   for video in fold.test_videos:
-    number = timelines["segment"][video, : dataset.lengths[stream][video]]
+    number = found["number"][video, : dataset.lengths[stream][video]]
     first = np.flatnonzero(np.diff(number, prepend=-1))
     shown = np.logical_or.reduceat(faulty[video, : len(number)], first)
     if shown.any():
-      found.append((average_precision(-timelines["segment score"][video, first], shown), shown.mean()))
-  return dict(zip(("ap_faulty", "chance_faulty"), map(float, np.mean(found, axis=0)))) if found else {}
+      result.append((average_precision(-found["score"][video, number[first]], shown), shown.mean()))
+  return dict(zip(("ap_faulty", "chance_faulty"), map(float, np.mean(result, axis=0)))) if result else {}
 
 
-def filter_correlation(dataset, fold, timelines, module, count):
-  """Mean correlation of the attention of each two filters over the test videos (Fig. 7), `[K, K]` nested lists."""
+def filter_correlation(dataset, fold, attention, stream):
+  """Mean correlation of the attention of each two filters over the test videos (Pros & Cons, Fig. 7), `[K, K]` lists.
+
+  Args:
+    attention: `[V, K, T]`.
+
+  Returns:
+    None where a filter never varies in any video.
+  """
   matrices = []
   for video in fold.test_videos:
-    real = next(iter(dataset.lengths.values()))[video]
-    curves = np.stack([timelines[f"{module} filter {k + 1}"][video, :real] for k in range(count)])
+    real = dataset.lengths[stream][video]
+    curves = attention[video, :, :real]
     if real > 1 and (np.ptp(curves, axis=1) > 0).all():
       matrices.append(np.corrcoef(curves))
   return np.mean(matrices, axis=0).tolist() if matrices else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-ITEMS = dict(pairs="pairs", videos="videos", exemplars="videos, each with an exemplar",
-             references="videos, each with its references")      # in words
-COMPARING = ("exemplars", "references")     # methods that learn from these read `config.model.exemplars`
-NAMES = ("pros_cons", "core", "action_net", "skilldiff", "spatial_attention")
+from jaxskill.methods.items import EXEMPLARS, PAIRS, REFERENCES, VIDEOS, Items
+
+__all__ = ["EXEMPLARS", "PAIRS", "REFERENCES", "VIDEOS", "Assessment", "Distribution", "Items", "Meaning", "Method", "Phase", "build"]
 
 
 class Phase(NamedTuple):
@@ -34,76 +36,97 @@ class Phase(NamedTuple):
   gathers: bool = False
 
 
+class Distribution(NamedTuple):
+  """Probabilities `[n]` of values at places `[n]`, in the unit of the labels."""
+
+  places: jax.Array
+  probabilities: jax.Array
+
+
 class Assessment(NamedTuple):
-  """The one answer of every method about one video; reports and plots read nothing else.
+  """The one answer of every method about one video; reports, plots and pages read nothing else.
+
+  Every kind is empty unless given.
 
   Attributes:
     score: [] higher is better; a rank score has no unit, a regressed score has that of the labels.
     parts: {name: []} the scores it is made of.
-    timelines: {name: [T]} curves over the rows of `Method.stream_of(name)`.
-    maps: {name: [N, h, w]} heat maps over frames, each of which sums to 1.
-    alignment: {name: [T, S]} to the rows of a reference video, each row summing to 1; of many videos (`panel`) {name:
-      [T]}, the place in the reference that each row leads to.
-    probabilities: {name: [n]} of what a score was chosen from, e.g. the leaves of a tree.
-    rows: {name: [N]} of the heat maps: rows of `Method.stream_of(name)` that they lie over.
+    attention: {name: `[K, T]`} weights over the rows of `Method.stream_of(name)`, of K filters, each of which sums to 1;
+      what is shown is their mean.
+    curves: {name: `[T]`} other curves over the rows of `Method.stream_of(name)`.
+    segments: {"number": `[T]` the segment that each row of the first stream is in, "score": `[K]`, "importance": `[K]`
+      which sum to 1}.
+    maps: {name: `[N, h, w]`} heat maps over frames, each of which sums to 1.
+    rows: {name: `[N]`} of the heat maps: rows of `Method.stream_of(name)` that they lie over.
+    alignment: `[M, T, S]` of the first stream's rows to those of each reference, each row summing to 1; of many videos
+      (`training.answers`) `[M, T]`, the place in the reference that each row leads to. None without references.
+    distribution: {title: `Distribution`} of what a score was chosen from, e.g. the leaves of a tree.
   """
 
   score: jax.Array
-  parts: Mapping[str, jax.Array]
-  timelines: Mapping[str, jax.Array]
-  maps: Mapping[str, jax.Array]
-  alignment: Mapping[str, jax.Array]
-  probabilities: Mapping[str, jax.Array]
+  parts: Mapping[str, jax.Array] = {}
+  attention: Mapping[str, jax.Array] = {}
+  curves: Mapping[str, jax.Array] = {}
+  segments: Mapping[str, jax.Array] = {}
+  maps: Mapping[str, jax.Array] = {}
   rows: Mapping[str, jax.Array] = {}
+  alignment: jax.Array | None = None
+  distribution: Mapping[str, Distribution] = {}
 
 
 class Meaning(NamedTuple):
-  """What a curve, heat maps or probabilities say to a reader who does not know the system.
+  """What attention, a curve, heat maps or a distribution say to a reader who does not know the system.
 
   Attributes:
     words: as a legend has them.
     side: 1 where a high value speaks for skill, -1 where it speaks against, 0 where it is neither.
+    finds: truths of simulated performances (`SkillDataset.truth`) that it should find, which it is held against.
+    shown: False for what is held against the truth alone, e.g. equal weights.
   """
 
   words: str
   side: int = 0
+  finds: tuple[str, ...] = ()
+  shown: bool = True
 
 
 class Method(NamedTuple):
-  """A system. `variables` is {"params": trained, "batch_stats": what training does not move}.
+  """A system, made with keywords. `variables` is {"params": trained, "constants": what training does not move}.
 
   Attributes:
-    init: (key, videos `[1, ...]`, statistics, overrides) -> variables. `statistics` of the training videos is {stream:
-      {"mean", "scale"}} where features are to be standardised, and what `prepare` found; `overrides` are loss weights
-      of this replica (ablations).
+    init: (key, videos `[1, ...]`, constants) -> params.
     encode: (variables, videos, key, train) -> encodings with leading axis V: all that one video needs alone.
       `videos` is {stream: `[V, T, ...]`} with "lengths": {stream: `[V]`} and "position": `[V]`, the number of each
       video in the data set (randomness that belongs to a video follows it).
     phases: the kinds of steps, taken in turn.
     assess: (variables, encoding of one video, references) -> Assessment. References are None, or {"encodings", "score",
       "difficulty", "mask"} of M exemplars, leading axis M, and the video's "own_difficulty".
-    timeline_stream: stream whose rows the timelines follow; {timeline: stream} where they follow several.
+    items: what it learns from: `PAIRS`, `VIDEOS`, `EXEMPLARS` or `REFERENCES`, see `methods.items`.
     streams: those that `encode` reads.
-    learns_from: what an item of a batch is: "pairs" (better, worse), "videos" (one each), "exemplars" (a video, and
-      one of its group drawn anew in every epoch), or "references" (a video and the M that its answer compares it with;
-      where there are fewer, the video itself stands in their places).
-    prepare: (dataset, fold, criterion) -> {name: array}: what has to be known of the training labels beforehand.
+    stream: stream whose rows attention, curves and heat maps follow, the first of `streams` by default; {name: stream}
+      where they follow several.
+    standardizes: whether `encode` itself standardizes features, by `constants["features"]`, {stream: {"mean", "scale"}}
+      where there is one; else its videos already are.
+    prepare: (dataset, fold, criterion) -> {name: array}: constants that the labels of the training side decide; what is
+      named "initial" is given to `init` and not kept. The loop adds "features" and "loss_weights" (those of the config,
+      or of the replica of an ablation).
     targets: (dataset, criterion) -> `[V]` float32, what "score" is to the loss; not called where pairs are learnt from.
     check: (dataset, others) -> None: raises a `ValueError` for features that cannot be read, or compared with videos of
       {stream: `[M]` rows} (None without such); labels are not looked at.
     relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B, ...]`}: what the items of a batch
       are to one another, where a loss is not a sum over items.
     note: what the name of the data must say in every result, of the weights that training begins with.
-    meanings: {name of a timeline, of heat maps, or "probabilities": what it says in plain words}.
+    meanings: {name of attention, of a curve or of heat maps, or "distribution": what it says in plain words}.
   """
 
   init: Callable
   encode: Callable
   phases: tuple[Phase, ...]
   assess: Callable
-  timeline_stream: str | Mapping[str, str]
+  items: Items
   streams: tuple[str, ...]
-  learns_from: str = "pairs"
+  stream: Mapping[str, str] = {}
+  standardizes: bool = False
   prepare: Callable = lambda dataset, fold, criterion: {}
   targets: Callable = lambda dataset, criterion: dataset.labels(criterion)
   relate: Callable = lambda variables, labels, mask: {}
@@ -111,17 +134,38 @@ class Method(NamedTuple):
   note: str = ""
   meanings: Mapping[str, Meaning] = {}
 
-  def stream_of(self, timeline):
-    """The stream whose rows a timeline, or heat maps, follow."""
-    return self.timeline_stream if isinstance(self.timeline_stream, str) else self.timeline_stream[timeline]
+  def stream_of(self, name):
+    """The stream whose rows attention, a curve or heat maps follow."""
+    return self.stream.get(name, self.streams[0])
+
+  def encodings(self, variables, videos, key, train):
+    """`encode` of videos that are standardized first where the method leaves that to others."""
+    features = {} if self.standardizes else variables["constants"].get("features", {})
+    seen = {name: standardized(videos[name], own) for name, own in features.items()}
+    return self.encode(variables, videos | seen, key, train)
+
+
+def standardized(rows, statistics):
+  """Rows `[..., D]` by the statistics {"mean", "scale"} `[D]` of training rows, in the type of floats that rows have."""
+  dtype = rows.dtype if jnp.issubdtype(rows.dtype, jnp.floating) else jnp.float32
+  return ((rows - statistics["mean"]) / statistics["scale"]).astype(dtype)
+
+
+def names():
+  """The methods that there are: the files of this folder with a function `build(config)`."""
+  found = (module.name for module in pkgutil.iter_modules(__path__))
+  return tuple(sorted(name for name in found if hasattr(importlib.import_module(f"{__name__}.{name}"), "build")))
 
 
 def build(config) -> Method:
-  """The method that `config.method` names.
+  """The method that `config.method` names: the file of that name in this folder.
 
   Raises:
-    ValueError: if there is no such method.
+    ValueError: if there is no such method, or the config lacks a field that it reads.
   """
-  if config.method not in NAMES:
-    raise ValueError(f"config.method={config.method!r} is unknown; use one of {', '.join(NAMES)}.")
-  return importlib.import_module(f"jaxskill.methods.{config.method}").build(config)
+  name = config.method
+  known = isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"{__name__}.{name}")
+  module = importlib.import_module(f"{__name__}.{name}") if known else None
+  if not hasattr(module, "build"):
+    raise ValueError(f"config.method={name!r} is unknown; use one of {', '.join(names())}.")
+  return module.build(config)

@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.methods import Assessment, Meaning, Method, Phase
+from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
 SEEN = dict(rgb="how the person moves", static="the person's postures, in single pictures")     # by stream, for legends
+FINDS = dict(rgb=("critical",), static=("posture_error",))     # by stream, truths of simulated performances
 
 
 def window_starts(lengths, size, keys=None, last=True):
@@ -54,20 +55,17 @@ def build(config) -> Method:
     check_data(config, dataset, criterion)
     return np.asarray(dataset.labels(criterion), np.float32)
 
-  def init(key, videos, statistics, overrides):
-    del overrides
+  def init(key, videos, constants):
+    del constants
     keys, params, pooled = jax.random.split(key, len(streams) + 1), {}, []
     for name, stream_key in zip(streams, keys):
-      rows, mask, _ = view(videos, name, {}, None)
+      rows, mask, _ = view(videos, name, None)
       (feature, _), variables = encoder.init_with_output(stream_key, rows, mask)
       params[name] = variables["params"]
       pooled.append(feature)
-    params = dict(streams=params, head=head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
-    features = {name: statistics[name] for name in streams if name in statistics}
-    constants = dict(score_range=statistics["score_range"]) | (dict(features=features) if features else {})
-    return dict(params=params, batch_stats=constants)
+    return dict(streams=params, head=head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
 
-  def view(videos, name, statistics, keys):
+  def view(videos, name, keys):
     """`[V, W, D]` window of a stream, `[V, W]` its mask, `[V]` its starts."""
     features, lengths = videos[name], videos["lengths"][name]
     size = model.windows.get(name, 0) or features.shape[1]
@@ -78,19 +76,17 @@ def build(config) -> Method:
     if size < features.shape[1]:
       features = jax.vmap(lambda x, start: jax.lax.dynamic_slice_in_dim(x, start, size))(features, starts)
     mask = starts[:, None] + jnp.arange(size) < lengths[:, None]
-    if statistics:
-      features = ((features - statistics["mean"]) / statistics["scale"]).astype(dtype)
     if model.padding == "zeros":                           # the published code attends over what it pads with
       features, mask = jnp.where(mask[..., None], features, 0), jnp.ones_like(mask)
     return features, mask, starts
 
   def encode(variables, videos, key, train):
-    params, statistics = variables["params"], variables["batch_stats"].get("features", {})
+    params = variables["params"]
     own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
     draw = lambda number: jax.vmap(jax.random.fold_in, (0, None))(own, number) if train else None
     pooled, attention = [], {}
     for number, name in enumerate(streams):
-      rows, mask, starts = view(videos, name, statistics.get(name, {}), draw(number))
+      rows, mask, starts = view(videos, name, draw(number))
       feature, weights = encoder.apply({"params": params["streams"][name]}, rows, mask)
       pooled.append(feature)
       place = jnp.arange(videos[name].shape[1]) - starts[:, None]                         # [V, T] in the window
@@ -102,23 +98,22 @@ def build(config) -> Method:
   def squared_error(variables, encodings, labels):
     """Of one video, both scores as shares of their range. The paper does not name its loss."""
     (encoding,), (label,) = encodings, labels["score"]
-    low, high = variables["batch_stats"]["score_range"]
+    low, high = variables["constants"]["score_range"]
     error = encoding["score"] - (label - low) / (high - low)
     return error ** 2, dict(error=jnp.abs(error) * (high - low))
 
   def assess(variables, encoding, references):
     """The score in the unit of the labels, and the attention of each stream over its own rows."""
     del references
-    low, high = variables["batch_stats"]["score_range"]
-    return Assessment(score=low + encoding["score"] * (high - low), parts={},
-                      timelines={f"{name} attention": encoding["attention"][name] for name in streams}, maps={},
-                      alignment={}, probabilities={})
+    low, high = variables["constants"]["score_range"]
+    return Assessment(score=low + encoding["score"] * (high - low),
+                      attention={f"{name} attention": encoding["attention"][name][None] for name in streams})
 
-  return Method(init, encode, (Phase(squared_error, trains="."),), assess,
-                {f"{name} attention": name for name in streams}, streams, "videos", prepare, targets,
-                check=lambda dataset, others: check_features(config, dataset),
-                meanings={f"{name} attention": Meaning(f"moments that count most in {SEEN.get(name, name)}")
-                          for name in streams})
+  return Method(init=init, encode=encode, phases=(Phase(squared_error, trains="."),), assess=assess, items=VIDEOS,
+                streams=streams, stream={f"{name} attention": name for name in streams}, prepare=prepare,
+                targets=targets, check=lambda dataset, others: check_features(config, dataset),
+                meanings={f"{name} attention": Meaning(f"moments that count most in {SEEN.get(name, name)}",
+                                                       finds=FINDS.get(name, ())) for name in streams})
 
 
 def check_data(config, dataset, criterion="score"):

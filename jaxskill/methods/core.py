@@ -16,12 +16,11 @@ below are its equations; what the published code does otherwise are the options 
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxskill.data import exemplars
-from jaxskill.methods import Assessment, Meaning, Method, Phase, frames
+from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
 from jaxskill.modules import regression_tree
 from jaxskill.modules.layers import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
@@ -121,43 +120,39 @@ def build(config) -> Method:
                                                           limits=(0, span) if symmetric else None)
     elif tree:                                                          # groups of scores
       constants["bounds"] = regression_tree.group_borders(score[train], model.num_leaves)
-    return dict(labels=constants) | ({frames.NAME: backbone.prepare()} if backbone else {})
+    if not backbone:
+      return dict(labels=constants)
+    weights = backbone.prepare()
+    return {"labels": constants, "initial": weights["params"], frames.NAME: weights["batch_stats"]}
 
-  def init(key, videos, statistics, overrides):
-    del overrides
+  def init(key, videos, constants):
     width = frames.WIDTH if backbone else videos[stream].shape[-1]
     rows = jnp.zeros((1, 2 * width + 1 if contrastive else width))
-    constants = dict(labels=jax.tree.map(jnp.asarray, statistics["labels"]))
-    if stream in statistics:
-      constants["features"] = statistics[stream]
-    params = dict(head=head.init(key, rows)["params"])
-    if backbone:
-      params[frames.NAME] = statistics[frames.NAME]["params"]
-      constants[frames.NAME] = statistics[frames.NAME]["batch_stats"]
-    return dict(params=params, batch_stats=constants)
+    return dict(head=head.init(key, rows)["params"]) | ({frames.NAME: constants["initial"]} if backbone else {})
 
   def encode(variables, videos, key, train):
     """Features of the snippets, averaged: `[V, D]`."""
     if backbone:
-      return backbone.encode({name: variables[name][frames.NAME] for name in ("params", "batch_stats")}, videos, key, train)
+      network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
+      return backbone.encode(network, videos, key, train)
     features, lengths = videos[stream].astype(jnp.float32), videos["lengths"][stream]
     mask = (jnp.arange(features.shape[1]) < lengths[:, None])[..., None]
     mean = jnp.sum(features * mask, axis=1) / lengths[:, None]
-    statistics = variables["batch_stats"].get("features")
-    return (mean - statistics["mean"]) / statistics["scale"] if statistics else mean
+    statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
+    return standardized(mean, statistics[stream]) if statistics else mean
 
   def answer(variables, features, others=None, scores=None):
     """What the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, where there are some."""
     rows = features
     if contrastive:
-      constants = variables["batch_stats"]["labels"]
+      constants = variables["constants"]["labels"]
       known = (scores - constants["low"]) / constants["span"]
       rows = jnp.concatenate([others, features, known[:, None]], axis=1)                  # Eq. 4
     return head.apply({"params": variables["params"]["head"]}, rows)
 
   def difference(variables, said):
     """The difference (or, without exemplars, the score) that an answer of the head means, in the unit of the labels."""
-    constants = variables["batch_stats"]["labels"]
+    constants = variables["constants"]["labels"]
     if tree:
       levels, regression = said
       return regression_tree.decode(levels[-1], regression, constants["bounds"], model.empty_leaf)
@@ -165,7 +160,7 @@ def build(config) -> Method:
 
   def head_loss(variables, said, target, weight):
     """Of `[n]` targets, in the unit of the labels: {term: `[n]`}: classification and regression (Eq. 6)."""
-    constants = variables["batch_stats"]["labels"]
+    constants = variables["constants"]["labels"]
     if not tree:
       shift = 0.0 if contrastive else constants["low"]
       return dict(regression=(said - (target - shift) / constants["span"]) ** 2)
@@ -202,7 +197,7 @@ def build(config) -> Method:
       return {}
     score = labels["score"]                                                               # [B, k]
     target = score - score[:, ::-1] if contrastive else score
-    group = regression_tree.group_of(target, variables["batch_stats"]["labels"]["bounds"], outside)    # [B, k, L]
+    group = regression_tree.group_of(target, variables["constants"]["labels"]["bounds"], outside)    # [B, k, L]
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
@@ -216,19 +211,25 @@ def build(config) -> Method:
       said = answer(variables, encoding[None])
       votes, mask = difference(variables, said), jnp.ones(1, bool)
     mean = lambda x: jnp.sum(jnp.where(mask, x, 0.0)) / mask.sum()                         # Eq. 8
-    by_difficulty = variables["batch_stats"]["labels"]["by_difficulty"]
+    by_difficulty = variables["constants"]["labels"]["by_difficulty"]
     unit = jnp.where(by_difficulty, references["own_difficulty"], 1.0) if model.with_difficulty else 1.0
     score, parts = mean(votes), {}
     if contrastive:
       parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
-    levels = said[0] if tree else []
-    probabilities = {f"level {i + 1}": jnp.exp(p).T @ mask / mask.sum() for i, p in enumerate(levels)}
-    return Assessment(score=score * unit, parts=parts, timelines={}, maps={}, alignment={}, probabilities=probabilities)
+    return Assessment(score=score * unit, parts=parts, distribution={
+        f"level {i + 1}": Distribution(places(variables, p.shape[-1]), jnp.exp(p).T @ mask / mask.sum())
+        for i, p in enumerate(said[0] if tree else [])})
 
-  return Method(init, encode, (Phase(loss, trains=".", batched=True),), assess, stream, (stream,),
-                "exemplars" if contrastive else "videos", prepare,
-                lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate,
-                check, backbone.note if backbone else "", dict(probabilities=Meaning(LEAVES[contrastive])))
+  def places(variables, count):
+    """`[count]` middles of what the nodes of a level of the tree stand for, in the unit of the labels."""
+    bounds = variables["constants"]["labels"]["bounds"].reshape(count, -1, 2)                   # [n, leaves of each, 2]
+    return bounds.mean(axis=(1, 2))
+
+  return Method(init=init, encode=encode, phases=(Phase(loss, trains=".", batched=True),), assess=assess,
+                items=EXEMPLARS if contrastive else VIDEOS, streams=(stream,), standardizes=True, prepare=prepare,
+                targets=lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate=relate,
+                check=check, note=backbone.note if backbone else "",
+                meanings=dict(distribution=Meaning(LEAVES[contrastive])))
 
 
 def _check(model):

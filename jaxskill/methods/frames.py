@@ -77,7 +77,7 @@ class Backbone:
     """`[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
 
     Args:
-      variables: "params" and "batch_stats" of the network.
+      variables: {"params", "batch_stats"} of the network.
       videos: as `Method.encode` takes them; the stream is `[V, N, H, W, 3]` uint8.
       key, train: the augmentation of a training step, which depends on the key and the number of the video alone.
     """

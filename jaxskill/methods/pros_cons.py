@@ -18,16 +18,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxskill.methods import Assessment, Meaning, Method, Phase
+from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
 
 NO_FILTERS = ("uniform", "last")
 MODULES = ("high", "low", "both", "attention")     # "both" and "attention" stand alone: one module for all of skill
-MEANINGS = {"high attention": Meaning("moments that speak for skill", 1),
-            "low attention": Meaning("moments that speak against skill", -1),
-            "both attention": Meaning("moments that speak for or against skill"),
-            "attention attention": Meaning("moments that speak for or against skill")}
+BOTH = Meaning("moments that speak for or against skill", finds=("relevant_high", "relevant_low"))
+MEANINGS = {"high attention": Meaning("moments that speak for skill", 1, finds=("relevant_high",)),
+            "low attention": Meaning("moments that speak against skill", -1, finds=("relevant_low",)),
+            "both attention": BOTH, "attention attention": BOTH}
 
 
 def diversity(attention, norm):
@@ -55,23 +55,20 @@ def build(config) -> Method:
   scored = modules or branches            # Eq. 16: the test score leaves the uniform branch out where there is attention
   stream = config.data.stream
 
-  def init(key, videos, statistics, overrides):
+  def init(key, videos, constants):
+    del constants
     features = videos[stream].astype(jnp.float32)
     mask = _mask(features, videos["lengths"][stream])
     filters_key, ranking_key = jax.random.split(key)
     params = dict(ranking=ranking.init(ranking_key, features)["params"])
     if modules:
       params["filters"] = filters.init(filters_key, features, mask)["params"]
-    weights = dict(loss.weights) | overrides
-    constants = dict(loss_weights={name: jnp.float32(weight) for name, weight in weights.items()})
-    if statistics:
-      constants["features"] = statistics[stream]
-    return dict(params=params, batch_stats=constants)
+    return params
 
   def encode(variables, videos, key, train):
     features, lengths = videos[stream], videos["lengths"][stream]
     mask = _mask(features, lengths)
-    noise, statistics = None, dict(variables["batch_stats"].get("features", {}))
+    noise, statistics = None, variables["constants"].get("features", {}).get(stream, {})
     if train and model.noise_std:
       if model.noise == "shared":
         noise = model.noise_std * jax.random.normal(key, features.shape[1:])
@@ -106,7 +103,7 @@ def build(config) -> Method:
     """Disparity (Eq. 13), rank-aware (Eq. 14) and diversity (Eq. 19) losses."""
     del labels
     better, worse = pair
-    weights, terms = variables["batch_stats"]["loss_weights"], {}
+    weights, terms = variables["constants"]["loss_weights"], {}
     uniform_gap = (better["scores"]["uniform"] - worse["scores"]["uniform"])[0] if "uniform" in branches else 0.0
     for module in modules:
       if "uniform" in branches:
@@ -134,20 +131,17 @@ def build(config) -> Method:
     return dict(accuracy=in_order(*map(score, pair)))
 
   def assess(variables, encoding, references):
-    """Scores by branch, and the attention of each module over time (its filters' mean, so it sums to 1)."""
+    """Scores by branch, and the attention of each module's filters over time."""
     del variables, references
-    return Assessment(
-        score=score(encoding), parts={branch: encoding["scores"][branch].mean() for branch in branches},
-        timelines={f"{module} attention": encoding["attention"][module].mean(axis=0) for module in modules}
-        | {f"{module} filter {k + 1}": encoding["attention"][module][k]
-           for module in modules for k in range(model.num_filters) if model.num_filters > 1},
-        maps={}, alignment={}, probabilities={})
+    return Assessment(score=score(encoding), parts={branch: encoding["scores"][branch].mean() for branch in branches},
+                      attention={f"{module} attention": encoding["attention"][module] for module in modules})
 
   if config.train.alternation == "joint" or not modules:
     phases = (Phase(joint_loss if modules else ranking_loss, trains="."),)
   else:
     phases = (Phase(ranking_loss, trains="^ranking/"), Phase(attention_loss, trains="^filters/"))
-  return Method(init, encode, phases, assess, stream, (stream,), meanings=MEANINGS)
+  return Method(init=init, encode=encode, phases=phases, assess=assess, items=PAIRS, streams=(stream,),
+                standardizes=True, meanings=MEANINGS)
 
 
 def _mask(features, lengths):

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill.data import exemplars
-from jaxskill.methods import Assessment, Method, Phase
+from jaxskill.methods import REFERENCES, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import check_scores, score_range
 from jaxskill.modules.layers import contract, dot, torch_uniform
 from jaxskill.modules.soft_dtw import hard_alignment, pairwise_squared_distance, soft_dtw
@@ -199,15 +199,11 @@ def build(config) -> Method:
     check_scores(config, dataset, criterion)
     return np.asarray(dataset.labels(criterion), np.float32)
 
-  def init(key, videos, statistics, overrides):
+  def init(key, videos, constants):
+    del constants
     encoder_key, heads_key = jax.random.split(key)
     (embeddings, _), variables = encoder.init_with_output(encoder_key, videos[stream][0].astype(jnp.float32))
-    params = dict(encoder=variables["params"], heads=heads.init(heads_key, embeddings)["params"])
-    weights = {name: jnp.float32(value) for name, value in (dict(loss_options.weights) | overrides).items()}
-    constants = dict(score_range=jnp.asarray(statistics["score_range"]), loss_weights=weights)
-    if stream in statistics:
-      constants["features"] = statistics[stream]
-    return dict(params=params, batch_stats=constants)
+    return dict(encoder=variables["params"], heads=heads.init(heads_key, embeddings)["params"])
 
   def of_heads(variables, function, *arguments):
     return heads.apply({"params": variables["params"]["heads"]}, *arguments, method=function)
@@ -215,9 +211,7 @@ def build(config) -> Method:
   def encode(variables, videos, key, train):
     """Directions to align, and the rows' parts of the heads as query and as reference, of each video once."""
     del key, train
-    rows, statistics = videos[stream].astype(jnp.float32), variables["batch_stats"].get("features")
-    if statistics:
-      rows = (rows - statistics["mean"]) / statistics["scale"]
+    rows = videos[stream].astype(jnp.float32)
     embeddings, directions = encoder.apply({"params": variables["params"]["encoder"]}, rows)  # [V, T, E], [V, T, A]
     query, reference = of_heads(variables, "project", embeddings)                             # [V, T, P]
     return dict(directions=directions, query=query, reference=reference, length=videos["lengths"][stream],
@@ -265,14 +259,14 @@ def build(config) -> Method:
 
   def relate(variables, labels, mask):
     """`[B, B]` differences of true scores, and which pairs rank: those that differ, of any two activities (Sec. 3.5)."""
-    low, high = variables["batch_stats"]["score_range"]
+    low, high = variables["constants"]["score_range"]
     score = labels["score"][:, 0]
     pairs = mask[:, None] & mask & (score[:, None] != score)
     return dict(gap=(score[:, None] - score) / (high - low), pairs=pairs.astype(jnp.float32))
 
   def loss(variables, encodings, labels, gather):
     """Squared error, ranking of the pairs of the batch, and regular alignment (Sec. 3.5), `[B]` each."""
-    weights, (low, high) = variables["batch_stats"]["loss_weights"], variables["batch_stats"]["score_range"]
+    weights, (low, high) = variables["constants"]["loss_weights"], variables["constants"]["score_range"]
     query, references = encodings[0], jax.tree.map(lambda *x: jnp.stack(x, axis=1), *encodings[1:])
     known = references["position"] != query["position"][:, None]                              # [B, M]
     _, found = jax.vmap(against, (None, 0, 0, 0))(variables, query, references, known)
@@ -291,19 +285,19 @@ def build(config) -> Method:
   def assess(variables, encoding, references):
     """Scores of the video and of its segments, the alignment to each reference, and the timing offset, as a share of the
     duration: where it is positive, references show the same later."""
-    low, high = variables["batch_stats"]["score_range"]
+    low, high = variables["constants"]["score_range"]
     known, (rows, _) = references["mask"], encoding["directions"].shape
     found, mean = against(variables, encoding, references["encodings"], known)
     spread = jnp.sqrt(average((found["score"] - mean["score"]) ** 2, known))
-    number = segment_of(rows, encoding["length"], model.segments)
     return Assessment(
         score=low + (high - low) * mean["score"], parts={"spread over references": (high - low) * spread},
-        timelines={"segment": number, "segment score": low + (high - low) * mean["segments"][number],
-                   "segment importance": mean["importance"][number], "timing offset": mean["offset"]},
-        maps={}, alignment={f"reference {i + 1}": path for i, path in enumerate(found["path"])}, probabilities={})
+        segments=dict(number=segment_of(rows, encoding["length"], model.segments),
+                      score=low + (high - low) * mean["segments"], importance=mean["importance"]),
+        curves={"timing offset": mean["offset"]}, alignment=found["path"])
 
-  return Method(init, encode, (Phase(loss, trains=".", batched=True, gathers=True),), assess, stream, (stream,),
-                "references", prepare, targets, relate, check)
+  return Method(init=init, encode=encode, phases=(Phase(loss, trains=".", batched=True, gathers=True),), assess=assess,
+                items=REFERENCES, streams=(stream,), prepare=prepare, targets=targets, relate=relate, check=check,
+                meanings={"timing offset": Meaning("how much later references show the same, as a share of the duration")})
 
 
 def check_band(dataset, fold, stream, group, bandwidth):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.methods import Assessment, Meaning, Method, Phase
+from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, standardized
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.gru_attention import (
   ATTENTIONS,
@@ -26,6 +26,8 @@ from jaxskill.modules.gru_attention import (
   places_seen,
 )
 from jaxskill.modules.layers import take
+
+PLACES = "place", "distractor"       # truths of simulated scenes
 
 
 def frame_rows(lengths, segments, keys=None):
@@ -57,23 +59,20 @@ def build(config) -> Method:
     check_data(config, dataset)
     return {}
 
-  def init(key, videos, statistics, overrides):
-    del overrides
-    params = network.init(key, view(videos, {}, None)[0])["params"]
-    return dict(params=params, batch_stats=dict(features=statistics[stream]) if statistics else {})
+  def init(key, videos, constants):
+    del constants
+    return network.init(key, view(videos, {}, None)[0])["params"]
 
   def view(videos, statistics, keys):
     """`[V, T, h, w, C]` maps of the frames that are shown, `[V, T]` their rows."""
     maps, rows = videos[stream], frame_rows(videos["lengths"][stream], model.segments, keys)
     if maps.shape[1] > model.segments:
       maps = jax.vmap(take)(maps, rows)
-    if statistics:
-      maps = ((maps - statistics["mean"]) / statistics["scale"]).astype(dtype)
-    return maps, rows
+    return (standardized(maps, statistics) if statistics else maps), rows
 
   def encode(variables, videos, key, train):
     own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
-    maps, rows = view(videos, variables["batch_stats"].get("features"), own)
+    maps, rows = view(videos, variables["constants"].get("features", {}).get(stream), own)
     score, attention = network.apply({"params": variables["params"]}, maps)
     return dict(score=score, attention=attention, rows=rows)
 
@@ -92,13 +91,14 @@ def build(config) -> Method:
     attention = encoding["attention"]
     weights = dict(attention=attention, uniform=jnp.full_like(attention, 1 / attention[0].size))
     maps = {name: places_seen(values, FUSION_SIZE, model.padding) for name, values in weights.items()}
-    return Assessment(score=encoding["score"], parts={}, timelines={}, maps=maps, alignment={}, probabilities={},
-                      rows=dict.fromkeys(maps, encoding["rows"]))
+    return Assessment(score=encoding["score"], maps=maps, rows=dict.fromkeys(maps, encoding["rows"]))
 
   loss = config.loss
-  return Method(init, encode, (Phase(ranking_loss, trains="."),), assess, stream, (stream,), prepare=prepare,
+  return Method(init=init, encode=encode, phases=(Phase(ranking_loss, trains="."),), assess=assess, items=PAIRS,
+                streams=(stream,), standardizes=True, prepare=prepare,
                 check=lambda dataset, others: check_data(config, dataset),
-                meanings=dict(attention=Meaning("where in the picture the model looked")))
+                meanings=dict(attention=Meaning("where in the picture the model looked", finds=PLACES),
+                              uniform=Meaning("equal weights", finds=PLACES, shown=False)))
 
 
 def check_data(config, dataset):

@@ -157,11 +157,13 @@ def frame(axis, picture, label, weights=None, most=None, side=0):
       spine.set(color=COLOURS[side], linewidth=2)
 
 
-def probability_bars(axes, levels, words):
-  """Probabilities {level: `[n]`} of a tree, one axis each; `words` say what they are."""
-  for axis, (name, values) in zip(axes, levels.items()):
-    axis.bar(np.arange(len(values)), values)
-    axis.set(ylabel=name, ylim=(0, 1), xticks=[])
+def probability_bars(axes, found, words):
+  """Draws {title: (places `[n]`, probabilities `[n]`)}, one axis each; `words` say what they are."""
+  for axis, (title_of, (places, probabilities)) in zip(axes, found.items()):
+    named = sorted({0, len(places) // 2, len(places) - 1})
+    axis.bar(np.arange(len(places)), probabilities)
+    axis.set(ylabel=title_of, ylim=(0, 1))
+    axis.set_xticks(named, [f"{places[number]:.3g}" for number in named], fontsize=6)
   axes[-1].set_xlabel(wrapped(words, 70), fontsize=8)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxskill import cli, methods
+from jaxskill import cli
 from jaxskill.evaluate import truth
 from jaxskill.report import wording
 
@@ -159,10 +159,9 @@ def answer(run, own, assessment, ids, words):
                                  for name in own.arrays) + ".")
   training = [run.training_scores(i) for i in ids]
   ranks = [percentile(score, others) for score, others in zip(scores, training)]
-  mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.timelines.items()}
   counts = [len(others) for others in training]
   criterion = run.about["replicas"][ids[0]]["criterion"]
-  ranked = run.method.learns_from == "pairs"
+  ranked = run.method.items.ranks
   result = dict(
       video=own.name, file=str(own.file), run=str(run.workdir), system=run.config.method, trained_on=run.about["data"],
       simulated=run.about["simulated"], random_weights=any(w.startswith("RANDOM") for w in own.warnings),
@@ -173,38 +172,46 @@ def answer(run, own, assessment, ids, words):
       models=[run.about["replicas"][i] | dict(score=float(score), percentile=rank)
               for i, score, rank in zip(ids, scores, ranks)],
       parts={name: float(np.mean(values)) for name, values in assessment.parts.items()},
-      duration_s=float(own.duration(next(iter(own.arrays)))), timelines={}, segments=[], moments=[],
+      duration_s=float(own.duration(next(iter(own.arrays)))), attention={}, curves={}, segments=[], moments=[],
       meanings={name: meaning._asdict() for name, meaning in run.method.meanings.items()})
-  for name, values in mean.items():
-    if not name.startswith("segment"):
+  of_filters = {name: weights.mean(axis=1) for name, weights in assessment.attention.items()}
+  for kind, curves in dict(attention=of_filters, curves=assessment.curves).items():
+    for name, values in curves.items():
       start, end = rows_in_time(own, run.method.stream_of(name))
-      result["timelines"][name] = dict(start=start.tolist(), end=end.tolist(), values=values[: len(start)].tolist())
-  if "segment" in mean:
+      result[kind][name] = dict(start=start.tolist(), end=end.tolist(),
+                                values=values.mean(axis=0)[: len(start)].tolist())
+  if assessment.segments:
     stream = run.method.streams[0]
-    padded = {name: values[None] for name, values in mean.items()}
-    result["segments"] = truth.segments(padded, 0, len(own.arrays[stream]), own.row_seconds[stream])
+    mean = {name: values.mean(axis=0) for name, values in assessment.segments.items()}
+    result["segments"] = truth.segments(mean, len(own.arrays[stream]), own.row_seconds[stream])
   seen_at = {name: own.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
-  if run.method.learns_from in methods.COMPARING:
+  if run.method.items.compares:
     result["references"] = references(run, own, assessment, ids)
-  if assessment.probabilities:
-    result["probabilities"] = {name: np.asarray(p).mean(axis=0).tolist() for name, p in assessment.probabilities.items()}
+  if assessment.distribution:
+    result["distribution"] = distribution(assessment)
   return result | dict(warnings=own.warnings)
+
+
+def distribution(assessment):
+  """{title: {"places", "probabilities"}} of one video, mean over the models, as JSON can hold it."""
+  return {title: {name: np.asarray(values).mean(axis=0).tolist() for name, values in one._asdict().items()}
+          for title, one in assessment.distribution.items()}
 
 
 def moments(result, assessment, seen_at):
   """The moments that decided, of every kind, with what they say in plain words.
 
   Args:
-    result: {"timelines", "segments", "meanings"} of `answer`.
+    result: {"attention", "segments", "meanings"} of `answer`.
     seen_at: {name of heat maps: `[T]` seconds of the rows that they may lie over}.
   """
   found = []
-  for name, line in result["timelines"].items():
-    if name.endswith(" attention"):
-      found += [dict(what=name) | one for one in bright(*(np.array(line[key]) for key in ("values", "start", "end")))]
+  for name, line in result["attention"].items():
+    found += [dict(what=name) | one for one in bright(*(np.array(line[key]) for key in ("values", "start", "end")))]
   found += decisive(result["segments"])
-  found += [one for name in assessment.maps if name != "uniform" for one in _looked_at(name, assessment, seen_at[name])]
+  shown = [name for name in assessment.maps if result["meanings"].get(name, {}).get("shown", True)]
+  found += [one for name in shown for one in _looked_at(name, assessment, seen_at[name])]
   for one in found:
     meaning = result["meanings"].get(one["what"], dict(words=one["what"], side=0))
     one |= dict(words=meaning["words"], side=one.get("side", meaning["side"]))
@@ -218,8 +225,10 @@ def rows_in_time(own, stream):
 
 
 def maps(run, own, assessment):
-  """{name: `[N, h, w]` heat maps, mean over the models} and {name: `[N]` seconds}."""
-  found = {name: np.asarray(values).mean(axis=0) for name, values in assessment.maps.items()}
+  """{name: `[N, h, w]` heat maps that are to be shown, mean over the models} and {name: `[N]` seconds}."""
+  meanings = run.method.meanings
+  found = {name: np.asarray(values).mean(axis=0) for name, values in assessment.maps.items()
+           if name not in meanings or meanings[name].shown}
   return found, {name: own.seconds(run.method.stream_of(name))[np.asarray(assessment.rows[name][0])] for name in found}
 
 
@@ -264,8 +273,7 @@ def references(run, own, assessment, ids):
       row = rows[model, place], ids[model]
       name, label = str(run.arrays["bank/videos"][row]), float(run.arrays["bank/label"][row])
       one = found.setdefault(name, dict(score=label, places=[]))
-      places = next((p for n, p in assessment.alignment.items() if n == f"reference {place + 1}"), None)
-      one["places"].append(None if places is None else np.asarray(places[model]))
+      one["places"].append(None if assessment.alignment is None else np.asarray(assessment.alignment[model, place]))
   result = []
   for name, one in sorted(found.items(), key=lambda item: -len(item[1]["places"])):
     entry = dict(video=name, score=one["score"], models=len(one["places"]))
@@ -282,10 +290,9 @@ def moment_lines(result, moments):
   """Moments of a video as lines of text, a line for each kind, also where none stands out.
 
   Args:
-    result: {"timelines", "meanings"} of `answer`.
+    result: {"attention", "meanings"} of `answer`.
   """
-  kinds = {result["meanings"].get(name, {"words": name})["words"]: []
-           for name in result["timelines"] if name.endswith(" attention")}
+  kinds = {result["meanings"].get(name, {"words": name})["words"]: [] for name in result["attention"]}
   for one in moments:
     kinds.setdefault(one["words"], []).append(f"{one['at']} ({wording.amount(one)})")
   return [f"{words}: {', '.join(some) or 'none stands out'}" for words, some in kinds.items()]

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 
 from jaxskill import cli
-from jaxskill.evaluate import metrics as evaluate
 from jaxskill.evaluate import truth
+from jaxskill.evaluate.metrics import tested_videos
 from jaxskill.report import drawing, explain, wording
 from jaxskill.report.drawing import plt
 from jaxskill.training import log_lines
@@ -16,19 +16,19 @@ from jaxskill.training import log_lines
 SHOWN = 8      # frames of a video
 
 
-def draw(workdir, trainer, history, assessments, say=print):
+def draw(workdir, experiment, history, assessments, say=print):
   """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
-  workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, trainer))
-  if any(name.endswith(" attention") for name in assessments.timelines):
-    named["attention"] = lambda: _timelines(trainer, assessments)
-  if assessments.alignment:
-    named["alignment"] = lambda: _alignment(trainer, assessments)
+  workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, experiment))
+  if assessments.attention:
+    named["attention"] = lambda: _attention(experiment, assessments)
+  if assessments.alignment is not None:
+    named["alignment"] = lambda: _alignment(experiment, assessments)
   if assessments.maps:
-    named["maps"] = lambda: _maps(trainer, assessments)
-  if trainer.metric == "spearman" and len(trainer.dataset.folds[trainer.replicas[0].fold].test_videos):
-    named["scores"] = lambda: _scores(trainer, assessments)
-  if assessments.probabilities:
-    named["leaves"] = lambda: _probabilities(trainer, assessments)
+    named["maps"] = lambda: _maps(experiment, assessments)
+  if experiment.metric == "spearman" and len(experiment.dataset.folds[experiment.replicas[0].fold].test_videos):
+    named["scores"] = lambda: _scores(experiment, assessments)
+  if assessments.distribution:
+    named["distribution"] = lambda: _distribution(experiment, assessments)
   paths = []
   for name, make in named.items():
     try:
@@ -41,28 +41,28 @@ def draw(workdir, trainer, history, assessments, say=print):
 
 def _asked(dataset, fold):
   """(videos of the test side, "test"), or, where nothing was kept apart, those trained on, which are no test."""
-  test = evaluate.tested_videos(dataset, fold)
+  test = tested_videos(dataset, fold)
   return (test, "test") if len(test) else (fold.train_videos, "training")
 
 
-def _extremes(trainer, scores):
+def _extremes(experiment, scores):
   """{words: video} of the videos that the first replica scores highest and lowest."""
-  dataset, replica = trainer.dataset, trainer.replicas[0]
+  dataset, replica = experiment.dataset, experiment.replicas[0]
   videos, side = _asked(dataset, dataset.folds[replica.fold])
   best, worst = videos[np.argmax(scores[videos])], videos[np.argmin(scores[videos])]
   return {f"best {side} video": best, f"worst {side} video": worst}
 
 
-def _score(trainer, value):
+def _score(experiment, value):
   """A score in words."""
-  return f"rank score {value:.2f}, no unit" if trainer.metric == "accuracy" else f"score {value:.2f}"
+  return f"rank score {value:.2f}, no unit" if experiment.metric == "accuracy" else f"score {value:.2f}"
 
 
-def _curves(workdir, history, trainer):
+def _curves(workdir, history, experiment):
   metrics = log_lines.read_metrics(workdir)
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
-  kind, pairs = ("pairs", True) if trainer.metric == "accuracy" else ("videos", False)
+  kind, pairs = ("pairs", True) if experiment.metric == "accuracy" else ("videos", False)
   for name in [n for n in (metrics or [{}])[0] if n not in ("step", "steps_per_second", "accuracy", "error")]:
     left.plot(steps, _means(metrics, name), label=name, lw=2 if name == "loss" else 1, marker=_dot(steps))
   left.set(xlabel="step", ylabel="mean loss of a " + ("pair" if pairs else "video"))
@@ -80,7 +80,7 @@ def _curves(workdir, history, trainer):
   right.set(xlabel="step", ylabel="pairwise accuracy" if pairs else "Spearman's correlation", ylim=(None, 1.02))
   if right.get_legend_handles_labels()[0]:             # a correlation of equal scores is no number
     right.legend(fontsize=8)
-  figure.suptitle("Simulated data" if trainer.dataset.simulated else "")
+  figure.suptitle("Simulated data" if experiment.dataset.simulated else "")
   return figure
 
 
@@ -100,22 +100,21 @@ TRUTHS = dict(relevant_high=("rgb", "tab:blue", "high-skill moment"),
               posture_error=("static", "tab:orange", "posture error"))
 
 
-def _timelines(trainer, assessments):
+def _attention(experiment, assessments):
   """Attention of the first replica on the test videos that it scores highest and lowest, a column for each stream."""
-  dataset, scores, meanings = trainer.dataset, assessments.score[0], trainer.method.meanings
+  dataset, scores, meanings = experiment.dataset, assessments.score[0], experiment.method.meanings
   by_stream = {}
-  for name, values in assessments.timelines.items():
-    if name.endswith(" attention"):
-      by_stream.setdefault(trainer.method.stream_of(name), {})[name] = values
+  for name, values in assessments.attention.items():
+    by_stream.setdefault(experiment.method.stream_of(name), {})[name] = values[0].mean(axis=1)
   figure, axes = plt.subplots(2, len(by_stream), figsize=(10, 5.4), squeeze=False, layout="constrained", sharex="col",
                               sharey="col")
-  chosen, known = _extremes(trainer, scores), dict(meanings={name: one._asdict() for name, one in meanings.items()})
+  chosen, known = _extremes(experiment, scores), dict(meanings={name: one._asdict() for name, one in meanings.items()})
   for row, (kind, video) in zip(axes, chosen.items()):
-    for axis, (stream, timelines) in zip(row, by_stream.items()):
+    for axis, (stream, curves) in zip(row, by_stream.items()):
       real, seconds = dataset.lengths[stream][video], dataset.seconds(stream, video)
       drawing.attention_curves(axis, seconds, {
-          wording.curve(known, name): (values[0, video, :real], known["meanings"].get(name, {"side": 0})["side"])
-          for name, values in timelines.items()})
+          wording.curve(known, name): (values[video, :real], known["meanings"].get(name, {"side": 0})["side"])
+          for name, values in curves.items()})
       for name, (of, colour, label) in TRUTHS.items():
         relevant = dataset.truth.get(name)
         if relevant is not None and of == stream:
@@ -125,26 +124,28 @@ def _timelines(trainer, assessments):
       longest = max(dataset.seconds(stream, v)[-1] for v in chosen.values())
       drawing.time_axis(axis, float(longest) or 1.0)
       axis.label_outer()
-    row[0].set(title=f"{kind} by score: {cli.short(dataset.videos[video])} ({_score(trainer, scores[video])})")
+    row[0].set(title=f"{kind} by score: {cli.short(dataset.videos[video])} ({_score(experiment, scores[video])})")
   figure.suptitle("Simulated data" if dataset.simulated else "")
   drawing.legend_below(figure, wording.LEGENDS["attention"])
   return figure
 
 
-def _alignment(trainer, assessments):
+def _alignment(experiment, assessments):
   """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what
   is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
-  dataset, stream = trainer.dataset, trainer.method.streams[0]
+  dataset, stream = experiment.dataset, experiment.method.streams[0]
   lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
-  replica, scores = trainer.replicas[0], assessments.score[0]
+  replica, scores = experiment.replicas[0], assessments.score[0]
   labels = dataset.labels(replica.criterion)
-  timelines = {name: values[0] for name, values in assessments.timelines.items()}
-  places = next(iter(assessments.alignment.values()))[0]
-  chosen = _extremes(trainer, scores)
+  places = assessments.alignment[0, :, 0]                              # [V, T] in the first reference
+  chosen = _extremes(experiment, scores)
   figure, axes = plt.subplots(2, 2, figsize=(11, 5.4), sharex=True, sharey="row", height_ratios=(3, 1),
                               layout="constrained")
-  shown = [(video, trainer.exemplars()[0][video, 0, 0]) for video in chosen.values()]
-  of = lambda video: truth.segments(timelines, video, lengths[video], seconds[video])
+  shown = [(video, experiment.exemplars()[0][video, 0, 0]) for video in chosen.values()]
+
+  def of(video):
+    own = {name: values[0, video] for name, values in assessments.segments.items()}
+    return truth.segments(own, lengths[video], seconds[video]) if own else []
   colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
@@ -157,7 +158,8 @@ def _alignment(trainer, assessments):
       above.legend(fontsize=7, loc="upper right")
     above.set_title(f"{kind} by score: {cli.short(dataset.videos[video], 24)} ({scores[video]:.2f}),\nreference "
                     f"{cli.short(dataset.videos[reference], 24)} ({labels[reference]:.2f})", fontsize=8)
-    drawing.offset_curve(below, start, timelines["timing offset"][video, : len(start)])
+    lasts, other = lengths[video] * seconds[video], lengths[reference] * seconds[reference]
+    drawing.offset_curve(below, start, end / other - start / lasts)
     drawing.time_axis(below, max(float(lengths[v] * seconds[v]) for pair in shown for v in pair))
   figure.colorbar(colours, ax=axes, label="score of a part")
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
@@ -165,16 +167,17 @@ def _alignment(trainer, assessments):
   return figure
 
 
-def _maps(trainer, assessments):
+def _maps(experiment, assessments):
   """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
 
   They lie over what the stream `frames` shows nearest in time, or without it over the mean of the feature maps; simulated
   scenes have the true place of the action and of the distractor marked.
   """
-  dataset, scores = trainer.dataset, assessments.score[0]
-  (name, maps), *_ = assessments.maps.items()
-  stream = trainer.method.stream_of(name)
-  chosen, count = _extremes(trainer, scores), min(SHOWN, maps.shape[2])
+  dataset, scores = experiment.dataset, assessments.score[0]
+  meanings = experiment.method.meanings
+  name, maps = next(one for one in assessments.maps.items() if one[0] not in meanings or meanings[one[0]].shown)
+  stream = experiment.method.stream_of(name)
+  chosen, count = _extremes(experiment, scores), min(SHOWN, maps.shape[2])
   most = max(maps[0, video].max() for video in chosen.values())
   figure, axes = plt.subplots(2, count, figsize=(1.6 * count + 1, 4.4), squeeze=False, layout="constrained")
   for row, (kind, video) in zip(axes, chosen.items()):
@@ -190,7 +193,7 @@ def _maps(trainer, assessments):
         if place in dataset.truth:
           down, right = dataset.truth[place][video, shown]
           axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
-    row[0].set_ylabel(f"{kind}\n{cli.short(dataset.videos[video], 24)}\n{_score(trainer, scores[video])}",
+    row[0].set_ylabel(f"{kind}\n{cli.short(dataset.videos[video], 24)}\n{_score(experiment, scores[video])}",
                       fontsize=7)
   if handles := axes[0, 0].get_legend_handles_labels()[0]:
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=7)
@@ -199,9 +202,9 @@ def _maps(trainer, assessments):
   return figure
 
 
-def _scores(trainer, assessments):
+def _scores(experiment, assessments):
   """Predicted against true scores of the test videos, and the share of them within an error (CoRe, Fig. 6 and 7)."""
-  dataset, replica = trainer.dataset, trainer.replicas[0]
+  dataset, replica = experiment.dataset, experiment.replicas[0]
   fold = dataset.folds[replica.fold]
   true, predicted = dataset.labels(replica.criterion)[fold.test_videos], assessments.score[0][fold.test_videos]
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
@@ -216,18 +219,18 @@ def _scores(trainer, assessments):
   return figure
 
 
-def _probabilities(trainer, assessments):
-  """Probabilities of the tree, level by level, for the test video with the least error and the one with the largest."""
-  dataset, replica = trainer.dataset, trainer.replicas[0]
+def _distribution(experiment, assessments):
+  """What the score was chosen from, for the test video with the least error and the one with the largest."""
+  dataset, replica = experiment.dataset, experiment.replicas[0]
   videos, side = _asked(dataset, dataset.folds[replica.fold])
   error = np.abs(assessments.score[0] - dataset.labels(replica.criterion))[videos]
   chosen = dict(least=videos[np.argmin(error)], largest=videos[np.argmax(error)])
-  levels = assessments.probabilities
+  levels, meaning = assessments.distribution, experiment.method.meanings.get("distribution")
   figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels) + 0.4), squeeze=False,
                               layout="constrained")
-  words = trainer.method.meanings["probabilities"].words if "probabilities" in trainer.method.meanings else ""
   for column, (kind, video) in zip(axes.T, chosen.items()):
-    drawing.probability_bars(column, {name: values[0, video] for name, values in levels.items()}, words)
+    drawing.probability_bars(column, {title: (one.places[0, video], one.probabilities[0, video]) for title, one in levels.items()},
+                             meaning.words if meaning else "")
     column[0].set_title(f"{kind} error of a {side} video: {cli.short(dataset.videos[video], 24)},\n"
                         f"{assessments.score[0][video]:.2f} predicted, "
                         f"{dataset.labels(replica.criterion)[video]:.2f} true", fontsize=8)

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill import methods
-from jaxskill.data import exemplars
 from jaxskill.training.batches import as_maps
 
 CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
@@ -24,11 +22,11 @@ class Answers:
   def __init__(self, method, parallel):
     self._method, self._parallel = method, parallel
     self.encoder = parallel.compile(self._encodings)
-    make = self._compared if method.learns_from in methods.COMPARING else self._alone
+    make = self._compared if method.items.compares else self._alone
     self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
 
   def _encodings(self, state, videos):
-    encode = lambda variables: self._method.encode(variables, as_maps(videos), jax.random.key(0), False)
+    encode = lambda variables: self._method.encodings(variables, as_maps(videos), jax.random.key(0), False)
     return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
 
   def _alone(self, pick):
@@ -40,7 +38,7 @@ class Answers:
       references = None if known is None else dict(own_difficulty=known)
 
       def replica(variables):
-        encodings = method.encode(variables, as_maps(videos), jax.random.key(0), False)
+        encodings = method.encodings(variables, as_maps(videos), jax.random.key(0), False)
         return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
       return _swap(self._parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
     return function
@@ -84,81 +82,68 @@ class Answers:
       yield ids[: count - start], (self._parallel.split(jax.tree.map(lambda x: x[ids], own)), bank)
 
 
-class Panel:
-  """The assessment of all videos of a trainer's data set by its replicas.
+class AllVideos:
+  """The answers of a trainer's replicas about all videos of its data set.
 
   Attributes:
     answers: the compiled functions.
   """
 
-  def __init__(self, trainer, group, labels):
-    """Args: group: `[V]` of `exemplars.groups`, or None for a method without exemplars; labels: see `feed.Feed`."""
-    self._trainer, self.group, self.labels, self._drawn = trainer, group, labels, {}
-    self.answers = Answers(trainer.method, trainer.parallel)
+  def __init__(self, experiment, feed, parallel, num_unique):
+    """Args: num_unique: videos that a device is given at once where features do not stay there."""
+    self._experiment, self._feed, self._parallel = experiment, feed, parallel
+    self._at_once = parallel.padded(max(1, num_unique))
+    self.answers = Answers(experiment.method, parallel)
 
   def assess(self, state, everything, draw):
     """See `Trainer.assess`."""
-    inputs = (((ids, (videos,)) for ids, videos in self._videos()) if self.group is None
-              else self.comparisons(state, draw))
-    return self.answers.ask(state, inputs, self._trainer.dataset.num_videos, everything)
+    inputs = (self.comparisons(state, draw) if self._experiment.method.items.compares
+              else ((ids, (videos,)) for ids, videos in self._videos()))
+    return self.answers.ask(state, inputs, self._experiment.dataset.num_videos, everything)
 
   def _videos(self):
-    trainer = self._trainer
-    return trainer.feed.all_videos(trainer.parallel.padded(max(1, trainer.num_unique)))
+    return self._feed.all_videos(self._at_once)
 
   def encodings(self, state):
     """Host encodings `[V, R, ...]` of every video."""
-    return self.answers.encode(state, self._videos(), self._trainer.dataset.num_videos)
+    return self.answers.encode(state, self._videos(), self._experiment.dataset.num_videos)
 
   def programs(self, state):
     """Yields (what it does, compiled function, arguments) of an assessment of all videos, with encodings of zeros."""
     answers, videos = self.answers, next(iter(self._videos()))[1]
-    if self.group is None:
+    if not self._experiment.method.items.compares:
       yield "an answer about all videos", answers.compiled[True], (state, videos)
       return
     yield "encoding all videos", answers.encoder, (state, videos)
     shapes = jax.eval_shape(answers.encoder, state, videos)
-    count = self._trainer.dataset.num_videos
+    count = self._experiment.dataset.num_videos
     zeros = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), x.dtype), shapes)
     _, inputs = next(self._compared(zeros, draw=0))
     yield "an answer about some videos", answers.compiled[True], (state, *inputs)
-
-  def target(self):
-    """`[V, R]` what "score" is to each replica."""
-    criteria = [r.criterion for r in self._trainer.replicas]
-    columns = list(dict.fromkeys(criteria))
-    return self.labels["score"][:, [columns.index(criterion) for criterion in criteria]]
-
-  def exemplars(self, draw):
-    """(`[V, R, M]` numbers of the exemplars, `[V, R, M]` mask) of one draw: by seed and training videos."""
-    if draw not in self._drawn:
-      trainer = self._trainer
-      data, options = trainer.dataset, trainer.config.model.exemplars
-      own = [exemplars.choose(options, self.group, data.folds[r.fold].train_videos, data.labels(r.criterion),
-                              (r.seed, 0, draw)) for r in trainer.replicas]   # not r.fold: alone, a fold has another number
-      self._drawn[draw] = tuple(np.stack(x, axis=1) for x in zip(*own))
-    return self._drawn[draw]
 
   def comparisons(self, state, draw, size=None):
     """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
     yield from self._compared(self.encodings(state), draw, size)
 
   def _compared(self, encodings, draw, size=None):
-    trainer = self._trainer
-    aligned = trainer.method.learns_from == "references"
-    size = size or max(1, CHUNK // (trainer.config.model.exemplars.count if aligned else 1))
-    chosen, mask = self.exemplars(draw)
+    experiment = self._experiment
+    items, labels = experiment.method.items, experiment.labels
+    size = size or max(1, CHUNK // (experiment.config.model.exemplars.count if items.aligns else 1))
+    chosen, mask = experiment.exemplars(draw)
     own = dict(encodings=encodings, exemplars=chosen, mask=mask)
-    own |= {name: self.labels[name] for name in ("difficulty",) if name in self.labels}
-    yield from self.answers.shares(own, dict(encodings=encodings, score=self.target()),
-                                   min(size, trainer.dataset.num_videos))
+    own |= {name: labels[name] for name in ("difficulty",) if name in labels}
+    yield from self.answers.shares(own, dict(encodings=encodings, score=experiment.target()),
+                                   min(size, experiment.dataset.num_videos))
 
 
 def _placed(assessments):
   """Alignments `[..., T, S]` as the place `[..., T]` each row leads to, in rows of the reference: a path is S times as
   large."""
-  place = lambda path: (path * (jnp.arange(path.shape[-1]) + 0.5)).sum(axis=-1)            # a row lies at its middle
-  return assessments._replace(alignment=jax.tree.map(place, assessments.alignment))
+  path = assessments.alignment
+  if path is None:
+    return assessments
+  middles = jnp.arange(path.shape[-1]) + 0.5                           # of the rows
+  return assessments._replace(alignment=(path * middles).sum(axis=-1))
 
 
 PICKS = (lambda a: (a.score, a.parts), _placed)

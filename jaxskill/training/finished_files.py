@@ -96,7 +96,7 @@ def check(path, about, arrays, method):
   for replica in about["replicas"]:
     if {"row", "fold", "seed", "criterion"} - set(replica):
       raise ValueError("it does not say which models there are")
-  if method.learns_from in methods.COMPARING:
+  if method.items.compares:
     shapes = {name: arrays[f"bank/{name}"].shape[:2] for name in ("videos", "mask", "score", "label")}
     if not about["groups"] or len(set(shapes.values())) != 1:
       raise ValueError("it lacks the videos that new ones are compared with")

@@ -13,6 +13,7 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from flax import traverse_util
 
@@ -51,8 +52,8 @@ def save(workdir, trainer, assessments, file=FILE):
     The path; None on other hosts.
   """
   dataset, method, config = trainer.dataset, trainer.method, trainer.config
-  compared = method.learns_from in methods.COMPARING
-  encodings = trainer.panel.encodings(trainer.state) if compared else None
+  compared = method.items.compares
+  encodings = trainer.all_videos.encodings(trainer.state) if compared else None
   if not trainer.parallel.main:
     return None
   folds = [dataset.folds[r.fold].train_videos for r in trainer.replicas]
@@ -114,7 +115,7 @@ def _recipe(config):
 def _bank(trainer, assessments, encodings):
   """(arrays of the videos that new ones are compared with, leading axes K, R; what each group is; their segments)."""
   dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
-  group = trainer.panel.group
+  group = trainer.experiment.groups
   chosen, mask = zip(*(exemplars.of_new_videos(
       trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, dataset.labels(r.criterion),
       (r.seed, 0, 0)) for r in replicas))
@@ -122,7 +123,7 @@ def _bank(trainer, assessments, encodings):
   chosen, mask = flat(chosen), flat(mask)
   each = np.arange(len(replicas))
   labels = np.stack([dataset.labels(r.criterion) for r in replicas], axis=1)
-  bank = dict(videos=np.array(dataset.videos)[chosen], mask=mask, score=trainer.panel.target()[chosen, each],
+  bank = dict(videos=np.array(dataset.videos)[chosen], mask=mask, score=trainer.experiment.target()[chosen, each],
               label=labels[chosen, each])
   leaves = traverse_util.flatten_dict(dict(encodings=encodings), sep="/")
   bank |= {name: leaf[chosen, each] for name, leaf in leaves.items()}
@@ -130,10 +131,10 @@ def _bank(trainer, assessments, encodings):
   first = [int(np.flatnonzero(group == number)[0]) for number in range(group.max() + 1)]
   kinds = [{name: getattr(dataset, name)[video].item() for name in known} for video in first]
   segments, stream = {}, trainer.method.streams[0]
-  if "segment" in assessments.timelines:
-    mean = {name: values.mean(axis=0) for name, values in assessments.timelines.items()}
+  if assessments.segments:
     for v in np.unique(chosen[mask]):
-      segments[dataset.videos[v]] = truth.segments(mean, v, dataset.lengths[stream][v], dataset.row_seconds[stream][v])
+      mean = jax.tree.map(lambda x, v=v: x[:, v].mean(axis=0), assessments.segments)
+      segments[dataset.videos[v]] = truth.segments(mean, dataset.lengths[stream][v], dataset.row_seconds[stream][v])
   return bank, kinds, segments
 
 
@@ -340,11 +341,11 @@ def load(workdir, checkpoint="last"):
                      "training command again, which writes it.") from error
   stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(workdir, about["step"]).items()}
   leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
-                                         if name[0] in ("params", "batch_stats")})
+                                         if name[0] in ("params", "constants")})
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
                      "training command again, which writes it.")
   about |= dict(tested=finished_files.tested(workdir, about), checkpoint=checkpoint)
   parallel = Parallel()
-  state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("batch_stats", {}), None)
+  state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("constants", {}), None)
   return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)

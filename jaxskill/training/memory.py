@@ -55,7 +55,7 @@ def check(trainer):
 def _programs(trainer):
   """Yields (what it does, compiled function, arguments) of everything that a run repeats."""
   yield "one step of training", *trainer.first_call()
-  yield from trainer.panel.programs(trainer.state)
+  yield from trainer.all_videos.programs(trainer.state)
 
 
 def _refusal(trainer, what, needed, available, shape, dtype):

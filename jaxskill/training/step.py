@@ -31,17 +31,17 @@ class TrainState:
   Attributes:
     step: [] int32 optimiser steps taken.
     params: trained parameters.
-    batch_stats: what belongs to the model but is not trained by gradients.
+    constants: what training does not move.
     opt_state: one optimiser state a phase; with leaky alternation also the gradients left over.
   """
 
   step: jax.Array
   params: Any
-  batch_stats: Any
+  constants: Any
   opt_state: Any
 
   def variables(self):
-    return dict(params=self.params, batch_stats=self.batch_stats)
+    return dict(params=self.params, constants=self.constants)
 
 
 class Tables(NamedTuple):
@@ -131,7 +131,7 @@ class Step(NamedTuple):
   """The compiled pieces of training.
 
   Attributes:
-    init: (keys `[R]`, one video `[1, ...]`, statistics and overrides of leading axis R) -> TrainState.
+    init: (keys `[R]`, one video `[1, ...]`, constants of leading axis R) -> TrainState.
     run: (state, videos, tables, cycles) -> state, metrics: so many cycles on resident videos, at most those of
       `steps_per_call`. One loop whose bound is an argument: however steps are cut into calls, the bits are the same.
     run_batches: (state, tuple of the videos of every phase, tables, batches) -> the same for one cycle, streaming.
@@ -166,18 +166,18 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     from_start = lambda first: epochs + first if first < 0 else first
     return functools.reduce(lambda x, y: x * jnp.where(epoch >= from_start(y[0]), y[1], 1.0), train.decay, 1.0)
 
-  def init(keys, videos, statistics, overrides):
-    def replica(key, statistics, overrides):
-      variables = method.init(split_key(key)[0], videos, statistics, overrides)
-      flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  def init(keys, videos, constants):
+    def replica(key, constants):
+      params = method.init(split_key(key)[0], videos, constants)
+      flat = traverse_util.flatten_dict(params, sep="/")
       opt_state = {str(i): optimiser.init(_trained(flat, phase)) for i, phase in enumerate(phases)}
       if leaky:
         opt_state[LEFT_OVER] = jax.tree.map(jnp.zeros_like, flat)
-      return variables["params"], variables["batch_stats"], opt_state
-    return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, statistics, overrides))
+      return params, {name: value for name, value in constants.items() if name != "initial"}, opt_state
+    return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, constants))
 
   def encode(variables, videos, key):
-    return method.encode(variables, as_maps(videos), key, True)
+    return method.encodings(variables, as_maps(videos), key, True)
 
   def encode_batch(variables, videos, items, key):
     """Encodings of the k videos of this device's items `[B / n, k]`, as k trees."""
@@ -194,14 +194,14 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
 
   def phase_step(index, replica, step, videos, labels, items, mask, key, per_epoch, epochs):
     """One optimiser step of one replica: `labels` `[B / n, ...]`, `items` `[B / n, k]` and `mask` are this device's."""
-    params, batch_stats, opt_state = replica
+    params, constants, opt_state = replica
     phase = phases[index]
     flat = traverse_util.flatten_dict(params, sep="/")
     step_key = jax.random.fold_in(split_key(key)[2], step)
 
     def loss_sum(moved):
       whole = traverse_util.unflatten_dict(flat | moved, sep="/")
-      variables = dict(params=whole, batch_stats=batch_stats)
+      variables = dict(params=whole, constants=constants)
       encodings = encode_batch(variables, videos, items, step_key)
       loss = phase.loss if phase.batched else jax.vmap(phase.loss, (None, 0, 0))
       losses, metrics = loss(variables, encodings, labels, *([parallel.gather] if phase.gathers else []))
@@ -228,7 +228,7 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
     trained = {k: choose(v + rate(k) * now * updates[k], v) for k, v in trained.items()}
     params = traverse_util.unflatten_dict(flat | trained, sep="/")
     metrics = {name: (value, count) for name, value in (metrics | {"loss": loss}).items()}
-    return (params, batch_stats, opt_state), metrics
+    return (params, constants, opt_state), metrics
 
   def one_step(index, state, videos, tables, batch):
     """One step of all replicas; `videos` are this device's share, or all of them."""
@@ -238,11 +238,11 @@ def make_step(config, method, parallel, *, steps_per_call, epochs_per_call, num_
       known = {name: x[items] for name, x in labels.items()}                              # [B, k]
       if criterion is not None:
         known["score"] = known["score"][..., criterion]
-      known |= method.relate(dict(params=replica[0], batch_stats=replica[1]), known, mask)
+      known |= method.relate(dict(params=replica[0], constants=replica[1]), known, mask)
       items, mask, known = parallel.own_share((items, mask, known))
       per_epoch = -(-count // train.batch_size)
       return phase_step(index, replica, state.step, videos, known, items, mask, key, per_epoch, last // per_epoch)
-    replicas, metrics = jax.vmap(step_of)((state.params, state.batch_stats, state.opt_state), *batch, tables.keys,
+    replicas, metrics = jax.vmap(step_of)((state.params, state.constants, state.opt_state), *batch, tables.keys,
                                           tables.count, tables.steps, tables.criterion)
     return TrainState(jnp.minimum(state.step + 1, jnp.max(tables.steps)), *replicas), metrics
 

@@ -69,7 +69,7 @@ def test_a_new_video_has_its_score_and_evidence(executed):
   truth = json.loads((folder / "new" / "truth" / f"{answer['video']}.json").read_text())
   assert answer["simulated"] and answer["random_weights"] and np.isfinite(answer["score"])
   assert answer["training_videos"] == 8                            # none is taken away to validate
-  line = answer["timelines"]["high attention"]
+  line = answer["attention"]["high attention"]
   assert len(line["values"]) == 4 and line["end"][-1] == pytest.approx(truth["seconds"], abs=0.01)   # its own seconds
   assert answer["pictures"]
   comparison, = answers(folder, "comparison.json")

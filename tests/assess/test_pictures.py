@@ -14,7 +14,7 @@ from tests.report.test_wording import HOSTILE
 
 MEANINGS = {"high attention": dict(words="moments that speak for skill", side=1),
             "low attention": dict(words="moments that speak against skill", side=-1),
-            "probabilities": dict(words="lower on the left, higher on the right", side=0)}
+            "distribution": dict(words="lower on the left, higher on the right", side=0)}
 ROWS = 10
 
 
@@ -24,20 +24,21 @@ def answered(kind, duration=20.0, seed=0, **changed):
   edges = np.linspace(0, duration, ROWS + 1)
   result = dict(video="v", random_weights=False, simulated=True, tested=True, training_videos=60, ranked=True,
                 score=0.5, spread=0.1, models=[dict(percentile=75.0)] * 3, meanings=MEANINGS, duration_s=duration,
-                timelines={}, segments=[], moments=[])
+                attention={}, curves={}, segments=[], moments=[])
   line = lambda values: dict(start=edges[:-1].tolist(), end=edges[1:].tolist(), values=values.tolist())
   maps, seconds = {}, {}
   if kind == "attention":
-    result["timelines"] = {f"{name} attention": line(rng.dirichlet(np.ones(ROWS))) for name in ("high", "low")}
+    result["attention"] = {f"{name} attention": line(rng.dirichlet(np.ones(ROWS))) for name in ("high", "low")}
   if kind == "segments":
     parts = lambda: [dict(start=float(a), end=float(b), score=float(s), importance=float(i)) for a, b, s, i in zip(
         edges[:-1:2], edges[2::2], rng.uniform(size=5), rng.dirichlet(np.ones(5)))]
-    result |= dict(segments=parts(), timelines={"timing offset": line(rng.uniform(size=ROWS))}, references=[dict(
+    result |= dict(segments=parts(), curves={"timing offset": line(rng.uniform(size=ROWS))}, references=[dict(
         video="expert", score=9.0, segments=parts(), seconds=np.sort(rng.uniform(0, duration, ROWS)).tolist())])
   if kind == "maps":
     maps, seconds = {"attention": rng.dirichlet(np.ones(9), 12).reshape(12, 3, 3)}, {"attention": np.arange(12.0)}
-  if kind == "leaves":
-    result["probabilities"] = {f"level {n}": rng.dirichlet(np.ones(2 ** n)).tolist() for n in (1, 2)}
+  if kind == "distribution":
+    result["distribution"] = {f"level {n}": dict(places=np.arange(2.0 ** n).tolist(), probabilities=rng.dirichlet(
+        np.ones(2 ** n)).tolist()) for n in (1, 2)}
   shown = types.SimpleNamespace(maps={name: one[None] for name, one in maps.items()},
                                 rows={name: np.arange(len(one))[None] for name, one in maps.items()})
   result["moments"] = explain.moments(result, shown, seconds)
@@ -70,7 +71,7 @@ def time_axes(figure):
 
 
 @pytest.mark.parametrize("kind, names", [("attention", ["attention"]), ("segments", ["segments", "alignment"]),
-                                         ("maps", ["maps"]), ("leaves", ["frames", "leaves"])])
+                                         ("maps", ["maps"]), ("distribution", ["frames", "distribution"])])
 def test_every_picture_changes_with_its_data(tmp_path, kind, names):
   contents = []
   for seed in (0, 0, 1):
@@ -92,7 +93,7 @@ def test_every_curve_of_attention_is_drawn(tmp_path, figures):
   pictures.draw(tmp_path, video(), result, maps, seconds)
   axis, = time_axes(figures[0])
   drawn = {line.get_label(): line.get_xydata() for line in axis.lines}
-  for name, line in result["timelines"].items():
+  for name, line in result["attention"].items():
     points = drawn[f"{MEANINGS[name]['words']} ({name})"]
     assert len(points) == ROWS and (np.diff(points[:, 0]) > 0).all() and 0 <= points[0, 0] and points[-1, 0] <= 20.0
     np.testing.assert_allclose(points[:, 1], ROWS * np.array(line["values"]), rtol=1e-6)
@@ -100,7 +101,7 @@ def test_every_curve_of_attention_is_drawn(tmp_path, figures):
     assert low <= points[:, 1].min() and points[:, 1].max() <= high
 
 
-@pytest.mark.parametrize("kind", ["attention", "segments", "maps", "leaves"])
+@pytest.mark.parametrize("kind", ["attention", "segments", "maps", "distribution"])
 def test_two_videos_are_drawn_by_the_same_scales(tmp_path, figures, kind):
   (first, heat, seconds), (second, other_heat, _) = answered(kind), answered(kind, duration=8.0, seed=3)
   heats = [(heat, seconds), (other_heat, seconds)]
@@ -130,7 +131,7 @@ def test_key_moments_are_where_it_was_decided():
   result, _, _ = answered("attention")
   keys = explain.key_moments(result)
   for name, side in (("high attention", 1), ("low attention", -1)):
-    line = result["timelines"][name]
+    line = result["attention"][name]
     at = (line["start"][np.argmax(line["values"])] + line["end"][np.argmax(line["values"])]) / 2
     key, = [key for key in keys if key["at"] == pytest.approx(at, abs=0.05)]
     assert key["sides"][side] == MEANINGS[name]["words"] and key["decided"]

@@ -47,12 +47,12 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
     folder = tmp_path / video
     assert json.loads((folder / "assessment.json").read_text())["score"] == result["score"]
     assert result["pictures"] and all((folder / name).stat().st_size > 5000 for name in result["pictures"])
-    for line in result["timelines"].values():
+    for line in (result["attention"] | result["curves"]).values():
       assert len(line["start"]) == len(line["end"]) == len(line["values"]) and line["start"] < line["end"]
   alone, _ = run.assess(run.folder / f"{run.dataset.videos[test[-1]]}.npz", out=tmp_path / "alone")
   one = alone[run.dataset.videos[test[-1]]]
   np.testing.assert_allclose(one["score"], results[one["video"]]["score"], rtol=1e-5, atol=1e-6)
-  what = {"pros_cons": "timelines", "action_net": "timelines", "core": "probabilities", "skilldiff": "segments",
+  what = {"pros_cons": "attention", "action_net": "attention", "core": "distribution", "skilldiff": "segments",
           "spatial_attention": "maps"}[system]
   assert one[what]
 
@@ -91,7 +91,7 @@ def test_a_training_video_is_not_compared_with_itself(tmp_path):
   count = min(5, len(same))
   ranked = {run.dataset.videos[v] for v in same[np.argsort(-run.dataset.score[same])][:count]}
   assert {one["video"] for one in references} == ranked and len(references[0]["seconds"]) == len(
-      results["other"]["timelines"]["timing offset"]["values"])
+      results["other"]["curves"]["timing offset"]["values"])
 
 
 def test_a_video_beyond_the_band_is_refused(tmp_path):
@@ -110,7 +110,7 @@ def test_moments_are_where_attention_is(tmp_path):
   rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]
   path = run.save(test, tmp_path, rgb=100 * rows)                             # which no model looks at evenly
   (result,), _ = (list(found.values()) if i == 0 else found for i, found in enumerate(run.assess(path, out=tmp_path)))
-  line = result["timelines"]["high attention"]
+  line = result["attention"]["high attention"]
   values = np.array(line["values"])
   assert values.sum() == pytest.approx(1, abs=1e-4)
   found = [one for one in result["moments"] if one["what"] == "high attention"]
@@ -130,7 +130,7 @@ def test_a_moment_stands_out_or_is_not_named(shares, found):
 
 
 def test_where_no_moment_stands_out_the_answer_says_so():
-  result = dict(timelines={"high attention": {}, "low attention": {}, "high filter 1": {}},
+  result = dict(attention={"high attention": {}, "low attention": {}},
                 meanings={"high attention": dict(words="moments for", side=1)})
   one = dict(words="moments for", at="0:01.0-0:02.0", share=0.4)
   assert explain.moment_lines(result, [one]) == ["moments for: 0:01.0-0:02.0 (40 % of the attention)",
@@ -411,7 +411,7 @@ def test_from_video_files_on_the_command_line(tmp_path):
   scores = json.loads((tmp_path / "run" / "results.json").read_text())["replicas"][0]["scores"]
   assert result["score"] == pytest.approx(scores["v5"], abs=1e-5) and result["random_weights"]
   assert "RANDOM weights" in done.stdout and (out / "a" / "attention.png").stat().st_size > 10000
-  row = result["timelines"]["high attention"]
+  row = result["attention"]["high attention"]
   assert row["end"][0] == pytest.approx(1.8)             # nine frames at five a second
   done = command("compare", "--workdir", tmp_path / "run", *files[:2], "--weights", "random:0")
   assert done.returncode == 0 and re.search("better than|score the same", done.stdout), done.stdout + done.stderr

@@ -80,7 +80,7 @@ def test_peer_votes_as_we_do(read):
   vote = core.Vote(trainer)
   share, bank = vote._inputs                                    # pylint: disable=protected-access
   assert len(share["exemplars"]) == core.VOTERS and vote.round(1) > 0
-  constants = jax.tree.map(lambda x: np.asarray(x[0]), trainer.state.batch_stats["labels"])
+  constants = jax.tree.map(lambda x: np.asarray(x[0]), trainer.state.constants["labels"])
   peer = Peer(SHAPE.width, SHAPE.hidden, trainer.config.model.num_leaves, np.ones(3), float(constants["span"]))
   peer.bounds = constants["bounds"].tolist()
   params = jax.tree.map(lambda x: np.asarray(x[0]), trainer.state.params["head"])

@@ -51,7 +51,7 @@ def test_flops(read):
 def test_naive_recurrence_computes_the_same(read, form):
   trainer = trainer_of(read, form)
   params, videos = jax.tree.map(lambda x: x[0], trainer.state.params), as_maps(trainer.feed.videos)
-  ours = trainer.method.encode(dict(params=params, batch_stats={}), videos, jax.random.key(0), False)["score"]
+  ours = trainer.method.encode(dict(params=params, constants={}), videos, jax.random.key(0), False)["score"]
   naive = spatial_attention.scores_in_scan(params, videos["maps"], trainer.config)
   np.testing.assert_allclose(naive, ours, atol=1e-5)
 
@@ -71,7 +71,7 @@ def test_golden_peer(read, golden, golden_name):
                 lengths=dict(maps=jnp.full(count, segments)))
 
   def loss(params):
-    score = method.encode(dict(params=params, batch_stats={}), videos, jax.random.key(0), False)["score"]
+    score = method.encode(dict(params=params, constants={}), videos, jax.random.key(0), False)["score"]
     pairs = tuple(dict(score=half) for half in jnp.split(score, 2))
     return jax.vmap(method.phases[0].loss, (None, 0, None))({}, pairs, {})[0].mean(), score
   assert float(config.loss.margin) == data["margin"]

@@ -67,7 +67,7 @@ def test_golden_forward(golden, golden_weights, golden_name):
                                data[f"{theirs}_fingerprint_f64"], rtol=1e-12)
   close = lambda actual, key, atol: np.testing.assert_allclose(actual, data[key], rtol=0, atol=atol, err_msg=key)
   method = action_net.build(make_config(model__windows={name: x.shape[1] for name, x in features.items()}, **OFFICIAL))
-  variables = dict(params=params, batch_stats=dict(score_range=RANGE))
+  variables = dict(params=params, constants=dict(score_range=RANGE))
   encoding = jax.jit(lambda v: method.encode(variables, v, jax.random.key(0), False))(batch(features))
   close(encoding["score"], "score", 1e-6)
   encoder = action_net.StreamEncoder(adjacency="time")
@@ -139,7 +139,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   keys = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
   params = jax.tree.map(lambda x: jnp.asarray(x)[None], interop.action_net_from_torch(start))
   sample = batch({name: np.zeros((1, *shape)) for name, shape in shapes.items()})
-  state = step.init(keys, sample, dict(score_range=RANGE[None]), {})
+  state = step.init(keys, sample, dict(score_range=RANGE[None]))
   assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, params)
   state = parallel.replicate(state.replace(params=params))
   tables = steps.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
@@ -149,7 +149,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
   for number, features, labels in golden_steps(data, shapes):
     videos = batch(features) | dict(labels=dict(score=jnp.asarray(25 * labels)[:, None]))
-    variables = dict(params=jax.tree.map(lambda x: x[0], state.params), batch_stats=dict(score_range=RANGE))
+    variables = dict(params=jax.tree.map(lambda x: x[0], state.params), constants=dict(score_range=RANGE))
     scores.append(np.asarray(jax.jit(lambda v, x: method.encode(v, x, jax.random.key(0), False)["score"])(variables, videos)))
     state, (metrics,) = step.run_batches(state, (parallel.split(videos),), tables, batches)
     losses.append(float(metrics["loss"][0].squeeze()) / size)
@@ -207,14 +207,14 @@ def small(seed=0, **changes):
   for name, x in features.items():
     x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 0
   first = jax.tree.map(lambda x: x[:1], batch(features))
-  shapes = jax.eval_shape(method.init, jax.random.key(0), first, dict(score_range=RANGE), {})
-  params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), shapes["params"])
-  variables = dict(params=params, batch_stats=dict(score_range=RANGE))
+  shapes = jax.eval_shape(method.init, jax.random.key(0), first, dict(score_range=RANGE))
+  params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), shapes)
+  variables = dict(params=params, constants=dict(score_range=RANGE))
   return method, variables, features, {name: lengths[name] for name in features}
 
 
 def run(method, variables, videos, train=False, key=0):
-  return jax.jit(method.encode, static_argnums=3)(variables, videos, jax.random.key(key), train)
+  return jax.jit(method.encodings, static_argnums=3)(variables, videos, jax.random.key(key), train)
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -305,7 +305,7 @@ def test_streams_and_standardisation(quick_compile, streams):
   assert variables["params"]["head"]["fc_1"]["kernel"].shape == (8, 10 * len(streams))
   statistics = {name: dict(mean=jnp.arange(x.shape[2], dtype=jnp.float32), scale=jnp.full(x.shape[2], 2.0))
                 for name, x in features.items()}
-  ours = run(method, variables | dict(batch_stats=variables["batch_stats"] | dict(features=statistics)),
+  ours = run(method, variables | dict(constants=variables["constants"] | dict(features=statistics)),
              batch({name: 2 * x + np.arange(x.shape[2]) for name, x in features.items()}, lengths))
   np.testing.assert_allclose(ours["score"], run(method, variables, batch(features, lengths))["score"], atol=1e-5)
 
@@ -334,25 +334,15 @@ def test_variants_learn_and_answer(quick_compile, variant):
   answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
   np.testing.assert_allclose(answer.score, 25 * encodings["score"], rtol=1e-6)
   np.testing.assert_allclose(metrics["error"], np.abs(answer.score - 20), rtol=1e-5)
-  assert set(answer.timelines) == {"rgb attention", "static attention"}
-  assert answer.timelines["static attention"].shape == (4, 12)
-
-
-def test_initial_constants(quick_compile):
-  method, _, features, _ = small()
-  video = jax.tree.map(lambda x: x[:1], batch(features))
-  init = jax.jit(method.init)
-  constants = init(jax.random.key(0), video, dict(score_range=RANGE), {})["batch_stats"]
-  assert constants.keys() == {"score_range"} and constants["score_range"].tolist() == [0, 25]
-  statistics = {name: dict(mean=jnp.zeros(6), scale=jnp.ones(6)) for name in features} | dict(score_range=RANGE)
-  assert init(jax.random.key(0), video, statistics, {})["batch_stats"].keys() == {"score_range", "features"}
+  assert set(answer.attention) == {"rgb attention", "static attention"}
+  assert answer.attention["static attention"].shape == (4, 1, 12)
 
 
 @pytest.mark.parametrize("low", [0.0, 5.0])
 def test_range_of_the_scores(make_dataset, low):
   """The answer lies in the range, the loss is that of shares of it; a criterion may have a range of its own."""
   method, variables, features, lengths = small()
-  variables["batch_stats"] = dict(score_range=jnp.array([low, 30.0]))
+  variables["constants"] = dict(score_range=jnp.array([low, 30.0]))
   encodings = run(method, variables, batch(features, lengths))
   answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
   np.testing.assert_allclose(answer.score, low + (30 - low) * encodings["score"], rtol=1e-6)

@@ -60,7 +60,7 @@ def test_folds_and_criteria_have_epochs_and_ranges_of_their_own(make, two_stream
       itertools.product(("score", "part"), (0, 1), (0, 3)))
   assert trainer.tables.steps.tolist() == [8, 8, 2, 2] * 2 and trainer.total == 8
   assert [r.row for r in trainer.replicas] == ["score"] * 4 + ["part"] * 4
-  np.testing.assert_array_equal(trainer.state.batch_stats["score_range"][:, 1], [25] * 4 + [12] * 4)
+  np.testing.assert_array_equal(trainer.state.constants["score_range"][:, 1], [25] * 4 + [12] * 4)
 
 
 def test_rates_decay_before_the_end(make, two_streams, quick_compile):

@@ -20,11 +20,11 @@ from jaxskill import compare, data, methods, train
 from jaxskill.data import Fold
 from jaxskill.report import plots
 from jaxskill.training.parallel import Parallel
-from tests.assess.own_videos import QUICK, SYSTEMS, arguments
+from tests.assess.own_videos import QUICK, SYSTEMS
 from tests.assess.own_videos import trained as run_of
 from tests.conftest import small_config
 
-METHODS = sorted(methods.NAMES)
+METHODS = methods.names()
 FORMS = {                                   # of the step: changes of the config, devices
     "siamese": ({"train.encode": "siamese"}, 1),
     "streaming": ({"data.device_budget": 0.0}, 1),
@@ -308,7 +308,7 @@ def test_assess_and_compare_say_what_the_run_says(method, quick_training, tmp_pa
     expected = [replica["scores"][name] for replica in run.results["replicas"]]
     np.testing.assert_allclose([model["score"] for model in results[name]["models"]], expected, rtol=1e-5, atol=1e-6)
     assert results[name]["pictures"]
-  both = compare.run(arguments(run.workdir, tmp_path / "two", features=files, labels=run.labels), say=lambda line: None)
+  both = compare.run(run.workdir, out=tmp_path / "two", features=files, labels=run.labels, say=lambda line: None)
   better, worse = sorted(names, key=lambda name: -results[name]["score"])
   assert (both["better"], both["worse"]) == (better, worse)
   assert both["difference"] == pytest.approx(results[better]["score"] - results[worse]["score"], abs=1e-4)
@@ -320,7 +320,7 @@ def test_assess_and_compare_say_what_the_run_says(method, quick_training, tmp_pa
 def pictures_of(folder, trainer, history, answers):
   """{name: bytes} of the pictures of a run."""
   said = []
-  paths = plots.draw(folder, trainer, history, answers, said.append)
+  paths = plots.draw(folder, trainer.experiment, history, answers, said.append)
   assert not said
   return {path.stem: path.read_bytes() for path in paths}
 
@@ -333,7 +333,7 @@ def spoilt(answers, kind, video=slice(None)):
     return value
   if kind == "score":
     return answers._replace(score=answers.score * 1.5)
-  return answers._replace(**{kind: {name: other(value) for name, value in getattr(answers, kind).items()}})
+  return answers._replace(**{kind: jax.tree.map(other, getattr(answers, kind))})
 
 
 @every_method
@@ -346,7 +346,7 @@ def test_every_picture_changes_with_its_data(method, tmp_path):
   (tmp_path / "metrics.jsonl").write_text(json.dumps(dict(step=1, loss=[0.5], accuracy=[0.5])) + "\n")
   before = pictures_of(tmp_path, trainer, history, answers)
   assert pictures_of(tmp_path, trainer, history, answers) == before
-  kinds = [kind for kind in ("timelines", "maps", "alignment", "probabilities") if getattr(answers, kind)]
+  kinds = [kind for kind in ("attention", "segments", "maps", "alignment", "distribution") if jax.tree.leaves(getattr(answers, kind))]
   changed = {"training"}
   history[0]["replicas"][0]["test"] = 0.7
   assert pictures_of(tmp_path, trainer, history, answers)["training"] != before["training"]

@@ -74,7 +74,7 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
     method = methods.build(config)
     constants = dict(labels=dict(low=jnp.float32(0), span=jnp.float32(theta), bounds=jnp.asarray(bounds),
                                  by_difficulty=True))
-    variables = lambda params: dict(params=dict(head=params["tree"]), batch_stats=constants)
+    variables = lambda params: dict(params=dict(head=params["tree"]), constants=constants)
     start = single(dict(tree=interop.regression_tree_from_torch(state), base=under("w/base/")))
 
     def encode(params, *videos):
@@ -120,7 +120,7 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
                         own_difficulty=data["difficulty"][:, 0])
       answer = jax.vmap(method.assess, (None, 0, 0))(variables(start), features[0], references)
       close(answer.score, f"{name}/train_pred_scores", 1e-4, 1e-6)
-      np.testing.assert_allclose(answer.probabilities[f"level {len(levels)}"],
+      np.testing.assert_allclose(answer.distribution[f"level {len(levels)}"].probabilities,
                                  np.exp(own[f"{name}/leaf_logprob"])[len(scores):], atol=1e-5)
     for name, value in interop.regression_tree_to_torch(gradients[0]["tree"]).items():
       close(value, f"grad_after_batch0/tree/{name}")
@@ -218,9 +218,9 @@ def random_method(config, width=4, seed=0):
   constants = dict(low=-2.0, span=5.0, by_difficulty=True)
   if config.model.head == "tree":
     constants["bounds"] = np.stack([bounds[:-1], bounds[1:]], axis=1)
-  shapes = jax.eval_shape(method.init, jax.random.key(0), batch(np.zeros((1, 3, width))), dict(labels=constants), {})
+  shapes = jax.eval_shape(method.init, jax.random.key(0), batch(np.zeros((1, 3, width))), dict(labels=constants))
   rng = np.random.default_rng(seed)
-  return method, jax.tree.map(lambda x: rng.normal(size=x.shape), shapes["params"]), constants
+  return method, jax.tree.map(lambda x: rng.normal(size=x.shape), shapes), constants
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -230,7 +230,7 @@ def test_loss_and_its_gradient(load_config, variant):
   rng = np.random.default_rng(1)
   sides = 2 if model.contrastive else 1
   features, scores = rng.normal(size=(6, sides, 4)), np.float32(rng.normal(size=(6, sides)) * 0.8)
-  variables = lambda params: dict(params=params, batch_stats=dict(labels=single(constants)))
+  variables = lambda params: dict(params=params, constants=dict(labels=single(constants)))
   encodings = tuple(jnp.asarray(features[:, i], jnp.float32) for i in range(sides))
 
   def ours(params):
@@ -256,7 +256,7 @@ def test_means_over_a_leaf_are_those_of_a_short_batch(load_config):
   """What fills up the last batch counts in no leaf, and the batch is as large as what is real of it."""
   method, _, constants = random_method(load_config("core", "features", TREE | VARIANTS["published"]))
   scores, mask = np.random.default_rng(4).normal(size=(8, 2)).astype(np.float32) / 2, np.arange(8) < 5
-  variables = dict(batch_stats=dict(labels=single(constants)))
+  variables = dict(constants=dict(labels=single(constants)))
   relate = lambda scores, mask: method.relate(variables, dict(score=jnp.asarray(scores)), jnp.asarray(mask))
   whole, short = relate(scores, mask)["regression_weight"], relate(scores[:5], mask[:5])["regression_weight"]
   np.testing.assert_allclose(whole[:5], short)
@@ -272,12 +272,12 @@ def test_loss_is_finite_at_the_corners(load_config, variant):
   for factor in (1.0, 1e4):
     params["head"]["level_0"]["kernel"] = params["head"]["level_0"]["kernel"] * factor
     for bounds in (constants["bounds"], 0 * constants["bounds"], np.repeat(constants["bounds"][1:3], 2, axis=0)):
-      batch_stats = dict(labels=single(constants | dict(bounds=bounds)))
+      constants = dict(labels=single(constants | dict(bounds=bounds)))
       encodings = (jnp.ones((3, 4)), jnp.ones((3, 4)))
       scores = np.array([[1.0, 1.0], [0.0, 50.0], [0.25, 0.0]])
 
       def total(params):
-        variables = dict(params=params, batch_stats=batch_stats)       # pylint: disable=cell-var-from-loop
+        variables = dict(params=params, constants=constants)       # pylint: disable=cell-var-from-loop
         return losses_of(method, variables, encodings, scores)[0].sum()
       assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.jit(jax.value_and_grad(total))(params)))
 
@@ -305,7 +305,7 @@ def test_assessment(load_config, variant, with_difficulty):
       leaves.append(np.exp(answer[0]))
     else:
       votes.append(answer * constants["span"] + score + (0.0 if model.contrastive else constants["low"]))
-  variables = dict(params=single(params), batch_stats=dict(labels=single(constants)))
+  variables = dict(params=single(params), constants=dict(labels=single(constants)))
 
   def assess(order, rubbish=0.0):
     references = dict(own_difficulty=jnp.float32(2.5))
@@ -319,10 +319,10 @@ def test_assessment(load_config, variant, with_difficulty):
   if model.contrastive:
     np.testing.assert_allclose(answer.parts["spread over exemplars"], unit * np.std(votes), rtol=1e-4, atol=1e-5)
   if model.head == "tree":
-    assert list(answer.probabilities) == ["level 1", "level 2"]
-    np.testing.assert_allclose(answer.probabilities["level 2"], np.mean(leaves, axis=0), atol=1e-5)
-    np.testing.assert_allclose(answer.probabilities["level 1"],
-                               answer.probabilities["level 2"].reshape(2, 2).sum(axis=1), atol=1e-5)
+    assert list(answer.distribution) == ["level 1", "level 2"]
+    np.testing.assert_allclose(answer.distribution["level 2"].probabilities, np.mean(leaves, axis=0), atol=1e-5)
+    np.testing.assert_allclose(answer.distribution["level 1"].probabilities,
+                               answer.distribution["level 2"].probabilities.reshape(2, 2).sum(axis=1), atol=1e-5)
   for other in (assess(rng.permutation(5)), assess(np.arange(5), rubbish=1e3)):
     for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(answer), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -334,10 +334,10 @@ def test_encoding_is_the_mean_over_real_snippets(load_config):
   features, lengths = rng.normal(size=(3, 6, 4)), [6, 1, 4]
   features[1, 1:], features[2, 4:] = 1e3, -1e3
   expected = np.stack([x[:n].mean(axis=0) for x, n in zip(features, lengths)])
-  encode = lambda constants: method.encode(dict(batch_stats=constants), batch(features, lengths), None, True)
+  encode = lambda constants: method.encode(dict(constants=constants), batch(features, lengths), None, True)
   np.testing.assert_allclose(encode({}), expected, atol=1e-4)
   mean, scale = rng.normal(size=4), np.array([0.5, 1, 2, 4])
-  np.testing.assert_allclose(encode(dict(features=single(dict(mean=mean, scale=scale)))), (expected - mean) / scale,
+  np.testing.assert_allclose(encode(dict(features=dict(rgb=single(dict(mean=mean, scale=scale))))), (expected - mean) / scale,
                              atol=2e-4)
 
 
@@ -417,7 +417,7 @@ def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devi
   changes = {"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")}
   trainer, _ = trained(small(changes), scored, devices, calls=1)
   score, parts = trainer.assess(draw=draw)
-  chosen, mask = trainer.exemplars(draw)
+  chosen, mask = trainer.experiment.exemplars(draw)
   assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
   videos = trainer.feed.host(np.arange(20))
   for r, replica in enumerate(trainer.replicas):

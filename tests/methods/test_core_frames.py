@@ -148,7 +148,7 @@ def test_two_added_batches_of_one_pair(load_config):
   rng = np.random.default_rng(0)
   features, scores = jnp.asarray(rng.normal(size=(2, 2, 4)), jnp.float32), np.float32(rng.normal(size=(2, 2)) / 4)
   scores[1] = scores[0][::-1]                               # in other leaves, whose means would count twice
-  variables = single(dict(params=params, batch_stats=dict(labels=constants)))
+  variables = single(dict(params=params, constants=dict(labels=constants)))
   loss = lambda method, rows: losses_of(method, variables, tuple(features.swapaxes(0, 1)[:, rows]), scores[rows])[0].sum()
   alone = [loss(method, slice(i, i + 1)) for i in (0, 1)]
   added = methods.build(load_config("core", "mtl_aqa,official", changes | {"model.regression": ours.model.regression}))
@@ -165,7 +165,7 @@ def test_every_weight_moves_and_no_statistic(small, filmed):
   same(jax.tree.map(lambda x: x[0], before.params["backbone"]), frames.Backbone(small()).prepare()["params"])
   metrics = trainer.advance()
   assert np.isfinite(metrics["loss"]).all()
-  same(trainer.state.batch_stats, before.batch_stats)
+  same(trainer.state.constants, before.constants)
   mean = trainer.state.opt_state["0"][0].mu
   for name, value in mean.items():
     assert np.isfinite(value).all()

@@ -65,7 +65,7 @@ def test_golden_small(golden, golden_name, load_config, request, implementation)
                       **{"model.num_filters": int(filters), "model.hidden": int(hidden)})
     method = methods.build(config)
     weights = {k: jnp.float32(v) for k, v in config.loss.weights.items()}
-    variables = dict(params=params, batch_stats=dict(loss_weights=weights))
+    variables = dict(params=params, constants=dict(loss_weights=weights))
     encode = jax.jit(evaluation(method))
 
     if name == margins[0]:
@@ -135,7 +135,7 @@ def test_golden_real(golden, golden_weights, golden_name, load_config, implement
       "model.branches": ("high", "uniform"), "model.num_filters": sum(name.endswith("0.weight") for name in weights) - 1,
       "model.hidden": len(weights["att_net.0.0.weight"]), "model.implementation": implementation})
   params = interop.pros_cons_from_torch(dict(pos=weights, uniform=weights))
-  encodings = jax.jit(evaluation(methods.build(config)))(dict(params=params, batch_stats={}), batch(features))
+  encodings = jax.jit(evaluation(methods.build(config)))(dict(params=params, constants={}), batch(features))
   np.testing.assert_allclose(encodings["scores"]["high"], data["scores"], rtol=0, atol=2e-6)
   np.testing.assert_allclose(encodings["scores"]["uniform"], data["uniform_scores"], rtol=0, atol=2e-6)
   attention = encodings["attention"]["high"].transpose(0, 2, 1)[..., None]
@@ -217,9 +217,9 @@ VARIANTS = {
 def random_method(config, width=5, seed=0):
   """The method, and variables of standard normal parameters."""
   method = methods.build(config)
-  shapes = jax.eval_shape(method.init, jax.random.key(0), batch(np.zeros((1, 4, width))), {}, {})
+  shapes = jax.eval_shape(method.init, jax.random.key(0), batch(np.zeros((1, 4, width))), {})
   rng = np.random.default_rng(seed)
-  params = jax.tree.map(lambda x: rng.normal(size=x.shape), shapes["params"])
+  params = jax.tree.map(lambda x: rng.normal(size=x.shape), shapes)
   weights = {k: jnp.float32(v) for k, v in config.loss.weights.items()}
   return method, params, dict(loss_weights=weights)
 
@@ -247,7 +247,7 @@ def test_losses(load_config, quick_compile, variant):
     expected = [merged]
   for phase, by_pair in enumerate(expected):
     def losses(params):
-      result = pair_losses(method, evaluation(method), dict(params=params, batch_stats=constants), better, worse, phase)
+      result = pair_losses(method, evaluation(method), dict(params=params, constants=constants), better, worse, phase)
       return result[0].sum(), result
     gradients, (values, terms) = jax.jit(jax.grad(losses, has_aux=True))(single(params))
     assert set(terms) == set(by_pair[0]) | {"accuracy"}
@@ -275,7 +275,7 @@ def test_hinges(load_config):
   """Zero from the margin on, falling below it by as much as the gap grows, and larger with the videos swapped."""
   config = load_config(changes={"model.num_filters": 1})
   method = methods.build(config)
-  variables = dict(batch_stats=dict(loss_weights=dict(config.loss.weights)))
+  variables = dict(constants=dict(loss_weights=dict(config.loss.weights)))
   peak = jnp.array([[1.0, 0.0]])              # attention that the diversity loss has nothing against
   video = lambda high, low, uniform: encoded(dict(high=[high], low=[low], uniform=[uniform]), dict(high=peak, low=peak))
   ranking = lambda *pair: method.phases[0].loss(variables, pair, {})
@@ -305,7 +305,7 @@ def test_each_filter_is_paired_with_itself(load_config):
   attention = {name: jnp.eye(2, 4) for name in ("high", "low")}
   better = encoded(dict(high=[3.0, 1.0], low=[0.0, 0.0], uniform=[0.0]), attention)
   worse = encoded(dict(high=[3.05, 0.0], low=[2.8, -9.0], uniform=[0.0]), attention)
-  variables = dict(batch_stats=dict(loss_weights=dict(config.loss.weights)))
+  variables = dict(constants=dict(loss_weights=dict(config.loss.weights)))
   _, terms = methods.build(config).phases[1].loss(variables, (better, worse), {})
   np.testing.assert_allclose(terms["disparity_high"], 0.1 + 0.05, atol=1e-6)
   np.testing.assert_allclose(terms["rank_aware"], 0.3 - 0.2, atol=1e-6)
@@ -352,7 +352,7 @@ def test_finite_at_the_corners(load_config, quick_compile, variant, corner):
 
   @jax.jit
   def total(params):
-    variables = dict(params=params, batch_stats=constants)
+    variables = dict(params=params, constants=constants)
     results = [pair_losses(method, evaluation(method), variables, first, second, phase) for phase in (0, 1)]
     return sum(losses.sum() for losses, _ in results), results[1][1]
 
@@ -395,11 +395,11 @@ def test_assessment(load_config, quick_compile, variant):
   config = load_config(changes={"model.num_filters": 2} | VARIANTS[variant])
   method, params, constants = random_method(config)
   features, lengths = np.random.default_rng(3).normal(size=(3, 4, 5)), [4, 1, 3]
-  variables = dict(params=single(params), batch_stats=constants)
+  variables = dict(params=single(params), constants=constants)
   encodings = jax.jit(evaluation(method))(variables, batch(features, lengths))
   answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
   modules = [b for b in config.model.branches if b not in ("uniform", "last")]
-  assert set(answer.parts) == set(config.model.branches) and method.timeline_stream == "rgb"
+  assert set(answer.parts) == set(config.model.branches) and method.stream_of("high attention") == "rgb"
   scored = modules or config.model.branches
   for v in range(3):
     scores, attention = naive_encoding(config.model, params, features[v], lengths[v])
@@ -407,15 +407,13 @@ def test_assessment(load_config, quick_compile, variant):
     for branch in config.model.branches:
       np.testing.assert_allclose(answer.parts[branch][v], scores[branch].mean(), atol=1e-5)
     for module in modules:
-      real = {name: curve[v, :lengths[v]] for name, curve in answer.timelines.items()}
-      np.testing.assert_allclose(real[f"{module} attention"], attention[module].mean(axis=0), atol=1e-6)
-      for k in range(config.model.num_filters):
-        np.testing.assert_allclose(real[f"{module} filter {k + 1}"], attention[module][k], atol=1e-6)
-  assert len(answer.timelines) == len(modules) * (1 + config.model.num_filters)
-  for curve in answer.timelines.values():
-    np.testing.assert_allclose(curve.sum(axis=1), 1, atol=1e-6)
-    assert not np.asarray(curve)[np.arange(4) >= np.array(lengths)[:, None]].any()
-  assert answer.maps == {} and answer.alignment == {}
+      np.testing.assert_allclose(answer.attention[f"{module} attention"][v, :, :lengths[v]], attention[module], atol=1e-6)
+  assert set(answer.attention) == {f"{module} attention" for module in modules}
+  for weights in answer.attention.values():
+    assert weights.shape == (3, config.model.num_filters, 4)
+    np.testing.assert_allclose(weights.sum(axis=2), 1, atol=1e-6)
+    assert not np.asarray(weights.sum(axis=1))[np.arange(4) >= np.array(lengths)[:, None]].any()
+  assert answer.maps == {} and answer.alignment is None
 
 
 @pytest.mark.parametrize("noise", ["shared", "per_video"])
@@ -426,7 +424,7 @@ def test_noise(load_config, quick_compile, noise):
   rng = np.random.default_rng(4)
   features = rng.normal(size=(3, 4, 5))
   statistics = dict(mean=jnp.float32(rng.normal(size=5)), scale=jnp.float32([0.5, 1, 2, 3, 4]))
-  variables = dict(params=single(params), batch_stats=constants | dict(features=statistics))
+  variables = dict(params=single(params), constants=constants | dict(features=dict(rgb=statistics)))
   key, videos = jax.random.key(7), batch(features) | dict(position=jnp.array([4, 0, 2]))
   encode = jax.jit(method.encode, static_argnums=3)
   normal = lambda key: 0.5 * np.asarray(jax.random.normal(key, (4, 5)))
@@ -445,12 +443,9 @@ def test_noise(load_config, quick_compile, noise):
 def test_initial_variables(load_config, quick_compile):
   config = load_config(changes={"loss.weights.disparity": 0.25})
   method = methods.build(config)
-  statistics = dict(rgb=dict(mean=jnp.zeros(5), scale=jnp.ones(5)))
-  variables = jax.jit(method.init)(jax.random.key(0), batch(np.zeros((1, 4, 5))), statistics, dict(diversity=9.0))
-  assert variables["batch_stats"]["loss_weights"] == dict(disparity=0.25, rank_aware=1.0, diversity=9.0, sparsity=0.0)
-  assert set(variables["batch_stats"]["features"]) == {"mean", "scale"}
-  assert set(variables["params"]["ranking"]) == {f"{b}_{n}" for b in config.model.branches for n in ("kernel", "bias")}
-  paths = ["/".join(k.key for k in path) for path, _ in jax.tree_util.tree_leaves_with_path(variables["params"])]
+  params = jax.jit(method.init)(jax.random.key(0), batch(np.zeros((1, 4, 5))), {})
+  assert set(params["ranking"]) == {f"{b}_{n}" for b in config.model.branches for n in ("kernel", "bias")}
+  paths = ["/".join(k.key for k in path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
   owners = [[i for i, phase in enumerate(method.phases) if re.search(phase.trains, path)] for path in paths]
   assert all(len(own) == 1 for own in owners) and {own[0] for own in owners} == {0, 1}
 

@@ -150,10 +150,11 @@ def small(load_config):
     method, rng = methods.build(config), np.random.default_rng(seed)
     features = rng.normal(size=(6, 4, 5)).astype(np.float32)
     statistics = dict(score_range=np.float32(RANGE))
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch(features[:1]), statistics, {})
-    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes["params"])
-    constants = method.init(jax.random.key(0), batch(features[:1]), statistics, {})["batch_stats"]
-    return config, method, dict(params=params, batch_stats=constants), features, rng.uniform(*RANGE, 6).astype(np.float32)
+    shapes = jax.eval_shape(method.init, jax.random.key(0), batch(features[:1]), statistics)
+    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes)
+    weights = {name: jnp.float32(weight) for name, weight in config.loss.weights.items()}
+    constants = jax.tree.map(jnp.asarray, statistics | dict(loss_weights=weights))
+    return config, method, dict(params=params, constants=constants), features, rng.uniform(*RANGE, 6).astype(np.float32)
   return small
 
 
@@ -256,18 +257,21 @@ def test_assessment(small, alignment):
     spread = (high - low) * np.std([f["score"] for f in found])
     np.testing.assert_allclose(answer.parts["spread over references"], spread, atol=1e-4)
     count = LENGTHS[query]
-    number = np.arange(count) * 3 // count
-    expected = {"segment": number, "segment score": low + (high - low) * mean["segments"][number],
-                "segment importance": mean["importance"][number], "timing offset": mean["offset"]}
-    assert answer.timelines.keys() == expected.keys()
+    expected = dict(number=np.arange(count) * 3 // count, score=low + (high - low) * mean["segments"],
+                    importance=mean["importance"])
+    assert answer.segments.keys() == expected.keys()
+    close = lambda actual, values: np.testing.assert_allclose(actual, values, rtol=1e-4, atol=1e-5)
+    close(answer.segments["number"][:count], expected.pop("number"))
+    close(answer.curves["timing offset"][:count], mean["offset"])
+    seen = np.unique(np.arange(count) * 3 // count)                    # a short video leaves segments without a row
     for name, values in expected.items():
-      np.testing.assert_allclose(answer.timelines[name][:count], values, rtol=1e-4, atol=1e-5, err_msg=name)
-    assert list(answer.alignment) == ["reference 1", "reference 2"]
-    for path, f, r in zip(answer.alignment.values(), found, own):
+      close(answer.segments[name][seen], values[seen])
+    assert len(answer.alignment) == 2
+    for path, f, r in zip(answer.alignment, found, own):
       np.testing.assert_allclose(path[:count, : LENGTHS[r]], f["path"], atol=1e-4)
       assert not np.asarray(path[:count, LENGTHS[r]:]).any()
     several = answers.PICKS[1](jax.tree.map(lambda x: jnp.stack([x, x]), answer))            # what is kept of many videos
-    for places, f in zip(several.alignment.values(), found):
+    for places, f in zip(several.alignment, found):
       np.testing.assert_allclose(places[1, :count], f["path"] @ (np.arange(f["path"].shape[1]) + 0.5), atol=1e-3)
 
 
@@ -285,9 +289,10 @@ def test_padding_changes_nothing(small, alignment):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
   one, other = (answer_of(method, variables, x, LENGTHS, 2, (0, 1)) for x in (features, garbage))
   np.testing.assert_allclose(one.score, other.score, atol=1e-4)
-  for name, curve in one.timelines.items():
-    np.testing.assert_allclose(curve[:3], other.timelines[name][:3], atol=1e-4, err_msg=name)
-  np.testing.assert_allclose(one.alignment["reference 1"][:3], other.alignment["reference 1"][:3, :4], atol=1e-4)
+  np.testing.assert_allclose(one.curves["timing offset"][:3], other.curves["timing offset"][:3], atol=1e-4)
+  for name in ("score", "importance"):
+    np.testing.assert_allclose(one.segments[name], other.segments[name], atol=1e-4, err_msg=name)
+  np.testing.assert_allclose(one.alignment[0, :3], other.alignment[0, :3, :4], atol=1e-4)
 
 
 @pytest.mark.parametrize("alignment,corner", [
@@ -366,7 +371,7 @@ def test_references(configure, scored, choose):
   """Those of the training side, of the own activity, never the query itself; in training the ones that answer later."""
   trainer = train.Trainer(configure({"model.exemplars.choose": choose, "seeds": (0, 7), "data.criteria": ("score", "style"),
                                      "model.exemplars.count": 3}), scored, Parallel(1))
-  chosen, mask = trainer.exemplars()
+  chosen, mask = trainer.experiment.exemplars()
   assert chosen.shape == (20, 8, 3)
   for r, replica in enumerate(trainer.replicas):
     fold, labels = scored.folds[replica.fold], scored.labels(replica.criterion)

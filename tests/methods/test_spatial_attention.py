@@ -106,7 +106,7 @@ def test_margin_ranking(make):
     value, metrics = loss(gap)
     assert value == expected and metrics["accuracy"] == accuracy
   assert jax.grad(lambda gap: loss(gap)[0])(0.25) == -1
-  assert [phase.trains for phase in method.phases] == ["."] and method.learns_from == "pairs"
+  assert [phase.trains for phase in method.phases] == ["."] and method.items is methods.PAIRS
 
 
 def test_recipe(make, with_maps, quick_compile):
@@ -143,7 +143,7 @@ def test_random_labels(make, with_maps):
 
   def tables(changes):
     config = make({"seeds": (0, 1)} | changes)
-    return replicas.make_tables(config, dataset, replicas.plan(config, dataset), lambda ids: ids).items
+    return replicas.make_tables(config, dataset, replicas.plan(config, dataset), lambda ids: ids, methods.PAIRS).items
   first, again = (tables({"train.pair_order": "random"}) for _ in range(2))
   np.testing.assert_array_equal(first, again)
   turned = (first != pairs).all(axis=2)
@@ -174,7 +174,7 @@ def test_standardised_channels(make, with_maps, quick_compile):
   moved = dataclasses.replace(dataset, streams=dict(maps=dataset.streams["maps"] * scale + shift))
   config = make({"model.padding": "same"})                # whose zeros are those of standardised maps
   (first, _), (second, _) = trained(config, dataset), trained(config, moved)
-  assert first.state.batch_stats["features"]["mean"].shape == (2, 5)
+  assert first.state.constants["features"]["maps"]["mean"].shape == (2, 5)
   assert_close(second.state, first.state, atol=1e-3)
 
 
@@ -209,7 +209,7 @@ def test_assessment(make, with_maps, quick_compile, tmp_path):
   dataset = with_maps(row_times=dict(maps=times))
   trainer, _ = trained(make(), dataset)
   answer = trainer.assess(everything=True)
-  assert answer.parts == {} and answer.timelines == {} and answer.alignment == {}
+  assert answer.parts == {} and answer.attention == {} and answer.alignment is None
   assert answer.maps["attention"].shape == (2, 11, 3, 4, 3)
   np.testing.assert_allclose(answer.maps["attention"].sum(axis=(3, 4)), 1, atol=1e-5)
   np.testing.assert_array_equal(answer.rows["attention"][0], frame_rows(dataset.lengths["maps"], 3))

@@ -26,10 +26,10 @@ def test_gradients_reach_every_parameter_from_the_start():
   config = tiny()
   trainer = train.Trainer(config, data.load(config.data), Parallel(1))
   videos = jax.tree.map(jnp.asarray, trainer.feed.host(trainer.feed.train))
-  params, batch_stats = jax.tree.map(lambda x: x[0], (trainer.state.params, trainer.state.batch_stats))
+  params, constants = jax.tree.map(lambda x: x[0], (trainer.state.params, trainer.state.constants))
 
   def loss(params):
-    encodings = trainer.method.encode(dict(params=params, batch_stats=batch_stats), videos, jax.random.key(0), True)
+    encodings = trainer.method.encodings(dict(params=params, constants=constants), videos, jax.random.key(0), True)
     better, worse = trainer.tables.items[0, :64].T
     pairs = tuple(jax.tree.map(lambda x, side=side: x[side], encodings) for side in (better, worse))
     return jax.vmap(trainer.method.phases[0].loss, (None, 0, None))({}, pairs, {})[0].mean()

@@ -30,7 +30,7 @@ def trained(make_dataset, tmp_path, **fields):
   return trainer, [dict(step=1, replicas=[dict(test=0.5, validation=0.4)])], assessments
 
 
-NAMES = ["training.png", "attention.png", "scores.png", "leaves.png"]
+NAMES = ["training.png", "attention.png", "scores.png", "distribution.png"]
 
 
 def test_names_are_text(make_dataset, tmp_path):

@@ -26,7 +26,7 @@ from tests.places import REPO
 class TrainState:
   step: jax.Array
   params: dict
-  batch_stats: dict
+  constants: dict
   opt_state: tuple
 
 
@@ -159,9 +159,9 @@ def test_nothing_good_is_none(tmp_path):
      ["params/head/kernel", "[3, 5]", "[3, 6]"]),
     (lambda state: state.replace(params={"head": {**state.params["head"], "bias": np.zeros(5, np.float32)}}),
      ["params/head/bias", "bfloat16[5]", "float32[5]"]),
-    (lambda state: state.replace(batch_stats={**state.batch_stats, "more": np.zeros(2)}),
-     ["batch_stats/more", "nothing"]),
-    (lambda state: state.replace(batch_stats={}), ["batch_stats/bool", "nothing"]),
+    (lambda state: state.replace(constants={**state.constants, "more": np.zeros(2)}),
+     ["constants/more", "nothing"]),
+    (lambda state: state.replace(constants={}), ["constants/bool", "nothing"]),
 ])
 def test_template_that_does_not_fit(tmp_path, change, words):
   state = random_state()

@@ -86,7 +86,7 @@ def golden_run(data, config, parallel, epochs):
   networks = {n: {k.split("/", 2)[2]: v for k, v in data.items() if k.startswith(f"w0/{n}/")}
               for n in ("pos", "neg", "uniform")}
   params = interop.pros_cons_from_torch(networks)
-  start = step.init(key, sample, {}, {})
+  start = step.init(key, sample, {})
   assert jax.tree.map(jnp.shape, start.params) == jax.tree.map(lambda x: (1, *x.shape), params)
   start = jax.tree.map(np.asarray, start.replace(params=jax.tree.map(lambda x: x[None], params)))
   results = []
@@ -269,10 +269,10 @@ def toy_method():
   def loss(variables, videos, labels):
     del labels
     return sum(0.5 * jnp.sum((w - videos[0]) ** 2) for w in variables["params"].values()), {}
-  init = lambda key, videos, statistics, overrides: dict(params=dict(head=jnp.zeros(3), backbone=jnp.ones(3)),
-                                                         batch_stats={})
-  return methods.Method(init, lambda variables, videos, key, train: videos["rgb"][:, 0],
-                        (methods.Phase(loss, "."),), None, "rgb", ("rgb",), "videos")
+  return methods.Method(
+      init=lambda key, videos, constants: dict(head=jnp.zeros(3), backbone=jnp.ones(3)),
+      encode=lambda variables, videos, key, train: videos["rgb"][:, 0], phases=(methods.Phase(loss, "."),), assess=None,
+      items=methods.VIDEOS, streams=("rgb",))
 
 
 @pytest.mark.parametrize("optimizer,clip", [("sgd", 0.0), ("adam", 0.0), ("sgd", 1.7)])
@@ -291,7 +291,7 @@ def test_optimiser(load_config, optimizer, clip):
   count, last = np.array([3], np.int32), np.array([8], np.int32)
   table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
   batches = steps.draw_batches(table, 0, 8, 2, 6)
-  state, _ = step.run(step.init(key, videos, {}, {}), videos, table, np.int32(8))
+  state, _ = step.run(step.init(key, videos, {}), videos, table, np.int32(8))
 
   weights = dict(head=np.zeros(3), backbone=np.ones(3))
   first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))

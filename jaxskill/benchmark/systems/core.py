@@ -35,9 +35,9 @@ class Vote:
   size = VOTERS
 
   def __init__(self, trainer):
-    panel, self._state = trainer.panel, trainer.state
-    self._answer = panel.answers.compiled[0]
-    _, self._inputs = next(panel.comparisons(trainer.state, 0, VOTERS))
+    everyone, self._state = trainer.all_videos, trainer.state
+    self._answer = everyone.answers.compiled[0]
+    _, self._inputs = next(everyone.comparisons(trainer.state, 0, VOTERS))
 
   def round(self, repeats):
     """Seconds a vote."""

@@ -1,0 +1,131 @@
+"""What a method learns from: pairs, videos, videos with an exemplar each, or videos with their references.
+
+An `Items` value knows all that follows from it: the training items of a fold, what models are compared by, who is
+compared with whom, and what a fold must hold. No caller asks which of them it is.
+
+P training items, V videos, M exemplars or references of a video.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxskill.data import exemplars
+
+
+class Items:
+  """Videos one by one, each with its score.
+
+  Attributes:
+    words: what an item is, in words.
+    side: what a fold must have on either side, "pairs" or "videos".
+    metric: what models are compared and chosen by, "accuracy" of pairs or "spearman" of scores.
+    compares: whether answers compare a video with others, as `config.model.exemplars` says.
+    aligns: whether each comparison aligns rows, so that few fit into memory at once.
+    how: how an answer compares one video with another, in words; of those that compare.
+  """
+
+  words, side, metric = "videos", "videos", "spearman"
+  compares, aligns, how = False, False, ""
+
+  @property
+  def ranks(self):
+    """Whether a score only ranks: it has no unit, and labels are not read."""
+    return self.metric == "accuracy"
+
+  def groups(self, config, dataset):
+    """Returns `[V]` which videos may be compared, see `exemplars.groups`; None where answers compare none."""
+    return exemplars.groups(dataset, config.model.exemplars.same) if self.compares else None
+
+  def check(self, config, dataset, fold):
+    """Raises a `ValueError` if a fold has nothing to train on, to test on, or to compare with."""
+    for side in ("train",) if config.data.get("split") == "all" else ("train", "test"):
+      if not len(getattr(fold, f"{side}_{self.side}")):
+        raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {self.side}; check the split column, the "
+                         "tie margin and config.data.test_share, so that both sides have videos of different skill.")
+    if self.compares:
+      exemplars.check(dataset, fold, self.groups(config, dataset), config.model.exemplars.same)
+
+  def chosen(self, config, dataset, fold, criterion, seed, draw=0, groups=None):
+    """Returns (`[V, M]` numbers of the videos that each one is compared with, `[V, M]` mask) of one draw.
+
+    Args:
+      criterion: the score that the best are chosen by; seed: of the replica.
+      groups: of `groups`, where they are at hand.
+    """
+    groups = self.groups(config, dataset) if groups is None else groups
+    # Not by the number of the fold: alone, a fold has another one.
+    return exemplars.choose(config.model.exemplars, groups, fold.train_videos, dataset.labels(criterion), (seed, 0, draw))
+
+  def of_fold(self, config, dataset, fold, criterion, seed):
+    """Returns (`[P, k]` videos of the training items, `[P, 2]` runs of items that are one another's exemplars or None)."""
+    del config, dataset, criterion, seed
+    return fold.train_videos[:, None], None
+
+  def most_named(self, items, batch_size):
+    """Returns how many videos the batches of all replicas name in one step at most.
+
+    Args:
+      items: `[R, P, k]` of all replicas.
+    """
+    return len(items) * batch_size
+
+  def lead(self, said, scores):
+    """Returns `[R]` by how much the first of two videos is ahead, each compared with the other.
+
+    Args:
+      said: `[2, R]` scores that answers give each against the other; scores: `[2, R]` of each against its exemplars.
+    """
+    del scores
+    return said[0] - said[1]
+
+
+class _Pairs(Items):
+  """Pairs (better, worse)."""
+
+  words, side, metric = "pairs", "pairs", "accuracy"
+
+  def of_fold(self, config, dataset, fold, criterion, seed):
+    del criterion
+    pairs = dataset.pairs[fold.train_pairs]
+    if config.train.get("pair_order") != "random":
+      return pairs, None
+    turned = np.random.default_rng(seed).random(len(pairs)) < 0.5     # labels that have nothing to do with skill
+    return np.where(turned[:, None], pairs[:, ::-1], pairs), None
+
+  def most_named(self, items, batch_size):
+    return 2 * len(items) * batch_size
+
+
+class _Exemplars(Items):
+  """Videos, each with an exemplar of its group that is drawn anew in every epoch."""
+
+  words, compares = "videos, each with an exemplar", True
+  how = "each with the other as its exemplar of the score above, mean of both ways"
+
+  def of_fold(self, config, dataset, fold, criterion, seed):
+    del criterion, seed
+    videos, runs = exemplars.training_items(self.groups(config, dataset), fold.train_videos)
+    return videos[:, None], runs
+
+  def most_named(self, items, batch_size):
+    return 2 * len(items) * batch_size
+
+  def lead(self, said, scores):
+    return ((said[0] - scores[1]) - (said[1] - scores[0])) / 2
+
+
+class _References(Items):
+  """Videos, each with the references that its answer compares it with; itself where there are fewer than M."""
+
+  words, compares, aligns = "videos, each with its references", True, True
+  how = "each with the other as its reference"
+
+  def of_fold(self, config, dataset, fold, criterion, seed):
+    return exemplars.with_references(fold.train_videos, *self.chosen(config, dataset, fold, criterion, seed)), None
+
+  def most_named(self, items, batch_size):
+    return len(items) * batch_size + len(np.unique(items[..., 1:]))
+
+
+PAIRS, VIDEOS, EXEMPLARS, REFERENCES = _Pairs(), Items(), _Exemplars(), _References()
