@@ -135,7 +135,8 @@ def test_against_truth(make_dataset):
   dataset = make_dataset(truth=dict(skill=skill, relevant_high=relevant, relevant_low=np.zeros((11, 12), bool)))
   fold, scores = dataset.folds[0], rng.normal(size=11)
   timelines = {"high attention": rng.random((11, 12)), "low attention": rng.random((11, 12))}
-  result = truth.against_truth(dataset, fold, scores, timelines)
+  finds = {"high attention": ("relevant_high",), "low attention": ("relevant_low",)}
+  result = truth.against_truth(dataset, fold, scores, timelines, finds)
   ids = np.arange(8, 11)
   assert result["spearman_skill"] == metrics.spearman(scores[ids], skill[ids])
   assert result["spearman_score"] == metrics.spearman(scores[ids], dataset.score[ids])
@@ -148,9 +149,10 @@ def test_against_truth(make_dataset):
   np.testing.assert_allclose(result["chance_high"], np.mean([relevant[v, :real[v]].mean() for v in ids
                                                              if relevant[v, :real[v]].any()]))
   assert "ap_low" not in result and "chance_low" not in result        # nothing is relevant there
-  perfect = truth.against_truth(dataset, fold, skill, {"attention attention": relevant.astype(float)})
+  perfect = truth.against_truth(dataset, fold, skill, {"attention": relevant.astype(float)},
+                                dict(attention=("relevant_high", "relevant_low")))
   assert perfect["ap_high"] == 1 and perfect["spearman_skill"] == pytest.approx(1)
-  assert truth.against_truth(make_dataset(score=None), fold, scores, timelines) == {}
+  assert truth.against_truth(make_dataset(score=None), fold, scores, timelines, finds) == {}
 
 
 def performances(make_dataset, **truth):
@@ -192,7 +194,7 @@ def test_alignment_against_truth(make_dataset):
       errors.append(np.mean(np.abs(own * seconds[r] - true)))
       linear.append(np.mean(np.abs((np.arange(n) + 0.5) * m / n * seconds[r] - true)))
   places[1, 9] = np.nan                                                           # of a reference that is not there
-  found = truth.alignment_against_truth(data, fold, {"a": places[0], "b": places[1]}, references, known, "rgb")
+  found = truth.alignment_against_truth(data, fold, places.transpose(1, 0, 2), references, known, "rgb")
   assert list(found) == ["alignment_error_s", "kendall_alignment", "linear_error_s", "kendall_linear"]
   np.testing.assert_allclose(found["alignment_error_s"], np.mean(errors), rtol=1e-5)
   np.testing.assert_allclose(found["linear_error_s"], np.mean(linear), rtol=1e-5)
@@ -203,14 +205,14 @@ def test_alignment_of_a_performance_with_itself(make_dataset):
   data = performances(make_dataset)
   own, known = np.arange(11)[:, None], np.ones((11, 1), bool)
   same = np.tile(np.arange(12) + 0.5, (11, 1))
-  found = truth.alignment_against_truth(data, data.folds[0], {"a": same}, own, known, "rgb")
+  found = truth.alignment_against_truth(data, data.folds[0], same[:, None], own, known, "rgb")
   assert found == pytest.approx(dict(alignment_error_s=0, kendall_alignment=1, linear_error_s=0, kendall_linear=1), abs=1e-5)
   for video, n in enumerate(data.lengths["rgb"]):
     same[video, :n] = same[video, :n][::-1]
-  found = truth.alignment_against_truth(data, data.folds[0], {"a": same}, own, known, "rgb")
+  found = truth.alignment_against_truth(data, data.folds[0], same[:, None], own, known, "rgb")
   assert found["kendall_alignment"] == pytest.approx(-1) and found["alignment_error_s"] > 0
   unknown = dataclasses.replace(data, truth={})
-  assert truth.alignment_against_truth(unknown, data.folds[0], {"a": same}, own, known, "rgb") == {}
+  assert truth.alignment_against_truth(unknown, data.folds[0], same[:, None], own, known, "rgb") == {}
 
 
 def test_segments(make_dataset):
@@ -223,16 +225,16 @@ def test_segments(make_dataset):
   number = np.minimum(np.arange(12) * 3 // lengths[:, None], 2)           # 3 segments
   score = np.random.default_rng(1).uniform(size=(11, 3))
   score[8], score[9] = (2.0, 1.0, 3.0), (1.0, 2.0, 3.0)
-  timelines = {"segment": number, "segment score": np.take_along_axis(score, number, axis=1),
-               "segment importance": np.take_along_axis(score / 2, number, axis=1)}
-  found = truth.segments(timelines, 8, 7, 2.0)
+  every = dict(number=number, score=score, importance=score / 2)
+  of = lambda video: {name: values[video] for name, values in every.items()}
+  found = truth.segments(of(8), 7, 2.0)
   assert [(s["start"], s["end"], s["score"], s["importance"]) for s in found] == [
       (0, 6, 2, 1), (6, 10, 1, 0.5), (10, 14, 3, 1.5)]
-  assert [s["end"] for s in truth.segments(timelines, 10, 2, 1.0)] == [1, 2]          # more segments than rows
-  against = truth.segments_against_truth(data, data.folds[0], timelines, "rgb")
+  assert [s["end"] for s in truth.segments(of(10), 2, 1.0)] == [1, 2]          # more segments than rows
+  against = truth.segments_against_truth(data, data.folds[0], every, "rgb")
   assert against == pytest.approx(dict(ap_faulty=(1 / 2 + 1) / 2, chance_faulty=1 / 3))   # of 8 and 9; 10 shows none
   unknown = dataclasses.replace(data, truth={})
-  assert truth.segments_against_truth(unknown, data.folds[0], timelines, "rgb") == {}
+  assert truth.segments_against_truth(unknown, data.folds[0], every, "rgb") == {}
 
 
 def test_attention_of_two_streams_against_truth(make_dataset):
@@ -245,30 +247,30 @@ def test_attention_of_two_streams_against_truth(make_dataset):
                              streams=dict(rgb=data.streams["rgb"], static=rng.normal(size=(11, 15, 3)).astype(np.float32)))
   timelines = {"rgb attention": rng.uniform(size=(11, 12)), "static attention": rng.uniform(size=(11, 15))}
   stream_of = lambda name: name.removesuffix(" attention")
-  found = truth.against_truth(data, data.folds[0], data.score, timelines, scored=True, stream_of=stream_of)
+  finds = {"rgb attention": ("critical",), "static attention": ("posture_error",)}
+  found = truth.against_truth(data, data.folds[0], data.score, timelines, finds, scored=True, stream_of=stream_of)
   assert set(found) == {"ap_key_moment", "chance_key_moment", "ap_posture_error", "chance_posture_error"}
   for name, stream, of in (("key_moment", "rgb", "critical"), ("posture_error", "static", "posture_error")):
     shown = [(timelines[f"{stream} attention"][v, :n], known[of][v, :n]) for v in data.folds[0].test_videos
              for n in [data.lengths[stream][v]] if known[of][v, :n].any()]
     np.testing.assert_allclose(found[f"ap_{name}"], np.mean([metrics.average_precision(*pair) for pair in shown]))
     np.testing.assert_allclose(found[f"chance_{name}"], np.mean([relevant.mean() for _, relevant in shown]))
-  other = truth.against_truth(data, data.folds[0], data.score, {"high attention": timelines["static attention"]})
+  other = truth.against_truth(data, data.folds[0], data.score, {"high": timelines["static attention"]},
+                              dict(high=("relevant_high",)))
   assert "ap_high" not in other                           # the data set does not know it
 
 
 def test_filter_correlation(make_dataset):
   dataset = make_dataset()
   rng = np.random.default_rng(4)
-  timelines = {f"high filter {k + 1}": rng.random((11, 12)) for k in range(3)}
-  timelines["high filter 3"] = 1 - timelines["high filter 1"]
+  attention = rng.random((11, 3, 12))
+  attention[:, 2] = 1 - attention[:, 0]
   used = [v for v in (8, 9, 10) if dataset.lengths["rgb"][v] > 1]
-  expected = np.mean([np.corrcoef([timelines[f"high filter {k + 1}"][v, :dataset.lengths["rgb"][v]] for k in range(3)])
-                      for v in used], axis=0)
-  result = truth.filter_correlation(dataset, dataset.folds[0], timelines, "high", 3)
+  expected = np.mean([np.corrcoef(attention[v, :, :dataset.lengths["rgb"][v]]) for v in used], axis=0)
+  result = truth.filter_correlation(dataset, dataset.folds[0], attention, "rgb")
   np.testing.assert_allclose(result, expected)
   np.testing.assert_allclose([result[0][2], result[0][0]], [-1, 1])
-  flat = {name: np.ones((11, 12)) for name in timelines}
-  assert truth.filter_correlation(dataset, dataset.folds[0], flat, "high", 3) is None
+  assert truth.filter_correlation(dataset, dataset.folds[0], np.ones((11, 3, 12)), "rgb") is None
 
 
 def history(tests, validations):

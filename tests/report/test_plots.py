@@ -18,12 +18,13 @@ def trained(make_dataset, tmp_path, **fields):
   (tmp_path / "metrics.jsonl").write_text(json.dumps(dict(step=1, loss=[0.5])) + "\n")
   rng = np.random.default_rng(1)
   rows = data.streams["rgb"].shape[1]
-  assessments = types.SimpleNamespace(
-      score=data.score[None], alignment={}, maps={}, timelines={
-          f"{name} attention": rng.uniform(size=(1, data.num_videos, rows)) for name in ("high", "low")},
-      probabilities={"level 1": rng.uniform(size=(1, data.num_videos, 2))})
+  places = np.tile(np.array([-1.0, 1.0]), (1, data.num_videos, 1))
+  assessments = methods.Assessment(
+      score=data.score[None], attention={
+          f"{name} attention": rng.uniform(size=(1, data.num_videos, 1, rows)) for name in ("high", "low")},
+      distribution={"level 1": methods.Distribution(places, rng.uniform(size=(1, data.num_videos, 2)))})
   meanings = {"high attention": methods.Meaning("moments that speak for skill", 1),
-              "probabilities": methods.Meaning("lower on the left")}
+              "distribution": methods.Meaning("lower on the left")}
   trainer = types.SimpleNamespace(
       dataset=data, replicas=[types.SimpleNamespace(fold=0, criterion="score", seed=0, row="")], metric="spearman",
       method=types.SimpleNamespace(stream_of=lambda name: "rgb", meanings=meanings, streams=("rgb",)))
@@ -50,7 +51,7 @@ def test_a_plot_that_fails_costs_nothing_else(make_dataset, tmp_path, monkeypatc
 
   def fails(*_):
     raise ValueError("no such picture")
-  monkeypatch.setattr(plots, "_timelines", fails)
+  monkeypatch.setattr(plots, "_attention", fails)
   said = []
   paths = plots.draw(tmp_path, trainer, history, assessments, said.append)
   assert [path.name for path in paths] == [name for name in NAMES if name != "attention.png"]
@@ -72,7 +73,7 @@ def test_without_a_test_side_training_videos_are_shown_and_called_so(make_datase
   said = []
   paths = plots.draw(tmp_path, trainer, history, assessments, said.append)
   assert [path.name for path in paths] == [name for name in NAMES if name != "scores.png"] and not said
-  figure = plots._timelines(trainer, assessments)                         # pylint: disable=protected-access
+  figure = plots._attention(trainer, assessments)                         # pylint: disable=protected-access
   titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
   assert titles[0].startswith("best training video") and titles[1].startswith("worst training video")
   plots.plt.close(figure)
@@ -82,7 +83,7 @@ def test_without_a_test_side_training_videos_are_shown_and_called_so(make_datase
 def test_curves_of_two_videos_have_one_scale_and_plain_words(make_dataset, tmp_path, metric):
   trainer, _, assessments = trained(make_dataset, tmp_path)
   trainer.metric = metric
-  figure = plots._timelines(trainer, assessments)                         # pylint: disable=protected-access
+  figure = plots._attention(trainer, assessments)                         # pylint: disable=protected-access
   above, below = figure.axes
   assert above.get_xlim() == below.get_xlim() and above.get_ylim() == below.get_ylim()
   assert below.get_xlabel() == "time [m:ss.s]"
@@ -102,9 +103,10 @@ def test_every_plot_changes_with_its_data(make_dataset, tmp_path):
   before = contents()
   assert contents() == before
   history[0]["replicas"][0]["test"] = 0.6
-  assessments.timelines = {name: values ** 2 for name, values in assessments.timelines.items()}
-  assessments.score = assessments.score * 1.5
-  assessments.probabilities = {"level 1": assessments.probabilities["level 1"] ** 2}
+  level = assessments.distribution["level 1"]
+  assessments = methods.Assessment(
+      score=assessments.score * 1.5, attention={name: x ** 2 for name, x in assessments.attention.items()},
+      distribution={"level 1": level._replace(probabilities=level.probabilities ** 2)})
   assert all(new != old for new, old in zip(contents(), before))
 
 
@@ -112,12 +114,12 @@ def test_curves_of_attention_are_those_of_the_two_videos(make_dataset, tmp_path)
   """The numbers themselves, in multiples of an even share, and not axes with titles alone."""
   trainer, _, assessments = trained(make_dataset, tmp_path)
   test, data = trainer.dataset.folds[0].test_videos, trainer.dataset
-  figure = plots._timelines(trainer, assessments)                         # pylint: disable=protected-access
+  figure = plots._attention(trainer, assessments)                         # pylint: disable=protected-access
   for axis, video in zip(figure.axes, (test[data.score[test].argmax()], test[data.score[test].argmin()]), strict=True):
     real = data.lengths["rgb"][video]
     curves = [line.get_ydata() for line in axis.lines if len(line.get_ydata()) == real and line.get_linestyle() == "-"]
-    for curve, values in zip(curves, assessments.timelines.values(), strict=True):
-      own = values[0, video, :real]
+    for curve, values in zip(curves, assessments.attention.values(), strict=True):
+      own = values[0, video, 0, :real]
       np.testing.assert_allclose(curve, own * real / own.sum(), rtol=1e-6)
   plots.plt.close(figure)
 

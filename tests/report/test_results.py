@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import files
+from jaxskill import files, methods
 from jaxskill.evaluate import metrics as evaluate
 from jaxskill.evaluate import protocol
 from jaxskill.report import plots, results, tables
@@ -175,7 +175,7 @@ def test_curves_leave_out_what_was_not_measured(tmp_path):
              dict(step=5, steps_per_second=1.0, accuracy=[0.5, None], loss=[1.0, None], disparity=[None, None])]
   (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(e) + "\n" for e in entries))
   history = [dict(step=5, replicas=[dict(test=0.5, validation=float("nan"))] * 2)]
-  trainer = types.SimpleNamespace(metric="accuracy", method=types.SimpleNamespace(learns_from="pairs"),
+  trainer = types.SimpleNamespace(metric="accuracy", method=types.SimpleNamespace(items=methods.PAIRS),
                                   dataset=types.SimpleNamespace(simulated=True))
   left, right = plots._curves(tmp_path, history, trainer).axes             # pylint: disable=protected-access
   drawn = {line.get_label(): np.ma.asarray(line.get_ydata()) for line in left.lines}
@@ -198,12 +198,11 @@ def test_attention_of_each_stream_is_drawn_in_its_own_seconds(make_dataset, monk
       row_seconds=dict(rgb=np.full(11, 3.0), static=np.full(11, 1.5)), truth=dict(posture_error=np.ones((11, 20), bool)))
   of = {"rgb attention": "rgb", "static attention": "static"}
   rng = np.random.default_rng(0)
-  assessments = types.SimpleNamespace(score=data.score[None], timelines={
-      "rgb attention": rng.uniform(size=(1, 11, 12)), "static attention": rng.uniform(size=(1, 11, 20)),
-      "rgb filter 1": rng.uniform(size=(1, 11, 12))})
+  assessments = methods.Assessment(score=data.score[None], attention={
+      "rgb attention": rng.uniform(size=(1, 11, 2, 12)), "static attention": rng.uniform(size=(1, 11, 1, 20))})
   trainer = types.SimpleNamespace(dataset=data, replicas=[types.SimpleNamespace(fold=0)],
                                   metric="spearman", method=types.SimpleNamespace(stream_of=of.get, meanings={}))
-  figure = plots._timelines(trainer, assessments)
+  figure = plots._attention(trainer, assessments)
   assert len(figure.axes) == 4
   for axis, (stream, end, shaded) in zip(figure.axes, [("rgb", 33.0, 0), ("static", 28.5, 1)] * 2):
     curve = axis.lines[0]
