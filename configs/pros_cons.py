@@ -13,7 +13,7 @@
 (`configs/pros_cons.py:best,official`) for what the published code does instead of the paper, ",tiny" for a network and
 a training of seconds. What the paper leaves open is marked "ours" with the reason. The simulated default is smaller and
 learns faster than the paper's recipe (1e-4, 2000 epochs), so that it ends in minutes on a laptop; measured results
-stand in the README. BEST and EPIC-Skills: not yet run on the recorded features.
+stand in configs/pros_cons.md. BEST and EPIC-Skills: not yet run on the recorded features.
 """
 
 from jaxskill.cli import beside

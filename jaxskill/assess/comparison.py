@@ -124,7 +124,7 @@ def decided(results, extra):
 
 
 def keys(result):
-  """The moments of both videos that are worth a picture, see `evidence.key_moments`.
+  """The moments of both videos that are worth a picture, see `explain.key_moments`.
 
   They are what decides between the two where both show the same, else what decided on each.
   """

@@ -65,7 +65,7 @@ class Own:
     frames: (`[n, H, W, 3]` uint8, `[n]` seconds) that came with prepared features, or None.
     known: {"category", "difficulty"}, as far as they were said.
     warnings: sentences.
-    digest: of the features, see `finished.digest`.
+    digest: of the features, see `finished_run.digest`.
   """
 
   name: str

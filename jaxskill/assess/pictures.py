@@ -37,7 +37,7 @@ def scales_of(results, maps):
   """The ends of all axes, the same for all videos of a picture.
 
   Args:
-    results: of `evidence.answer`; maps: {name: `[N, h, w]`} of each.
+    results: of `explain.answer`; maps: {name: `[N, h, w]`} of each.
 
   Returns:
     {"duration" in seconds, "attention" the highest in even shares, "segments" all of them, "maps" {name: highest}}.
@@ -54,7 +54,7 @@ def under_strip(figure, own, heights, keys, duration):
   """Axes over the time of a video, below a strip of its key frames where there are frames.
 
   Args:
-    keys: of `evidence.key_moments`; duration: where the axes end, in seconds.
+    keys: of `explain.key_moments`; duration: where the axes end, in seconds.
   """
   shown = frames(own, [key["at"] for key in keys])
   if not shown and not heights:
@@ -80,7 +80,7 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
   """Draws what one video's answer rests on, on a figure or a part of one.
 
   Args:
-    scales: of `scales_of`; keys: of `evidence.key_moments`.
+    scales: of `scales_of`; keys: of `explain.key_moments`.
   """
   attention = by_start(result)
   heights = [2.2] * (len(attention) + bool(result["segments"]))
@@ -123,7 +123,7 @@ def draw(folder, own, result, maps, map_seconds):
   """Writes the pictures of one video's answer; returns their paths.
 
   Args:
-    result: of `evidence.answer`; maps, map_seconds: of `evidence.maps`.
+    result: of `explain.answer`; maps, map_seconds: of `explain.maps`.
   """
   paths, title = [], title_of(result)
   aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
@@ -155,7 +155,7 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
   """Writes the picture of two videos, the better one above; returns its path.
 
   Args:
-    videos, results: of both; maps: their (maps, seconds) of `evidence.maps`; keys: of `evidence.key_moments`.
+    videos, results: of both; maps: their (maps, seconds) of `explain.maps`; keys: of `explain.key_moments`.
     extra: {"alignment": seconds, row by row of the first} and {"distribution"} of the direct comparison, where there are.
   """
   heights = [height_of(own, result, heat[0]) + 0.7 for own, result, heat in zip(videos, results, maps)]

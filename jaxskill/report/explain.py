@@ -47,7 +47,8 @@ def choose(run, models):
     ValueError: if there are none such.
   """
   replicas, left = run.about["replicas"], list(range(len(run.about["replicas"])))
-  for field, asked in models._asdict().items():
+  for field in ("row", "criterion", "fold", "seed"):
+    asked = getattr(models, field)
     values = list(dict.fromkeys(replicas[i][field] for i in left))
     if asked is None and field in ("row", "criterion"):
       asked = values[0]
@@ -146,7 +147,7 @@ def answer(run, own, assessment, ids, words):
   """What is to be said of one video, as JSON can hold it, without its heat maps.
 
   Args:
-    own: `own.Own`; assessment: of `pick`; ids, words: of `choose`.
+    own: `new_videos.Own`; assessment: of `pick`; ids, words: of `choose`.
 
   Raises:
     ValueError: if the score is not finite.

@@ -55,7 +55,7 @@ def score(result):
   """Returns a video's score with its spread; a rank score is called one, since it cannot be read as a rating.
 
   Args:
-    result: of `evidence.answer`.
+    result: of `explain.answer`.
   """
   spread = f" ± {result['spread']:.3g} over {len(result['models'])} models" if result["spread"] is not None else ""
   if result["ranked"]:
@@ -94,7 +94,7 @@ def curve(result, name):
   """Returns the words of a curve or of heat maps in a legend, and the name that the system gives them.
 
   Args:
-    result: {"meanings"} of `evidence.answer`.
+    result: {"meanings"} of `explain.answer`.
   """
   meaning = result["meanings"].get(name)
   return f"{meaning['words']} ({name})" if meaning else name
