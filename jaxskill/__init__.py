@@ -22,8 +22,8 @@ circles. A test holds this.
   cli           configs, overrides, errors in a line, signals, exit statuses
   files         files whole or not at all, JSON, digests, provenance
 
-`configs/` holds one file a system, outside the package in a checkout; nothing of a method stands above `methods`, but in
-benchmark/systems, benchmark/peers and interop.
+`configs/` holds one file a system, outside the package in a checkout; nothing of a method stands above `methods`, but
+in benchmark/systems, benchmark/peers and interop.
 """
 
 __version__ = "0.1.0"

@@ -31,7 +31,7 @@ CONFIGS = sorted(path for path in (REPO / "configs").rglob("*.py") if "def get_c
 NAMED_FILES = re.compile(r"[\w./-]+\.(py|md|ipynb|sh|toml|cff)")
 ENDINGS = (".py", ".md", ".ipynb", ".sh", ".toml", ".cff")
 FILE_NAMES = {path.name for ending in ENDINGS for path in documents.found(ending)}
-MACHINE = re.compile(r"(?<![\w/:.>)\]~-])/[A-Za-z][\w.-]*/|\b[A-Z]:\\")
+MACHINE = re.compile(r"(?<![\w/:.>)\]~*-])/[A-Za-z][\w.-]*/|\b[A-Z]:\\")
 EXTRAS = set(tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 MARKERS = [marker.split(":")[0] for marker in
            tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]]

@@ -30,14 +30,7 @@ NAMES_OF_METHODS = {
     "jaxskill/training/finished_run.py: action_net",   # recipes of published features, called as the systems are
     "jaxskill/training/finished_run.py: pros_cons",
 }
-STRINGS_OF_METHODS = {
-    "jaxskill/assess/pictures.py: reference ",
-    "jaxskill/assess/pictures.py: timing offset",
-    "jaxskill/compare.py: timing offset",
-    "jaxskill/report/explain.py: reference ",
-    "jaxskill/report/plots.py: timing offset",
-    "jaxskill/report/results.py:  filter ",
-}
+STRINGS_OF_METHODS = set()
 LONG_FILES = set()
 LONG_FUNCTIONS = {
     "jaxskill/methods/action_net.py: build",
@@ -48,10 +41,7 @@ LONG_FUNCTIONS = {
 }
 WIDE = set("""
 jaxskill/ablations.py
-jaxskill/assess/new_videos.py
 jaxskill/assess/pictures.py
-jaxskill/assess/scoring.py
-jaxskill/compare.py
 jaxskill/data/__init__.py
 jaxskill/methods/__init__.py
 jaxskill/methods/action_net.py
@@ -66,7 +56,6 @@ jaxskill/report/explain.py
 jaxskill/report/plots.py
 jaxskill/report/results.py
 jaxskill/report/tables.py
-jaxskill/train.py
 jaxskill/training/answers.py
 jaxskill/training/config_checks.py
 jaxskill/training/finished_run.py

@@ -35,9 +35,9 @@ def against_truth(dataset, fold, scores, attention, finds, scored=False, stream_
 
   Returns:
     {"spearman_skill" | "spearman_score" | "kendall_score": test videos against the simulated skill or the labels;
-    "ap_" and a name of `MOMENTS`: mean average precision of the attention for the truly relevant rows, beside "chance_",
-    what equal weights reach; the name of heat maps and a place that they should find, e.g. "attention_place": their
-    share around that place}.
+    "ap_" and a name of `MOMENTS`: mean average precision of the attention for the truly relevant rows, beside
+    "chance_", what equal weights reach; the name of heat maps and a place that they should find, e.g.
+    "attention_place": their share around that place}.
   """
   ids, result = fold.test_videos, {}
   if dataset.score is not None and len(ids) and not scored:      # where scores are learnt, they are measured as such

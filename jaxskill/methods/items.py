@@ -55,10 +55,14 @@ class Items:
     """
     groups = self.groups(config, dataset) if groups is None else groups
     # Not by the number of the fold: alone, a fold has another one.
-    return exemplars.choose(config.model.exemplars, groups, fold.train_videos, dataset.labels(criterion), (seed, 0, draw))
+    words = seed, 0, draw
+    return exemplars.choose(config.model.exemplars, groups, fold.train_videos, dataset.labels(criterion), words)
 
   def of_fold(self, config, dataset, fold, criterion, seed):
-    """Returns (`[P, k]` videos of the training items, `[P, 2]` runs of items that are one another's exemplars or None)."""
+    """Returns (`[P, k]` videos of the training items, `[P, 2]` runs of items that are one another's exemplars).
+
+    The runs are None where items have no exemplars.
+    """
     del config, dataset, criterion, seed
     return fold.train_videos[:, None], None
 

@@ -30,8 +30,7 @@ from jaxskill.training.precision import single_precision
 FILE = "training_videos.npz"
 FILES = dict(last=FILE, validation="training_videos_validation.npz")     # by the checkpoint whose models answer
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
-# The recipes that owners of published features made them by.
-PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")
+PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")     # recipes of owners
 
 
 def digest(streams):
