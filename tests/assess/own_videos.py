@@ -24,7 +24,7 @@ class Run:
   """A trained system, its data and its results, and features of its videos as a user would save them."""
 
   def __init__(self, root, system):
-    config = small_config(system, "simulated", QUICK | SYSTEMS[system])
+    config = small_config(system, "simulated", QUICK | SYSTEMS.get(system, {}))
     self.workdir, self.folder, self.dataset = root / "run", root / "features", data.load(config.data)
     self.results = train.run(config, self.workdir, self.dataset)
     self.folder.mkdir(exist_ok=True)

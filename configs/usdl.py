@@ -1,0 +1,37 @@
+"""USDL and MUSDL, a score as a distribution (Tang et al., CVPR 2020), which the papers of this project compare with.
+
+  python -m jaxskill.main --config configs/usdl.py                               simulated performances
+  python -m jaxskill.main --config configs/usdl.py:features --config.data.dir=MY_FEATURES
+  python -m jaxskill.main --config configs/usdl.py:mtl_aqa --config.data.dir=MTL-AQA
+
+Add ",judges" for MUSDL, a head for every judge, where the labels say what each judge said (columns rater.NAME).
+"""
+
+from jaxskill.cli import beside
+
+common = beside(__file__, "common")
+
+
+def get_config(options="simulated"):
+  """Config for `options`: a data set, then any of `CHANGES`."""
+  config = common.begin("usdl")
+  config.data = common.data(
+      common.words(options)[0], stream="rgb", criteria=("score",), score_range=(), make_pairs=False, standardize=True,
+      simulated=dict(num_videos=400, num_subjects=400, num_segments=60, width=64, difficulty=0.25, seed=0,
+                     routine_difficulties=(2.0, 2.4, 2.8, 3.2), tie_margin=0.05))
+  config.model = dict(parts=101, deviation=5.0,       # of the range, and of a label in parts: for scores of 0 to 100
+                      hidden=256, judges=False, with_difficulty=False)     # hidden: ours, as CoRe's perceptron
+  config.loss = dict(weights=dict())
+  config.train = common.training(batch_size=64, epochs=60, learning_rate=1e-3, eval_steps=100,
+                                 checkpoint_steps=300)        # ours: the paper's are of its video network
+  config.evaluate = dict(rl2_range="class")
+  return common.choose(config, options, DATA_SETS, CHANGES)
+
+
+def difficult(config):
+  config.model.with_difficulty = True
+  config.seeds = (0, 1, 2) if config.data.name == "simulated" else (0,)
+
+
+DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None)
+CHANGES = dict(judges=lambda config: config.model.update(judges=True), tiny=common.tiny, paper=None)

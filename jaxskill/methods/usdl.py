@@ -1,0 +1,119 @@
+"""USDL and MUSDL: a score as a distribution over parts of its range, learnt from how sure a label can be.
+
+The features of a video are averaged; a perceptron gives probabilities of the parts of the score's range. Labels become
+Gaussians around the score, and the loss is the Kullback-Leibler divergence from them. With several judges each has a head
+(MUSDL); the score is the mean of what they most probably say, in the unit of the labels, times the known difficulty.
+
+V videos, T rows, D channels, J judges (1 for USDL), P parts.
+
+Reference: Tang, Ni, Zhou, Zhang, Lu, Wu, Zhou, Uncertainty-aware Score Distribution Learning for Action Quality
+Assessment, CVPR 2020.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase
+
+
+class Heads(nn.Module):
+  """`[V, D]` mean features -> `[V, J, P]` logarithms of probabilities."""
+
+  hidden: int                             # units; the second layer has half as many
+  judges: int
+  parts: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows):
+    logits = []
+    for judge in range(self.judges):
+      units = rows
+      for layer, width in enumerate((self.hidden, self.hidden // 2, self.parts)):
+        units = nn.relu(units) if layer else units
+        units = nn.Dense(width, dtype=self.dtype, name=f"judge_{judge}_{layer}")(units)
+      logits.append(units.astype(jnp.float32))
+    return nn.log_softmax(jnp.stack(logits, axis=1))
+
+
+def build(config) -> Method:
+  """The method of `config.model`."""
+  model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
+  if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
+    raise ValueError(f"config.model: parts and hidden must be 2 or more, deviation positive.")
+
+  def targets(dataset, criterion):
+    score = dataset.labels(criterion)
+    if score is None:
+      raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv).")
+    if model.with_difficulty and (dataset.difficulty is None or not (dataset.difficulty > 0).all()):
+      raise ValueError(f"{dataset.source}: config.model.with_difficulty needs a positive difficulty of every video.")
+    return np.asarray(score / dataset.difficulty if model.with_difficulty else score, np.float32)
+
+  def prepare(dataset, fold, criterion):
+    """What each judge said of the training videos, their ranges, and what the mean of them is worth in the score."""
+    execution, seen = targets(dataset, criterion), fold.train_videos
+    said = dataset.ratings.get("scores") if model.judges else execution[:, None]
+    if said is None:
+      raise ValueError(f"{dataset.source}: config.model.judges needs columns rater.NAME of scores.csv.")
+    judges = np.full(said.shape, np.nan, np.float32)
+    judges[seen] = said[seen]                               # nothing is known here of the videos that are held out
+    low, high = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0)
+    if not (high > low).all():
+      raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores of a judge are equal.")
+    known = np.isfinite(judges)
+    judged = seen[known[seen].any(axis=1)]
+    mean = np.nanmean(judges[judged], axis=1)
+    worth = (mean @ execution[judged]) / (mean @ mean)
+    return dict(judges=np.where(known, judges, 0), known=known, low=low, high=high, worth=np.float32(worth))
+
+  def heads(constants):
+    return Heads(model.hidden, constants["low"].shape[-1], model.parts, dtype)
+
+  def init(key, videos, constants):
+    return heads(constants).init(key, mean_of(videos))["params"]
+
+  def mean_of(videos):
+    rows, lengths = videos[stream].astype(jnp.float32), videos["lengths"][stream]
+    mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]
+    return jnp.where(mask, rows, 0.0).sum(axis=1) / lengths[:, None]
+
+  def encode(variables, videos, key, train):
+    del key, train
+    log_p = heads(variables["constants"]).apply({"params": variables["params"]}, mean_of(videos))
+    return dict(log_p=log_p, position=videos["position"])
+
+  def places(constants):
+    """`[J, P]` middles of the parts, in the judges' own unit."""
+    return jnp.linspace(constants["low"], constants["high"], model.parts, axis=-1)
+
+  def execution(constants, log_p):
+    """[] the mean of what the judges most probably say, in the unit of the labels."""
+    likely = jnp.take_along_axis(places(constants), log_p.argmax(axis=-1)[..., None], axis=-1)
+    return constants["worth"] * likely.mean()
+
+  def divergence(variables, encodings, labels):
+    """Kullback-Leibler from the Gaussian around what each judge said; its deviation is in parts."""
+    constants, (encoding,) = variables["constants"], encodings
+    said, known = (constants[name][encoding["position"]] for name in ("judges", "known"))         # [J]
+    width = (constants["high"] - constants["low"]) / (model.parts - 1)
+    apart = (places(constants) - said[:, None]) / (model.deviation * width[:, None])
+    log_target = nn.log_softmax(-0.5 * apart ** 2)
+    each = jnp.sum(jnp.exp(log_target) * (log_target - encoding["log_p"]), axis=-1)
+    error = jnp.abs(execution(constants, encoding["log_p"]) - labels["score"][0])
+    return jnp.where(known, each, 0.0).sum(), dict(error=error)
+
+  def assess(variables, encoding, references):
+    constants, log_p = variables["constants"], encoding["log_p"]
+    unit = references["own_difficulty"] if model.with_difficulty else 1.0
+    found = {f"judge {judge + 1}" if model.judges else "score": Distribution(at * constants["worth"] * unit, jnp.exp(p))
+             for judge, (at, p) in enumerate(zip(places(constants), log_p))}
+    return Assessment(score=execution(constants, log_p) * unit, distribution=found)
+
+  return Method(init=init, encode=encode, phases=(Phase(divergence, trains="."),), assess=assess, items=VIDEOS,
+                streams=(stream,), prepare=prepare, targets=targets,
+                meanings=dict(distribution=Meaning("how probable each score is")))
