@@ -1,8 +1,8 @@
 """USDL and MUSDL: a score as a distribution over parts of its range, learnt from how sure a label can be.
 
 The features of a video are averaged; a perceptron gives probabilities of the parts of the score's range. Labels become
-Gaussians around the score, and the loss is the Kullback-Leibler divergence from them. With several judges each has a head
-(MUSDL); the score is the mean of what they most probably say, in the unit of the labels, times the known difficulty.
+Gaussians around the score, and the loss is the Kullback-Leibler divergence from them. With several judges each has a
+head (MUSDL); the score is the mean of what they most probably say, in the unit of the labels, times the difficulty.
 
 V videos, T rows, D channels, J judges (1 for USDL), P parts.
 
@@ -13,7 +13,6 @@ Assessment, CVPR 2020.
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -40,79 +39,80 @@ class Heads(nn.Module):
     return nn.log_softmax(jnp.stack(logits, axis=1))
 
 
+def mean_of(rows, lengths):
+  """`[V, T, D]` rows, `[V]` real ones -> `[V, D]` their means."""
+  mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]
+  return jnp.where(mask, rows.astype(jnp.float32), 0.0).sum(axis=1) / lengths[:, None]
+
+
+def known_of(said, execution, seen, source):
+  """What is known beforehand: `[V, J]` what judges said of the videos `seen`, their ranges, the worth of their mean."""
+  judges = np.full(said.shape, np.nan, np.float32)
+  judges[seen] = said[seen]                               # nothing is known here of the videos that are held out
+  low, high, known = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0), np.isfinite(judges)
+  if not (high > low).all():
+    raise ValueError(f"{source}: all training scores of a judge are equal; there is nothing to learn.")
+  judged = seen[known[seen].any(axis=1)]
+  mean = np.nanmean(judges[judged], axis=1)
+  worth = (mean @ execution[judged]) / (mean @ mean)
+  return dict(judges=np.where(known, judges, 0), known=known, low=low, high=high, worth=np.float32(worth))
+
+
 def build(config) -> Method:
   """The method of `config.model`."""
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
-    raise ValueError(f"config.model: parts and hidden must be 2 or more, deviation positive.")
+    raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")
 
   def targets(dataset, criterion):
-    score = dataset.labels(criterion)
+    score, difficulty = dataset.labels(criterion), dataset.difficulty
     if score is None:
       raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv).")
-    if model.with_difficulty and (dataset.difficulty is None or not (dataset.difficulty > 0).all()):
+    if model.with_difficulty and (difficulty is None or not (difficulty > 0).all()):
       raise ValueError(f"{dataset.source}: config.model.with_difficulty needs a positive difficulty of every video.")
-    return np.asarray(score / dataset.difficulty if model.with_difficulty else score, np.float32)
+    return np.asarray(score / difficulty if model.with_difficulty else score, np.float32)
 
   def prepare(dataset, fold, criterion):
-    """What each judge said of the training videos, their ranges, and what the mean of them is worth in the score."""
-    execution, seen = targets(dataset, criterion), fold.train_videos
+    execution = targets(dataset, criterion)
     said = dataset.ratings.get("scores") if model.judges else execution[:, None]
     if said is None:
       raise ValueError(f"{dataset.source}: config.model.judges needs columns rater.NAME of scores.csv.")
-    judges = np.full(said.shape, np.nan, np.float32)
-    judges[seen] = said[seen]                               # nothing is known here of the videos that are held out
-    low, high = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0)
-    if not (high > low).all():
-      raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores of a judge are equal.")
-    known = np.isfinite(judges)
-    judged = seen[known[seen].any(axis=1)]
-    mean = np.nanmean(judges[judged], axis=1)
-    worth = (mean @ execution[judged]) / (mean @ mean)
-    return dict(judges=np.where(known, judges, 0), known=known, low=low, high=high, worth=np.float32(worth))
+    return known_of(said, execution, fold.train_videos, f"{dataset.source}: fold {fold.name!r}")
 
   def heads(constants):
     return Heads(model.hidden, constants["low"].shape[-1], model.parts, dtype)
 
   def init(key, videos, constants):
-    return heads(constants).init(key, mean_of(videos))["params"]
-
-  def mean_of(videos):
-    rows, lengths = videos[stream].astype(jnp.float32), videos["lengths"][stream]
-    mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]
-    return jnp.where(mask, rows, 0.0).sum(axis=1) / lengths[:, None]
+    return heads(constants).init(key, mean_of(videos[stream], videos["lengths"][stream]))["params"]
 
   def encode(variables, videos, key, train):
-    del key, train
-    log_p = heads(variables["constants"]).apply({"params": variables["params"]}, mean_of(videos))
+    mean = mean_of(videos[stream], videos["lengths"][stream])
+    log_p = heads(variables["constants"]).apply({"params": variables["params"]}, mean)
     return dict(log_p=log_p, position=videos["position"])
 
-  def places(constants):
-    """`[J, P]` middles of the parts, in the judges' own unit."""
-    return jnp.linspace(constants["low"], constants["high"], model.parts, axis=-1)
-
-  def execution(constants, log_p):
-    """[] the mean of what the judges most probably say, in the unit of the labels."""
-    likely = jnp.take_along_axis(places(constants), log_p.argmax(axis=-1)[..., None], axis=-1)
-    return constants["worth"] * likely.mean()
+  def execution_of(constants, log_p):
+    """[] the mean of what the judges most probably say, in the unit of the labels, and `[J, P]` places of the parts."""
+    places = jnp.linspace(constants["low"], constants["high"], model.parts, axis=-1)
+    likely = jnp.take_along_axis(places, log_p.argmax(axis=-1)[..., None], axis=-1)
+    return constants["worth"] * likely.mean(), places
 
   def divergence(variables, encodings, labels):
     """Kullback-Leibler from the Gaussian around what each judge said; its deviation is in parts."""
     constants, (encoding,) = variables["constants"], encodings
+    execution, places = execution_of(constants, encoding["log_p"])
     said, known = (constants[name][encoding["position"]] for name in ("judges", "known"))         # [J]
-    width = (constants["high"] - constants["low"]) / (model.parts - 1)
-    apart = (places(constants) - said[:, None]) / (model.deviation * width[:, None])
-    log_target = nn.log_softmax(-0.5 * apart ** 2)
+    width = model.deviation * (constants["high"] - constants["low"]) / (model.parts - 1)
+    log_target = nn.log_softmax(-0.5 * ((places - said[:, None]) / width[:, None]) ** 2)
     each = jnp.sum(jnp.exp(log_target) * (log_target - encoding["log_p"]), axis=-1)
-    error = jnp.abs(execution(constants, encoding["log_p"]) - labels["score"][0])
-    return jnp.where(known, each, 0.0).sum(), dict(error=error)
+    return jnp.where(known, each, 0.0).sum(), dict(error=jnp.abs(execution - labels["score"][0]))
 
   def assess(variables, encoding, references):
-    constants, log_p = variables["constants"], encoding["log_p"]
+    execution, places = execution_of(variables["constants"], encoding["log_p"])
     unit = references["own_difficulty"] if model.with_difficulty else 1.0
-    found = {f"judge {judge + 1}" if model.judges else "score": Distribution(at * constants["worth"] * unit, jnp.exp(p))
-             for judge, (at, p) in enumerate(zip(places(constants), log_p))}
-    return Assessment(score=execution(constants, log_p) * unit, distribution=found)
+    names = [f"judge {judge + 1}" if model.judges else "score" for judge in range(len(places))]
+    return Assessment(score=execution * unit, distribution={
+        name: Distribution(at * variables["constants"]["worth"] * unit, jnp.exp(p))
+        for name, at, p in zip(names, places, encoding["log_p"])})
 
   return Method(init=init, encode=encode, phases=(Phase(divergence, trains="."),), assess=assess, items=VIDEOS,
                 streams=(stream,), prepare=prepare, targets=targets,
