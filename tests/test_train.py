@@ -312,7 +312,7 @@ CHANGES = {
     "encode": ({"train.encode": "twice"}, r"config\.train\.encode='twice' is unknown; use one of unique, batch, siamese"),
     "dtype": ({"train.dtype": "float16"}, r"config\.train\.dtype='float16' is unknown"),
     "rates": ({"train.rates": (("(", 0.1),)}, r"config\.train\.rates: '\(' is not a regular expression"),
-    "method": ({"method": "core2"}, r"config\.method='core2' is unknown; use one of pros_cons"),
+    "method": ({"method": "core2"}, r"config\.method='core2' is unknown; use one of action_net, core"),
     "normalize": ({"model.normalize": "hardmax"}, r"config\.model\.normalize='hardmax' is unknown"),
     "seeds": ({"seeds": ()}, r"config\.seeds=\(\): give at least one seed"),
     "batch": ({"train.batch_size": 0}, r"config\.train\.batch_size=0 must be at least 1"),

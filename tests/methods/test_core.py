@@ -272,12 +272,12 @@ def test_loss_is_finite_at_the_corners(load_config, variant):
   for factor in (1.0, 1e4):
     params["head"]["level_0"]["kernel"] = params["head"]["level_0"]["kernel"] * factor
     for bounds in (constants["bounds"], 0 * constants["bounds"], np.repeat(constants["bounds"][1:3], 2, axis=0)):
-      constants = dict(labels=single(constants | dict(bounds=bounds)))
+      known = dict(labels=single(constants | dict(bounds=bounds)))
       encodings = (jnp.ones((3, 4)), jnp.ones((3, 4)))
       scores = np.array([[1.0, 1.0], [0.0, 50.0], [0.25, 0.0]])
 
       def total(params):
-        variables = dict(params=params, constants=constants)       # pylint: disable=cell-var-from-loop
+        variables = dict(params=params, constants=known)       # pylint: disable=cell-var-from-loop
         return losses_of(method, variables, encodings, scores)[0].sum()
       assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.jit(jax.value_and_grad(total))(params)))
 

@@ -242,8 +242,9 @@ def test_attention_against_the_true_place(make):
   spot = np.argmin(np.abs(grid - places[..., None]), axis=-1)
   maps = np.zeros((6, 3, 10, 10))
   maps[np.arange(6)[:, None], np.arange(3), spot[..., 0], spot[..., 1]] = 1
+  finds = dict.fromkeys(("attention", "turned", "even"), ("place", "distractor"))
   found = truth.against_truth(
-      dataset, fold, dataset.score, {}, maps=dict(attention=maps, turned=maps.swapaxes(2, 3), even=np.full_like(maps, 0.01)),
+      dataset, fold, dataset.score, {}, finds, maps=dict(attention=maps, turned=maps.swapaxes(2, 3), even=np.full_like(maps, 0.01)),
       rows=dict.fromkeys(("attention", "turned", "even"), rows))
   assert found["attention_place"] == 1 and found["attention_distractor"] == 0 and found["turned_place"] < 1
   inside = (np.square(grid[:, None] - places[fold.test_videos, ..., 0].reshape(-1, 1, 1))

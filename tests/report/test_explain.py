@@ -13,7 +13,7 @@ def test_the_place_of_a_peak_in_numbers_and_words():
   maps = np.full((1, 2, 2, 5), 0.05)
   maps[0, 1, 0, 3] = 0.55
   shown = types.SimpleNamespace(maps=dict(attention=maps), rows=dict(attention=np.array([[0, 4]])))
-  result = dict(timelines={}, segments=[], meanings={})
+  result = dict(attention={}, segments=[], meanings={})
   first, *_ = explain.moments(result, shown, dict(attention=np.arange(10.0)))
   assert (first["from_left"], first["from_top"]) == (pytest.approx(0.7), pytest.approx(0.25))
   assert first["start"] == first["end"] == 4.0 and first["share"] == pytest.approx(0.55)

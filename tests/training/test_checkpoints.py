@@ -277,7 +277,7 @@ def test_damaged_checkpoint_beside_what_is_called_damaged(tmp_path, capfd, kind)
 
 SAVE_FOREVER = """
 import sys, numpy as np
-from jaxskill import checkpoints
+from jaxskill.training import checkpoints
 with checkpoints.Checkpoints(sys.argv[1], keep=2) as saved:
   for step in range(1, 10**6):
     saved.save(step, {"step": np.int64(step), "w": np.full((500, 500), step)})
@@ -337,7 +337,7 @@ import sys, jax, numpy as np
 port, rank, folder = sys.argv[1:]
 jax.config.update("jax_platforms", "cpu")
 jax.distributed.initialize(f"localhost:{port}", 2, int(rank))
-from jaxskill import checkpoints
+from jaxskill.training import checkpoints
 mesh = jax.sharding.Mesh(jax.devices(), "device")
 value = np.float32([-0.0, 1e-42, np.nan, 3])
 replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

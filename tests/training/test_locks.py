@@ -15,7 +15,7 @@ from jaxskill.training import locks
 
 HOLDS = """
 import sys, time
-from jaxskill import locks
+from jaxskill.training import locks
 with locks.hold(sys.argv[1], "extraction", "give another --out", print):
   print("held", flush=True)
   time.sleep(600)

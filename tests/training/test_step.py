@@ -86,7 +86,8 @@ def golden_run(data, config, parallel, epochs):
   networks = {n: {k.split("/", 2)[2]: v for k, v in data.items() if k.startswith(f"w0/{n}/")}
               for n in ("pos", "neg", "uniform")}
   params = interop.pros_cons_from_torch(networks)
-  start = step.init(key, sample, {})
+  weights = {name: np.full(1, weight, np.float32) for name, weight in config.loss.weights.items()}
+  start = step.init(key, sample, dict(loss_weights=weights))
   assert jax.tree.map(jnp.shape, start.params) == jax.tree.map(lambda x: (1, *x.shape), params)
   start = jax.tree.map(np.asarray, start.replace(params=jax.tree.map(lambda x: x[None], params)))
   results = []
@@ -170,7 +171,8 @@ def test_leaky_alternation_clears_at_epoch_start(load_config, quick_compile):
       "model.score": "linear"})
   method = methods.build(config)
   video = dict(rgb=data["x1"][0, :1], lengths=dict(rgb=np.array([5])))
-  variables = jax.jit(method.init)(jax.random.key(1), video, {}, {})
+  weights = {name: jnp.float32(weight) for name, weight in config.loss.weights.items()}
+  variables = dict(params=jax.jit(method.init)(jax.random.key(1), video, {}), constants=dict(loss_weights=weights))
 
   def loss(params, phase, better, worse):
     videos = dict(rgb=jnp.concatenate([better, worse]), lengths=dict(rgb=jnp.full(2 * len(better), better.shape[1])))

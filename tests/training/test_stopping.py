@@ -69,8 +69,8 @@ def test_what_was_ignored_stays_ignored():
 
 SECOND = """
 import hashlib, signal, sys
-from jaxskill import stopping
-from jaxskill.stopping import StopSignal
+from jaxskill.training import stopping
+from jaxskill.training.stopping import StopSignal
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
   signal.signal(number, signal.SIG_DFL)
 with StopSignal() as stop:
