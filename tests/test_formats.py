@@ -93,12 +93,13 @@ READERS = {
     results: "results.json: .*start the training command again, which writes it",
     training_videos: "training_videos.npz: .*start the training command again, which writes it",
 }
-REFUSED_OLD = (training_videos,)          # it had a number from its first day
+REFUSED_OLD = (training_videos, checkpoint, resumed)
+NEWEST = {extraction: 1, answer: 2, checkpoint: 2, resumed: 2, results: 2, training_videos: 1}
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_present(tmp_path, reader):
-  assert reader(tmp_path, 1)
+  assert reader(tmp_path, NEWEST[reader])
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -106,7 +107,7 @@ def test_older(tmp_path, reader):
   if reader in REFUSED_OLD:
     with pytest.raises(files.OtherFormat, match=rf"{READERS[reader]}\.$") as refused:
       reader(tmp_path, None)
-    assert "was written by an older jaxskill (format 0; this one reads 1)" in str(refused.value)
+    assert f"was written by an older jaxskill (format 0; this one reads {NEWEST[reader]})" in str(refused.value)
   else:
     assert reader(tmp_path, None)
 
@@ -127,7 +128,7 @@ def test_a_format_that_is_no_integer(tmp_path, number):
 
 def test_what_is_written_carries_its_format(tmp_path):
   run = trained("pros_cons")
-  assert json.loads((run.workdir / "results.json").read_text())["format"] == 1
+  assert json.loads((run.workdir / "results.json").read_text())["format"] == 2
   video = run.dataset.folds[0].test_videos[0]
   results, _ = run.assess(run.save(video, tmp_path, "a"), out=tmp_path / "out")
-  assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 1
+  assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 2

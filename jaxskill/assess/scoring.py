@@ -14,7 +14,7 @@ from jaxskill.report import explain
 from jaxskill.training import finished_run
 
 NAME = "assessment.json"
-FORMAT = 1            # of it, and of comparison.json; before they had one, their fields were the same
+FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines in place of attention and curves
 
 
 def run(workdir, sources, models, out, say):

@@ -24,8 +24,7 @@ from jaxskill import files
 from jaxskill.training.parallel import on_first_process
 from jaxskill.training.quiet import hush
 
-FORMAT = 1            # of a checkpoint's record
-OLDEST = 0            # that is read: before it had one, its fields were the same
+FORMAT = OLDEST = 2   # of a checkpoint's record; before, what training does not move had another name and order
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
