@@ -25,9 +25,9 @@ from jaxskill.data import exemplars
 from jaxskill.methods import REFERENCES, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import check_scores, score_range
 from jaxskill.modules.layers import contract, dot, torch_uniform
-from jaxskill.modules.soft_dtw import hard_alignment, pairwise_squared_distance, soft_dtw
+from jaxskill.modules.soft_dtw import TemporalAlignment, pairwise_squared_distance
+from jaxskill.modules.soft_dtw.layer import KINDS as ALIGNMENTS
 
-ALIGNMENTS = ("soft", "hard", "linear")
 TINY = 1e-6                               # below it a squared norm counts as none
 
 
@@ -127,16 +127,6 @@ def _bias_gradient(_, slope):
 add_bias.defvjp(lambda rows, bias: (rows + bias, None), _bias_gradient)
 
 
-def linear_path(length, other, rows, columns):
-  """`[rows, columns]` weights of a map that only scales time, between two neighbouring rows of the reference.
-
-  Args:
-    length, other: [] real rows of the query and of the reference.
-  """
-  place = jnp.clip((jnp.arange(rows) + 0.5) / length * other - 0.5, 0, other - 1)
-  return jnp.maximum(1 - jnp.abs(place[:, None] - jnp.arange(columns)), 0.0)
-
-
 def segment_of(rows, length, count):
   """`[rows]` number of the segment that each row is in: `count` of equal duration; the last one also holds padding."""
   return jnp.minimum(jnp.arange(rows) * count // length, count - 1)
@@ -183,6 +173,7 @@ def build(config) -> Method:
   encoder = Encoder(model.hidden, model.width, model.directions, dtype)
   heads = Heads(model.heads, model.head_hidden, model.head_outputs, dtype)
   bandwidth = model.bandwidth or None
+  align = TemporalAlignment(model.alignment, model.gamma, bandwidth)
 
   def prepare(dataset, fold, criterion):
     """The lowest and the highest possible score of the training videos."""
@@ -217,28 +208,10 @@ def build(config) -> Method:
     return dict(directions=directions, query=query, reference=reference, length=videos["lengths"][stream],
                 position=videos["position"])
 
-  def align(query, reference):
-    """`[T, S]` where each row of the query lies in the reference, summing to 1 over S; [] the cost of aligning a row."""
-    lengths = query["length"], reference["length"]
-    rows, columns = len(query["directions"]), len(reference["directions"])
-    if model.alignment == "linear":
-      return linear_path(*lengths, rows, columns), jnp.float32(0)
-    cost = pairwise_squared_distance(query["directions"], reference["directions"])
-    options = dict(lengths=lengths, bandwidth=bandwidth)
-    if model.alignment == "soft":
-      value, visits = jax.value_and_grad(soft_dtw)(cost, model.gamma, **options)
-      value = jax.lax.stop_gradient(value)
-      expected = jax.lax.stop_gradient(visits)          # is the gradient of `value`: no further recursion is run for it
-      misfit = value + jnp.sum(expected * (cost - jax.lax.stop_gradient(cost)))
-    else:
-      visits = hard_alignment(cost, **options)
-      misfit = jnp.sum(visits * cost)
-    return visits / jnp.maximum(visits.sum(axis=1, keepdims=True), TINY), misfit / sum(lengths)
-
   def compare(variables, query, reference):
     """One query against one reference: score, segment scores and importance between 0 and 1, and the alignment."""
     length, other = query["length"], reference["length"]
-    path, misfit = align(query, reference)
+    path, misfit = align.apply({}, query["directions"], reference["directions"], (length, other))
     rows, columns = path.shape
     real = jnp.arange(rows) < length
     place = path @ (jnp.arange(columns) + 0.5) / other
