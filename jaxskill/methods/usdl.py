@@ -49,7 +49,12 @@ def known_of(said, execution, seen, source):
   """What is known beforehand: `[V, J]` what judges said of the videos `seen`, their ranges, the worth of their mean."""
   judges = np.full(said.shape, np.nan, np.float32)
   judges[seen] = said[seen]                               # nothing is known here of the videos that are held out
-  low, high, known = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0), np.isfinite(judges)
+  known = np.isfinite(judges)
+  silent = np.flatnonzero(~known.any(axis=0))
+  if silent.size:
+    raise ValueError(f"{source}: judge {silent[0] + 1} has scored no training video; leave the column of this judge out, "
+                     "or set config.model.judges=False.")
+  low, high = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0)
   if not (high > low).all():
     raise ValueError(f"{source}: all training scores of a judge are equal; there is nothing to learn.")
   judged = seen[known[seen].any(axis=1)]
@@ -77,6 +82,9 @@ def build(config) -> Method:
     said = dataset.ratings.get("scores") if model.judges else execution[:, None]
     if said is None:
       raise ValueError(f"{dataset.source}: config.model.judges needs columns rater.NAME of scores.csv.")
+    if model.judges and criterion != "score":
+      raise ValueError(f"{dataset.source}: what judges said is about the score, not about {criterion!r}; set "
+                       "config.model.judges=False, or config.data.criteria=('score',).")
     return known_of(said, execution, fold.train_videos, f"{dataset.source}: fold {fold.name!r}")
 
   def heads(constants):

@@ -31,6 +31,12 @@ def test_judges_of_videos_held_out_are_not_known(load_config, judged):
   np.testing.assert_array_equal(found["high"], np.nanmax(judged.ratings["scores"][fold.train_videos], axis=0))
   with pytest.raises(ValueError, match="config.model.judges needs columns rater.NAME"):
     method.prepare(dataclasses.replace(judged, ratings={}), fold, "score")
+  with pytest.raises(ValueError, match="not about 'form'"):
+    method.prepare(dataclasses.replace(judged, criteria=dict(form=judged.score)), fold, "form")
+  silent = judged.ratings["scores"].copy()
+  silent[fold.train_videos, 2] = np.nan
+  with pytest.raises(ValueError, match="judge 3 has scored no training video"):
+    method.prepare(dataclasses.replace(judged, ratings=dict(scores=silent)), fold, "score")
 
 
 def test_loss_and_answer(load_config, judged):
