@@ -275,9 +275,9 @@ class Finished(NamedTuple):
       rows, mask = self.references([video.digest for video in videos], [video.known for video in videos])
       bank = self.bank()
     else:
-      rows, score = against
-      mask = np.ones(rows.shape, bool)
-      by = labels["difficulty"][:, None] if labels else 1.0
+      (rows, score), mask = against, np.ones(against[0].shape, bool)
+      final = [one["criterion"] == "score" for one in self.about["replicas"]]      # what difficulty divides, no other
+      by = np.where(final, labels["difficulty"][:, None], 1.0) if labels else 1.0                  # [V, R]
       bank = dict(encodings=encodings, score=np.asarray(score / by, np.float32))
     inputs = self.answers.shares(dict(encodings=encodings, exemplars=rows, mask=mask) | labels, bank, size)
     return self.answers.ask(self.state, inputs, count, True)
