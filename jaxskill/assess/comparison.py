@@ -107,7 +107,7 @@ def directly(trained, videos, results, scores, ids):
 def decided(results, extra):
   """The moments that decide between two videos: where both show the same and segments differ, else those of each."""
   better, worse = results
-  if not better["segments"]:
+  if not better["segments"] or "alignment" not in extra:
     return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
   found, aligned = [], np.array(extra["alignment"])
   start = np.arange(len(aligned)) * better["duration_s"] / len(aligned)

@@ -93,7 +93,7 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
     for one in result["moments"]:
       if one["what"] in curves:
         axis.axvspan(one["start"], one["end"], alpha=0.1, color=drawing.COLOURS[one["side"]])
-  if result["segments"]:
+  if result["segments"] and not maps:
     segment_scores(axes[-1], result["segments"], scales["segments"])
   for name, values in maps.items():
     _heat(figure, own, values, map_seconds[name], scales["maps"][name])
