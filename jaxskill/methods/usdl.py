@@ -45,6 +45,17 @@ def mean_of(rows, lengths):
   return jnp.where(mask, rows.astype(jnp.float32), 0.0).sum(axis=1) / lengths[:, None]
 
 
+def judges_of(dataset, criterion):
+  """`[V, J]` what each judge said, nan where one said nothing; raises a `ValueError` where that is not known."""
+  said = dataset.ratings.get("scores")
+  if said is None:
+    raise ValueError(f"{dataset.source}: config.model.judges needs columns rater.NAME of scores.csv.")
+  if criterion != "score":
+    raise ValueError(f"{dataset.source}: what judges said is about the score, not about {criterion!r}; set "
+                     "config.model.judges=False, or config.data.criteria=('score',).")
+  return said
+
+
 def known_of(said, execution, seen, source):
   """What is known beforehand: `[V, J]` what judges said of the videos `seen`, their ranges, the worth of their mean."""
   judges = np.full(said.shape, np.nan, np.float32)
@@ -52,8 +63,8 @@ def known_of(said, execution, seen, source):
   known = np.isfinite(judges)
   silent = np.flatnonzero(~known.any(axis=0))
   if silent.size:
-    raise ValueError(f"{source}: judge {silent[0] + 1} has scored no training video; leave the column of this judge out, "
-                     "or set config.model.judges=False.")
+    raise ValueError(f"{source}: judge {silent[0] + 1} has scored no training video; leave out the column of this "
+                     "judge, or set config.model.judges=False.")
   low, high = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0)
   if not (high > low).all():
     raise ValueError(f"{source}: all training scores of a judge are equal; there is nothing to learn.")
@@ -79,12 +90,7 @@ def build(config) -> Method:
 
   def prepare(dataset, fold, criterion):
     execution = targets(dataset, criterion)
-    said = dataset.ratings.get("scores") if model.judges else execution[:, None]
-    if said is None:
-      raise ValueError(f"{dataset.source}: config.model.judges needs columns rater.NAME of scores.csv.")
-    if model.judges and criterion != "score":
-      raise ValueError(f"{dataset.source}: what judges said is about the score, not about {criterion!r}; set "
-                       "config.model.judges=False, or config.data.criteria=('score',).")
+    said = judges_of(dataset, criterion) if model.judges else execution[:, None]
     return known_of(said, execution, fold.train_videos, f"{dataset.source}: fold {fold.name!r}")
 
   def heads(constants):
