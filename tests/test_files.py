@@ -84,3 +84,11 @@ def test_only_files_py_puts_one_file_in_the_place_of_another():
       calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
       found = [ast.unparse(node) for node in calls if ast.unparse(node) in ("os.replace", "os.rename", "os.link")]
       assert not found, path
+
+
+def test_what_is_there_is_replaced(tmp_path):
+  (tmp_path / "a").write_text("old")
+  with files.writing(tmp_path / "a") as file:
+    file.write(b"new")
+    assert (tmp_path / "a").read_text() == "old"
+  assert (tmp_path / "a").read_text() == "new" and len(list(tmp_path.iterdir())) == 1

@@ -323,6 +323,9 @@ def test_assessment(load_config, variant, with_difficulty):
     np.testing.assert_allclose(answer.distribution["level 2"].probabilities, np.mean(leaves, axis=0), atol=1e-5)
     np.testing.assert_allclose(answer.distribution["level 1"].probabilities,
                                answer.distribution["level 2"].probabilities.reshape(2, 2).sum(axis=1), atol=1e-5)
+    middles = constants["bounds"].mean(axis=1)
+    np.testing.assert_allclose(answer.distribution["level 2"].places, middles, atol=1e-6)
+    np.testing.assert_allclose(answer.distribution["level 1"].places, middles.reshape(2, 2).mean(axis=1), atol=1e-6)
   for other in (assess(rng.permutation(5)), assess(np.arange(5), rubbish=1e3)):
     for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(answer), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -277,6 +277,28 @@ def toy_method():
       items=methods.VIDEOS, streams=("rgb",))
 
 
+def test_every_step_has_a_key_of_its_own(load_config):
+  """It follows from the seed and the step alone, however the steps are cut into calls."""
+  def loss(variables, videos, labels):
+    return 0.0 * sum(jnp.sum(w) for w in variables["params"].values()), dict(drawn=videos[0])
+  method = toy_method()._replace(phases=(methods.Phase(loss, "."),), encode=lambda variables, videos, key, train: (
+      jnp.full(len(videos["position"]), jax.random.uniform(key))))
+  config = load_config("core", "features", {"train.batch_size": 1})
+  parallel = Parallel(1)
+  videos = parallel.split(dict(rgb=np.zeros((1, 1, 3), np.float32), position=np.zeros(1, np.int32), labels={}))
+  step = steps.make_step(config, method, parallel, steps_per_call=4, epochs_per_call=6, num_unique=1)
+  key = jax.vmap(jax.random.key)(jnp.full(1, 7, jnp.uint32))
+  one = np.ones(1, np.int32)
+  table = steps.Tables(np.zeros((1, 1, 1), np.int32), one, 9 * one, key)
+  state, drawn = step.init(key, videos, {}), []
+  for count in (3, 1, 2):
+    state, (metrics,) = step.run(state, videos, table, np.int32(count))
+    drawn += np.asarray(metrics["drawn"][0])[:count, 0].tolist()
+  of_steps = steps.split_key(key[0])[2]
+  np.testing.assert_allclose(drawn, [jax.random.uniform(jax.random.fold_in(of_steps, n)) for n in range(6)], rtol=1e-6)
+  assert len(set(drawn)) == 6
+
+
 @pytest.mark.parametrize("optimizer,clip", [("sgd", 0.0), ("adam", 0.0), ("sgd", 1.7)])
 def test_optimiser(load_config, optimizer, clip):
   """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's)."""
