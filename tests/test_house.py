@@ -50,7 +50,6 @@ jaxskill/methods/frames.py
 jaxskill/methods/pros_cons.py
 jaxskill/methods/skilldiff.py
 jaxskill/methods/spatial_attention.py
-jaxskill/modules/convolution.py
 jaxskill/report/explain.py
 jaxskill/report/plots.py
 jaxskill/report/results.py

@@ -7,6 +7,7 @@ Contenders take their rounds in turn (A B A B), so that a machine that slows dow
 On a CPU each has its own process; on an accelerator all of ours share one. All compute with the same random weights on
 the same items, and the table says how far their features are from ours in float32.
   float32, bfloat16   ours in the form for the platform; operands of the products
+  stacked             ours in float32 as matrix products without Winograd's sums, see `jaxskill.modules.convolution`
   lax                 ours in float32 as lax.conv and reduce_window, all items at once: the form for accelerators
   torch               PyTorch in float32, organised as the public ports are
   torch+tuned         the same with normalisation folded into the convolutions and channels last
@@ -55,7 +56,7 @@ CASES = {
     "resnet50-448": Case("resnet50", (448, 448, 3), (2, 64)),
     "resnet101-448": Case("resnet101", (448, 448, 3), (2, 64)), "tiny-i3d": Case("i3d", (9, 32, 32, 3), (2, 2)),
     "tiny-resnet": Case("resnet50", (32, 40, 3), (3, 3))}
-OURS = ("float32", "bfloat16", "lax")
+OURS = ("float32", "bfloat16", "stacked", "lax")
 TORCH = ("torch", "torch+tuned", "torch+bfloat16")
 PEAK = (25088, 576, 576)      # m, k, n of the products that the machine's limit is measured with
 ROUND_S = 0.5                 # a round is at least so long
@@ -70,7 +71,8 @@ def make_module(case, dtype=jnp.float32, implementation="auto"):
 
 def make_features(case, name):
   """(variables, `[B, ...]` items) -> `[B, features]` of a contender of ours."""
-  module = make_module(case, jnp.bfloat16 if name == "bfloat16" else jnp.float32, "lax" if name == "lax" else "auto")
+  form = name if name in ("stacked", "lax") else "auto"
+  module = make_module(case, jnp.bfloat16 if name == "bfloat16" else jnp.float32, form)
   if name == "lax":
     read = (lambda x: x["features"].mean(axis=1)) if case.network == "i3d" else (lambda x: x["feature"])
     return lambda variables, items: read(module.apply(variables, items))
@@ -245,7 +247,7 @@ def describe(results):
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     for name, row in case["contenders"].items():
-      peers = {other: times for other, times in row["times"].items() if other in TORCH or other == "lax"}
+      peers = {other: times for other, times in row["times"].items() if other in (*TORCH, "stacked", "lax")}
       if name in ("float32", "bfloat16") and peers:
         lines.append(f"{name}: " + ", ".join(f"{times:.2f}x as fast as {other}" for other, times in peers.items()))
   lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "

@@ -55,6 +55,12 @@ def dot(rows, kernel, dtype):
   return contract(f"{axes}d,nd->{axes}n", rows, kernel, dtype)
 
 
+def matmul(x, kernel):
+  """Multiplies `[..., C]` by `[C, N]` -> `[..., N]` float32, in products of the type of x."""
+  axes = "abcd"[: x.ndim - 1]
+  return contract(f"{axes}s,sn->{axes}n", x, kernel, x.dtype)
+
+
 def take(x, ids):
   """`x[ids]` for `[n]` ids, as XLA does it without a copy of all of `x`.
 
