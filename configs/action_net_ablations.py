@@ -14,7 +14,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "action_net").get_config(options)
   config.evaluate.svr = True
   model = common.model

@@ -133,7 +133,7 @@ def statistics(config):
 
 
 def pairs_of_jigsaws(config):
-  """Pairs of the trials of one task, made of their ratings."""
+  """Makes pairs of the trials of one task, of their ratings."""
   config.data.make_pairs = True
   config.data.pairs_within = "category"
 
