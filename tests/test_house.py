@@ -41,7 +41,6 @@ LONG_FUNCTIONS = {
 WIDE = set("""
 jaxskill/ablations.py
 jaxskill/assess/pictures.py
-jaxskill/data/__init__.py
 jaxskill/methods/__init__.py
 jaxskill/methods/action_net.py
 jaxskill/methods/common.py
