@@ -157,7 +157,7 @@ def action_net_to_torch(params):
 
 
 def _i3d_names():
-  """{our unit: its names in the two common ports}; both call the convolution `conv3d`."""
+  """Returns {our unit: its names in the two common ports}; both call the convolution `conv3d`."""
   names = {(stage,): (f"{stage}.", f"{stage.capitalize()}.") for stage in
            ("conv3d_1a_7x7", "conv3d_2b_1x1", "conv3d_2c_3x3")}
   names["conv3d_0c_1x1",] = "conv3d_0c_1x1.", "logits."
@@ -235,7 +235,7 @@ def resnet_from_torch(state, num_classes=0, depth=None):
 
 
 def _shapes(module, shape):
-  """{collection: {path: shape}} of a module's variables."""
+  """Returns {collection: {path: shape}} of a module's variables."""
   variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
   return {kind: {path: x.shape for path, x in traverse_util.flatten_dict(tree).items()}
           for kind, tree in variables.items()}
@@ -266,7 +266,7 @@ def _convert(state, expected, source, arrange, what):
 
 
 def read_weights(file):
-  """The tensors of a file of PyTorch weights: {state_dict name: array}.
+  """Returns the tensors of a file of PyTorch weights: {state_dict name: array}.
 
   Args:
     file: .safetensors, or .pth, .pt, .pkl, .tar as torch.save writes them (nothing but tensors is unpickled). A dict
@@ -311,7 +311,7 @@ class _Refused(Exception):
 
 
 def _read_torch(file):
-  """{name: float32 array} of what torch.save wrote, every tensor backed by the bytes of the file."""
+  """Returns {name: float32 array} of what torch.save wrote, every tensor backed by the bytes of the file."""
   import torch
   size = file.stat().st_size
   if zipfile.is_zipfile(file):

@@ -43,14 +43,14 @@ def channels(recipe):
 
 
 def network(recipe, dtype="float32"):
-  """The module of a stream."""
+  """Returns the module of a stream."""
   if recipe.network == "i3d":
     return i3d.I3D(eps=recipe.eps, dtype=jnp.dtype(dtype))
   return resnet.ResNet(DEPTHS[recipe.network], dtype=jnp.dtype(dtype))
 
 
 def by_stream(config, weights):
-  """`weights` for each stream of a recipe: {stream: file or "random:SEED"}.
+  """Returns `weights` for each stream of a recipe: {stream: file or "random:SEED"}.
 
   Args:
     config: the recipe.
@@ -78,7 +78,7 @@ def by_stream(config, weights):
 
 
 def load(config, weights):
-  """The networks' variables, and what the note says of them.
+  """Returns the networks' variables, and what the note says of them.
 
   Args:
     config, weights: see `by_stream`.
@@ -127,7 +127,7 @@ def _variables(recipe, source):
 
 
 def digest(path):
-  """SHA-256 of a file."""
+  """Returns SHA-256 of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -164,12 +164,12 @@ def _features(recipe, module, variables, items):
 
 
 def make_all(config, variables, parallel):
-  """{stream: encode}, see `make`."""
+  """Returns {stream: encode}, see `make`."""
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 
 
 def shrink(items, side):
-  """Small pictures to draw on: `[n, 1, S, S, 3]` uint8 -> `[n, side, side, 3]`; S is a multiple of it."""
+  """Shrinks `[n, 1, S, S, 3]` uint8 pictures to `[n, side, side, 3]`, to draw on; S is a multiple of it."""
   count, *_, size, channel_count = items.shape
   blocks = items.reshape(count, side, size // side, side, size // side, channel_count)
   return np.round(blocks.mean(axis=(2, 4))).astype(np.uint8)

@@ -81,12 +81,12 @@ def make_features(case, name):
 
 
 def weights(case):
-  """The same variables in every process."""
+  """Returns the same variables in every process."""
   return convolution.random_variables(make_module(case), jnp.zeros((1, *case.shape)))
 
 
 def flops(case):
-  """Floating-point operations for one item: convolutions as they are defined, whatever form computes them."""
+  """Returns floating-point operations for one item: convolutions as they are defined, whatever form computes them."""
   module, total = make_module(case, implementation="lax"), 0
   item = jax.ShapeDtypeStruct((1, *case.shape), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), item)
@@ -162,7 +162,7 @@ def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
 
 
 def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
-  """-> all numbers, ready for JSON.
+  """Returns all numbers, ready for JSON.
 
   Raises:
     ValueError: if a case or a contender is unknown, or ours in float32 is missing.
@@ -214,7 +214,7 @@ def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
 
 
 def rates(row, rows, size, work, peak, name, features):
-  """What follows from the rounds of a contender."""
+  """Returns what follows from the rounds of a contender."""
   wall, processor = np.array(row["rounds"]).T
   median = float(np.median(wall))
   ours, own = features[OURS[0]], features[name]
@@ -229,7 +229,7 @@ def rates(row, rows, size, work, peak, name, features):
 
 
 def describe(results):
-  """The results as text."""
+  """Returns the results as text."""
   machine = results["machine"]
   lines = [f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "
            f"end; jax {machine['versions']['jax']}",

@@ -70,13 +70,13 @@ def split(form):
 
 
 def series(pairs, segments, width):
-  """-> two `[pairs, segments, width]` float32, unit vectors."""
+  """Returns two `[pairs, segments, width]` float32, unit vectors."""
   both = np.random.default_rng(0).standard_normal((2, pairs, segments, width), np.float32)
   return both / np.linalg.norm(both, axis=-1, keepdims=True)
 
 
 def jax_function(name, gamma, devices=1):
-  """-> (x, y) -> `[pairs]` values, gradients of their sum; what puts series on the devices."""
+  """Returns a function (x, y) -> `[pairs]` values, gradients of their sum; and what puts series on the devices."""
   if name == "ott":
     from ott.geometry import costs
     single = costs.SoftDTW(gamma)
@@ -181,7 +181,7 @@ def model(shape):
 
 
 def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print):
-  """-> all numbers, ready for JSON.
+  """Returns all numbers, ready for JSON.
 
   Raises:
     ValueError: if a contender is unknown, or none of ours is left, or one needs more devices than there are or than
@@ -241,7 +241,7 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
 
 
 def describe(results):
-  """The results as text."""
+  """Returns the results as text."""
   machine = results["machine"]
   lines = [f"soft-DTW, value and both gradients: series of {results['width']} channels, gamma {results['gamma']}",
            f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "

@@ -97,7 +97,7 @@ def take_times(streams, lengths):
 
 
 def as_features(array, stream, video, source):
-  """One video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  """Returns one video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
   if stream in ("rgb", "static") and array.ndim != 2:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                      "expected [segments, channels]; reshape it and save it again.")

@@ -53,7 +53,7 @@ class System(NamedTuple):
 
 
 def find(method) -> System:
-  """The system that `config.method` names.
+  """Returns the system that `config.method` names.
 
   Raises:
     ValueError: if it has no benchmark.
@@ -65,7 +65,7 @@ def find(method) -> System:
 
 
 def amount(form, letter):
-  """The number that a form gives after a letter, "R4": 4; 1 where it gives none."""
+  """Returns the number that a form gives after a letter, "R4": 4; 1 where it gives none."""
   found = re.search(rf"\b{letter}(\d+)", form)
   return int(found[1]) if found else 1
 

@@ -131,7 +131,7 @@ def _drawn(subjects, skills, num_routines, rater_noise, seed):
 
 
 def _scores(execution, routines, routine_difficulties, score_range):
-  """What the raters say of the videos, as fields of a `SkillDataset`; execution `[V]` lies in [0, 1]."""
+  """Returns what the raters say of the videos, as fields of a `SkillDataset`; execution `[V]` lies in [0, 1]."""
   hardness = np.asarray(routine_difficulties, np.float64)[routines]
   highest = score_range * hardness / max(routine_difficulties)
   score = (score_range * execution * hardness / max(routine_difficulties)).astype(np.float32)

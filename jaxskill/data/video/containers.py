@@ -88,7 +88,7 @@ def boxes(path):
 
 
 def _missing_index(path):
-  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
+  """Returns what to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
   found, whole = boxes(path)
   return "" if not found or b"moov" in (found if whole else found[:-1]) else (
       "its index (the part 'moov') is missing or cut off: the recording was not finished, or the copy is not complete. "

@@ -46,6 +46,6 @@ def _solver():
 
 
 def grey(image):
-  """`[H, W]` uint8 brightness of an RGB image."""
+  """Returns `[H, W]` uint8 brightness of an RGB image."""
   import cv2
   return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)

@@ -65,7 +65,7 @@ def find_videos(folder):
 
 
 def _leads_back(folder):
-  """Whether a folder is a link to one of those that it lies in."""
+  """Returns whether a folder is a link to one of those that it lies in."""
   return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.parents}
 
 
@@ -78,7 +78,7 @@ def name_of(file):
 
 
 def find_video(place):
-  """The video file at a place whose ending may be left out, or None."""
+  """Returns the video file at a place whose ending may be left out, or None."""
   if place.is_file() and not why_no_video(place):
     return place
   for ending in ENDINGS:
