@@ -198,7 +198,7 @@ def read_config(file, overrides=()):
 
 
 def beside(file, name):
-  """The module of the config file `name`.py in the folder of another: config files lie in a folder that is no package.
+  """Loads the config file `name`.py from the folder of another: their folder is no package.
 
   Args:
     file: `__file__` of the one that asks.

@@ -64,7 +64,7 @@ def pros_cons_from_torch(networks):
 
 
 def pros_cons_to_torch(params):
-  """The inverse: {"pos" | "neg" | "uniform": {state_dict name: float32 array}} from our parameters."""
+  """Turns our parameters into {"pos" | "neg" | "uniform": {state_dict name: float32 array}}: the inverse."""
   networks = {}
   for network, branch in _BRANCHES.items():
     if f"{branch}_kernel" not in params["ranking"]:
@@ -112,7 +112,7 @@ def regression_tree_from_torch(state):
 
 
 def regression_tree_to_torch(params):
-  """The inverse: {state_dict name: float32 array} from our parameters."""
+  """Turns our parameters into {state_dict name: float32 array}: the inverse."""
   state = {}
 
   def put(name, kernel, bias, convolution=True):
@@ -150,7 +150,7 @@ def action_net_from_torch(state):
 
 
 def action_net_to_torch(params):
-  """The inverse: {state_dict name: float32 array} from our parameters of the streams "rgb" and "static"."""
+  """Turns our parameters of the streams "rgb" and "static" into {state_dict name: float32 array}: the inverse."""
   flat = traverse_util.flatten_dict(params)
   return {f"{theirs}.{entry}": np.asarray(flat[*ours, name]) for theirs, ours in _ACTION_NET.items()
           for entry, name in (("weight", "kernel"), ("bias", "bias"))}

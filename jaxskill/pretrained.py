@@ -36,7 +36,7 @@ WEIGHTS = {("i3d", "rgb"): "an I3D trained on Kinetics, RGB: rgb_imagenet.pt of 
 
 
 def channels(recipe):
-  """That the first layer of a stream's network takes."""
+  """Returns the number of channels that the first layer of a stream's network takes."""
   if recipe.input == "rgb":
     return 3
   return 2 if recipe.network == "i3d" else 2 * recipe.stack
@@ -133,7 +133,7 @@ def digest(path):
 
 
 def make(recipe, dtype, variables, parallel):
-  """encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
+  """Makes encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
 
   Features are `[n, channels]` float32, or maps `[n, h, w, channels]` float16, of which a video has many.
   """

@@ -82,7 +82,7 @@ def compiled(step, trainer):
 
 
 def compiled_flops(trainer):
-  """FLOPs a step that XLA counts in the compiled program of one cycle, or None where it does not say.
+  """Returns the FLOPs a step that XLA counts in the compiled program of one cycle, None where it does not say.
 
   It counts the body of a loop once, so what it is given is one cycle, and the plain form in place of the chunked one.
   """
@@ -149,7 +149,7 @@ class JaxContender:
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
-    """Memory and FLOPs."""
+    """Returns memory and FLOPs."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     own = program.memory_analysis() if program else None

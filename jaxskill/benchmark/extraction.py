@@ -70,7 +70,7 @@ def make_module(case, dtype=jnp.float32, implementation="auto"):
 
 
 def make_features(case, name):
-  """(variables, `[B, ...]` items) -> `[B, features]` of a contender of ours."""
+  """Makes (variables, `[B, ...]` items) -> `[B, features]` of a contender of ours."""
   form = name if name in ("stacked", "lax") else "auto"
   module = make_module(case, jnp.bfloat16 if name == "bfloat16" else jnp.float32, form)
   if name == "lax":
@@ -106,7 +106,7 @@ _contenders = {}      # of a worker process: function, items and calls of a roun
 
 
 def prepare(name, label, batch):
-  """In a worker process: compiles; -> seconds of the first call, features of the items."""
+  """Compiles, in a worker process; returns seconds of the first call, features of the items."""
   case = CASES[label]
   items = np.random.default_rng(1).uniform(-1, 1, (batch, *case.shape)).astype(np.float32)
   variables = weights(case)
@@ -128,7 +128,7 @@ def prepare(name, label, batch):
 
 
 def measure(name, label):
-  """In a worker process: -> seconds, processor seconds of a call."""
+  """Times a call in a worker process; returns seconds, processor seconds."""
   function, items, calls = _contenders[name, label]
   start, used = time.perf_counter(), time.process_time()
   for _ in range(calls):

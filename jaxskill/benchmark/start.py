@@ -23,7 +23,7 @@ from jaxskill.training.parallel import Parallel
 
 
 def start():
-  """A fresh process that starts as `train.run` does and takes one cycle; says in a file where the time went."""
+  """Starts, in a fresh process, as `train.run` does, and takes one cycle; writes into a file where the time went."""
   config, spawned, workdir = ml_collections.ConfigDict(json.loads(sys.argv[1])), float(sys.argv[2]), sys.argv[3]
   marks = {"imports": time.monotonic() - spawned}
 

@@ -227,7 +227,7 @@ def describe(results):
 
 
 def answer(measure, describe, path):
-  """The end of a benchmark's command: measures, prints, writes; a mistake of the user's is one line.
+  """Measures, prints and writes, as a benchmark's command ends; a mistake of the user's is one line.
 
   Args:
     measure: called with say(text) -> results.

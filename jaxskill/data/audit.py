@@ -38,7 +38,7 @@ def count_cycles(pairs, num_videos):
 
 
 def audit(data) -> dict:
-  """What is lawful but must be known: counted here, printed and stored with every result."""
+  """Counts what is lawful but must be known; it is printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
   first = same_features(data)
 

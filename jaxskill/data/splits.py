@@ -107,7 +107,7 @@ def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
 
 
 def everything(num_videos, pairs) -> tuple[Fold, ...]:
-  """One fold, named "all", that trains on all videos and pairs and tests nothing: for a model that only assesses."""
+  """Returns one fold, "all", that trains on all videos and pairs and tests none: for a model that only assesses."""
   return (fold_of_videos("all", pairs, np.arange(num_videos), NO_IDS),)
 
 
@@ -218,7 +218,7 @@ def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tu
 
 
 def default_validation_share(folds, at_random):
-  """The share of `with_validation` where nobody said one: nothing is taken out of folds that labels or subjects make.
+  """Returns the default share of `with_validation`: 0 for folds that labels or subjects make.
 
   Args:
     folds: the folds.

@@ -35,7 +35,7 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
 
 
 def with_maps(arrays, video, source):
-  """One video's arrays, with maps of appearance `rgb` and motion `flow` side by side as `maps` `[frames, h, w, C]`.
+  """Puts maps of appearance `rgb` and motion `flow` of a video side by side, as `maps` `[frames, h, w, C]`.
 
   Raises:
     ValueError: if one of them is missing, they differ in frames or places, or `times` are not those of their frames.

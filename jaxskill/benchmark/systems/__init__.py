@@ -71,7 +71,7 @@ def amount(form, letter):
 
 
 def random_dataset(shape, streams, *, folds=1, criteria=(), seed=0):
-  """Random features in the form of a data set; random pairs and scores follow a hidden order of the videos.
+  """Draws random features as a data set; random pairs and scores follow a hidden order of the videos.
 
   Args:
     streams: {name: (rows, channels)}.

@@ -61,7 +61,7 @@ class Video(NamedTuple):
 
 
 def keep(labels, kept) -> Labels:
-  """The labels of the videos in the mask `kept` `[V]` alone, their folds complete; pairs of the others are left out."""
+  """Keeps the labels of the videos in the mask `kept` `[V]`, their folds complete; leaves out pairs of the others."""
   pairs_kept = kept[labels.pairs].all(axis=1)
   new_video, new_row = np.cumsum(kept) - 1, np.cumsum(pairs_kept) - 1
   pairs = new_video[labels.pairs[pairs_kept]].astype(np.int32)

@@ -35,7 +35,7 @@ HIGHEST_EXECUTION = 10.0             # of rhythmic gymnastics
 
 
 def skills_from_pairs(pairs, num_videos):
-  """Hidden skills that agree with annotators' pairs: a Bradley-Terry ranking, spread evenly over (0, 1).
+  """Draws hidden skills that agree with annotators' pairs: a Bradley-Terry ranking, even over (0, 1).
 
   Args:
     pairs: `[P, 2]` positions (better, worse); may hold cycles, which no ranking can satisfy.

@@ -17,7 +17,7 @@ class VideoError(ValueError):
 
 
 def is_text(head):
-  """Whether the first bytes of a file are those of a text: no control characters. Raw video (y4m) has a line too."""
+  """Tells whether the first bytes of a file are text: no control characters. Raw video (y4m) has a line too."""
   controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
   return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
       head.startswith(b"YUV4MPEG2") or controls.intersection(head))

@@ -235,13 +235,13 @@ def pictures_at(path, times, faults=None, timeline=None):
 
 
 def frames_at(path, times, size=None, faults=None, timeline=None):
-  """As `pictures_at`, but images: `[H, W, 3]` uint8; `size` as in `decode`."""
+  """Does as `pictures_at`, but gives images: `[H, W, 3]` uint8; `size` as in `decode`."""
   for picture in pictures_at(path, times, faults, timeline):
     yield picture.image(*size(*picture.size) if size else ())
 
 
 def scale_short_side(short_side):
-  """For `decode`: scales the short side to `short_side`, the other one in proportion."""
+  """Returns a size for `decode`: the short side is `short_side`, the other one in proportion."""
   def size(width, height):
     factor = short_side / min(width, height)
     return max(short_side, round(width * factor)), max(short_side, round(height * factor))

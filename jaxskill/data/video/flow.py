@@ -27,7 +27,7 @@ def require():
 
 
 def tv_l1(before, after):
-  """Flow from one picture to the next, cut off at 20 pixels and scaled to [-1, 1].
+  """Computes the flow from one picture to the next, cut off at 20 pixels and scaled to [-1, 1].
 
   Args:
     before, after: `[H, W]` uint8, grey.

@@ -70,7 +70,7 @@ def _leads_back(folder):
 
 
 def name_of(file):
-  """The name of a file without its ending: that of a video, or up to four letters and digits that are no number."""
+  """Returns a file's name without its ending: that of a video, or up to four letters and digits, no number."""
   name = plain(file.name)
   stem, dot, ending = name.rpartition(".")
   known = f".{ending.lower()}" in ENDINGS or re.fullmatch(r"(?=.*[A-Za-z])\w{1,4}", ending, re.ASCII)
