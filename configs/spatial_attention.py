@@ -10,10 +10,10 @@
 
 Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h, w, channels] and, if known, `times`
 [frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a
-video, so that a random frame of a segment is its only one; measured results stand in
-configs/spatial_attention.md. Pairs of JIGSAWS are made of its ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded features. ",tiny" makes a
-network and a training of seconds. There is no published code; what the paper leaves open is marked "ours" with the
-reason.
+video, so that a random frame of a segment is its only one; measured results stand in configs/spatial_attention.md.
+Pairs of JIGSAWS are made of its ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded
+features. ",tiny" makes a network and a training of seconds. There is no published code; what the paper leaves open is
+marked "ours" with the reason.
 """
 
 from jaxskill.cli import beside
