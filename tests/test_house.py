@@ -37,7 +37,6 @@ LONG_FUNCTIONS = {
     "jaxskill/methods/core.py: build",
     "jaxskill/methods/pros_cons.py: build",
     "jaxskill/methods/skilldiff.py: build",
-    "jaxskill/training/step.py: make_step",
 }
 WIDE = set("""
 jaxskill/ablations.py

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.training import step
+from jaxskill.training import draws
 
 
 class Replica(NamedTuple):
@@ -30,7 +30,7 @@ def plan(config, dataset):
 
 
 def make_tables(config, dataset, replicas, local, items):
-  """Returns the `step.Tables` of the replicas: training items in the numbering `local` gives their videos, steps, keys.
+  """Returns the `draws.Tables` of the replicas: training items in the numbering `local` gives their videos, steps, keys.
 
   Args:
     items: of the method, see `methods.items`.
@@ -46,7 +46,7 @@ def make_tables(config, dataset, replicas, local, items):
   epochs = np.array([max(1, round(config.train.epochs * share.get(fold.name, 1.0))) for fold in folds])
   last = (per_epoch * epochs).astype(np.int32)
   groups = None if runs[0] is None else _padded(runs)
-  return step.Tables(_padded([local(videos) for videos in own]), count, last, keys, groups, criterion)
+  return draws.Tables(_padded([local(videos) for videos in own]), count, last, keys, groups, criterion)
 
 
 def _padded(tables):
