@@ -20,6 +20,7 @@ from flax import traverse_util
 from jaxskill import cli, files, methods, pretrained
 from jaxskill.data import Fold, SkillDataset, derived, exemplars
 from jaxskill.data import arrays as arrays_of
+from jaxskill.data.published.recipes import RECIPES
 from jaxskill.data.user import extraction_note
 from jaxskill.evaluate import metrics, truth
 from jaxskill.training import batches, checkpoints, finished_files, similarity, step
@@ -30,7 +31,6 @@ from jaxskill.training.precision import single_precision
 FILE = "training_videos.npz"
 FILES = dict(last=FILE, validation="training_videos_validation.npz")     # by the checkpoint whose models answer
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
-PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")     # recipes of owners
 
 
 def digest(streams):
@@ -72,7 +72,7 @@ def save(workdir, trainer, assessments, file=FILE):
   arrays |= {f"recorded/{name}/row_seconds": seconds[name][trained] for name in recorded}
   about = dict(
       format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=metrics.is_tested(dataset),
-      extraction=_recipe(config), step=int(trainer.state.step), published=PUBLISHED.get(config.data.name, ""),
+      extraction=_recipe(config), step=int(trainer.state.step), published=RECIPES.get(config.data.name, ""),
       params_sha256=checkpoints.digest(trainer.state.params),
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
