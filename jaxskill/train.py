@@ -16,7 +16,7 @@ import tqdm
 
 from jaxskill import cli, data, files
 from jaxskill.report import results
-from jaxskill.training import answers, batches, experiment, finished_run, log_lines, memory, run_folder, sizes
+from jaxskill.training import answers, batches, experiment, log_lines, memory, run_folder, sizes, training_videos
 from jaxskill.training.checkpoints import Checkpoints, digest
 from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
@@ -178,11 +178,11 @@ def run(config, workdir, dataset=None):
     with run_folder.saying_what_to_do(workdir):
       history = _train(trainer, workdir, say)
       assessments = trainer.assess(everything=True)
-      finished_run.save(workdir, trainer, assessments)
+      training_videos.save(workdir, trainer, assessments)
       draws = _scores_of_draws(trainer)
       about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params),
                    seconds=time.perf_counter() - started, **files.provenance(parallel))
-      finished_run.save_selected(workdir, trainer)
+      training_videos.save_selected(workdir, trainer)
       if not parallel.main:
         return {}
       return results.write(workdir, trainer.experiment, assessments, history, facts, about, say, draws)

@@ -37,7 +37,6 @@ LONG_FUNCTIONS = {
     "jaxskill/methods/skilldiff.py: build",
 }
 WIDE = set("""
-jaxskill/ablations.py
 jaxskill/assess/pictures.py
 jaxskill/data/__init__.py
 jaxskill/methods/__init__.py
@@ -53,13 +52,6 @@ jaxskill/report/explain.py
 jaxskill/report/plots.py
 jaxskill/report/results.py
 jaxskill/report/tables.py
-jaxskill/training/answers.py
-jaxskill/training/config_checks.py
-jaxskill/training/finished_run.py
-jaxskill/training/host_memory.py
-jaxskill/training/memory.py
-jaxskill/training/parallel.py
-jaxskill/training/similarity.py
 """.split())
 
 

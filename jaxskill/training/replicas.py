@@ -30,7 +30,7 @@ def plan(config, dataset):
 
 
 def make_tables(config, dataset, replicas, local, items):
-  """Returns the `draws.Tables` of the replicas: training items in the numbering `local` gives their videos, steps, keys.
+  """Returns the `draws.Tables` of the replicas: training items as `local` numbers their videos, steps and keys.
 
   Args:
     items: of the method, see `methods.items`.
