@@ -31,7 +31,7 @@ class Answers:
     return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
 
   def _alone(self, pick):
-    """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
+    """Returns (state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
     method = self._method
 
     def function(state, videos):
@@ -45,7 +45,7 @@ class Answers:
     return function
 
   def _compared(self, pick):
-    """(state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
+    """Returns (state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
     method = self._method
 
     def function(state, share, bank):

@@ -51,22 +51,22 @@ class Finished(NamedTuple):
 
   @property
   def tested(self):
-    """Whether training kept videos apart to test on, as its results.json says; None without one."""
+    """Returns whether training kept videos apart to test on, as its results.json says; None without one."""
     return self.about["tested"]
 
   @property
   def checkpoint(self):
-    """{"chosen": "last" or "validation", "step"} of the models that answer."""
+    """Returns {"chosen": "last" or "validation", "step"} of the models that answer."""
     return dict(chosen=self.about["checkpoint"], step=self.about["step"])
 
   @property
   def random_weights(self):
-    """Whether the features trained on came from random weights."""
+    """Returns whether the features trained on came from random weights."""
     return bool((self.about["extraction"] or {}).get("random_weights"))
 
   @property
   def recorded(self):
-    """{stream: {"shape"}} that a video must be recorded with; what the run reads is made of these (`data.derived`)."""
+    """Returns {stream: {"shape"}} that a video must be recorded with, of which `data.derived` makes what is read."""
     return self.about.get("recorded", self.about["streams"])
 
   def recorded_seconds(self, stream):

@@ -62,7 +62,7 @@ def _programs(trainer):
 
 
 def _refusal(trainer, what, needed, available, shape, dtype):
-  """The refusal in words; a comparison of all rows falls with the square of their number."""
+  """Returns the refusal in words; a comparison of all rows falls with the square of their number."""
   config, dataset, share, remedies = trainer.config, trainer.dataset, available / needed, []
   rows, stream = max((int(dataset.lengths[name].max()), name) for name in trainer.method.streams)
   seconds = float(np.median(dataset.row_seconds[stream]))
@@ -80,7 +80,8 @@ def _refusal(trainer, what, needed, available, shape, dtype):
     remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
   return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; "
           f"features are {_size(trainer.feed.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
-          f"array is {dtype}{list(shape)}: {' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
+          f"array is {dtype}{list(shape)}: "
+          f"{' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
 
 
 def _size(count):

@@ -114,7 +114,7 @@ class Parallel:
                        f"multiple of {self.count}, e.g. {max(1, -(-batch_size // self.count)) * self.count}.")
 
   def memory_bytes(self):
-    """Bytes that one device can hold; for CPU devices, the memory that this process may take, shared among them."""
+    """Returns the bytes that one device can hold; CPU devices share the memory that this process may take."""
     stats = self.local[0].memory_stats() or {}
     if "bytes_limit" in stats:
       return stats["bytes_limit"]

@@ -50,7 +50,7 @@ def make_tables(config, dataset, replicas, local, items):
 
 
 def _padded(tables):
-  """`[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
+  """Returns `[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
   result = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]), np.int32)
   for row, own in zip(result, tables):
     row[: len(own)] = own

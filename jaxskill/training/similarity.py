@@ -2,7 +2,8 @@
 
 The distance of a video from others compares every channel's mean and standard deviation over the rows (of maps, over
 the places too), in the others' standard deviations: the 2-Wasserstein distance of normal distributions, root mean
-square over channels. A training video is held against all the others, so that a new one can be held against all of them.
+square over channels. A training video is held against all the others, so that a new one can be held against all of
+them.
 
 U training videos, D channels.
 """

@@ -205,7 +205,7 @@ class Pieces:
     return share, batch._replace(items=place.at[0].set(0)[batch.items])
 
   def _narrows(self, count: int) -> bool:
-    """Whether a step gathers the videos that it names out of `count`."""
+    """Returns whether a step gathers the videos that it names out of `count`."""
     return self._train.encode == "unique" and self._num_unique < count
 
   def _cycle(self, state, videos, tables, batches):

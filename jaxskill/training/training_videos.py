@@ -113,7 +113,7 @@ def _recipe(config):
 
 
 def _bank(trainer, assessments, encodings):
-  """(arrays of the videos that new ones are compared with, leading axes K, R; what each group is; their segments)."""
+  """Returns (arrays of the videos that new ones are compared with, axes K, R; what each group is; their segments)."""
   dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
   group = trainer.experiment.groups
   chosen, mask = zip(*(exemplars.of_new_videos(
