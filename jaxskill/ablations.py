@@ -134,5 +134,5 @@ def _other_data(had, scored):
     had: [(names of rows, what `protocol.facts` says)].
   """
   *others, (last, facts) = had
-  return [f"{names} had other data, so it cannot be compared with {last}, whose floors these are: "
+  return [f"{names} had other data, so it cannot be compared with {last}, whose simple baselines these are: "
           + protocol.describe(own, scored)[0] for names, own in others if own["folds"] != facts["folds"]]
