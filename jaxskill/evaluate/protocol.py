@@ -281,7 +281,8 @@ def describe(facts, scored):
     subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
     return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"
   lines = [f"{len(folds)} fold(s): models and baselines train on {counted('train')}; validation "
-           f"{counted('validation')}; test {counted('test')}" + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
+           f"{counted('validation')}; test {counted('test')}"
+           + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
   if facts["too_few_to_claim"]:
     lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread "
                  "says nothing: test more; config.data.split=subject or folds tests every video once, "

@@ -146,7 +146,7 @@ class Feed:
 
 
 def channel_sums(rows):
-  """Returns the number of rows `[T, ..., D]` (of maps, of places), and each channel's sum and squares' sum, in float64."""
+  """Returns the number of rows `[T, ..., D]` (of maps, of places), and sum and sum of squares `[D]` in float64."""
   rows = rows.reshape(-1, rows.shape[-1])
   if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
     counts = np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1)          # [256, D]
