@@ -119,7 +119,7 @@ def kinematics(config):
   if config.data.name != "jigsaws":
     raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or give your own as features.")
   read_stream(config, "kinematics")
-  config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the floors
+  config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the baselines
 
 
 def statistics(config):

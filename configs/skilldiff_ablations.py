@@ -1,4 +1,4 @@
-"""Table 2 of SkillDiff: what each part is worth; floors that need no network stand below.
+"""Table 2 of SkillDiff: what each part is worth; baselines that need no network stand below.
 
   python -m jaxskill.main --config configs/skilldiff_ablations.py                simulated performances, 5 seeds
   python -m jaxskill.main --config configs/skilldiff_ablations.py:aqa7 --config.data.dir=AQA-7

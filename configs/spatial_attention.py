@@ -66,7 +66,7 @@ def get_config(options="simulated"):
   )
   config.evaluate = dict(
       ties="half",                          # half | wrong; ours: a tie is a coin toss; the paper does not say
-      rank_svm=True,                        # a linear ranking of mean features among the floors
+      rank_svm=True,                        # a linear ranking of mean features among the baselines
   )
   return common.choose(config, options, DATA_SETS, CHANGES)
 

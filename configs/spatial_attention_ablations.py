@@ -5,7 +5,7 @@
       --config.data.task=drawing
 
 Options are those of configs/spatial_attention.py. The row "random labels" is the control of Fig. 6: half of the
-training pairs are turned round. A linear ranking of mean features stands below as a floor.
+training pairs are turned round. A linear ranking of mean features stands below as a baseline.
 """
 
 from jaxskill.cli import beside

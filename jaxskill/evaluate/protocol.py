@@ -27,7 +27,7 @@ _POOLED = dict(spearman=metrics.spearman, pearson=metrics.pearson)
 
 
 class Side(NamedTuple):
-  """What one replica, or a floor, says of the test side of its fold.
+  """What one replica, or a simple baseline, says of the test side of its fold.
 
   Attributes:
     fold, seed: whose.
@@ -248,7 +248,7 @@ def show(rows):
 
 
 def facts(experiment, trained, sides):
-  """What training and floors had, and what they are tested on: [{"name", "train", "validation", "test"}] of each fold.
+  """What models and baselines had, and are tested on: [{"name", "train", "validation", "test"}] of each fold.
 
   Args:
     trained: {fold: numbers of the videos that training reads}.
@@ -280,8 +280,9 @@ def describe(facts, scored):
     pairs = f"{_range(of('pairs'))} pairs of " if not scored else ""
     subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
     return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"
-  lines = [f"{len(folds)} fold(s): models and floors train on {counted('train')}; validation {counted('validation')}; "
-           f"test {counted('test')}" + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
+  lines = [f"{len(folds)} fold(s): models and baselines train on {counted('train')}; validation "
+           f"{counted('validation')}; test {counted('test')}"
+           + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
   if facts["too_few_to_claim"]:
     lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread "
                  "says nothing: test more; config.data.split=subject or folds tests every video once, "

@@ -54,7 +54,7 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
 
 
 def _rows(experiment, history, replicas):
-  """({row: of `protocol.summarise`}, what `protocol.facts` says): models, what raters reach, floors."""
+  """({row: of `protocol.summarise`}, what `protocol.facts` says): models, what raters reach, simple baselines."""
   sides, trained = protocol.sides(experiment, history, replicas), experiment.trained_videos()
   rows = {}
   for name in dict.fromkeys(r["row"] for r in replicas):

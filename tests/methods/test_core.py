@@ -12,7 +12,7 @@ import pytest
 from jaxskill import interop, methods, train
 from jaxskill.modules import regression_tree
 from jaxskill.modules.regression_tree import RegressionTree
-from jaxskill.training import answers, step
+from jaxskill.training import answers, optimizer
 from jaxskill.training.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -32,7 +32,7 @@ def single(tree):
 
 
 def batch(features, lengths=None):
-  """Videos as the feed hands them over."""
+  """Videos as `batches.Feed` hands them over."""
   lengths = [features.shape[1]] * len(features) if lengths is None else lengths
   return dict(rgb=jnp.asarray(features, jnp.float32), lengths=dict(rgb=jnp.asarray(lengths, jnp.int32)),
               position=jnp.arange(len(features)), labels={})
@@ -127,7 +127,7 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
     for name, value in gradients[0]["base"].items():
       close(value, f"grad_after_batch0/base/{name}")
 
-    optimiser = step.make_optimiser(config.train)
+    optimiser = optimizer.make_optimizer(config.train)
     updates, _ = optimiser.update(jax.tree.map(jnp.add, *gradients), optimiser.init(start), start)
     (pattern, factor), = config.train.rates
     assert pattern == "^backbone/"
