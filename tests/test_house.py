@@ -33,9 +33,6 @@ NAMES_OF_METHODS = {
 STRINGS_OF_METHODS = set()
 LONG_FILES = set()
 LONG_FUNCTIONS = {
-    "jaxskill/methods/action_net.py: build",
-    "jaxskill/methods/core.py: build",
-    "jaxskill/methods/pros_cons.py: build",
     "jaxskill/methods/skilldiff.py: build",
     "jaxskill/training/step.py: make_step",
 }
