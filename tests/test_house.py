@@ -33,7 +33,6 @@ NAMES_OF_METHODS = {
 STRINGS_OF_METHODS = set()
 LONG_FILES = set()
 LONG_FUNCTIONS = {
-    "jaxskill/methods/skilldiff.py: build",
     "jaxskill/training/step.py: make_step",
 }
 WIDE = set("""

@@ -215,7 +215,7 @@ class Comparison:
     return sum(terms.values()), terms | dict(error=error)
 
   def relate(self, variables, labels, mask):
-    """Returns {"regression_weight": `[B, k]`} where squared errors are averaged over the rows of a leaf, as published."""
+    """Returns {"regression_weight": `[B, k]`} where errors are averaged over the rows of a leaf, as published."""
     if not (self.tree and self.model.regression == "leaf_mean"):
       return {}
     score = labels["score"]                                                               # [B, k]
