@@ -39,14 +39,6 @@ WIDE = set("""
 jaxskill/ablations.py
 jaxskill/assess/pictures.py
 jaxskill/data/__init__.py
-jaxskill/methods/__init__.py
-jaxskill/methods/action_net.py
-jaxskill/methods/common.py
-jaxskill/methods/core.py
-jaxskill/methods/frames.py
-jaxskill/methods/pros_cons.py
-jaxskill/methods/skilldiff.py
-jaxskill/methods/spatial_attention.py
 jaxskill/modules/convolution.py
 jaxskill/report/explain.py
 jaxskill/report/plots.py

@@ -7,7 +7,8 @@ of every stream, in testing the middle one.
 V videos, T instances of a stream, W of its window.
 
 Reference: Zeng et al., Hybrid Dynamic-static Context-aware Attention Network for Action Assessment in Long Videos, ACM
-MM 2020. "Eq." below are its equations; what the published code does otherwise are the options of `config.model` set by `variant="official"`.
+MM 2020. "Eq." below are its equations; what the published code does otherwise are the options of `config.model` set by
+`variant="official"`.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class TwoStreams:
     return features, mask, starts
 
   def encode(self, variables, videos, key, train):
-    """Returns {"score": `[V]` shares of the range (Eq. 6), "attention": {stream: `[V, T]`}, 0 outside of the window}."""
+    """Returns {"score": `[V]` shares of the range (Eq. 6), "attention": {stream: `[V, T]`}}; 0 outside the window."""
     params = variables["params"]
     own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
 

@@ -34,10 +34,10 @@ MEANINGS = {"high attention": Meaning("moments that speak for skill", 1, finds=(
 
 
 def diversity(attention, norm):
-  """How much the filters of one module look at the same segments (Eq. 18): || A A^T - I || of `[K, T]` weights.
+  """Returns how much the filters of one module look at the same segments: [] || A A^T - I || of one video (Eq. 19).
 
   Args:
-    attention: `[K, T]` attention weights of one video.
+    attention: `[K, T]` weights A (Eq. 18).
     norm: "squared" Frobenius (Eq. 19), or "frobenius" (the published code).
   """
   square = jnp.sum((attention @ attention.T - jnp.eye(len(attention))) ** 2)
@@ -207,7 +207,8 @@ def _check(config, modules):
       raise ValueError(f"config {name}={group[name]!r} is unknown; use one of {', '.join(allowed)}.")
   unknown = [name for name in config.model.branches if name not in MODULES + NO_FILTERS]
   if unknown:
-    raise ValueError(f"config.model.branches: {unknown[0]!r} is unknown; use some of {', '.join(MODULES + NO_FILTERS)}.")
+    raise ValueError(f"config.model.branches: {unknown[0]!r} is unknown; use some of "
+                     f"{', '.join(MODULES + NO_FILTERS)}.")
   if not config.model.branches or len(set(config.model.branches)) != len(config.model.branches):
     raise ValueError(f"config.model.branches={tuple(config.model.branches)} must name each branch once, at least one.")
   if modules and (config.model.num_filters < 1 or config.model.hidden < 1):

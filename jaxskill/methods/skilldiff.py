@@ -33,7 +33,7 @@ from jaxskill.modules.soft_dtw.layer import KINDS as ALIGNMENTS
 
 
 def segment_of(rows, length, count):
-  """Returns `[rows]` number of the segment that each row is in: `count` of equal duration; the last one also holds padding."""
+  """Returns `[rows]` number of the segment that each row is in, `count` of equal duration; the last has padding too."""
   return jnp.minimum(jnp.arange(rows) * count // length, count - 1)
 
 
@@ -43,7 +43,7 @@ def average(values, known):
 
 
 def contrastive_loss(directions, length, window, margin):
-  """Keeps embeddings of one video from falling together: near in time, near in space, and far from far.
+  """Returns the loss that keeps embeddings of one video apart: near in time, near in space, and far from far.
 
   Both halves are means by the weights of the paper, the squared distance in time plus one, or one over it, so that the
   loss does not depend on the length.
@@ -246,7 +246,8 @@ def check_rows(who, rows, others, bandwidth):
   gap = np.abs(others - rows)
   if gap.max(initial=0) > bandwidth:
     raise ValueError(f"{who} has {rows} rows and one that it is compared with {others[gap.argmax()]}, farther apart "
-                     f"than config.model.bandwidth={bandwidth} rows can align; widen the band, or set it to 0 for none.")
+                     f"than config.model.bandwidth={bandwidth} rows can align; widen the band, or set it to 0 for "
+                     "none.")
 
 
 def _check(config):
