@@ -20,7 +20,7 @@ LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark"
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
-COMMON = ("__init__", "common", "frames", "items")              # files in methods/ that are no method
+COMMON = ("__init__", "common", "fields", "frames", "items")    # files in methods/ that are no method
 UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 

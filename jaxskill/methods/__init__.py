@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from jaxskill.evaluate import truth
+from jaxskill.methods import fields
 from jaxskill.methods.items import EXEMPLARS, PAIRS, REFERENCES, VIDEOS, Items
 
 __all__ = ["EXEMPLARS", "PAIRS", "REFERENCES", "VIDEOS", "Assessment", "Distribution", "Items", "Meaning", "Method",
@@ -158,15 +161,26 @@ def names():
   return tuple(sorted(name for name in found if hasattr(importlib.import_module(f"{__name__}.{name}"), "build")))
 
 
-def build(config) -> Method:
+def build(config: ConfigDict) -> Method:
   """Returns the method that `config.method` names: the file of that name in this folder.
 
   Raises:
-    ValueError: if there is no such method, or the config lacks a field that it reads.
+    ValueError: if there is no such method, the config lacks a field, or the method means to find what is not known.
   """
-  name = config.method
+  name = config.get("method")
   known = isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"{__name__}.{name}")
   module = importlib.import_module(f"{__name__}.{name}") if known else None
-  if not hasattr(module, "build"):
+  if module is None or not hasattr(module, "build"):
     raise ValueError(f"config.method={name!r} is unknown; use one of {', '.join(names())}.")
-  return module.build(config)
+  fields.check(config)
+  method = module.build(config)
+  _check_finds(name, method.meanings)
+  return method
+
+
+def _check_finds(name, meanings):
+  for what, meaning in meanings.items():
+    for found in meaning.finds:
+      if found not in truth.MOMENTS and found not in truth.PLACES:
+        raise ValueError(f"methods/{name}.py: {what!r} finds {found!r}, which no simulated performance tells; use some "
+                         f"of {', '.join((*truth.MOMENTS, *truth.PLACES))} (evaluate/truth.py).")

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from jaxskill.data import exemplars
 from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
+from jaxskill.methods.common import check_rows
 from jaxskill.modules import regression_tree
 from jaxskill.modules.layers import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
@@ -64,9 +65,10 @@ def targets(dataset, criterion, with_difficulty):
   if score is None:
     raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
                      "that learns from pairs, e.g. configs/pros_cons.py.")
-  if not (with_difficulty and criterion == "score"):
+  if not with_difficulty:
     return np.asarray(score, np.float32)
-  return _by_difficulty(dataset, score).astype(np.float32)
+  execution = _by_difficulty(dataset, score)       # whatever the criterion: a run without any difficulty is a mistake
+  return np.asarray(execution if criterion == "score" else score, np.float32)
 
 
 def _by_difficulty(dataset, values):
@@ -113,9 +115,11 @@ class Comparison:
     return self.model.outside if self.model.contrastive else "nearest"
 
   def check(self, dataset, others=None):
-    """Raises a `ValueError` for videos that the network on frames cannot read."""
+    """Raises a `ValueError` for videos that cannot be read: rows of features, or frames for the network on frames."""
     if self.backbone:
       self.backbone.check(dataset, others)
+    else:
+      check_rows(dataset, self.stream)
 
   def targets(self, dataset, criterion):
     """Returns `[V]` scores to be learnt, see `targets`."""

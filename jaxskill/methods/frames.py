@@ -63,7 +63,8 @@ class Backbone:
     if stream is None or stream.dtype != np.uint8 or stream.ndim != 5 or stream.shape[-1] != 3:
       raise ValueError(f"{dataset.source}: config.model.backbone='i3d' is trained on frames, uint8 [frames, height, "
                        f"width, 3], but the stream {self._stream!r} is "
-                       f"{'not there' if stream is None else stream.dtype}; use configs/core.py:frames, or set config.model.backbone=features.")
+                       f"{'not there' if stream is None else stream.dtype}; use configs/core.py:frames, or set "
+                       "config.model.backbone=features.")
     need, lengths = self._needed(), dataset.lengths[self._stream]
     short = np.flatnonzero(lengths < need)
     if short.size:
@@ -99,7 +100,7 @@ class Backbone:
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
   def window(self, key, frames, train):
-    """Returns the part of a video `[N, H, W, 3]` that is looked at, `[T, S, S, 3]`: the middle, or drawn and mirrored."""
+    """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
     side, margin = self._options.crop, self._margin
     high, wide = frames.shape[1] - side, frames.shape[2] - side
     first, top, left = margin, high // 2, wide // 2

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxskill.evaluate.truth import PLACES
 from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, standardized
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.gru_attention import (
@@ -27,8 +28,6 @@ from jaxskill.modules.gru_attention import (
   places_seen,
 )
 from jaxskill.modules.layers import take
-
-PLACES = "place", "distractor"       # truths of simulated scenes
 
 
 def frame_rows(lengths, segments, keys=None):

@@ -7,6 +7,7 @@ import re
 
 from jaxskill import methods
 from jaxskill.evaluate import simple_baselines
+from jaxskill.methods import fields
 from jaxskill.training import sizes
 
 COUNTS = (("train", "epochs"), ("train", "batch_size"), ("train", "steps_per_call"), ("train", "eval_steps"),
@@ -29,6 +30,7 @@ LARGEST_SEED = 2 ** 32 - 1
 
 def check(config):
   """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
+  fields.check(config)
   config = sizes.decide(config)
   _check_finite(config, "config")
   for group, name in COUNTS:
