@@ -33,7 +33,7 @@ def lacking(tmp_path):
 @pytest.mark.parametrize("method, change, words", [
     ("core", "config.model['hiden'] = config.model.hidden; del config.model['hidden']",
      "config.model has no field 'hidden', 2^d leaves for d = 5; of own features 0: by the number of videos: "
-     "configs/core.py has it, 256 there; is config.model.hiden meant?"),
+     "configs/core.py has it, 64 there; is config.model.hiden meant?"),
     ("core", "del config.model.exemplars['same']", "config.model.exemplars has no field 'same', of a vote; must agree"),
     ("usdl", "del config.train['steps_per_call']", "config.train has no field 'steps_per_call', steps of a line of the"),
     ("skilldiff", "del config.train['learning_rate']", "config.train has no field 'learning_rate', of the first step"),
