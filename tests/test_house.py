@@ -20,7 +20,7 @@ LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark"
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
-COMMON = ("__init__", "common", "frames", "items")              # files in methods/ that are no method
+COMMON = ("__init__", "common", "fields", "frames", "items")    # files in methods/ that are no method
 UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 
@@ -28,22 +28,9 @@ MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 NAMES_OF_METHODS = set()
 STRINGS_OF_METHODS = set()
 LONG_FILES = set()
-LONG_FUNCTIONS = {
-    "jaxskill/methods/action_net.py: build",
-    "jaxskill/methods/core.py: build",
-    "jaxskill/methods/pros_cons.py: build",
-    "jaxskill/methods/skilldiff.py: build",
-}
+LONG_FUNCTIONS = set()
 WIDE = set("""
 jaxskill/assess/pictures.py
-jaxskill/methods/__init__.py
-jaxskill/methods/action_net.py
-jaxskill/methods/common.py
-jaxskill/methods/core.py
-jaxskill/methods/frames.py
-jaxskill/methods/pros_cons.py
-jaxskill/methods/skilldiff.py
-jaxskill/methods/spatial_attention.py
 jaxskill/report/explain.py
 jaxskill/report/plots.py
 jaxskill/report/results.py

@@ -186,7 +186,7 @@ class AttentionFilters(nn.Module):
     modules: names of the modules; each becomes a sub-tree of parameters.
     num_filters: K, filters of a module.
     hidden: H, hidden units of a filter.
-    normalize: "softmax" over the real segments (Sec. 3.3), or "sigmoid" a segment, divided by their number (the
+    normalize: "softmax" over the real segments (below Eq. 17), or "sigmoid" a segment, divided by their number (the
       class-agnostic attention of STPN: Nguyen et al., CVPR 2018, Eq. 1).
     dtype: operands of the matrix products.
     implementation: see `filter_logits`.

@@ -6,7 +6,7 @@ difference lies.
 
 B rows, D channels of a row, H hidden units of a node, L leaves (a power of two); level i has 2^i nodes.
 
-Reference: Yu et al., Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021, Sec. 3.3 and Fig. 4.
+Reference: Yu et al., Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021, Sec. 3.2 and Fig. 3.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import re
 
 from jaxskill import methods
 from jaxskill.evaluate import simple_baselines
+from jaxskill.methods import fields
 from jaxskill.training import sizes
 
 COUNTS = (("train", "epochs"), ("train", "batch_size"), ("train", "steps_per_call"), ("train", "eval_steps"),
@@ -33,6 +34,7 @@ def check(config):
   Raises:
     ValueError: with the field, its value and what it must be.
   """
+  fields.check(config)
   config = sizes.decide(config)
   _check_finite(config, "config")
   for group, name in COUNTS:

@@ -484,6 +484,8 @@ def test_nothing_is_demanded_of_a_tree_that_is_not_there(load_config):
     ({}, dict(score=np.full(20, 7.0, np.float32)), r"fold 'fold0': all training scores are equal \(7\); there is no"),
     ({"model.with_difficulty": True}, dict(difficulty=None),
      r"config.model.with_difficulty needs the difficulty of every video, but the labels have none; add it, or set"),
+    ({"model.with_difficulty": True, "data.criteria": ("style",)}, dict(difficulty=None),
+     r"config.model.with_difficulty needs the difficulty of every video, but the labels have none; add it, or set"),
     ({"model.with_difficulty": True}, dict(difficulty=np.float32([2] * 5 + [0] + [2] * 14)),
      r"video 'v5' has difficulty 0; it must be positive to divide by, or set config.model.with_difficulty=False"),
     ({}, dict(category=np.array(["a"] * 15 + ["b", "b"] + ["a"] * 3)),
