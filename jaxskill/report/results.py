@@ -55,7 +55,7 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
 
 
 def _rows(experiment, scores, history, replicas):
-  """({row: of `protocol.summarise`}, what `protocol.facts` says, `intervals.of_rows`): models, what raters reach, floors.
+  """Models, what raters reach, floors: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
 
   Args:
     scores: `[R, V]` of the trained replicas.
