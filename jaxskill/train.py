@@ -15,6 +15,7 @@ import numpy as np
 import tqdm
 
 from jaxskill import cli, data, files
+from jaxskill.evaluate import metrics
 from jaxskill.report import results
 from jaxskill.training import answers, batches, experiment, log_lines, memory, run_folder, sizes, training_videos
 from jaxskill.training.checkpoints import Checkpoints, digest
@@ -189,8 +190,9 @@ def run(config, workdir, dataset=None):
 
 
 def _scores_of_draws(trainer):
-  """Returns scores `[R, V]` for every draw of exemplars that the config asks for; none where no videos are compared."""
-  draws = trainer.config.evaluate.draws if trainer.method.items.compares else 0
+  """Returns `[R, V]` scores for every draw of exemplars that the config asks for; none where none is tested or compared."""
+  asked = trainer.method.items.compares and metrics.is_tested(trainer.experiment.dataset)
+  draws = trainer.config.evaluate.draws if asked else 0
   return [trainer.assess(draw=draw)[0] for draw in range(draws)]
 
 

@@ -29,13 +29,7 @@ NAMES_OF_METHODS = set()
 STRINGS_OF_METHODS = set()
 LONG_FILES = set()
 LONG_FUNCTIONS = set()
-WIDE = set("""
-jaxskill/assess/pictures.py
-jaxskill/report/explain.py
-jaxskill/report/plots.py
-jaxskill/report/results.py
-jaxskill/report/tables.py
-""".split())
+WIDE = set()
 
 
 @functools.cache
