@@ -48,7 +48,8 @@ def main(argv=None):
     from jaxskill.reproduce import runs
     kind = "recorded" if options.data else "like" if options.like else runs.SIMULATED
     folder = pathlib.Path(options.data or options.like) if options.data or options.like else None
-    source = runs.Source(kind, folder, pathlib.Path(options.workdir) / (kind + "_tiny" * options.tiny), options.seeds,
+    name = kind + "_tiny" * options.tiny + (f"_{options.seeds}_seeds" if options.seeds else "")
+    source = runs.Source(kind, folder, pathlib.Path(options.workdir) / name, options.seeds,
                          ("official",) if options.official else (), options.tiny)
     if options.claims is not None:
       commands.claims(options.claims, source)

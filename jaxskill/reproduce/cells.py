@@ -28,7 +28,7 @@ class Cells(NamedTuple):
   columns: tuple[str, ...]
   metrics: dict[str, str]
   ours: dict[str, dict[str, dict[str, Any]]]
-  published: dict[str, dict[str, float]]
+  published: dict[str, dict[str, str]]
   had: dict[str, dict]
   differences: tuple[dict, ...] = ()
   reference: str = ""
@@ -62,7 +62,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
           chosen: _mean([values[row.name, column.title].get(chosen) for column in columns], table.how)
           for chosen in SELECTIONS}
   titles = [column.title for column in table.columns] + ([table.mean] if table.mean else [])
-  published = {row.name: {title: number for title, number in zip(titles, row.published) if number is not None}
+  published = {row.name: {title: number for title, number in zip(titles, row.published) if number}
                for row in rows}
   shown = tuple(column.title for column in columns) + ((table.mean,) if table.mean and len(columns) > 1 else ())
   metric = {column.title: column.metric for column in (*table.columns, *columns)}

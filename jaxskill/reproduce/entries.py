@@ -44,7 +44,7 @@ class Row(NamedTuple):
     trains: a row of the table's config; or a config file, e.g. "configs/usdl.py"; "" where nothing of ours is like it.
     baseline: a row of results.json that needs no network, e.g. "ridge on mean features", in place of `trains`.
     branch: of the method, whose accuracy is taken in place of that of the whole.
-    published: number of each column as printed, None where there is none; the mean of the row last, where one is
+    published: number of each column as printed, "" where there is none; the mean of the row last, where one is
       printed.
   """
 
@@ -52,7 +52,7 @@ class Row(NamedTuple):
   trains: str = ""
   baseline: str = ""
   branch: str = ""
-  published: tuple[float | None, ...] = ()
+  published: tuple[str, ...] = ()
 
 
 class Table(NamedTuple):

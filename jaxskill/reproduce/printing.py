@@ -64,7 +64,7 @@ def grid(cells: Cells) -> tuple[list[str], list[list[str]]]:
     if title in cells.columns:
       columns.append((title, _of(cells, title, "last")))
     if title in printed:
-      columns.append((f"{title}, published", {row: _number(own.get(title)) for row, own in cells.published.items()}))
+      columns.append((f"{title}, published", {row: own.get(title, "-") for row, own in cells.published.items()}))
   for chosen in ("validation_selected", "best_on_test"):
     for title in cells.columns:
       own = _of(cells, title, chosen)
@@ -92,10 +92,6 @@ def shown(number, metric) -> str:
 
 def _text(value, metric):
   return f"{100 * value if metric in PERCENT else value:.{DIGITS.get(metric, 3)}f}"
-
-
-def _number(value):
-  return "-" if value is None else f"{value:g}"
 
 
 def _differences(cells):

@@ -143,12 +143,15 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
     config.plots = False
+    if source.tiny and place.folder:                     # as many videos as published
+      config.train.update(epochs=1, eval_steps=1000, checkpoint_steps=1000)
     if "rows" in config:
       if unknown := sorted(set(rows) - set(config.rows)):
         raise ValueError(f"{file} has no row {unknown[0]!r}, only {', '.join(config.row_order)}.")
       config.rows = {row: config.rows[row].to_dict() for row in rows}
       config.row_order = rows
-  below = source.workdir / files.folder("_".join(filter(None, (place.options, place.task.replace("/", "_")))))
+  words = [place.options, place.task.replace("/", "_"), *source.options]
+  below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
     return [Job(file, ("",), place, config, below / pathlib.Path(file).stem)]
   made = []

@@ -13,10 +13,10 @@ SIMULATED = (Column("Sp. Corr., simulated", (), "simulated", metric="spearman"),
 ENTRIES = (
     Table(
         "core-table-3", "core", "Table 3", "a perceptron or the tree, with and without exemplars", TABLES,
-        rows=(Row("I3D + MLP", "regression MLP", published=(0.9381, 0.394)),
-              Row("I3D + GART", "tree without exemplars", published=(0.9403, 0.366)),
+        rows=(Row("I3D + MLP", "regression MLP", published=("0.9381", "0.394")),
+              Row("I3D + GART", "tree without exemplars", published=("0.9403", "0.366")),
               Row("CoRe + MLP (not in the paper)", "MLP with exemplars"),
-              Row("CoRe + GART", "CoRe + GART", published=(0.9512, 0.260)),
+              Row("CoRe + GART", "CoRe + GART", published=("0.9512", "0.260")),
               Row("ridge on mean features (not in the paper)", baseline="ridge on mean features")),
         columns=MTL, simulated=SIMULATED),
 )
