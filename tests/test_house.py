@@ -41,8 +41,6 @@ LONG_FUNCTIONS = {
 }
 WIDE = set("""
 jaxskill/ablations.py
-jaxskill/assess/pictures.py
-jaxskill/data/__init__.py
 jaxskill/methods/__init__.py
 jaxskill/methods/action_net.py
 jaxskill/methods/common.py
@@ -52,10 +50,6 @@ jaxskill/methods/pros_cons.py
 jaxskill/methods/skilldiff.py
 jaxskill/methods/spatial_attention.py
 jaxskill/modules/convolution.py
-jaxskill/report/explain.py
-jaxskill/report/plots.py
-jaxskill/report/results.py
-jaxskill/report/tables.py
 jaxskill/training/answers.py
 jaxskill/training/config_checks.py
 jaxskill/training/finished_run.py

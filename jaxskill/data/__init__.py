@@ -9,8 +9,8 @@ from jaxskill.data.dataset import NO_IDS, Fold, SkillDataset
 
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 
-NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving",
-         "rhythmic_gymnastics", "fis_v", "mit_skating")
+NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "unlv_dive", "aqa7", "jigsaws",
+         "finediving", "rhythmic_gymnastics", "fis_v", "mit_skating")
 
 
 def load(config) -> SkillDataset:

@@ -53,7 +53,8 @@ class SkillDataset:
     criteria: name -> `[V]` float32: further scores of the same videos (parts of the score, other raters).
     score_range: `[V, 2]` float32 (lowest, highest) possible score of each video, or None where unknown; one pair
       `(lowest, highest)` may be given for all. Where the score is execution times difficulty, the highest is too.
-    category, subject, competition: `[V]` strings (what is done, by whom, at which event), or None.
+    category, subject, group, competition: `[V]` strings (what is done, by whom, of which group of people or places, at
+      which event), or None.
     ratings: what several raters said: "scores" `[V, raters]`, nan where one has not seen a video; "votes" `[N, 3]` int
       (better, worse, rater); empty where one label is all that is known.
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
@@ -79,6 +80,7 @@ class SkillDataset:
   difficulty: np.ndarray | None = None
   category: np.ndarray | None = None
   subject: np.ndarray | None = None
+  group: np.ndarray | None = None
   competition: np.ndarray | None = None
   truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   missing: tuple[str, ...] = ()

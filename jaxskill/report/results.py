@@ -61,10 +61,11 @@ def _rows(experiment, history, replicas):
     own = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
     rows[name or experiment.config.name] = _summary(experiment.metric, *zip(*own))
   scored = not experiment.method.items.ranks
-  rated = not scored or any(r.criterion == "score" for r in experiment.replicas)             # and not by another criterion
+  rated = not scored or any(r.criterion == "score" for r in experiment.replicas)      # and not by another criterion
   agreement = raters.agreement(experiment.dataset.ratings, scored) if rated else {}
   rows |= raters.ceiling(agreement, scored)
-  rows |= simple_baselines.score_rows(experiment, trained) if scored else simple_baselines.pair_rows(experiment, trained)
+  baselines = simple_baselines.score_rows if scored else simple_baselines.pair_rows
+  rows |= baselines(experiment, trained)
   protocol.show(rows)
   facts = protocol.facts(experiment, trained, sides)
   return rows, facts | (dict(raters=agreement) if agreement else {})
@@ -150,11 +151,12 @@ def _add_draws(experiment, replicas, scores):
 def _save_maps(path, experiment, assessments):
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
-  In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its `<name>_seconds`
-  [n, N], when each was seen.
+  In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its
+  `<name>_seconds` [n, N], when each was seen.
   """
   dataset, content = experiment.dataset, {}
-  tested = np.unique(np.concatenate([metrics.tested_videos(dataset, dataset.folds[r.fold]) for r in experiment.replicas]))
+  folds = [dataset.folds[replica.fold] for replica in experiment.replicas]
+  tested = np.unique(np.concatenate([metrics.tested_videos(dataset, fold) for fold in folds]))
   for name, maps in assessments.maps.items():
     stream, rows = experiment.method.stream_of(name), assessments.rows[name][0]
     content[name] = maps[:, tested]
@@ -162,5 +164,6 @@ def _save_maps(path, experiment, assessments):
   models = [f"{r.row + ', ' if r.row else ''}fold {dataset.folds[r.fold].name}, seed {r.seed}"
             for r in experiment.replicas]
   with writing(path) as file:
-    np.savez_compressed(file, videos=np.array([dataset.videos[v] for v in tested]), replicas=np.array(models), **content)
+    videos = np.array([dataset.videos[v] for v in tested])
+    np.savez_compressed(file, videos=videos, replicas=np.array(models), **content)
   return path

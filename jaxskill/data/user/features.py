@@ -6,7 +6,7 @@
                       seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
   <dir>/pairs.csv     better,worse[,rater][,split][,fold]: a pair may be repeated over folds (see `pair_folds`), or over
                       raters (see `raters`)
-  <dir>/scores.csv    video,score[,difficulty,category,subject,split|fold,criterion.<name>...,rater.<name>...]
+  <dir>/scores.csv    video,score[,difficulty,category,subject,group,split|fold,criterion.<name>...,rater.<name>...]
 
   <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
@@ -104,7 +104,7 @@ def _known(column):
   criteria = {name.removeprefix(CRITERION): values.astype(np.float32) for name, values in column.items()
               if name.startswith(CRITERION)}
   numbers = {name: column[name].astype(np.float32) for name in ("score", "difficulty") if name in column}
-  words = {name: column[name] for name in ("category", "subject") if name in column}
+  words = {name: column[name] for name in ("category", "subject", "group") if name in column}
   return numbers | words | dict(criteria=criteria)
 
 

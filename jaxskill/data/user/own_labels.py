@@ -49,7 +49,7 @@ def read_labels(folder) -> OwnLabels:
 
 
 def _read_scores(path):
-  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "split", "fold"),
+  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "group", "split", "fold"),
                             (CRITERION, raters.RATER))
   table = raters.of_scores(table, lines, path)
   seen = {}
