@@ -42,6 +42,11 @@ def test_every_entry_is_reproduced_on_simulated_performances(name, workdir):
       assert last and all(number["mean"] is not None or "undefined" in number for number in last), row.name
     for title, number in written["published"][row.name].items():
       assert number in row.published and title in text
+  for one in written["differences"]:                     # of two rows, found apart from their numbers
+    first, second = (written["ours"][one[side]][one["column"]]["last"] for side in ("row", "to"))
+    assert one["mean"] == pytest.approx(first["mean"] - second["mean"], abs=1e-6)
+    assert first["interval"][0] <= first["interval"][1]
+    assert one["interval"][0] <= one["interval"][1]
   assert "SIMULATED" in text
   assert list(csv.DictReader((folder / "table.csv").open()))
   assert r"\toprule" in (folder / "table.tex").read_text()
