@@ -45,7 +45,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
     columns: those that are at hand, and where.
     jobs: {(config file, place, row of the config): its job}.
   """
-  results = {job.folder: runs.read(job) for job in jobs.values()}
+  results = {job.folder: runs.results(job) for job in jobs.values()}
   had = {column.title: _data([results[job.folder] for (_, own, _), job in jobs.items() if own == place])
          for column, place in columns.items()}
   rows = (*table.rows, *_baselines(table, results.values()))
