@@ -17,6 +17,14 @@ SVR_COSTS = 10.0 ** np.arange(-4, 1)      # libsvm takes minutes above
 RANKING_COSTS = 10.0 ** np.arange(-3, 4)
 
 
+PREFIX = "floor: "                        # of their rows in results.json
+
+
+def named(name, criterion=""):
+  """Returns the name of a row of results: of a prediction, and of the score where several are learnt."""
+  return f"{PREFIX}{name}" + (f", {criterion}" if criterion else "")
+
+
 def predict(dataset, fold, labels, targets, streams, svr=False):
   """Predictions for all videos, fitted on the training videos of a fold.
 
@@ -77,9 +85,17 @@ def score_rows(experiment, trained):
       side = protocol.side_of(dataset, fold, 0, of_fold[number], criterion=criterion,
                               said=dict(last=measured["scores"]))
       entry = dict(last=measured["metrics"], validation_selected=None, best_on_test=None, against_truth={})
-      found.setdefault(f"floor: {name}" + (f", {criterion}" if several else ""), []).append((entry, side))
-  return {row: protocol.summarise([e for e, _ in own], "spearman", [s for _, s in own]) for row, own in found.items()
+      found.setdefault(named(name, criterion if several else ""), []).append((entry, side))
+  return {row: protocol.summarise([e for e, _ in own], "spearman", [s for _, s in own]) | _by_fold(dataset, own)
+          for row, own in found.items()
           if len(own) == len(trained)}           # one that some fold knows nothing of is no row
+
+
+def _by_fold(dataset, own):
+  """{"by_fold": {fold: {"last": metrics, "scores": {test video: predicted}}}} of (entry, `protocol.Side`) each."""
+  return dict(by_fold={side.fold: dict(
+      last=entry["last"], scores={dataset.videos[v]: said for v, said in zip(side.videos, side.said["last"])}
+      if side.said else {}) for entry, side in own})
 
 
 def pair_rows(experiment, trained):
@@ -101,11 +117,12 @@ def pair_rows(experiment, trained):
       own = experiment.measured(index, scores, {})
       entry = dict(last=dict(accuracy=own["test"]), validation_selected=None, best_on_test=None, branches={},
                    test_ties=own["test_ties"], against_truth=truth.against_truth(dataset, fold, scores, {}, {}))
-      found.setdefault(f"floor: {name}", []).append((entry, protocol.side_of(dataset, fold, 0, of_fold[number])))
+      found.setdefault(named(name), []).append((entry, protocol.side_of(dataset, fold, 0, of_fold[number])))
   found = {row: own for row, own in found.items() if len(own) == len(trained)}
-  rows = {row: protocol.summarise([e for e, _ in own], "accuracy", [s for _, s in own]) for row, own in found.items()}
-  if "floor: duration only" in rows:
-    rows["floor: duration only"]["better_is"] = better_is
+  rows = {row: protocol.summarise([e for e, _ in own], "accuracy", [s for _, s in own]) | _by_fold(dataset, own)
+          for row, own in found.items()}
+  if named("duration only") in rows:
+    rows[named("duration only")]["better_is"] = better_is
   return rows
 
 

@@ -1,0 +1,63 @@
+"""Tables, figures and claims of the papers, one command each.
+
+  python -m jaxskill.reproduce --list
+  python -m jaxskill.reproduce --table core-table-3 --simulated
+  python -m jaxskill.reproduce --table core-table-1 --data DATA          features of your own in DATA/AQA-7
+  python -m jaxskill.reproduce --table core-table-1 --like LABELS        simulated features for the real ids and labels
+  python -m jaxskill.reproduce --claims core
+
+What was trained is kept below --workdir: the same command goes on where it was stopped, and another table takes the
+runs that both need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+from jaxskill import cli
+
+
+def main(argv=None):
+  parser = argparse.ArgumentParser(prog="python -m jaxskill.reproduce", description=__doc__, allow_abbrev=False,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  what = parser.add_mutually_exclusive_group(required=True)
+  what.add_argument("--list", action="store_true", help="print the index: paper, table or figure, command, time, data")
+  what.add_argument("--table", action="append", metavar="NAME", help="a table or figure of the index; repeatable")
+  what.add_argument("--claims", nargs="?", const="", metavar="SYSTEM",
+                    help="what the paper of a system, or all, claim, on simulated performances")
+  data = parser.add_mutually_exclusive_group()
+  data.add_argument("--data", type=cli.path, metavar="DIR", help="folder of the data sets with features of your own")
+  data.add_argument("--like", type=cli.path, metavar="DIR",
+                    help="folder of published labels, for whose ids features are simulated")
+  data.add_argument("--simulated", action="store_true", help="simulated performances; the default")
+  parser.add_argument("--seeds", type=int, metavar="N", help="of every row; those of its config if not given")
+  parser.add_argument("--official", action="store_true", help="as the published code does, not as the paper says")
+  parser.add_argument("--tiny", action="store_true", help="networks and trainings of seconds, to see that all works")
+  parser.add_argument("--videos", type=cli.path, metavar="DIR", help="video files by id, whose frames figures show")
+  parser.add_argument("--workdir", type=cli.path, default="runs/reproduce", help="where all is written (%(default)s)")
+  options = parser.parse_args(argv)
+  with cli.command():
+    from jaxskill.reproduce import commands
+    if options.list:
+      cli.say(commands.listing())
+      return
+    if options.seeds is not None and options.seeds < 1:
+      raise ValueError(f"--seeds={options.seeds} is no number of seeds; give 1 or more.")
+    cli.use_compilation_cache()
+    from jaxskill.reproduce import runs
+    kind = "recorded" if options.data else "like" if options.like else runs.SIMULATED
+    folder = pathlib.Path(options.data or options.like) if options.data or options.like else None
+    name = kind + "_tiny" * options.tiny + (f"_{options.seeds}_seeds" if options.seeds else "")
+    source = runs.Source(kind, folder, pathlib.Path(options.workdir) / name, options.seeds,
+                         ("official",) if options.official else (), options.tiny)
+    if options.claims is not None:
+      commands.claims(options.claims, source)
+      return
+    for name in options.table:
+      commands.reproduce(name, source, options.videos and pathlib.Path(options.videos))
+
+
+if __name__ == "__main__":
+  cli.listen()
+  main()

@@ -1,0 +1,190 @@
+"""The numbers of a table: every cell from the replicas that results.json holds, and what a paper prints beside it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxskill.evaluate import metrics, protocol, simple_baselines
+from jaxskill.reproduce import intervals, runs
+from jaxskill.reproduce.entries import Column, Row, Table
+
+SELECTIONS = tuple(protocol.SELECTIONS)
+
+
+class Cells(NamedTuple):
+  """What a table shows.
+
+  Attributes:
+    columns: titles of the columns that are at hand, the mean last where there is one.
+    metrics: {column: its metric}.
+    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, None where there is none.
+    published: {row: {column: number as printed}}, of all columns of the paper, whether at hand or not.
+    differences: {"row", "to", "column", "mean", "interval"} of two rows at the last step, row minus to.
+    reference: the row that others are compared with where a table shows differences.
+    had: {column: {"data", "simulated", "protocol"}}, what results.json says of its data.
+  """
+
+  columns: tuple[str, ...]
+  metrics: dict[str, str]
+  ours: dict[str, dict[str, dict[str, Any]]]
+  published: dict[str, dict[str, str]]
+  had: dict[str, dict]
+  differences: tuple[dict, ...]
+  reference: str
+
+
+def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[str, runs.Place, str], runs.Job]
+            ) -> Cells:
+  """Returns the cells of a table whose jobs are finished.
+
+  Args:
+    columns: those that are at hand, and where.
+    jobs: {(config file, place, row of the config): its job}.
+  """
+  results = {job.folder: runs.results(job) for job in jobs.values()}
+  had = {column.title: _data([results[job.folder] for (_, own, _), job in jobs.items() if own == place])
+         for column, place in columns.items()}
+  rows = (*table.rows, *_baselines(table, results.values()))
+  ours: dict[str, dict] = {}
+  values: dict[tuple[str, str], dict] = {}
+  for row in rows:
+    ours[row.name] = {}
+    for column, place in columns.items():
+      file, name = source_of(table, row)
+      job = jobs.get((file, place, name))
+      own = _values(results[job.folder], row, name, column) if job else {}
+      values[row.name, column.title] = own
+      few = had[column.title]["protocol"]["too_few_to_claim"]
+      ours[row.name][column.title] = {chosen: _number(own.get(chosen), table.how, few) for chosen in SELECTIONS}
+    if table.mean and len(columns) > 1:
+      ours[row.name][table.mean] = {
+          chosen: _mean([values[row.name, column.title].get(chosen) for column in columns], table.how)
+          for chosen in SELECTIONS}
+  titles = [column.title for column in table.columns] + ([table.mean] if table.mean else [])
+  published = {row.name: {title: number for title, number in zip(titles, row.published) if number}
+               for row in rows}
+  shown = tuple(column.title for column in columns) + ((table.mean,) if table.mean and len(columns) > 1 else ())
+  metric = {column.title: column.metric for column in (*table.columns, *columns)}
+  metric |= {table.mean: next(iter(metric.values()))} if table.mean else {}
+  differences = _add_intervals(table, rows, columns, jobs, results, ours)
+  return Cells(shown, metric, ours, published, had, differences, _reference(table))
+
+
+def source_of(table: Table, row: Row) -> tuple[str, str]:
+  """Returns the config file that trains a row of a table, and the row of that config ("" where it has none).
+
+  A row that needs no network stands in the results of any other.
+  """
+  if row.trains.endswith(".py"):
+    return row.trains, ""
+  return table.config, trained_rows(table, table.config)[0] if row.baseline else row.trains
+
+
+def trained_rows(table: Table, file: str) -> tuple[str, ...]:
+  """Returns the rows of a config file that a table trains."""
+  if file != table.config:
+    return ("",)
+  return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not row.trains.endswith(".py")))
+
+
+def _reference(table):
+  """The row that others are compared with: the last one that is trained."""
+  return [row.name for row in table.rows if row.trains][-1]
+
+
+def _add_intervals(table, rows, columns, jobs, results, ours):
+  """Puts the interval of every cell of the last step beside it; returns all differences between two rows."""
+  figures, kept = {}, {}
+  for number, (column, place) in enumerate(columns.items()):
+    of_row = {row.name: (row, jobs.get((source_of(table, row)[0], place, source_of(table, row)[1]))) for row in rows
+              if not row.branch}
+    models = {name: models_of(results[job.folder], row, source_of(table, row)[1], column)
+              for name, (row, job) in of_row.items() if job}
+    job = next(job for _, job in of_row.values() if job)
+    figures[column.title] = intervals.of_column(runs.dataset(job, kept), job.config, column, models, table.how, number)
+  if table.mean and len(columns) > 1:
+    figures[table.mean] = intervals.of_mean(list(figures.values()), table.how)
+  differences = []
+  for title, own in figures.items():
+    for row in own.of_row:
+      number, interval = ours[row][title]["last"], own.interval(row)
+      if number and number["mean"] is not None and interval:
+        number["interval"] = interval
+    for first, second in itertools.permutations(own.of_row, 2):
+      if found := own.difference(first, second):
+        differences.append(dict(row=first, to=second, column=title) | found)
+  return tuple(differences)
+
+
+def _baselines(table, results):
+  """Rows of what needs no network, of those runs that have them, unless the table itself has them."""
+  own = {row.baseline for row in table.rows}
+  names = dict.fromkeys(name.removeprefix(simple_baselines.PREFIX).partition(",")[0] for result in results
+                        for name in result["rows"] if name.startswith(simple_baselines.PREFIX))
+  return [Row(simple_baselines.named(name), baseline=name) for name in names if name not in own]
+
+
+def _values(result, row, name, column):
+  """{selection: [(fold, seed, value)]} of a row in a column, as far as the run has them."""
+  found: dict[str, list] = {}
+  for model in models_of(result, row, name, column):
+    for chosen in SELECTIONS:
+      if row.branch and chosen == "last":
+        value = model["branches"].get(row.branch)
+      else:
+        value = None if row.branch or not model.get(chosen) else model[chosen].get(column.metric)
+      if value is not None:
+        found.setdefault(chosen, []).append((model["fold"], model["seed"], value))
+  return found
+
+
+def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
+  """Returns what results.json holds of the models of a row in a column: {"fold", "seed", "last", "scores", ...}.
+
+  Args:
+    result: contents of results.json; name: of the row in its config.
+  """
+  wanted = re.compile(column.folds)
+  if row.baseline:
+    own = result["rows"].get(simple_baselines.named(row.baseline, column.criterion), {}).get("by_fold", {})
+    return [model | dict(fold=fold, seed=0) for fold, model in own.items() if wanted.search(fold)]
+  return [model for model in result["replicas"]
+          if runs.named_row(model["row"], model["criterion"]) == name and wanted.search(model["fold"])
+          and column.criterion in ("", model["criterion"])]
+
+
+def _number(values, how, few=False):
+  """`metrics.summarise` of [(fold, seed, value)], marked where there are few test videos; None without any."""
+  if not values:
+    return None
+  folds, seeds, numbers = zip(*values)
+  return metrics.summarise(numbers, folds, seeds, mean=_means(how, numbers)) | dict(marked=few)
+
+
+def _means(how, numbers):
+  """The mean that a paper takes; plain where Fisher's z is not finite."""
+  return metrics.fisher_mean if how == "fisher" and not metrics.is_at_limit(numbers).any() else np.mean
+
+
+def _mean(columns, how):
+  """The mean over columns, as `_number`: of each seed the mean over folds in every column, then over columns."""
+  if not all(columns):
+    return None
+  rows = [(number, seed, value) for number, values in enumerate(columns) for seed, value in _by_seed(values, how)]
+  return _number(rows, how)
+
+
+def _by_seed(values, how):
+  """[(seed, mean over folds)] of [(fold, seed, value)]."""
+  seeds = dict.fromkeys(seed for _, seed, _ in values)
+  of_seed = {seed: [value for _, own, value in values if own == seed] for seed in seeds}
+  return [(seed, float(_means(how, own)(own))) for seed, own in of_seed.items()]
+
+
+def _data(results):
+  """{"data", "simulated", "protocol"} of the results of one place."""
+  return {name: results[0][name] for name in ("data", "simulated", "protocol")}

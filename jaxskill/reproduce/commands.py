@@ -1,0 +1,134 @@
+"""What the command does: the index, one table or figure, the claims of a paper."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from jaxskill import cli, files
+from jaxskill.reproduce import cells, entries, figures, printing, runs
+from jaxskill.reproduce import claims as judging
+from jaxskill.training.parallel import Parallel
+
+
+def listing() -> str:
+  """Returns the index of all tables and figures as a Markdown table."""
+  body = [[entry.paper, entry.printed, entry.title,
+           f"`python -m jaxskill.reproduce --table {entry.name} --{_default(entry)}`",
+           _hours(entry.hours), ", ".join(dict.fromkeys(column.data[0] for column in entry.columns)) or "-"]
+          for entry in entries.index().values()]
+  return printing.render(["paper", "printed as", "what", "command", "hours simulated, on two cores", "data sets"], body,
+                         "github")
+
+
+def _default(entry):
+  return "simulated" if not isinstance(entry, entries.Table) or entry.simulated else "data DIR"
+
+
+def _hours(hours):
+  return "-" if hours is None else f"{hours:g}"
+
+
+def find(name: str) -> entries.Table | entries.Figure:
+  """Returns an entry by its name.
+
+  Raises:
+    ValueError: if there is none, with those of the same paper, or all.
+  """
+  known = entries.index()
+  if name not in known:
+    alike = [other for other in known if other.partition("-")[0] == name.partition("-")[0]] or list(known)
+    raise ValueError(f"--table={name} is unknown; use one of {', '.join(alike)} (--list shows all).")
+  return known[name]
+
+
+def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> list[pathlib.Path]:
+  """Trains what a table or figure needs, unless it is trained, and writes it below `source.workdir`/NAME.
+
+  Returns:
+    The paths that were written.
+
+  Raises:
+    ValueError: for an unknown name, data that are not there or cannot be used.
+    OSError, FloatingPointError, Stopped: see `train.run`.
+  """
+  entry = find(name)
+  folder = source.workdir / name
+  written = _table(entry, source, folder) if isinstance(entry, entries.Table) else _figure(entry, source, folder, videos)
+  cli.say("wrote " + "\n      ".join(map(str, written)))
+  return written
+
+
+def _columns(entry, source):
+  """The columns of an entry for the data that were asked for, and where each has its data."""
+  columns = entry.columns
+  if source.kind == runs.SIMULATED:
+    columns = entry.simulated
+    if not columns:
+      raise ValueError(f"{entry.name} shows what recorded data sets are like, which simulated performances are not; "
+                       "give --data DIR.")
+  found = runs.places(columns, source)
+  return {column: runs.like(place, source) for column, place in found.items()}
+
+
+def _table(table, source, folder):
+  columns = _columns(table, source)
+  jobs = _train({(cells.source_of(table, row)[0], place): cells.trained_rows(table, cells.source_of(table, row)[0])
+                 for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
+  result = cells.collect(table, columns, jobs)
+  written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
+  cli.say((folder / "table.md").read_text(encoding="utf-8"))
+  return written
+
+
+def _figure(figure, source, folder, videos):
+  columns = _columns(figure, source)
+  place = next(iter(columns.values()))
+  jobs = _train({(figure.config, place): figure.rows or ("",)}, source)
+  kept: dict[str, Any] = {}
+  said = {}
+  for job in dict.fromkeys(jobs.values()):
+    said |= runs.answers(job, kept)
+  folder.mkdir(parents=True, exist_ok=True)
+  written = []
+  for name, drawn in figure.draw(said, videos).items():
+    written += figures.save(drawn, folder / name)
+  return written
+
+
+def _train(wanted, source):
+  """Trains what is wanted, {(config file, place): rows}; returns {(config file, place, row): its job}."""
+  jobs = [job for (file, place), rows in wanted.items() for job in runs.jobs(file, rows, place, source)]
+  runs.finish(jobs)
+  return {(job.file, job.place, row): job for job in jobs for row in job.rows}
+
+
+def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
+  """Trains what the claims of a paper (or, "", of all) compare, prints a line each, and writes claims.json and .md.
+
+  Raises:
+    ValueError: if there is no such paper, or the data are not simulated performances.
+    OSError, FloatingPointError, Stopped: see `train.run`.
+  """
+  if source.kind != runs.SIMULATED:
+    raise ValueError("claims are judged on simulated performances, of which everything is known; leave out --data and "
+                     "--like.")
+  known = entries.claims(paper)
+  rows: dict[str, dict[str, None]] = {}
+  for claim in known:
+    for row in claim.rows:
+      rows.setdefault(claim.config, {})[row] = None
+  place = runs.Place(runs.SIMULATED, "", None)
+  jobs = _train({(file, place): tuple(own) for file, own in rows.items()}, source)
+  results = {key: runs.results(job) for key, job in jobs.items()}
+  verdicts = [judging.judge(claim, {row: results[claim.config, place, row] for row in claim.rows}) for claim in known]
+  folder = source.workdir / files.folder(f"claims_{paper}" if paper else "claims")
+  folder.mkdir(parents=True, exist_ok=True)
+  text = "SIMULATED performances; each difference with its 95 % interval over seeds.\n\n" + "\n".join(
+      f"* {judging.line(verdict)}" for verdict in verdicts)
+  files.write_text(folder / "claims.md", text + "\n")
+  files.save_json(folder / "claims.json", dict(
+      claims=[verdict._asdict() | dict(claim=verdict.claim._asdict()) for verdict in verdicts],
+      **files.provenance(Parallel())))
+  cli.say(f"\n{text}\nwrote {folder / 'claims.md'}\n      {folder / 'claims.json'}")
+  return verdicts

@@ -1,0 +1,166 @@
+"""A table of a paper as Markdown, CSV, LaTeX, JSON, and as a chart where the paper draws one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pathlib
+import textwrap
+from typing import Any
+
+from jaxskill import cli, files
+from jaxskill.evaluate import protocol
+from jaxskill.report import tables
+from jaxskill.reproduce.cells import Cells
+from jaxskill.reproduce.entries import Table
+
+PERCENT = ("accuracy", "rl2")                             # accuracy is printed in percent, R-l2 times 100
+DIGITS = dict(accuracy=1)                                 # of others three
+MEASURED = dict(
+    recorded="Ours was measured on features of recorded videos that were given; the published column is of the "
+             "authors' own features, splits and selection.",
+    like="Ours was measured on SIMULATED features for the real ids and labels, the published column on recorded videos: "
+         "the two cannot be compared, and nothing of ours says anything about people.",
+    simulated="Ours was measured on SIMULATED performances, the published column on recorded videos: the two cannot be "
+              "compared.")
+
+
+def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: dict[str, Any]) -> list[pathlib.Path]:
+  """Writes a table in all forms; returns the paths.
+
+  Args:
+    folder: of the table, made if missing.
+    kind: of the data, see `runs.Source`.
+    about: what else table.json says.
+
+  Raises:
+    ValueError: without tabulate, with what to install.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  header, body = grid(cells)
+  notes = _notes(table, cells, kind)
+  parts = [f"# {table.printed} of {table.paper}: {table.title}", _wrapped(notes[0]), render(header, body, "github"),
+           *_differences(cells), *map(_wrapped, notes[1:])]
+  texts = {"table.md": "\n\n".join(parts) + "\n", "table.csv": _csv(cells),
+           "table.tex": render(header, body, "latex_booktabs") + "\n",
+           "table.json": files.to_json(dict(
+               table=table.name, paper=table.paper, printed=table.printed, kind=kind, metrics=cells.metrics,
+               ours=cells.ours, published=cells.published, differences=cells.differences, data=cells.had, notes=notes,
+               **about), indent=1)}
+  for name, text in texts.items():
+    files.write_text(folder / name, text)
+  written = [folder / name for name in texts]
+  if table.chart:
+    from jaxskill.reproduce import charts  # matplotlib takes half a second to import
+    written += charts.draw(folder, table, cells)
+  return written
+
+
+def grid(cells: Cells) -> tuple[list[str], list[list[str]]]:
+  """Returns header and rows of text: ours beside what is published, and what was chosen on the test side last."""
+  printed = list(dict.fromkeys(title for row in cells.published.values() for title in row))
+  columns = []                                            # (header, {row: text})
+  for title in dict.fromkeys([*cells.columns, *printed]):
+    if title in cells.columns:
+      columns.append((title, _of(cells, title, "last")))
+    if title in printed:
+      columns.append((f"{title}, published", {row: own.get(title, "-") for row, own in cells.published.items()}))
+  for chosen in ("validation_selected", "best_on_test"):
+    for title in cells.columns:
+      own = _of(cells, title, chosen)
+      if set(own.values()) != {"-"}:
+        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}", own))
+  return (["row", *(name for name, _ in columns)],
+          [[cli.plain(row), *(own[row] for _, own in columns)] for row in cells.ours])
+
+
+def _of(cells, title, chosen):
+  """{row: text} of one column of ours; the headline has its interval beside."""
+  return {row: shown(own[title].get(chosen), cells.metrics[title]) for row, own in cells.ours.items()}
+
+
+def shown(number, metric) -> str:
+  """Returns a number of ours as text: mean ± over seeds, (folds ...), [interval]."""
+  if number is None:
+    return "-"
+  text = tables.number(number, percent=metric in PERCENT, digits=DIGITS.get(metric, 3))
+  if number.get("interval"):
+    low, high = (_text(bound, metric) for bound in number["interval"])
+    text += f" [{low}, {high}]"
+  return text
+
+
+def _text(value, metric):
+  return f"{100 * value if metric in PERCENT else value:.{DIGITS.get(metric, 3)}f}"
+
+
+def _differences(cells):
+  """A table of the differences to the last row that was trained, each with its interval; nothing without any."""
+  against = {(one["row"], one["column"]): one for one in cells.differences if one["to"] == cells.reference}
+  if not against:
+    return []
+  columns = [title for title in cells.columns if any(column == title for _, column in against)]
+  rows = list(dict.fromkeys(row for row, _ in against))
+  body = [[cli.plain(row), *(_difference(against.get((row, title)), cells.metrics[title]) for title in columns)]
+          for row in rows]
+  return [f"Difference to {cli.plain(cells.reference)}, and its 95 % interval by a paired bootstrap over test videos "
+          "(over subjects, where these are known):", render(["row", *columns], body, "github")]
+
+
+def _difference(one, metric):
+  if one is None:
+    return "-"
+  low, high = (_text(bound, metric) for bound in one["interval"])
+  return f"{'+' if one['mean'] >= 0 else ''}{_text(one['mean'], metric)} [{low}, {high}]"
+
+
+def _notes(table, cells, kind):
+  """Lines on what the numbers are: data first, then how they were made, then the table's own."""
+  data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
+  measured = MEASURED[kind] + (f" Data: {'; '.join(map(cli.plain, data))}." if data else "")
+  lines = [measured, "Numbers are of the last step, mean ± standard deviation over seeds, (folds: over folds), [95 % interval "
+           "by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it is not the "
+           "result of an honest protocol."]
+  if table.mean:
+    lines.append(f"{table.mean}: the mean over columns" + (" by Fisher's z." if table.how == "fisher" else "."))
+  missing = [column.title for column in table.columns if column.title not in cells.columns]
+  if missing and kind != "simulated":
+    lines.append(f"Not at hand: {', '.join(missing)}.")
+  return lines + list(table.notes)
+
+
+def _wrapped(text):
+  return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False)
+
+
+def render(header: list[str], body: list[list[str]], form: str) -> str:
+  """Returns a table as text, `form` as tabulate names it.
+
+  Raises:
+    ValueError: without tabulate, with what to install.
+  """
+  try:
+    import tabulate
+  except ModuleNotFoundError:
+    raise ValueError("tables need tabulate: pip install 'jaxskill[reproduce]'.") from None
+  escaped = [[cell.replace("|", "\\|") for cell in line] for line in body] if form == "github" else body
+  return tabulate.tabulate(escaped, header, tablefmt=form, disable_numparse=True)
+
+
+def _csv(cells):
+  """One line a number: row, column, which step, mean, spreads, interval, what is published."""
+  text = io.StringIO()
+  table = csv.writer(text, lineterminator="\n")
+  table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "published"))
+  for row, columns in cells.ours.items():
+    for title, own in columns.items():
+      for chosen, number in own.items():
+        if number is not None:
+          low, high = number.get("interval") or (None, None)
+          table.writerow((row, title, cells.metrics[title], chosen, number["mean"], number["std_seeds"],
+                          number["std_folds"], low, high, cells.published[row].get(title)))
+  for row, columns in cells.published.items():
+    for title, number in columns.items():
+      if title not in cells.columns:
+        table.writerow((row, title, "", "published", "", "", "", "", "", number))
+  return text.getvalue()

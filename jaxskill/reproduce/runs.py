@@ -1,0 +1,229 @@
+"""Trains what entries name, once each: a run that is finished is read, one that was stopped is gone on with."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import tqdm
+
+from jaxskill import ablations, cli, data, files, train
+from jaxskill.data.dataset import SIMULATED_NOTE
+from jaxskill.data.published.labels_scores import SCORED
+from jaxskill.data.simulation import like_published
+from jaxskill.reproduce.entries import Column
+from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.parallel import Parallel
+
+SIMULATED = "simulated"
+TINY = dict(num_segments=12, width=8, static_rows=8, static_width=8)          # of features like published ones
+
+
+class Source(NamedTuple):
+  """Where the data come from.
+
+  Attributes:
+    kind: "recorded" (features of one's own), "like" (simulated, for real ids and labels) or "simulated".
+    folder: that holds the data sets, or their labels; it may be the only data set itself; None for "simulated".
+    workdir: below which everything is written.
+    seeds: number of seeds; None is that of each config.
+    options: further options of every config, as "official".
+    tiny: whether networks, trainings and features like published ones are of seconds, to see that all works.
+  """
+
+  kind: str
+  folder: pathlib.Path | None
+  workdir: pathlib.Path
+  seeds: int | None = None
+  options: tuple[str, ...] = ()
+  tiny: bool = False
+
+
+class Place(NamedTuple):
+  """Data that some columns share: options of the configs, a task, and the folder (None for simulated data)."""
+
+  options: str
+  task: str
+  folder: pathlib.Path | None
+
+
+class Job(NamedTuple):
+  """A program to train: some rows of a config in one place.
+
+  Attributes:
+    file: of the config; rows: of it, ("",) where it has none; place: of the data.
+    config: of the rows that train together; folder: of the run.
+  """
+
+  file: str
+  rows: tuple[str, ...]
+  place: Place
+  config: Any
+  folder: pathlib.Path
+
+
+class Finished(NamedTuple):
+  """A trained job, asked about all its videos.
+
+  Attributes:
+    trainer: with the state of the last step; its `experiment` knows data and method.
+    assessments: `[R, V, ...]` everything that the replicas say, R of all rows of the job.
+    replicas: numbers of the replicas of the row.
+    results: contents of results.json.
+  """
+
+  trainer: train.Trainer
+  assessments: Any
+  replicas: tuple[int, ...]
+  results: dict
+
+
+def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
+  """Returns the data of every column that is at hand; others are left out.
+
+  Raises:
+    ValueError: if none is at hand.
+  """
+  if source.kind == SIMULATED:
+    return {column: Place(SIMULATED, "", None) for column in columns}
+  assert source.folder is not None
+  only = len({column.data for column in columns}) == 1
+  found = {}
+  for column in columns:
+    folder = _folder(source.folder, column.data, only)
+    if folder:
+      found[column] = Place(column.options, column.task, folder)
+  if not found:
+    names = ", ".join(dict.fromkeys(column.data[0] for column in columns))
+    raise ValueError(f"{source.folder}: holds none of the data sets of this table; it needs a folder of the name "
+                     f"{names}, laid out as jaxskill/data/README.md says.")
+  return found
+
+
+def _folder(folder, names, only):
+  """The folder of a data set below another, whatever its capitals and marks; the other itself if it is the only one."""
+  plain = {_letters(name) for name in names}
+  below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+  found = [path for path in below if _letters(path.name) in plain]
+  if found:
+    return found[0]
+  return folder if only and (_letters(folder.name) in plain or not any(_letters(path.name) for path in below)) else None
+
+
+def _letters(name):
+  return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def like(place: Place, source: Source) -> Place:
+  """Returns the place of simulated features for the real ids of a place of labels; writes them if they are not there."""
+  if source.kind != "like":
+    return place
+  assert place.folder is not None
+  name = place.options if place.options in SCORED else ""
+  out = source.workdir / "features" / files.folder(f"{place.options}_{place.folder.name}")
+  if not (out / SIMULATED_NOTE).exists():
+    cli.say(f"simulated features for the ids of {place.folder}, in {out}")
+    like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
+                          **(TINY if source.tiny else {}))
+  return place._replace(folder=out)
+
+
+def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
+  """Returns the programs that train some rows of a config file in a place, rows of one shape together.
+
+  Raises:
+    ValueError: for a config that does not know the data set or a row.
+  """
+  options = [place.options, *source.options, *(["tiny"] if source.tiny else [])]
+  overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
+  config, _ = cli.read_config(f"{file}:{','.join(options)}", overrides)
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    if source.seeds:
+      config.seeds = tuple(range(source.seeds))
+    config.plots = False
+    if source.tiny and place.folder:                     # as many videos as published
+      config.train.update(epochs=1, eval_steps=1000, checkpoint_steps=1000)
+    if "rows" in config:
+      if unknown := sorted(set(rows) - set(config.rows)):
+        raise ValueError(f"{file} has no row {unknown[0]!r}, only {', '.join(config.row_order)}.")
+      config.rows = {row: config.rows[row].to_dict() for row in rows}
+      config.row_order = rows
+  words = [place.options, place.task.replace("/", "_"), *source.options]
+  below = source.workdir / files.folder("_".join(filter(None, words)))
+  if "rows" not in config:
+    return [Job(file, ("",), place, config, below / pathlib.Path(file).stem)]
+  made = []
+  for own in ablations.groups(config):
+    names = tuple(name for name, _ in own.weight_rows)
+    label = "".join(c if c.isalnum() else "_" for c in names[0])
+    made.append(Job(file, names, place, own, below / pathlib.Path(file).stem / label))
+  return made
+
+
+def finish(wanted: list[Job]) -> None:
+  """Trains every job that is not finished, with a bar over all of them.
+
+  Raises:
+    ValueError, OSError, FloatingPointError, Stopped: see `train.run`.
+  """
+  datasets: dict[str, Any] = {}
+  with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
+    for job in wanted:
+      bar.set_postfix_str(f"{job.place.options}{' ' + job.place.task if job.place.task else ''}: {', '.join(job.rows)}"[:60])
+      if read(job) is None:
+        train.run(job.config, job.folder, dataset(job, datasets))
+      bar.update()
+
+
+def dataset(job: Job, kept: dict[str, Any]):
+  """Returns the data of a job; the last ones are kept, for the next job may have the same."""
+  key = job.config.data.to_json()
+  if key not in kept:
+    kept.clear()
+    kept[key] = data.load(job.config.data)
+  return kept[key]
+
+
+def read(job: Job) -> dict | None:
+  """Returns results.json of a job, None if it is not finished."""
+  path = job.folder / "results.json"
+  if not path.exists():
+    return None
+  found = json.loads(path.read_text(encoding="utf-8"))
+  return found if found.get("config") == json.loads(job.config.to_json()) else None
+
+
+def results(job: Job) -> dict:
+  """Returns results.json of a finished job.
+
+  Raises:
+    ValueError: if it is not finished.
+  """
+  found = read(job)
+  if found is None:
+    raise ValueError(f"{job.folder}: its results.json is not there any more; start the same command again.")
+  return found
+
+
+def answers(job: Job, kept: dict[str, Any]) -> dict[str, Finished]:
+  """Returns what the trained rows of a finished job say of all videos, {row: `Finished`}.
+
+  Raises:
+    ValueError: if the last checkpoint is not there any more.
+  """
+  trainer = train.Trainer(job.config, dataset(job, kept), Parallel())
+  with Checkpoints(job.folder / "checkpoints", keep=job.config.train.keep_checkpoints, best=True) as checkpoints:
+    if trainer.restore(checkpoints) != trainer.total:
+      raise ValueError(f"{job.folder}: its last checkpoint is not there any more; remove the folder and start the same "
+                       "command again.")
+  said, found = trainer.assess(everything=True), results(job)
+  named = [named_row(r.row, r.criterion) for r in trainer.replicas]
+  return {row: Finished(trainer, said, tuple(i for i, name in enumerate(named) if name == row), found)
+          for row in job.rows}
+
+
+def named_row(row: str, criterion: str) -> str:
+  """Returns the row of a table that a replica belongs to, without the criterion that its own name ends with."""
+  return "" if row == criterion else row.removesuffix(f" {criterion}")
