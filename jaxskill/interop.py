@@ -1,7 +1,8 @@
 """Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; `weight_files` opens the files.
 
 The published rank-aware attention network saves three networks: `pos` (our "high"), `neg` ("low") and `uniform`, whose
-linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in).
+linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in);
+without the rank-aware loss it has one, `att`, in place of `pos` and `neg`.
 ACTION-NET saves one network: streams `d_ct` (our "rgb") and `s_ct` ("static"), and `fc`; all its kernels, those of the
 graph convolutions too, are (out, in).
 """
@@ -14,7 +15,7 @@ from flax import traverse_util
 
 from jaxskill.modules import i3d, resnet
 
-_BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
+_BRANCHES = {"pos": "high", "neg": "low", "att": "both", "uniform": "uniform"}
 _STREAMS = dict(rgb="d_ct", static="s_ct")
 _LAYERS = dict(embed_1="embedding.0", embed_2="embedding.2", graph_1="gcn1", graph_2="gcn2", attend_1="att.0",
                attend_2="att.2")
@@ -26,7 +27,7 @@ def pros_cons_from_torch(networks):
   """Parameters of `jaxskill.methods.pros_cons` from the published networks.
 
   Args:
-    networks: {"pos" | "neg" | "uniform": {state_dict name: array}}; any of the three may be absent.
+    networks: {"pos" | "neg" | "att" | "uniform": {state_dict name: array}}; any of them may be absent.
 
   Returns:
     {"filters": {module: arrays}, "ranking": {...}}, float32.
@@ -56,7 +57,7 @@ def pros_cons_from_torch(networks):
 
 
 def pros_cons_to_torch(params):
-  """Turns our parameters into {"pos" | "neg" | "uniform": {state_dict name: float32 array}}: the inverse."""
+  """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse."""
   networks = {}
   for network, branch in _BRANCHES.items():
     if f"{branch}_kernel" not in params["ranking"]:
@@ -198,6 +199,21 @@ def i3d_from_torch(state, num_classes=None):
     value = value.transpose(2, 3, 4, 1, 0)                    # (out, in, t, h, w) -> [t, h, w, in, out]
     return value[:, 0, 0] if path[0] == "conv3d_0c_1x1" else value
   return _convert(state, expected, source, arrange, "I3D")
+
+
+def i3d_to_torch(variables):
+  """Turns variables into {state_dict name: float32 array} named as in kinetics_i3d_pytorch: the inverse, of RGB or flow."""
+  units, state = _i3d_names(), {}
+  for path, value in traverse_util.flatten_dict(variables).items():
+    _, *unit, entry = path
+    value, (prefix, _) = np.asarray(value), units[tuple(unit)]
+    if unit == ["conv3d_0c_1x1"]:
+      kernel, name = value.T[..., None, None, None], f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
+    else:
+      kernel = value.transpose(4, 3, 0, 1, 2) if entry == "kernel" else value
+      name = f"{prefix}conv3d.weight" if entry == "kernel" else f"{prefix}batch3d.{_NORMALISATION[entry]}"
+    state[name] = np.ascontiguousarray(kernel if entry == "kernel" else value)
+  return state
 
 
 def resnet_from_torch(state, num_classes=0, depth=None):
