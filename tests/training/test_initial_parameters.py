@@ -157,6 +157,15 @@ def test_a_run_is_written_as_published_code_saves_it(tmp_path, file, capsys):
     np.testing.assert_array_equal(leaf[0], params_of(tmp_path / "run", trained["steps"])[name][1], err_msg=name)
 
 
+def test_the_command(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(main.cli, "use_compilation_cache", lambda: None)
+  file = saved(tmp_path / "best.pth.tar", rank_aware(width=8, hidden=4, filters=3))
+  main.main(["--config", "configs/pros_cons.py:tiny,official", f"--config.init_from={file}", "--config.plots=False",
+             "--evaluate-only", "--workdir", str(tmp_path / "run")])
+  assert results_of(tmp_path / "run")["trained_steps"] == 0
+  assert "step/s" not in capsys.readouterr().err
+
+
 def test_what_cannot_be_measured(tmp_path, file, capsys):
   with pytest.raises(ValueError, match="config.init_from names no file of them; give --config.init_from=FILE"):
     train.run(config_of(""), tmp_path, evaluate_only=True)
