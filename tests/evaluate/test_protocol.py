@@ -4,6 +4,7 @@ import itertools
 import math
 import types
 
+import ml_collections
 import numpy as np
 import pytest
 from scipy import stats
@@ -184,7 +185,7 @@ def trainer_of(dataset, learns="spearman", options=None):
             metrics.measure_scores(fold, dataset.score, scores))
   method = types.SimpleNamespace(streams=("rgb",), targets=lambda data, name: data.labels(name))
   return types.SimpleNamespace(dataset=dataset, replicas=replicas, measured=measured, method=method, metric=learns,
-                               config=types.SimpleNamespace(evaluate=options or {}))
+                               config=ml_collections.ConfigDict(dict(evaluate=options or {})))
 
 
 def every(dataset):
