@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from jaxskill import cli, files
-from jaxskill.reproduce import cells, entries, figures, printing, runs
+from jaxskill.reproduce import cells, counting, entries, figures, printing, runs
 from jaxskill.reproduce import claims as judging
 from jaxskill.training.parallel import Parallel
 
@@ -29,7 +29,7 @@ def _hours(hours):
   return "-" if hours is None else f"{hours:g}"
 
 
-def find(name: str) -> entries.Table | entries.Figure:
+def find(name: str) -> entries.Table | entries.Statistics | entries.Figure:
   """Returns an entry by its name.
 
   Raises:
@@ -54,7 +54,12 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> li
   """
   entry = find(name)
   folder = source.workdir / name
-  written = _table(entry, source, folder) if isinstance(entry, entries.Table) else _figure(entry, source, folder, videos)
+  if isinstance(entry, entries.Table):
+    written = _table(entry, source, folder)
+  elif isinstance(entry, entries.Statistics):
+    written = _statistics(entry, source, folder)
+  else:
+    written = _figure(entry, source, folder, videos)
   cli.say("wrote " + "\n      ".join(map(str, written)))
   return written
 
@@ -83,17 +88,28 @@ def _table(table, source, folder):
 
 def _figure(figure, source, folder, videos):
   columns = _columns(figure, source)
-  place = next(iter(columns.values()))
-  jobs = _train({(figure.config, place): figure.rows or ("",)}, source)
-  kept: dict[str, Any] = {}
-  said = {}
-  for job in dict.fromkeys(jobs.values()):
-    said |= runs.answers(job, kept)
+  own = figure.rows or ("",)
+  jobs = _train({(figure.config, place): own for place in columns.values()}, source)
   folder.mkdir(parents=True, exist_ok=True)
+  kept: dict[str, Any] = {}
   written = []
-  for name, drawn in figure.draw(said, videos).items():
-    written += figures.save(drawn, folder / name)
+  for place, title in {place: column.title for column, place in columns.items()}.items():
+    said: dict[str, runs.Finished] = {}
+    for job in dict.fromkeys(jobs[figure.config, place, row] for row in own):
+      said |= runs.answers(job, kept)
+    for name, drawn in figure.draw(said, videos).items():
+      of = f"_{files.folder(title)}" if len(columns) > 1 else ""
+      written += figures.save(drawn, folder / f"{name}{of}")
   return written
+
+
+def _statistics(entry, source, folder):
+  if source.kind == runs.SIMULATED:
+    found = {column: runs.Place(column.options, column.task, None) for column in entry.simulated}
+  else:
+    found = runs.places(entry.columns, source)         # labels are enough: nothing is simulated for them
+  counted = {column.title: entry.count(*place) for column, place in found.items()}
+  return counting.write(folder, entry, counted, source.kind)
 
 
 def _train(wanted, source):
