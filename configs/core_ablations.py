@@ -1,4 +1,4 @@
-"""Table 3 of CoRe: a perceptron or the tree, with and without exemplars; floors that need no network stand below.
+"""Table 3 of CoRe: a perceptron or the tree, with and without exemplars; baselines that need no network stand below.
 
   python -m jaxskill.main --config configs/core_ablations.py                     simulated performances, 5 seeds
   python -m jaxskill.main --config configs/core_ablations.py:mtl_aqa --config.data.dir=MTL-AQA
@@ -12,7 +12,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "core").get_config(options)
   model = common.model
   rows = {

@@ -136,7 +136,7 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
   jobs = _train({(file, place): tuple(own) for file, own in rows.items()}, source)
-  results = {key: runs.read(job) for key, job in jobs.items()}
+  results = {key: runs.results(job) for key, job in jobs.items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, place, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder(f"claims_{paper}" if paper else "claims")
   folder.mkdir(parents=True, exist_ok=True)
