@@ -95,7 +95,7 @@ def _figure(figure, source, folder, videos):
   written = []
   for place, title in {place: column.title for column, place in columns.items()}.items():
     said: dict[str, runs.Finished] = {}
-    for job in dict.fromkeys(jobs[figure.config, place, row] for row in own):
+    for job in {job.folder: job for job in (jobs[figure.config, place, row] for row in own)}.values():
       said |= runs.answers(job, kept)
     for name, drawn in figure.draw(said, videos).items():
       of = f"_{files.folder(title)}" if len(columns) > 1 else ""
