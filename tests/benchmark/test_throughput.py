@@ -71,7 +71,7 @@ def test_command_line_end_to_end(tmp_path):
     assert results["ratios"][forms[0]]["torch"] == pytest.approx(np.median(np.divide(other, ours)))
 
 
-@pytest.mark.parametrize("form", ["float32", "bfloat16+joint", "siamese"])
+@pytest.mark.parametrize("form", ["float32", "float32+shared", "bfloat16+joint+shared", "siamese+shared"])
 def test_model_flops_agree_with_what_xla_counts(read, form):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
   by_hand = pros_cons.flops(trainer.config, SHAPES["small"])
@@ -82,11 +82,12 @@ def test_model_flops_of_the_paper(read):
   def flops(form, peer=""):
     config = contenders.configure(read[0], form, SHAPES["paper"], read[1])
     return pros_cons.flops(config, SHAPES["paper"], peer)
-  forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the noise
-  assert flops("float32") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+R4") == 6 * forward
-  assert flops("leaky") == pytest.approx(1.5 * forward, rel=2e-3)
-  assert flops("siamese") == pytest.approx(1.5 * forward * 257 / 76)
-  assert flops("leaky", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
+  forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the shared noise
+  assert flops("float32+shared") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+shared+R4") == 6 * forward
+  assert flops("float32") == flops("bfloat16") == pytest.approx(1.5 * forward * 75 / 76)     # a product in every step
+  assert flops("leaky+shared") == pytest.approx(1.5 * forward, rel=2e-3)
+  assert flops("siamese+shared") == pytest.approx(1.5 * forward * 257 / 76)
+  assert flops("leaky+shared", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
 
 
 def test_random_dataset_is_what_the_shape_says():
