@@ -97,13 +97,10 @@ def build(config) -> Method:
     score = constants["mean"] + constants["deviation"] * standard
     return dict(score=score, attention=jax.vmap(shares)(moves, lengths))
 
-  def loss(variables, encodings, labels):
-    return squared_error(variables, encodings, labels)
-
   def assess(variables, encoding, references):
     del variables, references
     return Assessment(score=encoding["score"], attention={"moves of the score": encoding["attention"][None]})
 
-  return Method(init=init, encode=encode, phases=(Phase(loss, trains="."),), assess=assess, items=VIDEOS,
+  return Method(init=init, encode=encode, phases=(Phase(squared_error, trains="."),), assess=assess, items=VIDEOS,
                 streams=(stream,), prepare=training_scores, targets=labels_of,
                 meanings={"moves of the score": Meaning("moments that move the score most", finds=("critical",))})
