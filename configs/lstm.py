@@ -61,7 +61,7 @@ def bidirectional(config):
 
 
 def c3d(config):
-  """C3D-LSTM as its authors' code in PyTorch trains it, in batches of few videos; ours: at a rate that does not fall."""
+  """C3D-LSTM as its authors' code in PyTorch trains it, in small batches; ours: at a rate that does not fall."""
   config.train.update(batch_size=6, learning_rate=1e-4)
 
 

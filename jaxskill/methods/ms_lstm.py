@@ -40,7 +40,7 @@ class SkipLSTMCell(nn.RNNCellBase):
   def __call__(self, carry, inputs):
     """One step; the carry is ((`[V, H]` memory, `[V, H]` state), `[V]` increment, `[V]` probability of an update)."""
     (memory, state), increment, due = carry
-    due = due + jnp.minimum(increment, 1 - due)                                           # Eq. 5, at the step that it is for
+    due = due + jnp.minimum(increment, 1 - due)                                           # Eq. 5, one step later
     update = due + jax.lax.stop_gradient(jnp.round(due) - due)                            # Eq. 2, 6
 
     def chosen(new, old):                                                                 # Eq. 3
@@ -81,7 +81,7 @@ class Scale(nn.Module):
 
   @nn.compact
   def __call__(self, rows, lengths):
-    """The last state; rows of padding are zero, and a video shorter than the window is one window, filled up with them."""
+    """The last state; rows of padding are zero, and a shorter video is one window, filled up with them."""
     rows = jnp.pad(rows, ((0, 0), (0, max(self.window - rows.shape[1], 0)), (0, 0)))
     starts = self.stride * jnp.arange((rows.shape[1] - self.window) // self.stride + 1)
     windows = rows[:, starts[:, None] + jnp.arange(self.window)]                          # [V, W, window, D]
@@ -104,7 +104,7 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, rows, lengths):
-    """`[V, T, D]` rows, `[V]` real ones -> `[V]` scores and `[V, K, T]` attention, which sums to 1 over the real rows."""
+    """`[V, T, D]` rows, `[V]` real ones -> `[V]` scores and `[V, K, T]` attention, sums 1 over the real rows."""
     dense = functools.partial(nn.Dense, dtype=self.dtype)
     mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]                      # [V, T, 1]
     rows = jnp.where(mask, nn.relu(dense(self.channels, name="embed")(rows)).astype(jnp.float32), 0.0)
