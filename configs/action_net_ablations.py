@@ -1,10 +1,10 @@
-"""Tables 1-4 of ACTION-NET: streams, and what takes the place of context-aware attention; floors stand below.
+"""Tables 1-4 of ACTION-NET: streams, and what takes the place of context-aware attention; baselines stand below.
 
   python -m jaxskill.main --config configs/action_net_ablations.py               simulated performances, 5 seeds
   python -m jaxskill.main --config configs/action_net_ablations.py:rhythmic_gymnastics --config.data.dir=RG
 
 Options are those of configs/action_net.py. All folds, criteria and seeds of a row train as one program. The linear
-support vector regression among the floors needs scikit-learn: pip install 'jaxskill[baselines]', or
+support vector regression among the baselines needs scikit-learn: pip install 'jaxskill[baselines]', or
 --config.evaluate.svr=False.
 """
 
@@ -14,7 +14,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "action_net").get_config(options)
   config.evaluate.svr = True
   model = common.model

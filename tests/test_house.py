@@ -20,50 +20,16 @@ LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark"
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
-COMMON = ("__init__", "common", "frames", "items")              # files in methods/ that are no method
+COMMON = ("__init__", "common", "fields", "frames", "items")    # files in methods/ that are no method
 UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 
 # What does not hold yet. A list may only shrink.
-NAMES_OF_METHODS = {
-    "jaxskill/benchmark/frames.py: core",              # a command of its own for CoRe on frames
-    "jaxskill/training/finished_run.py: action_net",   # recipes of published features, called as the systems are
-    "jaxskill/training/finished_run.py: pros_cons",
-}
+NAMES_OF_METHODS = set()
 STRINGS_OF_METHODS = set()
 LONG_FILES = set()
-LONG_FUNCTIONS = {
-    "jaxskill/methods/action_net.py: build",
-    "jaxskill/methods/core.py: build",
-    "jaxskill/methods/pros_cons.py: build",
-    "jaxskill/methods/skilldiff.py: build",
-    "jaxskill/training/step.py: make_step",
-}
-WIDE = set("""
-jaxskill/ablations.py
-jaxskill/assess/pictures.py
-jaxskill/data/__init__.py
-jaxskill/methods/__init__.py
-jaxskill/methods/action_net.py
-jaxskill/methods/common.py
-jaxskill/methods/core.py
-jaxskill/methods/frames.py
-jaxskill/methods/pros_cons.py
-jaxskill/methods/skilldiff.py
-jaxskill/methods/spatial_attention.py
-jaxskill/modules/convolution.py
-jaxskill/report/explain.py
-jaxskill/report/plots.py
-jaxskill/report/results.py
-jaxskill/report/tables.py
-jaxskill/training/answers.py
-jaxskill/training/config_checks.py
-jaxskill/training/finished_run.py
-jaxskill/training/host_memory.py
-jaxskill/training/memory.py
-jaxskill/training/parallel.py
-jaxskill/training/similarity.py
-""".split())
+LONG_FUNCTIONS = set()
+WIDE = set()
 
 
 @functools.cache

@@ -156,7 +156,8 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
 
   Args:
     videos, results: of both; maps: their (maps, seconds) of `explain.maps`; keys: of `explain.key_moments`.
-    extra: {"alignment": seconds, row by row of the first} and {"distribution"} of the direct comparison, where there are.
+    extra: {"alignment": seconds, row by row of the first} and {"distribution"} of the direct comparison, where there
+      are.
   """
   heights = [height_of(own, result, heat[0]) + 0.7 for own, result, heat in zip(videos, results, maps)]
   heights += [4.2] * ("alignment" in extra) + [1.2 * len(extra.get("distribution", {}))] * ("distribution" in extra)
@@ -225,8 +226,8 @@ def alignment(figure, result, other, aligned, scale, names):
 def distribution(figure, result, found):
   """What the score was chosen from, {title: {"places", "probabilities": `[n]`}}."""
   meaning = result["meanings"].get("distribution", {"words": "probabilities of what the score was chosen from"})
-  drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0],
-                           {title: (one["places"], one["probabilities"]) for title, one in found.items()}, meaning["words"])
+  bars = {title: (one["places"], one["probabilities"]) for title, one in found.items()}
+  drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0], bars, meaning["words"])
 
 
 def _heat(figure, own, maps, seconds, most):

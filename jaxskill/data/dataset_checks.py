@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-WORDS = ("category", "subject", "competition")      # labels of videos that are strings
+WORDS = ("category", "subject", "group", "competition")      # labels of videos that are strings
 
 
 def check_features(array, stream, video, source):

@@ -262,8 +262,8 @@ def references(run, own, assessment, ids):
   """The training videos that a video was compared with, most often used first.
 
   Returns:
-    [{"video", "score" of its labels, "models" that used it, and where rows are aligned "seconds", `[T]` when the reference
-    shows what each row shows, "duration_s", "segments"}].
+    [{"video", "score" of its labels, "models" that used it, and where rows are aligned "seconds", `[T]` when the
+    reference shows what each row shows, "duration_s", "segments"}].
   """
   rows, mask = (x[0, ids] for x in run.references([own.digest], [own.known]))               # [n, M]
   stream = run.method.streams[0]

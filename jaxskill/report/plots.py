@@ -1,4 +1,4 @@
-"""Plots of a run as PNG files: training curves; attention, heat maps or alignment of the best and the worst test video."""
+"""Plots of a run as PNG files: training curves; attention, heat maps or alignment of the best and the worst video."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def _attention(experiment, assessments):
       for name, (of, colour, label) in TRUTHS.items():
         relevant = dataset.truth.get(name)
         if relevant is not None and of == stream:
-          axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(), step="mid",
-                            alpha=0.12, color=colour, label=f"truth: {label}")
+          axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(),
+                            step="mid", alpha=0.12, color=colour, label=f"truth: {label}")
       axis.legend(fontsize=7, loc="upper right")
       longest = max(dataset.seconds(stream, v)[-1] for v in chosen.values())
       drawing.time_axis(axis, float(longest) or 1.0)
@@ -170,8 +170,8 @@ def _alignment(experiment, assessments):
 def _maps(experiment, assessments):
   """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
 
-  They lie over what the stream `frames` shows nearest in time, or without it over the mean of the feature maps; simulated
-  scenes have the true place of the action and of the distractor marked.
+  They lie over what the stream `frames` shows nearest in time, or without it over the mean of the feature maps;
+  simulated scenes have the true place of the action and of the distractor marked.
   """
   dataset, scores = experiment.dataset, assessments.score[0]
   meanings = experiment.method.meanings
@@ -229,8 +229,8 @@ def _distribution(experiment, assessments):
   figure, axes = plt.subplots(len(levels), 2, figsize=(10, 1.4 * len(levels) + 0.4), squeeze=False,
                               layout="constrained")
   for column, (kind, video) in zip(axes.T, chosen.items()):
-    drawing.probability_bars(column, {title: (one.places[0, video], one.probabilities[0, video]) for title, one in levels.items()},
-                             meaning.words if meaning else "")
+    bars = {title: (one.places[0, video], one.probabilities[0, video]) for title, one in levels.items()}
+    drawing.probability_bars(column, bars, meaning.words if meaning else "")
     column[0].set_title(f"{kind} error of a {side} video: {cli.short(dataset.videos[video], 24)},\n"
                         f"{assessments.score[0][video]:.2f} predicted, "
                         f"{dataset.labels(replica.criterion)[video]:.2f} true", fontsize=8)

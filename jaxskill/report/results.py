@@ -8,8 +8,9 @@ import pathlib
 import jax
 import numpy as np
 
-from jaxskill.evaluate import collapse, metrics, protocol, raters, simple_baselines, truth
+from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
 from jaxskill.files import save_json, writing
+from jaxskill.report import intervals
 from jaxskill.report.tables import NOT_TESTED, table
 from jaxskill.training import finished_files
 
@@ -32,10 +33,10 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
   replicas = [_replica(experiment, assessments, history, i) for i in range(len(experiment.replicas))]
   if tested and experiment.method.items.compares:
     _add_draws(experiment, replicas, draws)
-  rows, facts_of_test = _rows(experiment, history, replicas) if tested else ({}, {})
+  rows, facts_of_test, moved = _rows(experiment, assessments.score, history, replicas) if tested else ({}, {}, {})
   results = dict(
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
-      protocol=dict(experiment.config.evaluate) | facts_of_test, rows=rows, replicas=replicas,
+      protocol=dict(experiment.config.evaluate) | facts_of_test, rows=rows, intervals=moved, replicas=replicas,
       config=json.loads(experiment.config.to_json()), **about)
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
@@ -53,21 +54,28 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
   return results
 
 
-def _rows(experiment, history, replicas):
-  """({row: of `protocol.summarise`}, what `protocol.facts` says): models, what raters reach, floors."""
+def _rows(experiment, scores, history, replicas):
+  """Models, what raters reach, simple baselines: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
+
+  Args:
+    scores: `[R, V]` of the trained replicas.
+  """
   sides, trained = protocol.sides(experiment, history, replicas), experiment.trained_videos()
   rows = {}
   for name in dict.fromkeys(r["row"] for r in replicas):
     own = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
     rows[name or experiment.config.name] = _summary(experiment.metric, *zip(*own))
   scored = not experiment.method.items.ranks
-  rated = not scored or any(r.criterion == "score" for r in experiment.replicas)             # and not by another criterion
+  rated = not scored or any(r.criterion == "score" for r in experiment.replicas)      # and not by another criterion
   agreement = raters.agreement(experiment.dataset.ratings, scored) if rated else {}
   rows |= raters.ceiling(agreement, scored)
-  rows |= simple_baselines.score_rows(experiment, trained) if scored else simple_baselines.pair_rows(experiment, trained)
-  protocol.show(rows)
+  baselines = simple_baselines.score_rows if scored else simple_baselines.pair_rows
+  rows |= baselines(experiment, trained)
+  shown = protocol.show(rows)
+  names = [r["row"] or experiment.config.name for r in replicas]
+  moved = intervals.of_rows(experiment, np.asarray(scores), sides, names, shown if scored else None)
   facts = protocol.facts(experiment, trained, sides)
-  return rows, facts | (dict(raters=agreement) if agreement else {})
+  return rows, facts | (dict(raters=agreement) if agreement else {}), moved
 
 
 def _summary(metric, replicas, sides):
@@ -95,6 +103,7 @@ def _replica(experiment, assessments, history, index):
       for name, weights in own.attention.items() if weights.shape[1] > 1}
   result["collapsed"] = (collapse.of_ranks(own.score, dataset.pairs[fold.train_pairs]) if ranks
                          else collapse.of_labels(own.score, dataset.labels(criterion)))
+  result |= breakdown.of_fold(dataset, fold, np.asarray(own.score), None if ranks else criterion)
   tested = metrics.tested_videos(dataset, fold)
   stream = method.streams[0]
   length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
@@ -150,11 +159,12 @@ def _add_draws(experiment, replicas, scores):
 def _save_maps(path, experiment, assessments):
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
-  In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its `<name>_seconds`
-  [n, N], when each was seen.
+  In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its
+  `<name>_seconds` [n, N], when each was seen.
   """
   dataset, content = experiment.dataset, {}
-  tested = np.unique(np.concatenate([metrics.tested_videos(dataset, dataset.folds[r.fold]) for r in experiment.replicas]))
+  folds = [dataset.folds[replica.fold] for replica in experiment.replicas]
+  tested = np.unique(np.concatenate([metrics.tested_videos(dataset, fold) for fold in folds]))
   for name, maps in assessments.maps.items():
     stream, rows = experiment.method.stream_of(name), assessments.rows[name][0]
     content[name] = maps[:, tested]
@@ -162,5 +172,6 @@ def _save_maps(path, experiment, assessments):
   models = [f"{r.row + ', ' if r.row else ''}fold {dataset.folds[r.fold].name}, seed {r.seed}"
             for r in experiment.replicas]
   with writing(path) as file:
-    np.savez_compressed(file, videos=np.array([dataset.videos[v] for v in tested]), replicas=np.array(models), **content)
+    videos = np.array([dataset.videos[v] for v in tested])
+    np.savez_compressed(file, videos=videos, replicas=np.array(models), **content)
   return path

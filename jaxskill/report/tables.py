@@ -48,8 +48,8 @@ def table(rows, simulated, facts=None):
   cells = [cell for line in lines for cell in line]
   title = _title(rows, scored, cells, len(facts["folds"]) if facts else 1)
   notes = [title + (", SIMULATED data" if simulated else ""), body,
-           f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of an "
-           "honest protocol"]
+           f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of "
+           "an honest protocol"]
   notes += _undefined(rows) + (protocol.describe(facts, scored) if facts else [])
   if facts and "raters" in facts:
     notes += raters.describe(facts["raters"])
@@ -58,8 +58,8 @@ def table(rows, simulated, facts=None):
   if few:
     notes.append(f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted")
   for encodings in [row["encodings"] for row in rows.values() if "encodings" in row][:1]:
-    notes.append(f"an evaluation encodes {encodings['ours']} videos, each once; both sides of every comparison of a test "
-                 f"video would be {encodings['both_sides_of_comparisons']}")
+    notes.append(f"an evaluation encodes {encodings['ours']} videos, each once; both sides of every comparison of a "
+                 f"test video would be {encodings['both_sides_of_comparisons']}")
   return "\n".join(notes)
 
 

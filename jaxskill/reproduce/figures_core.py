@@ -15,6 +15,7 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import exemplars
 from jaxskill.evaluate import metrics
+from jaxskill.methods import core
 from jaxskill.modules import regression_tree
 from jaxskill.report import drawing
 from jaxskill.reproduce import stills
@@ -122,15 +123,13 @@ def answer(run: Finished, replica: int, own: np.ndarray, other: np.ndarray, scor
   Returns:
     ([`[2]`, `[4]`, ..., `[L]` probabilities level by level], `[L]` regressions of the leaves, the difference said).
   """
-  model = run.trainer.config.model
-  params, constants = jax.tree.map(lambda x: np.asarray(x)[replica], (
-      run.trainer.state.params["head"], run.trainer.state.constants["labels"]))
-  known = (score - constants["low"]) / constants["span"]
-  row = jnp.concatenate([other, own, jnp.atleast_1d(known)])[None]                                # Eq. 4
-  tree = regression_tree.RegressionTree(model.num_leaves, model.hidden, model.leaf_activation)
-  levels, regression = tree.apply({"params": params}, row)
-  said = regression_tree.decode(levels[-1], regression, constants["bounds"], model.empty_leaf)     # Eq. 7
-  return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(said[0])
+  trainer = run.trainer
+  system = core.comparison(trainer.config)
+  variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
+  said = system.answer(variables, own[None], other[None], jnp.asarray(score)[None])
+  levels, regression = said
+  difference = system.difference(variables, said)
+  return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(difference[0])
 
 
 def _pair(run, replica, video, exemplar, said, videos):
@@ -158,6 +157,7 @@ def _pair(run, replica, video, exemplar, said, videos):
     axis.set_ylabel(title, fontsize=7)
     axis.set_xticks([])
     axis.set_ylim(0, 1 if values.max() <= 1 else None)
+    axis.margins(x=0)
   ends = sorted({0, len(bounds) // 2, len(bounds) - 1})
   axes[-1].set_xticks(ends, [f"{bounds[number].mean():.2f}" for number in ends])
   axes[-1].set_xlabel("difference that a leaf stands for, worse than the exemplar on the left, better on the right", fontsize=8)
