@@ -54,7 +54,8 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> li
   """
   entry = find(name)
   folder = source.workdir / name
-  written = _table(entry, source, folder) if isinstance(entry, entries.Table) else _figure(entry, source, folder, videos)
+  is_table = isinstance(entry, entries.Table)
+  written = _table(entry, source, folder) if is_table else _figure(entry, source, folder, videos)
   cli.say("wrote " + "\n      ".join(map(str, written)))
   return written
 
@@ -78,6 +79,9 @@ def _table(table, source, folder):
       for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
   result = cells.collect(table, columns, jobs)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
+  if table.chart:
+    from jaxskill.reproduce import charts  # matplotlib takes half a second to import
+    written += charts.draw(folder, table, result)
   cli.say((folder / "table.md").read_text(encoding="utf-8"))
   return written
 

@@ -116,7 +116,7 @@ def _letters(name):
 
 
 def like(place: Place, source: Source) -> Place:
-  """Returns the place of simulated features for the real ids of a place of labels; writes them if they are not there."""
+  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be."""
   if source.kind != "like":
     return place
   assert place.folder is not None
@@ -177,7 +177,8 @@ def finish(wanted: list[Job]) -> None:
   datasets: dict[str, Any] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
-      bar.set_postfix_str(f"{job.place.options}{' ' + job.place.task if job.place.task else ''}: {', '.join(job.rows)}"[:60])
+      place = " ".join(filter(None, (job.place.options, job.place.task)))
+      bar.set_postfix_str(f"{place}: {', '.join(job.rows)}"[:60])
       if read(job) is None:
         train.run(job.config, job.folder, dataset(job, datasets))
       bar.update()

@@ -1,4 +1,4 @@
-"""What a video shows at some moments, for figures: from a video file, or drawn anew where the performance is simulated."""
+"""What a video shows at some moments, for figures: from a video file, or drawn anew where all is simulated."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def _drawn(experiment, video, seconds):
   task = scripts.make_task(options.get("task_seed", 0), options.get("num_phases", PHASES))
   routine = int(dataset.category[video].rpartition("_")[2])
   seed = options.get("seed", 0)
-  _, script = scripts.draw_script(task, float(dataset.truth["skill"][video]), video, video % options.num_subjects, routine,
-                                  difficulty=options.get("difficulty", 0.5), seed=seed)
+  skill, subject = float(dataset.truth["skill"][video]), video % options.num_subjects
+  _, script = scripts.draw_script(task, skill, video, subject, routine, difficulty=options.get("difficulty", 0.5),
+                                  seed=seed)
   plan = scene.make_plan(task, script, duration(experiment, video), FPS)
   wanted = np.minimum((np.asarray(seconds) * FPS).astype(int), len(plan.seconds) - 1)
   drawn = itertools.islice(scene.draw(task, script, plan, FPS, SIZE, (seed, video)), int(wanted.max()) + 1)
