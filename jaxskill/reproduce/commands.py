@@ -54,8 +54,10 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> li
   """
   entry = find(name)
   folder = source.workdir / name
-  is_table = isinstance(entry, entries.Table)
-  written = _table(entry, source, folder) if is_table else _figure(entry, source, folder, videos)
+  if isinstance(entry, entries.Table):
+    written = _table(entry, source, folder)
+  else:
+    written = _figure(entry, source, folder, videos)
   cli.say("wrote " + "\n      ".join(map(str, written)))
   return written
 
@@ -79,9 +81,6 @@ def _table(table, source, folder):
       for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
   result = cells.collect(table, columns, jobs)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
-  if table.chart:
-    from jaxskill.reproduce import charts  # matplotlib takes half a second to import
-    written += charts.draw(folder, table, result)
   cli.say((folder / "table.md").read_text(encoding="utf-8"))
   return written
 

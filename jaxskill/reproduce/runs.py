@@ -177,8 +177,7 @@ def finish(wanted: list[Job]) -> None:
   datasets: dict[str, Any] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
-      place = " ".join(filter(None, (job.place.options, job.place.task)))
-      bar.set_postfix_str(f"{place}: {', '.join(job.rows)}"[:60])
+      bar.set_postfix_str(cli.short(f"{job.place.options} {job.place.task} {', '.join(job.rows)}", 60))
       if read(job) is None:
         train.run(job.config, job.folder, dataset(job, datasets))
       bar.update()
