@@ -311,7 +311,8 @@ def test_streams_and_standardisation(quick_compile, streams):
 
 
 # of four hidden units of the attention, none may see one of the small states of an LSTM
-VARIANTS = {"lstm": dict(model__context="lstm", model__attention_hidden=16), "bilstm": dict(model__context="bilstm"),
+VARIANTS = {"lstm": dict(model__context="lstm", model__attention_hidden=16),
+            "bilstm": dict(model__context="bilstm", model__channels=6, model__attention_hidden=16),
             "plain": dict(model__context="none"), "average": dict(model__pooling="average"),
             "max": dict(model__pooling="max"), "filters": dict(model__context="none", model__pooling="filters"),
             "bfloat16": dict(train__dtype="bfloat16"), "official": OFFICIAL, "paper": {}}
