@@ -77,8 +77,11 @@ def interval(statistic: Statistic, drawn: np.ndarray, level: float = LEVEL) -> I
     drawn: `[B, n]` of `resample`.
     level: share of the resamples between the ends.
   """
-  value = float(statistic(np.ones((1, drawn.shape[1])))[0])
-  figures = statistic(drawn)
+  return of_figures(float(statistic(np.ones((1, drawn.shape[1])))[0]), statistic(drawn), level)
+
+
+def of_figures(value: float, figures: np.ndarray, level: float = LEVEL) -> Interval:
+  """Returns the interval of a figure from its `[B]` resamples, see `interval`."""
   known = figures[np.isfinite(figures)]
   low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if 2 * len(known) >= len(figures) else [np.nan] * 2
   return Interval(value, float(low), float(high), int(len(figures) - len(known)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxskill.evaluate import metrics, protocol, simple_baselines
-from jaxskill.reproduce import runs
+from jaxskill.reproduce import intervals, runs
 from jaxskill.reproduce.entries import Column, Row, Table
 
 SELECTIONS = tuple(protocol.SELECTIONS)
@@ -22,6 +23,8 @@ class Cells(NamedTuple):
     metrics: {column: its metric}.
     ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, None where there is none.
     published: {row: {column: number as printed}}, of all columns of the paper, whether at hand or not.
+    differences: {"row", "to", "column", "mean", "interval"} of two rows at the last step, row minus to.
+    reference: the row that others are compared with where a table shows differences.
     had: {column: {"data", "simulated", "protocol"}}, what results.json says of its data.
   """
 
@@ -30,8 +33,8 @@ class Cells(NamedTuple):
   ours: dict[str, dict[str, dict[str, Any]]]
   published: dict[str, dict[str, str]]
   had: dict[str, dict]
-  differences: tuple[dict, ...] = ()
-  reference: str = ""
+  differences: tuple[dict, ...]
+  reference: str
 
 
 def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[str, runs.Place, str], runs.Job]
@@ -42,7 +45,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
     columns: those that are at hand, and where.
     jobs: {(config file, place, row of the config): its job}.
   """
-  results = {job.folder: runs.read(job) for job in jobs.values()}
+  results = {job.folder: runs.results(job) for job in jobs.values()}
   had = {column.title: _data([results[job.folder] for (_, own, _), job in jobs.items() if own == place])
          for column, place in columns.items()}
   rows = (*table.rows, *_baselines(table, results.values()))
@@ -67,7 +70,8 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
   shown = tuple(column.title for column in columns) + ((table.mean,) if table.mean and len(columns) > 1 else ())
   metric = {column.title: column.metric for column in (*table.columns, *columns)}
   metric |= {table.mean: next(iter(metric.values()))} if table.mean else {}
-  return Cells(shown, metric, ours, published, had)
+  differences = _add_intervals(table, rows, columns, jobs, results, ours)
+  return Cells(shown, metric, ours, published, had, differences, _reference(table))
 
 
 def source_of(table: Table, row: Row) -> tuple[str, str]:
@@ -85,6 +89,35 @@ def trained_rows(table: Table, file: str) -> tuple[str, ...]:
   if file != table.config:
     return ("",)
   return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not runs.is_file(row.trains)))
+
+
+def _reference(table):
+  """The row that others are compared with: the last one that is trained."""
+  return [row.name for row in table.rows if row.trains][-1]
+
+
+def _add_intervals(table, rows, columns, jobs, results, ours):
+  """Puts the interval of every cell of the last step beside it; returns all differences between two rows."""
+  figures, kept = {}, {}
+  for number, (column, place) in enumerate(columns.items()):
+    of_row = {row.name: (row, jobs.get((source_of(table, row)[0], place, source_of(table, row)[1]))) for row in rows
+              if not row.branch}
+    models = {name: models_of(results[job.folder], row, source_of(table, row)[1], column)
+              for name, (row, job) in of_row.items() if job}
+    job = next(job for _, job in of_row.values() if job)
+    figures[column.title] = intervals.of_column(runs.dataset(job, kept), job.config, column, models, table.how, number)
+  if table.mean and len(columns) > 1:
+    figures[table.mean] = intervals.of_mean(list(figures.values()), table.how)
+  differences = []
+  for title, own in figures.items():
+    for row in own.of_row:
+      number, interval = ours[row][title]["last"], own.interval(row)
+      if number and number["mean"] is not None and interval:
+        number["interval"] = interval
+    for first, second in itertools.permutations(own.of_row, 2):
+      if found := own.difference(first, second):
+        differences.append(dict(row=first, to=second, column=title) | found)
+  return tuple(differences)
 
 
 def _baselines(table, results):

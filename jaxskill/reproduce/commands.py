@@ -132,7 +132,7 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
     for row in claim.rows:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
-  results = {(config, row): runs.read(job) for config, own in rows.items()
+  results = {(config, row): runs.results(job) for config, own in rows.items()
              for row, job in _rows(config, tuple(own), place, source).items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder(f"claims_{paper}" if paper else "claims")

@@ -201,6 +201,18 @@ def read(job: Job) -> dict | None:
   return found if found.get("config") == json.loads(job.config.to_json()) else None
 
 
+def results(job: Job) -> dict:
+  """Returns results.json of a finished job.
+
+  Raises:
+    ValueError: if it is not finished.
+  """
+  found = read(job)
+  if found is None:
+    raise ValueError(f"{job.folder}: its results.json is not there any more; start the same command again.")
+  return found
+
+
 def answers(job: Job, kept: dict[str, Any]) -> dict[str, Finished]:
   """Returns what the trained rows of a finished job say of all videos, {row: `Finished`}.
 
@@ -212,7 +224,7 @@ def answers(job: Job, kept: dict[str, Any]) -> dict[str, Finished]:
     if trainer.restore(checkpoints) != trainer.total:
       raise ValueError(f"{job.folder}: its last checkpoint is not there any more; remove the folder and start the same "
                        "command again.")
-  said, found = trainer.assess(everything=True), read(job)
+  said, found = trainer.assess(everything=True), results(job)
   named = [named_row(r.row, r.criterion) for r in trainer.replicas]
   return {row: Finished(trainer, said, tuple(i for i, name in enumerate(named) if name == row), found)
           for row in job.rows}

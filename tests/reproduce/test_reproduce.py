@@ -42,8 +42,13 @@ def test_every_entry_is_reproduced_on_simulated_performances(name, workdir):
       assert last and all(number["mean"] is not None or "undefined" in number for number in last), row.name
     for title, number in written["published"][row.name].items():
       assert number in row.published and title in text
+  for one in written["differences"]:                     # of two rows, found apart from their numbers
+    first, second = (written["ours"][one[side]][one["column"]]["last"] for side in ("row", "to"))
+    assert one["mean"] == pytest.approx(first["mean"] - second["mean"], abs=1e-6)
+    assert first["interval"][0] <= first["interval"][1]
+    assert one["interval"][0] <= one["interval"][1]
   assert "SIMULATED" in text
-  assert list(csv.DictReader((folder / "table.csv").open()))
+  assert list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
   assert r"\toprule" in (folder / "table.tex").read_text()
   assert bool(INDEX[name].chart) == (folder / "table.pdf").exists()
 
@@ -101,7 +106,7 @@ def test_list_needs_nothing(capsys):
     (("--table", "core-table-33"), "core-table-33 is unknown; use one of core-table"),
     (("--claims", "cor"), "--claims=cor is unknown; use one of"),
     (("--table", "core-table-3", "--seeds", "0"), "--seeds=0"),
-    (("--table", "core-table-3", "--data", "{empty}"), "holds none of the data sets"),
+    (("--table", "core-table-3", "--data", "{empty}"), "put the labels of mtl_aqa there"),
     (("--claims", "core", "--data", "{empty}"), "judged on simulated performances"),
 ))
 def test_mistakes_are_said_in_a_line(words, message, tmp_path, capsys):

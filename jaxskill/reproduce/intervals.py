@@ -1,0 +1,105 @@
+"""Intervals of the cells of a table and of differences between its rows, on the same resampled test videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxskill.data import SkillDataset
+from jaxskill.evaluate import bootstrap
+from jaxskill.reproduce.entries import Column
+
+
+class Figures:
+  """The figures of every row of one column, of the test videos themselves and of their resamples.
+
+  Attributes:
+    of_row: {row: (figure, `[B]` figures of the resamples)}.
+  """
+
+  def __init__(self, of_row: Mapping[str, tuple[float, np.ndarray]]):
+    self.of_row = dict(of_row)
+
+  def interval(self, row: str) -> tuple[float, float] | None:
+    """Returns the 95 % interval of a row's figure; None where it is not known."""
+    return _ends(*self.of_row[row]) if row in self.of_row else None
+
+  def difference(self, first: str, second: str) -> dict | None:
+    """Returns {"mean", "interval"} of the first row minus the second; None where one has no figures."""
+    if not {first, second} <= self.of_row.keys():
+      return None
+    (value, figures), (other, others) = self.of_row[first], self.of_row[second]
+    interval = _ends(value - other, figures - others)
+    return interval and dict(mean=value - other, interval=interval)
+
+
+def of_column(dataset: SkillDataset, config: Any, column: Column, models: Mapping[str, Sequence[dict]], how: str,
+              seed: int) -> Figures:
+  """Returns the figures of a column on resamples of its test videos, or of subjects where these are known.
+
+  Args:
+    dataset, config: of the jobs of the column.
+    models: {row: what results.json holds of each model: {"fold", "scores": {test video: score}, ...}}; rows whose
+      models have no scores are left out.
+    how: the mean over folds, "mean" or "fisher"; over seeds likewise.
+    seed: of the resamples; another for every column, which have other videos.
+  """
+  number = {name: i for i, name in enumerate(dataset.videos)}
+  scored = {row: own for row, own in models.items() if own and all(model.get("scores") for model in own)}
+  tested = sorted({number[video] for own in scored.values() for model in own for video in model["scores"]})
+  subjects = None if dataset.subject is None else np.asarray(dataset.subject)[tested]
+  if subjects is not None and len(np.unique(subjects)) < 2:
+    subjects = None
+  if len(tested) < 2:
+    return Figures({})
+  drawn = bootstrap.resample(len(tested), subjects, seed=seed)
+  place = {video: i for i, video in enumerate(tested)}
+  folds = {fold.name: fold for fold in dataset.folds}
+  result = {}
+  for row, own in scored.items():
+    statistics = [_statistic(dataset, config, column, folds[model["fold"]], model, number, place, subjects)
+                  for model in own]
+    of_all = bootstrap.mean(statistics, fisher=how == "fisher" and column.metric in ("spearman", "pearson"))
+    result[row] = float(of_all(np.ones((1, len(tested))))[0]), of_all(drawn)
+  return Figures(result)
+
+
+def of_mean(columns: Sequence[Figures], how: str) -> Figures:
+  """Returns the figures of the mean over columns, plain or by Fisher's z, of the rows that all columns have."""
+  rows = set.intersection(*(set(column.of_row) for column in columns))
+  there, back = (np.arctanh, np.tanh) if how == "fisher" else (np.asarray, np.asarray)
+
+  def mean(figures):
+    with np.errstate(divide="ignore"):                   # of a correlation of 1, whose mean is not finite: no interval
+      return back(np.mean([there(figure) for figure in figures], axis=0))
+  return Figures({row: (float(mean([column.of_row[row][0] for column in columns])),
+                        mean([column.of_row[row][1] for column in columns])) for row in rows})
+
+
+def _ends(value, figures):
+  found = bootstrap.of_figures(value, figures)
+  return (found.low, found.high) if np.isfinite([found.value, found.low, found.high]).all() else None
+
+
+def _statistic(dataset, config, column, fold, model, number, place, subjects):
+  """The statistic of one model's test side, see `bootstrap`."""
+  said = {number[video]: np.nan if score is None else score for video, score in model["scores"].items()}
+  if column.metric == "accuracy":
+    scores = np.zeros(len(place))
+    for video, score in said.items():
+      scores[place[video]] = score
+    pairs = [(place[better], place[worse]) for better, worse in dataset.pairs[fold.test_pairs]]
+    return bootstrap.pair_accuracy(scores, np.array(pairs), subjects, config.evaluate.ties)
+  videos = np.array([video for video in fold.test_videos if video in said])
+  predicted, labels = np.array([said[video] for video in videos]), np.float64(dataset.labels(column.criterion or "score"))
+  places = np.array([place[video] for video in videos])
+  if column.metric in ("spearman", "pearson"):
+    return getattr(bootstrap, column.metric)(predicted, labels[videos], places)
+  errors = np.abs(predicted - labels[videos])
+  if column.metric == "mae":
+    return bootstrap.average(errors, places)
+  of_class = np.concatenate([fold.train_videos, fold.validation_videos, fold.test_videos])
+  span = np.ptp(labels[of_class if config.evaluate.rl2_range == "class" else fold.test_videos])
+  return bootstrap.average((errors / span) ** 2, places)
