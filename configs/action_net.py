@@ -26,7 +26,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("action_net")
   config.data = common.data(
@@ -80,7 +80,7 @@ def get_config(options="simulated"):
   )
   config.evaluate = dict(
       rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
-      svr=False,                            # linear support vector regression among the floors; needs scikit-learn
+      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
   )
   return common.choose(config, options, DATA_SETS, CHANGES)
 
@@ -102,13 +102,13 @@ def features(config):
 
 
 def published_features(config):
-  """Two streams as the paper extracts them: segments of 16 frames at 5 a second, and a frame a second."""
+  """Reads two streams as the paper extracts them: segments of 16 frames at 5 a second, and a frame a second."""
   config.data.stream_seconds = dict(rgb=3.2, static=1.0)
   config.model.widths = dict(rgb=1024, static=2048)
 
 
 def rhythmic_gymnastics(config):
-  """The paper's own data set: three scores, and epochs by apparatus."""
+  """Reads the paper's own data set: three scores, and epochs by apparatus."""
   published_features(config)
   config.data.criteria = ("difficulty", "execution", "total")
   config.train.epochs_share = dict(ball=1.0, clubs=0.75, hoop=1.25, ribbon=0.75)        # 400, 300, 500, 300 epochs
@@ -149,7 +149,7 @@ def tiny(config):
 
 
 def official(config):
-  """Every difference between the published code and the paper, as fields."""
+  """Sets every difference between the published code and the paper, as fields."""
   config.variant = "official"
   config.model.update(adjacency="time", padding="zeros", last_start=False)
 

@@ -7,6 +7,17 @@ from ml_collections import config_dict
 # and right.
 MANIPULATORS = ((0, 1, 2), (19, 20, 21), (38, 39, 40), (57, 58, 59))
 
+# What fields are that each config gives itself, or that need no words beside them; said where one is missing.
+MEANINGS = dict(
+    method="what learns", plots="whether pictures are made of the results", stream="whose rows are read",
+    criteria="scores to be learnt", score_range="(lowest, highest) possible score", make_pairs="of scores",
+    seed="of a random split", test_share="of the videos, in a random split",
+    allow_missing="whether a run goes on without videos that were not found",
+    learning_rate="of the first step", batch_size="training items of a step", epochs="passes over the training items",
+    eval_steps="steps from one evaluation to the next", checkpoint_steps="steps from one checkpoint to the next",
+    keep_checkpoints="how many of the last checkpoints stay",
+)
+
 
 def begin(method):
   """Returns the config of a method before any of its groups of fields is there."""
@@ -119,7 +130,7 @@ def kinematics(config):
   if config.data.name != "jigsaws":
     raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or give your own as features.")
   read_stream(config, "kinematics")
-  config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the floors
+  config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the baselines
 
 
 def statistics(config):
@@ -133,7 +144,7 @@ def statistics(config):
 
 
 def pairs_of_jigsaws(config):
-  """Pairs of the trials of one task, made of their ratings."""
+  """Makes pairs of the trials of one task, of their ratings."""
   config.data.make_pairs = True
   config.data.pairs_within = "category"
 

@@ -34,7 +34,7 @@ BY_VIDEOS = (("model.num_leaves", ((100, 4), (400, 16), (10 ** 9, 32))),
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("core")
   config.data = common.data(
@@ -109,7 +109,7 @@ I3D = dict(
 
 
 def simulated(config):
-  """Ours: smaller, and learns faster."""
+  """Makes the network smaller and its learning faster; ours."""
   config.seeds = (0, 1, 2)
   config.data.standardize = True
   config.model.update(with_difficulty=True, hidden=64)
@@ -118,7 +118,7 @@ def simulated(config):
 
 
 def features(config):
-  """Ours: of any unit, and a network as large as the videos can teach."""
+  """Standardizes features, and makes the network as large as the videos can teach; ours."""
   config.data.standardize = True
   config.train.update(eval_steps=100)
   config.by_videos = BY_VIDEOS
@@ -126,7 +126,7 @@ def features(config):
 
 
 def own_videos(config):
-  """Ours: videos of any shape, whose middle is kept."""
+  """Reads videos of any shape, whose middle is kept; ours."""
   frames(config)
   config.data.frames.fit = "cover"
 
@@ -137,13 +137,13 @@ def by_category(config):
 
 
 def dives(config):
-  """All dives are of one coarse category, so the difficulty decides which may be exemplars."""
+  """Lets the difficulty decide which videos may be exemplars: all dives are of one coarse category."""
   config.model.with_difficulty = True
   config.model.exemplars.same = ("difficulty",)
 
 
 def finediving(config):
-  """Ours: exemplars of the same dive, whose difficulty that decides."""
+  """Takes exemplars of the same dive, which decides the difficulty; ours."""
   config.model.with_difficulty = True
   config.model.exemplars.same = ("category",)
 
@@ -165,7 +165,7 @@ def frames(config):
 
 
 def tiny(config):
-  """Seconds on one core: to see that all works, not how well."""
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.update(num_leaves=4, hidden=4)
   config.model.exemplars.count = 2
@@ -173,7 +173,7 @@ def tiny(config):
 
 
 def official(config):
-  """Every difference between the published code and the paper, as fields."""
+  """Sets every difference between the published code and the paper, as fields."""
   config.variant = "official"
   config.model.update(num_leaves=16, leaf_activation="none", groups="mirrored", outside="first", empty_leaf="offset",
                       classification="leaf", regression="leaf_mean")

@@ -16,7 +16,7 @@ VOTES = (1, 2, 5, 20)                     # Fig. 5 (b), ours: the paper's are no
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "core").get_config(options)
   model = common.model
   rows = {

@@ -22,7 +22,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("pros_cons")
   config.data = common.data(
@@ -92,7 +92,7 @@ def tiny(config):
 
 
 def official(config):
-  """Every difference between the published code and the paper, as fields."""
+  """Sets every difference between the published code and the paper, as fields."""
   config.variant = "official"
   config.model.update(filter_scores="each", score="tanh", noise="shared")
   config.loss.update(margin_disparity=0.05, margin_rank_aware=0.15, diversity_norm="frobenius")

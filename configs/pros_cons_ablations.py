@@ -13,7 +13,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "pros_cons").get_config(options)
   model = common.model
   weights = common.loss_weights

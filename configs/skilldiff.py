@@ -26,7 +26,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES` (what they mean stands in configs/core.py)."""
+  """Returns the config for `options`: a data set, then any of `CHANGES` (explained in configs/core.py)."""
   data_set, *_ = common.words(options)
   config = common.begin("skilldiff")
   config.data = common.data(
@@ -101,7 +101,7 @@ def features(config):
 
 
 def fis_v(config):
-  """Both scores of a performance; ours: their ranges, which the preprint does not give."""
+  """Learns both scores of a performance; ours: their ranges, which the preprint does not give."""
   config.data.criteria = ("tes", "pcs")
   config.model.score_ranges = dict(tes=(0.0, 45.0), pcs=(0.0, 40.0))
 

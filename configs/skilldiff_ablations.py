@@ -1,4 +1,4 @@
-"""Table 2 of SkillDiff: what each part is worth; floors that need no network stand below.
+"""Table 2 of SkillDiff: what each part is worth; baselines that need no network stand below.
 
   python -m jaxskill.main --config configs/skilldiff_ablations.py                simulated performances, 5 seeds
   python -m jaxskill.main --config configs/skilldiff_ablations.py:aqa7 --config.data.dir=AQA-7
@@ -13,7 +13,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "skilldiff").get_config(options)
   weights = common.loss_weights
   rows = {

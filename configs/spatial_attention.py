@@ -10,10 +10,10 @@
 
 Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h, w, channels] and, if known, `times`
 [frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a
-video, so that a random frame of a segment is its only one; measured results stand in configs/spatial_attention.md. Pairs of JIGSAWS are
-made of its ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded features. ",tiny" makes a
-network and a training of seconds. There is no published code; what the paper leaves open is marked "ours" with the
-reason.
+video, so that a random frame of a segment is its only one; measured results stand in configs/spatial_attention.md.
+Pairs of JIGSAWS are made of its ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded
+features. ",tiny" makes a network and a training of seconds. There is no published code; what the paper leaves open is
+marked "ours" with the reason.
 """
 
 from jaxskill.cli import beside
@@ -22,7 +22,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("spatial_attention")
   config.data = common.data(
@@ -66,7 +66,7 @@ def get_config(options="simulated"):
   )
   config.evaluate = dict(
       ties="half",                          # half | wrong; ours: a tie is a coin toss; the paper does not say
-      rank_svm=True,                        # a linear ranking of mean features among the floors
+      rank_svm=True,                        # a linear ranking of mean features among the baselines
   )
   return common.choose(config, options, DATA_SETS, CHANGES)
 

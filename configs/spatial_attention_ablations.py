@@ -5,7 +5,7 @@
       --config.data.task=drawing
 
 Options are those of configs/spatial_attention.py. The row "random labels" is the control of Fig. 6: half of the
-training pairs are turned round. A linear ranking of mean features stands below as a floor.
+training pairs are turned round. A linear ranking of mean features stands below as a baseline.
 """
 
 from jaxskill.cli import beside
@@ -14,7 +14,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """The base config, with `rows`: {name: values that differ from it}."""
+  """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "spatial_attention").get_config(options)
   model = common.model
   rows = {

@@ -14,7 +14,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   config = common.begin("usdl")
   config.data = common.data(
       common.words(options)[0], stream="rgb", criteria=("score",), score_range=(), make_pairs=False, standardize=True,
@@ -30,6 +30,7 @@ def get_config(options="simulated"):
 
 
 def difficult(config):
+  """Learns score / difficulty, which the known difficulty multiplies."""
   config.model.with_difficulty = True
   config.seeds = (0, 1, 2) if config.data.name == "simulated" else (0,)
 

@@ -15,7 +15,7 @@ from jaxskill.training import parallel, run_folder
 
 
 def groups(config):
-  """Rows that differ in loss weights alone train in one program.
+  """Returns the configs of a table: rows that differ in loss weights alone train in one program.
 
   Args:
     config: base config with `rows`, {name: nested values that differ from the base}, and `row_order`, the names.
@@ -55,12 +55,12 @@ def groups(config):
 
 
 def _place(name, order):
-  """Where a row of results belongs: at the row of the table that its name begins with, floors at the end."""
+  """Returns where a row of results belongs: at the row that its name begins with, simple baselines at the end."""
   return max((len(row), -len(order) + i) for i, row in enumerate([*order, ""]) if name.startswith(row))[1]
 
 
 def _misfit(changes, config, path="config"):
-  """The first field of nested `changes` that a config has not, in words; None if it has them all."""
+  """Returns the first field of nested `changes` that a config has not, in words; None if it has them all."""
   for name, value in changes.items():
     if name not in config:
       return f"{path} has no field {name!r}, only {', '.join(config)}."
@@ -104,8 +104,12 @@ def run(config, workdir):
 
 
 def _train_rows(config, configs, workdir, dataset, main):
-  """({row: summary} in the order of the table, what results.json says of the data and the protocol of the last ones, and
-  "other_data": lines about rows that had others); empty on other hosts."""
+  """Trains the rows of the table, program by program.
+
+  Returns:
+    ({row: summary} in the order of the table, {"simulated", "protocol": what results.json says of the last rows,
+    "other_data": lines about rows that had other data}); empty on other hosts.
+  """
   rows, results, had = {}, {}, []
   for own in configs:
     if main:
@@ -124,11 +128,11 @@ def _train_rows(config, configs, workdir, dataset, main):
 
 
 def _other_data(had, scored):
-  """What the rows had that were trained or tested on other videos than the last ones, of which the table speaks.
+  """Returns lines on rows that were trained or tested on other videos than the last ones, of which the table speaks.
 
   Args:
     had: [(names of rows, what `protocol.facts` says)].
   """
   *others, (last, facts) = had
-  return [f"{names} had other data, so it cannot be compared with {last}, whose floors these are: "
+  return [f"{names} had other data, so it cannot be compared with {last}, whose simple baselines these are: "
           + protocol.describe(own, scored)[0] for names, own in others if own["folds"] != facts["folds"]]

@@ -123,7 +123,7 @@ def use_compilation_cache():
 
 
 def path(text):
-  """`text` with a leading `~` or `~user` as that home folder.
+  """Returns `text` with a leading `~` or `~user` as that home folder.
 
   Raises:
     ValueError: if there is no home folder.
@@ -136,7 +136,7 @@ def path(text):
 
 
 def weights(text):
-  """A value of --weights, FILE or STREAM=FILE, with `~` in the file's name as in `path`."""
+  """Returns a value of --weights, FILE or STREAM=FILE, with `~` in the file's name as in `path`."""
   stream, equals, file = text.partition("=")
   return stream + equals + path(file) if equals and stream.isidentifier() else path(text)
 
@@ -148,7 +148,7 @@ def add_config(parser, what):
 
 
 def parse(parser, arguments=None):
-  """(options, overrides --config.FIELD=VALUE) of a command line; ends with status 2 at anything else."""
+  """Returns (options, overrides --config.FIELD=VALUE) of a command line; ends with status 2 at anything else."""
   arguments = list(sys.argv[1:] if arguments is None else arguments)
   options, others = parser.parse_known_args(arguments)
   overrides = []
@@ -167,7 +167,7 @@ def parse(parser, arguments=None):
 
 
 def read_config(file, overrides=()):
-  """(config, its file's function official() or None).
+  """Returns (config, its file's function official() or None).
 
   Args:
     file: path of a config file, with `:OPTIONS` for its get_config; `~` is the home folder.
@@ -198,7 +198,7 @@ def read_config(file, overrides=()):
 
 
 def beside(file, name):
-  """The module of the config file `name`.py in the folder of another: config files lie in a folder that is no package.
+  """Loads the config file `name`.py from the folder of another: their folder is no package.
 
   Args:
     file: `__file__` of the one that asks.
@@ -208,7 +208,7 @@ def beside(file, name):
 
 
 def find_config(name):
-  """The path of a config file: as it is given, or, "configs/...", among those that come with the package."""
+  """Returns the path of a config file: as it is given, or, "configs/...", among those that come with the package."""
   package = pathlib.Path(__file__).parent
   if not pathlib.Path(name).is_file() and pathlib.Path(name).parts[:1] == ("configs",):
     for folder in (package, package.parent):             # installed, or a checkout
@@ -218,7 +218,7 @@ def find_config(name):
 
 
 def _load(name):
-  """The module of a config file."""
+  """Returns the module of a config file."""
   if not name or not pathlib.Path(name).is_file():
     raise ValueError(f"--config={name}: No such file; give a config file, e.g. --config configs/pros_cons.py.")
   if not name.endswith(".py"):
@@ -237,7 +237,7 @@ def _module(name, path_of):
 
 
 def _fault_of(name, error):
-  """Where the code of a config file failed, in a line."""
+  """Returns where the code of a config file failed, in a line."""
   lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(name)]
   line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
   return (f"--config={name} cannot be used: {f'line {line}: ' if line else ''}{type(error).__name__}: "
@@ -245,7 +245,7 @@ def _fault_of(name, error):
 
 
 def _overridden(config, override):
-  """The config with one --config.FIELD=VALUE."""
+  """Returns the config with one --config.FIELD=VALUE."""
   from absl import flags
   from ml_collections import config_flags
   field = override.partition("=")[0].removeprefix("--config.")
@@ -284,14 +284,14 @@ def _check_decided(before, config, override, file):
 
 
 def _value(config, field):
-  """The value of a field `a.b` of a config; None if it has no such field."""
+  """Returns the value of a field `a.b` of a config; None if it has no such field."""
   for name in field.split("."):
     config = config.get(name) if hasattr(config, "get") else None
   return config
 
 
 def _unknown_field(config, field):
-  """Which part of `a.b` or `a[0]` a config has not, in words; None if it has them all."""
+  """Returns which part of `a.b` or `a[0]` a config has not, in words; None if it has them all."""
   node, where = config, "config"
   for name in field.split("."):
     if not hasattr(node, "keys") or name not in node:

@@ -140,7 +140,7 @@ def save_json(path, content):
 
 
 def to_json(content, indent=None):
-  """JSON text; numbers that are not finite become null."""
+  """Returns JSON text; numbers that are not finite become null."""
   def clean(value):
     if isinstance(value, dict):
       return {k: clean(v) for k, v in value.items()}

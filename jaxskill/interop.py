@@ -64,7 +64,7 @@ def pros_cons_from_torch(networks):
 
 
 def pros_cons_to_torch(params):
-  """The inverse: {"pos" | "neg" | "uniform": {state_dict name: float32 array}} from our parameters."""
+  """Turns our parameters into {"pos" | "neg" | "uniform": {state_dict name: float32 array}}: the inverse."""
   networks = {}
   for network, branch in _BRANCHES.items():
     if f"{branch}_kernel" not in params["ranking"]:
@@ -112,7 +112,7 @@ def regression_tree_from_torch(state):
 
 
 def regression_tree_to_torch(params):
-  """The inverse: {state_dict name: float32 array} from our parameters."""
+  """Turns our parameters into {state_dict name: float32 array}: the inverse."""
   state = {}
 
   def put(name, kernel, bias, convolution=True):
@@ -150,14 +150,14 @@ def action_net_from_torch(state):
 
 
 def action_net_to_torch(params):
-  """The inverse: {state_dict name: float32 array} from our parameters of the streams "rgb" and "static"."""
+  """Turns our parameters of the streams "rgb" and "static" into {state_dict name: float32 array}: the inverse."""
   flat = traverse_util.flatten_dict(params)
   return {f"{theirs}.{entry}": np.asarray(flat[*ours, name]) for theirs, ours in _ACTION_NET.items()
           for entry, name in (("weight", "kernel"), ("bias", "bias"))}
 
 
 def _i3d_names():
-  """{our unit: its names in the two common ports}; both call the convolution `conv3d`."""
+  """Returns {our unit: its names in the two common ports}; both call the convolution `conv3d`."""
   names = {(stage,): (f"{stage}.", f"{stage.capitalize()}.") for stage in
            ("conv3d_1a_7x7", "conv3d_2b_1x1", "conv3d_2c_3x3")}
   names["conv3d_0c_1x1",] = "conv3d_0c_1x1.", "logits."
@@ -235,7 +235,7 @@ def resnet_from_torch(state, num_classes=0, depth=None):
 
 
 def _shapes(module, shape):
-  """{collection: {path: shape}} of a module's variables."""
+  """Returns {collection: {path: shape}} of a module's variables."""
   variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
   return {kind: {path: x.shape for path, x in traverse_util.flatten_dict(tree).items()}
           for kind, tree in variables.items()}
@@ -266,7 +266,7 @@ def _convert(state, expected, source, arrange, what):
 
 
 def read_weights(file):
-  """The tensors of a file of PyTorch weights: {state_dict name: array}.
+  """Returns the tensors of a file of PyTorch weights: {state_dict name: array}.
 
   Args:
     file: .safetensors, or .pth, .pt, .pkl, .tar as torch.save writes them (nothing but tensors is unpickled). A dict
@@ -311,7 +311,7 @@ class _Refused(Exception):
 
 
 def _read_torch(file):
-  """{name: float32 array} of what torch.save wrote, every tensor backed by the bytes of the file."""
+  """Returns {name: float32 array} of what torch.save wrote, every tensor backed by the bytes of the file."""
   import torch
   size = file.stat().st_size
   if zipfile.is_zipfile(file):

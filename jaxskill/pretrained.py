@@ -36,21 +36,21 @@ WEIGHTS = {("i3d", "rgb"): "an I3D trained on Kinetics, RGB: rgb_imagenet.pt of 
 
 
 def channels(recipe):
-  """That the first layer of a stream's network takes."""
+  """Returns the number of channels that the first layer of a stream's network takes."""
   if recipe.input == "rgb":
     return 3
   return 2 if recipe.network == "i3d" else 2 * recipe.stack
 
 
 def network(recipe, dtype="float32"):
-  """The module of a stream."""
+  """Returns the module of a stream."""
   if recipe.network == "i3d":
     return i3d.I3D(eps=recipe.eps, dtype=jnp.dtype(dtype))
   return resnet.ResNet(DEPTHS[recipe.network], dtype=jnp.dtype(dtype))
 
 
 def by_stream(config, weights):
-  """`weights` for each stream of a recipe: {stream: file or "random:SEED"}.
+  """Returns `weights` for each stream of a recipe: {stream: file or "random:SEED"}.
 
   Args:
     config: the recipe.
@@ -78,7 +78,7 @@ def by_stream(config, weights):
 
 
 def load(config, weights):
-  """The networks' variables, and what the note says of them.
+  """Returns the networks' variables, and what the note says of them.
 
   Args:
     config, weights: see `by_stream`.
@@ -127,13 +127,13 @@ def _variables(recipe, source):
 
 
 def digest(path):
-  """SHA-256 of a file."""
+  """Returns SHA-256 of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make(recipe, dtype, variables, parallel):
-  """encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
+  """Makes encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
 
   Features are `[n, channels]` float32, or maps `[n, h, w, channels]` float16, of which a video has many.
   """
@@ -164,12 +164,12 @@ def _features(recipe, module, variables, items):
 
 
 def make_all(config, variables, parallel):
-  """{stream: encode}, see `make`."""
+  """Returns {stream: encode}, see `make`."""
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 
 
 def shrink(items, side):
-  """Small pictures to draw on: `[n, 1, S, S, 3]` uint8 -> `[n, side, side, 3]`; S is a multiple of it."""
+  """Shrinks `[n, 1, S, S, 3]` uint8 pictures to `[n, side, side, 3]`, to draw on; S is a multiple of it."""
   count, *_, size, channel_count = items.shape
   blocks = items.reshape(count, side, size // side, side, size // side, channel_count)
   return np.round(blocks.mean(axis=(2, 4))).astype(np.uint8)

@@ -15,8 +15,9 @@ import numpy as np
 import tqdm
 
 from jaxskill import cli, data, files
+from jaxskill.evaluate import metrics
 from jaxskill.report import results
-from jaxskill.training import answers, batches, experiment, finished_run, log_lines, memory, run_folder, sizes
+from jaxskill.training import answers, batches, experiment, log_lines, memory, run_folder, sizes, training_videos
 from jaxskill.training.checkpoints import Checkpoints, digest
 from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
@@ -74,13 +75,13 @@ class Trainer:
     return self.all_videos.assess(self.state, everything, draw)
 
   def measure(self):
-    """The metrics of every replica at the present step, see `Experiment.measured`."""
+    """Returns the metrics of every replica at the present step, see `Experiment.measured`."""
     scores, parts = self.assess()
     return [self.experiment.measured(i, scores[i], {k: v[i] for k, v in parts.items()})
             for i in range(len(self.replicas))]
 
   def first_call(self):
-    """(compiled function, arguments) of the steps that come next."""
+    """Returns (compiled function, arguments) of the steps that come next."""
     phases = len(self.method.phases)
     if self.feed.resident:
       return self.step.run, (self.state, self.feed.videos, self._tables, np.int32(self.per_call // phases))
@@ -120,7 +121,7 @@ class Trainer:
     return metrics
 
   def means(self, calls):
-    """{metric: `[R]` mean over what `take` returned in successive calls, nan for a replica that stood still}."""
+    """Returns {metric: `[R]` mean over successive calls of `take`, nan for a replica that stood still}."""
     metrics = jax.tree.map(lambda *x: np.concatenate(x), *calls)
     names = dict.fromkeys(name for phase in metrics for name in phase)
     over = lambda name, i: np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0)
@@ -145,7 +146,7 @@ def run(config, workdir, dataset=None):
 
   Args:
     config: see `configs/`.
-    workdir: a folder, made if need be; one that holds checkpoints of this config is gone on with.
+    workdir: a folder, created if missing; resumes a run of this config.
     dataset: what `data.load(config.data)` returns, if it is at hand.
 
   Returns:
@@ -178,19 +179,20 @@ def run(config, workdir, dataset=None):
     with run_folder.saying_what_to_do(workdir):
       history = _train(trainer, workdir, say)
       assessments = trainer.assess(everything=True)
-      finished_run.save(workdir, trainer, assessments)
+      training_videos.save(workdir, trainer, assessments)
       draws = _scores_of_draws(trainer)
       about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params),
                    seconds=time.perf_counter() - started, **files.provenance(parallel))
-      finished_run.save_selected(workdir, trainer)
+      training_videos.save_selected(workdir, trainer)
       if not parallel.main:
         return {}
       return results.write(workdir, trainer.experiment, assessments, history, facts, about, say, draws)
 
 
 def _scores_of_draws(trainer):
-  """`[R, V]` scores for every draw of exemplars that the config asks for; none where answers compare no videos."""
-  draws = trainer.config.evaluate.draws if trainer.method.items.compares else 0
+  """Returns `[R, V]` scores for every draw of exemplars that the config asks for; none where none is tested or compared."""
+  asked = trainer.method.items.compares and metrics.is_tested(trainer.experiment.dataset)
+  draws = trainer.config.evaluate.draws if asked else 0
   return [trainer.assess(draw=draw)[0] for draw in range(draws)]
 
 
@@ -224,7 +226,7 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
   step, number = int(trainer.state.step), 0
 
   def due(step, steps):
-    """Whether a multiple of `steps` lies on the line of the log that ends here."""
+    """Returns whether a multiple of `steps` lies on the line of the log that ends here."""
     return step == trainer.total or step % every == 0 and step // steps > (step - every) // steps
 
   if step and due(step, train.eval_steps) and (not log.history or log.history[-1]["step"] < step):

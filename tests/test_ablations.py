@@ -79,9 +79,9 @@ def test_published_depths_have_half_the_leaves(load_config):
 
 
 def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, monkeypatch):
-  """Also where one name begins another's; floors come last, in the order they came."""
+  """Also where one name begins another's; baselines come last, in the order they came."""
   of_row = {"tree": ["tree score", "tree style"], "tree, deep": ["tree, deep score", "tree, deep style"], "mlp": ["mlp"]}
-  floors = ["floor: tree rings", "floor: mean score"]
+  baselines = ["floor: tree rings", "floor: mean score"]
   summary = dict(accuracy=dict(last=None, validation_selected=None, best_on_test=None), branches={}, test_ties=0,
                  against_truth={})
 
@@ -90,15 +90,15 @@ def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, m
 
   def trained(own, workdir, dataset):
     del workdir, dataset
-    names = [name for row, _ in own.weight_rows for name in of_row[row]] + floors
+    names = [name for row, _ in own.weight_rows for name in of_row[row]] + baselines
     return dict(rows={name: summary for name in names}, simulated=True, protocol=facts)
   monkeypatch.setattr(ablations.train, "run", trained)
   rows = {"tree, deep": {"model": {"num_filters": 5}}, "mlp": {"model": {"hidden": 9}}, "tree": {}}
   found = ablations.run(with_rows(config, rows), tmp_path)
-  assert list(found) == of_row["tree, deep"] + of_row["mlp"] + of_row["tree"] + floors
+  assert list(found) == of_row["tree, deep"] + of_row["mlp"] + of_row["tree"] + baselines
   saved = json.loads((tmp_path / "table.json").read_text())
   assert list(saved["rows"]) == list(found) and saved["protocol"] == facts
-  assert "1 fold(s): models and floors train on 9 pairs of 20 videos" in (tmp_path / "table.txt").read_text()
+  assert "1 fold(s): models and baselines train on 9 pairs of 20 videos" in (tmp_path / "table.txt").read_text()
   assert "had other data" not in (tmp_path / "table.txt").read_text() and "other_data" not in saved
   printed = (tmp_path / "table.txt").read_text().splitlines()[2: 2 + len(found)]
   assert [line.split("  ")[0] for line in printed] == list(found)
@@ -108,8 +108,8 @@ def test_a_row_of_other_data_is_said_below_the_table():
   facts = lambda videos: dict(folds=[{side: dict(videos=videos, pairs=9, subjects=None)
                                       for side in ("train", "validation", "test")}], too_few_to_claim=False, small_folds=False)
   line, = ablations._other_data([("few, fewer", facts(20)), ("same", facts(30)), ("last", facts(30))], True)
-  assert line == ("few, fewer had other data, so it cannot be compared with last, whose floors these are: 1 fold(s): models "
-                  "and floors train on 20 videos; validation 20 videos; test 20 videos")
+  assert line == ("few, fewer had other data, so it cannot be compared with last, whose simple baselines these are: 1 fold(s): models "
+                  "and baselines train on 20 videos; validation 20 videos; test 20 videos")
 
 
 @pytest.mark.parametrize("row,message", [

@@ -123,7 +123,7 @@ def test_values_that_can_be():
 def test_every_config_file_passes_the_checks(file):
   config, _ = cli.read_config(REPO / "configs" / f"{file}.py")
   if config.evaluate.get("svr"):
-    pytest.importorskip("sklearn", reason="the support vector machine among the floors is an extra")
+    pytest.importorskip("sklearn", reason="the support vector machine among the baselines is an extra")
   for own in ablations.groups(config) if "rows" in config else [config]:
     config_checks.check(own)
 

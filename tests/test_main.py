@@ -265,7 +265,7 @@ def test_own_folder_of_features_and_pairs(run, tmp_path):
   assert "SIMULATED" not in out and not results(workdir)["simulated"]
   table = table_of(out)
   assert table["validation-selected"] == ["-", "-"]
-  assert "\n! 5 test videos are too few for a claim" in out and "models and floors train on 28 pairs of 8 videos" in out
+  assert "\n! 5 test videos are too few for a claim" in out and "models and baselines train on 28 pairs of 8 videos" in out
   assert float(table["last step"][0].split()[0]) >= 80       # the features are the scores, plus noise
   assert results(workdir)["audit"]["folds"][0]["test_pairs"] == 10
   saved = results(workdir)["replicas"][0]["scores"]

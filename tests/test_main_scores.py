@@ -24,7 +24,7 @@ SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.tra
          "--config.train.steps_per_call=5"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.seeds=(0,1)"]
-FLOORS = ["floor: mean score", "floor: difficulty only", "floor: duration only", "floor: ridge on mean features"]
+BASELINES = ["floor: mean score", "floor: difficulty only", "floor: duration only", "floor: ridge on mean features"]
 TRUTHS = ("spearman_", "ap_", "chance_", "alignment_", "linear_", "kendall_")
 METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. error": ("mae", 1)}
 
@@ -97,7 +97,7 @@ def simulated(run, tmp_path_factory):
 def test_simulated_performances(simulated):
   workdir, out = simulated
   saved, table = results(workdir), table_of(out)
-  assert list(table) == ["core", *FLOORS] and "SIMULATED" in out
+  assert list(table) == ["core", *BASELINES] and "SIMULATED" in out
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert_images(workdir, "training.png", "scores.png", "distribution.png")
   fold = saved["audit"]["folds"][0]
@@ -153,9 +153,9 @@ def test_own_features_and_two_criteria(run, tmp_path):
                        "--config.train.learning_rate=1e-2")
   assert code == 0, err
   saved, printed = results(workdir), table_of(out)
-  floors = [name for name in FLOORS if name != "floor: difficulty only"]
+  baselines = [name for name in BASELINES if name != "floor: difficulty only"]
   assert list(printed) == ["score", "style", *(f"{name}, {criterion}" for criterion in ("score", "style")
-                                               for name in floors)]
+                                               for name in baselines)]
   assert_every_printed_number_is_saved(printed, saved["rows"])
   assert "SIMULATED" not in out and not saved["simulated"]
   for replica, column in zip(saved["replicas"], (0, 1), strict=True):
@@ -191,12 +191,12 @@ def test_mtl_aqa(run, tmp_path):
 
 
 def test_table_of_the_paper(run, tmp_path):
-  """Rows in the order of Table 3 however they are grouped, floors once and last."""
+  """Rows in the order of Table 3 however they are grouped, baselines once and last."""
   workdir = tmp_path / "run"
   code, out, err = run("configs/core_ablations.py", *SIMULATED, "--config.train.epochs=3", "--workdir", workdir)
   assert code == 0, err
   table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
-  assert list(table) == ["regression MLP", "MLP with exemplars", "tree without exemplars", "CoRe + GART", *FLOORS]
+  assert list(table) == ["regression MLP", "MLP with exemplars", "tree without exemplars", "CoRe + GART", *BASELINES]
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert (workdir / "table.txt").read_text().strip() in out
   assert table["regression MLP"]["± over draws"] == table["tree without exemplars"]["± over draws"] == "-"
@@ -218,7 +218,7 @@ def test_skilldiff(run, tmp_path):
   code, out, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
   assert code == 0, err
   saved, table = results(workdir), table_of(out)
-  assert list(table) == ["skilldiff", *(name for name in FLOORS if name != "floor: difficulty only")]
+  assert list(table) == ["skilldiff", *(name for name in BASELINES if name != "floor: difficulty only")]
   assert {"ap_faulty", "chance_faulty", "alignment_error_s", "linear_error_s", "kendall_alignment", "kendall_linear",
           "spearman_skill"} <= table["skilldiff"].keys() and "SIMULATED" in out
   assert_every_printed_number_is_saved(table, saved["rows"])

@@ -366,7 +366,7 @@ def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, tm
 
 
 def test_floors_have_what_models_have(load_config, quick_training, tmp_path, capsys):
-  """A video that is alone in its group is in no comparison, so that no floor learns from it either."""
+  """A video that is alone in its group is in no comparison, so that no baseline learns from it either."""
   del quick_training
   folder = write_folder(tmp_path / "f", {c: float(i) for i, c in enumerate("abcdefgh")}, ("scores.csv", [
       "video,score,category,subject,fold", *(f"{c},{i * i % 7},{'xy'[c == 'h']},{'st'[i % 2]},{1 + (i > 3)}"
@@ -381,7 +381,7 @@ def test_floors_have_what_models_have(load_config, quick_training, tmp_path, cap
   fold, = saved["protocol"]["folds"]
   assert fold["train"] == dict(videos=3, pairs=0, subjects=2) and saved["audit"]["folds"][0]["train_videos"] == 4
   assert fold["test"] == dict(videos=4, pairs=0, subjects=2) and fold["validation"]["videos"] == 0
-  assert "models and floors train on 3 videos of 2 subject(s); validation none; test 4 videos" in capsys.readouterr().out
+  assert "models and baselines train on 3 videos of 2 subject(s); validation none; test 4 videos" in capsys.readouterr().out
   mean = np.mean([4 * 4 % 7, 5 * 5 % 7, 6 * 6 % 7])
   errors = [abs(i * i % 7 - mean) for i in range(4)]
   assert saved["rows"]["floor: mean score"]["metrics"]["mae"]["mean"] == pytest.approx(np.mean(errors))

@@ -14,7 +14,7 @@ import ml_collections
 
 
 def get_config(streams="rgb,static"):
-  """The recipe of `streams`: rgb, static, or rgb,static."""
+  """Returns the recipe of `streams`: rgb, static, or rgb,static."""
   config = ml_collections.ConfigDict()
   config.name = "action_net"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16

@@ -9,6 +9,7 @@ import ml_collections
 
 
 def get_config():
+  """Returns the recipe."""
   config = ml_collections.ConfigDict()
   config.name = "core"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16

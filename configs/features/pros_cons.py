@@ -12,7 +12,7 @@ import ml_collections
 
 
 def get_config(streams="rgb"):
-  """The recipe of `streams`: rgb, flow, or rgb,flow."""
+  """Returns the recipe of `streams`: rgb, flow, or rgb,flow."""
   config = ml_collections.ConfigDict()
   config.name = "pros_cons"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16

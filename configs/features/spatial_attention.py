@@ -13,7 +13,7 @@ import ml_collections
 
 
 def get_config(streams="rgb,flow"):
-  """The recipe of `streams`: rgb,flow, or rgb."""
+  """Returns the recipe of `streams`: rgb,flow, or rgb."""
   config = ml_collections.ConfigDict()
   config.name = "spatial_attention"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16

@@ -11,7 +11,7 @@ import ml_collections
 
 
 def get_config(size="32,64"):
-  """The recipe of `size`: the number of clips of a video, and the side of the pictures in pixels."""
+  """Returns the recipe of `size`: the number of clips of a video, and the side of the pictures in pixels."""
   try:
     clips, side = map(int, size.split(","))
   except ValueError:

@@ -20,7 +20,7 @@ from jaxskill.data.video.persons import Boxes
 from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
 from jaxskill.files import folder
-from jaxskill.training import batches, finished_run, similarity
+from jaxskill.training import batches, finished_run, similarity, training_videos
 
 
 class Known(NamedTuple):
@@ -65,7 +65,7 @@ class Own:
     frames: (`[n, H, W, 3]` uint8, `[n]` seconds) that came with prepared features, or None.
     known: {"category", "difficulty"}, as far as they were said.
     warnings: sentences.
-    digest: of the features, see `finished_run.digest`.
+    digest: of the features, see `training_videos.digest`.
   """
 
   name: str
@@ -266,7 +266,7 @@ def _read_one(run, name, path, note, known, said_seconds):
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
   own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
-            finished_run.digest(arrays))
+            training_videos.digest(arrays))
   others = run.rows_compared(own) if run.about["groups"] else None
   run.method.check(finished_run.own_videos(run, [own], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:

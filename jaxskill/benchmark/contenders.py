@@ -34,12 +34,12 @@ def is_peer(form):
 
 
 def copy(config):
-  """A config of its own, unlocked, of plain values."""
+  """Returns a config of its own, unlocked, of plain values."""
   return ml_collections.ConfigDict(json.loads(config.to_json()))
 
 
 def configure(config, form, shape, official):
-  """The config of one form; `official` turns a config into the published code's variant, or is None.
+  """Returns the config of one form; `official` turns a config into the published code's variant, or is None.
 
   Raises:
     ValueError: for a word that is none.
@@ -75,14 +75,14 @@ def configure(config, form, shape, official):
 
 
 def compiled(step, trainer):
-  """The compiled program of `step.run`; None where it is for several devices, or not used at all."""
+  """Returns the compiled program of `step.run`; None where it is for several devices, or not used at all."""
   if trainer.parallel.count > 1 or not trainer.feed.resident:
     return None
   return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
 
 
 def compiled_flops(trainer):
-  """FLOPs a step that XLA counts in the compiled program of one cycle, or None where it does not say.
+  """Returns the FLOPs a step that XLA counts in the compiled program of one cycle, None where it does not say.
 
   It counts the body of a loop once, so what it is given is one cycle, and the plain form in place of the chunked one.
   """
@@ -97,12 +97,12 @@ def compiled_flops(trainer):
 
 
 def process_memory():
-  """The most bytes that this process ever held."""
+  """Returns the most bytes that this process ever held."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def data_of(config, shape, form=""):
-  """The random data of a form."""
+  """Returns the random data of a form."""
   streams = find(config.method).streams(shape, config)
   return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
 
@@ -143,13 +143,13 @@ class JaxContender:
     return time.perf_counter() - start
 
   def round(self):
-    """Seconds a step."""
+    """Returns seconds a step."""
     if self._other:
       return self._other.round(self._repeats)
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
-    """Memory and FLOPs."""
+    """Returns memory and FLOPs."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     own = program.memory_analysis() if program else None
@@ -188,7 +188,7 @@ class MatmulPeak:
     self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
 
   def round(self):
-    """{dtype: {layout: FLOP/s}}."""
+    """Returns {dtype: {layout: FLOP/s}}."""
     result = {}
     for dtype, name, product, operands, flops in self._cases:
       seconds, repeats = 0.0, 1

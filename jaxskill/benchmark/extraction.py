@@ -7,6 +7,7 @@ Contenders take their rounds in turn (A B A B), so that a machine that slows dow
 On a CPU each has its own process; on an accelerator all of ours share one. All compute with the same random weights on
 the same items, and the table says how far their features are from ours in float32.
   float32, bfloat16   ours in the form for the platform; operands of the products
+  stacked             ours in float32 as matrix products without Winograd's sums, see `jaxskill.modules.convolution`
   lax                 ours in float32 as lax.conv and reduce_window, all items at once: the form for accelerators
   torch               PyTorch in float32, organised as the public ports are
   torch+tuned         the same with normalisation folded into the convolutions and channels last
@@ -55,7 +56,7 @@ CASES = {
     "resnet50-448": Case("resnet50", (448, 448, 3), (2, 64)),
     "resnet101-448": Case("resnet101", (448, 448, 3), (2, 64)), "tiny-i3d": Case("i3d", (9, 32, 32, 3), (2, 2)),
     "tiny-resnet": Case("resnet50", (32, 40, 3), (3, 3))}
-OURS = ("float32", "bfloat16", "lax")
+OURS = ("float32", "bfloat16", "stacked", "lax")
 TORCH = ("torch", "torch+tuned", "torch+bfloat16")
 PEAK = (25088, 576, 576)      # m, k, n of the products that the machine's limit is measured with
 ROUND_S = 0.5                 # a round is at least so long
@@ -69,8 +70,9 @@ def make_module(case, dtype=jnp.float32, implementation="auto"):
 
 
 def make_features(case, name):
-  """(variables, `[B, ...]` items) -> `[B, features]` of a contender of ours."""
-  module = make_module(case, jnp.bfloat16 if name == "bfloat16" else jnp.float32, "lax" if name == "lax" else "auto")
+  """Makes (variables, `[B, ...]` items) -> `[B, features]` of a contender of ours."""
+  form = name if name in ("stacked", "lax") else "auto"
+  module = make_module(case, jnp.bfloat16 if name == "bfloat16" else jnp.float32, form)
   if name == "lax":
     read = (lambda x: x["features"].mean(axis=1)) if case.network == "i3d" else (lambda x: x["feature"])
     return lambda variables, items: read(module.apply(variables, items))
@@ -79,12 +81,12 @@ def make_features(case, name):
 
 
 def weights(case):
-  """The same variables in every process."""
+  """Returns the same variables in every process."""
   return convolution.random_variables(make_module(case), jnp.zeros((1, *case.shape)))
 
 
 def flops(case):
-  """Floating-point operations for one item: convolutions as they are defined, whatever form computes them."""
+  """Returns floating-point operations for one item: convolutions as they are defined, whatever form computes them."""
   module, total = make_module(case, implementation="lax"), 0
   item = jax.ShapeDtypeStruct((1, *case.shape), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), item)
@@ -104,7 +106,7 @@ _contenders = {}      # of a worker process: function, items and calls of a roun
 
 
 def prepare(name, label, batch):
-  """In a worker process: compiles; -> seconds of the first call, features of the items."""
+  """Compiles, in a worker process; returns seconds of the first call, features of the items."""
   case = CASES[label]
   items = np.random.default_rng(1).uniform(-1, 1, (batch, *case.shape)).astype(np.float32)
   variables = weights(case)
@@ -126,7 +128,7 @@ def prepare(name, label, batch):
 
 
 def measure(name, label):
-  """In a worker process: -> seconds, processor seconds of a call."""
+  """Times a call in a worker process; returns seconds, processor seconds."""
   function, items, calls = _contenders[name, label]
   start, used = time.perf_counter(), time.process_time()
   for _ in range(calls):
@@ -160,7 +162,7 @@ def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
 
 
 def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
-  """-> all numbers, ready for JSON.
+  """Returns all numbers, ready for JSON.
 
   Raises:
     ValueError: if a case or a contender is unknown, or ours in float32 is missing.
@@ -212,7 +214,7 @@ def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
 
 
 def rates(row, rows, size, work, peak, name, features):
-  """What follows from the rounds of a contender."""
+  """Returns what follows from the rounds of a contender."""
   wall, processor = np.array(row["rounds"]).T
   median = float(np.median(wall))
   ours, own = features[OURS[0]], features[name]
@@ -227,7 +229,7 @@ def rates(row, rows, size, work, peak, name, features):
 
 
 def describe(results):
-  """The results as text."""
+  """Returns the results as text."""
   machine = results["machine"]
   lines = [f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "
            f"end; jax {machine['versions']['jax']}",
@@ -245,7 +247,7 @@ def describe(results):
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     for name, row in case["contenders"].items():
-      peers = {other: times for other, times in row["times"].items() if other in TORCH or other == "lax"}
+      peers = {other: times for other, times in row["times"].items() if other in (*TORCH, "stacked", "lax")}
       if name in ("float32", "bfloat16") and peers:
         lines.append(f"{name}: " + ", ".join(f"{times:.2f}x as fast as {other}" for other, times in peers.items()))
   lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "

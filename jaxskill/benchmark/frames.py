@@ -1,8 +1,10 @@
-"""python -m jaxskill.benchmark.frames [--size paper|tiny] [--dtype float32 bfloat16] [--steps N] [--batch N]
+"""Time and memory of a training step that trains a video network too, from frames on disk to the next parameters.
 
-Seconds of a training step of CoRe on frames, through I3D and the tree, from frames on disk to the next parameters, and
-the memory of the process, which every dtype has to itself. Random frames and weights; the time does not depend on
-either.
+  python -m jaxskill.benchmark.frames --config FILE:frames [--dtype float32 bfloat16] [--steps N] [--batch N]
+      [--config.FIELD=VALUE ...]
+
+Each dtype has a process of its own, whose peak memory is reported. Frames and weights are random; the time does not
+depend on either.
 """
 
 from __future__ import annotations
@@ -16,12 +18,39 @@ import time
 
 from jaxskill import cli
 
-SIZES = dict(paper=dict(), tiny={"data.frames.count": 26, "data.frames.size": (44, 36), "model.i3d.crop": 32,
-                                 "model.i3d.starts": (0, 10)})
+
+def read(file, overrides, dtype, batch):
+  """Returns the config of a step on random frames.
+
+  Args:
+    file: path of a config file with its options, as `--config` takes it.
+    overrides: --config.FIELD=VALUE, each.
+    dtype: "float32" or "bfloat16", of the operands of matrix products.
+    batch: pairs or videos of a step.
+
+  Raises:
+    ValueError: if the config cannot be read, or trains on features.
+  """
+  config, _ = cli.read_config(file, overrides)
+  if "frames" not in config.data or not config.data.frames.count:
+    raise ValueError(f"--config={file} trains on features; give one that trains on frames, e.g. "
+                     "configs/core.py:frames.")
+  config.update_from_flattened_dict({
+      "model.weights": "random:0", "train.dtype": dtype, "train.batch_size": batch, "train.steps_per_call": 1,
+      "data.device_budget": 0.0, "data.validation_share": 0.0})
+  return config
 
 
-def measure(size, dtype, steps, batch, results):
-  """Puts {"first_s", "step_s": one a step, "clips", "device", "peak_gb"} into a queue; runs in a process of its own."""
+def measure(config, batch, steps, results):
+  """Trains `steps` steps after the first, and puts what they took into a queue; runs in a process of its own.
+
+  Args:
+    config: see `read`.
+    batch: pairs or videos of a step.
+    steps: after the first, which compiles.
+    results: the queue; gets {"first_s": seconds, "step_s": seconds of each step, "videos": that a step encodes,
+      "device", "peak_gb": of the process}.
+  """
   import jax
   import numpy as np
 
@@ -29,10 +58,6 @@ def measure(size, dtype, steps, batch, results):
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
   from jaxskill.training.parallel import Parallel
   cli.use_compilation_cache()
-  config, _ = cli.read_config("configs/core.py:frames")
-  config.update_from_flattened_dict(SIZES[size] | {
-      "model.weights": "random:0", "train.dtype": dtype, "train.batch_size": batch, "train.steps_per_call": 1,
-      "data.device_budget": 0.0, "data.validation_share": 0.0})
   with tempfile.TemporaryDirectory() as folder:
     files, count = [], 2 * batch + 2
     for number in range(count):
@@ -51,36 +76,45 @@ def measure(size, dtype, steps, batch, results):
       trainer.advance()
       jax.block_until_ready(trainer.state)
       times.append(time.perf_counter() - start)
-  clips = trainer.num_unique * len(config.model.i3d.starts)
-  results.put(dict(first_s=times[0], step_s=times[1:], clips=clips, device=jax.devices()[0].device_kind,
-                 peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9))
+  results.put(dict(first_s=times[0], step_s=times[1:], videos=trainer.num_unique,
+                   device=jax.devices()[0].device_kind,
+                   peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9))
 
 
 def main(argv=None):
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.frames", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--size", choices=SIZES, default="paper", help="103 frames 455 x 256, crops of 224; or tiny")
+  cli.add_config(parser, "a config that trains on frames")
   parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
   parser.add_argument("--steps", type=int, default=1, help="after the first, which compiles")
-  parser.add_argument("--batch", type=int, default=1, help="pairs of a step")
-  options = parser.parse_args(argv)
+  parser.add_argument("--batch", type=int, default=1, help="pairs or videos of a step")
+  options, overrides = cli.parse(parser, argv)
   with cli.command():
-    compare(options)
+    compare(options, overrides)
 
 
-def compare(options):
-  """Prints the time and memory of a step in each precision."""
+def compare(options, overrides):
+  """Prints the time and memory of a step in each precision.
+
+  Args:
+    options: of the command line.
+    overrides: --config.FIELD=VALUE, each.
+
+  Raises:
+    ValueError: if the config cannot be used, or a process ends without an answer.
+  """
   context = multiprocessing.get_context("spawn")
   for dtype in options.dtype:
     results = context.SimpleQueue()
-    process = context.Process(target=measure, args=(options.size, dtype, options.steps, options.batch, results))
+    config = read(options.config, overrides, dtype, options.batch)
+    process = context.Process(target=measure, args=(config, options.batch, options.steps, results))
     process.start()
     process.join()
     if process.exitcode:
       raise ValueError(f"the step in {dtype} ended with exit code {process.exitcode}, see above.")
     found = results.get()
     steps = ", ".join(f"{seconds:.2f}" for seconds in found["step_s"])
-    print(f"{dtype}: {options.batch} pair(s), {found['clips']} clips: first step {found['first_s']:.1f} s with "
+    print(f"{dtype}: batch of {options.batch}, {found['videos']} videos: first step {found['first_s']:.1f} s with "
           f"compiling, then {steps or '-'} s; peak memory of the process {found['peak_gb']:.2f} GB; {found['device']}",
           flush=True)
 

@@ -45,7 +45,7 @@ _DIAGONAL_S, _PROCESSORS, _BYTES_PER_S = 0.16e-6, 132, 4.3e12
 
 
 def naive(cost, gamma):
-  """Soft-DTW of `[N, M]` as most JAX packages write it: a log of sums over a stack, derivatives by autodiff."""
+  """Computes soft-DTW of `[N, M]` as most JAX packages do: a log of sums over a stack, derivatives by autodiff."""
   n, m = cost.shape
   rows = jnp.arange(n)
   columns = jnp.arange(n + m - 1)[:, None] - rows
@@ -64,19 +64,19 @@ def naive(cost, gamma):
 
 
 def split(form):
-  """jaxskill+D2 -> name of the contender, devices that share the pairs."""
+  """Splits jaxskill+D2 into the name of the contender and the number of devices that share the pairs."""
   name, _, devices = form.partition("+D")
   return name, int(devices) if devices.isdecimal() else 0 if "+" in form else 1
 
 
 def series(pairs, segments, width):
-  """-> two `[pairs, segments, width]` float32, unit vectors."""
+  """Returns two `[pairs, segments, width]` float32, unit vectors."""
   both = np.random.default_rng(0).standard_normal((2, pairs, segments, width), np.float32)
   return both / np.linalg.norm(both, axis=-1, keepdims=True)
 
 
 def jax_function(name, gamma, devices=1):
-  """-> (x, y) -> `[pairs]` values, gradients of their sum; what puts series on the devices."""
+  """Returns a function (x, y) -> `[pairs]` values, gradients of their sum; and what puts series on the devices."""
   if name == "ott":
     from ott.geometry import costs
     single = costs.SoftDTW(gamma)
@@ -103,7 +103,7 @@ def jax_function(name, gamma, devices=1):
 
 
 def torch_function(name, gamma):
-  """As `jax_function`, in PyTorch, which shares pairs among threads by itself."""
+  """Does as `jax_function`, in PyTorch, which shares pairs among threads by itself."""
   import torch
   cuda = torch.cuda.is_available()
   if name == "pysdtw":
@@ -128,7 +128,7 @@ _functions = {}      # of a worker process: the contender and its data, by shape
 
 
 def prepare(form, shape, width, gamma):
-  """In a worker process: compiles; -> seconds of the first call, host values and gradients."""
+  """Compiles, in a worker process; returns seconds of the first call, host values and gradients."""
   name, devices = split(form)
   function, place = torch_function(name, gamma) if name in TORCH else jax_function(name, gamma, devices)
   data = [place(array) for array in series(*shape, width)]
@@ -145,7 +145,7 @@ def prepare(form, shape, width, gamma):
 
 
 def measure(shape):
-  """In a worker process: -> seconds, processor seconds of a call."""
+  """Times a call in a worker process; returns seconds, processor seconds."""
   function, data, calls = _functions[shape]
   start, used = time.perf_counter(), time.process_time()
   for _ in range(calls):
@@ -154,7 +154,7 @@ def measure(shape):
 
 
 def begin(form):
-  """In a worker process of JAX, first: as many CPU devices as the form says; -> what computes here."""
+  """Sets, first in a worker process of JAX, as many CPU devices as the form says; returns what computes here."""
   devices = split(form)[1]
   if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):         # JAX takes only one of the two
     jax.config.update("jax_num_cpu_devices", devices)
@@ -164,7 +164,7 @@ def begin(form):
 
 
 def reference(shape, width, gamma):
-  """In a worker process: values and gradients in float64."""
+  """Returns values and gradients in float64; in a worker process."""
   with jax.enable_x64(True):
     x, y = (array.astype(np.float64) for array in series(*shape, width))
     values, gradients = jax_function("jaxskill", gamma)[0](x, y)
@@ -181,7 +181,7 @@ def model(shape):
 
 
 def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print):
-  """-> all numbers, ready for JSON.
+  """Returns all numbers, ready for JSON.
 
   Raises:
     ValueError: if a contender is unknown, or none of ours is left, or one needs more devices than there are or than
@@ -241,7 +241,7 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
 
 
 def describe(results):
-  """The results as text."""
+  """Returns the results as text."""
   machine = results["machine"]
   lines = [f"soft-DTW, value and both gradients: series of {results['width']} channels, gamma {results['gamma']}",
            f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "

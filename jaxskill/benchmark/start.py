@@ -23,7 +23,7 @@ from jaxskill.training.parallel import Parallel
 
 
 def start():
-  """A fresh process that starts as `train.run` does and takes one cycle; says in a file where the time went."""
+  """Starts, in a fresh process, as `train.run` does, and takes one cycle; writes into a file where the time went."""
   config, spawned, workdir = ml_collections.ConfigDict(json.loads(sys.argv[1])), float(sys.argv[2]), sys.argv[3]
   marks = {"imports": time.monotonic() - spawned}
 
@@ -93,7 +93,7 @@ def measure(config, shape, peer, say, rounds=3):
 
 
 def official_layout(folder, shape):
-  """Simulated features of one task in the layout of BEST; returns the npz files."""
+  """Writes simulated features of one task in the layout of BEST; returns the npz files."""
   from jaxskill.data.simulation import like_published
   data = random_dataset(shape, dict(rgb=(1, 1)))
   splits = folder / "labels" / "splits" / "origami"
@@ -108,7 +108,7 @@ def official_layout(folder, shape):
 
 
 def describe(measured):
-  """Lines of text on what `measure` returned."""
+  """Returns lines of text on what `measure` returned."""
   lines = ["", f"start-up on simulated features in the page cache, prepared once in {measured['prepare_s']:.1f} s"]
   for dtype, name in itertools.product(measured["starts"], ("cold", "warm")):
     one = measured["starts"][dtype][name]

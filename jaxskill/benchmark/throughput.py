@@ -125,7 +125,7 @@ def _set_up(configs, workers, shared, shape, platform, num_steps, limit, say):
 
 
 def _time(workers, shared, rounds, say):
-  """({form: seconds a step in each round}, what the machine's own limit was in each): forms take turns."""
+  """Returns ({form: seconds a step in each round}, what the machine's own limit was in each): forms take turns."""
   samples, peaks = {form: [] for form in workers}, []
   for index in range(rounds):
     for form, worker in workers.items():
@@ -145,19 +145,19 @@ def _finish(known, workers, full, say):
 
 
 def _ratios(samples):
-  """{form of ours: {peer, or our first form: how many times as fast}}, medians over rounds of what is alike."""
+  """Returns {form of ours: {peer, or our first form: how many times as fast}}, medians over rounds of what is alike."""
   ours, peers = [form for form in samples if not is_peer(form)], [form for form in samples if is_peer(form)]
   return {form: {other: float(np.median(np.divide(samples[other], samples[form]))) for other in [*peers, *ours[:1]]
                  if other != form and kind(other) == kind(form)} for form in ours}
 
 
 def kind(form):
-  """The words of a form that say what is timed: only times of the same are compared."""
+  """Returns the words of a form that say what is timed: only times of the same are compared."""
   return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
 
 
 def rates(seconds, known, shape, peak, items="pairs"):
-  """What follows from the rounds of one contender; rates are those of the median round."""
+  """Returns what follows from the rounds of one contender; rates are those of the median round."""
   step_s, flops = float(np.median(seconds)), known["model_flops"] or np.nan
   sides = known["batch_size"] * (2 if items == "pairs" else 1)
   videos = sides if known["encode"] == "siamese" else min(sides, shape.train_videos)
@@ -171,7 +171,7 @@ def rates(seconds, known, shape, peak, items="pairs"):
 
 
 def number(value):
-  """Three digits and a unit."""
+  """Writes a number with three digits and a unit."""
   if not value or not np.isfinite(value):
     return "-"
   scale, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
@@ -179,14 +179,14 @@ def number(value):
 
 
 def duration(seconds):
-  """Seconds in words: "90.0 s", "2.0 min", "2.0 h"."""
+  """Returns seconds in words: "90.0 s", "2.0 min", "2.0 h"."""
   if seconds < 120:
     return f"{seconds:.1f} s"
   return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def describe(results):
-  """The results as text."""
+  """Returns the results as text."""
   machine, system = results["machine"], find(results["method"])
   rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
           f"program B,peak B,{system.epochs} epochs".split(",")]
@@ -227,7 +227,7 @@ def describe(results):
 
 
 def answer(measure, describe, path):
-  """The end of a benchmark's command: measures, prints, writes; a mistake of the user's is one line.
+  """Measures, prints and writes, as a benchmark's command ends; a mistake of the user's is one line.
 
   Args:
     measure: called with say(text) -> results.

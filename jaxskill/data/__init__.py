@@ -14,7 +14,14 @@ NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "u
 
 
 def load(config) -> SkillDataset:
-  """Loads the data set that a config names, its rows as the config wants them: see `read` and `derived.of_dataset`."""
+  """Loads the data set that a config names, with its rows averaged and statistics made as the config says.
+
+  Args:
+    config: `config.data`, see `read` and `derived.of_dataset`.
+
+  Raises:
+    ValueError: see there.
+  """
   from jaxskill.data import derived
   return derived.of_dataset(config, read(config))
 
@@ -73,13 +80,13 @@ def read(config) -> SkillDataset:
 
 
 def _given(config, fields):
-  """{field: value} of the fields that a config has and that are not empty: None and () are the loader's default."""
+  """Returns {field: value} of the fields of a config that are not empty: None and () are the loader's default."""
   values = {field: getattr(config, field, None) for field in fields}
   return {field: value for field, value in values.items() if value not in (None, ())}
 
 
 def _simulated(config):
-  """Simulated performances, with pairs unless the config wants none, in the folds that it asks for."""
+  """Simulates performances, with pairs unless the config wants none, in the folds that it names."""
   from jaxskill.data.simulation import simulated
   made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
   if getattr(config, "make_pairs", None) is False:

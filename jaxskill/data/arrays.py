@@ -23,7 +23,7 @@ _DAMAGED = (ValueError, EOFError, OSError, KeyError, NotImplementedError, Runtim
 
 
 def read_arrays(path, max_bytes=MAX_BYTES) -> dict[str, np.ndarray]:
-  """The arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
+  """Returns the arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
 
   Args:
     path: the file.
@@ -64,7 +64,7 @@ class _Refused(Exception):
 
 
 def _read_packed(file, max_bytes):
-  """The arrays of an `.npz` file, all of them announced within the limit before the first is read."""
+  """Returns the arrays of an `.npz` file, all of them announced within the limit before the first is read."""
   with zipfile.ZipFile(file) as packed:
     members = packed.infolist()
     if len(members) > _MOST_ARRAYS:
@@ -134,7 +134,7 @@ def refuse_stand_in(path):
 
 
 def _stands_in(head) -> str:
-  """What stands in for a file that begins so, as the end of a sentence; "" where nothing looks like it."""
+  """Returns what stands in for a file that begins so, as the end of a sentence; "" where nothing looks like it."""
   if head.startswith(b"version https://git-lfs.github.com/spec/"):
     return "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`."
   if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):

@@ -38,7 +38,7 @@ def count_cycles(pairs, num_videos):
 
 
 def audit(data) -> dict:
-  """What is lawful but must be known: counted here, printed and stored with every result."""
+  """Counts what is lawful but must be known; it is printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
   first = same_features(data)
 
@@ -87,7 +87,7 @@ def _count_seen(values, fold):
 
 
 def describe_audit(facts: dict) -> str:
-  """The audit as the lines printed above every table."""
+  """Returns the audit as the lines printed above every table."""
   known = [f"{facts[name]} {name}" for name in ("categories", "difficulties") if (facts[name] or 0) > 1]
   lines = [", ".join([f"{facts['videos']} videos", f"{facts['pairs']} pairs" if facts["pairs"] else "scores, no pairs",
                       *known, f"{len(facts['folds'])} fold(s)"])

@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 def same_features(data):
-  """Which videos have equal features in all streams.
+  """Returns which videos have equal features in all streams.
 
   Args:
     data: the `SkillDataset`.
@@ -38,7 +38,7 @@ def same_features(data):
 
 
 def _rows(data, stream, video):
-  """The real rows `[T, ...]` of a video, mapped where the stream is."""
+  """Returns the real rows `[T, ...]` of a video, mapped where the stream is."""
   return data.streams[stream][video][: data.lengths[stream][video]]
 
 
@@ -58,7 +58,7 @@ def _equal(data, one, other):
 
 
 def audit_features(data, first) -> dict:
-  """What the features show.
+  """Returns what the features show.
 
   Args:
     data: the `SkillDataset`.
@@ -121,7 +121,7 @@ def _smoothness(values):
 
 
 def describe_features(facts) -> list[str]:
-  """What `audit_features` found, as sentences; none where there is nothing to say."""
+  """Returns what `audit_features` found, as sentences; none where there is nothing to say."""
   lines = []
   if groups := facts["equal_features"]:
     lines.append(f"equal features under several names: {sum(map(len, groups))} videos in {len(groups)} group(s) "

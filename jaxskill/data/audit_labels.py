@@ -45,7 +45,7 @@ def audit_labels(data) -> list[dict]:
 
 
 def _far(values):
-  """(which of some labels lie far out of line, their median)."""
+  """Returns (which of some labels lie far out of line, their median)."""
   middle = np.median(values)
   away = np.abs(values - middle)
   scale = max(1.4826 * np.median(away), abs(middle) / 10)
@@ -54,7 +54,7 @@ def _far(values):
 
 
 def describe_labels(found) -> list[str]:
-  """What `audit_labels` found, as sentences; none where there is nothing to say."""
+  """Returns what `audit_labels` found, as sentences; none where there is nothing to say."""
   if not found:
     return []
   shown = [f"{one['label']} of {one['video']} is {one['value']:g}, the median {one['median']:g}" for one in found[:5]]

@@ -117,17 +117,21 @@ class SkillDataset:
 
   @property
   def num_videos(self) -> int:
+    """Returns V."""
     return len(self.videos)
 
   def seconds(self, stream, video):
-    """`[T]` times at which the real rows of a stream of one video were seen."""
+    """Returns the times at which the real rows of a stream of one video were seen, `[T]` in seconds."""
     real = self.lengths[stream][video]
     if stream in self.row_times:
       return self.row_times[stream][video, :real]
     return np.arange(real) * self.row_seconds[stream][video]
 
   def labels(self, criterion="score"):
-    """`[V]` scores by one criterion: "score", or one of `criteria`; None where the data set has no scores at all.
+    """Returns the `[V]` scores by one criterion; None where the data set has no scores at all.
+
+    Args:
+      criterion: "score", or one of `criteria`.
 
     Raises:
       ValueError: if there is no such criterion.
@@ -141,7 +145,7 @@ class SkillDataset:
 
 
 class VideoFiles:
-  """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when asked for; it reads like the array."""
+  """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when it is read; it reads like the array."""
 
   def __init__(self, files):
     """Args: files: of the videos, all of one shape and dtype."""
@@ -153,7 +157,11 @@ class VideoFiles:
     return len(self._files)
 
   def __getitem__(self, index):
-    """One video, or some as one array; further indices are those of a video, and so need a single one."""
+    """Reads one video, or some as one array; further indices are those within a video, and so need a single one.
+
+    Raises:
+      TypeError: for rows of several videos at once.
+    """
     video, *rest = index if isinstance(index, tuple) else (index,)
     if isinstance(video, (int, np.integer)):
       rows = np.load(self._files[video], mmap_mode="r")
@@ -178,7 +186,15 @@ def _read_only(array):
 
 
 def pad_streams(videos, arrays):
-  """Stacks ragged `[T_v, ...]` arrays of equal width into `[V, T, ...]` with zeros behind, and their lengths `[V]`."""
+  """Stacks ragged arrays, with zeros behind.
+
+  Args:
+    videos: V ids.
+    arrays: V arrays `[T_v, ...]` of equal width.
+
+  Returns:
+    `[V, T, ...]` rows, and `[V]` int32 lengths.
+  """
   lengths = np.array([len(a) for a in arrays], np.int32)
   stacked = np.zeros((len(videos), lengths.max(), *arrays[0].shape[1:]), arrays[0].dtype)
   for row, array in zip(stacked, arrays):

@@ -11,13 +11,13 @@ ALIKE = 0.05     # share by which the times from row to row may differ
 
 
 def options(config):
-  """(rows a second or 0, stream of statistics or "", points) of `config.data`; older ones lack the fields."""
+  """Returns (rows a second or 0, stream of statistics or "", points) of `config.data`; older ones lack the fields."""
   return (getattr(config, "rows_per_second", None) or 0.0, getattr(config, "statistics", None) or "",
           getattr(config, "points", None) or ())
 
 
 def of_dataset(config, dataset):
-  """The data set as `config.data` wants its rows.
+  """Returns the data set as `config.data` wants its rows.
 
   Raises:
     ValueError: if an option does not fit the data set.
@@ -27,7 +27,7 @@ def of_dataset(config, dataset):
 
 
 def recorded(config, streams):
-  """The streams that a video must be recorded with, for those that a method reads."""
+  """Returns the streams that a video must be recorded with, for those that a method reads."""
   _, stream, _ = options(config)
   return tuple(dict.fromkeys(stream if name == statistics.STREAM and stream else name for name in streams))
 
@@ -51,7 +51,7 @@ def check_rates(config, row_seconds, training):
 
 
 def of_video(config, streams, arrays, row_seconds, row_times):
-  """One video as `of_dataset` makes the videos of a data set.
+  """Returns one video as `of_dataset` makes the videos of a data set.
 
   Args:
     streams: those that a method reads.

@@ -12,7 +12,7 @@ CHOICES = ("random", "best")
 
 
 def groups(dataset, same):
-  """`[V]` int32: videos of one group agree in all of `same` that the data set knows ("category", "difficulty").
+  """Returns `[V]` int32: videos of one group agree in all of `same` that the data set knows ("category", "difficulty").
 
   Raises:
     ValueError: for another name in `same`.
@@ -29,7 +29,7 @@ def groups(dataset, same):
 
 
 def training_items(group, train_videos):
-  """The training videos that have an exemplar, group by group.
+  """Returns the training videos that have an exemplar, group by group.
 
   Args:
     group: `[V]`, see `groups`.
@@ -77,13 +77,13 @@ def draw(group, train_videos, count, seed):
 
 
 def best(group, train_videos, count, score, seed):
-  """The M of the highest `score` `[V]`, higher is better; the seed says who of equals. Otherwise as `draw`."""
+  """Returns the M of the highest `score` `[V]`, higher is better; the seed decides among equals. Else as `draw`."""
   shuffled = np.random.default_rng(seed).permutation(train_videos)
   return _others(group, shuffled, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
 
 
 def choose(options, group, train_videos, score, seed, spare=0):
-  """`draw` or `best`, as `config.model.exemplars` says; `spare` more than its count.
+  """Returns `draw` or `best`, as `config.model.exemplars` says; `spare` more than its count.
 
   Raises:
     ValueError: if it says something else.
@@ -122,7 +122,7 @@ def _others(group, train_videos, count, order):
 
 
 def with_references(train_videos, chosen, mask):
-  """`[P, 1 + M]` int32: each training video that has references, and these; itself in the places that are left.
+  """Returns `[P, 1 + M]` int32: each training video that has references, and these; itself in the places that are left.
 
   Args:
     train_videos: `[n]` of a fold.

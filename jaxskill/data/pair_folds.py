@@ -17,7 +17,7 @@ from jaxskill.data import splits
 
 
 def merge_repeated(pairs, fold):
-  """The table of pairs without those that another fold repeats.
+  """Returns the table of pairs without those that another fold repeats.
 
   Args:
     pairs: `[n, 2]` (better, worse) of every row.
@@ -51,7 +51,7 @@ def check_sides(fold, split, pairs, place):
 
 
 def folds_of_rows(pairs, places, fold, split=None):
-  """The folds that the rows of a list give.
+  """Returns the folds that the rows of a list give.
 
   Args:
     pairs, places: see `merge_repeated`.
@@ -83,5 +83,5 @@ def folds_of_rows(pairs, places, fold, split=None):
 
 
 def _codes(pairs):
-  """One number for each of `[P, 2]` pairs of int32."""
+  """Returns one number for each of `[P, 2]` pairs of int32."""
   return pairs[:, 0].astype(np.int64) << 32 | pairs[:, 1]

@@ -28,7 +28,7 @@ def check_rate(rows_per_second):
 
 
 def edges_of(count, row_seconds, times=None):
-  """`[T + 1]` seconds at which rows begin, and the last one ends: a row lasts until the next one.
+  """Returns `[T + 1]` seconds at which rows begin, and the last one ends: a row lasts until the next one.
 
   Args:
     count: T.
@@ -61,7 +61,7 @@ def average_rows(rows, edges, new_edges):
 
 
 def resample_rows(rows, row_seconds, rows_per_second, times=None):
-  """One video's rows at a lower rate.
+  """Returns one video's rows at a lower rate.
 
   Args:
     rows: `[T, ...]` features; frames (uint8) stay as they are.
@@ -85,7 +85,7 @@ def resample_rows(rows, row_seconds, rows_per_second, times=None):
 
 
 def resample(dataset, rows_per_second):
-  """A data set whose streams have at most so many rows a second.
+  """Returns a data set whose streams have at most so many rows a second.
 
   Args:
     dataset: a `SkillDataset`; streams of a lower rate, and frames, stay as they are.

@@ -23,7 +23,7 @@ SPLIT_VALUES = {"train": "train", "validation": "validation", "val": "validation
 
 
 def pairs_from_scores(score, margin, groups=None):
-  """All pairs of videos whose scores differ by more than a margin.
+  """Returns all pairs of videos whose scores differ by more than a margin.
 
   Args:
     score: `[V]` scores, higher is better.
@@ -55,7 +55,7 @@ def pairs_from_scores(score, margin, groups=None):
 
 
 def fold_of_videos(name, pairs, train_videos, test_videos, validation_videos=NO_IDS) -> Fold:
-  """The fold of a split by videos: each side has the pairs of which it has both videos."""
+  """Returns the fold of a split by videos: each side has the pairs of which it has both videos."""
   sides = [np.unique(np.asarray(ids, np.int32)) for ids in (train_videos, test_videos, validation_videos)]
   train_pairs, test_pairs, validation_pairs = (_rows_inside(pairs, ids) for ids in sides)
   return Fold(name, sides[0], sides[1], train_pairs, test_pairs, sides[2], validation_pairs)
@@ -63,7 +63,7 @@ def fold_of_videos(name, pairs, train_videos, test_videos, validation_videos=NO_
 
 def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS, train_videos=NO_IDS,
                   test_videos=NO_IDS) -> Fold:
-  """The fold of a split by pairs, as published labels give it: a test pair may hold a training video.
+  """Returns the fold of a split by pairs, as published labels give it: a test pair may hold a training video.
 
   Args:
     name: of the fold.
@@ -85,7 +85,7 @@ def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS,
 
 
 def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
-  """One fold for each distinct group, which is its test side: the rest trains.
+  """Returns one fold for each distinct group, which is its test side: the rest trains.
 
   Args:
     groups: labels, `[V]` of videos (e.g. their subject) or `[P]` of pairs.
@@ -107,7 +107,7 @@ def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
 
 
 def everything(num_videos, pairs) -> tuple[Fold, ...]:
-  """One fold, named "all", that trains on all videos and pairs and tests nothing: for a model that only assesses."""
+  """Returns one fold, "all", that trains on all videos and pairs and tests none: for a model that only assesses."""
   return (fold_of_videos("all", pairs, np.arange(num_videos), NO_IDS),)
 
 
@@ -141,7 +141,7 @@ def random_folds(num_videos, pairs, seed, test_share, groups=None) -> tuple[Fold
 
 
 def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
-  """One fold that holds out a random share of the videos.
+  """Returns one fold that holds out a random share of the videos.
 
   Args:
     num_videos: V.
@@ -162,7 +162,7 @@ def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
 
 
 def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[Fold, ...]:
-  """The folds of own data where nobody asked for any: every video is tested where there are few.
+  """Returns the folds of own data where the labels give none: every video is tested where there are few.
 
   Args:
     num_videos: V; pairs: `[P, 2]`; seed: of a draw.
@@ -190,7 +190,7 @@ def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[F
 
 
 def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tuple[Fold, ...]:
-  """The folds that a column of the labels gives.
+  """Returns the folds that a column of the labels gives.
 
   Args:
     values: the column, `[V]` of videos or `[P]` of pairs: train, validation (or val) and test for a split column; any
@@ -218,7 +218,7 @@ def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tu
 
 
 def default_validation_share(folds, at_random):
-  """The share of `with_validation` where nobody said one: nothing is taken out of folds that labels or subjects make.
+  """Returns the default share of `with_validation`: 0 for folds that labels or subjects make.
 
   Args:
     folds: the folds.
@@ -271,7 +271,7 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
 
 
 def is_usable(fold, of="pairs") -> bool:
-  """Whether a fold has something to train on and something to test; `of` "pairs" or "videos"."""
+  """Returns whether a fold has something to train on and something to test; `of` "pairs" or "videos"."""
   if of not in ("videos", "pairs"):
     raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
   return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))
@@ -305,7 +305,7 @@ def _fold_of(of):
 
 
 def _rows_inside(pairs, videos):
-  """Rows of `[P, 2]` pairs that have both sides among the videos."""
+  """Returns rows of `[P, 2]` pairs that have both sides among the videos."""
   return np.flatnonzero(np.isin(pairs, videos).all(axis=1)).astype(np.int32)
 
 

@@ -26,7 +26,7 @@ IDLE = 0.1       # a point is idle while it is slower than this share of its own
 
 
 def check_points(points, columns, source):
-  """The columns of every point.
+  """Returns the columns of every point.
 
   Args:
     points: of columns, e.g. ((0, 1, 2), (19, 20, 21)); () makes every column a point.
@@ -46,13 +46,13 @@ def check_points(points, columns, source):
 
 
 def names(points):
-  """`[S]` what the numbers of `motion_statistics` are."""
+  """Returns `[S]` what the numbers of `motion_statistics` are."""
   of_columns = [" ".join(map(str, point)) for point in points]
   return tuple(f"{name}, columns {columns}" for columns in of_columns for name in OF_POINT) + ("duration",)
 
 
 def motion_statistics(rows, row_seconds, points=(), times=None):
-  """The statistics of one video.
+  """Returns the statistics of one video.
 
   Args:
     rows: `[T, C]` floats.
@@ -73,7 +73,7 @@ def motion_statistics(rows, row_seconds, points=(), times=None):
 
 
 def _of_point(place, gaps):
-  """`OF_POINT` of `[T, d]` places, `gaps` `[T - 1]` seconds apart."""
+  """Returns `OF_POINT` of `[T, d]` places, `gaps` `[T - 1]` seconds apart."""
   spread = np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())
   if len(place) < 2:
     return (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, spread)
@@ -97,7 +97,7 @@ def _jerk(velocity, gaps):
 
 
 def with_statistics(dataset, stream, points=()):
-  """A data set with the stream `statistics` `[V, 1, S]` beside the others.
+  """Returns a data set with the stream `statistics` `[V, 1, S]` beside the others.
 
   Args:
     dataset: a `SkillDataset`.

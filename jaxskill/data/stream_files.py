@@ -35,7 +35,7 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
 
 
 def with_maps(arrays, video, source):
-  """One video's arrays, with maps of appearance `rgb` and motion `flow` side by side as `maps` `[frames, h, w, C]`.
+  """Puts maps of appearance `rgb` and motion `flow` of a video side by side, as `maps` `[frames, h, w, C]`.
 
   Raises:
     ValueError: if one of them is missing, they differ in frames or places, or `times` are not those of their frames.
@@ -97,7 +97,7 @@ def take_times(streams, lengths):
 
 
 def as_features(array, stream, video, source):
-  """One video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  """Returns one video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
   if stream in ("rgb", "static") and array.ndim != 2:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                      "expected [segments, channels]; reshape it and save it again.")

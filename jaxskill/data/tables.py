@@ -18,7 +18,7 @@ _LARGEST = float(np.finfo(np.float32).max)   # labels are kept as float32
 
 
 def read_rows(path) -> list[tuple[int, list[str]]]:
-  """The rows of a csv file, blank lines left out: (line number, cells without blanks around them).
+  """Returns the rows of a csv file, blank lines left out: (line number, cells without blanks around them).
 
   Raises:
     ValueError: if it is no csv file in UTF-8.
@@ -48,7 +48,7 @@ def check_separators(path, header, lacking):
 
 
 def read_table(path, required, optional, prefix=None, split_and_fold=False):
-  """The columns of a csv file that are asked for.
+  """Returns the named columns of a csv file.
 
   Args:
     path: the file; its first line names the columns.
@@ -99,7 +99,7 @@ def read_table(path, required, optional, prefix=None, split_and_fold=False):
 
 
 def number(text, name, video, place):
-  """A finite number of a label file, or a `ValueError` that names the place."""
+  """Returns a finite number of a label file; raises a `ValueError` that names the place."""
   try:
     value = math.nan if isinstance(text, np.ndarray) else float(text)
   except (ValueError, TypeError, OverflowError):

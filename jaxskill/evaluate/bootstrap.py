@@ -120,8 +120,8 @@ def average(values: np.ndarray, videos: np.ndarray | slice = slice(None)) -> Sta
 
 def pearson(predicted: np.ndarray, true: np.ndarray, videos: np.ndarray | slice = slice(None)) -> Statistic:
   """Returns the linear correlation of `[k]` predictions and labels; see `average` for the arguments."""
-  pair = np.asarray(predicted, float), np.asarray(true, float)
-  return lambda drawn: _correlation(*(np.broadcast_to(x, drawn[:, videos].shape) for x in pair), drawn[:, videos])
+  first, second = np.asarray(predicted, float), np.asarray(true, float)
+  return lambda drawn: _correlation(first, second, drawn[:, videos])
 
 
 def spearman(predicted: np.ndarray, true: np.ndarray, videos: np.ndarray | slice = slice(None)) -> Statistic:
@@ -184,7 +184,7 @@ def _ranks(values, times):
 
 
 def _correlation(first, second, times):
-  """`[B]` linear correlation of `[B, k]` values with `[B, k]` copies of each; nan where one side does not vary."""
+  """`[B]` linear correlation of `[B, k]` or `[k]` values with `[B, k]` copies of each; nan where one side does not vary."""
   times, total = times.astype(float), np.maximum(times.sum(axis=1, keepdims=True), 1)
   first, second = (x - (times * x).sum(axis=1, keepdims=True) / total for x in (first, second))
   covariance = (times * first * second).sum(axis=1)

@@ -66,7 +66,7 @@ def squared_error(predicted, true):
 
 
 def relative_squared_error(predicted, true, span=None):
-  """R-l2: mean squared error over a squared range of labels, not times 100 (Yu et al., ICCV 2021, Eq. 10).
+  """R-l2: mean squared error over a squared range of labels, not times 100 (Yu et al., ICCV 2021, Eq. 11).
 
   Args:
     span: the range, e.g. of all labels of a class; that of the labels at hand if None.

@@ -27,7 +27,7 @@ _POOLED = dict(spearman=metrics.spearman, pearson=metrics.pearson)
 
 
 class Side(NamedTuple):
-  """What one replica, or a floor, says of the test side of its fold.
+  """What one replica, or a simple baseline, says of the test side of its fold.
 
   Attributes:
     fold, seed: whose.
@@ -155,27 +155,40 @@ def correlation(values, sides, selection, measure):
               no_fisher=no_fisher)
 
 
+def pooled(sides, selection):
+  """Returns all test videos of each task and seed as one whole; one that several folds test has their mean prediction.
+
+  Returns:
+    [((task, seed), videos `[n]`, predictions `[n]`, labels `[n]`)]; a prediction is nan where a fold has no order.
+  """
+  result = []
+  for key in dict.fromkeys((s.task, s.seed) for s in sides):
+    own = [s for s in sides if (s.task, s.seed) == key]
+    videos, place = np.unique(np.concatenate([s.videos for s in own]), return_inverse=True)
+    counts = np.bincount(place)
+    said, labels = (np.bincount(place, np.concatenate(values)) / counts for values in (
+        [np.asarray(s.said[selection], np.float64) for s in own], [s.labels for s in own]))
+    result.append((key, videos, said, labels))
+  return result
+
+
+def by_fisher(sides, values):
+  """Returns whether pooled correlations may be averaged by Fisher's z: none of few videos, none at 1 or -1."""
+  return fewest(sides) >= FEW and not metrics.is_at_limit(values).any()
+
+
 def _pooled(sides, selection, measure):
   """Correlation over all test videos of each task and seed; mean over tasks and seeds, by Fisher's z where it may be.
 
-  A video that several folds test has the mean of their predictions. None where predictions are not known.
+  None where predictions are not known.
   """
-  values, of_tasks, seeds = [], [], []
-  for task, seed in dict.fromkeys((s.task, s.seed) for s in sides):
-    own = [s for s in sides if (s.task, s.seed) == (task, seed)]
-    if any(s.said.get(selection) is None for s in own):
-      return None
-    said = np.concatenate([np.asarray(s.said[selection], np.float64) for s in own])
-    videos, place = np.unique(np.concatenate([s.videos for s in own]), return_inverse=True)
-
-    def mean(x):
-      return np.bincount(place, x, minlength=len(videos)) / np.bincount(place, minlength=len(videos))
-    labels = mean(np.concatenate([s.labels for s in own]))
-    values.append(measure(mean(said), labels) if np.isfinite(said).all() else np.nan)
-    of_tasks.append(task)
-    seeds.append(seed)
-  lawful = fewest(sides) >= FEW and not metrics.is_at_limit(values).any()
-  result = metrics.summarise(values, of_tasks, seeds, mean=metrics.fisher_mean if lawful else np.mean)
+  if any(s.said.get(selection) is None for s in sides):
+    return None
+  parts = pooled(sides, selection)
+  values = [measure(said, labels) if np.isfinite(said).all() else np.nan for _, _, said, labels in parts]
+  of_tasks, seeds = zip(*(key for key, *_ in parts))
+  mean = metrics.fisher_mean if by_fisher(sides, values) else np.mean
+  result = metrics.summarise(values, of_tasks, seeds, mean=mean)
   if result["mean"] is None:
     equal = [s for s in sides if not np.isfinite(s.said[selection]).all()]
     result["undefined"] = _why(equal, len({s.fold for s in sides}), selection) or "labels or predictions are equal"
@@ -248,7 +261,7 @@ def show(rows):
 
 
 def facts(experiment, trained, sides):
-  """What training and floors had, and what they are tested on: [{"name", "train", "validation", "test"}] of each fold.
+  """What models and baselines had, and are tested on: [{"name", "train", "validation", "test"}] of each fold.
 
   Args:
     trained: {fold: numbers of the videos that training reads}.
@@ -280,8 +293,9 @@ def describe(facts, scored):
     pairs = f"{_range(of('pairs'))} pairs of " if not scored else ""
     subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
     return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"
-  lines = [f"{len(folds)} fold(s): models and floors train on {counted('train')}; validation {counted('validation')}; "
-           f"test {counted('test')}" + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
+  lines = [f"{len(folds)} fold(s): models and baselines train on {counted('train')}; validation "
+           f"{counted('validation')}; test {counted('test')}"
+           + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
   if facts["too_few_to_claim"]:
     lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread "
                  "says nothing: test more; config.data.split=subject or folds tests every video once, "

@@ -1,4 +1,4 @@
-"""How far several raters agree: the ceiling that stands above the floors of a table.
+"""How far several raters agree: the ceiling that stands above the simple baselines of a table.
 
 V videos, R raters, N comparisons.
 

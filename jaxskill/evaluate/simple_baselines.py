@@ -133,7 +133,7 @@ def longer_is_better(duration, pairs):
 
 
 def describe(rows):
-  """Returns what the duration floor took for better, and how far training pairs bear it out, as lines below a table."""
+  """Returns which duration was taken for better, and how far training pairs bear it out, as lines below a table."""
   lines = []
   for name, row in rows.items():
     if found := list(row.get("better_is", {}).values()):

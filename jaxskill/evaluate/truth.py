@@ -9,6 +9,7 @@ from jaxskill.evaluate.metrics import average_precision, kendall_tau, spearman
 PLACE_RADIUS = 0.2                   # share of the frame's side: two standard deviations of what is shown at a place
 # Truths of rows that attention may be meant to find, by the names that results have for them.
 MOMENTS = dict(relevant_high="high", relevant_low="low", critical="key_moment", posture_error="posture_error")
+PLACES = "place", "distractor"       # truths of frames that heat maps may be meant to find
 
 
 def place_mass(maps, places, radius=PLACE_RADIUS):

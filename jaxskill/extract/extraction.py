@@ -24,7 +24,7 @@ _TICK = 0.5                # seconds of a video after which there may be one
 
 
 def plan(sampling, seconds):
-  """When the pictures of every item are shown.
+  """Plans when the pictures of every item are shown.
 
   Args:
     sampling: of a stream. "stacks": `clips` stacks of `length` successive frames at `fps`, spread evenly and
@@ -134,7 +134,7 @@ class Stream:
                        "give a longer video.")
 
   def warnings(self, where):
-    """What must be known of the stream."""
+    """Says what must be known of the stream."""
     wanted = len({round(time, 3) for time, *_ in self.events})
     if len(self.seen) < 0.9 * wanted:
       yield (f"{where}{wanted} pictures are wanted but only {len(self.seen)} different ones are there; they repeat")

@@ -66,7 +66,7 @@ class Features:
     return items.shape[0] * items.shape[1]
 
   def _counts(self, stream):
-    """(rows of a stream that are there, rows that are planned)."""
+    """Returns (rows of a stream that are there, rows that are planned)."""
     return sum(map(len, self._rows.get(stream, ()))), self._planned.get(stream, (0,))[0]
 
   def _save(self, said):
@@ -92,18 +92,18 @@ class Features:
 
 
 def feature_name(video, config):
-  """The name of the file of features of a video, in the folder of all."""
+  """Returns the name of the file of features of a video, in the folder of all."""
   streams = list(config.streams.values())
   return f"{video}.{'npy' if len(streams) == 1 and streams[0].keep == 'feature' else 'npz'}"
 
 
 def feature_file(out, video, config):
-  """Where the features of a video go."""
+  """Returns where the features of a video go."""
   return pathlib.Path(out) / feature_name(video, config)
 
 
 def drawn(config):
-  """The stream whose pictures are kept small beside its maps, or None."""
+  """Returns the stream whose pictures are kept small beside its maps, or None."""
   streams = config.streams.items()
   return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)
 
@@ -114,7 +114,7 @@ def save_note(out, note):
 
 
 def known(out, recipe):
-  """{video: what an earlier extraction of the same recipe and weights noted of it}.
+  """Returns {video: what an earlier extraction of the same recipe and weights noted of it}.
 
   Raises:
     ValueError: if the note is damaged, or of another recipe or other weights.

@@ -157,7 +157,7 @@ def _kept(out, files, note, say):
 
 
 def _digests(files, boxes):
-  """({video: what tells whether it is the same as before}, {video: why it cannot be read})."""
+  """Returns ({video: what tells whether it is the same as before}, {video: why it cannot be read})."""
   contents, failed = {}, {}
   for video, path in files.items():
     try:
@@ -172,7 +172,7 @@ def _digests(files, boxes):
 
 
 def _begin(config, out, files, recipe, contents, say):
-  """(the note to begin with, {video: path} of those that are not there yet)."""
+  """Returns (the note to begin with, {video: path} of those that are not there yet)."""
   known = feature_files.known(out, recipe)
   known = {video: about for video, about in known.items()
            if os.path.isfile(feature_files.feature_file(out, video, config))}
@@ -238,7 +238,7 @@ def _run_here(config, todo, out, variables, persons, done, processes, patience):
 
 
 def find_persons(config, boxes, detector):
-  """Where persons are, or None where the recipe does not ask; and what the note says of it.
+  """Returns where persons are, or None where the recipe does not ask; and what the note says of it.
 
   Raises:
     ValueError: if the recipe asks and neither a table nor a detector is given, or both, or one cannot be read.
@@ -302,7 +302,7 @@ def _check_stream(where, recipe):
 
 
 def _weights(words):
-  """What --weights says: one for all streams, or {stream: one}."""
+  """Returns what --weights says: one for all streams, or {stream: one}."""
   named = dict(word.split("=", 1) for word in words if word.partition("=")[0].isidentifier() and "=" in word)
   if len(words) <= 1 and not named:
     return "".join(words)

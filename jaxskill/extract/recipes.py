@@ -16,7 +16,7 @@ HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons")     # what o
 
 
 def recipe_of(run, extractor, weights):
-  """(config, weights) for `extract.run`: as the run's own features were made.
+  """Returns (config, weights) for `extract.run`: as the run's own features were made.
 
   Args:
     extractor: the config file of a recipe, or "" for the run's own.
@@ -73,13 +73,13 @@ def check_weights(recipe, weights):
 
 
 def _plain(recipe):
-  """A recipe without what may differ, flat."""
+  """Returns a recipe without what may differ, flat."""
   flat = traverse_util.flatten_dict(json.loads(json.dumps(recipe)), sep=".")
   return {name: value for name, value in flat.items() if not set(name.split(".")) & set(HARMLESS)}
 
 
 def check_recipe(run, recipe):
-  """What to say of the way that features were made: warnings.
+  """Returns what to say of the way that features were made: warnings.
 
   Raises:
     ValueError: if the run's were made in another way.

@@ -10,10 +10,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from jaxskill.evaluate import truth
+from jaxskill.methods import fields
 from jaxskill.methods.items import EXEMPLARS, PAIRS, REFERENCES, VIDEOS, Items
 
-__all__ = ["EXEMPLARS", "PAIRS", "REFERENCES", "VIDEOS", "Assessment", "Distribution", "Items", "Meaning", "Method", "Phase", "build"]
+__all__ = ["EXEMPLARS", "PAIRS", "REFERENCES", "VIDEOS", "Assessment", "Distribution", "Items", "Meaning", "Method",
+           "Phase", "build"]
 
 
 class Phase(NamedTuple):
@@ -21,8 +25,8 @@ class Phase(NamedTuple):
 
   Attributes:
     loss: (variables, encodings of the videos of one item, their labels) -> [] loss, {name: [] metric}. An item is a
-      pair (better, worse), a video, or a video and its exemplar; labels are {"score", "difficulty": one number a video},
-      as far as they are known, and what `Method.relate` says of the item.
+      pair (better, worse), a video, or a video and its exemplar; labels are {"score", "difficulty": one number a
+      video}, as far as they are known, and what `Method.relate` says of the item.
     trains: regular expression; the parameters whose path ("filters/high/kernel") it finds are moved.
     batched: True where `loss` is written for a batch of items, because its fast form needs all of them: encodings and
       labels then have a leading axis B, and it returns `[B]` losses, {name: `[B]`}.
@@ -51,8 +55,8 @@ class Assessment(NamedTuple):
   Attributes:
     score: [] higher is better; a rank score has no unit, a regressed score has that of the labels.
     parts: {name: []} the scores it is made of.
-    attention: {name: `[K, T]`} weights over the rows of `Method.stream_of(name)`, of K filters, each of which sums to 1;
-      what is shown is their mean.
+    attention: {name: `[K, T]`} weights over the rows of `Method.stream_of(name)`, of K filters, each of which sums to
+      1; what is shown is their mean.
     curves: {name: `[T]`} other curves over the rows of `Method.stream_of(name)`.
     segments: {"number": `[T]` the segment that each row of the first stream is in, "score": `[K]`, "importance": `[K]`
       which sum to 1}.
@@ -135,37 +139,48 @@ class Method(NamedTuple):
   meanings: Mapping[str, Meaning] = {}
 
   def stream_of(self, name):
-    """The stream whose rows attention, a curve or heat maps follow."""
+    """Returns the stream whose rows attention, a curve or heat maps follow."""
     return self.stream.get(name, self.streams[0])
 
   def encodings(self, variables, videos, key, train):
-    """`encode` of videos that are standardized first where the method leaves that to others."""
+    """Returns `encode` of videos, standardized first where the method leaves that to others."""
     features = {} if self.standardizes else variables["constants"].get("features", {})
     seen = {name: standardized(videos[name], own) for name, own in features.items()}
     return self.encode(variables, videos | seen, key, train)
 
 
 def standardized(rows, statistics):
-  """Rows `[..., D]` by the statistics {"mean", "scale"} `[D]` of training rows, in the type of floats that rows have."""
+  """Returns rows `[..., D]` by the statistics {"mean", "scale"} `[D]` of training rows, in the rows' type of floats."""
   dtype = rows.dtype if jnp.issubdtype(rows.dtype, jnp.floating) else jnp.float32
   return ((rows - statistics["mean"]) / statistics["scale"]).astype(dtype)
 
 
 def names():
-  """The methods that there are: the files of this folder with a function `build(config)`."""
+  """Returns the methods that there are: the files of this folder with a function `build(config)`."""
   found = (module.name for module in pkgutil.iter_modules(__path__))
   return tuple(sorted(name for name in found if hasattr(importlib.import_module(f"{__name__}.{name}"), "build")))
 
 
-def build(config) -> Method:
-  """The method that `config.method` names: the file of that name in this folder.
+def build(config: ConfigDict) -> Method:
+  """Returns the method that `config.method` names: the file of that name in this folder.
 
   Raises:
-    ValueError: if there is no such method, or the config lacks a field that it reads.
+    ValueError: if there is no such method, the config lacks a field, or the method means to find what is not known.
   """
-  name = config.method
+  name = config.get("method")
   known = isinstance(name, str) and name.isidentifier() and importlib.util.find_spec(f"{__name__}.{name}")
   module = importlib.import_module(f"{__name__}.{name}") if known else None
-  if not hasattr(module, "build"):
+  if module is None or not hasattr(module, "build"):
     raise ValueError(f"config.method={name!r} is unknown; use one of {', '.join(names())}.")
-  return module.build(config)
+  fields.check(config)
+  method = module.build(config)
+  _check_finds(name, method.meanings)
+  return method
+
+
+def _check_finds(name, meanings):
+  for what, meaning in meanings.items():
+    for found in meaning.finds:
+      if found not in truth.MOMENTS and found not in truth.PLACES:
+        raise ValueError(f"methods/{name}.py: {what!r} finds {found!r}, which no simulated performance tells; use some "
+                         f"of {', '.join((*truth.MOMENTS, *truth.PLACES))} (evaluate/truth.py).")

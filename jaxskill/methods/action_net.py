@@ -7,14 +7,18 @@ of every stream, in testing the middle one.
 V videos, T instances of a stream, W of its window.
 
 Reference: Zeng et al., Hybrid Dynamic-static Context-aware Attention Network for Action Assessment in Long Videos, ACM
-MM 2020. What the published code does otherwise are the options of `config.model` set by `variant="official"`.
+MM 2020. "Eq." below are its equations; what the published code does otherwise are the options of `config.model` set by
+`variant="official"`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import check_scores, score_range
@@ -25,10 +29,12 @@ FINDS = dict(rgb=("critical",), static=("posture_error",))     # by stream, trut
 
 
 def window_starts(lengths, size, keys=None, last=True):
-  """First rows of the windows: the middle, or with `keys` `[V]` a random place.
+  """Returns `[V]` the first rows of the windows: the middle, or with `keys` `[V]` a random place.
 
   Args:
     lengths: `[V]` real rows; videos shorter than `size` start at 0.
+    size: W.
+    keys: one a video.
     last: False: never the last possible place, where there are several (the published code).
   """
   slack = jnp.maximum(lengths - size, 0)
@@ -38,96 +44,137 @@ def window_starts(lengths, size, keys=None, last=True):
   return jax.vmap(lambda key, count: jax.random.randint(key, (), 0, count))(keys, places)
 
 
-def build(config) -> Method:
-  """The method of `config.model`."""
-  model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
-  _check(config)
-  encoder = StreamEncoder(model.hidden, model.channels, model.context, model.adjacency, model.scale, model.pooling,
-                          model.attention_hidden, model.num_filters, model.filter_hidden, dtype)
-  head = ScoreHead(model.head_hidden, model.dropout, dtype)
+@dataclasses.dataclass(frozen=True, eq=False)
+class TwoStreams:
+  """The networks of a config, what they say of videos, and the loss of a video.
 
-  def prepare(dataset, fold, criterion):
-    """The lowest and the highest possible score."""
+  Attributes:
+    config: whole; `model` is a group of it.
+    streams: by name, in the order in which the head reads them.
+    encoder: context-aware attention of one stream; each stream has parameters of its own.
+    head: the score, from the features of all streams.
+  """
+
+  config: ConfigDict
+  streams: tuple[str, ...]
+  encoder: StreamEncoder
+  head: ScoreHead
+
+  @property
+  def model(self):
+    return self.config.model
+
+  def prepare(self, dataset, fold, criterion):
+    """Returns {"score_range": `[2]` the lowest and the highest possible score}."""
     del fold
-    return dict(score_range=np.array(score_range(config, dataset, criterion), np.float32))
+    return dict(score_range=np.array(score_range(self.config, dataset, criterion), np.float32))
 
-  def targets(dataset, criterion):
-    check_data(config, dataset, criterion)
+  def targets(self, dataset, criterion):
+    """Returns `[V]` float32 scores, after `check_data`."""
+    check_data(self.config, dataset, criterion)
     return np.asarray(dataset.labels(criterion), np.float32)
 
-  def init(key, videos, constants):
+  def init(self, key, videos, constants):
+    """Returns the first parameters: {"streams": {stream: of the encoder}, "head"}."""
     del constants
-    keys, params, pooled = jax.random.split(key, len(streams) + 1), {}, []
-    for name, stream_key in zip(streams, keys):
-      rows, mask, _ = view(videos, name, None)
-      (feature, _), variables = encoder.init_with_output(stream_key, rows, mask)
+    keys, params, pooled = jax.random.split(key, len(self.streams) + 1), {}, []
+    for name, stream_key in zip(self.streams, keys):
+      rows, mask, _ = self.view(videos, name, None)
+      (feature, _), variables = self.encoder.init_with_output(stream_key, rows, mask)
       params[name] = variables["params"]
       pooled.append(feature)
-    return dict(streams=params, head=head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
+    return dict(streams=params, head=self.head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
 
-  def view(videos, name, keys):
-    """`[V, W, D]` window of a stream, `[V, W]` its mask, `[V]` its starts."""
+  def view(self, videos, name, keys):
+    """Returns `[V, W, D]` the window of a stream, `[V, W]` its mask, `[V]` its first rows in the stream.
+
+    Args:
+      videos: as `Method.encode` takes them.
+      name: of the stream.
+      keys: `[V]`, of the places of the windows; None takes the middle.
+    """
     features, lengths = videos[name], videos["lengths"][name]
-    size = model.windows.get(name, 0) or features.shape[1]
-    if model.padding == "zeros":
+    size = self.model.windows.get(name, 0) or features.shape[1]
+    if self.model.padding == "zeros":
       features = jnp.pad(features, ((0, 0), (0, max(size - features.shape[1], 0)), (0, 0)))
     size = min(size, features.shape[1])
-    starts = window_starts(lengths, size, keys, model.last_start)
+    starts = window_starts(lengths, size, keys, self.model.last_start)
     if size < features.shape[1]:
       features = jax.vmap(lambda x, start: jax.lax.dynamic_slice_in_dim(x, start, size))(features, starts)
     mask = starts[:, None] + jnp.arange(size) < lengths[:, None]
-    if model.padding == "zeros":                           # the published code attends over what it pads with
+    if self.model.padding == "zeros":                      # the published code attends over what it pads with
       features, mask = jnp.where(mask[..., None], features, 0), jnp.ones_like(mask)
     return features, mask, starts
 
-  def encode(variables, videos, key, train):
+  def encode(self, variables, videos, key, train):
+    """Returns {"score": `[V]` shares of the range (Eq. 6), "attention": {stream: `[V, T]`}}; 0 outside the window."""
     params = variables["params"]
     own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
-    draw = lambda number: jax.vmap(jax.random.fold_in, (0, None))(own, number) if train else None
+
+    def draw(number):
+      return jax.vmap(jax.random.fold_in, (0, None))(own, number) if train else None
     pooled, attention = [], {}
-    for number, name in enumerate(streams):
-      rows, mask, starts = view(videos, name, draw(number))
-      feature, weights = encoder.apply({"params": params["streams"][name]}, rows, mask)
+    for number, name in enumerate(self.streams):
+      rows, mask, starts = self.view(videos, name, draw(number))
+      feature, weights = self.encoder.apply({"params": params["streams"][name]}, rows, mask)
       pooled.append(feature)
-      place = jnp.arange(videos[name].shape[1]) - starts[:, None]                         # [V, T] in the window
-      seen = jnp.take_along_axis(weights, jnp.clip(place, 0, weights.shape[1] - 1), axis=1)
-      attention[name] = jnp.where((place >= 0) & (place < weights.shape[1]), seen, 0.0)
-    score = head.apply({"params": params["head"]}, jnp.concatenate(pooled, axis=1), draw(len(streams)))
+      attention[name] = over_stream(weights, starts, videos[name].shape[1])
+    score = self.head.apply({"params": params["head"]}, jnp.concatenate(pooled, axis=1), draw(len(self.streams)))
     return dict(score=score, attention=attention)
 
-  def squared_error(variables, encodings, labels):
-    """Of one video, both scores as shares of their range. The paper does not name its loss."""
+  def squared_error(self, variables, encodings, labels):
+    """Returns the loss of one video, both scores as shares of their range. The paper does not name its loss."""
     (encoding,), (label,) = encodings, labels["score"]
     low, high = variables["constants"]["score_range"]
     error = encoding["score"] - (label - low) / (high - low)
     return error ** 2, dict(error=jnp.abs(error) * (high - low))
 
-  def assess(variables, encoding, references):
-    """The score in the unit of the labels, and the attention of each stream over its own rows."""
+  def assess(self, variables, encoding, references):
+    """Returns the score in the unit of the labels, and the attention of each stream over its own rows."""
     del references
     low, high = variables["constants"]["score_range"]
     return Assessment(score=low + encoding["score"] * (high - low),
-                      attention={f"{name} attention": encoding["attention"][name][None] for name in streams})
+                      attention={f"{name} attention": encoding["attention"][name][None] for name in self.streams})
 
-  return Method(init=init, encode=encode, phases=(Phase(squared_error, trains="."),), assess=assess, items=VIDEOS,
-                streams=streams, stream={f"{name} attention": name for name in streams}, prepare=prepare,
-                targets=targets, check=lambda dataset, others: check_features(config, dataset),
-                meanings={f"{name} attention": Meaning(f"moments that count most in {SEEN.get(name, name)}",
-                                                       finds=FINDS.get(name, ())) for name in streams})
+
+def over_stream(weights, starts, rows):
+  """Returns `[V, T]` weights of the T rows of a stream, given `[V, W]` of windows that start at `[V]`; else 0."""
+  place = jnp.arange(rows) - starts[:, None]                                              # [V, T] in the window
+  seen = jnp.take_along_axis(weights, jnp.clip(place, 0, weights.shape[1] - 1), axis=1)
+  return jnp.where((place >= 0) & (place < weights.shape[1]), seen, 0.0)
+
+
+def build(config: ConfigDict) -> Method:
+  """Returns the method of `config.model`.
+
+  Raises:
+    ValueError: for options that cannot be.
+  """
+  _check(config)
+  model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
+  encoder = StreamEncoder(model.hidden, model.channels, model.context, model.adjacency, model.scale, model.pooling,
+                          model.attention_hidden, model.num_filters, model.filter_hidden, dtype)
+  system = TwoStreams(config, streams, encoder, ScoreHead(model.head_hidden, model.dropout, dtype))
+  meanings = {f"{name} attention": Meaning(f"moments that count most in {SEEN.get(name, name)}",
+                                           finds=FINDS.get(name, ())) for name in streams}
+  return Method(init=system.init, encode=system.encode, phases=(Phase(system.squared_error, trains="."),),
+                assess=system.assess, items=VIDEOS, streams=streams,
+                stream={f"{name} attention": name for name in streams}, prepare=system.prepare, targets=system.targets,
+                check=lambda dataset, others: check_features(config, dataset), meanings=meanings)
 
 
 def check_data(config, dataset, criterion="score"):
-  """What the config asks of a data set, before anything is compiled: see `check_features` and `check_scores`."""
+  """Checks what the config asks of a data set, before anything is compiled: see `check_features`, `check_scores`."""
   check_features(config, dataset)
   check_scores(config, dataset, criterion)
 
 
 def check_features(config, dataset):
-  """What the config asks of the features.
+  """Checks what the config asks of the features.
 
   Raises:
-    ValueError: if a stream is missing or has another width than `config.model.widths`, or a video has too few rows for a
-      window.
+    ValueError: if a stream is missing or has another width than `config.model.widths`, or a video has too few rows for
+      a window.
   """
   model, source = config.model, dataset.source
   for name in model.streams:
@@ -136,11 +183,13 @@ def check_features(config, dataset):
                        "config.model.streams to some of them.")
     shape = dataset.streams[name].shape
     if len(shape) != 3:
-      raise ValueError(f"{source}: stream {name!r} holds {shape[2:]} a row; ACTION-NET reads features [rows, channels].")
+      raise ValueError(f"{source}: stream {name!r} holds {list(shape[2:])} a row; ACTION-NET reads features [rows, "
+                       "channels]: average over the other axes when you extract them.")
     width = model.widths.get(name, 0)
     if width and shape[2] != width:
       raise ValueError(f"{source}: stream {name!r} has {shape[2]} channels, not config.model.widths.{name}={width}; "
-                       f"extract the features as published, or set config.model.widths.{name}=0 to take them as they are.")
+                       f"extract the features as published, or set config.model.widths.{name}=0 to take them as they "
+                       "are.")
     short = np.flatnonzero(dataset.lengths[name] < model.windows.get(name, 0))
     if short.size and name not in model.may_be_short:
       video = short[0]

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def score_range(config, dataset, criterion, videos=slice(None)):
-  """(lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
+  """Returns (lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
 
   Args:
     videos: those that the range is asked for; all of them by default.
@@ -23,8 +23,8 @@ def score_range(config, dataset, criterion, videos=slice(None)):
   if found is None and dataset.score_range is not None:
     found = dataset.score_range[videos, 0].min(), dataset.score_range[videos, 1].max()
   if found is None:
-    raise ValueError(f"{dataset.source}: the possible range of the scores is not known, which a score between 0 and 1 is "
-                     "stretched to; set config.data.score_range, e.g. --config.data.score_range='(0.0, 25.0)'.")
+    raise ValueError(f"{dataset.source}: the possible range of the scores is not known, which a score between 0 and 1 "
+                     "is stretched to; set config.data.score_range, e.g. --config.data.score_range='(0.0, 25.0)'.")
   if len(found) != 2 or not found[0] < found[1]:
     raise ValueError(f"{dataset.source}: the range {tuple(found)} of {criterion!r} must be (lowest, highest) possible "
                      "score.")
@@ -40,17 +40,28 @@ def check_scores(config, dataset, criterion):
   if wrong.size:
     video = wrong[0]
     raise ValueError(f"{dataset.source}: video {dataset.videos[video]!r} has {criterion} {score[video]:g}, outside "
-                     f"{low:g} to {high:g} ({wrong.size} such videos); correct it, or the range (config.data.score_range, "
-                     "config.model.score_ranges).")
+                     f"{low:g} to {high:g} ({wrong.size} such videos); correct it, or the range "
+                     "(config.data.score_range, config.model.score_ranges).")
+
+
+def check_rows(dataset, stream):
+  """Raises a `ValueError` if a stream is not there, or is not rows of features `[V, T, D]`."""
+  if stream not in dataset.streams:
+    raise ValueError(f"{dataset.source}: there is no stream {stream!r}, only {', '.join(dataset.streams)}; set "
+                     "config.data.stream to one of them.")
+  shape = dataset.streams[stream].shape
+  if len(shape) != 3:
+    raise ValueError(f"{dataset.source}: stream {stream!r} holds {list(shape[2:])} a row; this method reads features "
+                     "[rows, channels]: average over the other axes when you extract them.")
 
 
 def hinge(margin, difference):
-  """max(0, margin - difference): the loss of a difference that should exceed a margin."""
+  """Returns max(0, margin - difference): the loss of a difference that should exceed a margin."""
   return jax.nn.relu(margin - difference)
 
 
 def in_order(better, worse):
-  """1 where the better video has the higher score, a half for equal ones: an accuracy to be averaged."""
+  """Returns 1 where the better video has the higher score, a half for equal ones: an accuracy to be averaged."""
   return (better > worse) + 0.5 * (better == worse)
 
 

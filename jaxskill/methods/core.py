@@ -1,8 +1,8 @@
 """CoRe: a score from comparisons with exemplars whose scores are known.
 
 A pair (input, exemplar) becomes a row: both features and the exemplar's score (Eq. 4). A group-aware regression tree
-turns it into a score difference; the score is the exemplar's plus the difference (Eq. 3), averaged over M exemplars
-(Eq. 8, 9). Beside it stand the rows of Table 3: a perceptron in place of the tree, and both without exemplars.
+turns it into a score difference; the score is the exemplar's plus the difference (Eq. 3, 8), averaged over M exemplars
+(Eq. 9). Beside it stand the rows of Table 3: a perceptron in place of the tree, and both without exemplars.
 
 The features are given, or those of a network on frames that is trained with the rest (`frames`).
 
@@ -15,12 +15,16 @@ below are its equations; what the published code does otherwise are the options 
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data import exemplars
 from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
+from jaxskill.methods.common import check_rows
 from jaxskill.modules import regression_tree
 from jaxskill.modules.layers import dot, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
@@ -50,7 +54,7 @@ class Perceptron(nn.Module):
 
 
 def targets(dataset, criterion, with_difficulty):
-  """`[V]` float32 scores to be learnt: with difficulty, the final score divided by it; other criteria as they are.
+  """Returns `[V]` float32 scores to be learnt: with difficulty, the final score divided by it; others as they are.
 
   What is divided are the decimals of the labels, so that equal quotients are equal numbers.
 
@@ -61,9 +65,10 @@ def targets(dataset, criterion, with_difficulty):
   if score is None:
     raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
                      "that learns from pairs, e.g. configs/pros_cons.py.")
-  if not (with_difficulty and criterion == "score"):
+  if not with_difficulty:
     return np.asarray(score, np.float32)
-  return _by_difficulty(dataset, score).astype(np.float32)
+  execution = _by_difficulty(dataset, score)       # whatever the criterion: a run without any difficulty is a mistake
+  return np.asarray(execution if criterion == "score" else score, np.float32)
 
 
 def _by_difficulty(dataset, values):
@@ -83,153 +88,243 @@ def _decimal(values):
   return np.asarray(values, np.float32).astype(str).astype(np.float64)
 
 
-def build(config) -> Method:
-  """The method of `config.model`."""
-  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
-  _check(model)
-  backbone = frames.Backbone(config) if model.backbone == "i3d" else None
-  tree, contrastive = model.head == "tree", model.contrastive
-  outside = model.outside if contrastive else "nearest"        # a score is never in no group
-  head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if tree
-          else Perceptron(model.hidden, dtype=dtype))
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+  """The networks of a config, what they say of a video beside others, and the loss of a batch.
 
-  check = backbone.check if backbone else lambda dataset, others=None: None
+  Attributes:
+    model: group of the config.
+    stream: whose rows are snippets, or frames where there is a backbone.
+    head: of the rows of Eq. 4; without exemplars of the features alone.
+    backbone: the network on frames; None where features are given.
+  """
 
-  def prepare(dataset, fold, criterion):
-    """Lowest score and range of the scores; with a tree the borders of its groups; with a video network its weights."""
-    check(dataset)
-    score = targets(dataset, criterion, model.with_difficulty)
-    train = fold.train_videos
-    if dataset.score_range is not None and criterion == "score":
-      limits = dataset.score_range.astype(np.float64)
-      limits = _by_difficulty(dataset, limits.T).T if model.with_difficulty else limits
-      low, high = limits[train, 0].min(), limits[train, 1].max()
+  model: ConfigDict
+  stream: str
+  head: RegressionTree | Perceptron
+  backbone: frames.Backbone | None
+
+  @property
+  def tree(self):
+    """Whether the head is a tree."""
+    return isinstance(self.head, RegressionTree)
+
+  @property
+  def outside(self):
+    """What a target in no group counts as, see `regression_tree.group_of`; a score is never in none."""
+    return self.model.outside if self.model.contrastive else "nearest"
+
+  def check(self, dataset, others=None):
+    """Raises a `ValueError` for videos that cannot be read: rows of features, or frames for the network on frames."""
+    if self.backbone:
+      self.backbone.check(dataset, others)
     else:
-      low, high = score[train].min(), score[train].max()
-    span = np.float32(np.round(high - low, 4))
-    if np.ptp(score[train]) == 0 or not span > 0:
-      raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores are equal ({score[train][0]:g}); "
-                       "there is nothing to learn.")
-    constants = dict(low=np.float32(low), span=span, by_difficulty=model.with_difficulty and criterion == "score")
-    if tree and contrastive:
-      group = exemplars.groups(dataset, model.exemplars.same)[train]
-      both = [np.subtract.outer(s, s)[~np.eye(len(s), dtype=bool)] for name in np.unique(group)
-              for s in [score[train][group == name]]]
-      symmetric = model.groups == "mirrored"
-      constants["bounds"] = regression_tree.group_borders(np.concatenate(both), model.num_leaves, symmetric=symmetric,
-                                                          limits=(0, span) if symmetric else None)
-    elif tree:                                                          # groups of scores
-      constants["bounds"] = regression_tree.group_borders(score[train], model.num_leaves)
-    if not backbone:
+      check_rows(dataset, self.stream)
+
+  def targets(self, dataset, criterion):
+    """Returns `[V]` scores to be learnt, see `targets`."""
+    return targets(dataset, criterion, self.model.with_difficulty)
+
+  def prepare(self, dataset, fold, criterion):
+    """Returns {"labels": constants}; of a video network its weights too: what training begins with, and statistics.
+
+    The constants are the lowest score, the range of the scores, whether they were divided by the difficulty, and with a
+    tree the borders of its groups.
+
+    Raises:
+      ValueError: for videos, labels or weights that cannot be used.
+    """
+    self.check(dataset)
+    score = self.targets(dataset, criterion)
+    low, span = span_of(dataset, fold, criterion, score, self.model.with_difficulty)
+    constants = dict(low=low, span=span, by_difficulty=self.model.with_difficulty and criterion == "score")
+    if self.tree:
+      group = exemplars.groups(dataset, self.model.exemplars.same) if self.model.contrastive else None
+      constants["bounds"] = borders(self.model, score[fold.train_videos], span,
+                                    None if group is None else group[fold.train_videos])
+    if not self.backbone:
       return dict(labels=constants)
-    weights = backbone.prepare()
+    weights = self.backbone.prepare()
     return {"labels": constants, "initial": weights["params"], frames.NAME: weights["batch_stats"]}
 
-  def init(key, videos, constants):
-    width = frames.WIDTH if backbone else videos[stream].shape[-1]
-    rows = jnp.zeros((1, 2 * width + 1 if contrastive else width))
-    return dict(head=head.init(key, rows)["params"]) | ({frames.NAME: constants["initial"]} if backbone else {})
+  def init(self, key, videos, constants):
+    """Returns the first parameters: {"head"}, and those of the network on frames."""
+    width = frames.WIDTH if self.backbone else videos[self.stream].shape[-1]
+    rows = jnp.zeros((1, 2 * width + 1 if self.model.contrastive else width))
+    params = dict(head=self.head.init(key, rows)["params"])
+    return params | ({frames.NAME: constants["initial"]} if self.backbone else {})
 
-  def encode(variables, videos, key, train):
-    """Features of the snippets, averaged: `[V, D]`."""
-    if backbone:
+  def encode(self, variables, videos, key, train):
+    """Returns `[V, D]` features of the snippets, averaged."""
+    if self.backbone:
       network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
-      return backbone.encode(network, videos, key, train)
-    features, lengths = videos[stream].astype(jnp.float32), videos["lengths"][stream]
+      return self.backbone.encode(network, videos, key, train)
+    features, lengths = videos[self.stream].astype(jnp.float32), videos["lengths"][self.stream]
     mask = (jnp.arange(features.shape[1]) < lengths[:, None])[..., None]
     mean = jnp.sum(features * mask, axis=1) / lengths[:, None]
     statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
-    return standardized(mean, statistics[stream]) if statistics else mean
+    return standardized(mean, statistics[self.stream]) if statistics else mean
 
-  def answer(variables, features, others=None, scores=None):
-    """What the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, where there are some."""
+  def answer(self, variables, features, others=None, scores=None):
+    """Returns what the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, if there are."""
     rows = features
-    if contrastive:
+    if self.model.contrastive:
       constants = variables["constants"]["labels"]
       known = (scores - constants["low"]) / constants["span"]
       rows = jnp.concatenate([others, features, known[:, None]], axis=1)                  # Eq. 4
-    return head.apply({"params": variables["params"]["head"]}, rows)
+    return self.head.apply({"params": variables["params"]["head"]}, rows)
 
-  def difference(variables, said):
-    """The difference (or, without exemplars, the score) that an answer of the head means, in the unit of the labels."""
+  def difference(self, variables, said):
+    """Returns `[n]` differences (without exemplars, scores) that answers mean, in the unit of the labels (Eq. 7)."""
     constants = variables["constants"]["labels"]
-    if tree:
+    if self.tree:
       levels, regression = said
-      return regression_tree.decode(levels[-1], regression, constants["bounds"], model.empty_leaf)
-    return said * constants["span"] + (0.0 if contrastive else constants["low"])
+      return regression_tree.decode(levels[-1], regression, constants["bounds"], self.model.empty_leaf)
+    return said * constants["span"] + (0.0 if self.model.contrastive else constants["low"])
 
-  def head_loss(variables, said, target, weight):
-    """Of `[n]` targets, in the unit of the labels: {term: `[n]`}: classification and regression (Eq. 6)."""
+  def head_loss(self, variables, said, target, weight):
+    """Returns {term: `[n]`} of `[n]` targets in the unit of the labels: classification and regression (Eq. 6).
+
+    Args:
+      said: what `answer` gave; weight: `[n]` of the regressions of a tree.
+    """
     constants = variables["constants"]["labels"]
-    if not tree:
-      shift = 0.0 if contrastive else constants["low"]
+    if not self.tree:
+      shift = 0.0 if self.model.contrastive else constants["low"]
       return dict(regression=(said - (target - shift) / constants["span"]) ** 2)
     levels, regression = said
-    group = regression_tree.group_of(target, constants["bounds"], outside)          # [n, L]
+    group = regression_tree.group_of(target, constants["bounds"], self.outside)           # [n, L]
     log_p = levels[-1]
-    if model.classification == "binary":
+    if self.model.classification == "binary":
       cross = -jnp.sum(group * log_p + (1 - group) * regression_tree.log_one_minus_exp(log_p), axis=1)
     else:                                                                 # a difference in no group counts as the first
       cross = -jnp.take_along_axis(log_p, jnp.argmax(group, axis=1)[:, None], axis=1)[:, 0]
     error = group * (regression - regression_tree.within_group(target, constants["bounds"])) ** 2
     return dict(classification=cross, regression=weight * jnp.sum(error, axis=1))
 
-  def loss(variables, encodings, labels):
-    """Of B items at once, for the tree wants one long batch of rows; a pair counts in both directions."""
+  def loss(self, variables, encodings, labels):
+    """Returns `[B]` losses of all items, for the tree wants one long batch; a pair counts in both directions."""
     score = labels["score"].T                                                             # [k, B]
     count = score.shape[1]
-    if contrastive:
+    if self.model.contrastive:
       features = jnp.stack(encodings)                                                     # [2, B, D]
-      flat = lambda x: x.reshape(2 * count, *x.shape[2:])
-      said = answer(variables, flat(features), flat(features[::-1]), flat(score[::-1]))
-      target = flat(score - score[::-1])
+      said = self.answer(variables, _flat(features), _flat(features[::-1]), _flat(score[::-1]))
+      target = _flat(score - score[::-1])
     else:
-      said, target = answer(variables, encodings[0]), score[0]
+      said, target = self.answer(variables, encodings[0]), score[0]
     weight = labels.get("regression_weight", jnp.ones_like(score.T)).T.ravel()
-    terms = head_loss(variables, said, target, weight)
+    terms = self.head_loss(variables, said, target, weight)
     terms = {name: x.reshape(-1, count).sum(axis=0) for name, x in terms.items()}         # [B]
-    error = jnp.abs(difference(variables, said) - target).reshape(-1, count).mean(axis=0)
+    error = jnp.abs(self.difference(variables, said) - target).reshape(-1, count).mean(axis=0)
     return sum(terms.values()), terms | dict(error=error)
 
-  def relate(variables, labels, mask):
-    """As published, squared errors are averaged over the rows of a leaf: each weighs the batch over their number."""
-    if not (tree and model.regression == "leaf_mean"):
+  def relate(self, variables, labels, mask):
+    """Returns {"regression_weight": `[B, k]`} where errors are averaged over the rows of a leaf, as published."""
+    if not (self.tree and self.model.regression == "leaf_mean"):
       return {}
     score = labels["score"]                                                               # [B, k]
-    target = score - score[:, ::-1] if contrastive else score
-    group = regression_tree.group_of(target, variables["constants"]["labels"]["bounds"], outside)    # [B, k, L]
+    target = score - score[:, ::-1] if self.model.contrastive else score
+    bounds = variables["constants"]["labels"]["bounds"]
+    group = regression_tree.group_of(target, bounds, self.outside)                        # [B, k, L]
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
-  def assess(variables, encoding, references):
-    """The score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels (Fig. 8)."""
-    if contrastive:
+  def assess(self, variables, encoding, references):
+    """Returns the score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels.
+
+    Those are what Fig. 8 shows.
+    """
+    if self.model.contrastive:
       inputs = jnp.broadcast_to(encoding, references["encodings"].shape)
-      said = answer(variables, inputs, references["encodings"], references["score"])
-      votes, mask = difference(variables, said) + references["score"], references["mask"]         # Eq. 3
+      said = self.answer(variables, inputs, references["encodings"], references["score"])
+      votes, mask = self.difference(variables, said) + references["score"], references["mask"]    # Eq. 8
     else:
-      said = answer(variables, encoding[None])
-      votes, mask = difference(variables, said), jnp.ones(1, bool)
-    mean = lambda x: jnp.sum(jnp.where(mask, x, 0.0)) / mask.sum()                         # Eq. 8
-    by_difficulty = variables["constants"]["labels"]["by_difficulty"]
-    unit = jnp.where(by_difficulty, references["own_difficulty"], 1.0) if model.with_difficulty else 1.0
+      said = self.answer(variables, encoding[None])
+      votes, mask = self.difference(variables, said), jnp.ones(1, bool)
+
+    def mean(values):                                                                     # Eq. 9
+      return jnp.sum(jnp.where(mask, values, 0.0)) / mask.sum()
+    labels = variables["constants"]["labels"]
+    unit = jnp.where(labels["by_difficulty"], references["own_difficulty"], 1.0) if self.model.with_difficulty else 1.0
     score, parts = mean(votes), {}
-    if contrastive:
+    if self.model.contrastive:
       parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
-    return Assessment(score=score * unit, parts=parts, distribution={
-        f"level {i + 1}": Distribution(places(variables, p.shape[-1]), jnp.exp(p).T @ mask / mask.sum())
-        for i, p in enumerate(said[0] if tree else [])})
+    levels = said[0] if self.tree else []
+    distribution = {}
+    for number, log_p in enumerate(levels, start=1):
+      middles = _places(labels["bounds"], log_p.shape[-1])
+      distribution[f"level {number}"] = Distribution(middles, jnp.exp(log_p).T @ mask / mask.sum())
+    return Assessment(score=score * unit, parts=parts, distribution=distribution)
 
-  def places(variables, count):
-    """`[count]` middles of what the nodes of a level of the tree stand for, in the unit of the labels."""
-    bounds = variables["constants"]["labels"]["bounds"].reshape(count, -1, 2)                   # [n, leaves of each, 2]
-    return bounds.mean(axis=(1, 2))
 
-  return Method(init=init, encode=encode, phases=(Phase(loss, trains=".", batched=True),), assess=assess,
-                items=EXEMPLARS if contrastive else VIDEOS, streams=(stream,), standardizes=True, prepare=prepare,
-                targets=lambda dataset, criterion: targets(dataset, criterion, model.with_difficulty), relate=relate,
-                check=check, note=backbone.note if backbone else "",
-                meanings=dict(distribution=Meaning(LEAVES[contrastive])))
+def span_of(dataset, fold, criterion, score, with_difficulty):
+  """Returns (lowest score, range of the scores) of the training videos, float32: as possible, if known, else as given.
+
+  Args:
+    score: `[V]`, see `targets`.
+
+  Raises:
+    ValueError: if all training scores are equal.
+  """
+  train = fold.train_videos
+  if dataset.score_range is not None and criterion == "score":
+    limits = dataset.score_range.astype(np.float64)
+    limits = _by_difficulty(dataset, limits.T).T if with_difficulty else limits
+    low, high = limits[train, 0].min(), limits[train, 1].max()
+  else:
+    low, high = score[train].min(), score[train].max()
+  span = np.float32(np.round(high - low, 4))
+  if np.ptp(score[train]) == 0 or not span > 0:
+    raise ValueError(f"{dataset.source}: fold {fold.name!r}: all training scores are equal ({score[train][0]:g}); "
+                     "there is nothing to learn.")
+  return np.float32(low), span
+
+
+def borders(model, score, span, group):
+  """Returns `[L, 2]` float32 borders of the groups of a tree (Eq. 5).
+
+  Args:
+    score: `[n]` of the training videos; span: their range.
+    group: `[n]` the differences are those of two videos of one; None cuts the scores themselves into groups.
+  """
+  if group is None:
+    return regression_tree.group_borders(score, model.num_leaves)
+  differences = []
+  for name in np.unique(group):
+    own = score[group == name]
+    differences.append(np.subtract.outer(own, own)[~np.eye(len(own), dtype=bool)])
+  symmetric = model.groups == "mirrored"
+  return regression_tree.group_borders(np.concatenate(differences), model.num_leaves, symmetric=symmetric,
+                                       limits=(0, span) if symmetric else None)
+
+
+def _flat(values):
+  """Returns `[2 B, ...]` values of both directions, given `[2, B, ...]`."""
+  return values.reshape(-1, *values.shape[2:])
+
+
+def _places(bounds, count):
+  """Returns `[count]` middles of what the nodes of a level of the tree stand for, given `[L, 2]` borders of leaves."""
+  return bounds.reshape(count, -1, 2).mean(axis=(1, 2))                                   # of [n, leaves of each, 2]
+
+
+def build(config: ConfigDict) -> Method:
+  """Returns the method of `config.model`.
+
+  Raises:
+    ValueError: for options that cannot be.
+  """
+  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
+  _check(model)
+  backbone = frames.Backbone(config) if model.backbone == "i3d" else None
+  head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if model.head == "tree"
+          else Perceptron(model.hidden, dtype=dtype))
+  system = Comparison(model, stream, head, backbone)
+  return Method(init=system.init, encode=system.encode, phases=(Phase(system.loss, trains=".", batched=True),),
+                assess=system.assess, items=EXEMPLARS if model.contrastive else VIDEOS, streams=(stream,),
+                standardizes=True, prepare=system.prepare, targets=system.targets, relate=system.relate,
+                check=system.check, note=backbone.note if backbone else "",
+                meanings=dict(distribution=Meaning(LEAVES[model.contrastive])))
 
 
 def _check(model):

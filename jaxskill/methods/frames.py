@@ -1,11 +1,12 @@
 """CoRe's video network, trained with the rest: frames -> snippets -> I3D -> the mean of their features.
 
-Training sees another window, crop and side of a video at every step, the same for all of its frames; testing the middle of
-both. The statistics of the batch normalisation never move, as in the published code.
+Training sees another window, crop and side of a video at every step, the same for all of its frames; testing the middle
+of both. The statistics of the batch normalisation never move, as in the published code.
 
 V videos, N frames kept of each, C snippets of L frames, S side of the crop.
 
-Reference: Yu, Rao, Zhao, Lu, Zhou, Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021, Sec. 4.2.
+Reference: Yu, Rao, Zhao, Lu, Zhou, Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021,
+Sec. 4.1, "Implementation Details".
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Backbone:
     return f"RANDOM weights ({self._weights})" if self._weights.startswith(pretrained.RANDOM) else ""
 
   def prepare(self):
-    """The variables that training begins with.
+    """Returns the variables that training begins with.
 
     Raises:
       ValueError: for weights that cannot be used.
@@ -60,9 +61,10 @@ class Backbone:
     del others
     stream = dataset.streams.get(self._stream)
     if stream is None or stream.dtype != np.uint8 or stream.ndim != 5 or stream.shape[-1] != 3:
-      raise ValueError(f"{dataset.source}: config.model.backbone='i3d' is trained on frames, uint8 [frames, height, width, "
-                       f"3], but the stream {self._stream!r} is {'not there' if stream is None else stream.dtype}; use "
-                       "configs/core.py:frames, or set config.model.backbone=features.")
+      raise ValueError(f"{dataset.source}: config.model.backbone='i3d' is trained on frames, uint8 [frames, height, "
+                       f"width, 3], but the stream {self._stream!r} is "
+                       f"{'not there' if stream is None else stream.dtype}; use configs/core.py:frames, or set "
+                       "config.model.backbone=features.")
     need, lengths = self._needed(), dataset.lengths[self._stream]
     short = np.flatnonzero(lengths < need)
     if short.size:
@@ -74,7 +76,7 @@ class Backbone:
                        "config.data.frames.size larger.")
 
   def encode(self, variables, videos, key, train):
-    """`[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
+    """Returns `[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
 
     Args:
       variables: {"params", "batch_stats"} of the network.
@@ -98,7 +100,7 @@ class Backbone:
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
   def window(self, key, frames, train):
-    """The part of one video `[N, H, W, 3]` that is looked at, `[T, S, S, 3]`: the middle, or drawn and mirrored."""
+    """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
     side, margin = self._options.crop, self._margin
     high, wide = frames.shape[1] - side, frames.shape[2] - side
     first, top, left = margin, high // 2, wide // 2
@@ -117,7 +119,8 @@ class Backbone:
   def _check(self, config):
     options = self._options
     if not self._weights:
-      raise ValueError(f"config.model.weights is not given. The paper begins with {pretrained.WEIGHTS['i3d', 'rgb']}. For a trial, "
+      raise ValueError("config.model.weights is not given. The paper begins with "
+                       f"{pretrained.WEIGHTS['i3d', 'rgb']}. For a trial, "
                        "--config.model.weights=random:0 draws weights, and every result says so.")
     if options.scaling not in SCALINGS:
       raise ValueError(f"config.model.i3d.scaling={options.scaling!r} is unknown; use one of "
@@ -126,8 +129,8 @@ class Backbone:
       raise ValueError(f"config.model.i3d: length={options.length} must be at least {i3d.MIN_FRAMES}, "
                        f"crop={options.crop} at least 32, and starts={tuple(options.starts)} some numbers from 0 on.")
     if options.clips_at_once < 0 or not options.eps > 0:
-      raise ValueError(f"config.model.i3d: clips_at_once={options.clips_at_once} must be 0 (chosen by platform) or more, "
-                       f"and eps={options.eps} positive.")
+      raise ValueError(f"config.model.i3d: clips_at_once={options.clips_at_once} must be 0 (chosen by platform) or "
+                       f"more, and eps={options.eps} positive.")
     if config.data.standardize:
-      raise ValueError("config.data.standardize=True is for features; frames are scaled as config.model.i3d.scaling says: "
-                       "set it to False.")
+      raise ValueError("config.data.standardize=True is for features; frames are scaled as config.model.i3d.scaling "
+                       "says: set it to False.")

@@ -9,14 +9,17 @@ V videos, T segments, D feature channels, K filters of a module, S scores of a b
 merged).
 
 Reference: Doughty, Mayol-Cuevas, Damen, The Pros and Cons: Rank-Aware Temporal Attention for Skill Determination in
-Long Videos, CVPR 2019. "Eq." below are its equations; What the published code does otherwise are the options of
+Long Videos, CVPR 2019. "Eq." below are its equations; what the published code does otherwise are the options of
 `config.model` and `config.loss` set by `variant="official"`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import hinge, in_order
@@ -31,10 +34,10 @@ MEANINGS = {"high attention": Meaning("moments that speak for skill", 1, finds=(
 
 
 def diversity(attention, norm):
-  """How much the filters of one module look at the same segments (Eq. 18): || A A^T - I || of `[K, T]` weights.
+  """Returns how much the filters of one module look at the same segments: [] || A A^T - I || of one video (Eq. 19).
 
   Args:
-    attention: `[K, T]` attention weights of one video.
+    attention: `[K, T]` weights A (Eq. 18).
     norm: "squared" Frobenius (Eq. 19), or "frobenius" (the published code).
   """
   square = jnp.sum((attention @ attention.T - jnp.eye(len(attention))) ** 2)
@@ -43,109 +46,153 @@ def diversity(attention, norm):
   return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)   # finite gradient at 0
 
 
-def build(config) -> Method:
-  """The method of `config.model`, `config.loss` and `config.train.alternation`."""
-  model, loss = config.model, config.loss
-  modules = tuple(name for name in model.branches if name not in NO_FILTERS)
-  branches = tuple(model.branches)
-  dtype = jnp.dtype(config.train.dtype)
-  _check(config, modules)
-  filters = AttentionFilters(modules, model.num_filters, model.hidden, model.normalize, dtype, model.implementation)
-  ranking = RankingLayers(branches, dtype)
-  scored = modules or branches            # Eq. 16: the test score leaves the uniform branch out where there is attention
-  stream = config.data.stream
+@dataclasses.dataclass(frozen=True, eq=False)
+class RankAware:
+  """The networks of a config, what they say of videos, and the losses of pairs.
 
-  def init(key, videos, constants):
+  Attributes:
+    model, loss: groups of the config.
+    stream: whose rows are the segments.
+    branches: all that score: attention modules, "uniform" and "last".
+    modules: those of them that attend.
+    filters: attention of the modules.
+    ranking: one layer a branch.
+  """
+
+  model: ConfigDict
+  loss: ConfigDict
+  stream: str
+  branches: tuple[str, ...]
+  modules: tuple[str, ...]
+  filters: AttentionFilters
+  ranking: RankingLayers
+
+  def init(self, key, videos, constants):
+    """Returns the first parameters: {"ranking"}, and "filters" where there are modules."""
     del constants
-    features = videos[stream].astype(jnp.float32)
-    mask = _mask(features, videos["lengths"][stream])
+    features = videos[self.stream].astype(jnp.float32)
     filters_key, ranking_key = jax.random.split(key)
-    params = dict(ranking=ranking.init(ranking_key, features)["params"])
-    if modules:
-      params["filters"] = filters.init(filters_key, features, mask)["params"]
+    params = dict(ranking=self.ranking.init(ranking_key, features)["params"])
+    if self.modules:
+      mask = real_rows(features, videos["lengths"][self.stream])
+      params["filters"] = self.filters.init(filters_key, features, mask)["params"]
     return params
 
-  def encode(variables, videos, key, train):
-    features, lengths = videos[stream], videos["lengths"][stream]
-    mask = _mask(features, lengths)
-    noise, statistics = None, variables["constants"].get("features", {}).get(stream, {})
-    if train and model.noise_std:
-      if model.noise == "shared":
-        noise = model.noise_std * jax.random.normal(key, features.shape[1:])
-      else:                               # in the unit of the raw features, as they are what is rewritten here
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"])
-        draw = model.noise_std * jax.vmap(lambda k: jax.random.normal(k, features.shape[1:]))(keys)
-        features = (features + draw * statistics.get("scale", 1.0)).astype(features.dtype)
-    params = variables["params"]
-    values = ranking.apply({"params": params["ranking"]}, features, noise, **statistics)
-    attention = (filters.apply({"params": params["filters"]}, features, mask, noise, **statistics) if modules else {})
+  def encode(self, variables, videos, key, train):
+    """Returns {"scores": {branch: `[V, S]`}, "attention": {module: `[V, K, T]`}} (Eq. 3, 8, 9, 17)."""
+    features, lengths = videos[self.stream], videos["lengths"][self.stream]
+    mask = real_rows(features, lengths)
+    params, statistics = variables["params"], variables["constants"].get("features", {}).get(self.stream, {})
+    noise = None
+    if train and self.model.noise_std:
+      features, noise = self.with_noise(features, key, videos["position"], statistics)
+    values = self.ranking.apply({"params": params["ranking"]}, features, noise, **statistics)
+    attention = {}
+    if self.modules:
+      attention = self.filters.apply({"params": params["filters"]}, features, mask, noise, **statistics)
     scores = {}
     for branch, (value, bias) in values.items():
-      if branch in modules:
-        weights = attention[branch] if model.filter_scores == "each" else attention[branch].sum(axis=1, keepdims=True)
-      elif branch == "uniform":
-        weights = (mask / mask.sum(axis=1, keepdims=True))[:, None]
-      else:                                                                               # the last real segment
-        weights = jax.nn.one_hot(lengths - 1, features.shape[1])[:, None]
-      score = jnp.einsum("vst,vt->vs", weights, value) + bias                             # [V, S] (Eq. 3, 8, 9, 17)
-      scores[branch] = 2 * jnp.tanh(score) if model.score == "tanh" else score
+      score = jnp.einsum("vst,vt->vs", self.weights(branch, attention, mask, lengths), value) + bias      # [V, S]
+      scores[branch] = 2 * jnp.tanh(score) if self.model.score == "tanh" else score
     return dict(scores=scores, attention=attention)
 
-  def ranking_loss(variables, pair, labels):
-    """Margin ranking in every branch (Eq. 10-12)."""
+  def with_noise(self, features, key, position, statistics):
+    """Returns features `[V, T, D]`, and the noise that the layers add to those of every video, `[T, D]` or None.
+
+    One draw for all videos is left to the layers, which add its products; a draw a video changes the features.
+    """
+    if self.model.noise == "shared":
+      return features, self.model.noise_std * jax.random.normal(key, features.shape[1:])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, position)
+    draw = self.model.noise_std * jax.vmap(lambda k: jax.random.normal(k, features.shape[1:]))(keys)
+    scale = statistics.get("scale", 1.0)  # from standardized to raw features, which are what is rewritten here
+    return (features + draw * scale).astype(features.dtype), None
+
+  def weights(self, branch, attention, mask, lengths):
+    """Returns `[V, S, T]` how much each segment counts in the scores of a branch, given `[V, T]` the real ones."""
+    if branch in self.modules:
+      of_filters = attention[branch]
+      return of_filters if self.model.filter_scores == "each" else of_filters.sum(axis=1, keepdims=True)    # Eq. 17
+    if branch == "uniform":
+      return (mask / mask.sum(axis=1, keepdims=True))[:, None]
+    return jax.nn.one_hot(lengths - 1, mask.shape[1])[:, None]                              # the last real segment
+
+  def ranking_loss(self, variables, pair, labels):
+    """Returns the margin ranking losses of all branches (Eq. 10 to 12)."""
     del variables, labels
-    better, worse = pair
-    terms = {f"rank_{b}": hinge(loss.margin_rank, better["scores"][b].mean() - worse["scores"][b].mean())
-             for b in branches}
-    return sum(terms.values()), terms | _accuracy(pair)
+    better, worse = (video["scores"] for video in pair)
+    terms = {f"rank_{branch}": hinge(self.loss.margin_rank, better[branch].mean() - worse[branch].mean())
+             for branch in self.branches}
+    return sum(terms.values()), terms | self.accuracy(pair)
 
-  def attention_loss(variables, pair, labels):
-    """Disparity (Eq. 13), rank-aware (Eq. 14) and diversity (Eq. 19) losses."""
+  def attention_loss(self, variables, pair, labels):
+    """Returns the disparity (Eq. 13), rank-aware (Eq. 14) and diversity (Eq. 19) losses, weighted."""
     del labels
-    better, worse = pair
     weights, terms = variables["constants"]["loss_weights"], {}
-    uniform_gap = (better["scores"]["uniform"] - worse["scores"]["uniform"])[0] if "uniform" in branches else 0.0
-    for module in modules:
-      if "uniform" in branches:
-        gap = jnp.min(better["scores"][module] - worse["scores"][module])
-        terms[f"disparity_{module}"] = weights["disparity"] * hinge(loss.margin_disparity, gap - uniform_gap)
+    better, worse = (video["scores"] for video in pair)
+    compared = "uniform" in self.branches
+    uniform_gap = (better["uniform"] - worse["uniform"])[0] if compared else 0.0
+    for module in self.modules:
+      if compared:
+        gap = jnp.min(better[module] - worse[module])
+        terms[f"disparity_{module}"] = weights["disparity"] * hinge(self.loss.margin_disparity, gap - uniform_gap)
       terms[f"diversity_{module}"] = weights["diversity"] * sum(
-          diversity(video["attention"][module], loss.diversity_norm) for video in pair)
-      if model.normalize == "sigmoid":
+          diversity(video["attention"][module], self.loss.diversity_norm) for video in pair)
+      if self.model.normalize == "sigmoid":
         terms[f"sparsity_{module}"] = weights["sparsity"] * sum(video["attention"][module].sum() for video in pair)
-    if "high" in modules and "low" in modules and "uniform" in branches:
-      gap = jnp.min(better["scores"]["high"] - worse["scores"]["low"])
-      terms["rank_aware"] = weights["rank_aware"] * hinge(loss.margin_rank_aware, gap - uniform_gap)
-    return jnp.asarray(sum(terms.values()), jnp.float32), terms | _accuracy(pair)
+    if compared and {"high", "low"} <= set(self.modules):
+      gap = jnp.min(better["high"] - worse["low"])
+      terms["rank_aware"] = weights["rank_aware"] * hinge(self.loss.margin_rank_aware, gap - uniform_gap)
+    return jnp.asarray(sum(terms.values()), jnp.float32), terms | self.accuracy(pair)
 
-  def joint_loss(variables, pair, labels):
-    """All of Eq. 15 in one step."""
-    first, terms = ranking_loss(variables, pair, labels)
-    second, more = attention_loss(variables, pair, labels)
+  def joint_loss(self, variables, pair, labels):
+    """Returns all of Eq. 15, for one step that moves all parameters."""
+    first, terms = self.ranking_loss(variables, pair, labels)
+    second, more = self.attention_loss(variables, pair, labels)
     return first + second, terms | more
 
-  def score(video):
-    return sum(video["scores"][branch].mean() for branch in scored)                      # Eq. 16
+  def score(self, video):
+    """Returns the [] rank score: the sum over attention modules (Eq. 16), over all branches where none attends."""
+    return sum(video["scores"][branch].mean() for branch in self.modules or self.branches)
 
-  def _accuracy(pair):
-    return dict(accuracy=in_order(*map(score, pair)))
+  def accuracy(self, pair):
+    """Returns the metric by which a pair (better, worse) is in order."""
+    return dict(accuracy=in_order(*map(self.score, pair)))
 
-  def assess(variables, encoding, references):
-    """Scores by branch, and the attention of each module's filters over time."""
+  def assess(self, variables, encoding, references):
+    """Returns the rank score, those of the branches, and the attention of each module's filters over time."""
     del variables, references
-    return Assessment(score=score(encoding), parts={branch: encoding["scores"][branch].mean() for branch in branches},
-                      attention={f"{module} attention": encoding["attention"][module] for module in modules})
+    parts = {branch: encoding["scores"][branch].mean() for branch in self.branches}
+    attention = {f"{module} attention": encoding["attention"][module] for module in self.modules}
+    return Assessment(score=self.score(encoding), parts=parts, attention=attention)
 
-  if config.train.alternation == "joint" or not modules:
-    phases = (Phase(joint_loss if modules else ranking_loss, trains="."),)
+
+def build(config: ConfigDict) -> Method:
+  """Returns the method of `config.model`, `config.loss` and `config.train.alternation`.
+
+  Raises:
+    ValueError: for options that cannot be.
+  """
+  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
+  branches = tuple(model.branches)
+  modules = tuple(name for name in branches if name not in NO_FILTERS)
+  _check(config, modules)
+  filters = AttentionFilters(modules, model.num_filters, model.hidden, model.normalize, dtype, model.implementation)
+  system = RankAware(model, config.loss, stream, branches, modules, filters, RankingLayers(branches, dtype))
+  phases: tuple[Phase, ...]
+  if not modules:
+    phases = (Phase(system.ranking_loss, trains="."),)
+  elif config.train.alternation == "joint":
+    phases = (Phase(system.joint_loss, trains="."),)
   else:
-    phases = (Phase(ranking_loss, trains="^ranking/"), Phase(attention_loss, trains="^filters/"))
-  return Method(init=init, encode=encode, phases=phases, assess=assess, items=PAIRS, streams=(stream,),
-                standardizes=True, meanings=MEANINGS)
+    phases = Phase(system.ranking_loss, trains="^ranking/"), Phase(system.attention_loss, trains="^filters/")
+  return Method(init=system.init, encode=system.encode, phases=phases, assess=system.assess, items=PAIRS,
+                streams=(stream,), standardizes=True, meanings=MEANINGS)
 
 
-def _mask(features, lengths):
-  return jnp.arange(features.shape[1]) < lengths[:, None]                                # [V, T]
+def real_rows(features, lengths):
+  """Returns `[V, T]` which rows of `[V, T, D]` features are real, given `[V]` their numbers."""
+  return jnp.arange(features.shape[1]) < lengths[:, None]
 
 
 def _check(config, modules):
@@ -160,7 +207,8 @@ def _check(config, modules):
       raise ValueError(f"config {name}={group[name]!r} is unknown; use one of {', '.join(allowed)}.")
   unknown = [name for name in config.model.branches if name not in MODULES + NO_FILTERS]
   if unknown:
-    raise ValueError(f"config.model.branches: {unknown[0]!r} is unknown; use some of {', '.join(MODULES + NO_FILTERS)}.")
+    raise ValueError(f"config.model.branches: {unknown[0]!r} is unknown; use some of "
+                     f"{', '.join(MODULES + NO_FILTERS)}.")
   if not config.model.branches or len(set(config.model.branches)) != len(config.model.branches):
     raise ValueError(f"config.model.branches={tuple(config.model.branches)} must name each branch once, at least one.")
   if modules and (config.model.num_filters < 1 or config.model.hidden < 1):

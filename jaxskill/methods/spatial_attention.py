@@ -1,4 +1,4 @@
-"""Spatial attention guided by what was seen so far: which performance is better, and where in the frame the skill shows.
+"""Spatial attention guided by what was seen so far: which performance is better, and where in the frame that shows.
 
 A video is cut into segments and shows one frame of each: a random one in training, the last in testing. The network
 reads the feature maps of these frames in turn; a margin loss orders the scores of the two videos of a pair.
@@ -13,7 +13,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
+from jaxskill.evaluate.truth import PLACES
 from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, standardized
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.gru_attention import (
@@ -27,11 +29,9 @@ from jaxskill.modules.gru_attention import (
 )
 from jaxskill.modules.layers import take
 
-PLACES = "place", "distractor"       # truths of simulated scenes
-
 
 def frame_rows(lengths, segments, keys=None):
-  """Which frame each segment shows: its last, or with `keys` `[V]` a random one.
+  """Returns which frame each segment shows: its last, or with `keys` `[V]` a random one.
 
   Args:
     lengths: `[V]` stored frames, at least `segments`.
@@ -42,11 +42,14 @@ def frame_rows(lengths, segments, keys=None):
   edges = lengths[:, None] * jnp.arange(segments + 1) // segments                         # [V, T + 1]
   if keys is None:
     return edges[:, 1:] - 1
-  return jax.vmap(lambda key, low, high: jax.random.randint(key, low.shape, low, high))(keys, edges[:, :-1], edges[:, 1:])
+
+  def draw(key, first, end):
+    return jax.random.randint(key, first.shape, first, end)
+  return jax.vmap(draw)(keys, edges[:, :-1], edges[:, 1:])
 
 
-def build(config) -> Method:
-  """The method of `config.model` and `config.loss`."""
+def build(config: ConfigDict) -> Method:
+  """Returns the method of `config.model` and `config.loss`."""
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   _check(config)
   network = SpatialAttention(
@@ -64,7 +67,7 @@ def build(config) -> Method:
     return network.init(key, view(videos, {}, None)[0])["params"]
 
   def view(videos, statistics, keys):
-    """`[V, T, h, w, C]` maps of the frames that are shown, `[V, T]` their rows."""
+    """Returns `[V, T, h, w, C]` maps of the frames that are shown, `[V, T]` their rows."""
     maps, rows = videos[stream], frame_rows(videos["lengths"][stream], model.segments, keys)
     if maps.shape[1] > model.segments:
       maps = jax.vmap(take)(maps, rows)
@@ -77,13 +80,13 @@ def build(config) -> Method:
     return dict(score=score, attention=attention, rows=rows)
 
   def ranking_loss(variables, pair, labels):
-    """Margin ranking (Eq. 11)."""
+    """Returns the margin ranking loss of a pair (Eq. 11)."""
     del variables, labels
     better, worse = (video["score"] for video in pair)
     return hinge(loss.margin, better - worse), dict(accuracy=in_order(better, worse))
 
   def assess(variables, encoding, references):
-    """The rank score, and the attention over the places of each frame that was shown, beside that of equal weights.
+    """Returns the rank score, and the attention over the places of each frame shown, beside that of equal weights.
 
     These are not even: without padding, fewer fused places look at the border of a map than at its middle.
     """
@@ -102,7 +105,7 @@ def build(config) -> Method:
 
 
 def check_data(config, dataset):
-  """What the config asks of a data set, before anything is compiled.
+  """Checks what the config asks of a data set, before anything is compiled.
 
   Raises:
     ValueError: if the maps are missing, are none, have another width than `config.model.width`, are smaller than the
@@ -118,22 +121,24 @@ def check_data(config, dataset):
                      "[frames, h, w, channels]: keep the places of the last layer, do not average over them.")
   if model.width and shape[4] != model.width:
     raise ValueError(f"{source}: the maps {name!r} have {shape[4]} channels, not config.model.width={model.width}; "
-                     "extract appearance and motion as published, or set config.model.width=0 to take them as they are.")
+                     "extract appearance and motion as published, or set config.model.width=0 to take them as they "
+                     "are.")
   if min(shape[2:4]) < FUSION_SIZE:
     raise ValueError(f"{source}: the maps {name!r} have {shape[2]} x {shape[3]} places; expected at least "
                      f"{FUSION_SIZE} x {FUSION_SIZE}; extract them from larger frames or an earlier layer.")
   short = np.flatnonzero(dataset.lengths[name] < model.segments)
   if short.size:
     video = short[0]
-    raise ValueError(f"{source}: video {dataset.videos[video]!r} has maps of {dataset.lengths[name][video]} frames, fewer "
-                     f"than config.model.segments={model.segments} ({short.size} such videos); extract more frames, or "
-                     "use fewer segments.")
+    raise ValueError(f"{source}: video {dataset.videos[video]!r} has maps of {dataset.lengths[name][video]} frames, "
+                     f"fewer than config.model.segments={model.segments} ({short.size} such videos); extract more "
+                     "frames, or use fewer segments.")
 
 
 def _check(config):
   model = config.model
   if config.loss.margin < 0 or model.width < 0:
-    raise ValueError(f"config.loss.margin={config.loss.margin} and config.model.width={model.width} must not be negative.")
+    raise ValueError(f"config.loss.margin={config.loss.margin} and config.model.width={model.width} must not be "
+                     "negative.")
   for name, allowed in dict(padding=PADDINGS, attention=ATTENTIONS, implementation=IMPLEMENTATIONS).items():
     if model[name] not in allowed:
       raise ValueError(f"config.model.{name}={model[name]!r} is unknown; use one of {', '.join(allowed)}.")

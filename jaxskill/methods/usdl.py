@@ -15,8 +15,10 @@ from __future__ import annotations
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase
+from jaxskill.methods.common import check_rows
 
 
 class Heads(nn.Module):
@@ -74,8 +76,8 @@ def known_of(said, execution, seen, source):
   return dict(judges=np.where(known, judges, 0), known=known, low=low, high=high, worth=np.float32(worth))
 
 
-def build(config) -> Method:
-  """The method of `config.model`."""
+def build(config: ConfigDict) -> Method:
+  """Returns the method of `config.model`."""
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
     raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")
@@ -130,4 +132,5 @@ def build(config) -> Method:
 
   return Method(init=init, encode=encode, phases=(Phase(divergence, trains="."),), assess=assess, items=VIDEOS,
                 streams=(stream,), prepare=prepare, targets=targets,
+                check=lambda dataset, others: check_rows(dataset, stream),
                 meanings=dict(distribution=Meaning("how probable each score is")))

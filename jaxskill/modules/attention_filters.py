@@ -25,7 +25,7 @@ _CHUNK_ROWS = 2000
 
 
 def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):
-  """Attention logits of every filter on every segment, before the softmax. Differentiable in reverse mode.
+  """Returns attention logits of every filter on every segment, before the softmax; differentiable in reverse mode.
 
   Args:
     kernel: `[F, H, D]` first layers of the filters.
@@ -57,7 +57,9 @@ def _plain_logits(kernel, offset, readout, features, dtype):
 
 
 def _plain_forward(kernel, offset, readout, features, dtype):
-  """Filters outside, hidden units inside: so XLA fuses on a TPU what follows a product into it, the gate into the next.
+  """Returns logits and residuals; filters outside, hidden units inside.
+
+  So XLA fuses on a TPU what follows a product into it, and the gate into the next.
   """
   z = contract("vtd,fhd->fvth", features, kernel, dtype) + offset.transpose(0, 2, 1)[:, None]
   logits = (nn.relu(z) * readout[:, None, None]).sum(axis=3).transpose(1, 0, 2)
@@ -75,7 +77,7 @@ _plain_logits.defvjp(_plain_forward, _plain_backward)
 
 
 def _slopes(product, total, kernel, offset, readout):
-  """Slopes by kernel, offset and readout.
+  """Returns the slopes by kernel, offset and readout.
 
   Only `z > 0` was kept for them: they follow from sums of G, the gradient through
   the ReLU before the readout, for d kernel = readout * (G X^T) and
@@ -103,7 +105,9 @@ def _chunked_logits(kernel, offset, readout, features, dtype):
 
 
 def _chunked_forward(kernel, offset, readout, features, dtype):
-  """Hidden units outside, segments inside: both products run along contiguous memory; what follows them, in the cache.
+  """Returns logits and residuals; hidden units outside, segments inside.
+
+  So both products run along contiguous memory, and what follows them stays in the cache.
 
   In float32 the first product stands outside the chunks, where XLA sees that the phases of a cycle have it in common:
   the filters rest in the ranking phase, and noise is only in the offset. With narrower operands a product costs no more
@@ -182,7 +186,7 @@ class AttentionFilters(nn.Module):
     modules: names of the modules; each becomes a sub-tree of parameters.
     num_filters: K, filters of a module.
     hidden: H, hidden units of a filter.
-    normalize: "softmax" over the real segments (Eq. 4), or "sigmoid" a segment, divided by their number (the
+    normalize: "softmax" over the real segments (below Eq. 17), or "sigmoid" a segment, divided by their number (the
       class-agnostic attention of STPN: Nguyen et al., CVPR 2018, Eq. 1).
     dtype: operands of the matrix products.
     implementation: see `filter_logits`.
@@ -197,7 +201,7 @@ class AttentionFilters(nn.Module):
 
   @nn.compact
   def __call__(self, features, mask, noise=None, mean=None, scale=None):
-    """Attention weights of every filter.
+    """Returns the attention weights of every filter: the terms of Eq. 17.
 
     Args:
       features: `[V, T, D]` segments.
@@ -242,7 +246,15 @@ class RankingLayers(nn.Module):
 
   @nn.compact
   def __call__(self, features, noise=None, mean=None, scale=None):
-    """`[V, T, D]` segments -> {branch: ([V, T] float32 products with its kernel, [] its bias)}; noise as above."""
+    """Applies every branch to every segment.
+
+    Args:
+      features: `[V, T, D]` segments. They are data: no gradient flows into them.
+      noise, mean, scale: see `fold_inputs`.
+
+    Returns:
+      {branch: (`[V, T]` float32 products with its kernel, `[]` its bias)}.
+    """
     width = features.shape[-1]
     kernels = [self.param(f"{branch}_kernel", torch_uniform(width), (width,)) for branch in self.branches]
     biases = [self.param(f"{branch}_bias", torch_uniform(width), ()) for branch in self.branches]

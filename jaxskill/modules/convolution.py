@@ -15,14 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.modules.layers import contract
+from jaxskill.modules import winograd
+from jaxskill.modules.layers import matmul
 
-IMPLEMENTATIONS = ("auto", "lax", "dots")
+IMPLEMENTATIONS = ("auto", "lax", "dots", "stacked")
 CHUNK = 1024              # places that "dots" computes at once
 
 
 def choose(implementation):
-  """"lax" or "dots"; "auto" is "dots" where JAX runs on a CPU.
+  """Returns the form that runs: `implementation` itself, or for "auto" the one that suits the platform.
+
+  Args:
+    implementation: "lax" (convolutions of XLA), "dots" (matrix products; in float32 fewer of them, by Winograd's
+      sums), "stacked" (matrix products without these sums, to compare with), or "auto": "dots" where JAX runs on a
+      CPU, "lax" elsewhere.
 
   Raises:
     ValueError: if it is none of `IMPLEMENTATIONS`.
@@ -35,31 +41,42 @@ def choose(implementation):
 
 
 def same_padding(shape, size, strides):
-  """[(before, after)] of every axis, as TensorFlow and JAX pad "SAME": the odd row, if any, comes behind."""
+  """Returns the zeros to add to every axis, as TensorFlow and JAX pad "SAME": the odd row, if any, comes behind.
+
+  Args:
+    shape: of the input, its S axes alone.
+    size, strides: of the window, of the same axes.
+
+  Returns:
+    [(before, after)] of every axis.
+  """
   total = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(shape, size, strides)]
   return [(t // 2, t - t // 2) for t in total]
 
 
 def _taps(x, axis, size, stride):
-  """The `size` shifted views of `x` that a window sees along an axis."""
+  """Returns the `size` shifted views of `x` that a window sees along an axis."""
   count = (x.shape[axis] - size) // stride + 1
   return [jax.lax.slice_in_dim(x, tap, tap + stride * (count - 1) + 1, stride, axis) for tap in range(size)]
 
 
 def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="auto", arranged=None):
-  """A convolution without bias.
+  """Convolves clips or frames, without a bias.
 
   Args:
     x: `[B, S..., C]`.
-    kernel: `[k..., C, N]`, a window as many axes as S.
+    kernel: `[k..., C, N]`, one k for every axis of S.
     strides: of every axis of S.
     padding: "SAME", or [(before, after)] zeros of every axis.
     dtype: of the operands of the products; sums and result are float32.
-    implementation: "lax", "dots" (matrix products, the form for CPUs) or "auto".
-    arranged: what `arrange` made of the kernel for an x of this shape, if that is at hand.
+    implementation: see `choose`.
+    arranged: what `arrange` made of the kernel for an x of this shape; None makes it here.
 
   Returns:
     `[B, S'..., N]` float32.
+
+  Raises:
+    ValueError: if `implementation` is unknown.
   """
   *size, _, count = kernel.shape
   if padding == "SAME":
@@ -74,7 +91,7 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
     return _narrow_convolution(strides, padding, x, arranged)
   x = jnp.pad(x, [(0, 0), *padding, (0, 0)])
   if max(size) == 1:
-    return _product(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
+    return matmul(x[(slice(None), *(slice(None, None, s) for s in strides))], arranged)
   if len(size) == 1:
     x = x[:, None]
   whole = functools.partial(_clip, arranged=arranged, size=(1, 1, *size)[-3:], strides=(1, 1, *strides)[-3:],
@@ -98,7 +115,7 @@ def _narrow_convolution(strides, padding, x, kernel):
 
 
 def _narrow_backward(strides, padding, operands, gradient):
-  """As autodiff does it, but with operands and results of one type: it would convolve float32 with bfloat16."""
+  """Does as autodiff, but with operands and results of one type: it would convolve float32 with bfloat16."""
   dtype = operands[0].dtype
   _, pull = jax.vjp(lambda x, kernel: _convolution(strides, padding, x, kernel, dtype), *operands)
   return pull(gradient.astype(dtype))
@@ -109,7 +126,17 @@ _narrow_convolution.defvjp(lambda strides, padding, x, kernel: (_narrow_convolut
 
 
 def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementation="auto"):
-  """The matrices that `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many."""
+  """Returns what `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many.
+
+  Args:
+    kernel: `[k..., C, N]`.
+    shape: of x, `[B, S..., C]`.
+    strides, padding, dtype, implementation: as in `convolve`.
+
+  Returns:
+    The kernel itself for "lax"; `[C, N]` for windows of one place; else, for `_stacked`, `[h t C, taps N]`, or, for
+    `winograd.multiply`, `[6, h t C, N]`.
+  """
   *size, channels, count = kernel.shape
   if choose(implementation) == "lax":
     return kernel.astype(dtype)
@@ -124,21 +151,26 @@ def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementatio
   height, time = (1, 1, *size)[-2], (1, 1, *size)[-3]
   kernel = _resize(kernel.reshape(time, height, size[-1], channels, count), 2, stride * taps)
   kernel = kernel.reshape(time, height, taps, stride * channels, count)
-  if dtype == jnp.float32 and taps in (2, 3, 4) and places >= CHUNK / 2:
-    columns = [kernel[:, :, tap] for tap in range(taps)]
-    weights = _powers(taps) / np.array((4, -6, -6, 24, 24, 1))[:, None]
-    kernel = jnp.stack([_combine(row, columns) for row in weights])   # [6, t, h, C, N]
+  if dtype == jnp.float32 and taps in (2, 3, 4) and places >= CHUNK / 2 and implementation != "stacked":
+    kernel = winograd.kernels([kernel[:, :, tap] for tap in range(taps)])                # [6, t, h, C, N]
     return kernel.swapaxes(1, 2).reshape(6, -1, count)                # [6, h t C, N]
   return kernel.transpose(1, 0, 3, 2, 4).reshape(-1, taps * count).astype(dtype)          # [h t C, taps N]
 
 
 def _clip(x, arranged, size, strides, count):
-  """A convolution `[T, H, W, C]` -> `[T', H', W', N]`, so many frames at a time that what they need stays in the cache."""
+  """Convolves `[T, H, W, C]` to `[T', H', W', N]`, so many frames at a time that what they need stays in the cache.
+
+  The naive form, for every place (t, h, w) of the result:
+    window = x[t * s0: t * s0 + k0, h * s1: h * s1 + k1, w * s2: w * s2 + k2]             # [k0, k1, k2, C]
+    y[t, h, w] = einsum("thwc,thwcn->n", window, kernel)
+  Here the window's time and height, and the columns that a stride skips, become channels, so that one product serves
+  all places of a row; its width is summed afterwards (`_stacked`, `winograd.multiply`).
+  """
   times, height, width = counts = [(n - k) // s + 1 for n, k, s in zip(x.shape, size, strides)]
   stride, taps = strides[2], -(-size[2] // strides[2])
-  own = 7 - taps if arranged.ndim == 3 else 1                         # results that are computed together, see below
-  tiles = -(-width // own)
-  x = _resize(x, 2, stride * (own * tiles + taps - 1))
+  together_wide = winograd.results(taps) if arranged.ndim == 3 else 1 # of a tile
+  tiles = -(-width // together_wide)
+  x = _resize(x, 2, stride * (together_wide * tiles + taps - 1))
   x = x.reshape(*x.shape[:2], -1, stride * x.shape[3])                # columns that a stride skips become channels
   together = max(n for n in range(1, times + 1) if times % n == 0 and (n == 1 or n * height * width <= CHUNK))
 
@@ -147,18 +179,21 @@ def _clip(x, arranged, size, strides, count):
     x = x.transpose(1, 2, 0, 3).reshape(1, *x.shape[1:3], -1)         # a window of time is a slice of channels
 
   def some(start):
-    """`together` frames of the result from one on."""
+    """Returns `together` frames of the result, from a place in time on."""
     if size[0] > 1:
       seen = jax.lax.dynamic_slice_in_dim(x, start * step, (together - 1) * step + size[0] * channels, 3)
-      gather = lambda x: taps_of(jnp.concatenate([x[..., i * step: i * step + size[0] * channels]
-                                                  for i in range(together)]))
-    else:
-      seen, gather = jax.lax.dynamic_slice_in_dim(x, start, together), taps_of
-    return form(_move(gather, seen), arranged, taps, count)[:, :, :width]
+      return form(_move(gather_times, seen), arranged, taps, count)[:, :, :width]
+    seen = jax.lax.dynamic_slice_in_dim(x, start, together)
+    return form(_move(gather_heights, seen), arranged, taps, count)[:, :, :width]
 
-  def taps_of(x):                                                     # of the height, which become channels, too
+  def gather_times(x):                                                # windows of time that overlap, as frames
+    windows = [x[..., i * step: i * step + size[0] * channels] for i in range(together)]
+    return gather_heights(jnp.concatenate(windows))
+
+  def gather_heights(x):                                              # of a window, which become channels, too
     return jnp.concatenate(_taps(x, 1, size[1], strides[1]), axis=-1) # [T', H', columns, h t C]
-  form = functools.partial(_winograd, tiles=tiles) if arranged.ndim == 3 else _stacked
+
+  form = functools.partial(winograd.multiply, tiles=tiles) if arranged.ndim == 3 else _stacked
   if together == times:
     return some(0)
   starts = together * jnp.arange(times // together)
@@ -167,7 +202,7 @@ def _clip(x, arranged, size, strides, count):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _move(function, x):
-  """A linear function that only moves numbers; of bfloat16 the bits, for XLA's CPU would move them as float32."""
+  """Applies a linear function that only moves numbers; of bfloat16 the bits: XLA's CPU would move them as float32."""
   if x.dtype != jnp.bfloat16:
     return function(x)
   return jax.lax.bitcast_convert_type(function(jax.lax.bitcast_convert_type(x, jnp.uint16)), jnp.bfloat16)
@@ -181,52 +216,29 @@ _move.defvjp(lambda function, x: (_move(function, x), x), _move_backward)
 
 
 def _resize(x, axis, size):
-  """The first `size` of an axis, zeros where it is shorter."""
+  """Returns the first `size` of an axis, with zeros behind where it is shorter."""
   short = max(0, size - x.shape[axis])
   x = jnp.pad(x, [(0, short * (i == axis)) for i in range(x.ndim)]) if short else x
   return jax.lax.slice_in_dim(x, 0, size, axis=axis)
 
 
 def _stacked(x, kernel, taps, count):
-  """One product, in which the taps of the width stand side by side, and their sum."""
-  y = _product(x, kernel)
+  """Multiplies once, with the taps of the width side by side, and sums the taps."""
+  y = matmul(x, kernel)
   width = y.shape[2] - taps + 1
   return sum(y[:, :, tap: tap + width, tap * count: (tap + 1) * count] for tap in range(taps))
 
 
-# Winograd's products for windows along one axis, of the points 0, 1, -1, 2, -2 and infinity: six of them give seven less
-# the taps of a window results, with half the products and more. Rounding grows, so this is for float32 alone. The sums
-# of the data are
-_DATA = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0),
-         (0, 4, 0, -5, 0, 1))
-
-
-def _powers(count):
-  """`[6, count]`: powers of the points; of infinity the highest alone."""
-  return np.concatenate([np.vander((0, 1, -1, 2, -2), count, increasing=True), np.eye(count, dtype=int)[-1:]])
-
-
-def _combine(weights, parts):
-  """Sum of the parts that weigh something."""
-  return sum(part if weight == 1 else float(weight) * part for weight, part in zip(weights, parts) if weight)
-
-
-def _winograd(x, kernels, taps, count, tiles):
-  """As `_stacked`, of `tiles` times the results that are computed together."""
-  own = 7 - taps
-  columns = [x[:, :, i: i + own * (tiles - 1) + 1: own] for i in range(6)]
-  products = [_product(_combine(row, columns), kernel) for row, kernel in zip(_DATA, kernels)]
-  y = jnp.stack([_combine(row, products) for row in _powers(own).T], axis=3)              # [T', H', tiles, own, N]
-  return y.reshape(*y.shape[:2], tiles * own, count)
-
-
-def _product(x, kernel):
-  axes = "abcd"[: x.ndim - 1]
-  return contract(f"{axes}s,sn->{axes}n", x, kernel, x.dtype)
-
-
 def max_pool(x, size, strides, padding="SAME", *, implementation="auto"):
-  """Maxima of windows: `[B, S..., C]` -> `[B, S'..., C]`; padding, as in `convolve`, never wins."""
+  """Returns the maxima of windows; padding never wins.
+
+  Args:
+    x: `[B, S..., C]`.
+    size, strides, padding, implementation: as in `convolve`.
+
+  Returns:
+    `[B, S'..., C]`, of the type of x.
+  """
   if padding == "SAME":
     padding = same_padding(x.shape[1:-1], size, strides)
   whole = [(0, 0), *padding, (0, 0)]
@@ -242,7 +254,7 @@ def max_pool(x, size, strides, padding="SAME", *, implementation="auto"):
 
 
 class ConvUnit(nn.Module):
-  """Convolution, batch normalisation by frozen statistics, ReLU.
+  """Convolves, normalises by frozen statistics of batches, and applies a ReLU.
 
   Attributes:
     channels: N.
@@ -285,7 +297,7 @@ class ConvUnit(nn.Module):
 
 
 def one_by_one(module, variables, items, read):
-  """Features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
+  """Returns features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
 
   Args:
     module: a network of `ConvUnit`.
@@ -299,12 +311,14 @@ def one_by_one(module, variables, items, read):
   if jax.default_backend() != "cpu":
     return read(module.apply(variables, items))
   _, arranged = module.apply(variables, items[:1], mutable="arranged")     # once; what else this computes is not used
-  encode = lambda item: read(module.apply(variables | arranged, item[None]))[0]
+
+  def encode(item):
+    return read(module.apply(variables | arranged, item[None]))[0]
   return jax.lax.map(encode, items)
 
 
 def random_variables(module, inputs, seed=0):
-  """Variables of a network for trials: weights that keep the scale of what goes through, drawn without compiling.
+  """Returns variables of a network for trials: weights that keep the scale of activations, drawn without compiling.
 
   Args:
     module: the network.

@@ -32,16 +32,17 @@ _ROUNDING = 1e-6
 
 
 def _matmul(left, right, dtype):
-  """`[N, M]` times `[M, D]`, as `dot`. Written out: of a folded transpose XLA makes a product three times as slow."""
+  """Multiplies `[N, M]` by `[M, D]`; `dot` would fold a transpose into it, which XLA makes 3 times as slow."""
   return jax.lax.dot_general(left.astype(dtype), right.astype(dtype), (((1,), (0,)), ((), ())),
                              preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def product(kernel, x, from_rows, dtype):
-  """`[N, D]` kernel times the instances `x` -> `[N, R]` float32; all operands are cast to `dtype`, sums are float32.
+  """Multiplies instances by a kernel; operands are cast to `dtype`, sums are float32.
 
   Args:
+    kernel: `[N, D]`.
     x: `[D, R]`, or `[R, D]` with `from_rows`: then they are data, and no gradient flows into them.
   """
   return dot(kernel, x, dtype) if from_rows else _matmul(kernel, x, dtype)
@@ -61,7 +62,7 @@ def _as_written(matrix):
 
 
 def _product_backward(from_rows, dtype, residuals, gradient):
-  """Autodiff would multiply the float32 gradient by the cast operand, in float32, and sum over major axes."""
+  """Returns both slopes; autodiff would multiply float32 by the cast operand, in float32, and sum over major axes."""
   kernel, x = residuals
   if from_rows:
     return _matmul(gradient, x, dtype), jnp.zeros_like(x)
@@ -87,7 +88,11 @@ class Dense(nn.Module):
 
 
 def distances(features):
-  """Euclidean distances between the instances of each video; their gradient is 0 where two features are equal.
+  """Returns Euclidean distances between the instances of each video; the gradient is 0 where two features are equal.
+
+  The naive form, whose `[V, T, T, C]` differences do not fit in a cache:
+    difference = features[:, :, None] - features[:, None]
+    return sqrt((difference ** 2).sum(axis=3))
 
   Args:
     features: `[V, T, C]`.
@@ -104,7 +109,7 @@ def distances(features):
 
 
 def graph(adjacency, mask, embedded, scale=1.0):
-  """The graph on the instances of each video: D^-1/2 A D^-1/2 (Eq. 1, 2).
+  """Returns the graph on the instances of each video: D^-1/2 A D^-1/2 (Eq. 1, 2).
 
   Args:
     adjacency: "feature": A = exp(-||f_i - f_j|| / K) + I (the paper), or "time": A = exp(-|i - j|) (the published
@@ -138,7 +143,15 @@ def graph(adjacency, mask, embedded, scale=1.0):
 
 
 def propagate(matrix, factor, x):
-  """Every instance becomes the weighted sum of its neighbours: `[C, R]` -> `[C, R]`; see `graph`, always float32."""
+  """Replaces every instance by the weighted sum of its neighbors.
+
+  Args:
+    matrix, factor: see `graph`.
+    x: `[C, R]` instances.
+
+  Returns:
+    `[C, R]` float32.
+  """
   if factor is None:
     return jnp.einsum("cvt,vts->cvs", x.reshape(len(x), *matrix.shape[:2]), matrix).reshape(len(x), -1)
   x = x.reshape(len(x), *factor.shape) * factor                                           # [C, V, T]
@@ -175,7 +188,7 @@ class StreamEncoder(nn.Module):
 
   @nn.compact
   def __call__(self, features, mask):
-    """Pools a stream.
+    """Embeds the instances, shows each its context, and pools them (Eq. 1 to 5).
 
     Args:
       features: `[V, T, D]` instances. They are data: no gradient flows into them.
@@ -222,7 +235,7 @@ class StreamEncoder(nn.Module):
     return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
 
   def _recurrence(self, embedded, mask):
-    """`[n U, R]` states of an LSTM, both directions as one scan: on a CPU, scans run at once can block one another."""
+    """Returns `[n U, R]` states of an LSTM; one scan for both directions: on a CPU, two scans can block each other."""
     ways = 1 + (self.context == "bilstm")
     units = self.channels // ways
 
@@ -261,7 +274,15 @@ class ScoreHead(nn.Module):
 
   @nn.compact
   def __call__(self, features, keys=None):
-    """`[V, F]` features of all streams, `[V]` dropout keys of the videos (None: no dropout) -> `[V]` float32."""
+    """Scores videos.
+
+    Args:
+      features: `[V, F]` of all streams, side by side.
+      keys: `[V]` dropout keys of the videos; None: no dropout.
+
+    Returns:
+      `[V]` float32 scores between 0 and 1.
+    """
     x = nn.relu(Dense(self.hidden, self.dtype, name="fc_1")(features.T))                  # [H, V]
     if keys is not None and self.dropout:
       keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.dropout, (self.hidden,)), out_axes=1)(keys)

@@ -32,7 +32,7 @@ GUIDES = ("frame", "skill")
 
 
 def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation="auto"):
-  """Convolution of feature maps that are data: no gradient flows into them.
+  """Convolves feature maps that are data: no gradient flows into them.
 
   Args:
     kernel: `[k, k, S, C]`, as the stacked form multiplies it.
@@ -62,7 +62,7 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
 
 
 def shifted_sum(products, padding):
-  """The second half of a convolution: `[k, k, S, R, h, w]` products of every kernel position -> `[S, R, h', w']`."""
+  """Sums `[k, k, S, R, h, w]` products of every kernel position, shifted: -> `[S, R, h', w']`, a convolution."""
   size, _, _, _, height, width = products.shape
   if padding == "same":
     before, after = (size - 1) // 2, size // 2
@@ -83,7 +83,7 @@ def _data_convolution_forward(kernel, maps, padding, dtype):
 
 
 def _data_convolution_backward(padding, dtype, residuals, gradient):
-  """As autodiff does it, but with operands of `dtype`: it would ask for a convolution of two different types."""
+  """Does as autodiff, but with operands of `dtype`: it would ask for a convolution of two different types."""
   kernel, maps = residuals
   size = len(kernel)
   pads = [(0, 0)] * 2 if padding == "valid" else [((size - 1) // 2, size // 2)] * 2
@@ -97,12 +97,12 @@ _data_convolution.defvjp(_data_convolution_forward, _data_convolution_backward)
 
 
 def gru_gates(weights, inputs):
-  """What the inputs `[..., D]` of a GRU contribute to its gates, `[..., 3H]`: known before the recurrence."""
+  """Returns what `[..., D]` inputs of a GRU add to its gates, `[..., 3H]`: known before the recurrence."""
   return inputs @ weights["input"].T + weights["input_bias"]
 
 
 def gru_step(weights, gates, state):
-  """One step of a GRU with PyTorch's conventions (the n gate has a bias of its own on either side of r).
+  """Takes one step of a GRU as PyTorch defines it (the n gate has a bias of its own on either side of r).
 
   Args:
     weights: {"input": `[3H, D]`, "state": `[3H, H]`, "input_bias", "state_bias": `[3H]`}, rows by gate: r, z, n.
@@ -200,12 +200,12 @@ class SpatialAttention(nn.Module):
     return state @ readout, weights.reshape(videos, frames, height, width)                # Eq. 9
 
   def _layer(self, name, count, width):
-    """Kernel `[count, width]` and bias `[count]` of a layer."""
+    """Returns the kernel `[count, width]` and bias `[count]` of a layer."""
     start = torch_uniform(width)
     return self.param(f"{name}_kernel", start, (count, width)), self.param(f"{name}_bias", start, (count,))
 
   def _convolution(self, name, size, count, width):
-    """Kernel `[size, size, count, width]` and bias `[count]`."""
+    """Returns the kernel `[size, size, count, width]` and bias `[count]` of a convolution."""
     start = torch_uniform(size ** 2 * width)
     return self.param(f"{name}_kernel", start, (size, size, count, width)), self.param(f"{name}_bias", start, (count,))
 
@@ -222,7 +222,7 @@ class SpatialAttention(nn.Module):
     return self.param(name, init)
 
   def _fuse(self, maps):
-    """`[R, h, w, C]` maps of appearance and motion -> `[D, R, h', w']` (Eq. 1)."""
+    """Fuses `[R, h, w, C]` maps of appearance and motion into `[D, R, h', w']` (Eq. 1)."""
     kernel, bias = self._convolution("fuse_1", FUSION_SIZE, self.filters, maps.shape[-1])
     x = convolve(kernel, maps, padding=self.padding, dtype=self.dtype, implementation=self.implementation)
     shape, x = x.shape[1:], nn.relu(x + bias[:, None, None, None]).reshape(self.filters, -1)
@@ -230,7 +230,7 @@ class SpatialAttention(nn.Module):
     return (product(kernel, x, False, self.dtype) + bias[:, None]).reshape(self.channels, *shape)
 
   def _recurrence(self, fused):
-    """`[D, V, T, P]` -> `[V, H]` last state of the skill GRU, `[V, T, P]` attention weights."""
+    """Reads `[D, V, T, P]` maps; returns the `[V, H]` last state of the skill GRU, `[V, T, P]` attention weights."""
     _, videos, frames, places = fused.shape
     unknown = [guide for guide in self.guides if guide not in GUIDES]
     if unknown or not self.guides:
@@ -272,7 +272,7 @@ class SpatialAttention(nn.Module):
     return state, weights.transpose(1, 0, 2)
 
   def _skill(self, seen):
-    """Last state `[V, H]` of the skill GRU after `[T, V, D]`."""
+    """Returns the last state `[V, H]` of the skill GRU after `[T, V, D]`."""
     weights = self._gru("skill_gru", self.channels, self.hidden, self.update_bias)
 
     def step(state, gates):
@@ -280,7 +280,7 @@ class SpatialAttention(nn.Module):
     return jax.lax.scan(step, jnp.zeros((seen.shape[1], self.hidden)), gru_gates(weights, seen))[0]
 
   def _cbam(self, x):
-    """`[D, R, h', w']` -> `[D, R]` refined and averaged, `[R, P]` spatial attention, its sum scaled to 1."""
+    """Refines `[D, R, h', w']`; returns `[D, R]` averages and `[R, P]` spatial attention, its sum scaled to 1."""
     reduced = max(1, self.channels // CBAM_REDUCTION)
     squeeze, squeeze_bias = self._layer("squeeze", reduced, self.channels)
     excite, excite_bias = self._layer("excite", self.channels, reduced)

@@ -61,7 +61,7 @@ class I3D(nn.Module):
 
   @nn.compact
   def __call__(self, clips):
-    """Every stage of the network; what is not used costs nothing once compiled.
+    """Returns every stage of the network; what is not used costs nothing once compiled.
 
     Args:
       clips: `[B, T, H, W, 3]` in [-1, 1] (optical flow: 2 channels), 224 x 224 as published; at least `MIN_FRAMES`.
@@ -103,7 +103,7 @@ class I3D(nn.Module):
 
 
 def clip_features(variables, clips, *, module=None):
-  """`[B, 1024]` features of clips, averaged over time; see `one_by_one`.
+  """Returns features of clips, `[B, 1024]`, averaged over time; see `one_by_one`.
 
   Args:
     variables: of `I3D`.

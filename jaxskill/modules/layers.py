@@ -35,12 +35,12 @@ _narrow_einsum.defvjp(_einsum_forward, _einsum_backward)
 
 
 def torch_uniform(fan_in):
-  """Uniform in +-1/sqrt(fan_in): what the published code starts its linear layers from; the paper does not say."""
+  """Returns an initializer, uniform in +-1/sqrt(fan_in), as PyTorch starts linear layers; the papers do not say."""
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -1, 1) / jnp.sqrt(fan_in)
 
 
 def contract(spec, left, right, dtype):
-  """`jnp.einsum` of two arrays -> float32; operands are cast to `dtype`, sums are float32; so it is in the gradient.
+  """Contracts two arrays, as `jnp.einsum`, into float32; operands are cast to `dtype`, in the gradient too.
 
   Left to autodiff, products of the gradient would have one operand of `dtype` and one of float32, for which
   accelerators have no unit: they would run in float32. So that they are contractions too, every index of an operand
@@ -50,13 +50,19 @@ def contract(spec, left, right, dtype):
 
 
 def dot(rows, kernel, dtype):
-  """`[..., D]` rows times `[N, D]` kernel -> `[..., N]` float32, see `contract`."""
+  """Multiplies `[..., D]` rows by a `[N, D]` kernel into `[..., N]` float32, see `contract`."""
   axes = "abc"[: rows.ndim - 1]
   return contract(f"{axes}d,nd->{axes}n", rows, kernel, dtype)
 
 
+def matmul(x, kernel):
+  """Multiplies `[..., C]` by `[C, N]` -> `[..., N]` float32, in products of the type of x."""
+  axes = "abcd"[: x.ndim - 1]
+  return contract(f"{axes}s,sn->{axes}n", x, kernel, x.dtype)
+
+
 def take(x, ids):
-  """`x[ids]` for `[n]` ids, as XLA does it without a copy of all of `x`.
+  """Returns `x[ids]` for `[n]` ids, in a form for which XLA makes no copy of all of `x`.
 
   On a CPU it would gather bfloat16 from a float32 copy of `x`, on a TPU large items from a copy in another order.
   """

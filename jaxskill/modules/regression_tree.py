@@ -6,7 +6,7 @@ difference lies.
 
 B rows, D channels of a row, H hidden units of a node, L leaves (a power of two); level i has 2^i nodes.
 
-Reference: Yu et al., Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021, Sec. 3.3 and Fig. 4.
+Reference: Yu et al., Group-aware Contrastive Regression for Action Quality Assessment, ICCV 2021, Sec. 3.2 and Fig. 3.
 """
 
 from __future__ import annotations
@@ -36,10 +36,16 @@ class RegressionTree(nn.Module):
 
   @nn.compact
   def __call__(self, rows):
-    """`[B, D]` rows -> ([`[B, 2]`, `[B, 4]`, ..., `[B, L]`] log-probabilities level by level, `[B, L]` regressions).
+    """Walks down the tree.
 
     Activations are node-major with rows innermost, `[n, H, B]`: the two children of every node lie side by side in what
     its product gives, so going down a level is a reshape, and all products run along contiguous memory.
+
+    Args:
+      rows: `[B, D]`.
+
+    Returns:
+      ([`[B, 2]`, `[B, 4]`, ..., `[B, L]`] log-probabilities, level by level, and `[B, L]` regressions of the leaves).
 
     Raises:
       ValueError: if the number of leaves is not a power of two, or the activation is unknown.
@@ -59,7 +65,7 @@ class RegressionTree(nn.Module):
     return levels, nn.sigmoid(regression) if self.activation == "sigmoid" else regression
 
   def _products(self, name, nodes, out, rows, dtype=None):
-    """`[n, D, B]` rows through a layer of each of n nodes -> `[n, out, B]` float32."""
+    """Sends `[n, D, B]` rows through a layer of each of n nodes: -> `[n, out, B]` float32."""
     width, dtype = rows.shape[1], dtype or self.dtype
 
     def initialise(key):
@@ -106,7 +112,7 @@ def group_borders(differences, num_leaves, *, symmetric=False, limits=None):
 
 
 def group_of(difference, bounds, outside="nearest"):
-  """The group that holds a difference: [left, right) from zero on, (left, right] below, compared in float32.
+  """Finds the group that holds a difference: [left, right) from zero on, (left, right] below, compared in float32.
 
   Args:
     difference: `[...]`.
@@ -123,13 +129,21 @@ def group_of(difference, bounds, outside="nearest"):
 
 
 def within_group(difference, bounds):
-  """`[...]` differences -> `[..., L]` their places in each group, 0 at its left border and 1 at its right."""
+  """Returns where differences lie in each group: 0 at its left border, 1 at its right (the inverse of Eq. 7).
+
+  Args:
+    difference: `[...]`.
+    bounds: `[L, 2]`.
+
+  Returns:
+    `[..., L]`; 0 in a group without width.
+  """
   width = bounds[:, 1] - bounds[:, 0]
   return jnp.where(width > 0, (difference[..., None] - bounds[:, 0]) / jnp.where(width > 0, width, 1.0), 0.0)
 
 
 def decode(log_probability, regression, bounds, empty="border"):
-  """The difference that the most probable leaf says (the first of equal ones).
+  """Returns the difference that the most probable leaf says (the first of equal ones).
 
   Args:
     log_probability, regression: `[..., L]` of the leaves.
@@ -146,7 +160,7 @@ def decode(log_probability, regression, bounds, empty="border"):
 
 
 def log_one_minus_exp(log_probability):
-  """log(1 - exp(x)) for x <= 0, finite with a finite gradient up to x = 0."""
+  """Returns log(1 - exp(x)) for x <= 0, finite with a finite gradient up to x = 0."""
   x = jnp.minimum(log_probability, -1e-7)
   near = x > -0.6931472
   return jnp.where(near, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(jnp.where(near, -1.0, x))))

@@ -52,7 +52,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, frames):
-    """Every stage of the network; what is not used costs nothing once compiled.
+    """Returns every stage of the network; what is not used costs nothing once compiled.
 
     Args:
       frames: `[B, H, W, 3]`, normalised as the weights want it.
@@ -84,7 +84,7 @@ class ResNet(nn.Module):
 
 
 def frame_features(variables, frames, *, module=None, stage="feature"):
-  """A stage of frames, `[B, 2048]` by default; see `one_by_one`.
+  """Returns a stage of frames, `[B, 2048]` by default; see `one_by_one`.
 
   Args:
     variables: of `ResNet`.

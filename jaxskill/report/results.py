@@ -8,8 +8,9 @@ import pathlib
 import jax
 import numpy as np
 
-from jaxskill.evaluate import collapse, metrics, protocol, raters, simple_baselines, truth
+from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
 from jaxskill.files import save_json, writing
+from jaxskill.report import intervals
 from jaxskill.report.tables import NOT_TESTED, table
 from jaxskill.training import finished_files
 
@@ -32,10 +33,10 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
   replicas = [_replica(experiment, assessments, history, i) for i in range(len(experiment.replicas))]
   if tested and experiment.method.items.compares:
     _add_draws(experiment, replicas, draws)
-  rows, facts_of_test = _rows(experiment, history, replicas) if tested else ({}, {})
+  rows, facts_of_test, moved = _rows(experiment, assessments.score, history, replicas) if tested else ({}, {}, {})
   results = dict(
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
-      protocol=dict(experiment.config.evaluate) | facts_of_test, rows=rows, replicas=replicas,
+      protocol=dict(experiment.config.evaluate) | facts_of_test, rows=rows, intervals=moved, replicas=replicas,
       config=json.loads(experiment.config.to_json()), **about)
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
@@ -53,8 +54,12 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
   return results
 
 
-def _rows(experiment, history, replicas):
-  """({row: of `protocol.summarise`}, what `protocol.facts` says): models, what raters reach, floors."""
+def _rows(experiment, scores, history, replicas):
+  """Models, what raters reach, simple baselines: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
+
+  Args:
+    scores: `[R, V]` of the trained replicas.
+  """
   sides, trained = protocol.sides(experiment, history, replicas), experiment.trained_videos()
   rows = {}
   for name in dict.fromkeys(r["row"] for r in replicas):
@@ -66,9 +71,11 @@ def _rows(experiment, history, replicas):
   rows |= raters.ceiling(agreement, scored)
   baselines = simple_baselines.score_rows if scored else simple_baselines.pair_rows
   rows |= baselines(experiment, trained)
-  protocol.show(rows)
+  shown = protocol.show(rows)
+  names = [r["row"] or experiment.config.name for r in replicas]
+  moved = intervals.of_rows(experiment, np.asarray(scores), sides, names, shown if scored else None)
   facts = protocol.facts(experiment, trained, sides)
-  return rows, facts | (dict(raters=agreement) if agreement else {})
+  return rows, facts | (dict(raters=agreement) if agreement else {}), moved
 
 
 def _summary(metric, replicas, sides):
@@ -96,6 +103,7 @@ def _replica(experiment, assessments, history, index):
       for name, weights in own.attention.items() if weights.shape[1] > 1}
   result["collapsed"] = (collapse.of_ranks(own.score, dataset.pairs[fold.train_pairs]) if ranks
                          else collapse.of_labels(own.score, dataset.labels(criterion)))
+  result |= breakdown.of_fold(dataset, fold, np.asarray(own.score), None if ranks else criterion)
   tested = metrics.tested_videos(dataset, fold)
   stream = method.streams[0]
   length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]

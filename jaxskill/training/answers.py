@@ -15,8 +15,8 @@ class Answers:
   """The compiled answers of all replicas of a method about videos, whoever has trained them.
 
   Attributes:
-    compiled: functions of (state, videos), or where videos are compared of (state, share, bank): scores and parts alone,
-      and everything.
+    compiled: functions of (state, videos), or where videos are compared of (state, share, bank): the first
+      returns scores and parts alone, the second everything.
   """
 
   def __init__(self, method, parallel):
@@ -26,11 +26,12 @@ class Answers:
     self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
 
   def _encodings(self, state, videos):
-    encode = lambda variables: self._method.encodings(variables, as_maps(videos), jax.random.key(0), False)
+    def encode(variables):
+      return self._method.encodings(variables, as_maps(videos), jax.random.key(0), False)
     return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
 
   def _alone(self, pick):
-    """(state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
+    """Returns (state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
     method = self._method
 
     def function(state, videos):
@@ -44,7 +45,7 @@ class Answers:
     return function
 
   def _compared(self, pick):
-    """(state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
+    """Returns (state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
     method = self._method
 
     def function(state, share, bank):
@@ -59,7 +60,7 @@ class Answers:
     return function
 
   def encode(self, state, chunks, count):
-    """Host encodings `[count, R, ...]` of the (numbers, videos) that `feed.Feed.all_videos` yields."""
+    """Host encodings `[count, R, ...]` of the (numbers, videos) that `batches.Feed.all_videos` yields."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
   def ask(self, state, inputs, count, everything):
@@ -78,7 +79,7 @@ class Answers:
     count = len(own["mask"])
     bank, size = self._parallel.replicate(bank), self._parallel.padded(size)
     for start in range(0, count, size):
-      ids = np.minimum(np.arange(start, start + size), count - 1)                          # the last video fills the end
+      ids = np.minimum(np.arange(start, start + size), count - 1)              # the last video fills the end
       yield ids[: count - start], (self._parallel.split(jax.tree.map(lambda x: x[ids], own)), bank)
 
 

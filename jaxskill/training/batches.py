@@ -31,12 +31,12 @@ class MapRows:
 
 
 def as_rows(x):
-  """`[V, T, h, w, C]` maps -> MapRows; streams of fewer axes, and pictures (C no multiple of 128), stay as they are."""
+  """Returns maps `[V, T, h, w, C]` as MapRows; other streams, and pictures (C no multiple of 128), as they are."""
   return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
 
 def as_maps(videos):
-  """The tree with every MapRows as the `[V, ...]` that it was made of."""
+  """Returns the tree with every MapRows as the `[V, ...]` that it was made of."""
   are_rows = lambda x: isinstance(x, MapRows)
   return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
 
@@ -102,7 +102,7 @@ class Feed:
     return np.searchsorted(self.train, videos).astype(np.int32)
 
   def sample(self):
-    """One video as a batch `[1, ...]`, to take shapes from."""
+    """Returns one video as a batch `[1, ...]`, to take shapes from."""
     return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
 
   def all_videos(self, chunk):
@@ -146,7 +146,7 @@ class Feed:
 
 
 def channel_sums(rows):
-  """Number of rows (of maps, of places), sum and sum of squares of every channel of `[T, ..., D]` rows, in float64."""
+  """Returns the number of rows `[T, ..., D]` (of maps, of places), and sum and sum of squares `[D]` in float64."""
   rows = rows.reshape(-1, rows.shape[-1])
   if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
     counts = np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1)          # [256, D]
@@ -157,18 +157,18 @@ def channel_sums(rows):
 
 
 def mean_and_deviation(count, total, squares):
-  """Mean and standard deviation `[D]` of channels out of their sums."""
+  """Returns mean and standard deviation `[D]` of channels out of their sums."""
   mean = total / count
   return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
 
 
 def as_scale(deviation):
-  """What channels are divided by: their standard deviation, 1 where they never vary."""
+  """Returns what channels are divided by: their standard deviation, 1 where they never vary."""
   return np.where(deviation > 1e-6, deviation, 1.0)
 
 
 def channel_statistics(dataset, video_ids, streams):
-  """Mean and standard deviation of every channel over the real rows of some videos.
+  """Returns mean and standard deviation of every channel over the real rows of some videos.
 
   Returns:
     {stream: {"mean", "scale"}}, `[D]` float32 each; a channel that never varies has scale 1.

@@ -216,7 +216,7 @@ class Checkpoints:
     return max(known, key=metrics.get, default=None)
 
   def notes(self, step):
-    """What was saved as `notes` with a step; None if nothing was."""
+    """Returns what was saved as `notes` with a step; None if nothing was."""
     return on_first_process(lambda: self._settle() or self._records.get(step, {}).get("notes"))
 
   def check(self):
@@ -251,7 +251,7 @@ class Checkpoints:
 
 
 def read(directory, step):
-  """The leaves of one checkpoint as {name: array}, proved whole, without a template; nothing is written.
+  """Returns the leaves of one checkpoint as {name: array}, proved whole, without a template; nothing is written.
 
   Raises:
     ValueError: if it is not there or damaged.
@@ -320,7 +320,7 @@ def _kind(leaf):
 
 
 def _difference(stored, expected):
-  """The first leaf that a checkpoint and a template do not share, in words; None if they agree."""
+  """Returns the first leaf that a checkpoint and a template do not share, in words; None if they agree."""
   describe = lambda kinds, name: "{}{}".format(*kinds[name]) if name in kinds else "nothing"
   for name in [*expected, *stored]:
     if describe(stored, name) != describe(expected, name):
@@ -333,7 +333,7 @@ def _check(record):
 
 
 def _unwritten(path, error):
-  """What kept a checkpoint from being written, as an `OSError` of one line with the disk's reason."""
+  """Returns what kept a checkpoint from being written, as an `OSError` of one line with the disk's reason."""
   said = " ".join(filter(None, (str(e) for e in (error, error.__cause__, error.__context__))))
   code = getattr(error, "errno", None) or next((code for code in _DISK if os.strerror(code) in said), errno.EIO)
   reason = os.strerror(code) if os.strerror(code) in said else said.split("\n")[0][:200]

@@ -7,6 +7,7 @@ import re
 
 from jaxskill import methods
 from jaxskill.evaluate import simple_baselines
+from jaxskill.methods import fields
 from jaxskill.training import sizes
 
 COUNTS = (("train", "epochs"), ("train", "batch_size"), ("train", "steps_per_call"), ("train", "eval_steps"),
@@ -28,7 +29,12 @@ LARGEST_SEED = 2 ** 32 - 1
 
 
 def check(config):
-  """Raises a `ValueError` for an option that cannot be, before anything is read or written."""
+  """Refuses an option that cannot be, before anything is read or written.
+
+  Raises:
+    ValueError: with the field, its value and what it must be.
+  """
+  fields.check(config)
   config = sizes.decide(config)
   _check_finite(config, "config")
   for group, name in COUNTS:
@@ -40,7 +46,7 @@ def check(config):
       raise ValueError(f"config.{group}.{name}={value} must be {words}.")
   for group, name, allowed in CHOICES:
     if name in config[group] and config[group][name] not in allowed:
-      raise ValueError(f"config.{group}.{name}={config[group].get(name)!r} is unknown; use one of {', '.join(allowed)}.")
+      raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(allowed)}.")
   for stream, seconds in dict(config.data.get("stream_seconds") or {}).items():
     if not _is_number(seconds) or not seconds > 0:
       raise ValueError(f"config.data.stream_seconds: {stream}={seconds!r} must be seconds above 0.")

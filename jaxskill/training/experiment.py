@@ -41,40 +41,40 @@ class Experiment:
 
   @property
   def metric(self):
-    """What models are compared and chosen by: "accuracy" of pairs or "spearman" of scores."""
+    """Returns what models are compared and chosen by: "accuracy" of pairs or "spearman" of scores."""
     return self.method.items.metric
 
   def fold(self, index):
-    """The fold of a replica."""
+    """Returns the fold of a replica."""
     return self.dataset.folds[self.replicas[index].fold]
 
   def trained_videos(self):
-    """{fold: numbers of the videos that its replicas read in training}: a video without an exemplar is in no item."""
+    """Returns {fold: numbers of the videos that its replicas train on}: one without an exemplar is in no item."""
     return {r.fold: np.unique(self.method.items.of_fold(self.config, self.dataset, self.dataset.folds[r.fold],
                                                         r.criterion, r.seed)[0]) for r in self.replicas}
 
   def target(self):
-    """`[V, R]` what "score" is to each replica."""
+    """Returns `[V, R]` what "score" is to each replica."""
     criteria = [r.criterion for r in self.replicas]
     columns = list(dict.fromkeys(criteria))
     return self.labels["score"][:, [columns.index(criterion) for criterion in criteria]]
 
   @functools.lru_cache(maxsize=None)  # pylint: disable=method-cache-max-size-none   as many as there are draws
   def exemplars(self, draw=0):
-    """(`[V, R, M]` numbers of the videos that each one is compared with, `[V, R, M]` mask) of one draw."""
+    """Returns (`[V, R, M]` numbers of the videos that each one is compared with, `[V, R, M]` mask) of one draw."""
     own = [self.method.items.chosen(self.config, self.dataset, self.dataset.folds[r.fold], r.criterion, r.seed, draw,
                                     self.groups) for r in self.replicas]
     return tuple(np.stack(x, axis=1) for x in zip(*own))
 
   def measured(self, index, scores, parts):
-    """`metrics.measure` or `metrics.measure_scores` of `[V]` scores of one replica."""
+    """Returns `metrics.measure` or `metrics.measure_scores` of `[V]` scores of one replica."""
     fold, options = self.fold(index), self.config.evaluate
     if self.metric == "accuracy":
       return metrics.measure(self.dataset, fold, scores, parts, options.ties)
     return metrics.measure_scores(fold, self.dataset.labels(self.replicas[index].criterion), scores, options.rl2_range)
 
   def constants(self):
-    """What training does not move, leading axis R: what was prepared, statistics of the features, loss weights."""
+    """Returns what training does not move, leading axis R: what was prepared, feature statistics, loss weights."""
     constants = jax.tree.map(lambda *x: np.stack(x), *self.prepared)
     if self.config.data.standardize:
       training = {r.fold: self.dataset.folds[r.fold].train_videos for r in self.replicas}

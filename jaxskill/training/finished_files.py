@@ -21,7 +21,7 @@ def reason(error):
 
 
 def config(workdir):
-  """The config of a run's folder, and the method that it makes."""
+  """Returns the config of a run's folder, and the method that it makes."""
   path = workdir / "config.json"
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def config(workdir):
 
 
 def checkpoint(workdir, step):
-  """The leaves of the checkpoint that a run ended with."""
+  """Returns the leaves of the checkpoint that a run ended with."""
   try:
     return checkpoints.read(workdir / "checkpoints", step)
   except ValueError as error:
@@ -52,7 +52,7 @@ def checkpoint(workdir, step):
 
 
 def tested(workdir, about):
-  """Whether a run had a test side, as its results.json says, else as training_videos.npz does; None if neither.
+  """Returns whether a run had a test side, as its results.json says, else as training_videos.npz does; None if neither.
 
   Args:
     about: of training_videos.npz.

@@ -1,140 +1,27 @@
-"""A finished run as a file that is enough to assess other videos: what training knew, without the data set.
+"""A finished run, read from its folder, that can be asked about other videos: the data set is not needed.
 
-`training_videos.npz` lies beside the checkpoints. It holds how the features were made, what every model says of the
-videos that it was trained on, what their features are like, and the encodings of those that new videos are compared with.
-
-R replicas, U training videos, G groups of videos that may be compared, M exemplars, K = G (M + 1) rows of the bank.
+R replicas, V videos, U training videos, M exemplars, K rows of the bank; see `training_videos`, which wrote it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxskill import cli, files, methods, pretrained
-from jaxskill.data import Fold, SkillDataset, derived, exemplars
+from jaxskill import cli, files, methods
+from jaxskill.data import Fold, SkillDataset
 from jaxskill.data import arrays as arrays_of
-from jaxskill.data.user import extraction_note
-from jaxskill.evaluate import metrics, truth
-from jaxskill.training import batches, checkpoints, finished_files, similarity, step
+from jaxskill.training import batches, checkpoints, finished_files, step
 from jaxskill.training.answers import Answers
-from jaxskill.training.parallel import Parallel, on_first_process
+from jaxskill.training.parallel import Parallel
 from jaxskill.training.precision import single_precision
+from jaxskill.training.training_videos import FILE, FILES
 
-FILE = "training_videos.npz"
-FILES = dict(last=FILE, validation="training_videos_validation.npz")     # by the checkpoint whose models answer
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
-PUBLISHED = dict(best="pros_cons", epic_skills="pros_cons", rhythmic_gymnastics="action_net")     # recipes of owners
-
-
-def digest(streams):
-  """Of one video's features {stream: `[T, ...]`}: tells whether a video was trained on, whatever it is called."""
-  sha = hashlib.sha256()
-  for _, rows in sorted(streams.items()):
-    sha.update(np.ascontiguousarray(rows))
-  return sha.hexdigest()[:32]
-
-
-def save(workdir, trainer, assessments, file=FILE):
-  """Writes what assessing other videos needs, whole or not at all; every host must call it, and the main one writes.
-
-  Args:
-    assessments: `[R, V, ...]`, everything that the trained replicas say.
-
-  Returns:
-    The path; None on other hosts.
-  """
-  dataset, method, config = trainer.dataset, trainer.method, trainer.config
-  compared = method.items.compares
-  encodings = trainer.all_videos.encodings(trainer.state) if compared else None
-  if not trainer.parallel.main:
-    return None
-  folds = [dataset.folds[r.fold].train_videos for r in trainer.replicas]
-  trained = np.unique(np.concatenate(folds))
-  own = lambda name, video: dataset.streams[name][video, : dataset.lengths[name][video]]
-  arrays = dict(
-      videos=np.array([dataset.videos[v] for v in trained]), score=assessments.score[:, trained],
-      trained=np.stack([np.isin(trained, fold) for fold in folds]),
-      digests=np.array([digest({name: own(name, v) for name in method.streams}) for v in trained]))
-  for name in method.streams:
-    arrays[f"{name}/lengths"] = dataset.lengths[name][trained]
-    arrays[f"{name}/row_seconds"] = dataset.row_seconds[name][trained]
-    known = similarity.of_training([batches.channel_sums(own(name, v)) for v in trained])
-    arrays |= {f"{name}/{what}": values for what, values in known.items()}
-  recorded = derived.recorded(config.data, method.streams)
-  seconds = dict(dataset.row_seconds) | dict(dataset.recorded_seconds)
-  arrays |= {f"recorded/{name}/row_seconds": seconds[name][trained] for name in recorded}
-  about = dict(
-      format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=metrics.is_tested(dataset),
-      extraction=_recipe(config), step=int(trainer.state.step), published=PUBLISHED.get(config.data.name, ""),
-      params_sha256=checkpoints.digest(trainer.state.params),
-      replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
-                for r in trainer.replicas],
-      groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams},
-      recorded={name: dict(shape=dataset.streams[name].shape[1:]) for name in recorded})
-  if compared:
-    bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
-    arrays |= {f"bank/{name}": values for name, values in bank.items()}
-  path = pathlib.Path(workdir) / file
-  with files.writing(path) as opened:
-    np.savez(opened, about=np.array(files.to_json(about)), **arrays)
-  return path
-
-
-def save_selected(workdir, trainer):
-  """Writes the same of the checkpoint whose models were best on validation videos, if there is one; see `save`."""
-  last, file = trainer.state, FILES["validation"]
-  with checkpoints.Checkpoints(workdir / "checkpoints", trainer.config.train.keep_checkpoints, best=True) as kept:
-    step = kept.best_step()
-    restored = kept.restore(last, step) if step is not None else None
-  if restored is None or restored[0] != step:              # none was validated, or it is damaged
-    on_first_process(lambda: (workdir / file).unlink(missing_ok=True))
-    return
-  trainer.state = trainer.parallel.replicate(restored[1])
-  save(workdir, trainer, trainer.assess(everything=True), file)
-  trainer.state = last
-
-
-def _recipe(config):
-  """What `jaxskill.extract` noted of own features, or how frames were decoded; None where features were made otherwise."""
-  if (frames := config.data.get("frames")) and frames["count"]:
-    return dict(frames=frames.to_dict(), weights=config.model.weights,
-                random_weights=config.model.weights.startswith(pretrained.RANDOM))
-  if config.data.name != "features" or not config.data.get("dir"):
-    return None
-  return extraction_note.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
-
-
-def _bank(trainer, assessments, encodings):
-  """(arrays of the videos that new ones are compared with, leading axes K, R; what each group is; their segments)."""
-  dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
-  group = trainer.experiment.groups
-  chosen, mask = zip(*(exemplars.of_new_videos(
-      trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, dataset.labels(r.criterion),
-      (r.seed, 0, 0)) for r in replicas))
-  flat = lambda x: np.stack(x).reshape(len(replicas), -1).T                                # [K, R]
-  chosen, mask = flat(chosen), flat(mask)
-  each = np.arange(len(replicas))
-  labels = np.stack([dataset.labels(r.criterion) for r in replicas], axis=1)
-  bank = dict(videos=np.array(dataset.videos)[chosen], mask=mask, score=trainer.experiment.target()[chosen, each],
-              label=labels[chosen, each])
-  leaves = traverse_util.flatten_dict(dict(encodings=encodings), sep="/")
-  bank |= {name: leaf[chosen, each] for name, leaf in leaves.items()}
-  known = [name for name in same if getattr(dataset, name) is not None]
-  first = [int(np.flatnonzero(group == number)[0]) for number in range(group.max() + 1)]
-  kinds = [{name: getattr(dataset, name)[video].item() for name in known} for video in first]
-  segments, stream = {}, trainer.method.streams[0]
-  if assessments.segments:
-    for v in np.unique(chosen[mask]):
-      mean = jax.tree.map(lambda x, v=v: x[:, v].mean(axis=0), assessments.segments)
-      segments[dataset.videos[v]] = truth.segments(mean, dataset.lengths[stream][v], dataset.row_seconds[stream][v])
-  return bank, kinds, segments
 
 
 class Finished(NamedTuple):
@@ -158,40 +45,40 @@ class Finished(NamedTuple):
   parallel: Parallel
 
   def training_scores(self, replica):
-    """`[n]` what a replica says of its training videos, without those that nothing could be compared with."""
+    """Returns `[n]` what a replica says of its training videos, without those that nothing could be compared with."""
     scores = np.float64(self.arrays["score"][replica][self.arrays["trained"][replica]])
     return scores[np.isfinite(scores)]
 
   @property
   def tested(self):
-    """Whether training kept videos apart to test on, as its results.json says; None without one."""
+    """Returns whether training kept videos apart to test on, as its results.json says; None without one."""
     return self.about["tested"]
 
   @property
   def checkpoint(self):
-    """{"chosen": "last" or "validation", "step"} of the models that answer."""
+    """Returns {"chosen": "last" or "validation", "step"} of the models that answer."""
     return dict(chosen=self.about["checkpoint"], step=self.about["step"])
 
   @property
   def random_weights(self):
-    """Whether the features trained on came from random weights."""
+    """Returns whether the features trained on came from random weights."""
     return bool((self.about["extraction"] or {}).get("random_weights"))
 
   @property
   def recorded(self):
-    """{stream: {"shape"}} that a video must be recorded with; what the run reads is made of these (`data.derived`)."""
+    """Returns {stream: {"shape"}} that a video must be recorded with, of which `data.derived` makes what is read."""
     return self.about.get("recorded", self.about["streams"])
 
   def recorded_seconds(self, stream):
-    """`[U]` seconds from one row of a recorded stream of the training videos to the next."""
+    """Returns the seconds `[U]` from one row of a recorded stream of the training videos to the next."""
     return self.arrays.get(f"recorded/{stream}/row_seconds", self.arrays.get(f"{stream}/row_seconds"))
 
   def durations(self, stream):
-    """`[U]` seconds that the training videos last."""
+    """Returns the seconds `[U]` that the training videos last."""
     return self.arrays[f"{stream}/lengths"] * self.arrays[f"{stream}/row_seconds"]
 
   def group(self, known):
-    """The number of the group that a video belongs to.
+    """Returns the number of the group that a video belongs to.
 
     Args:
       known: {"category", "difficulty"} of the video, as far as they were said.
@@ -201,21 +88,25 @@ class Finished(NamedTuple):
     """
     kinds = self.about["groups"]
     given = {name: value for name, value in known.items() if name in kinds[0]}
-    same = lambda a, b: np.isclose(a, float(b), atol=1e-4) if isinstance(a, float) else str(a) == str(b)
-    left = [number for number, kind in enumerate(kinds) if all(same(kind[name], value) for name, value in given.items())]
+
+    def same(a, b):
+      return np.isclose(a, float(b), atol=1e-4) if isinstance(a, float) else str(a) == str(b)
+
+    left = [number for number, kind in enumerate(kinds)
+            if all(same(kind[name], value) for name, value in given.items())]
     if len(left) == 1:
       return left[0]
     name = next((name for name in kinds[0] if name not in given), None)
     if left and name:
       values = ", ".join(dict.fromkeys(str(kinds[number][name]) for number in left))
-      raise ValueError(f"the run compares videos of one {name} only: say which with --{name} (or a column of --labels): "
-                       f"{values}.")
+      raise ValueError(f"the run compares videos of one {name} only: say which with --{name} (or a column of "
+                       f"--labels): {values}.")
     what = " and ".join(f"{name} {value}" for name, value in given.items())
     raise ValueError(f"there is no training video of {what} to compare it with; there are "
                      + "; ".join(", ".join(f"{name} {value}" for name, value in kind.items()) for kind in kinds) + ".")
 
   def references(self, digests, known):
-    """The rows of the bank that some videos are compared with.
+    """Returns the rows of the bank that some videos are compared with.
 
     Args:
       digests: of every video's features: a training video is not compared with itself.
@@ -238,23 +129,23 @@ class Finished(NamedTuple):
     return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
 
   def rows_compared(self, video):
-    """{stream: `[M]` rows} of the training videos that a video, see `own.Own`, is compared with."""
+    """Returns {stream: `[M]` rows} of the training videos that a video, see `new_videos.Own`, is compared with."""
     rows, mask = self.references([video.digest], [video.known])
     named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
     place = [list(self.arrays["videos"]).index(name) for name in named]
     return {stream: self.arrays[f"{stream}/lengths"][place] for stream in self.about["streams"]}
 
   def bank(self):
-    """{"encodings" `[K, R, ...]`, "score" `[K, R]`} of the videos that new ones are compared with."""
+    """Returns {"encodings" `[K, R, ...]`, "score" `[K, R]`} of the videos that new ones are compared with."""
     named = {name.removeprefix("bank/"): values for name, values in self.arrays.items() if name.startswith("bank/enc")}
     return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
 
   @single_precision()
   def assess(self, videos, against=None):
-    """What every replica says of videos.
+    """Asks every replica about videos.
 
     Args:
-      videos: of `own.Own`.
+      videos: of `new_videos.Own`.
       against: (`[V, R, M]` numbers of those of the videos that each is compared with in place of training videos,
         `[V, R]` the scores of all, in the unit of the labels).
 
@@ -265,9 +156,9 @@ class Finished(NamedTuple):
     if self.config.model.get("with_difficulty"):
       labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
     size = parallel.padded(SHARE)
-    own = batches.Feed(dataset, dataset.folds, parallel, streams=self.method.streams, dtype=self.config.train.dtype,
-                    budget=0.0, labels=labels)
-    count, chunks = dataset.num_videos, own.all_videos(size)
+    feed = batches.Feed(dataset, dataset.folds, parallel, streams=self.method.streams, dtype=self.config.train.dtype,
+                        budget=0.0, labels=labels)
+    count, chunks = dataset.num_videos, feed.all_videos(size)
     if "bank/videos" not in self.arrays:
       return self.answers.ask(self.state, ((ids, (one,)) for ids, one in chunks), count, True)
     encodings = self.answers.encode(self.state, chunks, count)
@@ -284,31 +175,38 @@ class Finished(NamedTuple):
 
 
 def own_videos(run, videos, source):
-  """Videos as a data set without labels, padded as the training videos were, or farther.
+  """Returns videos as a data set without labels, padded as the training videos were, or farther.
 
   Args:
-    videos: of `own.Own`.
+    run: a `Finished`.
+    videos: of `new_videos.Own`.
     source: what errors name.
   """
   everyone, streams, lengths, times = np.arange(len(videos)), {}, {}, {}
   for name, about in run.about["streams"].items():
     own = [video.arrays[name] for video in videos]
     room = max(about["shape"][0], *map(len, own))
-    fill = lambda rows: np.concatenate([rows, np.zeros((room - len(rows), *rows.shape[1:]), rows.dtype)])
-    streams[name], lengths[name] = np.stack([fill(rows) for rows in own]), np.array([len(rows) for rows in own], np.int32)
+    streams[name] = np.stack([_padded(rows, room) for rows in own])
+    lengths[name] = np.array([len(rows) for rows in own], np.int32)
     if all(name in video.row_times for video in videos):
-      times[name] = np.stack([fill(video.row_times[name]) for video in videos])
+      times[name] = np.stack([_padded(video.row_times[name], room) for video in videos])
   nothing = np.zeros(0, np.int32)
   return SkillDataset(
-      name=run.about["data"], source=source, videos=tuple(video.name for video in videos), streams=streams, lengths=lengths,
+      name=run.about["data"], source=source, videos=tuple(video.name for video in videos), streams=streams,
+      lengths=lengths,
       row_seconds={name: np.array([video.row_seconds[name] for video in videos], np.float32) for name in streams},
       row_times=times, pairs=np.zeros((0, 2), np.int32), folds=(Fold("own", everyone, nothing, nothing, nothing),),
       simulated=run.about["simulated"], features_checked=True)
 
 
+def _padded(rows, length):
+  """Returns rows `[T, ...]` with zeros behind them, `[length, ...]`."""
+  return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
 @single_precision()
 def load(workdir, checkpoint="last"):
-  """The run of a folder.
+  """Reads the finished run of a folder.
 
   Args:
     checkpoint: whose models answer: "last", of the end of training, or "validation", of the step at which they were
@@ -327,9 +225,11 @@ def load(workdir, checkpoint="last"):
     if subs:
       raise ValueError(f"{workdir}: is a table of several runs; give one of its folders: {subs}.")
     reached = max((int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()), default=0)
-    raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the command "
-                     "that trained it again with the same --workdir: it goes on from there and writes what is needed.")
-  arrays = arrays_of.read_arrays(path, max(arrays_of.MAX_BYTES, path.stat().st_size))     # its own arrays are not packed
+    raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the "
+                     "command that trained it again with the same --workdir: it goes on from there and writes what "
+                     "is needed.")
+  room = max(arrays_of.MAX_BYTES, path.stat().st_size)                    # what training wrote is not packed
+  arrays = arrays_of.read_arrays(path, room)
   try:
     about = json.loads(arrays.pop("about").item())
     finished_files.check(path, about, arrays, method)
@@ -342,9 +242,10 @@ def load(workdir, checkpoint="last"):
   leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
                                          if name[0] in ("params", "constants")})
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
-    raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start the "
-                     "training command again, which writes it.")
+    raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start "
+                     "the training command again, which writes it.")
   about |= dict(tested=finished_files.tested(workdir, about), checkpoint=checkpoint)
   parallel = Parallel()
   state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("constants", {}), None)
-  return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel), parallel)
+  return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel),
+                  parallel)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pathlib
 
-_GROUPS = "sys/fs/cgroup"      # where Linux shows limits: of all resources together (version 2), or memory by itself (1)
+# Where Linux shows limits: of all resources together (version 2), or of memory by itself (version 1).
+_GROUPS = "sys/fs/cgroup"
 
 
 def host_bytes(root="/") -> int:
-  """Bytes of the machine, or of the tightest limit above this process where that is less.
+  """Returns the bytes of memory of the machine, or of the tightest limit above this process where that is less.
 
   Args:
     root: folder that holds `proc` and `sys`.

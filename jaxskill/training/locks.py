@@ -17,7 +17,7 @@ from jaxskill import cli
 try:
   import fcntl
 except ImportError:                       # Windows
-  fcntl = None
+  fcntl = None  # type: ignore[assignment]
 
 BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")         # one for all containers of a machine
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def read_lines(path, step=None):
-  """The entries of a log whose lines are `{"step": ..., ...}`, in order of steps; what is damaged is left out.
+  """Returns the entries of a log whose lines are `{"step": ..., ...}`, in order of steps; what is damaged is left out.
 
   A line counts if it has the keys that most lines have, for one wrong byte may be in a key.
 
@@ -43,7 +43,7 @@ def read_lines(path, step=None):
 
 
 def read_metrics(workdir):
-  """The lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}."""
+  """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}."""
   entries, _ = read_lines(workdir / "metrics.jsonl")
   numbers = lambda value: isinstance(value, list) and all(isinstance(x, (int, float)) for x in value)
   values = lambda entry: [v for k, v in entry.items() if k not in ("step", "steps_per_second")]
@@ -51,13 +51,13 @@ def read_metrics(workdir):
 
 
 def read_evaluations(workdir, step):
-  """The evaluations up to `step` that evaluations.jsonl holds."""
+  """Returns the evaluations up to `step` that evaluations.jsonl holds."""
   entries, _ = read_lines(workdir / "evaluations.jsonl", step)
   return [entry for entry in entries if isinstance(entry.get("replicas"), list)]
 
 
 def with_nan(value):
-  """What `report.to_json` wrote, with nan where it wrote null."""
+  """Returns what `report.to_json` wrote, with nan where it wrote null."""
   if isinstance(value, dict):
     return {k: with_nan(v) for k, v in value.items()}
   if isinstance(value, list):

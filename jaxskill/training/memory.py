@@ -10,7 +10,7 @@ import numpy as np
 
 
 def needed_bytes(function, arguments):
-  """Bytes that a compiled function holds on one device at its peak, its arguments and results among them.
+  """Returns the bytes that a compiled function holds on one device at its peak, its arguments and results among them.
 
   Args:
     function: of `Parallel.compile`.
@@ -27,7 +27,7 @@ def needed_bytes(function, arguments):
 
 
 def largest_array(function, arguments):
-  """(shape, dtype) of the largest array that a function computes, where nothing is fused."""
+  """Returns (shape, dtype) of the largest array that a function computes, where nothing is fused."""
   found, todo = ((), np.dtype(np.float32)), [jax.make_jaxpr(function)(*arguments).jaxpr]
   size = lambda shape, dtype: int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
   while todo:
@@ -43,8 +43,11 @@ def largest_array(function, arguments):
 
 
 def check(trainer):
-  """Raises a `ValueError` if a step of a `train.Trainer`, or its answer about all videos, needs more memory than a device
-  has: it says which array is largest, and which options make it smaller."""
+  """Refuses a run that does not fit: a step of a `train.Trainer`, or its answer about all videos.
+
+  Raises:
+    ValueError: if a device has less memory than that: which array is largest, and which options make it smaller.
+  """
   available = trainer.parallel.memory_bytes()
   for what, function, arguments in _programs(trainer):
     needed = needed_bytes(function, arguments)
@@ -59,7 +62,7 @@ def _programs(trainer):
 
 
 def _refusal(trainer, what, needed, available, shape, dtype):
-  """The refusal in words; a comparison of all rows falls with the square of their number."""
+  """Returns the refusal in words; a comparison of all rows falls with the square of their number."""
   config, dataset, share, remedies = trainer.config, trainer.dataset, available / needed, []
   rows, stream = max((int(dataset.lengths[name].max()), name) for name in trainer.method.streams)
   seconds = float(np.median(dataset.row_seconds[stream]))
@@ -75,9 +78,10 @@ def _refusal(trainer, what, needed, available, shape, dtype):
     remedies.append("lower config.data.device_budget, so that features stream")
   if len(trainer.replicas) > 1:
     remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
-  return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; features "
-          f"are {_size(trainer.feed.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest array is "
-          f"{dtype}{list(shape)}: {' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
+  return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; "
+          f"features are {_size(trainer.feed.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
+          f"array is {dtype}{list(shape)}: "
+          f"{' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
 
 
 def _size(count):

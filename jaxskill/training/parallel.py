@@ -1,8 +1,8 @@
 """Devices and hosts: the only file that says pmap.
 
 On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the
-videos, encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The functions
-`gather`, `total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
+videos, encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The
+functions `gather`, `total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
 
 Products of float32 are computed in float32, see `float32_products`.
 """
@@ -46,11 +46,11 @@ def initialise():
 
 
 def float32_products(function):
-  """The function, traced so that products of float32 are products in float32.
+  """Returns the function, traced so that products of float32 are products in float32.
 
-  Left to itself, JAX rounds their operands to bfloat16 on a TPU and to TensorFloat-32 on a GPU. Who sets
-  JAX_DEFAULT_MATMUL_PRECISION gets what it says, but for products that are subtracted from one another (distances), which
-  stay exact. Products of bfloat16 are not touched.
+  Left to itself, JAX rounds their operands to bfloat16 on a TPU and to TensorFloat-32 on a GPU.
+  JAX_DEFAULT_MATMUL_PRECISION overrides this, except for products that are subtracted from one another (distances).
+  Products of bfloat16 are not touched.
   """
   @functools.wraps(function)
   def traced(*arguments):
@@ -60,14 +60,14 @@ def float32_products(function):
 
 
 def highest(*values):
-  """The highest of each value over the hosts, which must leave a loop after the same step and agree on its length."""
+  """Returns the highest of each value over the hosts, which must agree on the length of a loop and when to leave it."""
   if jax.process_count() == 1:
     return values
   return tuple(multihost_utils.process_allgather(np.array(values, np.float32)).max(axis=0).tolist())
 
 
 def on_first_process(function):
-  """What `function` returns or raises on process 0, on every process."""
+  """Returns, or raises, on every process what `function` does on process 0."""
   if jax.process_count() == 1:
     return function()
   message = b""
@@ -81,9 +81,9 @@ def on_first_process(function):
   buffer = np.zeros(int.from_bytes(size.tobytes(), "little"), np.uint8)
   if message:
     buffer = np.frombuffer(message, np.uint8)
-  result, error = pickle.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
-  if error is not None:
-    raise error
+  result, problem = pickle.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
+  if problem is not None:
+    raise problem
   return result
 
 
@@ -114,7 +114,7 @@ class Parallel:
                        f"multiple of {self.count}, e.g. {max(1, -(-batch_size // self.count)) * self.count}.")
 
   def memory_bytes(self):
-    """Bytes that one device can hold; for CPU devices, the memory that this process may take, shared among them."""
+    """Returns the bytes that one device can hold; CPU devices share the memory that this process may take."""
     stats = self.local[0].memory_stats() or {}
     if "bytes_limit" in stats:
       return stats["bytes_limit"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.training import step
+from jaxskill.training import draws
 
 
 class Replica(NamedTuple):
@@ -30,7 +30,7 @@ def plan(config, dataset):
 
 
 def make_tables(config, dataset, replicas, local, items):
-  """Returns the `step.Tables` of the replicas: training items in the numbering `local` gives their videos, steps, keys.
+  """Returns the `draws.Tables` of the replicas: training items as `local` numbers their videos, steps and keys.
 
   Args:
     items: of the method, see `methods.items`.
@@ -46,11 +46,11 @@ def make_tables(config, dataset, replicas, local, items):
   epochs = np.array([max(1, round(config.train.epochs * share.get(fold.name, 1.0))) for fold in folds])
   last = (per_epoch * epochs).astype(np.int32)
   groups = None if runs[0] is None else _padded(runs)
-  return step.Tables(_padded([local(videos) for videos in own]), count, last, keys, groups, criterion)
+  return draws.Tables(_padded([local(videos) for videos in own]), count, last, keys, groups, criterion)
 
 
 def _padded(tables):
-  """`[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
+  """Returns `[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
   result = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]), np.int32)
   for row, own in zip(result, tables):
     row[: len(own)] = own

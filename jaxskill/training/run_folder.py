@@ -74,7 +74,7 @@ def claim(workdir, config):
 
 
 def _differences(there, here):
-  """The fields in which two configs differ, in a line: the first ones with their values, and how many more."""
+  """Returns the fields in which two configs differ, in a line: the first ones with their values, and how many more."""
   there, here = dict(_fields(there)), dict(_fields(here))
   changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
   named = [f"{name} is {_short(there.get(name))} there and {_short(here.get(name))} here" for name in changed[:_NAMED]]
@@ -91,7 +91,7 @@ def _fields(node, path="config"):
 
 
 def _short(text):
-  """A value as JSON, of few letters; None is a field that is not there."""
+  """Returns a value as JSON, of few letters; None is a field that is not there."""
   return "not set" if text is None else text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
 
 

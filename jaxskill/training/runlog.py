@@ -72,7 +72,7 @@ class Log(contextlib.AbstractContextManager):
     return means["validation"] if np.isfinite(means["validation"]) else None
 
   def notes(self):
-    """The history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was."""
+    """Returns the history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was."""
     return json.loads(files.to_json(self.history))
 
   def __exit__(self, *_):

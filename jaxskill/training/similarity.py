@@ -1,8 +1,9 @@
 """How much a video is like those that a run was trained on: how long it lasts, and what its features are like.
 
-The distance of a video from others compares every channel's mean and standard deviation over the rows (of maps, over the
-places too), in the others' standard deviations: the 2-Wasserstein distance of normal distributions, root mean square over
-channels. A training video is held against all the others, so that a new one can be held against all of them.
+The distance of a video from others compares every channel's mean and standard deviation over the rows (of maps, over
+the places too), in the others' standard deviations: the 2-Wasserstein distance of normal distributions, root mean
+square over channels. A training video is held against all the others, so that a new one can be held against all of
+them.
 
 U training videos, D channels.
 """
@@ -17,32 +18,36 @@ SHARE = 0.99          # of the training videos, within which a distance is nothi
 
 
 def distance(sums, others):
-  """Of one video's `feed.channel_sums` from (mean, deviation) `[D]` of others."""
+  """Returns how far one video's `batches.channel_sums` lie from (mean, deviation) `[D]` of others."""
   (mean, deviation), scale = batches.mean_and_deviation(*sums), batches.as_scale(others[1])
   squares = ((mean - others[0]) / scale) ** 2 + ((deviation - others[1]) / scale) ** 2
   return float(np.sqrt(squares.mean()))
 
 
 def of_training(sums):
-  """Statistics of U training videos out of the `feed.channel_sums` of each.
+  """Returns statistics of U training videos out of the `batches.channel_sums` of each.
 
   Returns:
     {"mean", "deviation" `[D]` over all rows, "distance" `[U]` of each video from the others (0 for a single one)}.
   """
   total = [sum(x) for x in zip(*sums)]
-  own = lambda one: batches.mean_and_deviation(*(all_ - x for all_, x in zip(total, one)))
   mean, deviation = batches.mean_and_deviation(*total)
-  found = [distance(one, own(one)) if len(sums) > 1 else 0.0 for one in sums]
+
+  def from_others(one):
+    others = (all_ - x for all_, x in zip(total, one))
+    return distance(one, batches.mean_and_deviation(*others))
+
+  found = [from_others(one) if len(sums) > 1 else 0.0 for one in sums]
   return dict(mean=mean, deviation=deviation, distance=np.array(found))
 
 
 def limit(distances):
-  """The distance that `SHARE` of the training videos do not exceed; of fewer than a hundred, the largest."""
+  """Returns the distance that `SHARE` of the training videos do not exceed; of fewer than a hundred, the largest."""
   return float(np.quantile(distances, SHARE, method="higher"))
 
 
 def of_features(stream, far, distances):
-  """A warning, or None: a video's distance against those `[U]` of the training videos."""
+  """Returns a warning, or None: a video's distance against those `[U]` of the training videos."""
   if far <= limit(distances):
     return None
   return (f"unlike the training videos: its features {stream!r} lie {far:.3g} standard deviations away from theirs, "
@@ -52,7 +57,7 @@ def of_features(stream, far, distances):
 
 
 def of_duration(seconds, training):
-  """A warning, or None: how long a video lasts, against `[U]` training videos; a thousandth is rounding."""
+  """Returns a warning, or None: how long a video lasts, against `[U]` training videos; a thousandth is rounding."""
   low, high = float(training.min()), float(training.max())
   if low * 0.999 <= seconds <= high * 1.001:
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def decide(config, dataset=None):
-  """A config whose sizes are all decided.
+  """Returns a config whose sizes are all decided.
 
   Args:
     config: `by_videos` ((field, ((most training videos, size), ...), ...), if it is there, says what a field that is 0
@@ -26,7 +26,7 @@ def decide(config, dataset=None):
 
 
 def describe(before, after):
-  """What was decided, in words; "" where nothing was."""
+  """Returns what was decided, in words; "" where nothing was."""
   changed = [f"{path}={_get(after, path)}" for path, _ in before.get("by_videos", ()) if not _get(before, path)]
   return f"sizes that follow the number of training videos: {', '.join(changed)}" if changed else ""
 

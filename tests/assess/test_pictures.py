@@ -19,7 +19,7 @@ ROWS = 10
 
 
 def answered(kind, duration=20.0, seed=0, **changed):
-  """(what `evidence.answer` says of a video, its heat maps, their seconds), by random numbers."""
+  """(what `explain.answer` says of a video, its heat maps, their seconds), by random numbers."""
   rng = np.random.default_rng(seed)
   edges = np.linspace(0, duration, ROWS + 1)
   result = dict(video="v", random_weights=False, simulated=True, tested=True, training_videos=60, ranked=True,

@@ -33,7 +33,7 @@ def quick(quick_training):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
-  """And its evidence, in seconds, and pictures; whoever else is assessed with it."""
+  """And what explains it, in seconds, and pictures; whoever else is assessed with it."""
   run = trained(system)
   test = run.dataset.folds[0].test_videos
   results, failed = run.assess(*(run.save(v) for v in test), out=tmp_path)

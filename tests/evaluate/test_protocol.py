@@ -175,7 +175,7 @@ def test_why_a_number_is_undefined(change, reason):
 
 
 def trainer_of(dataset, learns="spearman", options=None):
-  """What floors and the protocol ask of a trainer of one model a fold."""
+  """What baselines and the protocol ask of a trainer of one model a fold."""
   replicas = [types.SimpleNamespace(fold=number, seed=0, criterion="score") for number in range(len(dataset.folds))]
 
   def measured(index, scores, _):
@@ -236,7 +236,7 @@ def test_what_each_side_had_stands_in_words(make_dataset):
   assert facts["folds"][0]["test"] == dict(videos=4, pairs=6, subjects=2) and facts["folds"][1]["validation"]["videos"] == 0
   assert (facts["test_videos"], facts["smallest_fold"], facts["small_folds"], facts["too_few_to_claim"]) == (12, 4, True, False)
   first, second = protocol.describe(facts, True)
-  assert first == ("2 fold(s): models and floors train on 4 to 6 videos of 2 to 3 subject(s); validation none; test 4 to 8 "
+  assert first == ("2 fold(s): models and baselines train on 4 to 6 videos of 2 to 3 subject(s); validation none; test 4 to 8 "
                    "videos of 2 to 4 subject(s), 12 different ones in all")
   assert second.startswith("! the correlation of 4 test videos")
   assert "pairs of 4 to 6 videos" in protocol.describe(facts, False)[0]

@@ -1,4 +1,4 @@
-"""Floors against solving for every left-out video anew."""
+"""Simple baselines against solving for every left-out video anew."""
 
 import dataclasses
 

@@ -13,6 +13,7 @@ from jaxskill import interop
 from jaxskill.evaluate import metrics as evaluate
 from jaxskill.methods import action_net
 from jaxskill.modules.gcn_context import graph
+from jaxskill.training import draws
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel
 
@@ -34,7 +35,7 @@ OFFICIAL = dict(model__adjacency="time", model__padding="zeros", model__last_sta
 
 
 def batch(features, lengths=None):
-  """Videos as the feed hands them over; `features` {stream: `[V, T, D]`}."""
+  """Videos as `batches.Feed` hands them over; `features` {stream: `[V, T, D]`}."""
   count = len(next(iter(features.values())))
   whole = {name: [x.shape[1]] * count for name, x in features.items()} | (lengths or {})
   return ({name: jnp.asarray(x, jnp.float32) for name, x in features.items()}
@@ -142,9 +143,9 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   state = step.init(keys, sample, dict(score_range=RANGE[None]))
   assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, params)
   state = parallel.replicate(state.replace(params=params))
-  tables = steps.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
+  tables = draws.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
                         criterion=np.zeros(1, np.int32))
-  batches = steps.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
+  batches = draws.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
   own = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
   before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
   for number, features, labels in golden_steps(data, shapes):
@@ -387,7 +388,7 @@ def test_bad_data(make_dataset):
   config.model.widths.static = 5
   targets(config, data)
   frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
-  with pytest.raises(ValueError, match=r"stream 'static' holds \(2, 2, 3\) a row; ACTION-NET reads features"):
+  with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; ACTION-NET reads features"):
     targets(config, frames)
   with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
     targets(config, dataclasses.replace(data, score=None, score_range=None))

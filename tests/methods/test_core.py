@@ -12,7 +12,7 @@ import pytest
 from jaxskill import interop, methods, train
 from jaxskill.modules import regression_tree
 from jaxskill.modules.regression_tree import RegressionTree
-from jaxskill.training import answers, step
+from jaxskill.training import answers, optimizer
 from jaxskill.training.parallel import Parallel
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -32,7 +32,7 @@ def single(tree):
 
 
 def batch(features, lengths=None):
-  """Videos as the feed hands them over."""
+  """Videos as `batches.Feed` hands them over."""
   lengths = [features.shape[1]] * len(features) if lengths is None else lengths
   return dict(rgb=jnp.asarray(features, jnp.float32), lengths=dict(rgb=jnp.asarray(lengths, jnp.int32)),
               position=jnp.arange(len(features)), labels={})
@@ -128,7 +128,7 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
     for name, value in gradients[0]["base"].items():
       close(value, f"grad_after_batch0/base/{name}")
 
-    optimiser = step.make_optimiser(config.train)
+    optimiser = optimizer.make_optimizer(config.train)
     updates, _ = optimiser.update(jax.tree.map(jnp.add, *gradients), optimiser.init(start), start)
     (pattern, factor), = config.train.rates
     assert pattern == "^backbone/"
@@ -484,6 +484,8 @@ def test_nothing_is_demanded_of_a_tree_that_is_not_there(load_config):
                            r"learns from pairs, e.g. configs/pros_cons.py"),
     ({}, dict(score=np.full(20, 7.0, np.float32)), r"fold 'fold0': all training scores are equal \(7\); there is no"),
     ({"model.with_difficulty": True}, dict(difficulty=None),
+     r"config.model.with_difficulty needs the difficulty of every video, but the labels have none; add it, or set"),
+    ({"model.with_difficulty": True, "data.criteria": ("style",)}, dict(difficulty=None),
      r"config.model.with_difficulty needs the difficulty of every video, but the labels have none; add it, or set"),
     ({"model.with_difficulty": True}, dict(difficulty=np.float32([2] * 5 + [0] + [2] * 14)),
      r"video 'v5' has difficulty 0; it must be positive to divide by, or set config.model.with_difficulty=False"),

@@ -139,7 +139,7 @@ def naive_losses(params, config, items, videos, scores):
 
 
 LENGTHS = [4, 1, 3, 2, 4, 3]
-ITEMS = [(0, 4, 1), (1, 2, 4), (2, 2, 4), (3, 3, 1), (5, 0, 5)]     # a query in its own panel is a place that is left
+ITEMS = [(0, 4, 1), (1, 2, 4), (2, 2, 4), (3, 3, 1), (5, 0, 5)]     # a query among its own references is a place that is left
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def small(load_config):
 
 
 def batch(features, lengths=None):
-  """Videos as the feed hands them over."""
+  """Videos as `batches.Feed` hands them over."""
   return dict(rgb=jnp.asarray(features, jnp.float32), position=jnp.arange(len(features)), labels={},
               lengths=dict(rgb=jnp.asarray(lengths or [features.shape[1]] * len(features), jnp.int32)))
 

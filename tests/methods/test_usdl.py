@@ -62,6 +62,19 @@ def test_loss_and_answer(load_config, judged):
   assert list(answer.distribution) == ["judge 1", "judge 2", "judge 3"]
 
 
+@pytest.mark.parametrize("method", ["usdl", "core"])
+def test_maps_are_refused(load_config, make_dataset, method):
+  dataset = make_dataset()
+  maps = dataclasses.replace(dataset, streams=dict(rgb=np.zeros((11, 12, 2, 2, 3), np.float32)))
+  check = methods.build(load_config(method)).check
+  check(dataset, None)
+  with pytest.raises(ValueError, match=r"stream 'rgb' holds \[2, 2, 3\] a row; this method reads features"):
+    check(maps, None)
+  with pytest.raises(ValueError, match="there is no stream 'rgb', only flow"):
+    check(dataclasses.replace(dataset, streams=dict(flow=dataset.streams["rgb"]), lengths=dict(
+        flow=dataset.lengths["rgb"])), None)
+
+
 @pytest.mark.parametrize("changes, message", [({"model.parts": 1}, "parts and hidden"), ({"model.deviation": 0.0}, "deviation")])
 def test_bad_options(load_config, changes, message):
   with pytest.raises(ValueError, match=message):

@@ -10,11 +10,13 @@ import pytest
 from jaxskill.modules.convolution import ConvUnit, convolve, max_pool, one_by_one, same_padding
 
 CASES = [((2, 7, 9, 8, 5), (3, 3, 3), (1, 1, 1)), ((1, 9, 11, 10, 3), (7, 7, 7), (2, 2, 2)),
-         ((2, 5, 6, 7, 4), (1, 1, 1), (1, 1, 1)), ((1, 6, 8, 8, 2), (3, 5, 3), (2, 2, 2)), ((2, 9, 8, 4), (3, 3), (1, 1)),
-         ((2, 9, 8, 4), (1, 1), (2, 2)), ((2, 9, 8, 4), (3, 3), (2, 2)), ((2, 8, 5, 3), (2, 2), (1, 1)),
+         ((2, 5, 6, 7, 4), (1, 1, 1), (1, 1, 1)), ((1, 6, 8, 8, 2), (3, 5, 3), (2, 2, 2)),
+         ((2, 9, 8, 4), (3, 3), (1, 1)), ((2, 9, 8, 4), (1, 1), (2, 2)), ((2, 9, 8, 4), (3, 3), (2, 2)),
+         ((2, 8, 5, 3), (2, 2), (1, 1)),
          # large enough for Winograd's products, and for several chunks
-         ((1, 5, 21, 20, 3), (3, 3, 3), (1, 1, 1)), ((2, 9, 36, 38, 2), (7, 7, 7), (2, 2, 2)), ((4, 30, 19, 3), (3, 3), (1, 1)),
-         ((6, 41, 40, 3), (3, 3), (2, 2)), ((1, 8, 20, 22, 2), (3, 3, 3), (2, 1, 1)), ((1, 40, 30, 3), (7, 7), (2, 2))]
+         ((1, 5, 21, 20, 3), (3, 3, 3), (1, 1, 1)), ((2, 9, 36, 38, 2), (7, 7, 7), (2, 2, 2)),
+         ((4, 30, 19, 3), (3, 3), (1, 1)), ((6, 41, 40, 3), (3, 3), (2, 2)), ((1, 8, 20, 22, 2), (3, 3, 3), (2, 1, 1)),
+         ((1, 40, 30, 3), (7, 7), (2, 2))]
 
 
 def draw(shape, size, seed=0):
@@ -33,7 +35,7 @@ def windows(x, size, strides, padding, fill):
 
 
 @pytest.mark.parametrize("shape,size,strides", CASES)
-@pytest.mark.parametrize("form", ["lax", "dots"])
+@pytest.mark.parametrize("form", ["lax", "dots", "stacked"])
 def test_against_sums_written_out(shape, size, strides, form):
   x, kernel = draw(shape, size)
   seen = windows(x, size, strides, same_padding(shape[1:-1], size, strides), 0)
@@ -64,7 +66,8 @@ def test_reduced_precision_is_that_of_the_operands(form):
   assert np.abs(got - convolve(x, kernel, (1, 1, 1), "SAME", implementation="lax")).max() > 1e-3
 
 
-@pytest.mark.parametrize("shape,size", [((1, 5, 6, 6, 8), (3, 3, 3)), ((2, 8, 14, 12, 4), (3, 3, 3)), ((3, 6, 6, 8), (3, 3))])
+@pytest.mark.parametrize("shape,size", [((1, 5, 6, 6, 8), (3, 3, 3)), ((2, 8, 14, 12, 4), (3, 3, 3)),
+                                        ((3, 6, 6, 8), (3, 3))])
 def test_gradients_in_reduced_precision(shape, size):
   """What moves as bits has a gradient, too."""
   x, kernel = draw(shape, size)
@@ -104,5 +107,5 @@ def test_unit_normalises_by_frozen_statistics():
 
 
 def test_unknown_form():
-  with pytest.raises(ValueError, match="implementation='fft' is unknown; use one of auto, lax, dots"):
+  with pytest.raises(ValueError, match="implementation='fft' is unknown; use one of auto, lax, dots, stacked"):
     convolve(*draw((1, 4, 4, 1), (1, 1)), (1, 1), "SAME", implementation="fft")

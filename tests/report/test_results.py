@@ -106,12 +106,12 @@ def columns_of(text):
 
 
 def test_table_of_scores():
-  """Correlations by Fisher's z, R-l2 times 100, the spread over draws, floors without what they have not."""
+  """Correlations by Fisher's z, R-l2 times 100, the spread over draws, baselines without what they have not."""
   models = [scored("a", s, rho, best=0.9, validation=0.5, draws=(0.5, 0.6), few=2) for s, rho in ((0, 0.2), (1, 0.8))]
-  floor = [scored(fold, 0, rho) for fold, rho in (("a", 0.1), ("b", 0.3))]
+  baseline = [scored(fold, 0, rho) for fold, rho in (("a", 0.1), ("b", 0.3))]
   flat = [scored("a", 0, float("nan"))]
   rows = {name: summarise(replicas, "spearman") for name, replicas in (
-      ("core", models), ("floor: ridge", floor), ("floor: mean score", flat))}
+      ("core", models), ("floor: ridge", baseline), ("floor: mean score", flat))}
   text = tables.table(rows, False)
   assert text.splitlines()[0] == ("Spearman's correlation on test videos (mean over seeds by Fisher's z), mean ± standard "
                                   "deviation over seeds (and over folds)")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxskill.training import batches as feed
-from jaxskill.training import step as steps
+from jaxskill.training import draws
 from jaxskill.training.batches import Feed, as_maps, as_rows
 from jaxskill.training.parallel import Parallel
 
@@ -75,9 +75,9 @@ def test_stream(make_dataset, devices):
   dataset = make_dataset(folds=FOLDS)
   own = make_feed(dataset, devices, budget=0.0)
   pairs = own.local(dataset.pairs[dataset.folds[0].train_pairs])
-  table = steps.Tables(pairs[None], np.array([len(pairs)], np.int32), np.array([7], np.int32),
+  table = draws.Tables(pairs[None], np.array([len(pairs)], np.int32), np.array([7], np.int32),
                        jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
-  draw = jax.jit(lambda first: steps.draw_batches(table, first, 2, 3, 3))
+  draw = jax.jit(lambda first: draws.draw_batches(table, first, 2, 3, 3))
   size, asked = own._parallel.padded(6), []
 
   def noted(step):
@@ -99,7 +99,7 @@ def test_stream(make_dataset, devices):
 
 def test_an_error_while_reading_ahead_is_raised(make_dataset):
   own = make_feed(make_dataset(), budget=0.0)
-  batches = steps.Batches(np.zeros((1, 1, 2, 2), np.int32), np.ones((1, 1, 2), bool))
+  batches = draws.Batches(np.zeros((1, 1, 2, 2), np.int32), np.ones((1, 1, 2), bool))
 
   def draw(step):
     if step:

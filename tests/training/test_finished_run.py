@@ -1,11 +1,15 @@
 """The folder of a finished run, as it may come from somebody else: what is no run is refused in one line."""
 
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
 from jaxskill.assess import new_videos
+from jaxskill.data.published.recipes import RECIPES
 from jaxskill.training import finished_run
+from tests.places import CONFIGS
 
 
 @pytest.mark.parametrize("content", ["[1]", "null", "5", '"x"', "{}", '{"model": null, "train": {}, "data": {}}', "[" * 100000,
@@ -28,3 +32,20 @@ def test_seconds_of_a_row_that_cannot_be(seconds):
   sources = new_videos.Sources(features=("x.npy",), row_seconds=seconds)
   with pytest.raises(ValueError, match="--row-seconds=.* must be positive, seconds from one row to the next"):
     new_videos.read(None, sources, "", print)
+
+
+def test_a_training_video_that_comes_again_has_no_vote():
+  """Two videos for three votes: places that are left bear the name of the first video, which asks here."""
+  names = np.array(["first", "second", "first", "first"])[:, None]                         # [M + 1, R]
+  arrays = {"videos": np.array(["first", "second"]), "digests": np.array(["of first", "of second"]), "bank/videos": names,
+            "bank/mask": np.array([True, True, False, False])[:, None]}
+  run = finished_run.Finished(pathlib.Path("run"), None, None, dict(groups=[{}]), arrays, None, None, None)
+  rows, mask = run.references(["of first", "of second", "of a new one"], [{}] * 3)
+  assert rows.shape == mask.shape == (3, 1, 3)
+  votes = [names[video_rows[0][voting[0]], 0].tolist() for video_rows, voting in zip(rows, mask)]
+  assert votes == [["second"], ["first"], ["first", "second"]]
+
+
+def test_recipes_of_published_features_exist():
+  for recipe in RECIPES.values():
+    assert (CONFIGS / "features" / f"{recipe}.py").is_file()

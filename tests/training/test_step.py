@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill import data, interop, methods, train
+from jaxskill.training import draws
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel
 from tests.places import CONFIGS
@@ -55,16 +56,6 @@ def trained(config, dataset, devices=1, calls=None):
   return trainer, metrics
 
 
-def tables(replicas, batch_size, epochs=1):
-  """`Tables` of replicas given as (pairs `[P, 2]`, seed)."""
-  count = np.array([len(pairs) for pairs, _ in replicas], np.int32)
-  table = np.zeros((len(replicas), count.max(), 2), np.int32)
-  for row, (pairs, _) in zip(table, replicas):
-    row[:len(pairs)] = pairs
-  keys = jax.vmap(jax.random.key)(jnp.array([seed for _, seed in replicas], jnp.uint32))
-  return steps.Tables(table, count, (-(-count // batch_size) * epochs).astype(np.int32), keys)
-
-
 # The published loop
 
 
@@ -93,12 +84,12 @@ def golden_run(data, config, parallel, epochs):
   results = []
   for per_epoch in epochs:
     state, losses = parallel.replicate(jax.tree.map(jnp.array, start)), []
-    table = steps.Tables(np.zeros((1, max(epochs) * size, 2), np.int32), np.array([per_epoch * size], np.int32),
+    table = draws.Tables(np.zeros((1, max(epochs) * size, 2), np.int32), np.array([per_epoch * size], np.int32),
                          np.array([total], np.int32), key)
     for cycle in range(cycles):
       own = np.arange(cycle * phases, (cycle + 1) * phases)
       mask = np.broadcast_to((own < total)[:, None, None], (phases, 1, size))
-      batches = steps.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))), jnp.asarray(mask))
+      batches = draws.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))), jnp.asarray(mask))
       state, metrics = step.run_batches(state, tuple(feed(videos[i]) for i in own), table, batches)
       losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
     assert int(state.step) == total
@@ -194,75 +185,6 @@ def test_leaky_alternation_clears_at_epoch_start(load_config, quick_compile):
     assert np.abs(one["ranking/high_kernel"] - other["ranking/high_kernel"]).max() > 1e-4
 
 
-# The order of the pairs
-
-
-def test_every_epoch_is_a_permutation(quick_compile):
-  """Every pair once an epoch, a new order each time, its last batch short; the same alone, padded and in pieces."""
-  rng = np.random.default_rng(0)
-  pairs = [rng.permutation(99)[:2 * count].reshape(-1, 2) for count in (11, 8, 3)]
-  table = tables([(pairs[0], 5), (pairs[1], 5), (pairs[2], 6)], batch_size=4, epochs=4)
-  draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
-  batches = draw(table, 0, 14, 4, 16)
-  assert batches.items.shape == (14, 3, 4, 2) and batches.mask.shape == (14, 3, 4)
-  for r, (own, per_epoch) in enumerate(zip(pairs, (3, 2, 1))):
-    orders = []
-    for epoch in range(4):
-      rows = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
-      mask, drawn = np.asarray(batches.mask[rows, r]), np.asarray(batches.items[rows, r])
-      sizes = [4] * (len(own) // 4) + [len(own) % 4] * (len(own) % 4 > 0)
-      np.testing.assert_array_equal(mask, np.arange(4) < np.array(sizes)[:, None])       # only the last batch is short
-      orders.append(drawn[mask].tolist())
-      assert sorted(orders[-1]) == sorted(own.tolist())
-    assert len({str(order) for order in orders}) > 1
-    assert not batches.mask[4 * per_epoch:, r].any()                                      # done: it stands still
-  for r in (0, 2):
-    alone = draw(tables([(pairs[r], (5, 5, 6)[r])], batch_size=4, epochs=4), 0, 14, 4, 16)
-    np.testing.assert_array_equal(alone.mask[:, 0], batches.mask[:, r])
-    np.testing.assert_array_equal(np.asarray(alone.items[:, 0])[alone.mask[:, 0]],
-                                  np.asarray(batches.items[:, r])[batches.mask[:, r]])
-  later = draw(table, 5, 3, 4, 5)
-  np.testing.assert_array_equal(later.mask, batches.mask[5:8])
-  np.testing.assert_array_equal(np.asarray(later.items)[later.mask], np.asarray(batches.items)[5:8][batches.mask[5:8]])
-
-
-def test_every_epoch_draws_an_exemplar_for_every_video(quick_compile):
-  """Of the same run, never itself, each other equally often; the same alone, padded and in pieces."""
-  sizes = ((5, 2, 4), (3, 3))
-  runs = [np.concatenate([[(first, size)] * size for first, size in zip(np.cumsum((0, *own)), own)]) for own in sizes]
-  def grouped(replicas, epochs):
-    made = [(1000 * (r + 1) + np.arange(len(runs[r])))[:, None] for r in replicas]          # 1000, 1001, ...
-    table = np.zeros((len(replicas), max(map(len, made)), 1), np.int32)
-    groups = np.zeros((len(replicas), table.shape[1], 2), np.int32)
-    for i, r in enumerate(replicas):
-      table[i, : len(made[i])], groups[i, : len(made[i])] = made[i], runs[r]
-    keys = jax.vmap(jax.random.key)(jnp.array([5 + r for r in replicas], jnp.uint32))
-    count = np.array([len(own) for own in made], np.int32)
-    return steps.Tables(table, count, -(-count // 4) * epochs, keys, groups)
-
-  draw = jax.jit(steps.draw_batches, static_argnums=(2, 3, 4))
-  epochs = 240
-  batches = draw(grouped((0, 1), epochs), 0, 3 * epochs, 4, 3 * epochs)
-  assert batches.items.shape == (3 * epochs, 2, 4, 2)
-  for r, per_epoch in ((0, 3), (1, 2)):
-    drawn = np.asarray(batches.items[: per_epoch * epochs, r]) - 1000 * (r + 1)
-    drawn = drawn[np.asarray(batches.mask[: per_epoch * epochs, r])].reshape(epochs, len(runs[r]), 2)
-    assert (np.sort(drawn[..., 0]) == np.arange(len(runs[r]))).all()
-    counts = np.zeros((len(runs[r]), len(runs[r])))
-    np.add.at(counts, tuple(drawn.reshape(-1, 2).T), 1)
-    for video, (first, size) in enumerate(runs[r]):
-      others = [i for i in range(first, first + size) if i != video]
-      assert counts[video, others].sum() == epochs                        # of its group, never itself
-      assert (abs(counts[video, others] - epochs / (size - 1)) < 5 * epochs ** 0.5 / 2).all()
-    assert len({str(epoch[epoch[:, 0].argsort()]) for epoch in drawn}) > epochs / 4        # drawn anew
-    alone = draw(grouped((r,), epochs), 0, 3 * epochs, 4, 3 * epochs)
-    np.testing.assert_array_equal(np.asarray(alone.items[:, 0])[alone.mask[:, 0]],
-                                  np.asarray(batches.items[:, r])[batches.mask[:, r]])
-  later = draw(grouped((0, 1), epochs), 7, 5, 4, 6)
-  np.testing.assert_array_equal(np.asarray(later.items)[later.mask],
-                                np.asarray(batches.items)[7:12][batches.mask[7:12]])
-
-
 # The optimiser
 
 
@@ -289,12 +211,12 @@ def test_every_step_has_a_key_of_its_own(load_config):
   step = steps.make_step(config, method, parallel, steps_per_call=4, epochs_per_call=6, num_unique=1)
   key = jax.vmap(jax.random.key)(jnp.full(1, 7, jnp.uint32))
   one = np.ones(1, np.int32)
-  table = steps.Tables(np.zeros((1, 1, 1), np.int32), one, 9 * one, key)
+  table = draws.Tables(np.zeros((1, 1, 1), np.int32), one, 9 * one, key)
   state, drawn = step.init(key, videos, {}), []
   for count in (3, 1, 2):
     state, (metrics,) = step.run(state, videos, table, np.int32(count))
     drawn += np.asarray(metrics["drawn"][0])[:count, 0].tolist()
-  of_steps = steps.split_key(key[0])[2]
+  of_steps = draws.split_key(key[0])[2]
   np.testing.assert_allclose(drawn, [jax.random.uniform(jax.random.fold_in(of_steps, n)) for n in range(6)], rtol=1e-6)
   assert len(set(drawn)) == 6
 
@@ -313,8 +235,8 @@ def test_optimiser(load_config, optimizer, clip):
   step = steps.make_step(config, toy_method(), parallel, steps_per_call=8, epochs_per_call=6, num_unique=3)
   key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
   count, last = np.array([3], np.int32), np.array([8], np.int32)
-  table = steps.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
-  batches = steps.draw_batches(table, 0, 8, 2, 6)
+  table = draws.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
+  batches = draws.draw_batches(table, 0, 8, 2, 6)
   state, _ = step.run(step.init(key, videos, {}), videos, table, np.int32(8))
 
   weights = dict(head=np.zeros(3), backbone=np.ones(3))
@@ -338,6 +260,35 @@ def test_optimiser(load_config, optimizer, clip):
   for name, expected in weights.items():
     np.testing.assert_allclose(np.asarray(state.params[name])[0], expected, rtol=1e-4, atol=1e-5, err_msg=name)
   assert not clip or min(norms) < clip < max(norms)
+
+
+# The pieces
+
+
+def pieces(config, encode, num_unique=2):
+  config = config.copy_and_resolve_references()
+  config.train.encode = encode
+  method = toy_method()._replace(encode=lambda variables, videos, key, train: 10 * videos["rgb"][:, 0])
+  return steps.Pieces(config, method, Parallel(1), steps_per_call=1, epochs_per_call=1, num_unique=num_unique)
+
+
+@pytest.mark.parametrize("encode", ["unique", "batch", "siamese"])
+def test_encodings_of_items(load_config, encode):
+  """One tree a video of the item, whichever videos are encoded together."""
+  videos = dict(rgb=jnp.arange(4.0)[:, None, None] * jnp.ones((1, 1, 3)), position=jnp.arange(4), labels={})
+  items = jnp.array([[3, 0], [1, 3], [2, 2]])
+  found = pieces(load_config("core", "features"), encode).encode(dict(params={}, constants={}), videos, items, None)
+  np.testing.assert_array_equal(found, 10.0 * np.broadcast_to(items.T[..., None], (2, 3, 3)))
+
+
+def test_videos_that_a_step_names(load_config):
+  """Each once, and items by their new numbers: also where fewer are named than there is room, and number 0 is not."""
+  videos = dict(rgb=10 * jnp.arange(6), position=jnp.arange(6), labels={})
+  for items in ([[[[5, 2], [2, 5]]]], [[[[4, 4], [4, 1]]]], [[[[0, 3], [3, 0]]]]):
+    batch = draws.Batches(jnp.array(items), jnp.ones((1, 1, 2), bool))
+    share, renumbered = pieces(load_config("core", "features"), "unique", num_unique=3).narrow(videos, batch)
+    assert len(share["rgb"]) == 3
+    np.testing.assert_array_equal(share["rgb"][renumbered.items], 10 * np.array(items))
 
 
 # One result, however it is computed

@@ -105,7 +105,7 @@ class TorchContender:
         steps_per_round=self._count, model_flops=action_net.flops(config, shape))
 
   def _steps(self, count):
-    """Seconds of `count` steps."""
+    """Returns seconds of `count` steps."""
     synchronise = torch.cuda.synchronize if self._cuda else lambda: None
     seconds = 0.0
     for _ in range(count):

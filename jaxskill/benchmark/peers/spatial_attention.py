@@ -53,7 +53,7 @@ class TorchPeer:
                                      weight_decay=train.weight_decay)
 
   def step(self, better, worse):
-    """One update on the maps `[B, T, C, h, w]` of pairs; returns the loss."""
+    """Takes one update on the maps `[B, T, C, h, w]` of pairs; returns the loss."""
     self.optimiser.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       scores = self.network(torch.cat([better, worse]))
@@ -82,7 +82,7 @@ class TorchContender:
         steps_per_round=self._count, model_flops=spatial_attention.flops(config, shape))
 
   def _steps(self, count):
-    """Seconds of `count` steps."""
+    """Returns seconds of `count` steps."""
     synchronise = torch.cuda.synchronize if self._cuda else lambda: None
     seconds = 0.0
     for _ in range(count):

@@ -53,7 +53,7 @@ class System(NamedTuple):
 
 
 def find(method) -> System:
-  """The system that `config.method` names.
+  """Returns the system that `config.method` names.
 
   Raises:
     ValueError: if it has no benchmark.
@@ -65,13 +65,13 @@ def find(method) -> System:
 
 
 def amount(form, letter):
-  """The number that a form gives after a letter, "R4": 4; 1 where it gives none."""
+  """Returns the number that a form gives after a letter, "R4": 4; 1 where it gives none."""
   found = re.search(rf"\b{letter}(\d+)", form)
   return int(found[1]) if found else 1
 
 
 def random_dataset(shape, streams, *, folds=1, criteria=(), seed=0):
-  """Random features in the form of a data set; random pairs and scores follow a hidden order of the videos.
+  """Draws random features as a data set; random pairs and scores follow a hidden order of the videos.
 
   Args:
     streams: {name: (rows, channels)}.

@@ -28,7 +28,7 @@ SHAPES = {
 
 
 def flops(config, shape, form=""):
-  """Floating-point operations of one training step: matrix products, forward and both gradients.
+  """Returns floating-point operations of one training step: matrix products, forward and both gradients.
 
   The first layer has no gradient of its input, which is data; a graph of time has none at all. None for other contexts
   and poolings than the paper's.

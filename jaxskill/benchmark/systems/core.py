@@ -17,7 +17,7 @@ SHAPES = {
 
 
 def flops(config, shape, form=""):
-  """Floating-point operations of one training step: matrix products of the tree, forward and both gradients.
+  """Returns floating-point operations of one training step: matrix products of the tree, forward and both gradients.
 
   The first layer has no gradient of its input, which is data. Of a vote: of its rows, forward alone.
   """
@@ -40,7 +40,7 @@ class Vote:
     _, self._inputs = next(everyone.comparisons(trainer.state, 0, VOTERS))
 
   def round(self, repeats):
-    """Seconds a vote."""
+    """Returns seconds a vote."""
     start = time.perf_counter()
     for _ in range(repeats):
       answer = self._answer(self._state, *self._inputs)

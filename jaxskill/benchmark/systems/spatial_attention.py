@@ -42,7 +42,7 @@ SHAPES = {
 
 
 def flops(config, shape, form=""):
-  """Floating-point operations of one training step: products with maps, forward and gradients.
+  """Returns floating-point operations of one training step: products with maps, forward and gradients.
 
   The maps themselves have no gradient, for they are data. The recurrence is left out (0.1 %), and so is what the
   stacked form multiplies beyond the border of the maps (16 % of 14 x 14 places).
@@ -95,7 +95,7 @@ class InScan:
     self._params = jax.tree.map(lambda x: x[0], trainer.state.params)
 
   def round(self, repeats):
-    """Seconds a step."""
+    """Returns seconds a step."""
     start = time.perf_counter()
     for _ in range(repeats):
       result = self._step(self._params, self._maps)

@@ -61,7 +61,7 @@ class Video(NamedTuple):
 
 
 def keep(labels, kept) -> Labels:
-  """The labels of the videos in the mask `kept` `[V]` alone, their folds complete; pairs of the others are left out."""
+  """Keeps the labels of the videos in the mask `kept` `[V]`, their folds complete; leaves out pairs of the others."""
   pairs_kept = kept[labels.pairs].all(axis=1)
   new_video, new_row = np.cumsum(kept) - 1, np.cumsum(pairs_kept) - 1
   pairs = new_video[labels.pairs[pairs_kept]].astype(np.int32)
@@ -82,7 +82,7 @@ def keep(labels, kept) -> Labels:
 
 
 def label_file(root, names, folders, what) -> Path:
-  """The first of some file names in the first folder that has one.
+  """Returns the first of some file names in the first folder that has one.
 
   Args:
     root: folder of the download.
@@ -106,7 +106,7 @@ def label_file(root, names, folders, what) -> Path:
 
 
 def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ...]]]:
-  """The lines of a text file: (line number, `count` words), which errors call `what`; blank lines are skipped.
+  """Returns the lines of a text file: (line number, `count` words), which errors call `what`; blank lines are skipped.
 
   With `header`, so is a first line whose second word is no number.
 
@@ -135,7 +135,7 @@ def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ..
 
 
 def read_mat(file, key) -> np.ndarray:
-  """The finite numbers under a key of a MATLAB file, float64.
+  """Returns the finite numbers under a key of a MATLAB file, float64.
 
   Raises:
     ValueError: if there are none.

@@ -61,7 +61,7 @@ def read_unlv_dive(root, split, seed) -> Labels:
 
 
 def _read_unlv_dive_of_mtl_aqa(root):
-  """The copy that comes with MTL-AQA, whose lists name one dive that has no score there."""
+  """Returns the copy that comes with MTL-AQA, whose lists name one dive that has no score there."""
   folders = (*FOLDERS, "UNLV_Dive_split_4")
   *lists, file = (label_file(root, (name,), folders, "unlv_dive") for name in (
       "train_split_370_4.pkl", "test_split_370_4.pkl", "final_annotations_dict.pkl"))

@@ -61,7 +61,7 @@ def _are_folds(content):
 
 
 def _read_pickle(root):
-  """(videos, files), or None where there is no pickle."""
+  """Returns (videos, files), or None where there is no pickle."""
   try:
     file = label_file(root, ("label.pkl",), FOLDERS, "jigsaws")
   except NoLabels:
@@ -73,7 +73,7 @@ def _read_pickle(root):
 
 
 def _read_meta(root):
-  """(videos, files) of the tasks that are there: lines "trial level total" and the six parts."""
+  """Returns (videos, files) of the tasks that are there: lines "trial level total" and the six parts."""
   videos, files = [], []
   for task in SURGERY:
     name = task.title()
@@ -107,7 +107,7 @@ def _trial(video, parts, place):
 
 
 def read_kinematics(file) -> np.ndarray:
-  """The kinematics of one trial.
+  """Returns the kinematics of one trial.
 
   Args:
     file: text, one row of 76 numbers a thirtieth of a second: position, rotation matrix, velocities and gripper angle

@@ -191,7 +191,7 @@ def read_scores(name, root, split="auto", seed=0) -> Labels:
 
 
 def select_task(name, labels, task) -> tuple[Labels, np.ndarray]:
-  """(labels with the score and the folds of one task, `[V]` mask of its videos).
+  """Returns (labels with the score and the folds of one task, `[V]` mask of its videos).
 
   Raises:
     ValueError: for an unknown task.

@@ -118,7 +118,7 @@ def _reported(found, root, name, task):
 
 
 def _known(labels):
-  """What labels say of the videos, as fields of a `SkillDataset`."""
+  """Returns what labels say of the videos, as fields of a `SkillDataset`."""
   numbers = {name: getattr(labels, name) for name in ("score", "difficulty")}
   same = ("videos", "pairs", "category", "subject", "competition", "criteria", "score_range")
   return {name: getattr(labels, name) for name in same} | {
@@ -126,7 +126,7 @@ def _known(labels):
 
 
 def _with_pairs(labels, tie_margin, pairs_within, root):
-  """(labels with pairs made from their scores, number of tied pairs)."""
+  """Returns (labels with pairs made from their scores, number of tied pairs)."""
   groups = getattr(labels, pairs_within) if pairs_within in ("category", "subject") else None
   if pairs_within and groups is None:
     raise ValueError(f"{root}: pairs_within={pairs_within!r} needs to be '', 'category' or 'subject', and known in the "
@@ -140,7 +140,7 @@ def _with_pairs(labels, tie_margin, pairs_within, root):
 
 
 def _usable(root, task, found, labels):
-  """The folds with something to train on and to test; says so if others are left out."""
+  """Returns the folds with something to train on and to test; says so if others are left out."""
   of = "pairs" if len(labels.pairs) else "videos"
   folds = tuple(fold for fold in labels.folds if splits.is_usable(fold, of))
   if not folds:

@@ -99,7 +99,7 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
 
 
 def whole_task(task):
-  """The task that a sub-task of a data set of pairs belongs to: "surgery" of "surgery/Suturing"."""
+  """Returns the task that a sub-task of a data set of pairs belongs to: "surgery" of "surgery/Suturing"."""
   return task.partition("/")[0]
 
 
@@ -114,7 +114,7 @@ def _sub_task(labels, root, task):
 
 
 def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, list]:
-  """(a task of a data set with scores, its decoded videos: `frames.Ready`), decoded now if need be.
+  """Returns (a task of a data set with scores, its decoded videos: `frames.Ready`), decoded now if need be.
 
   A video lies in `frames` or `videos` below the root, or in the root, as a file or as a folder of pictures, under its
   id; of AQA-7 also as `<class>-out/<sample>`. Of MTL-AQA the frames of a whole event will do, in a folder of the
@@ -155,12 +155,12 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
 
 
 def recordings_of(name):
-  """What was recorded with the videos of a data set: `labels_scores.Recording`s."""
+  """Returns what was recorded with the videos of a data set: `labels_scores.Recording`s."""
   return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
 def _pairs_files(root, task, video, kinds, listings):
-  """What a file holds -> the file, as far as the video has them."""
+  """Returns {what a file holds: the file}, as far as the video has them."""
   files = {}
   for kind, (folder, ending) in kinds.items():
     for place in (root / folder, root / folder / task):        # the task's own folder wins
@@ -171,7 +171,7 @@ def _pairs_files(root, task, video, kinds, listings):
 
 
 def _find_scored(name, root, labels):
-  """(feature files of each video that has all its streams, files that belong to no video)."""
+  """Returns (feature files of each video that has all its streams, files that belong to no video)."""
   streams = {stream: _list_files([root / folder], (".npy", ".npz"))
              for folder, stream in SCORED[name].features.items() if (root / folder).is_dir()}
   for pattern, recording in SCORED[name].recordings.items():
@@ -191,7 +191,7 @@ def _find_scored(name, root, labels):
 
 
 def _list_files(folders, endings):
-  """Every file with one of the endings below some folders, by its path without the ending."""
+  """Returns every file with one of the endings below some folders, by its path without the ending."""
   listed = {}
   for folder in folders:
     for file in sorted(file for file in folder.rglob("*") if file.suffix in endings):
@@ -242,7 +242,7 @@ def read_streams(name, files, max_bytes=MAX_BYTES):
 
 
 def _read_file(kind, file, video, max_bytes):
-  """The arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
+  """Returns the arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
   arrays = stream_files.with_maps(read_arrays(file, max_bytes), video, file)
   if kind == _PAIRS_STREAM:
     if kind not in arrays:

@@ -27,7 +27,7 @@ from jaxskill.data.published.official_files import PREPARED_VERSION, STREAM_AXES
 
 
 def prepared_arrays(name, root, task, prepared_dir, found, max_bytes=MAX_BYTES):
-  """The features of a task, prepared now if need be.
+  """Returns the features of a task, prepared now if need be.
 
   Args:
     name, root, task: of the data set; all are named in messages.
@@ -76,7 +76,7 @@ def _is_of(metadata, found):
 
 
 def _map_arrays(folder, found):
-  """The prepared arrays, or None if there are none of these files."""
+  """Returns the prepared arrays, or None if there are none of these files."""
   metadata = _metadata(folder)
   streams = metadata.get("streams", ["rgb"])
   if not _is_of(metadata, found) or not all(

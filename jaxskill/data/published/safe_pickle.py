@@ -75,7 +75,7 @@ class _Array(np.ndarray):
 
 
 def _array(content, dtype, shape, order="C", axes=None):
-  """A read-only array of bytes that are exactly those of its shape and dtype."""
+  """Returns a read-only array of bytes that are exactly those of its shape and dtype."""
   if not isinstance(dtype, _Dtype) or not isinstance(content, (bytes, bytearray)):
     raise _Refused("an array of Python objects")
   dtype = dtype.dtype

@@ -35,7 +35,7 @@ HIGHEST_EXECUTION = 10.0             # of rhythmic gymnastics
 
 
 def skills_from_pairs(pairs, num_videos):
-  """Hidden skills that agree with annotators' pairs: a Bradley-Terry ranking, spread evenly over (0, 1).
+  """Draws hidden skills that agree with annotators' pairs: a Bradley-Terry ranking, even over (0, 1).
 
   Args:
     pairs: `[P, 2]` positions (better, worse); may hold cycles, which no ranking can satisfy.
@@ -133,7 +133,7 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
 
 
 def _find_scores(like, name):
-  """(name, labels) of the data set with scores whose labels lie in the folder, ("", None) if none does."""
+  """Returns (name, labels) of the data set with scores whose labels lie in the folder, ("", None) if none does."""
   if name and name not in SCORED:
     raise ValueError(f"name={name!r} is unknown; use one of {', '.join(SCORED)}, or none for BEST and EPIC-Skills.")
   found = {}
@@ -230,7 +230,7 @@ def _write_scores(like, out, whole, name, labels, tasks, options):
 
 
 def _skills_from_scores(name, labels):
-  """`[V]` hidden skills in [0, 1] that follow the scores within their possible range."""
+  """Returns `[V]` hidden skills in [0, 1] that follow the scores within their possible range."""
   if name == "rhythmic_gymnastics":
     return np.clip(labels.criteria["execution"] / HIGHEST_EXECUTION, 0, 1)
   low, high = labels.score_range.T
@@ -238,7 +238,7 @@ def _skills_from_scores(name, labels):
 
 
 def _agreement(skills, score):
-  """(number of pairs of different scores, share of them that the skills order in the same way)."""
+  """Returns (number of pairs of different scores, share of them that the skills order in the same way)."""
   order = np.sign(score[:, None] - score)
   differ = np.triu(order != 0, 1)
   pairs = int(differ.sum())
@@ -246,7 +246,7 @@ def _agreement(skills, score):
 
 
 def _numbered(values):
-  """`[V]` numbers of the distinct values, None where there are none."""
+  """Returns `[V]` numbers of the distinct values, None where there are none."""
   return None if values is None else np.unique(values, return_inverse=True)[1]
 
 

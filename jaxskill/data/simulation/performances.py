@@ -86,7 +86,7 @@ def _check(sizes, difficulty, max_seconds, streams):
 
 
 def _show(task, script, rows, streams, sizes, nuisance, seeds):
-  """({stream: `[T, ...]`}, {name: `[T, ...]` of the truth}) of one performance.
+  """Returns ({stream: `[T, ...]`}, {name: `[T, ...]` of the truth}) of one performance.
 
   Args:
     rows: {stream: rows of this video}.
@@ -120,14 +120,14 @@ def _action(task, script, seen, kind, nuisance, rng):
 
 
 def _directions(task, stream, count, width):
-  """What all videos of a task share: `[count, width]` directions of the latents, and the bias `[width]`."""
+  """Returns what all videos of a task share: `[count, width]` directions of the latents, and the bias `[width]`."""
   rng = rng_of("directions", task.seed, stream)
   directions = 0.25 * rng.standard_normal((count, width), np.float32)
   return directions, 0.15 + 0.15 * rng.standard_normal(width, np.float32)
 
 
 def _features(task, script, seen, stream, width, nuisance, rng):
-  """One video of the stream `rgb` (movement) or `static` (posture): `[T, width]` float32."""
+  """Returns one video of the stream `rgb` (movement) or `static` (posture): `[T, width]` float32."""
   action = _action(task, script, seen, "posture" if stream == "static" else "movement", nuisance, rng)
   clutter = seen["intervals"] @ script.clutter
   latents = np.concatenate([action, clutter, np.tile(script.look, (len(action), 1))], 1, dtype=np.float32)

@@ -100,7 +100,7 @@ def encode(path, frames, fps, size):
 
 
 def describe(plan, fps):
-  """A plan in words and seconds.
+  """Returns a plan in words and seconds.
 
   Returns:
     {"seconds", "fps"; "moments": the key moments in order, {"start", "end", "technique", "mistake": what is shown, ""
@@ -123,7 +123,7 @@ def describe(plan, fps):
 
 
 def _runs(shown, fps):
-  """`[[start, end], ...]` in seconds of the frames that are True."""
+  """Returns `[[start, end], ...]` in seconds of the frames that are True."""
   edges = np.flatnonzero(np.diff(np.concatenate([[0], shown, [0]]).astype(int)))
   return (edges.reshape(-1, 2) / fps).round(3).tolist()
 

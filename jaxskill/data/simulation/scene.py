@@ -49,7 +49,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(task, script, seconds, fps):
-  """The script at `round(seconds * fps)` frames."""
+  """Returns the script at `round(seconds * fps)` frames."""
   frames = round(seconds * fps)
   seen = scripts.sample_script(task, script, frames)
   moment = scripts.inside(seen["progress"], task.moments) & ~seen["idle"][:, None]
@@ -84,7 +84,7 @@ def _stroke(image, start, end, radius, colour, opacity=1.0):
 
 
 def _gradually(values, fps):
-  """`[T, ...]` values that change within `_LIFT` seconds, as limbs move."""
+  """Returns `[T, ...]` values that change within `_LIFT` seconds, as limbs move."""
   share, now, path = 1 - np.exp(-1 / (fps * _LIFT)), values[0], []
   for value in values:
     now = now + share * (value - now)
@@ -93,7 +93,7 @@ def _gradually(values, fps):
 
 
 def _board(task, script, size, seed):
-  """`[H, W, 3]` float: the table, and on it the workpiece with the line to follow."""
+  """Returns `[H, W, 3]` float: the table, and on it the workpiece with the line to follow."""
   height, width = size
   look, unit = script.look, height / 120
   rng = np.random.default_rng([*seed, 0])

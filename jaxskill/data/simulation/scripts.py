@@ -19,7 +19,7 @@ NUISANCE_AT_ONE = 2.0                        # nuisance scale at difficulty 1, i
 
 
 def rng_of(*words):
-  """A generator of its own for each sequence of names and numbers, so that no draw depends on what else is drawn."""
+  """Makes a generator for each sequence of names and numbers, so that no draw depends on what else is drawn."""
   words = [zlib.crc32(w.encode()) if isinstance(w, str) else int(w) for w in words]
   if min(words) < 0:
     raise ValueError(f"seeds and numbers of videos, subjects and routines must not be negative, got {min(words)}.")
@@ -54,7 +54,7 @@ class Script(NamedTuple):
 
 
 def _windows(start, end, count):
-  """`count` windows [count, 2] side by side in [start, end], with a tenth of their room free on either side."""
+  """Returns `count` windows [count, 2] side by side in [start, end], with a tenth of their room free on either side."""
   edges = np.linspace(start, end, count + 1)
   room = np.diff(edges)
   return np.stack([edges[:-1] + 0.1 * room, edges[1:] - 0.1 * room], 1)
@@ -99,7 +99,7 @@ def make_script(task, skill, rng, look, nuisance):
 
 
 def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
-  """One performance of a task, as every stream of it shows it.
+  """Returns one performance of a task, as every stream of it shows it.
 
   Args:
     skill: in [0, 1].
@@ -116,18 +116,18 @@ def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
 
 
 def inside(values, windows):
-  """`[T, windows]` whether each value lies in [start, end) of each window."""
+  """Returns `[T, windows]` whether each value lies in [start, end) of each window."""
   return (values[:, None] >= windows[:, 0]) & (values[:, None] < windows[:, 1])
 
 
 def places(task, script, progress):
-  """`[rows, 2]` where in the frame, (row, column) in [0, 1], the action is at each `progress` `[rows]`."""
+  """Returns `[rows, 2]` where in the frame, (row, column) in [0, 1], the action is at each `progress` `[rows]`."""
   return script.centre + 0.2 * np.mean(
       np.sin(2 * np.pi * (progress[:, None, None] * np.arange(1, 4) + task.path)), -1)
 
 
 def sample_script(task, script, rows):
-  """What the script shows in the middle of each of `rows` equal parts of the video (name -> `[rows, ...]`)."""
+  """Returns what the script shows in the middle of each of `rows` equal parts of the video (name -> `[rows, ...]`)."""
   times = (np.arange(rows) + 0.5) / rows
   progress = np.interp(np.interp(times, *script.clock), script.pace, task.phases)
   moment, posture = inside(progress, task.moments), inside(progress, task.posture)

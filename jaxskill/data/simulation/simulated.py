@@ -43,7 +43,7 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
              skills=None, num_subjects=25, num_phases=8, test_share=0.25, validation_share=0.15, tie_margin=0.05,
              pair_share=1.0, rater_noise=0.02, score_range=100.0, routine_difficulties=(1.0,), static_rows=80,
              static_width=2048, map_frames=25, map_size=14, map_width=64, max_seconds=400.0, vary_length=False):
-  """A data set of simulated performances; video v is the same whatever the number of videos and streams asked for.
+  """Simulates a data set of performances; video v is the same whatever the number of videos and streams.
 
   Args:
     num_videos: V.
@@ -131,7 +131,7 @@ def _drawn(subjects, skills, num_routines, rater_noise, seed):
 
 
 def _scores(execution, routines, routine_difficulties, score_range):
-  """What the raters say of the videos, as fields of a `SkillDataset`; execution `[V]` lies in [0, 1]."""
+  """Returns what the raters say of the videos, as fields of a `SkillDataset`; execution `[V]` lies in [0, 1]."""
   hardness = np.asarray(routine_difficulties, np.float64)[routines]
   highest = score_range * hardness / max(routine_difficulties)
   score = (score_range * execution * hardness / max(routine_difficulties)).astype(np.float32)

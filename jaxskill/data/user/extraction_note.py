@@ -12,7 +12,7 @@ FORMAT = 1            # of it; before it had one, its fields were the same
 
 
 def read_extraction(folder):
-  """What `jaxskill.extract` noted of the features of a folder.
+  """Returns what `jaxskill.extract` noted of the features of a folder.
 
   Returns:
     {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}}; empty where the features were made

@@ -100,7 +100,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
 
 
 def _known(column):
-  """What the columns of scores.csv say of the videos, as fields of a `SkillDataset`."""
+  """Returns what the columns of scores.csv say of the videos, as fields of a `SkillDataset`."""
   criteria = {name.removeprefix(CRITERION): values.astype(np.float32) for name, values in column.items()
               if name.startswith(CRITERION)}
   numbers = {name: column[name].astype(np.float32) for name in ("score", "difficulty") if name in column}
@@ -128,13 +128,13 @@ def _feature_files(folder, named, allow_missing):
 
 
 def _row_seconds(extraction, videos, stream, otherwise):
-  """`[V]` seconds from one row of a stream to the next, as `extraction.json` notes them."""
+  """Returns `[V]` seconds from one row of a stream to the next, as `extraction.json` notes them."""
   noted = [extraction["videos"].get(video, {}) for video in videos]
   return np.array([noted_seconds(about, stream, otherwise) for about in noted], np.float32)
 
 
 def _columns_of_present(scores, videos):
-  """The columns of scores.csv as arrays `[V]`, of the videos that are there."""
+  """Returns the columns of scores.csv as arrays `[V]`, of the videos that are there."""
   present = np.isin(scores["video"], videos) if scores else None
   return {name: np.asarray(values)[present] for name, values in (scores or {}).items()}
 
@@ -157,7 +157,7 @@ class _Pairs(NamedTuple):
 
 
 def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_pairs):
-  """The `_Pairs` of a folder; raises a `ValueError` if none is left where there should be some."""
+  """Returns the `_Pairs` of a folder; raises a `ValueError` if none is left where there should be some."""
   if pairs_within and pairs_within not in column:
     raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
   of = _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs)
@@ -169,7 +169,7 @@ def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_p
 
 
 def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
-  """The pairs of pairs.csv, else those that scores make if they may, else none."""
+  """Returns the pairs of pairs.csv, else those that scores make if they may, else none."""
   if not labels.pairs and not make_pairs:
     return _Pairs(np.zeros((0, 2), np.int32), 0, 0, {})
   if not labels.pairs:
@@ -213,7 +213,7 @@ def _check_missing(folder, named, missing, allow_missing):
 
 
 def _folds(folder, split, column, of, num_videos, seed, test_share, validation_share):
-  """The folds of `load_features`, with validation; `of` are the `_Pairs`."""
+  """Returns the folds of `load_features`, with validation; `of` are the `_Pairs`."""
   pairs = of.pairs
   given = [(name, values[name], what) for values, what in ((of.sides, "pairs"), (column, "videos"))
            for name in ("fold", "split") if name in values]

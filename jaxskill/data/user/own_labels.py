@@ -87,7 +87,7 @@ def _read_pairs(path, labels):
 
 
 def ratings_of(column, votes, videos):
-  """What several raters said, by the numbers of videos that are there; see `SkillDataset.ratings`."""
+  """Returns what several raters said, by the numbers of videos that are there; see `SkillDataset.ratings`."""
   names = [name for name in column if name.startswith(raters.RATER)]
   result = dict(scores=np.stack([column[name].astype(np.float64) for name in names], axis=1)) if names else {}
   if votes:

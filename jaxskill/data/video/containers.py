@@ -17,7 +17,7 @@ class VideoError(ValueError):
 
 
 def is_text(head):
-  """Whether the first bytes of a file are those of a text: no control characters. Raw video (y4m) has a line too."""
+  """Tells whether the first bytes of a file are text: no control characters. Raw video (y4m) has a line too."""
   controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
   return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
       head.startswith(b"YUV4MPEG2") or controls.intersection(head))
@@ -88,7 +88,7 @@ def boxes(path):
 
 
 def _missing_index(path):
-  """What to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
+  """Returns what to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
   found, whole = boxes(path)
   return "" if not found or b"moov" in (found if whole else found[:-1]) else (
       "its index (the part 'moov') is missing or cut off: the recording was not finished, or the copy is not complete. "

@@ -63,7 +63,7 @@ class Picture:
     self._images = {}
 
   def image(self, width=None, height=None):
-    """`[height, width, 3]` uint8, RGB; scaled where a size is given, once for each size.
+    """Returns `[height, width, 3]` uint8, RGB; scaled where a size is given, once for each size.
 
     Raises:
       VideoError: if it cannot be converted.
@@ -157,7 +157,7 @@ class _Clock:
     return time if np.isfinite(time) else self.last + 1 / self._timeline.rate
 
   def _shift(self, time):
-    """Seconds from a decoder's own times to those of the axis: the first frame is at 0."""
+    """Returns seconds from a decoder's own times to those of the axis: the first frame is at 0."""
     if self._offset is None:
       self._offset = -time
     return self._offset
@@ -235,13 +235,13 @@ def pictures_at(path, times, faults=None, timeline=None):
 
 
 def frames_at(path, times, size=None, faults=None, timeline=None):
-  """As `pictures_at`, but images: `[H, W, 3]` uint8; `size` as in `decode`."""
+  """Does as `pictures_at`, but gives images: `[H, W, 3]` uint8; `size` as in `decode`."""
   for picture in pictures_at(path, times, faults, timeline):
     yield picture.image(*size(*picture.size) if size else ())
 
 
 def scale_short_side(short_side):
-  """For `decode`: scales the short side to `short_side`, the other one in proportion."""
+  """Returns a size for `decode`: the short side is `short_side`, the other one in proportion."""
   def size(width, height):
     factor = short_side / min(width, height)
     return max(short_side, round(width * factor)), max(short_side, round(height * factor))
@@ -249,13 +249,13 @@ def scale_short_side(short_side):
 
 
 def centre_crop(image, size):
-  """`[size, size, 3]` middle of a picture that is at least as large."""
+  """Returns `[size, size, 3]` middle of a picture that is at least as large."""
   top, left = ((n - size) // 2 for n in image.shape[:2])
   return image[top: top + size, left: left + size]
 
 
 def resize(image, width, height):
-  """An RGB image `[H, W, 3]` uint8 -> `[height, width, 3]`."""
+  """Scales an RGB image `[H, W, 3]` uint8 to `[height, width, 3]`."""
   import av
   frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
   return frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()

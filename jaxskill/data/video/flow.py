@@ -27,7 +27,7 @@ def require():
 
 
 def tv_l1(before, after):
-  """Flow from one picture to the next, cut off at 20 pixels and scaled to [-1, 1].
+  """Computes the flow from one picture to the next, cut off at 20 pixels and scaled to [-1, 1].
 
   Args:
     before, after: `[H, W]` uint8, grey.
@@ -46,6 +46,6 @@ def _solver():
 
 
 def grey(image):
-  """`[H, W]` uint8 brightness of an RGB image."""
+  """Returns `[H, W]` uint8 brightness of an RGB image."""
   import cv2
   return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)

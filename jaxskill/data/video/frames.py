@@ -85,7 +85,7 @@ class Ready(NamedTuple):
 
 
 def find(places, last=None) -> Source | None:
-  """The first of some places that is a video file (the ending may be left out) or a folder of pictures."""
+  """Returns the first of some places that is a video file (the ending may be left out) or a folder of pictures."""
   for place in map(Path, places):
     if place.is_dir() and any(_pictures(place)):
       return Source(place, last)
@@ -99,7 +99,7 @@ def _pictures(folder):
 
 
 def by_number(path):
-  """What pictures are sorted by: where names differ in a number, by that; the case of letters counts last.
+  """Returns what pictures are sorted by: where names differ in a number, by that; the case of letters counts last.
 
   frame2.png comes before frame10.png, and 1.JPG before 2.jpg.
   """
@@ -178,7 +178,7 @@ def _decode_missing(sources, folder, sampling):
 
 
 def _read_index(folder):
-  """{video: {"source", "row_seconds", "warnings"}} without what is damaged, which is then decoded again."""
+  """Returns {video: {"source", "row_seconds", "warnings"}} without what is damaged, which is then decoded again."""
   try:
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
   except (OSError, ValueError, RecursionError):
@@ -197,7 +197,7 @@ def _write_index(folder, index):
 
 
 def _chosen(source, sampling):
-  """The pictures of a folder that are kept, `[N]` paths; some more than once where there are fewer."""
+  """Returns the pictures of a folder that are kept, `[N]` paths; some more than once where there are fewer."""
   pictures = sorted(_pictures(source.path), key=by_number)
   if source.last is None:
     if len(pictures) < FEWEST:
@@ -213,7 +213,7 @@ def _chosen(source, sampling):
 
 
 def _digest(source, sampling):
-  """What tells whether a source has changed: names, sizes and times of what is read, in its order."""
+  """Returns what tells whether a source has changed: names, sizes and times of what is read, in its order."""
   files = [source.path] if source.path.is_file() else dict.fromkeys(_chosen(source, sampling)[0])
   stats = []
   for file in files:
@@ -238,7 +238,7 @@ def _decode(source, file, sampling):
 
 
 def _of_file(path, sampling):
-  """(N pictures spread over the file by its time stamps, seconds from one to the next, warnings)."""
+  """Returns (N pictures spread over the file by its time stamps, seconds from one to the next, warnings)."""
   read, faults = timeline.read_timeline(path), []
   seconds, warnings = read.seconds, list(read.warnings)
 
@@ -274,7 +274,7 @@ def _picture(path, sampling):
 
 
 def _scaled(size, sampling):
-  """(width, height) that a picture of (width, height) is scaled to."""
+  """Returns (width, height) that a picture of (width, height) is scaled to."""
   if sampling.fit == "stretch":
     return tuple(sampling.size)
   factor = max(wanted / have for wanted, have in zip(sampling.size, size))
@@ -301,7 +301,7 @@ def streams_of(ready):
 
 
 def own_videos(folder, videos, cache, sampling, allow_missing):
-  """{video: `Ready`} of the videos of a folder of one's own: `<video>.mp4` or the like, or `<video>/*.jpg`.
+  """Returns {video: `Ready`} of the videos of a folder of one's own: `<video>.mp4` or the like, or `<video>/*.jpg`.
 
   Raises:
     ValueError: if some are not there or cannot be decoded, and they must not be missing; all others are then decoded.

@@ -72,7 +72,7 @@ class Boxes:
     return hashlib.sha256(self._of[video].tobytes()).hexdigest() if video in self._of else ""
 
   def largest(self, video, picture):
-    """The largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is."""
+    """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is."""
     if video not in self._of:
       raise ValueError(f"no person found: {self.source} has no box of this video, only of {len(self._of)} others such "
                        f"as {next(iter(self._of))!r}; names are without the ending of the file.")
@@ -112,7 +112,7 @@ class Detector:
     return ""
 
   def largest(self, video, picture):
-    """The largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""
+    """Returns the largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""
     del video
     width, height = picture.size
     factor = self.size / max(width, height)
@@ -125,7 +125,7 @@ class Detector:
     return (boxes[np.argmax(sizes)] if len(boxes) and sizes.max() > 1 else None), 0.0
 
   def _boxes(self, image):
-    """`[N, 4]` corners of the persons, in pixels of the network's input."""
+    """Returns `[N, 4]` corners of the persons, in pixels of the network's input."""
     import cv2
     try:
       if self._net is None:
@@ -142,7 +142,7 @@ class Detector:
 
 
 def person_boxes(output, score, source="the detector"):
-  """`[N, 4]` corners of the boxes of class 0 at or above a score, of a detector's output in either form.
+  """Returns `[N, 4]` corners of the boxes of class 0 at or above a score, of a detector's output in either form.
 
   Raises:
     ValueError: for an output of another shape.

@@ -135,12 +135,12 @@ def demux(container, streams):
 
 
 def is_flush(packet):
-  """Whether a packet is the empty one that PyAV puts at the end of each stream."""
+  """Returns whether a packet is the empty one that PyAV puts at the end of each stream."""
   return packet.pts is None and packet.dts is None and not packet.size
 
 
 def is_cover(stream):
-  """Whether a stream of video is the cover picture of something else."""
+  """Returns whether a stream of video is the cover picture of something else."""
   from av.stream import Disposition
   return bool(stream.disposition & Disposition.attached_pic)
 
@@ -210,7 +210,7 @@ def _axis(rows, rate, jump):
 
 
 def _order(pts, key):
-  """`[N]` what ascends in the order of decoding: the latest time so far, begun anew where a part begins.
+  """Returns `[N]` what ascends in the order of decoding: the latest time so far, begun anew where a part begins.
 
   A part begins with a key frame that is to be shown before a picture that came before it.
   """
@@ -238,7 +238,7 @@ def _parts(times, dts, back, jump):
 
 
 def _announced(container, stream, ends):
-  """Seconds that the file says the stream lasts; 0 where it does not say, or says it of the sound."""
+  """Returns seconds that the file says the stream lasts; 0 where it does not say, or says it of the sound."""
   own = float(stream.duration * stream.time_base) if stream.duration else 0.0
   if own and "mp4" in container.format.name:                   # each track has its own
     return own

@@ -65,12 +65,12 @@ def find_videos(folder):
 
 
 def _leads_back(folder):
-  """Whether a folder is a link to one of those that it lies in."""
+  """Returns whether a folder is a link to one of those that it lies in."""
   return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.parents}
 
 
 def name_of(file):
-  """The name of a file without its ending: that of a video, or up to four letters and digits that are no number."""
+  """Returns a file's name without its ending: that of a video, or up to four letters and digits, no number."""
   name = plain(file.name)
   stem, dot, ending = name.rpartition(".")
   known = f".{ending.lower()}" in ENDINGS or re.fullmatch(r"(?=.*[A-Za-z])\w{1,4}", ending, re.ASCII)
@@ -78,7 +78,7 @@ def name_of(file):
 
 
 def find_video(place):
-  """The video file at a place whose ending may be left out, or None."""
+  """Returns the video file at a place whose ending may be left out, or None."""
   if place.is_file() and not why_no_video(place):
     return place
   for ending in ENDINGS:

@@ -19,7 +19,7 @@ def plain(name) -> str:
 
 
 def video_name(text, place) -> str:
-  """The one spelling of a video's name: relative, "/" between its parts, see `plain`.
+  """Returns the one spelling of a video's name: relative, "/" between its parts, see `plain`.
 
   Args:
     text: the name as a table has it.
@@ -42,7 +42,7 @@ def video_name(text, place) -> str:
 
 
 def spellings(folder, name, listings=None) -> list[pathlib.Path]:
-  """The paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
+  """Returns the paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
 
   Args:
     folder: that the name is a path below.
@@ -61,7 +61,7 @@ def spellings(folder, name, listings=None) -> list[pathlib.Path]:
 
 
 def _listing(folder):
-  """{name in its one spelling, with its ending and without: paths that are spelt so}."""
+  """Returns {name in its one spelling, with its ending and without: paths that are spelt so}."""
   listing = {}
   for file in folder.iterdir():
     for own in {file.stem, file.name}:

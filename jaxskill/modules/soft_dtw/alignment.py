@@ -16,7 +16,7 @@ from jaxskill.modules.soft_dtw.steps import FAR, NEVER, hard_start, hard_step
 
 
 def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
-  """Smoothed cost of aligning the segments of two series in temporal order. Map it with `jax.vmap` over pairs.
+  """Returns the smoothed cost of aligning two series in temporal order; map it with `jax.vmap` over pairs.
 
   Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E
   takes, for a while, up to 4 N (N + M) numbers with N the shorter series ("checkpointed": 2.2 N (N + M)), of every
@@ -49,7 +49,7 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
 
 
 def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
-  """Expected alignment: the probability that each pair of segments is matched; the gradient of `soft_dtw` by `cost`.
+  """Returns the probability that each pair of segments is matched: the gradient of `soft_dtw` by `cost`.
 
   Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
   2 N (N + M) numbers, and its derivative needs 4 N (N + M) more for a while.
@@ -67,7 +67,7 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
 
 
 def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto"):
-  """The best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
+  """Returns the best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
   first). No gradient flows. Arguments and errors as in `soft_dtw`.
@@ -87,7 +87,7 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
 
 def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast", dtype=jnp.float32,
                         implementation="auto"):
-  """sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: zero, without slope, where the series are equal.
+  """Returns sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: 0, without slope, for equal series.
 
   Args:
     x: `[N, D]` segments.

@@ -14,7 +14,7 @@ from jaxskill.modules.layers import contract
 
 
 def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
-  """Squared Euclidean distance between all segments of two series; not halved.
+  """Returns squared Euclidean distances between all segments of two series; not halved.
 
   Args:
     x: `[N, D]` segments.
@@ -45,7 +45,7 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _distance(x, y, dtype):
-  """The fast form. Its derivative is that of the distance, written out: two products and a pass for each series."""
+  """Computes the fast form; its derivative is that of the distance, written out: two products, a pass a series."""
   # Naive form: jnp.square(x[:, None] - y[None]).sum(axis=-1)
   product = _product("nd,md->nm", x, y, dtype)
   return jnp.maximum(jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1) - (product + product), 0)

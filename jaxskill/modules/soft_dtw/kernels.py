@@ -83,7 +83,7 @@ def _split(refs, *counts):
 
 
 def _as(dtype, row):
-  """The same bits as another type."""
+  """Returns the same bits as another type."""
   return row if row.dtype == dtype else jax.lax.bitcast_convert_type(row, dtype)
 
 

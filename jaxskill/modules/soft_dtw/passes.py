@@ -36,7 +36,7 @@ _LEAST = -7e8           # gammas: a cost below is more than the exponents hold
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def value_of(cost, stop, implementation):
-  """-> `[]` value / gamma."""
+  """Returns `[]` value / gamma."""
   if implementation == "checkpointed":
     return _unless_spoiled(_forward_blocks(cost, stop)[0], cost)
   return _unless_spoiled(_forward(cost, stop, wavefront.runner(implementation))[0], cost)
@@ -58,7 +58,7 @@ value_of.defvjp(_value_forward, _value_backward)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def value_and_alignment(cost, stop, implementation):
-  """-> `[]` value / gamma, `[N, M]` E. Both at once: what leads to E need not be kept until the backward pass."""
+  """Returns `[]` value / gamma and `[N, M]` E at once: what leads to E need not be kept for the backward pass."""
   def solve(cost, stop):
     if implementation == "checkpointed":
       value, starts = _forward_blocks(cost, stop)
@@ -121,13 +121,13 @@ value_and_alignment.defvjp(_solve_forward, _solve_backward)
 
 
 def _forward(cost, stop, run):
-  """-> `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
+  """Returns `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
   carry, steps = run(forward_step, forward_start(cost), (wavefront.skew(cost, FAR),), stop)
   return at_stop(carry, stop), steps
 
 
 def at_stop(carry, stop):
-  """-> `[]` value / gamma, NaN where it left the range of exponents."""
+  """Returns `[]` value / gamma, NaN where it left the range of exponents."""
   weight, power = carry[:2]
   high, middle, low = LOG_2
   value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
@@ -135,13 +135,14 @@ def at_stop(carry, stop):
 
 
 def _unless_spoiled(value, cost):
-  """The value / gamma, or what a cost makes of it that a mantissa and an exponent cannot hold: NaN, -inf."""
+  """Returns value / gamma, or NaN or -inf for a cost that a mantissa and an exponent cannot hold."""
   least = cost.min(axis=0)                                  # and not of all at once: a CPU would take one by one
   low = jnp.where(jnp.isnan(least).any() | (least > -jnp.inf).all(), jnp.nan, -jnp.inf)
   return jnp.where((least > _LEAST).all(), value, low)
 
 
 def expectation(up, left, stop, run):
+  """Returns `[N, M]` E from the `[K, N]` probabilities of the steps up and left."""
   zeros = jnp.zeros_like(up[0])
   _, (expected,) = run(expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
   return wavefront.unskew(expected)
@@ -156,7 +157,7 @@ def _blocks(cost):
 
 
 def _forward_blocks(cost, stop):
-  """-> `[]` value / gamma; `[b, N]` carries before each block."""
+  """Returns `[]` value / gamma; `[b, N]` carries before each block."""
   numbers, cut = _blocks(cost)
 
   def block(carry, first):

@@ -53,7 +53,7 @@ def hard_start(cost):
 
 
 def hard_step(shift, k, stop, carry, inputs):
-  """Least sums of one diagonal as two numbers (the second is the rounding error of the first), 1 for the step taken."""
+  """Returns least sums of one diagonal, as a number and its rounding error, and 1 for the step taken."""
   # Naive form: R[i, j] = cost[i, j] + min(R[i - 1, j], R[i, j - 1], R[i - 1, j - 1])
   del k, stop
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
@@ -72,7 +72,7 @@ def hard_step(shift, k, stop, carry, inputs):
 
 
 def expectation_step(shift, k, stop, carry, inputs):
-  """E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
+  """Returns E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
   # Naive form (ibid., Algorithm 2), with the probabilities of the steps into the three cells that follow:
   #   E[i, j] = up[i + 1, j] * E[i + 1, j] + left[i, j + 1] * E[i, j + 1] + diagonal[i + 1, j + 1] * E[i + 1, j + 1]
   (expected, diagonal), (up, left) = carry, inputs
@@ -83,7 +83,7 @@ def expectation_step(shift, k, stop, carry, inputs):
 
 
 def tangent_step(shift, k, stop, carry, inputs):
-  """Change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
+  """Returns the change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
   del k, stop
   (left, diagonal), (change, up_step, left_step) = carry, inputs
   up, = shift((left,), 1, (0.0,))
@@ -92,7 +92,7 @@ def tangent_step(shift, k, stop, carry, inputs):
 
 
 def expectation_tangent_step(shift, k, stop, carry, inputs):
-  """Change of E in one diagonal from the next ones."""
+  """Returns the change of E in one diagonal from the next ones."""
   del k, stop
   (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
   by_up, by_left = up * change + up_change * expected, left * change + left_change * expected
@@ -101,7 +101,7 @@ def expectation_tangent_step(shift, k, stop, carry, inputs):
 
 
 def one_pair(pairs):
-  """A function of arrays of many pairs (a leading axis on all) as one of a pair that `jax.vmap` maps at no cost."""
+  """Makes of a function of many pairs (a leading axis on all) one of a pair, which `jax.vmap` maps at no cost."""
   @jax.custom_batching.custom_vmap
   def many(*arrays):
     return pairs(*arrays)
@@ -117,7 +117,7 @@ def one_pair(pairs):
 
 
 def _split_power(scaled):
-  """exp(-scaled) = mantissa * 2^exponent, the mantissa near 1; far costs have an exponent of `NONE` or less."""
+  """Returns exp(-scaled) as mantissa, near 1, and exponent of 2; far costs have an exponent of `NONE` or less."""
   power = jnp.clip(scaled * 1.4426950408889634, NONE, -NONE).astype(_integers(scaled.dtype))
   coarse = (power >> 12) << 12
   fine, coarse = (power - coarse).astype(scaled.dtype), coarse.astype(scaled.dtype)
@@ -131,14 +131,14 @@ def _integers(dtype):
 
 
 def _times_power(mantissa, power):
-  """mantissa * 2^power for powers <= 0: an addition to the bits of the exponent; tiny where the power is low."""
+  """Returns mantissa * 2^power for powers <= 0, by adding to the bits of the exponent; tiny for low powers."""
   info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
   bits = jax.lax.bitcast_convert_type(mantissa, integers) + (jnp.maximum(power, info.minexp) << info.nmant)
   return jax.lax.bitcast_convert_type(bits, mantissa.dtype)
 
 
 def _normalize(mantissa, exponent):
-  """The same number with its mantissa in [1, 2)."""
+  """Returns the same number with its mantissa in [1, 2)."""
   info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
   bits = jax.lax.bitcast_convert_type(mantissa, integers)
   power = (bits >> info.nmant) + (info.minexp - 1)

@@ -15,6 +15,14 @@ _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where th
 
 
 def choose(implementation):
+  """Returns the form that runs: "scan", "checkpointed", or the platform ("gpu", "tpu") of a kernel.
+
+  Args:
+    implementation: "auto" (a scan), "scan", "checkpointed" or "pallas".
+
+  Raises:
+    ValueError: for another name, or "pallas" on a device that has no kernel.
+  """
   if implementation not in ("auto", "scan", "checkpointed", "pallas"):
     raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan', 'checkpointed' or 'pallas'.")
   if implementation == "pallas":
@@ -29,13 +37,13 @@ def choose(implementation):
 
 
 def _device():
-  """-> platform; compute capability of a GPU."""
+  """Returns the platform, and the compute capability of a GPU."""
   platform = jax.default_backend()
   return platform, jax.devices()[0].compute_capability if platform == "gpu" else ""
 
 
 def runner(implementation):
-  """What runs a recurrence: `scan`, or the kernel of a platform."""
+  """Returns what runs a recurrence: `scan`, or the kernel of a platform."""
   if implementation not in ("gpu", "tpu"):
     return scan_parts if jax.default_backend() == "cpu" else scan
   from jaxskill.modules.soft_dtw import kernels  # Pallas takes long to load
@@ -43,7 +51,7 @@ def runner(implementation):
 
 
 def skew(matrix, fill):
-  """`[N, M]` -> `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
+  """Turns `[N, M]` into `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
   diagonals = sheared(matrix, fill).T
   if jax.default_backend() == "tpu":      # or memory stays as it was, and 128 diagonals are read for every one
     diagonals = with_layout_constraint(diagonals, Layout((0, 1)))
@@ -51,19 +59,20 @@ def skew(matrix, fill):
 
 
 def sheared(matrix, fill):
+  """Returns `[N, K]`: row i of `[N, M]` moved to the right by i, with `fill` on both sides."""
   n, m = matrix.shape
   padded = jnp.pad(matrix, ((0, 0), (0, n)), constant_values=fill)
   return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1)
 
 
 def unskew(diagonals):
-  """`[K, N]` -> `[N, M]`: what `skew` gave."""
+  """Turns `[K, N]` anti-diagonals back into `[N, M]`."""
   k, n = diagonals.shape
   return jnp.pad(diagonals.T.ravel(), (0, n)).reshape(n, k + 1)[:, : k + 1 - n]
 
 
 def _shift(rows, by, fills):
-  """Element i of a result is element i - by of its row, `fill` at the edge; `by` is 1 or -1."""
+  """Shifts rows: element i becomes element i - by of its row, `fill` at the edge; `by` is 1 or -1."""
   return tuple(jnp.pad(row[:-1] if by == 1 else row[1:], (1, 0) if by == 1 else (0, 1), constant_values=fill)
                for row, fill in zip(rows, fills))
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxskill.evaluate.metrics import pairwise_accuracy
 from jaxskill.reproduce.ui_prmd import correctness
 
-FLOORS = dict(pairs=0.95, correct=0.87)     # of a logistic regression on all 32 frames (`correctness`)
+BASELINES = dict(pairs=0.95, correct=0.87)     # of a logistic regression on all 32 frames (`correctness`)
 WINDOW, STRIDE, MOVEMENT, RATE = 4, 1, 1, 30
 SETTINGS = ["--config.data.score_range=(0.0, 1.0)", "--config.data.validation_share=0.0", "--config.model.hidden=64",
             "--config.model.width=32", "--config.model.directions=16", "--config.model.head_hidden=16",
@@ -86,10 +86,10 @@ def main():
   results = train(out / "squats", out / "skilldiff_squats", seconds, "--config.seeds=(0, 1)", *passed_on)
   draw(archive, results, out / "squats.png")
   names = ("pairs in order", "told right at 0.5")
-  for name, values, floor in zip(names, held_out(archive, results).T, FLOORS.values()):
+  for name, values, baseline in zip(names, held_out(archive, results).T, BASELINES.values()):
     folds = [values[[r["fold"] == fold for r in results["replicas"]]].mean()
              for fold in dict.fromkeys(r["fold"] for r in results["replicas"])]
-    print(f"{name}: {values.mean():.3f} ± {np.std(folds, ddof=1):.3f} over people; logistic regression {floor:.2f}")
+    print(f"{name}: {values.mean():.3f} ± {np.std(folds, ddof=1):.3f} over people; logistic regression {baseline:.2f}")
   print(f"wrote {out / 'squats.png'}")
 
 

@@ -18,7 +18,7 @@ import sys
 import numpy as np
 
 # Pairs within the held-out subject that a logistic regression on all 32 frames orders, movement 1 to 10.
-FLOORS = (.95, .98, .74, .81, .90, .92, .91, .91, .83, .97)
+BASELINES = (.95, .98, .74, .81, .90, .92, .91, .91, .83, .97)
 WINDOW, STRIDE = 8, 4
 
 
@@ -59,7 +59,7 @@ def main():
     write_features(archive, movement, out / f"m{movement:02d}")
     results = train(out / f"m{movement:02d}", out / f"run_m{movement:02d}", *passed_on)
     row = results["rows"]["pros_cons"]["accuracy"]["last"]
-    lines.append((movement, row["mean"], row["std_folds"], row["std_seeds"], FLOORS[movement - 1]))
+    lines.append((movement, row["mean"], row["std_folds"], row["std_seeds"], BASELINES[movement - 1]))
   print("\n| movement | pairs ordered, last step | std over subjects | std over seeds | logistic regression |\n"
         "|---|---|---|---|---|")
   for movement, *values in lines:

@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxskill.evaluate.metrics import spearman
 
-FLOOR = 0.65
+BASELINE = 0.65
 # Of a handful tried: with the published SGD on 60 single frames and the range (0, 1), ACTION-NET did not learn (.06).
 SETTINGS = dict(
     action_net=["--config.model.streams=('rgb',)", "--config.data.score_range=(0.5, 1.0)", "--config.model.channels=64",

@@ -1,6 +1,6 @@
 """Thirty training videos of UI-PRMD deep squats: which features, and which sizes of CoRe, do.
 
-  python -m jaxskill.reproduce.ui_prmd.small vicon_m01_angles_T60_quality.npz floors
+  python -m jaxskill.reproduce.ui_prmd.small vicon_m01_angles_T60_quality.npz baselines
   python -m jaxskill.reproduce.ui_prmd.small vicon_m01_angles_T60_quality.npz core --leaves 4 --hidden 64
 
 Of the ten subjects of the file (see `quality`), five are drawn to train and five to test; of the repetitions of
@@ -69,7 +69,7 @@ def show(name, values):
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
-  parser.add_argument("what", choices=("floors", "core"))
+  parser.add_argument("what", choices=("baselines", "core"))
   parser.add_argument("--draws", type=int)
   parser.add_argument("--leaves", type=int, default=0)
   parser.add_argument("--hidden", type=int, default=0)

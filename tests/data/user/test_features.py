@@ -545,3 +545,12 @@ def test_the_share_is_named_where_it_is_the_cause(tmp_path):
   with pytest.raises(ValueError, match=r"fold 'random' has no test pairs of its 1 video.*config.data.test_share=0.1 of 8 "
                                        r"videos decides how many are held out: choose another, or config.data.split=folds"):
     load_features(tmp_path, split="random", test_share=0.1)
+
+
+def test_groups_are_kept_and_divide_nothing(folder):
+  write_scores(folder, "video,score,group", ["left", "right"] * 4)
+  data = load_features(folder)
+  assert data.group.tolist() == ["left", "right"] * 4 and data.subject is None and len(data.pairs) == 28
+  write_scores(folder, "video,score,group", ["left", ""] * 4)
+  with pytest.raises(ValueError, match="line 3: the cell 'group' is empty"):
+    load_features(folder)

@@ -252,6 +252,13 @@ def test_edit_lists(tmp_path, edits, expected, bframes):
   assert not read.warnings and not decoding.damage(faults) and read.announced < read.seconds + 1.01
 
 
+def test_edit_list_that_shows_nothing(tmp_path):
+  """It begins behind the last picture, so that no frame has a time."""
+  path = with_edit(film(tmp_path / "raw.mp4", bframes=0), tmp_path / "a.mp4", [(1, 50)])
+  with pytest.raises(decoding.VideoError, match=r"a\.mp4: no picture of it is to be shown; convert it with ffmpeg first"):
+    timeline.read_timeline(path)
+
+
 # Order of pictures
 
 

@@ -1,0 +1,117 @@
+"""How a performance differs from a reference: embeddings of rows, and perceptrons on aligned pairs of them.
+
+T rows, D channels, E of an embedding, A of a direction, H heads, P hidden units and F outputs of all heads, K segments.
+
+Reference: SkillDiff, preprint 2026, Sec. 3.2 (encoder), 3.3 (heads) and 3.4 (scores of segments).
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxskill.modules.layers import contract, dot, torch_uniform
+
+TINY = 1e-6                               # below it a squared norm counts as none
+
+
+class Linear(nn.Module):
+  """`[..., D]` rows -> `[..., N]` float32; products of `dtype`."""
+
+  out: int
+  bias: bool = True
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows):
+    start = torch_uniform(rows.shape[-1])
+    result = dot(rows, self.param("kernel", start, (self.out, rows.shape[-1])), self.dtype)
+    return result + self.param("bias", start, (self.out,)) if self.bias else result
+
+
+class Encoder(nn.Module):
+  """Reads each row by itself: FC - ReLU - FC to an embedding, to compare; FC and norm 1 to a direction, to align.
+
+  Attributes:
+    hidden: units of the first layer; width: E; directions: A.
+    dtype: operands of the matrix products; results are float32.
+  """
+
+  hidden: int
+  width: int
+  directions: int
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows):
+    """`[..., D]` rows -> `[..., E]` embeddings, `[..., A]` directions; those of a row without any content are zero."""
+    units = nn.relu(Linear(self.hidden, dtype=self.dtype, name="hidden_layer")(rows))
+    embeddings = Linear(self.width, dtype=self.dtype, name="embedding")(units)
+    directions = Linear(self.directions, dtype=self.dtype, name="direction")(embeddings)
+    norm = jnp.sqrt(jnp.maximum(jnp.sum(directions ** 2, axis=-1, keepdims=True), TINY))
+    return embeddings, directions / norm
+
+
+class Heads(nn.Module):
+  """How a row differs, by H perceptrons FC - ReLU - FC - ReLU side by side, and what that says of a segment.
+
+  The first layer is linear in query, aligned reference and their difference, so `project` applies it to the rows of
+  each video once, not to every aligned pair.
+  """
+
+  count: int
+  hidden: int                             # units and outputs of one head
+  outputs: int
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    units = self.count * self.hidden
+    self.query = Linear(units, dtype=self.dtype)
+    self.reference, self.residual, self.timing = (Linear(units, bias=False, dtype=self.dtype) for _ in range(3))
+    start = torch_uniform(self.hidden)
+    self.kernel = self.param("kernel", start, (self.count, self.outputs, self.hidden))
+    self.bias = self.param("bias", start, (self.count, self.outputs))
+    self.score = Linear(1, dtype=self.dtype)
+    self.importance = Linear(1, bias=False, dtype=self.dtype)             # a softmax sees no bias
+
+  def project(self, embeddings):
+    """`[..., E]` -> its `[..., P]` part of the hidden units where it is the query, and where it is the reference."""
+    residual = self.residual(embeddings)
+    return self.query(embeddings) + residual, self.reference(embeddings) - residual
+
+  def compare(self, query, reference, offset):
+    """`[T, P]` parts of a query and of the reference aligned with it, `[T]` timing offset -> `[T, F]` differences."""
+    units = nn.relu(query + reference + self.timing(offset[:, None])).reshape(-1, self.count, self.hidden)
+    result = add_bias(contract("thp,hfp->thf", units, self.kernel, self.dtype), self.bias)
+    return nn.relu(result).reshape(len(query), -1)
+
+  def judge(self, segments):
+    """`[K, F]` mean differences of segments -> logits of their scores and of their importance, `[K]` each."""
+    return self.score(segments)[:, 0], self.importance(segments)[:, 0]
+
+  def __call__(self, embeddings):
+    """Touches every parameter, to make them: `[T, E]` embeddings against themselves."""
+    return self.judge(self.compare(*self.project(embeddings), jnp.zeros(len(embeddings))))
+
+
+@jax.custom_vjp
+def add_bias(rows, bias):
+  """`[T, ...]` rows + `[...]` bias.
+
+  Its gradient is summed in halves: XLA cuts a plain sum of this size by the number of processor cores, and the last bit
+  of training would depend on how many a process was given.
+  """
+  return rows + bias
+
+
+def _bias_gradient(_, slope):
+  total = slope
+  while len(total) > 1:
+    if len(total) % 2:
+      total = jnp.concatenate([total, jnp.zeros_like(total[:1])])
+    total = total[:len(total) // 2] + total[len(total) // 2:]
+  return slope, total[0]
+
+
+add_bias.defvjp(lambda rows, bias: (rows + bias, None), _bias_gradient)
