@@ -87,14 +87,15 @@ def weights(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
     axis.bar(own.start[own.rows] + own.length / 2, own.weights[own.rows], 0.85 * own.length, color=colours)
     axis.axhline(1 / len(own.rows), color="0.4", lw=0.8, ls=":")
     drawing.time_axis(axis, own.start[-1] + own.length)
-    axis.set(ylabel="attention weight", title=own.title)
+    axis.set_ylabel("attention weight")
+    axis.set_title(own.title, fontsize=9)
     rows = own.rows[np.unique(np.linspace(0, len(own.rows) - 1, SHOWN).round().astype(int))]
     pictures = stills.at(run.trainer.experiment, own.video, own.start[rows] + own.length / 2, videos)
     for column, row in enumerate(rows):
       _still(part.add_subplot(grid[1, column]), pictures, column, own.label(row))
-  words = f", {MARKED.removeprefix('tab:')}: {both[0].words}" if both[0].found is not None else ""
+  words = f"; {MARKED.removeprefix('tab:')}: {both[0].words}" if both[0].found is not None else ""
   drawing.legend_below(figure, f"Dotted: equal weights{words}.")
-  return {"weights": _titled(figure, run)}
+  return {"weights": _titled(figure, run, videos)}
 
 
 def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
@@ -105,7 +106,7 @@ def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
     order = own.ordered()
     count = min(SEGMENTS, len(order) // 2) or 1
     chosen = [*order[:count], *order[-count:]]
-    figure, axes = plt.subplots(len(chosen), SHOWN, figsize=(12, 1.5 * len(chosen) + 0.7), layout="constrained",
+    figure, axes = plt.subplots(len(chosen), SHOWN, figsize=(12, 1.3 * len(chosen) + 0.7), layout="constrained",
                                 squeeze=False)
     for line, row in zip(axes, chosen):
       times = own.start[row] + (np.arange(SHOWN) + 0.5) / SHOWN * own.length
@@ -114,7 +115,7 @@ def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
         _still(axis, pictures, column, own.label(row) if not column else "")
     drawing.legend_below(figure, f"Above: the {count} segments of the highest attention weights; below: the {count} of the "
                          f"lowest. Equal weights are {1 / len(order):.4f}.")
-    found[f"segments_of_the_{which}"] = _titled(figure, run, own.title)
+    found[f"segments_of_the_{which}"] = _titled(figure, run, videos, own.title)
   return found
 
 
@@ -122,7 +123,7 @@ def frames(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   """Fig. 6: the frames of the highest and of the lowest weights of the static stream of two videos."""
   run, = runs.values()
   both = seen(run, "static")
-  figure, axes = plt.subplots(2, FRAMES * len(both), figsize=(12, 4.2), layout="constrained", squeeze=False)
+  figure, axes = plt.subplots(2, FRAMES * len(both), figsize=(12, 3.4), layout="constrained", squeeze=False)
   for number, own in enumerate(both):
     order = own.ordered()
     count = min(FRAMES, len(order) // 2) or 1
@@ -136,7 +137,7 @@ def frames(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
         _still(line[number * FRAMES + place], pictures, place, own.label(chosen[index]))
   drawing.legend_below(figure, "Above: the highest attention weights of the static stream; below: the lowest. Left to right: "
                        + "; ".join(own.title for own in both) + ".")
-  return {"frames": _titled(figure, run)}
+  return {"frames": _titled(figure, run, videos)}
 
 
 def _still(axis, pictures, number, label):
@@ -145,7 +146,10 @@ def _still(axis, pictures, number, label):
   drawing.frame(axis, pictures[number] if number < len(pictures) else BLANK, label)
 
 
-def _titled(figure, run, words=""):
-  """A figure that says what its data are."""
-  drawing.title(figure, ". ".join(filter(None, (run.trainer.experiment.dataset.name, words))))
+def _titled(figure, run, videos, words=""):
+  """A figure that says what its data are, and how to have frames where there are none."""
+  experiment = run.trainer.experiment
+  frameless = videos is None and experiment.config.data.name != "simulated"
+  drawing.title(figure, ". ".join(filter(None, (
+      experiment.dataset.name, words, "Without frames: give --videos DIR" if frameless else ""))))
   return figure
