@@ -143,8 +143,8 @@ def tiny(config):
   """Seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.data.simulated.update(static_rows=8, static_width=8)
-  config.model.update(windows={stream: 0 for stream in config.model.streams}, hidden=4, channels=4, attention_hidden=4,
-                      filter_hidden=4, head_hidden=4)
+  config.model.update(windows={stream: 0 for stream in config.model.streams}, widths=dict(rgb=0, static=0), hidden=4,
+                      channels=4, attention_hidden=4, filter_hidden=4, head_hidden=4)
   config.train.decay = ()
 
 

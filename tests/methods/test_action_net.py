@@ -398,6 +398,8 @@ def test_bad_data(make_dataset):
 
 @pytest.mark.parametrize("change,message", [
     (dict(model__context="gru"), "config.model.context='gru' is unknown; use one of gcn, none, lstm, bilstm"),
+    (dict(model__context="bilstm", model__channels=5), "config.model.channels=5 must be even with the context 'bilstm'"),
+    (dict(model__scale=0.0), "config.model.scale=0.0 must be positive"),
     (dict(model__padding="keep"), "config.model.padding='keep' is unknown; use one of mask, zeros"),
     (dict(model__streams=("rgb", "rgb")), "config.model.streams=.* must name each stream once"),
     (dict(model__streams=()), "config.model.streams=.* must name each stream once"),
