@@ -6,11 +6,12 @@
   python -m jaxskill.main --config configs/lstm.py:rhythmic_gymnastics,static --config.data.dir=RG \\
       --config.data.task=ball
   python -m jaxskill.main --config configs/lstm.py:features,c3d --config.data.dir=MY_C3D_FEATURES
+  python -m jaxskill.main --config configs/lstm.py:aqa7,c3d --config.data.dir=AQA-7
 
-Data sets are those of configs/action_net.py, read alike. A row of the paper's table is an LSTM on one feature: "rgb",
-segments of I3D, or with ",static" frames of ResNet. ",c3d" is C3D-LSTM (Parmar and Morris, CVPR Workshops 2017), which
-Pros & Cons, CoRe and ACTION-NET compare with, on features of C3D's layer fc6 that you give; what it does is the same
-LSTM, and only the training differs.
+Data sets are those of configs/action_net.py, and those on which CoRe compares with C3D-LSTM, read as these systems read
+them. A row of ACTION-NET's table is an LSTM on one feature: "rgb", segments of I3D, or with ",static" frames of ResNet.
+",c3d" is C3D-LSTM (Parmar and Morris, CVPR Workshops 2017), on features of C3D that you give: the same LSTM, and only
+the training differs.
 """
 
 from jaxskill.cli import beside
@@ -18,9 +19,13 @@ from jaxskill.cli import beside
 common = beside(__file__, "common")
 
 
+OF_CORE = "mtl_aqa", "unlv_dive", "aqa7"
+
+
 def get_config(options="simulated"):
   """Config for `options`: a data set, then any of `CHANGES`."""
-  competed = beside(__file__, "action_net").get_config(common.words(options)[0])
+  data_set, *_ = common.words(options)
+  competed = beside(__file__, "core" if data_set in OF_CORE else "action_net").get_config(data_set)
   config = common.begin("lstm")
   config.data = competed.data
   config.data.stream = "rgb"
@@ -56,7 +61,7 @@ def bidirectional(config):
 
 
 def c3d(config):
-  """C3D-LSTM as its authors' code in PyTorch trains it, in batches of few videos; ours: at a rate that does not fall."""
+  """C3D-LSTM as its authors' code in PyTorch trains it, in small batches; ours: at a rate that does not fall."""
   config.train.update(batch_size=6, learning_rate=1e-4)
 
 
@@ -73,6 +78,6 @@ def tiny(config):
 
 
 DATA_SETS = dict(simulated=simulated, features=None, jigsaws=None, rhythmic_gymnastics=None, fis_v=None,
-                 mit_skating=None)
+                 mit_skating=None, **dict.fromkeys(OF_CORE))
 CHANGES = dict(bidirectional=bidirectional, c3d=c3d, static=static, kinematics=common.kinematics,
                statistics=common.statistics, tiny=tiny, paper=None)

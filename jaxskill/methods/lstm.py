@@ -51,8 +51,8 @@ class Regressor(nn.Module):
       lengths: `[V]` real rows, at least one.
 
     Returns:
-      `[V]` scores, and `[V, T]` how far each row moves its score; the moves of a video sum to its score but for the bias,
-      and are 0 on padding. Both float32.
+      `[V]` scores, and `[V, T]` how far each row moves its score; the moves of a video sum to its score but for the
+      bias, and are 0 on padding. Both float32.
     """
     place = jnp.arange(rows.shape[1])
     turned = jnp.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)        # [V, T], its own inverse
@@ -73,7 +73,7 @@ class Regressor(nn.Module):
 
 
 def shares(moves, real):
-  """`[T]` moves of a score -> their sizes as shares that sum to 1, equal ones over the `real` rows where none moves it."""
+  """`[T]` moves of a score -> their sizes as shares that sum to 1, even ones of the `real` rows where none moves it."""
   size = jnp.abs(moves)
   total, even = size.sum(), (jnp.arange(len(size)) < real) / real
   return jnp.where(total > 0, size / jnp.where(total > 0, total, 1.0), even)

@@ -20,6 +20,8 @@ ICLR 2018, Eq. 2 to 6 (skips).
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -38,7 +40,7 @@ class SkipLSTMCell(nn.RNNCellBase):
   def __call__(self, carry, inputs):
     """One step; the carry is ((`[V, H]` memory, `[V, H]` state), `[V]` increment, `[V]` probability of an update)."""
     (memory, state), increment, due = carry
-    due = due + jnp.minimum(increment, 1 - due)                                           # Eq. 5, at the step that it is for
+    due = due + jnp.minimum(increment, 1 - due)                                           # Eq. 5, one step later
     update = due + jax.lax.stop_gradient(jnp.round(due) - due)                            # Eq. 2, 6
 
     def chosen(new, old):                                                                 # Eq. 3
@@ -79,7 +81,7 @@ class Scale(nn.Module):
 
   @nn.compact
   def __call__(self, rows, lengths):
-    """The last state; rows of padding are zero, and a video shorter than the window is one window, filled up with them."""
+    """The last state; rows of padding are zero, and a shorter video is one window, filled up with them."""
     rows = jnp.pad(rows, ((0, 0), (0, max(self.window - rows.shape[1], 0)), (0, 0)))
     starts = self.stride * jnp.arange((rows.shape[1] - self.window) // self.stride + 1)
     windows = rows[:, starts[:, None] + jnp.arange(self.window)]                          # [V, W, window, D]
@@ -102,12 +104,12 @@ class Network(nn.Module):
 
   @nn.compact
   def __call__(self, rows, lengths):
-    """`[V, T, D]` rows, `[V]` real ones -> `[V]` scores and `[V, K, T]` attention, which sums to 1 over the real rows."""
-    dense = lambda units, name, **options: nn.Dense(units, dtype=self.dtype, name=name, **options)
+    """`[V, T, D]` rows, `[V]` real ones -> `[V]` scores and `[V, K, T]` attention, sums 1 over the real rows."""
+    dense = functools.partial(nn.Dense, dtype=self.dtype)
     mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]                      # [V, T, 1]
-    rows = jnp.where(mask, nn.relu(dense(self.channels, "embed")(rows)).astype(jnp.float32), 0.0)
-    hidden = nn.tanh(dense(self.attention_hidden, "attend_1", use_bias=False)(rows))
-    logits = dense(self.distributions, "attend_2", use_bias=False)(hidden).astype(jnp.float32)
+    rows = jnp.where(mask, nn.relu(dense(self.channels, name="embed")(rows)).astype(jnp.float32), 0.0)
+    hidden = nn.tanh(dense(self.attention_hidden, name="attend_1", use_bias=False)(rows))
+    logits = dense(self.distributions, name="attend_2", use_bias=False)(hidden).astype(jnp.float32)
     attention = nn.softmax(jnp.where(mask, logits, -1e9), axis=1)                         # Lin et al., Eq. 6
     attention = jnp.where(mask, attention, 0.0).transpose(0, 2, 1)                        # [V, K, T]
     pooled = attention @ rows                                                             # Eq. 7: [V, K, D]
@@ -115,9 +117,9 @@ class Network(nn.Module):
     states = [last_state(cell, pooled, jnp.full(len(rows), self.distributions))]
     states += [Scale(window, stride, self.hidden, self.dtype, name=f"scale_{window}")(rows, lengths)
                for window, stride in self.scales]
-    halves = [nn.relu(dense(self.joined, f"map_{number}")(state)) for number, state in enumerate(states)]
-    joined = nn.relu(dense(self.joined, "join")(jnp.concatenate(halves, axis=-1)))
-    return dense(1, "score")(joined)[:, 0].astype(jnp.float32), attention
+    halves = [nn.relu(dense(self.joined, name=f"map_{number}")(state)) for number, state in enumerate(states)]
+    joined = nn.relu(dense(self.joined, name="join")(jnp.concatenate(halves, axis=-1)))
+    return dense(1, name="score")(joined)[:, 0].astype(jnp.float32), attention
 
 
 def build(config) -> Method:

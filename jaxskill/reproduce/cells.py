@@ -13,6 +13,7 @@ from jaxskill.reproduce import intervals, runs
 from jaxskill.reproduce.entries import Column, Row, Table
 
 SELECTIONS = tuple(protocol.SELECTIONS)
+PERCENT = ("accuracy", "rl2")         # accuracy is printed in percent, R-l2 times 100
 
 
 class Cells(NamedTuple):
@@ -108,7 +109,7 @@ def _add_intervals(table, rows, columns, jobs, results, ours):
     figures[column.title] = intervals.of_column(runs.dataset(job, kept), job.config, column, models, table.how, number)
   if table.mean and len(columns) > 1:
     figures[table.mean] = intervals.of_mean(list(figures.values()), table.how)
-  differences = []
+  differences: list[dict] = []
   for title, own in figures.items():
     for row in own.of_row:
       number, interval = ours[row][title]["last"], own.interval(row)

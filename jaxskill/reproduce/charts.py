@@ -10,10 +10,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from jaxskill.reproduce.cells import Cells
+from jaxskill.reproduce.cells import PERCENT, Cells
 from jaxskill.reproduce.entries import Table
 from jaxskill.reproduce.figures import save
-from jaxskill.reproduce.printing import PERCENT
 
 
 def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]:

@@ -54,7 +54,10 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> li
   """
   entry = find(name)
   folder = source.workdir / name
-  written = _table(entry, source, folder) if isinstance(entry, entries.Table) else _figure(entry, source, folder, videos)
+  if isinstance(entry, entries.Table):
+    written = _table(entry, source, folder)
+  else:
+    written = _figure(entry, source, folder, videos)
   cli.say("wrote " + "\n      ".join(map(str, written)))
   return written
 

@@ -13,6 +13,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published
 from jaxskill.reproduce.entries import Column
+from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -116,7 +117,7 @@ def _letters(name):
 
 
 def like(place: Place, source: Source) -> Place:
-  """Returns the place of simulated features for the real ids of a place of labels; writes them if they are not there."""
+  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be."""
   if source.kind != "like":
     return place
   assert place.folder is not None
@@ -177,7 +178,7 @@ def finish(wanted: list[Job]) -> None:
   datasets: dict[str, Any] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
-      bar.set_postfix_str(f"{job.place.options}{' ' + job.place.task if job.place.task else ''}: {', '.join(job.rows)}"[:60])
+      bar.set_postfix_str(cli.short(f"{job.place.options} {job.place.task} {', '.join(job.rows)}", 60))
       if read(job) is None:
         train.run(job.config, job.folder, dataset(job, datasets))
       bar.update()
@@ -194,11 +195,12 @@ def dataset(job: Job, kept: dict[str, Any]):
 
 def read(job: Job) -> dict | None:
   """Returns results.json of a job, None if it is not finished."""
-  path = job.folder / "results.json"
-  if not path.exists():
+  try:
+    found = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
+  except (FileNotFoundError, ValueError):                # damaged: training writes it again from its last checkpoint
     return None
-  found = json.loads(path.read_text(encoding="utf-8"))
-  return found if found.get("config") == json.loads(job.config.to_json()) else None
+  same = isinstance(found, dict) and found.get("config") == json.loads(job.config.to_json())
+  return found if same and found.get("format") == finished_files.RESULTS_FORMAT else None
 
 
 def results(job: Job) -> dict:

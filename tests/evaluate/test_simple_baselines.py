@@ -116,12 +116,15 @@ def test_support_vectors_read_each_stream_in_a_row_of_its_own(make_dataset):
   dataset = dataclasses.replace(dataset, streams=dict(dataset.streams, static=other), row_seconds={}, row_times={},
                                 lengths=dict(dataset.lengths, static=np.full(11, 4, np.int32)))
   labels, fold = np.float64(dataset.score), dataset.folds[0]
-  predict = lambda streams: simple_baselines.predict(dataset, fold, labels, labels, streams, svr=True)
-  found = {name: values for name, values in predict(("rgb", "static")).items() if "SVR" in name}
+
+  def machines(streams):
+    rows = simple_baselines.predict(dataset, fold, labels, labels, streams, svr=True)
+    return {name: values for name, values in rows.items() if "SVR" in name}
+  found = machines(("rgb", "static"))
   assert list(found) == [f"linear SVR on {pool} features{of}" for pool in ("mean", "max")
                          for of in ("", " of rgb", " of static")]
   for stream in ("rgb", "static"):
-    alone = {name: values for name, values in predict(stream).items() if "SVR" in name}
+    alone = machines(stream)
     assert list(alone) == ["linear SVR on mean features", "linear SVR on max features"]
     for name, values in alone.items():
       np.testing.assert_array_equal(values, found[f"{name} of {stream}"])

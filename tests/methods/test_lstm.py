@@ -29,7 +29,7 @@ def naive_states(cell, way, rows):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_scores_and_moves(bidirectional):
-  """The layer on the last state of each direction; the moves of a row are what its changes of state add to the score."""
+  """The layer on the last state of each direction; the moves are what changes of state add to the score."""
   rng, lengths = np.random.default_rng(0), np.array([7, 1, 4])
   rows = rng.normal(size=(3, 7, 3)).astype(np.float32)
   network = lstm.Regressor(4, bidirectional)
@@ -63,7 +63,8 @@ def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, op
   constants = method.prepare(dataset, fold, "score")
   trained = np.float64(dataset.score[fold.train_videos])
   np.testing.assert_allclose([constants["mean"], constants["deviation"]], [trained.mean(), trained.std()], rtol=1e-5)
-  videos = dict(rgb=jnp.asarray(dataset.streams["rgb"][:2]), lengths=dict(rgb=jnp.array([1, 12])), position=jnp.arange(2))
+  videos = dict(rgb=jnp.asarray(dataset.streams["rgb"][:2]), lengths=dict(rgb=jnp.array([1, 12])),
+                position=jnp.arange(2))
   params = method.init(jax.random.key(0), jax.tree.map(lambda x: x[:1], videos), constants)
 
   def loss(params, deviation=constants["deviation"]):
@@ -72,7 +73,8 @@ def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, op
     found = jax.vmap(lambda own, label: method.phases[0].loss(variables, (own,), dict(score=label[None]))[0])
     return found(encodings, jnp.asarray(dataset.score[:2])).sum()
   silent = jax.tree.map(jnp.zeros_like, params)
-  np.testing.assert_allclose(loss(silent), np.sum(((dataset.score[:2] - trained.mean()) / trained.std()) ** 2), rtol=1e-5)
+  expected = np.sum(((dataset.score[:2] - trained.mean()) / trained.std()) ** 2)
+  np.testing.assert_allclose(loss(silent), expected, rtol=1e-5)
   for start in (silent, params):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.grad(loss)(start)))
   equal = dataclasses.replace(dataset, score=np.full(11, 2.0, np.float32))

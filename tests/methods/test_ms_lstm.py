@@ -107,7 +107,8 @@ def test_gradients_are_finite_at_the_corners(load_config):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"model.joined": 0}, "joined=0 must be at least 1"), ({"model.scales": ((2, 0),)}, "must be .window, stride. in rows"),
+    ({"model.joined": 0}, "joined=0 must be at least 1"),
+    ({"model.scales": ((2, 0),)}, "must be .window, stride. in rows"),
     ({"model.scales": ((2, 1), (2, 2))}, "each window once")])
 def test_bad_options(load_config, changes, message):
   with pytest.raises(ValueError, match=message):

@@ -55,10 +55,10 @@ def test_loss_and_score(load_config):
   expected = 0.0
   for number, name in enumerate(streams):
     keys = [jax.random.fold_in(jax.random.fold_in(key, number), v) for v in (0, 1)]
+    places = np.float64([jax.random.uniform(own, (3, 1))[:, 0] for own in keys])          # [2, 3]
     for part in range(3):
-      better, worse = (
-          rank(params[name], streams[name][v, int((part + float(jax.random.uniform(keys[v], (3, 1))[part, 0])) / 3 * lengths[v])])
-          for v in (0, 1))
+      rows = ((part + places[:, part]) / 3 * lengths[:2]).astype(int)
+      better, worse = (rank(params[name], streams[name][v, rows[v]]) for v in (0, 1))
       expected += max(0.0, 1.0 - (better - worse))
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(said["rank_rgb"] + said["rank_flow"], loss, rtol=1e-6)
@@ -111,7 +111,8 @@ def test_bad_streams(load_config, make_dataset):
   with pytest.raises(ValueError, match="no stream 'flow', only rgb; set config.model.streams"):
     method.check(dataset, None)
   maps = np.zeros((11, 12, 2, 2, 3), np.float32)
-  broken = dataclasses.replace(dataset, streams=dict(rgb=maps, flow=maps), lengths=dict.fromkeys(("rgb", "flow"), dataset.lengths["rgb"]),
-                               row_times={}, row_seconds={})
+  broken = dataclasses.replace(
+      dataset, streams=dict(rgb=maps, flow=maps), lengths=dict.fromkeys(("rgb", "flow"), dataset.lengths["rgb"]),
+      row_times={}, row_seconds={})
   with pytest.raises(ValueError, match="average maps over their places first"):
     method.check(broken, None)
