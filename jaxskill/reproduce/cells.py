@@ -151,7 +151,8 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
   """
   wanted = re.compile(column.folds)
   if row.baseline:
-    own = result["rows"].get(simple_baselines.named(row.baseline, column.criterion), {}).get("by_fold", {})
+    names = simple_baselines.named(row.baseline, column.criterion), simple_baselines.named(row.baseline)      # of one score
+    own = next((result["rows"][name]["by_fold"] for name in names if name in result["rows"]), {})
     return [model | dict(fold=fold, seed=0) for fold, model in own.items() if wanted.search(fold)]
   return [model for model in result["replicas"]
           if runs.named_row(model["row"], model["criterion"]) == name and wanted.search(model["fold"])
