@@ -13,6 +13,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):     # XLA stops at 
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]).strip()     # before JAX is imported
 
 import json
+import pathlib
 import shutil
 import signal
 import tempfile
@@ -26,6 +27,7 @@ from jaxskill.data import Fold, SkillDataset
 from tests.places import GOLDEN
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+STATM, MOST_MEMORY = pathlib.Path("/proc/self/statm"), 0.9e9
 CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
 
 
@@ -76,6 +78,26 @@ def golden_names(pattern, without=()):
 def release_memory():
   """Compiled programs would otherwise stay to the end of a worker, gigabytes of them; those that come again are on disk."""
   yield
+  release()
+
+
+@pytest.fixture(autouse=True)
+def release_much_memory():
+  """The same where the tests of one module have gathered much."""
+  yield
+  if resident() > MOST_MEMORY:
+    release()
+
+
+def resident():
+  """Bytes of memory that this process holds; 0 where the system does not say."""
+  try:
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+  except OSError:
+    return 0
+
+
+def release():
   gc.collect()
   jax.clear_caches()
   if MALLOC_TRIM:          # what was freed goes back to the machine

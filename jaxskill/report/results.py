@@ -56,7 +56,7 @@ def write(workdir, experiment, assessments, history, facts, about, say, draws=()
 
 
 def _rows(experiment, scores, history, replicas):
-  """Models, what raters reach, simple baselines: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
+  """Models, raters, simple baselines: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
 
   Args:
     scores: `[R, V]` of the trained replicas.

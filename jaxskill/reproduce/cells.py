@@ -14,6 +14,7 @@ from jaxskill.reproduce import intervals, runs
 from jaxskill.reproduce.entries import Column, Row, Table
 
 SELECTIONS = tuple(protocol.SELECTIONS)
+PERCENT = ("accuracy", "rl2")         # accuracy is printed in percent, R-l2 times 100
 
 
 class Cells(NamedTuple):
@@ -87,7 +88,7 @@ def source_of(table: Table, row: Row) -> tuple[str, str]:
 
   A row that needs no network stands in the results of any other.
   """
-  if row.trains.endswith(".py"):
+  if runs.is_file(row.trains):
     return row.trains, ""
   return table.config, trained_rows(table, table.config)[0] if row.baseline else row.trains
 
@@ -96,7 +97,7 @@ def trained_rows(table: Table, file: str) -> tuple[str, ...]:
   """Returns the rows of a config file that a table trains."""
   if file != table.config:
     return ("",)
-  return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not row.trains.endswith(".py")))
+  return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not runs.is_file(row.trains)))
 
 
 def _reference(table):
@@ -116,7 +117,7 @@ def _add_intervals(table, rows, columns, jobs, results, ours):
     figures[column.title] = intervals.of_column(runs.dataset(job, kept), job.config, column, models, table.how, number)
   figures |= {title: intervals.of_mean([figures[column.title] for column in own], table.how)
               for title, own in means_of(table, columns).items()}
-  differences = []
+  differences: list[dict] = []
   for title, own in figures.items():
     for row in own.of_row:
       number, interval = ours[row][title]["last"], own.interval(row)
@@ -158,7 +159,8 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
   """
   wanted = re.compile(column.folds)
   if row.baseline:
-    own = result["rows"].get(simple_baselines.named(row.baseline, column.criterion), {}).get("by_fold", {})
+    names = simple_baselines.named(row.baseline, column.criterion), simple_baselines.named(row.baseline)      # of one score
+    own = next((result["rows"][name]["by_fold"] for name in names if name in result["rows"]), {})
     return [model | dict(fold=fold, seed=0) for fold, model in own.items() if wanted.search(fold)]
   return [model for model in result["replicas"]
           if runs.named_row(model["row"], model["criterion"]) == name and wanted.search(model["fold"])

@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxskill import cli
 from jaxskill.report import drawing
+from jaxskill.reproduce import stills
 from jaxskill.reproduce.runs import Finished
-from jaxskill.reproduce.stills import stills
 
 ROW = "rank-aware"
 HIGH, LOW = "high attention", "low attention"
@@ -90,7 +90,8 @@ def _video(part, run, kind, video, videos):
   real, said = dataset.lengths[stream][video], run.assessments
   curves = {name: np.mean(said.attention[name][first, video, :, :real], axis=0) for name in (HIGH, LOW)}
   moments = _moments(curves)
-  shown = stills(run, video, (np.array([at for at, _ in moments]) + 0.5) / real, videos)
+  times = (np.array([at for at, _ in moments]) + 0.5) * dataset.row_seconds[stream][video]
+  shown = stills.at(run.trainer.experiment, video, times, videos)
   grid = part.add_gridspec(2 if shown else 1, max(len(moments), 1), height_ratios=(1, 1.3) if shown else (1,))
   step = dataset.row_seconds[stream][video]
   for column, ((at, side), picture) in enumerate(zip(moments, shown)):

@@ -93,7 +93,8 @@ def _statistic(dataset, config, column, fold, model, number, place, subjects):
     pairs = [(place[better], place[worse]) for better, worse in dataset.pairs[fold.test_pairs]]
     return bootstrap.pair_accuracy(scores, np.array(pairs), subjects, config.evaluate.ties)
   videos = np.array([video for video in fold.test_videos if video in said])
-  predicted, labels = np.array([said[video] for video in videos]), np.float64(dataset.labels(column.criterion or "score"))
+  predicted = np.array([said[video] for video in videos])
+  labels = np.float64(dataset.labels(column.criterion or "score"))
   places = np.array([place[video] for video in videos])
   if column.metric in ("spearman", "pearson"):
     return getattr(bootstrap, column.metric)(predicted, labels[videos], places)

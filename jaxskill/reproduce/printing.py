@@ -11,16 +11,15 @@ from typing import Any
 from jaxskill import cli, files
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
-from jaxskill.reproduce.cells import Cells
+from jaxskill.reproduce.cells import PERCENT, Cells
 from jaxskill.reproduce.entries import Table
 
-PERCENT = ("accuracy", "rl2")                             # accuracy is printed in percent, R-l2 times 100
 DIGITS = dict(accuracy=1)                                 # of others three
 MEASURED = dict(
     recorded="Ours was measured on features of recorded videos that were given; the published column is of the "
              "authors' own features, splits and selection.",
-    like="Ours was measured on SIMULATED features for the real ids and labels, the published column on recorded videos: "
-         "the two cannot be compared, and nothing of ours says anything about people.",
+    like="Ours was measured on SIMULATED features for the real ids and labels, the published column on recorded "
+         "videos: the two cannot be compared, and nothing of ours says anything about people.",
     simulated="Ours was measured on SIMULATED performances, the published column on recorded videos: the two cannot be "
               "compared.")
 
@@ -118,9 +117,9 @@ def _notes(table, cells, kind):
   """Lines on what the numbers are: data first, then how they were made, then the table's own."""
   data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
   measured = MEASURED[kind] + (f" Data: {'; '.join(map(cli.plain, data))}." if data else "")
-  lines = [measured, "Numbers are of the last step, mean ± standard deviation over seeds, (folds: over folds), [95 % interval "
-           "by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it is not the "
-           "result of an honest protocol."]
+  lines = [measured, "Numbers are of the last step, mean ± standard deviation over seeds, (folds: over folds), [95 % "
+           "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it "
+           "is not the result of an honest protocol."]
   for title in table.means:
     own = "" if title == table.mean else " " + ", ".join(c.title for c in table.columns if c.mean == title)
     lines.append(f"{title}: the mean over columns{own}" + (" by Fisher's z." if table.how == "fisher" else "."))

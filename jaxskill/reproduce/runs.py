@@ -13,6 +13,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published
 from jaxskill.reproduce.entries import Column
+from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -52,7 +53,7 @@ class Job(NamedTuple):
   """A program to train: some rows of a config in one place.
 
   Attributes:
-    file: of the config; rows: of it, ("",) where it has none; place: of the data.
+    file: of the config, perhaps with options; rows: of it, ("",) where it has none; place: of the data.
     config: of the rows that train together; folder: of the run.
   """
 
@@ -116,7 +117,7 @@ def _letters(name):
 
 
 def like(place: Place, source: Source) -> Place:
-  """Returns the place of simulated features for the real ids of a place of labels; writes them if they are not there."""
+  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be."""
   if source.kind != "like":
     return place
   assert place.folder is not None
@@ -129,6 +130,11 @@ def like(place: Place, source: Source) -> Place:
   return place._replace(folder=out)
 
 
+def is_file(row: str) -> bool:
+  """Returns whether a row is a config file, perhaps with options after a colon, and not a row of a table's config."""
+  return row.partition(":")[0].endswith(".py")
+
+
 def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
   """Returns the programs that train some rows of a config file in a place.
 
@@ -137,9 +143,10 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
-  options = [place.options, *source.options, *(["tiny"] if source.tiny else [])]
+  path, _, own_options = file.partition(":")
+  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
   overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
-  config, _ = cli.read_config(f"{file}:{','.join(options)}", overrides)
+  config, _ = cli.read_config(f"{path}:{','.join(options)}", overrides)
   config = config.copy_and_resolve_references()
   with config.unlocked():
     if source.seeds:
@@ -153,13 +160,13 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
   words = [place.options, place.task.replace("/", "_"), *source.options]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
-    return [Job(file, ("",), place, config, below / pathlib.Path(file).stem)]
+    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
   made = []
   for own in ablations.groups(config):
     names = tuple(name for name, _ in own.weight_rows)
     label = "".join(c if c.isalnum() else "_" for c in names[0])
     if set(names) & set(rows):
-      made.append(Job(file, names, place, own, below / pathlib.Path(file).stem / label))
+      made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
   return made
 
 
@@ -172,7 +179,7 @@ def finish(wanted: list[Job]) -> None:
   datasets: dict[str, Any] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
-      bar.set_postfix_str(f"{job.place.options}{' ' + job.place.task if job.place.task else ''}: {', '.join(job.rows)}"[:60])
+      bar.set_postfix_str(cli.short(f"{job.place.options} {job.place.task} {', '.join(job.rows)}", 60))
       if read(job) is None:
         train.run(job.config, job.folder, dataset(job, datasets))
       bar.update()
@@ -189,11 +196,12 @@ def dataset(job: Job, kept: dict[str, Any]):
 
 def read(job: Job) -> dict | None:
   """Returns results.json of a job, None if it is not finished."""
-  path = job.folder / "results.json"
-  if not path.exists():
+  try:
+    found = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
+  except (FileNotFoundError, ValueError):                # damaged: training writes it again from its last checkpoint
     return None
-  found = json.loads(path.read_text(encoding="utf-8"))
-  return found if found.get("config") == json.loads(job.config.to_json()) else None
+  same = isinstance(found, dict) and found.get("config") == json.loads(job.config.to_json())
+  return found if same and found.get("format") == finished_files.RESULTS_FORMAT else None
 
 
 def results(job: Job) -> dict:

@@ -1,56 +1,66 @@
-"""Frames of the videos that figures show: of video files, or drawn anew where the performances are simulated."""
+"""What a video shows at some moments, for figures: from a video file, or drawn anew where all is simulated."""
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import pathlib
 
 import numpy as np
 
-from jaxskill.data.simulation import scene, scripts, simulated
-from jaxskill.data.video import decoding, timeline, video_files
-from jaxskill.reproduce.runs import SIMULATED, Finished
+from jaxskill.data.simulation import scene, scripts
+from jaxskill.data.video import decoding, video_files
+from jaxskill.training.experiment import Experiment
 
-HEIGHT = 120                                              # of a frame, in pixels
-FPS = 2                                                   # of what is drawn
+SIZE, FPS = (120, 160), 2                # height and width, and frames a second, of what is drawn
+PHASES = 8                               # of a simulated task
 
 
-def stills(run: Finished, video: int, shares: np.ndarray, videos: pathlib.Path | None) -> list[np.ndarray]:
-  """Returns what is seen of a video at some moments: `[H, W, 3]` uint8 each; none where there is nothing to be seen.
+def duration(experiment: Experiment, video: int) -> float:
+  """Returns how long a video lasts, in seconds."""
+  dataset, stream = experiment.dataset, experiment.method.streams[0]
+  return float(dataset.lengths[stream][video] * dataset.row_seconds[stream][video])
+
+
+def even_times(experiment: Experiment, video: int, count: int) -> np.ndarray:
+  """Returns `[count]` seconds, the middles of as many equal parts of a video."""
+  return (np.arange(count) + 0.5) / count * duration(experiment, video)
+
+
+def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.Path | None) -> list[np.ndarray]:
+  """Returns what a video shows at some ascending times; nothing where no frames are to be had.
 
   Args:
-    run: trained on the videos.
-    video: its position in the data set.
-    shares: `[N]` moments as shares of its duration, ascending.
-    videos: folder of video files that are named by id, or None.
+    video: its number in the data set.
+    videos: folder of video files that are named as the videos are, or as the last part of that name; None without.
+
+  Returns:
+    Pictures `[H, W, 3]` uint8, as many as times; fewer where the file ends early.
 
   Raises:
-    ValueError: for a file that cannot be decoded, or without PyAV.
+    ValueError: for a file that is no video.
   """
-  dataset = run.trainer.experiment.dataset
+  dataset = experiment.dataset
   if videos is not None:
     name = dataset.videos[video]
-    files = (video_files.find_video(videos / place) for place in (name, pathlib.Path(name).name))
-    file = next(filter(None, files), None)
-    if file is None:
-      return []
-    times = shares * timeline.read_timeline(file).seconds
-    return list(decoding.frames_at(file, times, decoding.scale_short_side(HEIGHT)))
-  config = run.trainer.experiment.config.data
-  return _drawn(dict(config.simulated), dataset, video, shares) if config.name == SIMULATED else []
+    found = (video_files.find_video(videos / place) for place in (name, pathlib.Path(name).name))
+    file = next(filter(None, found), None)
+    return list(decoding.frames_at(file, seconds, decoding.scale_short_side(SIZE[0]))) if file else []
+  if experiment.config.data.name == "simulated":
+    return _drawn(experiment, video, seconds)
+  return []
 
 
-def _drawn(options, dataset, video, shares):
-  """Pictures of a simulated performance; its script is drawn anew, from the options that `simulated.simulate` had."""
-  known = inspect.signature(simulated.simulate).parameters
-  had = {name: one.default for name, one in known.items()} | options
-  task = scripts.make_task(had["task_seed"], had["num_phases"])
-  subject, routine = video % had["num_subjects"], int(dataset.category[video].rpartition("_")[2])
-  share, script = scripts.draw_script(task, float(dataset.truth["skill"][video]), video, subject, routine,
-                                      difficulty=had["difficulty"], seed=had["seed"])
-  plan = scene.make_plan(task, script, share * had["max_seconds"], FPS)
-  wanted = np.minimum((shares * len(plan.seconds)).astype(int), len(plan.seconds) - 1)
-  frames = scene.draw(task, script, plan, FPS, (HEIGHT, HEIGHT * 4 // 3), (had["seed"], video))
-  seen = list(itertools.islice(frames, int(wanted.max()) + 1))
-  return [seen[number] for number in wanted]
+def _drawn(experiment, video, seconds):
+  """The pictures of a simulated performance: those that its script would have been filmed as."""
+  dataset, options = experiment.dataset, experiment.config.data.simulated
+  task = scripts.make_task(options.get("task_seed", 0), options.get("num_phases", PHASES))
+  routine = int(dataset.category[video].rpartition("_")[2])
+  seed = options.get("seed", 0)
+  skill, subject = float(dataset.truth["skill"][video]), video % options.num_subjects
+  _, script = scripts.draw_script(task, skill, video, subject, routine, difficulty=options.get("difficulty", 0.5),
+                                  seed=seed)
+  plan = scene.make_plan(task, script, duration(experiment, video), FPS)
+  wanted = np.minimum((np.asarray(seconds) * FPS).astype(int), len(plan.seconds) - 1)
+  drawn = itertools.islice(scene.draw(task, script, plan, FPS, SIZE, (seed, video)), int(wanted.max()) + 1)
+  kept = {number: picture for number, picture in enumerate(drawn) if number in set(wanted.tolist())}
+  return [kept[number] for number in wanted]
