@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from jaxskill.data.simulation import scene, scripts
-from jaxskill.data.video import decoding, video_files
+from jaxskill.data.video import decoding, timeline, video_files
 from jaxskill.training.experiment import Experiment
 
 SIZE, FPS = (120, 160), 2                # height and width, and frames a second, of what is drawn
@@ -44,7 +44,11 @@ def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.
     name = dataset.videos[video]
     found = (video_files.find_video(videos / place) for place in (name, pathlib.Path(name).name))
     file = next(filter(None, found), None)
-    return list(decoding.frames_at(file, seconds, decoding.scale_short_side(SIZE[0]))) if file else []
+    if file is None:
+      return []
+    lasts = timeline.read_timeline(file).seconds          # rows lie evenly over it, but their seconds may be unknown
+    return list(decoding.frames_at(file, seconds * lasts / duration(experiment, video),
+                                   decoding.scale_short_side(SIZE[0])))
   if experiment.config.data.name == "simulated":
     return _drawn(experiment, video, seconds)
   return []
