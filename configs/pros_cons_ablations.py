@@ -22,7 +22,7 @@ def get_config(options="simulated"):
   model = common.model
   weights = common.loss_weights
   every = {"train": {"alternation": "joint", "epochs": (config.train.get_ref("epochs") + 1) // 2}}
-  attention = model(branches=("attention",))        # one module, trained by the ranking loss alone: nothing to take turns
+  attention = model(branches=("attention",))        # one module, which learns from the ranking loss alone
   rows = {
       "uniform": every | model(branches=("uniform",)),
       "last segment": every | model(branches=("last",)),

@@ -60,7 +60,10 @@ def judge(claim: Claim, results: dict[str, dict]) -> Verdict:
 
 
 def by_seed(results: dict[str, dict], row: str, quantity: str) -> dict[int, float]:
-  """Returns {seed: mean over folds} of a quantity of a row; a path such as "last.accuracy". A matrix counts by its mean.
+  """Returns {seed: mean over folds} of a quantity of a row.
+
+  Args:
+    quantity: a path such as "last.accuracy"; a matrix counts by its mean.
   """
   found: dict[int, list[float]] = {}
   for model in results.get(row, {}).get("replicas", ()):

@@ -43,8 +43,8 @@ def correlation(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
     axis.set_xticks(numbers, numbers + 1)
     axis.set_yticks(numbers, numbers + 1)
     each = matrices.mean(axis=(1, 2))
-    axis.set_title(f"mean of the matrix: {each.mean():.2f}, {each.min():.2f} to {each.max():.2f} over {len(each)} models",
-                   fontsize=8)
+    axis.set_title(f"mean of the matrix: {each.mean():.2f}; of {len(each)} model(s), {each.min():.2f} to "
+                   f"{each.max():.2f}", fontsize=8)
   axis.set(xlabel="filter of the low-skill module", ylabel="filter of the high-skill module")
   drawing.title(figure, f"{cli.plain(run.results['data'])}, mean over all videos")
   return dict(correlation=figure)
@@ -54,8 +54,8 @@ def examples(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   """Draws Fig. 8: pairs of test videos, the better one above, with frames where the two modules look most."""
   run = runs[ROW]
   dataset = run.trainer.experiment.dataset
-  return {f"pair_{number + 1}": _pair(run, *map(int, dataset.pairs[pair]), videos)
-          for number, pair in enumerate(_chosen(run))}
+  chosen = (dataset.pairs[pair].tolist() for pair in _chosen(run))
+  return {f"pair_{number}": _pair(run, better, worse, videos) for number, (better, worse) in enumerate(chosen, 1)}
 
 
 def _chosen(run):
@@ -78,8 +78,8 @@ def _pair(run, better, worse, videos):
   figure = plt.figure(figsize=(1.5 * 2 * MOMENTS, 6.6), layout="constrained")
   for part, (kind, video) in zip(figure.subfigures(2), (("better", better), ("worse", worse))):
     _video(part, run, kind, video, videos)
-  drawing.legend_below(figure, "Frames stand where one module looks most, and have its colour: blue the high-skill module, "
-                       "red the low-skill module. Curves: how much each segment counts, 1 where all count alike.")
+  drawing.legend_below(figure, "Frames stand where one module looks most, and have its colour: blue the high-skill "
+                       "module, red the low-skill module. Curves: how much each segment counts, 1 where all count alike.")
   drawing.title(figure, cli.plain(run.results["data"]))
   return figure
 
