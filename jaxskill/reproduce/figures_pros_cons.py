@@ -79,7 +79,7 @@ def _pair(run, better, worse, videos):
   for part, (kind, video) in zip(figure.subfigures(2), (("better", better), ("worse", worse))):
     _video(part, run, kind, video, videos)
   drawing.legend_below(figure, "Frames stand where one module looks most, and have its colour: blue the high-skill "
-                       "module, red the low-skill module. Curves: how much each segment counts, 1 where all count alike.")
+                       "module, red the low-skill module. Curves: how much a segment counts, 1 where all count alike.")
   drawing.title(figure, cli.plain(run.results["data"]))
   return figure
 

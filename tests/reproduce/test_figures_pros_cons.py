@@ -23,7 +23,7 @@ def run():
     attention[drawn.HIGH][0, video, :, video] = attention[drawn.LOW][0, video, :, 9 - video] = 0.5
   score = np.arange(6.0)[None]
   said = types.SimpleNamespace(attention=attention, score=score, parts=dict(high=score, low=-score))
-  config = types.SimpleNamespace(data=types.SimpleNamespace(name="simulated", simulated=ConfigDict(dict(num_subjects=6))))
+  config = ConfigDict(dict(data=dict(name="simulated", simulated=dict(num_subjects=6))))
   experiment = types.SimpleNamespace(dataset=dataset, config=config, method=types.SimpleNamespace(streams=("rgb",)),
                                      replicas=[types.SimpleNamespace(fold=0)])
   correlations = dict(replicas=[dict(filter_correlation={drawn.HIGH: {drawn.LOW: [[0.25, -1], [0, 0.75]]}})],

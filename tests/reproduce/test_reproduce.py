@@ -122,18 +122,23 @@ def test_mistakes_are_said_in_a_line(words, message, tmp_path, capsys):
   assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("every", (False, pytest.param(True, marks=pytest.mark.slow)), ids=("one of each", "every"))
 @pytest.mark.parametrize("name", [name for name, entry in INDEX.items()
                                   if isinstance(entry, entries.Table) and entry.columns])
-def test_labels_of_real_data_sets(name, tmp_path):
-  """Features are simulated for the real ids, and every column of the paper whose labels are there is filled."""
+def test_labels_of_real_data_sets(name, every, workdir, monkeypatch):
+  """Features are simulated for real ids; a column of each data set whose labels are there, or every one, is filled."""
   if not LABELS.is_dir():
     pytest.skip("shared/data/annotations is not at hand")
   at_hand = {path.name for path in LABELS.iterdir()}
   columns = [column for column in INDEX[name].columns if at_hand & set(column.data)]
   if not columns:
     pytest.skip(f"no labels of {INDEX[name].columns[0].data[0]}")
-  run("--table", name, "--like", LABELS, "--tiny", "--seeds", 1, "--workdir", tmp_path)
-  written = json.loads((tmp_path / "like_tiny_1_seeds" / name / "table.json").read_text())
+  if not every:
+    columns = list({column.data: column for column in reversed(columns)}.values())
+    rows = tuple(row._replace(published=()) for row in INDEX[name].rows)      # which are of all columns
+    monkeypatch.setattr(commands, "find", lambda _: INDEX[name]._replace(columns=tuple(columns), rows=rows))
+  run("--table", name, "--like", LABELS, "--tiny", "--seeds", 1, "--workdir", workdir)
+  written = json.loads((workdir / "like_tiny_1_seeds" / name / "table.json").read_text())
   for row in INDEX[name].rows:
     for column in columns if row.trains else ():
       assert written["ours"][row.name][column.title]["last"], (row.name, column.title)
