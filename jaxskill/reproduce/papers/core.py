@@ -121,6 +121,9 @@ ENTRIES = (
            figures.cumulative, rows=(USDL, CORE), columns=MTL[:1]),
     Figure("core-figure-8", "core", "Figure 8", "two pairs of videos, level by level of the tree", TABLES,
            figures.pairs, rows=(CORE,), columns=MTL[:1]),
+    Figure("core-figure-9", "core", "Figure 9", "Grad-CAM on frames, of videos with --weights of an I3D", TABLES,
+           figures.grad_cam, rows=(MLP, CORE), columns=(Column("frames", ("MTL-AQA",), "mtl_aqa,frames"),),
+           simulated=()),
 )
 
 
