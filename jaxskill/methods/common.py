@@ -7,15 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def scores(dataset, criterion):
-  """Returns `[V]` labels by a criterion, in their own unit; raises a `ValueError` if there are none."""
-  score = dataset.labels(criterion)
-  if score is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
-                     "that learns from pairs, e.g. configs/pros_cons.py.")
-  return score
-
-
 def score_range(config, dataset, criterion, videos=slice(None)):
   """Returns (lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
 
@@ -77,7 +68,8 @@ def in_order(better, worse):
 def labels_of(dataset, criterion):
   """`[V]` float32 scores by a criterion; raises a `ValueError` where there are none."""
   if dataset.labels(criterion) is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv).")
+    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
+                     "that learns from pairs, e.g. configs/pros_cons.py.")
   return np.asarray(dataset.labels(criterion), np.float32)
 
 

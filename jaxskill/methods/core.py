@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from jaxskill import published_checkpoints
 from jaxskill.data import exemplars
 from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
-from jaxskill.methods.common import check_rows, scores
+from jaxskill.methods.common import check_rows, labels_of
 from jaxskill.modules import regression_tree
 from jaxskill.modules.layers import dot, mean_of_rows, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
@@ -62,7 +62,7 @@ def targets(dataset, criterion, with_difficulty):
   Raises:
     ValueError: if the data set has no scores; with difficulty, if it is unknown or not positive.
   """
-  score = scores(dataset, criterion)
+  score = labels_of(dataset, criterion)
   if not with_difficulty:
     return np.asarray(score, np.float32)
   execution = _by_difficulty(dataset, score)       # whatever the criterion: a run without any difficulty is a mistake

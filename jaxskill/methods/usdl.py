@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase
-from jaxskill.methods.common import check_rows, scores
+from jaxskill.methods.common import check_rows, labels_of
 from jaxskill.modules.layers import mean_of_rows
 
 
@@ -71,7 +71,7 @@ def build(config: ConfigDict) -> Method:
   heads = Heads(model.hidden, model.parts, jnp.dtype(config.train.dtype))
 
   def targets(dataset, criterion):
-    score, difficulty = scores(dataset, criterion), dataset.difficulty
+    score, difficulty = labels_of(dataset, criterion), dataset.difficulty
     if model.with_difficulty and (difficulty is None or not (difficulty > 0).all()):
       raise ValueError(f"{dataset.source}: config.model.with_difficulty needs a positive difficulty of every video.")
     return np.asarray(score / difficulty if model.with_difficulty else score, np.float32)
