@@ -248,7 +248,7 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
   said = capsys.readouterr().out
   assert results["data"] == "RANDOM weights (random:3): videos" and said.count("RANDOM weights (random:3)") == 2
   assert "features streamed" in said and not results["simulated"]
-  assert set(results["rows"]) == {"core", "floor: mean score", "floor: duration only"}          # frames are no features
+  assert set(results["rows"]) == {"core", "baseline: mean score", "baseline: duration only"}   # frames are no features
   assert set(results["replicas"][0]["scores"]) == {"v4", "v5"}
   assert all(np.isfinite(score) for score in results["replicas"][0]["scores"].values())
   assert json.loads((tmp_path / "run" / "results.json").read_text())["data"] == results["data"]
