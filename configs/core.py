@@ -84,8 +84,8 @@ def get_config(options="simulated"):
   )
   common.choose(config, options, DATA_SETS, CHANGES)
   if config.variant == "official" and data_set != "aqa7":
-    # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row. On AQA-7 the
-    # published code has two pairs in a batch.
+    # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row. On AQA-7
+    # the published code has two pairs in a batch.
     config.model.regression, config.train.reduction = "sum", "sum"
   return config
 

@@ -1,4 +1,4 @@
-"""The tables of CoRe: heads, exemplars and difficulty (Tables 1 to 3), depth of the tree and number of exemplars (Fig. 5).
+"""The rows of CoRe: heads, exemplars, difficulty (Tables 1 to 4), depth of the tree and number of exemplars (Fig. 5).
 
   python -m jaxskill.main --config configs/core_ablations.py                     simulated performances, 5 seeds
   python -m jaxskill.main --config configs/core_ablations.py:mtl_aqa --config.data.dir=MTL-AQA

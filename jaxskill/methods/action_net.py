@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxskill import published_checkpoints
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
@@ -160,7 +161,8 @@ def build(config: ConfigDict) -> Method:
   return Method(init=system.init, encode=system.encode, phases=(Phase(system.squared_error, trains="."),),
                 assess=system.assess, items=VIDEOS, streams=streams,
                 stream={f"{name} attention": name for name in streams}, prepare=system.prepare, targets=system.targets,
-                check=lambda dataset, others: check_features(config, dataset), meanings=meanings)
+                check=lambda dataset, others: check_features(config, dataset), meanings=meanings,
+                published=published_checkpoints.action_net())
 
 
 def check_data(config, dataset, criterion="score"):

@@ -26,7 +26,7 @@ CHOSEN, OTHER = "tab:orange", "0.6"           # leaf or branch that is most prob
 
 
 def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 4: shares of the training pairs in L equal parts of the range of differences, and in the groups of the tree."""
+  """Fig. 4: shares of the training pairs in L equal parts of the range of differences, and in groups of equal count."""
   del videos
   run, = runs.values()
   replica, experiment = run.replicas[0], run.trainer.experiment
@@ -82,7 +82,8 @@ def cumulative(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
     error = np.sort(np.concatenate([np.abs(np.subtract(*_tested(run, replica))) for replica in run.replicas]))
     axis.step(error, 100 * np.arange(1, len(error) + 1) / len(error), where="post",
               label=f"{pathlib.Path(row).stem.upper() if row.endswith('.py') else row}, {len(run.replicas)} models")
-  axis.set(xlabel="absolute error [unit of the scores]", ylabel="test videos within it [%]", xlim=(0, None), ylim=(0, 102))
+  axis.set(xlabel="absolute error [unit of the scores]", ylabel="test videos within it [%]", xlim=(0, None),
+           ylim=(0, 102))
   axis.legend(fontsize=8)
   return {"cumulative": _titled(figure, run)}
 
@@ -153,14 +154,16 @@ def _pair(run, replica, video, exemplar, said, videos):
   named = [(f"level {number + 1}", probability) for number, probability in enumerate(levels)]
   for axis, (title, values) in zip(axes, (*named, ("regression\nof a leaf", regression))):
     most = int(np.argmax(levels[-1] if len(values) == len(levels[-1]) else values))
-    axis.bar(np.arange(len(values)), values, color=[CHOSEN if number == most else OTHER for number in range(len(values))])
+    numbers = np.arange(len(values))
+    axis.bar(numbers, values, color=np.where(numbers == most, CHOSEN, OTHER))
     axis.set_ylabel(title, fontsize=7)
     axis.set_xticks([])
     axis.set_ylim(0, 1 if values.max() <= 1 else None)
     axis.margins(x=0)
   ends = sorted({0, len(bounds) // 2, len(bounds) - 1})
   axes[-1].set_xticks(ends, [f"{bounds[number].mean():.2f}" for number in ends])
-  axes[-1].set_xlabel("difference that a leaf stands for, worse than the exemplar on the left, better on the right", fontsize=8)
+  axes[-1].set_xlabel("difference that a leaf stands for: worse than the exemplar on the left, better on the right",
+                      fontsize=8)
   return _titled(figure, run, f"true difference {target[video] - target[exemplar]:+.2f}, said {difference:+.2f}")
 
 

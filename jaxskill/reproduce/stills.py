@@ -1,4 +1,4 @@
-"""What a video shows at some moments, for figures: from a video file, or drawn anew where the performance is simulated."""
+"""What a video shows at some moments, for figures: from a video file, or drawn anew where all is simulated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.
 
   Args:
     video: its number in the data set.
-    videos: folder of video files that are named as the videos are; None without.
+    videos: folder of video files that are named as the videos are, or as the last part of that name; None without.
 
   Returns:
     Pictures `[H, W, 3]` uint8, as many as times; fewer where the file ends early.
@@ -41,7 +41,9 @@ def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.
   """
   dataset = experiment.dataset
   if videos is not None:
-    file = video_files.find_video(videos / dataset.videos[video])
+    name = dataset.videos[video]
+    found = (video_files.find_video(videos / place) for place in (name, pathlib.Path(name).name))
+    file = next(filter(None, found), None)
     return list(decoding.frames_at(file, seconds, decoding.scale_short_side(SIZE[0]))) if file else []
   if experiment.config.data.name == "simulated":
     return _drawn(experiment, video, seconds)
@@ -54,8 +56,9 @@ def _drawn(experiment, video, seconds):
   task = scripts.make_task(options.get("task_seed", 0), options.get("num_phases", PHASES))
   routine = int(dataset.category[video].rpartition("_")[2])
   seed = options.get("seed", 0)
-  _, script = scripts.draw_script(task, float(dataset.truth["skill"][video]), video, video % options.num_subjects, routine,
-                                  difficulty=options.get("difficulty", 0.5), seed=seed)
+  skill, subject = float(dataset.truth["skill"][video]), video % options.num_subjects
+  _, script = scripts.draw_script(task, skill, video, subject, routine, difficulty=options.get("difficulty", 0.5),
+                                  seed=seed)
   plan = scene.make_plan(task, script, duration(experiment, video), FPS)
   wanted = np.minimum((np.asarray(seconds) * FPS).astype(int), len(plan.seconds) - 1)
   drawn = itertools.islice(scene.draw(task, script, plan, FPS, SIZE, (seed, video)), int(wanted.max()) + 1)
