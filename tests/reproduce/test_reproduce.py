@@ -124,7 +124,7 @@ def test_mistakes_are_said_in_a_line(words, message, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", [name for name, entry in INDEX.items()
                                   if isinstance(entry, entries.Table) and entry.columns])
-def test_labels_of_real_data_sets(name, tmp_path):
+def test_labels_of_real_data_sets(name, workdir):
   """Features are simulated for the real ids, and every column of the paper whose labels are there is filled."""
   if not LABELS.is_dir():
     pytest.skip("shared/data/annotations is not at hand")
@@ -132,8 +132,8 @@ def test_labels_of_real_data_sets(name, tmp_path):
   columns = [column for column in INDEX[name].columns if at_hand & set(column.data)]
   if not columns:
     pytest.skip(f"no labels of {INDEX[name].columns[0].data[0]}")
-  run("--table", name, "--like", LABELS, "--tiny", "--seeds", 1, "--workdir", tmp_path)
-  written = json.loads((tmp_path / "like_tiny_1_seeds" / name / "table.json").read_text())
+  run("--table", name, "--like", LABELS, "--tiny", "--seeds", 1, "--workdir", workdir)
+  written = json.loads((workdir / "like_tiny_1_seeds" / name / "table.json").read_text())
   for row in INDEX[name].rows:
     for column in columns if row.trains else ():
       assert written["ours"][row.name][column.title]["last"], (row.name, column.title)
