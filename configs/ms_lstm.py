@@ -35,7 +35,7 @@ def get_config(options="simulated"):
   )
   config.evaluate = dict(
       rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
-      svr=False,                            # linear support vector regression among the floors; needs scikit-learn
+      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
   )
   return common.choose(config, options, DATA_SETS, CHANGES)
 

@@ -86,7 +86,7 @@ def test_published_depths_have_half_the_leaves(load_config):
 def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, monkeypatch):
   """Also where one name begins another's; baselines come last, in the order they came."""
   of_row = {"tree": ["tree score", "tree style"], "tree, deep": ["tree, deep score", "tree, deep style"], "mlp": ["mlp"]}
-  baselines = ["floor: tree rings", "floor: mean score"]
+  baselines = ["baseline: tree rings", "baseline: mean score"]
   summary = dict(accuracy=dict(last=None, validation_selected=None, best_on_test=None), branches={}, test_ties=0,
                  against_truth={})
 

@@ -17,7 +17,7 @@ SVR_COSTS = 10.0 ** np.arange(-4, 1)      # libsvm takes minutes above
 RANKING_COSTS = 10.0 ** np.arange(-3, 4)
 
 
-PREFIX = "floor: "                        # of their rows in results.json
+PREFIX = "baseline: "                        # of their rows in results.json
 
 
 def named(name, criterion=""):

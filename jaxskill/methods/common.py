@@ -68,7 +68,8 @@ def in_order(better, worse):
 def labels_of(dataset, criterion):
   """`[V]` float32 scores by a criterion; raises a `ValueError` where there are none."""
   if dataset.labels(criterion) is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv).")
+    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
+                     "that learns from pairs, e.g. configs/pros_cons.py.")
   return np.asarray(dataset.labels(criterion), np.float32)
 
 
