@@ -4,9 +4,9 @@
   python -m jaxskill.main --config configs/action_net_ablations.py:rhythmic_gymnastics --config.data.dir=RG
 
 Options are those of configs/action_net.py; of gymnastics, rows learn the final score, which the paper's tables are of.
-Competitors of Table 1 are configs/lstm.py, configs/ms_lstm.py and the baselines; python -m jaxskill.reproduce prints whole
-tables. All folds, criteria and seeds of a row train as one program. The linear support vector regression among the
-baselines needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
+Competitors of Table 1 are configs/lstm.py, configs/ms_lstm.py and the baselines; python -m jaxskill.reproduce prints
+whole tables. All folds, criteria and seeds of a row train as one program. The linear support vector regression among
+the baselines needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
 """
 
 from jaxskill.cli import beside

@@ -159,7 +159,7 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
   """
   wanted = re.compile(column.folds)
   if row.baseline:
-    names = simple_baselines.named(row.baseline, column.criterion), simple_baselines.named(row.baseline)      # of one score
+    names = [simple_baselines.named(row.baseline, of) for of in (column.criterion, "")]     # "" where it is alone
     own = next((result["rows"][name]["by_fold"] for name in names if name in result["rows"]), {})
     return [model | dict(fold=fold, seed=0) for fold, model in own.items() if wanted.search(fold)]
   return [model for model in result["replicas"]

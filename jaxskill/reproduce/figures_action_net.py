@@ -113,8 +113,8 @@ def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
       pictures = stills.at(run.trainer.experiment, own.video, times, videos)
       for column, axis in enumerate(line):
         _still(axis, pictures, column, own.label(row) if not column else "")
-    drawing.legend_below(figure, f"Above: the {count} segments of the highest attention weights; below: the {count} of the "
-                         f"lowest. Equal weights are {1 / len(order):.4f}.")
+    drawing.legend_below(figure, f"Above: the {count} segments of the highest attention weights; below: the {count} of "
+                         f"the lowest. Equal weights are {1 / len(order):.4f}.")
     found[f"segments_of_the_{which}"] = _titled(figure, run, videos, own.title)
   return found
 
@@ -135,8 +135,8 @@ def frames(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
         axis.set_axis_off()
       for place, index in enumerate(ascending):
         _still(line[number * FRAMES + place], pictures, place, own.label(chosen[index]))
-  drawing.legend_below(figure, "Above: the highest attention weights of the static stream; below: the lowest. Left to right: "
-                       + "; ".join(own.title for own in both) + ".")
+  drawing.legend_below(figure, "Above: the highest attention weights of the static stream; below: the lowest. "
+                       f"Left to right: {'; '.join(own.title for own in both)}.")
   return {"frames": _titled(figure, run, videos)}
 
 

@@ -181,6 +181,16 @@ def test_frames_without_a_person_can_be_discarded(tmp_path, numbers):
   assert features.about["rows"] == len(numbers) == len(np.load(tmp_path / "a.npy"))
 
 
+def test_boxes_of_another_time_are_no_person_where_these_are_discarded(tmp_path):
+  path = encode(tmp_path / "a.mp4", [0, 1, 2, 3, 3.999])
+  (tmp_path / "boxes.csv").write_text("video,time,x1,y1,x2,y2\na,1,0,0,32,48\na,2.1,0,0,32,48\n")
+  config = recipe("action_net:static")
+  config.streams.static.person.missing = "discard"
+  items, about, _ = taken(path, config, persons.Boxes(tmp_path / "boxes.csv"))
+  assert [number_of(image) for image in items["static"][:, 0]] == [1, 2] and about["row_seconds"]["static"] == 2.0
+  assert about["warnings"][0].startswith("2 of 4 frames have no person found at their time; they are discarded")
+
+
 @pytest.mark.parametrize("missing", ["nearest", "discard"])
 def test_no_person_at_all(tmp_path, missing):
   path = encode(tmp_path / "a.mp4", [0, 1, 2, 3, 3.999])

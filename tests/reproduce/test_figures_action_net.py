@@ -28,7 +28,7 @@ def run():
       config=types.SimpleNamespace(data=types.SimpleNamespace(name="features")),
       method=types.SimpleNamespace(meanings={"rgb attention": meaning, "static attention": meaning}),
       fold=lambda replica: types.SimpleNamespace(test_videos=np.array([0, 1])))
-  said = types.SimpleNamespace(attention={f"{stream} attention": WEIGHTS[None, :, None] for stream in ("rgb", "static")})
+  said = types.SimpleNamespace(attention={name: WEIGHTS[None, :, None] for name in experiment.method.meanings})
   return Finished(types.SimpleNamespace(experiment=experiment), said, (0,), {})
 
 
@@ -52,7 +52,8 @@ def titles(figure):
 
 def test_highest_weights_stand_above_the_lowest(run):
   own = figures.segments({"": run}, None)["segments_of_the_best"]
-  assert [title for title in titles(own) if title] == ["0:04.0: 0.4000", "0:06.0: 0.3000", "0:08.0: 0.2000", "0:02.0: 0.1000"]
+  assert [title for title in titles(own) if title] == [
+      "0:04.0: 0.4000", "0:06.0: 0.3000", "0:08.0: 0.2000", "0:02.0: 0.1000"]
   assert "give --videos DIR" in own.get_suptitle()
   one = figures.frames({"": run}, None)["frames"]
   assert titles(one)[:2] == ["0:04.0: 0.4000", "0:06.0: 0.3000"]                 # in the order of time

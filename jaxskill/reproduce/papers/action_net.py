@@ -1,4 +1,4 @@
-"""Zeng et al.: Hybrid Dynamic-static Context-aware Attention Network for Action Assessment in Long Videos, ACM MM 2020."""
+"""Zeng et al.: Hybrid Dynamic-static Context-aware Attention Network for Action Assessment, ACM Multimedia 2020."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATIC_ONLY = ("0.575", "0.443", "0.581", "0.686", "0.540")
 
 ENTRIES = (
     Table(
-        "action_net-table-1", "action_net", "Table 1", "MIT-Skating and Rhythmic Gymnastics, beside competitors", TABLES,
+        "action_net-table-1", "action_net", "Table 1", "beside competitors", TABLES,
         rows=(Row("Pose + DCT [15]", published=("0.350", "", "", "", "")),
               Row("ConvISA [8]", published=("0.450", "", "", "", "")),
               Row("C3D + SVR [16]", published=("0.530", "0.357", "0.551", "0.495", "0.516")),
@@ -42,10 +42,10 @@ ENTRIES = (
               Row("I3D, Bi-LSTM", f"{LSTM}:bidirectional", published=("0.587", "0.355", "0.653", "0.557", "0.368")),
               Row("ACTION-NET (ours in the paper)", ACTION_NET, published=WHOLE), RIDGE),
         columns=COLUMNS, simulated=SIMULATED,
-        notes=("What is printed for C3D + SVR and Xu et al. on gymnastics are the authors' own runs of these methods. Ours of Xu "
-               "et al. reads the dynamic stream.",
-               "ResNet in the paper reads whole frames here; ours reads the static stream as it is given. MIT-Skating is "
-               "dealt into five random splits, which are not those of the paper.")),
+        notes=("What is printed for C3D + SVR and Xu et al. on gymnastics are the authors' own runs of these methods. "
+               "Ours of Xu et al. reads the dynamic stream.",
+               "ResNet in the paper reads whole frames here; ours reads the static stream as it is given.",
+               "MIT-Skating is dealt into five random splits, which are not those of the paper.")),
     Table(
         "action_net-table-2", "action_net", "Table 2", "one stream (DS, SS) or both (TS)", TABLES,
         rows=(Row("DS + CAA", DYNAMIC, published=("0.603", "0.346", "0.583", "0.643", "0.394")),
@@ -70,15 +70,15 @@ ENTRIES = (
               Row("TS + CAA, w/o detection", published=("0.592", "0.365", "0.632", "0.656", "0.540")),
               Row("TS + CAA, w detection", ACTION_NET, published=WHOLE)),
         columns=COLUMNS, simulated=SIMULATED,
-        notes=("Detection is a matter of features, so ours of both kinds are two runs of this table: extract whole frames "
-               "into a folder of their own (python -m jaxskill.extract --config configs/features/action_net.py "
+        notes=("Detection is a matter of features, so ours of both kinds are two runs of this table: extract whole "
+               "frames into a folder of their own (python -m jaxskill.extract --config configs/features/action_net.py "
                "--config.streams.static.region=frame), and give each folder with its own --data and --workdir.",
                "Simulated features show no scene, so there is no row of theirs without detection.")),
     Figure("action_net-figure-4", "action_net", "Figure 4", "attention weights over the segments of two videos", TABLES,
            figures.weights, rows=(ACTION_NET,), columns=COLUMNS),
     Figure("action_net-figure-5", "action_net", "Figure 5", "segments with high and low attention weights", TABLES,
            figures.segments, rows=(ACTION_NET,), columns=COLUMNS),
-    Figure("action_net-figure-6", "action_net", "Figure 6", "frames with the highest and lowest attention weights", TABLES,
+    Figure("action_net-figure-6", "action_net", "Figure 6", "frames with high and low attention weights", TABLES,
            figures.frames, rows=(ACTION_NET,), columns=COLUMNS),
 )
 
@@ -105,7 +105,8 @@ CLAIMS = (
     _better("Table 2", "two streams are better than the dynamic one", ACTION_NET, DYNAMIC),
     _better("Table 2", "two streams are better than the static one", ACTION_NET, STATIC),
     *(_better("Table 3", f"context-aware attention is better than {words}", ACTION_NET, row)
-      for words, row in (("average pooling", "average pooling"), ("a plain attention unit (the graph helps)", "attention unit"),
+      for words, row in (("average pooling", "average pooling"),
+                         ("a plain attention unit (the graph helps)", "attention unit"),
                          ("an LSTM for context", "LSTM + attention unit"),
                          ("a Bi-LSTM for context", "Bi-LSTM + attention unit"),
                          ("the filters of Pros & Cons", "multi-filter attention"))),
