@@ -202,7 +202,7 @@ def i3d_from_torch(state, num_classes=None):
 
 
 def i3d_to_torch(variables):
-  """Turns variables into {state_dict name: float32 array} named as in kinetics_i3d_pytorch: the inverse, of RGB or flow."""
+  """Turns variables into {state_dict name: float32 array}, named as in kinetics_i3d_pytorch: the inverse."""
   units, state = _i3d_names(), {}
   for path, value in traverse_util.flatten_dict(variables).items():
     _, *unit, entry = path

@@ -1,4 +1,4 @@
-"""What the trainings of the published code save, as files of weights <-> our variables, one made of the other bit for bit.
+"""What the trainings of the published code save <-> our variables, bit for bit.
 
 Other networks than those of the published code cannot be read, nor written. What these carry without using it is not
 written (I3D's classifier, counts of batches, filters of the uniform network, the fixed graph), so that PyTorch takes
@@ -110,7 +110,7 @@ def _action_net_from(networks):
 
 
 def _action_net_to(variables):
-  """Returns the state_dict: the inverse. The graph, which the published network carries though it is fixed, is left out.
+  """Returns the state_dict: the inverse. The graph, which is fixed, is left out.
 
   Raises:
     ValueError: if the streams or layers are not those of the published network.

@@ -236,8 +236,9 @@ def _train(trainer, workdir, say):
       if history is None:                          # a checkpoint of a version that left the history to the file
         history = on_first_process(lambda: log_lines.read_evaluations(workdir, step))
     main = trainer.parallel.main
+    quiet = not main or not trainer.total
     with Log(workdir, step, main, log_lines.with_nan(history or [])) as log, StopSignal() as stop, tqdm.tqdm(
-        total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=not main) as bar:
+        total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=quiet) as bar:
       if restored is None:
         checkpoints.save(0, trainer.state, notes=[])
       _loop(trainer, checkpoints, log, stop, bar, say)

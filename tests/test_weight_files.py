@@ -85,3 +85,44 @@ def test_what_stands_in_for_weights(tmp_path, name, head, message):
   (tmp_path / name).write_bytes(head)
   with pytest.raises(ValueError, match=f"{name}: {message}"):
     weight_files.read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoints_of_a_training(tmp_path, zipped):
+  """Networks within dicts and tuples; numbers of NumPy under its old name and its new one, and optimizers, are left out."""
+  torch = pytest.importorskip("torch")
+  file = tmp_path / "last.pth"
+  content = dict(base={"module.a.weight": torch.ones(2)}, other=({"b": torch.zeros(3)},), best=np.float64(0.5),
+                 low=np.float32(1), epoch=3, optimizer=dict(state={0: dict(mean=torch.ones(4))}, groups=[dict(rate=0.1)]))
+  torch.save(content, file, _use_new_zipfile_serialization=zipped)
+  if not zipped:
+    assert b"numpy._core.multiarray" in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+  found = weight_files.read_networks(file)
+  assert {network: list(state) for network, state in found.items()} == dict(base=["a.weight"], other=["b"])
+  np.testing.assert_array_equal(found["base"]["a.weight"], np.ones(2, np.float32))
+  weight_files.write_networks(tmp_path / "again.pth", found)
+  assert weight_files.read_networks(tmp_path / "again.pth").keys() == found.keys()
+
+
+@pytest.mark.parametrize("content,message", [
+    (lambda torch: dict(a=torch.zeros(2), b=print), "holds more than tensors .*print"),
+    (lambda torch: dict(a=dict(b=torch.zeros(1).expand(10 ** 12))), "the tensor 'b' is .* without numbers of its own"),
+    (lambda torch: torch.zeros(2), "holds no tensors; expected the state_dict"),
+    (lambda torch: dict(epoch=np.float64(1)), "holds no tensors"),
+])
+def test_checkpoints_that_hold_something_else(tmp_path, content, message):
+  torch = pytest.importorskip("torch")
+  file = tmp_path / "last.pth"
+  torch.save(content(torch), file)
+  with pytest.raises(ValueError, match=f"last.pth: {message}"):
+    weight_files.read_networks(file)
+
+
+def test_a_checkpoint_that_holds_itself(tmp_path):
+  torch = pytest.importorskip("torch")
+  content = dict(a=torch.zeros(2))
+  content["self"] = content
+  torch.save(content, tmp_path / "last.pth")
+  with pytest.raises(ValueError, match="last.pth: cannot be read as weights .RecursionError"):
+    weight_files.read_networks(tmp_path / "last.pth")

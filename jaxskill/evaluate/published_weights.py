@@ -24,7 +24,7 @@ def facts(config, models):
   if not config.get("init_from"):
     return {}
   return dict(init_from=dict(words=origin(config), file=config.init_from, sha256=config.init_from_sha256, models=models,
-                             evaluate_only=config.evaluate_only, variant=config.variant,
+                             evaluate_only=config.evaluate_only, variant=config.get("variant", ""),
                              standardized=bool(config.data.standardize)))
 
 

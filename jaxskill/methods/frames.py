@@ -32,7 +32,7 @@ class Backbone:
   def __init__(self, config):
     self._options, self._weights, self._stream = config.model.i3d, config.model.weights, config.data.stream
     self._check(config)
-    self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file are there
+    self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file come
     self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
     self._initial = None
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
@@ -142,8 +142,8 @@ class Backbone:
   def _check(self, config):
     options = self._options
     if config.get("init_from") and self._weights:
-      raise ValueError(f"config.model.weights={self._weights} and config.init_from={config.init_from}: the latter holds "
-                       "this network too; leave the former out.")
+      raise ValueError(f"config.model.weights={self._weights} and config.init_from={config.init_from}: the latter "
+                       "holds this network too; leave the former out.")
     if not self._weights and not config.get("init_from"):
       raise ValueError("config.model.weights is not given. The paper begins with "
                        f"{pretrained.WEIGHTS['i3d', 'rgb']}. For a trial, "

@@ -107,7 +107,7 @@ def _check_fit(config, found, expected):
 
   def shape(known):
     return f"of shape {list(known[wrong[0]])}" if wrong[0] in known else "missing"
-  if config.variant != "official":
+  if config.get("variant") != "official":
     remedy = (f"published code has the network of the option official: --config configs/{config.method}.py:"
               f"{config.data.name},official")
   else:

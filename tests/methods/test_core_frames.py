@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 
-from jaxskill import assess, methods, pretrained, train
+from jaxskill import assess, methods, pretrained, train, weight_files
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import core, frames
 from jaxskill.modules import i3d
 from jaxskill.reproduce import figures_core, runs
-from jaxskill.training.checkpoints import Checkpoints
+from jaxskill.training.checkpoints import Checkpoints, read
 from jaxskill.training.parallel import Parallel
 from tests.data.video.test_decoding import encode
 from tests.methods.test_core import losses_of, random_method, single
@@ -297,6 +298,25 @@ def test_grad_cam_is_its_definition(small, filmed, head, contrastive):
 
 
 # What must be refused
+
+
+def test_published_weights_are_those_of_both_networks(small, filmed, tmp_path, quick_training):
+  """Of the video network also the statistics, which are no parameters; nothing of what stood in their place is left."""
+  pytest.importorskip("torch")
+  method = methods.build(small())
+  state = train.Trainer(small(), filmed, Parallel(1)).state
+  of_one = jax.tree.map(lambda leaf: np.asarray(leaf)[0], state.variables())
+  of_one["constants"]["backbone"] = jax.tree.map(lambda leaf: leaf + np.float32(0.25), of_one["constants"]["backbone"])
+  file = tmp_path / "core.pth"
+  weight_files.write_networks(file, method.published.write(of_one))
+  config = small({"model.weights": "", "init_from": str(file), "plots": False, "seeds": (0, 1)})
+  result = train.run(config, tmp_path / "run", filmed, evaluate_only=True)
+  assert result["trained_steps"] == 0 and "RANDOM" not in result["data"]
+  leaves = read(tmp_path / "run" / "checkpoints", 0)
+  for kind, names in (("params", ("head", "backbone")), ("constants", ("backbone",))):
+    for name in names:
+      for path, leaf in traverse_util.flatten_dict(of_one[kind][name], sep="/").items():
+        np.testing.assert_array_equal(leaves[f"{kind}/{name}/{path}"], np.stack([leaf, leaf]), err_msg=path)
 
 
 @pytest.mark.parametrize("changes,message", [

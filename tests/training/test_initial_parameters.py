@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import main, methods, train, weight_files
+from jaxskill import export, main, methods, pretrained, train, weight_files
 from jaxskill.training import checkpoints, finished_run
 from tests.conftest import small_config
 from tests.places import GOLDEN
@@ -74,7 +74,7 @@ def test_parameters_are_measured_as_they_are(tmp_path, file, capsys):
   assert result["trained_steps"] == result["steps"] == 0
   expected = methods.build(config).published.read(weight_files.read_networks(file))["params"]
   assert result["params_sha256"] == checkpoints.digest(jax.tree.map(lambda x: np.stack([x, x]), expected))
-  sha = weight_files_digest(file)
+  sha = pretrained.digest(file)
   assert result["protocol"]["init_from"]["sha256"] == result["config"]["init_from_sha256"] == sha
   assert "no step is taken" in out and f"all of them begin with the parameters of best.pth.tar (SHA-256 {sha[:12]}...)" in out
   table = out[out.index("Pairwise accuracy"):]
@@ -88,11 +88,6 @@ def test_parameters_are_measured_as_they_are(tmp_path, file, capsys):
   assert same(again) == same(result)
   assert len((workdir / "evaluations.jsonl").read_text().splitlines()) == 1
   assert finished_run.load(workdir).checkpoint == dict(chosen="last", step=0)
-
-
-def weight_files_digest(file):
-  from jaxskill import pretrained
-  return pretrained.digest(file)
 
 
 def test_the_folder_of_a_measurement_is_not_trained_in(tmp_path, file):
@@ -122,10 +117,10 @@ def test_training_begins_with_them_and_goes_on_without_the_file(tmp_path, file, 
   hidden = shutil.move(file, tmp_path / "elsewhere")
   assert train.run(config, part)["params_sha256"] == whole["params_sha256"]
   saved(file, rank_aware(hidden=4))
-  with pytest.raises(ValueError, match='another config: config.init_from_sha256 is ".*" there and ".*" here'):
+  with pytest.raises(ValueError, match='another config: config.init_from_sha256 is ".* there and ".* here'):
     train.run(config, part)
   with pytest.raises(ValueError, match="another config: config.init_from is "):
-    train.run(config_of(hidden, seeds=(0, 1)), part)
+    train.run(config_of(str(hidden), seeds=(0, 1)), part)
   without = train.run(config_of("", seeds=(0, 1)), tmp_path / "without")
   assert without["params_sha256"] != whole["params_sha256"] and "trained_steps" not in without
 
@@ -146,6 +141,29 @@ def test_a_file_that_is_gone_or_does_not_fit(tmp_path, file):
   with pytest.raises(ValueError, match="it holds epoch_weights; expected state_dict_pos, state_dict_neg"):
     train.run(config_of(saved(tmp_path / "other.pt", {"epoch_weights": np.zeros(3, np.float32)})), workdir)
   assert not (workdir / "config.json").exists()
+
+
+def test_a_run_is_written_as_published_code_saves_it(tmp_path, file, capsys):
+  """And read again: what was trained here is measured from the file of its own export, with the same parameters."""
+  trained = train.run(config_of(file, seeds=(0, 1)), tmp_path / "run")
+  for command in ([], ["--model", "2"]):
+    with pytest.raises(SystemExit):
+      export.main(["--workdir", str(tmp_path / "run"), "--out", str(tmp_path / "out.pth"), *command])
+    assert "say which one with --model NUMBER (0: fold simulated, seed 0; 1: fold" in capsys.readouterr().err
+  export.main(["--workdir", str(tmp_path / "run"), "--out", str(tmp_path / "out.pth"), "--model", "1"])
+  again = train.run(config_of(str(tmp_path / "out.pth"), seeds=(1,)), tmp_path / "again", evaluate_only=True)
+  assert again["replicas"][0]["scores"] == trained["replicas"][1]["scores"]
+  for name, leaf in params_of(tmp_path / "again", 0).items():
+    np.testing.assert_array_equal(leaf[0], params_of(tmp_path / "run", trained["steps"])[name][1], err_msg=name)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(main.cli, "use_compilation_cache", lambda: None)
+  file = saved(tmp_path / "best.pth.tar", rank_aware(width=8, hidden=4, filters=3))
+  main.main(["--config", "configs/pros_cons.py:tiny,official", f"--config.init_from={file}", "--config.plots=False",
+             "--evaluate-only", "--workdir", str(tmp_path / "run")])
+  assert results_of(tmp_path / "run")["trained_steps"] == 0
+  assert "step/s" not in capsys.readouterr().err
 
 
 def test_what_cannot_be_measured(tmp_path, file, capsys):
@@ -258,7 +276,7 @@ def test_comparing_on_features(tmp_path, comparing, capsys):
   (folder / "scores.csv").write_text("\n".join(["video,score,split", *rows]))
   changes = {"data.dir": str(folder), "data.standardize": False, "init_from": comparing, "plots": False,
              "model.hidden": 256, "model.exemplars.count": 2, "seeds": (0, 1)}
-  with pytest.raises(ValueError, match=r"head/leaves/kernel is of shape \[16, 1, 256\] there and of shape \[32, 1, 256\] "
+  with pytest.raises(ValueError, match=r"params/head/leaves/bias is of shape \[16, 1\] there and of shape \[32, 1\] "
                      "here.* option official: --config configs/core.py:features,official"):
     train.run(small_config("core", "features", changes | {"model.num_leaves": 32}), tmp_path / "run")
   result = train.run(small_config("core", "features,official", changes), tmp_path / "run", evaluate_only=True)
@@ -292,10 +310,10 @@ def test_two_streams_are_measured(tmp_path):
   file = saved(tmp_path / "Ball.pth", with_names("actionnet"))
   rng = np.random.default_rng(0)
   folder = tmp_path / "mine"
+  folder.mkdir()
   for i in range(6):
-    (folder / f"v{i}").mkdir(parents=True)
-    np.save(folder / f"v{i}" / "rgb.npy", rng.normal(size=(4, 1024)).astype(np.float32))
-    np.save(folder / f"v{i}" / "static.npy", rng.normal(size=(5, 2048)).astype(np.float32))
+    np.savez(folder / f"v{i}.npz", rgb=rng.normal(size=(4, 1024)).astype(np.float32),
+             static=rng.normal(size=(5, 2048)).astype(np.float32))
   rows = [f"v{i},{i},{'test' if i % 3 == 0 else 'train'}" for i in range(6)]
   (folder / "scores.csv").write_text("\n".join(["video,score,split", *rows]))
   config = small_config("action_net", "features,official", {
