@@ -11,7 +11,7 @@
 Data sets are those of configs/action_net.py, and those on which CoRe compares with C3D-LSTM, read as these systems read
 them. A row of ACTION-NET's table is an LSTM on one feature: "rgb", segments of I3D, or with ",static" frames of ResNet.
 ",c3d" is C3D-LSTM (Parmar and Morris, CVPR Workshops 2017), on features of C3D that you give: the same LSTM, and only
-the training differs.
+the training differs; its simulated performances are those of configs/core.py.
 """
 
 from jaxskill.cli import beside
@@ -25,7 +25,8 @@ OF_CORE = "mtl_aqa", "unlv_dive", "aqa7"
 def get_config(options="simulated"):
   """Config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
-  competed = beside(__file__, "core" if data_set in OF_CORE else "action_net").get_config(data_set)
+  of_core = data_set in OF_CORE or data_set == "simulated" and "c3d" in common.words(options)
+  competed = beside(__file__, "core" if of_core else "action_net").get_config(data_set)
   config = common.begin("lstm")
   config.data = competed.data
   config.data.stream = "rgb"

@@ -315,11 +315,7 @@ def comparison(config: ConfigDict) -> Comparison:
 
 
 def build(config: ConfigDict) -> Method:
-  """Returns the method of `config.model`.
-
-  Raises:
-    ValueError: for options that cannot be.
-  """
+  """Returns the method of `config.model`; a `ValueError` for options that cannot be."""
   system, contrastive = comparison(config), config.model.contrastive
   return Method(init=system.init, encode=system.encode, phases=(Phase(system.loss, trains=".", batched=True),),
                 assess=system.assess, items=EXEMPLARS if contrastive else VIDEOS, streams=(system.stream,),

@@ -30,6 +30,7 @@ class Source(NamedTuple):
     workdir: below which everything is written.
     seeds: number of seeds; None is that of each config.
     options: further options of every config, as "official".
+    weights: that networks on frames begin with, as `config.model.weights`; "" is that of each config.
     tiny: whether networks, trainings and features like published ones are of seconds, to see that all works.
   """
 
@@ -39,6 +40,7 @@ class Source(NamedTuple):
   seeds: int | None = None
   options: tuple[str, ...] = ()
   tiny: bool = False
+  weights: str = ""
 
 
 class Place(NamedTuple):
@@ -152,6 +154,8 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
     config.plots = False
+    if source.weights and "weights" in config.model:
+      config.model.weights = source.weights
     if source.tiny and place.folder:                     # as many videos as published
       config.train.update(epochs=1, eval_steps=1000, checkpoint_steps=1000)
     if "rows" in config:
