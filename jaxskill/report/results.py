@@ -148,8 +148,8 @@ def _filter_correlation(experiment, attention):
   of_stream, found = experiment.method.stream_of, {}
   for name, other in itertools.combinations(attention, 2):
     if of_stream(name) == of_stream(other):
-      found.setdefault(name, {})[other] = truth.filter_correlation(experiment.dataset, attention[name], attention[other],
-                                                                   of_stream(name))
+      found.setdefault(name, {})[other] = truth.filter_correlation(
+          experiment.dataset, attention[name], attention[other], of_stream(name))
   return found
 
 
