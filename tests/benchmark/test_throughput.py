@@ -119,9 +119,9 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
   pairs = np.asarray(trainer.step.draw(trainer.tables, 0).items)[:, 0]                    # [2, B, 2]
   trainer.state = trainer.state.replace(params=start)
   trainer.state, metrics = trainer.step.run_batches(
-      trainer.state, (trainer.feed.videos,) * 2, trainer.tables, trainer.step.draw(trainer.tables, 0))
+      trainer.state, (trainer.loader.videos,) * 2, trainer.tables, trainer.step.draw(trainer.tables, 0))
 
-  features = trainer.dataset.streams["rgb"][trainer.feed.train]
+  features = trainer.dataset.streams["rgb"][trainer.loader.train]
   for phase in (0, 1):
     better, worse = (torch.tensor(features[pairs[phase][:, side]], device=peer.device) for side in (0, 1))
     loss = float(peer.step(better, worse, phase, first=phase == 0))
@@ -222,7 +222,7 @@ def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):
   benchmark_start.start()
   answer = json.loads((tmp_path / "start.json").read_text())
   assert len(trained) == 2 and int(trained[0].state.step) == 2 * 2     # a cycle with its compilation, one without
-  assert trained[0].feed.videos["rgb"].dtype == jnp.bfloat16
+  assert trained[0].loader.videos["rgb"].dtype == jnp.bfloat16
   assert answer["first_step_s"] == pytest.approx(sum(answer["marks"].values())) and answer["videos"] == 9
   assert 0 < answer["cycle_s"] < answer["marks"]["first steps"]
   assert all(seconds > 0 for seconds in answer["marks"].values()) and min(answer["map_s"], answer["place_s"]) > 0
