@@ -107,7 +107,7 @@ def peer_module():
 @pytest.mark.peers
 @pytest.mark.parametrize("encode", ["unique", "siamese"])
 def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
-  """One cycle: losses of both phases, all gradients (they are in the optimisers' moments and left over), parameters."""
+  """One cycle: losses of both phases, all gradients (they are in the optimizers' moments and left over), parameters."""
   import torch
   shape = SHAPES["tiny"]._replace(batch_size=4)                # 12 pairs, so both batches are whole
   trainer = trainer_of(read, f"official+{encode}", shape, noise_std=0.0)
@@ -146,7 +146,7 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
   for phase, prefix in ((0, "fc"), (1, "att_net")):
     moment = ours(trainer.state.opt_state[str(phase)][0].mu, prefix)
     for name, value in moment.items():
-      expected = peer.optimisers[phase].state[parameters[name]]["exp_avg"].cpu().numpy()  # a tenth of the gradient
+      expected = peer.optimizers[phase].state[parameters[name]]["exp_avg"].cpu().numpy()  # a tenth of the gradient
       np.testing.assert_allclose(10 * value, 10 * expected, atol=1e-5, err_msg=name)
       compared += np.abs(expected).max() > 1e-4
   left = {k: v for k, v in trainer.state.opt_state["left_over"].items() if k.startswith("ranking/")}

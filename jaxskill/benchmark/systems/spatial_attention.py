@@ -81,7 +81,7 @@ def scores_in_scan(params, maps, config):
 
 
 class InScan:
-  """Loss and gradient of a batch of pairs, with all of the network inside the recurrence; no optimiser."""
+  """Loss and gradient of a batch of pairs, with all of the network inside the recurrence; no optimizer."""
 
   def __init__(self, trainer):
     config, self.size = trainer.config, trainer.config.train.batch_size
