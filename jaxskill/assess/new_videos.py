@@ -86,6 +86,7 @@ class Own:
     return np.arange(len(self.arrays[stream])) * self.row_seconds[stream]
 
   def duration(self, stream: str) -> float:
+    """Returns the seconds that the rows of a stream last."""
     return len(self.arrays[stream]) * self.row_seconds[stream]
 
 
