@@ -115,8 +115,8 @@ def _weights(words):
   named = [word.split("=", 1) for word in words]
   stream, count = collections.Counter(stream for stream, _ in named).most_common(1)[0]
   if count > 1:
-    raise ValueError(f"--weights: stream {stream!r} has {count} files, {', '.join(f for s, f in named if s == stream)}; "
-                     "give one.")
+    its_own = ", ".join(file for name, file in named if name == stream)
+    raise ValueError(f"--weights: stream {stream!r} has {count} files, {its_own}; give one.")
   return dict(named)
 
 

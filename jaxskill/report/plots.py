@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
 from jaxskill.evaluate.metrics import tested_videos
+from jaxskill.methods import Assessment
 from jaxskill.report import drawing, explain, wording
 from jaxskill.report.drawing import plt
 from jaxskill.training import log_lines
+from jaxskill.training.experiment import Experiment
 
 SHOWN = 8      # frames of a video
 
 
-def draw(workdir, experiment, history, assessments, say=print):
+def draw(workdir: str | os.PathLike[str], experiment: Experiment, history: list[dict[str, Any]],
+         assessments: Assessment, say: Callable[[str], None] = print) -> list[pathlib.Path]:
   """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
   workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, experiment))
   if assessments.attention:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
 from jaxskill.files import save_json, writing
+from jaxskill.methods import Assessment
 from jaxskill.report import intervals
 from jaxskill.report.tables import NOT_TESTED, table
 from jaxskill.training import finished_files
+from jaxskill.training.experiment import Experiment
 
 
-def write(workdir, experiment, assessments, history, facts, about, say, draws=()):
+def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: Assessment,
+          history: list[dict[str, Any]], facts: dict[str, Any], about: dict[str, Any], say: Callable[[str], None],
+          draws: Sequence[np.ndarray] = ()) -> dict[str, Any]:
   """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.
 
   Args:

@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from scipy import stats
 
 from jaxskill.data import Fold, SkillDataset, splits
@@ -184,7 +185,7 @@ def trainer_of(dataset, learns="spearman", options=None):
             metrics.measure_scores(fold, dataset.score, scores))
   method = types.SimpleNamespace(streams=("rgb",), targets=lambda data, name: data.labels(name))
   return types.SimpleNamespace(dataset=dataset, replicas=replicas, measured=measured, method=method, metric=learns,
-                               config=types.SimpleNamespace(evaluate=options or {}))
+                               config=ConfigDict(dict(evaluate=options or {})))
 
 
 def every(dataset):

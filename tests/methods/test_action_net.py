@@ -35,7 +35,7 @@ OFFICIAL = dict(model__adjacency="time", model__padding="zeros", model__last_sta
 
 
 def batch(features, lengths=None):
-  """Videos as `batches.Feed` hands them over; `features` {stream: `[V, T, D]`}."""
+  """Videos as `batches.VideoLoader` hands them over; `features` {stream: `[V, T, D]`}."""
   count = len(next(iter(features.values())))
   whole = {name: [x.shape[1]] * count for name, x in features.items()} | (lengths or {})
   return ({name: jnp.asarray(x, jnp.float32) for name, x in features.items()}

@@ -152,6 +152,6 @@ def test_siamese_names_only_its_own_videos(make, two_streams, quick_compile):
   flops = {}
   for encode in ("batch", "unique"):
     trainer = train.Trainer(make({"train.encode": encode, "train.batch_size": 2, "seeds": (0, 1, 2)}), dataset, Parallel(1))
-    lowered = trainer.step.run.lower(trainer.state, trainer.feed.videos, trainer._tables, np.int32(1))
+    lowered = trainer.step.run.lower(trainer.state, trainer.loader.videos, trainer._tables, np.int32(1))
     flops[encode] = lowered.compile().cost_analysis()["flops"]
   assert flops["batch"] < 0.6 * flops["unique"]

@@ -32,7 +32,7 @@ def single(tree):
 
 
 def batch(features, lengths=None):
-  """Videos as `batches.Feed` hands them over."""
+  """Videos as `batches.VideoLoader` hands them over."""
   lengths = [features.shape[1]] * len(features) if lengths is None else lengths
   return dict(rgb=jnp.asarray(features, jnp.float32), lengths=dict(rgb=jnp.asarray(lengths, jnp.int32)),
               position=jnp.arange(len(features)), labels={})
@@ -423,7 +423,7 @@ def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devi
   score, parts = trainer.assess(draw=draw)
   chosen, mask = trainer.experiment.exemplars(draw)
   assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
-  videos = trainer.feed.host(np.arange(20))
+  videos = trainer.loader.host(np.arange(20))
   for r, replica in enumerate(trainer.replicas):
     variables = jax.tree.map(lambda x, r=r: jnp.asarray(np.asarray(x)[r]), trainer.state.variables())
     encodings = trainer.method.encode(variables, videos, None, False)[:20]

@@ -199,7 +199,7 @@ def test_streamed_resumed_and_on_two_devices(small, filmed, tmp_path):
   resident, expected = trained(small(), filmed)
   config = small({"data.device_budget": 0.0})
   whole, metrics = trained(config, filmed)
-  assert resident.feed.resident and not whole.feed.resident and whole.total == 6
+  assert resident.loader.resident and not whole.loader.resident and whole.total == 6
   _, others = trained(config, filmed, devices=2)
   for ours, theirs in ((metrics, expected), (others, expected)):
     for one, other in zip(ours, theirs, strict=True):

@@ -81,10 +81,10 @@ def test_training_sees_random_frames_that_belong_to_the_video(make, with_maps, q
   trainer = train.Trainer(config, dataset, Parallel(1))
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
   encode = jax.jit(trainer.method.encode, static_argnums=3)
-  videos, key = trainer.feed.host(np.arange(11)), jax.random.key(5)
+  videos, key = trainer.loader.host(np.arange(11)), jax.random.key(5)
   whole = encode(variables, videos, key, True)
   order = [4, 0, 9]
-  some = encode(variables, trainer.feed.host(np.array(order)), key, True)
+  some = encode(variables, trainer.loader.host(np.array(order)), key, True)
   np.testing.assert_array_equal(some["rows"], whole["rows"][np.array(order)])
   np.testing.assert_allclose(some["score"], whole["score"][np.array(order)], atol=1e-6)
   assert (encode(variables, videos, jax.random.key(6), True)["rows"] != whole["rows"]).any()
@@ -115,8 +115,8 @@ def test_recipe(make, with_maps, quick_compile):
                  "train.weight_decay": 0.01, "train.momentum": 0.9})
   trainer = train.Trainer(config, with_maps(folds=FOLDS[:1]), Parallel(1))
   assert trainer.total == 3                               # all 28 pairs are one batch
-  method, videos, fold = trainer.method, as_maps(trainer.feed.videos), trainer.dataset.folds[0]
-  pairs = trainer.feed.local(trainer.dataset.pairs[fold.train_pairs])
+  method, videos, fold = trainer.method, as_maps(trainer.loader.videos), trainer.dataset.folds[0]
+  pairs = trainer.loader.local(trainer.dataset.pairs[fold.train_pairs])
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
   momentum = jax.tree.map(jnp.zeros_like, variables["params"])
 
@@ -161,7 +161,7 @@ def test_maps_kept_as_rows_change_nothing(make, with_maps, quick_compile, monkey
   one, _ = trained(make(), dataset)
   monkeypatch.setattr(batches, "_LANES", 5)
   other, _ = trained(make({"train.encode": encode}), dataset, devices)
-  assert isinstance(other.feed.videos["maps"], batches.MapRows)
+  assert isinstance(other.loader.videos["maps"], batches.MapRows)
   assert_close(other.state, one.state)
   for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
