@@ -48,11 +48,7 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
                **about), indent=1)}
   for name, text in texts.items():
     files.write_text(folder / name, text)
-  written = [folder / name for name in texts]
-  if table.chart:
-    from jaxskill.reproduce import charts  # matplotlib takes half a second to import
-    written += charts.draw(folder, table, cells)
-  return written
+  return [folder / name for name in texts]
 
 
 def grid(cells: Cells) -> tuple[list[str], list[list[str]]]:
