@@ -17,6 +17,7 @@ ATTENTION = "attention"
 LEGEND = ("Red to yellow: where in the picture the model looked. Each model has a scale of its own, for one that looks at "
           "everything alike would be dark beside others; the brightest weight is written beside it. Frames are evenly "
           "spaced. A strip is the first model of its row: one fold, one seed.")
+MARKED = "Circle: where the action truly is; cross: where the distractor is; shares are means over the test videos."
 
 
 def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
@@ -38,10 +39,8 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
       _strip(strip, run, video, tuple(chosen.values()), videos)
       strip[0].set_ylabel(_said(row, run, tuple(chosen.values())), fontsize=7)
     part.suptitle(f"{kind} by {next(iter(runs))}: {cli.short(dataset.videos[video], 40)}", fontsize=8)
-  if handles := axes[0, 0].get_legend_handles_labels()[0]:
-    figure.legend(handles=handles, loc="outside lower right", ncols=2, fontsize=7)
   drawing.title(figure, dataset.name)
-  drawing.legend_below(figure, LEGEND)
+  drawing.legend_below(figure, LEGEND, *([MARKED] if "place" in dataset.truth else []))
   return {ATTENTION: figure}
 
 
