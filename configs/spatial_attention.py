@@ -13,8 +13,9 @@ Maps are those of a fixed network, <video>.npz with `rgb` and `flow` [frames, h,
 [frames] in seconds. The simulated default is narrower than the paper's network, learns faster, and has 25 frames a
 video, so that a random frame of a segment is its only one; measured results stand in configs/spatial_attention.md.
 Pairs of JIGSAWS are made of its ratings, within a task. EPIC-Skills and JIGSAWS have not yet been run on recorded
-features. Infant Grasp is not public; ",infant_grasp" is its recipe, for own maps laid out alike. ",tiny" makes a network
-and a training of seconds. There is no published code; what the paper leaves open is marked "ours" with the reason.
+features. Infant Grasp is not public; ",infant_grasp" is its recipe, for own maps laid out alike. ",tiny" makes a
+network and a training of seconds. There is no published code; what the paper leaves open is marked "ours" with the
+reason.
 """
 
 from jaxskill.cli import beside
@@ -99,8 +100,8 @@ def infant_grasp(config):
     ValueError: for other data than features.
   """
   if config.data.name != "features":
-    raise ValueError(f"{config.data.name} is not Infant Grasp, which is not public; use features,infant_grasp with maps "
-                     "of your own.")
+    raise ValueError(f"{config.data.name} is not Infant Grasp, which is not public; use features,infant_grasp with "
+                     "maps of your own.")
   # Four-fold cross-validation; ours: folds at random, by video, unless config.data.split=given.
   config.data.update(split="folds", test_share=0.25, validation_share=0.0)
   config.model.update(width=4096, update_bias=0.0)

@@ -196,8 +196,10 @@ def _maps(experiment, assessments):
 
 
 def scene(dataset, stream, video, row):
-  """Returns what heat maps of a row lie over: what the stream `frames` shows nearest in time, `[H, W, 3]`, or without it
-  the mean of the feature map over its channels, `[h, w]`."""
+  """Returns what the heat map of a row lies over: what the stream `frames` shows nearest in time, `[H, W, 3]`.
+
+  Without frames it is the mean of the feature map over its channels, `[h, w]`.
+  """
   if "frames" in dataset.streams:
     apart = np.abs(dataset.seconds("frames", video) - dataset.seconds(stream, video)[row])
     return dataset.streams["frames"][video, np.argmin(apart)]

@@ -1,4 +1,4 @@
-"""Li, Huang, Cai, Sato: Manipulation-skill Assessment from Videos with Spatial Attention Network, ICCV Workshops 2019."""
+"""Li, Huang, Cai, Sato: Manipulation-skill Assessment from Videos with Spatial Attention Network, ICCVW 2019."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = (CHOPSTICK, SURGERY, DRAWING, DOUGH, INFANT)
 SIMULATED = (Column("accuracy, simulated", (), "simulated"),)
 NOTES = ("Accuracy in %, of four folds in the paper. It heads the column Dough-Rolling with 'Rough-Rolling'.",
          "Infant-Grasp is not public: the column reads maps of one's own, see configs/spatial_attention.md.")
-FRAMES = "Frames are those that were kept with the maps, else of --videos DIR, else a mean over the channels of the maps."
+FRAMES = "Frames are those that were kept with the maps, else of --videos DIR, else the mean over channels of the maps."
 
 
 def _figure(number, title, rows, columns):
