@@ -15,8 +15,8 @@ from jaxskill.reproduce.runs import Finished
 FRAMES = 6               # of a strip
 ATTENTION = "attention"
 LEGEND = ("Red to yellow: where in the picture the model looked. Each model has a scale of its own, for one that looks "
-          "at everything alike would be dark beside others; the brightest weight is written beside it. Frames are evenly "
-          "spaced. A strip is the first model of its row: one fold, one seed.")
+          "at everything alike would be dark beside others; the brightest weight is written beside it. Frames are "
+          "evenly spaced. A strip is the first model of its row: one fold, one seed.")
 MARKED = "Circle: where the action truly is; cross: where the distractor is; shares are means over the test videos."
 
 
