@@ -81,6 +81,7 @@ def get_config(options="simulated"):
       rl2_range="class",                    # R-l2 divides by the range of the labels of the class (Eq. 11) | of the
                                             # test side
       draws=5,                              # ours: of exemplars, whose spread is reported; the paper reports one
+      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
   )
   common.choose(config, options, DATA_SETS, CHANGES)
   if config.variant == "official" and data_set != "aqa7":

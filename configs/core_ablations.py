@@ -3,8 +3,9 @@
   python -m jaxskill.main --config configs/core_ablations.py                     simulated performances, 5 seeds
   python -m jaxskill.main --config configs/core_ablations.py:mtl_aqa --config.data.dir=MTL-AQA
 
-Options are those of configs/core.py. All folds and seeds of a row train as one program. Floors that need no network
-stand below; `python -m jaxskill.reproduce` trains the rows of one table alone.
+Options are those of configs/core.py. All folds and seeds of a row train as one program. Baselines that need no network
+stand below; the linear support vector regression among them needs scikit-learn: pip install 'jaxskill[baselines]', or
+--config.evaluate.svr=False. `python -m jaxskill.reproduce` trains the rows of one table alone.
 """
 
 from jaxskill.cli import beside
@@ -18,6 +19,7 @@ VOTES = (1, 2, 5, 20)                     # Fig. 5 (b), ours: the paper's are no
 def get_config(options="simulated"):
   """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "core").get_config(options)
+  config.evaluate.svr = True
   model = common.model
   rows = {
       "regression MLP": model(head="mlp", contrastive=False),

@@ -126,7 +126,7 @@ def draw(folder, own, result, maps, map_seconds):
     result: of `explain.answer`; maps, map_seconds: of `explain.maps`.
   """
   paths, title = [], title_of(result)
-  aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
+  aligned = next((one for one in result.get("references", []) if "seconds" in one), None)
   scales = scales_of([result], [maps])
   scales["segments"] = scales["segments"] + (aligned["segments"] if aligned else [])
   if height_of(own, result, maps):
@@ -138,7 +138,7 @@ def draw(folder, own, result, maps, map_seconds):
     paths.append(drawing.save(figure, folder / f"{kind_of(result, maps)}.png"))
   if aligned:
     figure = plt.figure(figsize=(10, 5.8), layout="constrained")
-    alignment(figure, result, aligned["segments"], aligned["seconds"], scales["segments"], (
+    alignment(figure, result, aligned, aligned["seconds"], scales["segments"], (
         f"reference {cli.short(aligned['video'], 12)}", "this video"))
     drawing.title(figure, f"{title}\nabove: this video; below: {cli.short(aligned['video'])}, a training video of "
                   f"score {aligned['score']:.3g} that it was compared with")
@@ -168,7 +168,7 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
     evidence_of(part, own, result, *heat, scales, key)
     drawing.title(part, f"{cli.short(result['video'], 32)}: {wording.standing(result)}")
   if "alignment" in extra:
-    alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], scales["segments"],
+    alignment(parts[2], results[0], results[1], extra["alignment"], scales["segments"],
               [cli.short(result["video"], 24) for result in results[::-1]])
   if "distribution" in extra:
     distribution(parts[-1], results[0], extra["distribution"])
@@ -209,17 +209,19 @@ def alignment(figure, result, other, aligned, scale, names):
   """A video's segments above those of another, joined where they show the same, and how much later that one shows it.
 
   Args:
-    other: segments of the other video; aligned: `[T]` seconds there; scale: segments whose scores span the colours.
+    result, other: {"segments", which may be none, "duration_s"} of this and of the other video.
+    aligned: `[T]` seconds of the other video; scale: segments whose scores span the colours.
     names: of the other and of this video.
   """
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
   colours = drawing.colours_of(scale)
   start = (np.arange(len(aligned)) + 0.5) * result["duration_s"] / len(aligned)       # middles of the rows
-  drawing.aligned_videos(above, result["segments"], other, colours, start, aligned, names)
-  offset = np.array(aligned) / other[-1]["end"] - start / result["duration_s"]
+  drawing.aligned_videos(above, result["segments"], other["segments"], colours, start, aligned, names)
+  offset = np.array(aligned) / other["duration_s"] - start / result["duration_s"]
   drawing.offset_curve(below, start, offset)
-  drawing.time_axis(below, max(result["duration_s"], other[-1]["end"]))
-  figure.colorbar(colours, ax=(above, below), label="score of a part")
+  drawing.time_axis(below, max(result["duration_s"], other["duration_s"]))
+  if scale:
+    figure.colorbar(colours, ax=(above, below), label="score of a part")
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
 
 

@@ -32,6 +32,7 @@ class Backbone:
   def __init__(self, config):
     self._options, self._weights, self._stream = config.model.i3d, config.model.weights, config.data.stream
     self._check(config)
+    self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file are there
     self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
     self._initial = None
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
@@ -50,7 +51,7 @@ class Backbone:
     if self._initial is None:             # once for all replicas
       recipe = dict(network="i3d", input="rgb", eps=self._options.eps, sampling=dict(length=self._options.length))
       try:
-        loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights)
+        loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights or self._in_place)
       except ValueError as error:
         raise ValueError(str(error).replace("--weights", "config.model.weights")) from error
       self._initial = loaded["rgb"]
@@ -87,17 +88,39 @@ class Backbone:
     windows = jax.vmap(functools.partial(self.window, train=train))(keys, videos[self._stream])  # [V, T, S, S, 3]
     snippets = windows[:, self._starts[:, None] + np.arange(self._options.length)]        # [V, C, L, S, S, 3]
 
-    mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
-
     @jax.checkpoint                       # what I3D holds of a clip is a hundred times the clip
     def features(variables, clips):       # not of one, mapped: each would have a gradient of the network to itself
-      clips = (clips.astype(jnp.float32) / 255 - mean) / scale
-      return self._module.apply(variables, clips)["features"].mean(axis=1)
+      return self._module.apply(variables, self._scaled(clips))["features"].mean(axis=1)
     count = snippets.shape[0] * snippets.shape[1]
     most = self._options.clips_at_once or (1 if jax.default_backend() == "cpu" else len(self._starts))
     together = max(number for number in range(1, most + 1) if count % number == 0)
     rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
+
+  def maps(self, variables, pictures):
+    """Returns `[C, T', h, w, 1024]`, what the last block shows of the middle of one video, and what is seen of it.
+
+    The features are a weighted mean of the maps over time and space, whose weights sum to 1.
+
+    Args:
+      variables: as of `encode`.
+      pictures: `[N, H, W, 3]` uint8.
+
+    Returns:
+      The maps, and `[C, L, S, S, 3]` uint8 snippets.
+    """
+    window = self.window(None, pictures, train=False)
+    snippets = window[self._starts[:, None] + np.arange(self._options.length)]
+    last = list(i3d.BLOCKS)[-1]
+
+    def of_one(clip):
+      return self._module.apply(variables, self._scaled(clip[None]))[last][0]
+    return jax.lax.map(of_one, snippets), snippets
+
+  def _scaled(self, clips):
+    """Returns clips of pixels as the network reads them."""
+    mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
+    return (clips.astype(jnp.float32) / 255 - mean) / scale
 
   def window(self, key, frames, train):
     """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
@@ -118,7 +141,10 @@ class Backbone:
 
   def _check(self, config):
     options = self._options
-    if not self._weights:
+    if config.get("init_from") and self._weights:
+      raise ValueError(f"config.model.weights={self._weights} and config.init_from={config.init_from}: the latter holds "
+                       "this network too; leave the former out.")
+    if not self._weights and not config.get("init_from"):
       raise ValueError("config.model.weights is not given. The paper begins with "
                        f"{pretrained.WEIGHTS['i3d', 'rgb']}. For a trial, "
                        "--config.model.weights=random:0 draws weights, and every result says so.")

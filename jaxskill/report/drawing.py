@@ -106,9 +106,9 @@ def attention_curves(axis, seconds, curves):
 
 
 def colours_of(segments):
-  """Colours of the scores of segments, low to high: red to blue."""
+  """Colours of the scores of segments, low to high: red to blue; without segments nothing has them."""
   scores = [segment["score"] for segment in segments]
-  return plt.cm.ScalarMappable(plt.Normalize(min(scores), max(scores)), SCALE)
+  return plt.cm.ScalarMappable(plt.Normalize(min(scores, default=0.0), max(scores, default=1.0)), SCALE)
 
 
 def aligned_videos(axis, video, reference, colours, start, end, names=("reference", "video")):

@@ -28,7 +28,7 @@ class Models(NamedTuple):
 
   row: str | None = None
   criterion: str | None = None
-  fold: str | None = None
+  fold: str | int | None = None
   seed: int | None = None
   checkpoint: str = "last"
 
@@ -42,9 +42,10 @@ def choose(run, models):
 
   Args:
     models: a `Models`. Of a row and a criterion that are None the run's first answers, of a fold and a seed all.
+      Names and numbers are compared as text, as a command line gives them.
 
   Raises:
-    ValueError: if there are none such.
+    ValueError: if there are none such, with those that there are.
   """
   replicas, left = run.about["replicas"], list(range(len(run.about["replicas"])))
   for field in ("row", "criterion", "fold", "seed"):
@@ -53,9 +54,10 @@ def choose(run, models):
     if asked is None and field in ("row", "criterion"):
       asked = values[0]
     if asked is not None:
-      if asked not in values:
-        raise ValueError(f"--{field}={asked}: the run has only {', '.join(map(str, values))}.")
-      left = [i for i in left if replicas[i][field] == asked]
+      if str(asked) not in map(str, values):
+        raise ValueError(f"--{field}={asked}: no model of the run is of this {field}; there are "
+                         f"{', '.join(map(str, values))}.")
+      left = [i for i in left if str(replicas[i][field]) == str(asked)]
   own = [replicas[i] for i in left]
   several = lambda field: ", ".join(dict.fromkeys(str(r[field]) for r in own))
   words = f"mean over {len(own)} models" if len(own) > 1 else "one model"

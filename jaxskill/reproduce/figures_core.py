@@ -1,4 +1,4 @@
-"""Figures of CoRe: distribution of groups (4), scatter (6), cumulative score curves (7), a pair level by level (8).
+"""Figures of CoRe: distribution of groups (4), scatter (6), cumulative scores (7), pairs by level (8), Grad-CAM (9).
 
 V videos, L leaves.
 """
@@ -15,13 +15,14 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import exemplars
 from jaxskill.evaluate import metrics
-from jaxskill.methods import core
+from jaxskill.methods import core, frames
 from jaxskill.modules import regression_tree
 from jaxskill.report import drawing
 from jaxskill.reproduce import stills
 from jaxskill.reproduce.runs import Finished
 
 STILLS = 3             # frames of each video of a pair
+SEEN = 5               # snippets of a video under Grad-CAM
 CHOSEN, OTHER = "tab:orange", "0.6"           # leaf or branch that is most probable, and the rest
 
 
@@ -165,6 +166,56 @@ def _pair(run, replica, video, exemplar, said, videos):
   axes[-1].set_xlabel("difference that a leaf stands for: worse than the exemplar on the left, better on the right",
                       fontsize=8)
   return _titled(figure, run, f"true difference {target[video] - target[exemplar]:+.2f}, said {difference:+.2f}")
+
+
+def grad_cam(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
+  """Fig. 9: where the frames of the test videos of the highest and of the lowest score speak for a higher one."""
+  del videos
+  run = next(iter(runs.values()))
+  experiment = run.trainer.experiment
+  test = experiment.fold(run.replicas[0]).test_videos
+  labels, found = experiment.dataset.labels(experiment.replicas[run.replicas[0]].criterion)[test], {}
+  for name, video in (("highest", int(test[np.argmax(labels)])), ("lowest", int(test[np.argmin(labels)]))):
+    figure, axes = plt.subplots(len(runs), SEEN, figsize=(2 * SEEN, 2.1 * len(runs) + 0.4), layout="constrained",
+                                squeeze=False)
+    for panels, (row, own) in zip(axes, runs.items()):
+      heat, snippets = heat_of(own, own.replicas[0], video)
+      shown = np.linspace(0, len(heat) - 1, SEEN).round().astype(int)
+      for axis, number in zip(panels, shown):
+        middle = snippets[number, snippets.shape[1] // 2]
+        drawing.frame(axis, middle, f"snippet {number + 1}", heat[number], max(float(heat.max()), 1e-12))
+      panels[0].set_ylabel(row, fontsize=8)
+    found[f"grad_cam_{name}_score"] = _titled(figure, run, cli.short(experiment.dataset.videos[video], 24))
+  return found
+
+
+def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns `[C, h, w]` Grad-CAM of the snippets of a video, and the snippets `[C, L, S, S, 3]`.
+
+  The features are a mean of the last maps, so the mean gradient of a channel of these is that of its feature. What is
+  differentiated is the score that the tree expects over its leaves (ours: the most probable leaf alone has no gradient
+  of its probability); of a perceptron its score.
+  """
+  trainer = run.trainer
+  system = core.comparison(trainer.config)
+  variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
+  network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
+  pictures = trainer.experiment.dataset.streams[system.stream][video]
+  maps, snippets = jax.jit(system.backbone.maps)(network, pictures)
+  encodings = trainer.all_videos.encodings(trainer.state)[:, replica]
+  others, scores = None, None
+  if system.model.contrastive:
+    chosen, there = (values[video, replica] for values in trainer.experiment.exemplars())
+    others, scores = encodings[chosen[there]], jnp.asarray(trainer.experiment.target()[chosen[there], replica])
+
+  def score(own):
+    rows = own[None] if others is None else jnp.broadcast_to(own, others.shape)
+    said = system.answer(variables, rows, others, scores)
+    if system.tree:
+      return regression_tree.expected(said[0][-1], said[1], variables["constants"]["labels"]["bounds"]).mean()
+    return system.difference(variables, said).mean()
+  gradient = jax.grad(score)(jnp.asarray(encodings[video]))
+  return np.asarray(jax.nn.relu(maps @ gradient).mean(axis=1)), np.asarray(snippets)
 
 
 def _titled(figure, run, words=""):

@@ -48,7 +48,11 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
                **about), indent=1)}
   for name, text in texts.items():
     files.write_text(folder / name, text)
-  return [folder / name for name in texts]
+  written = [folder / name for name in texts]
+  if table.chart:
+    from jaxskill.reproduce import charts  # matplotlib takes half a second to import
+    written += charts.draw(folder, table, cells)
+  return written
 
 
 def grid(cells: Cells) -> tuple[list[str], list[list[str]]]:
@@ -114,10 +118,11 @@ def _notes(table, cells, kind):
   data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
   measured = MEASURED[kind] + (f" Data: {'; '.join(map(cli.plain, data))}." if data else "")
   lines = [measured, "Numbers are of the last step, mean ± standard deviation over seeds, (folds: over folds), [95 % "
-           "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it is not the "
-           "result of an honest protocol."]
-  if table.mean:
-    lines.append(f"{table.mean}: the mean over columns" + (" by Fisher's z." if table.how == "fisher" else "."))
+           "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it "
+           "is not the result of an honest protocol."]
+  for title in table.means:
+    own = "" if title == table.mean else " " + ", ".join(c.title for c in table.columns if c.mean == title)
+    lines.append(f"{title}: the mean over columns{own}" + (" by Fisher's z." if table.how == "fisher" else "."))
   missing = [column.title for column in table.columns if column.title not in cells.columns]
   if missing and kind != "simulated":
     lines.append(f"Not at hand: {', '.join(missing)}.")

@@ -11,8 +11,9 @@ import pytest
 
 from jaxskill import assess, methods, pretrained, train
 from jaxskill.data.dataset import Fold, SkillDataset
-from jaxskill.methods import frames
+from jaxskill.methods import core, frames
 from jaxskill.modules import i3d
+from jaxskill.reproduce import figures_core, runs
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 from tests.data.video.test_decoding import encode
@@ -247,7 +248,7 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
   said = capsys.readouterr().out
   assert results["data"] == "RANDOM weights (random:3): videos" and said.count("RANDOM weights (random:3)") == 2
   assert "features streamed" in said and not results["simulated"]
-  assert set(results["rows"]) == {"core", "floor: mean score", "floor: duration only"}          # frames are no features
+  assert set(results["rows"]) == {"core", "baseline: mean score", "baseline: duration only"}   # frames are no features
   assert set(results["replicas"][0]["scores"]) == {"v4", "v5"}
   assert all(np.isfinite(score) for score in results["replicas"][0]["scores"].values())
   assert json.loads((tmp_path / "run" / "results.json").read_text())["data"] == results["data"]
@@ -259,6 +260,40 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(found[name]["score"], results["replicas"][0]["scores"][name], rtol=1e-4, atol=1e-4)
   assert found["v4"]["random_weights"] and any("RANDOM weights" in warning for warning in found["v4"]["warnings"])
   assert any("this is 'v0', which the run was trained on" in warning for warning in found["v0"]["warnings"])
+
+
+@pytest.mark.parametrize("head, contrastive", [("tree", True), ("mlp", False)])
+def test_grad_cam_is_its_definition(small, filmed, head, contrastive):
+  """The maps of the last block, each weighted by the mean over its places of the gradient of the score."""
+  config = small({"model.head": head, "model.contrastive": contrastive})
+  trainer, _ = trained(config, filmed, calls=1)
+  run, video = runs.Finished(trainer, None, (0,), {}), 5
+  system = core.comparison(config)
+  variables = jax.tree.map(lambda x: x[0], dict(params=trainer.state.params, constants=trainer.state.constants))
+  network = dict(params=variables["params"]["backbone"], batch_stats=variables["constants"]["backbone"])
+  maps, _ = system.backbone.maps(network, jnp.asarray(filmed.streams["frames"][video]))
+
+  def features(maps):
+    steps = maps.mean(axis=(2, 3))
+    return ((steps[:, :-1] + steps[:, 1:]) / 2).mean(axis=(0, 1))
+  known = trainer.all_videos.encodings(trainer.state)[:, 0]
+  np.testing.assert_allclose(features(maps), known[video], rtol=1e-3, atol=1e-4)
+  chosen = trainer.experiment.exemplars()[0][video, 0] if contrastive else None
+
+  def score(maps):
+    own = features(maps)
+    if not contrastive:
+      return system.difference(variables, system.answer(variables, own[None]))[0]
+    levels, regression = system.answer(variables, jnp.stack([own, own]), known[chosen], filmed.score[chosen])
+    bounds = variables["constants"]["labels"]["bounds"]
+    return sum(jnp.exp(levels[-1][i, leaf]) * (low + regression[i, leaf] * (high - low))
+               for i in range(2) for leaf, (low, high) in enumerate(bounds)) / 2
+  weights = jax.grad(score)(maps).mean(axis=(1, 2, 3)).mean(axis=0)
+  expected = np.maximum(np.einsum("cthwk,k->cthw", maps, weights), 0).mean(axis=1)
+  heat, snippets = figures_core.heat_of(run, 0, video)
+  assert snippets.shape == (2, 16, 32, 32, 3) and heat.shape == expected.shape
+  np.testing.assert_allclose(heat / heat.max(), expected / expected.max(), rtol=1e-2, atol=1e-3)
+  assert len(figures_core.grad_cam({"row": run}, None)) == 2
 
 
 # What must be refused
