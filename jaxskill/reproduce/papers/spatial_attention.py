@@ -47,7 +47,7 @@ ENTRIES = (
               Row("h_skill-based Atten.", SKILL, published=("82.8", "69.1", "84.8", "81.6", "84.7")),
               Row("Full model", WHOLE, published=("85.5", "73.1", "85.3", "82.7", "86.1"))),
         columns=COLUMNS, simulated=SIMULATED, notes=NOTES),
-    _figure(4, "where the model looks", (WHOLE,), (INFANT, *COLUMNS[:-1])),
+    _figure(4, "where the model looks", (WHOLE,), COLUMNS),
     _figure(5, "where the model looks, beside CBAM", (WHOLE, CBAM), (SURGERY, DRAWING, CHOPSTICK)),
     _figure(6, "where it looks when labels are random", (WHOLE, RANDOM), COLUMNS),
 )
