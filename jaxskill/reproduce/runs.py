@@ -19,6 +19,7 @@ from jaxskill.training.parallel import Parallel
 
 SIMULATED = "simulated"
 TINY = dict(num_segments=12, width=8, static_rows=8, static_width=8)          # of features like published ones
+MAPS = dict(epic_skills=25)               # frames of maps, of data sets of which a paper reads maps
 
 
 class Source(NamedTuple):
@@ -128,7 +129,7 @@ def like(place: Place, source: Source) -> Place:
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
-                          **(TINY if source.tiny else {}))
+                          map_frames=MAPS.get(place.options, 0), **(TINY if source.tiny else {}))
   return place._replace(folder=out)
 
 
