@@ -41,9 +41,8 @@ def get_config(options="simulated"):
       normalize="softmax",
       filter_scores="merged",               # merged (Eq. 17) | each
       score="linear",                       # linear | tanh, 2 tanh(FC)
-      noise_std=0.01,                       # added to features in training
-      noise="shared",                       # shared: one [T, D] draw a step, as in the published code | per_video;
-                                            # ours: the paper says "per dimension", not whether each video has its own
+      noise_std=0.01,                       # added to every dimension of the features in training
+      noise="per_video",                    # per_video: a draw [T, D] for each | shared: one a step for all of them
       implementation="auto",                # of the filters' product: auto | plain | chunked
   )
   config.loss = dict(

@@ -1,5 +1,7 @@
 """Tables 1 and 2 of spatial attention with GRUs: what guides the attention, and what stands in its place.
 
+Every row leaves its heat maps (maps.png, maps.npz in its folder), those of "CBAM" as in Fig. 5.
+
   python -m jaxskill.main --config configs/spatial_attention_ablations.py            simulated performances, 5 seeds
   python -m jaxskill.main --config configs/spatial_attention_ablations.py:epic_skills --config.data.dir=EPIC \\
       --config.data.task=drawing
@@ -25,4 +27,6 @@ def get_config(options="simulated"):
       "spatial attention": {},
       "random labels": {"train": {"pair_order": "random"}},                     # Fig. 6
   }
-  return common.table(config, options, rows)
+  config = common.table(config, options, rows)
+  config.plots = True                       # heat maps of every row: Figs. 5 and 6
+  return config

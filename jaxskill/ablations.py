@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
+from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxskill import cli, data, files, train
 from jaxskill.evaluate import protocol
@@ -14,7 +17,7 @@ from jaxskill.report import tables
 from jaxskill.training import parallel, run_folder
 
 
-def groups(config):
+def groups(config: ConfigDict) -> list[ConfigDict]:
   """Returns the configs of a table: rows that differ in loss weights alone train in one program.
 
   Args:
@@ -72,7 +75,7 @@ def _misfit(changes, config, path="config"):
   return None
 
 
-def run(config, workdir):
+def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
   """Trains every row of `config.rows` on every fold and seed, prints one table, writes `table.json` and `table.txt`.
 
   Returns:

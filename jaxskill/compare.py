@@ -14,9 +14,8 @@ from jaxskill import cli
 from jaxskill.assess import arguments
 
 
-def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", boxes="", detector="", labels="",
-        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, checkpoint="last",
-        say=cli.say):
+@arguments.takes(arguments.question)
+def run(question: arguments.Question) -> dict:
   """Compares two videos of one's own with a finished run.
 
   Args:
@@ -38,14 +37,8 @@ def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", bo
     ValueError: unless there are two videos that can be read, for a run or models that are not there, or if an answer to
       something else would be overwritten.
   """
-  from jaxskill.assess import comparison, new_videos  # import JAX, which a command does after it listens to signals
-  from jaxskill.report import explain
-  known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
-  extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
-                                     detector=cli.path(detector))
-  sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
-  return comparison.run(workdir, sources, models, cli.path(out), say)
+  from jaxskill.assess import comparison  # imports JAX, which a command does after it listens to signals
+  return comparison.run(*question)
 
 
 def main(argv=None):

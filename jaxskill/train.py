@@ -43,7 +43,8 @@ class Trainer:
 
   Attributes:
     experiment: what is trained; its config, dataset, method, replicas and metric are here too.
-    parallel, feed, tables, state; total: steps to take; per_call: steps of the longest call; all_videos: their answers.
+    parallel, loader, tables, state; total: steps to take; per_call: steps of the longest call.
+    all_videos: their answers.
   """
 
   def __init__(self, config, dataset, parallel):
@@ -52,10 +53,10 @@ class Trainer:
     self.experiment = made = experiment.make(config, dataset)
     self.parallel, self.config, self.dataset, self.method = parallel, config, made.dataset, made.method
     self.replicas, self.metric = made.replicas, made.metric
-    self.feed = batches.Feed(made.dataset, [made.fold(i) for i in range(len(made.replicas))], parallel,
-                             streams=made.method.streams, dtype=train.dtype, budget=config.data.device_budget,
-                             labels=made.labels)
-    self.tables = make_tables(config, made.dataset, made.replicas, self.feed.local, made.method.items)
+    self.loader = batches.VideoLoader(
+        made.dataset, [made.fold(i) for i in range(len(made.replicas))], parallel, streams=made.method.streams,
+        dtype=train.dtype, budget=config.data.device_budget, labels=made.labels)
+    self.tables = make_tables(config, made.dataset, made.replicas, self.loader.local, made.method.items)
     phases = len(made.method.phases)
     steps = int(self.tables.steps.max())
     self.total = 0 if config.get("evaluate_only") else steps
@@ -63,11 +64,11 @@ class Trainer:
     self.per_call = whole(min(train.steps_per_call, steps))
     per_epoch = -(-int(self.tables.count.min()) // train.batch_size)
     named = made.method.items.most_named(self.tables.items, train.batch_size)
-    self.num_unique = parallel.padded(min(named, len(self.feed.train)))
-    self.all_videos = answers.AllVideos(made, self.feed, parallel, self.num_unique)
+    self.num_unique = parallel.padded(min(named, len(self.loader.train)))
+    self.all_videos = answers.AllVideos(made, self.loader, parallel, self.num_unique)
     self.step = make_step(config, made.method, parallel, steps_per_call=self.per_call,
                           epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
-    self.state = parallel.replicate(self.step.init(self.tables.keys, self.feed.sample(), made.constants()))
+    self.state = parallel.replicate(self.step.init(self.tables.keys, self.loader.sample(), made.constants()))
     self._tables = parallel.replicate(self.tables)
     self._began = False
 
@@ -101,10 +102,10 @@ class Trainer:
   def first_call(self):
     """Returns (compiled function, arguments) of the steps that come next."""
     phases = len(self.method.phases)
-    if self.feed.resident:
-      return self.step.run, (self.state, self.feed.videos, self._tables, np.int32(self.per_call // phases))
+    if self.loader.resident:
+      return self.step.run, (self.state, self.loader.videos, self._tables, np.int32(self.per_call // phases))
     draw = lambda step: self.step.draw(self._tables, np.int32(step))
-    videos, drawn = next(self.feed.stream(draw, 0, phases, phases, self.num_unique))
+    videos, drawn = next(self.loader.stream(draw, 0, phases, phases, self.num_unique))
     return self.step.run_batches, (self.state, videos, self._tables, drawn)
 
   def advance(self):
@@ -125,13 +126,13 @@ class Trainer:
       FloatingPointError: if a loss is not finite; the state is then unusable, the last checkpoint is not.
     """
     first, phases = int(self.state.step), len(self.method.phases)
-    if self.feed.resident:
-      self.state, metrics = self.step.run(self.state, self.feed.videos, self._tables, np.int32(count // phases))
+    if self.loader.resident:
+      self.state, metrics = self.step.run(self.state, self.loader.videos, self._tables, np.int32(count // phases))
       metrics = jax.tree.map(lambda x: np.asarray(x)[:count // phases], metrics)
     else:
       collected = []
       draw = lambda step: self.step.draw(self._tables, np.int32(step))
-      for videos, drawn in self.feed.stream(draw, first, first + count, phases, self.num_unique):
+      for videos, drawn in self.loader.stream(draw, first, first + count, phases, self.num_unique):
         self.state, metrics = self.step.run_batches(self.state, videos, self._tables, drawn)
         collected.append(metrics)
       metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
@@ -194,7 +195,7 @@ def run(config, workdir, dataset=None, *, evaluate_only=False):
   memory.check(trainer)
   with contextlib.ExitStack() as held:
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
-    place = "on the device" if trainer.feed.resident else "streamed"
+    place = "on the device" if trainer.loader.resident else "streamed"
     steps = f"{trainer.total} steps of {config.train.batch_size} {trainer.method.items.words}"
     say(f"{len(trainer.replicas)} replica(s), {steps if trainer.total else 'no step is taken'}, {parallel.count} "
         f"{parallel.devices[0].device_kind} device(s), features {place}"

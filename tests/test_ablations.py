@@ -1,11 +1,10 @@
 """Tables of rows; the table that a user starts and stops is in test_main.py."""
 
-import importlib
 import json
 
 import pytest
 
-from jaxskill import ablations
+from jaxskill import ablations, methods
 
 
 def with_rows(config, rows, order=None):
@@ -36,30 +35,58 @@ def test_rows_that_differ_in_loss_weights_share_a_program(config):
 
 
 def test_table_of_the_paper(load_config):
-  made = ablations.groups(load_config("pros_cons_ablations"))
-  names = [[row for row, _ in own.weight_rows] for own in made]
-  assert ["rank-aware", "disparity", "disparity, rank-aware", "disparity, diversity"] in names
-  assert ["rank-aware, joint", "ranking losses (joint)"] in names
-  order = importlib.import_module("configs.pros_cons_ablations").get_config().row_order
-  assert sorted(sum(names, [])) == sorted(order)
-  for own in made:
+  """Fig. 4 of Pros & Cons in its order; one filter keeps the diversity loss; equal updates of each parameter."""
+  config = load_config("pros_cons_ablations")
+  made = {row: (own, weights) for own in ablations.groups(config) for row, weights in own.weight_rows}
+  assert sorted(made) == sorted(config.row_order)
+  steps = ("softmax attention", "softmax, diversity", "softmax, diversity, disparity", "rank-aware")
+  assert [made[row][1] for row in steps] == [{"diversity": 0.0}, {}, {}, {}]
+  assert [made[row][0].model.branches for row in steps] == [
+      ("attention",), ("attention",), ("attention", "uniform"), ("high", "low", "uniform")]
+  assert {made[row][0].model.num_filters for row in steps} == {3}
+  assert made["K = 1"][0].model.num_filters == 1 and made["K = 1"][1] == {}
+  for own, _ in made.values():
     ablations.train.check(own)
+    phases = len(methods.build(own).phases)
+    assert own.train.epochs * 2 == config.train.epochs * phases
 
 
 def test_table_of_core(load_config):
-  """Table 3: heads with and without exemplars; each has shapes of its own, so each is a program."""
+  """Tables 1 to 3: heads with and without exemplars, with and without difficulty; Fig. 5: depths, votes."""
   made = ablations.groups(load_config("core_ablations"))
-  assert [(own.weight_rows[0][0], own.model.head, own.model.contrastive) for own in made] == [
-      ("regression MLP", "mlp", False), ("MLP with exemplars", "mlp", True), ("tree without exemplars", "tree", False),
-      ("CoRe + GART", "tree", True)]
+  described = {own.weight_rows[0][0]: (own.model.head, own.model.contrastive, own.model.with_difficulty,
+                                       own.model.exemplars.same, own.model.num_leaves, own.model.exemplars.count)
+               for own in made}
+  known, unknown, rest = (True, ("difficulty",)), (False, ()), (32, 10)
+  assert described == {
+      "regression MLP": ("mlp", False, *known, *rest), "MLP with exemplars": ("mlp", True, *known, *rest),
+      "tree without exemplars": ("tree", False, *known, *rest), "CoRe + GART": ("tree", True, *known, *rest),
+      "regression MLP, difficulty unknown": ("mlp", False, *unknown, *rest),
+      "CoRe + GART, difficulty unknown": ("tree", True, *unknown, *rest),
+  } | {f"depth {depth}": ("tree", True, *known, 2 ** depth, 10) for depth in (2, 3, 4, 6, 7)} | {
+      f"{count} exemplars": ("tree", True, *known, 32, count) for count in (2, 5, 20)} | {
+      "1 exemplar": ("tree", True, *known, 32, 1)}
   for own in made:
     ablations.train.check(own)
+
+
+@pytest.mark.parametrize("options, same", (("mtl_aqa", ()), ("aqa7", ("category",)), ("finediving", ("category",)),
+                                           ("features", ("category",))))
+def test_difficulty_that_is_unknown_chooses_no_exemplars(load_config, options, same):
+  row = load_config("core_ablations", options).rows["CoRe + GART, difficulty unknown"].model
+  assert (row.with_difficulty, row.exemplars.same) == (False, same)
+
+
+def test_published_depths_have_half_the_leaves(load_config):
+  """The published code has 2^(d - 1) leaves for depth d, as its own 16 for 5."""
+  config = load_config("core_ablations", "mtl_aqa,official")
+  assert config.model.num_leaves == 16 and config.rows["depth 6"].model.num_leaves == 32
 
 
 def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, monkeypatch):
   """Also where one name begins another's; baselines come last, in the order they came."""
   of_row = {"tree": ["tree score", "tree style"], "tree, deep": ["tree, deep score", "tree, deep style"], "mlp": ["mlp"]}
-  baselines = ["floor: tree rings", "floor: mean score"]
+  baselines = ["baseline: tree rings", "baseline: mean score"]
   summary = dict(accuracy=dict(last=None, validation_selected=None, best_on_test=None), branches={}, test_ties=0,
                  against_truth={})
 

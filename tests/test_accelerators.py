@@ -103,7 +103,7 @@ MOST = dict(gpu=dict(pros_cons=(650, 570), spatial_attention=(340, 330), core=(4
 def compile_step(kind, config, dataset):
   """Compiles many steps of a training, prints and checks the memory."""
   trainer = train.Trainer(config, dataset, Parallel(1))
-  memory = compile_for(kind, trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables,
+  memory = compile_for(kind, trainer.step.run, trainer.state, trainer.loader.videos, trainer.tables,
                        np.int32(1)).memory_analysis()
   print(f"{config.method} {config.train.dtype}: arguments {memory.argument_size_in_bytes >> 20} MiB, while it runs "
         f"{memory.temp_size_in_bytes >> 20} MiB")

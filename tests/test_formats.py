@@ -94,7 +94,7 @@ READERS = {
     training_videos: "training_videos.npz: .*start the training command again, which writes it",
 }
 REFUSED_OLD = (training_videos, checkpoint, resumed)
-NEWEST = {extraction: 1, answer: 2, checkpoint: 2, resumed: 2, results: 2, training_videos: 1}
+NEWEST = {extraction: 1, answer: 2, checkpoint: 2, resumed: 2, results: 3, training_videos: 1}
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -128,7 +128,7 @@ def test_a_format_that_is_no_integer(tmp_path, number):
 
 def test_what_is_written_carries_its_format(tmp_path):
   run = trained("pros_cons")
-  assert json.loads((run.workdir / "results.json").read_text())["format"] == 2
+  assert json.loads((run.workdir / "results.json").read_text())["format"] == 3
   video = run.dataset.folds[0].test_videos[0]
   results, _ = run.assess(run.save(video, tmp_path, "a"), out=tmp_path / "out")
   assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 2

@@ -135,7 +135,7 @@ def test_default_run_prints_every_row_and_every_printed_number_is_in_the_results
                          "chance_high", "ap_low", "chance_low"]
   row = saved["rows"]["pros_cons"]
   percent, plain = lambda s: text_of(s, 100, 1), text_of
-  assert list(saved["rows"]) == ["pros_cons", "floor: duration only"]
+  assert list(saved["rows"]) == ["pros_cons", "baseline: duration only"]
   expected = [percent(row["accuracy"][name]) for name in ("last", "validation_selected", "best_on_test")]
   expected += [percent(row["branches"][name]) for name in ("high", "low", "uniform")] + [str(row["test_ties"])]
   expected += [plain(row["against_truth"][name]) for name in list(table)[7:]]
@@ -311,7 +311,7 @@ def test_action_net_on_simulated_performances(run, tmp_path):
   assert code == 0, err
   assert "4 replica(s), 30 steps of 32 videos" in out and "SIMULATED" in out
   saved = results(workdir)
-  for row in ("execution", "total", "floor: ridge on mean features, total", "floor: duration only, execution"):
+  for row in ("execution", "total", "baseline: ridge on mean features, total", "baseline: duration only, execution"):
     assert row in saved["rows"] and f"\n{row} " in out
   for title in ("last step", "ap_key_moment", "chance_key_moment", "ap_posture_error", "chance_posture_error"):
     assert title in out
@@ -372,10 +372,11 @@ def test_spatial_attention_on_own_maps(run, tmp_path):
   assert f"{folder}: video 'v0' has maps of 5 frames, fewer than config.model.segments=25 (16 such videos)" in err
   code, out, err = run(*command, "--config.model.segments=4", "--config.data.device_budget=0")
   assert code == 0, err
-  assert "features streamed" in out and "floor: RankSVM on mean features" in out and re.search("^row +spatial_attention ", out, re.M)
+  assert "features streamed" in out and "baseline: RankSVM on mean features" in out
+  assert re.search("^row +spatial_attention ", out, re.M)
   saved = results(workdir)
   assert saved["audit"]["categories"] == 2 and saved["audit"]["pairs"] == 2 * 28
-  assert list(saved["rows"]) == ["spatial_attention", "floor: duration only", "floor: RankSVM on mean features"]
+  assert list(saved["rows"]) == ["spatial_attention", "baseline: duration only", "baseline: RankSVM on mean features"]
   assert saved["replicas"][0]["against_truth"].keys() == {"spearman_score", "kendall_score"}
   with np.load(workdir / "maps.npz") as maps:
     assert maps["attention"].shape == (1, 6, 4, 4, 4) and maps["videos"].tolist() == [f"v{i}" for i in range(16) if i % 8 > 4]
@@ -518,13 +519,13 @@ def test_interrupted_table_goes_on(start, run, tmp_path):
   assert "resumed from step" in out and "== zero, a rank-aware row" in out
   last = out[out.rindex("Pairwise accuracy"):]
   names = [line.split("  ")[0] for line in last.splitlines()[2:6]]      # in the order given, whichever program they ran in
-  assert names == ["zero", "uniform", "a rank-aware row", "floor: duration only"]
+  assert names == ["zero", "uniform", "a rank-aware row", "baseline: duration only"]
   saved = json.loads((workdir / "table.json").read_text())
   assert saved["simulated"] and list(saved["rows"]) == names
   assert (workdir / "table.txt").read_text().strip() in out
   for line, name in zip(last.splitlines()[2:6], names):
     summary = saved["rows"][name]["accuracy"]["last"]
-    assert summary["count"] == (1 if name.startswith("floor") else 2)
+    assert summary["count"] == (1 if name.startswith("baseline") else 2)
     assert re.split(r"\s{2,}", line)[1] == text_of(summary, 100, 1)
   merged, alone = (results(workdir / folder) for folder in ("zero", "uniform"))
   assert [list(one["rows"])[:-1] for one in (merged, alone)] == [["zero", "a rank-aware row"], ["uniform"]]

@@ -3,6 +3,7 @@
 A start costs seconds, so a run serves several tests; pairs, signals and damage are in test_main.py.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -24,7 +25,8 @@ SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.tra
          "--config.train.steps_per_call=5"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.seeds=(0,1)"]
-BASELINES = ["floor: mean score", "floor: difficulty only", "floor: duration only", "floor: ridge on mean features"]
+BASELINES = ["baseline: mean score", "baseline: difficulty only", "baseline: duration only",
+             "baseline: ridge on mean features"]
 TRUTHS = ("spearman_", "ap_", "chance_", "alignment_", "linear_", "kendall_")
 METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. error": ("mae", 1)}
 
@@ -153,7 +155,7 @@ def test_own_features_and_two_criteria(run, tmp_path):
                        "--config.train.learning_rate=1e-2")
   assert code == 0, err
   saved, printed = results(workdir), table_of(out)
-  baselines = [name for name in BASELINES if name != "floor: difficulty only"]
+  baselines = [name for name in BASELINES if name != "baseline: difficulty only"]
   assert list(printed) == ["score", "style", *(f"{name}, {criterion}" for criterion in ("score", "style")
                                                for name in baselines)]
   assert_every_printed_number_is_saved(printed, saved["rows"])
@@ -184,19 +186,21 @@ def test_mtl_aqa(run, tmp_path):
   assert (fold["train_videos"], fold["test_videos"]) == (1059, 353)
   assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 14
   assert saved["rows"]["core"]["encodings"] == dict(ours=1412, both_sides_of_comparisons=6908)
-  assert table["floor: difficulty only"]["last step"] == "0.560"
+  assert table["baseline: difficulty only"]["last step"] == "0.560"
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert saved["simulated"] and "simulated features for mtl_aqa" in out and "one seed" in out
   assert_images(workdir, "training.png", "scores.png", "distribution.png")
 
 
 def test_table_of_the_paper(run, tmp_path):
-  """Rows in the order of Table 3 however they are grouped, baselines once and last."""
+  """Rows in the order of the tables however they are grouped, baselines once and last."""
   workdir = tmp_path / "run"
   code, out, err = run("configs/core_ablations.py", *SIMULATED, "--config.train.epochs=3", "--workdir", workdir)
   assert code == 0, err
   table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
-  assert list(table) == ["regression MLP", "MLP with exemplars", "tree without exemplars", "CoRe + GART", *BASELINES]
+  rows = importlib.import_module("configs.core_ablations").get_config().row_order
+  assert list(table)[:4] == ["regression MLP", "MLP with exemplars", "tree without exemplars", "CoRe + GART"]
+  assert list(table) == [*rows, *BASELINES]
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert (workdir / "table.txt").read_text().strip() in out
   assert table["regression MLP"]["± over draws"] == table["tree without exemplars"]["± over draws"] == "-"
@@ -218,7 +222,7 @@ def test_skilldiff(run, tmp_path):
   code, out, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
   assert code == 0, err
   saved, table = results(workdir), table_of(out)
-  assert list(table) == ["skilldiff", *(name for name in BASELINES if name != "floor: difficulty only")]
+  assert list(table) == ["skilldiff", *(name for name in BASELINES if name != "baseline: difficulty only")]
   assert {"ap_faulty", "chance_faulty", "alignment_error_s", "linear_error_s", "kendall_alignment", "kendall_linear",
           "spearman_skill"} <= table["skilldiff"].keys() and "SIMULATED" in out
   assert_every_printed_number_is_saved(table, saved["rows"])
@@ -346,7 +350,8 @@ def test_published_labels(load_config, quick_compile, tmp_path, name, options, t
       "model.num_leaves": 4, "evaluate.draws": 2})
   saved = train.run(config, tmp_path / "run")
   assert saved["audit"]["missing_videos"] == [] and len(saved["replicas"]) == folds and saved["simulated"]
-  assert list(saved["rows"]) == ["core", "floor: mean score", "floor: ridge on mean features"]     # lengths are equal
+  # All lengths are equal.
+  assert list(saved["rows"]) == ["core", "baseline: mean score", "baseline: ridge on mean features"]
   assert saved["rows"]["core"]["test_videos_with_fewer_exemplars"] == 0
   assert saved["rows"]["core"]["metrics"]["mae"]["count"] == folds
 

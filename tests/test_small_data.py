@@ -54,8 +54,8 @@ def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, s
   results = train.run(config, tmp_path / "run")
   assert results["data"] == "jigsaws/suturing" and len(results["replicas"]) == 2
   if system != "pros_cons":
-    assert any(name.startswith("floor: ridge") for name in results["rows"])
-    assert ("floor: ridge on statistics of motion" in results["rows"]) == (stream == "kinematics")
+    assert any(name.startswith("baseline: ridge") for name in results["rows"])
+    assert ("baseline: ridge on statistics of motion" in results["rows"]) == (stream == "kinematics")
   trial = "Suturing_C001"
   recorded = labels_jigsaws.read_kinematics(root / "Suturing/kinematics/AllGestures" / f"{trial}.txt")
   np.save(tmp_path / f"{trial}.npy", recorded)
@@ -77,7 +77,7 @@ def test_spatial_attention_on_maps_of_trials(tmp_path):
     np.savez(tmp_path / "features" / f"{name}.npz", rgb=maps, flow=maps)
   shutil.rmtree(tmp_path / "Suturing" / "kinematics")
   results = train.run(make_config("spatial_attention", "jigsaws", tmp_path), tmp_path / "run")
-  assert set(results["rows"]) == {"spatial_attention", "floor: RankSVM on mean features"}
+  assert set(results["rows"]) == {"spatial_attention", "baseline: RankSVM on mean features"}
 
 
 def test_pairs_are_made_of_ratings_within_a_task(tmp_path):

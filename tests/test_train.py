@@ -365,7 +365,7 @@ def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, tm
   assert train.run(config, tmp_path / "run")["params_sha256"] == before              # started again
 
 
-def test_floors_have_what_models_have(load_config, quick_training, tmp_path, capsys):
+def test_baselines_have_what_models_have(load_config, quick_training, tmp_path, capsys):
   """A video that is alone in its group is in no comparison, so that no baseline learns from it either."""
   del quick_training
   folder = write_folder(tmp_path / "f", {c: float(i) for i, c in enumerate("abcdefgh")}, ("scores.csv", [
@@ -384,7 +384,7 @@ def test_floors_have_what_models_have(load_config, quick_training, tmp_path, cap
   assert "models and baselines train on 3 videos of 2 subject(s); validation none; test 4 videos" in capsys.readouterr().out
   mean = np.mean([4 * 4 % 7, 5 * 5 % 7, 6 * 6 % 7])
   errors = [abs(i * i % 7 - mean) for i in range(4)]
-  assert saved["rows"]["floor: mean score"]["metrics"]["mae"]["mean"] == pytest.approx(np.mean(errors))
+  assert saved["rows"]["baseline: mean score"]["metrics"]["mae"]["mean"] == pytest.approx(np.mean(errors))
   assert saved["protocol"]["too_few_to_claim"] and saved["rows"]["core"]["spearman"]["last"]["marked"]
 
 

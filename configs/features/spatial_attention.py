@@ -4,16 +4,20 @@
       --weights rgb=resnet101-63fe2227.pth --weights flow=FILE
 
 Two frames of each of 25 segments, the last one at the segment's end: training draws one, testing takes the last. Frames
-are squeezed to 448 x 448 and give 14 x 14 places; maps are stored as float16, 40 MB a stream and video. Appearance is
-normalised as torchvision does, flow as Temporal Segment Networks do; the paper names neither its weights nor the length
-of its stacks. ":rgb" makes appearance alone, as `maps`.
+are squeezed to 448 x 448 and give 14 x 14 places; maps are stored as float16, 40 MB a stream and video. Flow is TV-L1
+at 10 frames a second, with ":infant_grasp" at the 60 that the videos of Infant Grasp have. ":rgb" makes appearance
+alone, as `maps`.
+
+The paper's networks were trained on ImageNet and then, in two streams for appearance and stacks of flow, on
+UCF101; they are not public. Ours: torchvision's ImageNet weights for appearance, normalised as torchvision does, and
+for flow whatever is trained as Temporal Segment Networks are; the paper does not say how long its stacks are.
 """
 
 import ml_collections
 
 
 def get_config(streams="rgb,flow"):
-  """Returns the recipe of `streams`: rgb,flow, or rgb."""
+  """Returns the recipe of `streams`: rgb,flow, or rgb, or infant_grasp, both at the rate of its videos."""
   config = ml_collections.ConfigDict()
   config.name = "spatial_attention"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
@@ -21,13 +25,13 @@ def get_config(streams="rgb,flow"):
   common = dict(
       network="resnet101", keep="maps",
       sampling=dict(plan="frames", segments=25, per_segment=2, length=1,     # both streams'; changed in one, so in both
-                    fps=25.0),              # of the flows of a stack
+                    fps=60.0 if streams == "infant_grasp" else 10.0),     # of the flows of a stack
       region="frame", crop=448, batch=8)
   recipes = dict(rgb=dict(input="rgb", scaling="imagenet", **common),
                  flow=dict(input="flow", scaling="tsn",
                            stack=5,         # flows that lead up to a frame: 10 channels of the first layer
                            **common))
-  if streams not in ("rgb,flow", "rgb"):
-    raise ValueError(f"streams {streams!r} are unknown; use rgb,flow or rgb.")
-  config.streams = recipes if streams == "rgb,flow" else dict(maps=recipes["rgb"])
+  if streams not in ("rgb,flow", "rgb", "infant_grasp"):
+    raise ValueError(f"streams {streams!r} are unknown; use rgb,flow, rgb or infant_grasp.")
+  config.streams = dict(maps=recipes["rgb"]) if streams == "rgb" else recipes
   return config

@@ -1,11 +1,10 @@
 """A finished run and new videos -> answers and pictures: python -m jaxskill.assess."""
 
-from jaxskill import cli
+from jaxskill.assess import arguments
 
 
-def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", boxes="", detector="", labels="",
-        category="", difficulty="", row_seconds=0.0, row=None, criterion=None, fold=None, seed=None, checkpoint="last",
-        say=cli.say):
+@arguments.takes(arguments.question)
+def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
   """Scores videos of one's own with a finished run, and says what decided.
 
   Args:
@@ -36,11 +35,5 @@ def run(workdir, videos=(), *, features=(), out="", weights="", extractor="", bo
     ValueError: if nothing can be begun: no finished run, no such models, neither videos nor features or both, other
       weights than the run's; or if an answer to something else would be overwritten.
   """
-  from jaxskill.assess import new_videos, scoring  # import JAX, which a command does after it listens to signals
-  from jaxskill.report import explain
-  known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
-  extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
-                                     detector=cli.path(detector))
-  sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
-  return scoring.run(workdir, sources, models, cli.path(out), say)
+  from jaxskill.assess import scoring  # imports JAX, which a command does after it listens to signals
+  return scoring.run(*question)

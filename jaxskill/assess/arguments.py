@@ -1,54 +1,123 @@
-"""The command lines of jaxskill.assess and jaxskill.compare: which run, which videos, how they become features."""
+"""What assess and compare are asked: the arguments of the functions, and the command lines that give the same."""
 
 from __future__ import annotations
 
 import argparse
+import collections
+import functools
+import inspect
+import os
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from jaxskill import cli
 
+if TYPE_CHECKING:                # they import JAX, which a command does after it listens to signals
+  from jaxskill.assess import new_videos
+  from jaxskill.report import explain
 
-def parser(prog, description):
-  """Returns the parser of a command; every name that it fills is an argument of `run`, see `keywords`."""
+Path = str | os.PathLike[str]
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+class Question(NamedTuple):
+  """A run, videos, which of its models answer, where the answers go ("": into the run's folder), and who is told."""
+
+  workdir: Path
+  sources: new_videos.Sources
+  models: explain.Models
+  out: str
+  say: Callable[[str], None]
+
+
+def question(
+    workdir: Path, videos: Path | Sequence[Path] = (), *, features: Path | Sequence[Path] = (), out: Path = "",
+    weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", labels: Path = "",
+    category: str = "", difficulty: str | float = "", row_seconds: float = 0.0, row: str | None = None,
+    criterion: str | None = None, fold: str | int | None = None, seed: int | None = None, checkpoint: str = "last",
+    say: Callable[[str], None] = cli.say) -> Question:
+  """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
+  from jaxskill.assess import new_videos
+  from jaxskill.report import explain
+  known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
+  extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
+                                     detector=cli.path(detector))
+  sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
+  return Question(workdir, sources, models, cli.path(out), say)
+
+
+def takes(make: Callable[Given, Question]) -> Callable[[Callable[[Question], Answer]], Callable[Given, Answer]]:
+  """Returns a decorator: a function of a question takes the arguments of `make` in its place, which makes it."""
+  def decorate(work):
+    @functools.wraps(work)
+    def run(*args, **kwargs):
+      return work(make(*args, **kwargs))
+    returns = inspect.signature(work).return_annotation
+    run.__signature__ = inspect.signature(make).replace(return_annotation=returns)      # what `help` shows
+    return run
+  return decorate
+
+
+def parser(prog: str, description: str) -> argparse.ArgumentParser:
+  """Returns the parser of a command; every name that it fills is an argument of `question`, with the same default."""
   made = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
   add = made.add_argument
   add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
   add("--workdir", required=True, type=cli.path, help="folder of a finished run")
-  add("--features", nargs="+", default=[], type=cli.path, metavar="FILE",
+  add("--features", nargs="+", type=cli.path, metavar="FILE",
       help="in place of videos: .npy or .npz files, or folders")
-  add("--checkpoint", choices=("last", "validation"), default="last",
+  add("--checkpoint", choices=("last", "validation"),
       help="whose models answer: those of the end of training, or of the step that was best on validation videos")
-  add("--out", default="", type=cli.path, help="folder of the answers; default within WORKDIR")
-  add("--weights", action="append", default=[], type=cli.weights,
+  add("--out", type=cli.path, help="folder of the answers; default within WORKDIR")
+  add("--weights", action="append", type=cli.weights,
       help="of the network that extracts, as the run's features were made: a file, random:SEED, or "
       "STREAM=FILE where a recipe has several; may be repeated")
-  add("--extractor", default="", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
-  add("--boxes", default="", type=cli.path,
+  add("--extractor", help="recipe, e.g. configs/features/pros_cons.py, where the run does not know its own")
+  add("--boxes", type=cli.path,
       help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
-  add("--detector", default="", type=cli.path, help="ONNX file that finds them, likewise")
-  add("--labels", default="", type=cli.path,
+  add("--detector", type=cli.path, help="ONNX file that finds them, likewise")
+  add("--labels", type=cli.path,
       help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
-  add("--category", default="", help="of all videos; --labels says it for each")
-  add("--difficulty", default="", help="of all videos; --labels says it for each")
-  add("--row-seconds", type=float, default=0.0,
+  add("--category", help="of all videos; --labels says it for each")
+  add("--difficulty", help="of all videos; --labels says it for each")
+  add("--row-seconds", type=float,
       help="seconds from one row of features to the next, where they do not say")
-  add("--row", default=None, help="row of a table of ablations that answers; default the first")
-  add("--criterion", default=None, help="score that is asked for, where a run has learnt several; default the first")
-  add("--fold", default=None, help="answer by the models of this fold alone; default the mean of all")
-  add("--seed", type=int, default=None, help="answer by the models of this seed alone; default the mean of all")
+  add("--row", help="row of a table of ablations that answers; default the first")
+  add("--criterion", help="score that is asked for, where a run has learnt several; default the first")
+  add("--fold", help="answer by the models of this fold alone; default the mean of all")
+  add("--seed", type=int, help="answer by the models of this seed alone; default the mean of all")
+  made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
+                       if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made
 
 
-def keywords(options):
-  """Returns what was given on a command line as the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`."""
+def keywords(options: argparse.Namespace) -> dict[str, Any]:
+  """Returns what was given on a command line as the arguments of `question`.
+
+  Raises:
+    ValueError: for several weights that do not each name another stream.
+  """
   return vars(options) | dict(weights=_weights(options.weights))
 
 
 def _weights(words):
-  """What --weights says: {stream: file} where streams are named, else the first, "" where there is none."""
-  named = dict(word.split("=", 1) for word in words if _is_named(word))
-  return named or next((word for word in words if not _is_named(word)), "")
+  """Returns what --weights says: {stream: file} where streams are named, else the file, "" where there is none."""
+  if len(words) <= 1 and not any(map(_is_named, words)):
+    return words[0] if words else ""
+  unnamed = [word for word in words if not _is_named(word)]
+  if unnamed:
+    raise ValueError(f"--weights={unnamed[0]}: of several weights each must say its stream, e.g. --weights rgb=FILE "
+                     "--weights flow=FILE; or give one alone.")
+  named = [word.split("=", 1) for word in words]
+  stream, count = collections.Counter(stream for stream, _ in named).most_common(1)[0]
+  if count > 1:
+    its_own = ", ".join(file for name, file in named if name == stream)
+    raise ValueError(f"--weights: stream {stream!r} has {count} files, {its_own}; give one.")
+  return dict(named)
 
 
 def _is_named(word):

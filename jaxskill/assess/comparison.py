@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxskill import cli, files
@@ -12,7 +16,8 @@ from jaxskill.training import finished_run
 NAME = "comparison.json"
 
 
-def run(workdir, sources, models, out, say):
+def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
+        say: Callable[[str], None]) -> dict[str, Any]:
   """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
   given = sources.videos or sources.features
   trained = finished_run.load(workdir, models.checkpoint)
@@ -49,13 +54,14 @@ def run(workdir, sources, models, out, say):
   return result
 
 
-def difference(trained, results, scores, ids):
-  """How far the first of two videos is ahead.
+def difference(trained: finished_run.Finished, results: Sequence[dict[str, Any]], scores: np.ndarray,
+               ids: np.ndarray) -> dict[str, Any]:
+  """Returns how far the first of two videos is ahead.
 
   Args:
     scores: `[2, n]` by the models `ids`.
   """
-  gap = np.float64(scores[0]) - np.float64(scores[1])
+  gap = np.asarray(scores[0], np.float64) - np.asarray(scores[1], np.float64)
   ranks = []
   for model, one in zip(ids, gap):
     own = trained.training_scores(model)
@@ -73,8 +79,9 @@ def difference(trained, results, scores, ids):
              if not name.startswith("spread")})
 
 
-def directly(trained, videos, results, scores, ids):
-  """One video against the other, where the system compares videos.
+def directly(trained: finished_run.Finished, videos: Sequence[new_videos.Own], results: Sequence[dict[str, Any]],
+             scores: np.ndarray, ids: np.ndarray) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+  """Compares one video with the other, where the system compares videos.
 
   Args:
     scores: `[2, R]` of both.
@@ -96,16 +103,16 @@ def directly(trained, videos, results, scores, ids):
   if one.alignment is not None:
     places = np.asarray(one.alignment[:, 0], np.float64).mean(axis=0)
     stream = trained.method.streams[0]
-    rows, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
-    extra["alignment"] = (places[:rows] * seconds).tolist()
+    real, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
+    extra["alignment"] = (places[:real] * seconds).tolist()
   if one.distribution:
     extra["distribution"] = explain.distribution(one)
   return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
               agrees=bool(gap.mean() > 0), **extra), extra
 
 
-def decided(results, extra):
-  """The moments that decide between two videos: where both show the same and segments differ, else those of each."""
+def decided(results: Sequence[dict[str, Any]], extra: dict[str, Any]) -> list[dict[str, Any]]:
+  """Returns the moments that decide between two videos: those that both show and segments differ, else of each."""
   better, worse = results
   if not better["segments"] or "alignment" not in extra:
     return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
@@ -123,8 +130,8 @@ def decided(results, extra):
   return sorted(found, key=lambda one: -abs(one["difference"] * one["importance"]))[: explain.MOMENTS]
 
 
-def keys(result):
-  """The moments of both videos that are worth a picture, see `explain.key_moments`.
+def keys(result: dict[str, Any]) -> list[list[dict[str, Any]]]:
+  """Returns the moments of both videos that are worth a picture, see `explain.key_moments`.
 
   They are what decides between the two where both show the same, else what decided on each.
   """
@@ -138,8 +145,8 @@ def keys(result):
   return found
 
 
-def headline(result):
-  """Who is better, in a line that begins with what must be known first."""
+def headline(result: dict[str, Any]) -> str:
+  """Returns who is better, in a line that begins with what must be known first."""
   better, worse = cli.short(result["better"]), cli.short(result["worse"])
   if result["equal"]:
     return wording.warned(f"{better} and {worse} score the same", *result["videos"])
@@ -152,8 +159,8 @@ def headline(result):
   return wording.warned(f"{better} {verdict} {worse} ({gap}); {sure}", *result["videos"])
 
 
-def larger(result):
-  """Among the differences between training videos, where this one stands, in words."""
+def larger(result: dict[str, Any]) -> str:
+  """Returns where the difference stands among those between training videos, in words."""
   count, percent = result["training_videos"], result["larger_than_training_pairs"]
   pairs = count * (count - 1) // 2
   if count < wording.FEW:
@@ -161,8 +168,8 @@ def larger(result):
   return f"{percent:.0f} % of the differences between the {count} training videos"
 
 
-def describe(result):
-  """The comparison as lines of text."""
+def describe(result: dict[str, Any]) -> str:
+  """Returns the comparison as lines of text."""
   lines = [headline(result)]
   for own in result["videos"]:
     lines += [f"  {cli.plain(own['video'])}: {wording.standing(own)}"]

@@ -6,7 +6,8 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Sources(NamedTuple):
   row_seconds: float = 0.0
 
 
-def paths(given):
+def paths(given: Any) -> tuple[str, ...]:
   """Returns a tuple of paths that are given as one or as several, each with `~` as in `cli.path`."""
   return tuple(map(cli.path, [given] if isinstance(given, (str, os.PathLike)) else given))
 
@@ -78,18 +79,20 @@ class Own:
   warnings: list
   digest: str = ""
 
-  def seconds(self, stream):
-    """`[T]` when each row begins."""
+  def seconds(self, stream: str) -> np.ndarray:
+    """Returns the seconds `[T]` at which each row begins."""
     if stream in self.row_times:
       return self.row_times[stream]
     return np.arange(len(self.arrays[stream])) * self.row_seconds[stream]
 
-  def duration(self, stream):
+  def duration(self, stream: str) -> float:
+    """Returns the seconds that the rows of a stream last."""
     return len(self.arrays[stream]) * self.row_seconds[stream]
 
 
-def read(run, sources, out, say):
-  """Features of the videos of `sources`.
+def read(run: finished_run.Finished, sources: Sources, out: str,
+         say: Callable[[str], None]) -> tuple[list[Own], dict[str, str]]:
+  """Reads the features of the videos of `sources`.
 
   Args:
     out: folder that keeps features of videos, or "" for the run's own.

@@ -5,9 +5,16 @@ Every picture says below itself, in plain words, what it shows; two videos in on
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 
 from jaxskill import cli
+from jaxskill.assess import new_videos
 from jaxskill.data.video import decoding as video_files
 from jaxskill.report import drawing, explain, wording
 from jaxskill.report.drawing import plt
@@ -15,8 +22,8 @@ from jaxskill.report.drawing import plt
 HEIGHT = 160          # of a frame
 
 
-def frames(own, seconds):
-  """What a video shows at some ascending times: [picture]; fewer where it ends early, none without frames."""
+def frames(own: new_videos.Own, seconds: Sequence[float]) -> list[np.ndarray]:
+  """Returns what a video shows at some ascending times: [picture]; fewer where it ends early, none without frames."""
   if own.frames is not None:
     pictures, times = own.frames
     return [pictures[np.argmin(np.abs(times - at))] for at in seconds]
@@ -28,13 +35,13 @@ def frames(own, seconds):
     return []
 
 
-def has_frames(own):
-  """Whether there is something to be seen of a video, not only its features."""
+def has_frames(own: new_videos.Own) -> bool:
+  """Returns whether there is something to be seen of a video, not only its features."""
   return own.frames is not None or own.file.suffix not in (".npy", ".npz") and own.file.is_file()
 
 
-def scales_of(results, maps):
-  """The ends of all axes, the same for all videos of a picture.
+def scales_of(results: Sequence[dict[str, Any]], maps: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+  """Returns the ends of all axes, the same for all videos of a picture.
 
   Args:
     results: of `explain.answer`; maps: {name: `[N, h, w]`} of each.
@@ -50,8 +57,9 @@ def scales_of(results, maps):
               maps={name: max(own[name].max() for own in maps) for name in names})
 
 
-def under_strip(figure, own, heights, keys, duration):
-  """Axes over the time of a video, below a strip of its key frames where there are frames.
+def under_strip(figure: FigureBase, own: new_videos.Own, heights: Sequence[float], keys: Sequence[dict[str, Any]],
+                duration: float) -> list[Axes]:
+  """Adds axes over the time of a video, below a strip of its key frames where there are frames.
 
   Args:
     keys: of `explain.key_moments`; duration: where the axes end, in seconds.
@@ -76,7 +84,8 @@ def under_strip(figure, own, heights, keys, duration):
   return axes
 
 
-def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
+def evidence_of(figure: FigureBase, own: new_videos.Own, result: dict[str, Any], maps: Mapping[str, np.ndarray],
+                map_seconds: Mapping[str, np.ndarray], scales: dict[str, Any], keys: Sequence[dict[str, Any]]) -> None:
   """Draws what one video's answer rests on, on a figure or a part of one.
 
   Args:
@@ -99,8 +108,8 @@ def evidence_of(figure, own, result, maps, map_seconds, scales, keys):
     _heat(figure, own, values, map_seconds[name], scales["maps"][name])
 
 
-def legend(result, maps, keys, seen):
-  """The sentences that say what `evidence_of` shows; `seen` where there are frames."""
+def legend(result: dict[str, Any], maps: Mapping[str, Any], keys: Sequence[dict[str, Any]], seen: bool) -> list[str]:
+  """Returns the sentences that say what `evidence_of` shows; `seen` where there are frames."""
   kind, decided = kind_of(result, maps), any(key["decided"] for key in keys)
   said = [kind] if kind != "frames" or seen else []
   if kind in ("attention", "segments"):
@@ -109,24 +118,25 @@ def legend(result, maps, keys, seen):
   return [wording.LEGENDS[name] for name in said]
 
 
-def height_of(own, result, maps):
-  """Inches that `evidence_of` needs."""
+def height_of(own: new_videos.Own, result: dict[str, Any], maps: Mapping[str, Any]) -> float:
+  """Returns inches that `evidence_of` needs."""
   return 1.5 if maps else 1.6 * has_frames(own) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
 
 
-def kind_of(result, maps):
-  """What `evidence_of` shows."""
+def kind_of(result: dict[str, Any], maps: Mapping[str, Any]) -> str:
+  """Returns what `evidence_of` shows."""
   return "maps" if maps else "segments" if result["segments"] else "attention" if by_start(result) else "frames"
 
 
-def draw(folder, own, result, maps, map_seconds):
+def draw(folder: pathlib.Path, own: new_videos.Own, result: dict[str, Any], maps: Mapping[str, np.ndarray],
+         map_seconds: Mapping[str, np.ndarray]) -> list[pathlib.Path]:
   """Writes the pictures of one video's answer; returns their paths.
 
   Args:
     result: of `explain.answer`; maps, map_seconds: of `explain.maps`.
   """
   paths, title = [], title_of(result)
-  aligned = next((one for one in result.get("references", []) if one.get("segments")), None)
+  aligned = next((one for one in result.get("references", []) if "seconds" in one), None)
   scales = scales_of([result], [maps])
   scales["segments"] = scales["segments"] + (aligned["segments"] if aligned else [])
   if height_of(own, result, maps):
@@ -138,7 +148,7 @@ def draw(folder, own, result, maps, map_seconds):
     paths.append(drawing.save(figure, folder / f"{kind_of(result, maps)}.png"))
   if aligned:
     figure = plt.figure(figsize=(10, 5.8), layout="constrained")
-    alignment(figure, result, aligned["segments"], aligned["seconds"], scales["segments"], (
+    alignment(figure, result, aligned, aligned["seconds"], scales["segments"], (
         f"reference {cli.short(aligned['video'], 12)}", "this video"))
     drawing.title(figure, f"{title}\nabove: this video; below: {cli.short(aligned['video'])}, a training video of "
                   f"score {aligned['score']:.3g} that it was compared with")
@@ -151,7 +161,9 @@ def draw(folder, own, result, maps, map_seconds):
   return paths
 
 
-def draw_comparison(path, videos, results, maps, extra, title, keys):
+def draw_comparison(path: pathlib.Path, videos: Sequence[new_videos.Own], results: Sequence[dict[str, Any]],
+                    maps: Sequence[tuple], extra: dict[str, Any], title: str,
+                    keys: Sequence[list[dict[str, Any]]]) -> pathlib.Path:
   """Writes the picture of two videos, the better one above; returns its path.
 
   Args:
@@ -162,13 +174,13 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
   heights = [height_of(own, result, heat[0]) + 0.7 for own, result, heat in zip(videos, results, maps)]
   heights += [4.2] * ("alignment" in extra) + [1.2 * len(extra.get("distribution", {}))] * ("distribution" in extra)
   figure = plt.figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
-  parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+  parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
   scales = scales_of(results, [heat for heat, _ in maps])
-  for part, own, result, heat, key in zip(parts, videos, results, maps, keys):
-    evidence_of(part, own, result, *heat, scales, key)
+  for part, own, result, (heat, seconds), key in zip(parts, videos, results, maps, keys):
+    evidence_of(part, own, result, heat, seconds, scales, key)
     drawing.title(part, f"{cli.short(result['video'], 32)}: {wording.standing(result)}")
   if "alignment" in extra:
-    alignment(parts[2], results[0], results[1]["segments"], extra["alignment"], scales["segments"],
+    alignment(parts[2], results[0], results[1], extra["alignment"], scales["segments"],
               [cli.short(result["video"], 24) for result in results[::-1]])
   if "distribution" in extra:
     distribution(parts[-1], results[0], extra["distribution"])
@@ -178,56 +190,59 @@ def draw_comparison(path, videos, results, maps, extra, title, keys):
   return drawing.save(figure, path)
 
 
-def title_of(result):
-  """What must be known first; then the video, its place among the training videos, and its score."""
+def title_of(result: dict[str, Any]) -> str:
+  """Returns what must be known first; then the video, its place among the training videos, and its score."""
   cautions = ", ".join(wording.cautions(result))
   return (f"{cautions}\n" if cautions else "") + f"{cli.short(result['video'], 32)}: {wording.standing(result)}"
 
 
-def by_start(result):
-  """[(`[T]` middles of the rows, {name: `[T]` attention})], curves of one stream together."""
+def by_start(result: dict[str, Any]) -> list[tuple[np.ndarray, dict[str, Any]]]:
+  """Returns [(`[T]` middles of the rows, {name: `[T]` attention})], curves of one stream together."""
   found = {}
   for name, line in result["attention"].items():
     found.setdefault(tuple(line["start"]), (np.add(line["start"], line["end"]) / 2, {}))[1][name] = line["values"]
   return list(found.values())
 
 
-def segment_scores(axis, segments, scale):
+def segment_scores(axis: Axes, segments: Sequence[dict[str, Any]], scale: Sequence[dict[str, Any]]) -> None:
   """Scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
   colours, scores = drawing.colours_of(scale), [segment["score"] for segment in scale]
   room = 0.15 * (max(scores) - min(scores)) or 1.0
   for width, edge in ((9, "0.4"), (7, None)):              # no bars: their height would be read from 0
     axis.hlines([s["score"] for s in segments], [s["start"] for s in segments], [s["end"] for s in segments], lw=width,
-                colors=edge or [colours.to_rgba(s["score"]) for s in segments])
+                colors=edge or list(colours.to_rgba(np.array([s["score"] for s in segments]))))
   for s in segments:
     axis.annotate(wording.percent(s["importance"]), ((s["start"] + s["end"]) / 2, s["score"]), (0, 6), ha="center",
                   textcoords="offset points", fontsize=7)
   axis.set(ylabel="score of each part\n(% = how much it counts)", ylim=(min(scores) - room, max(scores) + 2 * room))
 
 
-def alignment(figure, result, other, aligned, scale, names):
-  """A video's segments above those of another, joined where they show the same, and how much later that one shows it.
+def alignment(figure: FigureBase, result: dict[str, Any], other: dict[str, Any], aligned: Sequence[float],
+              scale: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+  """Draws a video's segments above those of another, joined where they show the same, and how much later it does.
 
   Args:
-    other: segments of the other video; aligned: `[T]` seconds there; scale: segments whose scores span the colours.
+    result, other: {"segments", which may be none, "duration_s"} of this and of the other video.
+    aligned: `[T]` seconds of the other video; scale: segments whose scores span the colours.
     names: of the other and of this video.
   """
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
   colours = drawing.colours_of(scale)
   start = (np.arange(len(aligned)) + 0.5) * result["duration_s"] / len(aligned)       # middles of the rows
-  drawing.aligned_videos(above, result["segments"], other, colours, start, aligned, names)
-  offset = np.array(aligned) / other[-1]["end"] - start / result["duration_s"]
+  drawing.aligned_videos(above, result["segments"], other["segments"], colours, start, aligned, names)
+  offset = np.array(aligned) / other["duration_s"] - start / result["duration_s"]
   drawing.offset_curve(below, start, offset)
-  drawing.time_axis(below, max(result["duration_s"], other[-1]["end"]))
-  figure.colorbar(colours, ax=(above, below), label="score of a part")
+  drawing.time_axis(below, max(result["duration_s"], other["duration_s"]))
+  if scale:
+    figure.colorbar(colours, ax=(above, below), label="score of a part")
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
 
 
-def distribution(figure, result, found):
-  """What the score was chosen from, {title: {"places", "probabilities": `[n]`}}."""
+def distribution(figure: FigureBase, result: dict[str, Any], found: Mapping[str, dict[str, Any]]) -> None:
+  """Draws what the score was chosen from, {title: {"places", "probabilities": `[n]`}}."""
   meaning = result["meanings"].get("distribution", {"words": "probabilities of what the score was chosen from"})
   bars = {title: (one["places"], one["probabilities"]) for title, one in found.items()}
-  drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0], bars, meaning["words"])
+  drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0].tolist(), bars, meaning["words"])
 
 
 def _heat(figure, own, maps, seconds, most):

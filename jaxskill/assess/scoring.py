@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxskill import cli, files
 from jaxskill.assess import new_videos
 from jaxskill.evaluate import published_weights
+from jaxskill.methods import Assessment
 from jaxskill.report import explain
 from jaxskill.training import finished_run
 
@@ -18,7 +22,8 @@ NAME = "assessment.json"
 FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines in place of attention and curves
 
 
-def run(workdir, sources, models, out, say):
+def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
+        say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
   """Assesses videos, see `jaxskill.assess.run` for what is returned and refused.
 
   Args:
@@ -53,39 +58,39 @@ def run(workdir, sources, models, out, say):
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
-  for video, why in failed.items():
-    say(f"failed: {cli.plain(video)}: {cli.plain(why)}")
+  for name, why in failed.items():
+    say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(cli.plain(folders[video] / NAME) for video in results))
+    say("wrote " + "\n      ".join(cli.plain(folders[name] / NAME) for name in results))
   return results, failed
 
 
-def how_made(trained):
-  """What the models of a run are made of, in words: training, or parameters that it measured as they are."""
+def how_made(trained: finished_run.Finished) -> str:
+  """Returns what the models of a run are made of, in words: training, or parameters that it measured as they are."""
   data = cli.plain(trained.about["data"])
   if trained.config.get("evaluate_only"):
     return f"{cli.plain(published_weights.origin(trained.config))} as they are, beside {data}"
   return f"trained on {data}"
 
 
-def folder_of(trained, out, name):
+def folder_of(trained: finished_run.Finished, out: str, name: str) -> pathlib.Path:
   """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
   return files.open_folder(pathlib.Path(out or trained.workdir / name))
 
 
-def step_of(trained):
-  """The step of training that answers, in words."""
+def step_of(trained: finished_run.Finished) -> str:
+  """Returns the step of training that answers, in words."""
   chosen = "" if trained.checkpoint["chosen"] == "last" else ", the best on validation videos"
   return f"step {trained.checkpoint['step']}{chosen}"
 
 
-def made_from(trained, videos, ids):
-  """What an answer is an answer to: it may be replaced by another one to the same."""
+def made_from(trained: finished_run.Finished, videos: Sequence[new_videos.Own], ids: np.ndarray) -> dict[str, Any]:
+  """Returns what an answer is an answer to: it may be replaced by another one to the same."""
   return dict(features=[video.digest for video in videos], said=[video.known for video in videos],
               params_sha256=trained.about["params_sha256"], models=[int(i) for i in ids])
 
 
-def check_free(path, source):
+def check_free(path: pathlib.Path, source: dict[str, Any]) -> None:
   """Raises a `ValueError` if an answer to something else stands there."""
   if not path.exists():
     return
@@ -102,13 +107,15 @@ def check_free(path, source):
                      "give another --out, or remove it.")
 
 
-def write(folder, trained, video, assessment, result):
+def write(folder: pathlib.Path, trained: finished_run.Finished, video: new_videos.Own, assessment: Assessment,
+          result: dict[str, Any]) -> tuple[dict[str, Any], str]:
   """Writes one video's answer and pictures; returns the answer with their names, and why there are none, or ""."""
   folder.mkdir(parents=True, exist_ok=True)
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
     with files.writing(folder / "maps.npz") as file:
-      np.savez_compressed(file, **maps, **{f"{name}_seconds": times for name, times in seconds.items()})
+      arrays: dict[str, Any] = maps | {f"{name}_seconds": times for name, times in seconds.items()}
+      np.savez_compressed(file, **arrays)
     result = result | dict(maps="maps.npz")
   paths, undrawn = drawn(lambda pictures: pictures.draw(folder, video, result, maps, seconds))
   result = result | dict(pictures=[path.name for path in paths])
@@ -116,8 +123,8 @@ def write(folder, trained, video, assessment, result):
   return result, undrawn
 
 
-def drawn(draw):
-  """What `draw(pictures)` returns and ""; or no picture and why: one that cannot be drawn must not cost the answer."""
+def drawn(draw: Callable[[Any], list[pathlib.Path]]) -> tuple[list[pathlib.Path], str]:
+  """Returns what `draw(pictures)` does, and ""; or no picture and why: one that fails must not cost the answer."""
   try:
     from jaxskill.assess import pictures  # matplotlib takes half a second to import
     return draw(pictures), ""

@@ -76,9 +76,9 @@ def configure(config, form, shape, official):
 
 def compiled(step, trainer):
   """Returns the compiled program of `step.run`; None where it is for several devices, or not used at all."""
-  if trainer.parallel.count > 1 or not trainer.feed.resident:
+  if trainer.parallel.count > 1 or not trainer.loader.resident:
     return None
-  return step.run.lower(trainer.state, trainer.feed.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
+  return step.run.lower(trainer.state, trainer.loader.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
 
 
 def compiled_flops(trainer):
@@ -129,7 +129,7 @@ class JaxContender:
         compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=own.dtype,
         encode=own.encode, alternation=own.alternation, replicas=replicas,
         batch_size=self._other.size if self._other else own.batch_size,
-        resident=self._trainer.feed.resident, steps_per_round=self._calls * self._trainer.per_call,
+        resident=self._trainer.loader.resident, steps_per_round=self._calls * self._trainer.per_call,
         steps_per_call=self._trainer.per_call, epochs=0 if self._other else self._epochs,
         steps_per_epoch=-(-int(self._trainer.tables.count[0]) // own.batch_size))
 

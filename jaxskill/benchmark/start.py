@@ -36,7 +36,7 @@ def start():
   data.audit(dataset)
   mark("data set")
   trainer = train.Trainer(config, dataset, parallel)
-  jax.block_until_ready((trainer.state, trainer.feed.videos))
+  jax.block_until_ready((trainer.state, trainer.loader.videos))
   mark("features on the device, initial state")
   trainer.advance()
   jax.block_until_ready(trainer.state)
@@ -51,8 +51,8 @@ def start():
     checkpoints.save(0, trainer.state)
     mark("logs")
   begun = time.monotonic()
-  placed = batches.Feed(dataset, dataset.folds, parallel, streams=(config.data.stream,), dtype=config.train.dtype,
-                     budget=config.data.device_budget)
+  placed = batches.VideoLoader(dataset, dataset.folds, parallel, streams=(config.data.stream,),
+                               dtype=config.train.dtype, budget=config.data.device_budget)
   jax.block_until_ready([videos for _, videos in placed.all_videos(dataset.num_videos)])
   files.save_json(folder / "start.json", answer | dict(
       logs_s=marks["logs"], map_s=marks["data set"], place_s=time.monotonic() - begun))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxskill.evaluate import metrics
@@ -11,8 +14,8 @@ TIES = 0.5         # share of pairs
 LEARNT = 2 / 3     # accuracy on training pairs that scores of a narrow spread may still reach by their order
 
 
-def of_ranks(scores, pairs):
-  """Why rank scores say nothing; "" if they do.
+def of_ranks(scores: np.ndarray, pairs: np.ndarray) -> str:
+  """Returns why rank scores say nothing; "" if they do.
 
   Rank scores have no unit, and a mean far from zero is lawful. Nearly equal ones are therefore held against the pairs
   that were trained on: a ranking loss at its margin leaves them unordered.
@@ -31,8 +34,8 @@ def of_ranks(scores, pairs):
   return ""
 
 
-def of_labels(scores, labels):
-  """Why predicted scores say nothing; "" if they do.
+def of_labels(scores: np.ndarray, labels: np.ndarray) -> str:
+  """Returns why predicted scores say nothing; "" if they do.
 
   Args:
     scores, labels: `[V]` predicted and true scores, in one unit; NaN where there is none (no exemplar to compare with).
@@ -47,8 +50,8 @@ def of_labels(scores, labels):
   return "all scores equal" if np.ptp(scores) == 0 else f"scores vary by {spread / true:.1%} of what the labels do"
 
 
-def note(replicas):
-  """The line under a table that names what collapsed, with a line break before it; "" if nothing did.
+def note(replicas: Sequence[Mapping[str, Any]]) -> str:
+  """Returns the line under a table that names what collapsed, with a line break before it; "" if nothing did.
 
   Args:
     replicas: [{"row", "fold", "seed", "criterion", "collapsed": reason or ""}].

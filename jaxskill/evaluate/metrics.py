@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
+from jaxskill.data import Fold, SkillDataset
 
-def pairwise_accuracy(scores, pairs, ties="half"):
-  """Share of pairs whose better video gets the higher score.
+Numbers = np.ndarray | Sequence[float]
+
+
+def pairwise_accuracy(scores: Numbers, pairs: Numbers, ties: str = "half") -> tuple[float, int]:
+  """Returns the share of pairs whose better video gets the higher score.
 
   Args:
     scores: `[V]` of all videos.
@@ -29,44 +36,48 @@ def pairwise_accuracy(scores, pairs, ties="half"):
   return float(right / len(pairs)), tied
 
 
-def spearman(predicted, true):
-  """Rank correlation with average ranks for ties; nan where it is undefined (fewer than two values, or all equal)."""
+def spearman(predicted: Numbers, true: Numbers) -> float:
+  """Returns the rank correlation with average ranks for ties; nan where it is undefined.
+
+  That is of fewer than two values, or where all are equal.
+  """
   if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
     return float("nan")
   from scipy import stats  # takes 0.4 s to import
   return float(stats.spearmanr(predicted, true).statistic)
 
 
-def kendall_tau(predicted, true):
-  """Kendall's tau-b; nan where it is undefined."""
+def kendall_tau(predicted: Numbers, true: Numbers) -> float:
+  """Returns Kendall's tau-b; nan where it is undefined."""
   if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
     return float("nan")
   from scipy import stats
   return float(stats.kendalltau(predicted, true).statistic)
 
 
-def fisher_mean(correlations):
-  """Mean of correlations by Fisher's z = arctanh(r), as the field averages them over classes; nan entries are left out.
+def fisher_mean(correlations: np.ndarray | Sequence[float | None]) -> float:
+  """Returns the mean of correlations by Fisher's z = arctanh(r), as the field averages them over classes.
 
-  Nan where a correlation is 1 or -1: it has no finite z, and any number put there would decide the mean alone.
+  Entries that are nan are left out. Nan where a correlation is 1 or -1: it has no finite z, and any number put there
+  would decide the mean alone.
   """
   r = np.asarray(correlations, np.float64)
   r = r[np.isfinite(r)]
   return float(np.tanh(np.arctanh(r).mean())) if r.size and not is_at_limit(r).any() else float("nan")
 
 
-def is_at_limit(correlations):
-  """Where correlations are 1 or -1, up to the rounding of their computation."""
+def is_at_limit(correlations: np.ndarray | Sequence[float | None]) -> np.ndarray:
+  """Returns where correlations are 1 or -1, up to the rounding of their computation."""
   return np.abs(np.asarray(correlations, np.float64)) > 1 - 1e-9
 
 
-def squared_error(predicted, true):
-  """Mean squared error, in the squared unit of the labels."""
+def squared_error(predicted: Numbers, true: Numbers) -> float:
+  """Returns the mean squared error, in the squared unit of the labels."""
   return float(np.mean((np.asarray(predicted, np.float64) - np.asarray(true, np.float64)) ** 2))
 
 
-def relative_squared_error(predicted, true, span=None):
-  """R-l2: mean squared error over a squared range of labels, not times 100 (Yu et al., ICCV 2021, Eq. 11).
+def relative_squared_error(predicted: Numbers, true: Numbers, span: float | None = None) -> float:
+  """Returns R-l2: mean squared error over a squared range of labels, not times 100 (Yu et al., ICCV 2021, Eq. 11).
 
   Args:
     span: the range, e.g. of all labels of a class; that of the labels at hand if None.
@@ -75,15 +86,15 @@ def relative_squared_error(predicted, true, span=None):
   return squared_error(predicted, true) / span ** 2 if span else float("nan")
 
 
-def pearson(predicted, true):
-  """Linear correlation; nan where it is undefined."""
+def pearson(predicted: Numbers, true: Numbers) -> float:
+  """Returns the linear correlation; nan where it is undefined."""
   if len(predicted) < 2 or np.ptp(predicted) == 0 or np.ptp(true) == 0:
     return float("nan")
   return float(np.corrcoef(np.asarray(predicted, np.float64), np.asarray(true, np.float64))[0, 1])
 
 
-def average_precision(weights, relevant):
-  """Area under precision and recall when segments are ranked by `weights`, equal ones taken together.
+def average_precision(weights: Numbers, relevant: Numbers) -> float:
+  """Returns the area under precision and recall when segments are ranked by `weights`, equal ones taken together.
 
   Args:
     weights: `[T]`, e.g. attention.
@@ -101,18 +112,19 @@ def average_precision(weights, relevant):
   return float((precision * hits).sum() / relevant.sum())
 
 
-def is_tested(dataset):
-  """Whether some fold has a test side; without one a run trains on everything and only assesses."""
+def is_tested(dataset: SkillDataset) -> bool:
+  """Returns whether some fold has a test side; without one a run trains on everything and only assesses."""
   return any(len(fold.test_videos) or len(fold.test_pairs) for fold in dataset.folds)
 
 
-def tested_videos(dataset, fold):
-  """Videos of the test side and of its pairs, which training may have seen (EPIC-Skills)."""
+def tested_videos(dataset: SkillDataset, fold: Fold) -> np.ndarray:
+  """Returns videos of the test side and of its pairs, which training may have seen (EPIC-Skills)."""
   return np.union1d(fold.test_videos, dataset.pairs[fold.test_pairs])
 
 
-def measure(dataset, fold, scores, parts, ties):
-  """One replica's scores at one step.
+def measure(dataset: SkillDataset, fold: Fold, scores: np.ndarray, parts: Mapping[str, np.ndarray],
+            ties: str) -> dict[str, Any]:
+  """Measures one replica's scores at one step.
 
   Args:
     scores: `[V]`; parts: {branch: `[V]`}.
@@ -126,8 +138,8 @@ def measure(dataset, fold, scores, parts, ties):
               branches={name: pairwise_accuracy(part, test, ties)[0] for name, part in parts.items()})
 
 
-def measure_scores(fold, labels, scores, rl2_range="class"):
-  """One replica's regressed scores at one step.
+def measure_scores(fold: Fold, labels: np.ndarray, scores: np.ndarray, rl2_range: str = "class") -> dict[str, Any]:
+  """Measures one replica's regressed scores at one step.
 
   Args:
     labels, scores: `[V]` true and predicted, in the same unit.
@@ -158,8 +170,8 @@ def measure_scores(fold, labels, scores, rl2_range="class"):
               scores=scores[test].tolist() if known.size and np.ptp(known) > 0 else [float("nan")] * len(test))
 
 
-def select(history, replica, metric="accuracy"):
-  """The three numbers of one replica out of its evaluations during training.
+def select(history: Sequence[Mapping[str, Any]], replica: int, metric: str = "accuracy") -> dict[str, Any]:
+  """Returns the three numbers of one replica out of its evaluations during training.
 
   Args:
     history: [{"step", "replicas": [measure(...) or measure_scores(...), ...]}] in order of steps.
@@ -187,8 +199,9 @@ def select(history, replica, metric="accuracy"):
   return result | dict(best_on_test=numbers(*first_best("test")))
 
 
-def summarise(values, folds, seeds, mean=np.mean):
-  """Mean and spread of one number over folds and seeds.
+def summarise(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
+              mean: Callable[[Any], Any] = np.mean) -> dict[str, Any] | None:
+  """Returns the mean and the spread of one number over folds and seeds.
 
   Args:
     values: one per replica; folds, seeds: which fold and seed each belongs to.

@@ -11,11 +11,12 @@ S replicas, n test videos of a fold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxskill.data import Fold, SkillDataset
 from jaxskill.evaluate import metrics, published_weights
 
 FEW = 10              # test videos: with fewer, a table marks the number, and a fold has no Fisher's z
@@ -47,8 +48,8 @@ class Side(NamedTuple):
   said: Mapping[str, Any] = {}
 
 
-def tasks(folds):
-  """The task of each fold: folds that have some videos in common are of one; classes of AQA-7 are six."""
+def tasks(folds: Sequence[Fold]) -> list[int]:
+  """Returns the task of each fold: folds that have some videos in common are of one; classes of AQA-7 are six."""
   members = [set(np.concatenate([f.train_videos, f.validation_videos, f.test_videos]).tolist()) for f in folds]
   result = list(range(len(folds)))
   for i, own in enumerate(members):
@@ -58,16 +59,17 @@ def tasks(folds):
   return result
 
 
-def side_of(dataset, fold, seed, task, *, criterion=None, said=None):
-  """The `Side` of a fold; `criterion` is what is learnt of scores, None for pairs."""
+def side_of(dataset: SkillDataset, fold: Fold, seed: int, task: int, *, criterion: str | None = None,
+            said: Mapping[str, Any] | None = None) -> Side:
+  """Returns the `Side` of a fold; `criterion` is what is learnt of scores, None for pairs."""
   if criterion is None:
     return Side(fold.name, seed, task, metrics.tested_videos(dataset, fold), len(fold.test_pairs))
   labels = np.asarray(dataset.labels(criterion), np.float64)[fold.test_videos]
   return Side(fold.name, seed, task, np.asarray(fold.test_videos), labels=labels, said=said or {})
 
 
-def sides(experiment, history, replicas):
-  """The `Side` of every replica.
+def sides(experiment: Any, history: Sequence[Mapping[str, Any]], replicas: Sequence[Mapping[str, Any]]) -> list[Side]:
+  """Returns the `Side` of every replica.
 
   Args:
     history: evaluations during training; replicas: what `metrics.select` returned of each.
@@ -81,16 +83,16 @@ def sides(experiment, history, replicas):
   return result
 
 
-def fewest(sides):
-  """Number of different test videos, of the task that has fewest."""
+def fewest(sides: Sequence[Side]) -> int:
+  """Returns the number of different test videos, of the task that has fewest."""
   videos = {}
   for side in sides:
     videos.setdefault(side.task, set()).update(side.videos.tolist())
   return min(map(len, videos.values()), default=0)
 
 
-def summarise(replicas, metric, sides):
-  """One row of a table from its replicas, which stand in the order of `sides`.
+def summarise(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequence[Side]) -> dict[str, Any]:
+  """Returns one row of a table from its replicas, which stand in the order of `sides`.
 
   Returns:
     {metric: {selection: number}, ...}; a number is the dict of `metrics.summarise`, of correlations with the three
@@ -126,8 +128,9 @@ def summarise(replicas, metric, sides):
   return result
 
 
-def correlation(values, sides, selection, measure):
-  """The three means of a correlation.
+def correlation(values: Sequence[float | None], sides: Sequence[Side], selection: str | None,
+                measure: Callable[[Any, Any], float] | None) -> dict[str, Any] | None:
+  """Returns the three means of a correlation.
 
   Args:
     values: `[S]` of the single folds.
@@ -155,7 +158,7 @@ def correlation(values, sides, selection, measure):
               no_fisher=no_fisher)
 
 
-def pooled(sides, selection):
+def pooled(sides: Sequence[Side], selection: str) -> list[tuple]:
   """Returns all test videos of each task and seed as one whole; one that several folds test has their mean prediction.
 
   Returns:
@@ -172,7 +175,7 @@ def pooled(sides, selection):
   return result
 
 
-def by_fisher(sides, values):
+def by_fisher(sides: Sequence[Side], values: Sequence[float]) -> bool:
   """Returns whether pooled correlations may be averaged by Fisher's z: none of few videos, none at 1 or -1."""
   return fewest(sides) >= FEW and not metrics.is_at_limit(values).any()
 
@@ -229,7 +232,7 @@ def _why(sides, folds, selection):
   return "; ".join(reason + where(names) for reason, names in reasons.items())
 
 
-def show(rows):
+def show(rows: Mapping[str, Any]) -> str | None:
   """Chooses which mean of correlations a table shows, the same in all rows, and puts it on top of each number.
 
   Pooled where a task has several folds, so that no fold is too small to be ranked; else by Fisher's z where that may be
@@ -260,8 +263,8 @@ def show(rows):
   return chosen
 
 
-def facts(experiment, trained, sides):
-  """What models and baselines had, and are tested on: [{"name", "train", "validation", "test"}] of each fold.
+def facts(experiment: Any, trained: Mapping[int, np.ndarray], sides: Sequence[Side]) -> dict[str, Any]:
+  """Returns what models and baselines had, and are tested on: [{"name", "train", "validation", "test"}] of each fold.
 
   Args:
     trained: {fold: numbers of the videos that training reads}.
@@ -284,8 +287,8 @@ def facts(experiment, trained, sides):
               **published_weights.facts(experiment.config, len(experiment.replicas)))
 
 
-def describe(facts, scored):
-  """What stands below a table: what each side had, and what the marks mean."""
+def describe(facts: Mapping[str, Any], scored: bool) -> list[str]:
+  """Returns what stands below a table: what each side had, and what the marks mean."""
   folds = facts["folds"]
 
   def counted(side):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
 
 
-def origin(config):
+def origin(config: ConfigDict) -> str:
   """Returns the file that parameters come from, in words.
 
   Args:
@@ -14,7 +18,7 @@ def origin(config):
   return f"the parameters of {pathlib.Path(config.init_from).name} (SHA-256 {config.init_from_sha256[:12]}...)"
 
 
-def facts(config, models):
+def facts(config: ConfigDict, models: int) -> dict[str, Any]:
   """Returns {"init_from": what `describe` needs} of a run, or {} where parameters were drawn.
 
   Args:
@@ -28,7 +32,7 @@ def facts(config, models):
                              standardized=bool(config.data.standardize)))
 
 
-def describe(known):
+def describe(known: Mapping[str, Any]) -> list[str]:
   """Returns the lines below a table.
 
   Args:

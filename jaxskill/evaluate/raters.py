@@ -8,6 +8,8 @@ Reference: Shrout and Fleiss, Intraclass Correlations: Uses in Assessing Rater R
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +18,8 @@ from jaxskill.evaluate import metrics
 ROW = "ceiling: one rater against the others"
 
 
-def intraclass(ratings):
-  """(ICC(2,1), ICC(2,k)): agreement of one rater, and of the mean of k, raters and videos being samples of many.
+def intraclass(ratings: np.ndarray) -> tuple[float, float]:
+  """Returns (ICC(2,1), ICC(2,k)): agreement of one rater, and of the mean of k; all are samples of many.
 
   Args:
     ratings: `[V, R]` without gaps; at least two videos and two raters.
@@ -37,8 +39,8 @@ def intraclass(ratings):
   return divide(of_videos + (count - 1) * error + count * bias), divide(of_videos + bias)
 
 
-def agreement(ratings, scored):
-  """What raters of one data set agree in.
+def agreement(ratings: Mapping[str, np.ndarray], scored: bool) -> dict[str, Any]:
+  """Returns what raters of one data set agree in.
 
   Args:
     ratings: `SkillDataset.ratings`.
@@ -92,8 +94,8 @@ def _of_votes(votes):
               accuracy=float(np.mean(right)))
 
 
-def ceiling(found, scored):
-  """The row of a table: one rater against the others. Empty where nothing is known.
+def ceiling(found: Mapping[str, Any], scored: bool) -> dict[str, Any]:
+  """Returns the row of a table: one rater against the others. Empty where nothing is known.
 
   Args:
     found: of `agreement`.
@@ -111,8 +113,8 @@ def ceiling(found, scored):
                     metrics=dict(pearson=number("pearson"), rl2=None, mae=number("mae")))}
 
 
-def describe(found):
-  """The agreement as a line below the table."""
+def describe(found: Mapping[str, Any]) -> list[str]:
+  """Returns the agreement as a line below the table."""
   if "kappa" in found:
     return [f"{found['raters']} raters: two of them agree on {100 * found['agreement']:.1f} % of {found['pairs']} "
             f"pairs that several compared, kappa {found['kappa']:.2f}; the labels are what most say"]

@@ -6,10 +6,12 @@ V videos, n training videos, D channels.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from jaxskill.data import statistics
+from jaxskill.data import Fold, SkillDataset, statistics
 from jaxskill.evaluate import protocol, truth
 
 RIDGE_PENALTIES = 10.0 ** np.arange(-2, 7)
@@ -17,16 +19,17 @@ SVR_COSTS = 10.0 ** np.arange(-4, 1)      # libsvm takes minutes above
 RANKING_COSTS = 10.0 ** np.arange(-3, 4)
 
 
-PREFIX = "floor: "                        # of their rows in results.json
+PREFIX = "baseline: "                        # of their rows in results.json
 
 
-def named(name, criterion=""):
+def named(name: str, criterion: str = "") -> str:
   """Returns the name of a row of results: of a prediction, and of the score where several are learnt."""
   return f"{PREFIX}{name}" + (f", {criterion}" if criterion else "")
 
 
-def predict(dataset, fold, labels, targets, streams, svr=False):
-  """Predictions for all videos, fitted on the training videos of a fold.
+def predict(dataset: SkillDataset, fold: Fold, labels: np.ndarray, targets: np.ndarray, streams: str | Sequence[str],
+            svr: bool = False) -> dict[str, np.ndarray]:
+  """Returns predictions for all videos, fitted on the training videos of a fold.
 
   Args:
     labels: `[V]` scores.
@@ -37,7 +40,8 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
   Returns:
     {"mean score", "difficulty only", "duration only", "ridge on mean features", "ridge on statistics of motion",
     "linear SVR on mean features", "linear SVR on max features": `[V]`}, as far as these are known; a line through
-    difficulty or duration, by least squares.
+    difficulty or duration, by least squares. Of several streams the regressions read all, side by side; a support
+    vector regression also reads each alone ("linear SVR on mean features of rgb").
   """
   train, labels, targets = fold.train_videos, np.asarray(labels, np.float64), np.asarray(targets, np.float64)
   result = {"mean score": np.full(len(labels), labels[train].mean())}
@@ -53,21 +57,25 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
     return result
   unit = 1.0 if np.array_equal(targets, labels) else dataset.difficulty
 
-  def side_by_side(pool):
-    return np.concatenate([pool(dataset, name) for name in streams], axis=1)
+  def side_by_side(pool, names=streams):
+    return np.concatenate([pool(dataset, name) for name in names], axis=1)
   features = side_by_side(mean_features)
   result["ridge on mean features"] = ridge(features[train], targets[train], features) * unit
   if statistics.STREAM in dataset.streams and streams != (statistics.STREAM,):             # whose mean is that one row
     motion = mean_features(dataset, statistics.STREAM)
     result["ridge on statistics of motion"] = ridge(motion[train], targets[train], motion) * unit
   for name, pool in (("mean", mean_features), ("max", max_features)) if svr else ():
-    features = side_by_side(pool)
-    result[f"linear SVR on {name} features"] = linear_svr(features[train], targets[train], features) * unit
+    alone = [(f" of {stream}", (stream,)) for stream in streams] if len(streams) > 1 else []
+    for of, names in [("", streams), *alone]:
+      features = side_by_side(pool, names)
+      result[f"linear SVR on {name} features{of}"] = linear_svr(features[train], targets[train], features) * unit
   return result
 
 
-def score_rows(experiment, trained):
-  """Rows of the table, one number a fold: {name: of `protocol.summarise`}; fitted on the videos that training reads.
+def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, Any]:
+  """Returns rows of the table, one number a fold: {name: of `protocol.summarise`}.
+
+  They are fitted on the videos that training reads.
 
   Args:
     trained: {fold: numbers of these videos}.
@@ -98,8 +106,11 @@ def _by_fold(dataset, own):
       if side.said else {}) for entry, side in own})
 
 
-def pair_rows(experiment, trained):
-  """Rows of the table where pairs are learnt: by duration alone and, if the config asks for it, by a linear ranking."""
+def pair_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, Any]:
+  """Returns rows of the table where pairs are learnt, see `score_rows`.
+
+  They are by duration alone and, if the config asks for it, by a linear ranking.
+  """
   dataset, found, of_fold = experiment.dataset, {}, protocol.tasks(experiment.dataset.folds)
   stream, better_is = experiment.method.streams[0], {}
   for number in trained:
@@ -126,13 +137,13 @@ def pair_rows(experiment, trained):
   return rows
 
 
-def longer_is_better(duration, pairs):
+def longer_is_better(duration: np.ndarray, pairs: np.ndarray) -> float:
   """Returns the share of `[P, 2]` pairs (better, worse) whose longer video is the better one; equal ones count half."""
   ahead = np.sign(duration[pairs[:, 0]] - duration[pairs[:, 1]])
   return float(0.5 + 0.5 * ahead.mean())
 
 
-def describe(rows):
+def describe(rows: Mapping[str, Any]) -> list[str]:
   """Returns which duration was taken for better, and how far training pairs bear it out, as lines below a table."""
   lines = []
   for name, row in rows.items():
@@ -144,8 +155,8 @@ def describe(rows):
   return lines
 
 
-def rank(dataset, fold, streams):
-  """`[V]` scores of all videos by a linear ranking of mean features, learnt from the training pairs of a fold."""
+def rank(dataset: SkillDataset, fold: Fold, streams: Sequence[str]) -> np.ndarray:
+  """Returns `[V]` scores by a linear ranking of mean features, learnt from the training pairs of a fold."""
   features = np.concatenate([mean_features(dataset, name) for name in streams], axis=1)
   train = features[fold.train_videos]
   scale = train.std(axis=0)
@@ -153,11 +164,11 @@ def rank(dataset, fold, streams):
   return features @ rank_svm(features, dataset.pairs[fold.train_pairs])
 
 
-def rank_svm(features, pairs):
-  """Direction in which the better video of a pair lies ahead: a linear ranking with squared hinge losses.
+def rank_svm(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+  """Returns the direction in which the better video of a pair lies ahead: a linear ranking with squared hinge losses.
 
   Args:
-    features: `[V, D]`, standardised.
+    features: `[V, D]`, standardized.
     pairs: `[P, 2]` (better, worse). The cost is chosen by five-fold cross-validation over their videos: a fold learns
       from the pairs without its videos, and is tested on the others.
 
@@ -191,21 +202,21 @@ def rank_svm(features, pairs):
   return fit(pairs, RANKING_COSTS[int(np.argmax(correct))])
 
 
-def mean_features(dataset, stream):
-  """`[V, D]` means over the real rows of each video, of maps also over their places."""
+def mean_features(dataset: SkillDataset, stream: str) -> np.ndarray:
+  """Returns `[V, D]` means over the real rows of each video, of maps also over their places."""
   rows, lengths = dataset.streams[stream], dataset.lengths[stream]
   pooled = (row[:length].mean(axis=0, dtype=np.float64) for row, length in zip(rows, lengths))
   return np.stack([x.reshape(-1, x.shape[-1]).mean(axis=0) for x in pooled])
 
 
-def max_features(dataset, stream):
-  """`[V, D]` maxima over the real rows of each video."""
+def max_features(dataset: SkillDataset, stream: str) -> np.ndarray:
+  """Returns `[V, D]` maxima over the real rows of each video."""
   rows, lengths = dataset.streams[stream], dataset.lengths[stream]
   return np.stack([row[:length].max(axis=0).astype(np.float64).ravel() for row, length in zip(rows, lengths)])
 
 
-def ridge(features, labels, asked):
-  """Ridge regression on standardised features; the penalty is chosen by leave-one-out error on the training videos.
+def ridge(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+  """Predicts by ridge regression on standardized features, the penalty chosen by leave-one-out error in training.
 
   Args:
     features: `[n, D]`; labels: `[n]`; asked: `[V, D]`.
@@ -216,25 +227,25 @@ def ridge(features, labels, asked):
   mean, scale = features.mean(axis=0), features.std(axis=0)
   scale = np.where(scale > 1e-9, scale, 1.0)
   u, s, vt = np.linalg.svd((features - mean) / scale, full_matrices=False)
-  centred, best = labels - labels.mean(), None
+  centred, least, best = labels - labels.mean(), np.inf, np.zeros(features.shape[1])
   for penalty in RIDGE_PENALTIES:
     shrink = s ** 2 / (s ** 2 + penalty)
     leverage = (u ** 2 @ shrink) + 1 / len(labels)
     error = np.mean(((centred - u @ (shrink * (u.T @ centred))) / np.maximum(1 - leverage, 1e-9)) ** 2)
-    if best is None or error < best[0]:
-      best = error, vt.T @ (s / (s ** 2 + penalty) * (u.T @ centred))
-  return (asked - mean) / scale @ best[1] + labels.mean()
+    if error < least:
+      least, best = error, vt.T @ (s / (s ** 2 + penalty) * (u.T @ centred))
+  return (asked - mean) / scale @ best + labels.mean()
 
 
-def check_svr():
+def check_svr() -> None:
   """Raises a `ValueError` where scikit-learn is not installed."""
   if importlib.util.find_spec("sklearn") is None:
     raise ValueError("config.evaluate.svr needs scikit-learn: pip install 'jaxskill[baselines]', or set "
                      "config.evaluate.svr=False.")
 
 
-def linear_svr(features, labels, asked):
-  """Linear support vector regression on standardised features and labels, the cost chosen by cross-validation.
+def linear_svr(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+  """Predicts by linear support vector regression on standardized features and labels, the cost cross-validated.
 
   Args:
     features: `[n, D]`; labels: `[n]`; asked: `[V, D]`.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
+from jaxskill.data import Fold, SkillDataset
 from jaxskill.evaluate.metrics import average_precision, kendall_tau, spearman
 
 PLACE_RADIUS = 0.2                   # share of the frame's side: two standard deviations of what is shown at a place
@@ -12,8 +15,8 @@ MOMENTS = dict(relevant_high="high", relevant_low="low", critical="key_moment", 
 PLACES = "place", "distractor"       # truths of frames that heat maps may be meant to find
 
 
-def place_mass(maps, places, radius=PLACE_RADIUS):
-  """Mean share of heat maps that lies around places.
+def place_mass(maps: np.ndarray, places: np.ndarray, radius: float = PLACE_RADIUS) -> float:
+  """Returns the mean share of heat maps that lies around places.
 
   Args:
     maps: `[N, h, w]`, each of a positive sum; their places tile the frame.
@@ -25,8 +28,11 @@ def place_mass(maps, places, radius=PLACE_RADIUS):
   return float(((maps * (square <= radius ** 2)).sum(axis=(1, 2)) / maps.sum(axis=(1, 2))).mean())
 
 
-def against_truth(dataset, fold, scores, attention, finds, scored=False, stream_of=None, maps=None, rows=None):
-  """How well scores and attention agree with what is known about the test videos.
+def against_truth(dataset: SkillDataset, fold: Fold, scores: np.ndarray, attention: Mapping[str, np.ndarray],
+                  finds: Mapping[str, Sequence[str]], scored: bool = False,
+                  stream_of: Callable[[str], str] | None = None, maps: Mapping[str, np.ndarray] = {},
+                  rows: Mapping[str, np.ndarray] = {}) -> dict[str, float]:
+  """Returns how well scores and attention agree with what is known about the test videos.
 
   Args:
     attention: {name: `[V, T]`} weights.
@@ -57,17 +63,17 @@ def against_truth(dataset, fold, scores, attention, finds, scored=False, stream_
       if np.isfinite(found).any():
         result[f"ap_{moment}"] = float(np.nanmean(found))
         result[f"chance_{moment}"] = float(np.mean([own.mean() for own in shown if own.any()]))
-  for name, shown in (maps or {}).items():
+  for name, seen in maps.items():
     for truth in finds.get(name, ()) if len(ids) else ():
       if truth in dataset.truth:
         places = np.take_along_axis(dataset.truth[truth][ids], rows[name][ids][..., None], axis=1).reshape(-1, 2)
-        own = shown[ids].reshape(-1, *shown.shape[2:])
-        result[f"{name}_{truth}"] = place_mass(own, places)
+        result[f"{name}_{truth}"] = place_mass(seen[ids].reshape(-1, *seen.shape[2:]), places)
   return result
 
 
-def alignment_against_truth(dataset, fold, alignment, references, known, stream):
-  """How well test videos are aligned with their references, where the progress through the task is known.
+def alignment_against_truth(dataset: SkillDataset, fold: Fold, alignment: np.ndarray, references: np.ndarray,
+                            known: np.ndarray, stream: str) -> dict[str, float]:
+  """Returns how well test videos are aligned with their references, where the progress through the task is known.
 
   Args:
     alignment: `[V, M, T]` the place in each of M references that a row leads to, in rows of the reference.
@@ -99,8 +105,8 @@ def alignment_against_truth(dataset, fold, alignment, references, known, stream)
   return {name: float(np.nanmean(values)) for name, values in result.items() if np.isfinite(values).any()}
 
 
-def segments(own, length, row_seconds):
-  """The segments of one video: [{"start", "end" in seconds, "score", "importance"}].
+def segments(own: Mapping[str, np.ndarray], length: int, row_seconds: float) -> list[dict[str, float]]:
+  """Returns the segments of one video: [{"start", "end" in seconds, "score", "importance"}].
 
   Args:
     own: {"number": `[T]` the segment that each row is in, "score": `[K]`, "importance": `[K]`} of the video.
@@ -113,8 +119,9 @@ def segments(own, length, row_seconds):
           for start, end in zip(first, [*first[1:], length])]
 
 
-def segments_against_truth(dataset, fold, found, stream):
-  """Whether the segments of a test video that score lowest are the faulty ones, which show a mistake.
+def segments_against_truth(dataset: SkillDataset, fold: Fold, found: Mapping[str, np.ndarray],
+                           stream: str) -> dict[str, float]:
+  """Returns whether the segments of a test video that score lowest are the faulty ones, which show a mistake.
 
   Args:
     found: {"number": `[V, T]`, "score": `[V, K]`, "importance": `[V, K]`}.
@@ -134,19 +141,20 @@ def segments_against_truth(dataset, fold, found, stream):
   return dict(zip(("ap_faulty", "chance_faulty"), map(float, np.mean(result, axis=0)))) if result else {}
 
 
-def filter_correlation(dataset, fold, attention, stream):
-  """Mean correlation of the attention of each two filters over the test videos (Pros & Cons, Fig. 7), `[K, K]` lists.
+def filter_correlation(dataset: SkillDataset, attention: np.ndarray, other: np.ndarray,
+                       stream: str) -> list[list[float]] | None:
+  """Returns how each filter of one module correlates with each of another, mean over all videos (Pros & Cons, Fig. 7).
 
   Args:
-    attention: `[V, K, T]`.
+    attention, other: `[V, K, T]`, `[V, L, T]` of both modules, over the rows of a stream.
 
   Returns:
-    None where a filter never varies in any video.
+    `[K, L]` lists; None where in every video some filter is the same all along.
   """
   matrices = []
-  for video in fold.test_videos:
+  for video in range(dataset.num_videos):
     real = dataset.lengths[stream][video]
-    curves = attention[video, :, :real]
+    curves = np.concatenate([attention[video, :, :real], other[video, :, :real]])
     if real > 1 and (np.ptp(curves, axis=1) > 0).all():
-      matrices.append(np.corrcoef(curves))
+      matrices.append(np.corrcoef(curves)[: attention.shape[1], attention.shape[1]:])
   return np.mean(matrices, axis=0).tolist() if matrices else None

@@ -22,7 +22,7 @@ __all__ = ["EXEMPLARS", "PAIRS", "REFERENCES", "VIDEOS", "Assessment", "Distribu
 
 
 class Phase(NamedTuple):
-  """One kind of optimiser step.
+  """One kind of optimizer step.
 
   Attributes:
     loss: (variables, encodings of the videos of one item, their labels) -> [] loss, {name: [] metric}. An item is a

@@ -211,5 +211,10 @@ def _check(config):
   for name in ("channels", "attention_hidden", "head_hidden", "num_filters", "filter_hidden"):
     if config.model[name] < 1:
       raise ValueError(f"config.model.{name}={config.model[name]} must be at least 1.")
+  if config.model.context == "bilstm" and config.model.channels % 2:
+    raise ValueError(f"config.model.channels={config.model.channels} must be even with the context 'bilstm', which has "
+                     "half of them in each direction.")
+  if not config.model.scale > 0:
+    raise ValueError(f"config.model.scale={config.model.scale} must be positive.")
   if not 0 <= config.model.dropout < 1:
     raise ValueError(f"config.model.dropout={config.model.dropout} must be at least 0 and below 1.")

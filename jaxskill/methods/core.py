@@ -25,9 +25,9 @@ from ml_collections import ConfigDict
 from jaxskill import published_checkpoints
 from jaxskill.data import exemplars
 from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
-from jaxskill.methods.common import check_rows
+from jaxskill.methods.common import check_rows, labels_of
 from jaxskill.modules import regression_tree
-from jaxskill.modules.layers import dot, torch_uniform
+from jaxskill.modules.layers import dot, mean_of_rows, torch_uniform
 from jaxskill.modules.regression_tree import RegressionTree
 
 LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",
@@ -62,10 +62,7 @@ def targets(dataset, criterion, with_difficulty):
   Raises:
     ValueError: if the data set has no scores; with difficulty, if it is unknown or not positive.
   """
-  score = dataset.labels(criterion)
-  if score is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
-                     "that learns from pairs, e.g. configs/pros_cons.py.")
+  score = labels_of(dataset, criterion)
   if not with_difficulty:
     return np.asarray(score, np.float32)
   execution = _by_difficulty(dataset, score)       # whatever the criterion: a run without any difficulty is a mistake
@@ -160,9 +157,7 @@ class Comparison:
     if self.backbone:
       network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
       return self.backbone.encode(network, videos, key, train)
-    features, lengths = videos[self.stream].astype(jnp.float32), videos["lengths"][self.stream]
-    mask = (jnp.arange(features.shape[1]) < lengths[:, None])[..., None]
-    mean = jnp.sum(features * mask, axis=1) / lengths[:, None]
+    mean = mean_of_rows(videos[self.stream], videos["lengths"][self.stream])
     statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
     return standardized(mean, statistics[self.stream]) if statistics else mean
 
@@ -290,12 +285,8 @@ def borders(model, score, span, group):
   """
   if group is None:
     return regression_tree.group_borders(score, model.num_leaves)
-  differences = []
-  for name in np.unique(group):
-    own = score[group == name]
-    differences.append(np.subtract.outer(own, own)[~np.eye(len(own), dtype=bool)])
   symmetric = model.groups == "mirrored"
-  return regression_tree.group_borders(np.concatenate(differences), model.num_leaves, symmetric=symmetric,
+  return regression_tree.group_borders(exemplars.differences(score, group), model.num_leaves, symmetric=symmetric,
                                        limits=(0, span) if symmetric else None)
 
 
@@ -309,24 +300,29 @@ def _places(bounds, count):
   return bounds.reshape(count, -1, 2).mean(axis=(1, 2))                                   # of [n, leaves of each, 2]
 
 
-def build(config: ConfigDict) -> Method:
-  """Returns the method of `config.model`.
+def comparison(config: ConfigDict) -> Comparison:
+  """Returns the networks of `config.model`.
 
   Raises:
     ValueError: for options that cannot be.
   """
-  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
+  model, dtype = config.model, jnp.dtype(config.train.dtype)
   _check(model)
   backbone = frames.Backbone(config) if model.backbone == "i3d" else None
   head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if model.head == "tree"
           else Perceptron(model.hidden, dtype=dtype))
-  system = Comparison(model, stream, head, backbone)
+  return Comparison(model, config.data.stream, head, backbone)
+
+
+def build(config: ConfigDict) -> Method:
+  """Returns the method of `config.model`; a `ValueError` for options that cannot be."""
+  system, contrastive = comparison(config), config.model.contrastive
   return Method(init=system.init, encode=system.encode, phases=(Phase(system.loss, trains=".", batched=True),),
-                assess=system.assess, items=EXEMPLARS if model.contrastive else VIDEOS, streams=(stream,),
+                assess=system.assess, items=EXEMPLARS if contrastive else VIDEOS, streams=(system.stream,),
                 standardizes=True, prepare=system.prepare, targets=system.targets, relate=system.relate,
-                check=system.check, note=backbone.note if backbone else "",
-                meanings=dict(distribution=Meaning(LEAVES[model.contrastive])),
-                published=published_checkpoints.core(frames=backbone is not None))
+                check=system.check, note=system.backbone.note if system.backbone else "",
+                meanings=dict(distribution=Meaning(LEAVES[contrastive])),
+                published=published_checkpoints.core(frames=system.backbone is not None))
 
 
 def _check(model):

@@ -88,17 +88,39 @@ class Backbone:
     windows = jax.vmap(functools.partial(self.window, train=train))(keys, videos[self._stream])  # [V, T, S, S, 3]
     snippets = windows[:, self._starts[:, None] + np.arange(self._options.length)]        # [V, C, L, S, S, 3]
 
-    mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
-
     @jax.checkpoint                       # what I3D holds of a clip is a hundred times the clip
     def features(variables, clips):       # not of one, mapped: each would have a gradient of the network to itself
-      clips = (clips.astype(jnp.float32) / 255 - mean) / scale
-      return self._module.apply(variables, clips)["features"].mean(axis=1)
+      return self._module.apply(variables, self._scaled(clips))["features"].mean(axis=1)
     count = snippets.shape[0] * snippets.shape[1]
     most = self._options.clips_at_once or (1 if jax.default_backend() == "cpu" else len(self._starts))
     together = max(number for number in range(1, most + 1) if count % number == 0)
     rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
+
+  def maps(self, variables, pictures):
+    """Returns `[C, T', h, w, 1024]`, what the last block shows of the middle of one video, and what is seen of it.
+
+    The features are a weighted mean of the maps over time and space, whose weights sum to 1.
+
+    Args:
+      variables: as of `encode`.
+      pictures: `[N, H, W, 3]` uint8.
+
+    Returns:
+      The maps, and `[C, L, S, S, 3]` uint8 snippets.
+    """
+    window = self.window(None, pictures, train=False)
+    snippets = window[self._starts[:, None] + np.arange(self._options.length)]
+    last = list(i3d.BLOCKS)[-1]
+
+    def of_one(clip):
+      return self._module.apply(variables, self._scaled(clip[None]))[last][0]
+    return jax.lax.map(of_one, snippets), snippets
+
+  def _scaled(self, clips):
+    """Returns clips of pixels as the network reads them."""
+    mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
+    return (clips.astype(jnp.float32) / 255 - mean) / scale
 
   def window(self, key, frames, train):
     """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""

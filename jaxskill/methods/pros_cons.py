@@ -147,7 +147,7 @@ class RankAware:
     return jnp.asarray(sum(terms.values()), jnp.float32), terms | self.accuracy(pair)
 
   def joint_loss(self, variables, pair, labels):
-    """Returns all of Eq. 15, for one step that moves all parameters."""
+    """Returns all losses (Eq. 20), for one step that moves all parameters."""
     first, terms = self.ranking_loss(variables, pair, labels)
     second, more = self.attention_loss(variables, pair, labels)
     return first + second, terms | more

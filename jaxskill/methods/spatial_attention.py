@@ -119,7 +119,7 @@ def check_data(config, dataset):
   if len(shape) != 5:
     raise ValueError(f"{source}: stream {name!r} holds {list(shape[2:])} a row; spatial attention reads maps "
                      "[frames, h, w, channels]: keep the places of the last layer, do not average over them.")
-  if model.width and shape[4] != model.width:
+  if model.width not in (0, shape[4]) and not dataset.simulated:
     raise ValueError(f"{source}: the maps {name!r} have {shape[4]} channels, not config.model.width={model.width}; "
                      "extract appearance and motion as published, or set config.model.width=0 to take them as they "
                      "are.")

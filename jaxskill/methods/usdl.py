@@ -4,10 +4,9 @@ The features of a video are averaged; a perceptron gives probabilities of the pa
 Gaussians around the score, and the loss is the Kullback-Leibler divergence from them. With several judges each has a
 head (MUSDL); the score is the mean of what they most probably say, in the unit of the labels, times the difficulty.
 
-V videos, T rows, D channels, J judges (1 for USDL), P parts.
+V videos, D channels, J judges (1 for USDL), P parts.
 
-Reference: Tang, Ni, Zhou, Zhang, Lu, Wu, Zhou, Uncertainty-aware Score Distribution Learning for Action Quality
-Assessment, CVPR 2020.
+Reference: Tang et al., Uncertainty-aware Score Distribution Learning for Action Quality Assessment, CVPR 2020.
 """
 
 from __future__ import annotations
@@ -18,74 +17,61 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase
-from jaxskill.methods.common import check_rows
+from jaxskill.methods.common import check_rows, labels_of
+from jaxskill.modules.layers import mean_of_rows
 
 
 class Heads(nn.Module):
   """`[V, D]` mean features -> `[V, J, P]` logarithms of probabilities."""
 
   hidden: int                             # units; the second layer has half as many
-  judges: int
   parts: int
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
+  def __call__(self, rows, judges):
     logits = []
-    for judge in range(self.judges):
+    for judge in range(judges):
       units = rows
       for layer, width in enumerate((self.hidden, self.hidden // 2, self.parts)):
-        units = nn.relu(units) if layer else units
-        units = nn.Dense(width, dtype=self.dtype, name=f"judge_{judge}_{layer}")(units)
+        dense = nn.Dense(width, dtype=self.dtype, name=f"judge_{judge}_{layer}")
+        units = dense(nn.relu(units) if layer else units)
       logits.append(units.astype(jnp.float32))
     return nn.log_softmax(jnp.stack(logits, axis=1))
 
 
-def mean_of(rows, lengths):
-  """`[V, T, D]` rows, `[V]` real ones -> `[V, D]` their means."""
-  mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]
-  return jnp.where(mask, rows.astype(jnp.float32), 0.0).sum(axis=1) / lengths[:, None]
-
-
 def judges_of(dataset, criterion):
   """`[V, J]` what each judge said, nan where one said nothing; raises a `ValueError` where that is not known."""
-  said = dataset.ratings.get("scores")
+  said = dataset.ratings.get("scores") if criterion == "score" else None
   if said is None:
-    raise ValueError(f"{dataset.source}: config.model.judges needs columns rater.NAME of scores.csv.")
-  if criterion != "score":
-    raise ValueError(f"{dataset.source}: what judges said is about the score, not about {criterion!r}; set "
-                     "config.model.judges=False, or config.data.criteria=('score',).")
+    raise ValueError(f"{dataset.source}: what judges said of {criterion!r} is not known; config.model.judges needs "
+                     "columns rater.NAME of scores.csv, and config.data.criteria=('score',), which these are about.")
   return said
 
 
 def known_of(said, execution, seen, source):
   """What is known beforehand: `[V, J]` what judges said of the videos `seen`, their ranges, the worth of their mean."""
-  judges = np.full(said.shape, np.nan, np.float32)
-  judges[seen] = said[seen]                               # nothing is known here of the videos that are held out
-  known = np.isfinite(judges)
-  silent = np.flatnonzero(~known.any(axis=0))
-  if silent.size:
-    raise ValueError(f"{source}: judge {silent[0] + 1} has scored no training video; leave out the column of this "
-                     "judge, or set config.model.judges=False.")
-  low, high = np.nanmin(judges, axis=0), np.nanmax(judges, axis=0)
-  if not (high > low).all():
-    raise ValueError(f"{source}: all training scores of a judge are equal; there is nothing to learn.")
-  judged = seen[known[seen].any(axis=1)]
-  mean = np.nanmean(judges[judged], axis=1)
+  known = np.isfinite(said) & np.isin(np.arange(len(said)), seen)[:, None]        # nothing of videos that are held out
+  low, high = np.where(known, said, np.inf).min(axis=0), np.where(known, said, -np.inf).max(axis=0)
+  equal = np.flatnonzero(~(low < high))                         # or nothing was said: inf and -inf
+  if equal.size:
+    raise ValueError(f"{source}: there is nothing to learn, for no two scores of training videos differ; of several "
+                     f"judges leave out the column of judge {equal[0] + 1}, or set config.model.judges=False.")
+  judged = known.any(axis=1)
+  mean = np.mean(said[judged], axis=1, where=known[judged])
   worth = (mean @ execution[judged]) / (mean @ mean)
-  return dict(judges=np.where(known, judges, 0), known=known, low=low, high=high, worth=np.float32(worth))
+  return dict(judges=np.where(known, said, 0), known=known, low=low, high=high, worth=np.float32(worth))
 
 
 def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model`."""
-  model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
+  model, stream = config.model, config.data.stream
   if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
     raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")
+  heads = Heads(model.hidden, model.parts, jnp.dtype(config.train.dtype))
 
   def targets(dataset, criterion):
-    score, difficulty = dataset.labels(criterion), dataset.difficulty
-    if score is None:
-      raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv).")
+    score, difficulty = labels_of(dataset, criterion), dataset.difficulty
     if model.with_difficulty and (difficulty is None or not (difficulty > 0).all()):
       raise ValueError(f"{dataset.source}: config.model.with_difficulty needs a positive difficulty of every video.")
     return np.asarray(score / difficulty if model.with_difficulty else score, np.float32)
@@ -95,15 +81,12 @@ def build(config: ConfigDict) -> Method:
     said = judges_of(dataset, criterion) if model.judges else execution[:, None]
     return known_of(said, execution, fold.train_videos, f"{dataset.source}: fold {fold.name!r}")
 
-  def heads(constants):
-    return Heads(model.hidden, constants["low"].shape[-1], model.parts, dtype)
-
   def init(key, videos, constants):
-    return heads(constants).init(key, mean_of(videos[stream], videos["lengths"][stream]))["params"]
+    return heads.init(key, videos[stream][:, 0], len(constants["low"]))["params"]
 
   def encode(variables, videos, key, train):
-    mean = mean_of(videos[stream], videos["lengths"][stream])
-    log_p = heads(variables["constants"]).apply({"params": variables["params"]}, mean)
+    mean = mean_of_rows(videos[stream], videos["lengths"][stream])
+    log_p = heads.apply({"params": variables["params"]}, mean, len(variables["constants"]["low"]))
     return dict(log_p=log_p, position=videos["position"])
 
   def execution_of(constants, log_p):

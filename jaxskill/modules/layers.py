@@ -1,4 +1,4 @@
-"""What the modules share: products of a chosen type, initial values, and taking items of a batch."""
+"""What the modules share: products of a chosen type, initial values, means of rows, and taking items of a batch."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def matmul(x, kernel):
   """Multiplies `[..., C]` by `[C, N]` -> `[..., N]` float32, in products of the type of x."""
   axes = "abcd"[: x.ndim - 1]
   return contract(f"{axes}s,sn->{axes}n", x, kernel, x.dtype)
+
+
+def mean_of_rows(rows, lengths):
+  """Returns `[V, D]` float32 means of rows `[V, T, D]`, the first `[V]` of which are real."""
+  real = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]
+  return jnp.where(real, rows.astype(jnp.float32), 0.0).sum(axis=1) / lengths[:, None]
 
 
 def take(x, ids):

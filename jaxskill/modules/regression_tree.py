@@ -159,6 +159,12 @@ def decode(log_probability, regression, bounds, empty="border"):
   return jnp.take_along_axis(value, leaf, axis=-1)[..., 0]
 
 
+def expected(log_probability, regression, bounds):
+  """Returns `[...]` differences that a tree expects over all its leaves, given as to `decode`."""
+  value = bounds[:, 0] + regression * (bounds[:, 1] - bounds[:, 0])
+  return jnp.sum(jnp.exp(log_probability) * value, axis=-1)
+
+
 def log_one_minus_exp(log_probability):
   """Returns log(1 - exp(x)) for x <= 0, finite with a finite gradient up to x = 0."""
   x = jnp.minimum(log_probability, -1e-7)

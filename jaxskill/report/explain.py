@@ -5,14 +5,17 @@ R replicas, of which some answer; V videos, T rows, M references.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
+from jaxskill.methods import Assessment
 from jaxskill.report import wording
+from jaxskill.training.finished_run import Finished
 
 MOMENTS = 3                 # that are named, of each kind
 STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
@@ -28,13 +31,13 @@ class Models(NamedTuple):
 
   row: str | None = None
   criterion: str | None = None
-  fold: str | None = None
+  fold: str | int | None = None
   seed: int | None = None
   checkpoint: str = "last"
 
 
-def choose(run, models):
-  """The replicas that answer: (`[n]` numbers, who they are in words).
+def choose(run: Finished, models: Models) -> tuple[np.ndarray, str]:
+  """Returns the replicas that answer: (`[n]` numbers, who they are in words).
 
   A run has one model for every fold and seed. All of them answer, as none was chosen by its result; their mean is
   steadier than any one of them, and their spread says how far it can be relied on. Rows of ablations and criteria are
@@ -42,9 +45,10 @@ def choose(run, models):
 
   Args:
     models: a `Models`. Of a row and a criterion that are None the run's first answers, of a fold and a seed all.
+      Names and numbers are compared as text, as a command line gives them.
 
   Raises:
-    ValueError: if there are none such.
+    ValueError: if there are none such, with those that there are.
   """
   replicas, left = run.about["replicas"], list(range(len(run.about["replicas"])))
   for field in ("row", "criterion", "fold", "seed"):
@@ -53,9 +57,10 @@ def choose(run, models):
     if asked is None and field in ("row", "criterion"):
       asked = values[0]
     if asked is not None:
-      if asked not in values:
-        raise ValueError(f"--{field}={asked}: the run has only {', '.join(map(str, values))}.")
-      left = [i for i in left if replicas[i][field] == asked]
+      if str(asked) not in map(str, values):
+        raise ValueError(f"--{field}={asked}: no model of the run is of this {field}; there are "
+                         f"{', '.join(map(str, values))}.")
+      left = [i for i in left if str(replicas[i][field]) == str(asked)]
   own = [replicas[i] for i in left]
   several = lambda field: ", ".join(dict.fromkeys(str(r[field]) for r in own))
   words = f"mean over {len(own)} models" if len(own) > 1 else "one model"
@@ -65,14 +70,14 @@ def choose(run, models):
   return np.array(left), words
 
 
-def percentile(score, others):
-  """Share of the others below a score, in percent; equal ones count half."""
+def percentile(score: float, others: np.ndarray | Sequence[float]) -> float:
+  """Returns the share of the others below a score, in percent; equal ones count half."""
   others = np.asarray(others)
   return float(100 * ((others < score).mean() + 0.5 * (others == score).mean()))
 
 
-def bright(weights, start, end):
-  """The intervals that hold most attention: runs of rows above the even weight whose peak stands out.
+def bright(weights: np.ndarray, start: np.ndarray, end: np.ndarray) -> list[dict[str, Any]]:
+  """Returns the intervals that hold most attention: runs of rows above the even weight whose peak stands out.
 
   Args:
     weights: `[T]` that sum to 1; start, end: `[T]` seconds of the rows.
@@ -91,8 +96,10 @@ def bright(weights, start, end):
           for (share, a, b), at in zip(found[:MOMENTS], peak)]
 
 
-def decisive(segments):
-  """The parts of a video that moved its score most: how far a part's score is from the whole, times how much it counts.
+def decisive(segments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  """Returns the parts of a video that moved its score most.
+
+  What a part moves is how far its score is from the whole, times how much it counts.
 
   Args:
     segments: of `evaluate.segments`, importance summing to 1.
@@ -105,15 +112,15 @@ def decisive(segments):
   effects = [one["importance"] * (one["score"] - total) for one in segments]
   least, found = 1e-9 * max((abs(one["score"]) for one in segments), default=0.0), []
   for side, what in ((1, "raised the score"), (-1, "lowered the score")):
-    order = sorted((number for number in range(len(segments)) if side * effects[number] > least),
-                   key=lambda number, side=side: -side * effects[number])
+    moved = side * np.array(effects)
+    order = [number for number in np.argsort(-moved, kind="stable") if moved[number] > least]
     found += [segments[number] | dict(
         what=what, side=side, peak=(segments[number]["start"] + segments[number]["end"]) / 2, effect=effects[number],
         at=wording.span(segments[number]["start"], segments[number]["end"])) for number in order[:MOMENTS]]
   return found
 
 
-def key_moments(result, count=KEYS):
+def key_moments(result: dict[str, Any], count: int = KEYS) -> list[dict[str, Any]]:
   """Chooses the moments of a video that are worth a picture: those that decided; evenly spaced ones where none did.
 
   Args:
@@ -138,13 +145,13 @@ def key_moments(result, count=KEYS):
   return [dict(at=at, sides=found[at], decided=True) for at in sorted(found)]
 
 
-def pick(assessments, ids, video):
-  """Host Assessment of one video by some replicas, leading axis n."""
+def pick(assessments: Assessment, ids: np.ndarray, video: int) -> Assessment:
+  """Returns the host Assessment of one video by some replicas, leading axis n."""
   return jax.tree.map(lambda x: x[ids, video], assessments)
 
 
-def answer(run, own, assessment, ids, words):
-  """What is to be said of one video, as JSON can hold it, without its heat maps.
+def answer(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray, words: str) -> dict[str, Any]:
+  """Returns what is to be said of one video, as JSON can hold it, without its heat maps.
 
   Args:
     own: `new_videos.Own`; assessment: of `pick`; ids, words: of `choose`.
@@ -183,7 +190,7 @@ def answer(run, own, assessment, ids, words):
                                 values=values.mean(axis=0)[: len(start)].tolist())
   if assessment.segments:
     stream = run.method.streams[0]
-    mean = {name: values.mean(axis=0) for name, values in assessment.segments.items()}
+    mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.segments.items()}
     result["segments"] = truth.segments(mean, len(own.arrays[stream]), own.row_seconds[stream])
   seen_at = {name: own.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
@@ -194,14 +201,14 @@ def answer(run, own, assessment, ids, words):
   return result | dict(warnings=own.warnings)
 
 
-def distribution(assessment):
-  """{title: {"places", "probabilities"}} of one video, mean over the models, as JSON can hold it."""
+def distribution(assessment: Assessment) -> dict[str, Any]:
+  """Returns {title: {"places", "probabilities"}} of one video, mean over the models, as JSON can hold it."""
   return {title: {name: np.asarray(values).mean(axis=0).tolist() for name, values in one._asdict().items()}
           for title, one in assessment.distribution.items()}
 
 
-def moments(result, assessment, seen_at):
-  """The moments that decided, of every kind, with what they say in plain words.
+def moments(result: dict[str, Any], assessment: Assessment, seen_at: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+  """Returns the moments that decided, of every kind, with what they say in plain words.
 
   Args:
     result: {"attention", "segments", "meanings"} of `answer`.
@@ -219,21 +226,21 @@ def moments(result, assessment, seen_at):
   return found
 
 
-def rows_in_time(own, stream):
-  """`[T]` seconds from which and to which each row of a stream speaks; of single frames, up to the next one."""
+def rows_in_time(own: Any, stream: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns `[T]` seconds from which and to which each row of a stream speaks; of single frames, up to the next one."""
   start = own.seconds(stream)
   return start, np.append(start[1:], start[-1] + own.row_seconds[stream])
 
 
-def maps(run, own, assessment):
-  """{name: `[N, h, w]` heat maps that are to be shown, mean over the models} and {name: `[N]` seconds}."""
+def maps(run: Finished, own: Any, assessment: Assessment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+  """Returns {name: `[N, h, w]` heat maps that are to be shown, mean over the models} and {name: `[N]` seconds}."""
   meanings = run.method.meanings
   found = {name: np.asarray(values).mean(axis=0) for name, values in assessment.maps.items()
            if name not in meanings or meanings[name].shown}
   return found, {name: own.seconds(run.method.stream_of(name))[np.asarray(assessment.rows[name][0])] for name in found}
 
 
-def narrowest(maps, count=KEYS):
+def narrowest(maps: np.ndarray, count: int = KEYS) -> np.ndarray:
   """Chooses the heat maps worth a picture: those with the highest peaks.
 
   Args:
@@ -258,8 +265,8 @@ def _looked_at(name, assessment, seconds):
   return found
 
 
-def references(run, own, assessment, ids):
-  """The training videos that a video was compared with, most often used first.
+def references(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray) -> list[dict[str, Any]]:
+  """Returns the training videos that a video was compared with, most often used first.
 
   Returns:
     [{"video", "score" of its labels, "models" that used it, and where rows are aligned "seconds", `[T]` when the
@@ -280,15 +287,15 @@ def references(run, own, assessment, ids):
     entry = dict(video=name, score=one["score"], models=len(one["places"]))
     if one["places"][0] is not None:
       seconds = float(run.arrays[f"{stream}/row_seconds"][position[name]])
-      aligned = np.mean(one["places"], axis=0, dtype=np.float64)[: len(own.arrays[stream])] * seconds
+      aligned = np.stack(one["places"]).mean(axis=0, dtype=np.float64)[: len(own.arrays[stream])] * seconds
       entry |= dict(seconds=aligned.round(3).tolist(), segments=run.about["segments"].get(name, []),
                     duration_s=float(run.arrays[f"{stream}/lengths"][position[name]] * seconds))
     result.append(entry)
   return result
 
 
-def moment_lines(result, moments):
-  """Moments of a video as lines of text, a line for each kind, also where none stands out.
+def moment_lines(result: dict[str, Any], moments: Sequence[dict[str, Any]]) -> list[str]:
+  """Returns moments of a video as lines of text, a line for each kind, also where none stands out.
 
   Args:
     result: {"attention", "meanings"} of `answer`.
@@ -299,8 +306,8 @@ def moment_lines(result, moments):
   return [f"{words}: {', '.join(some) or 'none stands out'}" for words, some in kinds.items()]
 
 
-def describe(result):
-  """One video's answer as lines of text: what must be known first, then the score, then what decided it."""
+def describe(result: dict[str, Any]) -> str:
+  """Returns one video's answer as lines of text: what must be known first, then the score, then what decided it."""
   cautions = ", ".join(wording.cautions(result))
   lines = [cli.plain(result["video"]) + (f": {cautions}" if cautions else "")]
   lines += [f"  warning: {cli.plain(warning)}" for warning in result["warnings"]]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
 from jaxskill.evaluate.metrics import tested_videos
+from jaxskill.methods import Assessment
 from jaxskill.report import drawing, explain, wording
 from jaxskill.report.drawing import plt
 from jaxskill.training import log_lines
+from jaxskill.training.experiment import Experiment
 
 SHOWN = 8      # frames of a video
 
 
-def draw(workdir, experiment, history, assessments, say=print):
+def draw(workdir: str | os.PathLike[str], experiment: Experiment, history: list[dict[str, Any]],
+         assessments: Assessment, say: Callable[[str], None] = print) -> list[pathlib.Path]:
   """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
   workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, experiment))
   if assessments.attention:
@@ -170,8 +176,7 @@ def _alignment(experiment, assessments):
 def _maps(experiment, assessments):
   """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
 
-  They lie over what the stream `frames` shows nearest in time, or without it over the mean of the feature maps;
-  simulated scenes have the true place of the action and of the distractor marked.
+  They lie over `scene`, with the true places marked where these are known.
   """
   dataset, scores = experiment.dataset, assessments.score[0]
   meanings = experiment.method.meanings
@@ -184,15 +189,9 @@ def _maps(experiment, assessments):
     seconds = dataset.seconds(stream, video)
     for axis, number in zip(row, explain.narrowest(maps[0, video], count)):
       shown = assessments.rows[name][0, video, number]
-      if "frames" in dataset.streams:
-        picture = dataset.streams["frames"][video, np.argmin(np.abs(dataset.seconds("frames", video) - seconds[shown]))]
-      else:
-        picture = dataset.streams[stream][video, shown].mean(axis=-1)
+      picture = scene(dataset, stream, video, shown)
       drawing.frame(axis, picture, wording.clock(seconds[shown]), maps[0, video, number], most)
-      for place, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
-        if place in dataset.truth:
-          down, right = dataset.truth[place][video, shown]
-          axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
+      mark_places(axis, dataset, video, shown)
     row[0].set_ylabel(f"{kind}\n{cli.short(dataset.videos[video], 24)}\n{_score(experiment, scores[video])}",
                       fontsize=7)
   if handles := axes[0, 0].get_legend_handles_labels()[0]:
@@ -200,6 +199,25 @@ def _maps(experiment, assessments):
   figure.suptitle("Simulated scene" if dataset.simulated else "")
   drawing.legend_below(figure, wording.LEGENDS["maps"])
   return figure
+
+
+def scene(dataset, stream, video, row):
+  """Returns what the heat map of a row lies over: what the stream `frames` shows nearest in time, `[H, W, 3]`.
+
+  Without frames it is the mean of the feature map over its channels, `[h, w]`.
+  """
+  if "frames" in dataset.streams:
+    apart = np.abs(dataset.seconds("frames", video) - dataset.seconds(stream, video)[row])
+    return dataset.streams["frames"][video, np.argmin(apart)]
+  return dataset.streams[stream][video, row].mean(axis=-1)
+
+
+def mark_places(axis, dataset, video, row):
+  """Marks the true place of the action and of the distractor on a frame, where they are known."""
+  for place, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
+    if place in dataset.truth:
+      down, right = dataset.truth[place][video, row]
+      axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
 
 
 def _scores(experiment, assessments):

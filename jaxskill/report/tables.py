@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from jaxskill import cli
@@ -12,8 +15,8 @@ NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds
               "of how good the answers of this run are")
 
 
-def number(summary, percent=False, digits=None):
-  """One number as text: mean, ± over seeds, and over folds, as far as there are several of them; "-" if missing.
+def number(summary: dict[str, Any] | None, percent: bool = False, digits: int | None = None) -> str:
+  """Returns one number as text: mean, ± over seeds, and over folds, as far as there are several; "-" if missing.
 
   An undefined one is called so, and one that rests on too little is marked.
   """
@@ -28,8 +31,8 @@ def number(summary, percent=False, digits=None):
           + protocol.MARK * summary.get("marked", False))
 
 
-def table(rows, simulated, facts=None):
-  """The rows as text: mean and standard deviation over seeds and over folds.
+def table(rows: Mapping[str, dict[str, Any]], simulated: bool, facts: Mapping[str, Any] | None = None) -> str:
+  """Returns the rows as text: mean and standard deviation over seeds and over folds.
 
   Args:
     rows: {row: of `protocol.summarise`}, after `protocol.show`.

@@ -5,6 +5,9 @@ Nothing here draws, so that pictures, pages and the terminal say the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 FEW = 20              # training videos below which a rank is told in numbers, and the answer says that they are few
@@ -26,18 +29,18 @@ LEGENDS = dict(
     frames="Nothing here says which moments decided; the pictures are evenly spaced.")
 
 
-def clock(seconds):
+def clock(seconds: float) -> str:
   """Returns seconds as m:ss.s, the one form of a time in all that people read; files hold seconds."""
   minutes, tenths = divmod(round(float(seconds) * 10), 600)
   return f"{minutes}:{tenths // 10:02d}.{tenths % 10}"
 
 
-def span(start, end):
+def span(start: float, end: float) -> str:
   """Returns an interval of seconds as m:ss.s-m:ss.s."""
   return f"{clock(start)}-{clock(end)}"
 
 
-def above(percentiles, count):
+def above(percentiles: Sequence[float], count: int) -> str:
   """Returns how a video stands among the training videos: in numbers where they are few, else in percent.
 
   Args:
@@ -51,7 +54,7 @@ def above(percentiles, count):
   return f"above {number} of {count} training video{'s' if count > 1 else ''}"
 
 
-def score(result):
+def score(result: dict[str, Any]) -> str:
   """Returns a video's score with its spread; a rank score is called one, since it cannot be read as a rating.
 
   Args:
@@ -63,13 +66,13 @@ def score(result):
   return f"score {result['score']:.4g}{spread}"
 
 
-def standing(result):
+def standing(result: dict[str, Any]) -> str:
   """Returns the answer about one video in a line: its place among the training videos, then its score."""
   percentiles = [model["percentile"] for model in result["models"]]
   return f"{above(percentiles, result['training_videos'])}; {score(result)}"
 
 
-def cautions(*results):
+def cautions(*results: dict[str, Any]) -> list[str]:
   """Returns what must be read before a score, the gravest first: a list of phrases, empty where there is nothing."""
   found = ["RANDOM WEIGHTS"] if any(result["random_weights"] for result in results) else []
   found += ["SIMULATED DATA"] if any(result["simulated"] for result in results) else []
@@ -84,13 +87,13 @@ def cautions(*results):
   return found
 
 
-def warned(text, *results):
+def warned(text: str, *results: dict[str, Any]) -> str:
   """Returns a line with the `cautions` before it."""
   found = cautions(*results)
   return f"{', '.join(found)}: {text}" if found else text
 
 
-def curve(result, name):
+def curve(result: dict[str, Any], name: str) -> str:
   """Returns the words of a curve or of heat maps in a legend, and the name that the system gives them.
 
   Args:
@@ -100,7 +103,7 @@ def curve(result, name):
   return f"{meaning['words']} ({name})" if meaning else name
 
 
-def amount(moment):
+def amount(moment: dict[str, Any]) -> str:
   """Returns how much a moment counts, in words."""
   if "from_left" in moment:
     return (f"{percent(moment['share'])} of it at one place, {percent(moment['from_left'])} from the left and "
@@ -110,6 +113,6 @@ def amount(moment):
   return f"score {moment['score']:.3g}, counts {percent(moment['importance'])}"
 
 
-def percent(share):
+def percent(share: float) -> str:
   """Returns a share as a whole percentage."""
   return f"{100 * share:.0f} %"

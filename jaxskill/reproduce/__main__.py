@@ -34,6 +34,8 @@ def main(argv=None):
   parser.add_argument("--seeds", type=int, metavar="N", help="of every row; those of its config if not given")
   parser.add_argument("--official", action="store_true", help="as the published code does, not as the paper says")
   parser.add_argument("--tiny", action="store_true", help="networks and trainings of seconds, to see that all works")
+  parser.add_argument("--weights", default="", metavar="FILE",
+                      help="that networks on frames begin with, as --config.model.weights of a run")
   parser.add_argument("--videos", type=cli.path, metavar="DIR", help="video files by id, whose frames figures show")
   parser.add_argument("--workdir", type=cli.path, default="runs/reproduce", help="where all is written (%(default)s)")
   options = parser.parse_args(argv)
@@ -50,7 +52,7 @@ def main(argv=None):
     folder = pathlib.Path(options.data or options.like) if options.data or options.like else None
     name = kind + "_tiny" * options.tiny + (f"_{options.seeds}_seeds" if options.seeds else "")
     source = runs.Source(kind, folder, pathlib.Path(options.workdir) / name, options.seeds,
-                         ("official",) if options.official else (), options.tiny)
+                         ("official",) if options.official else (), options.tiny, options.weights)
     if options.claims is not None:
       commands.claims(options.claims, source)
       return

@@ -13,11 +13,13 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published
 from jaxskill.reproduce.entries import Column
+from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
 SIMULATED = "simulated"
 TINY = dict(num_segments=12, width=8, static_rows=8, static_width=8)          # of features like published ones
+MAPS = dict(epic_skills=25)               # frames of maps, of data sets of which a paper reads maps
 
 
 class Source(NamedTuple):
@@ -29,6 +31,7 @@ class Source(NamedTuple):
     workdir: below which everything is written.
     seeds: number of seeds; None is that of each config.
     options: further options of every config, as "official".
+    weights: that networks on frames begin with, as `config.model.weights`; "" is that of each config.
     tiny: whether networks, trainings and features like published ones are of seconds, to see that all works.
   """
 
@@ -38,6 +41,7 @@ class Source(NamedTuple):
   seeds: int | None = None
   options: tuple[str, ...] = ()
   tiny: bool = False
+  weights: str = ""
 
 
 class Place(NamedTuple):
@@ -52,7 +56,7 @@ class Job(NamedTuple):
   """A program to train: some rows of a config in one place.
 
   Attributes:
-    file: of the config; rows: of it, ("",) where it has none; place: of the data.
+    file: of the config, perhaps with options; rows: of it, ("",) where it has none; place: of the data.
     config: of the rows that train together; folder: of the run.
   """
 
@@ -125,40 +129,49 @@ def like(place: Place, source: Source) -> Place:
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
-                          **(TINY if source.tiny else {}))
+                          map_frames=MAPS.get(place.options, 0), **(TINY if source.tiny else {}))
   return place._replace(folder=out)
 
 
+def is_file(row: str) -> bool:
+  """Returns whether a row is a config file, perhaps with options after a colon, and not a row of a table's config."""
+  return row.partition(":")[0].endswith(".py")
+
+
 def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
-  """Returns the programs that train some rows of a config file in a place, rows of one shape together.
+  """Returns the programs that train some rows of a config file in a place.
+
+  Rows that train together are one job, whichever of them are asked for: another table may ask for the others.
 
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
-  options = [place.options, *source.options, *(["tiny"] if source.tiny else [])]
+  path, _, own_options = file.partition(":")
+  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
   overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
-  config, _ = cli.read_config(f"{file}:{','.join(options)}", overrides)
+  config, _ = cli.read_config(f"{path}:{','.join(options)}", overrides)
   config = config.copy_and_resolve_references()
   with config.unlocked():
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
     config.plots = False
+    if source.weights and "weights" in config.model:
+      config.model.weights = source.weights
     if source.tiny and place.folder:                     # as many videos as published
       config.train.update(epochs=1, eval_steps=1000, checkpoint_steps=1000)
     if "rows" in config:
       if unknown := sorted(set(rows) - set(config.rows)):
         raise ValueError(f"{file} has no row {unknown[0]!r}, only {', '.join(config.row_order)}.")
-      config.rows = {row: config.rows[row].to_dict() for row in rows}
-      config.row_order = rows
   words = [place.options, place.task.replace("/", "_"), *source.options]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
-    return [Job(file, ("",), place, config, below / pathlib.Path(file).stem)]
+    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
   made = []
   for own in ablations.groups(config):
     names = tuple(name for name, _ in own.weight_rows)
     label = "".join(c if c.isalnum() else "_" for c in names[0])
-    made.append(Job(file, names, place, own, below / pathlib.Path(file).stem / label))
+    if set(names) & set(rows):
+      made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
   return made
 
 
@@ -188,11 +201,12 @@ def dataset(job: Job, kept: dict[str, Any]):
 
 def read(job: Job) -> dict | None:
   """Returns results.json of a job, None if it is not finished."""
-  path = job.folder / "results.json"
-  if not path.exists():
+  try:
+    found = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
+  except (FileNotFoundError, ValueError):                # damaged: training writes it again from its last checkpoint
     return None
-  found = json.loads(path.read_text(encoding="utf-8"))
-  return found if found.get("config") == json.loads(job.config.to_json()) else None
+  same = isinstance(found, dict) and found.get("config") == json.loads(job.config.to_json())
+  return found if same and found.get("format") == finished_files.RESULTS_FORMAT else None
 
 
 def results(job: Job) -> dict:

@@ -60,7 +60,7 @@ class Answers:
     return function
 
   def encode(self, state, chunks, count):
-    """Host encodings `[count, R, ...]` of the (numbers, videos) that `batches.Feed.all_videos` yields."""
+    """Host encodings `[count, R, ...]` of the (numbers, videos) that `batches.VideoLoader.all_videos` yields."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
   def ask(self, state, inputs, count, everything):
@@ -90,9 +90,9 @@ class AllVideos:
     answers: the compiled functions.
   """
 
-  def __init__(self, experiment, feed, parallel, num_unique):
+  def __init__(self, experiment, loader, parallel, num_unique):
     """Args: num_unique: videos that a device is given at once where features do not stay there."""
-    self._experiment, self._feed, self._parallel = experiment, feed, parallel
+    self._experiment, self._loader, self._parallel = experiment, loader, parallel
     self._at_once = parallel.padded(max(1, num_unique))
     self.answers = Answers(experiment.method, parallel)
 
@@ -103,7 +103,7 @@ class AllVideos:
     return self.answers.ask(state, inputs, self._experiment.dataset.num_videos, everything)
 
   def _videos(self):
-    return self._feed.all_videos(self._at_once)
+    return self._loader.all_videos(self._at_once)
 
   def encodings(self, state):
     """Host encodings `[V, R, ...]` of every video."""

@@ -41,7 +41,7 @@ def as_maps(videos):
   return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
 
 
-class Feed:
+class VideoLoader:
   """The videos of a run, those that some replica trains on first.
 
   Attributes:

@@ -11,7 +11,7 @@ from jaxskill import files, methods
 from jaxskill.training import checkpoints
 
 FORMAT = 1            # of training_videos.npz
-RESULTS_FORMAT = 2    # of results.json; 1 and none had probabilities in place of distribution
+RESULTS_FORMAT = 3    # of results.json; 2 called simple baselines "floor: ", 1 and none distributions "probabilities"
 WRITE_AGAIN = "remove it and start the training command again, which writes it"
 
 

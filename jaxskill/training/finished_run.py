@@ -156,9 +156,9 @@ class Finished(NamedTuple):
     if self.config.model.get("with_difficulty"):
       labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
     size = parallel.padded(SHARE)
-    feed = batches.Feed(dataset, dataset.folds, parallel, streams=self.method.streams, dtype=self.config.train.dtype,
-                        budget=0.0, labels=labels)
-    count, chunks = dataset.num_videos, feed.all_videos(size)
+    loader = batches.VideoLoader(dataset, dataset.folds, parallel, streams=self.method.streams,
+                                 dtype=self.config.train.dtype, budget=0.0, labels=labels)
+    count, chunks = dataset.num_videos, loader.all_videos(size)
     if "bank/videos" not in self.arrays:
       return self.answers.ask(self.state, ((ids, (one,)) for ids, one in chunks), count, True)
     encodings = self.answers.encode(self.state, chunks, count)

@@ -75,12 +75,12 @@ def _refusal(trainer, what, needed, available, shape, dtype):
   batch = config.train.batch_size
   if what.startswith("one step") and batch > 1 and share * batch >= 1:
     remedies.append(f"lower config.train.batch_size (now {batch}, about {max(1, int(0.8 * share * batch))} should fit)")
-  if trainer.feed.resident and trainer.feed.bytes > needed / 2:
+  if trainer.loader.resident and trainer.loader.bytes > needed / 2:
     remedies.append("lower config.data.device_budget, so that features stream")
   if len(trainer.replicas) > 1:
     remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
   return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; "
-          f"features are {_size(trainer.feed.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
+          f"features are {_size(trainer.loader.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
           f"array is {dtype}{list(shape)}: "
           f"{' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
 

@@ -5,12 +5,15 @@ import json
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
 from jaxskill import assess, compare
 from jaxskill.assess import __main__ as assess_command
 from jaxskill.assess import arguments, comparison, scoring
+from jaxskill.report import explain
+from tests import documents
 from tests.assess.own_videos import trained
 from tests.places import REPO
 
@@ -44,7 +47,7 @@ def test_the_command_line_has_the_arguments_of_the_function(name):
   assert given | {key: tuple(given[key]) for key in ("videos", "features")} == GIVEN
   for key, value in read("--workdir", "run").items():
     default = inspect.signature(run).parameters[key].default
-    assert key == "workdir" or value == (list(default) if isinstance(default, tuple) else default), key
+    assert key == "workdir" or value == default, key
 
 
 @pytest.mark.parametrize("name, work", [("assess", scoring), ("compare", comparison)])
@@ -70,13 +73,38 @@ def test_an_unknown_argument_is_refused(name):
 
 
 @pytest.mark.parametrize("given, weights", [
-    ([], ""), (["a.pt"], "a.pt"), (["random:0", "b.pt"], "random:0"), (["rgb=a=b.pt"], {"rgb": "a=b.pt"}),
+    ([], ""), (["a.pt"], "a.pt"), (["rgb=a=b.pt"], {"rgb": "a=b.pt"}),
     (["rgb=a.pt", "flow=random:1"], {"rgb": "a.pt", "flow": "random:1"}), (["there=is.pt"], "there=is.pt")])
 def test_weights_on_the_command_line(tmp_path, monkeypatch, given, weights):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "there=is.pt").touch()
   line = ["--workdir", "run", *(f"--weights={one}" for one in given)]
   assert arguments.keywords(arguments.parser("assess", "").parse_args(line))["weights"] == weights
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("given, why", [
+    (["random:0", "b.pt"], "--weights=random:0: of several weights each must say its stream"),
+    (["rgb=a.pt", "b.pt"], "--weights=b.pt: of several weights each must say its stream"),
+    (["rgb=a.pt", "flow=c.pt", "rgb=b.pt"], "--weights: stream 'rgb' has 2 files, a.pt, b.pt; give one.")])
+def test_no_weights_are_dropped_silently(capsys, name, given, why):
+  """In one line, before the run is looked at."""
+  with pytest.raises(SystemExit) as ended:
+    RUNS[name][1](["--workdir", "no_run", "a.mp4", *(f"--weights={one}" for one in given)])
+  said = capsys.readouterr().err.strip()
+  assert ended.value.code == 2 and said.startswith(f"jaxskill: {why}") and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("folds", [("1", "2"), (1, 2)])
+def test_models_are_chosen_by_text(folds):
+  """A command line gives texts, Python may give numbers, and folds may be named by either."""
+  replicas = [dict(row="", criterion="score", fold=fold, seed=seed) for fold in folds for seed in (0, 1)]
+  run = types.SimpleNamespace(about=dict(replicas=replicas))
+  for fold in ("2", 2):
+    assert explain.choose(run, explain.Models(fold=fold))[0].tolist() == [2, 3]
+  assert explain.choose(run, explain.Models(fold="1", seed=1))[0].tolist() == [1]
+  with pytest.raises(ValueError, match="^--fold=3: no model of the run is of this fold; there are 1, 2.$"):
+    explain.choose(run, explain.Models(fold="3"))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -105,6 +133,16 @@ def test_function_and_command_line_answer_the_same(tmp_path, capsys, name, syste
   assert json.loads(json.dumps(results)) == answers and len(answers) == (1 if name == "compare" else 2)
   if "seed" in chosen:
     assert "seeds 1)" in said[0] + json.dumps(answers)
+
+
+def test_the_snippet_of_the_page_runs(monkeypatch, capsys):
+  """With answers that need no trained run."""
+  answer = dict(score=0.5, percentile=75.0, moments=["0:01.0"])
+  monkeypatch.setattr(scoring, "run", lambda *asked: ({"video": answer}, {}))
+  monkeypatch.setattr(comparison, "run", lambda *asked: dict(better="a", difference=1.5, agreeing=2, moments=[]))
+  (_, snippet), = (one for one in documents.read(REPO / "jaxskill/assess/README.md").blocks if one[0] == "python")
+  exec(snippet, {})
+  assert capsys.readouterr().out == "video 0.5 75.0 ['0:01.0']\na 1.5 2 []\n"
 
 
 def test_commands_listen_before_anything_slow_is_imported():

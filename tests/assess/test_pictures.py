@@ -33,7 +33,7 @@ def answered(kind, duration=20.0, seed=0, **changed):
     parts = lambda: [dict(start=float(a), end=float(b), score=float(s), importance=float(i)) for a, b, s, i in zip(
         edges[:-1:2], edges[2::2], rng.uniform(size=5), rng.dirichlet(np.ones(5)))]
     result |= dict(segments=parts(), curves={"timing offset": line(rng.uniform(size=ROWS))}, references=[dict(
-        video="expert", score=9.0, segments=parts(), seconds=np.sort(rng.uniform(0, duration, ROWS)).tolist())])
+        video="expert", score=9.0, segments=parts(), duration_s=duration, seconds=np.sort(rng.uniform(0, duration, ROWS)).tolist())])
   if kind == "maps":
     maps, seconds = {"attention": rng.dirichlet(np.ones(9), 12).reshape(12, 3, 3)}, {"attention": np.arange(12.0)}
   if kind == "distribution":
@@ -125,6 +125,23 @@ def test_two_videos_are_drawn_by_the_same_scales(tmp_path, figures, kind):
   if kind == "segments":
     colours = [{tuple(c.get_colors()[0]) for c in axis.collections} for axis in axes[:2]]
     assert all(colours)
+
+
+def test_an_alignment_without_segments_is_drawn(tmp_path, figures):
+  """Of two videos and of a reference; the offset is of their durations."""
+  (first, *heat), (second, *other_heat) = answered("distribution"), answered("distribution", duration=8.0, seed=3)
+  aligned = np.sort(np.random.default_rng(1).uniform(0, 8, ROWS)).tolist()
+  keys = [explain.key_moments(one) for one in (first, second)]
+  pictures.draw_comparison(tmp_path / "two.png", [video(), video()], [first, second], [heat, other_heat],
+                           dict(alignment=aligned), "title", keys)
+  reference = dict(video="expert", score=9.0, segments=[], duration_s=8.0, seconds=aligned)
+  paths = pictures.draw(tmp_path, video(), first | dict(references=[reference]), *heat)
+  assert tmp_path / "alignment.png" in paths
+  middles = (np.arange(ROWS) + 0.5) / ROWS
+  for figure in figures[:2]:
+    below, = (axis for axis in figure.axes if axis.get_xlabel() and axis.lines)
+    np.testing.assert_allclose(below.lines[0].get_ydata(), np.array(aligned) / 8.0 - middles)
+    assert below.get_xlim() == (0, 20.0) and "score of a part" not in texts(figure)
 
 
 def test_key_moments_are_where_it_was_decided():

@@ -246,7 +246,7 @@ def test_models_can_be_chosen(tmp_path):
   result = results[path.stem]
   assert result["score"] == pytest.approx(run.results["replicas"][1]["scores"][path.stem], abs=1e-6)
   assert result["spread"] is None and result["of"] == "one model (folds simulated; seeds 1)"
-  with pytest.raises(ValueError, match="--seed=5: the run has only 0, 1"):
+  with pytest.raises(ValueError, match="--seed=5: no model of the run is of this seed; there are 0, 1"):
     run.assess(path, out=tmp_path, seed=5)
 
 

@@ -50,7 +50,7 @@ def test_flops(read):
 @pytest.mark.parametrize("form", ["float32", "float32+plain"])
 def test_naive_recurrence_computes_the_same(read, form):
   trainer = trainer_of(read, form)
-  params, videos = jax.tree.map(lambda x: x[0], trainer.state.params), as_maps(trainer.feed.videos)
+  params, videos = jax.tree.map(lambda x: x[0], trainer.state.params), as_maps(trainer.loader.videos)
   ours = trainer.method.encode(dict(params=params, constants={}), videos, jax.random.key(0), False)["score"]
   naive = spatial_attention.scores_in_scan(params, videos["maps"], trainer.config)
   np.testing.assert_allclose(naive, ours, atol=1e-5)

@@ -71,7 +71,7 @@ def test_command_line_end_to_end(tmp_path):
     assert results["ratios"][forms[0]]["torch"] == pytest.approx(np.median(np.divide(other, ours)))
 
 
-@pytest.mark.parametrize("form", ["float32", "bfloat16+joint", "siamese"])
+@pytest.mark.parametrize("form", ["float32", "float32+shared", "bfloat16+joint+shared", "siamese+shared"])
 def test_model_flops_agree_with_what_xla_counts(read, form):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
   by_hand = pros_cons.flops(trainer.config, SHAPES["small"])
@@ -82,11 +82,12 @@ def test_model_flops_of_the_paper(read):
   def flops(form, peer=""):
     config = contenders.configure(read[0], form, SHAPES["paper"], read[1])
     return pros_cons.flops(config, SHAPES["paper"], peer)
-  forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the noise
-  assert flops("float32") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+R4") == 6 * forward
-  assert flops("leaky") == pytest.approx(1.5 * forward, rel=2e-3)
-  assert flops("siamese") == pytest.approx(1.5 * forward * 257 / 76)
-  assert flops("leaky", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
+  forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the shared noise
+  assert flops("float32+shared") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+shared+R4") == 6 * forward
+  assert flops("float32") == flops("bfloat16") == pytest.approx(1.5 * forward * 75 / 76)     # a product in every step
+  assert flops("leaky+shared") == pytest.approx(1.5 * forward, rel=2e-3)
+  assert flops("siamese+shared") == pytest.approx(1.5 * forward * 257 / 76)
+  assert flops("leaky+shared", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
 
 
 def test_random_dataset_is_what_the_shape_says():
@@ -107,7 +108,7 @@ def peer_module():
 @pytest.mark.peers
 @pytest.mark.parametrize("encode", ["unique", "siamese"])
 def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
-  """One cycle: losses of both phases, all gradients (they are in the optimisers' moments and left over), parameters."""
+  """One cycle: losses of both phases, all gradients (they are in the optimizers' moments and left over), parameters."""
   import torch
   shape = SHAPES["tiny"]._replace(batch_size=4)                # 12 pairs, so both batches are whole
   trainer = trainer_of(read, f"official+{encode}", shape, noise_std=0.0)
@@ -119,9 +120,9 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
   pairs = np.asarray(trainer.step.draw(trainer.tables, 0).items)[:, 0]                    # [2, B, 2]
   trainer.state = trainer.state.replace(params=start)
   trainer.state, metrics = trainer.step.run_batches(
-      trainer.state, (trainer.feed.videos,) * 2, trainer.tables, trainer.step.draw(trainer.tables, 0))
+      trainer.state, (trainer.loader.videos,) * 2, trainer.tables, trainer.step.draw(trainer.tables, 0))
 
-  features = trainer.dataset.streams["rgb"][trainer.feed.train]
+  features = trainer.dataset.streams["rgb"][trainer.loader.train]
   for phase in (0, 1):
     better, worse = (torch.tensor(features[pairs[phase][:, side]], device=peer.device) for side in (0, 1))
     loss = float(peer.step(better, worse, phase, first=phase == 0))
@@ -146,7 +147,7 @@ def test_torch_peer_takes_our_official_steps(read, encode, quick_compile):
   for phase, prefix in ((0, "fc"), (1, "att_net")):
     moment = ours(trainer.state.opt_state[str(phase)][0].mu, prefix)
     for name, value in moment.items():
-      expected = peer.optimisers[phase].state[parameters[name]]["exp_avg"].cpu().numpy()  # a tenth of the gradient
+      expected = peer.optimizers[phase].state[parameters[name]]["exp_avg"].cpu().numpy()  # a tenth of the gradient
       np.testing.assert_allclose(10 * value, 10 * expected, atol=1e-5, err_msg=name)
       compared += np.abs(expected).max() > 1e-4
   left = {k: v for k, v in trainer.state.opt_state["left_over"].items() if k.startswith("ranking/")}
@@ -222,7 +223,7 @@ def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):
   benchmark_start.start()
   answer = json.loads((tmp_path / "start.json").read_text())
   assert len(trained) == 2 and int(trained[0].state.step) == 2 * 2     # a cycle with its compilation, one without
-  assert trained[0].feed.videos["rgb"].dtype == jnp.bfloat16
+  assert trained[0].loader.videos["rgb"].dtype == jnp.bfloat16
   assert answer["first_step_s"] == pytest.approx(sum(answer["marks"].values())) and answer["videos"] == 9
   assert 0 < answer["cycle_s"] < answer["marks"]["first steps"]
   assert all(seconds > 0 for seconds in answer["marks"].values()) and min(answer["map_s"], answer["place_s"]) > 0

@@ -4,9 +4,9 @@ import itertools
 import math
 import types
 
-import ml_collections
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from scipy import stats
 
 from jaxskill.data import Fold, SkillDataset, splits
@@ -185,14 +185,14 @@ def trainer_of(dataset, learns="spearman", options=None):
             metrics.measure_scores(fold, dataset.score, scores))
   method = types.SimpleNamespace(streams=("rgb",), targets=lambda data, name: data.labels(name))
   return types.SimpleNamespace(dataset=dataset, replicas=replicas, measured=measured, method=method, metric=learns,
-                               config=ml_collections.ConfigDict(dict(evaluate=options or {})))
+                               config=ConfigDict(dict(evaluate=options or {})))
 
 
 def every(dataset):
   return {number: fold.train_videos for number, fold in enumerate(dataset.folds)}
 
 
-def test_floors_are_treated_as_models_are(make_dataset):
+def test_baselines_are_treated_as_models_are(make_dataset):
   """Pooled over folds, trained on the videos that models read; one mean score a fold is no ranking of the folds."""
   data = make_dataset(videos=15, folds=[(np.setdiff1d(np.arange(15), part), part) for part in np.arange(15).reshape(5, 3)])
   trained = every(data) | {1: data.folds[1].train_videos[2:]}
@@ -202,14 +202,14 @@ def test_floors_are_treated_as_models_are(make_dataset):
     means = simple_baselines.mean_features(data, "rgb")
     own = simple_baselines.ridge(means[trained[number]], np.float64(data.score)[trained[number]], means)
     said[fold.test_videos] = own[fold.test_videos]
-  assert rows["floor: ridge on mean features"]["spearman"]["last"]["pooled"]["mean"] == pytest.approx(
+  assert rows["baseline: ridge on mean features"]["spearman"]["last"]["pooled"]["mean"] == pytest.approx(
       naive_spearman(said, data.score))
-  flat = rows["floor: mean score"]["spearman"]["last"]
+  flat = rows["baseline: mean score"]["spearman"]["last"]
   assert flat["pooled"]["undefined"] == flat["over_folds"]["undefined"] == "predictions are equal in every fold"
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_duration_floor_of_pairs(make_dataset, sign):
+def test_duration_baseline_of_pairs(make_dataset, sign):
   """The direction is that of the training pairs; test pairs may say the opposite."""
   data = make_dataset(videos=14, folds=((range(9), range(9, 14)),))
   rank = np.argsort(np.argsort(data.score))
@@ -217,10 +217,12 @@ def test_duration_floor_of_pairs(make_dataset, sign):
   data = type(data)(**{name: getattr(data, name) for name in ("name", "source", "videos", "streams", "lengths", "pairs",
                                                               "folds", "score")} | dict(row_seconds=dict(rgb=seconds)))
   row, = simple_baselines.pair_rows(trainer_of(data, "accuracy"), every(data)).items()
-  assert row[0] == "floor: duration only" and row[1]["accuracy"]["last"]["mean"] == 0.0
+  assert row[0] == "baseline: duration only" and row[1]["accuracy"]["last"]["mean"] == 0.0
   assert row[1]["better_is"] == {"fold0": dict(video="longer" if sign > 0 else "shorter", training_pairs=1.0)}
-  assert simple_baselines.describe(dict([row])) == [f"floor: duration only: the {'longer' if sign > 0 else 'shorter'} video is taken "
-                                          "for the better one, which it is in 100.0 % of the training pairs"]
+  chosen = "longer" if sign > 0 else "shorter"
+  assert simple_baselines.describe(dict([row])) == [
+      f"baseline: duration only: the {chosen} video is taken for the better one, which it is in 100.0 % of the training "
+      "pairs"]
   equal = trainer_of(make_dataset(lengths=dict(rgb=np.full(11, 12, np.int32))), "accuracy")
   assert not simple_baselines.pair_rows(equal, every(equal.dataset))                   # nothing to choose by
   assert simple_baselines.longer_is_better(np.arange(4.0), np.array([[3, 0], [1, 2], [2, 1], [0, 0]])) == 0.625
@@ -244,7 +246,7 @@ def test_what_each_side_had_stands_in_words(make_dataset):
 
 
 @pytest.mark.skipif(not QUALITY.exists(), reason=f"UI-PRMD is not at {QUALITY}")
-def test_pooled_floor_on_real_movements():
+def test_pooled_baseline_on_real_movements():
   """Quality of deep squats, one subject held out at a time: the ridge of the table against one by hand."""
   with np.load(QUALITY) as archive:
     x, quality, subject = archive["x"].astype(np.float32), np.float32(archive["quality"]), archive["subject"]
@@ -254,7 +256,8 @@ def test_pooled_floor_on_real_movements():
   data = SkillDataset(name="squats", source="squats", videos=tuple(map(str, range(count))), streams=dict(rgb=x),
                       lengths=dict(rgb=np.full(count, 60, np.int32)), pairs=np.zeros((0, 2), np.int32), folds=folds,
                       score=quality, subject=names)
-  found = simple_baselines.score_rows(trainer_of(data), every(data))["floor: ridge on mean features"]["spearman"]["last"]
+  rows = simple_baselines.score_rows(trainer_of(data), every(data))
+  found = rows["baseline: ridge on mean features"]["spearman"]["last"]
   said, by_fold = np.zeros(count), []
   means = x.astype(np.float64).mean(axis=1)
   for name in np.unique(names):

@@ -60,15 +60,16 @@ def test_votes_on_pairs():
   assert raters.agreement(dict(votes=np.array([(0, 1, 0), (1, 2, 1)])), False) == {}           # nobody judged the same
 
 
-def test_ceiling_stands_above_the_floors_and_its_words_below_the_table():
+def test_ceiling_stands_above_the_baselines_and_its_words_below_the_table():
   summary = dict(spearman=dict(last=None, validation_selected=None, best_on_test=None), against_truth={},
                  metrics=dict(pearson=None, rl2=None, mae=None))
   found = raters.agreement(dict(scores=np.array([[1, 2.0], [2, 2], [4, 3], [5, 7]])), True)
-  rows = {"core": summary} | raters.ceiling(found, True) | {"floor: x": summary}
+  rows = {"core": summary} | raters.ceiling(found, True) | {"baseline: x": summary}
   facts = dict(folds=[dict(name="f", **{side: dict(videos=30, pairs=0, subjects=None) for side in ("train", "validation", "test")})],
                test_videos=30, too_few_to_claim=False, smallest_fold=30, small_folds=False, raters=found)
   lines = tables.table(rows, False, facts).splitlines()
-  assert [line.split("  ")[0] for line in lines[2:5]] == ["core", "ceiling: one rater against the others", "floor: x"]
+  assert [line.split("  ")[0] for line in lines[2:5]] == [
+      "core", "ceiling: one rater against the others", "baseline: x"]
   assert lines[-1].startswith("2 raters, 4 videos that all have rated: ICC(2,1) 0.8")
   pairs = raters.agreement(dict(votes=np.array([(0, 1, 0), (0, 1, 1), (2, 1, 0), (1, 2, 1)])), False)
   row = raters.ceiling(pairs, False)

@@ -178,7 +178,7 @@ def test_one_result_however_it_is_computed(variant, form):
   """Siamese, streamed, on eight devices: the same gradients, parameters and answers."""
   changes, devices = FORMS[form]
   other = trained(variant.configure(changes=changes), variant.dataset, devices)
-  assert other.feed.resident == ("data.device_budget" not in changes)
+  assert other.loader.resident == ("data.device_budget" not in changes)
   assert_states_close(other.state, variant.trainer.state)
   assert_answers_close(other.assess(everything=True), variant.answers)
 

@@ -12,8 +12,9 @@ from flax import traverse_util
 
 from jaxskill import assess, methods, pretrained, train, weight_files
 from jaxskill.data.dataset import Fold, SkillDataset
-from jaxskill.methods import frames
+from jaxskill.methods import core, frames
 from jaxskill.modules import i3d
+from jaxskill.reproduce import figures_core, runs
 from jaxskill.training.checkpoints import Checkpoints, read
 from jaxskill.training.parallel import Parallel
 from tests.data.video.test_decoding import encode
@@ -139,22 +140,38 @@ def test_snippets_are_the_published_ones(golden, load_config):
   assert load_config("core", "aqa7,frames", {"model.weights": "random:0"}).data.frames.margin == 0
 
 
-def test_two_added_batches_of_one_pair(load_config):
-  """The published update of MTL-AQA, by the published loss of each pair alone."""
+def test_surgery_has_160_frames_whose_snippets_do_not_overlap(load_config):
+  """Sec. 4.1: "we evenly sampled out 160 frames to form 10 non-overlapping 16-frame snippets", by category alone."""
+  config = load_config("core", "jigsaws,frames", {"model.weights": "random:0"})
+  assert config.data.frames.count == 160 and config.data.frames.margin == 0
+  seen = [frame for start in config.model.i3d.starts for frame in range(start, start + config.model.i3d.length)]
+  assert seen == list(range(160)) and len(config.model.i3d.starts) == 10 and frames.Backbone(config)
+  for data_set in ("jigsaws", "aqa7"):
+    assert load_config("core", data_set).model.exemplars.same == ("category",)
+
+
+@pytest.mark.parametrize("options", ["mtl_aqa,frames,official", "mtl_aqa,official", "features,official"])
+def test_two_added_batches_of_one_pair(load_config, options):
+  """The published update of MTL-AQA, on frames and on features, by the published loss of each pair alone."""
   changes = {"model.num_leaves": 4, "model.hidden": 3}
-  ours = load_config("core", "mtl_aqa,frames,official", changes | {"model.weights": "random:0"})
-  published = load_config("core", "mtl_aqa,official", changes)
-  assert ours.train.reduction == "sum" and published.model.regression == "leaf_mean"
-  method, params, constants = random_method(published)
+  ours = load_config("core", options, changes | ({"model.weights": "random:0"} if "frames" in options else {}))
+  on_features = lambda regression: methods.build(load_config("core", "mtl_aqa,official", changes | {
+      "model.regression": regression}))
+  assert ours.train.reduction == "sum"
+  published, (_, params, constants) = on_features("leaf_mean"), random_method(load_config("core", "mtl_aqa", changes))
   rng = np.random.default_rng(0)
   features, scores = jnp.asarray(rng.normal(size=(2, 2, 4)), jnp.float32), np.float32(rng.normal(size=(2, 2)) / 4)
   scores[1] = scores[0][::-1]                               # in other leaves, whose means would count twice
   variables = single(dict(params=params, constants=dict(labels=constants)))
   loss = lambda method, rows: losses_of(method, variables, tuple(features.swapaxes(0, 1)[:, rows]), scores[rows])[0].sum()
-  alone = [loss(method, slice(i, i + 1)) for i in (0, 1)]
-  added = methods.build(load_config("core", "mtl_aqa,official", changes | {"model.regression": ours.model.regression}))
-  np.testing.assert_allclose(loss(added, slice(0, 2)), sum(alone), rtol=1e-5)
-  assert abs(loss(method, slice(0, 2)) - sum(alone)) > 1e-3
+  alone = [loss(published, slice(i, i + 1)) for i in (0, 1)]
+  np.testing.assert_allclose(loss(on_features(ours.model.regression), slice(0, 2)), sum(alone), rtol=1e-5)
+  assert abs(loss(published, slice(0, 2)) - sum(alone)) > 1e-3
+
+
+def test_published_batches_of_aqa7_have_two_pairs(load_config):
+  config = load_config("core", "aqa7,official")
+  assert (config.model.regression, config.train.reduction) == ("leaf_mean", "mean")
 
 
 # Through the loop
@@ -182,7 +199,7 @@ def test_streamed_resumed_and_on_two_devices(small, filmed, tmp_path):
   resident, expected = trained(small(), filmed)
   config = small({"data.device_budget": 0.0})
   whole, metrics = trained(config, filmed)
-  assert resident.feed.resident and not whole.feed.resident and whole.total == 6
+  assert resident.loader.resident and not whole.loader.resident and whole.total == 6
   _, others = trained(config, filmed, devices=2)
   for ours, theirs in ((metrics, expected), (others, expected)):
     for one, other in zip(ours, theirs, strict=True):
@@ -232,7 +249,7 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
   said = capsys.readouterr().out
   assert results["data"] == "RANDOM weights (random:3): videos" and said.count("RANDOM weights (random:3)") == 2
   assert "features streamed" in said and not results["simulated"]
-  assert set(results["rows"]) == {"core", "floor: mean score", "floor: duration only"}          # frames are no features
+  assert set(results["rows"]) == {"core", "baseline: mean score", "baseline: duration only"}   # frames are no features
   assert set(results["replicas"][0]["scores"]) == {"v4", "v5"}
   assert all(np.isfinite(score) for score in results["replicas"][0]["scores"].values())
   assert json.loads((tmp_path / "run" / "results.json").read_text())["data"] == results["data"]
@@ -244,6 +261,40 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(found[name]["score"], results["replicas"][0]["scores"][name], rtol=1e-4, atol=1e-4)
   assert found["v4"]["random_weights"] and any("RANDOM weights" in warning for warning in found["v4"]["warnings"])
   assert any("this is 'v0', which the run was trained on" in warning for warning in found["v0"]["warnings"])
+
+
+@pytest.mark.parametrize("head, contrastive", [("tree", True), ("mlp", False)])
+def test_grad_cam_is_its_definition(small, filmed, head, contrastive):
+  """The maps of the last block, each weighted by the mean over its places of the gradient of the score."""
+  config = small({"model.head": head, "model.contrastive": contrastive})
+  trainer, _ = trained(config, filmed, calls=1)
+  run, video = runs.Finished(trainer, None, (0,), {}), 5
+  system = core.comparison(config)
+  variables = jax.tree.map(lambda x: x[0], dict(params=trainer.state.params, constants=trainer.state.constants))
+  network = dict(params=variables["params"]["backbone"], batch_stats=variables["constants"]["backbone"])
+  maps, _ = system.backbone.maps(network, jnp.asarray(filmed.streams["frames"][video]))
+
+  def features(maps):
+    steps = maps.mean(axis=(2, 3))
+    return ((steps[:, :-1] + steps[:, 1:]) / 2).mean(axis=(0, 1))
+  known = trainer.all_videos.encodings(trainer.state)[:, 0]
+  np.testing.assert_allclose(features(maps), known[video], rtol=1e-3, atol=1e-4)
+  chosen = trainer.experiment.exemplars()[0][video, 0] if contrastive else None
+
+  def score(maps):
+    own = features(maps)
+    if not contrastive:
+      return system.difference(variables, system.answer(variables, own[None]))[0]
+    levels, regression = system.answer(variables, jnp.stack([own, own]), known[chosen], filmed.score[chosen])
+    bounds = variables["constants"]["labels"]["bounds"]
+    return sum(jnp.exp(levels[-1][i, leaf]) * (low + regression[i, leaf] * (high - low))
+               for i in range(2) for leaf, (low, high) in enumerate(bounds)) / 2
+  weights = jax.grad(score)(maps).mean(axis=(1, 2, 3)).mean(axis=0)
+  expected = np.maximum(np.einsum("cthwk,k->cthw", maps, weights), 0).mean(axis=1)
+  heat, snippets = figures_core.heat_of(run, 0, video)
+  assert snippets.shape == (2, 16, 32, 32, 3) and heat.shape == expected.shape
+  np.testing.assert_allclose(heat / heat.max(), expected / expected.max(), rtol=1e-2, atol=1e-3)
+  assert len(figures_core.grad_cam({"row": run}, None)) == 2
 
 
 # What must be refused

@@ -17,7 +17,7 @@ OURS = dict(pos="high", neg="low", uniform="uniform")     # names of the publish
 
 
 def batch(features, lengths=None):
-  """Videos as `batches.Feed` hands them over."""
+  """Videos as `batches.VideoLoader` hands them over."""
   lengths = [features.shape[1]] * len(features) if lengths is None else lengths
   return dict(rgb=jnp.asarray(features, jnp.float32), lengths=dict(rgb=jnp.asarray(lengths, jnp.int32)),
               position=jnp.arange(len(features)), labels={})

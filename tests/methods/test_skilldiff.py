@@ -159,7 +159,7 @@ def small(load_config):
 
 
 def batch(features, lengths=None):
-  """Videos as `batches.Feed` hands them over."""
+  """Videos as `batches.VideoLoader` hands them over."""
   return dict(rgb=jnp.asarray(features, jnp.float32), position=jnp.arange(len(features)), labels={},
               lengths=dict(rgb=jnp.asarray(lengths or [features.shape[1]] * len(features), jnp.int32)))
 
@@ -381,7 +381,7 @@ def test_references(configure, scored, choose):
       assert len(ids) == min(3, len(allowed)) and set(ids) <= set(allowed) and not set(ids) & set(fold.test_videos)
       if choose == "best":
         assert labels[ids].tolist() == sorted(labels[allowed], reverse=True)[: len(ids)]
-    items = trainer.feed.train[np.asarray(trainer.tables.items[r, : trainer.tables.count[r]])]
+    items = trainer.loader.train[np.asarray(trainer.tables.items[r, : trainer.tables.count[r]])]
     queries = [v for v in fold.train_videos if mask[v, r].any()]
     assert sorted(items[:, 0]) == queries
     for query, *own in items:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import spatial_attention, spatial_attention_ablations
+from configs.features import spatial_attention as recipe_of_maps
 from jaxskill import ablations, methods, train
 from jaxskill.data.simulation import simulated
 from jaxskill.evaluate import truth
@@ -18,6 +20,7 @@ from jaxskill.training.batches import as_maps
 from jaxskill.training.parallel import Parallel
 
 FOLDS = ((range(8), (8, 9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
+PAPER = spatial_attention.get_config("epic_skills")
 NARROW = {"model.segments": 3, "model.width": 0, "model.filters": 5, "model.channels": 4, "model.attention_hidden": 3,
           "model.attention_width": 2, "model.hidden": 6, "train.batch_size": 8, "train.epochs": 2,
           "train.steps_per_call": 2, "train.learning_rate": 0.1, "train.encode": "unique",
@@ -81,10 +84,10 @@ def test_training_sees_random_frames_that_belong_to_the_video(make, with_maps, q
   trainer = train.Trainer(config, dataset, Parallel(1))
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
   encode = jax.jit(trainer.method.encode, static_argnums=3)
-  videos, key = trainer.feed.host(np.arange(11)), jax.random.key(5)
+  videos, key = trainer.loader.host(np.arange(11)), jax.random.key(5)
   whole = encode(variables, videos, key, True)
   order = [4, 0, 9]
-  some = encode(variables, trainer.feed.host(np.array(order)), key, True)
+  some = encode(variables, trainer.loader.host(np.array(order)), key, True)
   np.testing.assert_array_equal(some["rows"], whole["rows"][np.array(order)])
   np.testing.assert_allclose(some["score"], whole["score"][np.array(order)], atol=1e-6)
   assert (encode(variables, videos, jax.random.key(6), True)["rows"] != whole["rows"]).any()
@@ -110,13 +113,13 @@ def test_margin_ranking(make):
 
 
 def test_recipe(make, with_maps, quick_compile):
-  """SGD with momentum on the gradient plus the decayed weights, mean over the pairs of a batch."""
-  config = make({"train.batch_size": 64, "train.epochs": 3, "train.steps_per_call": 1, "train.learning_rate": 0.1,
-                 "train.weight_decay": 0.01, "train.momentum": 0.9})
+  """SGD with momentum on the gradient plus the decayed weights; the loss is a sum over pairs (Eq. 11, Sec. 3.5)."""
+  config = make({"train.batch_size": 64, "train.epochs": 3, "train.steps_per_call": 1, "train.learning_rate": 0.002,
+                 "train.weight_decay": 0.01, "train.momentum": 0.9, "train.reduction": PAPER.train.reduction})
   trainer = train.Trainer(config, with_maps(folds=FOLDS[:1]), Parallel(1))
   assert trainer.total == 3                               # all 28 pairs are one batch
-  method, videos, fold = trainer.method, as_maps(trainer.feed.videos), trainer.dataset.folds[0]
-  pairs = trainer.feed.local(trainer.dataset.pairs[fold.train_pairs])
+  method, videos, fold = trainer.method, as_maps(trainer.loader.videos), trainer.dataset.folds[0]
+  pairs = trainer.loader.local(trainer.dataset.pairs[fold.train_pairs])
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
   momentum = jax.tree.map(jnp.zeros_like, variables["params"])
 
@@ -125,12 +128,12 @@ def test_recipe(make, with_maps, quick_compile):
     def loss(params):
       key = jax.random.fold_in(jax.random.split(jax.random.key(0), 3)[2], step)
       score = method.encode(variables | dict(params=params), videos, key, True)["score"]
-      return jnp.maximum(0.5 - (score[pairs[:, 0]] - score[pairs[:, 1]]), 0).mean()
+      return jnp.maximum(0.5 - (score[pairs[:, 0]] - score[pairs[:, 1]]), 0).sum()
     return jax.grad(loss)(params)
   params = variables["params"]
   for step in range(3):
     momentum = jax.tree.map(lambda m, g, p: 0.9 * m + g + 0.01 * p, momentum, gradient(params, step), params)
-    params = jax.tree.map(lambda p, m: p - 0.1 * m, params, momentum)
+    params = jax.tree.map(lambda p, m: p - 0.002 * m, params, momentum)
     trainer.advance()
     for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(trainer.state.params), strict=True):
       np.testing.assert_allclose(theirs[0], ours, atol=1e-5)
@@ -161,7 +164,7 @@ def test_maps_kept_as_rows_change_nothing(make, with_maps, quick_compile, monkey
   one, _ = trained(make(), dataset)
   monkeypatch.setattr(batches, "_LANES", 5)
   other, _ = trained(make({"train.encode": encode}), dataset, devices)
-  assert isinstance(other.feed.videos["maps"], batches.MapRows)
+  assert isinstance(other.loader.videos["maps"], batches.MapRows)
   assert_close(other.state, one.state)
   for ours, theirs in zip(jax.tree.leaves(one.assess(everything=True)), jax.tree.leaves(other.assess(everything=True))):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -308,15 +311,41 @@ def test_tables_of_the_paper(make):
     train.check(own)
 
 
-def test_config_of_the_paper():
-  """What the paper gives."""
-  import importlib
-  config = importlib.import_module("configs.spatial_attention").get_config("epic_skills")
+def test_every_row_of_the_table_leaves_its_heat_maps(make, with_maps, quick_compile, tmp_path):
+  config = make({"plots": True, "train.epochs": 1}, "spatial_attention_ablations")
+  assert spatial_attention_ablations.get_config().plots
+  for own in ablations.groups(config):
+    train.run(own.lock(), tmp_path / own.weight_rows[0][0], with_maps(folds=FOLDS[:1]))
+  rows = {path.name for path in tmp_path.iterdir()}
+  assert rows == set(config.row_order)
+  assert all((tmp_path / row / name).exists() for row in rows for name in ("maps.png", "maps.npz"))
+
+
+@pytest.mark.parametrize("options, rate", (("epic_skills", 1e-3), ("epic_skills,paper", 1e-3),
+                                           ("features,infant_grasp", 5e-4)))
+def test_config_of_the_paper(options, rate):
+  """What Sec. 3.5 gives."""
+  config = spatial_attention.get_config(options)
   model, recipe = config.model, config.train
   assert (model.segments, model.width, model.filters, model.channels) == (25, 4096, 512, 256)
   assert (model.attention_hidden, model.hidden, model.attention_width) == (128, 128, 32)
-  assert (recipe.optimizer, recipe.momentum, recipe.learning_rate, recipe.weight_decay) == ("sgd", 0.9, 1e-3, 1e-3)
-  assert config.loss.margin == 0.5 and recipe.dtype == "bfloat16"
+  assert (recipe.optimizer, recipe.momentum, recipe.learning_rate, recipe.weight_decay) == ("sgd", 0.9, rate, 1e-3)
+  assert config.loss.margin == 0.5 and recipe.dtype == "float32" and recipe.reduction == "sum"
   assert recipe.clip_norm == model.update_bias == 0         # the paper has neither
+
+
+def test_infant_grasp_has_four_folds_and_is_no_other_data_set():
+  data = spatial_attention.get_config("features,infant_grasp").data
+  assert (data.name, data.split, data.test_share, data.validation_share) == ("features", "folds", 0.25, 0)
+  with pytest.raises(ValueError, match="epic_skills is not Infant Grasp, which is not public; use features,infant_grasp"):
+    spatial_attention.get_config("epic_skills,infant_grasp")
   with pytest.raises(ValueError, match="data set 'best' is unknown; use simulated, features, epic_skills or jigsaws"):
-    importlib.import_module("configs.spatial_attention").get_config("best")
+    spatial_attention.get_config("best")
+
+
+@pytest.mark.parametrize("options, fps", (("rgb,flow", 10), ("infant_grasp", 60)))
+def test_recipe_of_maps(options, fps):
+  """Sec. 3.2 and 3.5: ResNet-101, 448 x 448 so that places are 14 x 14, TV-L1 at 10 fps, of Infant Grasp at its own 60."""
+  streams = recipe_of_maps.get_config(options).streams
+  assert {(one.input, one.network, one.keep, one.crop, one.sampling.segments, one.sampling.fps)
+          for one in streams.values()} == {(kind, "resnet101", "maps", 448, 25, fps) for kind in ("rgb", "flow")}

@@ -25,7 +25,7 @@ def tiny(**changes):
 def test_gradients_reach_every_parameter_from_the_start():
   config = tiny()
   trainer = train.Trainer(config, data.load(config.data), Parallel(1))
-  videos = jax.tree.map(jnp.asarray, trainer.feed.host(trainer.feed.train))
+  videos = jax.tree.map(jnp.asarray, trainer.loader.host(trainer.loader.train))
   params, constants = jax.tree.map(lambda x: x[0], (trainer.state.params, trainer.state.constants))
 
   def loss(params):

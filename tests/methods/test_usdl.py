@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxskill import methods
+from tests.places import REPO
 
 SMALL = {"model.parts": 5, "model.hidden": 4, "model.deviation": 1.5, "data.standardize": False}
 
@@ -31,11 +32,14 @@ def test_judges_of_videos_held_out_are_not_known(load_config, judged):
   np.testing.assert_array_equal(found["high"], np.nanmax(judged.ratings["scores"][fold.train_videos], axis=0))
   with pytest.raises(ValueError, match="config.model.judges needs columns rater.NAME"):
     method.prepare(dataclasses.replace(judged, ratings={}), fold, "score")
-  with pytest.raises(ValueError, match="not about 'form'"):
+  with pytest.raises(ValueError, match="what judges said of 'form' is not known"):
     method.prepare(dataclasses.replace(judged, criteria=dict(form=judged.score)), fold, "form")
+  equal = np.full_like(judged.ratings["scores"], 5.0)
+  with pytest.raises(ValueError, match="column of judge 1, or set config.model.judges=False"):
+    method.prepare(dataclasses.replace(judged, ratings=dict(scores=equal)), fold, "score")
   silent = judged.ratings["scores"].copy()
   silent[fold.train_videos, 2] = np.nan
-  with pytest.raises(ValueError, match="judge 3 has scored no training video"):
+  with pytest.raises(ValueError, match="no two scores of training videos differ; of several judges leave out the column of judge 3"):
     method.prepare(dataclasses.replace(judged, ratings=dict(scores=silent)), fold, "score")
 
 
@@ -75,7 +79,14 @@ def test_maps_are_refused(load_config, make_dataset, method):
         flow=dataset.lengths["rgb"])), None)
 
 
-@pytest.mark.parametrize("changes, message", [({"model.parts": 1}, "parts and hidden"), ({"model.deviation": 0.0}, "deviation")])
+def test_the_worked_example_is_short():
+  """One file of under 120 lines and one config of under 40, as jaxskill/methods/README.md promises."""
+  for file, most in (("jaxskill/methods/usdl.py", 120), ("configs/usdl.py", 40)):
+    assert len((REPO / file).read_text(encoding="utf-8").splitlines()) < most, file
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"model.parts": 1}, "parts and hidden"), ({"model.deviation": 0.0}, "deviation")])
 def test_bad_options(load_config, changes, message):
   with pytest.raises(ValueError, match=message):
     methods.build(load_config("usdl", "features", SMALL | changes))

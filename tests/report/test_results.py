@@ -111,7 +111,7 @@ def test_table_of_scores():
   baseline = [scored(fold, 0, rho) for fold, rho in (("a", 0.1), ("b", 0.3))]
   flat = [scored("a", 0, float("nan"))]
   rows = {name: summarise(replicas, "spearman") for name, replicas in (
-      ("core", models), ("floor: ridge", baseline), ("floor: mean score", flat))}
+      ("core", models), ("baseline: ridge", baseline), ("baseline: mean score", flat))}
   text = tables.table(rows, False)
   assert text.splitlines()[0] == ("Spearman's correlation on test videos (mean over seeds by Fisher's z), mean ± standard "
                                   "deviation over seeds (and over folds)")
@@ -124,10 +124,10 @@ def test_table_of_scores():
       "Pearson": f"{fisher:.3f} ± {spread:.3f}", "R-l2 x 100": f"0.500 ± {spread:.3f}",
       "mean abs. error": f"1.500 ± {3 * spread:.3f}"}
   fisher = np.tanh(np.mean(np.arctanh([0.1, 0.3])))
-  assert table["floor: ridge"]["last step"] == f"{fisher:.3f} (folds {np.std([0.1, 0.3], ddof=1):.3f})"
-  assert [table["floor: ridge"][n] for n in ("validation-selected", "best on test*", "± over draws")] == ["-"] * 3
-  assert table["floor: mean score"]["last step"] == table["floor: mean score"]["mean abs. error"] == "undefined"
-  assert "\nundefined: predictions are equal (floor: mean score)\n" in text
+  assert table["baseline: ridge"]["last step"] == f"{fisher:.3f} (folds {np.std([0.1, 0.3], ddof=1):.3f})"
+  assert [table["baseline: ridge"][n] for n in ("validation-selected", "best on test*", "± over draws")] == ["-"] * 3
+  assert table["baseline: mean score"]["last step"] == table["baseline: mean score"]["mean abs. error"] == "undefined"
+  assert "\nundefined: predictions are equal (baseline: mean score)\n" in text
   assert "* chosen on the test videos themselves" in text
   assert text.splitlines()[-2] == "2 test video(s) had fewer exemplars than were asked for; all that there are voted"
   assert text.splitlines()[-1].endswith("9 videos, each once; both sides of every comparison of a test video would be 40")

@@ -55,5 +55,5 @@ def test_quality_by_subject(method, tmp_path):
   assert (results["audit"]["videos"], len(results["audit"]["folds"])) == (180, 10)
   assert [r["fold"] for r in results["replicas"]] == [f"s{i:02d}" for i in range(1, 11)]
   rows = {name: row["spearman"]["last"] for name, row in results["rows"].items()}
-  assert rows[method]["mean"] > max(rows["floor: ridge on mean features"]["mean"], quality.BASELINE)
+  assert rows[method]["mean"] > max(rows["baseline: ridge on mean features"]["mean"], quality.BASELINE)
   assert min(quality.pooled(archive, results)) > quality.BASELINE

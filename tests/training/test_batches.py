@@ -5,17 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill.training import batches as feed
 from jaxskill.training import draws
-from jaxskill.training.batches import Feed, as_maps, as_rows
+from jaxskill.training.batches import VideoLoader, as_maps, as_rows, channel_statistics, channel_sums
 from jaxskill.training.parallel import Parallel
 
 FOLDS = ((range(2, 9), (9, 10)), ((1, 3, 5), (0,)))
 
 
-def make_feed(dataset, devices=1, budget=0.5, dtype="float32", **options):
-  return Feed(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget,
-              labels=dict(score=dataset.score), **options)
+def make_loader(dataset, devices=1, budget=0.5, dtype="float32", **options):
+  return VideoLoader(dataset, dataset.folds, Parallel(devices), streams=("rgb",), dtype=dtype, budget=budget,
+                     labels=dict(score=dataset.score), **options)
 
 
 def assert_videos(actual, dataset, ids, padded):
@@ -40,7 +39,7 @@ def whole(videos, parallel):
 @pytest.mark.parametrize("budget", [0.5, 0.0])
 def test_all_videos(make_dataset, devices, budget):
   dataset = make_dataset(folds=FOLDS)
-  own = make_feed(dataset, devices, budget)
+  own = make_loader(dataset, devices, budget)
   assert own.train.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and own.resident == (budget > 0)
   seen = []
   for ids, videos in own.all_videos(own._parallel.padded(3)):
@@ -55,13 +54,13 @@ def test_all_videos(make_dataset, devices, budget):
 
 
 def test_where_every_video_trains(make_dataset):
-  own = make_feed(make_dataset(folds=((range(11), (0, 1)),)))
+  own = make_loader(make_dataset(folds=((range(11), (0, 1)),)))
   assert [ids.tolist() for ids, _ in own.all_videos(4)] == [list(range(11))]
 
 
 def test_local_numbers_and_sample(make_dataset):
   dataset = make_dataset(folds=FOLDS)
-  own = make_feed(dataset, devices=8)
+  own = make_loader(dataset, devices=8)
   pairs = dataset.pairs[dataset.folds[1].train_pairs]
   local = own.local(pairs)
   assert local.dtype == np.int32
@@ -73,7 +72,7 @@ def test_local_numbers_and_sample(make_dataset):
 def test_stream(make_dataset, devices):
   """Every step gets the videos that it names, numbered anew, in the order of the steps."""
   dataset = make_dataset(folds=FOLDS)
-  own = make_feed(dataset, devices, budget=0.0)
+  own = make_loader(dataset, devices, budget=0.0)
   pairs = own.local(dataset.pairs[dataset.folds[0].train_pairs])
   table = draws.Tables(pairs[None], np.array([len(pairs)], np.int32), np.array([7], np.int32),
                        jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
@@ -98,7 +97,7 @@ def test_stream(make_dataset, devices):
 
 
 def test_an_error_while_reading_ahead_is_raised(make_dataset):
-  own = make_feed(make_dataset(), budget=0.0)
+  own = make_loader(make_dataset(), budget=0.0)
   batches = draws.Batches(np.zeros((1, 1, 2, 2), np.int32), np.ones((1, 1, 2), bool))
 
   def draw(step):
@@ -114,14 +113,14 @@ def test_an_error_while_reading_ahead_is_raised(make_dataset):
 def test_dtypes_and_bytes(make_dataset):
   dataset = make_dataset()
   size = dataset.streams["rgb"].size
-  assert make_feed(dataset).bytes == 4 * size and make_feed(dataset, devices=8).bytes == 4 * size // 8
-  half = make_feed(dataset, dtype="bfloat16")
+  assert make_loader(dataset).bytes == 4 * size and make_loader(dataset, devices=8).bytes == 4 * size // 8
+  half = make_loader(dataset, dtype="bfloat16")
   assert half.bytes == 2 * size and half.videos["rgb"].dtype == jnp.bfloat16
   np.testing.assert_array_equal(half.videos["rgb"], dataset.streams["rgb"][half.train].astype(jnp.bfloat16))
   frames = np.random.default_rng(0).integers(0, 256, (11, 12, 2, 2, 3), np.uint8)
-  frames_feed = make_feed(make_dataset(streams=dict(rgb=frames)), dtype="bfloat16")
-  assert frames_feed.bytes == frames.size and frames_feed.videos["rgb"].dtype == np.uint8
-  np.testing.assert_array_equal(frames_feed.videos["rgb"], frames[:8])
+  frames_loader = make_loader(make_dataset(streams=dict(rgb=frames)), dtype="bfloat16")
+  assert frames_loader.bytes == frames.size and frames_loader.videos["rgb"].dtype == np.uint8
+  np.testing.assert_array_equal(frames_loader.videos["rgb"], frames[:8])
 
 
 @pytest.mark.parametrize("shape,rows", [((4, 128), (4, 128)), ((4, 2, 3, 256), (24, 256)), ((8, 4, 4, 3), (8, 4, 4, 3))])
@@ -137,13 +136,13 @@ def test_maps_are_kept_as_rows(shape, rows):
 def test_the_budget_is_a_share_of_the_memory(make_dataset, monkeypatch):
   dataset = make_dataset()
   monkeypatch.setattr(Parallel, "memory_bytes", lambda self: 8 * dataset.streams["rgb"].size)
-  assert make_feed(dataset, budget=0.5).resident and not make_feed(dataset, budget=0.499).resident
+  assert make_loader(dataset, budget=0.5).resident and not make_loader(dataset, budget=0.499).resident
 
 
 def test_unknown_stream(make_dataset):
   dataset = make_dataset()
   with pytest.raises(ValueError, match="random: there is no stream 'flow', only rgb; set config.data.stream to one of"):
-    Feed(dataset, dataset.folds, Parallel(1), streams=("flow",), dtype="float32", budget=0.5)
+    VideoLoader(dataset, dataset.folds, Parallel(1), streams=("flow",), dtype="float32", budget=0.5)
 
 
 def test_channel_statistics(make_dataset):
@@ -153,7 +152,7 @@ def test_channel_statistics(make_dataset):
   dataset = make_dataset(streams=dict(rgb=features))
   ids = [0, 4, 7]
   rows = np.concatenate([features[v, :dataset.lengths["rgb"][v]] for v in ids]).astype(np.float64)
-  result = feed.channel_statistics(dataset, ids, ("rgb",))["rgb"]
+  result = channel_statistics(dataset, ids, ("rgb",))["rgb"]
   expected = rows.std(axis=0)
   expected[2] = 1
   np.testing.assert_allclose(result["mean"], rows.mean(axis=0), rtol=1e-6)
@@ -163,5 +162,5 @@ def test_channel_statistics(make_dataset):
 
 def test_channel_sums_of_frames_are_counted():
   frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
-  for ours, expected in zip(feed.channel_sums(frames), feed.channel_sums(frames.astype(np.float32)), strict=True):
+  for ours, expected in zip(channel_sums(frames), channel_sums(frames.astype(np.float32)), strict=True):
     np.testing.assert_array_equal(ours, expected)

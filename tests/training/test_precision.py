@@ -29,7 +29,7 @@ def step_of(config, dataset):
   if "implementation" in config.model:
     config.model.implementation = "plain"
   trainer = train.Trainer(config, dataset, Parallel(1))
-  step = trainer.step.run, trainer.state, trainer.feed.videos, trainer.tables, np.int32(1)
+  step = trainer.step.run, trainer.state, trainer.loader.videos, trainer.tables, np.int32(1)
   assert not rounded(*step)
   if config.train.dtype == "bfloat16":
     assert_equal_types(*step)

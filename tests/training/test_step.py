@@ -69,7 +69,7 @@ def golden_run(data, config, parallel, epochs):
   pad = lambda x: np.concatenate([x, np.zeros((cycles * phases - total, *x.shape[1:]), x.dtype)])
   videos = np.concatenate([pad(better), pad(worse)], axis=1).astype(np.float32)                # [steps, 2 B, T, D]
   lengths, position = np.full(2 * size, segments, np.int32), np.arange(2 * size, dtype=np.int32)
-  feed = lambda features: parallel.split(dict(rgb=features, lengths=dict(rgb=lengths), position=position, labels={}))
+  place = lambda features: parallel.split(dict(rgb=features, lengths=dict(rgb=lengths), position=position, labels={}))
   pairs = np.stack([np.arange(size), np.arange(size) + size], axis=1).astype(np.int32)
   step = steps.make_step(config, method, parallel, steps_per_call=phases, epochs_per_call=1, num_unique=2 * size)
   key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
@@ -90,7 +90,7 @@ def golden_run(data, config, parallel, epochs):
       own = np.arange(cycle * phases, (cycle + 1) * phases)
       mask = np.broadcast_to((own < total)[:, None, None], (phases, 1, size))
       batches = draws.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))), jnp.asarray(mask))
-      state, metrics = step.run_batches(state, tuple(feed(videos[i]) for i in own), table, batches)
+      state, metrics = step.run_batches(state, tuple(place(videos[i]) for i in own), table, batches)
       losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
     assert int(state.step) == total
     results.append((losses[:total], jax.tree.map(lambda x: np.asarray(x)[0], state.params)))
@@ -300,14 +300,14 @@ def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile):
   changes = NOISY | {"train.batch_size": 8, "train.steps_per_call": 6}
   wide = train.Trainer(load_config(changes=changes), dataset, Parallel(1))
   wide.step = steps.make_step(wide.config, wide.method, wide.parallel, steps_per_call=wide.per_call, epochs_per_call=8,
-                              num_unique=len(wide.feed.train))
+                              num_unique=len(wide.loader.train))
   expected = [wide.advance() for _ in range(3)]
   scores = wide.assess()[0]
   for devices in (1, 8):
     for budget in (0.5, 0.0):
       config = load_config(changes=changes | {"data.device_budget": budget})
       trainer, metrics = trained(config, dataset, devices, calls=3)
-      assert trainer.num_unique == 32 < len(trainer.feed.train) == 37 and trainer.feed.resident == (budget > 0)
+      assert trainer.num_unique == 32 < len(trainer.loader.train) == 37 and trainer.loader.resident == (budget > 0)
       assert_states_close(trainer.state, wide.state)
       for name, value in expected[-1].items():
         np.testing.assert_allclose(metrics[-1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -407,7 +407,7 @@ def test_a_phase_moves_only_what_it_trains(load_config, make_dataset, quick_comp
   for active in ((True, False), (False, True), (False, False)):
     masked = batches._replace(mask=batches.mask & np.array(active)[:, None, None])
     state = jax.tree.map(jnp.array, start)
-    state, metrics = trainer.step.run_batches(state, (trainer.feed.videos,) * 2, table, masked)
+    state, metrics = trainer.step.run_batches(state, (trainer.loader.videos,) * 2, table, masked)
     before, after = flat(start.params), flat(state.params)
     for name in before:
       trains = active[0] if name.startswith("ranking/") else active[1]
@@ -426,7 +426,7 @@ def test_gradient_of_a_short_batch(load_config, make_dataset, quick_compile, red
                                                "train.learning_rate": 0.0}), make_dataset(), Parallel(1))
   batches = trainer.step.draw(trainer.tables, 0)
   batches = batches._replace(mask=batches.mask & (np.arange(8) < 3))
-  variables, videos = jax.tree.map(lambda x: jnp.array(x[0]), trainer.state.variables()), trainer.feed.videos
+  variables, videos = jax.tree.map(lambda x: jnp.array(x[0]), trainer.state.variables()), trainer.loader.videos
 
   def loss(params, phase):
     encodings = trainer.method.encode(variables | dict(params=params), videos, jax.random.key(0), True)
@@ -452,11 +452,11 @@ def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, 
   flops = []
   for index, phase in enumerate(trainer.method.phases):
     step = steps.make_step(config, trainer.method._replace(phases=(phase,)), trainer.parallel, steps_per_call=1,
-                           epochs_per_call=2, num_unique=len(trainer.feed.train))
+                           epochs_per_call=2, num_unique=len(trainer.loader.train))
     state = trainer.state.replace(opt_state={"0": trainer.state.opt_state[str(index)]})
-    cost = step.run.lower(state, trainer.feed.videos, trainer.tables, np.int32(1)).compile().cost_analysis()
+    cost = step.run.lower(state, trainer.loader.videos, trainer.tables, np.int32(1)).compile().cost_analysis()
     flops.append((cost[0] if isinstance(cost, list) else cost)["flops"])
-  product = 2 * len(trainer.feed.train) * 16 * 64 * 32 * 6      # V T D H filters
+  product = 2 * len(trainer.loader.train) * 16 * 64 * 32 * 6      # V T D H filters
   assert product < flops[0] < 0.65 * flops[1], (product, flops)
   assert flops[1] < 3 * product
 

@@ -61,7 +61,7 @@ class TorchPeer:
       nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.xavier_uniform_(parameter)
     self.network.to(self.device)
     named = list(self.network.named_parameters())
-    self.optimiser = torch.optim.SGD(
+    self.optimizer = torch.optim.SGD(
         [dict(params=[p for name, p in named if name.startswith("fc.")], lr=head_rate),
          dict(params=[p for name, p in named if not name.startswith("fc.")])],
         lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
@@ -73,12 +73,12 @@ class TorchPeer:
 
   def step(self, features, labels):
     """One update; `features` `[B, T, D]` of every stream, `labels` `[B]` score / range. Returns loss, scores `[B]`."""
-    self.optimiser.zero_grad()
+    self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       scores = self.scores(*features)
     loss = functional.mse_loss(scores.float(), labels)
     loss.backward()
-    self.optimiser.step()
+    self.optimizer.step()
     return loss.detach(), scores.detach()
 
 

@@ -52,7 +52,7 @@ class Peer:
     torch.backends.cudnn.allow_tf32 = False               # float32, as for products of matrices
     self.tree, self._span = Tree(2 * width + 1, hidden, num_leaves).to(self.device), span
     self.bounds = group_borders(differences, num_leaves, symmetric=True, limits=(0, span)).tolist()
-    self._optimiser = torch.optim.Adam(self.tree.parameters(), lr=learning_rate)
+    self._optimizer = torch.optim.Adam(self.tree.parameters(), lr=learning_rate)
     self._autocast = autocast
 
   def labels(self, differences):
@@ -85,9 +85,9 @@ class Peer:
 
   def step(self, *batch):
     loss = self.loss(*batch)
-    self._optimiser.zero_grad()
+    self._optimizer.zero_grad()
     loss.backward()
-    self._optimiser.step()
+    self._optimizer.step()
     return loss.detach()
 
   @torch.no_grad()

@@ -16,7 +16,7 @@ class TorchPeer:
 
   Both sides of every pair go through three networks (pos, neg, uniform), one module a filter; each filter pools for
   itself, all share one layer, scores are 2 tanh. Losses are means over the batch; one noise sample [T, D] is added to
-  the whole batch. Two Adam optimisers take turns, and each clears its own gradients alone, after its step.
+  the whole batch. Two Adam optimizers take turns, and each clears its own gradients alone, after its step.
   """
 
   def __init__(self, config, width, *, autocast=False, input_gradient=False):
@@ -41,7 +41,7 @@ class TorchPeer:
     named = list(self.networks.named_parameters())
     rate = config.train.learning_rate
     attention_rate = rate * float(np.prod([factor for pattern, factor in config.train.rates if pattern == "^filters/"]))
-    self.optimisers = (torch.optim.Adam([p for name, p in named if ".fc." in name], lr=rate),
+    self.optimizers = (torch.optim.Adam([p for name, p in named if ".fc." in name], lr=rate),
                        torch.optim.Adam([p for name, p in named if ".att_net." in name], lr=attention_rate))
 
   def _forward(self, name, features):
@@ -82,7 +82,7 @@ class TorchPeer:
   def step(self, better, worse, phase, *, first=False):
     """One update; `better`, `worse` `[B, T, D]`, `first` at the start of an epoch. Returns the loss, on the device."""
     if first:
-      self.optimisers[0].zero_grad()
+      self.optimizers[0].zero_grad()
     if self._noise_std:
       noise = self._noise_std * torch.randn(better.shape[1:], device=self.device)
       better, worse = better + noise, worse + noise
@@ -91,8 +91,8 @@ class TorchPeer:
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       loss = self.loss(better, worse, phase)
     loss.backward()
-    self.optimisers[phase].step()
-    self.optimisers[phase].zero_grad()
+    self.optimizers[phase].step()
+    self.optimizers[phase].zero_grad()
     return loss.detach()
 
 

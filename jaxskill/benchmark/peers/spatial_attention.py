@@ -41,7 +41,7 @@ class TorchNetwork(nn.Module):
 
 
 class TorchPeer:
-  """The network and its optimiser."""
+  """The network and its optimizer."""
 
   def __init__(self, shape, train, margin, *, autocast=False):
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,17 +49,17 @@ class TorchPeer:
     self._autocast, self._margin = autocast, margin
     torch.manual_seed(0)
     self.network = TorchNetwork(shape).to(self.device)
-    self.optimiser = torch.optim.SGD(self.network.parameters(), lr=train.learning_rate, momentum=train.momentum,
+    self.optimizer = torch.optim.SGD(self.network.parameters(), lr=train.learning_rate, momentum=train.momentum,
                                      weight_decay=train.weight_decay)
 
   def step(self, better, worse):
     """Takes one update on the maps `[B, T, C, h, w]` of pairs; returns the loss."""
-    self.optimiser.zero_grad()
+    self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       scores = self.network(torch.cat([better, worse]))
     loss = torch.relu(self._margin - (scores[: len(better)] - scores[len(better):]).float()).mean()
     loss.backward()
-    self.optimiser.step()
+    self.optimizer.step()
     return loss.detach()
 
 

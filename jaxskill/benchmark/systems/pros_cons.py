@@ -33,8 +33,9 @@ def flops(config, shape, form=""):
   """Floating-point operations of one step of Pros & Cons: matrix products with features alone, mean over a cycle.
 
   Forward products of all filters and ranking layers, and the weight gradients of what a step trains (leaky: of both
-  groups). Shared noise is one more video. Where ranking and attention steps alternate, filters stand still in between
-  and noise is apart from the product: XLA computes it once for both, but for bfloat16 in the chunked form for CPUs.
+  groups). Shared noise is one more video. Where ranking and attention steps alternate, filters stand still in between,
+  and shared noise is apart from the product: XLA computes it once for both, but for bfloat16 in the chunked form for
+  CPUs. Noise of each video changes the features: then every step has its product.
   The peer computes the gradient of the features too where its form says "dx".
   """
   model, siamese, alternation = config.model, config.train.encode == "siamese", config.train.alternation
@@ -56,9 +57,10 @@ def flops(config, shape, form=""):
 
 SYSTEM = System(
     shapes=SHAPES, streams=lambda shape, config: {config.data.stream: (shape.num_segments, shape.width)}, flops=flops,
-    note="products with features, by hand; by XLA: cost_analysis() of one cycle, plain form, where both phases\nshare "
-    "the filters' forward product; bfloat16 on a CPU computes it twice.",
+    note="products with features, by hand; by XLA: cost_analysis() of one cycle, plain form, where with shared noise\n"
+    "both phases share the filters' forward product; bfloat16 on a CPU computes it twice.",
     peak=lambda shape: (shape.train_videos * shape.num_segments, shape.width, 2 * shape.num_filters * shape.hidden),
-    forms=("float32", "siamese", "bfloat16", "bfloat16+R2", "bfloat16+R4"),
+    words=dict(shared={"model.noise": "shared"}),
+    forms=("float32", "float32+shared", "siamese", "bfloat16", "bfloat16+shared", "bfloat16+R2", "bfloat16+R4"),
     peer_forms=("official", "official+bfloat16", "torch", "torch+dx", "torch+autocast"),
     peer="jaxskill.benchmark.peers.pros_cons", cpu_steps=8, epochs=2000, start_up=True)

@@ -81,7 +81,7 @@ def scores_in_scan(params, maps, config):
 
 
 class InScan:
-  """Loss and gradient of a batch of pairs, with all of the network inside the recurrence; no optimiser."""
+  """Loss and gradient of a batch of pairs, with all of the network inside the recurrence; no optimizer."""
 
   def __init__(self, trainer):
     config, self.size = trainer.config, trainer.config.train.batch_size
@@ -91,7 +91,7 @@ class InScan:
       scores = scores_in_scan(params, as_maps(jax.tree.map(lambda x: take(x, items.T.reshape(-1)), maps)), config)
       return hinge(config.loss.margin, scores[: self.size] - scores[self.size:]).mean()
     self._step = jax.jit(float32_products(jax.value_and_grad(loss)))
-    self._maps = trainer.feed.videos[config.data.stream]
+    self._maps = trainer.loader.videos[config.data.stream]
     self._params = jax.tree.map(lambda x: x[0], trainer.state.params)
 
   def round(self, repeats):

@@ -86,7 +86,7 @@ def read_splits(folder):
 
 
 def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024, static_rows=80, static_width=2048,
-               difficulty=0.5, seed=0, command=""):
+               map_frames=0, map_size=7, map_width=32, difficulty=0.5, seed=0, command=""):
   """Writes simulated features for the real video ids of a published data set, in its layout.
 
   A video's features depend on its id, its task, its skill, its routine and `seed` alone.
@@ -98,7 +98,9 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
     name: of the data set, where the labels of several with scores lie in the folder; else found.
     tasks: names; all if None.
     num_segments: rows of a video; as in `SEGMENTS` if None.
-    width, static_rows, static_width, difficulty, seed: as in `simulate`.
+    map_frames: of the maps of a video of BEST or EPIC-Skills, `[map_frames, map_size, map_size, map_width]`, written
+      beside its features; 0 writes none.
+    width, static_rows, static_width, map_size, map_width, difficulty, seed: as in `simulate`.
     command: noted in SIMULATED.txt.
 
   Returns:
@@ -111,11 +113,12 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
   like, out = pathlib.Path(like), pathlib.Path(out)
   name, labels = _find_scores(like, name)
   options = dict(num_segments=num_segments or SEGMENTS[name or "pairs"], width=width, difficulty=difficulty, seed=seed)
-  folders = ["features"] if labels is None else list(SCORED[name].features)
+  folders = ["features", *["maps"] * bool(map_frames)] if labels is None else list(SCORED[name].features)
   for folder in folders:
     _check_new(out / folder)
   with contextlib.ExitStack() as whole:             # features appear when all of them and the note are there
     if labels is None:
+      options |= dict(map_frames=map_frames, map_size=map_size, map_width=map_width) if map_frames else {}
       agreement = _write_pairs(like, out, whole, tasks, options)
       followed, truth = "the annotators' pairs in splits/", "pairs"
     else:
@@ -158,7 +161,8 @@ def _write_pairs(like, out, whole, tasks, options):
   """Writes the features of BEST or EPIC-Skills; task -> (videos, pairs, share of the pairs that skills order).
 
   Args:
-    whole: an `ExitStack`; the folder of features appears when it is left.
+    whole: an `ExitStack`; the folders of features and of maps appear when it is left.
+    options: of `performances`, which makes maps where there are `map_frames`.
   """
   splits = like / "splits" if (like / "splits").is_dir() else like
   found = sorted(f.name for f in splits.iterdir() if list(f.glob("*.txt"))) if splits.is_dir() else []
@@ -177,17 +181,24 @@ def _write_pairs(like, out, whole, tasks, options):
         raise ValueError(f"{splits}: video {video!r} is in the tasks {owner[video]!r} and {task!r}, whose features "
                          "would share one file; write them one at a time, with --task.")
   features, agreement = whole.enter_context(files.writing_folder(out / "features")), {}
+  maps = whole.enter_context(files.writing_folder(out / "maps")) if "map_frames" in options else None
+  streams = ("rgb", "maps") if maps else ("rgb",)
   for task, (videos, pairs) in read.items():
     skills = skills_from_pairs(pairs, len(videos))
     share = float(np.mean(skills[pairs[:, 0]] > skills[pairs[:, 1]])) if len(pairs) else float("nan")
     agreement[task] = len(videos), len(pairs), share
-    simulated = performances(skills, _keys(videos), task_seed=zlib.crc32(task.encode()), **options)
+    simulated = performances(skills, _keys(videos), task_seed=zlib.crc32(task.encode()), streams=streams, **options)
     for video, performance in zip(videos, simulated):
-      file = features / f"{video}_rgb.npz"
-      file.parent.mkdir(parents=True, exist_ok=True)
-      np.savez(file, performance.streams["rgb"])
+      _save(features / f"{video}_rgb.npz", performance.streams["rgb"])
+      if maps:
+        _save(maps / f"{video}.npz", maps=performance.streams["maps"].astype(np.float16))
     shutil.copytree(splits / task, out / "splits" / task, dirs_exist_ok=True)
   return agreement
+
+
+def _save(file, *arrays, **named):
+  file.parent.mkdir(parents=True, exist_ok=True)
+  np.savez(file, *arrays, **named)
 
 
 def _write_scores(like, out, whole, name, labels, tasks, options):
@@ -270,6 +281,7 @@ def main(argv=None):
   parser.add_argument("--width", type=int, default=1024, help="channels")
   parser.add_argument("--static-rows", type=int, default=80)
   parser.add_argument("--static-width", type=int, default=2048, help="channels of static features")
+  parser.add_argument("--map-frames", type=int, default=0, help="of maps, of BEST and EPIC-Skills; 0 writes none")
   parser.add_argument("--difficulty", type=float, default=0.5, help="0 is easy, 1 very hard")
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
@@ -277,6 +289,6 @@ def main(argv=None):
   with cli.command():
     agreement = write_like(args.like, args.out, name=args.name, tasks=args.task, num_segments=args.segments,
                            width=args.width, static_rows=args.static_rows, static_width=args.static_width,
-                           difficulty=args.difficulty, seed=args.seed, command=command)
+                           map_frames=args.map_frames, difficulty=args.difficulty, seed=args.seed, command=command)
   for task, share in agreement.items():
     print(f"{task}: simulated; hidden skills order {share:.2%} of the pairs as the annotators' labels do")

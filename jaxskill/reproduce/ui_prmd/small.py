@@ -30,7 +30,7 @@ def draw(archive, seed):
   return rng.permutation(np.flatnonzero(trains))[:VIDEOS], np.flatnonzero(~trains)
 
 
-def floor_of(archive, features, draws):
+def ridge_on(archive, features, draws):
   """Spearman's correlation of a ridge regression, one a draw."""
   quality, found = archive["quality"], []
   for seed in range(draws):
@@ -85,7 +85,7 @@ def main():
   statistics = np.stack([motion_statistics(video, ROW_SECONDS) for video in x])
   for name, features in {"means of raw columns": x.mean(axis=1), "statistics of motion": statistics,
                          "all rows side by side": x.reshape(len(x), -1)}.items():
-    show(f"ridge on {features.shape[1]} {name}", floor_of(archive, features, options.draws or 10))
+    show(f"ridge on {features.shape[1]} {name}", ridge_on(archive, features, options.draws or 10))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Simulated features in the layouts of scored data sets: they load, say what they are, and follow the scores."""
 
+import itertools
 import pickle
 import subprocess
 import sys
@@ -67,6 +68,20 @@ def test_two_streams_follow_execution(gymnasts, tmp_path):
     np.testing.assert_array_equal(alone.streams[stream], data.streams[stream])
   with pytest.raises(ValueError, match="none of the 5 videos of ball"):
     official.load_official("rhythmic_gymnastics", tmp_path / "one", "ball")
+
+
+def test_maps_beside_features_of_pairs(tmp_path):
+  """Those of every video, which leave its features as they are."""
+  splits = tmp_path / "splits" / "drawing"
+  splits.mkdir(parents=True)
+  for side, pair in itertools.product(("train", "test"), range(1, 5)):
+    (splits / f"{side}_split{pair}.txt").write_text("Hand/a Hand/b\nSonic/c Sonic/d\n")
+  write_like(tmp_path, tmp_path / "plain", **TINY)
+  write_like(tmp_path, tmp_path / "out", map_frames=3, map_size=4, map_width=2, **TINY)
+  plain, data = (official.load_official("epic_skills", tmp_path / name, "drawing") for name in ("plain", "out"))
+  assert set(plain.streams) == {"rgb"} and data.streams["maps"].shape == (4, 3, 4, 4, 2) and data.simulated
+  np.testing.assert_array_equal(data.streams["rgb"], plain.streams["rgb"])
+  assert "Nothing in features/, maps/ was recorded" in (tmp_path / "out" / "SIMULATED.txt").read_text()
 
 
 def test_features_show_the_skill(tmp_path):

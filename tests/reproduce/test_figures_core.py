@@ -1,0 +1,71 @@
+"""What the figures of CoRe are drawn from, against the answers of the trained models themselves."""
+
+import numpy as np
+import pytest
+
+from jaxskill import data, train
+from jaxskill.data.simulation import rendered
+from jaxskill.reproduce import figures_core, runs, stills
+from jaxskill.training.parallel import Parallel
+
+
+@pytest.fixture
+def finished(load_config, quick_compile):
+  """A job of two seeds and few steps, as `runs.answers` returns it."""
+  del quick_compile
+  config = load_config("core", "tiny", {"seeds": (0, 1), "model.exemplars.count": 1, "train.epochs": 2})
+  trainer = train.Trainer(config, data.load(config.data), Parallel(1))
+  while int(trainer.state.step) < trainer.total:
+    trainer.advance()
+  return runs.Finished(trainer, trainer.assess(everything=True), (0, 1), {})
+
+
+def test_a_pair_is_what_the_model_says_of_one_exemplar(finished):
+  """Where a video has one exemplar, its answer is that of the pair: every level, and the score in the unit learnt."""
+  trainer, experiment = finished.trainer, finished.trainer.experiment
+  encodings, (chosen, there) = trainer.all_videos.encodings(trainer.state), experiment.exemplars()
+  for replica in finished.replicas:
+    video = int(np.flatnonzero(there[:, replica, 0])[3])
+    exemplar, target = chosen[video, replica, 0], experiment.target()[:, replica]
+    levels, regression, difference = figures_core.answer(
+        finished, replica, encodings[video, replica], encodings[exemplar, replica], target[exemplar])
+    said = finished.assessments
+    for number, level in enumerate(levels, start=1):
+      np.testing.assert_allclose(level, said.distribution[f"level {number}"].probabilities[replica, video], atol=1e-6)
+    unit = experiment.dataset.difficulty[video]
+    assert said.score[replica, video] == pytest.approx((difference + target[exemplar]) * unit, rel=1e-5)
+    low, high = experiment.prepared[replica]["labels"]["bounds"][np.argmax(levels[-1])]
+    assert difference == pytest.approx(low + regression[np.argmax(levels[-1])] * (high - low), rel=1e-4, abs=1e-4)
+
+
+def test_groups_are_counted_as_training_assigns_them(finished, monkeypatch):
+  """Equal counts in the groups of Eq. 5, not in equal parts of the range."""
+  shares = []
+  real = figures_core._shares                                   # pylint: disable=protected-access
+  monkeypatch.setattr(figures_core, "_shares", lambda *args: shares.append(real(*args)) or shares[-1])
+  assert set(figures_core.groups({"row": finished}, None)) == {"groups"}
+  equal, counted = shares
+  assert equal.sum() == pytest.approx(1) and counted.sum() == pytest.approx(1)
+  assert counted.std() < 0.02 < equal.std()
+
+
+def test_simulated_performances_are_drawn(finished):
+  """The same picture whenever it is asked for; other moments and other videos look different."""
+  experiment = finished.trainer.experiment
+  times = stills.even_times(experiment, 2, 3)
+  assert times[0] * 2 == pytest.approx(times[1] - times[0]) and times[-1] < stills.duration(experiment, 2)
+  shown = stills.at(experiment, 2, times, None)
+  assert [picture.shape for picture in shown] == 3 * [(*stills.SIZE, 3)]
+  np.testing.assert_array_equal(stills.at(experiment, 2, times[1:2], None)[0], shown[1])
+  assert np.abs(shown[0].astype(int) - shown[2]).max() > 30
+  assert np.abs(shown[0].astype(int) - stills.at(experiment, 3, times[:1], None)[0]).max() > 30
+
+
+def test_frames_come_from_video_files_by_name(finished, tmp_path):
+  experiment = finished.trainer.experiment
+  folder = tmp_path / "videos"
+  names = rendered.write_videos(folder, 1, seconds=4, fps=5, size=(32, 40))
+  (folder / f"{names[0]}.mp4").rename(folder / f"{experiment.dataset.videos[0]}.mp4")
+  first, = stills.at(experiment, 0, np.array([0.5]), folder)
+  assert first.shape == (120, 150, 3)
+  assert stills.at(experiment, 1, np.array([0.5]), folder) == []              # there is no such file
