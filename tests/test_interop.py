@@ -64,7 +64,7 @@ def test_some_networks():
 
 def test_errors():
   theirs = networks()
-  with pytest.raises(ValueError, match="network 'high' is unknown; expected some of pos, neg, uniform"):
+  with pytest.raises(ValueError, match="network 'high' is unknown; expected some of pos, neg, att, uniform"):
     interop.pros_cons_from_torch(dict(high=theirs["pos"]))
   for missing in ("fc.0.bias", "att_net.1.2.weight"):
     broken = {k: v for k, v in theirs["pos"].items() if k != missing}
