@@ -440,6 +440,18 @@ def test_noise(load_config, quick_compile, noise):
   np.testing.assert_allclose(alone, encode(variables, videos, key, True)["scores"]["high"][2:], atol=1e-5)
 
 
+@pytest.mark.parametrize("variant, alike", [("paper", False), ("official", True)])
+def test_noise_of_the_variants(load_config, quick_compile, variant, alike):
+  """Sec. 5.1: N(0, 0.01^2) is added per dimension; the published code adds the same to all videos of a batch."""
+  config = load_config(options=f"simulated,{variant}")
+  assert config.model.noise_std == 0.01
+  method, params, constants = random_method(config)
+  same = batch(np.tile(np.random.default_rng(0).normal(size=(1, 4, 5)), (2, 1, 1)))
+  first, second = jax.jit(method.encode, static_argnums=3)(
+      dict(params=single(params), constants=constants), same, jax.random.key(0), True)["scores"]["uniform"]
+  assert np.array_equal(first, second) == alike
+
+
 def test_initial_variables(load_config, quick_compile):
   config = load_config(changes={"loss.weights.disparity": 0.25})
   method = methods.build(config)
