@@ -95,7 +95,8 @@ def _figure(figure, source, folder, videos):
   kept: dict[str, Any] = {}
   written = []
   for place, title in titles.items():
-    answers = {job.folder: runs.answers(job, kept) for job in {job.folder: job for job in jobs[place].values()}.values()}
+    programs = {job.folder: job for job in jobs[place].values()}
+    answers = {own: runs.answers(job, kept) for own, job in programs.items()}
     said = {row: answers[job.folder]["" if runs.is_file(row) else row] for row, job in jobs[place].items()}
     for name, drawn in figure.draw(said, videos).items():
       written += figures.save(drawn, folder / (f"{name}_{files.folder(title)}" if len(titles) > 1 else name))

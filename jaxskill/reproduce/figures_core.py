@@ -127,6 +127,8 @@ def answer(run: Finished, replica: int, own: np.ndarray, other: np.ndarray, scor
   """
   trainer = run.trainer
   system = core.comparison(trainer.config)
+  if system.backbone is None:
+    raise ValueError("Grad-CAM looks into a video network, and this run reads features; train on frames.")
   variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
   said = system.answer(variables, own[None], other[None], jnp.asarray(score)[None])
   levels, regression = said
@@ -198,6 +200,8 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   """
   trainer = run.trainer
   system = core.comparison(trainer.config)
+  if system.backbone is None:
+    raise ValueError("Grad-CAM looks into a video network, and this run reads features; train on frames.")
   variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
   network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
   pictures = trainer.experiment.dataset.streams[system.stream][video]
