@@ -38,7 +38,7 @@ def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   equal = np.stack([edges[:-1], edges[1:]], axis=1)
   figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", sharey=True)
   for axis, own, title in zip(axes, (equal, bounds), ("(a) equal parts of the range", "(b) groups of Eq. 5")):
-    share = _shares(differences, own)
+    share = shares(differences, own)
     axis.bar(np.arange(len(own)), 100 * share)
     axis.axhline(100 / len(own), color="0.4", lw=0.8, ls=":")
     shown = sorted({0, len(own) // 4, len(own) // 2, 3 * len(own) // 4, len(own) - 1})
@@ -50,7 +50,7 @@ def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return {"groups": _titled(figure, run)}
 
 
-def _shares(differences, bounds):
+def shares(differences: np.ndarray, bounds: np.ndarray) -> np.ndarray:
   """`[L]` shares of the differences that lie in each group, as training assigns them."""
   found, each = np.zeros(len(bounds)), max(1, 2 ** 22 // len(bounds))
   for start in range(0, len(differences), each):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from jaxskill import data, train
+from jaxskill.data import exemplars
 from jaxskill.data.simulation import rendered
+from jaxskill.modules import regression_tree
 from jaxskill.reproduce import figures_core, runs, stills
 from jaxskill.training.parallel import Parallel
 
@@ -38,15 +40,16 @@ def test_a_pair_is_what_the_model_says_of_one_exemplar(finished):
     assert difference == pytest.approx(low + regression[np.argmax(levels[-1])] * (high - low), rel=1e-4, abs=1e-4)
 
 
-def test_groups_are_counted_as_training_assigns_them(finished, monkeypatch):
-  """Equal counts in the groups of Eq. 5, not in equal parts of the range."""
-  shares = []
-  real = figures_core._shares                                   # pylint: disable=protected-access
-  monkeypatch.setattr(figures_core, "_shares", lambda *args: shares.append(real(*args)) or shares[-1])
+def test_groups_are_counted_as_training_assigns_them(finished):
+  """Equal counts in the groups of Eq. 5, not in equal parts of the range; the outermost hold what is beyond them."""
+  differences = exemplars.differences(np.random.default_rng(0).normal(size=60), np.zeros(60))
+  bounds = regression_tree.group_borders(differences, 8)
+  edges = np.linspace(-1, 1, 9)
+  equal, counted = (figures_core.shares(differences, own)
+                    for own in (np.stack([edges[:-1], edges[1:]], axis=1), bounds))
+  np.testing.assert_allclose(counted, 1 / 8, atol=0.002)
+  assert equal[0] == pytest.approx(np.mean(differences <= edges[1])) and equal.sum() == pytest.approx(1)
   assert set(figures_core.groups({"row": finished}, None)) == {"groups"}
-  equal, counted = shares
-  assert equal.sum() == pytest.approx(1) and counted.sum() == pytest.approx(1)
-  assert counted.std() < 0.02 < equal.std()
 
 
 def test_simulated_performances_are_drawn(finished):
