@@ -66,7 +66,7 @@ def get_config(options="simulated"):
       empty_leaf="border",                  # what a leaf without width says: border | offset; ours: all of Eq. 7 that
                                             # is left
       classification="binary",              # binary cross-entropy over all leaves (Eq. 6) | leaf, the true one alone
-      regression="sum",                     # over the batch: sum | leaf_mean
+      regression="sum",                     # of a batch: sum over its rows | leaf_mean, over the rows of each leaf
   )
   config.loss = dict(weights=dict())
   config.train = common.training(
@@ -83,8 +83,9 @@ def get_config(options="simulated"):
       draws=5,                              # ours: of exemplars, whose spread is reported; the paper reports one
   )
   common.choose(config, options, DATA_SETS, CHANGES)
-  if config.variant == "official" and config.model.backbone == "i3d" and data_set == "mtl_aqa":
-    # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row.
+  if config.variant == "official" and data_set != "aqa7":
+    # Two batches of one pair, their gradients added: the mean over the rows of a leaf is then over one row. On AQA-7
+    # the published code has two pairs in a batch.
     config.model.regression, config.train.reduction = "sum", "sum"
   return config
 
@@ -112,6 +113,7 @@ def simulated(config):
   config.seeds = (0, 1, 2)
   config.data.standardize = True
   config.model.update(with_difficulty=True, hidden=64)
+  config.model.exemplars.same = ("difficulty",)                # as of dives: a routine is known by its difficulty
   config.train.update(epochs=60, eval_steps=100, checkpoint_steps=300)
 
 
@@ -127,6 +129,11 @@ def own_videos(config):
   """Reads videos of any shape, whose middle is kept; ours."""
   frames(config)
   config.data.frames.fit = "cover"
+
+
+def by_category(config):
+  """Exemplars of the same class or task alone, whatever else is known of a video."""
+  config.model.exemplars.same = ("category",)
 
 
 def dives(config):
@@ -146,7 +153,11 @@ def frames(config):
   if config.data.name in ("simulated", "features"):
     raise ValueError(f"{config.data.name} data have no videos; use configs/core.py:frames, or a published data set.")
   config.data.stream = "frames"
-  config.data.frames.count = 103
+  if config.data.name == "jigsaws":
+    config.data.frames.count = 160
+    config.model.i3d.starts = tuple(range(0, 160, 16))          # that do not overlap
+  else:
+    config.data.frames.count = 103
   config.data.frames.margin = 3 if config.data.name == "mtl_aqa" else 0     # ours: as in the published code
   config.model.backbone = "i3d"
   # Ours: a batch that fits into the memory of one device, and is that of the published code.
@@ -172,6 +183,6 @@ def official(config):
 
 
 DATA_SETS = {"simulated": simulated, "features": features, "frames": own_videos, "mtl_aqa": dives, "unlv_dive": dives,
-             "aqa7": None, "jigsaws": None, "finediving": finediving}
+             "aqa7": by_category, "jigsaws": by_category, "finediving": finediving}
 CHANGES = {"frames": frames, "kinematics": common.kinematics, "statistics": common.statistics, "tiny": tiny,
            "paper": None, "official": official}

@@ -4,7 +4,8 @@
   python -m jaxskill.main --config configs/usdl.py:features --config.data.dir=MY_FEATURES
   python -m jaxskill.main --config configs/usdl.py:mtl_aqa --config.data.dir=MTL-AQA
 
-Add ",judges" for MUSDL, a head for every judge, where the labels say what each judge said (columns rater.NAME).
+Add ",judges" for MUSDL, a head for every judge, where the labels say what each judge said (columns rater.NAME);
+",difficulty_unknown" learns scores whole where the difficulty is known.
 """
 
 from jaxskill.cli import beside
@@ -35,4 +36,6 @@ def difficult(config):
 
 
 DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None)
-CHANGES = dict(judges=lambda config: config.model.update(judges=True), tiny=common.tiny, paper=None)
+CHANGES = dict(judges=lambda config: config.model.update(judges=True),
+               difficulty_unknown=lambda config: config.model.update(with_difficulty=False),
+               tiny=common.tiny, paper=None)

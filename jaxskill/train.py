@@ -190,7 +190,7 @@ def run(config, workdir, dataset=None):
 
 
 def _scores_of_draws(trainer):
-  """Returns `[R, V]` scores for every draw of exemplars that the config asks for, where some are tested and compared."""
+  """Returns `[R, V]` scores for every draw of exemplars that the config asks for; none where none is tested."""
   asked = trainer.method.items.compares and metrics.is_tested(trainer.experiment.dataset)
   draws = trainer.config.evaluate.draws if asked else 0
   return [trainer.assess(draw=draw)[0] for draw in range(draws)]

@@ -47,13 +47,35 @@ def test_table_of_the_paper(load_config):
 
 
 def test_table_of_core(load_config):
-  """Table 3: heads with and without exemplars; each has shapes of its own, so each is a program."""
+  """Tables 1 to 3: heads with and without exemplars, with and without difficulty; Fig. 5: depths, votes."""
   made = ablations.groups(load_config("core_ablations"))
-  assert [(own.weight_rows[0][0], own.model.head, own.model.contrastive) for own in made] == [
-      ("regression MLP", "mlp", False), ("MLP with exemplars", "mlp", True), ("tree without exemplars", "tree", False),
-      ("CoRe + GART", "tree", True)]
+  described = {own.weight_rows[0][0]: (own.model.head, own.model.contrastive, own.model.with_difficulty,
+                                       own.model.exemplars.same, own.model.num_leaves, own.model.exemplars.count)
+               for own in made}
+  known, unknown, rest = (True, ("difficulty",)), (False, ()), (32, 10)
+  assert described == {
+      "regression MLP": ("mlp", False, *known, *rest), "MLP with exemplars": ("mlp", True, *known, *rest),
+      "tree without exemplars": ("tree", False, *known, *rest), "CoRe + GART": ("tree", True, *known, *rest),
+      "regression MLP, difficulty unknown": ("mlp", False, *unknown, *rest),
+      "CoRe + GART, difficulty unknown": ("tree", True, *unknown, *rest),
+  } | {f"depth {depth}": ("tree", True, *known, 2 ** depth, 10) for depth in (2, 3, 4, 6, 7)} | {
+      f"{count} exemplars": ("tree", True, *known, 32, count) for count in (2, 5, 20)} | {
+      "1 exemplar": ("tree", True, *known, 32, 1)}
   for own in made:
     ablations.train.check(own)
+
+
+@pytest.mark.parametrize("options, same", (("mtl_aqa", ()), ("aqa7", ("category",)), ("finediving", ("category",)),
+                                           ("features", ("category",))))
+def test_difficulty_that_is_unknown_chooses_no_exemplars(load_config, options, same):
+  row = load_config("core_ablations", options).rows["CoRe + GART, difficulty unknown"].model
+  assert (row.with_difficulty, row.exemplars.same) == (False, same)
+
+
+def test_published_depths_have_half_the_leaves(load_config):
+  """The published code has 2^(d - 1) leaves for depth d, as its own 16 for 5."""
+  config = load_config("core_ablations", "mtl_aqa,official")
+  assert config.model.num_leaves == 16 and config.rows["depth 6"].model.num_leaves == 32
 
 
 def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, monkeypatch):

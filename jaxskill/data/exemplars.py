@@ -28,6 +28,16 @@ def groups(dataset, same):
   return result.astype(np.int32)
 
 
+def differences(score, group):
+  """`[n]` differences of the scores of every video and every other of its group, both ways.
+
+  Args:
+    score, group: `[V]`, e.g. of the training videos.
+  """
+  of_group = (score[group == name] for name in np.unique(group))
+  return np.concatenate([np.subtract.outer(own, own)[~np.eye(len(own), dtype=bool)] for own in of_group])
+
+
 def training_items(group, train_videos):
   """Returns the training videos that have an exemplar, group by group.
 

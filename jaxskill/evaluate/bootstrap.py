@@ -184,7 +184,7 @@ def _ranks(values, times):
 
 
 def _correlation(first, second, times):
-  """`[B]` linear correlation of `[B, k]` or `[k]` values with `[B, k]` copies of each; nan where a side is all equal."""
+  """`[B]` linear correlation of `[B, k]` or `[k]` values with `[B, k]` copies of each; nan where one is constant."""
   times, total = times.astype(float), np.maximum(times.sum(axis=1, keepdims=True), 1)
   first, second = (x - (times * x).sum(axis=1, keepdims=True) / total for x in (first, second))
   covariance = (times * first * second).sum(axis=1)

@@ -289,12 +289,8 @@ def borders(model, score, span, group):
   """
   if group is None:
     return regression_tree.group_borders(score, model.num_leaves)
-  differences = []
-  for name in np.unique(group):
-    own = score[group == name]
-    differences.append(np.subtract.outer(own, own)[~np.eye(len(own), dtype=bool)])
   symmetric = model.groups == "mirrored"
-  return regression_tree.group_borders(np.concatenate(differences), model.num_leaves, symmetric=symmetric,
+  return regression_tree.group_borders(exemplars.differences(score, group), model.num_leaves, symmetric=symmetric,
                                        limits=(0, span) if symmetric else None)
 
 
@@ -308,23 +304,32 @@ def _places(bounds, count):
   return bounds.reshape(count, -1, 2).mean(axis=(1, 2))                                   # of [n, leaves of each, 2]
 
 
+def comparison(config: ConfigDict) -> Comparison:
+  """Returns the networks of `config.model`.
+
+  Raises:
+    ValueError: for options that cannot be.
+  """
+  model, dtype = config.model, jnp.dtype(config.train.dtype)
+  _check(model)
+  backbone = frames.Backbone(config) if model.backbone == "i3d" else None
+  head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if model.head == "tree"
+          else Perceptron(model.hidden, dtype=dtype))
+  return Comparison(model, config.data.stream, head, backbone)
+
+
 def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model`.
 
   Raises:
     ValueError: for options that cannot be.
   """
-  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
-  _check(model)
-  backbone = frames.Backbone(config) if model.backbone == "i3d" else None
-  head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if model.head == "tree"
-          else Perceptron(model.hidden, dtype=dtype))
-  system = Comparison(model, stream, head, backbone)
+  system, contrastive = comparison(config), config.model.contrastive
   return Method(init=system.init, encode=system.encode, phases=(Phase(system.loss, trains=".", batched=True),),
-                assess=system.assess, items=EXEMPLARS if model.contrastive else VIDEOS, streams=(stream,),
+                assess=system.assess, items=EXEMPLARS if contrastive else VIDEOS, streams=(system.stream,),
                 standardizes=True, prepare=system.prepare, targets=system.targets, relate=system.relate,
-                check=system.check, note=backbone.note if backbone else "",
-                meanings=dict(distribution=Meaning(LEAVES[model.contrastive])))
+                check=system.check, note=system.backbone.note if system.backbone else "",
+                meanings=dict(distribution=Meaning(LEAVES[contrastive])))
 
 
 def _check(model):

@@ -80,7 +80,7 @@ def source_of(table: Table, row: Row) -> tuple[str, str]:
 
   A row that needs no network stands in the results of any other.
   """
-  if row.trains.endswith(".py"):
+  if runs.is_file(row.trains):
     return row.trains, ""
   return table.config, trained_rows(table, table.config)[0] if row.baseline else row.trains
 
@@ -89,7 +89,7 @@ def trained_rows(table: Table, file: str) -> tuple[str, ...]:
   """Returns the rows of a config file that a table trains."""
   if file != table.config:
     return ("",)
-  return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not row.trains.endswith(".py")))
+  return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not runs.is_file(row.trains)))
 
 
 def _reference(table):

@@ -76,8 +76,9 @@ def _columns(entry, source):
 
 def _table(table, source, folder):
   columns = _columns(table, source)
-  jobs = _train({(cells.source_of(table, row)[0], place): cells.trained_rows(table, cells.source_of(table, row)[0])
-                 for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
+  jobs = _train(table.config, {
+      (cells.source_of(table, row)[0], place): cells.trained_rows(table, cells.source_of(table, row)[0])
+      for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
   result = cells.collect(table, columns, jobs)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
   cli.say((folder / "table.md").read_text(encoding="utf-8"))
@@ -85,13 +86,11 @@ def _table(table, source, folder):
 
 
 def _figure(figure, source, folder, videos):
-  columns = _columns(figure, source)
-  place = next(iter(columns.values()))
-  jobs = _train({(figure.config, place): figure.rows or ("",)}, source)
+  place = next(iter(_columns(figure, source).values()))
+  jobs = _rows(figure.config, figure.rows or ("",), place, source)
   kept: dict[str, Any] = {}
-  said = {}
-  for job in dict.fromkeys(jobs.values()):
-    said |= runs.answers(job, kept)
+  answers = {folder: runs.answers(job, kept) for folder, job in {job.folder: job for job in jobs.values()}.items()}
+  said = {row: answers[job.folder]["" if runs.is_file(row) else row] for row, job in jobs.items()}
   folder.mkdir(parents=True, exist_ok=True)
   written = []
   for name, drawn in figure.draw(said, videos).items():
@@ -99,9 +98,23 @@ def _figure(figure, source, folder, videos):
   return written
 
 
-def _train(wanted, source):
-  """Trains what is wanted, {(config file, place): rows}; returns {(config file, place, row): its job}."""
-  jobs = [job for (file, place), rows in wanted.items() for job in runs.jobs(file, rows, place, source)]
+def _rows(config, rows, place, source):
+  """Trains some rows of a config, or config files, in one place; returns {row: its job}."""
+  of = {row: (row, "") if runs.is_file(row) else (config, row) for row in rows}
+  wanted: dict[tuple, tuple] = {}
+  for file, name in of.values():
+    wanted[file, place] = (*wanted.get((file, place), ()), name)
+  jobs = _train(config, wanted, source)
+  return {row: jobs[file, place, name] for row, (file, name) in of.items()}
+
+
+def _train(config, wanted, source):
+  """Trains what is wanted, {(config file, place): rows}; returns {(config file, place, row): its job}.
+
+  What further options ask for, as "official", is of `config` alone: others are competitors, the same beside either.
+  """
+  jobs = [job for (file, place), rows in wanted.items()
+          for job in runs.jobs(file, rows, place, source if file == config else source._replace(options=()))]
   runs.finish(jobs)
   return {(job.file, job.place, row): job for job in jobs for row in job.rows}
 
@@ -122,9 +135,9 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
     for row in claim.rows:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
-  jobs = _train({(file, place): tuple(own) for file, own in rows.items()}, source)
-  results = {key: runs.results(job) for key, job in jobs.items()}
-  verdicts = [judging.judge(claim, {row: results[claim.config, place, row] for row in claim.rows}) for claim in known]
+  results = {(config, row): runs.results(job) for config, own in rows.items()
+             for row, job in _rows(config, tuple(own), place, source).items()}
+  verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder(f"claims_{paper}" if paper else "claims")
   folder.mkdir(parents=True, exist_ok=True)
   text = "SIMULATED performances; each difference with its 95 % interval over seeds.\n\n" + "\n".join(

@@ -41,7 +41,8 @@ class Row(NamedTuple):
 
   Attributes:
     name: as printed.
-    trains: a row of the table's config; or a config file, e.g. "configs/usdl.py"; "" where nothing of ours is like it.
+    trains: a row of the table's config; or a config file, e.g. "configs/usdl.py", perhaps with options of its own after
+      a colon; "" where nothing of ours is like it.
     baseline: a row of results.json that needs no network, e.g. "ridge on mean features", in place of `trains`.
     branch: of the method, whose accuracy is taken in place of that of the whole.
     published: number of each column as printed, "" where there is none; the mean of the row last, where one is
@@ -96,7 +97,7 @@ class Figure(NamedTuple):
 
   Attributes:
     name, paper, printed, title, config, hours, notes: as of a `Table`.
-    rows: rows of `config` that are trained; () where `config` is none of rows.
+    rows: rows of `config` that are trained, or config files, as `Row.trains`; () where `config` is none of rows.
     columns, simulated: data that it may be drawn of, each as a `Column` of which `data`, `options` and `task` are
       read; the first that is at hand is drawn.
     draw: (runs, videos) -> {name: matplotlib figure}; `runs` is {row: `runs.Finished`}, `videos` a folder of video
@@ -124,7 +125,8 @@ class Claim(NamedTuple):
     source: where the paper says it, e.g. "Sec. 5.2, Table 2".
     words: what it says, in one line.
     config: file whose rows are trained.
-    more, less: (row, quantity) whose difference it is; `less` may be a number. A quantity is a path in a replica of
+    more, less: (row, quantity) whose difference it is; `less` may be a number. A row may be a config file, as
+      `Row.trains`. A quantity is a path in a replica of
       results.json, e.g. "last.accuracy", "branches.high" or "against_truth.NAME".
     lower: True where less is better, e.g. an error: `more` is then the row that should have the smaller number.
   """

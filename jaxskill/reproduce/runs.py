@@ -52,7 +52,7 @@ class Job(NamedTuple):
   """A program to train: some rows of a config in one place.
 
   Attributes:
-    file: of the config; rows: of it, ("",) where it has none; place: of the data.
+    file: of the config, perhaps with options; rows: of it, ("",) where it has none; place: of the data.
     config: of the rows that train together; folder: of the run.
   """
 
@@ -129,15 +129,21 @@ def like(place: Place, source: Source) -> Place:
   return place._replace(folder=out)
 
 
+def is_file(row: str) -> bool:
+  """Returns whether a row is a config file, perhaps with options after a colon, and not a row of a table's config."""
+  return row.partition(":")[0].endswith(".py")
+
+
 def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
   """Returns the programs that train some rows of a config file in a place, rows of one shape together.
 
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
-  options = [place.options, *source.options, *(["tiny"] if source.tiny else [])]
+  path, _, own_options = file.partition(":")
+  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
   overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
-  config, _ = cli.read_config(f"{file}:{','.join(options)}", overrides)
+  config, _ = cli.read_config(f"{path}:{','.join(options)}", overrides)
   config = config.copy_and_resolve_references()
   with config.unlocked():
     if source.seeds:
@@ -153,12 +159,12 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
   words = [place.options, place.task.replace("/", "_"), *source.options]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
-    return [Job(file, ("",), place, config, below / pathlib.Path(file).stem)]
+    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
   made = []
   for own in ablations.groups(config):
     names = tuple(name for name, _ in own.weight_rows)
     label = "".join(c if c.isalnum() else "_" for c in names[0])
-    made.append(Job(file, names, place, own, below / pathlib.Path(file).stem / label))
+    made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
   return made
 
 

@@ -138,22 +138,38 @@ def test_snippets_are_the_published_ones(golden, load_config):
   assert load_config("core", "aqa7,frames", {"model.weights": "random:0"}).data.frames.margin == 0
 
 
-def test_two_added_batches_of_one_pair(load_config):
-  """The published update of MTL-AQA, by the published loss of each pair alone."""
+def test_surgery_has_160_frames_whose_snippets_do_not_overlap(load_config):
+  """Sec. 4.1: "we evenly sampled out 160 frames to form 10 non-overlapping 16-frame snippets", by category alone."""
+  config = load_config("core", "jigsaws,frames", {"model.weights": "random:0"})
+  assert config.data.frames.count == 160 and config.data.frames.margin == 0
+  seen = [frame for start in config.model.i3d.starts for frame in range(start, start + config.model.i3d.length)]
+  assert seen == list(range(160)) and len(config.model.i3d.starts) == 10 and frames.Backbone(config)
+  for data_set in ("jigsaws", "aqa7"):
+    assert load_config("core", data_set).model.exemplars.same == ("category",)
+
+
+@pytest.mark.parametrize("options", ["mtl_aqa,frames,official", "mtl_aqa,official", "features,official"])
+def test_two_added_batches_of_one_pair(load_config, options):
+  """The published update of MTL-AQA, on frames and on features, by the published loss of each pair alone."""
   changes = {"model.num_leaves": 4, "model.hidden": 3}
-  ours = load_config("core", "mtl_aqa,frames,official", changes | {"model.weights": "random:0"})
-  published = load_config("core", "mtl_aqa,official", changes)
-  assert ours.train.reduction == "sum" and published.model.regression == "leaf_mean"
-  method, params, constants = random_method(published)
+  ours = load_config("core", options, changes | ({"model.weights": "random:0"} if "frames" in options else {}))
+  on_features = lambda regression: methods.build(load_config("core", "mtl_aqa,official", changes | {
+      "model.regression": regression}))
+  assert ours.train.reduction == "sum"
+  published, (_, params, constants) = on_features("leaf_mean"), random_method(load_config("core", "mtl_aqa", changes))
   rng = np.random.default_rng(0)
   features, scores = jnp.asarray(rng.normal(size=(2, 2, 4)), jnp.float32), np.float32(rng.normal(size=(2, 2)) / 4)
   scores[1] = scores[0][::-1]                               # in other leaves, whose means would count twice
   variables = single(dict(params=params, constants=dict(labels=constants)))
   loss = lambda method, rows: losses_of(method, variables, tuple(features.swapaxes(0, 1)[:, rows]), scores[rows])[0].sum()
-  alone = [loss(method, slice(i, i + 1)) for i in (0, 1)]
-  added = methods.build(load_config("core", "mtl_aqa,official", changes | {"model.regression": ours.model.regression}))
-  np.testing.assert_allclose(loss(added, slice(0, 2)), sum(alone), rtol=1e-5)
-  assert abs(loss(method, slice(0, 2)) - sum(alone)) > 1e-3
+  alone = [loss(published, slice(i, i + 1)) for i in (0, 1)]
+  np.testing.assert_allclose(loss(on_features(ours.model.regression), slice(0, 2)), sum(alone), rtol=1e-5)
+  assert abs(loss(published, slice(0, 2)) - sum(alone)) > 1e-3
+
+
+def test_published_batches_of_aqa7_have_two_pairs(load_config):
+  config = load_config("core", "aqa7,official")
+  assert (config.model.regression, config.train.reduction) == ("leaf_mean", "mean")
 
 
 # Through the loop

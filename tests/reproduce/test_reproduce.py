@@ -98,7 +98,8 @@ def test_index_of_the_documents_is_the_listing():
 
 def test_list_needs_nothing(capsys):
   run("--list")
-  assert all(name in capsys.readouterr().out for name in INDEX)
+  said = capsys.readouterr().out
+  assert all(name in said for name in INDEX)
 
 
 @pytest.mark.parametrize("words, message", (

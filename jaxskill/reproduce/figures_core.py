@@ -1,0 +1,173 @@
+"""Figures of CoRe: distribution of groups (4), scatter (6), cumulative score curves (7), a pair level by level (8).
+
+V videos, L leaves.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+from jaxskill import cli
+from jaxskill.data import exemplars
+from jaxskill.evaluate import metrics
+from jaxskill.methods import core
+from jaxskill.modules import regression_tree
+from jaxskill.report import drawing
+from jaxskill.reproduce import stills
+from jaxskill.reproduce.runs import Finished
+
+STILLS = 3             # frames of each video of a pair
+CHOSEN, OTHER = "tab:orange", "0.6"           # leaf or branch that is most probable, and the rest
+
+
+def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
+  """Fig. 4: shares of the training pairs in L equal parts of the range of differences, and in groups of equal count."""
+  del videos
+  run, = runs.values()
+  replica, experiment = run.replicas[0], run.trainer.experiment
+  train = experiment.fold(replica).train_videos
+  differences = exemplars.differences(experiment.target()[train, replica], experiment.groups[train])
+  bounds = np.asarray(experiment.prepared[replica]["labels"]["bounds"])
+  edges = np.linspace(differences.min(), differences.max(), len(bounds) + 1)
+  equal = np.stack([edges[:-1], edges[1:]], axis=1)
+  figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", sharey=True)
+  for axis, own, title in zip(axes, (equal, bounds), ("(a) equal parts of the range", "(b) groups of Eq. 5")):
+    share = _shares(differences, own)
+    axis.bar(np.arange(len(own)), 100 * share)
+    axis.axhline(100 / len(own), color="0.4", lw=0.8, ls=":")
+    shown = sorted({0, len(own) // 4, len(own) // 2, 3 * len(own) // 4, len(own) - 1})
+    axis.set_xticks(shown, [f"{own[number].mean():.2f}" for number in shown])
+    axis.set(xlabel="middle of the group [difference of scores]",
+             title=f"{title}: standard deviation {100 * share.std():.2f} % of all pairs")
+    axis.title.set_fontsize(9)
+  axes[0].set_ylabel("training pairs in the group [%]")
+  return {"groups": _titled(figure, run)}
+
+
+def _shares(differences, bounds):
+  """`[L]` shares of the differences that lie in each group, as training assigns them."""
+  found, each = np.zeros(len(bounds)), max(1, 2 ** 22 // len(bounds))
+  for start in range(0, len(differences), each):
+    part = jnp.asarray(differences[start: start + each], jnp.float32)
+    found += np.asarray(regression_tree.group_of(part, jnp.asarray(bounds, jnp.float32)).sum(axis=0))
+  return found / found.sum()
+
+
+def scatter(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
+  """Fig. 6: what models say of the test videos against what is true, a panel a row, the first replica of each."""
+  del videos
+  figure, axes = plt.subplots(1, len(runs), figsize=(4 * len(runs), 4), layout="constrained", sharex=True, sharey=True,
+                              squeeze=False)
+  for axis, (row, run) in zip(axes[0], runs.items()):
+    true, predicted = _tested(run, run.replicas[0])
+    ends = [true.min(), true.max()]
+    axis.plot(ends, ends, color="tab:red", lw=1)
+    axis.scatter(true, predicted, s=9)
+    axis.set(xlabel="true score", title=f"{row}: Spearman {metrics.spearman(predicted, true):.3f}")
+    axis.title.set_fontsize(9)
+  axes[0, 0].set_ylabel("predicted score")
+  return {"scatter": _titled(figure, run)}
+
+
+def cumulative(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
+  """Fig. 7: the share of the test videos whose absolute error is within a threshold, over all replicas of a row."""
+  del videos
+  figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+  for row, run in runs.items():
+    error = np.sort(np.concatenate([np.abs(np.subtract(*_tested(run, replica))) for replica in run.replicas]))
+    axis.step(error, 100 * np.arange(1, len(error) + 1) / len(error), where="post",
+              label=f"{pathlib.Path(row).stem.upper() if row.endswith('.py') else row}, {len(run.replicas)} models")
+  axis.set(xlabel="absolute error [unit of the scores]", ylabel="test videos within it [%]", xlim=(0, None),
+           ylim=(0, 102))
+  axis.legend(fontsize=8)
+  return {"cumulative": _titled(figure, run)}
+
+
+def _tested(run, replica):
+  """(`[n]` true scores of the test videos of a replica, `[n]` what it says)."""
+  experiment = run.trainer.experiment
+  test = experiment.fold(replica).test_videos
+  labels = experiment.dataset.labels(experiment.replicas[replica].criterion)
+  return np.asarray(labels)[test], np.asarray(run.assessments.score[replica])[test]
+
+
+def pairs(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
+  """Fig. 8: a test video and an exemplar whose scores differ much, and two that differ little, level by level.
+
+  Both are the extremes among the test videos with their first exemplar, whatever the error.
+  """
+  run, = runs.values()
+  replica, experiment = run.replicas[0], run.trainer.experiment
+  chosen, there = (values[:, replica, 0] for values in experiment.exemplars())
+  test = experiment.fold(replica).test_videos
+  test, target = test[there[test]], experiment.target()[:, replica]
+  apart = np.abs(target[test] - target[chosen[test]])
+  encodings = run.trainer.all_videos.encodings(run.trainer.state)[:, replica]
+  found = {}
+  for name, video in (("large", test[np.argmax(apart)]), ("small", test[np.argmin(apart)])):
+    said = answer(run, replica, encodings[video], encodings[chosen[video]], target[chosen[video]])
+    found[f"pair_of_{name}_difference"] = _pair(run, replica, int(video), int(chosen[video]), said, videos)
+  return found
+
+
+def answer(run: Finished, replica: int, own: np.ndarray, other: np.ndarray, score: float) -> tuple:
+  """Returns what the tree of a replica says of one pair.
+
+  Args:
+    own, other: `[D]` encodings of the video and of its exemplar; score: of the exemplar, as it is learnt from.
+
+  Returns:
+    ([`[2]`, `[4]`, ..., `[L]` probabilities level by level], `[L]` regressions of the leaves, the difference said).
+  """
+  trainer = run.trainer
+  system = core.comparison(trainer.config)
+  variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
+  said = system.answer(variables, own[None], other[None], jnp.asarray(score)[None])
+  levels, regression = said
+  difference = system.difference(variables, said)
+  return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(difference[0])
+
+
+def _pair(run, replica, video, exemplar, said, videos):
+  """Frames of exemplar and input, the probabilities of every level, the regressions of the leaves."""
+  levels, regression, difference = said
+  experiment = run.trainer.experiment
+  bounds, target = np.asarray(experiment.prepared[replica]["labels"]["bounds"]), experiment.target()[:, replica]
+  shown = {f"exemplar {cli.short(experiment.dataset.videos[exemplar], 24)}": exemplar,
+           f"input {cli.short(experiment.dataset.videos[video], 24)}": video}
+  pictures = {name: stills.at(experiment, number, stills.even_times(experiment, number, STILLS), videos)
+              for name, number in shown.items()}
+  figure = plt.figure(figsize=(12, 1.1 * len(levels) + 2.4), layout="constrained")
+  left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6)) if all(pictures.values()) else (None, figure)
+  if left is not None:
+    panels = left.subplots(2, STILLS, squeeze=False)
+    for axes, (name, number) in zip(panels, shown.items()):
+      for axis, picture in zip(axes, pictures[name]):
+        drawing.frame(axis, picture, "")
+      axes[0].set_ylabel(f"{name}\n{target[number]:.2f}", fontsize=8)
+  axes = right.subplots(len(levels) + 1, 1)
+  named = [(f"level {number + 1}", probability) for number, probability in enumerate(levels)]
+  for axis, (title, values) in zip(axes, (*named, ("regression\nof a leaf", regression))):
+    most = int(np.argmax(levels[-1] if len(values) == len(levels[-1]) else values))
+    numbers = np.arange(len(values))
+    axis.bar(numbers, values, color=np.where(numbers == most, CHOSEN, OTHER))
+    axis.set_ylabel(title, fontsize=7)
+    axis.set_xticks([])
+    axis.set_ylim(0, 1 if values.max() <= 1 else None)
+    axis.margins(x=0)
+  ends = sorted({0, len(bounds) // 2, len(bounds) - 1})
+  axes[-1].set_xticks(ends, [f"{bounds[number].mean():.2f}" for number in ends])
+  axes[-1].set_xlabel("difference that a leaf stands for: worse than the exemplar on the left, better on the right",
+                      fontsize=8)
+  return _titled(figure, run, f"true difference {target[video] - target[exemplar]:+.2f}, said {difference:+.2f}")
+
+
+def _titled(figure, run, words=""):
+  """A figure that says what its data are."""
+  drawing.title(figure, ". ".join(filter(None, (run.trainer.experiment.dataset.name, words))))
+  return figure
