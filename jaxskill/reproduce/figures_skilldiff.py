@@ -5,7 +5,6 @@ K segments of a video.
 
 from __future__ import annotations
 
-import glob
 import pathlib
 
 import jax
@@ -13,12 +12,11 @@ import numpy as np
 
 from jaxskill import cli
 from jaxskill.data import exemplars
-from jaxskill.data.video import decoding
 from jaxskill.evaluate import truth
 from jaxskill.report import drawing, wording
+from jaxskill.reproduce import stills
 from jaxskill.reproduce.runs import Finished
 
-HEIGHT = 120          # of a frame
 MARKED = 2            # segments, as the paper marks
 COLOURS = dict(expert="tab:blue", novice="tab:red")
 
@@ -28,7 +26,7 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
   Args:
     runs: {row: `Finished`} of one row.
-    videos: folder of video files by id, or None.
+    videos: folder of video files by id, or None; simulated performances are drawn.
 
   Returns:
     {"segments": figure}.
@@ -42,8 +40,8 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
                                                             first.criterion)))
   own = {who: [_segments(experiment, run.assessments, model, video) for model in models]
          for who, video in chosen.items()}
-  strips = {who: _frames(videos, experiment.dataset.videos[video], own[who][0]) for who, video in chosen.items()}
-  strips = {who: pictures for who, pictures in strips.items() if pictures}
+  strips = {who: pictures for who, video in chosen.items()
+            if (pictures := stills.at(experiment, video, _middles(own[who][0]), videos))}
   faults = {who: found for who, video in chosen.items()
             if (found := faulty_shares(experiment, video, len(own[who][0]))) is not None}
   plt = drawing.plt
@@ -52,8 +50,7 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   grid = figure.add_gridspec(len(heights), max(map(len, (models for models, *_ in own.values()))), height_ratios=heights)
   for row, (who, pictures) in enumerate(strips.items()):
     for column, picture in enumerate(pictures):
-      at = own[who][0][column]
-      label = f"{who if column == 0 else ''} {wording.clock((at['start'] + at['end']) / 2)}"
+      label = f"{who}, {wording.clock(_middles(own[who][0])[column])}"
       drawing.frame(figure.add_subplot(grid[row, column]), picture, label)
   names = {who: cli.short(experiment.dataset.videos[video], 24) for who, video in chosen.items()}
   _scores(figure.add_subplot(grid[len(strips), :]), own, names)
@@ -99,13 +96,9 @@ def _segments(experiment, assessments, model, video):
   return truth.segments(own, experiment.dataset.lengths[stream][video], experiment.dataset.row_seconds[stream][video])
 
 
-def _frames(videos, name, segments):
-  """The pictures in the middles of segments; [] without the film."""
-  files = sorted(videos.glob(f"{glob.escape(name)}.*")) if videos else []
-  if not files:
-    return []
-  middles = [(segment["start"] + segment["end"]) / 2 for segment in segments]
-  return list(decoding.frames_at(files[0], middles, decoding.scale_short_side(HEIGHT)))
+def _middles(segments):
+  """`[K]` seconds of the middles of segments."""
+  return np.array([(segment["start"] + segment["end"]) / 2 for segment in segments])
 
 
 def _scores(axis, own, names):

@@ -135,7 +135,9 @@ def is_file(row: str) -> bool:
 
 
 def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
-  """Returns the programs that train some rows of a config file in a place, rows of one shape together.
+  """Returns the programs that train some rows of a config file in a place.
+
+  Rows that train together are one job, whichever of them are asked for: another table may ask for the others.
 
   Raises:
     ValueError: for a config that does not know the data set or a row.
@@ -154,8 +156,6 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
     if "rows" in config:
       if unknown := sorted(set(rows) - set(config.rows)):
         raise ValueError(f"{file} has no row {unknown[0]!r}, only {', '.join(config.row_order)}.")
-      config.rows = {row: config.rows[row].to_dict() for row in rows}
-      config.row_order = rows
   words = [place.options, place.task.replace("/", "_"), *source.options]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
@@ -164,7 +164,8 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
   for own in ablations.groups(config):
     names = tuple(name for name, _ in own.weight_rows)
     label = "".join(c if c.isalnum() else "_" for c in names[0])
-    made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
+    if set(names) & set(rows):
+      made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
   return made
 
 

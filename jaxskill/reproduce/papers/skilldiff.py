@@ -43,10 +43,9 @@ ENTRIES = (
              notes=("The preprint prints one number and does not say of which score; here it stands beside the mean.",
                     NOT_CREDIBLE)),
     _table_1("AQA-7", (AQA_7,), ("0.83", "0.89", "0.91", "0.93", "0.92", "0.95"),
-             dict(USDL="configs/usdl.py", CoRe="configs/core.py", SkillDiff=WHOLE), simulated=SIMULATED, how="fisher",
+             dict(USDL="configs/usdl.py", CoRe="configs/core.py", SkillDiff=WHOLE), how="fisher",
              notes=("A model a class; the mean over classes is by Fisher's z, which the preprint does not say.",
-                    "Simulated, every method reads the performances of its own config: they are other performances, and "
-                    "the rows cannot be compared.", NOT_CREDIBLE)),
+                    NOT_CREDIBLE)),
     Table(
         "skilldiff-table-2", "skilldiff", "Table 2", "what each component is worth", TABLES,
         rows=(_row("Direct regression (no alignment)", "direct regression", "0.86"),
