@@ -43,7 +43,7 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   strips = {who: pictures for who, video in chosen.items()
             if (pictures := stills.at(experiment, video, _middles(own[who][0]), videos))}
   faults = {who: found for who, video in chosen.items()
-            if (found := faulty_shares(experiment, video, len(own[who][0]))) is not None}
+            if (found := faulty_shares(experiment, video, run.assessments.segments["number"][models[0], video])) is not None}
   plt = drawing.plt
   figure = plt.figure(figsize=(10, 4 + 1.3 * len(strips) + 1.2 * bool(faults)), layout="constrained")
   heights = [1.3] * len(strips) + [3.2] + [1.2] * bool(faults)
@@ -79,14 +79,18 @@ def expert_and_novice(experiment, fold, criterion: str) -> tuple[int, int]:
   return int(order[-1]), int(order[0])
 
 
-def faulty_shares(experiment, video: int, count: int) -> np.ndarray | None:
-  """Returns `[K]` the share of rows of each segment that truly show a mistake; None where it is not known."""
+def faulty_shares(experiment, video: int, number: np.ndarray) -> np.ndarray | None:
+  """Returns `[K]` the share of rows of each segment that truly show a mistake; None where it is not known.
+
+  Args:
+    number: `[T]` the segment that each row is in.
+  """
   dataset, stream = experiment.dataset, experiment.method.streams[0]
   faulty = dataset.truth.get("relevant_low")
   if faulty is None or faulty.shape != dataset.streams[stream].shape[:2]:
     return None
   rows = dataset.lengths[stream][video]
-  return np.array([part.mean() for part in np.array_split(faulty[video, :rows], count)])
+  return np.array([faulty[video, :rows][number[:rows] == segment].mean() for segment in np.unique(number[:rows])])
 
 
 def _segments(experiment, assessments, model, video):
@@ -114,7 +118,8 @@ def _scores(axis, own, names):
   for number in np.argsort(-behind, kind="stable")[:MARKED]:
     if behind[number] > 0:
       axis.axvspan(number + 0.5, number + 1.5, alpha=0.12, color=COLOURS["novice"])
-  axis.set(xlabel="segment", ylabel="score of the segment", xticks=np.arange(max(map(len, mean.values()))) + 1)
+  _number(axis, max(map(len, mean.values())))
+  axis.set(ylabel="score of the segment")
   axis.legend(fontsize=8)
 
 
@@ -122,5 +127,11 @@ def _truth(axis, faults):
   """Bars of the share of rows that show a mistake, of either video."""
   for place, (who, shares) in zip((-0.2, 0.2), faults.items()):
     axis.bar(np.arange(len(shares)) + 1 + place, shares, 0.4, color=COLOURS[who], label=who)
-  axis.set(xlabel="segment", ylabel="truth: share of\nrows with a mistake", xticks=np.arange(len(shares)) + 1)
+  _number(axis, max(map(len, faults.values())))
+  axis.set(ylabel="truth: share of\nrows with a mistake")
   axis.yaxis.label.set_fontsize(7)
+
+
+def _number(axis, count):
+  """Makes the x axis one of the numbers of segments."""
+  axis.set(xlabel="segment", xticks=np.arange(count) + 1, xlim=(0.5, count + 0.5))
