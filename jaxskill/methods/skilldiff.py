@@ -96,6 +96,11 @@ class Differences:
     return self.config.model
 
   @property
+  def scored(self):
+    """Whether it learns from scores; else it learns from pairs."""
+    return self.config.loss.labels == "scores"
+
+  @property
   def band(self):
     """How many rows apart rows may be that are aligned; None for any."""
     return None if self.align.kind == "linear" else self.align.bandwidth
@@ -108,8 +113,7 @@ class Differences:
     """
     if self.band:
       check_band(dataset, fold, self.stream, exemplars.groups(dataset, self.model.exemplars.same), self.band)
-    known = self.config.loss.labels == "scores"
-    low, high = score_range(self.config, dataset, criterion, fold.train_videos) if known else (0, 1)
+    low, high = score_range(self.config, dataset, criterion, fold.train_videos) if self.scored else (0, 1)
     return dict(score_range=np.array((low, high), np.float32))
 
   def check(self, dataset, others):
@@ -177,7 +181,12 @@ class Differences:
     return found, {name: average(found[name], known) for name in found if name != "path"}
 
   def relate(self, variables, labels, mask):
-    """Returns `[B, B]` differences of true scores, and which pairs rank: all that differ, of any two activities."""
+    """Returns `[B, B]` differences of true scores, and which pairs rank: all that differ, of any two activities.
+
+    Where pairs are learnt from, items are these.
+    """
+    if not self.scored:
+      return {}
     low, high = variables["constants"]["score_range"]
     score = labels["score"][:, 0]
     pairs = mask[:, None] & mask & (score[:, None] != score)
@@ -236,7 +245,7 @@ class Differences:
     spread = jnp.sqrt(average((found["score"] - mean["score"]) ** 2, known))
     segments = dict(number=segment_of(rows, encoding["length"], self.model.segments),
                     score=low + (high - low) * mean["segments"], importance=mean["importance"])
-    parts = {"spread over references": (high - low) * spread} if self.config.loss.labels == "scores" else {}
+    parts = {"spread over references": (high - low) * spread} if self.scored else {}
     return Assessment(
         score=low + (high - low) * mean["score"], parts=parts,
         segments=segments, curves={"timing offset": mean["offset"]}, alignment=found["path"])
@@ -259,11 +268,11 @@ def build(config: ConfigDict) -> Method:
   align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None)
   system = Differences(config, stream, encoder, heads, align)
   offset = Meaning("how much later references show the same, as a share of the duration")
-  learns = (dict(phases=(Phase(system.loss, trains=".", batched=True, gathers=True),), items=REFERENCES,
-                 targets=system.targets, relate=system.relate) if config.loss.labels == "scores" else
-            dict(phases=(Phase(system.pair_loss, trains="."),), items=RANKED_REFERENCES))
-  return Method(init=system.init, encode=system.encode, assess=system.assess, streams=(stream,),
-                prepare=system.prepare, check=system.check, meanings={"timing offset": offset}, **learns)
+  phase = (Phase(system.loss, trains=".", batched=True, gathers=True) if system.scored else
+           Phase(system.pair_loss, trains="."))
+  return Method(init=system.init, encode=system.encode, phases=(phase,), assess=system.assess,
+                items=REFERENCES if system.scored else RANKED_REFERENCES, streams=(stream,), prepare=system.prepare,
+                targets=system.targets, relate=system.relate, check=system.check, meanings={"timing offset": offset})
 
 
 def check_band(dataset, fold, stream, group, bandwidth):
