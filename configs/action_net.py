@@ -14,9 +14,8 @@
 ("features,statistics"). Add ",official" (`configs/action_net.py:fis_v,official`) for what the published code does
 instead of the paper, ",tiny" for a network and a training of seconds. Without a task, the four apparatus of Rhythmic
 Gymnastics are four folds of one program, each for its own number of epochs. What the paper leaves open is marked "ours"
-with the reason, and two values that are not the paper's are marked as such: K, and the recipe of MIT-Skating. The
-simulated default is narrower than the paper's network and trains for fewer epochs; the published data sets have not yet
-been run on recorded features.
+with the reason. The simulated default is narrower than the paper's network and trains for fewer epochs; the published
+data sets have not yet been run on recorded features.
 """
 
 from ml_collections import config_dict
@@ -54,10 +53,11 @@ def get_config(options="simulated"):
       widths=dict(rgb=0, static=0),         # channels that a stream must have; 0 is any
       score_ranges=dict(),                  # {criterion: (lowest, highest)}; that of the data set where not given
       hidden=0,                             # units of the first embedding layer; 0 is half the width of the stream
-      channels=256,                         # of embedding and graph
+      channels=256,                         # of embedding and graph, and the units of "lstm", half in each direction
+                                            # of "bilstm"
       context="gcn",                        # gcn | none | lstm | bilstm
       adjacency="feature",                  # exp(-|f_i - f_j| / K) + I (Eq. 1, 2) | time, exp(-|i - j|)
-      scale=config_dict.placeholder(float), # K of "feature"; NOT the paper's, which is 1: None, the number of real rows
+      scale=1.0,                            # K of "feature", in the unit of the embedding
       pooling="attention",                  # attention | average | max | filters, those of Pros & Cons
       attention_hidden=128,                 # ours: units of the attention unit, half of the channels, as of the head;
                                             # the paper does not say
@@ -123,10 +123,12 @@ def fis_v(config):
 
 
 def mit_skating(config):
-  """NOT the paper's: as FIS-V. The paper regresses the final score from windows of 48 segments and 150 frames, in
-  batches of 16, for 200 epochs, at a tenth of the rate from epochs 150 and 180 on."""
-  fis_v(config)
-  config.model.score_ranges = dict(tes=(0.0, 60.0), pcs=(0.0, 50.0))
+  """The final score of the programme, 0 to 100; batches, epochs and windows of the paper's Sec. 5.2."""
+  published_features(config)
+  config.data.criteria = ("total",)
+  config.model.windows = dict(rgb=48, static=150)
+  config.model.score_ranges = dict(total=(0.0, 100.0), tes=(0.0, 60.0), pcs=(0.0, 50.0))    # of the parts: ours
+  config.train.update(batch_size=16, epochs=200, decay=((150, 0.1), (180, 0.1)))
 
 
 def jigsaws(config):
@@ -141,8 +143,8 @@ def tiny(config):
   """Seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.data.simulated.update(static_rows=8, static_width=8)
-  config.model.update(windows={stream: 0 for stream in config.model.streams}, hidden=4, channels=4, attention_hidden=4,
-                      filter_hidden=4, head_hidden=4)
+  config.model.update(windows={stream: 0 for stream in config.model.streams}, widths=dict(rgb=0, static=0), hidden=4,
+                      channels=4, attention_hidden=4, filter_hidden=4, head_hidden=4)
   config.train.decay = ()
 
 

@@ -3,7 +3,7 @@
 Rooms, from top to bottom. Each imports those below it and none above; files of one room may import each other, without
 circles. A test holds this.
 
-  reproduce     claims of the papers on recorded data, by one command each
+  reproduce     tables, figures and claims of the papers, by one command each
   compare       python -m jaxskill.compare: which of two new videos is better
   assess        python -m jaxskill.assess: a finished run and new videos -> answers, pages, pictures
   benchmark     python -m jaxskill.benchmark: speed, against peers and the machine's own limit

@@ -1,28 +1,21 @@
-"""Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; only opening a file needs PyTorch.
+"""Official PyTorch state_dicts <-> our parameters. Plain arrays on both sides; `weight_files` opens the files.
 
 The published rank-aware attention network saves three networks: `pos` (our "high"), `neg` ("low") and `uniform`, whose
-linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in).
+linear layers are `att_net.<filter>.0` (D to H), `att_net.<filter>.2` (H to 1) and `fc.0` (D to 1), weights (out, in);
+without the rank-aware loss it has one, `att`, in place of `pos` and `neg`.
 ACTION-NET saves one network: streams `d_ct` (our "rgb") and `s_ct` ("static"), and `fc`; all its kernels, those of the
 graph convolutions too, are (out, in).
 """
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
-import pickle
-import re
-import zipfile
-
 import jax
 import numpy as np
 from flax import traverse_util
 
-from jaxskill.data.arrays import refuse_stand_in
 from jaxskill.modules import i3d, resnet
 
-_SHARED = 4          # times the size of a file, of tensors that share their numbers: tied layers do, once or twice
-_BRANCHES = {"pos": "high", "neg": "low", "uniform": "uniform"}
+_BRANCHES = {"pos": "high", "neg": "low", "att": "both", "uniform": "uniform"}
 _STREAMS = dict(rgb="d_ct", static="s_ct")
 _LAYERS = dict(embed_1="embedding.0", embed_2="embedding.2", graph_1="gcn1", graph_2="gcn2", attend_1="att.0",
                attend_2="att.2")
@@ -34,7 +27,7 @@ def pros_cons_from_torch(networks):
   """Parameters of `jaxskill.methods.pros_cons` from the published networks.
 
   Args:
-    networks: {"pos" | "neg" | "uniform": {state_dict name: array}}; any of the three may be absent.
+    networks: {"pos" | "neg" | "att" | "uniform": {state_dict name: array}}; any of them may be absent.
 
   Returns:
     {"filters": {module: arrays}, "ranking": {...}}, float32.
@@ -64,7 +57,7 @@ def pros_cons_from_torch(networks):
 
 
 def pros_cons_to_torch(params):
-  """Turns our parameters into {"pos" | "neg" | "uniform": {state_dict name: float32 array}}: the inverse."""
+  """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse."""
   networks = {}
   for network, branch in _BRANCHES.items():
     if f"{branch}_kernel" not in params["ranking"]:
@@ -208,6 +201,21 @@ def i3d_from_torch(state, num_classes=None):
   return _convert(state, expected, source, arrange, "I3D")
 
 
+def i3d_to_torch(variables):
+  """Turns variables into {state_dict name: float32 array} named as in kinetics_i3d_pytorch: the inverse, of RGB or flow."""
+  units, state = _i3d_names(), {}
+  for path, value in traverse_util.flatten_dict(variables).items():
+    _, *unit, entry = path
+    value, (prefix, _) = np.asarray(value), units[tuple(unit)]
+    if unit == ["conv3d_0c_1x1"]:
+      kernel, name = value.T[..., None, None, None], f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
+    else:
+      kernel = value.transpose(4, 3, 0, 1, 2) if entry == "kernel" else value
+      name = f"{prefix}conv3d.weight" if entry == "kernel" else f"{prefix}batch3d.{_NORMALISATION[entry]}"
+    state[name] = np.ascontiguousarray(kernel if entry == "kernel" else value)
+  return state
+
+
 def resnet_from_torch(state, num_classes=0, depth=None):
   """Variables of `jaxskill.modules.resnet.ResNet` from torchvision's weights; as `i3d_from_torch`.
 
@@ -263,77 +271,3 @@ def _convert(state, expected, source, arrange, what):
       flat[path] = value
     result[kind] = traverse_util.unflatten_dict(flat)
   return result
-
-
-def read_weights(file):
-  """Returns the tensors of a file of PyTorch weights: {state_dict name: array}.
-
-  Args:
-    file: .safetensors, or .pth, .pt, .pkl, .tar as torch.save writes them (nothing but tensors is unpickled). A dict
-      with the key "state_dict" is looked into; a leading "module." of all names is dropped.
-
-  Raises:
-    ValueError: if the file cannot be read, or the package that reads it is missing.
-  """
-  file = pathlib.Path(file)
-  if not file.is_file():
-    raise ValueError(f"{file}: there is no such file of weights.")
-  package = "safetensors" if file.suffix == ".safetensors" else "torch"
-  if importlib.util.find_spec(package) is None:
-    raise ValueError(f"{file}: reading it needs the package {package}, which is not installed: pip install "
-                     "'jaxskill[weights]'.")
-  refuse_stand_in(file)
-  try:
-    if package == "safetensors":
-      from safetensors.numpy import load_file
-      state = load_file(file)
-    else:
-      state = _read_torch(file)
-  except _Refused as error:
-    raise ValueError(f"{file}: {error}") from None
-  except Exception as error:      # a damaged file can fail in any way
-    message = str(error).splitlines()[0] if str(error) else ""
-    if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
-      wanted = re.search(r"GLOBAL (\S+)", str(error))      # PyTorch's own advice is to trust the file
-      wanted = f" ({wanted[1]})" if wanted else ""
-      raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or "
-                       "is damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
-                       ) from None
-    raise ValueError(f"{file}: cannot be read as weights ({type(error).__name__}: {message}); download it again."
-                     ) from error
-  if not state:
-    raise ValueError(f"{file}: holds no tensors; expected the state_dict of a network.")
-  return {name.removeprefix("module."): value for name, value in state.items()}
-
-
-class _Refused(Exception):
-  """What the message says after the name of the file."""
-
-
-def _read_torch(file):
-  """Returns {name: float32 array} of what torch.save wrote, every tensor backed by the bytes of the file."""
-  import torch
-  size = file.stat().st_size
-  if zipfile.is_zipfile(file):
-    with zipfile.ZipFile(file) as packed:
-      if sum(member.file_size for member in packed.infolist()) > size:
-        raise _Refused("is compressed, which torch.save never does; unpack it, and download it again from its authors.")
-  state = torch.load(file, map_location="cpu", weights_only=True)
-  state = state.get("state_dict", state) if isinstance(state, dict) else state
-  if not isinstance(state, dict):
-    raise _Refused(f"holds a {type(state).__name__}; expected a state_dict, names and tensors.")
-  arrays, total = {}, 0
-  for name, tensor in state.items():
-    if not isinstance(tensor, torch.Tensor):
-      continue
-    if not isinstance(name, str):
-      raise _Refused(f"a tensor is called {name!r:.40}; expected a state_dict, with the names of layers.")
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex() or (
-        tensor.numel() * tensor.element_size() > size):
-      raise _Refused(f"the tensor {name!r:.80} is sparse, quantized, complex or without numbers of its own; expected "
-                     "plain numbers.")
-    total += tensor.numel() * tensor.element_size()
-    if total > _SHARED * size:
-      raise _Refused("its tensors share the same numbers again and again; download it again from its authors.")
-    arrays[name] = tensor.detach().float().numpy()
-  return arrays

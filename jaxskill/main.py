@@ -1,6 +1,6 @@
 """Trains the method of a config, or the rows of a table, and prints what came of it.
 
-  python -m jaxskill.main --config configs/pros_cons.py [--workdir DIR] [--config.FIELD=VALUE ...]
+  python -m jaxskill.main --config configs/pros_cons.py [--workdir DIR] [--evaluate-only] [--config.FIELD=VALUE ...]
 
 Exit status: 0 finished, 2 a mistake that the message explains, 128 + n stopped by signal n after saving; the same
 command goes on from there.
@@ -18,6 +18,8 @@ def main(argv=None):
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")
   parser.add_argument("--workdir", default="",
                       help="where checkpoints, metrics, plots and results go; default runs/NAME")
+  parser.add_argument("--evaluate-only", action="store_true",
+                      help="take no step: measure the parameters of the file --config.init_from=FILE as they are")
   options, overrides = cli.parse(parser, argv)
   with cli.command():
     config, _ = read_config(options.config, overrides)
@@ -25,7 +27,14 @@ def main(argv=None):
     from jaxskill import ablations, train
     from jaxskill.training import parallel
     parallel.initialise()
-    (ablations if "rows" in config else train).run(config, options.workdir or f"runs/{config.name}_{config.data.name}")
+    workdir = options.workdir or f"runs/{config.name}_{config.data.name}"
+    if "rows" not in config:
+      train.run(config, workdir, evaluate_only=options.evaluate_only)
+    elif options.evaluate_only:
+      raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, each "
+                       "of another; give the config of the system itself.")
+    else:
+      ablations.run(config, workdir)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill import interop
+from jaxskill import interop, weight_files
 from jaxskill.modules import i3d, resnet
 from jaxskill.modules.convolution import random_variables
 
@@ -113,7 +113,7 @@ def _variables(recipe, source):
       raise ValueError(f"--weights {source}: expected random:SEED with a whole number, e.g. random:0.")
     frames = (max(i3d.MIN_FRAMES, recipe.sampling.length),) if recipe.network == "i3d" else ()
     return random_variables(network(recipe), jnp.zeros((1, *frames, 32, 32, channels(recipe))), int(seed))
-  state = interop.read_weights(source)
+  state = weight_files.read_weights(source)
   if recipe.network == "i3d":
     variables = interop.i3d_from_torch(state, num_classes=0)
     first = variables["params"]["conv3d_1a_7x7"]["kernel"]

@@ -15,9 +15,19 @@ import numpy as np
 import tqdm
 
 from jaxskill import cli, data, files
-from jaxskill.evaluate import metrics
+from jaxskill.evaluate import metrics, published_weights
 from jaxskill.report import results
-from jaxskill.training import answers, batches, experiment, log_lines, memory, run_folder, sizes, training_videos
+from jaxskill.training import (
+  answers,
+  batches,
+  experiment,
+  initial_parameters,
+  log_lines,
+  memory,
+  run_folder,
+  sizes,
+  training_videos,
+)
 from jaxskill.training.checkpoints import Checkpoints, digest
 from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
@@ -47,9 +57,10 @@ class Trainer:
                              labels=made.labels)
     self.tables = make_tables(config, made.dataset, made.replicas, self.feed.local, made.method.items)
     phases = len(made.method.phases)
-    self.total = int(self.tables.steps.max())
+    steps = int(self.tables.steps.max())
+    self.total = 0 if config.get("evaluate_only") else steps
     whole = lambda n: -(-n // phases) * phases
-    self.per_call = whole(min(train.steps_per_call, self.total))
+    self.per_call = whole(min(train.steps_per_call, steps))
     per_epoch = -(-int(self.tables.count.min()) // train.batch_size)
     named = made.method.items.most_named(self.tables.items, train.batch_size)
     self.num_unique = parallel.padded(min(named, len(self.feed.train)))
@@ -58,6 +69,13 @@ class Trainer:
                           epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
     self.state = parallel.replicate(self.step.init(self.tables.keys, self.feed.sample(), made.constants()))
     self._tables = parallel.replicate(self.tables)
+    self._began = False
+
+  def begin(self):
+    """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some."""
+    if self.config.get("init_from") and not self._began:
+      self.state = self.parallel.replicate(initial_parameters.put(self.state, self.config, self.method))
+      self._began = True
 
   def restore(self, checkpoints):
     """Takes the state of the newest good checkpoint; returns its step, None if there is none."""
@@ -141,13 +159,14 @@ class Trainer:
 
 
 @single_precision()
-def run(config, workdir, dataset=None):
+def run(config, workdir, dataset=None, *, evaluate_only=False):
   """Trains and evaluates `config`; everything is written below `workdir`.
 
   Args:
     config: see `configs/`.
     workdir: a folder, created if missing; resumes a run of this config.
     dataset: what `data.load(config.data)` returns, if it is at hand.
+    evaluate_only: take no step: the parameters of `config.init_from` are measured as they are.
 
   Returns:
     The results that were written to `results.json` (an empty dict where another host writes).
@@ -163,19 +182,25 @@ def run(config, workdir, dataset=None):
   workdir = pathlib.Path(cli.path(workdir))
   check(config)
   on_first_process(lambda: run_folder.refuse_second(workdir))
+  config = initial_parameters.record(config, workdir, evaluate_only)
   dataset = dataset or data.load(config.data)
   facts = data.audit(dataset)
   config, asked = sizes.decide(config, dataset), config
   say = cli.say if parallel.main else (lambda *_: None)
   say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config)))))
   trainer = Trainer(config, dataset, parallel)
+  if not on_first_process(lambda: initial_parameters.begun(workdir)):
+    trainer.begin()                                # before the folder is taken: a file that does not fit leaves it free
   memory.check(trainer)
   with contextlib.ExitStack() as held:
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     place = "on the device" if trainer.feed.resident else "streamed"
-    say(f"{len(trainer.replicas)} replica(s), {trainer.total} steps of {config.train.batch_size} "
-        f"{trainer.method.items.words}, {parallel.count} {parallel.devices[0].device_kind} device(s), "
-        f"features {place}" + (f"; {trainer.method.note}" if trainer.method.note else ""))
+    steps = f"{trainer.total} steps of {config.train.batch_size} {trainer.method.items.words}"
+    say(f"{len(trainer.replicas)} replica(s), {steps if trainer.total else 'no step is taken'}, {parallel.count} "
+        f"{parallel.devices[0].device_kind} device(s), features {place}"
+        + (f"; {trainer.method.note}" if trainer.method.note else ""))
+    if config.get("init_from"):
+      say(f"all of them begin with {published_weights.origin(config)}")
     with run_folder.saying_what_to_do(workdir):
       history = _train(trainer, workdir, say)
       assessments = trainer.assess(everything=True)
@@ -183,6 +208,8 @@ def run(config, workdir, dataset=None):
       draws = _scores_of_draws(trainer)
       about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params),
                    seconds=time.perf_counter() - started, **files.provenance(parallel))
+      if config.get("init_from"):
+        about["trained_steps"] = trainer.total
       training_videos.save_selected(workdir, trainer)
       if not parallel.main:
         return {}
@@ -201,7 +228,9 @@ def _train(trainer, workdir, say):
   with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     step, history = int(trainer.state.step), None
-    if restored is not None:
+    if restored is None:
+      trainer.begin()                              # where every checkpoint is damaged
+    else:
       say(f"resumed from step {restored}")
       history = checkpoints.notes(restored)
       if history is None:                          # a checkpoint of a version that left the history to the file
@@ -229,6 +258,8 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
     """Returns whether a multiple of `steps` lies on the line of the log that ends here."""
     return step == trainer.total or step % every == 0 and step // steps > (step - every) // steps
 
+  if not trainer.total and not log.history:
+    log.evaluation(step, trainer.measure())                  # of parameters as they are
   if step and due(step, train.eval_steps) and (not log.history or log.history[-1]["step"] < step):
     log.evaluation(step, trainer.measure())                  # for which a signal left no time
   while step < trainer.total:

@@ -1,11 +1,10 @@
 """Tables of rows; the table that a user starts and stops is in test_main.py."""
 
-import importlib
 import json
 
 import pytest
 
-from jaxskill import ablations
+from jaxskill import ablations, methods
 
 
 def with_rows(config, rows, order=None):
@@ -36,14 +35,20 @@ def test_rows_that_differ_in_loss_weights_share_a_program(config):
 
 
 def test_table_of_the_paper(load_config):
-  made = ablations.groups(load_config("pros_cons_ablations"))
-  names = [[row for row, _ in own.weight_rows] for own in made]
-  assert ["rank-aware", "disparity", "disparity, rank-aware", "disparity, diversity"] in names
-  assert ["rank-aware, joint", "ranking losses (joint)"] in names
-  order = importlib.import_module("configs.pros_cons_ablations").get_config().row_order
-  assert sorted(sum(names, [])) == sorted(order)
-  for own in made:
+  """Fig. 4 of Pros & Cons in its order; one filter keeps the diversity loss; equal updates of each parameter."""
+  config = load_config("pros_cons_ablations")
+  made = {row: (own, weights) for own in ablations.groups(config) for row, weights in own.weight_rows}
+  assert sorted(made) == sorted(config.row_order)
+  steps = ("softmax attention", "softmax, diversity", "softmax, diversity, disparity", "rank-aware")
+  assert [made[row][1] for row in steps] == [{"diversity": 0.0}, {}, {}, {}]
+  assert [made[row][0].model.branches for row in steps] == [
+      ("attention",), ("attention",), ("attention", "uniform"), ("high", "low", "uniform")]
+  assert {made[row][0].model.num_filters for row in steps} == {3}
+  assert made["K = 1"][0].model.num_filters == 1 and made["K = 1"][1] == {}
+  for own, _ in made.values():
     ablations.train.check(own)
+    phases = len(methods.build(own).phases)
+    assert own.train.epochs * 2 == config.train.epochs * phases
 
 
 def test_table_of_core(load_config):

@@ -7,7 +7,8 @@
 
 The dynamic stream `rgb` shows successive segments at 5 frames a second, the middle of each scaled to [-1, 1], as the
 weights were trained; the stream `static` one frame a second, the largest person squeezed to a square, normalised as
-torchvision does. `--detector FILE.onnx` finds persons where there is no table of boxes.
+torchvision does. `--detector FILE.onnx` finds persons where there is no table of boxes. The paper discards frames
+without a person: --config.streams.static.person.missing=discard.
 """
 
 import ml_collections
@@ -33,7 +34,9 @@ def get_config(streams="rgb,static"):
           region="person",                  # person | centre | frame, squeezed to a square
           short_side=256,                   # of the region "centre"
           crop=224, scaling="imagenet", batch=16,
-          person=dict(size=640, score=0.25),    # of a detector: the side of its input, and what is surely a person
+          person=dict(size=640, score=0.25,     # of a detector: the side of its input, and what is surely a person
+                      missing="nearest"),       # of a frame without a person: nearest takes the nearest one that has one
+                                                # (ours, so that rows keep their times) | discard, as in the paper
       ))
   if unknown := [name for name in streams.split(",") if name not in recipes]:
     raise ValueError(f"stream {unknown[0]!r} is unknown; use rgb, static or rgb,static.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxskill import cli, files
 from jaxskill.assess import new_videos
+from jaxskill.evaluate import published_weights
 from jaxskill.report import explain
 from jaxskill.training import finished_run
 
@@ -30,7 +31,7 @@ def run(workdir, sources, models, out, say):
   trained = finished_run.load(workdir, models.checkpoint)
   answers = folder_of(trained, out, "assessments")
   ids, words = explain.choose(trained, models)
-  say(f"{trained.config.method}, trained on {cli.plain(trained.about['data'])}: {cli.plain(words)}, {step_of(trained)}")
+  say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = new_videos.read(trained, sources, out, say)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
@@ -57,6 +58,14 @@ def run(workdir, sources, models, out, say):
   if results:
     say("wrote " + "\n      ".join(cli.plain(folders[video] / NAME) for video in results))
   return results, failed
+
+
+def how_made(trained):
+  """What the models of a run are made of, in words: training, or parameters that it measured as they are."""
+  data = cli.plain(trained.about["data"])
+  if trained.config.get("evaluate_only"):
+    return f"{cli.plain(published_weights.origin(trained.config))} as they are, beside {data}"
+  return f"trained on {data}"
 
 
 def folder_of(trained, out, name):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxskill.evaluate import metrics
+from jaxskill.evaluate import metrics, published_weights
 
 FEW = 10              # test videos: with fewer, a table marks the number, and a fold has no Fisher's z
 MARK = " !"
@@ -280,7 +280,8 @@ def facts(experiment, trained, sides):
                        validation=side(fold.validation_videos, fold.validation_pairs),
                        test=side(metrics.tested_videos(dataset, fold), fold.test_pairs)))
   return dict(folds=result, test_videos=fewest(sides), too_few_to_claim=fewest(sides) < FEW,
-              smallest_fold=min(len(s.videos) for s in sides), small_folds=min(len(s.videos) for s in sides) < FEW)
+              smallest_fold=min(len(s.videos) for s in sides), small_folds=min(len(s.videos) for s in sides) < FEW,
+              **published_weights.facts(experiment.config, len(experiment.replicas)))
 
 
 def describe(facts, scored):
@@ -293,9 +294,12 @@ def describe(facts, scored):
     pairs = f"{_range(of('pairs'))} pairs of " if not scored else ""
     subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
     return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"
-  lines = [f"{len(folds)} fold(s): models and baselines train on {counted('train')}; validation "
+  initial = facts.get("init_from")
+  who = "baselines" if initial and initial["evaluate_only"] else "models and baselines"
+  lines = [f"{len(folds)} fold(s): {who} train on {counted('train')}; validation "
            f"{counted('validation')}; test {counted('test')}"
-           + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else "")]
+           + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else ""),
+           *(published_weights.describe(initial) if initial else [])]
   if facts["too_few_to_claim"]:
     lines.append(f"! {facts['test_videos']} test videos are too few for a claim (fewer than {FEW}), and their spread "
                  "says nothing: test more; config.data.split=subject or folds tests every video once, "

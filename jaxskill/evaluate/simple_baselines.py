@@ -37,7 +37,8 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
   Returns:
     {"mean score", "difficulty only", "duration only", "ridge on mean features", "ridge on statistics of motion",
     "linear SVR on mean features", "linear SVR on max features": `[V]`}, as far as these are known; a line through
-    difficulty or duration, by least squares.
+    difficulty or duration, by least squares. Of several streams the regressions read all, side by side; a support
+    vector regression also reads each alone ("linear SVR on mean features of rgb").
   """
   train, labels, targets = fold.train_videos, np.asarray(labels, np.float64), np.asarray(targets, np.float64)
   result = {"mean score": np.full(len(labels), labels[train].mean())}
@@ -53,16 +54,18 @@ def predict(dataset, fold, labels, targets, streams, svr=False):
     return result
   unit = 1.0 if np.array_equal(targets, labels) else dataset.difficulty
 
-  def side_by_side(pool):
-    return np.concatenate([pool(dataset, name) for name in streams], axis=1)
+  def side_by_side(pool, names=streams):
+    return np.concatenate([pool(dataset, name) for name in names], axis=1)
   features = side_by_side(mean_features)
   result["ridge on mean features"] = ridge(features[train], targets[train], features) * unit
   if statistics.STREAM in dataset.streams and streams != (statistics.STREAM,):             # whose mean is that one row
     motion = mean_features(dataset, statistics.STREAM)
     result["ridge on statistics of motion"] = ridge(motion[train], targets[train], motion) * unit
   for name, pool in (("mean", mean_features), ("max", max_features)) if svr else ():
-    features = side_by_side(pool)
-    result[f"linear SVR on {name} features"] = linear_svr(features[train], targets[train], features) * unit
+    alone = [(f" of {stream}", (stream,)) for stream in streams] if len(streams) > 1 else []
+    for of, names in [("", streams), *alone]:
+      features = side_by_side(pool, names)
+      result[f"linear SVR on {name} features{of}"] = linear_svr(features[train], targets[train], features) * unit
   return result
 
 

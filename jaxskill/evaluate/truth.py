@@ -134,19 +134,19 @@ def segments_against_truth(dataset, fold, found, stream):
   return dict(zip(("ap_faulty", "chance_faulty"), map(float, np.mean(result, axis=0)))) if result else {}
 
 
-def filter_correlation(dataset, fold, attention, stream):
-  """Mean correlation of the attention of each two filters over the test videos (Pros & Cons, Fig. 7), `[K, K]` lists.
+def filter_correlation(dataset, attention, other, stream):
+  """Correlation of each filter of one module with each of another, mean over all videos (Pros & Cons, Fig. 7).
 
   Args:
-    attention: `[V, K, T]`.
+    attention, other: `[V, K, T]`, `[V, L, T]` of both modules, over the rows of a stream.
 
   Returns:
-    None where a filter never varies in any video.
+    `[K, L]` lists; None where in every video some filter is the same all along.
   """
   matrices = []
-  for video in fold.test_videos:
+  for video in range(dataset.num_videos):
     real = dataset.lengths[stream][video]
-    curves = attention[video, :, :real]
+    curves = np.concatenate([attention[video, :, :real], other[video, :, :real]])
     if real > 1 and (np.ptp(curves, axis=1) > 0).all():
-      matrices.append(np.corrcoef(curves))
+      matrices.append(np.corrcoef(curves)[: attention.shape[1], attention.shape[1]:])
   return np.mean(matrices, axis=0).tolist() if matrices else None

@@ -76,7 +76,8 @@ class Stream:
       every: seconds from one item to the next.
       events: (time, unit, whether it ends it) of the pictures that are wanted; a unit is a picture or a flow.
       seen: numbers of the pictures that were taken.
-      lonely: frames whose person is that of another time.
+      kept: numbers of the items that are there; others have a frame without a person, where these are discarded.
+      lonely: frames whose person is that of another time, or that are discarded.
 
     Raises:
       ValueError: if the video is shorter than an item.
@@ -95,7 +96,8 @@ class Stream:
     if self.flow:
       self.events += [(time + step, unit, True) for unit, time in enumerate(units)]
     self.step = np.diff(units).min(initial=self.every)
-    self.seen, self.lonely, self._next = set(), 0, 0
+    self.seen, self.kept, self.lonely, self._next = set(), [], 0, 0
+    self._discards = recipe.region == "person" and recipe.person.get("missing") == "discard"
     self._begun, self._ready, self._missing = {}, {}, []
     self._found = self._image = (None, None)
 
@@ -110,8 +112,11 @@ class Stream:
     elif self.flow:
       yield from self._complete(unit, self._crop(flows.tv_l1(self._begun.pop(unit), image)))
     elif image is None:
-      self._missing.append(unit)
       self.lonely += 1
+      if self._discards:
+        yield from self._complete(unit, None)
+      else:
+        self._missing.append(unit)
     else:
       yield from self._fill(unit, image)
       yield from self._complete(unit, image)
@@ -122,9 +127,9 @@ class Stream:
     Raises:
       ValueError: if no picture shows a person.
     """
-    if self._missing and self._found[1] is None:
-      raise ValueError(f"no person found in any of its {len(self._missing)} frames.")
     yield from self._fill(None, None)
+    if not self.kept:
+      raise ValueError(f"no person found in any of its {len(self.times)} frames.")
 
   def check_pictures(self):
     """Raises a `ValueError` if the video has too few pictures for what is made of them."""
@@ -139,8 +144,9 @@ class Stream:
     if len(self.seen) < 0.9 * wanted:
       yield (f"{where}{wanted} pictures are wanted but only {len(self.seen)} different ones are there; they repeat")
     if self.lonely:
-      yield (f"{where}{self.lonely} of {len(self.times)} frames have no person found at their time; that of the "
-             "nearest time stands in")
+      yield (f"{where}{self.lonely} of {len(self.times)} frames have no person found at their time; "
+             + ("they are discarded, and the times of the others are known as a mean only" if self._discards else
+                "that of the nearest time stands in"))
 
   def _fill(self, unit, image):
     """Frames without a person take the nearest one that has one."""
@@ -153,7 +159,10 @@ class Stream:
   def _complete(self, unit, value):
     self._ready[unit] = value
     while self._next < len(self.places) and self.places[self._next, -1] <= unit:
-      yield np.stack([self._ready[i] for i in self.places[self._next]])
+      pictures = [self._ready[i] for i in self.places[self._next]]
+      if all(picture is not None for picture in pictures):
+        self.kept.append(self._next)
+        yield np.stack(pictures)
       self._next += 1
       oldest = self.places[self._next, 0] if self._next < len(self.places) else unit + 1
       for old in [i for i in self._ready if i < oldest]:
@@ -164,9 +173,10 @@ class Stream:
     side = self.recipe.crop
     if self.recipe.region == "person":
       box, away = self.persons.largest(self.video, picture)
-      if box is None:
+      elsewhere = away > max(0.5 * self.step, 0.05)
+      if box is None or elsewhere and self._discards:
         return None
-      self.lonely += away > max(0.5 * self.step, 0.05)
+      self.lonely += elsewhere
       (left, top), (right, bottom) = np.floor(box[:2]).astype(int).clip(0), np.ceil(box[2:]).astype(int).clip(0)
       cut = picture.image()[top: bottom, left: right]
       if not cut.size:
@@ -193,7 +203,7 @@ def decode_one(path, video, config, persons, send):
     persons: see `Stream`.
     send: called with ("planned", {stream: (rows, pictures of a row)}), which begins anew where the file ends early;
       ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last
-      ("done", {"row_seconds", "times", by stream, and "warnings"}) or ("failed", why).
+      ("done", {"row_seconds", "times" of the rows that came, by stream, and "warnings"}) or ("failed", why).
   """
   try:
     send("done", _decode(path, video, config, persons, send, _Alive(send)))
@@ -234,8 +244,9 @@ def _decode(path, video, config, persons, send, alive):
   warnings += videos_of.damage(faults)
   for name, stream in streams.items():
     warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
-  return dict(row_seconds={name: stream.every for name, stream in streams.items()}, warnings=warnings,
-              times={name: stream.times[:, -1] for name, stream in streams.items()})
+  apart = {name: stream.every * (len(stream.times) / len(stream.kept)) for name, stream in streams.items()}
+  return dict(row_seconds=apart, warnings=warnings,
+              times={name: stream.times[stream.kept, -1] for name, stream in streams.items()})
 
 
 def _one_pass(path, timeline, streams, send, alive, faults):

@@ -72,9 +72,9 @@ class Features:
   def _save(self, said):
     """Writes the file; returns what the note says of it."""
     for stream in self._config.streams:
-      there, planned = self._counts(stream)
-      if not there or there != planned:
-        raise ValueError(f"{there} rows of stream {stream} came, {planned} were planned; start again.")
+      (there, _), sent = self._counts(stream), len(said["times"][stream])
+      if not there or there != sent:
+        raise ValueError(f"{there} rows of stream {stream} came, {sent} were sent; start again.")
     arrays = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
     streams = list(self._config.streams)
     path = feature_file(self._out, self._video, self._config)

@@ -45,6 +45,7 @@ from jaxskill.training.parallel import Parallel
 
 INPUTS = ("rgb", "flow")
 REGIONS = ("centre", "frame", "person")
+MISSING = ("nearest", "discard")
 RUNNERS = ("local", "beam")
 LOCK = ".extraction.lock"
 
@@ -282,6 +283,7 @@ def _check_stream(where, recipe):
       ("network", recipe.network, pretrained.NETWORKS), ("input", recipe.input, INPUTS),
       ("region", recipe.region, REGIONS), ("scaling", recipe.scaling, pretrained.SCALINGS),
       ("sampling.plan", sampling.plan, extraction.PLANS),
+      ("person.missing", recipe.get("person", {}).get("missing", "nearest"), MISSING),
       ("keep", recipe.keep, ("feature",) if recipe.network == "i3d" else ("feature", "maps"))):
     if value not in allowed:
       raise ValueError(f"{where}.{name}={value!r} is unknown; use one of {', '.join(allowed)}.")

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jaxskill.evaluate import truth
 from jaxskill.methods import fields
 from jaxskill.methods.items import EXEMPLARS, PAIRS, RANKED_REFERENCES, REFERENCES, VIDEOS, Items
+from jaxskill.published_checkpoints import Published
 
 __all__ = ["EXEMPLARS", "PAIRS", "RANKED_REFERENCES", "REFERENCES", "VIDEOS", "Assessment", "Distribution", "Items",
            "Meaning", "Method", "Phase", "build"]
@@ -121,6 +122,7 @@ class Method(NamedTuple):
       are to one another, where a loss is not a sum over items.
     note: what the name of the data must say in every result, of the weights that training begins with.
     meanings: {name of attention, of a curve or of heat maps, or "distribution": what it says in plain words}.
+    published: how its published code names and saves its networks; None where there is no such code.
   """
 
   init: Callable
@@ -137,6 +139,7 @@ class Method(NamedTuple):
   check: Callable = lambda dataset, others: None
   note: str = ""
   meanings: Mapping[str, Meaning] = {}
+  published: Published | None = None
 
   def stream_of(self, name):
     """Returns the stream whose rows attention, a curve or heat maps follow."""

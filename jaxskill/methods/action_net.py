@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxskill import published_checkpoints
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
@@ -160,7 +161,8 @@ def build(config: ConfigDict) -> Method:
   return Method(init=system.init, encode=system.encode, phases=(Phase(system.squared_error, trains="."),),
                 assess=system.assess, items=VIDEOS, streams=streams,
                 stream={f"{name} attention": name for name in streams}, prepare=system.prepare, targets=system.targets,
-                check=lambda dataset, others: check_features(config, dataset), meanings=meanings)
+                check=lambda dataset, others: check_features(config, dataset), meanings=meanings,
+                published=published_checkpoints.action_net())
 
 
 def check_data(config, dataset, criterion="score"):
@@ -209,5 +211,10 @@ def _check(config):
   for name in ("channels", "attention_hidden", "head_hidden", "num_filters", "filter_hidden"):
     if config.model[name] < 1:
       raise ValueError(f"config.model.{name}={config.model[name]} must be at least 1.")
+  if config.model.context == "bilstm" and config.model.channels % 2:
+    raise ValueError(f"config.model.channels={config.model.channels} must be even with the context 'bilstm', which has half "
+                     "of them in each direction.")
+  if not config.model.scale > 0:
+    raise ValueError(f"config.model.scale={config.model.scale} must be positive.")
   if not 0 <= config.model.dropout < 1:
     raise ValueError(f"config.model.dropout={config.model.dropout} must be at least 0 and below 1.")

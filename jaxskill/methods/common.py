@@ -1,8 +1,9 @@
-"""What methods share: losses of ordered pairs, and the possible range of a score."""
+"""What methods share: losses of ordered pairs, the possible range of a score, and regression in the unit of labels."""
 
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -62,3 +63,26 @@ def hinge(margin, difference):
 def in_order(better, worse):
   """Returns 1 where the better video has the higher score, a half for equal ones: an accuracy to be averaged."""
   return (better > worse) + 0.5 * (better == worse)
+
+
+def labels_of(dataset, criterion):
+  """`[V]` float32 scores by a criterion; raises a `ValueError` where there are none."""
+  if dataset.labels(criterion) is None:
+    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv).")
+  return np.asarray(dataset.labels(criterion), np.float32)
+
+
+def training_scores(dataset, fold, criterion):
+  """The mean and the standard deviation of the training scores, which a network's output is stretched by.
+
+  So a network starts at the mean, in any unit, and needs no range of scores. Equal scores have a deviation of 1.
+  """
+  scores = labels_of(dataset, criterion)[fold.train_videos].astype(np.float64)
+  return dict(mean=np.float32(scores.mean()), deviation=np.float32(scores.std() or 1.0))
+
+
+def squared_error(variables, encodings, labels):
+  """Squared error of the score of one video, in standard deviations of the training scores; see `training_scores`."""
+  (encoding,), (label,) = encodings, labels["score"]
+  error = encoding["score"] - label
+  return (error / variables["constants"]["deviation"]) ** 2, dict(error=jnp.abs(error))

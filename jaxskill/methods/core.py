@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxskill import published_checkpoints
 from jaxskill.data import exemplars
 from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
 from jaxskill.methods.common import check_rows
@@ -329,7 +330,8 @@ def build(config: ConfigDict) -> Method:
                 assess=system.assess, items=EXEMPLARS if contrastive else VIDEOS, streams=(system.stream,),
                 standardizes=True, prepare=system.prepare, targets=system.targets, relate=system.relate,
                 check=system.check, note=system.backbone.note if system.backbone else "",
-                meanings=dict(distribution=Meaning(LEAVES[contrastive])))
+                meanings=dict(distribution=Meaning(LEAVES[contrastive])),
+                published=published_checkpoints.core(frames=system.backbone is not None))
 
 
 def _check(model):

@@ -32,6 +32,7 @@ class Backbone:
   def __init__(self, config):
     self._options, self._weights, self._stream = config.model.i3d, config.model.weights, config.data.stream
     self._check(config)
+    self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file are there
     self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
     self._initial = None
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
@@ -50,7 +51,7 @@ class Backbone:
     if self._initial is None:             # once for all replicas
       recipe = dict(network="i3d", input="rgb", eps=self._options.eps, sampling=dict(length=self._options.length))
       try:
-        loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights)
+        loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights or self._in_place)
       except ValueError as error:
         raise ValueError(str(error).replace("--weights", "config.model.weights")) from error
       self._initial = loaded["rgb"]
@@ -118,7 +119,10 @@ class Backbone:
 
   def _check(self, config):
     options = self._options
-    if not self._weights:
+    if config.get("init_from") and self._weights:
+      raise ValueError(f"config.model.weights={self._weights} and config.init_from={config.init_from}: the latter holds "
+                       "this network too; leave the former out.")
+    if not self._weights and not config.get("init_from"):
       raise ValueError("config.model.weights is not given. The paper begins with "
                        f"{pretrained.WEIGHTS['i3d', 'rgb']}. For a trial, "
                        "--config.model.weights=random:0 draws weights, and every result says so.")

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxskill import published_checkpoints
 from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
@@ -187,7 +188,8 @@ def build(config: ConfigDict) -> Method:
   else:
     phases = Phase(system.ranking_loss, trains="^ranking/"), Phase(system.attention_loss, trains="^filters/")
   return Method(init=system.init, encode=system.encode, phases=phases, assess=system.assess, items=PAIRS,
-                streams=(stream,), standardizes=True, meanings=MEANINGS)
+                streams=(stream,), standardizes=True, meanings=MEANINGS,
+                published=published_checkpoints.pros_cons())
 
 
 def real_rows(features, lengths):

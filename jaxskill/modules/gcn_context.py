@@ -108,7 +108,7 @@ def distances(features):
   return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
 
 
-def graph(adjacency, mask, embedded, scale=None):
+def graph(adjacency, mask, embedded, scale=1.0):
   """Returns the graph on the instances of each video: D^-1/2 A D^-1/2 (Eq. 1, 2).
 
   Args:
@@ -116,7 +116,7 @@ def graph(adjacency, mask, embedded, scale=None):
       code), whose diagonal is 1 already.
     mask: `[V, T]` bool, True on real instances.
     embedded: `[C, R]` f, the embedded features.
-    scale: K of "feature", in the unit of f; None is the number of real instances.
+    scale: K of "feature", in the unit of f.
 
   Returns:
     (matrix, factor): "feature": all of it, `[V, T, T]`, zero on padding, and None; "time": A, `[T, T]` for all videos,
@@ -131,7 +131,7 @@ def graph(adjacency, mask, embedded, scale=None):
     real = mask.sum(axis=1)[:, None, None]
     features -= features.sum(axis=1, keepdims=True) / real        # distances stay, the norms that hide them go
     features = jnp.where(mask[..., None], features, 0.0)
-    matrix = jnp.exp(-distances(features) / (real if scale is None else scale)) + jnp.eye(count)
+    matrix = jnp.exp(-distances(features) / scale) + jnp.eye(count)
     degree = jnp.einsum("vst,vt->vs", matrix, mask.astype(matrix.dtype))
     factor = jnp.where(mask, jax.lax.rsqrt(degree), 0.0)
     return factor[:, :, None] * matrix * factor[:, None], None
@@ -163,10 +163,10 @@ class StreamEncoder(nn.Module):
 
   Attributes:
     hidden: units of the first embedding layer; 0 is half the width of the stream (512, 1024 in the paper).
-    channels: C.
+    channels: C, even with "bilstm".
     context: what an instance knows of the others. "gcn": two graph convolutions, concatenated with the embedding
-      (Eq. 4); "none": the embedding alone; "lstm", "bilstm": the states of a recurrent network over the embedding, of
-      both directions concatenated.
+      (Eq. 4); "none": the embedding alone; "lstm": the states of a recurrent network of C units over the embedding;
+      "bilstm": those of C / 2 units in each direction, concatenated (256 and 128 in Sec. 5.4 of the paper).
     adjacency, scale: see `graph`.
     pooling: "attention": the attention unit (Eq. 5); "average", "max"; "filters": mean of the filters of Pros & Cons,
       which read the stream itself.
@@ -179,7 +179,7 @@ class StreamEncoder(nn.Module):
   channels: int = 256
   context: str = "gcn"
   adjacency: str = "feature"
-  scale: float | None = None
+  scale: float = 1.0
   pooling: str = "attention"
   attention_hidden: int = 128
   num_filters: int = 3
@@ -195,8 +195,8 @@ class StreamEncoder(nn.Module):
       mask: `[V, T]` bool, True on real instances, at least one a video.
 
     Returns:
-      `[V, C']` feature of the stream (C' = 2C with "gcn" and "bilstm", else C), and `[V, T]` how much each instance
-      weighs in it: sums to 1, zero on padding. Both float32.
+      `[V, C']` feature of the stream (C' = 2C with "gcn", else C), and `[V, T]` how much each instance weighs in it:
+      sums to 1, zero on padding. Both float32.
 
     Raises:
       ValueError: if an attribute is none of its choices.
@@ -235,31 +235,32 @@ class StreamEncoder(nn.Module):
     return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
 
   def _recurrence(self, embedded, mask):
-    """Returns `[n C, R]` states of an LSTM; one scan for both directions: on a CPU, two scans can block each other."""
-    channels, ways = self.channels, 1 + (self.context == "bilstm")
+    """Returns `[n U, R]` states of an LSTM; one scan for both directions: on a CPU, two scans can block each other."""
+    ways = 1 + (self.context == "bilstm")
+    units = self.channels // ways
 
     def initialise(key):
       keys = jax.random.split(key)
       start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
-      return dict(input=start(keys[0], (ways, channels, 4 * channels)), bias=jnp.zeros((ways, 4 * channels)),
-                  state=nn.initializers.orthogonal()(keys[1], (ways, channels, 4 * channels)))
+      return dict(input=start(keys[0], (ways, self.channels, 4 * units)), bias=jnp.zeros((ways, 4 * units)),
+                  state=nn.initializers.orthogonal()(keys[1], (ways, units, 4 * units)))
     weights = self.param("lstm", initialise)
 
     def turned(x):
       return jnp.stack([x, x[::-1]][:ways], axis=1)  # [T, n, V, ...]
-    rows = turned(embedded.reshape(channels, *mask.shape).transpose(2, 1, 0))
+    rows = turned(embedded.reshape(self.channels, *mask.shape).transpose(2, 1, 0))
     gates = jnp.einsum("tnvc,nck->tnvk", rows, weights["input"]) + weights["bias"][:, None]
 
     def step(carry, now):
       (state, memory), (gate, real) = carry, now
       gate = gate + jnp.einsum("nvc,nck->nvk", state, weights["state"])
-      write, forget, show = (nn.sigmoid(x) for x in jnp.split(gate[..., : 3 * channels], 3, axis=-1))
-      new = forget * memory + write * jnp.tanh(gate[..., 3 * channels:])
+      write, forget, show = (nn.sigmoid(x) for x in jnp.split(gate[..., : 3 * units], 3, axis=-1))
+      new = forget * memory + write * jnp.tanh(gate[..., 3 * units:])
       memory, state = jnp.where(real, new, memory), jnp.where(real, show * jnp.tanh(new), state)
       return (state, memory), state
 
-    start = jnp.zeros((2, ways, len(mask), channels))
-    _, states = jax.lax.scan(step, tuple(start), (gates, turned(mask.T)[..., None]))      # [T, n, V, C]
+    start = jnp.zeros((2, ways, len(mask), units))
+    _, states = jax.lax.scan(step, tuple(start), (gates, turned(mask.T)[..., None]))      # [T, n, V, U]
     states = jnp.concatenate([states[:, 0], states[::-1, 1]] if ways == 2 else [states[:, 0]], axis=-1)
     return states.transpose(2, 1, 0).reshape(-1, embedded.shape[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 
@@ -98,9 +99,7 @@ def _replica(experiment, assessments, history, index):
   result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
                 **metrics.select(history, index, experiment.metric), **pairs,
                 against_truth=_against_truth(experiment, fold, own))
-  result["filter_correlation"] = {
-      name: truth.filter_correlation(dataset, fold, weights, method.stream_of(name))
-      for name, weights in own.attention.items() if weights.shape[1] > 1}
+  result["filter_correlation"] = _filter_correlation(experiment, own.attention)
   result["collapsed"] = (collapse.of_ranks(own.score, dataset.pairs[fold.train_pairs]) if ranks
                          else collapse.of_labels(own.score, dataset.labels(criterion)))
   result |= breakdown.of_fold(dataset, fold, np.asarray(own.score), None if ranks else criterion)
@@ -134,6 +133,16 @@ def _against_truth(experiment, fold, own):
                               rows=own.rows, stream_of=method.stream_of)
   if own.segments:
     found |= truth.segments_against_truth(dataset, fold, own.segments, method.streams[0])
+  return found
+
+
+def _filter_correlation(experiment, attention):
+  """{attention: {another over the rows of the same stream: see `truth.filter_correlation`}}."""
+  of_stream, found = experiment.method.stream_of, {}
+  for name, other in itertools.combinations(attention, 2):
+    if of_stream(name) == of_stream(other):
+      found.setdefault(name, {})[other] = truth.filter_correlation(experiment.dataset, attention[name], attention[other],
+                                                                   of_stream(name))
   return found
 
 

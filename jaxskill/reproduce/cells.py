@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ class Cells(NamedTuple):
   """What a table shows.
 
   Attributes:
-    columns: titles of the columns that are at hand, the mean last where there is one.
+    columns: titles of the columns that are at hand, the means last where there are some.
     metrics: {column: its metric}.
     ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, None where there is none.
     published: {row: {column: number as printed}}, of all columns of the paper, whether at hand or not.
@@ -52,6 +53,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
   rows = (*table.rows, *_baselines(table, results.values()))
   ours: dict[str, dict] = {}
   values: dict[tuple[str, str], dict] = {}
+  means = means_of(table, columns)
   for row in rows:
     ours[row.name] = {}
     for column, place in columns.items():
@@ -61,18 +63,24 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
       values[row.name, column.title] = own
       few = had[column.title]["protocol"]["too_few_to_claim"]
       ours[row.name][column.title] = {chosen: _number(own.get(chosen), table.how, few) for chosen in SELECTIONS}
-    if table.mean and len(columns) > 1:
-      ours[row.name][table.mean] = {
-          chosen: _mean([values[row.name, column.title].get(chosen) for column in columns], table.how)
-          for chosen in SELECTIONS}
-  titles = [column.title for column in table.columns] + ([table.mean] if table.mean else [])
+    ours[row.name] |= {title: {chosen: _mean([values[row.name, column.title].get(chosen) for column in own], table.how)
+                               for chosen in SELECTIONS} for title, own in means.items()}
+  titles = [*(column.title for column in table.columns), *table.means]
   published = {row.name: {title: number for title, number in zip(titles, row.published) if number}
                for row in rows}
-  shown = tuple(column.title for column in columns) + ((table.mean,) if table.mean and len(columns) > 1 else ())
+  shown = (*(column.title for column in columns), *means)
   metric = {column.title: column.metric for column in (*table.columns, *columns)}
-  metric |= {table.mean: next(iter(metric.values()))} if table.mean else {}
+  metric |= dict.fromkeys((*table.means, *means), next(iter(metric.values())))
   differences = _add_intervals(table, rows, columns, jobs, results, ours)
   return Cells(shown, metric, ours, published, had, differences, _reference(table))
+
+
+def means_of(table: Table, columns: Iterable[Column]) -> dict[str, list[Column]]:
+  """Returns {title of a printed mean: the columns at hand that go into it, more than one}."""
+  found: dict[str, list[Column]] = {}
+  for column in columns:
+    found.setdefault(column.mean or table.mean, []).append(column)
+  return {title: own for title, own in found.items() if title and len(own) > 1}
 
 
 def source_of(table: Table, row: Row) -> tuple[str, str]:
@@ -107,8 +115,8 @@ def _add_intervals(table, rows, columns, jobs, results, ours):
               for name, (row, job) in of_row.items() if job}
     job = next(job for _, job in of_row.values() if job)
     figures[column.title] = intervals.of_column(runs.dataset(job, kept), job.config, column, models, table.how, number)
-  if table.mean and len(columns) > 1:
-    figures[table.mean] = intervals.of_mean(list(figures.values()), table.how)
+  figures |= {title: intervals.of_mean([figures[column.title] for column in own], table.how)
+              for title, own in means_of(table, columns).items()}
   differences: list[dict] = []
   for title, own in figures.items():
     for row in own.of_row:
@@ -151,7 +159,8 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
   """
   wanted = re.compile(column.folds)
   if row.baseline:
-    own = result["rows"].get(simple_baselines.named(row.baseline, column.criterion), {}).get("by_fold", {})
+    names = simple_baselines.named(row.baseline, column.criterion), simple_baselines.named(row.baseline)      # of one score
+    own = next((result["rows"][name]["by_fold"] for name in names if name in result["rows"]), {})
     return [model | dict(fold=fold, seed=0) for fold, model in own.items() if wanted.search(fold)]
   return [model for model in result["replicas"]
           if runs.named_row(model["row"], model["criterion"]) == name and wanted.search(model["fold"])

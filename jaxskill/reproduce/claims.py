@@ -60,7 +60,8 @@ def judge(claim: Claim, results: dict[str, dict]) -> Verdict:
 
 
 def by_seed(results: dict[str, dict], row: str, quantity: str) -> dict[int, float]:
-  """Returns {seed: mean over folds} of a quantity of a row; a path such as "last.accuracy"."""
+  """Returns {seed: mean over folds} of a quantity of a row; a path such as "last.accuracy". A matrix counts by its mean.
+  """
   found: dict[int, list[float]] = {}
   for model in results.get(row, {}).get("replicas", ()):
     if runs.named_row(model["row"], model["criterion"]) == row or not model["row"]:
@@ -68,7 +69,7 @@ def by_seed(results: dict[str, dict], row: str, quantity: str) -> dict[int, floa
       for part in quantity.split("."):
         value = value.get(part) if isinstance(value, dict) else None
       if value is not None:
-        found.setdefault(model["seed"], []).append(float(value))
+        found.setdefault(model["seed"], []).append(float(np.mean(value)))
   return {seed: float(np.mean(values)) for seed, values in found.items()}
 
 

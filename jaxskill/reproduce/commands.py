@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from jaxskill import cli, files
-from jaxskill.reproduce import cells, entries, figures, printing, runs
+from jaxskill.reproduce import cells, counting, entries, figures, printing, runs
 from jaxskill.reproduce import claims as judging
 from jaxskill.training.parallel import Parallel
 
@@ -29,7 +29,7 @@ def _hours(hours):
   return "-" if hours is None else f"{hours:g}"
 
 
-def find(name: str) -> entries.Table | entries.Figure:
+def find(name: str) -> entries.Table | entries.Statistics | entries.Figure:
   """Returns an entry by its name.
 
   Raises:
@@ -56,6 +56,8 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> li
   folder = source.workdir / name
   if isinstance(entry, entries.Table):
     written = _table(entry, source, folder)
+  elif isinstance(entry, entries.Statistics):
+    written = _statistics(entry, source, folder)
   else:
     written = _figure(entry, source, folder, videos)
   cli.say("wrote " + "\n      ".join(map(str, written)))
@@ -86,16 +88,27 @@ def _table(table, source, folder):
 
 
 def _figure(figure, source, folder, videos):
-  place = next(iter(_columns(figure, source).values()))
-  jobs = _rows(figure.config, figure.rows or ("",), place, source)
-  kept: dict[str, Any] = {}
-  answers = {folder: runs.answers(job, kept) for folder, job in {job.folder: job for job in jobs.values()}.items()}
-  said = {row: answers[job.folder]["" if runs.is_file(row) else row] for row, job in jobs.items()}
+  columns = _columns(figure, source)
+  titles = {place: column.title for column, place in columns.items()}
+  jobs = {place: _rows(figure.config, figure.rows or ("",), place, source) for place in titles}
   folder.mkdir(parents=True, exist_ok=True)
+  kept: dict[str, Any] = {}
   written = []
-  for name, drawn in figure.draw(said, videos).items():
-    written += figures.save(drawn, folder / name)
+  for place, title in titles.items():
+    answers = {job.folder: runs.answers(job, kept) for job in {job.folder: job for job in jobs[place].values()}.values()}
+    said = {row: answers[job.folder]["" if runs.is_file(row) else row] for row, job in jobs[place].items()}
+    for name, drawn in figure.draw(said, videos).items():
+      written += figures.save(drawn, folder / (f"{name}_{files.folder(title)}" if len(titles) > 1 else name))
   return written
+
+
+def _statistics(entry, source, folder):
+  if source.kind == runs.SIMULATED:
+    found = {column: runs.Place(column.options, column.task, None) for column in entry.simulated}
+  else:
+    found = runs.places(entry.columns, source)         # labels are enough: nothing is simulated for them
+  counted = {column.title: entry.count(*place) for column, place in found.items()}
+  return counting.write(folder, entry, counted, source.kind)
 
 
 def _rows(config, rows, place, source):

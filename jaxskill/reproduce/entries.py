@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from jaxskill.reproduce import papers
@@ -25,6 +25,7 @@ class Column(NamedTuple):
     folds: regular expression, which the names of the folds of this column match; "" are all.
     metric: "accuracy", "spearman", "pearson", "rl2" or "mae", as results.json has them.
     criterion: which score is learnt, where several are; "" is the only one.
+    mean: title of the printed mean that it goes into, where a table has several; "" is that of the table.
   """
 
   title: str
@@ -34,6 +35,7 @@ class Column(NamedTuple):
   folds: str = ""
   metric: str = "accuracy"
   criterion: str = ""
+  mean: str = ""
 
 
 class Row(NamedTuple):
@@ -45,7 +47,7 @@ class Row(NamedTuple):
       a colon; "" where nothing of ours is like it.
     baseline: a row of results.json that needs no network, e.g. "ridge on mean features", in place of `trains`.
     branch: of the method, whose accuracy is taken in place of that of the whole.
-    published: number of each column as printed, "" where there is none; the mean of the row last, where one is
+    published: number of each column as printed, "" where there is none; the means of the row last, where some are
       printed.
   """
 
@@ -68,7 +70,7 @@ class Table(NamedTuple):
     columns, rows: as printed; `columns` may be empty where the paper used data that nobody else has.
     simulated: a column for --simulated: its title and metric alone are read; several where the paper has several
       metrics.
-    mean: title of the printed mean over columns; "" is none.
+    mean: title of the printed mean over columns that name none of their own; "" is none.
     how: the mean that the paper takes over columns, and over folds of one column: "mean" or "fisher".
     chart: "bars" or "lines" for a figure, drawn beside the table; "" is none.
     reference: name of the row that others are compared with; "" is the last one that is trained.
@@ -91,6 +93,36 @@ class Table(NamedTuple):
   hours: float | None = None
   notes: tuple[str, ...] = ()
 
+  @property
+  def means(self) -> tuple[str, ...]:
+    """The titles of the printed means."""
+    return tuple(dict.fromkeys(column.mean or self.mean for column in self.columns if column.mean or self.mean))
+
+
+class Statistics(NamedTuple):
+  """A table of a paper that is counted in the labels: nothing is trained.
+
+  Attributes:
+    name, paper, printed, title, notes, hours: as of a `Table`.
+    quantities: headings of the numbers.
+    count: (options of the configs, task, folder or None for simulated performances) -> {quantity: number as text}; what
+      cannot be known is left out.
+    columns, simulated: data sets, each a line of the table: title, `data`, `options` and `task` are read.
+    published: {title of a line: number of each quantity as printed}.
+  """
+
+  name: str
+  paper: str
+  printed: str
+  title: str
+  quantities: tuple[str, ...]
+  count: Callable
+  columns: tuple[Column, ...]
+  simulated: tuple[Column, ...] = (Column("simulated", (), "simulated"),)
+  published: Mapping[str, tuple[str, ...]] = {}
+  hours: float | None = None
+  notes: tuple[str, ...] = ()
+
 
 class Figure(NamedTuple):
   """A figure of a paper, drawn from what trained models say of videos.
@@ -98,8 +130,8 @@ class Figure(NamedTuple):
   Attributes:
     name, paper, printed, title, config, hours, notes: as of a `Table`.
     rows: rows of `config` that are trained, or config files, as `Row.trains`; () where `config` is none of rows.
-    columns, simulated: data that it may be drawn of, each as a `Column` of which `data`, `options` and `task` are
-      read; the first that is at hand is drawn.
+    columns, simulated: data that it is drawn of, as far as they are at hand, each as a `Column` of which title, `data`,
+      `options` and `task` are read.
     draw: (runs, videos) -> {name: matplotlib figure}; `runs` is {row: `runs.Finished`}, `videos` a folder of video
       files or None.
   """
@@ -146,7 +178,7 @@ class Claim(NamedTuple):
     return tuple(dict.fromkeys(row for row, _ in sides))
 
 
-def index() -> dict[str, Table | Figure]:
+def index() -> dict[str, Table | Statistics | Figure]:
   """Returns every table and figure by its name, paper by paper in the order of the papers' names."""
   entries = [entry for paper in _papers() for entry in paper.ENTRIES]
   return {entry.name: entry for entry in entries}

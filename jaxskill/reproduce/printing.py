@@ -118,10 +118,11 @@ def _notes(table, cells, kind):
   data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
   measured = MEASURED[kind] + (f" Data: {'; '.join(map(cli.plain, data))}." if data else "")
   lines = [measured, "Numbers are of the last step, mean ± standard deviation over seeds, (folds: over folds), [95 % "
-           "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it is not "
-           "the result of an honest protocol."]
-  if table.mean:
-    lines.append(f"{table.mean}: the mean over columns" + (" by Fisher's z." if table.how == "fisher" else "."))
+           "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it "
+           "is not the result of an honest protocol."]
+  for title in table.means:
+    own = "" if title == table.mean else " " + ", ".join(c.title for c in table.columns if c.mean == title)
+    lines.append(f"{title}: the mean over columns{own}" + (" by Fisher's z." if table.how == "fisher" else "."))
   missing = [column.title for column in table.columns if column.title not in cells.columns]
   if missing and kind != "simulated":
     lines.append(f"Not at hand: {', '.join(missing)}.")

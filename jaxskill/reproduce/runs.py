@@ -13,6 +13,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published
 from jaxskill.reproduce.entries import Column
+from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -195,11 +196,12 @@ def dataset(job: Job, kept: dict[str, Any]):
 
 def read(job: Job) -> dict | None:
   """Returns results.json of a job, None if it is not finished."""
-  path = job.folder / "results.json"
-  if not path.exists():
+  try:
+    found = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
+  except (FileNotFoundError, ValueError):                # damaged: training writes it again from its last checkpoint
     return None
-  found = json.loads(path.read_text(encoding="utf-8"))
-  return found if found.get("config") == json.loads(job.config.to_json()) else None
+  same = isinstance(found, dict) and found.get("config") == json.loads(job.config.to_json())
+  return found if same and found.get("format") == finished_files.RESULTS_FORMAT else None
 
 
 def results(job: Job) -> dict:

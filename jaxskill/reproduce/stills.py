@@ -31,7 +31,7 @@ def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.
 
   Args:
     video: its number in the data set.
-    videos: folder of video files that are named as the videos are; None without.
+    videos: folder of video files that are named as the videos are, or as the last part of that name; None without.
 
   Returns:
     Pictures `[H, W, 3]` uint8, as many as times; fewer where the file ends early.
@@ -41,7 +41,9 @@ def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.
   """
   dataset = experiment.dataset
   if videos is not None:
-    file = video_files.find_video(videos / dataset.videos[video])
+    name = dataset.videos[video]
+    found = (video_files.find_video(videos / place) for place in (name, pathlib.Path(name).name))
+    file = next(filter(None, found), None)
     return list(decoding.frames_at(file, seconds, decoding.scale_short_side(SIZE[0]))) if file else []
   if experiment.config.data.name == "simulated":
     return _drawn(experiment, video, seconds)

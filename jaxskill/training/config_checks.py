@@ -56,7 +56,10 @@ def check(config):
     raise ValueError("config.data.criteria is empty; give at least one, e.g. --config.data.criteria='(\"score\",)'.")
   if config.evaluate.get("svr"):
     simple_baselines.check_svr()
-  methods.build(config)
+  method = methods.build(config)
+  if (file := config.get("init_from")) and method.published is None:
+    raise ValueError(f"config.init_from={file}: config.method={config.method!r} has no published code whose "
+                     "files could be read; leave it out.")
 
 
 def _is_number(value, kind=(int, float)):

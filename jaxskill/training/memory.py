@@ -57,7 +57,8 @@ def check(trainer):
 
 def _programs(trainer):
   """Yields (what it does, compiled function, arguments) of everything that a run repeats."""
-  yield "one step of training", *trainer.first_call()
+  if trainer.total:
+    yield "one step of training", *trainer.first_call()
   yield from trainer.all_videos.programs(trainer.state)
 
 

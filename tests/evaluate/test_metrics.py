@@ -261,16 +261,18 @@ def test_attention_of_two_streams_against_truth(make_dataset):
 
 
 def test_filter_correlation(make_dataset):
+  """Fig. 7 of Pros & Cons: filters of one module with those of the other, "averaged over all videos"."""
   dataset = make_dataset()
   rng = np.random.default_rng(4)
-  attention = rng.random((11, 3, 12))
-  attention[:, 2] = 1 - attention[:, 0]
-  used = [v for v in (8, 9, 10) if dataset.lengths["rgb"][v] > 1]
-  expected = np.mean([np.corrcoef(attention[v, :, :dataset.lengths["rgb"][v]]) for v in used], axis=0)
-  result = truth.filter_correlation(dataset, dataset.folds[0], attention, "rgb")
-  np.testing.assert_allclose(result, expected)
-  np.testing.assert_allclose([result[0][2], result[0][0]], [-1, 1])
-  assert truth.filter_correlation(dataset, dataset.folds[0], np.ones((11, 3, 12)), "rgb") is None
+  high, low = rng.random((11, 3, 12)), rng.random((11, 2, 12))
+  low[:, 1] = 1 - high[:, 2]
+  used = [v for v in range(11) if dataset.lengths["rgb"][v] > 1]
+  each = [[[np.corrcoef(one[:n], other[:n])[0, 1] for other in low[v]] for one in high[v]]
+          for v in used for n in [dataset.lengths["rgb"][v]]]
+  result = truth.filter_correlation(dataset, high, low, "rgb")
+  np.testing.assert_allclose(result, np.mean(each, axis=0))
+  np.testing.assert_allclose(result[2][1], -1)
+  assert truth.filter_correlation(dataset, high, np.ones((11, 2, 12)), "rgb") is None
 
 
 def history(tests, validations):

@@ -106,3 +106,25 @@ def test_linear_ranking_of_maps(make_dataset):
   other = dataclasses.replace(dataset, pairs=np.where(np.isin(np.arange(len(dataset.pairs)), fold.train_pairs)[:, None],
                                                       dataset.pairs, dataset.pairs[:, ::-1]))
   np.testing.assert_allclose(simple_baselines.rank(other, fold, ("maps",)), scores)
+
+
+def test_support_vectors_read_each_stream_in_a_row_of_its_own(make_dataset):
+  """And all streams side by side; a single stream has no row of its own beside that."""
+  pytest.importorskip("sklearn")
+  dataset = make_dataset()
+  other = np.random.default_rng(7).normal(size=(11, 4, 3)).astype(np.float32)
+  dataset = dataclasses.replace(dataset, streams=dict(dataset.streams, static=other), row_seconds={}, row_times={},
+                                lengths=dict(dataset.lengths, static=np.full(11, 4, np.int32)))
+  labels, fold = np.float64(dataset.score), dataset.folds[0]
+
+  def machines(streams):
+    rows = simple_baselines.predict(dataset, fold, labels, labels, streams, svr=True)
+    return {name: values for name, values in rows.items() if "SVR" in name}
+  found = machines(("rgb", "static"))
+  assert list(found) == [f"linear SVR on {pool} features{of}" for pool in ("mean", "max")
+                         for of in ("", " of rgb", " of static")]
+  for stream in ("rgb", "static"):
+    alone = machines(stream)
+    assert list(alone) == ["linear SVR on mean features", "linear SVR on max features"]
+    for name, values in alone.items():
+      np.testing.assert_array_equal(values, found[f"{name} of {stream}"])

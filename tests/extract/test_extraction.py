@@ -6,7 +6,7 @@ import pytest
 
 from jaxskill import cli
 from jaxskill.data.video import decoding, persons
-from jaxskill.extract import extraction
+from jaxskill.extract import extraction, feature_files
 from tests.data.video.test_decoding import av, circle, encode, number_of, roundness
 from tests.data.video.test_timeline import film, spoil, streams_of
 from tests.places import REPO
@@ -164,9 +164,29 @@ def test_frames_without_a_person(tmp_path, numbers, shown):
   assert about["warnings"] == ([warning] if lonely else [])
 
 
-def test_no_person_at_all(tmp_path):
+@pytest.mark.parametrize("numbers", [(0, 1, 2, 3, 4, 5), (2,), (1, 4)])
+def test_frames_without_a_person_can_be_discarded(tmp_path, numbers):
+  """As in the paper of ACTION-NET (Sec. 5.2): only frames with a person are left, and a row lasts their mean."""
+  path = encode(tmp_path / "a.mp4", [0, 1, 2, 3, 4, 5, 5.999])
+  config = recipe("action_net:static")
+  config.streams.static.person.missing = "discard"
+  items, about, kinds = taken(path, config, Found(*numbers))
+  assert [number_of(image) for image in items["static"][:, 0]] == list(numbers)
+  assert about["times"]["static"].tolist() == list(numbers) and kinds[-1] == "done"
+  assert about["row_seconds"]["static"] == pytest.approx(6 / len(numbers))
+  assert about["warnings"] == ([f"{6 - len(numbers)} of 6 frames have no person found at their time; they are discarded, "
+                                "and the times of the others are known as a mean only"] if len(numbers) < 6 else [])
+  features = feature_files.Features(config, dict(static=lambda images: images.mean(axis=(1, 2, 3))), tmp_path, "a")
+  extraction.decode_one(path, "a", config, Found(*numbers), features.take)
+  assert features.about["rows"] == len(numbers) == len(np.load(tmp_path / "a.npy"))
+
+
+@pytest.mark.parametrize("missing", ["nearest", "discard"])
+def test_no_person_at_all(tmp_path, missing):
   path = encode(tmp_path / "a.mp4", [0, 1, 2, 3, 3.999])
-  _, said, kinds = taken(path, recipe("action_net:static"), Found())
+  config = recipe("action_net:static")
+  config.streams.static.person.missing = missing
+  _, said, kinds = taken(path, config, Found())
   assert kinds[-1] == "failed" and said == "no person found in any of its 4 frames."
 
 

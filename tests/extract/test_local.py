@@ -240,6 +240,7 @@ def test_weights_that_cannot_be(name, weights, message):
     ("core", {"rgb.sampling.frames": 90}, "from frame 86 on ends after the last of 90"),
     ("action_net", {"static.sampling.length": 2}, "the network takes single frames; use 1"),
     ("action_net", {"static.network": "resnet18"}, "network='resnet18' is unknown"),
+    ("action_net", {"static.person.missing": "skip"}, "person.missing='skip' is unknown; use one of nearest, discard"),
     ("spatial_attention", {"rgb.sampling.segments": 5}, "the maps flow and rgb need the same sampling and crop"),
     ("spatial_attention", {"rgb.crop": 64}, "the maps flow and rgb need the same sampling and crop"),
     ("spatial_attention", {"rgb.crop": 100, "flow.crop": 100}, "draw=112 must divide config.streams.rgb.crop=100"),

@@ -312,7 +312,8 @@ def test_streams_and_standardisation(quick_compile, streams):
 
 
 # of four hidden units of the attention, none may see one of the small states of an LSTM
-VARIANTS = {"lstm": dict(model__context="lstm", model__attention_hidden=16), "bilstm": dict(model__context="bilstm"),
+VARIANTS = {"lstm": dict(model__context="lstm", model__attention_hidden=16),
+            "bilstm": dict(model__context="bilstm", model__channels=6, model__attention_hidden=16),
             "plain": dict(model__context="none"), "average": dict(model__pooling="average"),
             "max": dict(model__pooling="max"), "filters": dict(model__context="none", model__pooling="filters"),
             "bfloat16": dict(train__dtype="bfloat16"), "official": OFFICIAL, "paper": {}}
@@ -397,6 +398,8 @@ def test_bad_data(make_dataset):
 
 @pytest.mark.parametrize("change,message", [
     (dict(model__context="gru"), "config.model.context='gru' is unknown; use one of gcn, none, lstm, bilstm"),
+    (dict(model__context="bilstm", model__channels=5), "config.model.channels=5 must be even with the context 'bilstm'"),
+    (dict(model__scale=0.0), "config.model.scale=0.0 must be positive"),
     (dict(model__padding="keep"), "config.model.padding='keep' is unknown; use one of mask, zeros"),
     (dict(model__streams=("rgb", "rgb")), "config.model.streams=.* must name each stream once"),
     (dict(model__streams=()), "config.model.streams=.* must name each stream once"),

@@ -99,7 +99,13 @@ def test_recipe():
   published = load("rhythmic_gymnastics").train
   assert {name: published.epochs * share for name, share in published.epochs_share.items()} == dict(
       ball=400, clubs=300, hoop=500, ribbon=300)
+  skating = load("mit_skating")                      # Sec. 5.1 and 5.2
+  assert skating.data.criteria == ("total",) and skating.model.score_ranges["total"] == (0, 100)
+  assert skating.model.windows.to_dict() == dict(rgb=48, static=150)
+  assert (skating.train.batch_size, skating.train.epochs, skating.train.decay) == (16, 200, ((150, 0.1), (180, 0.1)))
+  assert load("rhythmic_gymnastics").model.windows.to_dict() == dict(rgb=26, static=80)
   for data in ("simulated", "features", "rhythmic_gymnastics", "fis_v", "mit_skating"):
+    assert load(data).model.scale == 1               # K, below Eq. 1
     for variant in ("paper", "official"):
       config = load(f"{data},{variant}")
       assert (config.model.adjacency, config.model.padding, config.model.last_start) == dict(

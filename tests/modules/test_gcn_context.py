@@ -14,10 +14,10 @@ SIZES = dict(hidden=4, channels=3, attention_hidden=5, num_filters=2, filter_hid
 VARIANTS = {
     "paper": {},
     "official": dict(adjacency="time"),
-    "scale": dict(scale=0.5),
+    "scale": dict(scale=0.25),
     "plain": dict(context="none"),
     "lstm": dict(context="lstm"),
-    "bilstm": dict(context="bilstm"),
+    "bilstm": dict(context="bilstm", channels=4),
     "average": dict(pooling="average"),
     "max": dict(pooling="max", adjacency="time"),
     "filters": dict(context="none", pooling="filters"),
@@ -46,14 +46,15 @@ def naive_adjacency(adjacency, embedded, scale):
   matrix = np.zeros((count, count))
   for i in range(count):
     for j in range(count):
-      gap = np.sqrt(((embedded[i] - embedded[j]) ** 2).sum()) / (scale or count)
+      gap = np.sqrt(((embedded[i] - embedded[j]) ** 2).sum()) / scale
       matrix[i, j] = np.exp(-gap) + (i == j) if adjacency == "feature" else np.exp(-abs(i - j))
   degree = matrix.sum(axis=1)
   return np.array([[matrix[i, j] / np.sqrt(degree[i] * degree[j]) for j in range(count)] for i in range(count)])
 
 
 def naive_lstm(cell, way, rows):
-  state, memory, states = np.zeros(SIZES["channels"]), np.zeros(SIZES["channels"]), []
+  state, states = np.zeros(len(cell["state"][way])), []
+  memory = np.zeros_like(state)
   for x in rows:
     gates = x @ cell["input"][way] + state @ cell["state"][way] + cell["bias"][way]
     gate = dict(zip("ifog", np.split(gates, 4)))
@@ -192,8 +193,8 @@ def test_graph(adjacency, offset):
   mask = mask_of(LENGTHS, 6)
   flat = jnp.asarray(embedded.transpose(2, 0, 1).reshape(3, -1), jnp.float32)
   embedded = np.asarray(flat, np.float64).reshape(3, 4, 6).transpose(1, 2, 0)
-  for scale in (None, 2.0):
-    matrix, factor = graph(adjacency, mask, flat, scale)
+  for scale, options in ((1.0, {}), (2.0, dict(scale=2.0))):       # K is set to 1 in the paper, below Eq. 1
+    matrix, factor = graph(adjacency, mask, flat, **options)
     whole = np.asarray(matrix if factor is None else factor[:, :, None] * matrix * factor[:, None])
     x = np.random.default_rng(7).normal(size=(5, 24))
     spread = np.asarray(propagate(matrix, factor, single(x))).reshape(5, 4, 6)
@@ -202,6 +203,16 @@ def test_graph(adjacency, offset):
       np.testing.assert_allclose(whole[v, :length, :length], expected, atol=1e-5)
       assert not whole[v, length:].any() and not whole[v, :, length:].any()
       np.testing.assert_allclose(spread[:, v, :length], x.reshape(5, 4, 6)[:, v, :length] @ expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("context,shape", [("lstm", (1, 256, 4 * 256)), ("bilstm", (2, 128, 4 * 128))])
+def test_units_of_recurrent_networks(context, shape):
+  """256 units of an LSTM, 128 of a Bi-LSTM in each direction (Sec. 5.4 of the paper)."""
+  encoder = StreamEncoder(context=context)
+  params = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, 2, 8)), np.ones((1, 2), bool))["params"]
+  assert params["lstm"]["state"].shape == shape
+  assert params["lstm"]["input"].shape == (shape[0], 256, shape[2])
+  assert params["attend_1"]["kernel"].shape == (128, 256)
 
 
 def test_equal_features():

@@ -1,0 +1,83 @@
+"""LSTM and Bi-LSTM regression, the competitors of ACTION-NET (Zeng et al., ACM MM 2020, Table 1), and C3D-LSTM.
+
+  python -m jaxskill.main --config configs/lstm.py                               simulated performances, an LSTM
+  python -m jaxskill.main --config configs/lstm.py:simulated,bidirectional       a Bi-LSTM
+  python -m jaxskill.main --config configs/lstm.py:tiny                          the same in seconds, to see it work
+  python -m jaxskill.main --config configs/lstm.py:rhythmic_gymnastics,static --config.data.dir=RG \\
+      --config.data.task=ball
+  python -m jaxskill.main --config configs/lstm.py:features,c3d --config.data.dir=MY_C3D_FEATURES
+  python -m jaxskill.main --config configs/lstm.py:aqa7,c3d --config.data.dir=AQA-7
+
+Data sets are those of configs/action_net.py, and those on which CoRe compares with C3D-LSTM, read as these systems read
+them. A row of ACTION-NET's table is an LSTM on one feature: "rgb", segments of I3D, or with ",static" frames of ResNet.
+",c3d" is C3D-LSTM (Parmar and Morris, CVPR Workshops 2017), on features of C3D that you give: the same LSTM, and only
+the training differs.
+"""
+
+from jaxskill.cli import beside
+
+common = beside(__file__, "common")
+
+
+OF_CORE = "mtl_aqa", "unlv_dive", "aqa7"
+
+
+def get_config(options="simulated"):
+  """Config for `options`: a data set, then any of `CHANGES`."""
+  data_set, *_ = common.words(options)
+  competed = beside(__file__, "core" if data_set in OF_CORE else "action_net").get_config(data_set)
+  config = common.begin("lstm")
+  config.data = competed.data
+  config.data.stream = "rgb"
+  config.data.standardize = True            # ours: for features of any unit
+  config.model = dict(
+      hidden=256,                           # units, of each direction
+      bidirectional=False,
+  )
+  config.loss = dict(weights=dict())
+  config.train = common.training(
+      batch_size=competed.train.batch_size,                 # videos, over all devices
+      epochs=competed.train.epochs,
+      learning_rate=1e-3,                   # ours, with Adam: the paper does not say how competitors were trained
+      encode="batch", eval_steps=100, checkpoint_steps=300,
+  )
+  config.evaluate = dict(
+      rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
+      svr=False,                            # linear support vector regression among the floors; needs scikit-learn
+  )
+  return common.choose(config, options, DATA_SETS, CHANGES)
+
+
+def simulated(config):
+  """Ours: narrower, and fewer epochs."""
+  config.seeds = (0, 1, 2)
+  config.model.hidden = 32
+  config.train.epochs = 60
+
+
+def bidirectional(config):
+  """Half the units in each direction, as in the paper: 128."""
+  config.model.update(bidirectional=True, hidden=config.model.hidden // 2)
+
+
+def c3d(config):
+  """C3D-LSTM as its authors' code in PyTorch trains it, in small batches; ours: at a rate that does not fall."""
+  config.train.update(batch_size=6, learning_rate=1e-4)
+
+
+def static(config):
+  """Reads the features of single frames."""
+  config.data.stream = "static"
+
+
+def tiny(config):
+  """Seconds on one core: to see that all works, not how well."""
+  common.tiny(config)
+  config.data.simulated.update(static_rows=8, static_width=8)
+  config.model.hidden = 4
+
+
+DATA_SETS = dict(simulated=simulated, features=None, jigsaws=None, rhythmic_gymnastics=None, fis_v=None,
+                 mit_skating=None, **dict.fromkeys(OF_CORE))
+CHANGES = dict(bidirectional=bidirectional, c3d=c3d, static=static, kinematics=common.kinematics,
+               statistics=common.statistics, tiny=tiny, paper=None)

@@ -1,0 +1,139 @@
+"""Who's Better, Who's Best: which of two performances is better, from single segments of three equal parts of a video.
+
+In training one segment of each part is drawn, as temporal segment networks do, and the same network ranks both videos
+of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin. Streams
+have networks of their own, which know nothing of each other; their scores are summed. The test score is a mean over
+evenly spaced segments.
+
+The paper trains whole video networks; here they are given features, and a small ranking network of each stream is
+trained. Its second loss, max(0, |f(p) - f(q)| - m) of pairs (p, q) that show equal skill, is left out: the pairs of a
+`SkillDataset` are ordered, and none is known to be equal.
+
+V videos, T rows of a stream, D channels, S streams, P parts, N segments of each part (1 in training).
+
+References: Doughty, Damen, Mayol-Cuevas, Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR
+2018 (its ranking loss; the numbers of its equations were not at hand); Wang et al., Temporal Segment Networks, ECCV
+2016.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxskill.methods import PAIRS, Assessment, Method, Phase
+from jaxskill.methods.common import hinge, in_order
+
+
+class Ranker(nn.Module):
+  """`[..., D]` rows of a stream -> `[...]` rank scores, float32."""
+
+  hidden: int                             # units of a layer before the ranking layer; 0 is none
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows):
+    units = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="embed")(rows)) if self.hidden else rows
+    score = nn.Dense(1, use_bias=False, dtype=self.dtype, name="rank")(units)     # a bias cancels in every difference
+    return score[..., 0].astype(jnp.float32)
+
+
+def drawn_rows(lengths, places):
+  """Rows of the segments that are taken of each part.
+
+  Args:
+    lengths: `[V]` real rows.
+    places: `[V, P, N]` in [0, 1), where in its part each segment lies.
+
+  Returns:
+    `[V, P, N]` int32, real rows; parts share a row where a video has no row for each.
+  """
+  parts = places.shape[1]
+  along = (jnp.arange(parts)[:, None] + places) / parts
+  rows = jnp.floor(along * lengths[:, None, None]).astype(jnp.int32)
+  return jnp.minimum(rows, lengths[:, None, None] - 1)
+
+
+def part_of_rows(lengths, rows, parts):
+  """`[V, T]` the part that the middle of each row lies in; those of padding are the last."""
+  middle = (jnp.arange(rows) + 0.5) / lengths[:, None]
+  return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
+
+
+def build(config) -> Method:
+  """The method of `config.model` and `config.loss`."""
+  model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
+  _check(config)
+  ranker = Ranker(model.hidden, dtype)
+
+  def init(key, videos, constants):
+    del constants
+    keys = jax.random.split(key, len(streams))
+    return {name: ranker.init(own, videos[name])["params"] for name, own in zip(streams, keys)}
+
+  def places(videos, name, key):
+    """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
+    count = len(videos["position"])
+    if key is None:
+      even = (jnp.arange(model.test_segments) + 0.5) / model.test_segments
+      return jnp.broadcast_to(even, (count, model.parts, model.test_segments))
+    own = jax.random.fold_in(key, streams.index(name))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, videos["position"])
+    return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
+
+  def encode(variables, videos, key, train):
+    scores = {}
+    for name in streams:
+      rows = drawn_rows(videos["lengths"][name], places(videos, name, key if train else None))
+      taken = jax.vmap(lambda video, chosen: video[chosen])(videos[name], rows)               # [V, P, N, D]
+      scores[name] = ranker.apply({"params": variables["params"][name]}, taken)
+    first = streams[0]
+    return dict(scores=scores, part=part_of_rows(videos["lengths"][first], videos[first].shape[1], model.parts))
+
+  def total(encoding):
+    """[] what the test score is: the sum over the streams of the mean of all segments."""
+    return sum(encoding["scores"][name].mean() for name in streams)
+
+  def ranking_loss(variables, pair, labels):
+    """In every part of every stream the segment of the better video is ahead."""
+    del variables, labels
+    better, worse = pair
+    terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
+             for name in streams}
+    return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
+
+  def assess(variables, encoding, references):
+    """The rank score, of each stream where there are several, and of each part of the video."""
+    del variables, references
+    parts = sum(encoding["scores"][name].mean(axis=-1) for name in streams)
+    return Assessment(
+        score=total(encoding), segments=dict(number=encoding["part"], score=parts,
+                                             importance=jnp.full(model.parts, 1 / model.parts)),
+        parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
+
+  return Method(init=init, encode=encode, phases=(Phase(ranking_loss, trains="."),), assess=assess, items=PAIRS,
+                streams=streams, check=lambda dataset, others: check_features(dataset, streams))
+
+
+def check_features(dataset, streams):
+  """Raises a `ValueError` if a stream is missing, or its rows are no features."""
+  for name in streams:
+    if name not in dataset.streams:
+      raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
+                       "config.model.streams to some of them.")
+    shape = dataset.streams[name].shape
+    if len(shape) != 3:
+      raise ValueError(f"{dataset.source}: stream {name!r} holds {shape[2:]} a row, not the channels of features; "
+                       "average maps over their places first.")
+
+
+def _check(config):
+  streams = tuple(config.model.streams)
+  if not streams or len(set(streams)) != len(streams):
+    raise ValueError(f"config.model.streams={streams} must name each stream once, at least one.")
+  for name, least in dict(parts=1, test_segments=1, hidden=0).items():
+    if config.model[name] < least:
+      raise ValueError(f"config.model.{name}={config.model[name]} must be at least {least}.")
+  if not config.loss.margin > 0:
+    raise ValueError(f"config.loss.margin={config.loss.margin} must be positive.")
