@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import assess, data, methods, train
+from jaxskill import assess, compare, data, methods, train
 from jaxskill.data import Fold
 from jaxskill.methods import skilldiff
 from jaxskill.training import answers
@@ -497,6 +497,9 @@ def test_a_run_on_pairs_and_its_answers(load_config, tmp_path):
   for name, answer in answers.items():
     assert answer["ranked"] and answer["score"] == pytest.approx(replica["scores"][name], rel=1e-5)
     assert len(answer["references"]) == 2 and all(0 < one["score"] < 1 for one in answer["references"])   # share won
+  both = compare.run(tmp_path / "run", out=tmp_path / "two", labels=tmp_path / "labels.csv", say=lambda line: None,
+                     features=[tmp_path / f"{dataset.videos[video]}.npy" for video in test])
+  assert both["ranked"] and both["better"] == max(answers, key=lambda name: answers[name]["score"]) and both["direct"]
 
 
 # What must be refused
