@@ -17,6 +17,7 @@ from jaxskill.report import drawing, wording
 from jaxskill.reproduce import stills
 from jaxskill.reproduce.runs import Finished
 
+ROW = "SkillDiff"     # of the config
 MARKED = 2            # segments, as the paper marks
 COLOURS = dict(expert="tab:blue", novice="tab:red")
 
@@ -25,13 +26,13 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   """Draws the scores of the segments of two test videos, and frames of them where there are films.
 
   Args:
-    runs: {row: `Finished`} of one row.
+    runs: {row: `Finished`}, of which the whole is drawn.
     videos: folder of video files by id, or None; simulated performances are drawn.
 
   Returns:
     {"segments": figure}.
   """
-  run, = runs.values()
+  run = runs[ROW]
   experiment = run.trainer.experiment
   first = experiment.replicas[run.replicas[0]]
   models = [i for i in run.replicas if (experiment.replicas[i].fold, experiment.replicas[i].criterion)
@@ -42,12 +43,14 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
          for who, video in chosen.items()}
   strips = {who: pictures for who, video in chosen.items()
             if (pictures := stills.at(experiment, video, _middles(own[who][0]), videos))}
+  number = run.assessments.segments["number"][models[0]]
   faults = {who: found for who, video in chosen.items()
-            if (found := faulty_shares(experiment, video, run.assessments.segments["number"][models[0], video])) is not None}
+            if (found := faulty_shares(experiment, video, number[video])) is not None}
   plt = drawing.plt
   figure = plt.figure(figsize=(10, 4 + 1.3 * len(strips) + 1.2 * bool(faults)), layout="constrained")
   heights = [1.3] * len(strips) + [3.2] + [1.2] * bool(faults)
-  grid = figure.add_gridspec(len(heights), max(map(len, (models for models, *_ in own.values()))), height_ratios=heights)
+  columns = max(len(segments) for segments, *_ in own.values())
+  grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
   for row, (who, pictures) in enumerate(strips.items()):
     for column, picture in enumerate(pictures):
       label = f"{who}, {wording.clock(_middles(own[who][0])[column])}"
@@ -57,9 +60,9 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   if faults:
     _truth(figure.add_subplot(grid[-1, :]), faults)
   drawing.title(figure, f"Fig. 2 of SkillDiff on {experiment.dataset.name}, {len(models)} models")
-  drawing.legend_below(figure, "Scores of the segments of the test videos of the highest and of the lowest label of one "
-                       "activity, mean over the models (bars: standard deviation). Shaded: where the novice is farthest "
-                       "below the expert.")
+  drawing.legend_below(figure, "Scores of the segments of the test videos of the highest and of the lowest label of",
+                       "one activity, mean over the models (bars: standard deviation). Shaded: where the novice is",
+                       "farthest below the expert.")
   return dict(segments=figure)
 
 

@@ -18,8 +18,8 @@ FIS_V = tuple(Column(score.upper(), ("FIS-V", "Fis-V_and_MIT-Skate"), "fis_v", m
 AQA_7 = Column("AQA-7", ("AQA-7",), "aqa7", metric="spearman")
 NOT_CREDIBLE = ("The preprint is not peer-reviewed, has no code, and says that AQA-7 is 1,189 videos across 7 diving "
                 "events, which it is not: its numbers are printed, and nothing is claimed from them.")
-PAIRS_ALONE = ("BEST has pairs and no scores. Ours is the share of test pairs in order, learnt by the ranking loss and the "
-               "alignment; the preprint prints a correlation, and does not say of what.")
+PAIRS_ALONE = ("BEST has pairs and no scores. Ours is the share of test pairs in order, learnt by the ranking loss and "
+               "the alignment; the preprint prints a correlation, and does not say of what.")
 
 
 def _table_1(column, columns, digits, trained, **own):
@@ -59,11 +59,11 @@ ENTRIES = (
               _row("linear time (not in the paper)", "linear time"),
               _row("aligned on the embedding itself, as drawn", "aligned as drawn")),
         columns=BEST, simulated=SIMULATED, mean="BEST", reference="+ Segment-level scoring",
-        notes=("The first two rows are ours where the preprint is silent: direct regression pools embeddings of the query; "
-               "with alignment, what the heads would read is pooled.", PAIRS_ALONE, NOT_CREDIBLE)),
+        notes=("The first two rows are ours where the preprint is silent: direct regression pools embeddings of the "
+               "query; with alignment, what the heads would read is pooled.", PAIRS_ALONE, NOT_CREDIBLE)),
     Figure(
-        "skilldiff-figure-2", "skilldiff", "Fig. 2", "segment scores of an expert and a novice at the same activity", TABLES,
-        figures_skilldiff.draw, rows=(WHOLE,), columns=(*FIS_V[:1], AQA_7, *BEST),
+        "skilldiff-figure-2", "skilldiff", "Fig. 2", "segment scores of an expert and a novice at the same activity",
+        TABLES, figures_skilldiff.draw, rows=(WHOLE,), columns=(*FIS_V[:1], AQA_7, *BEST),
         notes=("The test videos of the highest and the lowest label of one activity.",)),
 )
 
@@ -78,16 +78,16 @@ CLAIMS = (
           ("multi-head", RHO)),
     Claim("skilldiff", "Table 2", "the whole is better than direct regression", TABLES, (WHOLE, RHO),
           ("direct regression", RHO)),
-    Claim("skilldiff", "Sec. 4.4, Table 2", "contrastive regularization is essential to the score", TABLES, (WHOLE, RHO),
-          ("no contrastive term", RHO)),
+    Claim("skilldiff", "Sec. 4.4, Table 2", "contrastive regularization is essential to the score", TABLES,
+          (WHOLE, RHO), ("no contrastive term", RHO)),
     Claim("skilldiff", "Table 2", "the ranking loss helps", TABLES, (WHOLE, RHO), ("no ranking loss", RHO)),
     Claim("skilldiff", "Table 2", "expert references are better than random ones", TABLES, (WHOLE, RHO),
           ("random references", RHO)),
     Claim("skilldiff", "Sec. 1, 3.2", "what is aligned shows the same, nearer than linear time does (seconds)", TABLES,
           (WHOLE, "against_truth.alignment_error_s"), (WHOLE, "against_truth.linear_error_s"), lower=True),
-    Claim("skilldiff", "Sec. 3.5, 4.4", "contrastive regularization prevents collapse of the alignment (seconds)", TABLES,
-          (WHOLE, "against_truth.alignment_error_s"), ("no contrastive term", "against_truth.alignment_error_s"),
-          lower=True),
+    Claim("skilldiff", "Sec. 3.5, 4.4", "contrastive regularization prevents collapse of the alignment (seconds)",
+          TABLES, (WHOLE, "against_truth.alignment_error_s"),
+          ("no contrastive term", "against_truth.alignment_error_s"), lower=True),
     Claim("skilldiff", "Sec. 1, Fig. 2", "segment scores find where execution is bad, above chance (AP)", TABLES,
           (WHOLE, "against_truth.ap_faulty"), (WHOLE, "against_truth.chance_faulty")),
 )
