@@ -106,7 +106,8 @@ class Method(NamedTuple):
     phases: the kinds of steps, taken in turn.
     assess: (variables, encoding of one video, references) -> Assessment. References are None, or {"encodings", "score",
       "difficulty", "mask"} of M exemplars, leading axis M, and the video's "own_difficulty".
-    items: what it learns from: `PAIRS`, `VIDEOS`, `EXEMPLARS`, `REFERENCES` or `RANKED_REFERENCES`, see `methods.items`.
+    items: what it learns from: `PAIRS`, `VIDEOS`, `EXEMPLARS`, `REFERENCES` or `RANKED_REFERENCES`, see
+      `methods.items`.
     streams: those that `encode` reads.
     stream: stream whose rows attention, curves and heat maps follow, the first of `streams` by default; {name: stream}
       where they follow several.
