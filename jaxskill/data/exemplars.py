@@ -131,6 +131,27 @@ def _others(group, train_videos, count, order):
   return chosen, mask
 
 
+def share_won(pairs, count):
+  """Returns `[V]` the share of pairs (better, worse) that each of V = `count` videos won, a half for one in none.
+
+  A win and a loss are added to those of every video, so that one pair won says less than nine of ten.
+
+  Args:
+    pairs: `[P, 2]` videos.
+  """
+  won, lost = (np.bincount(pairs[:, side], minlength=count) for side in (0, 1))
+  return ((won + 1) / (won + lost + 2)).astype(np.float32)
+
+
+def beside(videos, chosen, mask):
+  """Returns `[..., M]` int32 the references of videos `[...]`, a video itself in the places that are left.
+
+  Args:
+    chosen, mask: `[V, M]`, what `choose` returned.
+  """
+  return np.where(mask[videos], chosen[videos], videos[..., None]).astype(np.int32)
+
+
 def with_references(train_videos, chosen, mask):
   """Returns `[P, 1 + M]` int32: each training video that has references, and these; itself in the places that are left.
 
@@ -139,5 +160,4 @@ def with_references(train_videos, chosen, mask):
     chosen, mask: `[V, M]`, what `choose` returned.
   """
   queries = train_videos[mask[train_videos].any(axis=1)]
-  references = np.where(mask[queries], chosen[queries], queries[:, None])
-  return np.concatenate([queries[:, None], references], axis=1).astype(np.int32)
+  return np.concatenate([queries[:, None], beside(queries, chosen, mask)], axis=1).astype(np.int32)

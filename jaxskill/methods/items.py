@@ -1,4 +1,4 @@
-"""What a method learns from: pairs, videos, videos with an exemplar each, or videos with their references.
+"""What a method learns from: pairs, videos, videos with an exemplar each, or videos or pairs with their references.
 
 An `Items` value knows all that follows from it: the training items of a fold, what models are compared by, who is
 compared with whom, and what a fold must hold. No caller asks which of them it is.
@@ -46,6 +46,11 @@ class Items:
     if self.compares:
       exemplars.check(dataset, fold, self.groups(config, dataset), config.model.exemplars.same)
 
+  def standing(self, dataset, fold, criterion):
+    """Returns `[V]` what the best videos of a fold are chosen by, higher is better: their scores."""
+    del fold
+    return dataset.labels(criterion)
+
   def chosen(self, config, dataset, fold, criterion, seed, draw=0, groups=None):
     """Returns (`[V, M]` numbers of the videos that each one is compared with, `[V, M]` mask) of one draw.
 
@@ -56,7 +61,8 @@ class Items:
     groups = self.groups(config, dataset) if groups is None else groups
     # Not by the number of the fold: alone, a fold has another one.
     words = seed, 0, draw
-    return exemplars.choose(config.model.exemplars, groups, fold.train_videos, dataset.labels(criterion), words)
+    standing = self.standing(dataset, fold, criterion)
+    return exemplars.choose(config.model.exemplars, groups, fold.train_videos, standing, words)
 
   def of_fold(self, config, dataset, fold, criterion, seed):
     """Returns (`[P, k]` videos of the training items, `[P, 2]` runs of items that are one another's exemplars).
@@ -132,4 +138,24 @@ class _References(Items):
     return len(items) * batch_size + len(np.unique(items[..., 1:]))
 
 
+class _RankedReferences(_References):
+  """Pairs (better, worse), and the references of either video: who is best, the training pairs say."""
+
+  words, side, metric = "pairs, each video with its references", "pairs", "accuracy"
+
+  def standing(self, dataset, fold, criterion):
+    """Returns `[V]` the share of its training pairs that a video won."""
+    del criterion
+    return exemplars.share_won(dataset.pairs[fold.train_pairs], dataset.num_videos)
+
+  def of_fold(self, config, dataset, fold, criterion, seed):
+    pairs = dataset.pairs[fold.train_pairs]
+    own = exemplars.beside(pairs, *self.chosen(config, dataset, fold, criterion, seed))              # [P, 2, M]
+    return np.concatenate([pairs, own.reshape(len(pairs), -1)], axis=1), None
+
+  def most_named(self, items, batch_size):
+    return 2 * len(items) * batch_size + len(np.unique(items[..., 2:]))
+
+
 PAIRS, VIDEOS, EXEMPLARS, REFERENCES = _Pairs(), Items(), _Exemplars(), _References()
+RANKED_REFERENCES = _RankedReferences()

@@ -2,9 +2,10 @@
 
 A shared encoder turns rows of features into embeddings. A query is aligned with each of M references, the best training
 videos of its activity, by soft-DTW (Sec. 3.2). Every row of the query is compared with what the reference shows at that
-place of the action: H perceptrons read both embeddings, their difference, and the relative timing offset (Sec. 3.3). K
-segments of equal duration get a score each; the mean of these by importance is the score (Sec. 3.4), and that is
-averaged over the references.
+place of the action: H perceptrons read both embeddings, their difference, and the absolute relative timing offset
+(Sec. 3.3). K segments of equal duration get a score each; the mean of these by importance is the score (Sec. 3.4), and
+that is averaged over the references. Where scores are known, all of the loss of Sec. 3.5 is taken; where pairs are, its
+ranking and its alignment.
 
 V videos, T rows of a query, S of a reference, D channels, E of an embedding, A of a direction, P hidden units and F
 outputs of all heads, K segments, M references, B items of a batch. Scores lie between 0 and 1 inside; answers are in
@@ -25,11 +26,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill.data import exemplars
-from jaxskill.methods import REFERENCES, Assessment, Meaning, Method, Phase
-from jaxskill.methods.common import check_scores, score_range
-from jaxskill.modules.differential_encoder import TINY, Encoder, Heads
+from jaxskill.methods import RANKED_REFERENCES, REFERENCES, Assessment, Meaning, Method, Phase
+from jaxskill.methods.common import check_scores, hinge, in_order, score_range
+from jaxskill.modules.differential_encoder import TINY, Encoder, Heads, Rows
 from jaxskill.modules.soft_dtw import TemporalAlignment, pairwise_squared_distance
 from jaxskill.modules.soft_dtw.layer import KINDS as ALIGNMENTS
+
+DIFFERENCES = ("heads", "rows", "none")             # what a row says beside a reference, see `build`
+LABELS = ("scores", "pairs")
 
 
 def segment_of(rows, length, count):
@@ -49,7 +53,7 @@ def contrastive_loss(directions, length, window, margin):
   loss does not depend on the length.
 
   Args:
-    directions: `[T, E]` embeddings of norm 1; length: [] real rows.
+    directions: `[T, A]` what is aligned; length: [] real rows.
     window: rows are near that are at most this share of the length apart, or neighbours.
     margin: squared distance that rows farther apart should keep.
 
@@ -84,7 +88,7 @@ class Differences:
   config: ConfigDict
   stream: str
   encoder: Encoder
-  heads: Heads
+  heads: Heads | Rows
   align: TemporalAlignment
 
   @property
@@ -92,19 +96,24 @@ class Differences:
     return self.config.model
 
   @property
+  def scored(self):
+    """Whether it learns from scores; else it learns from pairs."""
+    return self.config.loss.labels == "scores"
+
+  @property
   def band(self):
     """How many rows apart rows may be that are aligned; None for any."""
     return None if self.align.kind == "linear" else self.align.bandwidth
 
   def prepare(self, dataset, fold, criterion):
-    """Returns {"score_range": `[2]` the lowest and the highest possible score of the training videos}.
+    """Returns {"score_range": `[2]` the lowest and the highest possible score of the training videos}; 0 to 1 of pairs.
 
     Raises:
       ValueError: if the range is not known, or a video cannot be aligned with those of its activity.
     """
     if self.band:
       check_band(dataset, fold, self.stream, exemplars.groups(dataset, self.model.exemplars.same), self.band)
-    low, high = score_range(self.config, dataset, criterion, fold.train_videos)
+    low, high = score_range(self.config, dataset, criterion, fold.train_videos) if self.scored else (0, 1)
     return dict(score_range=np.array((low, high), np.float32))
 
   def check(self, dataset, others):
@@ -154,7 +163,8 @@ class Differences:
     real = jnp.arange(rows) < length
     place = path @ (jnp.arange(columns) + 0.5) / other
     offset = jnp.where(real, place - (jnp.arange(rows) + 0.5) / length, 0.0)
-    differences = self.of_heads(variables, "compare", query["query"], path @ reference["reference"], offset)
+    aligned = path @ reference["reference"]
+    differences = self.of_heads(variables, "compare", query["query"], aligned, jnp.abs(offset))
     count = self.model.segments
     member = jax.nn.one_hot(segment_of(rows, length, count), count, axis=0) * real        # [K, T]
     held = member.sum(axis=1)                       # a video of fewer rows than segments leaves some without a row
@@ -171,31 +181,58 @@ class Differences:
     return found, {name: average(found[name], known) for name in found if name != "path"}
 
   def relate(self, variables, labels, mask):
-    """Returns `[B, B]` differences of true scores, and which pairs rank: all that differ, of any two activities."""
+    """Returns `[B, B]` differences of true scores, and which pairs rank: all that differ, of any two activities.
+
+    Where pairs are learnt from, items are these.
+    """
+    if not self.scored:
+      return {}
     low, high = variables["constants"]["score_range"]
     score = labels["score"][:, 0]
     pairs = mask[:, None] & mask & (score[:, None] != score)
     return dict(gap=(score[:, None] - score) / (high - low), pairs=pairs.astype(jnp.float32))
 
+  def beside(self, variables, query, references):
+    """Returns what a query is beside its M references, the means of `against`; it is no reference of its own."""
+    return self.against(variables, query, references, references["position"] != query["position"])[1]
+
+  def alignment_terms(self, variables, query, found):
+    """Returns the two terms of the alignment's loss of one query (Sec. 3.5), [] each; `found` is of `beside`."""
+    options, weights = self.config.loss, variables["constants"]["loss_weights"]
+    apart = contrastive_loss(query["directions"], query["length"], options.window, options.contrastive_margin)
+    return dict(alignment=weights["alignment"] * found["misfit"],
+                contrastive=weights["alignment"] * weights["contrastive"] * apart)
+
   def loss(self, variables, encodings, labels, gather):
     """Returns squared error, ranking of the pairs of the batch, and regular alignment (Sec. 3.5), `[B]` each."""
-    options, weights = self.config.loss, variables["constants"]["loss_weights"]
-    low, high = variables["constants"]["score_range"]
+    weights, (low, high) = variables["constants"]["loss_weights"], variables["constants"]["score_range"]
     query, references = encodings[0], jax.tree.map(lambda *x: jnp.stack(x, axis=1), *encodings[1:])
-    known = references["position"] != query["position"][:, None]                          # [B, M]
-    _, found = jax.vmap(self.against, (None, 0, 0, 0))(variables, query, references, known)
+    found = jax.vmap(self.beside, (None, 0, 0))(variables, query, references)
     error = found["score"] - (labels["score"][:, 0] - low) / (high - low)
     gap, pairs = found["score"][:, None] - gather(found["score"]), labels["pairs"]
-    misordered = jnp.maximum(options.margin - gap * labels["gap"], 0.0)                   # [B, B]
-
-    def regular(video):
-      return contrastive_loss(video["directions"], video["length"], options.window, options.contrastive_margin)
+    misordered = hinge(self.config.loss.margin, gap * labels["gap"])                      # [B, B]
     terms = dict(
         squared=error ** 2,
         ranking=weights["ranking"] * jnp.sum(misordered * pairs, axis=1) / jnp.maximum(pairs.sum(axis=1), 1.0),
-        alignment=weights["alignment"] * found["misfit"],
-        contrastive=weights["alignment"] * weights["contrastive"] * jax.vmap(regular)(query))
+        **jax.vmap(self.alignment_terms, (None, 0, 0))(variables, query, found))
     return sum(terms.values()), terms | dict(error=jnp.abs(error) * (high - low))
+
+  def pair_loss(self, variables, encodings, labels):
+    """Returns ranking of a pair and regular alignment of its two videos, [] each: a pair tells no score to be near.
+
+    Args:
+      encodings: better, worse, M references of the better, M references of the worse video.
+    """
+    del labels
+    videos, count = encodings[:2], len(encodings) // 2 - 1
+    references = (encodings[2:2 + count], encodings[2 + count:])
+    stacked = [jax.tree.map(lambda *x: jnp.stack(x), *own) for own in references]
+    found = [self.beside(variables, *own) for own in zip(videos, stacked)]
+    better, worse = (own["score"] for own in found)
+    both = [self.alignment_terms(variables, *own) for own in zip(videos, found)]
+    ranking = variables["constants"]["loss_weights"]["ranking"] * hinge(self.config.loss.margin, better - worse)
+    terms = dict(ranking=ranking) | jax.tree.map(lambda *x: sum(x) / 2, *both)
+    return sum(terms.values()), terms | dict(accuracy=in_order(better, worse))
 
   def assess(self, variables, encoding, references):
     """Returns scores of the video and of its segments, the alignment to each reference, and the timing offset.
@@ -208,13 +245,17 @@ class Differences:
     spread = jnp.sqrt(average((found["score"] - mean["score"]) ** 2, known))
     segments = dict(number=segment_of(rows, encoding["length"], self.model.segments),
                     score=low + (high - low) * mean["segments"], importance=mean["importance"])
+    parts = {"spread over references": (high - low) * spread} if self.scored else {}
     return Assessment(
-        score=low + (high - low) * mean["score"], parts={"spread over references": (high - low) * spread},
+        score=low + (high - low) * mean["score"], parts=parts,
         segments=segments, curves={"timing offset": mean["offset"]}, alignment=found["path"])
 
 
 def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model` and `config.loss`.
+
+  `config.model.differences` says what a row says beside a reference: "heads" is the differential encoder (Sec. 3.3);
+  without it (Table 2) "rows" is what the heads would read, and "none" the query alone.
 
   Raises:
     ValueError: for options that cannot be.
@@ -222,14 +263,16 @@ def build(config: ConfigDict) -> Method:
   _check(config)
   model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
   encoder = Encoder(model.hidden, model.width, model.directions, dtype)
-  heads = Heads(model.heads, model.head_hidden, model.head_outputs, dtype)
+  heads = (Heads(model.heads, model.head_hidden, model.head_outputs, dtype) if model.differences == "heads" else
+           Rows(model.differences == "rows", dtype))
   align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None)
   system = Differences(config, stream, encoder, heads, align)
   offset = Meaning("how much later references show the same, as a share of the duration")
-  return Method(init=system.init, encode=system.encode,
-                phases=(Phase(system.loss, trains=".", batched=True, gathers=True),), assess=system.assess,
-                items=REFERENCES, streams=(stream,), prepare=system.prepare, targets=system.targets,
-                relate=system.relate, check=system.check, meanings={"timing offset": offset})
+  phase = (Phase(system.loss, trains=".", batched=True, gathers=True) if system.scored else
+           Phase(system.pair_loss, trains="."))
+  return Method(init=system.init, encode=system.encode, phases=(phase,), assess=system.assess,
+                items=REFERENCES if system.scored else RANKED_REFERENCES, streams=(stream,), prepare=system.prepare,
+                targets=system.targets, relate=system.relate, check=system.check, meanings={"timing offset": offset})
 
 
 def check_band(dataset, fold, stream, group, bandwidth):
@@ -252,14 +295,19 @@ def check_rows(who, rows, others, bandwidth):
 
 def _check(config):
   model, loss = config.model, config.loss
-  if model.alignment not in ALIGNMENTS:
-    raise ValueError(f"config.model.alignment={model.alignment!r} is unknown; use one of {', '.join(ALIGNMENTS)}.")
-  for name in ("hidden", "width", "directions", "heads", "head_hidden", "head_outputs", "segments"):
+  for group, name, known in (("model", "alignment", ALIGNMENTS), ("model", "differences", DIFFERENCES),
+                             ("loss", "labels", LABELS)):
+    if config[group][name] not in known:
+      raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(known)}.")
+  if loss.labels == "pairs" and tuple(config.data.criteria) != ("score",):
+    raise ValueError(f"config.data.criteria={tuple(config.data.criteria)}: pairs know no criteria; leave it as it is, "
+                     "or set config.loss.labels='scores'.")
+  for name in ("hidden", "width", "heads", "head_hidden", "head_outputs", "segments"):
     if model[name] < 1:
       raise ValueError(f"config.model.{name}={model[name]} must be at least 1.")
-  if model.exemplars.count < 1 or model.bandwidth < 0:
+  if model.exemplars.count < 1 or model.bandwidth < 0 or model.directions < 0:
     raise ValueError(f"config.model: exemplars.count={model.exemplars.count} must be at least 1, and "
-                     f"bandwidth={model.bandwidth} at least 0.")
+                     f"bandwidth={model.bandwidth} and directions={model.directions} at least 0.")
   if not model.gamma > 0:
     raise ValueError(f"config.model.gamma={model.gamma} must be positive; its limit at 0 is "
                      "config.model.alignment='hard'.")

@@ -1,5 +1,7 @@
 """How a performance differs from a reference: embeddings of rows, and perceptrons on aligned pairs of them.
 
+`Heads` is the differential encoder of the preprint; `Rows` stands in its place in the first two rows of its Table 2.
+
 T rows, D channels, E of an embedding, A of a direction, H heads, P hidden units and F outputs of all heads, K segments.
 
 Reference: SkillDiff, preprint 2026, Sec. 3.2 (encoder), 3.3 (heads) and 3.4 (scores of segments).
@@ -34,7 +36,7 @@ class Encoder(nn.Module):
   """Reads each row by itself: FC - ReLU - FC to an embedding, to compare; FC and norm 1 to a direction, to align.
 
   Attributes:
-    hidden: units of the first layer; width: E; directions: A.
+    hidden: units of the first layer; width: E; directions: A, 0 where embeddings themselves are aligned (Sec. 3.2).
     dtype: operands of the matrix products; results are float32.
   """
 
@@ -48,12 +50,56 @@ class Encoder(nn.Module):
     """`[..., D]` rows -> `[..., E]` embeddings, `[..., A]` directions; those of a row without any content are zero."""
     units = nn.relu(Linear(self.hidden, dtype=self.dtype, name="hidden_layer")(rows))
     embeddings = Linear(self.width, dtype=self.dtype, name="embedding")(units)
+    if not self.directions:
+      return embeddings, embeddings
     directions = Linear(self.directions, dtype=self.dtype, name="direction")(embeddings)
     norm = jnp.sqrt(jnp.maximum(jnp.sum(directions ** 2, axis=-1, keepdims=True), TINY))
     return embeddings, directions / norm
 
 
-class Heads(nn.Module):
+def judges(dtype):
+  """Returns the layers that a segment's score and its importance come from."""
+  return Linear(1, dtype=dtype), Linear(1, bias=False, dtype=dtype)       # a softmax sees no bias
+
+
+class Compared(nn.Module):
+  """What the kinds below share: scores of segments, from what `compare` says of their rows."""
+
+  def judge(self, segments):
+    """`[K, F]` mean differences of segments -> logits of their scores and of their importance, `[K]` each."""
+    return self.score(segments)[:, 0], self.importance(segments)[:, 0]
+
+  def __call__(self, embeddings):
+    """Touches every parameter, to make them: `[T, E]` embeddings against themselves."""
+    return self.judge(self.compare(*self.project(embeddings), jnp.zeros(len(embeddings))))
+
+
+class Rows(Compared):
+  """What the heads would read, as it is: without any differential encoder (Table 2).
+
+  Attributes:
+    aligned: whether a row is the query, the aligned reference, their difference and the timing offset; else it is the
+      query alone, which no reference touches: direct regression.
+  """
+
+  aligned: bool
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    self.score, self.importance = judges(self.dtype)
+
+  def project(self, embeddings):
+    """`[..., E]` -> itself, as query and as reference."""
+    return embeddings, embeddings
+
+  def compare(self, query, reference, offset):
+    """`[T, E]` query, reference aligned with it, `[T]` absolute timing offset -> `[T, F]`, F = 3 E + 1 or E."""
+    if not self.aligned:
+      return query
+    return jnp.concatenate([query - reference, query, reference, offset[:, None]], axis=-1)
+
+
+class Heads(Compared):
   """How a row differs, by H perceptrons FC - ReLU - FC - ReLU side by side, and what that says of a segment.
 
   The first layer is linear in query, aligned reference and their difference, so `project` applies it to the rows of
@@ -72,8 +118,7 @@ class Heads(nn.Module):
     start = torch_uniform(self.hidden)
     self.kernel = self.param("kernel", start, (self.count, self.outputs, self.hidden))
     self.bias = self.param("bias", start, (self.count, self.outputs))
-    self.score = Linear(1, dtype=self.dtype)
-    self.importance = Linear(1, bias=False, dtype=self.dtype)             # a softmax sees no bias
+    self.score, self.importance = judges(self.dtype)
 
   def project(self, embeddings):
     """`[..., E]` -> its `[..., P]` part of the hidden units where it is the query, and where it is the reference."""
@@ -81,18 +126,10 @@ class Heads(nn.Module):
     return self.query(embeddings) + residual, self.reference(embeddings) - residual
 
   def compare(self, query, reference, offset):
-    """`[T, P]` parts of a query and of the reference aligned with it, `[T]` timing offset -> `[T, F]` differences."""
+    """`[T, P]` parts of a query and of the reference aligned with it, `[T]` absolute timing offset -> `[T, F]`."""
     units = nn.relu(query + reference + self.timing(offset[:, None])).reshape(-1, self.count, self.hidden)
     result = add_bias(contract("thp,hfp->thf", units, self.kernel, self.dtype), self.bias)
     return nn.relu(result).reshape(len(query), -1)
-
-  def judge(self, segments):
-    """`[K, F]` mean differences of segments -> logits of their scores and of their importance, `[K]` each."""
-    return self.score(segments)[:, 0], self.importance(segments)[:, 0]
-
-  def __call__(self, embeddings):
-    """Touches every parameter, to make them: `[T, E]` embeddings against themselves."""
-    return self.judge(self.compare(*self.project(embeddings), jnp.zeros(len(embeddings))))
 
 
 @jax.custom_vjp

@@ -141,8 +141,7 @@ def _alignment(experiment, assessments):
   is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
   dataset, stream = experiment.dataset, experiment.method.streams[0]
   lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
-  replica, scores = experiment.replicas[0], assessments.score[0]
-  labels = dataset.labels(replica.criterion)
+  scores, labels = assessments.score[0], experiment.standings()[:, 0]
   places = assessments.alignment[0, :, 0]                              # [V, T] in the first reference
   chosen = _extremes(experiment, scores)
   figure, axes = plt.subplots(2, 2, figsize=(11, 5.4), sharex=True, sharey="row", height_ratios=(3, 1),

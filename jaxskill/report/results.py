@@ -164,7 +164,8 @@ def _add_draws(experiment, replicas, scores):
   draws, wanted = len(scores), experiment.config.model.exemplars.count
   for index, (replica, own) in enumerate(zip(experiment.replicas, replicas)):
     test = experiment.dataset.folds[replica.fold].test_videos
-    measured = [experiment.measured(index, score[index], {})["metrics"] for score in scores]
+    evaluated = [experiment.measured(index, score[index], {}) for score in scores]
+    measured = [one.get("metrics", {}) | {experiment.metric: one["test"]} for one in evaluated]
     spread = lambda name: float(np.std([m[name] for m in measured], ddof=1)) if draws > 1 else None
     own["draws"] = dict(metrics=measured, std={name: spread(name) for name in measured[0]})
     votes = experiment.exemplars(0)[1][test, index].sum(axis=-1)

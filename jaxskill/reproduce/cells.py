@@ -101,8 +101,8 @@ def trained_rows(table: Table, file: str) -> tuple[str, ...]:
 
 
 def _reference(table):
-  """The row that others are compared with: the last one that is trained."""
-  return [row.name for row in table.rows if row.trains][-1]
+  """The row that others are compared with: the one that the table names, or the last one that is trained."""
+  return table.reference or [row.name for row in table.rows if row.trains][-1]
 
 
 def _add_intervals(table, rows, columns, jobs, results, ours):

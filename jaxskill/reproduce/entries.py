@@ -73,6 +73,7 @@ class Table(NamedTuple):
     mean: title of the printed mean over columns that name none of their own; "" is none.
     how: the mean that the paper takes over columns, and over folds of one column: "mean" or "fisher".
     chart: "bars" or "lines" for a figure, drawn beside the table; "" is none.
+    reference: name of the row that others are compared with; "" is the last one that is trained.
     hours: that --simulated takes on two CPU cores, as measured; None where it was not.
     notes: lines below the table, what it shows and does not show.
   """
@@ -88,6 +89,7 @@ class Table(NamedTuple):
   mean: str = ""
   how: str = "mean"
   chart: str = ""
+  reference: str = ""
   hours: float | None = None
   notes: tuple[str, ...] = ()
 

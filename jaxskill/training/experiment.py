@@ -53,8 +53,15 @@ class Experiment:
     return {r.fold: np.unique(self.method.items.of_fold(self.config, self.dataset, self.dataset.folds[r.fold],
                                                         r.criterion, r.seed)[0]) for r in self.replicas}
 
+  def standings(self):
+    """Returns `[V, R]` what the best exemplars of each replica are chosen by, see `Items.standing`."""
+    return np.stack([self.method.items.standing(self.dataset, self.dataset.folds[r.fold], r.criterion)
+                     for r in self.replicas], axis=1)
+
   def target(self):
-    """Returns `[V, R]` what "score" is to each replica."""
+    """Returns `[V, R]` what "score" is to each replica; where none is learnt, what exemplars are chosen by."""
+    if "score" not in self.labels:
+      return self.standings()
     criteria = [r.criterion for r in self.replicas]
     columns = list(dict.fromkeys(criteria))
     return self.labels["score"][:, [columns.index(criterion) for criterion in criteria]]

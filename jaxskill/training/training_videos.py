@@ -115,15 +115,14 @@ def _recipe(config):
 def _bank(trainer, assessments, encodings):
   """Returns (arrays of the videos that new ones are compared with, axes K, R; what each group is; their segments)."""
   dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
-  group = trainer.experiment.groups
+  group, standings = trainer.experiment.groups, trainer.experiment.standings()
   chosen, mask = zip(*(exemplars.of_new_videos(
-      trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, dataset.labels(r.criterion),
-      (r.seed, 0, 0)) for r in replicas))
+      trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, standings[:, i], (r.seed, 0, 0))
+                       for i, r in enumerate(replicas)))
   chosen, mask = (np.stack(x).reshape(len(replicas), -1).T for x in (chosen, mask))       # [K, R]
   each = np.arange(len(replicas))
-  labels = np.stack([dataset.labels(r.criterion) for r in replicas], axis=1)
   bank = dict(videos=np.array(dataset.videos)[chosen], mask=mask, score=trainer.experiment.target()[chosen, each],
-              label=labels[chosen, each])
+              label=standings[chosen, each])
   leaves = traverse_util.flatten_dict(dict(encodings=encodings), sep="/")
   bank |= {name: leaf[chosen, each] for name, leaf in leaves.items()}
   known = [name for name in same if getattr(dataset, name) is not None]

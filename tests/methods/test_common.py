@@ -34,16 +34,16 @@ FORMS = {                                   # of the step: changes of the config
 }
 
 
-def has_variant(method):
+def has_variant(method, option):
   try:
-    importlib.import_module(f"configs.{method}").get_config("simulated,official")
+    importlib.import_module(f"configs.{method}").get_config(f"simulated,{option}")
   except ValueError:
     return False
   return True
 
 
 VARIANTS = [(method, "simulated") for method in METHODS] + [
-    (method, "simulated,official") for method in METHODS if has_variant(method)]
+    (method, f"simulated,{option}") for option in ("official", "pairs") for method in METHODS if has_variant(method, option)]
 every_method = pytest.mark.parametrize("method", METHODS)
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids="-".join, indirect=True, scope="module")
 
@@ -53,7 +53,7 @@ def make_config(method, options="simulated", changes=None):
   config = small_config(method, options, SYSTEMS.get(method, {}) | {
       "data.simulated.vary_length": True, "data.standardize": True, "plots": False, "seeds": (0, 3), "train.epochs": 3,
       "train.encode": "unique"} | (changes or {}))
-  if "criteria" in config.data and "data.criteria" not in (changes or {}):
+  if "criteria" in config.data and "data.criteria" not in (changes or {}) and "pairs" not in options:
     config.data.criteria = "score", "style"
   return config
 

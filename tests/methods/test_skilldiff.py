@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import methods, train
+from jaxskill import assess, compare, data, methods, train
+from jaxskill.data import Fold
 from jaxskill.methods import skilldiff
 from jaxskill.training import answers
 from jaxskill.training.parallel import Parallel
@@ -18,7 +19,11 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads": 2, "model.head_hidden": 3,
         "model.head_outputs": 2, "model.segments": 3, "model.exemplars.count": 2, "train.learning_rate": 1e-3}
 VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.alignment": "linear"},
-            "random": {"model.exemplars.choose": "random"}, "band": {"model.bandwidth": 5}}
+            "random": {"model.exemplars.choose": "random"}, "band": {"model.bandwidth": 5},
+            "rows": {"model.differences": "rows"}, "none": {"model.differences": "none"},
+            "as drawn": {"model.directions": 0}, "one segment": {"model.segments": 1}}
+FORMS = {name: VARIANTS[name] for name in ("paper", "hard", "linear", "rows", "none", "as drawn")}
+every_form = pytest.mark.parametrize("form", FORMS)
 RANGE = (-2.0, 6.0)
 
 
@@ -67,12 +72,27 @@ def naive_encode(params, rows):
   """(`[n, E]` embeddings, `[n, A]` directions) of the real rows of a video."""
   layer = lambda name, x: x @ params[f"encoder/{name}/kernel"].T + params[f"encoder/{name}/bias"]
   embeddings = layer("embedding", np.maximum(layer("hidden_layer", rows), 0))
+  if "encoder/direction/kernel" not in params:            # Sec. 3.2 to the letter: D is of the embeddings
+    return embeddings, embeddings
   directions = layer("direction", embeddings)
   return embeddings, directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def squared_distances(x, y):
   return ((x[:, None] - y) ** 2).sum(axis=-1)
+
+
+def naive_difference(params, model, own, aligned, delay):
+  """d_i of one row (Sec. 3.3), or what stands in its place in Table 2."""
+  if model.differences == "none":
+    return own
+  if model.differences == "rows":
+    return np.concatenate([own - aligned, own, aligned, [delay]])
+  units = (params["heads/query/kernel"] @ own + params["heads/query/bias"] + params["heads/reference/kernel"] @ aligned
+           + params["heads/residual/kernel"] @ (own - aligned) + params["heads/timing/kernel"][:, 0] * delay)
+  units = np.maximum(units, 0).reshape(model.heads, -1)
+  outputs = [params["heads/kernel"][h] @ units[h] + params["heads/bias"][h] for h in range(model.heads)]
+  return np.maximum(np.concatenate(outputs), 0)
 
 
 def naive_compare(params, model, query, reference):
@@ -83,12 +103,7 @@ def naive_compare(params, model, query, reference):
   number, differences, offsets = [], [], []
   for t in range(len(own)):
     offset = path[t] @ (np.arange(len(other)) + 0.5) / len(other) - (t + 0.5) / len(own)
-    units = (params["heads/query/kernel"] @ own[t] + params["heads/query/bias"]
-             + params["heads/reference/kernel"] @ aligned[t] + params["heads/residual/kernel"] @ (own[t] - aligned[t])
-             + params["heads/timing/kernel"][:, 0] * offset)
-    units = np.maximum(units, 0).reshape(model.heads, -1)
-    outputs = [params["heads/kernel"][h] @ units[h] + params["heads/bias"][h] for h in range(model.heads)]
-    differences.append(np.maximum(np.concatenate(outputs), 0))
+    differences.append(naive_difference(params, model, own[t], aligned[t], abs(offset)))      # delta_i, Sec. 3.3
     offsets.append(offset)
     number.append(int(t * model.segments / len(own)))
   scores, logits = np.zeros(model.segments), np.full(model.segments, -np.inf)
@@ -197,10 +212,10 @@ def real_rows(features, lengths=LENGTHS):
   return [np.asarray(x[:n], np.float64) for x, n in zip(features, lengths)]
 
 
-@pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
-def test_losses(small, alignment):
+@every_form
+def test_losses(small, form):
   for seed in range(3):
-    config, method, variables, features, scores = small({"model.alignment": alignment}, seed)
+    config, method, variables, features, scores = small(FORMS[form], seed)
     losses, terms = losses_of(method, variables, features, scores, ITEMS, LENGTHS)
     expected = naive_losses(double(variables["params"]), config, ITEMS, real_rows(features), scores)
     for name, values in expected.items():
@@ -219,7 +234,7 @@ def test_gradients(small, alignment):
   params, rng = double(variables["params"]), np.random.default_rng(0)
   naive = lambda step, direction: sum(naive_losses({k: v + step * direction[k] for k, v in params.items()}, config, ITEMS,
                                                    real_rows(features), scores).values()).sum()
-  for part in ("", "encoder/direction", "encoder", "heads", "heads/timing"):
+  for part in ("", "encoder/direction", "encoder", "heads", "heads/timing") if alignment == "soft" else ("", "heads"):
     direction = {k: rng.normal(size=v.shape) * k.startswith(part) for k, v in params.items()}
     slope = (naive(1e-5, direction) - naive(-1e-5, direction)) / 2e-5
     assert abs(slope) > 1e-4
@@ -245,9 +260,35 @@ def test_padded_items_rank_nobody(small):
   np.testing.assert_allclose(whole["ranking"], [*expected["ranking"], 0, 0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
-def test_assessment(small, alignment):
-  config, method, variables, features, _ = small({"model.alignment": alignment}, 1)
+@every_form
+def test_losses_of_pairs(small, form):
+  """The ranking loss with s*_a - s*_b = 1, and the alignment of both videos; no score is read."""
+  config, method, variables, features, _ = small(FORMS[form] | {"loss.labels": "pairs", "loss.margin": 0.4}, 2)
+  params, videos, loss, count = double(variables["params"]), real_rows(features), config.loss, 2
+  items = [(0, 2, 4, 1, 4, 1), (3, 5, 1, 3, 0, 5), (1, 4, 1, 1, 2, 0)]        # better, worse, references of either
+  encodings = jax.jit(lambda variables, videos: method.encode(variables, videos, None, True))(
+      variables, batch(features, LENGTHS))
+  for item in items:
+    sides = tuple(jax.tree.map(lambda x, video=video: x[video], encodings) for video in item)
+    found, terms = jax.jit(method.phases[0].loss)(variables, sides, {})
+    scores, misfits, apart = [], [], []
+    for query, own in ((item[0], item[2:2 + count]), (item[1], item[2 + count:])):
+      beside = [naive_compare(params, config.model, videos[query], videos[r]) for r in own if r != query]
+      scores.append(np.mean([one["score"] for one in beside]) if beside else 0.0)
+      misfits.append(np.mean([one["misfit"] for one in beside]) if beside else 0.0)
+      apart.append(naive_contrastive(naive_encode(params, videos[query])[1], loss.window, loss.contrastive_margin))
+    expected = dict(ranking=loss.weights.ranking * max(0, -(scores[0] - scores[1]) + loss.margin),
+                    alignment=loss.weights.alignment * np.mean(misfits),
+                    contrastive=loss.weights.alignment * loss.weights.contrastive * np.mean(apart))
+    for name, value in expected.items():
+      np.testing.assert_allclose(terms[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(found, sum(expected.values()), rtol=2e-4, atol=2e-5)
+    assert terms["accuracy"] == (scores[0] > scores[1])
+
+
+@every_form
+def test_assessment(small, form):
+  config, method, variables, features, _ = small(FORMS[form], 1)
   params, videos, (low, high) = double(variables["params"]), real_rows(features), RANGE
   for query, own, mask in ((0, (4, 1), (True, True)), (2, (5, 0), (True, False)), (1, (3, 4), (True, True))):
     answer = answer_of(method, variables, features, LENGTHS, query, own, mask)
@@ -393,14 +434,14 @@ def test_references(configure, scored, choose):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_train(configure, scored, variant):
-  """Every parameter moves that has a say, and training pays."""
+  """Every parameter moves that has a say, and training pays; one segment is all the more important for nothing."""
   trainer = train.Trainer(configure(VARIANTS[variant] | {"train.epochs": 20, "train.steps_per_call": 20,
                                                          "train.learning_rate": 1e-2}), scored, Parallel(1))
   before = jax.tree.map(np.asarray, trainer.state.params)
   first, *_, last = [trainer.advance() for _ in range(-(-trainer.total // trainer.per_call))]
   assert (last["loss"] < first["loss"]).all() and np.isfinite(last["error"]).all()
   for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(trainer.state.params)):
-    assert not np.array_equal(old, new), path
+    assert np.array_equal(old, new) == ("importance" in str(path) and variant == "one segment"), path
 
 
 def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
@@ -420,16 +461,61 @@ def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
   assert len(shapes) == 1
 
 
+def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_dataset):
+  """Items are (better, worse, references of either); a test pair says nothing of who is best."""
+  pairs = np.array([(0, 1), (0, 2), (0, 3), (1, 2), (4, 3), (5, 0), (6, 7)], np.int32)
+  fold = Fold("one", np.arange(5), np.arange(5, 8), np.arange(5), np.arange(5, 7))
+  dataset = dataclasses.replace(make_dataset(videos=8, folds=((range(5), range(5, 8)),)), pairs=pairs, folds=(fold,))
+  config = load_config("skilldiff", "features,pairs", TINY | {"model.exemplars.same": ()})
+  trainer = train.Trainer(config, dataset, Parallel(1))
+  np.testing.assert_allclose(trainer.experiment.standings()[:, 0], [4 / 5, 2 / 4, 1 / 4, 1 / 4, 2 / 3, .5, .5, .5])
+  chosen, mask = trainer.experiment.exemplars()
+  assert mask.all() and chosen[5:, 0].tolist() == [[0, 4]] * 3
+  assert chosen[[0, 4, 2], 0].tolist() == [[4, 1], [0, 1], [0, 4]]                   # never itself
+  items = trainer.feed.train[np.asarray(trainer.tables.items[0, : trainer.tables.count[0]])]
+  assert items.tolist() == [[0, 1, 4, 1, 0, 4], [0, 2, 4, 1, 0, 4], [0, 3, 4, 1, 0, 4], [1, 2, 0, 4, 0, 4],
+                            [4, 3, 0, 1, 0, 4]]
+
+
+def test_a_run_on_pairs_and_its_answers(load_config, tmp_path):
+  """Accuracy in place of correlation, pictures, and the same scores of videos from their features alone."""
+  config = load_config("skilldiff", "simulated,pairs", TINY | {"data.simulated.num_videos": 30, "model.exemplars.count": 2})
+  dataset = data.load(config.data)
+  results = train.run(config, tmp_path / "run", dataset)
+  replica, = results["replicas"]
+  assert {"accuracy", "step"} == replica["last"].keys() and replica["against_truth"].keys() >= {"ap_faulty", "alignment_error_s"}
+  assert all(0 <= score <= 1 for score in replica["scores"].values()) and replica["branches"] == {}
+  assert (tmp_path / "run" / "alignment.png").stat().st_size > 10_000
+  test = dataset.folds[0].test_videos[:2]
+  for video in test:
+    np.save(tmp_path / f"{dataset.videos[video]}.npy", dataset.streams["rgb"][video, : dataset.lengths["rgb"][video]])
+  (tmp_path / "labels.csv").write_text("video,category\n" + "".join(
+      f"{dataset.videos[video]},{dataset.category[video]}\n" for video in test))
+  answers, failed = assess.run(tmp_path / "run", out=tmp_path / "out", labels=tmp_path / "labels.csv",
+                               features=[tmp_path / f"{dataset.videos[video]}.npy" for video in test], say=lambda line: None)
+  assert not failed and len(answers) == 2
+  for name, answer in answers.items():
+    assert answer["ranked"] and answer["score"] == pytest.approx(replica["scores"][name], rel=1e-5)
+    assert len(answer["references"]) == 2 and all(0 < one["score"] < 1 for one in answer["references"])   # share won
+  both = compare.run(tmp_path / "run", out=tmp_path / "two", labels=tmp_path / "labels.csv", say=lambda line: None,
+                     features=[tmp_path / f"{dataset.videos[video]}.npy" for video in test])
+  assert both["ranked"] and both["better"] == max(answers, key=lambda name: answers[name]["score"]) and both["direct"]
+
+
 # What must be refused
 
 
 @pytest.mark.parametrize("changes,message", [
     ({"model.alignment": "dtw"}, r"config\.model\.alignment='dtw' is unknown; use one of soft, hard, linear"),
+    ({"model.differences": "all"}, r"config\.model\.differences='all' is unknown; use one of heads, rows, none"),
+    ({"loss.labels": "votes"}, r"config\.loss\.labels='votes' is unknown; use one of scores, pairs"),
+    ({"loss.labels": "pairs", "data.criteria": ("tes",)}, r"config\.data\.criteria=\('tes',\): pairs know no criteria"),
+    ({"model.directions": -1}, r"bandwidth=0 and directions=-1 at least 0"),
     ({"model.gamma": 0.0}, r"config\.model\.gamma=0\.0 must be positive; its limit at 0 is config\.model\.alignment='hard'"),
     ({"model.heads": 0}, r"config\.model\.heads=0 must be at least 1"),
     ({"model.segments": 0}, r"config\.model\.segments=0 must be at least 1"),
-    ({"model.exemplars.count": 0}, r"exemplars\.count=0 must be at least 1, and bandwidth=0 at least 0"),
-    ({"model.bandwidth": -1}, r"exemplars\.count=2 must be at least 1, and bandwidth=-1 at least 0"),
+    ({"model.exemplars.count": 0}, r"exemplars\.count=0 must be at least 1, and bandwidth=0 and directions=3 at least 0"),
+    ({"model.bandwidth": -1}, r"exemplars\.count=2 must be at least 1, and bandwidth=-1 and directions=3 at least 0"),
     ({"loss.margin": -1.0}, r"config\.loss: margin=-1\.0, window=0\.03 and contrastive_margin=2\.0 must not be negative"),
 ], ids=str)
 def test_config_errors(configure, changes, message):
@@ -455,12 +541,13 @@ def test_bad_data(configure, scored, changes, fields, message):
     train.Trainer(configure(changes), dataclasses.replace(scored, **fields), Parallel(1))
 
 
-@pytest.mark.parametrize("options", ["simulated", "features,paper", "aqa7", "fis_v", "mtl_aqa", "jigsaws"])
+@pytest.mark.parametrize("options", ["simulated", "features,paper", "aqa7", "fis_v", "mtl_aqa", "jigsaws", "best",
+                                     "epic_skills", "features,pairs"])
 def test_options(load_config, options):
   train.check(load_config("skilldiff", options))
 
 
-@pytest.mark.parametrize("options,message", [("best", "data set 'best' is unknown; use simulated, features, aqa7, fis_v"),
+@pytest.mark.parametrize("options,message", [("finediving", "data set 'finediving' is unknown; use simulated, features, aqa7, fis_v"),
                                              ("aqa7,official", "variant 'official' is unknown; there is no published code")])
 def test_unknown_options(load_config, options, message):
   with pytest.raises(ValueError, match=message):
