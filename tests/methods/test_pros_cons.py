@@ -443,7 +443,7 @@ def test_noise(load_config, quick_compile, noise):
 @pytest.mark.parametrize("variant, alike", [("paper", False), ("official", True)])
 def test_noise_of_the_variants(load_config, quick_compile, variant, alike):
   """Sec. 5.1: N(0, 0.01^2) is added per dimension; the published code adds the same to all videos of a batch."""
-  config = load_config(options=f"simulated,{variant}")
+  config = load_config(options=f"best,{variant}")
   assert config.model.noise_std == 0.01
   method, params, constants = random_method(config)
   same = batch(np.tile(np.random.default_rng(0).normal(size=(1, 4, 5)), (2, 1, 1)))
