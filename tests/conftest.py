@@ -27,7 +27,8 @@ from jaxskill.data import Fold, SkillDataset
 from tests.places import GOLDEN
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-STATM, MOST_MEMORY = pathlib.Path("/proc/self/statm"), 0.9e9
+STATM, ROOM = pathlib.Path("/proc/self/statm"), 0.5e9       # bytes that tests may gather
+MOST = {"bytes": 2 * ROOM}            # that a worker may hold before it lets go of some
 CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
 
 
@@ -83,10 +84,11 @@ def release_memory():
 
 @pytest.fixture(autouse=True)
 def release_much_memory():
-  """The same where the tests of one module have gathered much."""
+  """The same where tests have gathered much since it was done last."""
   yield
-  if resident() > MOST_MEMORY:
+  if resident() > MOST["bytes"]:
     release()
+    MOST["bytes"] = resident() + ROOM
 
 
 def resident():
