@@ -31,7 +31,7 @@ def get_config(options="simulated"):
 def difficult(config):
   """Learns score / difficulty, which the known difficulty multiplies."""
   config.model.with_difficulty = True
-  config.seeds = (0, 1, 2) if config.data.name == "simulated" else (0,)
+  config.seeds = (0, 1, 2, 3, 4) if config.data.name == "simulated" else (0,)
 
 
 DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None)

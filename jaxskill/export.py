@@ -44,7 +44,13 @@ def run(workdir, out, model=None):
     raise ValueError(f"{workdir}: {error}") from error
   if not out.parent.is_dir():
     raise ValueError(f"{out}: there is no folder {out.parent}; make it, or give another --out.")
+  if out.suffix == ".safetensors":
+    raise ValueError(f"{out}: what is written is PyTorch's own format; call it .pth.")
   weight_files.write_networks(out, networks)
+  if trained.config.data.standardize:
+    cli.say("The features were standardized (config.data.standardize), which the file does not hold: do it first.")
+  if trained.config.get("variant") != "official":
+    cli.say("The published code computes what the option official does, not what this run was trained with.")
   return out
 
 

@@ -58,7 +58,10 @@ def pros_cons_from_torch(networks):
 
 def pros_cons_to_torch(params):
   """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse."""
-  networks = {}
+  networks: dict[str, dict] = {}
+  branches = {name.removesuffix("_kernel") for name in params["ranking"] if name.endswith("_kernel")}
+  if unknown := sorted(branches - set(_BRANCHES.values())):
+    raise ValueError(f"it has the branch {unknown[0]!r}, which the published networks have not.")
   for network, branch in _BRANCHES.items():
     if f"{branch}_kernel" not in params["ranking"]:
       continue

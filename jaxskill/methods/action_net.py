@@ -158,11 +158,12 @@ def build(config: ConfigDict) -> Method:
   system = TwoStreams(config, streams, encoder, ScoreHead(model.head_hidden, model.dropout, dtype))
   meanings = {f"{name} attention": Meaning(f"moments that count most in {SEEN.get(name, name)}",
                                            finds=FINDS.get(name, ())) for name in streams}
+  published = published_checkpoints.action_net() if system.streams == ("rgb", "static") else None        # in that order
   return Method(init=system.init, encode=system.encode, phases=(Phase(system.squared_error, trains="."),),
                 assess=system.assess, items=VIDEOS, streams=streams,
                 stream={f"{name} attention": name for name in streams}, prepare=system.prepare, targets=system.targets,
                 check=lambda dataset, others: check_features(config, dataset), meanings=meanings,
-                published=published_checkpoints.action_net())
+                published=published)
 
 
 def check_data(config, dataset, criterion="score"):

@@ -149,8 +149,10 @@ class _RankedReferences(_References):
     return exemplars.share_won(dataset.pairs[fold.train_pairs], dataset.num_videos)
 
   def of_fold(self, config, dataset, fold, criterion, seed):
+    chosen, mask = self.chosen(config, dataset, fold, criterion, seed)
     pairs = dataset.pairs[fold.train_pairs]
-    own = exemplars.beside(pairs, *self.chosen(config, dataset, fold, criterion, seed))              # [P, 2, M]
+    pairs = pairs[mask[pairs].any(axis=2).all(axis=1)]         # a video without a reference is in no item
+    own = exemplars.beside(pairs, chosen, mask)                # [P, 2, M]
     return np.concatenate([pairs, own.reshape(len(pairs), -1)], axis=1), None
 
   def most_named(self, items, batch_size):

@@ -108,13 +108,14 @@ def _reference(table):
 def _add_intervals(table, rows, columns, jobs, results, ours):
   """Puts the interval of every cell of the last step beside it; returns all differences between two rows."""
   figures, kept = {}, {}
-  for number, (column, place) in enumerate(columns.items()):
+  for column, place in columns.items():
     of_row = {row.name: (row, jobs.get((source_of(table, row)[0], place, source_of(table, row)[1]))) for row in rows
               if not row.branch}
     models = {name: models_of(results[job.folder], row, source_of(table, row)[1], column)
               for name, (row, job) in of_row.items() if job}
-    job = next(job for _, job in of_row.values() if job)
-    figures[column.title] = intervals.of_column(runs.dataset(job, kept), job.config, column, models, table.how, number)
+    configs = {name: job.config for name, (_, job) in of_row.items() if job}
+    dataset = runs.dataset(next(job for _, job in of_row.values() if job), kept)
+    figures[column.title] = intervals.of_column(dataset, configs, column, models, table.how)
   figures |= {title: intervals.of_mean([figures[column.title] for column in own], table.how)
               for title, own in means_of(table, columns).items()}
   differences: list[dict] = []
@@ -145,7 +146,10 @@ def _values(result, row, name, column):
       if row.branch and chosen == "last":
         value = model["branches"].get(row.branch)
       else:
-        value = None if row.branch or not model.get(chosen) else model[chosen].get(column.metric)
+        own = {} if row.branch else model.get(chosen) or {}
+        value = own.get(column.metric)
+        if value is None and column.metric in own:
+          value = np.nan                                 # undefined, as of a model that says the same of all videos
       if value is not None:
         found.setdefault(chosen, []).append((model["fold"], model["seed"], value))
   return found
@@ -192,7 +196,7 @@ def _by_seed(values, how):
   """[(seed, mean over folds)] of [(fold, seed, value)]."""
   seeds = dict.fromkeys(seed for _, seed, _ in values)
   of_seed = {seed: [value for _, own, value in values if own == seed] for seed in seeds}
-  return [(seed, float(_means(how, own)(own))) for seed, own in of_seed.items()]
+  return [(seed, float(_means(how, own)(own)) if np.isfinite(own).all() else np.nan) for seed, own in of_seed.items()]
 
 
 def _data(results):

@@ -1,4 +1,4 @@
-"""Figures of papers that show nothing but numbers: bars or lines over the columns, ours filled, published hollow."""
+"""Figures of papers that show nothing but numbers: bars over the columns, or lines over the rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
   Returns:
     The paths of a PNG and a PDF.
   """
-  rows = [row for row, own in cells.ours.items() if any(number.get("last") for number in own.values())]
+  swept = {row.name for row in table.rows} if table.chart == "lines" else cells.ours.keys()
+  rows = [row for row, own in cells.ours.items() if row in swept and any(number.get("last") for number in own.values())]
   last = {(row, title): cells.ours[row][title].get("last") or dict(mean=None, std_seeds=None)
           for row in rows for title in cells.columns}
   unit = lambda title: 100 if cells.metrics[title] in PERCENT else 1

@@ -70,9 +70,9 @@ def by_seed(results: dict[str, dict], row: str, quantity: str) -> dict[int, floa
     if runs.named_row(model["row"], model["criterion"]) == row or not model["row"]:
       value = model
       for part in quantity.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-      if value is not None:
-        found.setdefault(model["seed"], []).append(float(np.mean(value)))
+        value = value.get(part, {}) if isinstance(value, dict) else {}
+      if value != {}:                                    # None is what is undefined
+        found.setdefault(model["seed"], []).append(math.nan if value is None else float(np.mean(value)))
   return {seed: float(np.mean(values)) for seed, values in found.items()}
 
 
@@ -80,7 +80,8 @@ def line(verdict: Verdict) -> str:
   """Returns a verdict as one line of text."""
   claim = verdict.claim
   if verdict.says == "not measured":
-    return f"{claim.words} ({claim.source}): not measured, it takes two seeds."
+    why = "it is undefined for some seed" if verdict.seeds > 1 else "it takes two seeds"
+    return f"{claim.words} ({claim.source}): not measured, {why}."
   return (f"{claim.words} ({claim.source}): {verdict.says}: {verdict.more:.3f} against {verdict.less:.3f}, difference "
           f"{verdict.difference:+.3f} "
           f"[{verdict.interval[0]:+.3f}, {verdict.interval[1]:+.3f}], {verdict.seeds} seeds"

@@ -22,7 +22,7 @@ def listing() -> str:
 
 
 def _default(entry):
-  return "simulated" if not isinstance(entry, entries.Table) or entry.simulated else "data DIR"
+  return "simulated" if entry.simulated else "data DIR"
 
 
 def _hours(hours):
@@ -53,7 +53,7 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> li
     OSError, FloatingPointError, Stopped: see `train.run`.
   """
   entry = find(name)
-  folder = source.workdir / name
+  folder = source.workdir / "_".join([name, *source.options])
   if isinstance(entry, entries.Table):
     written = _table(entry, source, folder)
   elif isinstance(entry, entries.Statistics):
@@ -89,17 +89,18 @@ def _table(table, source, folder):
 
 def _figure(figure, source, folder, videos):
   columns = _columns(figure, source)
-  titles = {place: column.title for column, place in columns.items()}
-  jobs = {place: _rows(figure.config, figure.rows or ("",), place, source) for place in titles}
+  jobs = {place: _rows(figure.config, figure.rows or ("",), place, source) for place in dict.fromkeys(columns.values())}
   folder.mkdir(parents=True, exist_ok=True)
   kept: dict[str, Any] = {}
   written = []
-  for place, title in titles.items():
-    programs = {job.folder: job for job in jobs[place].values()}
-    answers = {own: runs.answers(job, kept) for own, job in programs.items()}
-    said = {row: answers[job.folder]["" if runs.is_file(row) else row] for row, job in jobs[place].items()}
+  answers: dict[pathlib.Path, dict] = {}
+  for column, place in columns.items():
+    for job in jobs[place].values():
+      if job.folder not in answers:
+        answers[job.folder] = runs.answers(job, kept)
+    said = {row: answers[job.folder]["" if runs.is_file(row) else row].of(column) for row, job in jobs[place].items()}
     for name, drawn in figure.draw(said, videos).items():
-      written += figures.save(drawn, folder / (f"{name}_{files.folder(title)}" if len(titles) > 1 else name))
+      written += figures.save(drawn, folder / (f"{name}_{files.folder(column.title)}" if len(columns) > 1 else name))
   return written
 
 
@@ -152,7 +153,7 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
   results = {(config, row): runs.results(job) for config, own in rows.items()
              for row, job in _rows(config, tuple(own), place, source).items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
-  folder = source.workdir / files.folder(f"claims_{paper}" if paper else "claims")
+  folder = source.workdir / files.folder("_".join(filter(None, ["claims", paper, *source.options])))
   folder.mkdir(parents=True, exist_ok=True)
   text = "SIMULATED performances; each difference with its 95 % interval over seeds.\n\n" + "\n".join(
       f"* {judging.line(verdict)}" for verdict in verdicts)

@@ -127,8 +127,6 @@ def answer(run: Finished, replica: int, own: np.ndarray, other: np.ndarray, scor
   """
   trainer = run.trainer
   system = core.comparison(trainer.config)
-  if system.backbone is None:
-    raise ValueError("Grad-CAM looks into a video network, and this run reads features; train on frames.")
   variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
   said = system.answer(variables, own[None], other[None], jnp.asarray(score)[None])
   levels, regression = said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,16 +36,16 @@ class Figures:
     return interval and dict(mean=value - other, interval=interval)
 
 
-def of_column(dataset: SkillDataset, config: Any, column: Column, models: Mapping[str, Sequence[dict]], how: str,
-              seed: int) -> Figures:
+def of_column(dataset: SkillDataset, configs: Mapping[str, Any], column: Column, models: Mapping[str, Sequence[dict]],
+              how: str) -> Figures:
   """Returns the figures of a column on resamples of its test videos, or of subjects where these are known.
 
   Args:
-    dataset, config: of the jobs of the column.
+    dataset: of the column.
+    configs: {row: of the job that trained it}, which say how it is measured.
     models: {row: what results.json holds of each model: {"fold", "scores": {test video: score}, ...}}; rows whose
       models have no scores are left out.
     how: the mean over folds, "mean" or "fisher"; over seeds likewise.
-    seed: of the resamples; another for every column, which have other videos.
   """
   number = {name: i for i, name in enumerate(dataset.videos)}
   scored = {row: own for row, own in models.items() if own and all(model.get("scores") for model in own)}
@@ -54,12 +55,14 @@ def of_column(dataset: SkillDataset, config: Any, column: Column, models: Mappin
     subjects = None
   if len(tested) < 2:
     return Figures({})
-  drawn = bootstrap.resample(len(tested), subjects, seed=seed)
+  # Columns of the same videos, or subjects, have the same resamples; of others they are independent.
+  units = sorted({dataset.videos[video] for video in tested} if subjects is None else set(map(str, subjects)))
+  drawn = bootstrap.resample(len(tested), subjects, seed=zlib.crc32("\n".join(units).encode()))
   place = {video: i for i, video in enumerate(tested)}
   folds = {fold.name: fold for fold in dataset.folds}
   result = {}
   for row, own in scored.items():
-    statistics = [_statistic(dataset, config, column, folds[model["fold"]], model, number, place, subjects)
+    statistics = [_statistic(dataset, configs[row], column, folds[model["fold"]], model, number, place, subjects)
                   for model in own]
     of_all = bootstrap.mean(statistics, fisher=how == "fisher" and column.metric in ("spearman", "pearson"))
     result[row] = float(of_all(np.ones((1, len(tested))))[0]), of_all(drawn)

@@ -40,8 +40,9 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
   notes = _notes(table, cells, kind)
   parts = [f"# {table.printed} of {table.paper}: {table.title}", _wrapped(notes[0]), render(header, body, "github"),
            *_differences(cells), *map(_wrapped, notes[1:])]
-  texts = {"table.md": "\n\n".join(parts) + "\n", "table.csv": _csv(cells),
-           "table.tex": render(header, body, "latex_booktabs") + "\n",
+  texts = {"table.md": "\n\n".join(parts) + "\n", "table.csv": _csv(cells, kind),
+           "table.tex": "".join(f"% {line}\n" for line in _wrapped(notes[0]).splitlines())
+                        + render(header, body, "latex_booktabs") + "\n",
            "table.json": files.to_json(dict(
                table=table.name, paper=table.paper, printed=table.printed, kind=kind, metrics=cells.metrics,
                ours=cells.ours, published=cells.published, differences=cells.differences, data=cells.had, notes=notes,
@@ -147,20 +148,21 @@ def render(header: list[str], body: list[list[str]], form: str) -> str:
   return tabulate.tabulate(escaped, header, tablefmt=form, disable_numparse=True)
 
 
-def _csv(cells):
+def _csv(cells, kind):
   """One line a number: row, column, which step, mean, spreads, interval, what is published."""
   text = io.StringIO()
   table = csv.writer(text, lineterminator="\n")
-  table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "published"))
+  table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "published",
+                  "measured_on"))
   for row, columns in cells.ours.items():
     for title, own in columns.items():
       for chosen, number in own.items():
         if number is not None:
           low, high = number.get("interval") or (None, None)
           table.writerow((row, title, cells.metrics[title], chosen, number["mean"], number["std_seeds"],
-                          number["std_folds"], low, high, cells.published[row].get(title)))
+                          number["std_folds"], low, high, cells.published[row].get(title), kind))
   for row, columns in cells.published.items():
     for title, number in columns.items():
-      if title not in cells.columns:
-        table.writerow((row, title, "", "published", "", "", "", "", "", number))
+      if title not in cells.columns or not any(cells.ours[row][title].values()):
+        table.writerow((row, title, "", "published", "", "", "", "", "", number, ""))
   return text.getvalue()

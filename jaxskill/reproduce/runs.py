@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
+import zlib
 from typing import Any, NamedTuple
 
 import tqdm
@@ -82,6 +84,13 @@ class Finished(NamedTuple):
   replicas: tuple[int, ...]
   results: dict
 
+  def of(self, column: Column) -> Finished:
+    """Returns the same with the replicas of the folds and the criterion of a column alone."""
+    made, wanted = self.trainer.experiment, re.compile(column.folds)
+    return self._replace(replicas=tuple(
+        i for i in self.replicas if wanted.search(made.dataset.folds[made.replicas[i].fold].name)
+        and column.criterion in ("", made.replicas[i].criterion)))
+
 
 def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
   """Returns the data of every column that is at hand; others are left out.
@@ -125,7 +134,8 @@ def like(place: Place, source: Source) -> Place:
     return place
   assert place.folder is not None
   name = place.options if place.options in SCORED else ""
-  out = source.workdir / "features" / files.folder(f"{place.options}_{place.folder.name}")
+  of = zlib.crc32(str(place.folder.resolve()).encode())              # another folder of labels has other features
+  out = source.workdir / "features" / files.folder(f"{place.options}_{place.folder.name}_{of:08x}")
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",

@@ -108,12 +108,13 @@ ENTRIES = (
     Table(
         "core-figure-5a", "core", "Figure 5 (a)", "depth of the tree, AQA-7 Diving", TABLES,
         rows=tuple(Row(f"depth {depth}", CORE if depth == 5 else f"depth {depth}") for depth in range(2, 8)),
-        columns=DIVING, simulated=SIMULATED, chart="lines", notes=("The paper draws these numbers and prints none.",)),
+        columns=DIVING, simulated=SIMULATED, chart="lines", reference="depth 5",
+        notes=("The paper draws these numbers and prints none.",)),
     Table(
         "core-figure-5b", "core", "Figure 5 (b)", "exemplars that vote, AQA-7 Diving", TABLES,
         rows=(Row("M = 1", "1 exemplar"), Row("M = 2", "2 exemplars"), Row("M = 5", "5 exemplars"), Row("M = 10", CORE),
               Row("M = 20", "20 exemplars")),
-        columns=DIVING, simulated=SIMULATED, chart="lines",
+        columns=DIVING, simulated=SIMULATED, chart="lines", reference="M = 10",
         notes=("The paper draws these numbers and prints none. Rows train alike and differ in the vote.",)),
     Figure("core-figure-6", "core", "Figure 6", "predicted against true scores", TABLES, figures.scatter,
            rows=(MLP, CORE_UNKNOWN, CORE), columns=MTL[:1]),

@@ -102,6 +102,7 @@ ENTRIES = (
         columns=TASKS, simulated=SIMULATED, notes=(DRAWN,)),
     Table(
         "pros_cons-figure-6", "pros_cons", "Figure 6", "number of filters of a module", TABLES, chart="lines",
+        reference="K = 3",
         rows=tuple(Row(f"K = {k}", WHOLE if k == 3 else f"K = {k}") for k in range(1, 6)),
         columns=TASKS, simulated=SIMULATED, notes=(DRAWN,)),
     Figure("pros_cons-figure-7", "pros_cons", "Figure 7", "correlation of high-skill with low-skill filters", TABLES,
