@@ -288,8 +288,9 @@ def test_groups_of_comparison_must_be_said(tmp_path):
   video = run.dataset.folds[0].test_videos[0]
   bare = lambda **options: assess.run(run.workdir, out=tmp_path, features=[run.save(video)], **options,
                                       say=lambda line: None)
-  assert "the run compares videos of one category only: say which with --category" in bare()[1][run.dataset.videos[video]]
-  assert "there is no training video of category salto" in bare(category="salto")[1][run.dataset.videos[video]]
+  name = run.dataset.videos[video]
+  assert "the run compares videos of one difficulty only: say which with --difficulty" in bare()[1][name]
+  assert "there is no training video of difficulty 9.9" in bare(difficulty=9.9)[1][name]
   results, failed = bare(category=run.dataset.category[video], difficulty=run.dataset.difficulty[video])
   assert not failed
   expected = [v for v in run.dataset.folds[0].train_videos if run.dataset.category[v] == run.dataset.category[video]]
