@@ -472,7 +472,7 @@ def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_da
   chosen, mask = trainer.experiment.exemplars()
   assert mask.all() and chosen[5:, 0].tolist() == [[0, 4]] * 3
   assert chosen[[0, 4, 2], 0].tolist() == [[4, 1], [0, 1], [0, 4]]                   # never itself
-  items = trainer.feed.train[np.asarray(trainer.tables.items[0, : trainer.tables.count[0]])]
+  items = trainer.loader.train[np.asarray(trainer.tables.items[0, : trainer.tables.count[0]])]
   assert items.tolist() == [[0, 1, 4, 1, 0, 4], [0, 2, 4, 1, 0, 4], [0, 3, 4, 1, 0, 4], [1, 2, 0, 4, 0, 4],
                             [4, 3, 0, 1, 0, 4]]
 
