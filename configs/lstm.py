@@ -29,6 +29,9 @@ def get_config(options="simulated"):
   competed = beside(__file__, "core" if of_core else "action_net").get_config(data_set)
   config = common.begin("lstm")
   config.data = competed.data
+  if of_core:                               # whose data have one stream
+    config.data.stream_seconds = dict()
+    config.data.simulated.update(streams=("rgb",), static_rows=0, static_width=0)
   config.data.stream = "rgb"
   config.data.standardize = True            # ours: for features of any unit
   config.model = dict(

@@ -71,11 +71,12 @@ def test_command_line_end_to_end(tmp_path):
     assert results["ratios"][forms[0]]["torch"] == pytest.approx(np.median(np.divide(other, ours)))
 
 
-@pytest.mark.parametrize("form", ["float32", "float32+shared", "bfloat16+joint+shared", "siamese+shared"])
+@pytest.mark.parametrize("form", ["float32", "float32+per_video", "bfloat16+joint", "siamese"])
 def test_model_flops_agree_with_what_xla_counts(read, form):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
   by_hand = pros_cons.flops(trainer.config, SHAPES["small"])
-  assert 1.0 < contenders.compiled_flops(trainer) / by_hand < 1.1
+  most = 1.2 if "per_video" in form else 1.1             # XLA counts the drawing of noise too
+  assert 1.0 < contenders.compiled_flops(trainer) / by_hand < most
 
 
 def test_model_flops_of_the_paper(read):
@@ -83,11 +84,12 @@ def test_model_flops_of_the_paper(read):
     config = contenders.configure(read[0], form, SHAPES["paper"], read[1])
     return pros_cons.flops(config, SHAPES["paper"], peer)
   forward = 2 * 76 * 400 * (1025 * 1536 + 1024 * 3)             # 75 videos and the shared noise
-  assert flops("float32+shared") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+shared+R4") == 6 * forward
-  assert flops("float32") == flops("bfloat16") == pytest.approx(1.5 * forward * 75 / 76)     # a product in every step
-  assert flops("leaky+shared") == pytest.approx(1.5 * forward, rel=2e-3)
-  assert flops("siamese+shared") == pytest.approx(1.5 * forward * 257 / 76)
-  assert flops("leaky+shared", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
+  assert flops("float32") == pytest.approx(forward, rel=2e-3) and flops("bfloat16+R4") == 6 * forward
+  of_each = 1.5 * forward * 75 / 76                              # with a product in every step
+  assert flops("float32+per_video") == flops("bfloat16+per_video") == pytest.approx(of_each)
+  assert flops("leaky") == pytest.approx(1.5 * forward, rel=2e-3)
+  assert flops("siamese") == pytest.approx(1.5 * forward * 257 / 76)
+  assert flops("leaky", "torch+dx") == pytest.approx(2.5 * forward, rel=2e-3)
 
 
 def test_random_dataset_is_what_the_shape_says():
