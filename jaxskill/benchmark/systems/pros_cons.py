@@ -61,6 +61,7 @@ SYSTEM = System(
     "both phases share the filters' forward product; bfloat16 on a CPU computes it twice.",
     peak=lambda shape: (shape.train_videos * shape.num_segments, shape.width, 2 * shape.num_filters * shape.hidden),
     words=dict(per_video={"model.noise": "per_video"}),
-    forms=("float32", "float32+per_video", "siamese", "bfloat16", "bfloat16+per_video", "bfloat16+R2", "bfloat16+R4"),
+    forms=("float32", "float32+per_video", "siamese", "bfloat16", "bfloat16+per_video", "bfloat16+R2",
+           "bfloat16+R4"),
     peer_forms=("official", "official+bfloat16", "torch", "torch+dx", "torch+autocast"),
     peer="jaxskill.benchmark.peers.pros_cons", cpu_steps=8, epochs=2000, start_up=True)
