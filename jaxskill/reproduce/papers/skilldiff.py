@@ -61,8 +61,8 @@ ENTRIES = (
         columns=BEST, simulated=SIMULATED, mean="BEST", reference="+ Segment-level scoring",
         notes=("The first two rows are ours where the preprint is silent: direct regression pools embeddings of the "
                "query; with alignment, what the heads would read is pooled.",
-               "Where pairs are all that is known, as on BEST, the ranking loss alone trains the score: w/o ranking loss "
-               "is then as good as chance.", PAIRS_ALONE, NOT_CREDIBLE)),
+               "Where pairs are all that is known, as on BEST, the ranking loss alone trains the score: w/o ranking "
+               "loss is then as good as chance.", PAIRS_ALONE, NOT_CREDIBLE)),
     Figure(
         "skilldiff-figure-2", "skilldiff", "Fig. 2", "segment scores of an expert and a novice at the same activity",
         TABLES, figures_skilldiff.draw, rows=(WHOLE,), columns=(*FIS_V[:1], AQA_7, *BEST),
