@@ -73,7 +73,23 @@ def get_config(options="simulated"):
       head_hidden=64, head_outputs=32,      # ours: units and outputs of one head: 4 x 64 and 4 x 32
       segments=8,
   )
-  config.loss = dict(
+  config.loss = losses()
+  config.train = common.training(
+      batch_size=32,                        # ours: videos, each with its references; over all devices
+      epochs=80, learning_rate=1e-4,
+      eval_steps=350, checkpoint_steps=700,
+  )
+  config.evaluate = dict(
+      rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
+      ties="half",                          # of pairs: half | wrong; ours: a tie is a coin toss
+      draws=1,                              # of random references; those that were trained with
+  )
+  return common.choose(config, options, DATA_SETS, CHANGES)
+
+
+def losses():
+  """Returns the fields of `config.loss`."""
+  return dict(
       labels="scores",                      # scores: all three losses | pairs: ranking and alignment, of labelled pairs
       weights=dict(
           ranking=0.5, alignment=0.1,       # alpha, beta
@@ -86,17 +102,6 @@ def get_config(options="simulated"):
       contrastive_margin=2.0,               # squared distance that other rows keep, a right angle, as Haresh et al.
                                             # have it
   )
-  config.train = common.training(
-      batch_size=32,                        # ours: videos, each with its references; over all devices
-      epochs=80, learning_rate=1e-4,
-      eval_steps=350, checkpoint_steps=700,
-  )
-  config.evaluate = dict(
-      rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
-      ties="half",                          # of pairs: half | wrong; ours: a tie is a coin toss
-      draws=1,                              # of random references; those that were trained with
-  )
-  return common.choose(config, options, DATA_SETS, CHANGES)
 
 
 def simulated(config):

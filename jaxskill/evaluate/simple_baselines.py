@@ -102,7 +102,8 @@ def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, 
 def _by_fold(dataset, own):
   """{"by_fold": {fold: {"last": metrics, "scores": {test video: predicted}}}} of (entry, `protocol.Side`) each."""
   return dict(by_fold={side.fold: dict(
-      last=entry["last"], scores={dataset.videos[v]: said for v, said in zip(side.videos, side.said["last"])}
+      last=entry["last"], scores={dataset.videos[v]: said if np.isfinite(said) else None
+                                for v, said in zip(side.videos, side.said["last"])}
       if side.said else {}) for entry, side in own})
 
 

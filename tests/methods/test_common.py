@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill import compare, data, methods, train
+from jaxskill import compare, data, files, methods, train
 from jaxskill.data import Fold
 from jaxskill.report import plots
 from jaxskill.training.parallel import Parallel
@@ -293,7 +293,7 @@ def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, m
       train.run(config, tmp_path, run.dataset)
   resumed = train.run(config, tmp_path, run.dataset)
   for key in ("params_sha256", "rows", "replicas"):
-    assert resumed[key] == run.results[key], key
+    assert files.to_json(resumed[key]) == files.to_json(run.results[key]), key        # undefined numbers are null there
 
 
 @every_method
