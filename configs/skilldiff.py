@@ -127,7 +127,7 @@ def fis_v(config):
 def pairs(config):
   """Learns from pairs by the ranking loss and the alignment alone: BEST and EPIC-Skills know no scores."""
   config.loss.update(labels="pairs", margin=0.2)      # ours: a pair says who is better, not by how much, so that any
-  config.data.make_pairs = True                       # pair should be a fifth apart
+  config.data.update(make_pairs=True, criteria=("score",))                            # pair should be a fifth apart
   if config.data.name == "simulated":
     config.train.epochs = 2                           # ours: there are eighty times as many pairs as videos
 
