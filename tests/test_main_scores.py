@@ -200,7 +200,8 @@ def test_table_of_the_paper(run, tmp_path):
   table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
   rows = importlib.import_module("configs.core_ablations").get_config().row_order
   assert list(table)[:4] == ["regression MLP", "MLP with exemplars", "tree without exemplars", "CoRe + GART"]
-  assert list(table) == [*rows, *BASELINES]
+  machines = [f"baseline: linear SVR on {pooled} features" for pooled in ("mean", "max")]
+  assert list(table) == [*rows, *BASELINES, *machines]
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert (workdir / "table.txt").read_text().strip() in out
   assert table["regression MLP"]["± over draws"] == table["tree without exemplars"]["± over draws"] == "-"
