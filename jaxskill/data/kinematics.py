@@ -129,14 +129,15 @@ def _checked(points, seen, times, joints, longest_step):
   return points, times
 
 
-def check_times(times, place="row {}"):
-  """Raises a `ValueError` unless `[T]` times are finite and increase; `place` says of a row's number where it is."""
+def check_times(times, places=None):
+  """Raises a `ValueError` unless `[T]` times are finite and increase; `places` says of each where it is."""
+  places = [f"row {row}" for row in range(len(times))] if places is None else places
   if (bad := np.flatnonzero(~np.isfinite(times))).size:
-    raise ValueError(f"{place.format(bad[0])}: its time is no finite number; expected seconds.")
+    raise ValueError(f"{places[bad[0]]}: its time is no finite number; expected seconds.")
   if (back := np.flatnonzero(np.diff(times) <= 0)).size:
     row = back[0] + 1
-    raise ValueError(f"{place.format(row)}: its time, {times[row]:g} s, does not come after {times[row - 1]:g} s of "
-                     "the row before; expected times that increase: sort the rows, or remove those that repeat.")
+    raise ValueError(f"{places[row]}: its time, {times[row]:g} s, does not come after {times[row - 1]:g} s of the row "
+                     "before; expected times that increase: sort the rows, or remove those that repeat.")
 
 
 def _facing_right(points, joints, up):
