@@ -74,8 +74,8 @@ def read(path, given=Options(), row_seconds=1.0):
     row_seconds: from one frame to the next, of files that know no times (OpenPose).
 
   Returns:
-    ({"kinematics": `[T, C]` float32 of the rows that show anybody, "times": `[T]` float32 seconds since the first row of
-      the file}, names of the columns).
+    ({"kinematics": `[T, C]` float32 of the rows that show anybody, "times": `[T]` float32 seconds since the first row
+      of the file}, names of the columns).
 
   Raises:
     ValueError: if it cannot be read, shows nobody, or is in another unit than is said.

@@ -67,8 +67,8 @@ def _coordinates(path, header):
   for name, axes in found.items():
     if lacking := set(wanted) - axes.keys():
       raise ValueError(f"{path}: column {name + '_' + min(lacking)!r} is not in the first line; every point needs its "
-                       f"{', '.join('_' + axis for axis in wanted)}, or all of them _x and _y alone: add the column, or "
-                       "remove the point.")
+                       f"{', '.join('_' + axis for axis in wanted)}, or all of them _x and _y alone: add the column, "
+                       "or remove the point.")
   return {name: [axes[axis] for axis in wanted] for name, axes in found.items()}
 
 
@@ -113,14 +113,14 @@ def _trc_head(path, rows):
   if said.lower() not in _UNITS:
     raise ValueError(f"{path}: Units is {said!r}; expected mm, cm or m: correct the head of the file.")
   if [cell.lower() for cell in lines[3][:2]] != ["frame#", "time"]:
-    raise ValueError(f"{path}: column 'Time' is not the second of its line of markers ({lines[3][:3]}); expected Frame#, "
-                     "Time and the names of markers.")
+    raise ValueError(f"{path}: column 'Time' is not the second of its line of markers ({lines[3][:3]}); expected "
+                     "Frame#, Time and the names of markers.")
   names = tuple(filter(None, lines[3][2:]))
   if not names or len(set(names)) < len(names):
     raise ValueError(f"{path}: its line of markers names {'none' if not names else 'one twice'}; name each once.")
   if len(axes := list(filter(None, lines[4]))) != 3 * len(names):
-    raise ValueError(f"{path}: names {len(names)} markers but {len(axes)} coordinates (X1, Y1, Z1, ...); expected three "
-                     "of each marker: export it again.")
+    raise ValueError(f"{path}: names {len(names)} markers but {len(axes)} coordinates (X1, Y1, Z1, ...); expected "
+                     "three of each marker: export it again.")
   return names, _UNITS[said.lower()]
 
 
