@@ -32,6 +32,7 @@ _POINTS, _AUXILIARY = slice(0, 33), slice(33, 35)    # of the 39 that the networ
 _WINDOW, _SURE = 7, 0.5                # of the maps of chance that refine a landmark: width, and what is sure
 _AT_HAND = 1.0                         # half heights of a body that a chosen point may be away from its trunk
 _REACH = 0.25                          # of the side of the last square: how far away a person is found again
+_APART = 0.5                           # half heights of a body that two persons are apart; else it is one, found twice
 _COMPARABLE = 0.5                      # share of the largest body's size from which another one might be meant
 
 
@@ -136,7 +137,11 @@ class Follower:
 
   def _first(self, picture, found):
     """Returns whom to follow of those who are found first, the largest before the others."""
-    alike = [one for one in found if _size(one) >= _COMPARABLE * _size(found[0])]
+    alike = []
+    for one in found:
+      apart = [np.hypot(*(one.points[HIPS] - other.points[HIPS])) for other in alike]
+      if _size(one) >= _COMPARABLE * _size(found[0]) and min(apart, default=np.inf) > _APART * _size(found[0]):
+        alike.append(one)
     if len(alike) == 1:
       return found[0]
     places = " and ".join("{:.0f},{:.0f}".format(*one.points[HIPS]) for one in alike)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fractions
 import os
 import pathlib
 import uuid
@@ -19,7 +20,7 @@ HAND_LINES = tuple((4 * finger + part if part else 0, 4 * finger + part + 1) for
 COLORS = dict(left=(40, 160, 255), right=(255, 120, 40), middle=(240, 240, 240), lost=(220, 30, 30))
 _HIGHEST = 480                 # pixels of the shorter side
 _HIDDEN = 0.5                  # visibility below which a line is thin
-_TICKS = 1000                  # a second
+_TICK = fractions.Fraction(1, 1000)            # seconds
 
 
 class Overlay:
@@ -45,10 +46,11 @@ class Overlay:
     if self._container is None:
       self._path.parent.mkdir(parents=True, exist_ok=True)
       self._container = av.open(str(self._unfinished.absolute()), "w", format="mp4")
-      self._stream = self._container.add_stream("libx264", rate=_TICKS, options={"crf": "23", "preset": "veryfast"})
+      self._stream = self._container.add_stream("libx264", rate=1 / _TICK, options={"crf": "23", "preset": "veryfast"})
       self._stream.width, self._stream.height, self._stream.pix_fmt = wide, high, "yuv420p"
+      self._stream.codec_context.time_base = _TICK
     frame = av.VideoFrame.from_ndarray(image, "rgb24")
-    frame.pts, frame.time_base = round(picture.time * _TICKS), self._stream.codec_context.time_base
+    frame.pts, frame.time_base = round(picture.time / _TICK), _TICK
     self._container.mux(self._stream.encode(frame))
 
   def finish(self):
@@ -56,15 +58,14 @@ class Overlay:
     if self._container is not None:
       self._container.mux(self._stream.encode())
       self._container.close()
-      self._container = None
+      self._container = None            # nothing is left to remove
       os.replace(self._unfinished, self._path)
 
-  def drop(self):
-    """Leaves nothing of it."""
+  def __del__(self):
+    """Leaves nothing of a file that was not finished: of a video that failed, or is read anew."""
     if self._container is not None:
       self._container.close()
-      self._container = None
-    self._unfinished.unlink(missing_ok=True)
+      self._unfinished.unlink(missing_ok=True)
 
 
 def draw(image, seen, hands, scale):
