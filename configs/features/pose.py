@@ -1,12 +1,13 @@
 """Poses, kinematics and hands by trained networks: features that mean something, on any machine.
 
-  pip download --no-deps --python-version 3.12 --only-binary=:all: --platform manylinux_2_28_x86_64 mediapipe==0.10.21 -d weights
+  pip download --no-deps --python-version 3.12 --only-binary=:all: --platform manylinux_2_28_x86_64 \\
+      mediapipe==0.10.21 -d weights
   python -m jaxskill.extract --config configs/features/pose.py --videos DIR --out DIR \\
       --weights weights/mediapipe-0.10.21-cp312-cp312-manylinux_2_28_x86_64.whl
 
 ":pose,kinematics" is the default; ":hands" is 21 landmarks of each hand, where the body is not in the picture;
-":pose,kinematics,hands" all. `--person x,y` or a csv table (video,x,y[,time]) says who is followed, `--overlay DIR` writes
-videos with the skeleton to check it. What rows and columns are: jaxskill/extract/pose/streams.py and
+":pose,kinematics,hands" all. `--person x,y` or a csv table (video,x,y[,time]) says who is followed, `--overlay DIR`
+writes videos with the skeleton to check it. What rows and columns are: jaxskill/extract/pose/streams.py and
 jaxskill/data/kinematics.py.
 """
 

@@ -80,7 +80,7 @@ class Features:
     path = feature_file(self._out, self._video, self._config)
     path.parent.mkdir(parents=True, exist_ok=True)
     maps = [stream for stream in streams if self._config.streams[stream].keep == "maps"]
-    if maps or said.get("seen"):                                  # of recipes with `seen` all streams have the same rows
+    if maps or said.get("seen"):         # where it is said who is seen, all streams have the same rows
       arrays["times"] = said["times"][(maps or streams)[0]].astype(np.float32)
     if said.get("seen"):
       arrays["seen"] = said["seen"][streams[0]]

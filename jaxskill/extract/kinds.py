@@ -1,4 +1,5 @@
-"""The kinds of recipes: networks of video, which run on the devices, and networks of poses, which run while decoding."""
+"""The kinds of recipes: networks of video, which run on the devices, and of poses, which run where videos are decoded.
+"""
 
 from __future__ import annotations
 

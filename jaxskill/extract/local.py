@@ -27,6 +27,7 @@ import pathlib
 import shutil
 import sys
 import time
+from typing import NamedTuple
 
 import jax
 import tqdm
@@ -85,34 +86,52 @@ def run(config, videos, out, weights, *, boxes="", detector="", person="", overl
   (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   networks, origin = kind.load(config, weights)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
+  about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
   open_folder(out)
   with _alone(out, shard, say):
     feature_files.check_names(out, files)
-    files, of_all = shard.own(files), len(files)
-    recipe, start = config.to_dict() | origin | about_persons, time.monotonic()
-    contents, unreadable = _digests(files, persons)
-    note, todo = _begin(config, out, files, recipe, contents, say, shard, overlay)
-    note["left_out"] = left_out
-    _say_first(left_out, origin, say)
-    for line in (*kind.remarks(networks), *([] if shard.is_all else [f"{len(files)} of {of_all} videos in this shard"])):
-      say(line)
+    own = shard.own(files)
+    if not shard.is_all:
+      say(f"{len(own)} of {len(files)} videos are in this shard")
+    beams = (weights, beam_options) if runner == "beam" else ()
+    return _extract(config, own, left_out, out, about, looks, shard, processes, patience, beams, say)
 
-    def done(video, about):
-      note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
-      feature_files.save_note(out, note, shard.note)
-    with _kept(out, files, note, say):
-      _put_beside(files, out, kind.notice)
-      _save_first(out, note, shard)
-      if runner == "beam" and todo:
-        failed = beam.run(config, todo, contents, out, weights, persons, recipe, done, beam_options)
-      else:
-        encode = kind.encoders(config, networks, Parallel()) if todo else {}
-        count = min(len(todo), processes or max(1, (os.cpu_count() or 2) - kind.spared))
-        failed = _run_here(config, todo, out, encode, persons, done, count, patience)
-      failed = unreadable | failed
-      note["failed"] = {video: failed[video] for video in files if video in failed}
-      _name_stale(config, out, note)
-      feature_files.save_note(out, note, shard.note)
+
+class _Looks(NamedTuple):
+  """The networks of a recipe, who finds persons for them, and where overlays go."""
+
+  kind: kinds.Kind
+  networks: object
+  persons: object
+  overlay: str
+
+
+def _extract(config, files, left_out, out, about, looks, shard, processes, patience, beams, say):
+  """Extracts the features of {video: file}; returns the note. `beams`: (weights, options) of Beam, or ()."""
+  kind, networks, persons, overlay = looks
+  recipe, start = config.to_dict() | about, time.monotonic()
+  contents, unreadable = _digests(files, persons)
+  note, todo = _begin(config, out, files, recipe, contents, say, shard, overlay)
+  note["left_out"] = left_out
+  _say_first(left_out, about, kind.remarks(networks), say)
+
+  def done(video, about):
+    note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
+    feature_files.save_note(out, note, shard.note)
+  with _kept(out, files, note, say):
+    _put_beside(files, out, kind.notice)
+    _save_first(out, note, shard)
+    if beams and todo:
+      weights, options = beams
+      failed = beam.run(config, todo, contents, out, weights, persons, recipe, done, options)
+    else:
+      encode = kind.encoders(config, networks, Parallel()) if todo else {}
+      count = processes or max(1, (os.cpu_count() or 2) - kind.spared)
+      failed = _run_here(config, todo, out, encode, persons, done, count, patience)
+    failed = unreadable | failed
+    note["failed"] = {video: failed[video] for video in files if video in failed}
+    _name_stale(config, out, note)
+    feature_files.save_note(out, note, shard.note)
   _say_all(note, out / shard.note, time.monotonic() - start, say)
   return note
 
@@ -139,9 +158,9 @@ def _save_first(out, note, shard):
         file.unlink(missing_ok=True)
 
 
-def _say_first(left_out, origin, say):
+def _say_first(left_out, origin, remarks, say):
   """Says what must be known before the work begins."""
-  for line in describe(left_out):
+  for line in (*describe(left_out), *remarks):
     say(line)
   if origin["random_weights"]:
     say("RANDOM weights: these features are for trials and mean nothing")
@@ -248,7 +267,7 @@ def _run_here(config, todo, out, encode, persons, done, count, patience):
   if not todo:
     return {}
   gathered, failed, planned = {}, {}, {}
-  coming, finished = decoders.Decoders(todo, config, persons, count, patience), set()
+  coming, finished = decoders.Decoders(todo, config, persons, min(len(todo), count), patience), set()
   try:
     with tqdm.tqdm(unit="frame", unit_scale=True, dynamic_ncols=True) as bar:
       for video, kind, content in coming:

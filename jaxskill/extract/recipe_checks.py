@@ -40,7 +40,7 @@ def find_persons(config, networks, given):
     return None, {}
   name, recipe = next(iter(wanting.items()))
   if len(regions) > 1:
-    raise ValueError(f"config.streams: {' and '.join(wanting)} have different regions; use one of person, pose for all.")
+    raise ValueError(f"config.streams: {' and '.join(wanting)} have different regions; use person, or pose, for all.")
   if recipe.region == "pose":
     return _athletes(name, given)
   boxes, detector = given.boxes, given.detector

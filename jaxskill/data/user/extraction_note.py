@@ -40,8 +40,8 @@ def read_extraction(folder):
   for file in note_files(folder) or [folder / EXTRACTION]:
     note = _read(file)
     if videos and note["videos"] and note["recipe"] != recipe:
-      raise ValueError(f"{file}: is of another recipe or other weights than the other notes beside it; extract all shards "
-                       "alike, into a new folder.")
+      raise ValueError(f"{file}: is of another recipe or other weights than the other notes beside it; extract all "
+                       "shards alike, into a new folder.")
     recipe = note["recipe"] if note["videos"] or not recipe else recipe
     videos |= note["videos"]
   return dict(recipe=recipe, videos=videos)

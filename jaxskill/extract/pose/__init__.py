@@ -1,4 +1,4 @@
-"""Poses of bodies and hands from videos: the published way of BlazePose and MediaPipe Hands, with their public networks.
+"""Poses of bodies and hands from videos, as BlazePose and MediaPipe Hands are published, with their public networks.
 
   networks    reading and running them: the wheel, a bundle, a folder; their digests
   detection   bodies and palms in a whole picture

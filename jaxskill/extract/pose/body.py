@@ -28,7 +28,7 @@ LANDMARKS = (
     "right_heel", "left_foot_index", "right_foot_index")
 HIPS, BODY, SHOULDERS = 0, 1, 2        # key points of a detection: middle of the hips, edge of the body, shoulders
 MARGIN = 1.25                          # of the square around a body
-_POINTS, _AUXILIARY = slice(0, 33), slice(33, 35)    # of the 39 that the network gives; the latter place the next square
+_POINTS, _AUXILIARY = slice(0, 33), slice(33, 35)    # of the 39 of the network; the latter place the next square
 _WINDOW, _SURE = 7, 0.5                # of the maps of chance that refine a landmark: width, and what is sure
 _AT_HAND = 1.0                         # half heights of a body that a chosen point may be away from its trunk
 _REACH = 0.25                          # of the side of the last square: how far away a person is found again

@@ -1,8 +1,8 @@
 """Who is followed: a point on a person, for all videos or from a csv table.
 
-A table has the columns video,x,y and, if there is one, time: seconds from the first picture, 0 without it. Points are in
-pixels of the picture as a player shows it, upright and with square pixels. Of several rows of a video each holds from
-its time on; before the first one nobody is followed.
+A table has the columns video,x,y and, if there is one, time: seconds from the first picture, 0 without it. Points are
+in pixels of the picture as a player shows it, upright and with square pixels. Of several rows of a video each holds
+from its time on; before the first one nobody is followed.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _checked(row, where):
   """Returns a row (seconds, x, y); raises a `ValueError` for what is no place of a picture."""
   time, x, y = map(float, row)
   if not np.isfinite([time, x, y]).all() or min(time, x, y) < 0:
-    raise ValueError(f"{where}: time={time:g}, x={x:g}, y={y:g} are no moment and place of a video; expected seconds and "
-                     "pixels of at least 0.")
+    raise ValueError(f"{where}: time={time:g}, x={x:g}, y={y:g} are no moment and place of a video; expected "
+                     "seconds and pixels of at least 0.")
   if 0 < max(x, y) <= 1:
     raise ValueError(f"{where}: x={x:g}, y={y:g} look like shares of the picture; expected pixels: multiply x by its "
                      "width and y by its height.")

@@ -152,8 +152,8 @@ def read(source, names):
 
 def how_to_get():
   """Returns what to do to get the networks."""
-  return (f"The networks of poses come from a wheel of MediaPipe (Apache-2.0): {PIP} and then --weights weights/{WHEEL}; "
-          "a .task bundle or a folder with the .tflite files will do too.")
+  return (f"The networks of poses come from a wheel of MediaPipe (Apache-2.0): {PIP} and then --weights "
+          f"weights/{WHEEL}; a .task bundle or a folder with the .tflite files will do too.")
 
 
 def _check_wheel(source):
@@ -176,5 +176,5 @@ def _choose(source, name, files):
     if own in files:
       return files[own]
   there = ", ".join(f"{other}.tflite" for other in list(files)[:6]) or "no networks"
-  raise ValueError(f"--weights {source}: has {there}, but not {NETWORKS[name].files[0]}.tflite, which this recipe needs "
-                   f"(in a bundle {NETWORKS[name].files[1]}.tflite). {how_to_get()}")
+  raise ValueError(f"--weights {source}: has {there}, but not {NETWORKS[name].files[0]}.tflite, which this recipe "
+                   f"needs (in a bundle {NETWORKS[name].files[1]}.tflite). {how_to_get()}")

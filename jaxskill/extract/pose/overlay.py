@@ -16,7 +16,8 @@ LINES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("nose"
          *((f"{side}_{start}", f"{side}_{end}") for side in ("left", "right") for start, end in (
              ("shoulder", "elbow"), ("elbow", "wrist"), ("wrist", "index"), ("wrist", "thumb"), ("shoulder", "hip"),
              ("hip", "knee"), ("knee", "ankle"), ("ankle", "heel"), ("heel", "foot_index"), ("ankle", "foot_index"))))
-HAND_LINES = tuple((4 * finger + part if part else 0, 4 * finger + part + 1) for finger in range(5) for part in range(4))
+HAND_LINES = tuple((4 * finger + part if part else 0, 4 * finger + part + 1)
+                   for finger in range(5) for part in range(4))
 COLORS = dict(left=(40, 160, 255), right=(255, 120, 40), middle=(240, 240, 240), lost=(220, 30, 30))
 _HIGHEST = 480                 # pixels of the shorter side
 _HIDDEN = 0.5                  # visibility below which a line is thin

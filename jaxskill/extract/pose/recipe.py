@@ -42,8 +42,8 @@ def check(config):
     raise ValueError(f"config.person.hold={person.hold} must be seconds of at least 0.")
   for name, stream in config.streams.items():
     if not 0 <= stream.gaps <= 1 or stream.batch < 1:
-      raise ValueError(f"config.streams.{name}: gaps={stream.gaps} must be a share from 0 to 1, batch={stream.batch} at "
-                       "least 1.")
+      raise ValueError(f"config.streams.{name}: gaps={stream.gaps} must be a share from 0 to 1, batch={stream.batch} "
+                       "at least 1.")
     if name == "kinematics" and not 0 < stream.window < math.inf:
       raise ValueError(f"config.streams.{name}.window={stream.window} must be seconds, above 0.")
 
@@ -125,9 +125,9 @@ def check_weights(recipe, weights):
   source = _source(weights)
   found = Networks(source, tuple(wanted)).digests
   if wrong := [network for network in wanted if found[network] != wanted[network]]:
-    raise ValueError(f"--weights {source}: its {wrong[0]} (sha256 {found[wrong[0]][:12]}...) is another network than that "
-                     f"of {name} (sha256 {wanted[wrong[0]][:12]}...), with which the features of this run were made; other "
-                     "networks make other features.")
+    raise ValueError(f"--weights {source}: its {wrong[0]} (sha256 {found[wrong[0]][:12]}...) is another network than "
+                     f"that of {name} (sha256 {wanted[wrong[0]][:12]}...), with which the features of this run were "
+                     "made; other networks make other features.")
 
 
 def as_they_are(rows):

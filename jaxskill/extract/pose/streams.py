@@ -1,8 +1,8 @@
 """The streams of a recipe of poses, while the pictures of a video pass by: rows, their times, and who is seen in them.
 
-A row belongs to one picture and has its time. Where a video has many more pictures a second than the recipe wants, every
-second or third of them is looked at; a picture that stays is one row. Nothing is made up where nobody is seen: such
-rows are zeros, and marked.
+A row belongs to one picture and has its time. Where a video has many more pictures a second than the recipe wants,
+every second or third of them is looked at; a picture that stays is one row. Nothing is made up where nobody is seen:
+such rows are zeros, and marked.
 
 `pose`        [T, 132]  x, y, z in metres and visibility of each of 33 landmarks, see `body.Seen.world`
 `kinematics`  [T, C]    of the same landmarks, see `jaxskill.data.kinematics`
@@ -25,6 +25,7 @@ OF_BODY = ("pose", "kinematics")
 NETWORKS_OF = dict(pose_detection=OF_BODY, pose_landmark=OF_BODY, palm_detection=("hands",),
                    hand_landmark=("hands",))               # streams that need a network
 JOINTS = {name: place for place, name in enumerate(body.LANDMARKS)}
+_SLOW = 0.75               # share of the pictures a second that are wanted, below which it is said
 _SMALLEST = 32             # pixels of a picture's shorter side
 
 
@@ -44,12 +45,13 @@ class Watched:
 
   Attributes:
     seen, hands: of the picture looked at last: `body.Seen` or None, and {side: `hands.Hand`}.
+    first: name of the stream that speaks for all.
   """
 
   def __init__(self, config, video, watching):
     self.seen, self.hands, self._number = None, {}, None
     options, self._chosen = config.person, watching.choice.of(video)
-    asked = set(config.streams)
+    asked, self.first = set(config.streams), next(iter(config.streams))
     self.body = body.Follower(watching.networks, options, self._chosen) if asked & set(OF_BODY) else None
     self.tracked_hands = hands.Hands(watching.networks, options) if "hands" in asked else None
     self._overlay = Overlay(f"{watching.overlay}/{video}.mp4") if watching.overlay else None
@@ -104,7 +106,7 @@ def _check_picture(picture, chosen):
 class Stream:
   """One stream of one video; the attributes are those of `jaxskill.extract.extraction.Stream`."""
 
-  def __init__(self, name, recipe, watched, times, every):
+  def __init__(self, name, recipe, watched, times, every, slow=0.0):
     """
     Args:
       name: of `STREAMS`.
@@ -112,7 +114,9 @@ class Stream:
       watched: shared by the streams of the video.
       times: `[C]` seconds at which a picture is looked at.
       every: seconds from one to the next.
+      slow: pictures a second that are wanted, where there are fewer.
     """
+    self._slow = slow
     self.name, self.recipe, self.every, self._watched = name, recipe, every, watched
     self.times, self.places = times[:, None], np.arange(len(times))[:, None]
     self.events = [(time, unit, True) for unit, time in enumerate(times)]
@@ -158,15 +162,21 @@ class Stream:
     return shown, np.array(self._mask), float(shown[-1] - shown[0]) / max(len(shown) - 1, 1) or self.every
 
   def warnings(self, where):
-    """Says what must be known of the stream; of those of a body the first speaks for all."""
+    """Says what must be known of the video; the first of its streams speaks for all, whose rows are the same."""
+    del where
+    if self.name != self._watched.first:
+      return
     share = 1 - np.mean(self._mask)
     if share > self.recipe.gaps:
       gap = np.flatnonzero(~np.array(self._mask))
       end = gap[np.append(np.diff(gap) > 1, True).argmax()]
-      yield (f"{where}nobody is seen in {share:.0%} of its {len(self._mask)} frames, first from "
-             f"{self._shown[gap[0]]:.2f} to {self._shown[end]:.2f} s; these rows are left out")
-    if self.name != "hands":
-      yield from (f"{where}{note}" for note in self._watched.body.notes)
+      yield (f"nobody is seen in {share:.0%} of its {len(self._mask)} frames, first from {self._shown[gap[0]]:.2f} to "
+             f"{self._shown[end]:.2f} s; these rows are left out")
+    if self._slow:
+      yield (f"has {1 / self.every:.3g} pictures a second, fewer than the {self._slow:g} of the recipe: fast movements "
+             "are not resolved, and smoothness is not that of a faster camera")
+    if self._watched.body:
+      yield from self._watched.body.notes
 
 
 def make(config, video, seconds, rate, watching):
@@ -181,7 +191,8 @@ def make(config, video, seconds, rate, watching):
   """
   times, every = moments(seconds, rate, config.fps)
   watched = Watched(config, video, watching)
-  return {name: Stream(name, recipe, watched, times, every) for name, recipe in config.streams.items()}
+  slow = config.fps if 1 / every < _SLOW * config.fps else 0.0
+  return {name: Stream(name, recipe, watched, times, every, slow) for name, recipe in config.streams.items()}
 
 
 def moments(seconds, rate, fps):
@@ -205,7 +216,7 @@ def pose_row(seen):
 
 
 def hands_row(found, size):
-  """Returns `[128]` float32 of {side: `hands.Hand`} in a picture of (width, height); zeros of a hand that is not seen."""
+  """Returns `[128]` float32 of {side: `hands.Hand`} in a picture of (width, height); zeros of one that is not seen."""
   row = np.zeros((2, 64), np.float32)
   for place, side in enumerate(hands.SIDES):
     if side in found:
