@@ -89,7 +89,8 @@ def _person(image, posture):
     _stroke(image, place["ankle"] + (0, 0.15 * unit), place["ankle"] + (sign * 0.2 * unit, 0.15 * unit), 0.16 * unit,
             SHOES)
   for share in np.linspace(0, 1, 6):                           # the trunk, in strips
-    left, right = ((1 - share) * joints[f"{side}_shoulder"] + share * joints[f"{side}_hip"] for side in ("left", "right"))
+    left, right = ((1 - share) * joints[f"{side}_shoulder"] + share * joints[f"{side}_hip"]
+                   for side in ("left", "right"))
     _stroke(image, left, right, 0.24 * unit, SHIRT)
   for side in ("left", "right"):
     shoulder, elbow, wrist = (joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
