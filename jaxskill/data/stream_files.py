@@ -151,7 +151,8 @@ def take_times(streams, lengths):
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
   if "maps" not in streams:
-    mean = np.array([np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)], np.float32)
+    steps = [np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)]
+    mean = np.array(steps, np.float32)
 
   def others(mapping):
     return {name: values for name, values in mapping.items() if name != "times"}

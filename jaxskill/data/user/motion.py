@@ -83,11 +83,11 @@ def read(path, given=Options(), row_seconds=1.0):
   recording = _read(path, given, row_seconds)
   joints = joints_of(recording.names, given.joints, path)
   used = recording.points[:, list(joints.values())]
-  seen = np.isfinite(used).any(axis=(1, 2))
+  seen = np.isfinite(used).all(axis=2).any(axis=1)
   if not seen.any():
     raise ValueError(f"{path}: no row has the place of any point; record the movement again.")
-  if recording.sized:
-    check_size(recording.points, joints, path, given.units or "the unit that is usual, or that the file says")
+  if recording.unit:
+    check_size(recording.points, joints, path, recording.unit)
   if (share := 1 - seen.mean()) > GAPS:
     logging.warning("%s: %.0f %% of its rows show nobody; they are left out.", path, 100 * share)
   try:
