@@ -52,7 +52,11 @@ def options(config) -> Options:
   Raises:
     ValueError: for a unit or an axis that is unknown.
   """
-  given = Options(**dict(getattr(config, "motion", None) or {}))
+  return checked(Options(**dict(getattr(config, "motion", None) or {})))
+
+
+def checked(given) -> Options:
+  """Returns `Options` unless one is unknown; see `options`."""
   for name, value, known in (("units", given.units, METRES), ("up", given.up, AXES)):
     if value and value not in known:
       raise ValueError(f"config.data.motion.{name}={value!r} is unknown; use one of {', '.join(known)}, or '' for what "
