@@ -15,10 +15,11 @@ from tests.places import REPO
 QUICK = {"plots": False, "data.split": "folds", "data.test_share": 0.5, "data.validation_share": 0.0,
          "data.segment_seconds": 1 / recordings.HERTZ, "train.epochs": 2, "train.steps_per_call": 2}
 NARROW = dict(
-    core={"model.num_leaves": 4, "model.hidden": 8, "model.exemplars.count": 2}, pros_cons={"model.hidden": 4},
+    core={"model.num_leaves": 4, "model.hidden": 8}, pros_cons={"model.hidden": 4},
     skilldiff={"model.hidden": 8, "model.width": 6, "model.directions": 4, "model.head_hidden": 4, "model.segments": 3,
-               "model.exemplars.count": 2},
-    action_net={"model.hidden": 8, "model.channels": 8, "model.attention_hidden": 4, "model.head_hidden": 4},
+               "data.score_range": (0.0, 10.0)},
+    action_net={"data.score_range": (0.0, 10.0), "model.hidden": 8, "model.channels": 8, "model.attention_hidden": 4,
+                "model.head_hidden": 4},
     usdl={"model.hidden": 8})
 FORMAT = dict(pros_cons="csv", core="trc", skilldiff="openpose", action_net="npz", usdl="txt")
 
