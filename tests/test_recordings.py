@@ -38,10 +38,10 @@ def test_every_system_learns_from_recordings_and_assesses_a_new_one(tmp_path, sy
   config.update_from_flattened_dict(QUICK | NARROW[system])
   results = train.run(config.lock(), tmp_path / "run")
   assert results["data"] == "own" and len(results["replicas"]) == 2
-  new = recordings.write(tmp_path / "new", "somebody", kind, .5, seed=99)
+  recordings.write(tmp_path / "new", "somebody", kind, .5, seed=99)
   known = next(path for path in (tmp_path / "own").iterdir() if path.stem == "v3")
   first = results["replicas"][0]["fold"]
-  given = dict(features=[new, known], out=tmp_path / "out", say=lambda line: None, fold=first)
+  given = dict(features=[tmp_path / "new", known], out=tmp_path / "out", say=lambda line: None, fold=first)
   found, failed = assess.run(tmp_path / "run", **given)
   assert not failed and np.isfinite(found["somebody"]["score"])
   expected, = (one["scores"]["v3"] for one in results["replicas"] if "v3" in one["scores"])

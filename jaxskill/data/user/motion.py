@@ -16,13 +16,14 @@ import numpy as np
 from absl import logging
 
 from jaxskill.data import kinematics
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_jigsaws import KINEMATICS_HERTZ, read_kinematics
 from jaxskill.data.user import motion_tables, openpose
 from jaxskill.data.user.recording import AXES, METRES, Recording, check_size, joints_of
 
 STREAM = "kinematics"
 ENDINGS = (".csv", ".trc", ".txt")
-LABELS = ("scores.csv", "pairs.csv")       # that may lie beside them
+OTHERS = ("scores.csv", "pairs.csv", SIMULATED_NOTE)      # files of these endings that may lie beside them
 # Columns of JIGSAWS at which the place of each manipulator begins.
 MANIPULATORS = dict(left_master=0, right_master=19, left_tool=38, right_tool=57)
 GAPS = 0.2                # share of rows without anybody above which it is said
@@ -66,7 +67,7 @@ def checked(given) -> Options:
 
 def is_motion(path) -> bool:
   """Returns whether a path is a file or a folder of a recorded movement, by its ending or its files."""
-  return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in LABELS or openpose.is_folder(path)
+  return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in OTHERS or openpose.is_folder(path)
 
 
 def read(path, given=Options(), row_seconds=1.0):
