@@ -52,6 +52,21 @@ def test_every_system_learns_from_recordings_and_assesses_a_new_one(tmp_path, sy
     assert line["end"][-1] == pytest.approx(100 / rate, abs=0.11)                     # half a new row, of five a second
 
 
+def test_a_new_recording_must_have_the_columns_of_training(tmp_path):
+  """The left hand in place of the right one: as many columns, other ones."""
+  recordings.write_folder(tmp_path / "own", "csv", 8)
+  for file in (tmp_path / "own").glob("v*.csv"):
+    file.write_text(file.read_text().replace("left_index", "cheek"))
+  config = importlib.import_module("configs.pros_cons").get_config("kinematics")
+  config.data.dir = str(tmp_path / "own")
+  config.update_from_flattened_dict(QUICK | NARROW["pros_cons"] | {"train.epochs": 1})
+  train.run(config.lock(), tmp_path / "run")
+  new = recordings.write(tmp_path, "new", "csv", .5)
+  new.write_text(new.read_text().replace("right_index", "cheek"))
+  _, failed = assess.run(tmp_path / "run", features=[new], out=tmp_path / "out", say=lambda line: None)
+  assert failed["new"].startswith("stream 'kinematics' has other columns than the run was trained on (left_wrist angle")
+
+
 def test_the_command_line_takes_the_preset(tmp_path):
   """A folder of csv files beside scores.csv; skill is bending, trembling and speed, so that most pairs are told."""
   recordings.write_folder(tmp_path / "own", "csv")

@@ -221,7 +221,7 @@ def test_a_folder_of_recordings_is_a_data_set(tmp_path, kind):
 def test_other_points_in_one_of_the_files(tmp_path):
   recordings.write_folder(tmp_path, "csv", 8)
   (tmp_path / "v3.csv").write_text((tmp_path / "v3.csv").read_text().replace("left_elbow", "left_cheek"))
-  with pytest.raises(ValueError, match="v3.csv: its kinematics have other columns than those of .*v0.csv .elbow asym"):
+  with pytest.raises(ValueError, match="v3.csv: its kinematics have other columns than those of a file before .elbow as"):
     load_features(tmp_path)
 
 
