@@ -82,8 +82,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
     files = frames.own_videos(folder, named, cache, sampling, allow_missing)
-    streams, lengths, row_times, between = frames.streams_of(files.values())
-    columns = {}
+    (streams, lengths, row_times, between), columns = frames.streams_of(files.values()), {}
   else:
     files = _feature_files(folder, named, allow_missing)
     *read, columns = read_streams(files, max_bytes=max_bytes, moves=moves, row_seconds=seconds_per_segment)

@@ -78,7 +78,7 @@ def test_points_are_called_by_the_config(tmp_path):
 
 @pytest.mark.parametrize("name,is_called", [
     ("LeftShoulder", "left_shoulder"), ("RElbow", "right_elbow"), ("knee_left", "left_knee"), ("Nose", "nose"),
-    ("Left hand", "left_wrist"), ("R.BigToe", "right_foot_index"), ("LASI", "LASI"), ("right_foot_index",) * 2])
+    ("Left hand", "left_wrist"), ("R.BigToe", "right_foot_index"), ("LASI", "LASI"), ("shoulder", "shoulder"), ("right_foot_index",) * 2])
 def test_names_of_landmarks(name, is_called):
   assert recording.landmark(name) == is_called
 
