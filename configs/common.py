@@ -171,9 +171,9 @@ def no_kinematics(config):
   Raises:
     ValueError: always.
   """
-  raise ValueError(f"config.method={config.method!r} looks for places in feature maps [frames, h, w, channels], and "
-                   "kinematics are columns without places; use configs/pros_cons.py:kinematics, which learns from the "
-                   "same pairs, or give maps as features.")
+  raise ValueError(f"{config.data.name},kinematics: config.method={config.method!r} looks for places in feature maps "
+                   "[frames, h, w, channels], and kinematics are columns without places; use configs/pros_cons.py:"
+                   "kinematics, which learns from the same pairs, or give maps as features.")
 
 
 def pairs_of_jigsaws(config):

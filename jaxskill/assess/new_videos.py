@@ -238,7 +238,7 @@ def _read_one(run, name, path, note, known, said_seconds):
   wanted = run.recorded
   only = next(iter(wanted)) if len(wanted) == 1 else "the only array"
   data = run.config.data
-  streams, lengths = stream_files.read_streams(
+  streams, lengths, columns = stream_files.read_streams(
       {name: path}, only, data.get("max_bytes", MAX_BYTES), motion.options(data),
       said_seconds or data.get("segment_seconds", 1.0))
   streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
@@ -251,6 +251,9 @@ def _read_one(run, name, path, note, known, said_seconds):
     if list(arrays[stream].shape[1:]) != shape:
       raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run "
                        f"was trained on of {shape}; extract the features as theirs were.")
+    if stream in columns and expected.get("columns"):
+      stream_files.check_columns(columns[stream], expected["columns"],
+                                 f"stream {stream!r} has other columns than the run was trained on")
   warnings, row_seconds = recipes.check_recipe(run, recipe), {}
   warnings += about.get("warnings", [])
   for stream in wanted:

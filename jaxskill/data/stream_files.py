@@ -27,17 +27,17 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES, moves=motion.Options(),
     moves, row_seconds: see `motion.read`.
 
   Returns:
-    (streams `[V, T, ...]`, lengths `[V]`), by name.
+    (streams `[V, T, ...]`, lengths `[V]`, names of columns where they are known), by name.
 
   Raises:
     ValueError: for a file that cannot be used, or that has other streams or columns than the first.
   """
-  ragged, first, columns = {}, None, None
+  ragged, first, columns = {}, None, {}
   for video, file in files.items():
     if motion.is_motion(file):
       arrays, names = motion.read(file, moves, row_seconds)
-      columns = columns or (file, names)
-      _check_columns(file, names, *columns)
+      known = columns.setdefault(motion.STREAM, names)
+      check_columns(names, known, f"{file}: its kinematics have other columns than those of a file before")
     else:
       arrays = _seen_rows(with_maps(read_arrays(file, max_bytes), video, file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
@@ -54,15 +54,16 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES, moves=motion.Options(),
       of_stream.append(array)
       check_widths(array, of_stream[0], stream, file, first[0])
   padded = {stream: pad_streams(tuple(files), arrays) for stream, arrays in ragged.items()}
-  return tuple({name: both[i] for name, both in padded.items()} for i in (0, 1))
+  streams, lengths = ({name: both[i] for name, both in padded.items()} for i in (0, 1))
+  return streams, lengths, columns
 
 
-def _check_columns(file, names, first, of_first):
-  """Raises a `ValueError` if the kinematics of two files are not of the same columns."""
-  if names != of_first:
-    apart = sorted(set(names) ^ set(of_first)) or ["their order"]
-    raise ValueError(f"{file}: its kinematics have other columns than those of {first} ({', '.join(apart):.80}); "
-                     "record the same points in all files, or name those to use with config.data.motion.ends.")
+def check_columns(names, expected, fault):
+  """Raises a `ValueError` that begins with `fault` if the names of columns are not those that are expected."""
+  if tuple(names) != tuple(expected):
+    apart = sorted(set(names) ^ set(expected)) or ["their order"]
+    raise ValueError(f"{fault} ({', '.join(apart):.80}); record the same points in all files, or name those to use "
+                     "with config.data.motion.ends.")
 
 
 def _seen_rows(arrays, video, source):
@@ -151,7 +152,8 @@ def take_times(streams, lengths):
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
   if "maps" not in streams:
-    mean = np.array([np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)], np.float32)
+    steps = [np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)]
+    mean = np.array(steps, np.float32)
 
   def others(mapping):
     return {name: values for name, values in mapping.items() if name != "times"}

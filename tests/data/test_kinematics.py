@@ -221,6 +221,17 @@ def test_a_turn_through_180_degrees_is_no_jump():
   np.testing.assert_allclose(made["trunk_forward velocity"], 360, rtol=1e-3)
 
 
+def test_the_faster_side_is_the_sign_of_an_asymmetry():
+  """The left hand moves three times as fast as the right one, then neither does."""
+  times = np.arange(20) / 30
+  points = np.zeros((20, 2, 3))
+  points[:10, 0, 0], points[:10, 1, 1] = 3 * times[:10], times[:10]
+  points[10:] = points[9]
+  made = table(points, times, joints=dict(left_wrist=0, right_wrist=1))["wrist speed asymmetry"]
+  np.testing.assert_allclose(made[:9], .5, atol=1e-6)
+  assert not made[12:].any()
+
+
 def test_speeds_are_those_against_the_hips():
   points, times = moving()
   walking = points + times[:, None, None] * np.array([0, 1.5, 0])

@@ -82,10 +82,10 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
     files = frames.own_videos(folder, named, cache, sampling, allow_missing)
-    streams, lengths, row_times, between = frames.streams_of(files.values())
+    (streams, lengths, row_times, between), columns = frames.streams_of(files.values()), {}
   else:
     files = _feature_files(folder, named, allow_missing)
-    read = read_streams(files, max_bytes=max_bytes, moves=moves, row_seconds=seconds_per_segment)
+    *read, columns = read_streams(files, max_bytes=max_bytes, moves=moves, row_seconds=seconds_per_segment)
     streams, lengths, row_times, between = take_times(*read)
   videos = tuple(files)
   column = _columns_of_present(labels.scores, videos)
@@ -97,8 +97,8 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
              for name in streams}
   return SkillDataset(
       name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
-      videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, row_times=row_times,
-      row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
+      videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, columns=columns,
+      row_times=row_times, row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
       dropped_pairs=of.dropped, tied_pairs=of.tied, features_checked=True,
       score_range=score_range if score_range is None else tuple(score_range),
       ratings=ratings_of(column, labels.votes, videos), **_known(column))

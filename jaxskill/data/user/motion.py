@@ -16,13 +16,14 @@ import numpy as np
 from absl import logging
 
 from jaxskill.data import kinematics
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_jigsaws import KINEMATICS_HERTZ, read_kinematics
 from jaxskill.data.user import motion_tables, openpose
 from jaxskill.data.user.recording import AXES, METRES, Recording, check_size, joints_of
 
 STREAM = "kinematics"
 ENDINGS = (".csv", ".trc", ".txt")
-LABELS = ("scores.csv", "pairs.csv")       # that may lie beside them
+OTHERS = ("scores.csv", "pairs.csv", SIMULATED_NOTE)      # files of these endings that may lie beside them
 # Columns of JIGSAWS at which the place of each manipulator begins.
 MANIPULATORS = dict(left_master=0, right_master=19, left_tool=38, right_tool=57)
 GAPS = 0.2                # share of rows without anybody above which it is said
@@ -52,7 +53,11 @@ def options(config) -> Options:
   Raises:
     ValueError: for a unit or an axis that is unknown.
   """
-  given = Options(**dict(getattr(config, "motion", None) or {}))
+  return checked(Options(**dict(getattr(config, "motion", None) or {})))
+
+
+def checked(given) -> Options:
+  """Returns `Options` unless one is unknown; see `options`."""
   for name, value, known in (("units", given.units, METRES), ("up", given.up, AXES)):
     if value and value not in known:
       raise ValueError(f"config.data.motion.{name}={value!r} is unknown; use one of {', '.join(known)}, or '' for what "
@@ -62,7 +67,7 @@ def options(config) -> Options:
 
 def is_motion(path) -> bool:
   """Returns whether a path is a file or a folder of a recorded movement, by its ending or its files."""
-  return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in LABELS or openpose.is_folder(path)
+  return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in OTHERS or openpose.is_folder(path)
 
 
 def read(path, given=Options(), row_seconds=1.0):
@@ -83,11 +88,11 @@ def read(path, given=Options(), row_seconds=1.0):
   recording = _read(path, given, row_seconds)
   joints = joints_of(recording.names, given.joints, path)
   used = recording.points[:, list(joints.values())]
-  seen = np.isfinite(used).any(axis=(1, 2))
+  seen = np.isfinite(used).all(axis=2).any(axis=1)
   if not seen.any():
     raise ValueError(f"{path}: no row has the place of any point; record the movement again.")
-  if recording.sized:
-    check_size(recording.points, joints, path, given.units or "the unit that is usual, or that the file says")
+  if recording.unit:
+    check_size(recording.points, joints, path, recording.unit)
   if (share := 1 - seen.mean()) > GAPS:
     logging.warning("%s: %.0f %% of its rows show nobody; they are left out.", path, 100 * share)
   try:

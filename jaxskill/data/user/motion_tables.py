@@ -47,8 +47,8 @@ def read_csv(path, units="") -> Recording:
                    [header[column] for column in wanted])
   points = table[:, 1:].reshape(len(table), len(columns), -1) * METRES[units or "m"]
   flat = points.shape[2] == 2
-  points = np.concatenate([points, np.zeros_like(points[..., :1])], axis=2) if flat else points
-  return Recording(points, table[:, 0], tuple(columns), "-y" if flat else "y")
+  points = np.concatenate([points, 0 * points[..., :1]], axis=2) if flat else points
+  return Recording(points, table[:, 0], tuple(columns), "-y" if flat else "y", units or "m")
 
 
 def _coordinates(path, header):
@@ -100,7 +100,7 @@ def read_trc(path, units="") -> Recording:
   cells = [row + [""] * (len(columns) - len(row)) for _, row in body]
   table = _numbers(path, [row[1:] for row in cells], [line for line, _ in body], columns[1:])
   points = table[:, 1:].reshape(len(table), len(names), 3) * METRES[units or unit]
-  return Recording(points, table[:, 0], names, "y")
+  return Recording(points, table[:, 0], names, "y", units or unit)
 
 
 def _trc_head(path, rows):

@@ -58,21 +58,20 @@ def read_openpose(folder, row_seconds) -> Recording:
   if not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
     raise ValueError(f"{folder}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
                      "of lengths here; film the whole body.")
-  return Recording(pixels / length, times, NAMES, "-y", sized=False)
+  return Recording(pixels / length, times, NAMES, "-y", unit="")
 
 
 def _persons(file):
   """Returns `[P, 25, 3]` x, y in pixels, nan where a point is not seen, and the third coordinate 0."""
   try:
     people = json.loads(file.read_text(encoding="utf-8"))["people"]
-    points = [person["pose_keypoints_2d"] for person in people]
-    found = np.array(points, np.float64).reshape(len(points), -1)
+    found = np.array([person["pose_keypoints_2d"] for person in people], np.float64)
   except (ValueError, KeyError, TypeError, OSError) as error:
     raise ValueError(f"{file}: is no frame of OpenPose ({type(error).__name__}: {str(error):.80}); expected people "
                      "with pose_keypoints_2d: run OpenPose again.") from error
-  if len(points) and found.shape[1] != 3 * len(NAMES):
-    raise ValueError(f"{file}: pose_keypoints_2d holds {found.shape[1]} numbers; expected {3 * len(NAMES)}, three for "
-                     "each point of BODY_25: run OpenPose with --model_pose BODY_25.")
+  if len(found) and found.shape[1:] != (3 * len(NAMES),):
+    raise ValueError(f"{file}: pose_keypoints_2d is of shape {list(found.shape[1:])}; expected {3 * len(NAMES)} "
+                     "numbers, three for each point of BODY_25: run OpenPose with --model_pose BODY_25.")
   found = found.reshape(-1, len(NAMES), 3)
   seen = np.isfinite(found).all(axis=2) & (found[..., 2] >= CONFIDENCE)
   return np.where(seen[..., None], found * (1, 1, 0), np.nan)

@@ -30,14 +30,14 @@ class Recording(NamedTuple):
     times: `[T]` seconds, increasing.
     names: J, as the file has them.
     up: the axis against gravity, a name of `AXES`.
-    sized: whether the unit of the lengths is known, so that a person's can be checked.
+    unit: that the lengths of the file were taken for, of `METRES`; "" where they are of no unit.
   """
 
   points: np.ndarray
   times: np.ndarray
   names: tuple[str, ...]
   up: str
-  sized: bool = True
+  unit: str = "m"
 
 
 def landmark(name) -> str:
@@ -83,16 +83,16 @@ def check_size(points, joints, file, unit):
     joints: see `joints_of`.
     file, unit: what the error names.
   """
-  known = points[:, list(joints.values())]
-  low, high = np.nanmin(known, axis=(0, 1)), np.nanmax(known, axis=(0, 1))
-  remedy = "set config.data.motion.units to the unit of its lengths: m, cm or mm."
-  if (across := float((high - low).max())) > WIDEST:
-    raise ValueError(f"{file}: its points are {across:.4g} m apart if its lengths are in {unit}; {remedy}")
+  remedy = f"if its lengths are in {unit}; set config.data.motion.units to their unit: m, cm or mm."
   trunk = trunk_lengths(points, joints)
   if trunk is not None and np.isfinite(trunk).any():
     length = float(np.nanmedian(trunk))
     if not TRUNK[0] <= length <= TRUNK[1]:
-      raise ValueError(f"{file}: from hips to shoulders it is {length:.4g} m if its lengths are in {unit}; {remedy}")
+      raise ValueError(f"{file}: from hips to shoulders it is {length:.4g} m {remedy}")
+  known = points[:, list(joints.values())].reshape(-1, 3)
+  across = float(np.ptp(known[np.isfinite(known).all(axis=1)], axis=0).max())
+  if across > WIDEST:
+    raise ValueError(f"{file}: its points are {across:.4g} m apart {remedy}")
 
 
 def trunk_lengths(points, joints):
