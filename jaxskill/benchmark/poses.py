@@ -99,10 +99,11 @@ def describe(results):
            f"{alone['seen']:.0f}; {results['cpus']} CPU cores, load average {results['load_average']:.1f} at the end",
            f"one process: {frames / alone['seconds']:.1f} frames/s, {1e3 * alone['seconds'] / frames:.1f} ms a frame "
            f"({1e3 * alone['processor_seconds'] / frames:.1f} ms of processors)",
-           f"  landmarks: {1e3 * alone['landmarks'] / frames:.1f} ms a frame, {alone['landmarks'] / alone['seconds']:.0%}",
+           f"  landmarks: {1e3 * alone['landmarks'] / frames:.1f} ms a frame, "
+           f"{alone['landmarks'] / alone['seconds']:.0%}",
            f"  detector: asked in {alone['asked']:.0f} frames, {alone['detection'] / alone['seconds']:.1%}",
            f"  decoding: {1e3 * rest / frames:.1f} ms a frame, {rest / alone['seconds']:.0%}"]
   for count, rate in results["commands"].items():
-    lines.append(f"the command, {count} process{'es' * (count > 1)}: {rate['median']:.1f} frames/s ({rate['min']:.1f} to "
-                 f"{rate['max']:.1f}), {COPIES * count} films, with the start of the processes")
+    lines.append(f"the command, {count} process{'es' * (count > 1)}: {rate['median']:.1f} frames/s "
+                 f"({rate['min']:.1f} to {rate['max']:.1f}), {COPIES * count} films, with the start of the processes")
   return "\n".join([*lines, f"Medians of {results['rounds']} rounds."])

@@ -348,7 +348,7 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
   (tmp_path / long).write_bytes(b"a film")
   (tmp_path / "boxes.csv").write_text(f"video,time,x1,y1,x2,y2\n{long},0,1,2,3,4\nother,0,5,6,7,8\n")
 
-  def extracted(config, videos, out, weights, *, say, boxes, detector):
+  def extracted(config, videos, out, weights, *, say, boxes, detector, person):
     del config, out, weights, say, detector
     taken.update({path.stem: boxes.digest(path.stem) for path in pathlib.Path(videos).iterdir()})
     return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))

@@ -5,8 +5,9 @@ be tried and measured without one.
 
   python -m jaxskill.data.simulation.mannequin --out MY_VIDEOS --videos 12
 
-writes `<video>.mp4` of repetitions of one exercise, `scores.csv` (video,score,subject) and SIMULATED.txt. A skilled
-performer lifts both arms fully, evenly and without trembling. Needs PyAV (pip install 'jaxskill[video]').
+writes `<video>.mp4` of repetitions of one exercise, `scores.csv` (video,score,subject and, of eight videos or more,
+split), SIMULATED.txt, and for every video `truth/<video>.json`: its skill, and how long it lasts. A skilled performer
+lifts both arms fully, evenly and without trembling. Needs PyAV (pip install 'jaxskill[video]').
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 
 from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.simulation.rendered import CODECS
+from jaxskill.data.simulation.rendered import CODECS, TEST_FROM
 from jaxskill.data.video.decoding import require_av
 
 SKY, GRASS = (150, 170, 190), (110, 130, 90)
@@ -156,23 +157,29 @@ def exercise(skill, rng, seconds=8.0, rate=25, size=(320, 240)):
     yield draw([Posture(x, size[1] * 0.95, height, left, right, 70 * (0.4 + 0.6 * skill) * lift)], size)
 
 
-def write_videos(out, num_videos=12, seconds=8.0, seed=0, command=""):
-  """Writes performances into a new folder; returns {video: score from 0 to 100}."""
+def write_videos(out, num_videos=12, seconds=8.0, seed=0, height=240, command=""):
+  """Writes performances into a new folder; returns {video: score from 0 to 100}. `height`: of the pictures."""
   require_av()
   out, rng = pathlib.Path(out), np.random.default_rng(seed)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise ValueError(f"{out} is not empty, and simulated videos would mix with what is there; give a new folder.")
   if num_videos < 1 or not seconds >= 1:
     raise ValueError(f"--videos {num_videos} must be at least 1, and --seconds {seconds:g} too.")
+  if height < 48 or height % 6:
+    raise ValueError(f"--height {height} must be a multiple of 6 from 48 on.")
   scores, table = {}, io.StringIO()
   rows = csv.writer(table, lineterminator="\n")
-  rows.writerow(("video", "score", "subject"))
+  tested = num_videos // 5 if num_videos >= TEST_FROM else 0          # the last ones
+  rows.writerow(("video", "score", "subject", *["split"] * bool(tested)))
   with files.writing_folder(out) as folder:
+    (folder / "truth").mkdir()
     for number in range(num_videos):
       skill, name = rng.uniform(), f"person{seed}_{number:03d}"
-      write_film(folder / f"{name}.mp4", exercise(skill, rng, seconds))
+      write_film(folder / f"{name}.mp4", exercise(skill, rng, seconds, size=(height * 4 // 3, height)))
       scores[name] = round(100 * skill, 1)
-      rows.writerow((name, scores[name], f"subject{number}"))
+      side = ["test" if number >= num_videos - tested else "train"] * bool(tested)
+      rows.writerow((name, scores[name], f"subject{number}", *side))
+      files.save_json(folder / "truth" / f"{name}.json", dict(skill=skill, score=scores[name], seconds=seconds))
     files.write_text(folder / "scores.csv", table.getvalue())
     files.write_text(folder / SIMULATED_NOTE, "These videos are simulated: a drawn person, nobody was filmed.\n"
                      + (f"{command}\n" if command else ""))
@@ -185,11 +192,12 @@ def main(argv=None):
   parser.add_argument("--out", required=True, type=cli.path, help="a new folder")
   parser.add_argument("--videos", type=int, default=12)
   parser.add_argument("--seconds", type=float, default=8.0, help="of each video")
+  parser.add_argument("--height", type=int, default=240, help="of the pictures, in pixels")
   parser.add_argument("--seed", type=int, default=0)
   words = sys.argv[1:] if argv is None else argv
   options = parser.parse_args(argv)
   with cli.command():
-    written = write_videos(options.out, options.videos, options.seconds, options.seed,
+    written = write_videos(options.out, options.videos, options.seconds, options.seed, options.height,
                            "python -m jaxskill.data.simulation.mannequin " + shlex.join(map(str, words)))
     cli.say(f"{len(written)} SIMULATED videos in {options.out}: a drawn person, nobody was filmed")
 
