@@ -133,7 +133,8 @@ def write_film(path, pictures, rate=25):
     for picture in pictures:
       if stream is None:
         stream = container.add_stream(codec, rate=rate, options=CODECS[codec])
-        stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+        stream.height, stream.width = picture.shape[:2]
+        stream.pix_fmt = "yuv420p"
       container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
     container.mux(stream.encode())
 

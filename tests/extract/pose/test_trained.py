@@ -2,6 +2,7 @@
 
 import functools
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from jaxskill.extract.pose import hands as hands_of
 from jaxskill.extract.pose.networks import NETWORKS, Networks
 from tests.extract.pose import puppets
 from tests.extract.pose.test_streams import recipe
+from tests.extract.test_extraction import recipe as small
+from tests.extract.test_extraction import taken
 from tests.places import POSE, SHARED
 
 pytestmark = pytest.mark.pose
@@ -220,3 +223,48 @@ def test_the_square_is_the_one_that_was_cut():
   seen, = look(puppets.Picture(image))
   assert seen is not None and abs(abs(np.degrees(seen.region.turn)) - 90) < 15
   assert crops.cut(puppets.Picture(image), seen.region, 64).shape == (64, 64, 3)
+
+
+def from_wheel(path, **files):
+  """Writes a bundle: {name in it: name in the wheel}."""
+  with zipfile.ZipFile(POSE) as wheel, zipfile.ZipFile(path, "w") as bundle:
+    for name, source in files.items():
+      place = next(one for one in wheel.namelist() if one.endswith(f"/{source}.tflite"))
+      bundle.writestr(f"{name}.tflite", wheel.read(place))
+  return path
+
+
+def test_a_bundle_of_the_same_networks_and_of_others(tmp_path):
+  body_names, hand_names = ("pose_detection", "pose_landmark"), ("palm_detection", "hand_landmark")
+  same = Networks(from_wheel(tmp_path / "pose.task", pose_detector="pose_detection",
+                             pose_landmarks_detector="pose_landmark_full"), body_names)
+  assert not same.others and recipes.kinds.POSES.remarks(same) == []
+  lite = Networks(from_wheel(tmp_path / "hand.task", hand_detector="palm_detection_lite",
+                             hand_landmarks_detector="hand_landmark_full"), hand_names)
+  assert lite.others == ["palm_detection"]
+  assert "palm_detection of hand.task are not those of mediapipe 0.10.21" in recipes.kinds.POSES.remarks(lite)[0]
+  wrong = from_wheel(tmp_path / "wrong.task", pose_detector="palm_detection_full",
+                     pose_landmarks_detector="pose_landmark_full")
+  with pytest.raises(ValueError, match=r"pose_detection takes and gives .*\(1, 192, 192, 3\).* it is another network"):
+    Networks(wrong, body_names)
+
+
+def test_action_net_takes_its_person_from_the_networks(tmp_path):
+  """The static stream, `region=pose`: a square of the person, and of nobody nothing where frames are discarded."""
+  frames = [mannequin.draw([STANDING] if k < 30 else [], (640, 480)) for k in range(50)]
+  mannequin.write_film(tmp_path / "a.mp4", frames)
+  config = small("action_net:static")
+  config.streams.static.update(region="pose")
+  config.streams.static.sampling.update(fps=5.0)
+  with pytest.raises(ValueError, match="region=pose: give the networks of poses with --detector"):
+    recipes.kinds.VIDEO.look(config, None, recipes.kinds.Given())
+  given = recipes.kinds.Given(detector=str(POSE), person="300,270")
+  persons, about = recipes.kinds.VIDEO.look(config, None, given)
+  assert about["persons"]["sha256"]["pose_detection"] == NETWORKS["pose_detection"].sha256
+  items, said, _ = taken(tmp_path / "a.mp4", config, persons)
+  assert items["static"].shape == (10, 1, 32, 32, 3)              # those without a person take the nearest one
+  sky = np.abs(items["static"].astype(int) - mannequin.SKY).max(axis=-1) < 30
+  assert 0.2 < sky[0].mean() < 0.8 and any("no person found at their time" in line for line in said["warnings"])
+  config.streams.static.person.missing = "discard"
+  items, _, _ = taken(tmp_path / "a.mp4", config, recipes.kinds.VIDEO.look(config, None, given)[0])
+  assert items["static"].shape == (6, 1, 32, 32, 3)
