@@ -36,8 +36,8 @@ def question(
     workdir: Path, videos: Path | Sequence[Path] = (), *, features: Path | Sequence[Path] = (), out: Path = "",
     weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", person: str = "",
     labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
-    row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None, checkpoint: str = "last",
-    say: Callable[[str], None] = cli.say) -> Question:
+    row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
+    checkpoint: str = "last", say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
   from jaxskill.assess import new_videos
   from jaxskill.report import explain

@@ -85,10 +85,11 @@ def run(config, videos, out, weights, *, boxes="", detector="", person="", overl
   _check_options(config, runner, shard, processes, patience)
   (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   networks, origin = kind.load(config, weights)
+  overlay = cli.path(overlay)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
   open_folder(out)
-  with _alone(out, shard, say):
+  with _alone(out, overlay, shard, say):
     feature_files.check_names(out, files)
     own = shard.own(files)
     if not shard.is_all:
@@ -137,12 +138,13 @@ def _extract(config, files, left_out, out, about, looks, shard, processes, patie
 
 
 @contextlib.contextmanager
-def _alone(out, shard, say):
+def _alone(out, overlay, shard, say):
   """Holds the folder while the body runs: all of it, or of a shard that one, beside others."""
   with contextlib.ExitStack() as held:
     held.enter_context(locks.hold(out / LOCK, "extraction", "give another --out", say, shared=not shard.is_all))
     if shard.is_all:
-      remove_unfinished(out)
+      for folder in filter(None, (out, overlay)):
+        remove_unfinished(pathlib.Path(folder))
     else:
       own = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
       held.enter_context(locks.hold(out / own, "extraction of this shard", "give another --shard", say))

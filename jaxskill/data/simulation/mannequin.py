@@ -170,7 +170,7 @@ def write_videos(out, num_videos=12, seconds=8.0, seed=0, height=240, command=""
     raise ValueError(f"--height {height} must be a multiple of 6 from 48 on.")
   scores, table = {}, io.StringIO()
   rows = csv.writer(table, lineterminator="\n")
-  tested = num_videos // 5 if num_videos >= TEST_FROM else 0          # the last ones
+  tested = max(2, num_videos // 5) if num_videos >= TEST_FROM else 0          # the last ones
   rows.writerow(("video", "score", "subject", *["split"] * bool(tested)))
   with files.writing_folder(out) as folder:
     (folder / "truth").mkdir()

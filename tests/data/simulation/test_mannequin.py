@@ -43,7 +43,7 @@ def test_films(tmp_path):
   from jaxskill.data.video import decoding
   scores = mannequin.write_videos(tmp_path / "videos", 8, seconds=1.0, height=48, command="a command")
   labels = own_labels.read_labels(tmp_path / "videos")
-  assert set(labels.videos()) == set(scores) and labels.scores["split"].count("test") == 1
+  assert set(labels.videos()) == set(scores) and labels.scores["split"].count("test") == 2
   assert "nobody was filmed" in (tmp_path / "videos" / "SIMULATED.txt").read_text()
   frames = list(decoding.decode(tmp_path / "videos" / "person0_000.mp4"))
   assert len(frames) == 25 and frames[0].image.shape == (48, 64, 3)

@@ -60,7 +60,7 @@ def test_rows_times_and_gaps(tmp_path):
   assert not arrays["pose"][20:32].any() and not arrays["kinematics"][20:32].any()
   assert arrays["pose"][:20].any(axis=1).all()
   assert about["warnings"] == ["nobody is seen in 30% of its 40 frames, first from 0.80 to 1.24 s; these rows are left out"]
-  read, lengths = stream_files.read_streams({"a": tmp_path / "out" / "a.npz"})
+  read, lengths, _ = stream_files.read_streams({"a": tmp_path / "out" / "a.npz"})
   read, lengths, times, between = stream_files.take_times(read, lengths)
   assert lengths["pose"] == 28 and between["kinematics"] == pytest.approx(0.04, abs=1e-3)
   assert np.diff(times["pose"][0]).max() == pytest.approx(13 / 25, abs=1e-3)
