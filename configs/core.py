@@ -10,6 +10,7 @@
       --config.data.task=suturing
   python -m jaxskill.main --config configs/core.py:finediving --config.data.dir=FineDiving
   python -m jaxskill.main --config configs/core.py:features --config.data.dir=MY_FEATURES
+  python -m jaxskill.main --config configs/core.py:kinematics --config.data.dir=MY_RECORDINGS
   python -m jaxskill.main --config configs/core.py:frames --config.data.dir=MY_VIDEOS \\
       --config.model.weights=rgb_imagenet.pt
 

@@ -46,6 +46,7 @@ class SkillDataset:
     lengths: name -> `[V]` int32 number of real rows of each video, at least 1.
     row_seconds: name -> `[V]` float32 seconds from one row of a stream to the next; 1 where unknown.
     row_times: name -> `[V, T]` float32 seconds at which the rows of a stream were seen, where each is known.
+    columns: name -> names of the columns of a stream, where they are known.
     recorded_seconds: `row_seconds` before `config.data.rows_per_second` averaged rows; empty where it did not.
     pairs: `[P, 2]` int32 positions in `videos`: (better, worse); `[0, 2]` where only scores are known.
     folds: the splits, at least one.
@@ -76,6 +77,7 @@ class SkillDataset:
   row_seconds: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   row_times: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   recorded_seconds: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  columns: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   score: np.ndarray | None = None
   difficulty: np.ndarray | None = None
   category: np.ndarray | None = None

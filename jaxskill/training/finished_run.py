@@ -66,7 +66,7 @@ class Finished(NamedTuple):
 
   @property
   def recorded(self):
-    """Returns {stream: {"shape"}} that a video must be recorded with, of which `data.derived` makes what is read."""
+    """Returns {stream: {"shape", "columns": their names if known}} of the rows that `data.derived` makes others of."""
     return self.about.get("recorded", self.about["streams"])
 
   def recorded_seconds(self, stream):
