@@ -129,7 +129,11 @@ def _letters(name):
 
 
 def like(place: Place, source: Source) -> Place:
-  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be."""
+  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be.
+
+  Raises:
+    ValueError: if the labels are not those any more that features were written for, or cannot be read.
+  """
   if source.kind != "like":
     return place
   assert place.folder is not None
@@ -140,6 +144,9 @@ def like(place: Place, source: Source) -> Place:
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
                           map_frames=MAPS.get(place.options, 0), **(TINY if source.tiny else {}))
+  elif not like_published.same_labels(place.folder, out, name):
+    raise ValueError(f"{place.folder}: its labels have changed since features were simulated for them in {out} and "
+                     "models trained on these; give another --workdir.")
   return place._replace(folder=out)
 
 
