@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ class Cells(NamedTuple):
     differences: {"row", "to", "column", "mean", "interval"} of two rows at the last step, row minus to.
     reference: the row that others are compared with where a table shows differences.
     had: {column: {"data", "simulated", "protocol"}}, what results.json says of its data.
+    lacking: {column, or rows in some columns, whose data are there and cannot be used: why}.
   """
 
   columns: tuple[str, ...]
@@ -37,15 +38,17 @@ class Cells(NamedTuple):
   had: dict[str, dict]
   differences: tuple[dict, ...]
   reference: str
+  lacking: Mapping[str, str] = {}
 
 
-def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[str, runs.Place, str], runs.Job]
-            ) -> Cells:
+def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[str, runs.Place, str], runs.Job],
+            lacking: Mapping[str, str]) -> Cells:
   """Returns the cells of a table whose jobs are finished.
 
   Args:
     columns: those that are at hand, and where.
     jobs: {(config file, place, row of the config): its job}.
+    lacking: of what is not among them, see `Cells`.
   """
   results = {job.folder: runs.results(job) for job in jobs.values()}
   had = {column.title: _data([results[job.folder] for (_, own, _), job in jobs.items() if own == place])
@@ -72,7 +75,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
   metric = {column.title: column.metric for column in (*table.columns, *columns)}
   metric |= dict.fromkeys((*table.means, *means), next(iter(metric.values())))
   differences = _add_intervals(table, rows, columns, jobs, results, ours)
-  return Cells(shown, metric, ours, published, had, differences, _reference(table))
+  return Cells(shown, metric, ours, published, had, differences, _reference(table), lacking)
 
 
 def means_of(table: Table, columns: Iterable[Column]) -> dict[str, list[Column]]:

@@ -45,8 +45,8 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
                         + render(header, body, "latex_booktabs") + "\n",
            "table.json": files.to_json(dict(
                table=table.name, paper=table.paper, printed=table.printed, kind=kind, metrics=cells.metrics,
-               ours=cells.ours, published=cells.published, differences=cells.differences, data=cells.had, notes=notes,
-               **about), indent=1)}
+               ours=cells.ours, published=cells.published, differences=cells.differences, data=cells.had,
+               not_measured=dict(cells.lacking), notes=notes, **about), indent=1)}
   for name, text in texts.items():
     files.write_text(folder / name, text)
   written = [folder / name for name in texts]
@@ -60,9 +60,12 @@ def grid(cells: Cells) -> tuple[list[str], list[list[str]]]:
   """Returns header and rows of text: ours beside what is published, and what was chosen on the test side last."""
   printed = list(dict.fromkeys(title for row in cells.published.values() for title in row))
   columns = []                                            # (header, {row: text})
-  for title in dict.fromkeys([*cells.columns, *printed]):
+  lacking = [title for title in cells.lacking if title in cells.metrics]                # and not rows in some columns
+  for title in dict.fromkeys([*cells.columns, *lacking, *printed]):
     if title in cells.columns:
       columns.append((title, _of(cells, title, "last")))
+    elif title in lacking:
+      columns.append((title, dict.fromkeys(cells.ours, "-")))
     if title in printed:
       columns.append((f"{title}, published", {row: own.get(title, "-") for row, own in cells.published.items()}))
   for chosen in ("validation_selected", "best_on_test"):
@@ -122,11 +125,14 @@ def _notes(table, cells, kind):
            "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it "
            "is not the result of an honest protocol."]
   for title in table.means:
-    own = "" if title == table.mean else " " + ", ".join(c.title for c in table.columns if c.mean == title)
-    lines.append(f"{title}: the mean over columns{own}" + (" by Fisher's z." if table.how == "fisher" else "."))
-  missing = [column.title for column in table.columns if column.title not in cells.columns]
+    printed = [column.title for column in table.columns if (column.mean or table.mean) == title]
+    own = [column for column in printed if column in cells.columns]
+    alone = f", of ours over {', '.join(own)} alone" if title in cells.columns and own != printed else ""
+    lines.append(f"{title}: the mean over {'columns' if title == table.mean else ', '.join(printed)}{alone}.")
+  missing = [column.title for column in table.columns if column.title not in {*cells.columns, *cells.lacking}]
   if missing and kind != "simulated":
     lines.append(f"Not at hand: {', '.join(missing)}.")
+  lines += [f"NOT measured: {cli.plain(what)}: {cli.plain(why)}" for what, why in cells.lacking.items()]
   return lines + list(table.notes)
 
 

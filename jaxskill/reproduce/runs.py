@@ -15,7 +15,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published
 from jaxskill.reproduce.entries import Column
-from jaxskill.training import finished_files
+from jaxskill.training import experiment, finished_files, sizes
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -192,19 +192,30 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
   return made
 
 
-def finish(wanted: list[Job]) -> None:
+def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
   """Trains every job that is not finished, with a bar over all of them.
+
+  Returns:
+    {folder of a job: why its data cannot be read, or are not what its method reads}; the others are finished.
 
   Raises:
     ValueError, OSError, FloatingPointError, Stopped: see `train.run`.
   """
   datasets: dict[str, Any] = {}
+  unread: dict[pathlib.Path, str] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
       bar.set_postfix_str(cli.short(f"{job.place.options} {job.place.task} {', '.join(job.rows)}", 60))
       if read(job) is None:
-        train.run(job.config, job.folder, dataset(job, datasets))
+        try:
+          made = dataset(job, datasets)
+          experiment.make(sizes.decide(job.config, made), made).method.check(made, None)
+        except ValueError as error:
+          unread[job.folder] = str(error)
+        else:
+          train.run(job.config, job.folder, made)
       bar.update()
+  return unread
 
 
 def dataset(job: Job, kept: dict[str, Any]):
