@@ -158,15 +158,12 @@ def _rows(config, rows, place, source):
 
 
 def _train(config, wanted, source):
-  """Trains what is wanted, {(config file, place): rows}.
+  """Trains what is wanted, {(config file, place): rows}, beside the rows of `config`.
 
   Returns:
     {(config file, place, row): its job}, and {(config file, place): why its data cannot be used} of the others.
-
-  What further options ask for, as "official", is of `config` alone: others are competitors, the same beside either.
   """
-  jobs = [job for (file, place), rows in wanted.items()
-          for job in runs.jobs(file, rows, place, source if file == config else source._replace(options=()))]
+  jobs = [job for (file, place), rows in wanted.items() for job in runs.jobs(file, rows, place, source, config)]
   unread = runs.finish(jobs)
   return ({(job.file, job.place, row): job for job in jobs for row in job.rows if job.folder not in unread},
           {(job.file, job.place): unread[job.folder] for job in jobs if job.folder in unread})

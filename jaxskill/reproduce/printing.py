@@ -131,7 +131,8 @@ def _notes(table, cells, kind):
     lines.append(f"{title}: the mean over {'columns' if title == table.mean else ', '.join(printed)}{alone}.")
   if table.how == "fisher":
     plain = [f"{row} in {title}" for row, own in cells.ours.items() for title, numbers in own.items()
-             if any(number and number["count"] > 1 and number["how"] == "mean" for number in numbers.values())]
+             if any(number and number["count"] > 1 and number["mean"] is not None and number["how"] == "mean"
+                    for number in numbers.values())]
     lines.append("Means over seeds, folds and columns are by Fisher's z" + (
         f", but plain, for a correlation is 1 or -1 there, of {'; '.join(plain)}." if plain else "."))
   missing = [column.title for column in table.columns if column.title not in {*cells.columns, *cells.lacking}]

@@ -21,6 +21,7 @@ from jaxskill.training.parallel import Parallel
 
 SIMULATED = "simulated"
 TINY = dict(num_segments=12, width=8, static_rows=8, static_width=8)          # of features like published ones
+MEASURES = "rl2_range", "ties"            # fields of `config.evaluate` that say what a metric is
 MAPS = dict(epic_skills=25)               # frames of maps, of data sets of which a paper reads maps
 
 
@@ -155,20 +156,26 @@ def is_file(row: str) -> bool:
   return row.partition(":")[0].endswith(".py")
 
 
-def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
+def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: str) -> list[Job]:
   """Returns the programs that train some rows of a config file in a place.
 
-  Rows that train together are one job, whichever of them are asked for: another table may ask for the others.
+  Rows that train together are one job, whichever of them are asked for: another table may ask for the others. What
+  further options ask for, as "official", is of the config of a table alone: others are competitors, which train the
+  same beside either, and are measured as it is.
+
+  Args:
+    table: config file of the table or figure.
 
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
   path, _, own_options = file.partition(":")
-  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
-  overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
-  config, _ = cli.read_config(f"{path}:{','.join(options)}", overrides)
-  config = config.copy_and_resolve_references()
+  config = _config(file, place, source if file == table else source._replace(options=()))
+  measured = _config(table, place, source).evaluate
+  other = {name: measured[name] for name in MEASURES if name in measured and name in config.evaluate
+           and measured[name] != config.evaluate[name]}
   with config.unlocked():
+    config.evaluate.update(other)
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
     config.plots = False
@@ -179,7 +186,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
     if "rows" in config:
       if unknown := sorted(set(rows) - set(config.rows)):
         raise ValueError(f"{file} has no row {unknown[0]!r}, only {', '.join(config.row_order)}.")
-  words = [place.options, place.task.replace("/", "_"), *source.options]
+  words = [place.options, place.task.replace("/", "_"), *(source.options if file == table or other else ())]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
     return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
@@ -190,6 +197,14 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
     if set(names) & set(rows):
       made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
   return made
+
+
+def _config(file, place, source):
+  """The config of a file, perhaps with options, in a place."""
+  path, _, own_options = file.partition(":")
+  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
+  overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
+  return cli.read_config(f"{path}:{','.join(options)}", overrides)[0].copy_and_resolve_references()
 
 
 def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
