@@ -119,6 +119,7 @@ def _table(table, source, folder, lacking):
 
 
 def _figure(figure, source, folder, videos, lacking):
+  source = source._replace(seeds=source.seeds or figure.models)
   columns, jobs, missing = _columns(figure, source, lacking), {}, {}
   for place in dict.fromkeys(columns.values()):
     jobs[place], unread = _rows(figure.config, figure.rows or ("",), place, source)

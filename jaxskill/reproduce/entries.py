@@ -134,6 +134,7 @@ class Figure(NamedTuple):
       `options` and `task` are read.
     draw: (runs, videos) -> {name: matplotlib figure}; `runs` is {row: `runs.Finished`}, `videos` a folder of video
       files or None.
+    models: seeds that are trained where none are asked for; None are those of the config.
   """
 
   name: str
@@ -145,6 +146,7 @@ class Figure(NamedTuple):
   rows: tuple[str, ...] = ()
   columns: tuple[Column, ...] = ()
   simulated: tuple[Column, ...] = (Column("simulated", (), "simulated"),)
+  models: int | None = None
   hours: float | None = None
   notes: tuple[str, ...] = ()
 

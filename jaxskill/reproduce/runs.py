@@ -13,7 +13,7 @@ import tqdm
 from jaxskill import ablations, cli, data, files, train
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
-from jaxskill.data.simulation import like_published
+from jaxskill.data.simulation import like_published, rendered
 from jaxskill.reproduce.entries import Column
 from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
@@ -22,6 +22,7 @@ from jaxskill.training.parallel import Parallel
 SIMULATED = "simulated"
 TINY = dict(num_segments=12, width=8, static_rows=8, static_width=8)          # of features like published ones
 MEASURES = "rl2_range", "ties"            # fields of `config.evaluate` that say what a metric is
+FILMED, FILMS, SECONDS = "rendered", 24, 8.0                # option of configs that read simulated films
 MAPS = dict(epic_skills=25)               # frames of maps, of data sets of which a paper reads maps
 
 
@@ -100,7 +101,8 @@ def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
     ValueError: if none is at hand.
   """
   if source.kind == SIMULATED:
-    return {column: Place(SIMULATED, "", None) for column in columns}
+    return {column: Place(column.options, "", _films(source) if FILMED in column.options else None)
+            for column in columns}
   assert source.folder is not None
   only = len({column.data for column in columns}) == 1
   found = {}
@@ -113,6 +115,15 @@ def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
     raise ValueError(f"{source.folder}: holds none of the data sets of this table; it needs a folder of the name "
                      f"{names}, laid out as jaxskill/data/README.md says.")
   return found
+
+
+def _films(source):
+  """The folder of simulated films, of the same performances for all; rendered if need be."""
+  out = source.workdir / "films"
+  if not (out / SIMULATED_NOTE).exists():
+    cli.say(f"simulated films, in {out}")
+    rendered.write_videos(out, FILMS, seconds=SECONDS, command="python -m jaxskill.reproduce")
+  return out
 
 
 def _folder(folder, names, only):
