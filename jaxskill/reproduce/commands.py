@@ -114,7 +114,7 @@ def _table(table, source, folder, lacking):
       lacking[f"{', '.join(rows)} in {', '.join(titles)}"] = why
   result = cells.collect(table, columns, jobs, lacking)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
-  cli.say((folder / "table.md").read_text(encoding="utf-8"))
+  cli.say((folder / "table.md").read_text(encoding="utf-8") + f"\n{runs.trained_for(jobs.values())}")
   return written
 
 
@@ -126,6 +126,7 @@ def _figure(figure, source, folder, videos, lacking):
     missing |= {place: why for _, why in unread.items()}
   columns = _measured(columns, missing, lacking)
   folder.mkdir(parents=True, exist_ok=True)
+  cli.say(runs.trained_for(job for place in set(columns.values()) for job in jobs[place].values()))
   kept: dict[str, Any] = {}
   written = []
   answers: dict[pathlib.Path, dict] = {}
@@ -186,8 +187,9 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
     for row in claim.rows:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
-  results = {(config, row): runs.results(job) for config, own in rows.items()
-             for row, job in _rows(config, tuple(own), place, source)[0].items()}
+  jobs = {(config, row): job for config, own in rows.items()
+          for row, job in _rows(config, tuple(own), place, source)[0].items()}
+  results = {key: runs.results(job) for key, job in jobs.items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder("_".join(filter(None, ["claims", paper, *source.options])))
   folder.mkdir(parents=True, exist_ok=True)
@@ -197,5 +199,5 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
   files.save_json(folder / "claims.json", dict(
       claims=[verdict._asdict() | dict(claim=verdict.claim._asdict()) for verdict in verdicts],
       **files.provenance(Parallel())))
-  cli.say(f"\n{text}\nwrote {folder / 'claims.md'}\n      {folder / 'claims.json'}")
+  cli.say(f"\n{text}\n{runs.trained_for(jobs.values())}\nwrote {folder / 'claims.md'}\n      {folder / 'claims.json'}")
   return verdicts

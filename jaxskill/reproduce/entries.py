@@ -74,7 +74,7 @@ class Table(NamedTuple):
     how: the mean that the paper takes over columns, and over folds of one column: "mean" or "fisher".
     chart: "bars" or "lines" for a figure, drawn beside the table; "" is none.
     reference: name of the row that others are compared with; "" is the last one that is trained.
-    hours: that --simulated takes on two CPU cores, as measured; None where it was not.
+    hours: that --simulated takes on two CPU cores, as the command says at its end; None where it was not measured.
     notes: lines below the table, what it shows and does not show.
   """
 

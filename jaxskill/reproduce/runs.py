@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import tqdm
@@ -272,6 +273,14 @@ def results(job: Job) -> dict:
   if found is None:
     raise ValueError(f"{job.folder}: its results.json is not there any more; start the same command again.")
   return found
+
+
+def trained_for(jobs: Iterable[Job]) -> str:
+  """Returns how long finished jobs took, in words; a job that was resumed counts from its last start."""
+  found = {job.folder: results(job) for job in jobs}
+  devices = dict.fromkeys(device for one in found.values() for device in one["devices"])
+  return (f"trained for {sum(one['seconds'] for one in found.values()) / 3600:.2g} h: {len(found)} run(s) on "
+          f"{', '.join(devices)}; one that was resumed counts from its last start")
 
 
 def answers(job: Job, kept: dict[str, Any]) -> dict[str, Finished]:
