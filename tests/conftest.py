@@ -7,10 +7,12 @@ import importlib.metadata
 import importlib.util
 import os
 
-FLAGS = ["--xla_force_host_platform_device_count=8"]
+FLAGS = []
 if importlib.metadata.version("jaxlib").startswith("0.10."):     # XLA stops at a flag that it does not know
   FLAGS.append("--xla_cpu_use_fusion_emitters=false")            # compiles these small programs twice as fast
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]).strip()     # before JAX is imported
+QUICK_FLAGS = " ".join(["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", *FLAGS])
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8",
+                                    *FLAGS]).strip()             # before JAX is imported
 
 import json
 import pathlib

@@ -64,6 +64,16 @@ def check_pairs(pairs, videos, source):
                      "order that the annotators agreed on and remove the other.")
 
 
+def _check_similar(similar, pairs, videos, source):
+  """Raises a `ValueError` for a pair that is similar and in the list of (better, worse) too."""
+  ordered = set(map(frozenset, pairs.tolist())) if len(similar) else set()
+  both = next((pair for pair in similar.tolist() if frozenset(pair) in ordered), None)
+  if both:
+    first, second = (videos[i] for i in both)
+    raise ValueError(f"{source}: contradictory pair: {first!r} and {second!r} are similar, and one is better than the "
+                     "other; keep one of the two.")
+
+
 def check_seconds(segment_seconds, stream_seconds):
   """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
   given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
@@ -130,6 +140,8 @@ def check_dataset(data):
     for video, own, length in zip(data.videos, times, data.lengths[name]):
       check_times(own[:length], length, video, source)
   check_pairs(np.asarray(data.pairs), data.videos, source)
+  check_pairs(np.asarray(data.similar), data.videos, source)
+  _check_similar(np.asarray(data.similar), np.asarray(data.pairs), data.videos, source)
   labels = {name: getattr(data, name) for name in ("score", "difficulty", *WORDS)}
   labels |= {f"criterion {name!r}": values for name, values in data.criteria.items()}
   for name, values in labels.items():

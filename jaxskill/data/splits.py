@@ -31,7 +31,7 @@ def pairs_from_scores(score, margin, groups=None):
     groups: `[V]` labels (subject, category), or None; only videos of the same group are paired.
 
   Returns:
-    (`[P, 2]` int32 positions (better, worse), number of tied pairs left out).
+    (`[P, 2]` int32 positions (better, worse), `[T, 2]` int32 of tied pairs, which are left out).
 
   Raises:
     ValueError: if `margin` is negative.
@@ -50,8 +50,8 @@ def pairs_from_scores(score, margin, groups=None):
     groups = np.asarray(groups)
     same = groups[:, None] == groups[None, :]
     differs, comparable = differs & same, comparable & same
-  pairs = np.argwhere(differs).astype(np.int32)
-  return pairs, int(comparable.sum()) - len(pairs)
+  tied = comparable & ~differs & ~differs.T
+  return np.argwhere(differs).astype(np.int32), np.argwhere(tied).astype(np.int32)
 
 
 def fold_of_videos(name, pairs, train_videos, test_videos, validation_videos=NO_IDS) -> Fold:

@@ -1,19 +1,20 @@
 """Who's Better, Who's Best: which of two performances is better, from single segments of three equal parts of a video.
 
 In training one segment of each part is drawn, as temporal segment networks do, and the same network ranks both videos
-of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin. Streams
-have networks of their own, which know nothing of each other; their scores are summed. The test score is a mean over
-evenly spaced segments.
+of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin, and
+segments of two videos that show equal skill (`SkillDataset.similar`) must lie within that margin. Streams have networks
+of their own, which know nothing of each other; their scores are summed. The test score is a mean over evenly spaced
+segments.
 
 The paper trains whole video networks; here they are given features, and a small ranking network of each stream is
-trained. Its second loss, max(0, |f(p) - f(q)| - m) of pairs (p, q) that show equal skill, is left out: the pairs of a
-`SkillDataset` are ordered, and none is known to be equal.
+trained. The paper sums each loss over its own pairs; here every ordered pair comes with one similar pair, so that both
+losses weigh as `config.loss.weights` says, however many pairs of either kind there are.
 
 V videos, T rows of a stream, D channels, S streams, P parts, N segments of each part (1 in training).
 
 References: Doughty, Damen, Mayol-Cuevas, Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR
-2018 (its ranking loss; the numbers of its equations were not at hand); Wang et al., Temporal Segment Networks, ECCV
-2016.
+2018 (its losses of ordered and of similar pairs; the numbers of its equations were not at hand); Wang et al., Temporal
+Segment Networks, ECCV 2016.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxskill.methods import PAIRS, Assessment, Method, Phase
+from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase
 from jaxskill.methods.common import hinge, in_order
 
 
@@ -95,12 +96,17 @@ def build(config) -> Method:
     """[] what the test score is: the sum over the streams of the mean of all segments."""
     return sum(encoding["scores"][name].mean() for name in streams)
 
-  def ranking_loss(variables, pair, labels):
-    """In every part of every stream the segment of the better video is ahead."""
-    del variables, labels
-    better, worse = pair
+  def loss(variables, item, labels):
+    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+    del labels
+    better, worse, *similar = item
     terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
              for name in streams}
+    if similar:
+      first, second = similar
+      weight = variables["constants"]["loss_weights"]["similar"]
+      terms |= {f"similar_{name}": weight * jax.nn.relu(
+          jnp.abs(first["scores"][name] - second["scores"][name]) - config.loss.margin).sum() for name in streams}
     return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
 
   def assess(variables, encoding, references):
@@ -112,8 +118,8 @@ def build(config) -> Method:
                                              importance=jnp.full(model.parts, 1 / model.parts)),
         parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
 
-  return Method(init=init, encode=encode, phases=(Phase(ranking_loss, trains="."),), assess=assess, items=PAIRS,
-                streams=streams, check=lambda dataset, others: check_features(dataset, streams))
+  return Method(init=init, encode=encode, phases=(Phase(loss, trains="."),), assess=assess,
+                items=PAIRS_AND_SIMILAR, streams=streams, check=lambda dataset, others: check_features(dataset, streams))
 
 
 def check_features(dataset, streams):

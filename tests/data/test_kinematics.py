@@ -74,6 +74,17 @@ def test_the_trunk_leans_with_the_sign_of_the_table(name, shift):
              for other in {"trunk_forward", "trunk_side", "trunk_twist"} - {name})
 
 
+def test_who_leans_towards_the_camera_leans_forward():
+  """The default axes, those of a film: x to the right of the picture, y down, z away from the camera."""
+  pose = {name: np.array((-place[0], -place[2], -place[1])) for name, place in standing().items()}
+  for joint in pose:
+    if any(part in joint for part in ("ear", "shoulder", "nose")):
+      pose[joint] = pose[joint] + (0, 0, -.5)
+  values, names = kinematics.columns(rows_of(pose), np.ones(1, bool), np.zeros(1), JOINTS)
+  assert values[0, names.index("trunk_forward angle")] == pytest.approx(45, abs=1e-3)
+  assert values[0, names.index("trunk_side angle")] == pytest.approx(0, abs=1e-3)
+
+
 def test_a_turn_to_the_left_is_a_positive_twist():
   pose = standing()
   for side, sign in (("left", -1), ("right", 1)):
@@ -113,9 +124,9 @@ def test_scale_changes_lengths_alone():
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_facing_left_gives_the_same_numbers_by_an_option(flat):
-  """Somebody who faces the positive x, as a picture has it (y down), and the mirrored picture."""
+  """Somebody who faces the positive x, as a picture has it (y down, z away), and the mirrored picture."""
   points, times = moving()
-  points = points[..., [1, 2, 0]] * (1, -1, 1)                           # forward is x, up is -y, to the right is z
+  points = points[..., [1, 2, 0]] * (1, -1, -1)                          # forward is x, up is -y, to the right is -z
   points = points * (1, 1, 0) if flat else points
   swapped = [JOINTS[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in NAMES]
   mirrored = (points * (-1, 1, 1))[:, swapped]

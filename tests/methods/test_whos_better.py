@@ -26,6 +26,12 @@ def rank(params, row):
   return (np.maximum(row @ kernel + bias, 0) @ last)[0]
 
 
+def encodings_of(encodings, video, scale=1.0):
+  """Those of one video, its scores scaled."""
+  own = jax.tree.map(lambda x: x[video], encodings)
+  return own | dict(scores={name: scale * score for name, score in own["scores"].items()})
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 12])
 def test_rows_lie_in_their_parts(length):
   """Each part gives rows of its own third, real ones only, and every row of it can be drawn."""
@@ -42,7 +48,9 @@ def test_rows_lie_in_their_parts(length):
 
 
 def test_loss_and_score(load_config):
-  """Sums over streams and parts of what is missing to the margin; the score is the sum of the streams' means."""
+  """Sums over streams and parts of what is missing to the margin, and of what similar videos are apart beyond it; the
+  score is the sum of the streams' means.
+  """
   method = methods.build(load_config("whos_better", "features", TWO))
   rng, lengths = np.random.default_rng(0), np.array([9, 1, 6])
   streams = {name: rng.normal(size=(3, 9, 5)).astype(np.float32) for name in TWO["model.streams"]}
@@ -62,6 +70,12 @@ def test_loss_and_score(load_config):
       expected += max(0.0, 1.0 - (better - worse))
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(said["rank_rgb"] + said["rank_flow"], loss, rtol=1e-6)
+  scaled = variables | dict(constants=dict(loss_weights=dict(similar=0.5)))
+  far, far_said = method.phases[0].loss(scaled, (*pair, encodings_of(encodings, 0, 7.0), encodings_of(encodings, 2)), {})
+  apart = {name: np.abs(7 * np.float64(encodings["scores"][name][0]) - encodings["scores"][name][2]) for name in streams}
+  similar = sum(0.5 * np.maximum(values - 1.0, 0).sum() for values in apart.values())
+  np.testing.assert_allclose(far - loss, similar, rtol=1e-4)
+  assert similar > 0 and far_said["similar_rgb"] + far_said["similar_flow"] == pytest.approx(similar, rel=1e-4)
   tested = method.encode(variables, videos, key, False)
   answer = method.assess(variables, jax.tree.map(lambda x: x[2], tested), None)
   means = {name: np.mean([rank(params[name], streams[name][2, int((part + (n + 0.5) / 4) / 3 * 6)])
