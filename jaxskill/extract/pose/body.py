@@ -87,16 +87,17 @@ class Follower:
     """
     self.looked += 1
     if self._chosen and self._chosen[0][0] <= picture.time:
-      seen = self._read(picture, self._choose(picture))
-    elif self._region is None and self._chosen:
-      seen = None                                    # nobody is followed yet
-    else:
-      seen = self._read(picture, self._region) if self._holds(picture) else None
-      seen = seen or self._read(picture, self._find(picture))
-    if seen is None:
-      for smooth in self._filters.values():
-        smooth.forget()
-    return seen
+      return self._begin(picture, self._choose(picture))
+    if self._region is None and self._chosen:
+      return None                                    # nobody is followed yet
+    seen = self._read(picture, self._region) if self._holds(picture) else None
+    return seen or self._begin(picture, self._find(picture))
+
+  def _begin(self, picture, region):
+    """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
+    for smooth in self._filters.values():
+      smooth.forget()
+    return self._read(picture, region)
 
   def _holds(self, picture):
     """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
