@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from jaxskill.data import Fold, SkillDataset
-from tests.places import GOLDEN
+from tests.places import GOLDEN, POSE
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 STATM, ROOM = pathlib.Path("/proc/self/statm"), 0.5e9       # bytes that tests may gather
@@ -58,6 +58,11 @@ def pytest_unconfigure(config):
 def pytest_runtest_setup(item):
   if item.get_closest_marker("peers") and importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed: pip install '.[bench]'")
+  if item.get_closest_marker("pose"):
+    if importlib.util.find_spec("ai_edge_litert") is None:
+      pytest.skip("LiteRT is not installed: pip install '.[pose]'")
+    if not POSE.exists():
+      pytest.skip("the networks of poses are not at hand: JAXSKILL_POSE_WEIGHTS=WHEEL says where they are")
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -20,6 +20,7 @@ from jaxskill.data.video import frames, video_names
 from jaxskill.data.video.persons import Boxes
 from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
+from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
 
@@ -39,6 +40,7 @@ class Extraction(NamedTuple):
   weights: str | dict = ""
   boxes: str = ""
   detector: str = ""
+  person: str = ""
 
 
 class Sources(NamedTuple):
@@ -216,8 +218,10 @@ def _extracted(run, videos, extraction, out, say):
     if len(failed) == len(files):
       return {}, failed, {}
     boxes = extraction.boxes and Boxes(extraction.boxes).renamed(places)
+    person = extraction.person and Choice(extraction.person).renamed(places)
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
-    note = local.run(config, links, folder, weights, boxes=boxes, detector=extraction.detector, say=quiet)
+    note = local.run(config, links, folder, weights, boxes=boxes, detector=extraction.detector, person=person,
+                     say=quiet)
   failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
              for name, place in places.items() if place in note["failed"]}
   ready = {name: place for name, place in places.items() if place in note["videos"]}

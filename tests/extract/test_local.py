@@ -16,7 +16,7 @@ from jaxskill import cli, pretrained
 from jaxskill.data.arrays import read_arrays
 from jaxskill.data.user import features
 from jaxskill.data.video import decoding, video_files
-from jaxskill.extract import beam, local
+from jaxskill.extract import beam, local, recipe_checks
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 from jaxskill.training.parallel import Parallel
@@ -253,7 +253,7 @@ def test_recipes_that_cannot_be(name, changes, message):
   for path, value in changes.items():
     config.update_from_flattened_dict({f"streams.{path}": value})
   with pytest.raises(ValueError, match=re.escape(message)):
-    local.check(config)
+    recipe_checks.check(config)
 
 
 @pytest.mark.parametrize("words,message", [
