@@ -88,7 +88,10 @@ def build(config) -> Method:
 
   def init(key, videos, constants):
     del constants
-    return network.init(key, videos[stream], videos["lengths"][stream])["params"]
+    params = network.init(key, videos[stream], videos["lengths"][stream])["params"]
+    forget = params["lstm"]["cell"]["hf"]
+    forget["bias"] = forget["bias"] + model.forget_bias
+    return params
 
   def encode(variables, videos, key, train):
     del key, train
