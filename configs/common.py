@@ -32,7 +32,7 @@ def begin(method):
   return config
 
 
-def data(name, **own):
+def data(name, **fields):
   """Returns the fields of `config.data` that every system has, and the system's own, which may replace them."""
   return dict(
       name=name,                            # a data set; the option of that name alone changes it
@@ -50,10 +50,10 @@ def data(name, **own):
       statistics="",                        # stream of which statistics of motion are made: the stream `statistics`
       points=(),                            # of these: columns of every point that moves; () is each column by itself
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
-  ) | own
+  ) | fields
 
 
-def training(**own):
+def training(**fields):
   """Returns the fields of `config.train` that every system has, and the system's own, which may replace them."""
   return dict(
       optimizer="adam", momentum=0.9, weight_decay=0.0,     # adam | sgd, which reads the momentum
@@ -67,7 +67,7 @@ def training(**own):
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
       steps_per_call=50,                    # steps of a line of the log, and the most in one call
       keep_checkpoints=3,
-  ) | own
+  ) | fields
 
 
 def choose(config, options, data_sets, changes):
@@ -140,9 +140,9 @@ def statistics(config):
   if config.data.name not in ("jigsaws", "features"):
     raise ValueError(f"statistics of motion are made of kinematics: use jigsaws,statistics or features,statistics, not "
                      f"{config.data.name}.")
-  own = config.data.name == "features"
+  from_features = config.data.name == "features"
   read_stream(config, "statistics")
-  config.data.update(statistics="rgb" if own else "kinematics", points=() if own else MANIPULATORS)
+  config.data.update(statistics="rgb" if from_features else "kinematics", points=() if from_features else MANIPULATORS)
 
 
 def pairs_of_jigsaws(config):

@@ -126,7 +126,7 @@ def features(config):
   config.model.update(num_leaves=0, hidden=0)
 
 
-def own_videos(config):
+def frames_of_any_shape(config):
   """Reads videos of any shape, whose middle is kept; ours."""
   frames(config)
   config.data.frames.fit = "cover"
@@ -183,7 +183,7 @@ def official(config):
   config.evaluate.rl2_range = "test"
 
 
-DATA_SETS = {"simulated": simulated, "features": features, "frames": own_videos, "mtl_aqa": dives, "unlv_dive": dives,
-             "aqa7": by_category, "jigsaws": by_category, "finediving": finediving}
+DATA_SETS = {"simulated": simulated, "features": features, "frames": frames_of_any_shape, "mtl_aqa": dives,
+             "unlv_dive": dives, "aqa7": by_category, "jigsaws": by_category, "finediving": finediving}
 CHANGES = {"frames": frames, "kinematics": common.kinematics, "statistics": common.statistics, "tiny": tiny,
            "paper": None, "official": official}

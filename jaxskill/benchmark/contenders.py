@@ -112,26 +112,26 @@ class JaxContender:
 
   def __init__(self, config, shape, form, num_steps):
     self._config, self._shape, self._form, system = config, shape, form, find(config.method)
-    own = self._config.train
-    own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
+    options = self._config.train
+    options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
     self._data = data_of(config, shape, form)
     parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
     replicas = len(plan(config, self._data))
     self._repeats = num_steps or 10
-    cpu_steps = 1 if own.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
-    num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
-    own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
+    cpu_steps = 1 if options.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
+    num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * options.steps_per_call)
+    options.steps_per_call = min(options.steps_per_call, num_steps)  # rounded up to whole cycles
     self._trainer = train.Trainer(self._config, self._data, parallel)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
     other = next((make for word, make in system.others.items() if word in form.split("+")), None)
     self._other = other and other(self._trainer)
     self.ready = dict(
-        compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=own.dtype,
-        encode=own.encode, alternation=own.alternation, replicas=replicas,
-        batch_size=self._other.size if self._other else own.batch_size,
+        compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=options.dtype,
+        encode=options.encode, alternation=options.alternation, replicas=replicas,
+        batch_size=self._other.size if self._other else options.batch_size,
         resident=self._trainer.loader.resident, steps_per_round=self._calls * self._trainer.per_call,
         steps_per_call=self._trainer.per_call, epochs=0 if self._other else self._epochs,
-        steps_per_epoch=-(-int(self._trainer.tables.count[0]) // own.batch_size))
+        steps_per_epoch=-(-int(self._trainer.tables.count[0]) // options.batch_size))
 
   def _advance(self, calls):
     if self._other:
@@ -152,11 +152,11 @@ class JaxContender:
     """Returns memory and FLOPs."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
-    own = program.memory_analysis() if program else None
+    memory = program.memory_analysis() if program else None
     return dict(
         peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
-        program_bytes=own and (own.argument_size_in_bytes + own.output_size_in_bytes + own.temp_size_in_bytes
-                               - own.alias_size_in_bytes),
+        program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
+                                  + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self):

@@ -217,13 +217,13 @@ def rates(row, rows, size, work, peak, name, features):
   """Returns what follows from the rounds of a contender."""
   wall, processor = np.array(row["rounds"]).T
   median = float(np.median(wall))
-  ours, own = features[OURS[0]], features[name]
+  reference, found = features[OURS[0]], features[name]
   return row | dict(
       items_per_s=size / median, ms=dict(zip(("median", "min", "max"), (1e3 * float(f(wall)) / size
                                                                         for f in (np.median, np.min, np.max)))),
       processor_ms=1e3 * float(np.median(processor)) / size, flops_per_s=size * work / median,
       peak_share=size * work / median / peak["bfloat16" if "bfloat16" in name else "float32"],
-      difference=float(np.linalg.norm(own - ours) / np.linalg.norm(ours)),
+      difference=float(np.linalg.norm(found - reference) / np.linalg.norm(reference)),
       times={other: float(np.median(np.array(theirs["rounds"])[:, 0] / wall)) for other, theirs in rows.items()
              if other != name})
 
@@ -253,9 +253,9 @@ def describe(results):
   lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "
             "processor time of all threads;", "difference: of the features from float32, in relative L2. FLOP: of "
             "convolutions as defined; forms may need fewer or more."]
-  if own := results["decoder"]:
+  if decoder := results["decoder"]:
     lines.append("decoder, one process: {:.0f} frames/s of {} x {} (H.264), scaled to a short side of {}".format(
-        own["frames_per_s"], *own["size"], own["short_side"]))
+        decoder["frames_per_s"], *decoder["size"], decoder["short_side"]))
   lines += [f"left out: {what}: {remedy}" for what, remedy in results["missing"].items()]
   return "\n".join(lines)
 

@@ -35,7 +35,7 @@ def differences(score, group):
     score, group: `[V]`, e.g. of the training videos.
   """
   of_group = (score[group == name] for name in np.unique(group))
-  return np.concatenate([np.subtract.outer(own, own)[~np.eye(len(own), dtype=bool)] for own in of_group])
+  return np.concatenate([np.subtract.outer(scores, scores)[~np.eye(len(scores), dtype=bool)] for scores in of_group])
 
 
 def training_items(group, train_videos):

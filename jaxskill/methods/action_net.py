@@ -110,10 +110,10 @@ class TwoStreams:
   def encode(self, variables, videos, key, train):
     """Returns {"score": `[V]` shares of the range (Eq. 6), "attention": {stream: `[V, T]`}}; 0 outside the window."""
     params = variables["params"]
-    own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
+    of_videos = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
 
     def draw(number):
-      return jax.vmap(jax.random.fold_in, (0, None))(own, number) if train else None
+      return jax.vmap(jax.random.fold_in, (0, None))(of_videos, number) if train else None
     pooled, attention = [], {}
     for number, name in enumerate(self.streams):
       rows, mask, starts = self.view(videos, name, draw(number))

@@ -70,7 +70,7 @@ def build(config) -> Method:
   def init(key, videos, constants):
     del constants
     keys = jax.random.split(key, len(streams))
-    return {name: ranker.init(own, videos[name])["params"] for name, own in zip(streams, keys)}
+    return {name: ranker.init(of_stream, videos[name])["params"] for name, of_stream in zip(streams, keys)}
 
   def places(videos, name, key):
     """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
@@ -78,8 +78,8 @@ def build(config) -> Method:
     if key is None:
       even = (jnp.arange(model.test_segments) + 0.5) / model.test_segments
       return jnp.broadcast_to(even, (count, model.parts, model.test_segments))
-    own = jax.random.fold_in(key, streams.index(name))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, videos["position"])
+    of_stream = jax.random.fold_in(key, streams.index(name))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(of_stream, videos["position"])
     return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
 
   def encode(variables, videos, key, train):

@@ -2,7 +2,7 @@
 
 On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the
 videos, encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The
-functions `gather`, `total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
+functions `gather`, `total` and `local_share` of `Parallel` do nothing on one device, so a step is written once.
 
 Products of float32 are computed in float32, see `float32_products`.
 """
@@ -164,7 +164,7 @@ class Parallel:
     """Sum over the devices."""
     return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
 
-  def own_share(self, tree, axis=0):
+  def local_share(self, tree, axis=0):
     """This device's part of arrays that all devices hold whole."""
     if self.count == 1:
       return tree

@@ -36,8 +36,8 @@ class Tree(torch.nn.Module):
   def forward(self, rows):
     nodes, path, levels = self.first_layer(rows)[..., None], None, []
     for features, branches in zip(self.feature_layers, self.clf_layers):
-      own = torch.log_softmax(branches(nodes)[..., 0].reshape(len(rows), -1, 2), dim=-1)
-      path = own if path is None else own + path.reshape(len(rows), -1, 1)
+      choices = torch.log_softmax(branches(nodes)[..., 0].reshape(len(rows), -1, 2), dim=-1)
+      path = choices if path is None else choices + path.reshape(len(rows), -1, 1)
       levels.append(path)
       nodes = features(nodes)
     return levels, self.reg_layer(nodes)[..., 0]
@@ -75,12 +75,12 @@ class Peer:
       levels, regressions = self.tree(rows)
     log_p, regressions, total, count = levels[-1].flatten(1).float(), regressions.float(), 0.0, len(inputs)
     for direction, difference in enumerate((scores - other_scores, other_scores - scores)):
-      own = slice(direction * count, (direction + 1) * count)
+      part = slice(direction * count, (direction + 1) * count)
       classes, members = self.labels(difference)
-      total = total + nn.functional.nll_loss(log_p[own], torch.tensor(classes, device=self.device))
+      total = total + nn.functional.nll_loss(log_p[part], torch.tensor(classes, device=self.device))
       for group, (samples, targets) in members.items():
         target = torch.tensor(targets, device=self.device)
-        total = total + nn.functional.mse_loss(regressions[own][samples, group], target)
+        total = total + nn.functional.mse_loss(regressions[part][samples, group], target)
     return total
 
   def step(self, *batch):
@@ -94,10 +94,10 @@ class Peer:
   def vote(self, inputs, exemplars, scores):
     """Scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores: one comparison at a time, as published."""
     result = []
-    for own, others, known in zip(inputs, exemplars, scores):
+    for video, others, known in zip(inputs, exemplars, scores):
       votes = []
       for other, score in zip(others, known):
-        row = torch.cat([other, own, score[None] / self._span])[None]
+        row = torch.cat([other, video, score[None] / self._span])[None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
           levels, regressions = self.tree(row)
         leaf = int(levels[-1].flatten(1).argmax(dim=1))

@@ -36,8 +36,8 @@ def read_jigsaws(root, split, seed) -> Labels:
     raise ValueError(f"{published}: holds no dict; download it again.")
   sides = {}
   for task in SURGERY:
-    own = [video.id for video in videos if video.category == task]
-    if not own:
+    trials = [video.id for video in videos if video.category == task]
+    if not trials:
       continue
     if split == "auto":
       key = next((key for key in folds if str(key).lower() == task), None)
@@ -48,9 +48,10 @@ def read_jigsaws(root, split, seed) -> Labels:
       tests = {f"fold{number}": list(test) for number, test in enumerate(folds[key], 1)}
     else:
       kind, part = ("surgeon", slice(-4, -3)) if split == "louo" else ("trial", slice(-3, None))
-      tests = {f"{kind}_{name}": [video for video in own if video[part] == name]
-               for name in sorted({video[part] for video in own})}
-    sides |= {f"{task}/{name}": ([video for video in own if video not in test], test) for name, test in tests.items()}
+      tests = {f"{kind}_{name}": [video for video in trials if video[part] == name]
+               for name in sorted({video[part] for video in trials})}
+    sides |= {f"{task}/{name}": ([trial for trial in trials if trial not in test], test)
+              for name, test in tests.items()}
   return from_videos(videos, sides, files)
 
 
