@@ -70,6 +70,29 @@ def training(**fields):
   ) | fields
 
 
+def evaluation_of_scores(**fields):
+  """Returns the fields of `config.evaluate` of systems that learn scores, with those of one system or in their place."""
+  return dict(
+      rl2_range="class",                    # R-l2 (Eq. 11 of CoRe) divides by the range of the labels of the class |
+                                            # of the test side
+      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
+  ) | fields
+
+
+def competitor(method, competed):
+  """Returns the config of a system that ACTION-NET or CoRe is compared with, on the data of their config `competed`.
+
+  It reads one stream; how it is made and trained is left to its own config.
+  """
+  config = begin(method)
+  config.data = competed.data
+  config.data.stream = "rgb"
+  config.data.standardize = True            # ours: for features of any unit
+  config.loss = dict(weights=dict())
+  config.evaluate = evaluation_of_scores()
+  return config
+
+
 def choose(config, options, data_sets, changes):
   """Applies the options of a config file, `DATA[,CHANGE...]`, to the config.
 
@@ -114,6 +137,8 @@ def either(names):
 def tiny(config):
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   config.data.simulated.update(num_videos=24, num_subjects=24, num_segments=12, width=8)
+  if "static_rows" in config.data.simulated:
+    config.data.simulated.update(static_rows=8, static_width=8)
   config.seeds = (0,)
   config.train.update(batch_size=8, epochs=4, steps_per_call=4, eval_steps=4, checkpoint_steps=4)
 
@@ -125,6 +150,11 @@ def read_stream(config, stream):
   else:
     config.model.streams = (stream,)
   config.data.standardize = True
+
+
+def static(config):
+  """Reads the features of single frames."""
+  config.data.stream = "static"
 
 
 def kinematics(config):

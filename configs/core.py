@@ -77,11 +77,8 @@ def get_config(options="simulated"):
       rates=(("^backbone/", 0.1),),         # (regular expression, factor) on the learning rate by parameter path
       eval_steps=500, checkpoint_steps=1000,
   )
-  config.evaluate = dict(
-      rl2_range="class",                    # R-l2 divides by the range of the labels of the class (Eq. 11) | of the
-                                            # test side
+  config.evaluate = common.evaluation_of_scores(
       draws=5,                              # ours: of exemplars, whose spread is reported; the paper reports one
-      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
   )
   common.choose(config, options, DATA_SETS, CHANGES)
   if config.variant == "official" and data_set != "aqa7":
