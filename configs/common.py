@@ -71,7 +71,7 @@ def training(**fields):
 
 
 def evaluation_of_scores(**fields):
-  """Returns the fields of `config.evaluate` of systems that learn scores, with those of one system or in their place."""
+  """Returns the fields of `config.evaluate` of systems that learn scores; one system adds to them or replaces them."""
   return dict(
       rl2_range="class",                    # R-l2 (Eq. 11 of CoRe) divides by the range of the labels of the class |
                                             # of the test side

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import published_checkpoints
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
-from jaxskill.methods.common import check_scores, score_range
+from jaxskill.methods.common import check_rows, check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
 SEEN = dict(rgb="how the person moves", static="the person's postures, in single pictures")     # by stream, for legends
@@ -181,16 +181,10 @@ def check_features(config, dataset):
   """
   model, source = config.model, dataset.source
   for name in model.streams:
-    if name not in dataset.streams:
-      raise ValueError(f"{source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
-                       "config.model.streams to some of them.")
-    shape = dataset.streams[name].shape
-    if len(shape) != 3:
-      raise ValueError(f"{source}: stream {name!r} holds {list(shape[2:])} a row; ACTION-NET reads features [rows, "
-                       "channels]: average over the other axes when you extract them.")
-    width = model.widths.get(name, 0)
-    if width and shape[2] != width:
-      raise ValueError(f"{source}: stream {name!r} has {shape[2]} channels, not config.model.widths.{name}={width}; "
+    check_rows(dataset, name, "config.model.streams")
+    width, channels = model.widths.get(name, 0), dataset.streams[name].shape[2]
+    if width and channels != width:
+      raise ValueError(f"{source}: stream {name!r} has {channels} channels, not config.model.widths.{name}={width}; "
                        f"extract the features as published, or set config.model.widths.{name}=0 to take them as they "
                        "are.")
     short = np.flatnonzero(dataset.lengths[name] < model.windows.get(name, 0))

@@ -44,11 +44,11 @@ def check_scores(config, dataset, criterion):
                      "(config.data.score_range, config.model.score_ranges).")
 
 
-def check_rows(dataset, stream):
-  """Raises a `ValueError` if a stream is not there, or is not rows of features `[V, T, D]`."""
+def check_rows(dataset, stream, option="config.data.stream"):
+  """Raises a `ValueError` if a stream, named by an option, is not there, or is not rows of features `[V, T, D]`."""
   if stream not in dataset.streams:
     raise ValueError(f"{dataset.source}: there is no stream {stream!r}, only {', '.join(dataset.streams)}; set "
-                     "config.data.stream to one of them.")
+                     f"{option} to what is there.")
   shape = dataset.streams[stream].shape
   if len(shape) != 3:
     raise ValueError(f"{dataset.source}: stream {stream!r} holds {list(shape[2:])} a row; this method reads features "

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxskill.methods import PAIRS, Assessment, Method, Phase
-from jaxskill.methods.common import hinge, in_order
+from jaxskill.methods.common import check_rows, hinge, in_order
 
 
 class Ranker(nn.Module):
@@ -112,20 +112,13 @@ def build(config) -> Method:
                                              importance=jnp.full(model.parts, 1 / model.parts)),
         parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
 
+  def check(dataset, others):
+    del others
+    for name in streams:
+      check_rows(dataset, name, "config.model.streams")
+
   return Method(init=init, encode=encode, phases=(Phase(ranking_loss, trains="."),), assess=assess, items=PAIRS,
-                streams=streams, check=lambda dataset, others: check_features(dataset, streams))
-
-
-def check_features(dataset, streams):
-  """Raises a `ValueError` if a stream is missing, or its rows are no features."""
-  for name in streams:
-    if name not in dataset.streams:
-      raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
-                       "config.model.streams to some of them.")
-    shape = dataset.streams[name].shape
-    if len(shape) != 3:
-      raise ValueError(f"{dataset.source}: stream {name!r} holds {shape[2:]} a row, not the channels of features; "
-                       "average maps over their places first.")
+                streams=streams, check=check)
 
 
 def _check(config):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from jaxskill.benchmark import contenders
+from jaxskill.benchmark.peers import timing
 from jaxskill.benchmark.systems import core
 from jaxskill.modules.regression_tree import group_borders
 
@@ -121,8 +122,7 @@ class TorchContender:
     device, self._size = self._peer.device, config.train.batch_size
     self._features = torch.tensor(data.streams[stream].mean(axis=1), device=device)
     self._score, self._train = torch.tensor(score, device=device), torch.tensor(train)
-    self._vote, self._cuda = "vote" in words, device.type == "cuda"
-    self._exemplars = config.model.exemplars.count
+    self._vote, self._exemplars = "vote" in words, config.model.exemplars.count
     self._count = 1 if self._vote else num_steps or 10
     start = time.perf_counter()
     self.round()
@@ -132,25 +132,25 @@ class TorchContender:
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
         model_flops=core.flops(config, shape, form))
 
-  def round(self):
-    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
-
+  def _batch(self):
+    """Returns the arguments of `Peer.vote`, or of `Peer.step`, on the device."""
     def pick(n):
       return self._train[torch.randint(len(self._train), (n,))]
     if self._vote:
       asked = torch.arange(core.VOTERS)
       chosen = torch.stack([pick(self._exemplars) for _ in asked])
-      inputs = self._features[asked], self._features[chosen], self._score[chosen]
-    else:
-      first, second = pick(self._size), pick(self._size)
-      inputs = self._features[first], self._features[second], self._score[first], self._score[second]
-    synchronise()
-    start = time.perf_counter()
-    for _ in range(self._count):
-      (self._peer.vote if self._vote else self._peer.step)(*inputs)
-    synchronise()
-    return (time.perf_counter() - start) / self._count
+      return self._features[asked], self._features[chosen], self._score[chosen]
+    first, second = pick(self._size), pick(self._size)
+    return self._features[first], self._features[second], self._score[first], self._score[second]
 
-  def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
-    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
+  def _repeated(self, *batch):
+    for _ in range(self._count):
+      (self._peer.vote if self._vote else self._peer.step)(*batch)
+
+  def round(self) -> float:
+    """Returns seconds a step, or a vote on all voters, the same batch time and again."""
+    return timing.seconds(self._batch, self._repeated, 1) / self._count
+
+  def finish(self) -> dict[str, int | None]:
+    """Returns the memory at its peak, see `timing.memory`."""
+    return timing.memory()
