@@ -18,7 +18,7 @@ NAME = "comparison.json"
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None]) -> dict[str, Any]:
-  """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
+  """Compares two videos; returns and raises what `jaxskill.compare.run` does; for the arguments see `scoring.run`."""
   given = sources.videos or sources.features
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, "comparisons")

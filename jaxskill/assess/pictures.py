@@ -124,7 +124,7 @@ def height_of(video: new_videos.NewVideo, result: dict[str, Any], maps: Mapping[
 
 
 def kind_of(result: dict[str, Any], maps: Mapping[str, Any]) -> str:
-  """Returns what `draw_answer` shows."""
+  """Returns what `draw_answer` shows: "maps", "segments", "attention" or "frames"."""
   return "maps" if maps else "segments" if result["segments"] else "attention" if by_start(result) else "frames"
 
 
@@ -205,7 +205,7 @@ def by_start(result: dict[str, Any]) -> list[tuple[np.ndarray, dict[str, Any]]]:
 
 
 def segment_scores(axis: Axes, segments: Sequence[dict[str, Any]], scale: Sequence[dict[str, Any]]) -> None:
-  """Scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
+  """Draws scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
   colours, scores = drawing.colours_of(scale), [segment["score"] for segment in scale]
   room = 0.15 * (max(scores) - min(scores)) or 1.0
   for width, edge in ((9, "0.4"), (7, None)):              # no bars: their height would be read from 0

@@ -24,7 +24,7 @@ FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-  """Assesses videos, see `jaxskill.assess.run` for what is returned and refused.
+  """Assesses videos, see `jaxskill.assess.run` for what is returned and raises a `ValueError`.
 
   Args:
     workdir: folder of the run.

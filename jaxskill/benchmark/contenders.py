@@ -30,6 +30,7 @@ WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype
 
 
 def is_peer(form):
+  """Returns whether a form is timed in PyTorch."""
   return form.split("+")[0] == "torch"
 
 
@@ -149,7 +150,7 @@ class JaxContender:
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
-    """Returns memory and FLOPs."""
+    """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     memory = program.memory_analysis() if program else None
@@ -160,7 +161,7 @@ class JaxContender:
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self):
-    """Trains from the start to the last epoch, compilation included."""
+    """Returns {"steps", "seconds", "loss"} of a training from the start to the last epoch, compilation included."""
     self._config.train.epochs, start = self._epochs, time.perf_counter()
     self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel)
     while int(trainer.state.step) < trainer.total:
@@ -206,7 +207,7 @@ _contenders = {}      # of a worker process, by form
 
 
 def call(limit, form, function, *arguments):
-  """In a worker process: makes a contender (function is its kind; answers with its `ready`) or calls a method of it.
+  """Makes a contender (function is its kind; returns its `ready`) or calls a method of it, in a worker process.
 
   The process ends itself after `limit` seconds, if that is not 0.
   """
@@ -228,7 +229,7 @@ def call(limit, form, function, *arguments):
 
 
 def begin():
-  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
+  """Sets a worker process up: contenders share a GPU, and a compilation that is timed must not be a cached one."""
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   jax.config.update("jax_compilation_cache_dir", None)
 
@@ -240,4 +241,5 @@ class Worker(concurrent.futures.ProcessPoolExecutor):
     super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
   def ask(self, *arguments, limit=0):
+    """Returns what `call` answers in the process, which ends itself after `limit` seconds if that is not 0."""
     return self.submit(call, limit, *arguments).result()

@@ -47,6 +47,7 @@ class Case(NamedTuple):
 
   @property
   def unit(self):
+    """Returns what an item is called."""
     return "clips" if self.network == "i3d" else "frames"
 
 
@@ -64,6 +65,7 @@ DECODED_S = 10                # seconds of video
 
 
 def make_module(case, dtype=jnp.float32, implementation="auto"):
+  """Returns the network of a case; operands of products are `dtype`."""
   if case.network == "i3d":
     return i3d.I3D(dtype=dtype, implementation=implementation)
   return resnet.ResNet(int(case.network.removeprefix("resnet")), dtype=dtype, implementation=implementation)
@@ -137,7 +139,11 @@ def measure(name, label):
 
 
 def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
-  """Frames a second that one process decodes and scales as extraction does, of a moving picture with some noise."""
+  """Returns frames a second that one process decodes and scales as extraction does, of moving pictures with noise.
+
+  Args:
+    seconds: of the film; size: (width, height) in pixels; rate: frames a second; rounds: the median of so many.
+  """
   import av
   rng = np.random.default_rng(0)
   wide, high = size
@@ -261,6 +267,7 @@ def describe(results):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.extraction", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

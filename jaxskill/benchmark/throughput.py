@@ -171,7 +171,7 @@ def rates(seconds, known, shape, peak, items="pairs"):
 
 
 def number(value):
-  """Writes a number with three digits and a unit."""
+  """Returns a number as text, with three digits and a unit."""
   if not value or not np.isfinite(value):
     return "-"
   scale, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
@@ -236,6 +236,9 @@ def answer(measure, describe, path):
     measure: called with say(text) -> results.
     describe: results -> text.
     path: of a JSON file for all numbers, or "".
+
+  Raises:
+    SystemExit: with status 2, as `cli.command` turns an error of the user's.
   """
   with cli.command():
     if path and not pathlib.Path(path).resolve().parent.is_dir():
@@ -251,6 +254,7 @@ def answer(measure, describe, path):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

@@ -41,7 +41,7 @@ def edges_of(count, row_seconds, times=None):
 
 
 def average_rows(rows, edges, new_edges):
-  """Means of rows within windows.
+  """Returns means of rows within windows.
 
   Args:
     rows: `[T, ...]` of floats.

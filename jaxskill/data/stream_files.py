@@ -13,7 +13,19 @@ from jaxskill.data.dataset_checks import check_features, check_times
 
 
 def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
-  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
+  """Reads the features of some videos.
+
+  Args:
+    files: {video: path}.
+    only: what a single array is called.
+    max_bytes: that the arrays of one file may take in memory.
+
+  Returns:
+    ({stream: `[V, T, ...]`}, {stream: `[V]` lengths}).
+
+  Raises:
+    ValueError: for a file that cannot be used, or whose streams are others than those of the first.
+  """
   ragged, first = {}, None
   for video, file in files.items():
     arrays = with_maps(read_arrays(file, max_bytes), video, file)
@@ -97,7 +109,11 @@ def take_times(streams, lengths):
 
 
 def as_features(array, stream, video, source):
-  """Returns one video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  """Returns one video's features as float32 (frames stay uint8); `rgb` and `static` are `[T, D]`.
+
+  Raises:
+    ValueError: if they cannot be used, see `check_features`.
+  """
   if stream in ("rgb", "static") and array.ndim != 2:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                      "expected [segments, channels]; reshape it and save it again.")

@@ -63,6 +63,7 @@ class TwoStreams:
 
   @property
   def model(self):
+    """Returns `config.model`."""
     return self.config.model
 
   def prepare(self, dataset, fold, criterion):
@@ -124,7 +125,7 @@ class TwoStreams:
     return dict(score=score, attention=attention)
 
   def squared_error(self, variables, encodings, labels):
-    """Returns the loss of one video, both scores as shares of their range. The paper does not name its loss."""
+    """Returns the loss of one video, scores as shares of their range; ours, for the paper names no loss."""
     (encoding,), (label,) = encodings, labels["score"]
     low, high = variables["constants"]["score_range"]
     error = encoding["score"] - (label - low) / (high - low)

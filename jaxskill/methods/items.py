@@ -30,7 +30,7 @@ class Items:
 
   @property
   def ranks(self):
-    """Whether a score only ranks: it has no unit, and labels are not read."""
+    """Returns whether a score only ranks: it has no unit, and labels are not read."""
     return self.metric == "accuracy"
 
   def groups(self, config, dataset):

@@ -93,16 +93,17 @@ class Differences:
 
   @property
   def model(self):
+    """Returns `config.model`."""
     return self.config.model
 
   @property
   def scored(self):
-    """Whether it learns from scores; else it learns from pairs."""
+    """Returns whether it learns from scores; else it learns from pairs."""
     return self.config.loss.labels == "scores"
 
   @property
   def band(self):
-    """How many rows apart rows may be that are aligned; None for any."""
+    """Returns how many rows apart rows may be that are aligned; None for any."""
     return None if self.align.kind == "linear" else self.align.bandwidth
 
   def prepare(self, dataset, fold, criterion):

@@ -49,7 +49,11 @@ def frame_rows(lengths, segments, keys=None):
 
 
 def build(config: ConfigDict) -> Method:
-  """Returns the method of `config.model` and `config.loss`."""
+  """Returns the method of `config.model` and `config.loss`.
+
+  Raises:
+    ValueError: for options that cannot be.
+  """
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   _check(config)
   network = SpatialAttention(

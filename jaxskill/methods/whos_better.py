@@ -40,7 +40,7 @@ class Ranker(nn.Module):
 
 
 def drawn_rows(lengths, places):
-  """Rows of the segments that are taken of each part.
+  """Returns the rows of the segments that are taken of each part.
 
   Args:
     lengths: `[V]` real rows.
@@ -56,13 +56,17 @@ def drawn_rows(lengths, places):
 
 
 def part_of_rows(lengths, rows, parts):
-  """`[V, T]` the part that the middle of each row lies in; those of padding are the last."""
+  """Returns `[V, T]` the part that the middle of each row lies in; those of padding are the last.
+
+  Args:
+    lengths: `[V]` real rows; rows: T; parts: how many there are.
+  """
   middle = (jnp.arange(rows) + 0.5) / lengths[:, None]
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
 def build(config) -> Method:
-  """The method of `config.model` and `config.loss`."""
+  """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
   _check(config)
   ranker = Ranker(model.hidden, dtype)

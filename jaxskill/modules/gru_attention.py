@@ -62,7 +62,7 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
 
 
 def shifted_sum(products, padding):
-  """Sums `[k, k, S, R, h, w]` products of every kernel position, shifted: -> `[S, R, h', w']`, a convolution."""
+  """Returns a `[S, R, h', w']` convolution: the shifted sum of `[k, k, S, R, h, w]` products, one a kernel position."""
   size, _, _, _, height, width = products.shape
   if padding == "same":
     before, after = (size - 1) // 2, size // 2
@@ -120,7 +120,7 @@ def gru_step(weights, gates, state):
 
 
 def places_seen(weights, size, padding):
-  """Weights of fused places, spread over the places of the map that each of them looked at.
+  """Returns weights of fused places, spread over the places of the map that each of them looked at.
 
   Args:
     weights: `[T, h', w']`.

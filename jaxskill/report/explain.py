@@ -102,7 +102,7 @@ def decisive(segments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   What a part moves is how far its score is from the whole, times how much it counts.
 
   Args:
-    segments: of `evaluate.segments`, importance summing to 1.
+    segments: of `truth.segments`, importance summing to 1.
 
   Returns:
     [{"what", "side", "start", "end", "peak" (its middle), "at", "score", "importance", "effect"}], at most `MOMENTS`

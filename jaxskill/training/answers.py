@@ -60,11 +60,16 @@ class Answers:
     return function
 
   def encode(self, state, chunks, count):
-    """Host encodings `[count, R, ...]` of the (numbers, videos) that `batches.VideoLoader.all_videos` yields."""
+    """Returns host encodings `[count, R, ...]` of the (numbers, videos) of `batches.VideoLoader.all_videos`."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
   def ask(self, state, inputs, count, everything):
-    """Host Assessments `[R, count, ...]`, or scores and parts alone, of (numbers, inputs of the compiled function)."""
+    """Returns host Assessments `[R, count, ...]`, or scores and parts alone.
+
+    Args:
+      inputs: (numbers of videos, inputs of the compiled function) in turn.
+      count: of all videos; everything: whether more than scores and parts is asked for.
+    """
     function = self.compiled[everything]
     return collect(((ids, function(state, *rest)) for ids, rest in inputs), count, axis=1)
 
@@ -97,7 +102,7 @@ class AllVideos:
     self.answers = Answers(experiment.method, parallel)
 
   def assess(self, state, everything, draw):
-    """See `Trainer.assess`."""
+    """Returns what `Trainer.assess` does, of a given state."""
     inputs = (self.comparisons(state, draw) if self._experiment.method.items.compares
               else ((ids, (videos,)) for ids, videos in self._videos()))
     return self.answers.ask(state, inputs, self._experiment.dataset.num_videos, everything)
@@ -106,7 +111,7 @@ class AllVideos:
     return self._loader.all_videos(self._at_once)
 
   def encodings(self, state):
-    """Host encodings `[V, R, ...]` of every video."""
+    """Returns host encodings `[V, R, ...]` of every video."""
     return self.answers.encode(state, self._videos(), self._experiment.dataset.num_videos)
 
   def programs(self, state):

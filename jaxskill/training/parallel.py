@@ -121,7 +121,7 @@ class Parallel:
     return host_bytes() // len(self.local)
 
   def padded(self, videos):
-    """`videos` rounded up to a multiple of the number of devices."""
+    """Returns a number of videos, rounded up to a multiple of the number of devices."""
     return -(-videos // self.count) * self.count
 
   def split(self, tree):
@@ -155,17 +155,17 @@ class Parallel:
     return unpacked
 
   def gather(self, tree):
-    """Shares `[V / devices, ...]` -> `[V, ...]` on every device."""
+    """Returns `[V, ...]` on every device, out of the shares `[V / devices, ...]` of all."""
     if self.count == 1:
       return tree
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
 
   def total(self, tree):
-    """Sum over the devices."""
+    """Returns the sum over the devices."""
     return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
 
   def local_share(self, tree, axis=0):
-    """This device's part of arrays that all devices hold whole."""
+    """Returns this device's part of arrays that all devices hold whole."""
     if self.count == 1:
       return tree
     index = jax.lax.axis_index(AXIS)

@@ -22,7 +22,7 @@ class Replica(NamedTuple):
 
 
 def plan(config, dataset):
-  """Replicas of a config: rows of loss weights x criteria x folds x seeds."""
+  """Returns the replicas of a config: rows of loss weights x criteria x folds x seeds."""
   rows, criteria = config.get("weight_rows", (("", {}),)), config.data.get("criteria", ("score",))
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
   return [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows

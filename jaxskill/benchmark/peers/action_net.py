@@ -42,7 +42,7 @@ class _Stream(nn.Module):
 
 
 class TorchPeer:
-  """ACTION-NET as the published code trains it (PARITY), in plain PyTorch; written from the paper.
+  """ACTION-NET as the published code trains it, in plain PyTorch; written from the paper.
 
   Adjacency of positions without identity, padding not masked, mean squared error of the sigmoid and score / range,
   SGD with weight decay on every parameter and a higher rate for the head.
@@ -68,12 +68,16 @@ class TorchPeer:
         lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
   def scores(self, *features):
-    """`[B, T, D]` of every stream -> `[B]` scores between 0 and 1."""
+    """Returns `[B]` scores between 0 and 1 of `[B, T, D]` features of every stream."""
     pooled = [self.network[name](x) for name, x in zip(self.network, features)]
     return torch.sigmoid(self.network["fc"](torch.cat(pooled, dim=1)))[:, 0]
 
   def step(self, features, labels):
-    """One update; `features` `[B, T, D]` of every stream, `labels` `[B]` score / range. Returns loss, scores `[B]`."""
+    """Takes one update; returns the loss and `[B]` scores.
+
+    Args:
+      features: `[B, T, D]` of every stream; labels: `[B]` score / range.
+    """
     self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       scores = self.scores(*features)

@@ -35,6 +35,7 @@ class Tree(torch.nn.Module):
     self.reg_layer = convolution(num_leaves, 1)
 
   def forward(self, rows):
+    """Returns ([log-probabilities `[B, 2^i, 2]` of each level], `[B, L]` regressions) of `[B, D]` rows."""
     nodes, path, levels = self.first_layer(rows)[..., None], None, []
     for features, branches in zip(self.feature_layers, self.clf_layers):
       choices = torch.log_softmax(branches(nodes)[..., 0].reshape(len(rows), -1, 2), dim=-1)
@@ -57,7 +58,7 @@ class Peer:
     self._autocast = autocast
 
   def labels(self, differences):
-    """Loops over groups and samples: class of each sample, and {group: (samples, targets)}."""
+    """Returns the class of each sample and {group: (samples, targets)}, found by loops over groups and samples."""
     classes, members = [0] * len(differences), {}
     for group, (left, right) in enumerate(self.bounds):
       for sample, value in enumerate(differences.tolist()):
@@ -69,7 +70,7 @@ class Peer:
     return classes, members
 
   def loss(self, inputs, others, scores, other_scores):
-    """Of the pairs in both directions: `[B, D]`, `[B, D]`, `[B]`, `[B]`."""
+    """Returns the loss of pairs in both directions: `[B, D]`, `[B, D]` features, `[B]`, `[B]` scores."""
     rows = torch.cat([torch.cat([others, inputs, other_scores[:, None] / self._span], 1),
                       torch.cat([inputs, others, scores[:, None] / self._span], 1)])
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
@@ -85,6 +86,7 @@ class Peer:
     return total
 
   def step(self, *batch):
+    """Takes one update on a batch, see `loss`; returns the loss, on the device."""
     loss = self.loss(*batch)
     self._optimizer.zero_grad()
     loss.backward()
@@ -93,7 +95,7 @@ class Peer:
 
   @torch.no_grad()
   def vote(self, inputs, exemplars, scores):
-    """Scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores: one comparison at a time, as published."""
+    """Returns `[V]` scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores, one comparison at a time."""
     result = []
     for video, others, known in zip(inputs, exemplars, scores):
       votes = []

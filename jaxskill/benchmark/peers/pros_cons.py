@@ -13,7 +13,7 @@ from jaxskill.benchmark.systems import pros_cons
 
 
 class TorchPeer:
-  """Rank-aware attention as the published code is organised (PARITY), in plain PyTorch; written from the paper.
+  """Rank-aware attention as the published code is organized, in plain PyTorch; written from the paper.
 
   Both sides of every pair go through three networks (pos, neg, uniform), one module a filter; each filter pools for
   itself, all share one layer, scores are 2 tanh. Losses are means over the batch; one noise sample [T, D] is added to
@@ -56,7 +56,7 @@ class TorchPeer:
     return 2 * torch.tanh(network["fc"](pooled)[..., 0]), attention
 
   def loss(self, better, worse, phase):
-    """[] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
+    """Returns [] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
     loss = self._loss
     scores, attentions = {}, []
     for name in self.networks:
@@ -81,7 +81,11 @@ class TorchPeer:
     return total
 
   def step(self, better, worse, phase, *, first=False):
-    """One update; `better`, `worse` `[B, T, D]`, `first` at the start of an epoch. Returns the loss, on the device."""
+    """Takes one update on `[B, T, D]` videos of pairs; returns the loss, on the device.
+
+    Args:
+      better, worse: both sides; phase: 0 or 1, see `loss`; first: whether an epoch begins.
+    """
     if first:
       self.optimizers[0].zero_grad()
     if self._noise_std:
@@ -139,7 +143,10 @@ class TorchContender:
 
 
 def npz_batch(files, shape, repeats=3):
-  """Seconds to read and stack both videos of every pair of one batch from npz files in the page cache, as published."""
+  """Returns seconds to read and stack both videos of every pair of one batch from npz files in the page cache.
+
+  So the published code does it.
+  """
   rng, seconds = np.random.default_rng(0), []
   for _ in range(repeats + 1):                 # the first fills the page cache
     chosen, begun = rng.integers(len(files), size=(2, shape.batch_size)), time.perf_counter()

@@ -30,6 +30,7 @@ class TorchNetwork(nn.Module):
     self.score = nn.Linear(shape.hidden, 1, bias=False)
 
   def forward(self, maps):
+    """Returns `[V]` scores of maps `[V, T, C, h, w]`."""
     attention = maps.new_zeros(len(maps), self.attention_gru.hidden_size)
     skill = maps.new_zeros(len(maps), self.skill_gru.hidden_size)
     for frame in maps.unbind(1):

@@ -24,7 +24,15 @@ KINEMATICS_HERTZ = 30.0
 
 
 def read_jigsaws(root, split, seed) -> Labels:
-  """Ratings from label.pkl, else the meta files; "auto": the folds of splits.pkl, without it those of "louo"."""
+  """Returns the labels of JIGSAWS: ratings from label.pkl, else from the meta files.
+
+  Args:
+    root, seed: see `labels_scores.read_scores`.
+    split: "auto": the folds of splits.pkl, without it those of "louo"; "loso".
+
+  Raises:
+    ValueError: if the labels cannot be used.
+  """
   videos, files = _read_pickle(root) or _read_meta(root)
   try:
     published = label_file(root, ("splits.pkl",), FOLDERS, "jigsaws")

@@ -41,10 +41,12 @@ class Task(NamedTuple):
 
   @property
   def pairs(self):
+    """Returns the pairs of the labels, `[P, 2]`."""
     return self.labels.pairs
 
   @property
   def folds(self):
+    """Returns the folds of the labels."""
     return self.labels.folds
 
 
@@ -208,7 +210,7 @@ def _fingerprint(root, paths):
 
 
 def read_streams(name, files, max_bytes=MAX_BYTES):
-  """The features of the videos, one video at a time.
+  """Yields the features of the videos, one video at a time.
 
   Args:
     name: of `NAMES`.

@@ -56,6 +56,7 @@ class Sampling(NamedTuple):
 
   @property
   def rows(self):
+    """Returns the number of frames that are kept of a video."""
     return self.count + 2 * self.margin
 
   def check(self):
