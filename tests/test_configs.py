@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import cli, data, train
 from jaxskill.training import config_checks
-from tests.places import CONFIGS, REPO
+from tests.places import CONFIGS
 
 SYSTEMS = sorted(path.stem.removesuffix("_ablations") for path in CONFIGS.glob("*_ablations.py"))
 TABLES = [f"{system}_ablations" for system in SYSTEMS]
