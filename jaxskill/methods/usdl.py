@@ -50,20 +50,9 @@ def judges_of(dataset, criterion):
 
 
 def known_of(said, execution, seen, source):
-  """Returns what is known beforehand, of training videos alone.
+  """Returns what judges said `[V, J]` of the videos `seen`, where, `[J]` their ranges, and the worth of their mean.
 
-  Args:
-    said: `[V, J]` what judges said, nan where one said nothing.
-    execution: `[V]` what is learnt.
-    seen: numbers of the training videos.
-    source: what errors name.
-
-  Returns:
-    {"judges": `[V, J]` what they said of the videos `seen`, "known": `[V, J]` where they did, "low", "high": `[J]`
-    their ranges, "worth": [] what their mean is multiplied by to be the score}.
-
-  Raises:
-    ValueError: if all that a judge said is equal.
+  Raises a `ValueError` if a judge said the same of all.
   """
   known = np.isfinite(said) & np.isin(np.arange(len(said)), seen)[:, None]        # nothing of videos that are held out
   low, high = np.where(known, said, np.inf).min(axis=0), np.where(known, said, -np.inf).max(axis=0)
@@ -78,11 +67,7 @@ def known_of(said, execution, seen, source):
 
 
 def build(config: ConfigDict) -> Method:
-  """Returns the method of `config.model`.
-
-  Raises:
-    ValueError: for options that cannot be.
-  """
+  """Returns the method of `config.model`; raises a `ValueError` for options that cannot be."""
   model, stream = config.model, config.data.stream
   if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
     raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")
