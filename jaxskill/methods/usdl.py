@@ -50,10 +50,7 @@ def judges_of(dataset, criterion):
 
 
 def known_of(said, execution, seen, source):
-  """Returns what judges said `[V, J]` of the videos `seen`, where, `[J]` their ranges, and the worth of their mean.
-
-  Raises a `ValueError` if a judge said the same of all.
-  """
+  """Returns what judges said of the videos `seen`, their ranges and worth; a `ValueError` if one always said the same."""
   known = np.isfinite(said) & np.isin(np.arange(len(said)), seen)[:, None]        # nothing of videos that are held out
   low, high = np.where(known, said, np.inf).min(axis=0), np.where(known, said, -np.inf).max(axis=0)
   equal = np.flatnonzero(~(low < high))                         # or nothing was said: inf and -inf
