@@ -149,8 +149,8 @@ def _alignment(experiment, assessments):
   shown = [(video, experiment.exemplars()[0][video, 0, 0]) for video in chosen.values()]
 
   def of(video):
-    own = {name: values[0, video] for name, values in assessments.segments.items()}
-    return truth.segments(own, lengths[video], seconds[video]) if own else []
+    of_video = {name: values[0, video] for name, values in assessments.segments.items()}
+    return truth.segments(of_video, lengths[video], seconds[video]) if of_video else []
   colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
