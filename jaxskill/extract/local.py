@@ -80,12 +80,12 @@ def run(config, videos, out, weights, *, boxes="", detector="", person="", overl
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
   """
-  kind, shard = kinds.of(config), shards.read(shard)
+  kind, shard, overlay = kinds.of(config), shards.read(shard), cli.path(overlay)
   kind.check(config)
   _check_options(config, runner, shard, processes, patience)
+  _check_overlay(overlay, cli.path(videos))
   (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   networks, origin = kind.load(config, weights)
-  overlay = cli.path(overlay)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
   open_folder(out)
@@ -210,6 +210,14 @@ def _kept(out, files, note, say):
     if isinstance(error, OSError) and error.errno in FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise
+
+
+def _check_overlay(overlay, videos):
+  """Raises a `ValueError` if videos with skeletons would lie among those that are looked at."""
+  videos = pathlib.Path(videos).resolve()
+  if overlay and videos in (place := pathlib.Path(overlay).resolve(), *place.parents):
+    raise ValueError(f"--overlay {overlay}: lies within the folder of the videos, where it would be taken for more of "
+                     "them; give another folder.")
 
 
 def _digests(files, persons):

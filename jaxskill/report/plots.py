@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib import patheffects
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
@@ -213,10 +214,12 @@ def scene(dataset, stream, video, row):
 
 def mark_places(axis, dataset, video, row):
   """Marks the true place of the action and of the distractor on a frame, where they are known."""
-  for place, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
+  for place, marker in (("place", "o"), ("distractor", "x")):
     if place in dataset.truth:
       down, right = dataset.truth[place][video, row]
-      axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
+      axis.plot(right, down, marker, color="white", fillstyle="none", markersize=8, markeredgewidth=1.5,
+                path_effects=[patheffects.withStroke(linewidth=3.5, foreground="black")],    # seen on any picture
+                label=f"truth: {place}")
 
 
 def _scores(experiment, assessments):

@@ -7,7 +7,7 @@ import pytest
 
 from jaxskill import cli
 from jaxskill.data import kinematics, stream_files
-from jaxskill.extract import extraction, feature_files, kinds
+from jaxskill.extract import extraction, feature_files, kinds, local
 from jaxskill.extract.pose import choice, hands, networks, streams
 from tests.extract.pose import puppets
 from tests.places import REPO
@@ -126,6 +126,12 @@ def test_a_vertical_video_and_an_overlay(tmp_path):
   assert len(images) == 10 and images[0].shape == (240, 120, 3)
   assert images[0][100:140, 55:66].min(axis=2).max() > 100              # a line from the hips to the top
   assert not list(tmp_path.rglob("*.unfinished"))
+
+
+def test_overlays_do_not_lie_among_the_videos(tmp_path):
+  for overlay in (tmp_path, tmp_path / "below"):
+    with pytest.raises(ValueError, match="lies within the folder of the videos"):
+      local.run(recipe(), tmp_path, tmp_path / "out", "no wheel", overlay=overlay)
 
 
 def test_hands_in_a_row():
