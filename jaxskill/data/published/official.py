@@ -35,7 +35,7 @@ from absl import logging
 
 from jaxskill.data import splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.published.official_files import NAMES, read_task, read_videos, recordings_of
@@ -88,12 +88,10 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
   else:
     found = read_task(name, root, task, published, seed)
-  labels, alike = _reported(found, root, name, task).labels, {}
-  if name in ALL_COMPARED:
-    alike = dict(similar=_undecided(labels))
-  elif name in SCORED and make_pairs:
+  labels = _reported(found, root, name, task).labels
+  tied = _undecided(labels) if name in ALL_COMPARED else NO_PAIRS
+  if name in SCORED and make_pairs:
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
-    alike = dict(similar=tied, tied_pairs=len(tied))
   folds = (splits.everything(len(labels.videos), labels.pairs) if split == "all" else
            _usable(root, task or name, found, labels))
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
@@ -109,7 +107,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
       name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated, source=str(root),
       streams=streams, lengths=lengths, row_seconds=row_seconds | between, row_times=row_times, folds=folds,
       missing=found.missing, dropped_pairs=found.dropped_pairs, features_checked=True,
-      **_known(labels) | alike)
+      similar=tied, tied_pairs=len(tied), **_known(labels))
 
 
 def _reported(found, root, name, task):
