@@ -19,7 +19,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   config = common.begin("whos_better")
   config.data = beside(__file__, "pros_cons").get_config(common.words(options)[0]).data
   del config.data.stream

@@ -59,6 +59,7 @@ def run(workdir, out, model=None):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.export", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--workdir", required=True, type=cli.path, help="folder of a finished run")

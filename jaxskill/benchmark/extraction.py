@@ -48,6 +48,7 @@ class Case(NamedTuple):
 
   @property
   def unit(self):
+    """Returns what an item is called."""
     return "clips" if self.network == "i3d" else "frames"
 
 
@@ -66,6 +67,7 @@ DECODED_S = 10                # seconds of video
 
 
 def make_module(case, dtype=jnp.float32, implementation="auto"):
+  """Returns the network of a case; operands of products are `dtype`."""
   if case.network == "i3d":
     return i3d.I3D(dtype=dtype, implementation=implementation)
   return resnet.ResNet(int(case.network.removeprefix("resnet")), dtype=dtype, implementation=implementation)
@@ -139,7 +141,11 @@ def measure(name, label):
 
 
 def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
-  """Frames a second that one process decodes and scales as extraction does, of a moving picture with some noise."""
+  """Returns frames a second that one process decodes and scales as extraction does, of moving pictures with noise.
+
+  Args:
+    seconds: of the film; size: (width, height) in pixels; rate: frames a second; rounds: the median of so many.
+  """
   import av
   rng = np.random.default_rng(0)
   wide, high = size
@@ -221,13 +227,13 @@ def rates(row, rows, size, work, peak, name, features):
   """Returns what follows from the rounds of a contender."""
   wall, processor = np.array(row["rounds"]).T
   median = float(np.median(wall))
-  ours, own = features[OURS[0]], features[name]
+  reference, found = features[OURS[0]], features[name]
   return row | dict(
       items_per_s=size / median, ms=dict(zip(("median", "min", "max"), (1e3 * float(f(wall)) / size
                                                                         for f in (np.median, np.min, np.max)))),
       processor_ms=1e3 * float(np.median(processor)) / size, flops_per_s=size * work / median,
       peak_share=size * work / median / peak["bfloat16" if "bfloat16" in name else "float32"],
-      difference=float(np.linalg.norm(own - ours) / np.linalg.norm(ours)),
+      difference=float(np.linalg.norm(found - reference) / np.linalg.norm(reference)),
       times={other: float(np.median(np.array(theirs["rounds"])[:, 0] / wall)) for other, theirs in rows.items()
              if other != name})
 
@@ -257,14 +263,15 @@ def describe(results):
   lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "
             "processor time of all threads;", "difference: of the features from float32, in relative L2. FLOP: of "
             "convolutions as defined; forms may need fewer or more."]
-  if own := results["decoder"]:
+  if decoder := results["decoder"]:
     lines.append("decoder, one process: {:.0f} frames/s of {} x {} (H.264), scaled to a short side of {}".format(
-        own["frames_per_s"], *own["size"], own["short_side"]))
+        decoder["frames_per_s"], *decoder["size"], decoder["short_side"]))
   lines += [f"left out: {what}: {remedy}" for what, remedy in results["missing"].items()]
   return "\n".join(lines)
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.extraction", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

@@ -62,7 +62,7 @@ class SkillDataset:
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
     missing: ids of videos that the labels name and the disk, or the scores, lack; they and their pairs were left out.
     dropped_pairs: number of labelled pairs left out, because a video is missing.
-    tied_pairs: number of pairs of videos left out because their scores lie within the tie margin.
+    tied_pairs: number of pairs left out because scores lie within the tie margin, or those who compared did not agree.
     simulated: True when no camera was involved.
     features_checked: True when whoever wrote the arrays has verified that they are finite (prepared data sets);
       the check that reads every number is then not repeated.

@@ -83,17 +83,17 @@ def of_pairs(table, lines, path):
     rows[pair].append(number)
   further = [name for name in table if name not in ("better", "worse", "rater")]
   kept, tied = [], []
-  for pair, own in rows.items():
+  for pair, places in rows.items():
     for name in further:
-      if other := next((i for i in own if table[name][i] != table[name][own[0]]), None):
+      if other := next((i for i in places if table[name][i] != table[name][places[0]]), None):
         raise ValueError(f"{path}, line {lines[other]}: {name} {table[name][other]!r} of the pair {pair[0]!r} and "
-                         f"{pair[1]!r} is {table[name][own[0]]!r} in line {lines[own[0]]}; a pair has one {name}, "
-                         "whoever judges it.")
-    first = [i for i in own if table["better"][i] == pair[0]]
-    if 2 * len(first) == len(own):
+                         f"{pair[1]!r} is {table[name][places[0]]!r} in line {lines[places[0]]}; a pair has one "
+                         f"{name}, whoever judges it.")
+    first = [i for i in places if table["better"][i] == pair[0]]
+    if 2 * len(first) == len(places):
       tied.append(pair)
     else:
-      kept.append(first[0] if 2 * len(first) > len(own) else next(i for i in own if i not in first))
+      kept.append(first[0] if 2 * len(first) > len(places) else next(i for i in places if i not in first))
   kept.sort()
   result = {name: [table[name][i] for i in kept] for name in ("better", "worse", *further)}
   return result, votes, tied

@@ -112,7 +112,7 @@ def everything(num_videos, pairs) -> tuple[Fold, ...]:
 
 
 def random_folds(num_videos, pairs, seed, test_share, groups=None) -> tuple[Fold, ...]:
-  """Folds that deal the videos out at random, so that each video is tested once.
+  """Returns folds that deal the videos out at random, so that each video is tested once.
 
   Args:
     num_videos: V.
@@ -271,7 +271,11 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
 
 
 def is_usable(fold, of="pairs") -> bool:
-  """Returns whether a fold has something to train on and something to test; `of` "pairs" or "videos"."""
+  """Returns whether a fold has something to train on and something to test.
+
+  Args:
+    of: "pairs" or "videos"; a `ValueError` for anything else.
+  """
   if of not in ("videos", "pairs"):
     raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
   return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))

@@ -58,13 +58,13 @@ def check_recipe(run, recipe):
   Raises:
     ValueError: if the run's were made in another way.
   """
-  own = run.about["extraction"]
-  if own and recipe:
-    mine, theirs = _plain(recipe), _plain(own)
+  of_run = run.about["extraction"]
+  if of_run and recipe:
+    mine, theirs = _plain(recipe), _plain(of_run)
     for name in {**theirs, **mine}:
       if mine.get(name) != theirs.get(name):
         weights = "weights_sha256" in name or name == "random_weights"
-        here, there = ((recipe.get("weights"), own.get("weights")) if weights else
+        here, there = ((recipe.get("weights"), of_run.get("weights")) if weights else
                        (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
         raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
                          "again as the run's.")
@@ -73,6 +73,6 @@ def check_recipe(run, recipe):
   if run.random_weights or recipe.get("random_weights"):
     warnings.append("RANDOM weights made the features: for trials only, the score means nothing")
   if not run.about["simulated"]:
-    which = "of the run" if recipe else "of this video" if own else "of this video and of the run"
+    which = "of the run" if recipe else "of this video" if of_run else "of this video and of the run"
     warnings.append(f"how the features {which} were made was not noted: they must have been made alike")
   return warnings

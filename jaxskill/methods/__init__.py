@@ -157,7 +157,7 @@ class Method(NamedTuple):
   def encodings(self, variables, videos, key, train):
     """Returns `encode` of videos, standardized first where the method leaves that to others."""
     features = {} if self.standardizes else variables["constants"].get("features", {})
-    seen = {name: standardized(videos[name], own) for name, own in features.items()}
+    seen = {name: standardized(videos[name], statistics) for name, statistics in features.items()}
     return self.encode(variables, videos | seen, key, train)
 
 

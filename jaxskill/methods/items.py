@@ -30,7 +30,7 @@ class Items:
 
   @property
   def ranks(self):
-    """Whether a score only ranks: it has no unit, and labels are not read."""
+    """Returns whether a score only ranks: it has no unit, and labels are not read."""
     return self.metric == "accuracy"
 
   def groups(self, config, dataset):
@@ -174,8 +174,8 @@ class _RankedReferences(_References):
     chosen, mask = self.chosen(config, dataset, fold, criterion, seed)
     pairs = dataset.pairs[fold.train_pairs]
     pairs = pairs[mask[pairs].any(axis=2).all(axis=1)]         # a video without a reference is in no item
-    own = exemplars.beside(pairs, chosen, mask)                # [P, 2, M]
-    return np.concatenate([pairs, own.reshape(len(pairs), -1)], axis=1), None
+    compared = exemplars.beside(pairs, chosen, mask)           # [P, 2, M]
+    return np.concatenate([pairs, compared.reshape(len(pairs), -1)], axis=1), None
 
   def most_named(self, items, batch_size):
     return 2 * len(items) * batch_size + len(np.unique(items[..., 2:]))

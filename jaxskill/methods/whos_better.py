@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase
-from jaxskill.methods.common import hinge, in_order
+from jaxskill.methods.common import check_rows, hinge, in_order
 
 
 class Ranker(nn.Module):
@@ -41,7 +41,7 @@ class Ranker(nn.Module):
 
 
 def drawn_rows(lengths, places):
-  """Rows of the segments that are taken of each part.
+  """Returns the rows of the segments that are taken of each part.
 
   Args:
     lengths: `[V]` real rows.
@@ -57,13 +57,17 @@ def drawn_rows(lengths, places):
 
 
 def part_of_rows(lengths, rows, parts):
-  """`[V, T]` the part that the middle of each row lies in; those of padding are the last."""
+  """Returns `[V, T]` the part that the middle of each row lies in; those of padding are the last.
+
+  Args:
+    lengths: `[V]` real rows; rows: T; parts: how many there are.
+  """
   middle = (jnp.arange(rows) + 0.5) / lengths[:, None]
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
 def build(config) -> Method:
-  """The method of `config.model` and `config.loss`."""
+  """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
   _check(config)
   ranker = Ranker(model.hidden, dtype)
@@ -71,7 +75,7 @@ def build(config) -> Method:
   def init(key, videos, constants):
     del constants
     keys = jax.random.split(key, len(streams))
-    return {name: ranker.init(own, videos[name])["params"] for name, own in zip(streams, keys)}
+    return {name: ranker.init(of_stream, videos[name])["params"] for name, of_stream in zip(streams, keys)}
 
   def places(videos, name, key):
     """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
@@ -79,8 +83,8 @@ def build(config) -> Method:
     if key is None:
       even = (jnp.arange(model.test_segments) + 0.5) / model.test_segments
       return jnp.broadcast_to(even, (count, model.parts, model.test_segments))
-    own = jax.random.fold_in(key, streams.index(name))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, videos["position"])
+    of_stream = jax.random.fold_in(key, streams.index(name))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(of_stream, videos["position"])
     return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
 
   def encode(variables, videos, key, train):
@@ -118,20 +122,13 @@ def build(config) -> Method:
                                              importance=jnp.full(model.parts, 1 / model.parts)),
         parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
 
+  def check(dataset, others):
+    del others
+    for name in streams:
+      check_rows(dataset, name, "config.model.streams")
+
   return Method(init=init, encode=encode, phases=(Phase(loss, trains="."),), assess=assess,
-                items=PAIRS_AND_SIMILAR, streams=streams, check=lambda dataset, others: check_features(dataset, streams))
-
-
-def check_features(dataset, streams):
-  """Raises a `ValueError` if a stream is missing, or its rows are no features."""
-  for name in streams:
-    if name not in dataset.streams:
-      raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
-                       "config.model.streams to some of them.")
-    shape = dataset.streams[name].shape
-    if len(shape) != 3:
-      raise ValueError(f"{dataset.source}: stream {name!r} holds {shape[2:]} a row, not the channels of features; "
-                       "average maps over their places first.")
+                items=PAIRS_AND_SIMILAR, streams=streams, check=check)
 
 
 def _check(config):

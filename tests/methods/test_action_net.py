@@ -388,7 +388,7 @@ def test_bad_data(make_dataset):
   config.model.widths.static = 5
   targets(config, data)
   frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
-  with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; ACTION-NET reads features"):
+  with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; this method reads features"):
     targets(config, frames)
   with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
     targets(config, dataclasses.replace(data, score=None, score_range=None))

@@ -89,9 +89,9 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   else:
     found = read_task(name, root, task, published, seed)
   labels = _reported(found, root, name, task).labels
-  similar = _undecided(labels) if name in ALL_COMPARED else NO_PAIRS
+  tied = _undecided(labels) if name in ALL_COMPARED else NO_PAIRS
   if name in SCORED and make_pairs:
-    labels, similar = _with_pairs(labels, tie_margin, pairs_within, root)
+    labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = (splits.everything(len(labels.videos), labels.pairs) if split == "all" else
            _usable(root, task or name, found, labels))
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
@@ -106,9 +106,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   return SkillDataset(
       name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated, source=str(root),
       streams=streams, lengths=lengths, row_seconds=row_seconds | between, row_times=row_times, folds=folds,
-      missing=found.missing, dropped_pairs=found.dropped_pairs, similar=similar,
-      tied_pairs=len(similar) if name in SCORED else 0, features_checked=True,
-      **_known(labels))
+      missing=found.missing, dropped_pairs=found.dropped_pairs, features_checked=True,
+      similar=tied, tied_pairs=len(tied), **_known(labels))
 
 
 def _reported(found, root, name, task):

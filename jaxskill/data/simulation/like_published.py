@@ -298,6 +298,7 @@ def _check_tasks(folder, tasks, found):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(description="Write simulated features in the layout of a published data set.")
   parser.add_argument("--like", required=True, type=cli.path, help="folder with the published labels")
   parser.add_argument("--out", required=True, type=cli.path, help="new folder")

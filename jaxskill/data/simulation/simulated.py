@@ -122,10 +122,10 @@ def _check(num_videos, num_subjects, test_share, validation_share, tie_margin, r
 def _drawn(subjects, skills, num_routines, rater_noise, seed):
   """`[V]` hidden skills, where they are not given; `[V]` routines; `[V]` execution as the raters saw it, in [0, 1]."""
   draws = [rng_of("labels", seed, video) for video in range(len(subjects))]
-  own, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
+  variation, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
   if skills is None:
     level = np.array([rng_of("level", seed, subject).standard_normal() for subject in subjects])
-    skills = ndtr(np.sqrt(0.5) * (level + own))      # uniform over performers and videos
+    skills = ndtr(np.sqrt(0.5) * (level + variation))  # uniform over performers and videos
   skills = np.asarray(skills, np.float64)
   return skills, (routine * num_routines).astype(int), np.clip(skills + rater_noise * rater, 0, 1)
 

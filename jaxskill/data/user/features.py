@@ -81,7 +81,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   named = labels.videos()
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
-    files = frames.own_videos(folder, named, cache, sampling, allow_missing)
+    files = frames.videos_in(folder, named, cache, sampling, allow_missing)
     (streams, lengths, row_times, between), columns = frames.streams_of(files.values()), {}
   else:
     files = _feature_files(folder, named, allow_missing)

@@ -7,10 +7,11 @@
 
 Of the 22 Kinect joints of the file of `correctness` the columns of `jaxskill.data.kinematics` are computed, at the
 times that the frames had before they were resampled. Every person is held out once. The first command compares logistic
-regressions: pairs of a correct and an incorrect repetition of the person that is held out. --train does the same with
-Pros & Cons, settings and windows as in `correctness`, by columns alone; its folders go on where they were stopped, and
-what is known stands in OUT/kinematics.json. --quality compares ridge regressions on the quality of the deep squats of
-the file of `quality`, whose Vicon recordings are of the same repetitions.
+regressions: pairs of a correct and an incorrect repetition of the person that is held out, as recorded and turned by 45
+degrees about the vertical, as if the camera stood elsewhere. --train does the same with Pros & Cons, settings and
+windows as in `correctness`, by columns alone; its folders go on where they were stopped, and what is known stands in
+OUT/kinematics.json. --quality compares ridge regressions on the quality of the deep squats of the file of `quality`,
+whose Vicon recordings are of the same repetitions.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from jaxskill.evaluate import simple_baselines
 from jaxskill.evaluate.metrics import pairwise_accuracy, spearman
 from jaxskill.reproduce.ui_prmd import correctness
 
-HERTZ, UP = 30.0, (0.0, 1.0, 0.0)
+HERTZ, UP, TURN = 30.0, (0.0, 1.0, 0.0), 45.0
 
 
 def columns(archive):
@@ -51,8 +52,21 @@ def forms(archive):
   return made
 
 
-def by_logistic_regression(archive, features, movement):
-  """Returns the share of pairs in order, of each person when held out; the regression reads standardized features."""
+def turned(archive, degrees):
+  """Returns the recordings as they would be of people who are turned about the vertical."""
+  cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+  turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+  return archive | dict(xyz_cm=archive["xyz_cm"].astype(np.float64) @ turn.T)
+
+
+def by_logistic_regression(archive, features, movement, asked=None):
+  """Returns the share of pairs in order, of each person when held out.
+
+  Args:
+    features: `[repetitions, D]`, which the regression standardizes.
+    asked: those of the person who is held out, where they are others.
+  """
+  asked = features if asked is None else asked
   from sklearn.linear_model import LogisticRegression
   from sklearn.pipeline import make_pipeline
   from sklearn.preprocessing import StandardScaler
@@ -62,7 +76,7 @@ def by_logistic_regression(archive, features, movement):
     test = subject == person
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(features[own][~test], correct[~test])
-    shares.append(in_order(model.decision_function(features[own][test]), correct[test]))
+    shares.append(in_order(model.decision_function(asked[own][test]), correct[test]))
   return shares
 
 
@@ -99,10 +113,10 @@ def train(archive, movement, out, *options):
   return [row["mean"], row["std_folds"], row["std_seeds"]]
 
 
-def show_pairs(found):
+def show_pairs(found, movements):
   """Prints the mean over movements of shares in order, and the spread over people of its means."""
-  print("\n| logistic regression on | mean of ten movements | std over people | "
-        + " | ".join(f"m{movement:02d}" for movement in range(1, 11)) + " |\n" + "|---" * 13 + "|")
+  print("\n| logistic regression on | mean of the movements | std over people | "
+        + " | ".join(f"m{movement:02d}" for movement in movements) + " |\n" + "|---" * (3 + len(movements)) + "|")
   for name, shares in found.items():
     shares = np.array(shares)                                              # [movements, people]
     cells = [shares.mean(), shares.mean(axis=0).std(ddof=1), *shares.mean(axis=1)]
@@ -141,8 +155,11 @@ def main():
   out.mkdir(parents=True, exist_ok=True)
   known = json.loads((out / "kinematics.json").read_text()) if (out / "kinematics.json").is_file() else {}
   if not options.train:
-    show_pairs({name: [by_logistic_regression(archive, features, movement) for movement in options.movements]
-                for name, features in forms(archive).items()})
+    for asked in (archive, turned(archive, TURN)):
+      of_asked = forms(asked)
+      show_pairs({name: [by_logistic_regression(archive, features, movement, of_asked[name])
+                         for movement in options.movements] for name, features in forms(archive).items()},
+                 options.movements)
     return
   for movement in options.movements:
     if f"m{movement:02d}" not in known:
