@@ -47,7 +47,7 @@ def begin(method):
   return config
 
 
-def data(name, **own):
+def data(name, **fields):
   """Returns the fields of `config.data` that every system has, and the system's own, which may replace them."""
   return dict(
       name=name,                            # a data set; the option of that name alone changes it
@@ -66,10 +66,10 @@ def data(name, **own):
       motion=MOTION,
       points=(),                            # of these: columns of every point that moves; () is each column by itself
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
-  ) | own
+  ) | fields
 
 
-def training(**own):
+def training(**fields):
   """Returns the fields of `config.train` that every system has, and the system's own, which may replace them."""
   return dict(
       optimizer="adam", momentum=0.9, weight_decay=0.0,     # adam | sgd, which reads the momentum
@@ -83,7 +83,30 @@ def training(**own):
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
       steps_per_call=50,                    # steps of a line of the log, and the most in one call
       keep_checkpoints=3,
-  ) | own
+  ) | fields
+
+
+def evaluation_of_scores(**fields):
+  """Returns the fields of `config.evaluate` of systems that learn scores; one system adds to them or replaces them."""
+  return dict(
+      rl2_range="class",                    # R-l2 (Eq. 11 of CoRe) divides by the range of the labels of the class |
+                                            # of the test side
+      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
+  ) | fields
+
+
+def competitor(method, competed):
+  """Returns the config of a system that ACTION-NET or CoRe is compared with, on the data of their config `competed`.
+
+  It reads one stream; how it is made and trained is left to its own config.
+  """
+  config = begin(method)
+  config.data = competed.data
+  config.data.stream = "rgb"
+  config.data.standardize = True            # ours: for features of any unit
+  config.loss = dict(weights=dict())
+  config.evaluate = evaluation_of_scores()
+  return config
 
 
 def choose(config, options, data_sets, changes):
@@ -130,6 +153,8 @@ def either(names):
 def tiny(config):
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   config.data.simulated.update(num_videos=24, num_subjects=24, num_segments=12, width=8)
+  if "static_rows" in config.data.simulated:
+    config.data.simulated.update(static_rows=8, static_width=8)
   config.seeds = (0,)
   config.train.update(batch_size=8, epochs=4, steps_per_call=4, eval_steps=4, checkpoint_steps=4)
 
@@ -141,6 +166,11 @@ def read_stream(config, stream):
   else:
     config.model.streams = (stream,)
   config.data.standardize = True
+
+
+def static(config):
+  """Reads the features of single frames."""
+  config.data.stream = "static"
 
 
 def kinematics(config):
@@ -160,9 +190,9 @@ def statistics(config):
   if config.data.name not in ("jigsaws", "features"):
     raise ValueError(f"statistics of motion are made of kinematics: use jigsaws,statistics or features,statistics, not "
                      f"{config.data.name}.")
-  own = config.data.name == "features"
+  from_features = config.data.name == "features"
   read_stream(config, "statistics")
-  config.data.update(statistics="rgb" if own else "kinematics", points=() if own else MANIPULATORS)
+  config.data.update(statistics="rgb" if from_features else "kinematics", points=() if from_features else MANIPULATORS)
 
 
 def no_kinematics(config):

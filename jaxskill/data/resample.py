@@ -42,7 +42,7 @@ def edges_of(count, row_seconds, times=None):
 
 
 def average_rows(rows, edges, new_edges, longest=np.inf):
-  """Means of rows within windows.
+  """Returns means of rows within windows.
 
   Args:
     rows: `[T, ...]` of floats.

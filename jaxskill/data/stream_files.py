@@ -163,7 +163,11 @@ def take_times(streams, lengths):
 
 
 def as_features(array, stream, video, source):
-  """Returns one video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  """Returns one video's features as float32 (frames stay uint8); `rgb` and `static` are `[T, D]`.
+
+  Raises:
+    ValueError: if they cannot be used, see `check_features`.
+  """
   if stream in ("rgb", "static") and array.ndim != 2:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                      "expected [segments, channels]; reshape it and save it again.")

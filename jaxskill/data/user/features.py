@@ -30,7 +30,7 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import pair_folds, splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.stream_files import read_streams, take_times
 from jaxskill.data.user import motion
@@ -81,7 +81,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   named = labels.videos()
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
-    files = frames.own_videos(folder, named, cache, sampling, allow_missing)
+    files = frames.videos_in(folder, named, cache, sampling, allow_missing)
     (streams, lengths, row_times, between), columns = frames.streams_of(files.values()), {}
   else:
     files = _feature_files(folder, named, allow_missing)
@@ -99,7 +99,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
       videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, columns=columns,
       row_times=row_times, row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
-      dropped_pairs=of.dropped, tied_pairs=of.tied, features_checked=True,
+      dropped_pairs=of.dropped, tied_pairs=of.tied, similar=of.similar, features_checked=True,
       score_range=score_range if score_range is None else tuple(score_range),
       ratings=ratings_of(column, labels.votes, videos), **_known(column))
 
@@ -150,6 +150,7 @@ class _Pairs(NamedTuple):
   Attributes:
     pairs: `[P, 2]` (better, worse).
     dropped, tied: pairs left out for missing videos, and for ties.
+    similar: `[S, 2]` tied pairs of videos that are there.
     sides: columns "split" and "fold" of pairs.csv, a value a row.
     rows: `[n]` row of `pairs` of every row of pairs.csv, where it has folds; a pair may be in several.
   """
@@ -157,6 +158,7 @@ class _Pairs(NamedTuple):
   pairs: np.ndarray
   dropped: int
   tied: int
+  similar: np.ndarray
   sides: dict
   rows: np.ndarray | None = None
 
@@ -176,19 +178,21 @@ def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_p
 def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
   """Returns the pairs of pairs.csv, else those that scores make if they may, else none."""
   if not labels.pairs and not make_pairs:
-    return _Pairs(np.zeros((0, 2), np.int32), 0, 0, {})
+    return _Pairs(NO_PAIRS, 0, 0, NO_PAIRS, {})
   if not labels.pairs:
-    made, tied = [], 0
+    made, tied = [], NO_PAIRS
     for columns in (labels.scores, column):
       groups = columns[pairs_within] if pairs_within else None
       pairs, tied = splits.pairs_from_scores(columns["score"], tie_margin, groups)
       made.append(pairs)
-    return _Pairs(made[1], len(made[0]) - len(made[1]), tied, {})
+    return _Pairs(made[1], len(made[0]) - len(made[1]), len(tied), tied, {})
   position = {video: i for i, video in enumerate(videos)}
-  sides = [[position.get(video, -1) for video in labels.pairs[side]] for side in ("better", "worse")]
-  pairs = np.array(sides, np.int32).T                                                   # [n, 2], -1 where missing
+
+  def numbers(named):                                                                   # [n, 2], -1 where missing
+    return np.array([[position.get(video, -1) for video in pair] for pair in named], np.int32).reshape(-1, 2)
+  pairs, similar = numbers(zip(labels.pairs["better"], labels.pairs["worse"])), numbers(labels.tied)
   kept = (pairs >= 0).all(axis=1)
-  of = _Pairs(pairs[kept], int((~kept).sum()), labels.tied,
+  of = _Pairs(pairs[kept], int((~kept).sum()), len(similar), similar[(similar >= 0).all(axis=1)],
               {name: np.asarray(labels.pairs[name])[kept] for name in ("split", "fold") if name in labels.pairs})
   if "fold" not in of.sides:
     return of
