@@ -101,7 +101,7 @@ def build(config) -> Method:
     return sum(encoding["scores"][name].mean() for name in streams)
 
   def loss(variables, item, labels):
-    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+    """In every part of every stream the better video's segment is ahead, and those of a similar pair are near."""
     del labels
     better, worse, *similar = item
     terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()

@@ -74,8 +74,9 @@ def test_loss_and_score(load_config):
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(said["rank_rgb"] + said["rank_flow"], loss, rtol=1e-6)
   scaled = variables | dict(constants=dict(loss_weights=dict(similar=0.5)))
-  far, far_said = method.phases[0].loss(scaled, (*pair, encodings_of(encodings, 0, 7.0), encodings_of(encodings, 2)), {})
-  apart = {name: np.abs(7 * np.float64(encodings["scores"][name][0]) - encodings["scores"][name][2]) for name in streams}
+  alike = encodings_of(encodings, 0, 7.0), encodings_of(encodings, 2)
+  far, far_said = method.phases[0].loss(scaled, (*pair, *alike), {})
+  apart = {name: np.abs(7 * np.float64(own[0]) - own[2]) for name, own in encodings["scores"].items()}
   similar = sum(0.5 * np.maximum(values - 1.0, 0).sum() for values in apart.values())
   np.testing.assert_allclose(far - loss, similar, rtol=1e-4)
   assert similar > 0 and far_said["similar_rgb"] + far_said["similar_flow"] == pytest.approx(similar, rel=1e-4)
