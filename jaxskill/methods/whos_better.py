@@ -66,6 +66,23 @@ def part_of_rows(lengths, rows, parts):
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
+def loss_terms(item, streams, margin, weight):
+  """Returns the losses of an item {name: []}: of the ordered pair, and of the similar pair where it comes with one.
+
+  Args:
+    item: encodings of (better, worse), or of (better, worse, first, second), the last two of equal skill.
+    streams: names; margin: of both losses; weight: of the loss of the similar pair.
+  """
+  terms = {}
+  for name in streams:
+    better, worse, *similar = (video["scores"][name] for video in item)
+    terms[f"rank_{name}"] = hinge(margin, better - worse).sum()
+    if similar:
+      first, second = similar
+      terms[f"similar_{name}"] = weight * jax.nn.relu(jnp.abs(first - second) - margin).sum()
+  return terms
+
+
 def build(config) -> Method:
   """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
@@ -101,17 +118,10 @@ def build(config) -> Method:
     return sum(encoding["scores"][name].mean() for name in streams)
 
   def loss(variables, item, labels):
-    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+    """In every part of every stream the better video's segment is ahead, and those of a similar pair are near."""
     del labels
-    better, worse, *similar = item
-    terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
-             for name in streams}
-    if similar:
-      first, second = similar
-      weight = variables["constants"]["loss_weights"]["similar"]
-      terms |= {f"similar_{name}": weight * jax.nn.relu(
-          jnp.abs(first["scores"][name] - second["scores"][name]) - config.loss.margin).sum() for name in streams}
-    return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
+    terms = loss_terms(item, streams, config.loss.margin, variables["constants"]["loss_weights"]["similar"])
+    return sum(terms.values()), terms | dict(accuracy=in_order(*map(total, item[:2])))
 
   def assess(variables, encoding, references):
     """The rank score, of each stream where there are several, and of each part of the video."""
