@@ -231,6 +231,7 @@ def _load(name):
 
 def _module(name, path_of):
   spec = importlib.util.spec_from_file_location(name, path_of)
+  assert spec and spec.loader            # of a path
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module

@@ -99,8 +99,8 @@ def _read(file, read_torch):
   except Exception as error:      # a damaged file can fail in any way
     message = str(error).splitlines()[0] if str(error) else ""
     if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
-      wanted = re.search(r"GLOBAL (\S+)", str(error))      # PyTorch's own advice is to trust the file
-      wanted = f" ({wanted[1]})" if wanted else ""
+      found = re.search(r"GLOBAL (\S+)", str(error))       # PyTorch's own advice is to trust the file
+      wanted = f" ({found[1]})" if found else ""
       raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or "
                        "is damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
                        ) from None

@@ -245,7 +245,7 @@ def distribution(figure: FigureBase, result: dict[str, Any], found: Mapping[str,
   drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0].tolist(), bars, meaning["words"])
 
 
-def _heat(figure, video, maps, seconds, most):
+def _heat(figure: FigureBase, video: new_videos.NewVideo, maps: np.ndarray, seconds: np.ndarray, most: float) -> None:
   """The narrowest heat maps `[N, h, w]` over what the video shows then, its middle square; without frames, alone."""
   shown = explain.narrowest(maps)
   pictures = frames(video, seconds[shown])

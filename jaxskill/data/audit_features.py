@@ -49,7 +49,7 @@ def _few_rows(data, video):
     rows = _rows(data, stream, video)
     digest.update(f"{stream} {rows.shape}".encode())
     for row in sorted({0, len(rows) // 2, len(rows) - 1}):
-      digest.update(np.ascontiguousarray(rows[row]))
+      digest.update(np.ascontiguousarray(rows[row]).data)
   return digest.digest()
 
 

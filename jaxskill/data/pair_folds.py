@@ -74,7 +74,8 @@ def folds_of_rows(pairs, places, fold, split=None):
     if split is None:
       test = np.unique(places[of_fold])
       tested = _codes(pairs[test])
-      train, validation = np.flatnonzero(~np.isin(_codes(pairs), tested)), ()     # not even where it is labelled again
+      train = np.flatnonzero(~np.isin(_codes(pairs), tested))              # not even where it is labelled again
+      validation = splits.NO_IDS
     else:
       side = np.array([splits.SPLIT_VALUES[value] for value in split])
       train, validation, test = (np.unique(places[of_fold & (side == one)]) for one in ("train", "validation", "test"))

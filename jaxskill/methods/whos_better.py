@@ -18,11 +18,15 @@ References: Doughty, Damen, Mayol-Cuevas, Who's Better? Who's Best? Pairwise Dee
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from jaxskill.methods import PAIRS, Assessment, Method, Phase
+from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods import PAIRS, Assessment, Method, Phase, Tree
 from jaxskill.methods.common import check_rows, hinge, in_order
 
 
@@ -33,13 +37,13 @@ class Ranker(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
+  def __call__(self, rows: jax.Array) -> jax.Array:
     units = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="embed")(rows)) if self.hidden else rows
     score = nn.Dense(1, use_bias=False, dtype=self.dtype, name="rank")(units)     # a bias cancels in every difference
     return score[..., 0].astype(jnp.float32)
 
 
-def drawn_rows(lengths, places):
+def drawn_rows(lengths: jax.Array, places: jax.Array) -> jax.Array:
   """Returns the rows of the segments that are taken of each part.
 
   Args:
@@ -55,7 +59,7 @@ def drawn_rows(lengths, places):
   return jnp.minimum(rows, lengths[:, None, None] - 1)
 
 
-def part_of_rows(lengths, rows, parts):
+def part_of_rows(lengths: jax.Array, rows: int, parts: int) -> jax.Array:
   """Returns `[V, T]` the part that the middle of each row lies in; those of padding are the last.
 
   Args:
@@ -65,18 +69,18 @@ def part_of_rows(lengths, rows, parts):
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
-def build(config) -> Method:
+def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
   _check(config)
   ranker = Ranker(model.hidden, dtype)
 
-  def init(key, videos, constants):
+  def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants
     keys = jax.random.split(key, len(streams))
     return {name: ranker.init(of_stream, videos[name])["params"] for name, of_stream in zip(streams, keys)}
 
-  def places(videos, name, key):
+  def places(videos: Tree, name: str, key: jax.Array | None) -> jax.Array:
     """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
     count = len(videos["position"])
     if key is None:
@@ -86,7 +90,7 @@ def build(config) -> Method:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(of_stream, videos["position"])
     return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
 
-  def encode(variables, videos, key, train):
+  def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     scores = {}
     for name in streams:
       rows = drawn_rows(videos["lengths"][name], places(videos, name, key if train else None))
@@ -95,11 +99,11 @@ def build(config) -> Method:
     first = streams[0]
     return dict(scores=scores, part=part_of_rows(videos["lengths"][first], videos[first].shape[1], model.parts))
 
-  def total(encoding):
+  def total(encoding: Any) -> jax.Array:
     """[] what the test score is: the sum over the streams of the mean of all segments."""
     return sum(encoding["scores"][name].mean() for name in streams)
 
-  def ranking_loss(variables, pair, labels):
+  def ranking_loss(variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
     """In every part of every stream the segment of the better video is ahead."""
     del variables, labels
     better, worse = pair
@@ -107,7 +111,7 @@ def build(config) -> Method:
              for name in streams}
     return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
 
-  def assess(variables, encoding, references):
+  def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
     """The rank score, of each stream where there are several, and of each part of the video."""
     del variables, references
     parts = sum(encoding["scores"][name].mean(axis=-1) for name in streams)
@@ -116,7 +120,7 @@ def build(config) -> Method:
                                              importance=jnp.full(model.parts, 1 / model.parts)),
         parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
 
-  def check(dataset, others):
+  def check(dataset: SkillDataset, others: Any) -> None:
     del others
     for name in streams:
       check_rows(dataset, name, "config.model.streams")
@@ -125,7 +129,7 @@ def build(config) -> Method:
                 streams=streams, check=check)
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
   streams = tuple(config.model.streams)
   if not streams or len(set(streams)) != len(streams):
     raise ValueError(f"config.model.streams={streams} must name each stream once, at least one.")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.modules.layers import contract, torch_uniform
+from jaxskill.modules.layers import contract, dot, torch_uniform
 
 
 class RegressionTree(nn.Module):
@@ -74,6 +74,25 @@ class RegressionTree(nn.Module):
                   bias=torch_uniform(width)(bias_key, (nodes, out)))
     weights = self.param(name, initialise)
     return contract("nkd,ndb->nkb", weights["kernel"], rows, dtype) + weights["bias"][..., None]
+
+
+class Perceptron(nn.Module):
+  """What stands in the place of the tree in Table 3: a perceptron as wide as its path, `[B, D]` rows -> `[B]`."""
+
+  hidden: int = 256
+  depth: int = 3
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows: jax.Array) -> jax.Array:
+    for layer in range(self.depth):
+      out = 1 if layer == self.depth - 1 else self.hidden
+      start = torch_uniform(rows.shape[-1])
+      kernel = self.param(f"kernel_{layer}", start, (out, rows.shape[-1]))
+      bias = self.param(f"bias_{layer}", start, (out,))
+      rows = dot(rows, kernel, self.dtype) + bias
+      rows = nn.relu(rows) if layer < self.depth - 1 else rows
+    return rows[..., 0]
 
 
 def check(num_leaves, activation):

@@ -70,8 +70,8 @@ def keep(labels, kept) -> Labels:
     train_videos, test_videos = (new_video[ids[kept[ids]]] for ids in (fold.train_videos, fold.test_videos))
     if not len(labels.pairs):
       return splits.fold_of_videos(fold.name, pairs, train_videos, test_videos)
-    rows = (new_row[ids[pairs_kept[ids]]] for ids in (fold.train_pairs, fold.test_pairs))
-    return splits.fold_of_pairs(fold.name, pairs, *rows, train_videos=train_videos, test_videos=test_videos)
+    train, test = (new_row[ids[pairs_kept[ids]]] for ids in (fold.train_pairs, fold.test_pairs))
+    return splits.fold_of_pairs(fold.name, pairs, train, test, train_videos=train_videos, test_videos=test_videos)
 
   known = {name: getattr(labels, name) for name in OF_VIDEOS}
   of_videos = {name: values[kept] for name, values in known.items() if values is not None}

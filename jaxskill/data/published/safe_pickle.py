@@ -14,6 +14,7 @@ import pathlib
 import pickle
 import pickletools
 import re
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ class _Array(np.ndarray):
   def __setstate__(self, state):
     _, shape, dtype, fortran, content = state
     filled = self.__dict__.pop("fill")(content, dtype, shape, "F" if fortran else "C")
-    super().__setstate__((1, filled.shape, filled.dtype, bool(fortran), filled.tobytes("A")))
+    state = 1, filled.shape, filled.dtype, bool(fortran), filled.tobytes("A")
+    super().__setstate__(state)  # type: ignore[arg-type]
     self.flags.writeable = False
 
 
@@ -110,12 +112,12 @@ class _Unpickler(pickle.Unpickler):
 
     def reconstruct(*_):
       array = np.zeros(0).view(_Array)
-      array.fill = fill
+      array.fill = fill  # type: ignore[method-assign]
       return array
 
     def refuse(*_):
       raise _Refused("an array that it makes itself")
-    self._calls = {
+    self._calls: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _Dtype,
         ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         ("numpy._core.multiarray", "scalar"): lambda dtype, content: fill(content, dtype, ())[()],
@@ -141,7 +143,7 @@ def _check_instructions(data):
     if not (instruction := _INSTRUCTIONS.get(code)):
       raise EOFError(f"there is no instruction {code!r}, at byte {start}")
     name = instruction.name
-    argument = file.readline() if name == "STRING" else instruction.arg.reader(file) if instruction.arg else None
+    argument: Any = file.readline() if name == "STRING" else instruction.arg.reader(file) if instruction.arg else None
     if name == "STOP":
       return
     if isinstance(argument, int) and not -_LARGEST < argument < _LARGEST:

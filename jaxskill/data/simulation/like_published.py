@@ -67,7 +67,7 @@ def read_splits(folder):
   Raises:
     ValueError: naming file and line, for a line that is no pair, or an id that is no path inside a folder.
   """
-  videos, pairs = set(), set()
+  named, pairs = set(), set()
   for file in sorted(pathlib.Path(folder).glob("*.txt")):
     expected = 1 if file.stem.endswith("_vid_list") else 2
     for number, line in enumerate(file.read_text().splitlines(), 1):
@@ -77,10 +77,10 @@ def read_splits(folder):
       if len(ids) != expected or any(".." in v.split("/") or v.startswith("/") for v in ids):
         raise ValueError(f"{file}, line {number}: expected {expected} video id(s) ('better worse' in lists of pairs), "
                          f"found {line!r}.")
-      videos.update(ids)
+      named.update(ids)
       if expected == 2:
         pairs.add(ids)
-  videos = sorted(videos)
+  videos = sorted(named)
   position = {video: i for i, video in enumerate(videos)}
   return videos, np.array([[position[v] for v in pair] for pair in sorted(pairs)], np.int32).reshape(-1, 2)
 

@@ -16,6 +16,7 @@ import json
 import pathlib
 import shlex
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def encode(path, frames, fps, size):
   import av
   codec = next(name for name in CODECS if name in av.codecs_available)
   with av.open(str(path), "w") as container:
-    stream = container.add_stream(codec, rate=fps, options=CODECS[codec])
+    stream: Any = container.add_stream(codec, rate=fps, options=CODECS[codec])
     stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     for image in frames:

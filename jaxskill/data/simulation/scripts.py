@@ -24,10 +24,10 @@ def rng_of(*words):
   Raises:
     ValueError: for a negative number.
   """
-  words = [zlib.crc32(w.encode()) if isinstance(w, str) else int(w) for w in words]
-  if min(words) < 0:
-    raise ValueError(f"seeds and numbers of videos, subjects and routines must not be negative, got {min(words)}.")
-  return np.random.default_rng(words)
+  numbers = [zlib.crc32(w.encode()) if isinstance(w, str) else int(w) for w in words]
+  if min(numbers) < 0:
+    raise ValueError(f"seeds and numbers of videos, subjects and routines must not be negative, got {min(numbers)}.")
+  return np.random.default_rng(numbers)
 
 
 class Task(NamedTuple):

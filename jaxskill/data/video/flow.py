@@ -42,7 +42,7 @@ def tv_l1(before, after):
 def _solver():
   import cv2
   cv2.setNumThreads(1)     # processes already share the cores
-  return cv2.optflow.DualTVL1OpticalFlow_create()
+  return cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
 
 
 def grey(image):

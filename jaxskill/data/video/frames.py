@@ -162,7 +162,7 @@ def _decode_missing(sources, folder, sampling):
         try:
           index[video] = dict(source=digests[video], **done.result())
         except (ValueError, OSError) as error:
-          if getattr(error, "errno", None) in FULL:
+          if isinstance(error, OSError) and error.errno in FULL:
             raise ValueError(f"{folder}: cannot be written ({error.strerror}); make room, or set "
                              "config.data.prepared_dir to a larger disk.") from error
           failed[video] = str(error)
@@ -264,8 +264,8 @@ def _of_file(path, sampling):
 def _picture(path, sampling):
   from PIL import Image, ImageOps  # matplotlib brings it along
   try:
-    with Image.open(path) as image:
-      image = ImageOps.exif_transpose(image).convert("RGB")
+    with Image.open(path) as opened:
+      image = ImageOps.exif_transpose(opened).convert("RGB")
       size = _scaled(image.size, sampling)
       if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
