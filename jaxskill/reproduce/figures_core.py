@@ -32,7 +32,7 @@ def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   run, = runs.values()
   replica, experiment = run.replicas[0], run.trainer.experiment
   train = experiment.fold(replica).train_videos
-  differences = exemplars.differences(experiment.target()[train, replica], experiment.groups[train])
+  differences = exemplars.differences(experiment.target()[train, replica], np.asarray(experiment.groups)[train])
   bounds = np.asarray(experiment.prepared[replica]["labels"]["bounds"])
   edges = np.linspace(differences.min(), differences.max(), len(bounds) + 1)
   equal = np.stack([edges[:-1], edges[1:]], axis=1)
