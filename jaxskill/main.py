@@ -6,13 +6,16 @@ Exit status: 0 finished, 2 a mistake that the message explains, 128 + n stopped 
 command goes on from there.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 
 from jaxskill import cli
 from jaxskill.cli import read_config
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.main", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -5,6 +5,10 @@ V videos, T rows of a stream.
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
@@ -12,7 +16,8 @@ from jaxskill.data.dataset import pad_streams
 from jaxskill.data.dataset_checks import check_features, check_times
 
 
-def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
+def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb",
+                 max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], ...]:
   """Reads the features of some videos.
 
   Args:
@@ -46,7 +51,7 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
   return tuple({name: both[i] for name, both in padded.items()} for i in (0, 1))
 
 
-def with_maps(arrays, video, source):
+def with_maps(arrays: dict[str, np.ndarray], video: str, source: pathlib.Path) -> dict[str, np.ndarray]:
   """Puts maps of appearance `rgb` and motion `flow` of a video side by side, as `maps` `[frames, h, w, C]`.
 
   Raises:
@@ -55,7 +60,7 @@ def with_maps(arrays, video, source):
   for name, array in arrays.items():
     check_is_a_stream(array, name, arrays.keys() - {name}, video, source)
 
-  def is_map(array):
+  def is_map(array: np.ndarray) -> bool:
     return array.ndim == 4 and array.dtype != np.uint8
   kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
   if len(kinds) == 1:
@@ -74,7 +79,7 @@ def with_maps(arrays, video, source):
   return arrays
 
 
-def check_is_a_stream(array, name, others, video, source):
+def check_is_a_stream(array: np.ndarray, name: str, others: set[str], video: str, source: pathlib.Path) -> None:
   """Raises a `ValueError` for an array beside others that is no stream at all: a single number, or text."""
   what = "text" if array.dtype.kind in "SUO" else "a single number" if not array.ndim else ""
   if not what:
@@ -87,7 +92,8 @@ def check_is_a_stream(array, name, others, video, source):
                    "floating-point numbers: extract its features again.")
 
 
-def take_times(streams, lengths):
+def take_times(streams: dict[str, Any],
+               lengths: dict[str, np.ndarray]) -> tuple[dict[str, Any], ...]:
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:
@@ -102,13 +108,13 @@ def take_times(streams, lengths):
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
 
-  def others(mapping):
+  def others(mapping: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values for name, values in mapping.items() if name != "times"}
   timed = [name for name in ("maps", "frames") if name in streams and np.array_equal(lengths[name], count)]
   return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
 
 
-def as_features(array, stream, video, source):
+def as_features(array: np.ndarray, stream: str, video: str, source: pathlib.Path) -> np.ndarray:
   """Returns one video's features as float32 (frames stay uint8); `rgb` and `static` are `[T, D]`.
 
   Raises:
@@ -124,7 +130,8 @@ def as_features(array, stream, video, source):
   return array
 
 
-def check_widths(array, first, stream, source, first_source):
+def check_widths(array: np.ndarray, first: np.ndarray, stream: str, source: pathlib.Path,
+                 first_source: pathlib.Path) -> None:
   """Raises a `ValueError` if two files disagree about a stream in anything but the number of segments."""
   if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
     raise ValueError(f"{source}: stream {stream!r} is {array.dtype} {list(array.shape)} but {first_source} has "

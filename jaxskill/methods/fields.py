@@ -36,7 +36,7 @@ def check(config: ConfigDict) -> None:
 
 
 @functools.cache
-def _complete(method: str) -> tuple[pathlib.Path, ConfigDict]:
+def _complete(method: str) -> tuple[pathlib.Path, ConfigDict | None]:
   """Returns (path, config) of configs/METHOD.py, and None as the config where that is not of this method."""
   file = pathlib.Path(cli.find_config(f"configs/{method}.py"))
   if not method.isidentifier() or not file.is_file():

@@ -16,7 +16,8 @@ Positions are (row, column) in pixels, H the height, W the width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Plan(NamedTuple):
   ball: np.ndarray            # [T, 2]
 
 
-def make_plan(task, script, seconds, fps):
+def make_plan(task: scripts.Task, script: scripts.Script, seconds: float, fps: int) -> Plan:
   """Returns the script at `round(seconds * fps)` frames."""
   frames = round(seconds * fps)
   seen = scripts.sample_script(task, script, frames)
@@ -63,11 +64,12 @@ def make_plan(task, script, seconds, fps):
       np.clip(script.centre + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))
 
 
-def _enlarged(place, script):
+def _enlarged(place: np.ndarray, script: scripts.Script) -> np.ndarray:
   return script.centre + REACH * (place - script.centre)
 
 
-def _stroke(image, start, end, radius, colour, opacity=1.0):
+def _stroke(image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, colour: Any,
+            opacity: float = 1.0) -> None:
   """Paints a line with round ends onto `[H, W, 3]` float; a dot where it starts and ends at one point."""
   start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
   low = np.maximum(np.floor(np.minimum(start, end) - radius - 1), 0).astype(int)
@@ -83,7 +85,7 @@ def _stroke(image, start, end, radius, colour, opacity=1.0):
   part += cover * (np.asarray(colour, np.float32) - part)
 
 
-def _gradually(values, fps):
+def _gradually(values: np.ndarray, fps: int) -> np.ndarray:
   """Returns `[T, ...]` values that change within `_LIFT` seconds, as limbs move."""
   share, now, path = 1 - np.exp(-1 / (fps * _LIFT)), values[0], []
   for value in values:
@@ -92,7 +94,7 @@ def _gradually(values, fps):
   return np.stack(path)
 
 
-def _board(task, script, size, seed):
+def _board(task: scripts.Task, script: scripts.Script, size: tuple[int, int], seed: tuple[int, int]) -> np.ndarray:
   """Returns `[H, W, 3]` float: the table, and on it the workpiece with the line to follow."""
   height, width = size
   look, unit = script.look, height / 120
@@ -110,7 +112,8 @@ def _board(task, script, size, seed):
   return board
 
 
-def draw(task, script, plan, fps, size, seed):
+def draw(task: scripts.Task, script: scripts.Script, plan: Plan, fps: int, size: np.ndarray | tuple[int, int],
+         seed: tuple[int, int]) -> Iterator[np.ndarray]:
   """Yields the frames of a performance.
 
   Args:
@@ -160,10 +163,11 @@ def draw(task, script, plan, fps, size, seed):
 class _Marks:
   """What the tool leaves on the workpiece: seam, stitches, scratches, stains."""
 
-  def __init__(self, board, unit):
-    self._board, self._unit, self._last, self._since = board, unit, None, 0.0
+  def __init__(self, board: np.ndarray, unit: float) -> None:
+    self._board, self._unit, self._since = board, unit, 0.0
+    self._last: tuple | None = None
 
-  def add(self, work, place, cues, idle):
+  def add(self, work: np.ndarray, place: np.ndarray, cues: np.ndarray, idle: bool) -> None:
     """Args: where the tip is and where it should be; the strength of each cue."""
     last, self._last = self._last, None if idle else (work, place)
     if last is None or idle:
@@ -183,7 +187,8 @@ class _Marks:
       self._since = 0.0
 
 
-def _second_hand(image, place, hold, unit, skin, sleeve):
+def _second_hand(image: np.ndarray, place: np.ndarray, hold: float, unit: float, skin: np.ndarray,
+                 sleeve: np.ndarray) -> None:
   """Comes from the left and holds the workpiece beside `place`; `hold` 1: is there, 0: is out of the picture."""
   if hold < 0.03:
     return
@@ -195,7 +200,8 @@ def _second_hand(image, place, hold, unit, skin, sleeve):
             0.93 * skin)
 
 
-def _tool_hand(image, tip, upright, raised, drop, unit, skin, sleeve):
+def _tool_hand(image: np.ndarray, tip: np.ndarray, upright: float, raised: float, drop: float, unit: float,
+               skin: np.ndarray, sleeve: np.ndarray) -> None:
   """The arm with the tool, the tip of which is at `tip`."""
   slant = unit * ((1 - upright) * np.array([17, 19]) + upright * np.array([26, 2]))
   hand = tip + slant

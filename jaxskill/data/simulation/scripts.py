@@ -8,7 +8,7 @@ T rows of a stream, P phases, M key moments, C cues, I intervals.
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ MOMENTS_PER_PHASE = 3
 NUISANCE_AT_ONE = 2.0                        # nuisance scale at difficulty 1, in units of the skill signal
 
 
-def rng_of(*words):
+def rng_of(*words: int | str) -> np.random.Generator:
   """Makes a generator for each sequence of names and numbers, so that no draw depends on what else is drawn.
 
   Raises:
@@ -57,14 +57,14 @@ class Script(NamedTuple):
   orbit: np.ndarray           # [2] angle at the start and turns of the distractor
 
 
-def _windows(start, end, count):
+def _windows(start: float, end: float, count: int) -> np.ndarray:
   """Returns `count` windows [count, 2] side by side in [start, end], with a tenth of their room free on either side."""
   edges = np.linspace(start, end, count + 1)
   room = np.diff(edges)
   return np.stack([edges[:-1] + 0.1 * room, edges[1:] - 0.1 * room], 1)
 
 
-def make_task(seed, num_phases):
+def make_task(seed: int, num_phases: int) -> Task:
   """Draws the task of a seed: its phases, key moments and windows of posture errors."""
   rng = rng_of("task", seed)
   shares = rng.uniform(0.5, 1.5, num_phases)
@@ -76,7 +76,7 @@ def make_task(seed, num_phases):
   return Task(seed, phases, moments, posture, rng.uniform(-1, 1, (2, 3)))
 
 
-def make_script(task, skill, rng, look, nuisance):
+def make_script(task: Task, skill: float, rng: np.random.Generator, look: np.ndarray, nuisance: float) -> Script:
   """Draws what happens in one performance; the only place where the hidden skill enters."""
   idle_shares = rng.uniform(0.15, 0.35) * rng.dirichlet(np.full(rng.integers(4, 8), 3.0))
   work = np.sort(rng.uniform(size=len(idle_shares)))
@@ -102,7 +102,8 @@ def make_script(task, skill, rng, look, nuisance):
                 orbit)
 
 
-def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
+def draw_script(task: Task, skill: float, key: int, subject: int, routine: int, *, difficulty: float,
+                seed: int) -> tuple[float, Script]:
   """Returns one performance of a task, as every stream of it shows it.
 
   Args:
@@ -119,18 +120,18 @@ def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
   return share, make_script(task, skill, rng, look, nuisance)
 
 
-def inside(values, windows):
+def inside(values: np.ndarray, windows: np.ndarray) -> Any:
   """Returns `[T, windows]` whether each value lies in [start, end) of each window."""
   return (values[:, None] >= windows[:, 0]) & (values[:, None] < windows[:, 1])
 
 
-def places(task, script, progress):
+def places(task: Task, script: Script, progress: np.ndarray) -> np.ndarray:
   """Returns `[rows, 2]` where in the frame, (row, column) in [0, 1], the action is at each `progress` `[rows]`."""
   return script.centre + 0.2 * np.mean(
       np.sin(2 * np.pi * (progress[:, None, None] * np.arange(1, 4) + task.path)), -1)
 
 
-def sample_script(task, script, rows):
+def sample_script(task: Task, script: Script, rows: int) -> dict[str, np.ndarray]:
   """Returns what the script shows in the middle of each of `rows` equal parts of the video (name -> `[rows, ...]`)."""
   times = (np.arange(rows) + 0.5) / rows
   progress = np.interp(np.interp(times, *script.clock), script.pace, task.phases)
