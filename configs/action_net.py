@@ -9,6 +9,8 @@
   python -m jaxskill.main --config configs/action_net.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/action_net.py:features --config.data.dir=MY_FEATURES \\
       --config.data.score_range='(0.0, 10.0)'
+  python -m jaxskill.main --config configs/action_net.py:kinematics --config.data.dir=MY_RECORDINGS \\
+      --config.data.score_range='(0.0, 10.0)'
 
 ",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
 ("features,statistics"). Add ",official" (`configs/action_net.py:fis_v,official`) for what the published code does

@@ -7,6 +7,21 @@ from ml_collections import config_dict
 # and right.
 MANIPULATORS = ((0, 1, 2), (19, 20, 21), (38, 39, 40), (57, 58, 59))
 
+# How recorded movements are read (`jaxskill.data.user.motion`).
+MOTION = dict(
+    units="",                               # of lengths in csv and .trc files: m | cm | mm; "" is m, or what .trc says
+    up="",                                  # axis against gravity: x | -x | y | -y | z | -z; "" is y, of pictures -y
+    joints=(),                              # (landmark, name in the file) of points whose names do not say which they
+                                            # are, e.g. (("left_hip", "LASI"),)
+    face_right=False,                       # mirror whoever faces left, for views from the side
+    window=1.0,                             # seconds of which the smoothness of a row is
+    ends=(),                                # points whose speed, smoothness and path are asked for; () is hands and
+                                            # feet, or all points of what is no body
+)
+
+# Data sets of options that may stand alone.
+ALONE = dict(tiny=("simulated",), kinematics=("features",))
+
 # What fields are that each config gives itself, or that need no words beside them; said where one is missing.
 MEANINGS = dict(
     method="what learns", plots="whether pictures are made of the results", stream="whose rows are read",
@@ -48,6 +63,7 @@ def data(name, **fields):
       segment_seconds=1.0,                  # from one row to the next
       rows_per_second=0.0,                  # faster streams are averaged down to it; 0 leaves them as they are
       statistics="",                        # stream of which statistics of motion are made: the stream `statistics`
+      motion=MOTION,
       points=(),                            # of these: columns of every point that moves; () is each column by itself
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
   ) | fields
@@ -98,7 +114,7 @@ def choose(config, options, data_sets, changes):
 
   Args:
     config: of the paper.
-    options: after the colon of --config; `tiny` alone is `simulated,tiny`.
+    options: after the colon of --config; `tiny` alone is `simulated,tiny`, `kinematics` alone `features,kinematics`.
     data_sets: {name: function that changes the config for that data set, or None}.
     changes: the same of the options that may follow, applied in the order in which `options` names them.
 
@@ -125,7 +141,7 @@ def choose(config, options, data_sets, changes):
 def words(options):
   """Returns the options of a config file as a list, the data set first."""
   found = options.split(",")
-  return ["simulated", *found] if found[0] == "tiny" else found
+  return [*ALONE.get(found[0], ()), *found]
 
 
 def either(names):
@@ -158,11 +174,15 @@ def static(config):
 
 
 def kinematics(config):
-  """Reads the kinematics of JIGSAWS in place of features of its videos, at a rate at which rows can be compared."""
-  if config.data.name != "jigsaws":
-    raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or give your own as features.")
+  """Reads recorded movement, at a rate at which rows can be compared: own files, or the kinematics of JIGSAWS."""
+  if config.data.name not in ("jigsaws", "features"):
+    raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or kinematics alone for files of "
+                     "your own.")
   read_stream(config, "kinematics")
-  config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the baselines
+  if config.data.name == "jigsaws":
+    config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the baselines
+  else:
+    config.data.update(rows_per_second=5.0, segment_seconds=1 / 30)      # of recordings that know no times
 
 
 def statistics(config):
@@ -173,6 +193,17 @@ def statistics(config):
   from_features = config.data.name == "features"
   read_stream(config, "statistics")
   config.data.update(statistics="rgb" if from_features else "kinematics", points=() if from_features else MANIPULATORS)
+
+
+def no_kinematics(config):
+  """Refuses recorded movement.
+
+  Raises:
+    ValueError: always.
+  """
+  raise ValueError(f"{config.data.name},kinematics: config.method={config.method!r} looks for places in feature maps "
+                   "[frames, h, w, channels], and kinematics are columns without places; use configs/pros_cons.py:"
+                   "kinematics, which learns from the same pairs, or give maps as features.")
 
 
 def pairs_of_jigsaws(config):

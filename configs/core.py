@@ -10,6 +10,7 @@
       --config.data.task=suturing
   python -m jaxskill.main --config configs/core.py:finediving --config.data.dir=FineDiving
   python -m jaxskill.main --config configs/core.py:features --config.data.dir=MY_FEATURES
+  python -m jaxskill.main --config configs/core.py:kinematics --config.data.dir=MY_RECORDINGS
   python -m jaxskill.main --config configs/core.py:frames --config.data.dir=MY_VIDEOS \\
       --config.model.weights=rgb_imagenet.pt
 
@@ -162,12 +163,28 @@ def frames(config):
   config.train.update(batch_size=2, steps_per_call=10, eval_steps=1000, checkpoint_steps=500)
 
 
+def rendered(config):
+  """Reads the small pictures of simulated films into a network of random weights, to see on a CPU that all works."""
+  if config.data.name != "frames":
+    raise ValueError("rendered is for films that jaxskill.data.simulation.rendered drew; use frames,rendered.")
+  config.data.frames.update(count=40, size=(160, 120))
+  config.model.weights = "random:0"
+  config.model.i3d.update(crop=112, starts=(0, 24))
+  config.model.update(num_leaves=4, hidden=64)
+  config.model.exemplars.count = 4
+  config.train.epochs = 2
+  config.evaluate.draws = 2
+
+
 def tiny(config):
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.update(num_leaves=4, hidden=4)
   config.model.exemplars.count = 2
   config.evaluate.draws = 2
+  if config.model.backbone == "i3d":
+    config.model.i3d.update(crop=32, starts=(0,))
+    config.train.update(batch_size=2, epochs=1)
 
 
 def official(config):
@@ -182,5 +199,5 @@ def official(config):
 
 DATA_SETS = {"simulated": simulated, "features": features, "frames": frames_of_any_shape, "mtl_aqa": dives,
              "unlv_dive": dives, "aqa7": by_category, "jigsaws": by_category, "finediving": finediving}
-CHANGES = {"frames": frames, "kinematics": common.kinematics, "statistics": common.statistics, "tiny": tiny,
-           "paper": None, "official": official}
+CHANGES = {"frames": frames, "rendered": rendered, "kinematics": common.kinematics,
+           "statistics": common.statistics, "tiny": tiny, "paper": None, "official": official}

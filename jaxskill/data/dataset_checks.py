@@ -69,6 +69,16 @@ def check_pairs(pairs: np.ndarray, videos: Sequence[str], source: str) -> None:
                      "order that the annotators agreed on and remove the other.")
 
 
+def _check_similar(similar: np.ndarray, pairs: np.ndarray, videos: Sequence[str], source: str) -> None:
+  """Raises a `ValueError` for a pair that is similar and in the list of (better, worse) too."""
+  ordered = set(map(frozenset, pairs.tolist())) if len(similar) else set()
+  both = next((pair for pair in similar.tolist() if frozenset(pair) in ordered), None)
+  if both:
+    first, second = (videos[i] for i in both)
+    raise ValueError(f"{source}: contradictory pair: {first!r} and {second!r} are similar, and one is better than the "
+                     "other; keep one of the two.")
+
+
 def check_seconds(segment_seconds: float, stream_seconds: Mapping[str, Any]) -> None:
   """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
   given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
@@ -136,6 +146,8 @@ def check_dataset(data: Any) -> None:
     for video, of_video, length in zip(data.videos, times, data.lengths[name]):
       check_times(of_video[:length], length, video, source)
   check_pairs(np.asarray(data.pairs), data.videos, source)
+  check_pairs(np.asarray(data.similar), data.videos, source)
+  _check_similar(np.asarray(data.similar), np.asarray(data.pairs), data.videos, source)
   labels = {name: getattr(data, name) for name in ("score", "difficulty", *WORDS)}
   labels |= {f"criterion {name!r}": values for name, values in data.criteria.items()}
   for name, values in labels.items():

@@ -64,14 +64,14 @@ def _rating(text: str, name: str, video: str, place: str) -> float:
 
 
 def of_pairs(table: dict[str, Any], lines: Sequence[int],
-             path: pathlib.Path) -> tuple[dict[str, Any], list[tuple], int]:
+             path: pathlib.Path) -> tuple[dict[str, Any], list, list]:
   """Takes the votes out of pairs.csv: one row a pair, in the order that most raters gave.
 
   Args:
     table: "better", "worse", "rater" and further columns, lists of str; lines: line number of each row; path: the file.
 
   Returns:
-    (table without "rater", one row a pair; list of all (better, worse, rater); number of tied pairs, left out).
+    (table without "rater", one row a pair; list of all (better, worse, rater); list of tied pairs, left out).
 
   Raises:
     ValueError: if a rater judges a pair twice, or rows of one pair differ in a further column.
@@ -86,7 +86,7 @@ def of_pairs(table: dict[str, Any], lines: Sequence[int],
     seen[pair, rater] = lines[number]
     rows[pair].append(number)
   further = [name for name in table if name not in ("better", "worse", "rater")]
-  kept = []
+  kept, tied = [], []
   for pair, places in rows.items():
     for name in further:
       if other := next((i for i in places if table[name][i] != table[name][places[0]]), None):
@@ -94,8 +94,10 @@ def of_pairs(table: dict[str, Any], lines: Sequence[int],
                          f"{pair[1]!r} is {table[name][places[0]]!r} in line {lines[places[0]]}; a pair has one "
                          f"{name}, whoever judges it.")
     first = [i for i in places if table["better"][i] == pair[0]]
-    if 2 * len(first) != len(places):
+    if 2 * len(first) == len(places):
+      tied.append(pair)
+    else:
       kept.append(first[0] if 2 * len(first) > len(places) else next(i for i in places if i not in first))
   kept.sort()
   result = {name: [table[name][i] for i in kept] for name in ("better", "worse", *further)}
-  return result, votes, len(rows) - len(kept)
+  return result, votes, tied

@@ -24,7 +24,7 @@ SPLIT_VALUES = {"train": "train", "validation": "validation", "val": "validation
 
 
 def pairs_from_scores(score: Any, margin: float,
-                      groups: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+                      groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
   """Returns all pairs of videos whose scores differ by more than a margin.
 
   Args:
@@ -33,7 +33,7 @@ def pairs_from_scores(score: Any, margin: float,
     groups: `[V]` labels (subject, category), or None; only videos of the same group are paired.
 
   Returns:
-    (`[P, 2]` int32 positions (better, worse), number of tied pairs left out).
+    (`[P, 2]` int32 positions (better, worse), `[T, 2]` int32 of tied pairs, which are left out).
 
   Raises:
     ValueError: if `margin` is negative.
@@ -52,8 +52,8 @@ def pairs_from_scores(score: Any, margin: float,
     groups = np.asarray(groups)
     same = groups[:, None] == groups[None, :]
     differs, comparable = differs & same, comparable & same
-  pairs = np.argwhere(differs).astype(np.int32)
-  return pairs, int(comparable.sum()) - len(pairs)
+  tied = comparable & ~differs & ~differs.T
+  return np.argwhere(differs).astype(np.int32), np.argwhere(tied).astype(np.int32)
 
 
 def fold_of_videos(name: str, pairs: np.ndarray, train_videos: np.ndarray, test_videos: np.ndarray,

@@ -22,6 +22,7 @@ from jaxskill.evaluate import metrics, published_weights
 FEW = 10              # test videos: with fewer, a table marks the number, and a fold has no Fisher's z
 MARK = " !"
 SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
+AS_THEY_ARE = dict(last="as they are")         # of parameters that no step was taken with: nothing was chosen
 SCORE_METRICS = dict(pearson="Pearson", rl2="R-l2 x 100", mae="mean abs. error")
 MEANS = dict(pooled="pooled over folds", fisher="mean over folds by Fisher's z", over_folds="mean over folds")
 _POOLED = dict(spearman=metrics.spearman, pearson=metrics.pearson)
@@ -286,6 +287,12 @@ def facts(experiment: Any, trained: Mapping[int, np.ndarray], sides: Sequence[Si
   return dict(folds=result, test_videos=fewest(sides), too_few_to_claim=fewest(sides) < FEW,
               smallest_fold=min(len(s.videos) for s in sides), small_folds=min(len(s.videos) for s in sides) < FEW,
               **published_weights.facts(experiment.config, len(experiment.replicas)))
+
+
+def selections(facts: Mapping[str, Any]) -> dict[str, str]:
+  """Returns {selection: its title} of the steps that a table shows: one alone where none was taken."""
+  initial = facts.get("init_from")
+  return AS_THEY_ARE if initial and initial["evaluate_only"] else SELECTIONS
 
 
 def describe(facts: Mapping[str, Any], scored: bool) -> list[str]:

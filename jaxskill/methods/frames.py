@@ -79,7 +79,7 @@ class Backbone:
                        f"config.model.i3d.crop={self._options.crop}; set it to at most {smallest}, or "
                        "config.data.frames.size larger.")
 
-  def encode(self, variables: Mapping[str, Any], videos: Any, key: jax.Array, train: Any) -> Any:
+  def encode(self, variables: Mapping[str, Any], videos: Any, key: jax.Array, train: bool) -> jax.Array:
     """Returns `[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
 
     Args:
@@ -102,7 +102,7 @@ class Backbone:
     rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
-  def maps(self, variables: Mapping[str, Any], pictures: Any) -> Any:
+  def maps(self, variables: Mapping[str, Any], pictures: Any) -> tuple[jax.Array, jax.Array]:
     """Returns `[C, T', h, w, 1024]`, what the last block shows of the middle of one video, and what is seen of it.
 
     The features are a weighted mean of the maps over time and space, whose weights sum to 1.
@@ -123,12 +123,12 @@ class Backbone:
       return found[last][0]
     return jax.lax.map(of_one, snippets), snippets
 
-  def _scaled(self, clips: Any) -> Any:
+  def _scaled(self, clips: Any) -> jax.Array:
     """Returns clips of pixels as the network reads them."""
     mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
     return (clips.astype(jnp.float32) / 255 - mean) / scale
 
-  def window(self, key: Any, frames: Any, train: Any) -> Any:
+  def window(self, key: Any, frames: jax.Array, train: bool) -> jax.Array:
     """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
     side, margin = self._options.crop, self._margin
     high, wide = frames.shape[1] - side, frames.shape[2] - side

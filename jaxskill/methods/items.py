@@ -8,8 +8,6 @@ P training items, V videos, M exemplars or references of a video.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -86,7 +84,7 @@ class Items:
     """
     return len(items) * batch_size
 
-  def lead(self, said: Any, scores: Any) -> Any:
+  def lead(self, said: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Returns `[R]` by how much the first of two videos is ahead, each compared with the other.
 
     Args:
@@ -102,7 +100,7 @@ class _Pairs(Items):
   words, side, metric = "pairs", "pairs", "accuracy"
 
   def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
-              seed: int) -> tuple[np.ndarray, None]:
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     del criterion
     pairs = dataset.pairs[fold.train_pairs]
     if config.train.get("pair_order") != "random":
@@ -112,6 +110,29 @@ class _Pairs(Items):
 
   def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return 2 * len(items) * batch_size
+
+
+class _PairsAndSimilar(_Pairs):
+  """Pairs (better, worse), each beside a pair of training videos that are alike, where such pairs are known.
+
+  The similar pairs follow one another in an order of the seed's, again and again.
+  """
+
+  words = "pairs, each beside a similar one"
+
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    pairs, runs = super().of_fold(config, dataset, fold, criterion, seed)
+    if not len(dataset.similar):
+      return pairs, runs
+    known = dataset.similar[np.isin(dataset.similar, fold.train_videos).all(axis=1)]
+    if not len(known):                                     # in this fold: a video is like itself
+      return np.concatenate([pairs, pairs[:, :1], pairs[:, :1]], axis=1), runs
+    order = np.resize(np.random.default_rng(seed).permutation(len(known)), len(pairs))
+    return np.concatenate([pairs, known[order]], axis=1), runs
+
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
+    return items.shape[-1] * len(items) * batch_size
 
 
 class _Exemplars(Items):
@@ -129,7 +150,7 @@ class _Exemplars(Items):
   def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return 2 * len(items) * batch_size
 
-  def lead(self, said: Any, scores: Any) -> Any:
+  def lead(self, said: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return ((said[0] - scores[1]) - (said[1] - scores[0])) / 2
 
 
@@ -140,7 +161,7 @@ class _References(Items):
   how = "each with the other as its reference"
 
   def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
-              seed: int) -> tuple[np.ndarray, None]:
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     return exemplars.with_references(fold.train_videos, *self.chosen(config, dataset, fold, criterion, seed)), None
 
   def most_named(self, items: np.ndarray, batch_size: int) -> int:
@@ -152,21 +173,22 @@ class _RankedReferences(_References):
 
   words, side, metric = "pairs, each video with its references", "pairs", "accuracy"
 
-  def standing(self, dataset: SkillDataset, fold: Fold, criterion: str) -> Any:
+  def standing(self, dataset: SkillDataset, fold: Fold, criterion: str) -> np.ndarray:
     """Returns `[V]` the share of its training pairs that a video won."""
     del criterion
     return exemplars.share_won(dataset.pairs[fold.train_pairs], dataset.num_videos)
 
-  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str, seed: int) -> Any:
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     chosen, mask = self.chosen(config, dataset, fold, criterion, seed)
     pairs = dataset.pairs[fold.train_pairs]
     pairs = pairs[mask[pairs].any(axis=2).all(axis=1)]         # a video without a reference is in no item
     compared = exemplars.beside(pairs, chosen, mask)           # [P, 2, M]
     return np.concatenate([pairs, compared.reshape(len(pairs), -1)], axis=1), None
 
-  def most_named(self, items: Any, batch_size: Any) -> Any:
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return 2 * len(items) * batch_size + len(np.unique(items[..., 2:]))
 
 
 PAIRS, VIDEOS, EXEMPLARS, REFERENCES = _Pairs(), Items(), _Exemplars(), _References()
-RANKED_REFERENCES = _RankedReferences()
+PAIRS_AND_SIMILAR, RANKED_REFERENCES = _PairsAndSimilar(), _RankedReferences()

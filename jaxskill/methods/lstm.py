@@ -92,7 +92,10 @@ def build(config: ConfigDict) -> Method:
 
   def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants
-    return network.init(key, videos[stream], videos["lengths"][stream])["params"]
+    params = network.init(key, videos[stream], videos["lengths"][stream])["params"]
+    forget = params["lstm"]["cell"]["hf"]
+    forget["bias"] = forget["bias"] + model.forget_bias
+    return params
 
   def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     del key, train

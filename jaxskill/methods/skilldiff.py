@@ -221,7 +221,7 @@ class Differences:
         **jax.vmap(self.alignment_terms, (None, 0, 0))(variables, query, found))
     return sum(terms.values()), terms | dict(error=jnp.abs(error) * (high - low))
 
-  def pair_loss(self, variables: Tree, encodings: Any, labels: Any) -> Any:
+  def pair_loss(self, variables: Tree, encodings: Any, labels: Any) -> tuple[Any, Tree]:
     """Returns ranking of a pair and regular alignment of its two videos, [] each: a pair tells no score to be near.
 
     Args:

@@ -1,19 +1,20 @@
 """Who's Better, Who's Best: which of two performances is better, from single segments of three equal parts of a video.
 
 In training one segment of each part is drawn, as temporal segment networks do, and the same network ranks both videos
-of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin. Streams
-have networks of their own, which know nothing of each other; their scores are summed. The test score is a mean over
-evenly spaced segments.
+of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin, and
+segments of two videos that show equal skill (`SkillDataset.similar`) must lie within that margin. Streams have networks
+of their own, which know nothing of each other; their scores are summed. The test score is a mean over evenly spaced
+segments.
 
 The paper trains whole video networks; here they are given features, and a small ranking network of each stream is
-trained. Its second loss, max(0, |f(p) - f(q)| - m) of pairs (p, q) that show equal skill, is left out: the pairs of a
-`SkillDataset` are ordered, and none is known to be equal.
+trained. The paper sums each loss over its own pairs; here every ordered pair comes with one similar pair, so that both
+losses weigh as `config.loss.weights` says, however many pairs of either kind there are.
 
 V videos, T rows of a stream, D channels, S streams, P parts, N segments of each part (1 in training).
 
 References: Doughty, Damen, Mayol-Cuevas, Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR
-2018 (its ranking loss; the numbers of its equations were not at hand); Wang et al., Temporal Segment Networks, ECCV
-2016.
+2018 (its losses of ordered and of similar pairs; the numbers of its equations were not at hand); Wang et al., Temporal
+Segment Networks, ECCV 2016.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import SkillDataset
-from jaxskill.methods import PAIRS, Assessment, Method, Phase, Tree
+from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase, Tree
 from jaxskill.methods.common import check_rows, hinge, in_order
 
 
@@ -82,10 +83,9 @@ def build(config: ConfigDict) -> Method:
 
   def places(videos: Tree, name: str, key: jax.Array | None) -> jax.Array:
     """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
-    count = len(videos["position"])
     if key is None:
-      even = (jnp.arange(model.test_segments) + 0.5) / model.test_segments
-      return jnp.broadcast_to(even, (count, model.parts, model.test_segments))
+      return jnp.broadcast_to((jnp.arange(model.test_segments) + 0.5) / model.test_segments,
+                              (len(videos["position"]), model.parts, model.test_segments))
     of_stream = jax.random.fold_in(key, streams.index(name))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(of_stream, videos["position"])
     return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
@@ -96,19 +96,24 @@ def build(config: ConfigDict) -> Method:
       rows = drawn_rows(videos["lengths"][name], places(videos, name, key if train else None))
       taken = jax.vmap(lambda video, chosen: video[chosen])(videos[name], rows)               # [V, P, N, D]
       scores[name] = ranker.apply({"params": variables["params"][name]}, taken)
-    first = streams[0]
-    return dict(scores=scores, part=part_of_rows(videos["lengths"][first], videos[first].shape[1], model.parts))
+    return dict(scores=scores, part=part_of_rows(videos["lengths"][streams[0]], videos[streams[0]].shape[1],
+                                                 model.parts))
 
   def total(encoding: Any) -> jax.Array:
     """[] what the test score is: the sum over the streams of the mean of all segments."""
     return sum(encoding["scores"][name].mean() for name in streams)
 
-  def ranking_loss(variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
-    """In every part of every stream the segment of the better video is ahead."""
-    del variables, labels
-    better, worse = pair
+  def loss(variables: Tree, item: tuple, labels: Tree) -> tuple[Any, Tree]:
+    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+    del labels
+    better, worse, *similar = item
     terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
              for name in streams}
+    if similar:
+      first, second = similar
+      weight = variables["constants"]["loss_weights"]["similar"]
+      terms |= {f"similar_{name}": weight * jax.nn.relu(
+          jnp.abs(first["scores"][name] - second["scores"][name]) - config.loss.margin).sum() for name in streams}
     return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
 
   def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
@@ -125,8 +130,8 @@ def build(config: ConfigDict) -> Method:
     for name in streams:
       check_rows(dataset, name, "config.model.streams")
 
-  return Method(init=init, encode=encode, phases=(Phase(ranking_loss, trains="."),), assess=assess, items=PAIRS,
-                streams=streams, check=check)
+  return Method(init=init, encode=encode, phases=(Phase(loss, trains="."),), assess=assess,
+                items=PAIRS_AND_SIMILAR, streams=streams, check=check)
 
 
 def _check(config: ConfigDict) -> None:

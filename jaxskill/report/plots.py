@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -139,7 +140,7 @@ def _attention(experiment: Any, assessments: Assessment) -> Figure:
   return figure
 
 
-def _alignment(experiment: Any, assessments: Any) -> Any:
+def _alignment(experiment: Any, assessments: Assessment) -> Figure:
   """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what
   is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
   dataset, stream = experiment.dataset, experiment.method.streams[0]
@@ -175,7 +176,7 @@ def _alignment(experiment: Any, assessments: Any) -> Any:
   return figure
 
 
-def _maps(experiment: Any, assessments: Any) -> Any:
+def _maps(experiment: Any, assessments: Assessment) -> Figure:
   """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
 
   They lie over `scene`, with the true places marked where these are known.
@@ -216,10 +217,12 @@ def scene(dataset: SkillDataset, stream: str, video: int, row: int) -> np.ndarra
 
 def mark_places(axis: Axes, dataset: SkillDataset, video: int, row: int) -> None:
   """Marks the true place of the action and of the distractor on a frame, where they are known."""
-  for place, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
+  for place, marker in (("place", "o"), ("distractor", "x")):
     if place in dataset.truth:
       down, right = dataset.truth[place][video, row]
-      axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
+      axis.plot(right, down, marker, color="white", fillstyle="none", markersize=8, markeredgewidth=1.5,
+                path_effects=[patheffects.withStroke(linewidth=3.5, foreground="black")],    # seen on any picture
+                label=f"truth: {place}")
 
 
 def _scores(experiment: Any, assessments: Assessment) -> Figure:

@@ -68,7 +68,7 @@ class FinishedRun(NamedTuple):
 
   @property
   def recorded(self) -> dict[str, Any]:
-    """Returns {stream: {"shape"}} that a video must be recorded with, of which `data.derived` makes what is read."""
+    """Returns {stream: {"shape", "columns": their names if known}} of the rows that `data.derived` makes others of."""
     return self.about.get("recorded", self.about["streams"])
 
   def recorded_seconds(self, stream: str) -> np.ndarray:

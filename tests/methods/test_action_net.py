@@ -253,8 +253,8 @@ def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
   videos = batch(features, lengths)
   first, second = (run(method, variables, videos, True, key) for key in (1, 2))
   assert not np.allclose(first["score"], second["score"], atol=1e-3)
-  starts = {name: {int(np.flatnonzero(np.asarray(run(method, variables, videos, True, key)["attention"][name][0]))[0])
-                   for key in range(40)} for name in features}
+  drawn = [run(method, variables, videos, True, key)["attention"] for key in range(40)]
+  starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in drawn} for name in features}
   assert starts == dict(rgb=set(range(6)), static=set(range(8)))
   turned = jax.tree.map(lambda x: x[jnp.array([3, 1])], videos)
   for actual, expected in zip(jax.tree.leaves(run(method, variables, turned, True, 1)), jax.tree.leaves(first)):

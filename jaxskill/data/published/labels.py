@@ -14,12 +14,11 @@ import numpy as np
 
 from jaxskill.data import splits
 from jaxskill.data.arrays import refuse_stand_in
-from jaxskill.data.dataset import NO_IDS, Fold
+from jaxskill.data.dataset import NO_IDS, NO_PAIRS, Fold
 from jaxskill.data.dataset_checks import check_scores
 
 FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
 _MOST_NUMBERS = 10 ** 7      # of a MATLAB file of labels
-NO_PAIRS = np.zeros((0, 2), np.int32)
 OF_VIDEOS = ("score", "difficulty", "category", "subject", "competition", "score_range", "last_frame")
 
 

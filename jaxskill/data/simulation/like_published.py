@@ -140,6 +140,32 @@ def write_like(like: str | os.PathLike[str], out: str | os.PathLike[str], *, nam
   return {task: share for task, (_, _, share) in agreement.items()}
 
 
+def same_labels(like: str | os.PathLike[str], out: str | os.PathLike[str], name: str = "") -> bool:
+  """Returns whether the labels of a folder are still those that simulated features were written for.
+
+  Args:
+    like, name: as of `write_like`; out: what it wrote, all tasks.
+
+  Raises:
+    ValueError: if a folder holds no labels that can be read.
+  """
+  return _contents(pathlib.Path(like), name) == _contents(pathlib.Path(out), name)
+
+
+def _contents(folder: pathlib.Path, name: str) -> dict[pathlib.Path, bytes]:
+  """{path of a label file, in the layout of `write_like`: its bytes}."""
+  _, labels = _find_scores(folder, name)
+  if labels is not None:
+    return {file.relative_to(folder): file.read_bytes() for file in labels.files}
+  splits = _splits(folder)
+  return {file.relative_to(splits): file.read_bytes() for file in splits.glob("*/*.txt")}
+
+
+def _splits(folder: pathlib.Path) -> pathlib.Path:
+  """The folder of the tasks of BEST or EPIC-Skills: `splits` below another, or itself."""
+  return folder / "splits" if (folder / "splits").is_dir() else folder
+
+
 def _find_scores(like: pathlib.Path, name: str) -> tuple[str, Labels | None]:
   """Returns (name, labels) of the data set with scores whose labels lie in the folder, ("", None) if none does."""
   if name and name not in SCORED:
@@ -170,7 +196,7 @@ def _write_pairs(like: pathlib.Path, out: pathlib.Path, whole: Any, tasks: Seque
     whole: an `ExitStack`; the folders of features and of maps appear when it is left.
     options: of `performances`, which makes maps where there are `map_frames`.
   """
-  splits = like / "splits" if (like / "splits").is_dir() else like
+  splits = _splits(like)
   found = sorted(f.name for f in splits.iterdir() if list(f.glob("*.txt"))) if splits.is_dir() else []
   if not found:
     raise ValueError(f"{like}: no splits/<task>/*.txt found, and no labels of {', '.join(SCORED)}; give the folder of "

@@ -143,7 +143,8 @@ class _Clock:
     self._timeline, self._rank = timeline, 0
     self._before = np.cumsum(~timeline.hidden) - ~timeline.hidden            # [N] pictures of the packets before
     self._sorted = np.sort(timeline.times[np.isfinite(timeline.times)])
-    self.last, self.late, self._offset = 0.0, False, None
+    self.last, self.late = 0.0, False
+    self._offset: float | None = None
 
   def read(self, frame: Any) -> float | None:
     """Seconds, or None for a frame that is not to be shown."""
@@ -160,7 +161,7 @@ class _Clock:
     time = float(self._timeline.times[packet])
     return time if np.isfinite(time) else self.last + 1 / self._timeline.rate
 
-  def _shift(self, time: Any) -> Any:
+  def _shift(self, time: float) -> float:
     """Returns seconds from a decoder's own times to those of the axis: the first frame is at 0."""
     if self._offset is None:
       self._offset = -time

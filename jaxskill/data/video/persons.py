@@ -74,6 +74,10 @@ class Boxes:
     """Returns a digest of the boxes of one video; "" if there are none."""
     return hashlib.sha256(self._of[video].tobytes()).hexdigest() if video in self._of else ""
 
+  def about(self, video: str) -> dict[str, Any]:
+    """Returns what the note says of one video beforehand."""
+    return dict(boxes_sha256=self.digest(video))
+
   def largest(self, video: str, picture: Any) -> tuple[np.ndarray, float]:
     """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is.
 
@@ -114,10 +118,10 @@ class Detector:
   def __getstate__(self) -> dict[str, Any]:
     return self.__dict__ | dict(_net=None)       # OpenCV's networks do not travel between processes
 
-  def digest(self, video: str) -> str:
-    """Returns what is known of one video beforehand: nothing."""
+  def about(self, video: str) -> dict[str, Any]:
+    """Returns what the note says of one video beforehand: nothing."""
     del video
-    return ""
+    return {}
 
   def largest(self, video: str, picture: Any) -> tuple[np.ndarray | None, float]:
     """Returns the largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""
