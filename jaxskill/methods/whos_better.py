@@ -19,6 +19,7 @@ Segment Networks, ECCV 2016.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -70,6 +71,23 @@ def part_of_rows(lengths: jax.Array, rows: int, parts: int) -> jax.Array:
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
+def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float, weight: Any) -> dict[str, jax.Array]:
+  """Returns the losses of an item {name: []}: of the ordered pair, and of the similar pair where it comes with one.
+
+  Args:
+    item: encodings of (better, worse), or of (better, worse, first, second), the last two of equal skill.
+    streams: names; margin: of both losses; weight: of the loss of the similar pair.
+  """
+  terms = {}
+  for name in streams:
+    better, worse, *similar = (video["scores"][name] for video in item)
+    terms[f"rank_{name}"] = hinge(margin, better - worse).sum()
+    if similar:
+      first, second = similar
+      terms[f"similar_{name}"] = weight * jax.nn.relu(jnp.abs(first - second) - margin).sum()
+  return terms
+
+
 def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
@@ -104,17 +122,10 @@ def build(config: ConfigDict) -> Method:
     return sum(encoding["scores"][name].mean() for name in streams)
 
   def loss(variables: Tree, item: tuple, labels: Tree) -> tuple[Any, Tree]:
-    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+    """In every part of every stream the better video's segment is ahead, and those of a similar pair are near."""
     del labels
-    better, worse, *similar = item
-    terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
-             for name in streams}
-    if similar:
-      first, second = similar
-      weight = variables["constants"]["loss_weights"]["similar"]
-      terms |= {f"similar_{name}": weight * jax.nn.relu(
-          jnp.abs(first["scores"][name] - second["scores"][name]) - config.loss.margin).sum() for name in streams}
-    return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
+    terms = loss_terms(item, streams, config.loss.margin, variables["constants"]["loss_weights"]["similar"])
+    return sum(terms.values()), terms | dict(accuracy=in_order(*map(total, item[:2])))
 
   def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
     """The rank score, of each stream where there are several, and of each part of the video."""

@@ -203,6 +203,9 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   The features are a mean of the last maps, so the mean gradient of a channel of these is that of its feature. What is
   differentiated is the score that the tree expects over its leaves (ours: the most probable leaf alone has no gradient
   of its probability); of a perceptron its score.
+
+  Raises:
+    ValueError: for a run that reads features.
   """
   trainer = run.trainer
   system = core.comparison(trainer.config)

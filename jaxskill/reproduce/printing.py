@@ -22,7 +22,7 @@ MEASURED = dict(
          "videos: the two cannot be compared, and nothing of ours says anything about people.",
     simulated="Ours was measured on SIMULATED performances, the published column on recorded videos: the two cannot be "
               "compared.")
-LABELS = dict(recorded="ours", like="SIMULATED features", simulated="SIMULATED")       # of columns that leave this page
+LABELS = dict(recorded="ours", like="SIMULATED features", simulated="SIMULATED")        # of columns, apart from notes
 MEASURED_ON = dict(recorded="features of recorded videos", like="SIMULATED features for real ids and labels",
                    simulated="SIMULATED performances")
 AUTHORS = "recorded videos, by the authors of the paper"
