@@ -170,7 +170,7 @@ def _i3d_names() -> dict[tuple[str, ...], Any]:
                   for ours, (first, second) in branches.items()}
 
 
-_NORMALISATION = dict(scale="weight", bias="bias", mean="running_mean", var="running_var")
+_NORMALIZATION = dict(scale="weight", bias="bias", mean="running_mean", var="running_var")
 
 
 def i3d_from_torch(state: Mapping[str, np.ndarray], num_classes: int | None = None) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def i3d_from_torch(state: Mapping[str, np.ndarray], num_classes: int | None = No
     ValueError: for a tensor that is missing or has another shape: which, and what was expected.
   """
   second = "Conv3d_1a_7x7.conv3d.weight" in state
-  normalisation, first = ("bn", "Conv3d_1a_7x7") if second else ("batch3d", "conv3d_1a_7x7")
+  normalization, first = ("bn", "Conv3d_1a_7x7") if second else ("batch3d", "conv3d_1a_7x7")
   classifier = f"{'logits' if second else 'conv3d_0c_1x1'}.conv3d.weight"
   if num_classes is None:
     num_classes = len(state[classifier]) if classifier in state else 0
@@ -201,7 +201,7 @@ def i3d_from_torch(state: Mapping[str, np.ndarray], num_classes: int | None = No
     prefix = units[tuple(unit)][second]
     if entry == "kernel" or unit == ["conv3d_0c_1x1"]:
       return f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
-    return f"{prefix}{normalisation}.{_NORMALISATION[entry]}"
+    return f"{prefix}{normalization}.{_NORMALIZATION[entry]}"
 
   def arrange(path: Sequence[str], value: np.ndarray) -> np.ndarray:
     if path[-1] != "kernel":
@@ -221,7 +221,7 @@ def i3d_to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
       kernel, name = value.T[..., None, None, None], f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
     else:
       kernel = value.transpose(4, 3, 0, 1, 2) if entry == "kernel" else value
-      name = f"{prefix}conv3d.weight" if entry == "kernel" else f"{prefix}batch3d.{_NORMALISATION[entry]}"
+      name = f"{prefix}conv3d.weight" if entry == "kernel" else f"{prefix}batch3d.{_NORMALIZATION[entry]}"
     state[name] = np.ascontiguousarray(kernel if entry == "kernel" else value)
   return state
 
@@ -243,8 +243,8 @@ def resnet_from_torch(state: Mapping[str, np.ndarray], num_classes: int = 0,
     *blocks, last = unit
     block = "".join(f"{name.replace('_', '.')}." for name in blocks)
     if last == "downsample":
-      return f"{block}downsample.0.weight" if entry == "kernel" else f"{block}downsample.1.{_NORMALISATION[entry]}"
-    return f"{block}{last}.weight" if entry == "kernel" else f"{block}bn{last[-1]}.{_NORMALISATION[entry]}"
+      return f"{block}downsample.0.weight" if entry == "kernel" else f"{block}downsample.1.{_NORMALIZATION[entry]}"
+    return f"{block}{last}.weight" if entry == "kernel" else f"{block}bn{last[-1]}.{_NORMALIZATION[entry]}"
 
   def arrange(path: Sequence[str], value: np.ndarray) -> np.ndarray:
     if path[-1] != "kernel":

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.use_compilation_cache()
     from jaxskill import ablations, train
     from jaxskill.training import parallel
-    parallel.initialise()
+    parallel.initialize()
     workdir = options.workdir or f"runs/{config.name}_{config.data.name}"
     if "rows" not in config:
       train.run(config, workdir, evaluate_only=options.evaluate_only)

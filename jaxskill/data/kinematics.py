@@ -249,10 +249,10 @@ def _ends(places, times, ends, window, longest_step):
     raise ValueError(f"there is no point {lacking[0]!r}, only {', '.join(places)}.")
   chosen = tuple(ends) or tuple(name for name in ENDS if name in places) or tuple(places)
   hips = [places[name] for name in ("left_hip", "right_hip") if name in places]
-  centre = sum(hips) / 2 if len(hips) == 2 else 0.0
+  center = sum(hips) / 2 if len(hips) == 2 else 0.0
   made = {}
   for name in chosen:
-    place = places[name] - centre
+    place = places[name] - center
     velocity = derivative(place, times, longest_step)                                      # [T, 3]
     made[f"{name} speed"] = np.linalg.norm(velocity, axis=1)
     made[f"{name} smoothness"] = smoothness(velocity, times, window, longest_step)

@@ -199,7 +199,7 @@ def select(history: Sequence[Mapping[str, Any]], replica: int, metric: str = "ac
   return result | dict(best_on_test=numbers(*first_best("test")))
 
 
-def summarise(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
+def summarize(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
               mean: Callable[[Any], Any] = np.mean) -> dict[str, Any] | None:
   """Returns the mean and the spread of one number over folds and seeds.
 

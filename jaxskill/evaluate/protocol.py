@@ -92,18 +92,18 @@ def fewest(sides: Sequence[Side]) -> int:
   return min(map(len, videos.values()), default=0)
 
 
-def summarise(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequence[Side]) -> dict[str, Any]:
+def summarize(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequence[Side]) -> dict[str, Any]:
   """Returns one row of a table from its replicas, which stand in the order of `sides`.
 
   Returns:
-    {metric: {selection: number}, ...}; a number is the dict of `metrics.summarise`, of correlations with the three
+    {metric: {selection: number}, ...}; a number is the dict of `metrics.summarize`, of correlations with the three
     means beside (`correlation`), and "marked" where it rests on too little, then without a spread.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
   few = fewest(sides) < FEW
 
   def plain(values: Sequence[float | None]) -> dict[str, Any] | None:
-    return _mark(metrics.summarise(values, folds, seeds), few)
+    return _mark(metrics.summarize(values, folds, seeds), few)
 
   def number(name: str, selection: str, values: Sequence[float | None]) -> dict[str, Any] | None:
     if name not in _POOLED:
@@ -140,11 +140,11 @@ def correlation(values: Sequence[float | None], sides: Sequence[Side], selection
     measure: (predictions, labels) -> correlation.
 
   Returns:
-    {"pooled", "over_folds", "fisher": dicts of `metrics.summarise` or None, "no_fisher": why there is none}, which
+    {"pooled", "over_folds", "fisher": dicts of `metrics.summarize` or None, "no_fisher": why there is none}, which
     `show` completes; None where no value was asked for.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
-  plain = metrics.summarise(values, folds, seeds)
+  plain = metrics.summarize(values, folds, seeds)
   if plain is None:
     return None
   small, few = min(len(s.videos) for s in sides) < FEW, fewest(sides) < FEW
@@ -153,7 +153,7 @@ def correlation(values: Sequence[float | None], sides: Sequence[Side], selection
   no_fisher = (f"a fold has fewer than {FEW} test videos" if small else
                "it is undefined in a fold" if plain["mean"] is None else
                "a fold is at 1 or -1" if metrics.is_at_limit(values).any() else None)
-  fisher = None if no_fisher else _mark(metrics.summarise(values, folds, seeds, mean=metrics.fisher_mean), False)
+  fisher = None if no_fisher else _mark(metrics.summarize(values, folds, seeds, mean=metrics.fisher_mean), False)
   several = len({(s.task, s.fold) for s in sides}) > len({s.task for s in sides})         # folds of one task
   pooled = _pooled(sides, selection, measure) if selection and several else None
   return dict(pooled=_mark(pooled, few), over_folds=_mark(plain, few) | dict(marked=small), fisher=fisher,
@@ -193,7 +193,7 @@ def _pooled(sides: Sequence[Side], selection: str, measure: Any) -> dict[str, An
   values = [measure(said, labels) if np.isfinite(said).all() else np.nan for _, _, said, labels in parts]
   of_tasks, seeds = zip(*(key for key, *_ in parts))
   mean = metrics.fisher_mean if by_fisher(sides, values) else np.mean
-  result: Any = metrics.summarise(values, of_tasks, seeds, mean=mean)
+  result: Any = metrics.summarize(values, of_tasks, seeds, mean=mean)
   if result["mean"] is None:
     equal = [s for s in sides if not np.isfinite(s.said[selection]).all()]
     result["undefined"] = _why(equal, len({s.fold for s in sides}), selection) or "labels or predictions are equal"
@@ -209,7 +209,7 @@ def _pooled_pairs(values: Sequence[Any], sides: Sequence[Side], few: bool) -> di
   for seed in seeds:
     of_seed = [(value, s.pairs) for value, s in zip(values, sides) if s.seed == seed]
     shares.append(sum(value * pairs for value, pairs in of_seed) / sum(pairs for _, pairs in of_seed))
-  return _mark(metrics.summarise(shares, [0] * len(seeds), seeds), few) | dict(
+  return _mark(metrics.summarize(shares, [0] * len(seeds), seeds), few) | dict(
       test_pairs=sum(s.pairs for s in sides) // len(seeds))
 
 
@@ -241,7 +241,7 @@ def show(rows: Mapping[str, Any]) -> str | None:
   taken in every row; else plainly. What is only true of ranks without a unit is never pooled.
 
   Args:
-    rows: {row: of `summarise`}, changed in place.
+    rows: {row: of `summarize`}, changed in place.
 
   Returns:
     The mean of the headline, a key of `MEANS`; None where it is no correlation.

@@ -73,7 +73,7 @@ def predict(dataset: SkillDataset, fold: Fold, labels: np.ndarray, targets: np.n
 
 
 def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, Any]:
-  """Returns rows of the table, one number a fold: {name: of `protocol.summarise`}.
+  """Returns rows of the table, one number a fold: {name: of `protocol.summarize`}.
 
   They are fitted on the videos that training reads.
 
@@ -100,7 +100,7 @@ def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, 
 
 def _row(dataset: SkillDataset, metric: str, entries: Sequence[tuple[dict[str, Any], protocol.Side]]) -> dict[str, Any]:
   """The row of a baseline: its summary and what it says fold by fold, of (entry, `protocol.Side`) each."""
-  return protocol.summarise([e for e, _ in entries], metric, [s for _, s in entries]) | _by_fold(dataset, entries)
+  return protocol.summarize([e for e, _ in entries], metric, [s for _, s in entries]) | _by_fold(dataset, entries)
 
 
 def _by_fold(dataset: SkillDataset, entries: Sequence[tuple[dict[str, Any], protocol.Side]]) -> dict[str, Any]:
@@ -231,13 +231,13 @@ def ridge(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.nda
   mean, scale = features.mean(axis=0), features.std(axis=0)
   scale = np.where(scale > 1e-9, scale, 1.0)
   u, s, vt = np.linalg.svd((features - mean) / scale, full_matrices=False)
-  centred, least, best = labels - labels.mean(), np.inf, np.zeros(features.shape[1])
+  centered, least, best = labels - labels.mean(), np.inf, np.zeros(features.shape[1])
   for penalty in RIDGE_PENALTIES:
     shrink = s ** 2 / (s ** 2 + penalty)
     leverage = (u ** 2 @ shrink) + 1 / len(labels)
-    error = np.mean(((centred - u @ (shrink * (u.T @ centred))) / np.maximum(1 - leverage, 1e-9)) ** 2)
+    error = np.mean(((centered - u @ (shrink * (u.T @ centered))) / np.maximum(1 - leverage, 1e-9)) ** 2)
     if error < least:
-      least, best = error, vt.T @ (s / (s ** 2 + penalty) * (u.T @ centred))
+      least, best = error, vt.T @ (s / (s ** 2 + penalty) * (u.T @ centered))
   return (asked - mean) / scale @ best + labels.mean()
 
 

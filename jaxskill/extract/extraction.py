@@ -195,10 +195,10 @@ class Stream:
       image = picture.image(side, side)
     else:
       image = picture.image(*videos_of.scale_short_side(self.recipe.short_side)(*picture.size))
-    return flows.grey(image) if self.flow else self._crop(image)
+    return flows.gray(image) if self.flow else self._crop(image)
 
   def _crop(self, image):
-    return videos_of.centre_crop(image, self.recipe.crop)
+    return videos_of.center_crop(image, self.recipe.crop)
 
 
 def decode_one(path, video, config, persons, send):

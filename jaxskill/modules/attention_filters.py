@@ -217,10 +217,10 @@ class AttentionFilters(nn.Module):
                   readout=(self.num_filters, self.hidden), readout_bias=(self.num_filters,))
     fan_in = dict(kernel=width, bias=width, readout=self.hidden, readout_bias=self.hidden)
 
-    def initialise(key):
+    def initialize(key):
       return {name: torch_uniform(fan_in[name])(k, shape) for (name, shape), k in
               zip(shapes.items(), jax.random.split(key, len(shapes)))}
-    parameters = [self.param(module, initialise) for module in self.modules]
+    parameters = [self.param(module, initialize) for module in self.modules]
     kernel, bias, readout, readout_bias = (jnp.concatenate([p[name] for p in parameters]) for name in shapes)
     flat_kernel, offset = fold_inputs(kernel.reshape(-1, width), bias.ravel(), noise, mean, scale, self.dtype)
     offset = jnp.broadcast_to(offset, (len(flat_kernel), segments)).reshape(*bias.shape, segments)

@@ -262,7 +262,7 @@ class ConvUnit(nn.Module):
     padding: as in `convolve`.
     eps: added to the variance.
     relu: False leaves the ReLU out.
-    normalise: False: a bias in place of the normalisation.
+    normalize: False: a bias in place of the normalisation.
     dtype, implementation: as in `convolve`.
   """
 
@@ -272,7 +272,7 @@ class ConvUnit(nn.Module):
   padding: str | tuple = "SAME"
   eps: float = 1e-5
   relu: bool = True
-  normalise: bool = True
+  normalize: bool = True
   dtype: jnp.dtype = jnp.float32
   implementation: str = "auto"
 
@@ -281,7 +281,7 @@ class ConvUnit(nn.Module):
     shape, count = (*self.size, x.shape[-1], self.channels), self.channels
     kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_in", "normal"), shape)
     bias = self.param("bias", nn.initializers.zeros, (count,))
-    if self.normalise:                    # folded into the kernel: the result is never read again
+    if self.normalize:                    # folded into the kernel: the result is never read again
       scale = self.param("scale", nn.initializers.ones, (count,))
       mean = self.variable("batch_stats", "mean", jnp.zeros, (count,)).value
       scale *= jax.lax.rsqrt(self.variable("batch_stats", "var", jnp.ones, (count,)).value + self.eps)

@@ -239,12 +239,12 @@ class StreamEncoder(nn.Module):
     ways = 1 + (self.context == "bilstm")
     units = self.channels // ways
 
-    def initialise(key):
+    def initialize(key):
       keys = jax.random.split(key)
       start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
       return dict(input=start(keys[0], (ways, self.channels, 4 * units)), bias=jnp.zeros((ways, 4 * units)),
                   state=nn.initializers.orthogonal()(keys[1], (ways, units, 4 * units)))
-    weights = self.param("lstm", initialise)
+    weights = self.param("lstm", initialize)
 
     def turned(x):
       return jnp.stack([x, x[::-1]][:ways], axis=1)  # [T, n, V, ...]

@@ -97,7 +97,7 @@ class I3D(nn.Module):
     x = x.mean(axis=(2, 3))                                                               # [B, T / 8, 1024]
     x = stage("features", (x[:, :-1] + x[:, 1:]) / 2)
     if self.num_classes:
-      classifier = unit(self.num_classes, (1,), relu=False, normalise=False, name="conv3d_0c_1x1")
+      classifier = unit(self.num_classes, (1,), relu=False, normalize=False, name="conv3d_0c_1x1")
       stages["logits"] = classifier(x)
     return stages
 

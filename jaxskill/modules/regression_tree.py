@@ -68,11 +68,11 @@ class RegressionTree(nn.Module):
     """Sends `[n, D, B]` rows through a layer of each of n nodes: -> `[n, out, B]` float32."""
     width, dtype = rows.shape[1], dtype or self.dtype
 
-    def initialise(key):
+    def initialize(key):
       kernel_key, bias_key = jax.random.split(key)
       return dict(kernel=torch_uniform(width)(kernel_key, (nodes, out, width)),
                   bias=torch_uniform(width)(bias_key, (nodes, out)))
-    weights = self.param(name, initialise)
+    weights = self.param(name, initialize)
     return contract("nkd,ndb->nkb", weights["kernel"], rows, dtype) + weights["bias"][..., None]
 
 

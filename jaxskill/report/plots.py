@@ -125,11 +125,11 @@ def _attention(experiment: Any, assessments: Assessment) -> Figure:
       drawing.attention_curves(axis, seconds, {
           wording.curve(known, name): (values[video, :real], known["meanings"].get(name, {"side": 0})["side"])
           for name, values in curves.items()})
-      for name, (of, colour, label) in TRUTHS.items():
+      for name, (of, color, label) in TRUTHS.items():
         relevant = dataset.truth.get(name)
         if relevant is not None and of == stream:
           axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(),
-                            step="mid", alpha=0.12, color=colour, label=f"truth: {label}")
+                            step="mid", alpha=0.12, color=color, label=f"truth: {label}")
       axis.legend(fontsize=7, loc="upper right")
       longest = max(dataset.seconds(stream, v)[-1] for v in chosen.values())
       drawing.time_axis(axis, float(longest) or 1.0)
@@ -155,11 +155,11 @@ def _alignment(experiment: Any, assessments: Assessment) -> Figure:
   def of(video: int) -> Any:
     of_video = {name: values[0, video] for name, values in assessments.segments.items()}
     return truth.segments(of_video, lengths[video], seconds[video]) if of_video else []
-  colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
+  colors = drawing.colors_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
     end = places[video, : lengths[video]] * seconds[reference]
-    drawing.aligned_videos(above, of(video), of(reference), colours, start, end)
+    drawing.aligned_videos(above, of(video), of(reference), colors, start, end)
     faults = dataset.truth.get("relevant_low")
     if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
       moments = start[faults[video, : len(start)]]
@@ -170,7 +170,7 @@ def _alignment(experiment: Any, assessments: Assessment) -> Figure:
     lasts, other = lengths[video] * seconds[video], lengths[reference] * seconds[reference]
     drawing.offset_curve(below, start, end / other - start / lasts)
     drawing.time_axis(below, max(float(lengths[v] * seconds[v]) for pair in shown for v in pair))
-  figure.colorbar(colours, ax=axes, label="score of a part")
+  figure.colorbar(colors, ax=axes, label="score of a part")
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
   figure.suptitle("Simulated data" if dataset.simulated else "")
   return figure

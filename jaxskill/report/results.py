@@ -65,7 +65,7 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
 
 def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str, Any]],
           replicas: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-  """Models, raters, simple baselines: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
+  """Models, raters, simple baselines: ({row: of `protocol.summarize`}, `protocol.facts`, `intervals.of_rows`).
 
   Args:
     scores: `[R, V]` of the trained replicas.
@@ -89,8 +89,8 @@ def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str
 
 
 def _summary(metric: str, replicas: Sequence[dict[str, Any]], sides: Sequence[protocol.Side]) -> dict[str, Any]:
-  """One row of models: `protocol.summarise`, and what exemplars have to do with it."""
-  result = protocol.summarise(replicas, metric, sides)
+  """One row of models: `protocol.summarize`, and what exemplars have to do with it."""
+  result = protocol.summarize(replicas, metric, sides)
   if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
     result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
   if "test_videos_with_fewer_exemplars" in replicas[0]:

@@ -35,7 +35,7 @@ def table(rows: Mapping[str, dict[str, Any]], simulated: bool, facts: Mapping[st
   """Returns the rows as text: mean and standard deviation over seeds and over folds.
 
   Args:
-    rows: {row: of `protocol.summarise`}, after `protocol.show`.
+    rows: {row: of `protocol.summarize`}, after `protocol.show`.
     facts: of `protocol.facts`, with "raters" where there are several.
   """
   scored = any("spearman" in row for row in rows.values())

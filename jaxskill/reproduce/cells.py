@@ -24,7 +24,7 @@ class Cells(NamedTuple):
   Attributes:
     columns: titles of the columns that are at hand, the means last where there are some.
     metrics: {column: its metric}.
-    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, with "how", the mean that was
+    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarize`, with "how", the mean that was
       taken, and None where there is none.
     published: {row: {column: number as printed}}, of all columns of the paper, whether at hand or not.
     differences: {"row", "to", "column", "mean", "interval"} of two rows at the last step, row minus to.
@@ -177,12 +177,12 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
 
 
 def _number(values, how, few=False):
-  """`metrics.summarise` of [(fold, seed, value)], marked where there are few test videos; None without any."""
+  """`metrics.summarize` of [(fold, seed, value)], marked where there are few test videos; None without any."""
   if not values:
     return None
   folds, seeds, numbers = zip(*values)
   how = _how(how, numbers)
-  return metrics.summarise(numbers, folds, seeds, mean=MEANS[how]) | dict(marked=few, how=how)
+  return metrics.summarize(numbers, folds, seeds, mean=MEANS[how]) | dict(marked=few, how=how)
 
 
 def _how(how, numbers):

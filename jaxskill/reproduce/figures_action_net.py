@@ -83,8 +83,8 @@ def weights(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   for part, own in zip(figure.subfigures(len(both), 1, squeeze=False)[:, 0], both):
     grid = part.add_gridspec(2, SHOWN, height_ratios=(1.3, 1))
     axis = part.add_subplot(grid[0, :])
-    colours = [MARKED if own.found is not None and own.found[row] else drawing.COLOURS[1] for row in own.rows]
-    axis.bar(own.start[own.rows] + own.length / 2, own.weights[own.rows], 0.85 * own.length, color=colours)
+    colors = [MARKED if own.found is not None and own.found[row] else drawing.COLORS[1] for row in own.rows]
+    axis.bar(own.start[own.rows] + own.length / 2, own.weights[own.rows], 0.85 * own.length, color=colors)
     axis.axhline(1 / len(own.rows), color="0.4", lw=0.8, ls=":")
     drawing.time_axis(axis, own.start[-1] + own.length)
     axis.set_ylabel("attention weight")

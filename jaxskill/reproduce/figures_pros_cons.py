@@ -100,7 +100,7 @@ def _video(part, run, kind, video, videos):
   drawing.attention_curves(axis, (np.arange(real) + 0.5) * step,
                            {"high-skill module": (curves[HIGH], 1), "low-skill module": (curves[LOW], -1)})
   for at, side in moments:
-    axis.axvline((at + 0.5) * step, color=drawing.COLOURS[side], lw=0.6, ls="--")
+    axis.axvline((at + 0.5) * step, color=drawing.COLORS[side], lw=0.6, ls="--")
   drawing.time_axis(axis, float(real * step))
   parts = {name: said.parts[name][first, video] for name in ("high", "low")}
   axis.set_title(f"{kind}: {cli.short(dataset.videos[video], 40)}, " + ", ".join(

@@ -19,7 +19,7 @@ from jaxskill.reproduce.runs import Finished
 
 ROW = "SkillDiff"     # of the config
 MARKED = 2            # segments, as the paper marks
-COLOURS = dict(expert="tab:blue", novice="tab:red")
+COLORS = dict(expert="tab:blue", novice="tab:red")
 
 
 def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
@@ -115,13 +115,13 @@ def _scores(axis, own, names):
   for who, models in own.items():
     scores = np.array([[segment["score"] for segment in segments] for segments in models])
     mean[who], spread = scores.mean(axis=0), scores.std(axis=0, ddof=1) if len(scores) > 1 else None
-    axis.errorbar(np.arange(scores.shape[1]) + 1, mean[who], spread, marker="o", capsize=3, color=COLOURS[who],
+    axis.errorbar(np.arange(scores.shape[1]) + 1, mean[who], spread, marker="o", capsize=3, color=COLORS[who],
                   label=f"{who}: {names[who]}")
   count = min(map(len, mean.values()))
   behind = mean["expert"][:count] - mean["novice"][:count]
   for number in np.argsort(-behind, kind="stable")[:MARKED]:
     if behind[number] > 0:
-      axis.axvspan(number + 0.5, number + 1.5, alpha=0.12, color=COLOURS["novice"])
+      axis.axvspan(number + 0.5, number + 1.5, alpha=0.12, color=COLORS["novice"])
   _number(axis, max(map(len, mean.values())))
   axis.set(ylabel="score of the segment")
   axis.legend(fontsize=8)
@@ -130,7 +130,7 @@ def _scores(axis, own, names):
 def _truth(axis, faults):
   """Bars of the share of rows that show a mistake, of either video."""
   for place, (who, shares) in zip((-0.2, 0.2), faults.items()):
-    axis.bar(np.arange(len(shares)) + 1 + place, shares, 0.4, color=COLOURS[who], label=who)
+    axis.bar(np.arange(len(shares)) + 1 + place, shares, 0.4, color=COLORS[who], label=who)
   _number(axis, max(map(len, faults.values())))
   axis.set(ylabel="truth: share of\nrows with a mistake")
   axis.yaxis.label.set_fontsize(7)

@@ -25,7 +25,7 @@ AXIS = "device"
 T = TypeVar("T")
 
 
-def initialise() -> None:
+def initialize() -> None:
   """Joins the other hosts when the environment says there are some; call before anything else touches a device.
 
   The environment is JAX_COORDINATOR_ADDRESS (host:port) with JAX_NUM_PROCESSES and JAX_PROCESS_ID, a SLURM job of

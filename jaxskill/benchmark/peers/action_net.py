@@ -32,8 +32,8 @@ class _Stream(nn.Module):
   def forward(self, features):
     place = torch.arange(features.shape[1], device=features.device)
     adjacency = torch.exp(-(place[:, None] - place).abs().float())
-    normaliser = adjacency.sum(dim=1).rsqrt()
-    adjacency = normaliser[:, None] * adjacency * normaliser
+    normalizer = adjacency.sum(dim=1).rsqrt()
+    adjacency = normalizer[:, None] * adjacency * normalizer
     embedded = self.embedding(features)
     x = torch.relu(self.gcn1(embedded, adjacency))
     x = torch.cat([embedded, torch.relu(self.gcn2(x, adjacency))], dim=2)                 # [B, T, 2C]

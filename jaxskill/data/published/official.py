@@ -119,9 +119,9 @@ def _reported(found: Task, root: Path, name: str, task: str) -> Task:
     pairs = f", with {found.dropped_pairs} pairs" if found.dropped_pairs else ""
     logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root,
                     len(found.missing), task or name, pairs, ", ".join(found.missing[:5]))
-  if found.unlabelled:
-    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,
-                    ", ".join(found.unlabelled[:5]))
+  if found.unlabeled:
+    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabeled), name,
+                    ", ".join(found.unlabeled[:5]))
   return found
 
 

@@ -39,7 +39,7 @@ class Task(NamedTuple):
   rows: slice                    # of the task's videos among `files`
   missing: tuple[str, ...]       # of the task: no features on disk, or no score
   dropped_pairs: int
-  unlabelled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
+  unlabeled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
   fingerprint: dict[str, list]   # path below the root -> [bytes, time of change in ns]
 
   @property
@@ -74,7 +74,7 @@ def read_task(name: str, root: str | os.PathLike[str], task: str, split: str = "
     raise ValueError(f"{root}: no such folder; set config.data.dir to the folder of the {name} download.")
   if name in SCORED:
     labels = read_scores(name, root, split, seed)
-    files, unlabelled = _find_scored(name, root, labels)
+    files, unlabeled = _find_scored(name, root, labels)
     labels, chosen = select_task(name, labels, task)
   elif split != "auto":
     raise ValueError(f"split={split!r} is unknown to {name}, whose folds are published; use 'auto'.")
@@ -84,7 +84,7 @@ def read_task(name: str, root: str | os.PathLike[str], task: str, split: str = "
     listings = {}
     found = {video: _pairs_files(root, whole_task(task), video, kinds, listings) for video in labels.videos}
     files = {video: of_video for video, of_video in found.items() if len(of_video) == len(kinds) > 0}
-    unlabelled = ()                     # features of all tasks lie in one folder
+    unlabeled = ()                     # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
   if not (present & chosen).any():
     expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
@@ -100,7 +100,7 @@ def read_task(name: str, root: str | os.PathLike[str], task: str, split: str = "
   used = [*labels.files, *(file for of_video in files.values() for file in of_video.values())]
   return Task(kept, files, slice(start, start + len(kept.videos)),
               tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on) + labels.unscored,
-              int(chosen[labels.pairs].all(axis=1).sum()) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+              int(chosen[labels.pairs].all(axis=1).sum()) - len(kept.pairs), unlabeled, _fingerprint(root, used))
 
 
 def whole_task(task: str) -> str:
@@ -192,9 +192,9 @@ def _find_scored(name: str, root: Path, labels: Labels) -> tuple[dict[str, Any],
     used.update(found.values())
     if streams and len(found) == len(streams):
       files[video] = found
-  unlabelled = [file.relative_to(root).with_suffix("").as_posix() for listed in streams.values()
-                for file in listed.values() if file not in used]
-  return files, tuple(unlabelled)
+  unlabeled = [file.relative_to(root).with_suffix("").as_posix() for listed in streams.values()
+               for file in listed.values() if file not in used]
+  return files, tuple(unlabeled)
 
 
 def _list_files(folders: Sequence[Path], endings: tuple[str, ...]) -> dict[str, Path]:

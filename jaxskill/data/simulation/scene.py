@@ -61,14 +61,14 @@ def make_plan(task: scripts.Task, script: scripts.Script, seconds: float, fps: i
       times * frames / fps, seen["progress"], seen["idle"], scripts.inside(times, script.distracting).any(1),
       seen["posture"][:, 0], moment, technique, mistakes,
       np.minimum(seen["intervals"] @ script.waves["movement"], 1.5), _enlarged(seen["place"], script),
-      np.clip(script.centre + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))
+      np.clip(script.center + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))
 
 
 def _enlarged(place: np.ndarray, script: scripts.Script) -> np.ndarray:
-  return script.centre + REACH * (place - script.centre)
+  return script.center + REACH * (place - script.center)
 
 
-def _stroke(image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, colour: Any,
+def _stroke(image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, color: Any,
             opacity: float = 1.0) -> None:
   """Paints a line with round ends onto `[H, W, 3]` float; a dot where it starts and ends at one point."""
   start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
@@ -82,7 +82,7 @@ def _stroke(image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float
   distance = np.hypot(away[0] - along * line[0], away[1] - along * line[1])
   cover = opacity * np.clip(radius + 0.5 - distance, 0, 1)[..., None]           # half a pixel of soft edge
   part = image[low[0]: high[0], low[1]: high[1]]
-  part += cover * (np.asarray(colour, np.float32) - part)
+  part += cover * (np.asarray(color, np.float32) - part)
 
 
 def _gradually(values: np.ndarray, fps: int) -> np.ndarray:
@@ -102,11 +102,11 @@ def _board(task: scripts.Task, script: scripts.Script, size: tuple[int, int], se
   grain = np.repeat(rng.normal(0, 5, (height, 1, 1)), width, 1) + rng.normal(0, 2, (height, width, 1))
   board = (np.array(WOOD) + 14 * np.tanh(look[:3]) + grain).astype(np.float32)
   line = _enlarged(scripts.places(task, script, np.linspace(0, 1, 160)), script) * size
-  colour = np.array(PIECE) + 12 * np.tanh(look[scripts.LOOK:])
+  color = np.array(PIECE) + 12 * np.tanh(look[scripts.LOOK:])
   for point in line:                                    # the workpiece: all that is near the line
-    _stroke(board, point, point, 17 * unit, 0.6 * colour)
+    _stroke(board, point, point, 17 * unit, 0.6 * color)
   for point in line:
-    _stroke(board, point, point, 15.5 * unit, colour)
+    _stroke(board, point, point, 15.5 * unit, color)
   for start, end in zip(line[::2], line[1::2]):
     _stroke(board, start, end, 0.7 * unit, GUIDE)
   return board

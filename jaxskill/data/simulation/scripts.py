@@ -53,7 +53,7 @@ class Script(NamedTuple):
   waves: dict                 # name -> [I + I', c] what the intervals show along the directions of skill
   clutter: np.ndarray         # [I + I', CLUTTER]
   look: np.ndarray            # [LOOK + ROUTINE] appearance of performer, camera and routine
-  centre: np.ndarray          # [2] where the camera has the action
+  center: np.ndarray          # [2] where the camera has the action
   orbit: np.ndarray           # [2] angle at the start and turns of the distractor
 
 
@@ -97,8 +97,8 @@ def make_script(task: Task, skill: float, rng: np.random.Generator, look: np.nda
   waves = {name: 1.2 * nuisance * np.abs(rng.standard_normal((num, width)))
            for name, width in dict(movement=2 * CUES, posture=1).items()}
   clutter = 1.2 * nuisance * rng.standard_normal((num, CLUTTER))
-  centre, orbit = rng.uniform(0.4, 0.6, 2), rng.uniform([0, -2], [2 * np.pi, 2])
-  return Script(clock, pace / pace[-1], idle, distracting, technique, mistakes, posture, waves, clutter, look, centre,
+  center, orbit = rng.uniform(0.4, 0.6, 2), rng.uniform([0, -2], [2 * np.pi, 2])
+  return Script(clock, pace / pace[-1], idle, distracting, technique, mistakes, posture, waves, clutter, look, center,
                 orbit)
 
 
@@ -127,7 +127,7 @@ def inside(values: np.ndarray, windows: np.ndarray) -> Any:
 
 def places(task: Task, script: Script, progress: np.ndarray) -> np.ndarray:
   """Returns `[rows, 2]` where in the frame, (row, column) in [0, 1], the action is at each `progress` `[rows]`."""
-  return script.centre + 0.2 * np.mean(
+  return script.center + 0.2 * np.mean(
       np.sin(2 * np.pi * (progress[:, None, None] * np.arange(1, 4) + task.path)), -1)
 
 

@@ -255,7 +255,7 @@ def scale_short_side(short_side: int) -> Callable[[int, int], tuple[int, int]]:
   return size
 
 
-def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+def center_crop(image: np.ndarray, size: int) -> np.ndarray:
   """Returns `[size, size, 3]` middle of a picture that is at least as large."""
   top, left = ((n - size) // 2 for n in image.shape[:2])
   return image[top: top + size, left: left + size]

@@ -46,7 +46,7 @@ def _solver() -> Any:
   return cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
 
 
-def grey(image: np.ndarray) -> np.ndarray:
+def gray(image: np.ndarray) -> np.ndarray:
   """Returns `[H, W]` uint8 brightness of an RGB image."""
   import cv2
   return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)

@@ -58,14 +58,14 @@ def draw(archive, results, path):
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
   figure, axes = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
-  for label, colour, wanted in (("correct", "tab:green", True), ("incorrect", "tab:red", False)):
+  for label, color, wanted in (("correct", "tab:green", True), ("incorrect", "tab:red", False)):
     chosen = [own for replica in results["replicas"] for video, own in replica["segments"].items()
               if archive["correct"][int(video[1:])] == wanted]
     middle = [(s["start"] + s["end"]) / 2 for s in chosen[0]]
     for axis, name in zip(axes, ("score", "importance")):
       values = np.array([[s[name] for s in own] for own in chosen])
-      axis.plot(middle, values.mean(axis=0), "o-", color=colour, label=f"{label} ({len(chosen)})")
-      axis.fill_between(middle, *np.quantile(values, (0.25, 0.75), axis=0), color=colour, alpha=0.15)
+      axis.plot(middle, values.mean(axis=0), "o-", color=color, label=f"{label} ({len(chosen)})")
+      axis.fill_between(middle, *np.quantile(values, (0.25, 0.75), axis=0), color=color, alpha=0.15)
       axis.set(ylabel=f"{name} of a segment")
   axes[0].legend(fontsize=8)
   axes[1].set(xlabel="time in the movement [s]")
