@@ -159,7 +159,7 @@ def take_times(streams: dict[str, Any],
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
   if "maps" not in streams:
-    steps = [np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)]
+    steps = [np.median(np.diff(row[:n])) if n > 1 else 1.0 for row, n in zip(times, count)]
     mean = np.array(steps, np.float32)
 
   def others(mapping: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

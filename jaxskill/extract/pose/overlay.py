@@ -35,6 +35,7 @@ class Overlay:
     self._unfinished = self._path.with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
     self._container: Any = None
     self._stream: Any = None
+    self._size: Any = None
 
   def add(self, picture: Picture, seen: Seen | None, hands: dict[str, Hand]) -> None:
     """Adds a picture.
@@ -45,8 +46,10 @@ class Overlay:
       hands: {"left", "right": `hands.Hand`}.
     """
     import av
-    factor = min(1.0, _HIGHEST / min(picture.size))
-    wide, high = (max(2, round(length * factor / 2) * 2) for length in picture.size)         # even, for the codec
+    if self._size is None:                                     # that of the first picture is that of all
+      factor = min(1.0, _HIGHEST / min(picture.size))
+      self._size = tuple(max(2, round(length * factor / 2) * 2) for length in picture.size)      # even, for the codec
+    wide, high = self._size
     image = picture.image(wide, high).copy()
     draw(image, seen, hands, np.array([wide / picture.size[0], high / picture.size[1]]))
     if self._container is None:
