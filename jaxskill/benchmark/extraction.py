@@ -271,7 +271,7 @@ def describe(results):
 
 
 def main(argv=None):
-  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.extraction", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

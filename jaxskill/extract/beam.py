@@ -70,26 +70,26 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
       with writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
         file.write(files.to_json(part).encode())
 
-  _, finished = _merge(parts, recipe, contents, done)
-  left = [(video, str(pathlib.Path(path).resolve())) for video, path in todo.items() if video not in finished]
+  _, noted = _merge(parts, recipe, contents, done)
+  left = [(video, str(pathlib.Path(path).resolve())) for video, path in todo.items() if video not in noted]
   try:
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
       pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())
   except Exception as error:      # whatever a runner raises; what is finished is kept
-    _, finished = _merge(parts, recipe, contents, done)
+    _, noted = _merge(parts, recipe, contents, done)
     why = str(error).strip().rpartition("\n")[-1][:300]
-    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {len(finished)} of {len(todo)} videos "
+    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {len(noted)} of {len(todo)} videos "
                      "are done. Started again, it does the rest.") from error
-  failed, finished = _merge(parts, recipe, contents, done)
+  failed, noted = _merge(parts, recipe, contents, done)
   shutil.rmtree(parts, ignore_errors=True)
-  lost = dict.fromkeys(todo.keys() - finished - failed.keys(),
+  lost = dict.fromkeys(todo.keys() - noted - failed.keys(),
                        "no worker noted it; --out must lie on a file system of all workers.")
   return failed | lost
 
 
 def _merge(parts, recipe, contents, done):
   """Hands the notes of the workers to `done`; returns ({video: why} of those that failed, {videos that are done})."""
-  failed, finished = {}, set()
+  failed, noted = {}, set()
   for file in sorted(parts.glob("*.json")):
     try:
       part = json.loads(file.read_text())
@@ -101,8 +101,8 @@ def _merge(parts, recipe, contents, done):
       failed[video] = failure
     elif current and isinstance(about, dict):
       done(video, about)
-      finished.add(video)
-  return failed, finished
+      noted.add(video)
+  return failed, noted
 
 
 class _Encoders:

@@ -144,6 +144,7 @@ class Decoders:
       self._start()
 
   def close(self):
+    """Ends every process that still decodes."""
     for connection in list(self.decoders):
       self.decoders[connection].process.kill()
       self._end(connection)

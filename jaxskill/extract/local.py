@@ -277,7 +277,7 @@ def _run_here(config, todo, out, encode, persons, done, count, patience):
   if not todo:
     return {}
   gathered, failed, planned = {}, {}, {}
-  coming, finished = decoders.Decoders(todo, config, persons, min(len(todo), count), patience), set()
+  coming, ended = decoders.Decoders(todo, config, persons, min(len(todo), count), patience), set()
   try:
     with tqdm.tqdm(unit="frame", unit_scale=True, dynamic_ncols=True) as bar:
       for video, kind, content in coming:
@@ -288,15 +288,15 @@ def _run_here(config, todo, out, encode, persons, done, count, patience):
         bar.update(features.take(kind, content))
         if kind in extraction.ENDS:
           del gathered[video]
-          finished.add(video)
+          ended.add(video)
           if features.failed:
             failed[video] = features.failed
           else:
             done(video, features.about)
-          bar.set_postfix_str(f"{len(finished)} of {len(todo)} videos")
+          bar.set_postfix_str(f"{len(ended)} of {len(todo)} videos")
   finally:
     coming.close()
-  lost = dict.fromkeys(todo.keys() - finished, "the processes that decode ended before it; start again.")
+  lost = dict.fromkeys(todo.keys() - ended, "the processes that decode ended before it; start again.")
   return failed | lost
 
 
@@ -311,6 +311,11 @@ def _weights(words):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process.
+
+  Raises:
+    SystemExit: with 1 where a video failed, with one line about a mistake, and with 0 else.
+  """
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

@@ -25,7 +25,8 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
     The paths of a PNG and a PDF.
   """
   swept = {row.name for row in table.rows} if table.chart == "lines" else cells.ours.keys()
-  rows = [row for row, own in cells.ours.items() if row in swept and any(number.get("last") for number in own.values())]
+  rows = [row for row, numbers in cells.ours.items()
+          if row in swept and any(number.get("last") for number in numbers.values())]
   last = {(row, title): cells.ours[row][title].get("last") or dict(mean=None, std_seeds=None)
           for row in rows for title in cells.columns}
   unit = lambda title: 100 if cells.metrics[title] in PERCENT else 1

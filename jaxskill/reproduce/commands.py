@@ -110,7 +110,7 @@ def _table(table, source, folder, lacking):
   columns = _measured(columns, {place: why for (_, place), why in unread.items() if place not in trained}, lacking)
   for (file, place), why in unread.items():
     rows = [row.name for row in table.rows if (row.trains or row.baseline) and cells.source_of(table, row)[0] == file]
-    if titles := [column.title for column, own in columns.items() if own == place]:
+    if titles := [column.title for column, at in columns.items() if at == place]:
       lacking[f"{', '.join(rows)} in {', '.join(titles)}"] = why
   result = cells.collect(table, columns, jobs, lacking)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
@@ -187,8 +187,8 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
     for row in claim.rows:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
-  jobs = {(config, row): job for config, own in rows.items()
-          for row, job in _rows(config, tuple(own), place, source)[0].items()}
+  jobs = {(config, row): job for config, asked in rows.items()
+          for row, job in _rows(config, tuple(asked), place, source)[0].items()}
   results = {key: runs.results(job) for key, job in jobs.items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder("_".join(filter(None, ["claims", paper, *source.options])))

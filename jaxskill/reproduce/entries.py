@@ -95,7 +95,7 @@ class Table(NamedTuple):
 
   @property
   def means(self) -> tuple[str, ...]:
-    """The titles of the printed means."""
+    """Returns the titles of the printed means."""
     return tuple(dict.fromkeys(column.mean or self.mean for column in self.columns if column.mean or self.mean))
 
 
@@ -175,7 +175,7 @@ class Claim(NamedTuple):
 
   @property
   def rows(self) -> tuple[str, ...]:
-    """The rows of the config that it compares."""
+    """Returns the rows of the config that it compares."""
     sides = (self.more,) if isinstance(self.less, (int, float)) else (self.more, self.less)
     return tuple(dict.fromkeys(row for row, _ in sides))
 

@@ -66,10 +66,10 @@ def _chosen(run):
   score, taken, found = run.assessments.score[first], set(), []
   better, worse = dataset.pairs[fold.test_pairs].T
   for pair in fold.test_pairs[np.argsort(score[worse] - score[better], kind="stable")]:
-    own = set(dataset.pairs[pair].tolist())
-    if len(found) < PAIRS and not own & taken:
+    videos = set(dataset.pairs[pair].tolist())
+    if len(found) < PAIRS and not videos & taken:
       found.append(pair)
-      taken |= own
+      taken |= videos
   return found
 
 

@@ -39,24 +39,24 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
             == (first.fold, first.criterion)]
   chosen = dict(zip(("expert", "novice"), expert_and_novice(experiment, experiment.dataset.folds[first.fold],
                                                             first.criterion)))
-  own = {who: [_segments(experiment, run.assessments, model, video) for model in models]
-         for who, video in chosen.items()}
+  by_person = {who: [_segments(experiment, run.assessments, model, video) for model in models]
+               for who, video in chosen.items()}
   strips = {who: pictures for who, video in chosen.items()
-            if (pictures := stills.at(experiment, video, _middles(own[who][0]), videos))}
+            if (pictures := stills.at(experiment, video, _middles(by_person[who][0]), videos))}
   number = run.assessments.segments["number"][models[0]]
   faults = {who: found for who, video in chosen.items()
             if (found := faulty_shares(experiment, video, number[video])) is not None}
   plt = drawing.plt
   figure = plt.figure(figsize=(10, 4 + 1.3 * len(strips) + 1.2 * bool(faults)), layout="constrained")
   heights = [1.3] * len(strips) + [3.2] + [1.2] * bool(faults)
-  columns = max(len(segments) for segments, *_ in own.values())
+  columns = max(len(segments) for segments, *_ in by_person.values())
   grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
   for row, (who, pictures) in enumerate(strips.items()):
     for column, picture in enumerate(pictures):
-      label = f"{who}, {wording.clock(_middles(own[who][0])[column])}"
+      label = f"{who}, {wording.clock(_middles(by_person[who][0])[column])}"
       drawing.frame(figure.add_subplot(grid[row, column]), picture, label)
   names = {who: cli.short(experiment.dataset.videos[video], 24) for who, video in chosen.items()}
-  _scores(figure.add_subplot(grid[len(strips), :]), own, names)
+  _scores(figure.add_subplot(grid[len(strips), :]), by_person, names)
   if faults:
     _truth(figure.add_subplot(grid[-1, :]), faults)
   drawing.title(figure, f"Fig. 2 of SkillDiff on {experiment.dataset.name}, {len(models)} "
@@ -100,8 +100,9 @@ def faulty_shares(experiment, video: int, number: np.ndarray) -> np.ndarray | No
 def _segments(experiment, assessments, model, video):
   """[{"start", "end" in seconds, "score", "importance"}] of a video by one model."""
   stream = experiment.method.streams[0]
-  own = jax.tree.map(lambda x: x[model, video], dict(assessments.segments))
-  return truth.segments(own, experiment.dataset.lengths[stream][video], experiment.dataset.row_seconds[stream][video])
+  of_video = jax.tree.map(lambda x: x[model, video], dict(assessments.segments))
+  dataset = experiment.dataset
+  return truth.segments(of_video, dataset.lengths[stream][video], dataset.row_seconds[stream][video])
 
 
 def _middles(segments):
@@ -109,10 +110,10 @@ def _middles(segments):
   return np.array([(segment["start"] + segment["end"]) / 2 for segment in segments])
 
 
-def _scores(axis, own, names):
+def _scores(axis, by_person, names):
   """Scores over the numbers of the segments, those marked where the novice is farthest below the expert."""
   mean = {}
-  for who, models in own.items():
+  for who, models in by_person.items():
     scores = np.array([[segment["score"] for segment in segments] for segments in models])
     mean[who], spread = scores.mean(axis=0), scores.std(axis=0, ddof=1) if len(scores) > 1 else None
     axis.errorbar(np.arange(scores.shape[1]) + 1, mean[who], spread, marker="o", capsize=3, color=COLORS[who],

@@ -48,8 +48,8 @@ def of_column(dataset: SkillDataset, configs: Mapping[str, Any], column: Column,
     how: the mean over folds, "mean" or "fisher"; over seeds likewise.
   """
   number = {name: i for i, name in enumerate(dataset.videos)}
-  scored = {row: own for row, own in models.items() if own and all(model.get("scores") for model in own)}
-  tested = sorted({number[video] for own in scored.values() for model in own for video in model["scores"]})
+  scored = {row: found for row, found in models.items() if found and all(model.get("scores") for model in found)}
+  tested = sorted({number[video] for found in scored.values() for model in found for video in model["scores"]})
   subjects = None if dataset.subject is None else np.asarray(dataset.subject)[tested]
   if subjects is not None and len(np.unique(subjects)) < 2:
     subjects = None
@@ -61,9 +61,9 @@ def of_column(dataset: SkillDataset, configs: Mapping[str, Any], column: Column,
   place = {video: i for i, video in enumerate(tested)}
   folds = {fold.name: fold for fold in dataset.folds}
   result = {}
-  for row, own in scored.items():
+  for row, found in scored.items():
     statistics = [_statistic(dataset, configs[row], column, folds[model["fold"]], model, number, place, subjects)
-                  for model in own]
+                  for model in found]
     of_all = bootstrap.mean(statistics, fisher=how == "fisher" and column.metric in ("spearman", "pearson"))
     result[row] = float(of_all(np.ones((1, len(tested))))[0]), of_all(drawn)
   return Figures(result)

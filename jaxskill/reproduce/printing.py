@@ -76,19 +76,19 @@ def grid(cells: Cells, label: str = "") -> tuple[list[str], list[list[str]]]:
     elif title in lacking:
       columns.append((title + ours, dict.fromkeys(cells.ours, "-")))
     if title in printed:
-      columns.append((f"{title}, published", {row: own.get(title, "-") for row, own in cells.published.items()}))
+      columns.append((f"{title}, published", {row: texts.get(title, "-") for row, texts in cells.published.items()}))
   for chosen in ("validation_selected", "best_on_test"):
     for title in cells.columns:
-      own = _of(cells, title, chosen)
-      if set(own.values()) != {"-"}:
-        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}{ours}", own))
+      texts = _of(cells, title, chosen)
+      if set(texts.values()) != {"-"}:
+        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}{ours}", texts))
   return (["row", *(name for name, _ in columns)],
-          [[cli.plain(row), *(own[row] for _, own in columns)] for row in cells.ours])
+          [[cli.plain(row), *(texts[row] for _, texts in columns)] for row in cells.ours])
 
 
 def _of(cells, title, chosen):
   """{row: text} of one column of ours; the headline has its interval beside."""
-  return {row: shown(own[title].get(chosen), cells.metrics[title]) for row, own in cells.ours.items()}
+  return {row: shown(numbers[title].get(chosen), cells.metrics[title]) for row, numbers in cells.ours.items()}
 
 
 def shown(number, metric) -> str:
@@ -135,11 +135,11 @@ def _notes(table, cells, kind):
            "is not the result of an honest protocol."]
   for title in table.means:
     printed = [column.title for column in table.columns if (column.mean or table.mean) == title]
-    own = [column for column in printed if column in cells.columns]
-    alone = f", of ours over {', '.join(own)} alone" if title in cells.columns and own != printed else ""
+    counted = [column for column in printed if column in cells.columns]
+    alone = f", of ours over {', '.join(counted)} alone" if title in cells.columns and counted != printed else ""
     lines.append(f"{title}: the mean over {'columns' if title == table.mean else ', '.join(printed)}{alone}.")
   if table.how == "fisher":
-    plain = [f"{row} in {title}" for row, own in cells.ours.items() for title, numbers in own.items()
+    plain = [f"{row} in {title}" for row, ours in cells.ours.items() for title, numbers in ours.items()
              if any(number and number["count"] > 1 and number["mean"] is not None and number["how"] == "mean"
                     for number in numbers.values())]
     lines.append("Means over seeds, folds and columns are by Fisher's z" + (
@@ -179,8 +179,8 @@ def _csv(cells, kind):
   table = csv.writer(text, lineterminator="\n")
   table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "measured_on"))
   for row, columns in cells.ours.items():
-    for title, own in columns.items():
-      for chosen, number in own.items():
+    for title, numbers in columns.items():
+      for chosen, number in numbers.items():
         if number is not None:
           low, high = number.get("interval") or (None, None)
           table.writerow((row, title, cells.metrics[title], chosen, number["mean"], number["std_seeds"],

@@ -203,11 +203,11 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
   if "rows" not in config:
     return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
   made = []
-  for own in ablations.groups(config):
-    names = tuple(name for name, _ in own.weight_rows)
+  for group in ablations.groups(config):
+    names = tuple(name for name, _ in group.weight_rows)
     label = "".join(c if c.isalnum() else "_" for c in names[0])
     if set(names) & set(rows):
-      made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
+      made.append(Job(file, names, place, group, below / pathlib.Path(path).stem / label))
   return made
 
 

@@ -41,7 +41,7 @@ def read_mtl_aqa(root: pathlib.Path, split: str, seed: int) -> Labels:
 
 
 def read_unlv_dive(root: pathlib.Path, split: str, seed: int) -> Labels:
-  """Returns the labels of UNLV-Dive; see `labels_scores.read_scores` for arguments and errors."""
+  """Returns the labels of UNLV-Dive; for arguments and what it raises see `labels_scores.read_scores`."""
   try:
     file = label_file(root, ("diving_overall_scores.mat",), FOLDERS, "unlv_dive")
   except NoLabels:

@@ -28,7 +28,7 @@ class OwnLabels(NamedTuple):
   tied: list
 
   def videos(self):
-    """All that are named, also in tied pairs."""
+    """Returns all that are named, also in tied pairs."""
     if self.scores:
       return tuple(self.scores["video"])
     compared = [vote[:2] for vote in self.votes] or zip(self.pairs["better"], self.pairs["worse"])

@@ -22,13 +22,13 @@ PAIRS_ALONE = ("BEST has pairs and no scores. Ours is the share of test pairs in
                "the alignment; the preprint prints a correlation, and does not say of what.")
 
 
-def _table_1(column, columns, digits, trained, **own):
+def _table_1(column, columns, digits, trained, **options):
   """The entry of one column of Table 1, whose number is the mean over `columns` where these are several."""
   names = ("C3D-SVR", "USDL", "CoRe", "TSA", "LOGO", "SkillDiff")
   empty = ("",) * len(columns) if len(columns) > 1 else ()
   rows = tuple(Row(name, trained.get(name, ""), published=(*empty, number)) for name, number in zip(names, digits))
   return Table(f"skilldiff-table-1-{column.lower()}", "skilldiff", "Table 1", f"SkillDiff and others, {column}", TABLES,
-               rows=rows, columns=columns, mean=column if len(columns) > 1 else "", **own)
+               rows=rows, columns=columns, mean=column if len(columns) > 1 else "", **options)
 
 
 def _row(name, trains="", number=""):

@@ -42,7 +42,7 @@ def train(folder, workdir, seconds, *options):
 
 
 def held_out(archive, results):
-  """For every replica: (share of the pairs of the held-out person in order, share of repetitions told right at 0.5)."""
+  """Returns `[replicas, 2]`: shares of the held-out person's pairs in order, and of repetitions told right at 0.5."""
   found = []
   for replica in results["replicas"]:
     scores = np.array(list(replica["scores"].values()))
@@ -53,17 +53,17 @@ def held_out(archive, results):
 
 
 def draw(archive, results, path):
-  """Mean segment scores and importance of held-out repetitions, correct and incorrect, over time."""
+  """Draws mean segment scores and importance of held-out repetitions, correct and incorrect, over time."""
   import matplotlib
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
   figure, axes = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
   for label, color, wanted in (("correct", "tab:green", True), ("incorrect", "tab:red", False)):
-    chosen = [own for replica in results["replicas"] for video, own in replica["segments"].items()
+    chosen = [segments for replica in results["replicas"] for video, segments in replica["segments"].items()
               if archive["correct"][int(video[1:])] == wanted]
     middle = [(s["start"] + s["end"]) / 2 for s in chosen[0]]
     for axis, name in zip(axes, ("score", "importance")):
-      values = np.array([[s[name] for s in own] for own in chosen])
+      values = np.array([[s[name] for s in segments] for segments in chosen])
       axis.plot(middle, values.mean(axis=0), "o-", color=color, label=f"{label} ({len(chosen)})")
       axis.fill_between(middle, *np.quantile(values, (0.25, 0.75), axis=0), color=color, alpha=0.15)
       axis.set(ylabel=f"{name} of a segment")
@@ -75,6 +75,7 @@ def draw(archive, results, path):
 
 
 def main():
+  """Trains SkillDiff on the squats of a file, draws its segments and prints what it tells right."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)

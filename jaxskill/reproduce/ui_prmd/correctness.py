@@ -57,6 +57,7 @@ def train(folder, workdir, *options):
 
 
 def main():
+  """Trains Pros & Cons on the movements of a file and prints a table, and the mean over movements."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)

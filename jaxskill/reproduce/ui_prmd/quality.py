@@ -52,14 +52,15 @@ def train(method, folder, workdir, *options):
 
 
 def pooled(archive, results):
-  """Spearman's correlation over all repetitions, each scored by the model that did not see its subject; one a seed."""
+  """Returns Spearman's correlation over all repetitions, one a seed; each scored by the model that lacks its subject."""
   scores = {}
   for replica in results["replicas"]:
     scores.setdefault(replica["seed"], {}).update(replica["scores"])
-  return [spearman([own[video] for video in sorted(own)], archive["quality"]) for own in scores.values()]
+  return [spearman([said[video] for video in sorted(said)], archive["quality"]) for said in scores.values()]
 
 
 def main():
+  """Trains a method on the qualities of the squats of a file and prints Spearman's correlation, one a seed."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)
