@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,7 +153,7 @@ class SkillDataset:
 class VideoFiles:
   """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when it is read; it reads like the array."""
 
-  def __init__(self, files: Iterator[Any]) -> None:
+  def __init__(self, files: Iterable[Any]) -> None:
     """Args: files: of the videos, all of one shape and dtype."""
     self._files = tuple(files)
     first = self[0]

@@ -14,6 +14,10 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxskill import files
 from jaxskill.extract import extraction, feature_files, kinds
@@ -23,13 +27,14 @@ from jaxskill.training.parallel import Parallel
 PARTS = "extraction.parts"
 
 
-def require():
+def require() -> None:
   """Raises a `ValueError` where Beam is missing."""
   if importlib.util.find_spec("apache_beam") is None:
     raise ValueError("--runner beam needs Apache Beam, which is not installed: pip install 'jaxskill[beam]'.")
 
 
-def run(config, todo, contents, out, weights, persons, recipe, done, options=()):
+def run(config: ConfigDict, todo: Mapping[str, str | pathlib.Path], contents: Any, out: pathlib.Path, weights: Any,
+        persons: Any, recipe: ConfigDict, done: Any, options: Sequence[str] = ()) -> Any:
   """Extracts the features of `todo` {video: path} as a pipeline.
 
   Args:
@@ -56,13 +61,13 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
   class Extract(beam.DoFn):
     """(video, path) -> the files of the video's features and note."""
 
-    def __init__(self):
+    def __init__(self) -> None:
       self._shared = Shared()
 
-    def setup(self):
+    def setup(self) -> None:
       self._encoders = self._shared.acquire(lambda: _Encoders(config, weights))           # once a process
 
-    def process(self, item):
+    def process(self, item: Any) -> None:
       video, path = item
       found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
       parts.mkdir(exist_ok=True)
@@ -87,7 +92,8 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
   return failed | lost
 
 
-def _merge(parts, recipe, contents, done):
+def _merge(parts: pathlib.Path, recipe: Mapping[str, Any], contents: Mapping[str, Any],
+           done: Any) -> tuple[dict[str, str], set[str]]:
   """Hands the notes of the workers to `done`; returns ({video: why} of those that failed, {videos that are done})."""
   failed, noted = {}, set()
   for file in sorted(parts.glob("*.json")):
@@ -108,13 +114,14 @@ def _merge(parts, recipe, contents, done):
 class _Encoders:
   """The networks, on the devices of a worker."""
 
-  def __init__(self, config, weights):
+  def __init__(self, config: ConfigDict, weights: Any) -> None:
     kind = kinds.of(config)
     networks, _ = kind.load(config, weights)
     self.by_stream = kind.encoders(config, networks, Parallel())
 
 
-def extract_one(video, path, config, out, encode, persons):
+def extract_one(video: str, path: str, config: ConfigDict, out: pathlib.Path, encode: Mapping[str, Callable[..., Any]],
+                persons: Any) -> dict[str, Any]:
   """Writes the features of one video; {"about": what is noted of it} or {"failed": why}."""
   features = feature_files.Features(config, encode, out, video)
   extraction.decode_one(path, video, config, persons, features.take)

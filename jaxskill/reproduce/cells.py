@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from jaxskill.reproduce.entries import Column, Row, Table
 
 SELECTIONS = tuple(protocol.SELECTIONS)
 PERCENT = ("accuracy", "rl2")         # accuracy is printed in percent, R-l2 times 100
-MEANS = dict(mean=np.mean, fisher=metrics.fisher_mean)
+MEANS: dict[str, Any] = dict(mean=np.mean, fisher=metrics.fisher_mean)
 
 
 class Cells(NamedTuple):
@@ -105,12 +106,13 @@ def trained_rows(table: Table, file: str) -> tuple[str, ...]:
   return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not runs.is_file(row.trains)))
 
 
-def _reference(table):
+def _reference(table: Table) -> str:
   """The row that others are compared with: the one that the table names, or the last one that is trained."""
   return table.reference or [row.name for row in table.rows if row.trains][-1]
 
 
-def _add_intervals(table, rows, columns, jobs, results, ours):
+def _add_intervals(table: Table, rows: Sequence[Row], columns: Any, jobs: Any, results: Mapping[pathlib.Path, Any],
+                   ours: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
   """Puts the interval of every cell of the last step beside it; returns all differences between two rows."""
   figures, kept = {}, {}
   for column, place in columns.items():
@@ -135,7 +137,7 @@ def _add_intervals(table, rows, columns, jobs, results, ours):
   return tuple(differences)
 
 
-def _baselines(table, results):
+def _baselines(table: Table, results: Any) -> list[Row]:
   """Rows of what needs no network, of those runs that have them, unless the table itself has them."""
   named = {row.baseline for row in table.rows}
   names = dict.fromkeys(name.removeprefix(simple_baselines.PREFIX).partition(",")[0] for result in results
@@ -143,7 +145,7 @@ def _baselines(table, results):
   return [Row(simple_baselines.named(name), baseline=name) for name in names if name not in named]
 
 
-def _values(result, row, name, column):
+def _values(result: Mapping[str, Any], row: Row, name: str, column: Column) -> dict[str, Any]:
   """{selection: [(fold, seed, value)]} of a row in a column, as far as the run has them."""
   found: dict[str, list] = {}
   for model in models_of(result, row, name, column):
@@ -160,7 +162,7 @@ def _values(result, row, name, column):
   return found
 
 
-def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
+def models_of(result: Mapping[str, Any], row: Row, name: str, column: Column) -> list[dict]:
   """Returns what results.json holds of the models of a row in a column: {"fold", "seed", "last", "scores", ...}.
 
   Args:
@@ -176,21 +178,22 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
           and column.criterion in ("", model["criterion"])]
 
 
-def _number(values, how, few=False):
+def _number(values: Sequence[tuple[Any, int, float]] | None, how: str, few: bool = False) -> dict[str, Any] | None:
   """`metrics.summarize` of [(fold, seed, value)], marked where there are few test videos; None without any."""
   if not values:
     return None
   folds, seeds, numbers = zip(*values)
   how = _how(how, numbers)
-  return metrics.summarize(numbers, folds, seeds, mean=MEANS[how]) | dict(marked=few, how=how)
+  summary: Any = metrics.summarize(numbers, folds, seeds, mean=MEANS[how])
+  return summary | dict(marked=few, how=how)
 
 
-def _how(how, numbers):
+def _how(how: str, numbers: Any) -> Any:
   """The mean that is taken, a key of `MEANS`: that of the paper, but plain where Fisher's z is not finite."""
   return "mean" if how == "fisher" and metrics.is_at_limit(numbers).any() else how
 
 
-def _mean(columns, how):
+def _mean(columns: Any, how: str) -> Any:
   """The mean over columns, as `_number`: of each seed the mean over folds in every column, then over columns."""
   if not all(columns):
     return None
@@ -199,13 +202,13 @@ def _mean(columns, how):
   return _number(rows, how)
 
 
-def _by_seed(values, how):
+def _by_seed(values: Any, how: str) -> Any:
   """[(seed, mean over folds)] of [(fold, seed, value)]."""
   seeds = dict.fromkeys(seed for _, seed, _ in values)
   of_seed = {seed: [value for _, at, value in values if at == seed] for seed in seeds}
   return [(seed, float(MEANS[how](at)) if np.isfinite(at).all() else np.nan) for seed, at in of_seed.items()]
 
 
-def _data(results):
+def _data(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """{"data", "simulated", "protocol"} of the results of one place."""
   return {name: results[0][name] for name in ("data", "simulated", "protocol")}

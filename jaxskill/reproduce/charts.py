@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxskill.reproduce.cells import PERCENT, Cells
 from jaxskill.reproduce.entries import Table
@@ -46,7 +49,7 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
   return save(figure, folder / "table")
 
 
-def _bars(axis, rows, titles, mean, spread):
+def _bars(axis: Axes, rows: Sequence[str], titles: Any, mean: Any, spread: Any) -> None:
   """A group of bars for each column; {(row, column): number}."""
   width, places = 0.8 / max(1, len(rows)), np.arange(len(titles))
   for number, row in enumerate(rows):
@@ -57,7 +60,7 @@ def _bars(axis, rows, titles, mean, spread):
   axis.set_ylim(bottom=min([*finite, 0]) if min(finite, default=0) < 50 else 50)
 
 
-def _lines(axis, rows, titles, mean, spread):
+def _lines(axis: Axes, rows: Sequence[str], titles: Any, mean: Any, spread: Any) -> None:
   """A line for each column over the rows; {(row, column): number}."""
   for title in titles:
     axis.errorbar(range(len(rows)), [mean[row, title] for row in rows], [spread[row, title] for row in rows],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxskill.reproduce import papers
 
@@ -199,6 +199,6 @@ def claims(paper: str = "") -> tuple[Claim, ...]:
   return found
 
 
-def _papers():
+def _papers() -> list[Any]:
   names = sorted(module.name for module in pkgutil.iter_modules(papers.__path__))
   return [importlib.import_module(f"{papers.__name__}.{name}") for name in names]

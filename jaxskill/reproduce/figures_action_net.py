@@ -9,10 +9,13 @@ T rows of a stream.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
@@ -140,13 +143,13 @@ def frames(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return {"frames": _titled(figure, run, videos)}
 
 
-def _still(axis, pictures, number, label):
+def _still(axis: Axes, pictures: Sequence, number: int, label: str) -> None:
   """A picture, or an empty one where there is none, with what is to be known above it."""
   axis.set_axis_on()
   drawing.frame(axis, pictures[number] if number < len(pictures) else BLANK, label)
 
 
-def _titled(figure, run, videos, words=""):
+def _titled(figure: Figure, run: Finished, videos: pathlib.Path | None, words: str = "") -> Figure:
   """A figure that says what its data are, and how to have frames where there are none."""
   experiment = run.trainer.experiment
   frameless = videos is None and experiment.config.data.name != "simulated"

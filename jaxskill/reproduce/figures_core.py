@@ -6,11 +6,13 @@ V videos, L leaves.
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from jaxskill import cli
 from jaxskill.data import exemplars
@@ -94,7 +96,7 @@ def cumulative(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return {"cumulative": _titled(figure, next(iter(runs.values())))}
 
 
-def _tested(run, replica):
+def _tested(run: Finished, replica: Any) -> Any:
   """(`[n]` true scores of the test videos of a replica, `[n]` what it says)."""
   experiment = run.trainer.experiment
   test = experiment.fold(replica).test_videos
@@ -139,7 +141,7 @@ def answer(run: Finished, replica: int, video: np.ndarray, other: np.ndarray, sc
   return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(difference[0])
 
 
-def _pair(run, replica, video, exemplar, said, videos):
+def _pair(run: Finished, replica: Any, video: int, exemplar: Any, said: Any, videos: Any) -> Any:
   """Frames of exemplar and input, the probabilities of every level, the regressions of the leaves."""
   levels, regression, difference = said
   experiment = run.trainer.experiment
@@ -149,7 +151,8 @@ def _pair(run, replica, video, exemplar, said, videos):
   pictures = {name: stills.at(experiment, number, stills.even_times(experiment, number, STILLS), videos)
               for name, number in shown.items()}
   figure = plt.figure(figsize=(12, 1.1 * len(levels) + 2.4), layout="constrained")
-  left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6)) if all(pictures.values()) else (None, figure)
+  parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.6)) if all(pictures.values()) else (None, figure)
+  left, right = parts
   if left is not None:
     panels = left.subplots(2, STILLS, squeeze=False)
     for axes, (name, number) in zip(panels, shown.items()):
@@ -221,7 +224,7 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
     chosen, there = (values[video, replica] for values in trainer.experiment.exemplars())
     others, scores = encodings[chosen[there]], jnp.asarray(trainer.experiment.target()[chosen[there], replica])
 
-  def score(features):
+  def score(features: Any) -> Any:
     rows = features[None] if others is None else jnp.broadcast_to(features, others.shape)
     said = system.answer(variables, rows, others, scores)
     if system.tree:
@@ -231,7 +234,7 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   return np.asarray(jax.nn.relu(maps @ gradient).mean(axis=1)), np.asarray(snippets)
 
 
-def _titled(figure, run, words=""):
+def _titled(figure: Figure, run: Finished, words: str = "") -> Figure:
   """A figure that says what its data are."""
   drawing.title(figure, ". ".join(filter(None, (run.trainer.experiment.dataset.name, words))))
   return figure

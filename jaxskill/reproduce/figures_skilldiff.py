@@ -6,12 +6,16 @@ K segments of a video.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxskill import cli
 from jaxskill.data import exemplars
+from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import truth
 from jaxskill.report import drawing, wording
 from jaxskill.reproduce import stills
@@ -67,7 +71,7 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return dict(segments=figure)
 
 
-def expert_and_novice(experiment, fold, criterion: str) -> tuple[int, int]:
+def expert_and_novice(experiment: Any, fold: Fold, criterion: str) -> tuple[int, int]:
   """Returns the test videos of the highest and the lowest label, of the activity that most test videos show.
 
   Where there are no scores, labels are shares of the test pairs that a video won.
@@ -83,7 +87,7 @@ def expert_and_novice(experiment, fold, criterion: str) -> tuple[int, int]:
   return int(order[-1]), int(order[0])
 
 
-def faulty_shares(experiment, video: int, number: np.ndarray) -> np.ndarray | None:
+def faulty_shares(experiment: Any, video: int, number: np.ndarray) -> np.ndarray | None:
   """Returns `[K]` the share of rows of each segment that truly show a mistake; None where it is not known.
 
   Args:
@@ -97,7 +101,7 @@ def faulty_shares(experiment, video: int, number: np.ndarray) -> np.ndarray | No
   return np.array([faulty[video, :rows][number[:rows] == segment].mean() for segment in np.unique(number[:rows])])
 
 
-def _segments(experiment, assessments, model, video):
+def _segments(experiment: Any, assessments: Any, model: int, video: int) -> list[dict[str, Any]]:
   """[{"start", "end" in seconds, "score", "importance"}] of a video by one model."""
   stream = experiment.method.streams[0]
   of_video = jax.tree.map(lambda x: x[model, video], dict(assessments.segments))
@@ -105,12 +109,12 @@ def _segments(experiment, assessments, model, video):
   return truth.segments(of_video, dataset.lengths[stream][video], dataset.row_seconds[stream][video])
 
 
-def _middles(segments):
+def _middles(segments: Sequence[Mapping[str, Any]]) -> Any:
   """`[K]` seconds of the middles of segments."""
   return np.array([(segment["start"] + segment["end"]) / 2 for segment in segments])
 
 
-def _scores(axis, by_person, names):
+def _scores(axis: Axes, by_person: Any, names: Any) -> None:
   """Scores over the numbers of the segments, those marked where the novice is farthest below the expert."""
   mean = {}
   for who, models in by_person.items():
@@ -128,7 +132,7 @@ def _scores(axis, by_person, names):
   axis.legend(fontsize=8)
 
 
-def _truth(axis, faults):
+def _truth(axis: Axes, faults: Any) -> None:
   """Bars of the share of rows that show a mistake, of either video."""
   for place, (who, shares) in zip((-0.2, 0.2), faults.items()):
     axis.bar(np.arange(len(shares)) + 1 + place, shares, 0.4, color=COLORS[who], label=who)
@@ -137,6 +141,6 @@ def _truth(axis, faults):
   axis.yaxis.label.set_fontsize(7)
 
 
-def _number(axis, count):
+def _number(axis: Axes, count: int) -> None:
   """Makes the x axis one of the numbers of segments."""
   axis.set(xlabel="segment", xticks=np.arange(count) + 1, xlim=(0.5, count + 0.5))

@@ -167,7 +167,7 @@ class Parallel:
     """Returns the sum over the devices."""
     return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
 
-  def local_share(self, tree: Any, axis: int = 0) -> jax.Array | tuple[jax.Array, jax.Array, dict[str, Any]]:
+  def local_share(self, tree: Any, axis: int = 0) -> Any:
     """Returns this device's part of arrays that all devices hold whole."""
     if self.count == 1:
       return tree

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from jaxskill.benchmark.systems import System, amount
 
 
@@ -27,7 +29,7 @@ SHAPES = {
 }   # paper: an apparatus of Rhythmic Gymnastics
 
 
-def flops(config, shape, form=""):
+def flops(config: ConfigDict, shape: Shape, form: str = "") -> float | None:
   """Returns floating-point operations of one training step: matrix products, forward and both gradients.
 
   The first layer has no gradient of its input, which is data; a graph of time has none at all. None for other contexts

@@ -212,7 +212,7 @@ def _frames(container: Any, stream: Any, faults: list) -> Iterator[Any]:
       faults.append(str(error))
 
 
-def pictures_at(path: str | os.PathLike[str], times: Any, faults: list | None = None,
+def pictures_at(path: str | os.PathLike[str], times: Any, faults: Any = None,
                 timeline: Timeline | None = None) -> Iterator[Picture]:
   """Yields the `Picture` that is shown at each of some times, ascending; ends early where the file does.
 

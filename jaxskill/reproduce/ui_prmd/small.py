@@ -8,10 +8,14 @@ the first, thirty. That is done several times, and each time is one number: Spea
 of the five others.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import pathlib
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +27,14 @@ from jaxskill.evaluate.metrics import spearman
 VIDEOS, ROW_SECONDS = 30, 1 / 30
 
 
-def draw(archive, seed):
+def draw(archive: Mapping[str, np.ndarray], seed: int) -> Any:
   """Returns (`[30]` training, `[n]` test) repetitions."""
   rng, subjects = np.random.default_rng(seed), np.unique(archive["subject"])
   trains = np.isin(archive["subject"], rng.permutation(subjects)[:5])
   return rng.permutation(np.flatnonzero(trains))[:VIDEOS], np.flatnonzero(~trains)
 
 
-def ridge_on(archive, features, draws):
+def ridge_on(archive: Mapping[str, np.ndarray], features: Any, draws: Any) -> Any:
   """Returns Spearman's correlation of a ridge regression, one a draw."""
   quality, found = archive["quality"], []
   for seed in range(draws):
@@ -39,7 +43,7 @@ def ridge_on(archive, features, draws):
   return found
 
 
-def core_of(archive, draws, leaves, hidden, batch_size):
+def core_of(archive: Mapping[str, np.ndarray], draws: Any, leaves: Any, hidden: int, batch_size: Any) -> Any:
   """Returns the same of CoRe on the statistics, two seeds a draw, and the seconds of a run."""
   found, seconds = [], []
   for seed in range(draws):
@@ -61,12 +65,12 @@ def core_of(archive, draws, leaves, hidden, batch_size):
   return found, float(np.mean(seconds))
 
 
-def show(name, values):
+def show(name: str, values: Any) -> None:
   """Prints the mean of some correlations and their standard deviation."""
   print(f"{name}: {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({len(values)} numbers)")
 
 
-def main():
+def main() -> None:
   """Prints what baselines, or CoRe, reach on few squats, as the command line asks."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
