@@ -166,7 +166,8 @@ def frames(config):
 def rendered(config):
   """Reads the small pictures of simulated films into a network of random weights, to see on a CPU that all works."""
   if config.data.name != "frames":
-    raise ValueError("rendered is for films that jaxskill.data.simulation.rendered drew; use frames,rendered.")
+    raise ValueError(f"{config.data.name},rendered: the films that jaxskill.data.simulation.rendered drew are frames; "
+                     "use frames,rendered.")
   config.data.frames.update(count=40, size=(160, 120))
   config.model.weights = "random:0"
   config.model.i3d.update(crop=112, starts=(0, 24))
