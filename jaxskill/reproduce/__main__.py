@@ -20,6 +20,7 @@ from jaxskill import cli
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process, and ends with its exit status."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.reproduce", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   what = parser.add_mutually_exclusive_group(required=True)
