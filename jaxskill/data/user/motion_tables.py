@@ -5,7 +5,9 @@ T rows, J points.
 
 from __future__ import annotations
 
+import pathlib
 import re
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,7 @@ _COORDINATE = re.compile(r"(.+)[_. ]([xyz])", re.IGNORECASE)
 _UNITS = {"mm": "mm", "millimeters": "mm", "cm": "cm", "centimeters": "cm", "m": "m", "meters": "m"}
 
 
-def read_csv(path, units="") -> Recording:
+def read_csv(path: pathlib.Path, units: str = "") -> Recording:
   """Reads a csv file `time,name_x,name_y,name_z,...`: seconds, and the places of points, empty where one is not seen.
 
   Args:
@@ -51,7 +53,7 @@ def read_csv(path, units="") -> Recording:
   return Recording(points, table[:, 0], tuple(columns), "-y" if flat else "y", units or "m")
 
 
-def _coordinates(path, header):
+def _coordinates(path: pathlib.Path, header: Any) -> Any:
   """Returns {name of a point: its columns}, all of two or all of three coordinates."""
   found: dict[str, dict[str, int]] = {}
   for number, name in enumerate(header):
@@ -72,7 +74,7 @@ def _coordinates(path, header):
   return {name: [axes[axis] for axis in wanted] for name, axes in found.items()}
 
 
-def read_trc(path, units="") -> Recording:
+def read_trc(path: pathlib.Path, units: str = "") -> Recording:
   """Reads a `.trc` file of OpenSim, whose head says the unit of lengths, and whose markers are empty where not seen.
 
   Args:
@@ -103,7 +105,7 @@ def read_trc(path, units="") -> Recording:
   return Recording(points, table[:, 0], names, "y", units or unit)
 
 
-def _trc_head(path, rows):
+def _trc_head(path: pathlib.Path, rows: Any) -> Any:
   """Returns (names of the markers, unit) of the five lines that begin a `.trc` file."""
   lines = [row for _, row in rows[:5]]
   if len(lines) < 5 or not lines[0][0].startswith("PathFileType") or "Units" not in lines[1]:
@@ -124,7 +126,7 @@ def _trc_head(path, rows):
   return names, _UNITS[said.lower()]
 
 
-def _numbers(path, rows, lines, columns):
+def _numbers(path: pathlib.Path, rows: Any, lines: Any, columns: Any) -> Any:
   """Returns `[T, C]` float64 of cells, nan of empty ones; the first column is the time, which increases."""
   if not rows:
     raise ValueError(f"{path}: no lines below the first; record the movement again.")
@@ -141,7 +143,7 @@ def _numbers(path, rows, lines, columns):
   return table
 
 
-def _number(cell, place):
+def _number(cell: Any, place: Any) -> Any:
   try:
     return float(cell or "nan")
   except ValueError:

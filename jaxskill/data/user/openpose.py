@@ -6,7 +6,9 @@ T frames, P persons of a frame, J = 25 points.
 from __future__ import annotations
 
 import json
+import pathlib
 import re
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -21,12 +23,12 @@ CONFIDENCE = 0.1      # below which a point is taken for not seen; ours
 LOST = 1.0            # seconds after which somebody who is not found again is given up; ours
 
 
-def is_folder(path) -> bool:
+def is_folder(path: pathlib.Path) -> bool:
   """Returns whether a path is a folder that holds JSON files of frames."""
   return path.is_dir() and any(path.glob("*_keypoints.json"))
 
 
-def read_openpose(folder, row_seconds) -> Recording:
+def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   """Reads one person out of a folder of OpenPose BODY_25 files.
 
   Of several persons the largest in the first frame that shows any is followed, by the nearest points from frame to
@@ -55,13 +57,13 @@ def read_openpose(folder, row_seconds) -> Recording:
     logging.warning("%s: %d of %d frames show several persons; the largest of the first frame is followed.", folder,
                     several, len(numbers))
   trunk = trunk_lengths(pixels, {name: place for place, name in enumerate(NAMES)})
-  if not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
+  if trunk is None or not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
     raise ValueError(f"{folder}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
                      "of lengths here; film the whole body.")
   return Recording(pixels / length, times, NAMES, "-y", unit="")
 
 
-def _persons(file):
+def _persons(file: pathlib.Path) -> Any:
   """Returns `[P, 25, 3]` x, y in pixels, nan where a point is not seen, and the third coordinate 0."""
   try:
     people = json.loads(file.read_text(encoding="utf-8"))["people"]
@@ -77,7 +79,7 @@ def _persons(file):
   return np.where(seen[..., None], found * (1, 1, 0), np.nan)
 
 
-def _follow(frames, times):
+def _follow(frames: Any, times: Any) -> Any:
   """Returns `[T, 25, 3]` of one person, nan where he is not found."""
   result, last, when = np.full((len(frames), len(NAMES), 3), np.nan), None, -np.inf
   for row, (people, time) in enumerate(zip(frames, times)):
@@ -95,12 +97,12 @@ def _follow(frames, times):
   return result
 
 
-def _extent(person):
+def _extent(person: Any) -> Any:
   """Returns (width, height) in pixels of the box around the points that are seen."""
   return np.nanmax(person[:, :2], axis=0) - np.nanmin(person[:, :2], axis=0)
 
 
-def _distance(person, other):
+def _distance(person: Any, other: Any) -> Any:
   """Returns the mean distance of the points that both have; infinite if there is none."""
   away = np.linalg.norm(person - other, axis=1)
   return np.nanmean(away) if np.isfinite(away).any() else np.inf

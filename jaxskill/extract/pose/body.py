@@ -14,11 +14,14 @@ not smoothed.
 from __future__ import annotations
 
 import time as clock
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import crops, detection, smoothing
+from jaxskill.extract.pose.networks import Networks
 
 LANDMARKS = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
@@ -64,7 +67,7 @@ class Follower:
     notes: sentences on whom it follows.
   """
 
-  def __init__(self, networks, options, chosen=()):
+  def __init__(self, networks: Networks, options: Any, chosen: Sequence[tuple[float, float, float]] = ()) -> None:
     """
     Args:
       networks: with pose_detection and pose_landmark, see `Networks`.
@@ -72,14 +75,14 @@ class Follower:
       chosen: rows (seconds, x, y): who is followed from then on, in pixels; () is the largest person.
     """
     self._networks, self._options, self._chosen = networks, options, list(chosen)
-    self._region = None                              # the square of the next picture, or the last one of who is lost
+    self._region: Any = None                         # the square of the next picture, or the last one of who is lost
     self._seen_at = -np.inf                          # seconds
     self._filters = dict(points=smoothing.OneEuro(0.05, 80.0), world=smoothing.OneEuro(0.1, 40.0),
                          auxiliary=smoothing.OneEuro(0.01, 10.0))
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
     self.passed_by, self.notes = [], []
 
-  def look(self, picture):
+  def look(self, picture: Picture) -> Seen | None:
     """Returns what is `Seen` of the person, or None; pictures come in the order of time.
 
     Raises:
@@ -93,24 +96,24 @@ class Follower:
     seen = self._read(picture, self._region) if self._holds(picture) else None
     return seen or self._begin(picture, self._find(picture))
 
-  def _begin(self, picture, region):
+  def _begin(self, picture: Any, region: Any) -> Any:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
     for smooth in self._filters.values():
       smooth.forget()
     return self._read(picture, region)
 
-  def _holds(self, picture):
+  def _holds(self, picture: Any) -> Any:
     """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
     return self._region is not None and picture.time - self._seen_at <= self._options.hold
 
-  def _detect(self, picture):
+  def _detect(self, picture: Any) -> Any:
     begun = clock.perf_counter()
     self.asked += 1
     found = detection.detect(self._networks, "pose_detection", picture, self._options.detection, signed=True)
     self.seconds["detection"] += clock.perf_counter() - begun
     return found
 
-  def _choose(self, picture):
+  def _choose(self, picture: Any) -> Any:
     """Returns the square of the person who is nearest to the chosen point, or None if nobody is there."""
     _, *point = self._chosen[0]
     found = {away_from(one, point): one for one in self._detect(picture)}
@@ -120,7 +123,7 @@ class Follower:
     self._chosen.pop(0)
     return square_of(found[min(found)])
 
-  def _find(self, picture):
+  def _find(self, picture: Any) -> Any:
     """Returns the square of the person nearest to the last place, or None; at first that of the largest one."""
     found = sorted(self._detect(picture), key=_size, reverse=True)
     if not found:
@@ -136,7 +139,7 @@ class Follower:
                       f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
     return squares[min(squares)]
 
-  def _first(self, picture, found):
+  def _first(self, picture: Any, found: Any) -> Any:
     """Returns whom to follow of those who are found first, the largest before the others."""
     alike = []
     for one in found:
@@ -153,7 +156,7 @@ class Follower:
     self.notes.append(f"shows {there}; the largest is followed, the first of these; --person x,y says another")
     return found[0]
 
-  def _read(self, picture, region):
+  def _read(self, picture: Any, region: Any) -> Any:
     """Returns what the landmark network sees in a square, or None; the next square follows from it."""
     if region is None or not region.is_usable(picture.size):
       return None
@@ -169,21 +172,21 @@ class Follower:
     return Seen(self._smooth("points", picture.time, raw[_POINTS], region.side / MARGIN), visibility,
                 self._smooth("world", picture.time, world), flag, region)
 
-  def _smooth(self, name, time, values, unit=1.0):
+  def _smooth(self, name: str, time: Any, values: Any, unit: Any = 1.0) -> Any:
     """Auxiliary points place the next square and are always smoothed."""
     return self._filters[name](time, values, unit) if self._options.smoothing or name == "auxiliary" else values
 
 
-def _size(one):
+def _size(one: Any) -> Any:
   return float(np.hypot(*(one.points[BODY] - one.points[HIPS])))
 
 
-def square_of(found):
+def square_of(found: detection.Detection) -> crops.Region:
   """Returns the `Region` of a detected body, turned upright."""
   return crops.around(found.points[HIPS], found.points[BODY], MARGIN)
 
 
-def away_from(found, point):
+def away_from(found: detection.Detection, point: Sequence[float]) -> float:
   """Returns how far a point (x, y) is from a detected body's line from hips to shoulders, by half its height."""
   start, end = found.points[HIPS], found.points[SHOULDERS]
   line, offset = end - start, np.asarray(point) - start
@@ -191,7 +194,7 @@ def away_from(found, point):
   return float(np.hypot(*(offset - share * line))) / max(_size(found), 1e-9)
 
 
-def landmarks(outputs, region):
+def landmarks(outputs: Sequence[np.ndarray], region: crops.Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns the landmarks in the outputs of the network pose_landmark.
 
   Args:
@@ -210,7 +213,7 @@ def landmarks(outputs, region):
   return points, world, 1 / (1 + np.exp(-raw[_POINTS, 3]))
 
 
-def refine(shares, maps):
+def refine(shares: np.ndarray, maps: np.ndarray) -> np.ndarray:
   """Returns `[N, 2]` places moved to the mean of their map of chance nearby, where that is sure.
 
   Args:

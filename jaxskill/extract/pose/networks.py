@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import pathlib
 import zipfile
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +51,7 @@ NETWORKS = dict(
                           "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3"))
 
 
-def require():
+def require() -> None:
   """Raises a `ValueError` where LiteRT is missing."""
   if importlib.util.find_spec("ai_edge_litert") is None:
     raise ValueError("the networks of poses need LiteRT, which is not installed: pip install 'jaxskill[pose]'.")
@@ -63,7 +65,7 @@ class Networks:
     others: names of those that are not the wheel's.
   """
 
-  def __init__(self, source, names):
+  def __init__(self, source: str | os.PathLike[str], names: Iterable[str]) -> None:
     """
     Args:
       source: a wheel, a `.task` bundle, or a folder with the `.tflite` files.
@@ -72,7 +74,8 @@ class Networks:
     Raises:
       ValueError: if the source or LiteRT is missing, a network is not there, or is another one.
     """
-    self.source, self.names, self._interpreters = pathlib.Path(source), tuple(names), {}
+    self.source, self.names = pathlib.Path(source), tuple(names)
+    self._interpreters: dict[str, Any] = {}
     contents = read(self.source, self.names)
     self.digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     self.others = [name for name in self.names if self.digests[name] != NETWORKS[name].sha256]
@@ -83,10 +86,10 @@ class Networks:
     require()
     self._start(contents)
 
-  def __getstate__(self):
+  def __getstate__(self) -> Any:
     return self.__dict__ | dict(_interpreters={})          # interpreters do not travel between processes
 
-  def run(self, name, image):
+  def run(self, name: str, image: np.ndarray) -> list[np.ndarray]:
     """Returns the outputs of a network, without their first axis.
 
     Args:
@@ -100,7 +103,7 @@ class Networks:
     interpreter.invoke()
     return [interpreter.get_tensor(index)[0] for index in given]
 
-  def _start(self, contents):
+  def _start(self, contents: Any) -> None:
     from ai_edge_litert.interpreter import Interpreter
     for name, content in contents.items():
       try:
@@ -115,7 +118,7 @@ class Networks:
                   {one["dtype"] for one in (*inputs, *outputs)})
       self._interpreters[name] = interpreter, inputs[0]["index"], [one["index"] for one in outputs]
 
-  def _check(self, name, shapes, kinds):
+  def _check(self, name: str, shapes: Any, kinds: Any) -> None:
     """Raises a `ValueError` unless the inputs and outputs are those of the network."""
     side, outputs = NETWORKS[name].side, NETWORKS[name].outputs
     expected = [(1, side, side, 3), *((1, *shape) for shape in outputs)]
@@ -124,11 +127,11 @@ class Networks:
                        f"network; get this one: {PIP}")
 
 
-def _name(detail):
+def _name(detail: Any) -> Any:
   return detail["name"]
 
 
-def read(source, names):
+def read(source: str | os.PathLike[str], names: Iterable[str]) -> dict[str, bytes]:
   """Returns {network: bytes of its file}.
 
   Raises:
@@ -143,20 +146,20 @@ def read(source, names):
   _check_wheel(source)
   try:
     with zipfile.ZipFile(source) as archive:
-      files = {pathlib.PurePosixPath(path).stem: path for path in archive.namelist() if path.endswith(".tflite")}
-      return {name: archive.read(_choose(source, name, files)) for name in names}
+      inside = {pathlib.PurePosixPath(path).stem: path for path in archive.namelist() if path.endswith(".tflite")}
+      return {name: archive.read(_choose(source, name, inside)) for name in names}
   except (zipfile.BadZipFile, OSError, EOFError) as error:
     raise ValueError(f"--weights {source}: is no wheel, `.task` bundle or folder of networks, or is damaged ({error}). "
                      f"{how_to_get()}") from error
 
 
-def how_to_get():
+def how_to_get() -> str:
   """Returns what to do to get the networks."""
   return (f"The networks of poses come from a wheel of MediaPipe (Apache-2.0): {PIP} and then --weights "
           f"weights/{WHEEL}; a .task bundle or a folder with the .tflite files will do too.")
 
 
-def _check_wheel(source):
+def _check_wheel(source: pathlib.Path) -> None:
   """Raises a `ValueError` for a wheel of another version, and for the very one of `PIP` if it is damaged."""
   parts = source.name.split("-")
   if source.suffix == ".whl" and parts[:2] != ["mediapipe", VERSION]:
@@ -170,11 +173,11 @@ def _check_wheel(source):
                        f"{WHEEL_SHA256[:12]}...; it is damaged: remove it, and again {PIP}")
 
 
-def _choose(source, name, files):
+def _choose(source: pathlib.Path, name: str, files: Any) -> Any:
   """Returns the file of a network among {name without its ending: file}."""
-  for own in NETWORKS[name].files:
-    if own in files:
-      return files[own]
+  for file in NETWORKS[name].files:
+    if file in files:
+      return files[file]
   there = ", ".join(f"{other}.tflite" for other in list(files)[:6]) or "no networks"
   raise ValueError(f"--weights {source}: has {there}, but not {NETWORKS[name].files[0]}.tflite, which this recipe "
                    f"needs (in a bundle {NETWORKS[name].files[1]}.tflite). {how_to_get()}")
