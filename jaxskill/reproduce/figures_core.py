@@ -196,6 +196,7 @@ def grad_cam(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
         middle = snippets[number, snippets.shape[1] // 2]
         drawing.frame(axis, middle, f"snippet {number + 1}", heat[number], max(float(heat.max()), 1e-12))
       panels[0].set_ylabel(row, fontsize=8)
+    drawing.legend_below(figure, "Red to yellow: what speaks for a higher score, each row on a scale of its own.")
     found[f"grad_cam_{name}_score"] = _titled(figure, run, cli.short(experiment.dataset.videos[video], 24))
   return found
 
