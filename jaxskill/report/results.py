@@ -45,7 +45,7 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
   rows, facts_of_test, moved = _rows(experiment, assessments.score, history, replicas) if tested else ({}, {}, {})
   results = dict(
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
-      protocol=dict(experiment.config.evaluate) | facts_of_test, rows=rows, intervals=moved, replicas=replicas,
+      protocol=experiment.config.evaluate.to_dict() | facts_of_test, rows=rows, intervals=moved, replicas=replicas,
       config=json.loads(experiment.config.to_json()), **about)
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
