@@ -47,14 +47,14 @@ ENTRIES = (
         notes=("What is printed for C3D + SVR and Xu et al. on gymnastics are the authors' own runs of these methods. "
                "Ours of Xu et al. reads the dynamic stream.",
                "ResNet in the paper reads whole frames here; ours reads the static stream as it is given.",
-               "MIT-Skating is dealt into five random splits, which are not those of the paper.")),
+               "MIT-Skating is dealt into five random splits, which are not those of the paper."), hours=0.05),
     Table(
         "action_net-table-2", "action_net", "Table 2", "one stream (DS, SS) or both (TS)", TABLES,
         rows=(Row("DS + CAA", DYNAMIC, published=("0.603", "0.346", "0.583", "0.643", "0.394")),
               Row("SS + CAA", STATIC, published=STATIC_ONLY),
               Row("TS + CAA (ours in the paper)", ACTION_NET, published=WHOLE), RIDGE),
         columns=COLUMNS, simulated=SIMULATED,
-        notes=("The paper prints 0.575 for SS + CAA on MIT-Skating here, and 0.572 in Table 4.",)),
+        notes=("The paper prints 0.575 for SS + CAA on MIT-Skating here, and 0.572 in Table 4.",), hours=0.02),
     Table(
         "action_net-table-3", "action_net", "Table 3", "what takes the place of context-aware attention (CAA)", TABLES,
         rows=(Row("Avg Pooling", "average pooling", published=("0.605", "0.518", "0.650", "0.650", "0.552")),
@@ -75,13 +75,13 @@ ENTRIES = (
         notes=("Detection is a matter of features, so ours of both kinds are two runs of this table: extract whole "
                "frames into a folder of their own (python -m jaxskill.extract --config configs/features/action_net.py "
                "--config.streams.static.region=frame), and give each folder with its own --data and --workdir.",
-               "Simulated features show no scene, so there is no row of theirs without detection.")),
+               "Simulated features show no scene, so there is no row of theirs without detection."), hours=0.01),
     Figure("action_net-figure-4", "action_net", "Figure 4", "attention weights over the segments of two videos", TABLES,
-           figures.weights, rows=(ACTION_NET,), columns=COLUMNS),
+           figures.weights, rows=(ACTION_NET,), columns=COLUMNS, hours=0.01),
     Figure("action_net-figure-5", "action_net", "Figure 5", "segments with high and low attention weights", TABLES,
-           figures.segments, rows=(ACTION_NET,), columns=COLUMNS),
+           figures.segments, rows=(ACTION_NET,), columns=COLUMNS, hours=0.01),
     Figure("action_net-figure-6", "action_net", "Figure 6", "frames with high and low attention weights", TABLES,
-           figures.frames, rows=(ACTION_NET,), columns=COLUMNS),
+           figures.frames, rows=(ACTION_NET,), columns=COLUMNS, hours=0.01),
 )
 
 

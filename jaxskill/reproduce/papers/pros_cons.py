@@ -85,31 +85,31 @@ ENTRIES = (
               Row("Softmax Attention", "softmax attention", published=means("74.5", "72.3")),
               Row("STPN", "STPN-style attention", published=means("74.3", "70.0")),
               Row("Ours (Rank Aware Attention)", WHOLE, published=means("80.3", "81.2"))),
-        columns=TASKS, simulated=SIMULATED, notes=(EQUAL,)),
+        columns=TASKS, simulated=SIMULATED, notes=(EQUAL,), hours=0.17),
     Table(
         "pros_cons-filters", "pros_cons", "Sec. 5.2", "two modules of three filters, and one of six", TABLES,
         rows=(Row("one module, 6 filters", "one module, 6 filters", published=("",) * len(BEST) + ("75.0",)),
               Row("two modules, 3 filters", WHOLE, published=("",) * len(BEST) + ("81.2",))),
-        columns=BEST, simulated=SIMULATED),
+        columns=BEST, simulated=SIMULATED, hours=0.15),
     Table(
         "pros_cons-figure-4", "pros_cons", "Figure 4", "losses, each added to those before", TABLES, chart="bars",
         rows=(Row("softmax attention", "softmax attention"), Row("+ diversity loss", "softmax, diversity"),
               Row("+ disparity loss", "softmax, diversity, disparity"), Row("+ rank-aware loss", WHOLE)),
-        columns=TASKS, simulated=SIMULATED, notes=(DRAWN, EQUAL)),
+        columns=TASKS, simulated=SIMULATED, notes=(DRAWN, EQUAL), hours=0.33),
     Table(
         "pros_cons-figure-5", "pros_cons", "Figure 5", "what each branch reaches", TABLES, chart="bars",
         rows=(Row("uniform", WHOLE, branch="uniform"), Row("low-skill branch", WHOLE, branch="low"),
               Row("high-skill branch", WHOLE, branch="high"), Row("high and low", WHOLE)),
-        columns=TASKS, simulated=SIMULATED, notes=(DRAWN,)),
+        columns=TASKS, simulated=SIMULATED, notes=(DRAWN,), hours=0.11),
     Table(
         "pros_cons-figure-6", "pros_cons", "Figure 6", "number of filters of a module", TABLES, chart="lines",
         reference="K = 3",
         rows=tuple(Row(f"K = {k}", WHOLE if k == 3 else f"K = {k}") for k in range(1, 6)),
-        columns=TASKS, simulated=SIMULATED, notes=(DRAWN,)),
+        columns=TASKS, simulated=SIMULATED, notes=(DRAWN,), hours=0.29),
     Figure("pros_cons-figure-7", "pros_cons", "Figure 7", "correlation of high-skill with low-skill filters", TABLES,
-           figures_pros_cons.correlation, (WHOLE,), TASKS),
+           figures_pros_cons.correlation, (WHOLE,), TASKS, hours=0.11),
     Figure("pros_cons-figure-8", "pros_cons", "Figure 8", "attention with frames, for pairs of videos", TABLES,
-           figures_pros_cons.examples, (WHOLE,), TASKS),
+           figures_pros_cons.examples, (WHOLE,), TASKS, hours=0.11),
 )
 
 

@@ -41,14 +41,14 @@ ENTRIES = (
               Row("Ours", WHOLE, published=("85.5", "73.1", "85.3", "82.7", "86.1"))),
         columns=COLUMNS, simulated=SIMULATED,
         notes=(*NOTES, "RankSVM reads mean maps here. Doughty et al. read features of segments, not maps: it is "
-                       "configs/whos_better.py, which has data of its own, and no number here.")),
+                       "configs/whos_better.py, which has data of its own, and no number here."), hours=0.2),
     Table(
         f"{PAPER}-table-2", PAPER, "Table 2", "what guides the attention", TABLES,
         rows=(Row("No RNN_att", NO_GRU, published=("84.1", "70.8", "82.4", "82.0", "85.1")),
               Row("x_t-based Atten.", FRAME, published=("84.1", "70.1", "83.4", "81.8", "85.3")),
               Row("h_skill-based Atten.", SKILL, published=("82.8", "69.1", "84.8", "81.6", "84.7")),
               Row("Full model", WHOLE, published=("85.5", "73.1", "85.3", "82.7", "86.1"))),
-        columns=COLUMNS, simulated=SIMULATED, notes=NOTES),
+        columns=COLUMNS, simulated=SIMULATED, notes=NOTES, hours=0.2),
     _figure(4, "where the model looks", (WHOLE,), COLUMNS),
     _figure(5, "where the model looks, beside CBAM", (WHOLE, CBAM), (SURGERY, DRAWING, CHOPSTICK)),
     _figure(6, "where it looks when labels are random", (WHOLE, RANDOM), COLUMNS),
