@@ -17,19 +17,28 @@ if TYPE_CHECKING:                # they import JAX, which a command does after i
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
+FILMS = ("link", "copy", "none")       # how a page comes by its videos
 Path = str | os.PathLike[str]
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 
+class Pages(NamedTuple):
+  """Whether a page is written, and how it comes by its videos: "link", "copy", or "none": then nothing shows them."""
+
+  html: bool = False
+  films: str = "link"
+
+
 class Question(NamedTuple):
-  """A run, videos, which of its models answer, where the answers go ("": into the run's folder), and who is told."""
+  """A run, videos, which of its models answer, where the answers go ("": into the run's folder), who is told, pages."""
 
   workdir: Path
   sources: new_videos.Sources
   models: explain.Models
   out: str
   say: Callable[[str], None]
+  pages: Pages = Pages()
 
 
 def question(
@@ -37,7 +46,7 @@ def question(
     weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", labels: Path = "",
     category: str = "", difficulty: str | float = "", row_seconds: float = 0.0, row: str | None = None,
     criterion: str | None = None, fold: str | int | None = None, seed: int | None = None, checkpoint: str = "last",
-    say: Callable[[str], None] = cli.say) -> Question:
+    html: bool = False, films: str = "link", say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
@@ -46,7 +55,13 @@ def question(
                                      detector=cli.path(detector))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
   models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
-  return Question(workdir, sources, models, cli.path(out), say)
+  pages = Pages(html, films)
+  if html:
+    from jaxskill.assess import page
+    page.html.require()
+  if films not in FILMS:
+    raise ValueError(f"--videos={films} is unknown; use {', '.join(FILMS)}.")
+  return Question(workdir, sources, models, cli.path(out), say, pages)
 
 
 def takes(make: Callable[Given, Question]) -> Callable[[Callable[[Question], Answer]], Callable[Given, Answer]]:
@@ -90,6 +105,9 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--criterion", help="score that is asked for, where a run has learnt several; default the first")
   add("--fold", help="answer by the models of this fold alone; default the mean of all")
   add("--seed", type=int, help="answer by the models of this seed alone; default the mean of all")
+  add("--html", action="store_true", help="write a page beside each answer that opens in a browser without a network")
+  add("--videos", dest="films", choices=FILMS,
+      help="of pages: hard links to the videos, or copies; none shows no picture of them at all (link)")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill import cli, files
-from jaxskill.assess import new_videos, scoring
+from jaxskill.assess import arguments, new_videos, scoring
 from jaxskill.report import explain, wording
 from jaxskill.training import finished_run
 
@@ -17,7 +17,7 @@ NAME = "comparison.json"
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
-        say: Callable[[str], None]) -> dict[str, Any]:
+        say: Callable[[str], None], pages: arguments.Pages = arguments.Pages()) -> dict[str, Any]:
   """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
   given = sources.videos or sources.features
   trained = finished_run.load(workdir, models.checkpoint)
@@ -28,6 +28,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
     raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
+  for video in videos:
+    video.shown = pages.films != "none"
   folder = answers / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
   source = scoring.made_from(trained, videos, ids)
   scoring.check_free(folder / NAME, source)
@@ -47,6 +49,11 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   result["pictures"] = [path.name for path in paths]
   files.save_json(folder / NAME, result)
+  if pages.html:
+    from jaxskill.assess import page  # Jinja2 is an extra
+    shown = [scoring.evidence(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
+    larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
+    paths.append(page.of_comparison(folder, result, shown, pages.films, headline(result), larger_than))
   say(describe(result))
   if undrawn:
     say(f"failed: the picture {cli.plain(undrawn)}")

@@ -24,11 +24,11 @@ HEIGHT = 160          # of a frame
 
 def frames(own: new_videos.Own, seconds: Sequence[float]) -> list[np.ndarray]:
   """Returns what a video shows at some ascending times: [picture]; fewer where it ends early, none without frames."""
+  if not has_frames(own):
+    return []
   if own.frames is not None:
     pictures, times = own.frames
     return [pictures[np.argmin(np.abs(times - at))] for at in seconds]
-  if not has_frames(own):
-    return []
   try:
     return list(video_files.frames_at(own.file, seconds, video_files.scale_short_side(HEIGHT)))
   except (ValueError, OSError):           # its features are at hand, the file has gone
@@ -36,8 +36,8 @@ def frames(own: new_videos.Own, seconds: Sequence[float]) -> list[np.ndarray]:
 
 
 def has_frames(own: new_videos.Own) -> bool:
-  """Returns whether there is something to be seen of a video, not only its features."""
-  return own.frames is not None or own.file.suffix not in (".npy", ".npz") and own.file.is_file()
+  """Returns whether there is something to be seen of a video, and may be, not only its features."""
+  return own.shown and (own.frames is not None or own.file.suffix not in (".npy", ".npz") and own.file.is_file())
 
 
 def scales_of(results: Sequence[dict[str, Any]], maps: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:

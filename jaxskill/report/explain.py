@@ -14,11 +14,11 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.evaluate import truth
 from jaxskill.methods import Assessment
-from jaxskill.report import wording
+from jaxskill.report import agreement, wording
+from jaxskill.report.agreement import STANDS_OUT
 from jaxskill.training.finished_run import Finished
 
 MOMENTS = 3                 # that are named, of each kind
-STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
 KEYS = 8                    # pictures of a video, at most
 
 
@@ -194,6 +194,7 @@ def answer(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray, wor
     result["segments"] = truth.segments(mean, len(own.arrays[stream]), own.row_seconds[stream])
   seen_at = {name: own.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
+  agreement.count(result["moments"], result, assessment, own.row_seconds[run.method.streams[0]], seen_at)
   if run.method.items.compares:
     result["references"] = references(run, own, assessment, ids)
   if assessment.distribution:

@@ -1,0 +1,115 @@
+"""Many answers on one page: a table that can be sorted, one person over time, the moments that speak against skill."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxskill.assess.page import downloads, html
+from jaxskill.assess.page.texts import TEXTS
+
+NAME = "index.html"
+WORST = 50            # moments that are listed
+
+
+def write(folder: pathlib.Path, page: str, answer: str, banners: Any) -> pathlib.Path:
+  """Writes the index of all answers of the run last asked that have a page, in a folder and those below it.
+
+  Args:
+    page, answer: names of both files.
+    banners: results -> what stands above the scores.
+  """
+  found = [(_address(folder, path), _read(path.with_name(answer))) for path in sorted(folder.rglob(page))]
+  newest = max((path.with_name(answer) for path in folder.rglob(page)), key=lambda path: path.stat().st_mtime)
+  asked = _read(newest)
+  found = [(address, one) for address, one in found if one and _same(one, asked)]
+  rows = [_row(*one) for one in found]
+  return html.write(folder / NAME, "index.html", {}, title=TEXTS["title_index"], rows=rows,
+                    banners=_shared(banners, [one for _, one in found]), ranked=asked["ranked"],
+                    about=TEXTS["index_of"].format(count=len(rows), run=pathlib.Path(asked["run"]).name),
+                    columns=[name for name in ("subject", "date") if any(row[name] for row in rows)],
+                    people=over_time(rows), worst=worst(found))
+
+
+def _shared(banners, results):
+  """What must be read of all scores, once; what is odd about single videos stands in their rows."""
+  first = dict(results[0], warnings=[], simulated=any(one["simulated"] for one in results),
+               random_weights=any(one["random_weights"] for one in results))
+  return banners([first])
+
+
+def _address(folder, path):
+  return urllib.parse.quote(path.relative_to(folder).as_posix())
+
+
+def _read(path):
+  """An answer; None where the file is none of ours."""
+  try:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if "made_from" in content and "models" in content else None
+  except (OSError, ValueError, TypeError):
+    return None
+
+
+def _same(one, other):
+  return all(one["made_from"][name] == other["made_from"][name] for name in ("params_sha256", "models"))
+
+
+def _row(address, result):
+  score = f"{result['score']:.4g}" + (f" ± {result['spread']:.3g}" if result["spread"] is not None else "")
+  return dict(address=address, video=result["video"], score=result["score"], words=score,
+              percentile=round(result["percentile"], 1), warnings=len(result["warnings"]),
+              subject=result.get("subject", ""), date=result.get("date", ""))
+
+
+def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Returns the scores of every person of whom two or more dates are known, as points of a picture, 0 to 100 both ways.
+
+  Args:
+    rows: {"subject", "date", "score", "words", "address"}; dates as 2024-05-31, or anything that sorts.
+
+  Returns:
+    [{"subject", "points": [{"x", "y", "label", "address"}], "ends": the first and the last date, "low", "high"}].
+  """
+  people: dict[str, list[Mapping[str, Any]]] = {}
+  for row in rows:
+    if row["subject"] and row["date"]:
+      people.setdefault(row["subject"], []).append(row)
+  found = []
+  for subject, own in sorted(people.items()):
+    own = sorted(own, key=lambda row: row["date"])
+    if len({row["date"] for row in own}) < 2:
+      continue
+    places, scores = _days([row["date"] for row in own]), [row["score"] for row in own]
+    wide, high = (places[-1] - places[0]) or 1, (max(scores) - min(scores)) or 1
+    points = [dict(x=round(4 + 92 * (place - places[0]) / wide, 2), y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
+                   label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
+              for place, row in zip(places, own)]
+    found.append(dict(subject=subject, points=points, ends=[own[0]["date"], own[-1]["date"]],
+                      low=f"{min(scores):.3g}", high=f"{max(scores):.3g}"))
+  return found
+
+
+def _days(dates):
+  """Dates as numbers: days where all are ISO dates, else their order."""
+  try:
+    return [datetime.date.fromisoformat(date).toordinal() for date in dates]
+  except ValueError:
+    return list(range(len(dates)))
+
+
+def worst(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+  """Returns the moments that speak against skill, those that count most first: [{"video", "at", "text", "address"}].
+
+  Args:
+    found: (address of the page, answer) of every video.
+  """
+  moments = [(abs(one.get("effect", one.get("share", 0.0))), address, result["video"], one)
+             for address, result in found for one in downloads.spans(result) if one["side"] < 0]
+  moments.sort(key=lambda item: -item[0])
+  return [dict(video=video, at=one["at"], text=one["text"], address=f"{address}#t={one['from']:.2f}")
+          for _, address, video, one in moments[:WORST]]
