@@ -56,7 +56,7 @@ def of_video(folder: pathlib.Path, result: Mapping[str, Any], evidence: Evidence
   player = _player(result, evidence, film, result["segments"])
   return html.write(
       folder / NAME, "video.html", dict(players=[player["data"]]), title=TEXTS["title"].format(video=result["video"]),
-      sentence=wording.standing(result), banners=banners([result]), player=player, result=result,
+      sentence=_begun(wording.standing(result)), banners=banners([result]), player=player, result=result,
       models=_models(result), about=_about([result], [film]), distributions=tracks.distributions(result),
       downloads=["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"])
 
@@ -79,8 +79,8 @@ def of_comparison(folder: pathlib.Path, result: Mapping[str, Any], evidence: Seq
                        + both[0]["duration_s"] / len(aligned) / 2).round(3).tolist(), other=aligned) if aligned else None
   return html.write(
       folder / NAME, "comparison.html", dict(players=[one["data"] for one in players], alignment=steps),
-      title=TEXTS["title_comparison"].format(**result), sentence=sentence, larger=larger, banners=banners(both),
-      players=players, result=result, standings=[wording.standing(one) for one in both], models=_agreeing(both),
+      title=TEXTS["title_comparison"].format(better=result["better"], worse=result["worse"]), sentence=sentence, larger=larger, banners=banners(both),
+      players=players, result=result, standings=[_begun(wording.standing(one)) for one in both], models=_agreeing(both),
       about=_about(both, placed), parts_between=[one for one in result["moments"] if "video" not in one],
       downloads=["comparison.json"], modes=[mode for mode in TEXTS["sync_modes"] if mode != "alignment" or steps])
 
@@ -103,15 +103,20 @@ def banners(results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 def _player(result, evidence, film, scale):
   """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
-  keys = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in evidence.frames]
+  frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in evidence.frames]
   data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else [],
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
               maps=tracks.heat(evidence.maps, evidence.seconds, result))
   thinned = any(len(line["values"]) > tracks.POINTS for kind in ("attention", "curves") for line in result[kind].values())
-  return dict(video=result["video"], film=film, moments=moments, curves=drawn, keys=keys, thinned=thinned, data=data,
+  return dict(video=result["video"], film=film, moments=moments, curves=drawn, frames=frames, thinned=thinned, data=data,
               segments=tracks.segments(result, scale), marks=tracks.marks(result, moments),
               ticks=tracks.ticks(result["duration_s"]), duration=result["duration_s"], models=len(result["models"]),
               decided=bool(result["moments"]))
+
+
+def _begun(text):
+  """A text with a capital at its beginning."""
+  return text[:1].upper() + text[1:]
 
 
 def _picture(image):

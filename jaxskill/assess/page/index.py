@@ -23,10 +23,11 @@ def write(folder: pathlib.Path, page: str, answer: str, banners: Any) -> pathlib
     page, answer: names of both files.
     banners: results -> what stands above the scores.
   """
-  found = [(_address(folder, path), _read(path.with_name(answer))) for path in sorted(folder.rglob(page))]
-  newest = max((path.with_name(answer) for path in folder.rglob(page)), key=lambda path: path.stat().st_mtime)
-  asked = _read(newest)
-  found = [(address, one) for address, one in found if one and _same(one, asked)]
+  paths = [path for path in sorted(folder.rglob(answer)) if path.with_name(page).is_file()]
+  answers = {path: content for path in paths if (content := _read(path))}
+  asked = answers[max(answers, key=lambda path: path.stat().st_mtime)]
+  found = [(urllib.parse.quote(path.with_name(page).relative_to(folder).as_posix()), content)
+           for path, content in answers.items() if _same(content, asked)]
   rows = [_row(*one) for one in found]
   return html.write(folder / NAME, "index.html", {}, title=TEXTS["title_index"], rows=rows,
                     banners=_shared(banners, [one for _, one in found]), ranked=asked["ranked"],
@@ -40,10 +41,6 @@ def _shared(banners, results):
   first = dict(results[0], warnings=[], simulated=any(one["simulated"] for one in results),
                random_weights=any(one["random_weights"] for one in results))
   return banners([first])
-
-
-def _address(folder, path):
-  return urllib.parse.quote(path.relative_to(folder).as_posix())
 
 
 def _read(path):

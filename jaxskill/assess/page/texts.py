@@ -48,7 +48,6 @@ TEXTS = dict(
     ahead="how far {other}, a training video, is ahead at the same step, as a share of its duration",
     distribution="What the score was chosen from",
     references="Compared with these training videos",
-    speaks={1: "speaks for skill", 0: "", -1: "speaks against skill"},
     sync="How the two videos keep step",
     sync_modes=dict(alignment="by the alignment of what they show", fraction="by the share of their duration",
                     clock="by the clock", pin="from the moments pinned by hand", none="each on its own"),
