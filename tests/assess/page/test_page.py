@@ -113,19 +113,18 @@ def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
 def test_hostile_names_stay_text(tmp_path, film, make):
   """Of videos, persons, references, runs and warnings; no element, attribute or script comes of them."""
   bad = samples.HOSTILE
-  folder = tmp_path / "page"
   changed = dict(run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
                  references=[dict(video=bad, score=80.0, models=2, seconds=[0.5], segments=[], duration_s=2.0)])
   mild = lambda value: json.loads(json.dumps(value).replace(json.dumps(bad)[1:-1], "mild"))
   pages = []
   for turn, given in enumerate((changed, mild(changed))):
-    name = "mild" if turn else bad
+    name, folder = "mild" if turn else bad, tmp_path / f"page{turn}"
     if make == "comparison":
       pages.append(of_comparison(folder, film, better=name, worse=name))
     else:
       pages.append(of_video(folder, samples.answer(name, **given), samples.evidence(film)))
     if make == "index":
-      for date in ("2024-01-01", f"{name}"):
+      for date in ("2024-01-01", name):
         own = folder / date[:4].strip('"><')
         own.mkdir(exist_ok=True)
         page.of_video(own, samples.answer(name, **given), samples.evidence(film), "none")
@@ -196,7 +195,7 @@ def test_downloads_hold_curves_and_moments(tmp_path, film):
   read = of_video(folder, result, samples.evidence(film))
   linked = [one["href"] for one in read.of("a") if "download" in one]
   assert linked == ["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"]
-  table = list(csv.DictReader((folder / "curves.csv").open(encoding="utf-8")))
+  table = list(csv.DictReader((folder / "curves.csv").read_text(encoding="utf-8").splitlines()))
   own = [float(row["value"]) for row in table if row["name"] == "against"]
   assert own == pytest.approx(result["attention"]["against"]["values"])
   first = result["moments"][0]
