@@ -29,7 +29,7 @@ def ask(run, *videos, out, **options):
 def test_the_better_one_by_hand(tmp_path, system):
   run = trained(system)
   first, second = run.dataset.folds[0].test_videos[:2]
-  result, said = ask(run, first, second, out=tmp_path)
+  result, said = ask(run, first, second, out=tmp_path, html=True)
   names = [run.dataset.videos[v] for v in (first, second)]
   scores = np.array([[replica["scores"][name] for name in names] for replica in run.results["replicas"]])    # [R, 2]
   better, worse = np.argsort(-scores.mean(axis=0))
@@ -40,6 +40,8 @@ def test_the_better_one_by_hand(tmp_path, system):
   folder, = tmp_path.iterdir()
   assert folder.name == "_vs_".join(names) and (folder / "comparison.png").stat().st_size > 8000
   assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
+  page = (folder / "report.html").read_text(encoding="utf-8")
+  assert f"{comparison.headline(result)}</p>" in page and ("by the alignment of" in page) == (system == "skilldiff")
   assert bool(result["direct"]) == (system in ("core", "skilldiff"))
   attention = [line["values"] for one in result["videos"] for name, line in one["attention"].items()
                if name.endswith(" attention")]

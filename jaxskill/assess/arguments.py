@@ -24,10 +24,17 @@ Answer = TypeVar("Answer")
 
 
 class Pages(NamedTuple):
-  """Whether a page is written, and how it comes by its videos: "link", "copy", or "none": then nothing shows them."""
+  """What is written for a browser.
+
+  Attributes:
+    html: whether every answer gets a page.
+    films: how pages come by their videos: "link", "copy", or "none": then nothing shows them.
+    pairs: on a page to label pairs of videos on, 0 for no such page.
+  """
 
   html: bool = False
   films: str = "link"
+  pairs_to_label: int = 0
 
 
 class Question(NamedTuple):
@@ -46,7 +53,7 @@ def question(
     weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", labels: Path = "",
     category: str = "", difficulty: str | float = "", row_seconds: float = 0.0, row: str | None = None,
     criterion: str | None = None, fold: str | int | None = None, seed: int | None = None, checkpoint: str = "last",
-    html: bool = False, films: str = "link", say: Callable[[str], None] = cli.say) -> Question:
+    html: bool = False, films: str = "link", pairs_to_label: int = 0, say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
@@ -55,12 +62,15 @@ def question(
                                      detector=cli.path(detector))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
   models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
-  pages = Pages(html, films)
-  if html:
+  pages = Pages(html, films, pairs_to_label)
+  if pages.html or pages.pairs_to_label:
     from jaxskill.assess import page
     page.html.require()
   if films not in FILMS:
     raise ValueError(f"--videos={films} is unknown; use {', '.join(FILMS)}.")
+  if pairs_to_label < 0 or pairs_to_label and films == "none":
+    raise ValueError(f"--pairs-to-label={pairs_to_label}: a number of pairs is expected, and --videos link or copy, for "
+                     "both videos of each are shown.")
   return Question(workdir, sources, models, cli.path(out), say, pages)
 
 
@@ -108,6 +118,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--html", action="store_true", help="write a page beside each answer that opens in a browser without a network")
   add("--videos", dest="films", choices=FILMS,
       help="of pages: hard links to the videos, or copies; none shows no picture of them at all (link)")
+  add("--pairs-to-label", type=int, metavar="N",
+      help="write a page to say on which of two videos is better, of the N pairs that are least certain")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

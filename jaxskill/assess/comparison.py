@@ -20,6 +20,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
         say: Callable[[str], None], pages: arguments.Pages = arguments.Pages()) -> dict[str, Any]:
   """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
   given = sources.videos or sources.features
+  if pages.pairs_to_label:
+    raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, "comparisons")
   ids, words = explain.choose(trained, models)

@@ -66,18 +66,23 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   for name, why in failed.items():
     say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(cli.plain(path) for path in written(answers, folders, results, pages)))
+    say("wrote " + "\n      ".join(cli.plain(path) for path in written(answers, folders, results, videos, pages)))
   return results, failed
 
 
 def written(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
-            pages: arguments.Pages) -> list[pathlib.Path]:
-  """Returns the files to tell of: every answer, or its page, and the index of all, which it writes."""
-  if not pages.html:
+            videos: Sequence[new_videos.Own], pages: arguments.Pages) -> list[pathlib.Path]:
+  """Returns the files to tell of: the pages of all videos, which it writes, then every answer, or its page."""
+  if not (pages.html or pages.pairs_to_label):
     return [folders[name] / NAME for name in results]
   from jaxskill.assess import page
-  index = page.of_folder(answers, NAME) if len(list(answers.rglob(page.NAME))) > 1 else None
-  return [index] * bool(index) + [folders[name] / page.NAME for name in results]
+  from jaxskill.assess.page import pairs
+  found, sources = [], {video.name: video.file for video in videos}
+  if pages.html and len(list(answers.rglob(NAME))) > 1:
+    found.append(page.of_folder(answers, NAME))
+  if pages.pairs_to_label:
+    found.append(pairs.write(answers, results, sources, pages.pairs_to_label, pages.films))
+  return found + [folders[name] / (page.NAME if pages.html else NAME) for name in results]
 
 
 def how_made(trained: finished_run.Finished) -> str:

@@ -37,7 +37,7 @@ class Evidence(NamedTuple):
   seconds: Mapping[str, np.ndarray] = {}
 
 
-def of_video(folder: pathlib.Path, result: Mapping[str, Any], evidence: Evidence, how: str) -> pathlib.Path:
+def of_video(folder: pathlib.Path, result: dict[str, Any], evidence: Evidence, how: str) -> pathlib.Path:
   """Writes the page of one video, its video and its downloads into the folder of its answer; returns the page's path.
 
   Args:
@@ -61,7 +61,7 @@ def of_video(folder: pathlib.Path, result: Mapping[str, Any], evidence: Evidence
       downloads=["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"])
 
 
-def of_comparison(folder: pathlib.Path, result: Mapping[str, Any], evidence: Sequence[Evidence], how: str,
+def of_comparison(folder: pathlib.Path, result: dict[str, Any], evidence: Sequence[Evidence], how: str,
                   sentence: str, larger: str) -> pathlib.Path:
   """Writes the page of a comparison, two players in step; returns its path.
 
@@ -85,7 +85,7 @@ def of_comparison(folder: pathlib.Path, result: Mapping[str, Any], evidence: Seq
       downloads=["comparison.json"], modes=[mode for mode in TEXTS["sync_modes"] if mode != "alignment" or steps])
 
 
-def banners(results: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   """Returns what stands above the score, the gravest first: [{"kind", "text"}]."""
   found = [dict(kind="grave", text=TEXTS["random_weights"])] if any(one["random_weights"] for one in results) else []
   found += [dict(kind="grave", text=TEXTS["simulated"])] if any(one["simulated"] for one in results) else []
@@ -169,9 +169,9 @@ def _about(results, placed):
   return rows
 
 
-def key_times(result: Mapping[str, Any]) -> list[float]:
+def key_times(result: dict[str, Any]) -> list[float]:
   """Returns the seconds of the key frames of a video, in order."""
-  return [one["at"] for one in explain.key_moments(dict(result))]
+  return [one["at"] for one in explain.key_moments(result)]
 
 
 def of_folder(folder: pathlib.Path, answer: str) -> pathlib.Path:

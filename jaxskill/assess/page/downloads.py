@@ -16,7 +16,7 @@ from jaxskill.report import wording
 SHORTEST = 1.0        # seconds that a moment is shown for
 
 
-def spans(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def spans(result: dict[str, Any]) -> list[dict[str, Any]]:
   """Returns the moments of an answer, each with the span that is played, at least `SHORTEST` within the video.
 
   Args:
@@ -34,7 +34,7 @@ def spans(result: Mapping[str, Any]) -> list[dict[str, Any]]:
   return found
 
 
-def curves_csv(result: Mapping[str, Any]) -> str:
+def curves_csv(result: dict[str, Any]) -> str:
   """Returns a table kind,name,start,end,value of all curves and segments of an answer, a line for each row."""
   out = io.StringIO()
   table = csv.writer(out, lineterminator="\n")

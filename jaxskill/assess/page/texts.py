@@ -3,7 +3,9 @@
 Those of `SCRIPT` are shown by page.js, the others by the templates.
 """
 
-TEXTS = dict(
+from typing import Any
+
+TEXTS: dict[str, Any] = dict(
     language="en",
     title="Skill assessment of {video}",
     title_comparison="{better} beside {worse}",
@@ -53,7 +55,6 @@ TEXTS = dict(
                     clock="by the clock", pin="from the moments pinned by hand", none="each on its own"),
     pin="Pin these two moments together",
     versus="Between the two, part by part",
-    decides="What decides between the two",
     better_part="the better video's part",
     worse_part="the other video's part",
     direct="Compared directly",

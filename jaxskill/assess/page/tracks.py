@@ -18,7 +18,7 @@ MAP_BYTES = 400_000   # of all heat maps of a page
 EDGE = 12             # units left free above and below a curve
 
 
-def curves(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def curves(result: dict[str, Any]) -> list[dict[str, Any]]:
   """Returns the curves of an answer: attention in even shares, other curves, and how far the first reference is ahead.
 
   Args:
@@ -69,7 +69,7 @@ def thinned(start: np.ndarray, end: np.ndarray, values: np.ndarray) -> tuple[np.
   return start[kept], np.append(start[kept][1:], end[-1]), values[kept]
 
 
-def segments(result: Mapping[str, Any], scale: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+def segments(result: dict[str, Any], scale: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
   """Returns the segments of an answer as blocks: [{"left", "width" in percent, "shade", "text", "start", "end"}].
 
   Args:
@@ -87,7 +87,7 @@ def segments(result: Mapping[str, Any], scale: Sequence[Mapping[str, Any]] = ())
   return found
 
 
-def marks(result: Mapping[str, Any], moments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def marks(result: dict[str, Any], moments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Returns moments of `downloads.spans` as bars of the time axis: [{"left", "width" in percent, "side"}]."""
   return [dict(left=_across(result, one["from"]), width=_across(result, one["to"] - one["from"]), side=one["side"])
           for one in moments]
@@ -105,7 +105,7 @@ def _across(result, seconds):
   return round(100 * seconds / (result["duration_s"] or 1.0), 3)
 
 
-def distributions(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def distributions(result: dict[str, Any]) -> list[dict[str, Any]]:
   """Returns what scores were chosen from as bars: [{"title", "bars": [{"left", "width", "top", "height"}], "ends"}]."""
   found = []
   for title, one in result.get("distribution", {}).items():
@@ -119,7 +119,7 @@ def distributions(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def heat(maps: Mapping[str, np.ndarray], seconds: Mapping[str, np.ndarray],
-         result: Mapping[str, Any]) -> list[dict[str, Any]]:
+         result: dict[str, Any]) -> list[dict[str, Any]]:
   """Returns heat maps for the canvas: [{"words", "height", "width", "seconds", "values" of a byte each, in base64}].
 
   Args:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxskill.assess import page
+from jaxskill.assess.page import pairs
 from tests.assess.page import samples
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
@@ -176,6 +177,24 @@ def test_the_index_is_sorted_by_a_click(opened):
   click(browser, "th:nth-child(2) button")
   assert browser.execute_script(names) == ["first", samples.HOSTILE]
   assert browser.execute_script("return document.querySelector('th:nth-child(2)').ariaSort") == "descending"
+
+
+def test_pairs_are_labelled_by_keys_and_saved(opened, browser, folder):
+  from selenium.webdriver.common.keys import Keys
+  films = [folder / "8.mp4", folder / "12.mp4"]
+  results = {name: samples.answer(name, score=score) for name, score in (("a", 0.5), ('b,"', 0.5), ("c", 0.9))}
+  pairs.write(folder, results, dict(zip(results, (*films, films[0]))), 3, "link")
+  opened("pairs.html")
+  body, shown = browser.find_element("css selector", "body"), []
+  for key in ("1", "1", Keys.BACKSPACE, "2", "="):
+    shown.append(browser.execute_script("return [...document.querySelectorAll('.name')].map(one => one.textContent)"))
+    body.send_keys(key)
+  first, second = shown[0], shown[1][::-1]
+  cell = lambda name: '"b,"""' if name == 'b,"' else name
+  expected = ["better,worse", *(",".join(map(cell, pair)) for pair in (first, second)), ""]
+  assert browser.execute_script("return jaxskill.labels.table()") == "\n".join(expected)
+  assert sorted(first) == ["a", 'b,"'] and browser.execute_script("return !document.querySelector('.done').hidden")
+  assert "3 answered, 1 of them equal" in browser.execute_script("return document.querySelector('.progress').value")
 
 
 def test_half_an_hour_with_25_curves_is_painted_within_a_second(browser, folder):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxskill.assess import page
-from jaxskill.assess.page import downloads, films, index, tracks
+from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page import html as page_html
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
 from tests.assess.page import samples
@@ -267,6 +267,22 @@ def test_a_folder_has_an_index(tmp_path, film):
   assert "Ann over time" in read.text and "Ben over time" not in read.text and len(read.of("circle")) == 2
   worst = [one["href"] for one in read.of("a") if "#t=" in one["href"] and "class" not in one]
   assert [address[9] for address in worst] == ["1", "2", "0"]
+
+
+def test_the_least_certain_pairs_come_first():
+  """By the difference beside its spread over the models; without a spread, by the difference."""
+  scores = np.array([[0.0, 1.0, 5.0], [0.2, 1.1, 5.0], [0.1, 0.9, 5.0]])
+  assert list(map(sorted, pairs.uncertain(scores, 9))) == [[0, 1], [1, 2], [0, 2]]
+  assert list(map(sorted, pairs.uncertain(scores[:1], 2))) == [[0, 1], [1, 2]]
+
+
+def test_pairs_need_two_films(tmp_path, film):
+  both = dict(a=samples.answer("a"), b=samples.answer("b"))
+  with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; give two video files or more"):
+    pairs.write(tmp_path, both, dict(a=film, b=tmp_path / "b.npy"), 3, "link")
+  read = Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link"))
+  assert [sorted(pair) for pair in read.data["pairs"]] == [[0, 1]]
+  assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
 
 
 def test_persons_are_drawn_by_date_or_by_order():
