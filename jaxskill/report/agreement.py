@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxskill.methods import Assessment
 
 STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
 
 
-def of_attention(moment: Mapping[str, Any], line: Mapping[str, Any], weights: np.ndarray) -> int:
+def of_attention(moment: Mapping[str, Any], line: Mapping[str, Any], weights: ArrayLike) -> int:
   """Returns how many models have `STANDS_OUT` times an even share within the moment.
 
   Args:
@@ -25,7 +26,7 @@ def of_attention(moment: Mapping[str, Any], line: Mapping[str, Any], weights: np
   return int((own[:, within].max(axis=1, initial=0.0) >= STANDS_OUT * own.mean(axis=1)).sum())
 
 
-def of_segments(moment: Mapping[str, Any], row_seconds: float, found: Mapping[str, np.ndarray]) -> int:
+def of_segments(moment: Mapping[str, Any], row_seconds: float, found: Mapping[str, ArrayLike]) -> int:
   """Returns how many models' own segments moved their score to the same side over the moment.
 
   Args:
@@ -38,7 +39,7 @@ def of_segments(moment: Mapping[str, Any], row_seconds: float, found: Mapping[st
   return int((np.sign(rows.mean(axis=1)) == moment["side"]).sum())
 
 
-def of_maps(moment: Mapping[str, Any], seconds: np.ndarray, maps: np.ndarray) -> int:
+def of_maps(moment: Mapping[str, Any], seconds: np.ndarray, maps: ArrayLike) -> int:
   """Returns how many models look most at the same place of the picture, or beside it.
 
   Args:

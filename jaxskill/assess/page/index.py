@@ -99,7 +99,7 @@ def _days(dates):
     return list(range(len(dates)))
 
 
-def worst(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def worst(found: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
   """Returns the moments that speak against skill, those that count most first: [{"video", "at", "text", "address"}].
 
   Args:

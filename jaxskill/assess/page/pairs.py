@@ -31,7 +31,7 @@ def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
     gap = scores[:, pair[0]] - scores[:, pair[1]]
     spread = gap.std(ddof=1) if len(gap) > 1 else 1.0
     found.append((abs(gap.mean()) / max(spread, 1e-12), pair))
-  return [pair[::rng.choice((-1, 1))] for _, pair in sorted(found)[:count]]
+  return [(a, b) if rng.random() < 0.5 else (b, a) for _, (a, b) in sorted(found)[:count]]
 
 
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path], count: int,
@@ -46,11 +46,12 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     ValueError: if there are fewer than two videos that can be shown.
   """
   (folder / "pairs").mkdir(exist_ok=True)
-  placed = {name: films.place(sources[name], folder / "pairs", str(number), how) for number, name in enumerate(results)}
-  names = [name for name, film in placed.items() if film]
+  placed = {name: film.file for number, name in enumerate(results)
+            if (film := films.place(sources[name], folder / "pairs", str(number), how))}
+  names = list(placed)
   if len(names) < 2:
     raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files or more.")
   scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
-  shown = [dict(name=name, file=f"pairs/{placed[name].file}") for name in names]
+  shown = [dict(name=name, file=f"pairs/{placed[name]}") for name in names]
   return html.write(folder / NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),
                     title=TEXTS["title_pairs"])
