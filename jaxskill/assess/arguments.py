@@ -69,8 +69,8 @@ def question(
   if films not in FILMS:
     raise ValueError(f"--videos={films} is unknown; use {', '.join(FILMS)}.")
   if pairs_to_label < 0 or pairs_to_label and films == "none":
-    raise ValueError(f"--pairs-to-label={pairs_to_label}: a number of pairs is expected, and --videos link or copy, for "
-                     "both videos of each are shown.")
+    raise ValueError(f"--pairs-to-label={pairs_to_label}: a number of pairs is expected, and --videos link or copy: "
+                     "both videos are shown.")
   return Question(workdir, sources, models, cli.path(out), say, pages)
 
 

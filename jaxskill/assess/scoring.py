@@ -26,7 +26,8 @@ FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines 
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
-        say: Callable[[str], None], pages: arguments.Pages = arguments.Pages()) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        say: Callable[[str], None],
+        pages: arguments.Pages = arguments.Pages()) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
   """Assesses videos, see `jaxskill.assess.run` for what is returned and refused.
 
   Args:

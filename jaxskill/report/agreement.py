@@ -58,7 +58,8 @@ def count(moments: list[dict[str, Any]], result: Mapping[str, Any], assessment: 
 
   Args:
     moments: of `explain.moments`; result: {"attention"} of `explain.answer`.
-    row_seconds: of the rows of segments; seen_at: {name of heat maps: `[T]` seconds of the rows that they may lie over}.
+    row_seconds: of the rows of segments.
+    seen_at: {name of heat maps: `[T]` seconds of the rows that they may lie over}.
   """
   for one in moments:
     name = one["what"]

@@ -18,6 +18,7 @@ from jaxskill import __version__, files
 from jaxskill.assess.page import downloads, films, html, index, tracks
 from jaxskill.assess.page.texts import TEXTS
 from jaxskill.report import explain, wording
+from jaxskill.training import similarity
 
 NAME = "report.html"
 
@@ -74,15 +75,17 @@ def of_comparison(folder: pathlib.Path, result: dict[str, Any], evidence: Sequen
   placed = [films.place(one.source, folder, name, how) for one, name in zip(evidence, ("better", "other"))]
   scale = [segment for one in both for segment in one["segments"]]
   players = [_player(*each, scale) for each in zip(both, evidence, placed)]
-  aligned = (result["direct"] or {}).get("alignment")
-  steps = dict(better=(np.linspace(0, both[0]["duration_s"], len(aligned), endpoint=False)
-                       + both[0]["duration_s"] / len(aligned) / 2).round(3).tolist(), other=aligned) if aligned else None
+  aligned, steps = (result["direct"] or {}).get("alignment"), None
+  if aligned:
+    middles = (np.arange(len(aligned)) + 0.5) * both[0]["duration_s"] / len(aligned)
+    steps = dict(better=middles.round(3).tolist(), other=aligned)
   return html.write(
       folder / NAME, "comparison.html", dict(players=[one["data"] for one in players], alignment=steps),
-      title=TEXTS["title_comparison"].format(better=result["better"], worse=result["worse"]), sentence=sentence, larger=larger, banners=banners(both),
-      players=players, result=result, standings=[_begun(wording.standing(one)) for one in both], models=_agreeing(both),
-      about=_about(both, placed), parts_between=[one for one in result["moments"] if "video" not in one],
-      downloads=["comparison.json"], modes=[mode for mode in TEXTS["sync_modes"] if mode != "alignment" or steps])
+      title=TEXTS["title_comparison"].format(better=result["better"], worse=result["worse"]), sentence=sentence,
+      larger=larger, banners=banners(both), players=players, result=result,
+      standings=[_begun(wording.standing(one)) for one in both], models=_agreeing(both), about=_about(both, placed),
+      parts_between=[one for one in result["moments"] if "video" not in one], downloads=["comparison.json"],
+      modes=[mode for mode in TEXTS["sync_modes"] if mode != "alignment" or steps])
 
 
 def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
@@ -94,7 +97,7 @@ def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   for one in results:
     whose = f"{one['video']}: " if len(results) > 1 else ""
     for text in one["warnings"]:
-      rest = text.partition("unlike the training videos: ")[2]
+      rest = text.removeprefix(similarity.UNLIKE) if text.startswith(similarity.UNLIKE) else ""
       kind, text = ("grave", f"{TEXTS['unlike']}: {whose}{rest}") if rest else ("note", f"{whose}{text}")
       found.append(dict(kind=kind, text=text))
   return found
@@ -107,8 +110,9 @@ def _player(result, evidence, film, scale):
   data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else [],
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
               maps=tracks.heat(evidence.maps, evidence.seconds, result))
-  thinned = any(len(line["values"]) > tracks.POINTS for kind in ("attention", "curves") for line in result[kind].values())
-  return dict(video=result["video"], film=film, moments=moments, curves=drawn, frames=frames, thinned=thinned, data=data,
+  lines = [*result["attention"].values(), *result["curves"].values()]
+  return dict(video=result["video"], film=film, moments=moments, curves=drawn, frames=frames, data=data,
+              thinned=any(len(line["values"]) > tracks.POINTS for line in lines),
               segments=tracks.segments(result, scale), marks=tracks.marks(result, moments),
               ticks=tracks.ticks(result["duration_s"]), duration=result["duration_s"], models=len(result["models"]),
               decided=bool(result["moments"]))
@@ -127,12 +131,16 @@ def _picture(image):
   return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
+def _name(model):
+  """A model by its row, criterion, fold and seed, as far as it has them."""
+  return ", ".join(f"{field} {model[field]}" for field in ("row", "criterion", "fold", "seed")
+                   if model.get(field) not in (None, ""))
+
+
 def _models(result):
   """What every model says of a video, from the lowest score to the highest, and moments that few of them find."""
   models = sorted(result["models"], key=lambda one: one["score"])
-  rows = [dict(name=", ".join(f"{field} {one[field]}" for field in ("row", "criterion", "fold", "seed")
-                              if one.get(field) not in (None, "")), score=f"{one['score']:.4g}",
-               percentile=f"{one['percentile']:.0f}") for one in models]
+  rows = [dict(name=_name(one), score=f"{one['score']:.4g}", percentile=f"{one['percentile']:.0f}") for one in models]
   places = [one["percentile"] for one in models]
   text = TEXTS["models_range"].format(
       count=len(models), low=f"{models[0]['score']:.4g}", high=f"{models[-1]['score']:.4g}", least=f"{min(places):.0f}",
@@ -143,19 +151,18 @@ def _models(result):
 
 def _agreeing(both):
   """Both scores by every model, and their difference."""
-  return [dict(name=", ".join(f"{field} {one[field]}" for field in ("row", "criterion", "fold", "seed")
-                              if one.get(field) not in (None, "")), scores=[f"{one['score']:.4g}", f"{two['score']:.4g}"],
+  return [dict(name=_name(one), scores=[f"{one['score']:.4g}", f"{two['score']:.4g}"],
                difference=f"{one['score'] - two['score']:+.3g}") for one, two in zip(*(one["models"] for one in both))]
 
 
 def _about(results, placed):
   """The rows of the foot: [(what, value)]."""
   first, words = results[0], TEXTS["about_rows"]
-  versions = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
+  versions = dict(jaxskill=__version__) | {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
   rows = [(words["run"], pathlib.Path(first["run"]).name), (words["system"], first["system"]),
           (words["trained_on"], f"{first['trained_on']}; {first['training_videos']} videos"),
           (words["tested"], TEXTS["tested"][first["tested"]]), (words["answers"], first["of"]),
-          (words["versions"], ", ".join(f"{name} {one}" for name, one in (dict(jaxskill=__version__) | versions).items()))]
+          (words["versions"], ", ".join(f"{name} {one}" for name, one in versions.items()))]
   if first.get("checkpoint"):
     rows.append((words["checkpoint"], f"{first['checkpoint']['chosen']}, step {first['checkpoint']['step']}"))
   if first.get("made_from"):

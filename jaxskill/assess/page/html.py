@@ -1,4 +1,4 @@
-"""Templates into files: everything is escaped, script and style are the package's own, and a page may load nothing else.
+"""Templates into files: everything is escaped, script and style are the package's own, and a page loads nothing else.
 
 The Content-Security-Policy of a page names the SHA-256 of its one script and its one style.
 """

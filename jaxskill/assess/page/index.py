@@ -83,7 +83,8 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
       continue
     places, scores = _days([row["date"] for row in own]), [row["score"] for row in own]
     wide, high = (places[-1] - places[0]) or 1, (max(scores) - min(scores)) or 1
-    points = [dict(x=round(4 + 92 * (place - places[0]) / wide, 2), y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
+    points = [dict(x=round(4 + 92 * (place - places[0]) / wide, 2),
+                   y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
                    label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
               for place, row in zip(places, own)]
     found.append(dict(subject=subject, points=points, ends=[own[0]["date"], own[-1]["date"]],

@@ -34,8 +34,8 @@ def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
   return [(a, b) if rng.random() < 0.5 else (b, a) for _, (a, b) in sorted(found)[:count]]
 
 
-def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path], count: int,
-          how: str) -> pathlib.Path:
+def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
+          count: int, how: str) -> pathlib.Path:
   """Writes the page, and the videos of its pairs beside it into `pairs/`; returns its path.
 
   Args:
@@ -50,7 +50,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
             if (film := films.place(sources[name], folder / "pairs", str(number), how))}
   names = list(placed)
   if len(names) < 2:
-    raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files or more.")
+    raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files.")
   scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
   shown = [dict(name=name, file=f"pairs/{placed[name]}") for name in names]
   return html.write(folder / NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),

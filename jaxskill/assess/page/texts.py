@@ -1,4 +1,4 @@
-"""All texts of the pages, so that a translation is this one file; sentences about scores are `jaxskill.report.wording`'s.
+"""All texts of the pages, so that a translation is this file; sentences about scores are `jaxskill.report.wording`'s.
 
 Those of `SCRIPT` are shown by page.js, the others by the templates.
 """
@@ -12,7 +12,7 @@ TEXTS: dict[str, Any] = dict(
     title_index="Skill assessments",
     title_pairs="Which of the two is better?",
     simulated="SIMULATED: no person was filmed, and nothing here says anything about people.",
-    random_weights="RANDOM WEIGHTS: the features come from a network that has learned nothing; the score means nothing.",
+    random_weights="RANDOM WEIGHTS: the features come from a network that has learned nothing; the score is void.",
     unlike="UNLIKE THE TRAINING VIDEOS",
     warning="Note",
     score="Score",
@@ -62,7 +62,8 @@ TEXTS: dict[str, Any] = dict(
     disagrees="DISAGREES with the scores: take them for equally good",
     larger="The difference is larger than {what}.",
     downloads="Files",
-    files={"assessment.json": "All numbers (JSON)", "comparison.json": "All numbers (JSON)", "curves.csv": "Curves (CSV)",
+    files={"assessment.json": "All numbers (JSON)", "comparison.json": "All numbers (JSON)",
+           "curves.csv": "Curves (CSV)",
            "moments.srt": "Moments as subtitles (SRT)", "moments.vtt": "Moments as subtitles (WebVTT)",
            "moments.eaf": "Moments for ELAN (EAF)"},
     about="Where this comes from",

@@ -1,36 +1,26 @@
 """Pages in a headless Chromium, opened from disk: what they load, what a click does, how two videos keep step."""
 
 import json
-import shutil
-import time
 
 import numpy as np
 import pytest
 
 from jaxskill.assess import page
 from jaxskill.assess.page import pairs
-from tests.assess.page import samples
+from tests.assess.page import chromium, samples
+from tests.assess.page.chromium import until
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
 pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
-webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed: pip install '.[test]'")
+pytest.importorskip("selenium", reason="Selenium is not installed: pip install '.[test]'")
 
-CHROMIUM, DRIVER = (next(filter(None, map(shutil.which, names)), None)
-                    for names in (("chromium", "chromium-browser"), ("chromedriver",)))
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no Chromium with its driver: apt-get install chromium chromium-driver")]
-PATIENCE = 30.0       # seconds until something has happened, however busy the machine
+    not chromium.found(), reason="no Chromium with its driver: apt-get install chromium chromium-driver")]
 
 
 @pytest.fixture(scope="module")
 def browser():
-  options = webdriver.ChromeOptions()
-  options.binary_location = CHROMIUM
-  for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1300,1000",
-               "--disable-background-networking", "--no-first-run", "--disable-extensions"):
-    options.add_argument(word)
-  options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
-  driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+  driver = chromium.start()
   yield driver
   driver.quit()
 
@@ -65,15 +55,6 @@ def opened(browser, folder):
     until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
     return browser
   return open_page
-
-
-def until(browser, script):
-  """Waits until a script returns something true; returns it."""
-  begun = time.monotonic()
-  while not (found := browser.execute_script(script)):
-    assert time.monotonic() - begun < PATIENCE, f"has not happened: {script}"
-    time.sleep(0.02)
-  return found
 
 
 def click(browser, selector):
