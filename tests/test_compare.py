@@ -41,7 +41,7 @@ def test_the_better_one_by_hand(tmp_path, system):
   assert folder.name == "_vs_".join(names) and (folder / "comparison.png").stat().st_size > 8000
   assert json.loads((folder / "comparison.json").read_text())["better"] == result["better"]
   page = (folder / "report.html").read_text(encoding="utf-8")
-  assert f"{comparison.headline(result)}</p>" in page and ("by the alignment of" in page) == (system == "skilldiff")
+  assert f">{comparison.headline(result).rpartition(': ')[2]}</p>" in page and ("by the alignment of" in page) == (system == "skilldiff")
   assert bool(result["direct"]) == (system in ("core", "skilldiff"))
   attention = [line["values"] for one in result["videos"] for name, line in one["attention"].items()
                if name.endswith(" attention")]

@@ -68,8 +68,10 @@ def of_comparison(folder: pathlib.Path, result: dict[str, Any], evidence: Sequen
 
   Args:
     result: as `comparison.json` has it; evidence: of the better and of the other video.
-    sentence: who is better; larger: where the difference stands among those of training videos, "" if nowhere.
+    sentence: who is better, behind what must be known first.
+    larger: where the difference stands among those of training videos, "" if nowhere.
   """
+  sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))
   both = [one | whole for one in result["videos"]]
   placed = [films.place(one.source, folder, name, how) for one, name in zip(evidence, ("better", "other"))]
@@ -100,7 +102,7 @@ def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
       rest = text.removeprefix(similarity.UNLIKE) if text.startswith(similarity.UNLIKE) else ""
       kind, text = ("grave", f"{TEXTS['unlike']}: {whose}{rest}") if rest else ("note", f"{whose}{text}")
       found.append(dict(kind=kind, text=text))
-  return found
+  return sorted(found, key=lambda one: one["kind"] == "note")
 
 
 def _player(result, evidence, film, scale):

@@ -25,7 +25,7 @@ def curves(result: dict[str, Any]) -> list[dict[str, Any]]:
     result: of `explain.answer`.
 
   Returns:
-    [{"words", "side", "note", "path" of SVG, "even" the height of an even share or None, "low", "high" the ends of the
+    [{"words", "side", "note", "path" of SVG, "base" the height of the dotted line or None, "low", "high" the ends of the
     scale, "start", "values": as drawn}].
   """
   found = []
@@ -53,8 +53,9 @@ def _curve(result, start, end, values, words, side, even=False):
   across = WIDE / (result["duration_s"] or 1.0)
   path = "M" + "L".join(f"{begin * across:.1f} {height(value):.1f}H{stop * across:.1f}"
                         for begin, stop, value in zip(start, end, values)) if len(values) else ""
-  return dict(words=words, side=side, note=TEXTS["even"] if even else "", path=path,
-              even=height(1.0) if even else None, low=float(low), high=float(high),
+  base = "even" if even else "zero" if low < 0 < high else ""
+  return dict(words=words, side=side, note=TEXTS[base] if base else "", path=path,
+              base=round(height(float(even)), 1) if base else None, low=float(low), high=float(high),
               start=start.round(2).tolist(), values=values.round(4).tolist())
 
 
