@@ -28,7 +28,7 @@ FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None],
         pages: arguments.Pages = arguments.Pages()) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-  """Assesses videos, see `jaxskill.assess.run` for what is returned and refused.
+  """Assesses videos, see `jaxskill.assess.run` for what is returned and raises a `ValueError`.
 
   Args:
     workdir: folder of the run.
@@ -72,7 +72,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
 
 
 def written(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
-            videos: Sequence[new_videos.Own], pages: arguments.Pages) -> list[pathlib.Path]:
+            videos: Sequence[new_videos.NewVideo], pages: arguments.Pages) -> list[pathlib.Path]:
   """Returns the files to tell of: the pages of all videos, which it writes, then every answer, or its page."""
   if not (pages.html or pages.pairs_to_label):
     return [folders[name] / NAME for name in results]
@@ -86,7 +86,7 @@ def written(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: di
   return found + [folders[name] / (page.NAME if pages.html else NAME) for name in results]
 
 
-def how_made(trained: finished_run.Finished) -> str:
+def how_made(trained: finished_run.FinishedRun) -> str:
   """Returns what the models of a run are made of, in words: training, or parameters that it measured as they are."""
   data = cli.plain(trained.about["data"])
   if trained.config.get("evaluate_only"):
@@ -94,18 +94,19 @@ def how_made(trained: finished_run.Finished) -> str:
   return f"trained on {data}"
 
 
-def folder_of(trained: finished_run.Finished, out: str, name: str) -> pathlib.Path:
+def folder_of(trained: finished_run.FinishedRun, out: str, name: str) -> pathlib.Path:
   """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
   return files.open_folder(pathlib.Path(out or trained.workdir / name))
 
 
-def step_of(trained: finished_run.Finished) -> str:
+def step_of(trained: finished_run.FinishedRun) -> str:
   """Returns the step of training that answers, in words."""
   chosen = "" if trained.checkpoint["chosen"] == "last" else ", the best on validation videos"
   return f"step {trained.checkpoint['step']}{chosen}"
 
 
-def made_from(trained: finished_run.Finished, videos: Sequence[new_videos.Own], ids: np.ndarray) -> dict[str, Any]:
+def made_from(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewVideo],
+              ids: np.ndarray) -> dict[str, Any]:
   """Returns what an answer is an answer to: it may be replaced by another one to the same."""
   return dict(features=[video.digest for video in videos], said=[video.known for video in videos],
               params_sha256=trained.about["params_sha256"], models=[int(i) for i in ids])
@@ -128,7 +129,7 @@ def check_free(path: pathlib.Path, source: dict[str, Any]) -> None:
                      "give another --out, or remove it.")
 
 
-def write(folder: pathlib.Path, trained: finished_run.Finished, video: new_videos.Own, assessment: Assessment,
+def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_videos.NewVideo, assessment: Assessment,
           result: dict[str, Any], pages: arguments.Pages) -> tuple[dict[str, Any], dict[str, str]]:
   """Writes one video's answer, pictures and page; returns the answer, and {"pictures" or "page": why it has none}."""
   folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,7 @@ def write(folder: pathlib.Path, trained: finished_run.Finished, video: new_video
   return result, faults
 
 
-def evidence(video: new_videos.Own, result: dict[str, Any], maps: dict[str, np.ndarray],
+def evidence(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
              seconds: dict[str, np.ndarray]) -> page.Evidence:
   """Returns what a page shows of a video beside its answer: key frames and heat maps."""
   from jaxskill.assess import page

@@ -25,8 +25,8 @@ def curves(result: dict[str, Any]) -> list[dict[str, Any]]:
     result: of `explain.answer`.
 
   Returns:
-    [{"words", "side", "note", "path" of SVG, "base" the height of the dotted line or None, "low", "high" the ends of the
-    scale, "start", "values": as drawn}].
+    [{"words", "side", "note", "path" of SVG, "base" the height of the dotted line or None, "low", "high" the ends of
+    the scale, "start", "values": as drawn}].
   """
   found = []
   for name, line in result["attention"].items():
