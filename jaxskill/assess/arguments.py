@@ -55,7 +55,11 @@ def question(
     row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
     checkpoint: str = "last", html: bool = False, films: str = "link", pairs_to_label: int = 0,
     say: Callable[[str], None] = cli.say) -> Question:
-  """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
+  """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there.
+
+  Raises:
+    ValueError: for pages that cannot be written as they are asked for.
+  """
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
   known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)

@@ -53,7 +53,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   files.save_json(folder / NAME, result)
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
-    shown = [scoring.evidence(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
+    shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
     paths.append(page.of_comparison(folder, result, shown, pages.films, headline(result), larger_than))
   say(describe(result))

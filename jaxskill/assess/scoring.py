@@ -146,19 +146,19 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
     try:
-      page.of_video(folder, result, evidence(video, result, maps, seconds), pages.films)
+      page.of_video(folder, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
   return result, faults
 
 
-def evidence(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
-             seconds: dict[str, np.ndarray]) -> page.Evidence:
+def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
+             seconds: dict[str, np.ndarray]) -> page.Material:
   """Returns what a page shows of a video beside its answer: key frames and heat maps."""
   from jaxskill.assess import page
   times = page.key_times(result)
   shown, _ = drawn(lambda pictures: pictures.frames(video, times))
-  return page.Evidence(video.file, list(zip(times, shown)), maps, seconds)
+  return page.Material(video.file, list(zip(times, shown)), maps, seconds)
 
 
 def drawn(draw: Callable[[Any], list[Any]]) -> tuple[list[Any], str]:

@@ -22,8 +22,8 @@ def of_attention(moment: Mapping[str, Any], line: Mapping[str, Any], weights: Ar
   """
   start, end = np.array(line["start"]), np.array(line["end"])
   within = (start >= moment["start"] - 1e-6) & (end <= moment["end"] + 1e-6)
-  own = np.asarray(weights, np.float64).mean(axis=1)[:, : len(start)]
-  return int((own[:, within].max(axis=1, initial=0.0) >= STANDS_OUT * own.mean(axis=1)).sum())
+  each = np.asarray(weights, np.float64).mean(axis=1)[:, : len(start)]
+  return int((each[:, within].max(axis=1, initial=0.0) >= STANDS_OUT * each.mean(axis=1)).sum())
 
 
 def of_segments(moment: Mapping[str, Any], row_seconds: float, found: Mapping[str, ArrayLike]) -> int:
@@ -45,10 +45,10 @@ def of_maps(moment: Mapping[str, Any], seconds: np.ndarray, maps: ArrayLike) -> 
   Args:
     moment: {"at", "from_left", "from_top"}; seconds: `[N]` of the heat maps; maps: `[n, N, h, w]`.
   """
-  own = np.asarray(maps)[:, int(np.argmin(np.abs(seconds - moment["start"])))]
-  down, right = np.unravel_index(own.reshape(len(own), -1).argmax(axis=1), own.shape[1:])
-  apart = np.maximum(np.abs((right + 0.5) - moment["from_left"] * own.shape[2]),
-                     np.abs((down + 0.5) - moment["from_top"] * own.shape[1]))
+  each = np.asarray(maps)[:, int(np.argmin(np.abs(seconds - moment["start"])))]
+  down, right = np.unravel_index(each.reshape(len(each), -1).argmax(axis=1), each.shape[1:])
+  apart = np.maximum(np.abs((right + 0.5) - moment["from_left"] * each.shape[2]),
+                     np.abs((down + 0.5) - moment["from_top"] * each.shape[1]))
   return int((apart < 1.01).sum())
 
 

@@ -23,7 +23,7 @@ from jaxskill.training import similarity
 NAME = "report.html"
 
 
-class Evidence(NamedTuple):
+class Material(NamedTuple):
   """What belongs to the answer about a video and stands in no JSON.
 
   Attributes:
@@ -38,7 +38,7 @@ class Evidence(NamedTuple):
   seconds: Mapping[str, np.ndarray] = {}
 
 
-def of_video(folder: pathlib.Path, result: dict[str, Any], evidence: Evidence, how: str) -> pathlib.Path:
+def of_video(folder: pathlib.Path, result: dict[str, Any], material: Material, how: str) -> pathlib.Path:
   """Writes the page of one video, its video and its downloads into the folder of its answer; returns the page's path.
 
   Args:
@@ -48,13 +48,13 @@ def of_video(folder: pathlib.Path, result: dict[str, Any], evidence: Evidence, h
   Raises:
     ValueError, OSError: if something cannot be read or written.
   """
-  film = films.place(evidence.source, folder, "video", how)
+  film = films.place(material.source, folder, "video", how)
   moments = downloads.spans(result)
   files.write_text(folder / "curves.csv", downloads.curves_csv(result))
   files.write_text(folder / "moments.srt", downloads.srt(moments))
   files.write_text(folder / "moments.vtt", downloads.vtt(moments))
   files.write_text(folder / "moments.eaf", downloads.eaf(moments, film.file if film else ""))
-  player = _player(result, evidence, film, result["segments"])
+  player = _player(result, material, film, result["segments"])
   return html.write(
       folder / NAME, "video.html", dict(players=[player["data"]]), title=TEXTS["title"].format(video=result["video"]),
       sentence=_begun(wording.standing(result)), banners=banners([result]), player=player, result=result,
@@ -62,21 +62,21 @@ def of_video(folder: pathlib.Path, result: dict[str, Any], evidence: Evidence, h
       downloads=["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"])
 
 
-def of_comparison(folder: pathlib.Path, result: dict[str, Any], evidence: Sequence[Evidence], how: str,
+def of_comparison(folder: pathlib.Path, result: dict[str, Any], material: Sequence[Material], how: str,
                   sentence: str, larger: str) -> pathlib.Path:
   """Writes the page of a comparison, two players in step; returns its path.
 
   Args:
-    result: as `comparison.json` has it; evidence: of the better and of the other video.
+    result: as `comparison.json` has it; material: of the better and of the other video.
     sentence: who is better, behind what must be known first.
     larger: where the difference stands among those of training videos, "" if nowhere.
   """
   sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))
   both = [one | whole for one in result["videos"]]
-  placed = [films.place(one.source, folder, name, how) for one, name in zip(evidence, ("better", "other"))]
+  placed = [films.place(one.source, folder, name, how) for one, name in zip(material, ("better", "other"))]
   scale = [segment for one in both for segment in one["segments"]]
-  players = [_player(*each, scale) for each in zip(both, evidence, placed)]
+  players = [_player(*each, scale) for each in zip(both, material, placed)]
   aligned, steps = (result["direct"] or {}).get("alignment"), None
   if aligned:
     middles = (np.arange(len(aligned)) + 0.5) * both[0]["duration_s"] / len(aligned)
@@ -105,13 +105,13 @@ def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   return sorted(found, key=lambda one: one["kind"] == "note")
 
 
-def _player(result, evidence, film, scale):
+def _player(result, material, film, scale):
   """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
-  frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in evidence.frames]
+  frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in material.frames]
   data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else [],
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
-              maps=tracks.heat(evidence.maps, evidence.seconds, result))
+              maps=tracks.heat(material.maps, material.seconds, result))
   lines = [*result["attention"].values(), *result["curves"].values()]
   return dict(video=result["video"], film=film, moments=moments, curves=drawn, frames=frames, data=data,
               thinned=any(len(line["values"]) > tracks.POINTS for line in lines),

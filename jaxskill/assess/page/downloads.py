@@ -83,8 +83,8 @@ def eaf(moments: Sequence[Mapping[str, Any]], film: str) -> str:
   number = 0
   for words in dict.fromkeys(one["words"] for one in moments):
     tier = ElementTree.SubElement(root, "TIER", TIER_ID=cli.plain(words), LINGUISTIC_TYPE_REF="moments")
-    own = sorted((one for one in moments if one["words"] == words), key=lambda one: one["from"])
-    for one, following in zip(own, [*own[1:], None]):
+    alike = sorted((one for one in moments if one["words"] == words), key=lambda one: one["from"])
+    for one, following in zip(alike, [*alike[1:], None]):
       ends = min(one["to"], following["from"]) if following else one["to"]
       if ends <= one["from"]:
         continue

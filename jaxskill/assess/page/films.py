@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxskill.data.video import containers, decoding, timeline
+from jaxskill.data.video import containers, decoding, timeline, video_files
 
 # What all browsers of today play, by the family of the file; others get a copy made anew.
 PLAYED = {".mp4": ("h264", "vp9", "av1"), ".webm": ("vp8", "vp9", "av1")}
@@ -56,7 +56,7 @@ def place(source: pathlib.Path, folder: pathlib.Path, name: str, how: str) -> Fi
   """
   for ending in (".mp4", ".webm"):
     (folder / f"{name}{ending}").unlink(missing_ok=True)
-  if how == "none" or source.suffix in (".npy", ".npz") or not source.is_file():
+  if how == "none" or not source.is_file() or video_files.why_no_video(source):
     return None
   with open(source, "rb") as file:
     digest = hashlib.file_digest(file, "sha256").hexdigest()

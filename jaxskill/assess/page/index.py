@@ -77,17 +77,17 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if row["subject"] and row["date"]:
       people.setdefault(row["subject"], []).append(row)
   found = []
-  for subject, own in sorted(people.items()):
-    own = sorted(own, key=lambda row: row["date"])
-    if len({row["date"] for row in own}) < 2:
+  for subject, visits in sorted(people.items()):
+    visits = sorted(visits, key=lambda row: row["date"])
+    if len({row["date"] for row in visits}) < 2:
       continue
-    places, scores = _days([row["date"] for row in own]), [row["score"] for row in own]
+    places, scores = _days([row["date"] for row in visits]), [row["score"] for row in visits]
     wide, high = (places[-1] - places[0]) or 1, (max(scores) - min(scores)) or 1
     points = [dict(x=round(4 + 92 * (place - places[0]) / wide, 2),
                    y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
                    label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
-              for place, row in zip(places, own)]
-    found.append(dict(subject=subject, points=points, ends=[own[0]["date"], own[-1]["date"]],
+              for place, row in zip(places, visits)]
+    found.append(dict(subject=subject, points=points, ends=[visits[0]["date"], visits[-1]["date"]],
                       low=f"{min(scores):.3g}", high=f"{max(scores):.3g}"))
   return found
 

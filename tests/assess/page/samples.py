@@ -89,10 +89,10 @@ def other_film(path, container, codec, seconds=1.0, fps=10):
   return path
 
 
-def evidence(source, duration=8.0, frames=True, maps=False):
-  """An `Evidence` with key frames and heat maps."""
+def material(source, duration=8.0, frames=True, maps=False):
+  """An `Material` with key frames and heat maps."""
   shown = [(at, image) for at, image in zip((1.0, 4.0), pictures(1))] if frames else []
   places = np.zeros((4, 3, 3), np.float32)
   places[np.arange(4), np.arange(4) % 3, 1] = 1.0
-  return page.Evidence(source, shown, dict(places=places) if maps else {},
+  return page.Material(source, shown, dict(places=places) if maps else {},
                        dict(places=np.linspace(0, duration, 4, endpoint=False)) if maps else {})

@@ -58,9 +58,9 @@ def film(tmp_path):
   return samples.film(tmp_path / "source.mp4", 2.0)
 
 
-def of_video(folder, result, evidence, how="link"):
+def of_video(folder, result, material, how="link"):
   folder.mkdir(exist_ok=True)
-  return Read(page.of_video(folder, result, evidence, how))
+  return Read(page.of_video(folder, result, material, how))
 
 
 def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other"):
@@ -68,24 +68,24 @@ def of_comparison(folder, source, aligned=None, how="link", better="one", worse=
   found, moments = samples.segments(8.0)
   own = dict(segments=found, moments=moments) if aligned else {}
   both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
-  return Read(page.of_comparison(folder, samples.comparison(*both, aligned), [samples.evidence(source, maps=True)] * 2, how,
+  return Read(page.of_comparison(folder, samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
                                  "one is better", "50 % of the differences"))
 
 
 def test_banners_and_the_sentence_stand_above_the_video(tmp_path, film):
   result = samples.answer(random_weights=True)
-  read = of_video(tmp_path / "page", result, samples.evidence(film))
+  read = of_video(tmp_path / "page", result, samples.material(film))
   places = [read.text.index(words) for words in ("RANDOM WEIGHTS", "SIMULATED", "UNLIKE THE TRAINING VIDEOS: it lasts",
                                                  "Above 70 % of the 30 training videos; rank score 0.75 ± 0.1",
                                                  TEXTS["moments"], TEXTS["no_device"])]
   assert places == sorted(places)
-  read = of_video(tmp_path / "page", samples.answer(simulated=False, warnings=[]), samples.evidence(film))
+  read = of_video(tmp_path / "page", samples.answer(simulated=False, warnings=[]), samples.material(film))
   assert "SIMULATED" not in read.text and "UNLIKE" not in read.text
 
 
 def test_moments_say_when_how_much_and_in_how_many_models(tmp_path, film):
   result = samples.answer()
-  read = of_video(tmp_path / "page", result, samples.evidence(film))
+  read = of_video(tmp_path / "page", result, samples.material(film))
   buttons = read.of("button", type="button")
   spans = [(float(one["data-from"]), float(one["data-to"])) for one in buttons if "data-from" in one]
   assert spans == [(one["start"], one["end"]) for one in result["moments"]]
@@ -101,7 +101,7 @@ def test_moments_say_when_how_much_and_in_how_many_models(tmp_path, film):
     dict(references=[dict(video="r", score=80.0, models=2, seconds=[0.5, 1.5], segments=[], duration_s=2.0)]),
     dict(distribution={"leaves": dict(places=[0.0, 1.0], probabilities=[0.25, 0.75])}, parts=dict(execution=3.0))])
 def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
-  read = of_video(tmp_path / "page", samples.answer(**changed), samples.evidence(film, maps=not changed))
+  read = of_video(tmp_path / "page", samples.answer(**changed), samples.material(film, maps=not changed))
   assert len(read.of("video")) == 1 and len(read.data["players"]) == 1
   for one in changed.get("segments", ()):
     assert f"{one['score']:.3g}, counts 25 %" in read.of("svg", **{"class": "segments"})[0]["aria-label"]
@@ -122,12 +122,12 @@ def test_hostile_names_stay_text(tmp_path, film, make):
     if make == "comparison":
       pages.append(of_comparison(folder, film, better=name, worse=name))
     else:
-      pages.append(of_video(folder, samples.answer(name, **given), samples.evidence(film)))
+      pages.append(of_video(folder, samples.answer(name, **given), samples.material(film)))
     if make == "index":
       for date in ("2024-01-01", name):
         own = folder / date[:4].strip('"><')
         own.mkdir(exist_ok=True)
-        page.of_video(own, samples.answer(name, **given), samples.evidence(film), "none")
+        page.of_video(own, samples.answer(name, **given), samples.material(film), "none")
         (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
       pages[-1] = Read(page.of_folder(folder, "assessment.json"))
   bad_page, mild_page = pages
@@ -142,7 +142,7 @@ def test_hostile_names_stay_text(tmp_path, film, make):
 @pytest.mark.parametrize("make", [of_video, of_comparison])
 def test_a_page_may_load_its_own_script_and_style_and_videos_alone(tmp_path, film, make):
   read = of_comparison(tmp_path / "page", film) if make is of_comparison else of_video(
-      tmp_path / "page", samples.answer(), samples.evidence(film, maps=True))
+      tmp_path / "page", samples.answer(), samples.material(film, maps=True))
   policy, = (one["content"] for one in read.of("meta") if one.get("http-equiv") == "Content-Security-Policy")
   rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
   assert rules["default-src"] == "'none'" and rules["img-src"] == "data:" and "unsafe" not in policy
@@ -158,11 +158,11 @@ def test_a_page_may_load_its_own_script_and_style_and_videos_alone(tmp_path, fil
 
 def test_a_video_is_linked_copied_or_left_out(tmp_path, film):
   folder = tmp_path / "page"
-  of_video(folder, samples.answer(), samples.evidence(film))
+  of_video(folder, samples.answer(), samples.material(film))
   assert (folder / "video.mp4").samefile(film)
-  of_video(folder, samples.answer(), samples.evidence(film), "copy")
+  of_video(folder, samples.answer(), samples.material(film), "copy")
   assert not (folder / "video.mp4").samefile(film) and (folder / "video.mp4").read_bytes() == film.read_bytes()
-  read = of_video(folder, samples.answer(), samples.evidence(film, frames=False), "none")
+  read = of_video(folder, samples.answer(), samples.material(film, frames=False), "none")
   assert not (folder / "video.mp4").exists() and not read.of("video") and not read.of("img")
   assert TEXTS["no_video"] in read.text and len(read.of("div", role="slider")) == 1
   assert hashlib.sha256(film.read_bytes()).hexdigest() not in read.text
@@ -172,7 +172,7 @@ def test_a_video_is_linked_copied_or_left_out(tmp_path, film):
 def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_path, name, container, codec):
   fps = 25 if codec == "mpeg1video" else 10
   source = samples.other_film(tmp_path / name, container, codec, fps=fps)
-  read = of_video(tmp_path / "page", samples.answer(), samples.evidence(source))
+  read = of_video(tmp_path / "page", samples.answer(), samples.material(source))
   assert TEXTS["proxy"] in read.text
   proxy = tmp_path / "page" / read.of("video")[0]["src"]
   with av.open(str(proxy)) as file:
@@ -192,7 +192,7 @@ def test_times_of_pictures_are_kept_where_they_are_uneven(tmp_path, film):
 
 def test_downloads_hold_curves_and_moments(tmp_path, film):
   folder, result = tmp_path / "page", samples.answer()
-  read = of_video(folder, result, samples.evidence(film))
+  read = of_video(folder, result, samples.material(film))
   linked = [one["href"] for one in read.of("a") if "download" in one]
   assert linked == ["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"]
   table = list(csv.DictReader((folder / "curves.csv").read_text(encoding="utf-8").splitlines()))
@@ -235,8 +235,8 @@ def test_heat_maps_are_bytes_of_one_scale():
 def test_half_an_hour_with_25_curves_is_small(tmp_path):
   result = samples.answer(duration=1800.0, rows=54_000, curves=23)
   maps = dict(places=np.random.default_rng(0).random((1800, 14, 14)))
-  evidence = page.Evidence(tmp_path / "no film", [], maps, dict(places=np.arange(1800.0)))
-  of_video(tmp_path / "page", result, evidence)
+  material = page.Material(tmp_path / "no film", [], maps, dict(places=np.arange(1800.0)))
+  of_video(tmp_path / "page", result, material)
   assert (tmp_path / "page" / page.NAME).stat().st_size < 2e6
 
 
@@ -257,7 +257,7 @@ def test_a_folder_has_an_index(tmp_path, film):
     folder = tmp_path / f"all #{number}"
     result = samples.answer(f"v{number}", score=0.1 * number) | dict(subject=subject, date=date)
     result["moments"][1]["share"] = (0.2, 0.9, 0.5)[number]
-    of_video(folder, result, samples.evidence(film), "none")
+    of_video(folder, result, samples.material(film), "none")
     (folder / "assessment.json").write_text(json.dumps(result))
   (tmp_path / "another").mkdir()
   (tmp_path / "another" / "assessment.json").write_text("{}")
