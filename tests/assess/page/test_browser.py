@@ -75,8 +75,8 @@ def test_pages_open_from_disk_without_errors_and_stay_in_their_folder(opened, fo
 def test_a_click_on_a_moment_plays_its_span_and_the_cursor_follows(opened):
   browser = opened("one/report.html")
   click(browser, ".moments li:nth-child(2) button")
-  until(browser, "return document.querySelector('video').currentTime >= 3.5")
-  assert browser.execute_script("return document.querySelector('video').currentTime") <= 5.05
+  assert browser.execute_script("return jaxskill.players[0].span") == [3.5, 5.0]
+  assert 3.5 <= browser.execute_script("return document.querySelector('video').currentTime") < 5.5      # at once
   until(browser, "return document.querySelector('video').paused && !document.querySelector('video').seeking")
   ends = browser.execute_script("return document.querySelector('video').currentTime")
   assert 5.0 <= ends < 6.0                                              # it stops where the moment ends
@@ -122,8 +122,9 @@ def test_heat_maps_follow_the_time_and_the_slider(opened):
 
 def test_two_players_stay_in_step_by_the_alignment(opened):
   browser = opened("both/report.html")
-  browser.execute_script("""window.apart = [];
+  browser.execute_script("""window.apart = []; window.jumps = 0;
     const [first, second] = jaxskill.players;
+    second.video.addEventListener('seeking', () => jumps++);
     setInterval(() => { if (!first.video.paused && !first.video.seeking && !second.video.seeking)
       apart.push([first.time, jaxskill.together.target(first.time) - second.time]); }, 50)""")
   click(browser, "[data-player='0'] [data-do=play]")
@@ -131,6 +132,12 @@ def test_two_players_stay_in_step_by_the_alignment(opened):
   apart = np.array(browser.execute_script("return apart"))
   played = apart[apart[:, 0] > 0.5]
   assert len(played) > 20 and np.abs(played[:, 1]).max() < 0.15, played[np.abs(played[:, 1]).argmax()]
+  assert browser.execute_script("return jumps") < 10                     # its rate follows the slope
+  browser.execute_script("jaxskill.players[0].seek(1.0)")
+  until(browser, "return jaxskill.players[0].time > 1.3")
+  browser.execute_script("jumps = 0; jaxskill.players[1].video.currentTime += 6")
+  until(browser, "return jumps >= 2 || jaxskill.players[0].time > 6")
+  assert browser.execute_script("return jumps") >= 2                     # ours, and one back
 
 
 def test_steps_by_clock_fraction_and_pin(opened):
