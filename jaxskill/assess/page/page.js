@@ -187,6 +187,16 @@
       first.moved = () => this.place();
       second.moved = () => { if (this.mode !== "none") first.seek(this.inverse(second.time), false); };
       if (!first.video || !second.video) return;
+      const alone = {play: second.play, toggle: second.toggle};
+      second.play = span => {                     // whoever plays a moment of the second plays both
+        if (this.mode === "none" || !span) return alone.play.call(second, span);
+        const [from, to] = span.map(at => this.inverse(at));
+        first.play([from, Math.max(to, from + 0.5)]);
+      };
+      second.toggle = () => { if (this.mode === "none") alone.toggle.call(second); else first.toggle(); };
+      second.video.addEventListener("pause", () => {
+        if (this.mode !== "none" && !this.held && !second.video.ended) first.video.pause();
+      });
       first.video.addEventListener("play", () => this.run());
       first.video.addEventListener("pause", () => { if (this.mode !== "none") second.video.pause(); this.place(0.02); });
       second.video.addEventListener("play", () => { if (this.mode !== "none" && first.video.paused) first.play(); });
@@ -234,9 +244,9 @@
         if (Math.abs(off) > 0.1) second.seek(this.target(at + 0.05 * first.video.playbackRate), false);
         const rate = slope * first.video.playbackRate + 2 * off;
         second.video.playbackRate = rate < 0.07 ? 0.07 : Math.min(rate, 8);
-        const held = rate < 0.07 && off < 0.03;
-        if (held !== second.video.paused) {
-          if (held) second.video.pause(); else second.video.play().catch(() => {});
+        this.held = rate < 0.07 && off < 0.03;
+        if (this.held !== second.video.paused) {
+          if (this.held) second.video.pause(); else second.video.play().catch(() => {});
         }
       }, 40);
     }

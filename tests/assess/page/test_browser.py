@@ -140,6 +140,20 @@ def test_two_players_stay_in_step_by_the_alignment(opened):
   assert browser.execute_script("return jumps") >= 2                     # ours, and one back
 
 
+def test_a_moment_of_the_second_video_plays_both(opened):
+  browser = opened("both/report.html")
+  click(browser, ".moment[data-player='1']")                            # in the table: 0 to 3 s of the second
+  until(browser, "return jaxskill.players[1].time > 1")
+  assert browser.execute_script("return jaxskill.players.map(one => one.video.paused)") == [False, False]
+  until(browser, "return jaxskill.players.every(one => one.video.paused)")
+  first, second = browser.execute_script("return jaxskill.players.map(one => one.time)")
+  assert 2.9 < second < 3.5 and 2.7 < first < 3.5                        # where the alignment has 3 s
+  click(browser, "[data-player='1'] [data-do=play]")
+  until(browser, "return jaxskill.players.every(one => !one.video.paused)")
+  browser.execute_script("jaxskill.players[1].video.pause()")           # by the browser's own button
+  until(browser, "return jaxskill.players.every(one => one.video.paused)")
+
+
 def test_steps_by_clock_fraction_and_pin(opened):
   browser = opened("both/report.html")
   choose = """const mode = document.querySelector('[data-do=sync]');

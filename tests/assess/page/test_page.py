@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from jaxskill.assess import page
+from jaxskill.assess import new_videos, page
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page import html as page_html
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
@@ -267,6 +267,13 @@ def test_a_folder_has_an_index(tmp_path, film):
   assert "Ann over time" in read.text and "Ben over time" not in read.text and len(read.of("circle")) == 2
   worst = [one["href"] for one in read.of("a") if "#t=" in one["href"] and "class" not in one]
   assert [address[9] for address in worst] == ["1", "2", "0"]
+
+
+def test_persons_and_dates_are_read_from_labels(tmp_path):
+  """And are no part of what an answer is an answer to: another date is no other question."""
+  (tmp_path / "labels.csv").write_text("video,category,subject,date\na,dive,Ann,2024-01-01\n")
+  known, person = new_videos._said(new_videos.Known(labels=str(tmp_path / "labels.csv")))
+  assert known("a") == dict(category="dive") and person == dict(a=dict(subject="Ann", date="2024-01-01"))
 
 
 def test_the_least_certain_pairs_come_first():
