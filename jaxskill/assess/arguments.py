@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from jaxskill import cli
+from jaxskill.evaluate import conformal
 
 if TYPE_CHECKING:                # they import JAX, which a command does after it listens to signals
   from jaxskill.assess import new_videos
@@ -37,15 +38,16 @@ def question(
     weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", labels: Path = "",
     category: str = "", difficulty: str | float = "", row_seconds: float = 0.0, row: str | None = None,
     criterion: str | None = None, fold: str | int | None = None, seed: int | None = None, checkpoint: str = "last",
-    say: Callable[[str], None] = cli.say) -> Question:
+    level: float = conformal.LEVEL, say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
+  conformal.check_level(level)
   known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
   extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
                                      detector=cli.path(detector))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level)
   return Question(workdir, sources, models, cli.path(out), say)
 
 
@@ -90,6 +92,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--criterion", help="score that is asked for, where a run has learnt several; default the first")
   add("--fold", help="answer by the models of this fold alone; default the mean of all")
   add("--seed", type=int, help="answer by the models of this seed alone; default the mean of all")
+  add("--level", type=float,
+      help="share of new videos whose range is to hold their score, where the run can say it; default 0.9")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

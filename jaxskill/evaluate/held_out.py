@@ -18,6 +18,7 @@ from jaxskill.evaluate import conformal, pair_probability
 ABSENT, TRAIN, VALIDATION, TEST = range(4)      # the side that a video is on
 KEEP_APART = ("config.data.validation_share=0.2 keeps videos apart that calibrate it, config.data.split=folds or "
               "subject tests every video in turn")
+OLD = "an older version trained this run and kept no videos that calibrate; train it anew"
 
 
 class HeldOut(NamedTuple):
@@ -48,13 +49,14 @@ class Part(NamedTuple):
   """The videos of one fold that calibrate, or that are tested.
 
   Attributes:
-    models: `[m]` places of the fold's models among those that answer.
+    models: `[m]` places of the fold's models among those that answer; videos: `[v]` numbers of the videos.
     said: `[v]` their mean score of each video; errors: `[v]` its distance from the label, none where pairs are learnt.
     gaps: `[p]` of pairs of these videos, mean score of the better one minus that of the worse, in `HeldOut.scale`.
     tied: `[p]` whether neither is better.
   """
 
   models: np.ndarray
+  videos: np.ndarray
   said: np.ndarray
   errors: np.ndarray
   gaps: np.ndarray
@@ -128,17 +130,20 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
     alone = len(folds) == 1 < len(set(held.fold.tolist()))
     return None, ("one fold alone answers, and it kept no validation videos; leave --fold out" if alone else
                   f"training kept no video apart for it: {KEEP_APART}")
-  of_folds = [(own, row) for own, row in zip(models, calibrates) if row.any()]
-  parts, tests = ([_part(held, ids, own, row) for own, row in sides]
-                  for sides in (of_folds, [(own, row == TEST) for own, row in zip(models, side) if (row == TEST).any()]))
-  used = calibrates.any(axis=0)
-  counted = [len(set(held.subject[row].tolist())) for _, row in of_folds]
-  people = len(set(held.subject[used].tolist())) if (held.subject[used] >= 0).all() else None
-  whole = people is not None and len(of_folds) > 1 and sum(counted) == people < used.sum()
-  parted = not on_validation and len(of_folds) == len(folds) and bool(
-      ((side[:, used] == TEST).sum(axis=0) == 1).all() and (side[:, used] >= TRAIN).all()
-      and (side[:, used] != VALIDATION).all())
-  return Calibration(on_validation, tuple(parts), tuple(tests), int(used.sum()), people, not whole, parted), ""
+  def parts(chosen):
+    return tuple(_part(held, ids, own, row) for own, row in zip(models, chosen) if row.any())
+  found = parts(calibrates)
+  used = np.unique(np.concatenate([part.videos for part in found]))
+  if not used.size:
+    return None, "no video that was kept apart for it has a score"
+  people = set(held.subject[used].tolist())
+  by_fold = sum(len(set(held.subject[part.videos].tolist())) for part in found)
+  known = min(people) >= 0
+  whole = known and len(found) > 1 and by_fold == len(people) < len(used)
+  parted = not on_validation and len(found) == len(folds) and bool(np.isin(side[:, used], (TRAIN, TEST)).all()
+                                                                   and (calibrates[:, used].sum(axis=0) == 1).all())
+  return Calibration(on_validation, found, parts(side == TEST), len(used), len(people) if known else None, not whole,
+                     parted), ""
 
 
 def _part(held, ids, models, chosen):
@@ -156,7 +161,7 @@ def _part(held, ids, models, chosen):
     pairs = order[np.stack(np.triu_indices(len(order), 1), axis=1)]                        # the better one first
     tied = label[pairs[:, 0]] == label[pairs[:, 1]]
   gaps = scaled[pairs[:, 0]] - scaled[pairs[:, 1]]
-  return Part(models, said[videos], errors[np.isfinite(errors)], gaps, tied)
+  return Part(models, videos, said[videos], errors[np.isfinite(errors)], gaps, tied)
 
 
 def range_of(calibration: Calibration, scores: np.ndarray, level: float) -> tuple[float, float] | None:
@@ -233,26 +238,26 @@ def summary(held: HeldOut | None, ids: np.ndarray, level: float) -> dict[str, An
     held: None of a run of an older version, which kept no such videos.
 
   Returns:
-    {"level", "ranked"; "calibrated_on": "validation videos" or "out of fold", None where nothing is; "why_not" then;
-    "videos" and "people" that calibrate, "folds"; "at_least": the share of new videos that is guaranteed, None without
-    a range; "coverage": of `coverage`; "pairs": {"count", "slope"} and `pairs_held`, None of too few}.
+    {"level"; "calibrated_on": "validation videos" or "out of fold", None where nothing is, and "why_not" then;
+    "videos", "people" and "pairs" that calibrate, "folds"; "at_least": the share of new videos that is guaranteed, None
+    without a range; "coverage": of `coverage`; "slope": of `pair_probability`, None of too few pairs; "test_pairs": of
+    `pairs_held`}.
   """
-  exact = float(conformal.check_level(level))
+  result: dict[str, Any] = dict(
+      level=float(conformal.check_level(level)), calibrated_on=None, why_not=OLD, videos=0, people=None, folds=0,
+      at_least=None, coverage=None, pairs=0, slope=None, test_pairs=None)
   if held is None:
-    calibration, why = None, "an older version trained this run and kept no videos that calibrate; train it anew"
-  else:
-    calibration, why = calibrate(held, ids)
-  result = dict(level=exact, ranked=held is not None and bool(np.isnan(held.label[ids]).all()), calibrated_on=None,
-                why_not=why, videos=0, people=None, folds=0, at_least=None, coverage=None, pairs=None)
+    return result
+  calibration, result["why_not"] = calibrate(held, ids)
   if calibration is None:
     return result
   sizes = [len(part.errors) for part in calibration.parts if len(part.errors)]
-  slope, pairs = slope_of(calibration.parts), sum(len(part.gaps) for part in calibration.parts)
   result |= dict(calibrated_on="validation videos" if calibration.on_validation else "out of fold",
-                 videos=calibration.videos, people=calibration.people, folds=len(calibration.parts))
-  if slope is not None:
-    result["pairs"] = dict(count=pairs, slope=slope) | (pairs_held(calibration) or {})
-  if not result["ranked"] and sum(sizes) >= conformal.videos_needed(level):
+                 videos=calibration.videos, people=calibration.people, folds=len(calibration.parts),
+                 pairs=sum(len(part.gaps) for part in calibration.parts), slope=slope_of(calibration.parts))
+  if result["slope"] is not None:
+    result["test_pairs"] = pairs_held(calibration)
+  if sum(sizes) >= conformal.videos_needed(level):
     result |= dict(coverage=coverage(calibration, level), at_least=conformal.guaranteed(
         level, sizes, by_video=calibration.by_video, parted=calibration.parted))
   return result
