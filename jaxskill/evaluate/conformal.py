@@ -27,12 +27,12 @@ class Share(NamedTuple):
   """How many of some videos, and where the share of all such videos lies.
 
   Attributes:
-    hits, count: of the videos; share: hits / count.
+    hits: videos of which it is true; videos: of all; share: hits / videos.
     low, high: exact binomial interval of 95 %, for independent videos.
   """
 
   hits: int
-  count: int
+  videos: int
   share: float
   low: float
   high: float

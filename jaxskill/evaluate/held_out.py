@@ -103,7 +103,8 @@ def of_experiment(experiment: Any, scores: np.ndarray) -> HeldOut:
   both = np.isin(dataset.pairs, videos).all(axis=1) & ranks
   begun = "training began with parameters of a file, and what they had seen is not known"
   return HeldOut(
-      score=np.float32(scores[:, videos]), label=np.float32(np.stack(labels)[:, videos]), side=sides[:, videos],
+      score=np.asarray(scores[:, videos], np.float32), label=np.stack(labels)[:, videos].astype(np.float32),
+      side=sides[:, videos],
       fold=np.array([replica.fold for replica in experiment.replicas]), subject=subject,
       scale=np.array([_spread(own[side == TRAIN]) for own, side in zip(scores, sides)]),
       pairs=np.searchsorted(videos, dataset.pairs[both]), why_not=begun if experiment.config.get("init_from") else "")
@@ -170,7 +171,7 @@ def range_of(calibration: Calibration, scores: np.ndarray, level: float) -> tupl
   Args:
     scores: `[n]` by the models that answer.
   """
-  said = [float(np.mean(np.float64(scores)[part.models])) for part in calibration.parts]
+  said = [float(np.asarray(scores, np.float64)[part.models].mean()) for part in calibration.parts]
   low, high = conformal.interval(np.repeat(said, [len(part.errors) for part in calibration.parts]),
                                  np.concatenate([part.errors for part in calibration.parts]), level)
   return (low, high) if np.isfinite([low, high]).all() else None

@@ -91,9 +91,9 @@ def why_no_range(found: Mapping[str, Any], ranked: bool) -> str:
     return "no range: a rank score has no unit"
   if found["calibrated_on"] is None:
     return f"no range: {found['why_not']}"
-  most = found["videos"] / (found["videos"] + 1)
+  most = 100 * found["videos"] // (found["videos"] + 1) / 100
   return (f"no range of {level}: it needs {conformal.videos_needed(found['level'])} calibration videos, there are "
-          f"{found['videos']}; {MORE}, and --level up to {most:.2g} needs no more")
+          f"{found['videos']}; {MORE}, and --level up to {most:g} needs no more")
 
 
 def why_no_probability(found: Mapping[str, Any]) -> str:
@@ -136,7 +136,7 @@ def _covered(found):
     return "; not tested, since too few videos are left for that"
   by = (f"calibrated on {share['calibration_videos']} validation videos" if found["calibrated_on"] != "out of fold" else
         f"each fold's by {share['calibration_videos']} or more of the other folds, whose models had seen it")
-  return (f"; of {share['count']} test videos {share['hits']} are, {100 * share['share']:.1f} % (95 % interval "
+  return (f"; of {share['videos']} test videos {share['hits']} are, {100 * share['share']:.1f} % (95 % interval "
           f"{100 * share['low']:.1f} to {100 * share['high']:.1f}), {by}, within ± {share['half_width']:.3g}")
 
 

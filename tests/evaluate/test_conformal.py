@@ -120,4 +120,4 @@ def test_cross_conformal_coverage_lies_between_its_guarantee_and_one():
 def test_a_share_has_the_exact_binomial_interval(hits, count):
   found, expected = conformal.share(hits, count), stats.binomtest(hits, count).proportion_ci(0.95, "exact")
   assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-  assert (found.hits, found.count, found.share) == (hits, count, hits / count)
+  assert (found.hits, found.videos, found.share) == (hits, count, hits / count)

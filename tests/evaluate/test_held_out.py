@@ -44,7 +44,7 @@ def test_a_validation_side_calibrates_and_the_test_side_is_counted_by_hand():
   assert found["calibrated_on"] == "validation videos" and (found["videos"], found["folds"]) == (12, 1)
   assert found["at_least"] == 0.9 and found["people"] is None and not found["why_not"]
   share = found["coverage"]
-  assert (share["hits"], share["count"]) == ((abs(said - label)[12:] <= width).sum(), 30)
+  assert (share["hits"], share["videos"]) == ((abs(said - label)[12:] <= width).sum(), 30)
   assert share["half_width"] == pytest.approx(width) and share["calibration_videos"] == 12
   calibration, _ = held_out.calibrate(held, EVERY(3))
   assert held_out.range_of(calibration, np.array([1.0, 2.0, 3.0]), 0.9) == pytest.approx((2 - width, 2 + width))
@@ -83,7 +83,7 @@ def test_folds_in_turn_calibrate_one_another():
   own = abs(held.score - held.label)[held.side == TEST].reshape(4, 5)
   hits = sum((own[fold] <= np.sort(np.delete(own, fold, axis=0).ravel())[conformal.rank(0.9, 15) - 1]).sum()
              for fold in range(4))
-  assert found["coverage"]["hits"] == hits and found["coverage"]["count"] == 20
+  assert found["coverage"]["hits"] == hits and found["coverage"]["videos"] == 20
   calibration, _ = held_out.calibrate(held, EVERY(4))
   scores = np.array([0.0, 1.0, 2.0, 3.0])
   expected = conformal.interval(np.repeat(scores, 5), own.ravel(), 0.9)
@@ -126,7 +126,7 @@ def test_undefined_scores_calibrate_nothing():
   held = made(one_split(12, 6))
   held.score[0, [0, 1, 2, 13]] = np.nan
   found = summary(held)
-  assert found["videos"] == 9 and found["coverage"]["count"] == 5 and found["pairs"] == 36
+  assert found["videos"] == 9 and found["coverage"]["videos"] == 5 and found["pairs"] == 36
   held.score[0] = np.nan
   assert "has a score" in summary(held)["why_not"]
 

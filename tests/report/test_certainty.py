@@ -21,11 +21,11 @@ def quick(quick_training):
 PLAIN = {"plots": False, "train.epochs": 1, "model.with_difficulty": False}
 
 
-def trained(workdir, config, *options, videos=56):
+def trained(workdir, config, *options, videos=80):
   """Trains a tiny run by the command, with a validation side; returns its results."""
   main.main(["--config", f"{config}:tiny", "--workdir", str(workdir), "--config.plots=False", "--config.train.epochs=1",
              f"--config.data.simulated.num_videos={videos}", f"--config.data.simulated.num_subjects={videos}",
-             "--config.data.validation_share=0.4", "--config.seeds=(0, 1)", *options])
+             "--config.seeds=(0, 1)", *options])
   return json.loads((workdir / "results.json").read_text())
 
 
@@ -58,12 +58,12 @@ def test_scores_have_a_range_and_pairs_of_them_a_probability(tmp_path, capsys):
   results = trained(run, "configs/usdl.py", "--config.model.with_difficulty=False")
   found, = results["certainty"].values()
   share = found["coverage"]
-  assert found["videos"] == share["calibration_videos"] >= 9 and share["count"] >= 10
+  assert found["videos"] == share["calibration_videos"] >= 9 and share["videos"] >= 10
   printed = " ".join(capsys.readouterr().out.split())
   assert f"of {share['count']} test videos {share['hits']} are" in printed and "95 % interval" in printed
   replicas, fold = results["replicas"], finished_run.load(run).held_out
   videos = fold.side[0] == 3
-  assert videos.sum() == share["count"] == len(replicas[0]["scores"])
+  assert videos.sum() == share["videos"] == len(replicas[0]["scores"])
   said = np.mean([list(replica["scores"].values()) for replica in replicas], axis=0)
   np.testing.assert_allclose(np.sort(fold.score.mean(axis=0)[videos]), np.sort(said), rtol=1e-5)
   files = features(tmp_path / "new", run)
@@ -100,7 +100,7 @@ def test_folds_in_turn_give_a_range_and_one_fold_alone_none(tmp_path, make_datas
   sides = [(np.delete(np.arange(24), test), test) for test in np.arange(24).reshape(4, 6)]
   config = small_config("usdl", "simulated", PLAIN)
   found, = train.run(config, tmp_path / "run", make_dataset(videos=24, folds=sides))["certainty"].values()
-  assert found["calibrated_on"] == "out of fold" and found["videos"] == found["coverage"]["count"] == 24
+  assert found["calibrated_on"] == "out of fold" and found["videos"] == found["coverage"]["videos"] == 24
   files = features(tmp_path / "new", tmp_path / "run", 1)
   one, = answers(tmp_path / "run", tmp_path / "out", files)
   assert one["range"][0] < one["score"] < one["range"][1] and "by proof at least" in one["guarantee"]
