@@ -9,6 +9,8 @@
   python -m jaxskill.main --config configs/action_net.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/action_net.py:features --config.data.dir=MY_FEATURES \\
       --config.data.score_range='(0.0, 10.0)'
+  python -m jaxskill.main --config configs/action_net.py:kinematics --config.data.dir=MY_RECORDINGS \\
+      --config.data.score_range='(0.0, 10.0)'
 
 ",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
 ("features,statistics"). Add ",official" (`configs/action_net.py:fis_v,official`) for what the published code does
@@ -78,10 +80,7 @@ def get_config(options="simulated"):
                                             # all replicas' batches once a step | siamese: like batch, item by item
       eval_steps=350, checkpoint_steps=700,
   )
-  config.evaluate = dict(
-      rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
-      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
-  )
+  config.evaluate = common.evaluation_of_scores()
   return common.choose(config, options, DATA_SETS, CHANGES)
 
 
@@ -142,7 +141,6 @@ def jigsaws(config):
 def tiny(config):
   """Seconds on one core: to see that all works, not how well."""
   common.tiny(config)
-  config.data.simulated.update(static_rows=8, static_width=8)
   config.model.update(windows={stream: 0 for stream in config.model.streams}, widths=dict(rgb=0, static=0), hidden=4,
                       channels=4, attention_hidden=4, filter_hidden=4, head_hidden=4)
   config.train.decay = ()

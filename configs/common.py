@@ -7,6 +7,21 @@ from ml_collections import config_dict
 # and right.
 MANIPULATORS = ((0, 1, 2), (19, 20, 21), (38, 39, 40), (57, 58, 59))
 
+# How recorded movements are read (`jaxskill.data.user.motion`).
+MOTION = dict(
+    units="",                               # of lengths in csv and .trc files: m | cm | mm; "" is m, or what .trc says
+    up="",                                  # axis against gravity: x | -x | y | -y | z | -z; "" is y, of pictures -y
+    joints=(),                              # (landmark, name in the file) of points whose names do not say which they
+                                            # are, e.g. (("left_hip", "LASI"),)
+    face_right=False,                       # mirror whoever faces left, for views from the side
+    window=1.0,                             # seconds of which the smoothness of a row is
+    ends=(),                                # points whose speed, smoothness and path are asked for; () is hands and
+                                            # feet, or all points of what is no body
+)
+
+# Data sets of options that may stand alone.
+ALONE = dict(tiny=("simulated",), kinematics=("features",))
+
 # What fields are that each config gives itself, or that need no words beside them; said where one is missing.
 MEANINGS = dict(
     method="what learns", plots="whether pictures are made of the results", stream="whose rows are read",
@@ -32,7 +47,7 @@ def begin(method):
   return config
 
 
-def data(name, **own):
+def data(name, **fields):
   """Returns the fields of `config.data` that every system has, and the system's own, which may replace them."""
   return dict(
       name=name,                            # a data set; the option of that name alone changes it
@@ -48,12 +63,13 @@ def data(name, **own):
       segment_seconds=1.0,                  # from one row to the next
       rows_per_second=0.0,                  # faster streams are averaged down to it; 0 leaves them as they are
       statistics="",                        # stream of which statistics of motion are made: the stream `statistics`
+      motion=MOTION,
       points=(),                            # of these: columns of every point that moves; () is each column by itself
       device_budget=0.5,                    # share of the device's memory that features may fill; above it they stream
-  ) | own
+  ) | fields
 
 
-def training(**own):
+def training(**fields):
   """Returns the fields of `config.train` that every system has, and the system's own, which may replace them."""
   return dict(
       optimizer="adam", momentum=0.9, weight_decay=0.0,     # adam | sgd, which reads the momentum
@@ -67,7 +83,30 @@ def training(**own):
       dtype="float32",                      # operands of matrix products: float32 | bfloat16
       steps_per_call=50,                    # steps of a line of the log, and the most in one call
       keep_checkpoints=3,
-  ) | own
+  ) | fields
+
+
+def evaluation_of_scores(**fields):
+  """Returns the fields of `config.evaluate` of systems that learn scores; one system adds to them or replaces them."""
+  return dict(
+      rl2_range="class",                    # R-l2 (Eq. 11 of CoRe) divides by the range of the labels of the class |
+                                            # of the test side
+      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
+  ) | fields
+
+
+def competitor(method, competed):
+  """Returns the config of a system that ACTION-NET or CoRe is compared with, on the data of their config `competed`.
+
+  It reads one stream; how it is made and trained is left to its own config.
+  """
+  config = begin(method)
+  config.data = competed.data
+  config.data.stream = "rgb"
+  config.data.standardize = True            # ours: for features of any unit
+  config.loss = dict(weights=dict())
+  config.evaluate = evaluation_of_scores()
+  return config
 
 
 def choose(config, options, data_sets, changes):
@@ -75,7 +114,7 @@ def choose(config, options, data_sets, changes):
 
   Args:
     config: of the paper.
-    options: after the colon of --config; `tiny` alone is `simulated,tiny`.
+    options: after the colon of --config; `tiny` alone is `simulated,tiny`, `kinematics` alone `features,kinematics`.
     data_sets: {name: function that changes the config for that data set, or None}.
     changes: the same of the options that may follow, applied in the order in which `options` names them.
 
@@ -102,7 +141,7 @@ def choose(config, options, data_sets, changes):
 def words(options):
   """Returns the options of a config file as a list, the data set first."""
   found = options.split(",")
-  return ["simulated", *found] if found[0] == "tiny" else found
+  return [*ALONE.get(found[0], ()), *found]
 
 
 def either(names):
@@ -114,6 +153,8 @@ def either(names):
 def tiny(config):
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   config.data.simulated.update(num_videos=24, num_subjects=24, num_segments=12, width=8)
+  if "static_rows" in config.data.simulated:
+    config.data.simulated.update(static_rows=8, static_width=8)
   config.seeds = (0,)
   config.train.update(batch_size=8, epochs=4, steps_per_call=4, eval_steps=4, checkpoint_steps=4)
 
@@ -127,12 +168,21 @@ def read_stream(config, stream):
   config.data.standardize = True
 
 
+def static(config):
+  """Reads the features of single frames."""
+  config.data.stream = "static"
+
+
 def kinematics(config):
-  """Reads the kinematics of JIGSAWS in place of features of its videos, at a rate at which rows can be compared."""
-  if config.data.name != "jigsaws":
-    raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or give your own as features.")
+  """Reads recorded movement, at a rate at which rows can be compared: own files, or the kinematics of JIGSAWS."""
+  if config.data.name not in ("jigsaws", "features"):
+    raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or kinematics alone for files of "
+                     "your own.")
   read_stream(config, "kinematics")
-  config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the baselines
+  if config.data.name == "jigsaws":
+    config.data.update(rows_per_second=3.0, statistics="kinematics", points=MANIPULATORS)      # of the baselines
+  else:
+    config.data.update(rows_per_second=5.0, segment_seconds=1 / 30)      # of recordings that know no times
 
 
 def statistics(config):
@@ -140,9 +190,20 @@ def statistics(config):
   if config.data.name not in ("jigsaws", "features"):
     raise ValueError(f"statistics of motion are made of kinematics: use jigsaws,statistics or features,statistics, not "
                      f"{config.data.name}.")
-  own = config.data.name == "features"
+  from_features = config.data.name == "features"
   read_stream(config, "statistics")
-  config.data.update(statistics="rgb" if own else "kinematics", points=() if own else MANIPULATORS)
+  config.data.update(statistics="rgb" if from_features else "kinematics", points=() if from_features else MANIPULATORS)
+
+
+def no_kinematics(config):
+  """Refuses recorded movement.
+
+  Raises:
+    ValueError: always.
+  """
+  raise ValueError(f"{config.data.name},kinematics: config.method={config.method!r} looks for places in feature maps "
+                   "[frames, h, w, channels], and kinematics are columns without places; use configs/pros_cons.py:"
+                   "kinematics, which learns from the same pairs, or give maps as features.")
 
 
 def pairs_of_jigsaws(config):

@@ -14,13 +14,12 @@ from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
+ACTION_NET = beside(__file__, "action_net")
+
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
-  config = common.begin("ms_lstm")
-  config.data = beside(__file__, "action_net").get_config(common.words(options)[0]).data
-  config.data.stream = "rgb"
-  config.data.standardize = True            # ours: for features of any unit
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
+  config = common.competitor("ms_lstm", ACTION_NET.get_config(common.words(options)[0]))
   config.model = dict(
       channels=128,                         # that rows are mapped to first
       scales=((2, 1), (4, 2), (8, 4)),      # (window, stride) in rows
@@ -28,14 +27,10 @@ def get_config(options="simulated"):
       attention_hidden=64, distributions=50,      # of the self-attention
       joined=64,                            # units of the layers behind the LSTMs
   )
-  config.loss = dict(weights=dict(penalty=1.0))             # in the unit of the labels, squared
+  config.loss.weights.penalty = 1.0         # in the unit of the labels, squared
   config.train = common.training(
       batch_size=128,                       # videos, over all devices
       epochs=500, learning_rate=5e-4, encode="batch", eval_steps=100, checkpoint_steps=300,
-  )
-  config.evaluate = dict(
-      rl2_range="class",                    # R-l2 divides by the range of the labels of the class | of the test side
-      svr=False,                            # linear support vector regression among the baselines; needs scikit-learn
   )
   return common.choose(config, options, DATA_SETS, CHANGES)
 
@@ -48,18 +43,12 @@ def simulated(config):
   config.train.update(batch_size=32, epochs=60, learning_rate=1e-3)
 
 
-def static(config):
-  """Reads the features of single frames."""
-  config.data.stream = "static"
-
 
 def tiny(config):
   """Seconds on one core: to see that all works, not how well."""
   common.tiny(config)
-  config.data.simulated.update(static_rows=8, static_width=8)
   config.model.update(channels=4, hidden=4, attention_hidden=4, distributions=2, joined=4)
 
 
-DATA_SETS = dict(simulated=simulated, features=None, jigsaws=None, rhythmic_gymnastics=None, fis_v=None,
-                 mit_skating=None)
-CHANGES = dict(static=static, kinematics=common.kinematics, statistics=common.statistics, tiny=tiny, paper=None)
+DATA_SETS = dict.fromkeys(ACTION_NET.DATA_SETS) | dict(simulated=simulated)
+CHANGES = dict(static=common.static, kinematics=common.kinematics, statistics=common.statistics, tiny=tiny, paper=None)

@@ -7,6 +7,7 @@
       --config.data.task=drawing
   python -m jaxskill.main --config configs/pros_cons.py:jigsaws --config.data.dir=JIGSAWS --config.data.task=suturing
   python -m jaxskill.main --config configs/pros_cons.py:features --config.data.dir=MY_FEATURES
+  python -m jaxskill.main --config configs/pros_cons.py:kinematics --config.data.dir=MY_RECORDINGS
 
 ",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, or of own rows
 ("features,statistics"). Pairs of JIGSAWS are made of its ratings, within a task. Add ",official"

@@ -12,6 +12,8 @@
       --config.data.task=drawing
   python -m jaxskill.main --config configs/skilldiff.py:features --config.data.dir=MY_FEATURES \\
       --config.data.score_range='(0.0, 10.0)'
+  python -m jaxskill.main --config configs/skilldiff.py:kinematics --config.data.dir=MY_RECORDINGS \\
+      --config.data.score_range='(0.0, 10.0)'
 
 ",pairs" learns from pairs in place of scores, as :best and :epic_skills do: "features,pairs", "simulated,pairs".
 

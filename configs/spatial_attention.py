@@ -122,4 +122,4 @@ def tiny(config):
 
 
 DATA_SETS = {"simulated": simulated, "features": features, "epic_skills": None, "jigsaws": jigsaws}
-CHANGES = {"infant_grasp": infant_grasp, "tiny": tiny, "paper": None}
+CHANGES = {"infant_grasp": infant_grasp, "kinematics": common.no_kinematics, "tiny": tiny, "paper": None}

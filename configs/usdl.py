@@ -36,4 +36,5 @@ def difficult(config):
 
 DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None)
 CHANGES = dict(judges=lambda config: config.model.update(judges=True), tiny=common.tiny, paper=None,
+               kinematics=common.kinematics,
                difficulty_unknown=lambda config: config.model.update(with_difficulty=False))

@@ -8,8 +8,9 @@
 
 Data sets are those of configs/pros_cons.py, read alike. The paper trains a network on frames and one on optical flow;
 here both are given as features, and their streams are named in `config.model.streams`. Its losses stand in
-jaxskill/methods/whos_better.py; its equal pairs are in no data set that is read here. The paper was not at hand when
-this was written: values are those of temporal segment networks, or ours.
+jaxskill/methods/whos_better.py. Pairs that show equal skill are those that several raters tie in, or scores within
+`config.data.tie_margin`; of EPIC-Skills those that no list orders, for all were shown to annotators; of BEST they are
+not known. The paper was not at hand when this was written: values are those of temporal segment networks, or ours.
 """
 
 from jaxskill.cli import beside
@@ -18,7 +19,7 @@ common = beside(__file__, "common")
 
 
 def get_config(options="simulated"):
-  """Config for `options`: a data set, then any of `CHANGES`."""
+  """Returns the config for `options`: a data set, then any of `CHANGES`."""
   config = common.begin("whos_better")
   config.data = beside(__file__, "pros_cons").get_config(common.words(options)[0]).data
   del config.data.stream
@@ -29,7 +30,10 @@ def get_config(options="simulated"):
       test_segments=8,                      # of each part, evenly spaced; about as many as the 25 of temporal segment
                                             # networks
   )
-  config.loss = dict(margin=1.0, weights=dict())            # that of Pros & Cons' ranking loss, m1
+  config.loss = dict(
+      margin=1.0,                           # ours: that of Pros & Cons' ranking loss, m1
+      weights=dict(similar=1.0),            # of the loss of similar pairs, beside that of ordered ones; ours
+  )
   config.train = common.training(
       batch_size=128,                       # pairs, over all devices
       epochs=100, learning_rate=1e-3,       # ours: the paper's are of its video network

@@ -43,17 +43,17 @@ def groups(config: ConfigDict) -> list[ConfigDict]:
     together.setdefault(json.dumps(changes, sort_keys=True), (changes, []))[1].append((name, weights))
   result = []
   for structure, weight_rows in together.values():
-    own = config.copy_and_resolve_references()
-    with own.unlocked():                                  # the flag gave it locked
-      del own["rows"], own["row_order"]
-    own.lock()
+    group = config.copy_and_resolve_references()
+    with group.unlocked():                                # the flag gave it locked
+      del group["rows"], group["row_order"]
+    group.lock()
     try:
-      own.update(structure)
+      group.update(structure)
     except TypeError as error:
       raise ValueError(f"row {weight_rows[0][0]!r} of the table: {error}.") from None
-    with own.unlocked():
-      own.weight_rows = tuple(weight_rows)                # not a ConfigDict: these have an order
-    result.append(own)
+    with group.unlocked():
+      group.weight_rows = tuple(weight_rows)              # not a ConfigDict: these have an order
+    result.append(group)
   return result
 
 
@@ -90,8 +90,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
   configs = groups(config)
   if config.data.get("split") == "all":
     raise ValueError("config.data.split='all' tests nothing, so that no table can compare rows; use another split.")
-  for own in configs:
-    train.check(own)
+  for group in configs:
+    train.check(group)
   parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
   dataset = data.load(config.data)
   with contextlib.ExitStack() as held:
@@ -114,14 +114,14 @@ def _train_rows(config, configs, workdir, dataset, main):
     "other_data": lines about rows that had other data}); empty on other hosts.
   """
   rows, results, had = {}, {}, []
-  for own in configs:
+  for group in configs:
     if main:
-      cli.say(f"\n== {', '.join(cli.plain(row) for row, _ in own.weight_rows)}")
-    folder = "".join(c if c.isalnum() else "_" for c in own.weight_rows[0][0])
-    results = train.run(own, workdir / folder, dataset if own.data == config.data else None)
+      cli.say(f"\n== {', '.join(cli.plain(row) for row, _ in group.weight_rows)}")
+    folder = "".join(c if c.isalnum() else "_" for c in group.weight_rows[0][0])
+    results = train.run(group, workdir / folder, dataset if group.data == config.data else None)
     if main:
       rows |= results["rows"]
-      had.append((", ".join(cli.plain(row) for row, _ in own.weight_rows), results["protocol"]))
+      had.append((", ".join(cli.plain(row) for row, _ in group.weight_rows), results["protocol"]))
   if not main:
     return {}, {}
   rows = {name: rows[name] for name in sorted(rows, key=lambda name: _place(name, config.row_order))}
@@ -138,4 +138,4 @@ def _other_data(had, scored):
   """
   *others, (last, facts) = had
   return [f"{names} had other data, so it cannot be compared with {last}, whose simple baselines these are: "
-          + protocol.describe(own, scored)[0] for names, own in others if own["folds"] != facts["folds"]]
+          + protocol.describe(before, scored)[0] for names, before in others if before["folds"] != facts["folds"]]

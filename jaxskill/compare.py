@@ -43,6 +43,7 @@ def run(question: arguments.Question) -> dict:
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process, and ends with its exit status."""
   options = arguments.parser("python -m jaxskill.compare", __doc__).parse_args(argv)
   with cli.command():
     cli.use_compilation_cache()

@@ -4,6 +4,10 @@
 
 `--config.init_from=FILE.pth` reads them again, bit for bit. What the published networks carry without using it is not
 in the file: in PyTorch, load each with `strict=False`.
+
+The file holds networks alone: no epoch, no best result and no state of an optimizer. Resuming a published training from
+it is not meant, for its optimizer would begin anew; CoRe's own test command wants epoch_best, rho_best, L2_min and
+RL2_min beside the networks, which it prints as its own results: add them by hand.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ def run(workdir, out, model=None):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.export", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--workdir", required=True, type=cli.path, help="folder of a finished run")

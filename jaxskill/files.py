@@ -71,7 +71,7 @@ def remove_unfinished(folder, below=True):
 
 
 def provenance(parallel):
-  """Versions, devices and git revision of a run."""
+  """Returns the versions, the devices and the git revision of a run."""
   import jax  # seconds, which not all that write files should wait
   root = pathlib.Path(__file__).resolve().parents[1]
 

@@ -24,7 +24,7 @@ _ACTION_NET = {f"{theirs}.{place}": ("streams", ours, layer) for ours, theirs in
 
 
 def pros_cons_from_torch(networks):
-  """Parameters of `jaxskill.methods.pros_cons` from the published networks.
+  """Returns the parameters of `jaxskill.methods.pros_cons` out of the published networks.
 
   Args:
     networks: {"pos" | "neg" | "att" | "uniform": {state_dict name: array}}; any of them may be absent.
@@ -57,7 +57,11 @@ def pros_cons_from_torch(networks):
 
 
 def pros_cons_to_torch(params):
-  """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse."""
+  """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse.
+
+  Raises:
+    ValueError: for branches or modules that the published networks have not.
+  """
   networks: dict[str, dict] = {}
   branches = {name.removesuffix("_kernel") for name in params["ranking"] if name.endswith("_kernel")}
   if unknown := sorted(branches - set(_BRANCHES.values())):
@@ -78,7 +82,7 @@ def pros_cons_to_torch(params):
 
 
 def regression_tree_from_torch(state):
-  """Parameters of `jaxskill.modules.regression_tree.RegressionTree` from the published tree.
+  """Returns the parameters of `jaxskill.modules.regression_tree.RegressionTree` out of the published tree.
 
   Args:
     state: {state_dict name: array}: `first_layer.0` (D to H), per level i `feature_layers.<i>.0` (rows of the two
@@ -124,7 +128,7 @@ def regression_tree_to_torch(params):
 
 
 def action_net_from_torch(state):
-  """Parameters of `jaxskill.methods.action_net`, of the streams "rgb" and "static", from the published network.
+  """Returns the parameters of `jaxskill.methods.action_net`, streams "rgb" and "static", out of the published network.
 
   Args:
     state: {state_dict name: array}; what is no parameter of ours is passed over.
@@ -167,7 +171,7 @@ _NORMALISATION = dict(scale="weight", bias="bias", mean="running_mean", var="run
 
 
 def i3d_from_torch(state, num_classes=None):
-  """Variables of `jaxskill.modules.i3d.I3D` from the common ports of the Kinetics weights to PyTorch.
+  """Returns the variables of `jaxskill.modules.i3d.I3D` out of the common ports of the Kinetics weights to PyTorch.
 
   Args:
     state: {state_dict name: array}, names as in kinetics_i3d_pytorch (and its copies in CoRe and ACTION-NET) or in
@@ -220,7 +224,7 @@ def i3d_to_torch(variables):
 
 
 def resnet_from_torch(state, num_classes=0, depth=None):
-  """Variables of `jaxskill.modules.resnet.ResNet` from torchvision's weights; as `i3d_from_torch`.
+  """Returns the variables of `jaxskill.modules.resnet.ResNet` out of torchvision's weights; as `i3d_from_torch`.
 
   `depth` is 50 or 101, or None for what the weights have; the first layer may take any number of channels.
   """

@@ -13,6 +13,7 @@ from jaxskill.cli import read_config
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.main", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")

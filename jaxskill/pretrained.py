@@ -127,13 +127,13 @@ def _variables(recipe, source):
 
 
 def digest(path):
-  """Returns SHA-256 of a file."""
+  """Returns the SHA-256 of a file, 64 hexadecimal digits."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make(recipe, dtype, variables, parallel):
-  """Makes encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
+  """Returns encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
 
   Features are `[n, channels]` float32, or maps `[n, h, w, channels]` float16, of which a video has many.
   """
@@ -169,7 +169,7 @@ def make_all(config, variables, parallel):
 
 
 def shrink(items, side):
-  """Shrinks `[n, 1, S, S, 3]` uint8 pictures to `[n, side, side, 3]`, to draw on; S is a multiple of it."""
+  """Returns `[n, side, side, 3]` of `[n, 1, S, S, 3]` uint8 pictures, to draw on; S is a multiple of `side`."""
   count, *_, size, channel_count = items.shape
   blocks = items.reshape(count, side, size // side, side, size // side, channel_count)
   return np.round(blocks.mean(axis=(2, 4))).astype(np.uint8)

@@ -86,7 +86,7 @@ class Trainer:
     return restored and restored[0]
 
   def assess(self, *, everything=False, draw=0):
-    """Assessments of all videos by all replicas as host arrays `[R, V, ...]`; scores and parts alone by default.
+    """Returns assessments of all videos by all replicas, host arrays `[R, V, ...]`; scores and parts alone by default.
 
     Args:
       draw: of the exemplars, where the method has some.

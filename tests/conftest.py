@@ -7,10 +7,12 @@ import importlib.metadata
 import importlib.util
 import os
 
-FLAGS = ["--xla_force_host_platform_device_count=8"]
+FLAGS = []
 if importlib.metadata.version("jaxlib").startswith("0.10."):     # XLA stops at a flag that it does not know
   FLAGS.append("--xla_cpu_use_fusion_emitters=false")            # compiles these small programs twice as fast
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS]).strip()     # before JAX is imported
+QUICK_FLAGS = " ".join(["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", *FLAGS])
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8",
+                                    *FLAGS]).strip()             # before JAX is imported
 
 import json
 import pathlib
@@ -24,7 +26,7 @@ import numpy as np
 import pytest
 
 from jaxskill.data import Fold, SkillDataset
-from tests.places import GOLDEN
+from tests.places import GOLDEN, POSE
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 STATM, ROOM = pathlib.Path("/proc/self/statm"), 0.5e9       # bytes that tests may gather
@@ -56,6 +58,11 @@ def pytest_unconfigure(config):
 def pytest_runtest_setup(item):
   if item.get_closest_marker("peers") and importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed: pip install '.[bench]'")
+  if item.get_closest_marker("pose"):
+    if importlib.util.find_spec("ai_edge_litert") is None:
+      pytest.skip("LiteRT is not installed: pip install '.[pose]'")
+    if not POSE.exists():
+      pytest.skip("the networks of poses are not at hand: JAXSKILL_POSE_WEIGHTS=WHEEL says where they are")
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -1,20 +1,30 @@
 """The configs: every option makes one that passes the checks, every field is read, and the tiny ones train in seconds."""
 
 import ast
+import contextlib
+import functools
 import importlib
 import itertools
+import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
-from jaxskill import cli, train
-from jaxskill.training import config_checks
-from tests.places import CONFIGS, REPO
+from jaxskill import cli, data, methods, train
+from jaxskill.methods import frames
+from jaxskill.modules import i3d
+from jaxskill.training import config_checks, optimizer, sizes
+from tests.places import CONFIGS
 
-SYSTEMS = sorted(path.stem.removesuffix("_ablations") for path in CONFIGS.glob("*_ablations.py"))
-TABLES = [f"{system}_ablations" for system in SYSTEMS]
+SYSTEMS = [name for name in methods.names() if (CONFIGS / f"{name}.py").is_file()]
+TABLES = sorted(path.stem for path in CONFIGS.glob("*_ablations.py"))
 LONGEST = 60          # lines of a get_config
-NOT_READ = frozenset()        # fields that nothing reads; may only shrink
+BY_NAME = ("widths", "windows", "score_ranges", "stream_seconds", "epochs_share")     # of streams, criteria or folds
+RECORDED = {"config.variant"}          # says in results.json what `official` has changed
+CHECKS = ("jaxskill.cli", "jaxskill.methods.fields", "jaxskill.training.config_checks", "jaxskill.training.run_folder")
 
 
 def module(name):
@@ -31,12 +41,75 @@ def made(name):
       assert data_set in str(error) and change not in ("tiny", "paper", "official"), (data_set, change)
 
 
-def fields(config):
-  """The names of all fields, but for those of the rows of a table, whose names are those of the table."""
+def leaves(config, place="config"):
+  """The paths of all fields that hold values; what is named by streams, criteria or folds is one field."""
   for name, value in config.items():
-    yield name
-    if hasattr(value, "items") and name != "rows":
-      yield from fields(value)
+    if isinstance(value, ConfigDict) and len(value) and name not in BY_NAME:
+      yield from leaves(value, f"{place}.{name}")
+    else:
+      yield f"{place}.{name}"
+
+
+class Reads:
+  """The paths of the fields that the package reads; `items` and `to_dict` read all that is below.
+
+  Not counted: what checks read, and what copies or writes a config, for a field that nothing else reads has no effect.
+  """
+
+  def __init__(self, monkeypatch):
+    self._found, self._places = set(), {}        # of the groups seen, id: (the group, so that it stays; its path)
+    for name in ("__getitem__", "__getattr__", "get", "items", "to_dict"):
+      monkeypatch.setattr(ConfigDict, name, self._recorded(getattr(ConfigDict, name)))
+
+  def _recorded(self, function):
+    def recorded(config, *arguments, **options):
+      value = function(config, *arguments, **options)
+      place = self._places.get(id(config), (config, "config"))[1]
+      place += ".*" if function.__name__ in ("items", "to_dict") else f".{arguments[0]}"
+      if isinstance(value, ConfigDict):
+        self._places[id(value)] = value, place
+      reader = sys._getframe(1)
+      module = reader.f_globals["__name__"]
+      if module.startswith("jaxskill.") and module not in CHECKS and reader.f_code.co_name != "_check":
+        self._found.add(place)
+      return value
+    return recorded
+
+  def has(self, path):
+    parts = path.split(".")
+    return path in self._found or any(".".join(parts[:end]) + ".*" in self._found for end in range(2, len(parts)))
+
+
+def read_as_training_does(config, dataset, monkeypatch):
+  """Reads the fields of a config of other data: as far as to the loader of these, and all that a method is made of."""
+  if config.data.name != "simulated":
+    config.data.dir = "DATA"
+  if config.model.get("backbone") == "i3d":
+    config.model.weights = "random:0"
+  with monkeypatch.context() as patched:
+    for loader in ("simulation.simulated.simulate", "user.features.load_features", "published.official.load_official"):
+      patched.setattr(f"jaxskill.data.{loader}", lambda *unused, **also_unused: dataset)
+    data.read(config.data)
+  config = sizes.decide(config)
+  method = methods.build(config)
+  with contextlib.suppress(ValueError):                  # the data at hand are others
+    method.prepare(dataset, dataset.folds[0], config.data.get("criteria", ("score",))[0])
+  with contextlib.suppress(ValueError):
+    method.check(dataset, None)
+  for rule in ("adam", "sgd"):
+    config.train.optimizer = rule
+    optimizer.make_optimizer(config.train)
+
+
+def look_at_frames(config):
+  """Traces a training step's look at one video through the network on frames, which is too large to train here."""
+  options = config.model.i3d
+  options.starts, options.crop, options.length = (0,), 32, 9
+  network = frames.Backbone(config)
+  variables = i3d.I3D(eps=options.eps).init
+  shapes = jax.eval_shape(variables, jax.random.key(0), jnp.zeros((1, 9, 32, 32, 3)))
+  videos = dict(frames=jnp.zeros((1, 120, 40, 40, 3), jnp.uint8), position=jnp.zeros(1, jnp.int32))
+  jax.eval_shape(functools.partial(network.encode, train=True), shapes, videos, jax.random.key(0))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -68,38 +141,29 @@ def test_tables_have_five_seeds_unless_they_are_tiny(table):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_tiny_trains(system, tmp_path, quick_compile):
-  """A small network and few steps, whose answers are finite: `:tiny` is what a newcomer starts with."""
+def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_compile, monkeypatch):
+  """A small network and few steps, whose answers are finite: `:tiny` is what a newcomer starts with.
+
+  Every field of every option is read, by this training or by what another option makes: a field that is not says what
+  does not hold.
+  """
   del quick_compile
   config, _ = cli.read_config(f"{CONFIGS / system}.py:tiny", ["--config.plots=False"])
+  reads = Reads(monkeypatch)
   results = train.run(config, tmp_path / "run")
   assert results["steps"] <= 40 and results["simulated"]
   scores = [score for replica in results["replicas"] for score in replica["scores"].values()]
   assert scores and np.isfinite(scores).all()
-
-
-def names_in(folder):
-  """Every name that the code of a folder uses: attributes, arguments of functions, and strings that may be keys."""
-  found = set()
-  for path in folder.rglob("*.py"):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-      if isinstance(node, ast.Attribute):
-        found.add(node.attr)
-      elif isinstance(node, ast.arg):
-        found.add(node.arg)
-      elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        found.update(node.value.split("."))
-      elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        found.add(node.target.id)                        # a field of a class that takes them all
-  return found
-
-
-def test_every_field_is_read():
-  """By the code of the package: a field that is not read says what does not hold."""
-  read = names_in(REPO / "jaxskill")
-  configs = [config for system in SYSTEMS for _, config in made(system)] + [module(name).get_config() for name in TABLES]
-  known = {name for config in configs for name in fields(config)}
-  assert known - read == NOT_READ
+  known, dataset, on_frames = set(leaves(config)), data.load(config.data), None
+  for _, option in made(system):
+    known |= set(leaves(option))
+    read_as_training_does(option, dataset, monkeypatch)
+    if option.model.get("backbone") == "i3d":
+      on_frames = option
+  if on_frames:
+    look_at_frames(on_frames)
+  unread = {path for path in known - RECORDED if not reads.has(path)}
+  assert not unread
 
 
 def test_get_config_is_short():

@@ -21,6 +21,7 @@ import pytest
 
 import jaxskill
 from jaxskill import cli
+from jaxskill.extract.pose import networks
 from tests import documents
 from tests.places import REPO
 
@@ -129,6 +130,9 @@ def check(words, monkeypatch):
     check_pytest(rest if program == "pytest" else words[3:])
   elif words[:2] == ["pip", "install"]:
     check_install(rest)
+  elif words[:2] == ["pip", "download"]:
+    if shlex.join(words) != networks.PIP:
+      raise ValueError(f"the networks of poses come by {networks.PIP}")
   elif program == "python" and not (REPO / rest[0]).is_file():
     raise ValueError(f"no file {rest[0]}")
   elif program.startswith("launch/"):

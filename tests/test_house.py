@@ -21,6 +21,8 @@ RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
 COMMON = ("__init__", "common", "fields", "frames", "items")    # files in methods/ that are no method
 UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
+BRITISH = re.compile("colour|cent(re|red)(_|$)|grey|neighbour|behaviour|labell|modell|"
+                     "(initial|normal|standard|summar|synchron|organ|optim|recogn|minim|maxim)is(e|a|i)")
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 
 
@@ -163,4 +165,64 @@ def test_lines_are_narrow():
 
 @pytest.mark.parametrize("name", UNCLEAR)
 def test_names_can_be_guessed(name):
+  """Those of rooms and files, and those of variables, arguments, functions and attributes."""
   assert not list((REPO / "jaxskill").rglob(name)) + list((REPO / "jaxskill").rglob(f"{name}.py"))
+  found = [path for path, _, tree in sources().values() if name in identifiers(tree)]
+  assert not found, f"{name}: say what it is"
+
+
+def test_identifiers_are_spelt_as_in_america():
+  found = [f"{path}: {name}" for path, _, tree in sources().values() for name in identifiers(tree)
+           if BRITISH.search(name.lower())]
+  assert not found, found
+
+
+def public(tree, place=""):
+  """Yields (name, node) of the classes and functions that other files may use: none that begins with an underscore."""
+  for node in tree.body:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+      yield place + node.name, node
+      if isinstance(node, ast.ClassDef):
+        yield from public(node, f"{node.name}.")
+
+
+def documented():
+  """Yields (where it stands, node, docstring or "") of all that is public."""
+  for path, _, tree in sources().values():
+    for name, node in public(tree):
+      yield f"{path}: {name}", node, ast.get_docstring(node) or ""
+
+
+def public_functions():
+  return [(place, node, said) for place, node, said in documented() if isinstance(node, ast.FunctionDef)]
+
+
+def parameters(function):
+  """The parameters of a function, without the object or class that it belongs to."""
+  of = function.args
+  every = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
+  return [parameter for parameter in every if parameter.arg not in ("self", "cls")]
+
+
+def test_what_is_public_has_a_docstring():
+  found = [place for place, _, said in documented() if not said]
+  assert not found, found
+
+
+def test_docstrings_begin_with_a_verb():
+  """As "Returns ..."; those of classes say what an object is."""
+  found = [f"{place}: {said.splitlines()[0]}" for place, _, said in public_functions()
+           if not re.match(r"[A-Z][a-z]+s\b", said)]
+  assert not found, found
+
+
+def test_docstrings_name_the_errors():
+  found = [place for place, node, said in public_functions() if not re.search("[Rr]aises|Error", said)
+           and any(isinstance(part, ast.Raise) for part in ast.walk(node))]
+  assert not found, f"these raise and do not say what: {found}"
+
+
+def test_public_functions_have_types():
+  found = [place for place, node, _ in public_functions()
+           if node.returns is None or any(parameter.annotation is None for parameter in parameters(node))]
+  assert not found, found

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import QUICK_FLAGS
 from tests.places import REPO, SHARED
 
 CONFIG = "configs/pros_cons.py"
@@ -31,7 +32,7 @@ STEPS = 600
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
-  return kept | dict(JAX_PLATFORMS="cpu", XLA_FLAGS="--xla_backend_optimization_level=0",      # compiles sooner
+  return kept | dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS,
                      JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")),
                      HOME=str(tmp_path_factory.mktemp("home")))
 

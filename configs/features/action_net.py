@@ -7,8 +7,10 @@
 
 The dynamic stream `rgb` shows successive segments at 5 frames a second, the middle of each scaled to [-1, 1], as the
 weights were trained; the stream `static` one frame a second, the largest person squeezed to a square, normalised as
-torchvision does. `--detector FILE.onnx` finds persons where there is no table of boxes. The paper discards frames
-without a person: --config.streams.static.person.missing=discard.
+torchvision does. `--detector FILE.onnx` finds persons where there is no table of boxes, and
+--config.streams.static.region=pose takes the networks of poses instead (`--detector WHEEL`, see
+configs/features/pose.py), which follow one person, --person x,y says whom. The paper discards frames without a person:
+--config.streams.static.person.missing=discard.
 """
 
 import ml_collections
@@ -31,7 +33,7 @@ def get_config(streams="rgb,static"):
       static=dict(
           network="resnet50", input="rgb", keep="feature",
           sampling=dict(plan="segments", length=1, fps=1.0),
-          region="person",                  # person | centre | frame, squeezed to a square
+          region="person",                  # person | pose | centre | frame, squeezed to a square
           short_side=256,                   # of the region "centre"
           crop=224, scaling="imagenet", batch=16,
           person=dict(size=640, score=0.25,     # of a detector: the side of its input, and what is surely a person

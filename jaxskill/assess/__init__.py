@@ -16,6 +16,7 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
       of several streams {stream: one}.
     extractor: a recipe of features, e.g. "configs/features/pros_cons.py", where the run does not know its own.
     boxes, detector: where persons are, for recipes that cut them out: a csv table, or a network in an ONNX file.
+    person: who is followed, for recipes of poses: "x,y" in pixels, or a csv table.
     labels: csv table video[,category][,difficulty], where the run compares within these.
     category, difficulty: of all videos that `labels` does not know otherwise: a name and a number.
     row_seconds: seconds from one row of features to the next, where they do not say; 0 takes those of training.

@@ -14,6 +14,7 @@ from jaxskill.assess import arguments
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process, and ends with its exit status."""
   options = arguments.parser("python -m jaxskill.assess", __doc__).parse_args(argv)
   with cli.command():
     cli.use_compilation_cache()

@@ -35,17 +35,17 @@ class Question(NamedTuple):
 
 def question(
     workdir: Path, videos: Path | Sequence[Path] = (), *, features: Path | Sequence[Path] = (), out: Path = "",
-    weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", labels: Path = "",
-    category: str = "", difficulty: str | float = "", row_seconds: float = 0.0, row: str | None = None,
-    criterion: str | None = None, fold: str | int | None = None, seed: int | None = None, checkpoint: str = "last",
-    level: float = conformal.LEVEL, say: Callable[[str], None] = cli.say) -> Question:
+    weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", person: str = "",
+    labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
+    row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
+    checkpoint: str = "last", level: float = conformal.LEVEL, say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
   conformal.check_level(level)
   known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
   extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
-                                     detector=cli.path(detector))
+                                     detector=cli.path(detector), person=cli.path(person))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
   models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level)
   return Question(workdir, sources, models, cli.path(out), say)
@@ -82,6 +82,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--boxes", type=cli.path,
       help="csv of where persons are, for recipes that cut them out, see jaxskill.extract")
   add("--detector", type=cli.path, help="ONNX file that finds them, likewise")
+  add("--person", type=cli.path, help="who is followed, for recipes of poses: x,y in pixels, or a csv table, likewise")
   add("--labels", type=cli.path,
       help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
   add("--category", help="of all videos; --labels says it for each")

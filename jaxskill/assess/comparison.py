@@ -18,7 +18,7 @@ NAME = "comparison.json"
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None]) -> dict[str, Any]:
-  """Compares two videos, see `jaxskill.compare.run` for what is returned and refused; the arguments: `scoring.run`."""
+  """Compares two videos; returns and raises what `jaxskill.compare.run` does; for the arguments see `scoring.run`."""
   given = sources.videos or sources.features
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, "comparisons")
@@ -56,7 +56,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   return result
 
 
-def difference(trained: finished_run.Finished, results: Sequence[dict[str, Any]], scores: np.ndarray,
+def difference(trained: finished_run.FinishedRun, results: Sequence[dict[str, Any]], scores: np.ndarray,
                ids: np.ndarray) -> dict[str, Any]:
   """Returns how far the first of two videos is ahead.
 
@@ -66,8 +66,8 @@ def difference(trained: finished_run.Finished, results: Sequence[dict[str, Any]]
   gap = np.asarray(scores[0], np.float64) - np.asarray(scores[1], np.float64)
   ranks = []
   for model, one in zip(ids, gap):
-    own = trained.training_scores(model)
-    apart = np.abs(own[:, None] - own)[np.triu_indices(len(own), 1)]
+    training = trained.training_scores(model)
+    apart = np.abs(training[:, None] - training)[np.triu_indices(len(training), 1)]
     if apart.size:
       ranks.append(explain.percentile(abs(one), apart))
   return dict(
@@ -80,8 +80,9 @@ def difference(trained: finished_run.Finished, results: Sequence[dict[str, Any]]
              if not name.startswith("spread")})
 
 
-def directly(trained: finished_run.Finished, videos: Sequence[new_videos.Own], results: Sequence[dict[str, Any]],
-             scores: np.ndarray, ids: np.ndarray) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewVideo],
+             results: Sequence[dict[str, Any]], scores: np.ndarray,
+             ids: np.ndarray) -> tuple[dict[str, Any] | None, dict[str, Any]]:
   """Compares one video with the other, where the system compares videos.
 
   Args:
@@ -96,7 +97,7 @@ def directly(trained: finished_run.Finished, videos: Sequence[new_videos.Own], r
   count = scores.shape[1]
   for video, reference in (videos, videos[::-1]):
     rows = {stream: np.array([len(reference.arrays[stream])]) for stream in reference.arrays}
-    trained.method.check(finished_run.own_videos(trained, [video], str(video.file)), rows)
+    trained.method.check(finished_run.as_dataset(trained, [video], str(video.file)), rows)
   other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
   found = trained.assess(videos, against=(other, scores))
   gap = items.lead(np.asarray(found.score, np.float64).T, scores)[ids]
@@ -174,9 +175,9 @@ def describe(result: dict[str, Any]) -> str:
   lines = [headline(result)]
   sure = "" if result["probability"] is None else f"{wording.percent(result['probability'])} probable that it is; "
   lines.append(f"  {sure}{result['probability_means']}")
-  for own in result["videos"]:
-    lines += [f"  {cli.plain(own['video'])}: {wording.standing(own)}"]
-    lines += [f"    warning: {cli.plain(warning)}" for warning in own["warnings"]]
+  for video in result["videos"]:
+    lines += [f"  {cli.plain(video['video'])}: {wording.standing(video)}"]
+    lines += [f"    warning: {cli.plain(warning)}" for warning in video["warnings"]]
   if result["larger_than_training_pairs"] is not None:
     lines.append(f"  the difference is larger than {larger(result)}")
   if result["parts"]:
@@ -185,9 +186,9 @@ def describe(result: dict[str, Any]) -> str:
     agrees = "which agrees" if result["direct"]["agrees"] else "which DISAGREES: take them for equally good"
     lines.append(f"  compared directly: {result['direct']['difference']:+.3g}, {agrees} ({result['direct']['how']})")
   better, worse = cli.plain(result["better"]), cli.plain(result["worse"])
-  for own in result["videos"]:
-    moments = [one for one in result["moments"] if one.get("video") == own["video"]]
-    lines += [f"  {cli.plain(own['video'])}, {line}" for line in explain.moment_lines(own, moments)]
+  for video in result["videos"]:
+    moments = [one for one in result["moments"] if one.get("video") == video["video"]]
+    lines += [f"  {cli.plain(video['video'])}, {line}" for line in explain.moment_lines(video, moments)]
   for one in result["moments"]:
     if "video" not in one:
       lines.append(f"  {better} {one['at']} against {worse} {one['other_at']}: {one['difference']:+.3g} in the score "

@@ -14,12 +14,13 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import derived, stream_files, tables
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.user import extraction_note
+from jaxskill.data.user import extraction_note, motion
 from jaxskill.data.video import decoding as video_files
 from jaxskill.data.video import frames, video_names
 from jaxskill.data.video.persons import Boxes
 from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
+from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
 
@@ -39,6 +40,7 @@ class Extraction(NamedTuple):
   weights: str | dict = ""
   boxes: str = ""
   detector: str = ""
+  person: str = ""
 
 
 class Sources(NamedTuple):
@@ -57,7 +59,7 @@ def paths(given: Any) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass
-class Own:
+class NewVideo:
   """One video.
 
   Attributes:
@@ -90,15 +92,15 @@ class Own:
     return len(self.arrays[stream]) * self.row_seconds[stream]
 
 
-def read(run: finished_run.Finished, sources: Sources, out: str,
-         say: Callable[[str], None]) -> tuple[list[Own], dict[str, str]]:
+def read(run: finished_run.FinishedRun, sources: Sources, out: str,
+         say: Callable[[str], None]) -> tuple[list[NewVideo], dict[str, str]]:
   """Reads the features of the videos of `sources`.
 
   Args:
     out: folder that keeps features of videos, or "" for the run's own.
 
   Returns:
-    (list of `Own`, {video: why it failed}).
+    (list of `NewVideo`, {video: why it failed}).
 
   Raises:
     ValueError: if nothing can be begun.
@@ -161,14 +163,16 @@ def _prepared(given):
   """({name: file}, {}, {name: (recipe, what `extraction.json` says of the video)}) of prepared features."""
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
-    if one.is_dir():
+    if one.is_dir() and not motion.is_motion(one):
       files = {}
-      for path in sorted(one.rglob("*.np[yz]")):
+      found_in = sorted(one.rglob("*.np[yz]")) or sorted(filter(motion.is_motion, one.rglob("*")))
+      for path in found_in:
         if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
           _unique(files, video_names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
       if not files:
-        raise ValueError(f"{one}: holds no features (.npy or .npz).")
-    elif one.is_file():
+        raise ValueError(f"{one}: holds no features (.npy or .npz) and no recorded movements (.csv, .trc, .txt, or "
+                         "folders of OpenPose).")
+    elif one.exists():
       files = {video_names.plain(one.stem): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
@@ -214,8 +218,10 @@ def _extracted(run, videos, extraction, out, say):
     if len(failed) == len(files):
       return {}, failed, {}
     boxes = extraction.boxes and Boxes(extraction.boxes).renamed(places)
+    person = extraction.person and Choice(extraction.person).renamed(places)
     quiet = lambda line: None if line.startswith(("warning: ", "failed: ")) else say(line)      # these come again
-    note = local.run(config, links, folder, weights, boxes=boxes, detector=extraction.detector, say=quiet)
+    note = local.run(config, links, folder, weights, boxes=boxes, detector=extraction.detector, person=person,
+                     say=quiet)
   failed |= {name: note["failed"][place].replace(linked[name], str(files[name]))
              for name, place in places.items() if place in note["failed"]}
   ready = {name: place for name, place in places.items() if place in note["videos"]}
@@ -231,11 +237,14 @@ def _place(name):
 
 
 def _read_one(run, name, path, note, known, said_seconds):
-  """The `Own` of one file of features, checked against what the run reads."""
+  """The `NewVideo` of one file of features, checked against what the run reads."""
   recipe, about = note
   wanted = run.recorded
   only = next(iter(wanted)) if len(wanted) == 1 else "the only array"
-  streams, lengths = stream_files.read_streams({name: path}, only, run.config.data.get("max_bytes", MAX_BYTES))
+  data = run.config.data
+  streams, lengths, columns = stream_files.read_streams(
+      {name: path}, only, data.get("max_bytes", MAX_BYTES), motion.options(data),
+      said_seconds or data.get("segment_seconds", 1.0))
   streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
@@ -246,6 +255,9 @@ def _read_one(run, name, path, note, known, said_seconds):
     if list(arrays[stream].shape[1:]) != shape:
       raise ValueError(f"a row of stream {stream!r} is of shape {list(arrays[stream].shape[1:])}, those that the run "
                        f"was trained on of {shape}; extract the features as theirs were.")
+    if stream in columns and expected.get("columns"):
+      stream_files.check_columns(columns[stream], expected["columns"],
+                                 f"stream {stream!r} has other columns than the run was trained on")
   warnings, row_seconds = recipes.check_recipe(run, recipe), {}
   warnings += about.get("warnings", [])
   for stream in wanted:
@@ -265,29 +277,28 @@ def _read_one(run, name, path, note, known, said_seconds):
     shown = arrays["frames"], (np.arange(count) + 0.5) / count * last if at is None else at
   arrays = {stream: arrays[stream] for stream in wanted}
   times = {stream: times[0, : len(arrays[stream])] for stream, times in row_times.items() if stream in arrays}
-  data = run.config.data
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
-  own = Own(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
-            training_videos.digest(arrays))
-  others = run.rows_compared(own) if run.about["groups"] else None
-  run.method.check(finished_run.own_videos(run, [own], str(path)), others)
+  video = NewVideo(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
+                   training_videos.digest(arrays))
+  others = run.rows_compared(video) if run.about["groups"] else None
+  run.method.check(finished_run.as_dataset(run, [video], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:
     raise ValueError("its score is execution times difficulty: say the difficulty with --difficulty or --labels.")
-  own.warnings += _unlike(run, own)
-  return own
+  video.warnings += _unlike(run, video)
+  return video
 
 
-def _unlike(run, own):
+def _unlike(run, video):
   """What is odd about a video, beside those that the run was trained on."""
   warnings = []
-  first = next(iter(own.arrays))
-  same = np.flatnonzero(run.arrays["digests"] == own.digest)
+  first = next(iter(video.arrays))
+  same = np.flatnonzero(run.arrays["digests"] == video.digest)
   if same.size:
     warnings.append(f"this is {str(run.arrays['videos'][same[0]])!r}, which the run was trained on: its score is no "
                     "assessment of something new")
-  warnings.append(similarity.of_duration(own.duration(first), run.durations(first)))
-  for stream, rows in own.arrays.items():
+  warnings.append(similarity.of_duration(video.duration(first), run.durations(first)))
+  for stream, rows in video.arrays.items():
     known = {what: run.arrays[f"{stream}/{what}"] for what in ("mean", "deviation", "distance")}
     far = similarity.distance(batches.channel_sums(rows), (known["mean"], known["deviation"]))
     warnings.append(similarity.of_features(stream, far, known["distance"]))

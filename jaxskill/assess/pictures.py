@@ -22,22 +22,22 @@ from jaxskill.report.drawing import plt
 HEIGHT = 160          # of a frame
 
 
-def frames(own: new_videos.Own, seconds: Sequence[float]) -> list[np.ndarray]:
+def frames(video: new_videos.NewVideo, seconds: Sequence[float]) -> list[np.ndarray]:
   """Returns what a video shows at some ascending times: [picture]; fewer where it ends early, none without frames."""
-  if own.frames is not None:
-    pictures, times = own.frames
+  if video.frames is not None:
+    pictures, times = video.frames
     return [pictures[np.argmin(np.abs(times - at))] for at in seconds]
-  if not has_frames(own):
+  if not has_frames(video):
     return []
   try:
-    return list(video_files.frames_at(own.file, seconds, video_files.scale_short_side(HEIGHT)))
+    return list(video_files.frames_at(video.file, seconds, video_files.scale_short_side(HEIGHT)))
   except (ValueError, OSError):           # its features are at hand, the file has gone
     return []
 
 
-def has_frames(own: new_videos.Own) -> bool:
+def has_frames(video: new_videos.NewVideo) -> bool:
   """Returns whether there is something to be seen of a video, not only its features."""
-  return own.frames is not None or own.file.suffix not in (".npy", ".npz") and own.file.is_file()
+  return video.frames is not None or video.file.suffix not in (".npy", ".npz") and video.file.is_file()
 
 
 def scales_of(results: Sequence[dict[str, Any]], maps: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
@@ -49,22 +49,22 @@ def scales_of(results: Sequence[dict[str, Any]], maps: Sequence[Mapping[str, np.
   Returns:
     {"duration" in seconds, "attention" the highest in even shares, "segments" all of them, "maps" {name: highest}}.
   """
-  curves = [values for result in results for _, own in by_start(result) for values in own.values()]
-  names = [name for own in maps for name in own]
+  curves = [values for result in results for _, of_curves in by_start(result) for values in of_curves.values()]
+  names = [name for heat in maps for name in heat]
   return dict(duration=max(result["duration_s"] for result in results),
               attention=max((drawing.even_shares(values).max() for values in curves), default=1.0),
               segments=[segment for result in results for segment in result["segments"]],
-              maps={name: max(own[name].max() for own in maps) for name in names})
+              maps={name: max(heat[name].max() for heat in maps) for name in names})
 
 
-def under_strip(figure: FigureBase, own: new_videos.Own, heights: Sequence[float], keys: Sequence[dict[str, Any]],
-                duration: float) -> list[Axes]:
+def under_strip(figure: FigureBase, video: new_videos.NewVideo, heights: Sequence[float],
+                keys: Sequence[dict[str, Any]], duration: float) -> list[Axes]:
   """Adds axes over the time of a video, below a strip of its key frames where there are frames.
 
   Args:
     keys: of `explain.key_moments`; duration: where the axes end, in seconds.
   """
-  shown = frames(own, [key["at"] for key in keys])
+  shown = frames(video, [key["at"] for key in keys])
   if not shown and not heights:
     return []
   ratios = ([1.4] if shown else []) + list(heights)
@@ -84,7 +84,7 @@ def under_strip(figure: FigureBase, own: new_videos.Own, heights: Sequence[float
   return axes
 
 
-def evidence_of(figure: FigureBase, own: new_videos.Own, result: dict[str, Any], maps: Mapping[str, np.ndarray],
+def draw_answer(figure: FigureBase, video: new_videos.NewVideo, result: dict[str, Any], maps: Mapping[str, np.ndarray],
                 map_seconds: Mapping[str, np.ndarray], scales: dict[str, Any], keys: Sequence[dict[str, Any]]) -> None:
   """Draws what one video's answer rests on, on a figure or a part of one.
 
@@ -93,7 +93,7 @@ def evidence_of(figure: FigureBase, own: new_videos.Own, result: dict[str, Any],
   """
   attention = by_start(result)
   heights = [2.2] * (len(attention) + bool(result["segments"]))
-  axes = [] if maps else under_strip(figure, own, heights, keys, scales["duration"])
+  axes = [] if maps else under_strip(figure, video, heights, keys, scales["duration"])
   for axis, (at, curves) in zip(axes, attention):
     sides = {name: result["meanings"].get(name, {"side": 0})["side"] for name in curves}
     drawing.attention_curves(axis, at, {wording.curve(result, name): (values, sides[name])
@@ -105,11 +105,11 @@ def evidence_of(figure: FigureBase, own: new_videos.Own, result: dict[str, Any],
   if result["segments"] and not maps:
     segment_scores(axes[-1], result["segments"], scales["segments"])
   for name, values in maps.items():
-    _heat(figure, own, values, map_seconds[name], scales["maps"][name])
+    _heat(figure, video, values, map_seconds[name], scales["maps"][name])
 
 
 def legend(result: dict[str, Any], maps: Mapping[str, Any], keys: Sequence[dict[str, Any]], seen: bool) -> list[str]:
-  """Returns the sentences that say what `evidence_of` shows; `seen` where there are frames."""
+  """Returns the sentences that say what `draw_answer` shows; `seen` where there are frames."""
   kind, decided = kind_of(result, maps), any(key["decided"] for key in keys)
   said = [kind] if kind != "frames" or seen else []
   if kind in ("attention", "segments"):
@@ -118,17 +118,17 @@ def legend(result: dict[str, Any], maps: Mapping[str, Any], keys: Sequence[dict[
   return [wording.LEGENDS[name] for name in said]
 
 
-def height_of(own: new_videos.Own, result: dict[str, Any], maps: Mapping[str, Any]) -> float:
-  """Returns inches that `evidence_of` needs."""
-  return 1.5 if maps else 1.6 * has_frames(own) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
+def height_of(video: new_videos.NewVideo, result: dict[str, Any], maps: Mapping[str, Any]) -> float:
+  """Returns inches that `draw_answer` needs."""
+  return 1.5 if maps else 1.6 * has_frames(video) + 2.2 * (len(by_start(result)) + bool(result["segments"]))
 
 
 def kind_of(result: dict[str, Any], maps: Mapping[str, Any]) -> str:
-  """Returns what `evidence_of` shows."""
+  """Returns what `draw_answer` shows: "maps", "segments", "attention" or "frames"."""
   return "maps" if maps else "segments" if result["segments"] else "attention" if by_start(result) else "frames"
 
 
-def draw(folder: pathlib.Path, own: new_videos.Own, result: dict[str, Any], maps: Mapping[str, np.ndarray],
+def draw(folder: pathlib.Path, video: new_videos.NewVideo, result: dict[str, Any], maps: Mapping[str, np.ndarray],
          map_seconds: Mapping[str, np.ndarray]) -> list[pathlib.Path]:
   """Writes the pictures of one video's answer; returns their paths.
 
@@ -139,11 +139,11 @@ def draw(folder: pathlib.Path, own: new_videos.Own, result: dict[str, Any], maps
   aligned = next((one for one in result.get("references", []) if "seconds" in one), None)
   scales = scales_of([result], [maps])
   scales["segments"] = scales["segments"] + (aligned["segments"] if aligned else [])
-  if height_of(own, result, maps):
-    figure = plt.figure(figsize=(10, height_of(own, result, maps) + 0.9), layout="constrained")
+  if height_of(video, result, maps):
+    figure = plt.figure(figsize=(10, height_of(video, result, maps) + 0.9), layout="constrained")
     keys = explain.key_moments(result)
-    evidence_of(figure, own, result, maps, map_seconds, scales, keys)
-    drawing.legend_below(figure, *legend(result, maps, keys, has_frames(own)))
+    draw_answer(figure, video, result, maps, map_seconds, scales, keys)
+    drawing.legend_below(figure, *legend(result, maps, keys, has_frames(video)))
     drawing.title(figure, title)
     paths.append(drawing.save(figure, folder / f"{kind_of(result, maps)}.png"))
   if aligned:
@@ -161,7 +161,7 @@ def draw(folder: pathlib.Path, own: new_videos.Own, result: dict[str, Any], maps
   return paths
 
 
-def draw_comparison(path: pathlib.Path, videos: Sequence[new_videos.Own], results: Sequence[dict[str, Any]],
+def draw_comparison(path: pathlib.Path, videos: Sequence[new_videos.NewVideo], results: Sequence[dict[str, Any]],
                     maps: Sequence[tuple], extra: dict[str, Any], title: str,
                     keys: Sequence[list[dict[str, Any]]]) -> pathlib.Path:
   """Writes the picture of two videos, the better one above; returns its path.
@@ -171,13 +171,13 @@ def draw_comparison(path: pathlib.Path, videos: Sequence[new_videos.Own], result
     extra: {"alignment": seconds, row by row of the first} and {"distribution"} of the direct comparison, where there
       are.
   """
-  heights = [height_of(own, result, heat[0]) + 0.7 for own, result, heat in zip(videos, results, maps)]
+  heights = [height_of(video, result, heat[0]) + 0.7 for video, result, heat in zip(videos, results, maps)]
   heights += [4.2] * ("alignment" in extra) + [1.2 * len(extra.get("distribution", {}))] * ("distribution" in extra)
   figure = plt.figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
   parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
   scales = scales_of(results, [heat for heat, _ in maps])
-  for part, own, result, (heat, seconds), key in zip(parts, videos, results, maps, keys):
-    evidence_of(part, own, result, heat, seconds, scales, key)
+  for part, video, result, (heat, seconds), key in zip(parts, videos, results, maps, keys):
+    draw_answer(part, video, result, heat, seconds, scales, key)
     drawing.title(part, f"{cli.short(result['video'], 32)}: {wording.standing(result)}")
   if "alignment" in extra:
     alignment(parts[2], results[0], results[1], extra["alignment"], scales["segments"],
@@ -185,8 +185,8 @@ def draw_comparison(path: pathlib.Path, videos: Sequence[new_videos.Own], result
   if "distribution" in extra:
     distribution(parts[-1], results[0], extra["distribution"])
   drawing.title(figure, title, 10)
-  drawing.legend_below(figure, *dict.fromkeys(line for own, result, (heat, _), key in zip(videos, results, maps, keys)
-                                              for line in legend(result, heat, key, has_frames(own))))
+  drawing.legend_below(figure, *dict.fromkeys(line for video, result, (heat, _), key in zip(videos, results, maps, keys)
+                                              for line in legend(result, heat, key, has_frames(video))))
   return drawing.save(figure, path)
 
 
@@ -205,7 +205,7 @@ def by_start(result: dict[str, Any]) -> list[tuple[np.ndarray, dict[str, Any]]]:
 
 
 def segment_scores(axis: Axes, segments: Sequence[dict[str, Any]], scale: Sequence[dict[str, Any]]) -> None:
-  """Scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
+  """Draws scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
   colours, scores = drawing.colours_of(scale), [segment["score"] for segment in scale]
   room = 0.15 * (max(scores) - min(scores)) or 1.0
   for width, edge in ((9, "0.4"), (7, None)):              # no bars: their height would be read from 0
@@ -245,10 +245,10 @@ def distribution(figure: FigureBase, result: dict[str, Any], found: Mapping[str,
   drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0].tolist(), bars, meaning["words"])
 
 
-def _heat(figure, own, maps, seconds, most):
+def _heat(figure, video, maps, seconds, most):
   """The narrowest heat maps `[N, h, w]` over what the video shows then, its middle square; without frames, alone."""
   shown = explain.narrowest(maps)
-  pictures = frames(own, seconds[shown])
+  pictures = frames(video, seconds[shown])
   for place, (axis, number) in enumerate(zip(figure.subplots(1, len(shown), squeeze=False)[0], shown)):
     picture = pictures[place] if place < len(pictures) else np.zeros((8, 8))
     picture = video_files.centre_crop(picture, min(picture.shape[:2]))

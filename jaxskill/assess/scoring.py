@@ -25,7 +25,7 @@ FORMAT = 3            # of it, and of comparison.json; in 2 "probability" was th
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-  """Assesses videos, see `jaxskill.assess.run` for what is returned and refused.
+  """Assesses videos, see `jaxskill.assess.run` for what is returned and raises a `ValueError`.
 
   Args:
     workdir: folder of the run.
@@ -66,7 +66,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   return results, failed
 
 
-def how_made(trained: finished_run.Finished) -> str:
+def how_made(trained: finished_run.FinishedRun) -> str:
   """Returns what the models of a run are made of, in words: training, or parameters that it measured as they are."""
   data = cli.plain(trained.about["data"])
   if trained.config.get("evaluate_only"):
@@ -74,18 +74,19 @@ def how_made(trained: finished_run.Finished) -> str:
   return f"trained on {data}"
 
 
-def folder_of(trained: finished_run.Finished, out: str, name: str) -> pathlib.Path:
+def folder_of(trained: finished_run.FinishedRun, out: str, name: str) -> pathlib.Path:
   """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
   return files.open_folder(pathlib.Path(out or trained.workdir / name))
 
 
-def step_of(trained: finished_run.Finished) -> str:
+def step_of(trained: finished_run.FinishedRun) -> str:
   """Returns the step of training that answers, in words."""
   chosen = "" if trained.checkpoint["chosen"] == "last" else ", the best on validation videos"
   return f"step {trained.checkpoint['step']}{chosen}"
 
 
-def made_from(trained: finished_run.Finished, videos: Sequence[new_videos.Own], ids: np.ndarray) -> dict[str, Any]:
+def made_from(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewVideo],
+              ids: np.ndarray) -> dict[str, Any]:
   """Returns what an answer is an answer to: it may be replaced by another one to the same."""
   return dict(features=[video.digest for video in videos], said=[video.known for video in videos],
               params_sha256=trained.about["params_sha256"], models=[int(i) for i in ids])
@@ -108,7 +109,7 @@ def check_free(path: pathlib.Path, source: dict[str, Any]) -> None:
                      "give another --out, or remove it.")
 
 
-def write(folder: pathlib.Path, trained: finished_run.Finished, video: new_videos.Own, assessment: Assessment,
+def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_videos.NewVideo, assessment: Assessment,
           result: dict[str, Any]) -> tuple[dict[str, Any], str]:
   """Writes one video's answer and pictures; returns the answer with their names, and why there are none, or ""."""
   folder.mkdir(parents=True, exist_ok=True)

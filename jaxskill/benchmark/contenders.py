@@ -30,6 +30,7 @@ WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype
 
 
 def is_peer(form):
+  """Returns whether a form is timed in PyTorch."""
   return form.split("+")[0] == "torch"
 
 
@@ -112,26 +113,26 @@ class JaxContender:
 
   def __init__(self, config, shape, form, num_steps):
     self._config, self._shape, self._form, system = config, shape, form, find(config.method)
-    own = self._config.train
-    own.epochs, self._epochs = 10 ** 6, own.epochs           # no round meets the end
+    options = self._config.train
+    options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
     self._data = data_of(config, shape, form)
     parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
     replicas = len(plan(config, self._data))
     self._repeats = num_steps or 10
-    cpu_steps = 1 if own.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
-    num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * own.steps_per_call)
-    own.steps_per_call = min(own.steps_per_call, num_steps)  # rounded up to whole cycles
+    cpu_steps = 1 if options.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
+    num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * options.steps_per_call)
+    options.steps_per_call = min(options.steps_per_call, num_steps)  # rounded up to whole cycles
     self._trainer = train.Trainer(self._config, self._data, parallel)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
     other = next((make for word, make in system.others.items() if word in form.split("+")), None)
     self._other = other and other(self._trainer)
     self.ready = dict(
-        compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=own.dtype,
-        encode=own.encode, alternation=own.alternation, replicas=replicas,
-        batch_size=self._other.size if self._other else own.batch_size,
+        compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=options.dtype,
+        encode=options.encode, alternation=options.alternation, replicas=replicas,
+        batch_size=self._other.size if self._other else options.batch_size,
         resident=self._trainer.loader.resident, steps_per_round=self._calls * self._trainer.per_call,
         steps_per_call=self._trainer.per_call, epochs=0 if self._other else self._epochs,
-        steps_per_epoch=-(-int(self._trainer.tables.count[0]) // own.batch_size))
+        steps_per_epoch=-(-int(self._trainer.tables.count[0]) // options.batch_size))
 
   def _advance(self, calls):
     if self._other:
@@ -149,18 +150,18 @@ class JaxContender:
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
   def finish(self):
-    """Returns memory and FLOPs."""
+    """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
-    own = program.memory_analysis() if program else None
+    memory = program.memory_analysis() if program else None
     return dict(
         peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
-        program_bytes=own and (own.argument_size_in_bytes + own.output_size_in_bytes + own.temp_size_in_bytes
-                               - own.alias_size_in_bytes),
+        program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
+                                  + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self):
-    """Trains from the start to the last epoch, compilation included."""
+    """Returns {"steps", "seconds", "loss"} of a training from the start to the last epoch, compilation included."""
     self._config.train.epochs, start = self._epochs, time.perf_counter()
     self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel)
     while int(trainer.state.step) < trainer.total:
@@ -206,7 +207,7 @@ _contenders = {}      # of a worker process, by form
 
 
 def call(limit, form, function, *arguments):
-  """In a worker process: makes a contender (function is its kind; answers with its `ready`) or calls a method of it.
+  """Makes a contender (function is its kind; returns its `ready`) or calls a method of it, in a worker process.
 
   The process ends itself after `limit` seconds, if that is not 0.
   """
@@ -228,7 +229,7 @@ def call(limit, form, function, *arguments):
 
 
 def begin():
-  """In a worker process, first: contenders share a GPU, and a compilation that is timed must not be a cached one."""
+  """Sets a worker process up: contenders share a GPU, and a compilation that is timed must not be a cached one."""
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   jax.config.update("jax_compilation_cache_dir", None)
 
@@ -240,4 +241,5 @@ class Worker(concurrent.futures.ProcessPoolExecutor):
     super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
   def ask(self, *arguments, limit=0):
+    """Returns what `call` answers in the process, which ends itself after `limit` seconds if that is not 0."""
     return self.submit(call, limit, *arguments).result()

@@ -2,6 +2,7 @@
 
   pip install 'jaxskill[bench,video]'
   python -m jaxskill.benchmark.extraction [--cases i3d,...] [--contenders ...] [--json FILE]
+  python -m jaxskill.benchmark.extraction --cases pose --weights WHEEL [--video FILE]       see `poses`
 
 Contenders take their rounds in turn (A B A B), so that a machine that slows down does so for all; compilation is apart.
 On a CPU each has its own process; on an accelerator all of ours share one. All compute with the same random weights on
@@ -31,7 +32,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from jaxskill import cli
-from jaxskill.benchmark import throughput
+from jaxskill.benchmark import poses, throughput
 from jaxskill.benchmark.contenders import Worker
 from jaxskill.data.video import decoding
 from jaxskill.modules import convolution, i3d, resnet
@@ -47,6 +48,7 @@ class Case(NamedTuple):
 
   @property
   def unit(self):
+    """Returns what an item is called."""
     return "clips" if self.network == "i3d" else "frames"
 
 
@@ -56,6 +58,7 @@ CASES = {
     "resnet50-448": Case("resnet50", (448, 448, 3), (2, 64)),
     "resnet101-448": Case("resnet101", (448, 448, 3), (2, 64)), "tiny-i3d": Case("i3d", (9, 32, 32, 3), (2, 2)),
     "tiny-resnet": Case("resnet50", (32, 40, 3), (3, 3))}
+POSE = "pose"                 # the case of `poses`, measured alone
 OURS = ("float32", "bfloat16", "stacked", "lax")
 TORCH = ("torch", "torch+tuned", "torch+bfloat16")
 PEAK = (25088, 576, 576)      # m, k, n of the products that the machine's limit is measured with
@@ -64,6 +67,7 @@ DECODED_S = 10                # seconds of video
 
 
 def make_module(case, dtype=jnp.float32, implementation="auto"):
+  """Returns the network of a case; operands of products are `dtype`."""
   if case.network == "i3d":
     return i3d.I3D(dtype=dtype, implementation=implementation)
   return resnet.ResNet(int(case.network.removeprefix("resnet")), dtype=dtype, implementation=implementation)
@@ -137,7 +141,11 @@ def measure(name, label):
 
 
 def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
-  """Frames a second that one process decodes and scales as extraction does, of a moving picture with some noise."""
+  """Returns frames a second that one process decodes and scales as extraction does, of moving pictures with noise.
+
+  Args:
+    seconds: of the film; size: (width, height) in pixels; rate: frames a second; rounds: the median of so many.
+  """
   import av
   rng = np.random.default_rng(0)
   wide, high = size
@@ -168,6 +176,8 @@ def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
     ValueError: if a case or a contender is unknown, or ours in float32 is missing.
   """
   for option, given, known in (("--cases", cases, CASES), ("--contenders", contenders, (*OURS, *TORCH))):
+    if POSE in given:
+      raise ValueError(f"--cases: {POSE} is measured alone.")
     if wrong := [name for name in given if name not in known]:
       raise ValueError(f"{option}: {', '.join(wrong)} unknown; use {', '.join(known)}.")
   names = list(contenders) or [*OURS, *TORCH]
@@ -217,13 +227,13 @@ def rates(row, rows, size, work, peak, name, features):
   """Returns what follows from the rounds of a contender."""
   wall, processor = np.array(row["rounds"]).T
   median = float(np.median(wall))
-  ours, own = features[OURS[0]], features[name]
+  reference, found = features[OURS[0]], features[name]
   return row | dict(
       items_per_s=size / median, ms=dict(zip(("median", "min", "max"), (1e3 * float(f(wall)) / size
                                                                         for f in (np.median, np.min, np.max)))),
       processor_ms=1e3 * float(np.median(processor)) / size, flops_per_s=size * work / median,
       peak_share=size * work / median / peak["bfloat16" if "bfloat16" in name else "float32"],
-      difference=float(np.linalg.norm(own - ours) / np.linalg.norm(ours)),
+      difference=float(np.linalg.norm(found - reference) / np.linalg.norm(reference)),
       times={other: float(np.median(np.array(theirs["rounds"])[:, 0] / wall)) for other, theirs in rows.items()
              if other != name})
 
@@ -253,30 +263,41 @@ def describe(results):
   lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "
             "processor time of all threads;", "difference: of the features from float32, in relative L2. FLOP: of "
             "convolutions as defined; forms may need fewer or more."]
-  if own := results["decoder"]:
+  if decoder := results["decoder"]:
     lines.append("decoder, one process: {:.0f} frames/s of {} x {} (H.264), scaled to a short side of {}".format(
-        own["frames_per_s"], *own["size"], own["short_side"]))
+        decoder["frames_per_s"], *decoder["size"], decoder["short_side"]))
   lines += [f"left out: {what}: {remedy}" for what, remedy in results["missing"].items()]
   return "\n".join(lines)
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.extraction", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--cases", default="", help=f"comma-separated, of {', '.join(CASES)}; default all but tiny")
+  add("--cases", default="", help=f"comma-separated, of {', '.join(CASES)}; default all but tiny; or {POSE} alone")
   add("--contenders", default="", help="comma-separated; default all")
   add("--batch", type=int, default=0, help="items at once; default by case and platform")
   add("--rounds", type=int, default=5)
   add("--json", default="", type=cli.path, help="file for all numbers")
+  add("--weights", default="", type=cli.weights, help="the networks of poses, of the case pose")
+  add("--video", default="", type=cli.path, help="a film of a person, of the case pose; default a drawn one")
   options = parser.parse_args(argv)
+
+  def measure_poses(say):
+    if options.rounds < 1:
+      raise ValueError("--rounds must be 1 or more.")
+    return poses.run(options.weights, options.video, rounds=options.rounds, say=say)
 
   def measure_all(say):
     if options.rounds < 1 or options.batch < 0:
       raise ValueError("--rounds must be 1 or more, --batch not negative.")
     cases, asked = ([name for name in text.split(",") if name] for text in (options.cases, options.contenders))
     return run(cases, asked, options.rounds, options.batch, say)
-  throughput.answer(measure_all, describe, options.json)
+  if options.cases == POSE:
+    throughput.answer(measure_poses, poses.describe, options.json)
+  else:
+    throughput.answer(measure_all, describe, options.json)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def measure(config, batch, steps, results):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.frames", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "a config that trains on frames")

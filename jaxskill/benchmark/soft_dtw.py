@@ -154,7 +154,11 @@ def measure(shape):
 
 
 def begin(form):
-  """Sets, first in a worker process of JAX, as many CPU devices as the form says; returns what computes here."""
+  """Sets, first in a worker process of JAX, as many CPU devices as the form says; returns what computes here.
+
+  Raises:
+    ValueError: if there are fewer devices.
+  """
   devices = split(form)[1]
   if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):         # JAX takes only one of the two
     jax.config.update("jax_num_cpu_devices", devices)
@@ -172,7 +176,7 @@ def reference(shape, width, gamma):
 
 
 def model(shape):
-  """Seconds that two launches of the kernel should take on an H200: one diagonal after the other, or memory traffic."""
+  """Returns seconds that two launches of the kernel should take on an H200: one diagonal after another, or traffic."""
   pairs, segments = shape
   diagonals = 2 * segments - 1
   latency = 2 * diagonals * _DIAGONAL_S * -(-pairs // _PROCESSORS)
@@ -275,6 +279,7 @@ def describe(results):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.soft_dtw", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

@@ -63,7 +63,10 @@ def measure(config, shape, peer, say, rounds=3):
 
   Returns:
     prepare_s (once in a data set's life), with the peer npz_batch_s (see there), and starts: {dtype of the config,
-    bfloat16: {cold, warm}}, warm the median of `rounds`.
+    bfloat16: {cold, warm}}, warm the median of `rounds`; all in seconds.
+
+  Raises:
+    ValueError: if a fresh process fails to start, with what it says.
   """
   from jaxskill.benchmark.contenders import copy  # not what a fresh process should import
   with tempfile.TemporaryDirectory(prefix="jaxskill_benchmark_") as folder:

@@ -108,12 +108,12 @@ def _set_up(configs, workers, shared, shape, platform, num_steps, limit, say):
     ({form: what it says of itself}, forms that took too long).
   """
   known, stopped = {}, []
-  for form, own in configs.items():
+  for form, config in configs.items():
     say(f"setting up {form}")
     worker = Worker() if platform == "cpu" or is_peer(form) else shared
     workers[form] = worker
     try:
-      known[form] = worker.ask(form, "torch" if is_peer(form) else "jax", own, shape, form, num_steps,
+      known[form] = worker.ask(form, "torch" if is_peer(form) else "jax", config, shape, form, num_steps,
                                limit=0 if worker is shared else limit)
     except concurrent.futures.process.BrokenProcessPool:
       if not limit or worker is shared:
@@ -171,7 +171,7 @@ def rates(seconds, known, shape, peak, items="pairs"):
 
 
 def number(value):
-  """Writes a number with three digits and a unit."""
+  """Returns a number as text, with three digits and a unit."""
   if not value or not np.isfinite(value):
     return "-"
   scale, unit = next(((s, u) for s, u in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= s), (1, ""))
@@ -190,13 +190,15 @@ def describe(results):
   machine, system = results["machine"], find(results["method"])
   rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
           f"program B,peak B,{system.epochs} epochs".split(",")]
-  for form, own in results["forms"].items():
-    median, low, high, _ = own["ms_per_step"].values()
-    rows.append([form, str(own["replicas"]), number(own.get("compile_s")), f"{median:.4g} ({low:.4g}..{high:.4g})",
-                 *(number(own[name]) for name in ("steps_per_s", f"{system.items}_per_s", "encodes_per_s",
-                                                  "model_flops", "compiled_flops", "flops_per_s")),
-                 f"{own['peak_share']:.1%}",
-                 number(own["program_bytes"]), number(own["peak_memory_bytes"]), duration(own["estimated_task_s"])])
+  for form, result in results["forms"].items():
+    median, low, high, _ = result["ms_per_step"].values()
+    rows.append([form, str(result["replicas"]), number(result.get("compile_s")),
+                 f"{median:.4g} ({low:.4g}..{high:.4g})",
+                 *(number(result[name]) for name in ("steps_per_s", f"{system.items}_per_s", "encodes_per_s",
+                                                     "model_flops", "compiled_flops", "flops_per_s")),
+                 f"{result['peak_share']:.1%}",
+                 number(result["program_bytes"]), number(result["peak_memory_bytes"]),
+                 duration(result["estimated_task_s"])])
   widths = [max(map(len, column)) for column in zip(*rows)]
   peaks = (f"{dtype} {number(results['matmul_peak'][dtype])}FLOP/s ({max(values, key=values.get)})"
            for dtype, values in results["matmul_flops_per_s"].items())
@@ -217,10 +219,11 @@ def describe(results):
     lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
   lines += [f"{form}: stopped, its first two steps took more than {results['limit_s']} s, compilation included"
             for form in results["stopped"]]
-  lines += [f"{form}: {own['ms_per_step']['median'] / own['replicas']:.4g} ms a step and model, {own['replicas']} "
-            "models in one program" for form, own in results["forms"].items() if own["replicas"] > 1]
-  lines += [f"{form}, really trained: {own['full']['steps']} steps in {duration(own['full']['seconds'])}, compilation "
-            "included" for form, own in results["forms"].items() if "full" in own]
+  lines += [f"{form}: {result['ms_per_step']['median'] / result['replicas']:.4g} ms a step and model, "
+            f"{result['replicas']} models in one program"
+            for form, result in results["forms"].items() if result["replicas"] > 1]
+  lines += [f"{form}, really trained: {result['full']['steps']} steps in {duration(result['full']['seconds'])}, "
+            "compilation included" for form, result in results["forms"].items() if "full" in result]
   if "start_up" in results:
     lines += start.describe(results["start_up"])
   return "\n".join(lines)
@@ -233,6 +236,9 @@ def answer(measure, describe, path):
     measure: called with say(text) -> results.
     describe: results -> text.
     path: of a JSON file for all numbers, or "".
+
+  Raises:
+    SystemExit: with status 2, as `cli.command` turns an error of the user's.
   """
   with cli.command():
     if path and not pathlib.Path(path).resolve().parent.is_dir():
@@ -248,6 +254,7 @@ def answer(measure, describe, path):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

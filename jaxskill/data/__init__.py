@@ -45,6 +45,7 @@ def read(config) -> SkillDataset:
       validation_share: share of the training videos that validates; where it is None or absent, nothing is taken out of
         folds that are given, see `splits.default_validation_share`; seed: of random splits.
       max_bytes: that the arrays of one file of features may take in memory.
+      motion: fields of `motion.Options`: how recorded movements are read.
       segment_seconds: seconds from one segment to the next; stream_seconds: {stream: seconds} where they differ.
 
   Returns:
@@ -70,8 +71,8 @@ def read(config) -> SkillDataset:
     options["sampling"] = frames.Sampling(**decoded | dict(size=tuple(decoded["size"])))
   seconds = _given(config, ("segment_seconds",))
   if name in ("features", "frames"):
-    from jaxskill.data.user import features
-    options |= _given(config, ("test_share", "allow_missing", "score_range"))
+    from jaxskill.data.user import features, motion
+    options |= _given(config, ("test_share", "allow_missing", "score_range")) | dict(moves=motion.options(config))
     options |= {"seconds_per_segment": value for value in seconds.values()}
     return features.load_features(folder, prepared_dir=prepared_dir, **options)
   from jaxskill.data.published import official

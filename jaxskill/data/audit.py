@@ -15,7 +15,7 @@ FEW = 10             # training videos of a category or difficulty; with fewer, 
 
 
 def count_cycles(pairs, num_videos):
-  """Contradictions among the pairs of `[P, 2]` (better, worse): no ranking of the videos satisfies a cycle.
+  """Counts contradictions among `[P, 2]` pairs (better, worse): no ranking of the videos satisfies a cycle.
 
   Returns:
     (number of cycles of three videos, number of videos that lie on any cycle).
@@ -38,7 +38,7 @@ def count_cycles(pairs, num_videos):
 
 
 def audit(data) -> dict:
-  """Counts what is lawful but must be known; it is printed and stored with every result."""
+  """Returns what is lawful but must be known of a `SkillDataset`; it is printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
   first = same_features(data)
 

@@ -14,10 +14,10 @@ _FEWEST = 8          # labels that tell what is in line
 
 
 def audit_labels(data) -> list[dict]:
-  """Numbers of the labels that lie far out of line: of all videos, and of those of their category.
+  """Returns numbers of the labels that lie far out of line: of all videos, and of those of their category.
 
   The deviation is the median absolute one about the median, on the scale of a normal distribution, but no less than a
-  tenth of the median: where most labels are equal, a neighbouring mark is no mistake.
+  tenth of the median: where most labels are equal, a neighboring mark is no mistake.
 
   Args:
     data: the `SkillDataset`.

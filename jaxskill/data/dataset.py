@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxskill.data.dataset_checks import WORDS, check_dataset
 
-NO_IDS = np.zeros(0, np.int32)
+NO_IDS, NO_PAIRS = np.zeros(0, np.int32), np.zeros((0, 2), np.int32)
 SIMULATED_NOTE = "SIMULATED.txt"      # lies beside features in an official layout that were never recorded
 
 
@@ -46,8 +46,10 @@ class SkillDataset:
     lengths: name -> `[V]` int32 number of real rows of each video, at least 1.
     row_seconds: name -> `[V]` float32 seconds from one row of a stream to the next; 1 where unknown.
     row_times: name -> `[V, T]` float32 seconds at which the rows of a stream were seen, where each is known.
+    columns: name -> names of the columns of a stream, where they are known.
     recorded_seconds: `row_seconds` before `config.data.rows_per_second` averaged rows; empty where it did not.
     pairs: `[P, 2]` int32 positions in `videos`: (better, worse); `[0, 2]` where only scores are known.
+    similar: `[S, 2]` int32 positions of videos that were compared and found alike; empty where that is not known.
     folds: the splits, at least one.
     score, difficulty: `[V]` float32, or None where the data set has none.
     criteria: name -> `[V]` float32: further scores of the same videos (parts of the score, other raters).
@@ -60,7 +62,7 @@ class SkillDataset:
     truth: what only a simulation knows (name -> array with leading axis V); empty for recorded data.
     missing: ids of videos that the labels name and the disk, or the scores, lack; they and their pairs were left out.
     dropped_pairs: number of labelled pairs left out, because a video is missing.
-    tied_pairs: number of pairs of videos left out because their scores lie within the tie margin.
+    tied_pairs: number of pairs left out because scores lie within the tie margin, or those who compared did not agree.
     simulated: True when no camera was involved.
     features_checked: True when whoever wrote the arrays has verified that they are finite (prepared data sets);
       the check that reads every number is then not repeated.
@@ -73,9 +75,11 @@ class SkillDataset:
   lengths: Mapping[str, np.ndarray]
   pairs: np.ndarray
   folds: tuple[Fold, ...]
+  similar: np.ndarray = dataclasses.field(default_factory=lambda: NO_PAIRS)
   row_seconds: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   row_times: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   recorded_seconds: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  columns: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   score: np.ndarray | None = None
   difficulty: np.ndarray | None = None
   category: np.ndarray | None = None
@@ -110,6 +114,7 @@ class SkillDataset:
       put(name, freeze(getattr(self, name)))
     put("row_seconds", freeze(seconds))
     put("pairs", _read_only(self.pairs))
+    put("similar", _read_only(self.similar))
     put("folds", tuple(Fold(f.name, *(_read_only(np.asarray(ids, np.int32)) for ids in f[1:])) for f in self.folds))
     for name in ("score", "difficulty", *WORDS):
       if getattr(self, name) is not None:

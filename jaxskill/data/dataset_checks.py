@@ -52,9 +52,10 @@ def check_pairs(pairs, videos, source):
   if pairs.min() < 0 or pairs.max() >= len(videos):
     raise ValueError(f"{source}: pairs name video number {pairs.max() if pairs.max() >= len(videos) else pairs.min()} "
                      f"but there are {len(videos)} videos (0 to {len(videos) - 1}).")
-  own = np.flatnonzero(pairs[:, 0] == pairs[:, 1])
-  if own.size:
-    raise ValueError(f"{source}: pair {own[0] + 1} compares video {videos[pairs[own[0], 0]]!r} with itself; remove it.")
+  same = np.flatnonzero(pairs[:, 0] == pairs[:, 1])
+  if same.size:
+    video = videos[pairs[same[0], 0]]
+    raise ValueError(f"{source}: pair {same[0] + 1} compares video {video!r} with itself; remove it.")
   codes = pairs[:, 0].astype(np.int64) * len(videos) + pairs[:, 1]
   reverse = pairs[:, 1].astype(np.int64) * len(videos) + pairs[:, 0]
   both = np.flatnonzero(np.isin(codes, reverse))
@@ -62,6 +63,16 @@ def check_pairs(pairs, videos, source):
     better, worse = (videos[i] for i in pairs[both[0]])
     raise ValueError(f"{source}: contradictory pair: {better!r} is better than {worse!r} and also worse; keep the "
                      "order that the annotators agreed on and remove the other.")
+
+
+def _check_similar(similar, pairs, videos, source):
+  """Raises a `ValueError` for a pair that is similar and in the list of (better, worse) too."""
+  ordered = set(map(frozenset, pairs.tolist())) if len(similar) else set()
+  both = next((pair for pair in similar.tolist() if frozenset(pair) in ordered), None)
+  if both:
+    first, second = (videos[i] for i in both)
+    raise ValueError(f"{source}: contradictory pair: {first!r} and {second!r} are similar, and one is better than the "
+                     "other; keep one of the two.")
 
 
 def check_seconds(segment_seconds, stream_seconds):
@@ -127,9 +138,11 @@ def check_dataset(data):
       for video, features, length in zip(data.videos, stream, lengths):
         check_features(features[:length], name, video, source)
   for name, times in data.row_times.items():
-    for video, own, length in zip(data.videos, times, data.lengths[name]):
-      check_times(own[:length], length, video, source)
+    for video, of_video, length in zip(data.videos, times, data.lengths[name]):
+      check_times(of_video[:length], length, video, source)
   check_pairs(np.asarray(data.pairs), data.videos, source)
+  check_pairs(np.asarray(data.similar), data.videos, source)
+  _check_similar(np.asarray(data.similar), np.asarray(data.pairs), data.videos, source)
   labels = {name: getattr(data, name) for name in ("score", "difficulty", *WORDS)}
   labels |= {f"criterion {name!r}": values for name, values in data.criteria.items()}
   for name, values in labels.items():

@@ -66,7 +66,7 @@ def of_video(config, streams, arrays, row_seconds, row_times):
           for name, rows in arrays.items()}
   if statistics.STREAM in streams and source:
     rows, seconds, times = made[source]
-    own = statistics.motion_statistics(rows, seconds, points, times)
-    made[statistics.STREAM] = own[None], float(own[-1]), None
+    row = statistics.motion_statistics(rows, seconds, points, times)
+    made[statistics.STREAM] = row[None], float(row[-1]), None
   return ({name: made[name][0] for name in streams}, {name: float(made[name][1]) for name in streams},
           {name: made[name][2] for name in streams if made[name][2] is not None})

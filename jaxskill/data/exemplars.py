@@ -29,13 +29,13 @@ def groups(dataset, same):
 
 
 def differences(score, group):
-  """`[n]` differences of the scores of every video and every other of its group, both ways.
+  """Returns `[n]` differences of the scores of every video and every other of its group, both ways.
 
   Args:
     score, group: `[V]`, e.g. of the training videos.
   """
   of_group = (score[group == name] for name in np.unique(group))
-  return np.concatenate([np.subtract.outer(own, own)[~np.eye(len(own), dtype=bool)] for own in of_group])
+  return np.concatenate([np.subtract.outer(scores, scores)[~np.eye(len(scores), dtype=bool)] for scores in of_group])
 
 
 def training_items(group, train_videos):
@@ -74,9 +74,10 @@ def check(dataset, fold, group, same):
 
 
 def draw(group, train_videos, count, seed):
-  """Exemplars for every video of the data set: of its group, from the training side, never itself.
+  """Returns exemplars for every video of the data set: of its group, from the training side, never itself.
 
   Args:
+    group: `[V]`, see `groups`; train_videos: `[n]` of a fold.
     count: M; where a group has fewer, all of them vote.
     seed: words of the draw.
 
@@ -107,11 +108,12 @@ def choose(options, group, train_videos, score, seed, spare=0):
 
 
 def of_new_videos(options, group, train_videos, score, seed):
-  """Who would be chosen for a video that is not in the data set, for each group; one more than asked for, so that a
-  training video that comes again can do without itself.
+  """Returns who would be chosen for a video that is not in the data set, for each group.
+
+  It is one more than asked for, so that a training video that comes again can do without itself.
 
   Args:
-    group, train_videos, score, seed: see `best`.
+    options, group, train_videos, score, seed: see `choose`.
 
   Returns:
     (`[G, M + 1]` videos, mask) of the groups 0 to G - 1.

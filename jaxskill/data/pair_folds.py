@@ -70,14 +70,14 @@ def folds_of_rows(pairs, places, fold, split=None):
                      "column split (train, test), or use a random split.")
   folds = []
   for name in names:
-    own = fold == name
+    of_fold = fold == name
     if split is None:
-      test = np.unique(places[own])
+      test = np.unique(places[of_fold])
       tested = _codes(pairs[test])
       train, validation = np.flatnonzero(~np.isin(_codes(pairs), tested)), ()     # not even where it is labelled again
     else:
       side = np.array([splits.SPLIT_VALUES[value] for value in split])
-      train, validation, test = (np.unique(places[own & (side == one)]) for one in ("train", "validation", "test"))
+      train, validation, test = (np.unique(places[of_fold & (side == one)]) for one in ("train", "validation", "test"))
     folds.append(splits.fold_of_pairs(str(name), pairs, train, test, validation))
   return tuple(folds)
 

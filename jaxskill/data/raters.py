@@ -67,7 +67,7 @@ def of_pairs(table, lines, path):
     table: "better", "worse", "rater" and further columns, lists of str; lines: line number of each row; path: the file.
 
   Returns:
-    (table without "rater", one row a pair; list of all (better, worse, rater); number of tied pairs, left out).
+    (table without "rater", one row a pair; list of all (better, worse, rater); list of tied pairs, left out).
 
   Raises:
     ValueError: if a rater judges a pair twice, or rows of one pair differ in a further column.
@@ -82,16 +82,18 @@ def of_pairs(table, lines, path):
     seen[pair, rater] = lines[number]
     rows[pair].append(number)
   further = [name for name in table if name not in ("better", "worse", "rater")]
-  kept = []
-  for pair, own in rows.items():
+  kept, tied = [], []
+  for pair, places in rows.items():
     for name in further:
-      if other := next((i for i in own if table[name][i] != table[name][own[0]]), None):
+      if other := next((i for i in places if table[name][i] != table[name][places[0]]), None):
         raise ValueError(f"{path}, line {lines[other]}: {name} {table[name][other]!r} of the pair {pair[0]!r} and "
-                         f"{pair[1]!r} is {table[name][own[0]]!r} in line {lines[own[0]]}; a pair has one {name}, "
-                         "whoever judges it.")
-    first = [i for i in own if table["better"][i] == pair[0]]
-    if 2 * len(first) != len(own):
-      kept.append(first[0] if 2 * len(first) > len(own) else next(i for i in own if i not in first))
+                         f"{pair[1]!r} is {table[name][places[0]]!r} in line {lines[places[0]]}; a pair has one "
+                         f"{name}, whoever judges it.")
+    first = [i for i in places if table["better"][i] == pair[0]]
+    if 2 * len(first) == len(places):
+      tied.append(pair)
+    else:
+      kept.append(first[0] if 2 * len(first) > len(places) else next(i for i in places if i not in first))
   kept.sort()
   result = {name: [table[name][i] for i in kept] for name in ("better", "worse", *further)}
-  return result, votes, len(rows) - len(kept)
+  return result, votes, tied

@@ -4,7 +4,7 @@ A recorder writes thirty rows of kinematics a second; a method that compares eve
 are averaged within windows of the new row's length, not read off at single moments: of a movement that is faster than
 the new rate, a row read off keeps whatever phase it happens to hit (aliasing), a mean keeps a fifth of it or less. A
 window may begin and end within a row, which then counts in part, so any rate will do and the mean of a video stays what
-it was.
+it was. Where times are known and leave a gap, in which nobody is seen, nothing counts, and there is no new row.
 
 T rows, N new rows.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from jaxskill.data.dataset import pad_streams
 
 NEAR = 1e-4      # share of a row: times in files are rounded
+GAP = 3.0        # usual steps from row to row beyond which the times leave a gap: a row lasts no longer
 
 
 def check_rate(rows_per_second):
@@ -40,24 +41,31 @@ def edges_of(count, row_seconds, times=None):
   return np.append(np.asarray(times, np.float64), float(times[-1]) + float(row_seconds))
 
 
-def average_rows(rows, edges, new_edges):
-  """Means of rows within windows.
+def average_rows(rows, edges, new_edges, longest=np.inf):
+  """Returns means of rows within windows.
 
   Args:
     rows: `[T, ...]` of floats.
     edges: `[T + 1]` increasing seconds between which the rows lie.
     new_edges: `[N + 1]` increasing seconds, within those of `edges`.
+    longest: seconds that a row lasts at most; what follows until the next one counts for nothing.
 
   Returns:
-    `[N, ...]` of the same dtype.
+    (`[N, ...]` of the same dtype, `[N]` whether any row lasts into the window; zeros where none does).
   """
   flat = np.asarray(rows, np.float64).reshape(len(rows), -1)
-  sums = np.cumsum(flat * np.diff(edges)[:, None], axis=0)
+  lasts = np.minimum(np.diff(edges), longest)                                            # [T]
+  sums = np.cumsum(flat * lasts[:, None], axis=0)
   sums = np.concatenate([np.zeros((1, flat.shape[1])), sums])                            # [T + 1, C]
   row = np.clip(np.searchsorted(edges, new_edges, side="right") - 1, 0, len(rows) - 1)
-  until = sums[row] + flat[row] * (new_edges - edges[row])[:, None]                       # integral up to every edge
-  means = np.diff(until, axis=0) / np.diff(new_edges)[:, None]
-  return means.reshape(-1, *rows.shape[1:]).astype(rows.dtype)
+  within = np.minimum(new_edges - edges[row], longest)
+  until = sums[row] + flat[row] * within[:, None]                                        # integral up to every edge
+  filled = np.diff(new_edges)
+  if longest < np.inf:
+    filled = np.diff(np.append(0.0, np.cumsum(lasts))[row] + within)
+  seen = filled > NEAR * np.diff(new_edges)
+  means = np.diff(until, axis=0) / np.where(seen, filled, np.inf)[:, None]
+  return means.reshape(-1, *rows.shape[1:]).astype(rows.dtype), seen
 
 
 def resample_rows(rows, row_seconds, rows_per_second, times=None):
@@ -71,7 +79,7 @@ def resample_rows(rows, row_seconds, rows_per_second, times=None):
 
   Returns:
     (`[N, ...]` rows, seconds from one to the next, `[N]` times or None). The last window takes what is left, between
-      half a new row and one and a half; a video shorter than a new row becomes one.
+      half a new row and one and a half; a video shorter than a new row becomes one. Windows within a gap are left out.
   """
   row_seconds = float(np.float32(row_seconds))     # as data sets keep it: a video is the same wherever it is read
   step = 1 / rows_per_second if rows_per_second else 0.0
@@ -80,8 +88,11 @@ def resample_rows(rows, row_seconds, rows_per_second, times=None):
   edges = edges_of(len(rows), row_seconds, times)
   count = max(1, round((edges[-1] - edges[0]) / step))
   starts = edges[0] + np.arange(count) * step
-  new = average_rows(rows, edges, np.append(starts, edges[-1]))
-  return new, step, None if times is None else starts.astype(np.float32)
+  new_edges = np.append(starts, edges[-1])
+  if times is None:
+    return average_rows(rows, edges, new_edges)[0], step, None
+  new, seen = average_rows(rows, edges, new_edges, GAP * row_seconds)
+  return new[seen], step, starts[seen].astype(np.float32)
 
 
 def resample(dataset, rows_per_second):

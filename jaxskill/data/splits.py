@@ -31,7 +31,7 @@ def pairs_from_scores(score, margin, groups=None):
     groups: `[V]` labels (subject, category), or None; only videos of the same group are paired.
 
   Returns:
-    (`[P, 2]` int32 positions (better, worse), number of tied pairs left out).
+    (`[P, 2]` int32 positions (better, worse), `[T, 2]` int32 of tied pairs, which are left out).
 
   Raises:
     ValueError: if `margin` is negative.
@@ -50,8 +50,8 @@ def pairs_from_scores(score, margin, groups=None):
     groups = np.asarray(groups)
     same = groups[:, None] == groups[None, :]
     differs, comparable = differs & same, comparable & same
-  pairs = np.argwhere(differs).astype(np.int32)
-  return pairs, int(comparable.sum()) - len(pairs)
+  tied = comparable & ~differs & ~differs.T
+  return np.argwhere(differs).astype(np.int32), np.argwhere(tied).astype(np.int32)
 
 
 def fold_of_videos(name, pairs, train_videos, test_videos, validation_videos=NO_IDS) -> Fold:
@@ -112,7 +112,7 @@ def everything(num_videos, pairs) -> tuple[Fold, ...]:
 
 
 def random_folds(num_videos, pairs, seed, test_share, groups=None) -> tuple[Fold, ...]:
-  """Folds that deal the videos out at random, so that each video is tested once.
+  """Returns folds that deal the videos out at random, so that each video is tested once.
 
   Args:
     num_videos: V.
@@ -271,7 +271,11 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
 
 
 def is_usable(fold, of="pairs") -> bool:
-  """Returns whether a fold has something to train on and something to test; `of` "pairs" or "videos"."""
+  """Returns whether a fold has something to train on and something to test.
+
+  Args:
+    of: "pairs" or "videos"; a `ValueError` for anything else.
+  """
   if of not in ("videos", "pairs"):
     raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
   return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))

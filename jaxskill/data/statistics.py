@@ -121,8 +121,8 @@ def with_statistics(dataset, stream, points=()):
   rows, seconds = [], []
   for video in range(dataset.num_videos):
     times = dataset.seconds(stream, video) if stream in dataset.row_times else None
-    own = values[video, : dataset.lengths[stream][video]]
-    rows.append(motion_statistics(own, dataset.row_seconds[stream][video], points, times))
+    real = values[video, : dataset.lengths[stream][video]]
+    rows.append(motion_statistics(real, dataset.row_seconds[stream][video], points, times))
     seconds.append(rows[-1][-1])                                    # the one row lasts as long as the video
   one = np.ones(dataset.num_videos, np.int32)
   return dataclasses.replace(

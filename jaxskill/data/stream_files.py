@@ -1,5 +1,9 @@
 """Streams of features out of the files of videos: what an array must be, and how several become `[V, T, ...]`.
 
+Recorded movements (`user.motion`) are read as the stream `kinematics`. Beside streams that are not maps, `times` `[T]`
+are the seconds at which their rows were seen, and `seen` `[T]`, bool, says which rows show anybody: the others are left
+out.
+
 V videos, T rows of a stream.
 """
 
@@ -10,13 +14,32 @@ import numpy as np
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import pad_streams
 from jaxskill.data.dataset_checks import check_features, check_times
+from jaxskill.data.user import motion
 
 
-def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
-  """Streams `[V, T, ...]` and lengths `[V]` by name, of files by video; `only` is what a single array is called."""
-  ragged, first = {}, None
+def read_streams(files, only="rgb", max_bytes=MAX_BYTES, moves=motion.Options(), row_seconds=1.0):
+  """Reads the streams of videos, and their times.
+
+  Args:
+    files: {video: file}.
+    only: what a single array is called.
+    max_bytes: that the arrays of one file may take in memory.
+    moves, row_seconds: see `motion.read`.
+
+  Returns:
+    (streams `[V, T, ...]`, lengths `[V]`, names of columns where they are known), by name.
+
+  Raises:
+    ValueError: for a file that cannot be used, or that has other streams or columns than the first.
+  """
+  ragged, first, columns = {}, None, {}
   for video, file in files.items():
-    arrays = with_maps(read_arrays(file, max_bytes), video, file)
+    if motion.is_motion(file):
+      arrays, names = motion.read(file, moves, row_seconds)
+      known = columns.setdefault(motion.STREAM, names)
+      check_columns(names, known, f"{file}: its kinematics have other columns than those of a file before")
+    else:
+      arrays = _seen_rows(with_maps(read_arrays(file, max_bytes), video, file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
       arrays = {only: next(iter(arrays.values()))}
     if first is None:
@@ -25,13 +48,50 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES):
       raise ValueError(f"{file}: holds the streams {sorted(arrays)} but {first[0]} holds {sorted(first[1])}; every "
                        "video needs the same streams.")
     for stream, array in arrays.items():
-      if not (stream == "times" and "maps" in arrays):
+      if stream != "times" or len(arrays) == 1:
         array = as_features(array, stream, video, file)
       of_stream = ragged.setdefault(stream, [])
       of_stream.append(array)
       check_widths(array, of_stream[0], stream, file, first[0])
   padded = {stream: pad_streams(tuple(files), arrays) for stream, arrays in ragged.items()}
-  return tuple({name: both[i] for name, both in padded.items()} for i in (0, 1))
+  streams, lengths = ({name: both[i] for name, both in padded.items()} for i in (0, 1))
+  return streams, lengths, columns
+
+
+def check_columns(names, expected, fault):
+  """Raises a `ValueError` that begins with `fault` if the names of columns are not those that are expected."""
+  if tuple(names) != tuple(expected):
+    apart = sorted(set(names) ^ set(expected)) or ["their order"]
+    raise ValueError(f"{fault} ({', '.join(apart):.80}); record the same points in all files, or name those to use "
+                     "with config.data.motion.ends.")
+
+
+def _seen_rows(arrays, video, source):
+  """Takes the rows in which nobody is seen out of the streams of a video, see the top of this file.
+
+  Raises:
+    ValueError: if `times` and `seen` do not fit each other, or a stream; or if no row is seen.
+  """
+  if "maps" in arrays or not {"times", "seen"} & arrays.keys() or len(arrays) == 1:
+    return arrays
+  rows = {name: array for name, array in arrays.items() if name not in ("times", "seen")}
+  count = len(arrays.get("times", arrays.get("seen")))
+  seen = arrays.get("seen", np.ones(count, bool))
+  if seen.dtype != bool or seen.shape != (count,):
+    raise ValueError(f"{source}: video {video!r}: `seen` is {seen.dtype} {list(seen.shape)}; expected one bool for "
+                     f"each of {count} rows.")
+  if not seen.any():
+    raise ValueError(f"{source}: video {video!r}: no row shows anybody (`seen`); film the person, or remove the video "
+                     "from the labels.")
+  timed = {name for name, array in rows.items() if len(array) == count}
+  if not timed:
+    raise ValueError(f"{source}: video {video!r}: no stream has the {count} rows that `times` or `seen` have; save one "
+                     "number for each row.")
+  rows = {name: array[seen] if name in timed else array for name, array in rows.items()}
+  if "times" in arrays:
+    check_times(arrays["times"], count, video, source)
+    rows["times"] = arrays["times"][seen].astype(np.float32)
+  return rows
 
 
 def with_maps(arrays, video, source):
@@ -79,25 +139,35 @@ def take_times(streams, lengths):
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:
-    streams, lengths: name -> `[V, T, ...]`, `[V]`; "times", if there, are those of "maps", and of as many "frames".
+    streams, lengths: name -> `[V, T, ...]`, `[V]`; "times", if there, are those of "maps", and of as many "frames", or
+      where there are no maps of all other streams of as many rows.
 
   Returns:
-    (streams, lengths, `row_times`, seconds from one frame to the next by stream: the mean of each video).
+    (streams, lengths, `row_times`, seconds from one row to the next by stream: of maps the mean of each video, of other
+    streams, which may have gaps, the median).
   """
-  if not {"maps", "times"} <= streams.keys():
+  if "times" not in streams or len(streams) == 1:
     return streams, lengths, {}, {}
   times, count = streams["times"], lengths["times"]
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
+  if "maps" not in streams:
+    steps = [np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)]
+    mean = np.array(steps, np.float32)
 
   def others(mapping):
     return {name: values for name, values in mapping.items() if name != "times"}
-  timed = [name for name in ("maps", "frames") if name in streams and np.array_equal(lengths[name], count)]
+  timed = [name for name in (("maps", "frames") if "maps" in streams else others(streams))
+           if name in streams and np.array_equal(lengths[name], count)]
   return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
 
 
 def as_features(array, stream, video, source):
-  """Returns one video's features as float32 (frames stay uint8), checked; `rgb` and `static` are `[T, D]`."""
+  """Returns one video's features as float32 (frames stay uint8); `rgb` and `static` are `[T, D]`.
+
+  Raises:
+    ValueError: if they cannot be used, see `check_features`.
+  """
   if stream in ("rgb", "static") and array.ndim != 2:
     raise ValueError(f"{source}: video {video!r}, stream {stream!r} has {array.ndim} axes (shape {array.shape}); "
                      "expected [segments, channels]; reshape it and save it again.")

@@ -45,9 +45,9 @@ def of_pairs(scores: np.ndarray, pairs: np.ndarray, names: np.ndarray) -> dict[s
   result = {}
   for name in np.unique(sides):
     better_is, worse_is = (sides == name).T
-    own, against = better_is | worse_is, better_is != worse_is
+    involved, against = better_is | worse_is, better_is != worse_is
     gain = np.where(worse_is, wrong, -wrong)[against]     # the worse one wins what is wrong, the better one loses it
-    result[str(name)] = dict(pairs=int(own.sum()), error=float(wrong[own].mean()),
+    result[str(name)] = dict(pairs=int(involved.sum()), error=float(wrong[involved].mean()),
                              bias=float(gain.mean()) if gain.size else None)
   return result
 

@@ -1,7 +1,7 @@
 """How probable it is that one video is better than another, by the difference of their scores.
 
-A logistic curve of one number, its slope: by symmetry, equal scores mean 1/2, and A over B is 1 - B over A. It is fitted
-to pairs of videos that no model had seen. Isotonic regression would need hundreds of pairs, and promise 0 and 1.
+A logistic curve of one number, its slope: by symmetry, equal scores mean 1/2, and A over B is 1 - B over A. It is
+fitted to pairs of videos that no model had seen. Isotonic regression would need hundreds of pairs, and promise 0 and 1.
 
 P pairs.
 

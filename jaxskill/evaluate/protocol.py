@@ -22,6 +22,7 @@ from jaxskill.evaluate import metrics, published_weights
 FEW = 10              # test videos: with fewer, a table marks the number, and a fold has no Fisher's z
 MARK = " !"
 SELECTIONS = dict(last="last step", validation_selected="validation-selected", best_on_test="best on test*")
+AS_THEY_ARE = dict(last="as they are")         # of parameters that no step was taken with: nothing was chosen
 SCORE_METRICS = dict(pearson="Pearson", rl2="R-l2 x 100", mae="mean abs. error")
 MEANS = dict(pooled="pooled over folds", fisher="mean over folds by Fisher's z", over_folds="mean over folds")
 _POOLED = dict(spearman=metrics.spearman, pearson=metrics.pearson)
@@ -52,9 +53,9 @@ def tasks(folds: Sequence[Fold]) -> list[int]:
   """Returns the task of each fold: folds that have some videos in common are of one; classes of AQA-7 are six."""
   members = [set(np.concatenate([f.train_videos, f.validation_videos, f.test_videos]).tolist()) for f in folds]
   result = list(range(len(folds)))
-  for i, own in enumerate(members):
+  for i, videos in enumerate(members):
     for j in range(i):
-      if result[j] != result[i] and not own.isdisjoint(members[j]):
+      if result[j] != result[i] and not videos.isdisjoint(members[j]):
         result = [result[j] if task == result[i] else task for task in result]
   return result
 
@@ -75,11 +76,11 @@ def sides(experiment: Any, history: Sequence[Mapping[str, Any]], replicas: Seque
     history: evaluations during training; replicas: what `metrics.select` returned of each.
   """
   dataset, of_fold, result = experiment.dataset, tasks(experiment.dataset.folds), []
-  for index, (own, found) in enumerate(zip(experiment.replicas, replicas)):
+  for index, (replica, found) in enumerate(zip(experiment.replicas, replicas)):
     at = {entry["step"]: entry["replicas"][index].get("scores") for entry in history}
     said = {name: at.get(found[name]["step"]) for name in SELECTIONS if found[name]}
-    result.append(side_of(dataset, dataset.folds[own.fold], own.seed, of_fold[own.fold], said=said,
-                          criterion=own.criterion if experiment.metric == "spearman" else None))
+    result.append(side_of(dataset, dataset.folds[replica.fold], replica.seed, of_fold[replica.fold], said=said,
+                          criterion=replica.criterion if experiment.metric == "spearman" else None))
   return result
 
 
@@ -166,11 +167,11 @@ def pooled(sides: Sequence[Side], selection: str) -> list[tuple]:
   """
   result = []
   for key in dict.fromkeys((s.task, s.seed) for s in sides):
-    own = [s for s in sides if (s.task, s.seed) == key]
-    videos, place = np.unique(np.concatenate([s.videos for s in own]), return_inverse=True)
+    group = [s for s in sides if (s.task, s.seed) == key]
+    videos, place = np.unique(np.concatenate([s.videos for s in group]), return_inverse=True)
     counts = np.bincount(place)
     said, labels = (np.bincount(place, np.concatenate(values)) / counts for values in (
-        [np.asarray(s.said[selection], np.float64) for s in own], [s.labels for s in own]))
+        [np.asarray(s.said[selection], np.float64) for s in group], [s.labels for s in group]))
     result.append((key, videos, said, labels))
   return result
 
@@ -205,8 +206,8 @@ def _pooled_pairs(values, sides, few):
   seeds = list(dict.fromkeys(s.seed for s in sides))
   shares = []
   for seed in seeds:
-    own = [(value, s.pairs) for value, s in zip(values, sides) if s.seed == seed]
-    shares.append(sum(value * pairs for value, pairs in own) / sum(pairs for _, pairs in own))
+    of_seed = [(value, s.pairs) for value, s in zip(values, sides) if s.seed == seed]
+    shares.append(sum(value * pairs for value, pairs in of_seed) / sum(pairs for _, pairs in of_seed))
   return _mark(metrics.summarise(shares, [0] * len(seeds), seeds), few) | dict(
       test_pairs=sum(s.pairs for s in sides) // len(seeds))
 
@@ -285,6 +286,12 @@ def facts(experiment: Any, trained: Mapping[int, np.ndarray], sides: Sequence[Si
   return dict(folds=result, test_videos=fewest(sides), too_few_to_claim=fewest(sides) < FEW,
               smallest_fold=min(len(s.videos) for s in sides), small_folds=min(len(s.videos) for s in sides) < FEW,
               **published_weights.facts(experiment.config, len(experiment.replicas)))
+
+
+def selections(facts: Mapping[str, Any]) -> dict[str, str]:
+  """Returns {selection: its title} of the steps that a table shows: one alone where none was taken."""
+  initial = facts.get("init_from")
+  return AS_THEY_ARE if initial and initial["evaluate_only"] else SELECTIONS
 
 
 def describe(facts: Mapping[str, Any], scored: bool) -> list[str]:

@@ -80,14 +80,14 @@ def _of_votes(votes):
   by_pair = {}
   for better, worse, _ in votes.tolist():
     by_pair.setdefault((min(better, worse), max(better, worse)), []).append(better < worse)
-  several = [own for own in by_pair.values() if len(own) > 1]
+  several = [of_pair for of_pair in by_pair.values() if len(of_pair) > 1]
   if not several:
     return {}
-  same = [a == b for own in several for a, b in itertools.combinations(own, 2)]
+  same = [a == b for of_pair in several for a, b in itertools.combinations(of_pair, 2)]
   right = []
-  for own in several:
-    for vote in own:
-      others = own.count(vote) - 1 - own.count(not vote)          # who agrees less who does not
+  for of_pair in several:
+    for vote in of_pair:
+      others = of_pair.count(vote) - 1 - of_pair.count(not vote)  # who agrees less who does not
       right.append(0.5 * (1 + np.sign(others)))
   share = float(np.mean(same))
   return dict(raters=len(np.unique(votes[:, 2])), pairs=len(several), agreement=share, kappa=2 * share - 1,

@@ -94,17 +94,21 @@ def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, 
                               said=dict(last=measured["scores"]))
       entry = dict(last=measured["metrics"], validation_selected=None, best_on_test=None, against_truth={})
       found.setdefault(named(name, criterion if several else ""), []).append((entry, side))
-  return {row: protocol.summarise([e for e, _ in own], "spearman", [s for _, s in own]) | _by_fold(dataset, own)
-          for row, own in found.items()
-          if len(own) == len(trained)}           # one that some fold knows nothing of is no row
+  return {row: _row(dataset, "spearman", entries) for row, entries in found.items()
+          if len(entries) == len(trained)}       # one that some fold knows nothing of is no row
 
 
-def _by_fold(dataset, own):
+def _row(dataset, metric, entries):
+  """The row of a baseline: its summary and what it says fold by fold, of (entry, `protocol.Side`) each."""
+  return protocol.summarise([e for e, _ in entries], metric, [s for _, s in entries]) | _by_fold(dataset, entries)
+
+
+def _by_fold(dataset, entries):
   """{"by_fold": {fold: {"last": metrics, "scores": {test video: predicted}}}} of (entry, `protocol.Side`) each."""
   return dict(by_fold={side.fold: dict(
       last=entry["last"], scores={dataset.videos[v]: said if np.isfinite(said) else None
                                 for v, said in zip(side.videos, side.said["last"])}
-      if side.said else {}) for entry, side in own})
+      if side.said else {}) for entry, side in entries})
 
 
 def pair_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, Any]:
@@ -126,13 +130,12 @@ def pair_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, A
     if experiment.config.evaluate.get("rank_svm", False):
       predicted["RankSVM on mean features"] = rank(dataset, fold, experiment.method.streams)
     for name, scores in predicted.items():
-      own = experiment.measured(index, scores, {})
-      entry = dict(last=dict(accuracy=own["test"]), validation_selected=None, best_on_test=None, branches={},
-                   test_ties=own["test_ties"], against_truth=truth.against_truth(dataset, fold, scores, {}, {}))
+      measured = experiment.measured(index, scores, {})
+      entry = dict(last=dict(accuracy=measured["test"]), validation_selected=None, best_on_test=None, branches={},
+                   test_ties=measured["test_ties"], against_truth=truth.against_truth(dataset, fold, scores, {}, {}))
       found.setdefault(named(name), []).append((entry, protocol.side_of(dataset, fold, 0, of_fold[number])))
-  found = {row: own for row, own in found.items() if len(own) == len(trained)}
-  rows = {row: protocol.summarise([e for e, _ in own], "accuracy", [s for _, s in own]) | _by_fold(dataset, own)
-          for row, own in found.items()}
+  found = {row: entries for row, entries in found.items() if len(entries) == len(trained)}
+  rows = {row: _row(dataset, "accuracy", entries) for row, entries in found.items()}
   if named("duration only") in rows:
     rows[named("duration only")]["better_is"] = better_is
   return rows

@@ -59,10 +59,10 @@ def against_truth(dataset: SkillDataset, fold: Fold, scores: np.ndarray, attenti
       if relevant is None or relevant.shape != weights.shape or f"ap_{moment}" in result:     # it is of another stream
         continue
       shown = [relevant[video, :lengths[video]] for video in ids]
-      found = [average_precision(weights[video, :lengths[video]], own) for video, own in zip(ids, shown)]
+      found = [average_precision(weights[video, :lengths[video]], true) for video, true in zip(ids, shown)]
       if np.isfinite(found).any():
         result[f"ap_{moment}"] = float(np.nanmean(found))
-        result[f"chance_{moment}"] = float(np.mean([own.mean() for own in shown if own.any()]))
+        result[f"chance_{moment}"] = float(np.mean([true.mean() for true in shown if true.any()]))
   for name, seen in maps.items():
     for truth in finds.get(name, ()) if len(ids) else ():
       if truth in dataset.truth:
@@ -91,31 +91,32 @@ def alignment_against_truth(dataset: SkillDataset, fold: Fold, alignment: np.nda
     return {}
   lengths, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
   for video in fold.test_videos:
-    own = progress[video, : lengths[video]]
+    true_progress = progress[video, : lengths[video]]
     compared = zip(alignment[video], references[video], known[video])
     for place, reference in [(place, reference) for place, reference, there in compared if there]:
       times = (np.arange(lengths[reference]) + 0.5) * seconds[reference]
       reached = progress[reference, : lengths[reference]]
-      true = np.interp(own, reached, times)
-      for name, found in dict(alignment=place[: len(own)] * seconds[reference],
-                              linear=(np.arange(len(own)) + 0.5) / len(own) * len(times) * seconds[reference]).items():
+      true = np.interp(true_progress, reached, times)
+      scaled = (np.arange(len(true_progress)) + 0.5) / len(true_progress) * len(times)        # rows of the reference
+      for name, found in dict(alignment=place[: len(true_progress)] * seconds[reference],
+                              linear=scaled * seconds[reference]).items():
         result.setdefault(f"{name}_error_s", []).append(np.abs(found - true).mean())
-        tau = kendall_tau(np.interp(found, times, reached), own)
+        tau = kendall_tau(np.interp(found, times, reached), true_progress)
         result.setdefault(f"kendall_{name}", []).append(tau)
   return {name: float(np.nanmean(values)) for name, values in result.items() if np.isfinite(values).any()}
 
 
-def segments(own: Mapping[str, np.ndarray], length: int, row_seconds: float) -> list[dict[str, float]]:
+def segments(found: Mapping[str, np.ndarray], length: int, row_seconds: float) -> list[dict[str, float]]:
   """Returns the segments of one video: [{"start", "end" in seconds, "score", "importance"}].
 
   Args:
-    own: {"number": `[T]` the segment that each row is in, "score": `[K]`, "importance": `[K]`} of the video.
+    found: {"number": `[T]` the segment that each row is in, "score": `[K]`, "importance": `[K]`} of the video.
     length: real rows.
   """
-  number = np.asarray(own["number"][:length]).astype(int)
+  number = np.asarray(found["number"][:length]).astype(int)
   first = np.flatnonzero(np.diff(number, prepend=-1))
   return [dict(start=float(start * row_seconds), end=float(end * row_seconds),
-               score=float(own["score"][number[start]]), importance=float(own["importance"][number[start]]))
+               score=float(found["score"][number[start]]), importance=float(found["importance"][number[start]]))
           for start, end in zip(first, [*first[1:], length])]
 
 

@@ -15,8 +15,8 @@ import os
 import pathlib
 import shutil
 
-from jaxskill import files, pretrained
-from jaxskill.extract import extraction, feature_files
+from jaxskill import files
+from jaxskill.extract import extraction, feature_files, kinds
 from jaxskill.files import writing
 from jaxskill.training.parallel import Parallel
 
@@ -109,8 +109,9 @@ class _Encoders:
   """The networks, on the devices of a worker."""
 
   def __init__(self, config, weights):
-    variables, _ = pretrained.load(config, weights)
-    self.by_stream = pretrained.make_all(config, variables, Parallel())
+    kind = kinds.of(config)
+    networks, _ = kind.load(config, weights)
+    self.by_stream = kind.encoders(config, networks, Parallel())
 
 
 def extract_one(video, path, config, out, encode, persons):

@@ -67,7 +67,7 @@ class Decoders:
     resource_tracker.ensure_running()     # would begin with the process, and let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-      own, of_process = self._context.Pipe()
+      connection, of_process = self._context.Pipe()
       process = self._context.Process(target=_work, args=(of_process, *self._arguments), daemon=True)
       process.start()
     except OSError as error:
@@ -77,7 +77,7 @@ class Decoders:
     finally:
       signal.pthread_sigmask(signal.SIG_SETMASK, before)
     of_process.close()                    # so that its end is noticed here
-    self.decoders[own] = _Decoder(process)
+    self.decoders[connection] = _Decoder(process)
 
   def __iter__(self):
     """Yields (video, kind, content), see `extraction.decode_one`, until all videos are done or failed.

@@ -15,6 +15,8 @@ import numpy as np
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import flow as flows
 from jaxskill.data.video.timeline import read_timeline
+from jaxskill.extract.pose import recipe as poses
+from jaxskill.extract.pose import streams as pose_streams
 
 PLANS = ("stacks", "snippets", "segments", "frames")
 ENDS = ("done", "failed")                            # the last message of a video
@@ -69,7 +71,7 @@ class Stream:
       recipe: `config.streams.<name>`.
       video: its name.
       seconds: it lasts.
-      persons: where persons are, see `jaxskill.data.video.persons`; for the region "person" only.
+      persons: where persons are, see `jaxskill.data.video.persons`; for the regions "person" and "pose" only.
 
     Attributes:
       times: `[C, L]` of the items.
@@ -97,7 +99,8 @@ class Stream:
       self.events += [(time + step, unit, True) for unit, time in enumerate(units)]
     self.step = np.diff(units).min(initial=self.every)
     self.seen, self.kept, self.lonely, self._next = set(), [], 0, 0
-    self._discards = recipe.region == "person" and recipe.person.get("missing") == "discard"
+    self._cuts = recipe.region in ("person", "pose")
+    self._discards = self._cuts and recipe.person.get("missing") == "discard"
     self._begun, self._ready, self._missing = {}, {}, []
     self._found = self._image = (None, None)
 
@@ -130,6 +133,11 @@ class Stream:
     yield from self._fill(None, None)
     if not self.kept:
       raise ValueError(f"no person found in any of its {len(self.times)} frames.")
+
+  def rows(self):
+    """Returns (`[rows]` seconds of the rows that came, None: all of them show something, seconds from one to the next).
+    """
+    return self.times[self.kept, -1], None, self.every * (len(self.times) / len(self.kept))
 
   def check_pictures(self):
     """Raises a `ValueError` if the video has too few pictures for what is made of them."""
@@ -171,7 +179,7 @@ class Stream:
   def _look(self, picture):
     """The image that a picture gives: `[S, S, 3]`, or None without a person; of a flow `[H, W]`, before it is cut."""
     side = self.recipe.crop
-    if self.recipe.region == "person":
+    if self._cuts:
       box, away = self.persons.largest(self.video, picture)
       elsewhere = away > max(0.5 * self.step, 0.05)
       if box is None or elsewhere and self._discards:
@@ -203,7 +211,8 @@ def decode_one(path, video, config, persons, send):
     persons: see `Stream`.
     send: called with ("planned", {stream: (rows, pictures of a row)}), which begins anew where the file ends early;
       ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last
-      ("done", {"row_seconds", "times" of the rows that came, by stream, and "warnings"}) or ("failed", why).
+      ("done", {"row_seconds", "times" of the rows that came, "seen": whether they show anybody where that is asked, all
+      by stream, and "warnings"}) or ("failed", why).
   """
   try:
     send("done", _decode(path, video, config, persons, send, _Alive(send)))
@@ -229,7 +238,7 @@ def _decode(path, video, config, persons, send, alive):
   timeline = read_timeline(path)
   seconds, warnings = timeline.seconds, list(timeline.warnings)
   while True:
-    streams = {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
+    streams = make_streams(config, video, seconds, timeline.rate, persons)
     send("planned", {name: stream.places.shape for name, stream in streams.items()})
     faults, last = [], 0.0
     if _one_pass(path, timeline, streams, send, alive, faults):
@@ -244,9 +253,17 @@ def _decode(path, video, config, persons, send, alive):
   warnings += videos_of.damage(faults)
   for name, stream in streams.items():
     warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
-  apart = {name: stream.every * (len(stream.times) / len(stream.kept)) for name, stream in streams.items()}
-  return dict(row_seconds=apart, warnings=warnings,
-              times={name: stream.times[stream.kept, -1] for name, stream in streams.items()})
+  rows = {name: stream.rows() for name, stream in streams.items()}
+  return dict(row_seconds={name: apart for name, (_, _, apart) in rows.items()}, warnings=warnings,
+              times={name: times for name, (times, _, _) in rows.items()},
+              seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None})
+
+
+def make_streams(config, video, seconds, rate, persons):
+  """Returns {name: what a stream takes of a video}, see `Stream` and `jaxskill.extract.pose.streams`."""
+  if poses.is_one(config):
+    return pose_streams.make(config, video, seconds, rate, persons)
+  return {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
 
 
 def _one_pass(path, timeline, streams, send, alive, faults):

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxskill import files, pretrained
 from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
-from jaxskill.data.user.extraction_note import read_extraction
+from jaxskill.data.user.extraction_note import note_files, read_extraction
 from jaxskill.files import FULL, UNFINISHED, writing
 
 
@@ -63,7 +63,7 @@ class Features:
     self._rows[stream].append(self._encode[stream](items))
     if stream == drawn(self._config):
       self._rows.setdefault("frames", []).append(pretrained.shrink(items, self._config.draw))
-    return items.shape[0] * items.shape[1]
+    return len(items) * self._planned[stream][1]
 
   def _counts(self, stream):
     """Returns (rows of a stream that are there, rows that are planned)."""
@@ -80,8 +80,10 @@ class Features:
     path = feature_file(self._out, self._video, self._config)
     path.parent.mkdir(parents=True, exist_ok=True)
     maps = [stream for stream in streams if self._config.streams[stream].keep == "maps"]
-    if maps:
-      arrays["times"] = said["times"][maps[0]].astype(np.float32)
+    if maps or said.get("seen"):         # where it is said who is seen, all streams have the same rows
+      arrays["times"] = said["times"][(maps or streams)[0]].astype(np.float32)
+    if said.get("seen"):
+      arrays["seen"] = said["seen"][streams[0]]
     with writing(path) as file:
       if path.suffix == ".npy":          # NumPy's own way into a file does not say why it fails
         np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
@@ -108,9 +110,9 @@ def drawn(config):
   return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)
 
 
-def save_note(out, note):
-  """Writes `extraction.json`, whole or not at all."""
-  files.save_json(out / NOTE, note)
+def save_note(out, note, name=NOTE):
+  """Writes `extraction.json`, or the note of a shard, whole or not at all."""
+  files.save_json(out / name, note)
 
 
 def known(out, recipe):
@@ -128,7 +130,7 @@ def known(out, recipe):
 
 def check_unknown(out, videos):
   """Raises a `ValueError` if files of features would be overwritten that were not made here."""
-  if not (out / NOTE).is_file():
+  if not note_files(out):
     for video in videos:
       for file in (out / f"{video}.npy", out / f"{video}.npz"):
         if os.path.isfile(file):

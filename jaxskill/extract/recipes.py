@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
 
 import ml_collections
 from flax import traverse_util
 
-from jaxskill import cli, pretrained
+from jaxskill import cli
+from jaxskill.extract import kinds
 
-ORIGIN = ("weights", "random_weights", "weights_sha256", "persons")     # what `jaxskill.extract` adds to a recipe
-HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons")     # what of a recipe may differ
+ORIGIN = ("weights", "random_weights", "weights_sha256", "persons", "columns")     # what `extract` adds to a recipe
+HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons", "gaps")        # what of a recipe may differ
 
 
 def recipe_of(run, extractor, weights):
@@ -34,7 +34,7 @@ def recipe_of(run, extractor, weights):
       raise ValueError(f"the recipe that the run ({run.workdir}) keeps of its features is not whole, it lacks "
                        f"{', '.join(missing)}: give --extractor, the recipe that made them, or prepared features with "
                        "--features.")
-    check_weights(recipe, weights)
+    kinds.of(recipe).check_weights(recipe, weights)
     return ml_collections.ConfigDict({name: value for name, value in recipe.items() if name not in ORIGIN}), weights
   published = run.about["published"] and f"configs/features/{run.about['published']}.py"
   path = extractor or (published if published and pathlib.Path(cli.find_config(published)).is_file() else "")
@@ -44,32 +44,6 @@ def recipe_of(run, extractor, weights):
                      "features with --features.")
   config, _ = cli.read_config(path)
   return config, weights
-
-
-def check_weights(recipe, weights):
-  """Raises a `ValueError` unless the weights are those of a recipe."""
-  several = isinstance(recipe["weights"], dict)
-  wanted = {(name,): value for name, value in recipe["weights"].items()} if several else {(): recipe["weights"]}
-  for place, name in wanted.items():
-    one = weights.get(place[0], "") if place and isinstance(weights, dict) else weights
-    flag = f"--weights {place[0]}=" if place else "--weights "
-    sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
-    if not one:
-      raise ValueError(f"{flag.strip()} is not given: the features of this run were made with {name}; give "
-                       f"{flag}{name}.")
-    if str(name).startswith(pretrained.RANDOM) or one.startswith(pretrained.RANDOM):
-      if one != name:
-        raise ValueError(f"{flag}{one}: the features of this run were made with {name}; other weights make other "
-                         f"features. Give {flag}{name}.")
-      continue
-    try:
-      with open(one, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-      raise ValueError(f"{flag}{one}: cannot be read ({error}).") from error
-    if found != sha:
-      raise ValueError(f"{flag}{one} is another file (sha256 {found[:12]}...) than {name} (sha256 {sha[:12]}...), with "
-                       "which the features of this run were made; other weights make other features.")
 
 
 def _plain(recipe):
@@ -84,13 +58,13 @@ def check_recipe(run, recipe):
   Raises:
     ValueError: if the run's were made in another way.
   """
-  own = run.about["extraction"]
-  if own and recipe:
-    mine, theirs = _plain(recipe), _plain(own)
+  of_run = run.about["extraction"]
+  if of_run and recipe:
+    mine, theirs = _plain(recipe), _plain(of_run)
     for name in {**theirs, **mine}:
       if mine.get(name) != theirs.get(name):
         weights = "weights_sha256" in name or name == "random_weights"
-        here, there = ((recipe.get("weights"), own.get("weights")) if weights else
+        here, there = ((recipe.get("weights"), of_run.get("weights")) if weights else
                        (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
         raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
                          "again as the run's.")
@@ -99,6 +73,6 @@ def check_recipe(run, recipe):
   if run.random_weights or recipe.get("random_weights"):
     warnings.append("RANDOM weights made the features: for trials only, the score means nothing")
   if not run.about["simulated"]:
-    which = "of the run" if recipe else "of this video" if own else "of this video and of the run"
+    which = "of the run" if recipe else "of this video" if of_run else "of this video and of the run"
     warnings.append(f"how the features {which} were made was not noted: they must have been made alike")
   return warnings

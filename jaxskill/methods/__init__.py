@@ -14,11 +14,19 @@ from ml_collections import ConfigDict
 
 from jaxskill.evaluate import truth
 from jaxskill.methods import fields
-from jaxskill.methods.items import EXEMPLARS, PAIRS, RANKED_REFERENCES, REFERENCES, VIDEOS, Items
+from jaxskill.methods.items import (
+  EXEMPLARS,
+  PAIRS,
+  PAIRS_AND_SIMILAR,
+  RANKED_REFERENCES,
+  REFERENCES,
+  VIDEOS,
+  Items,
+)
 from jaxskill.published_checkpoints import Published
 
-__all__ = ["EXEMPLARS", "PAIRS", "RANKED_REFERENCES", "REFERENCES", "VIDEOS", "Assessment", "Distribution", "Items",
-           "Meaning", "Method", "Phase", "build"]
+__all__ = ["EXEMPLARS", "PAIRS", "PAIRS_AND_SIMILAR", "RANKED_REFERENCES", "REFERENCES", "VIDEOS", "Assessment",
+           "Distribution", "Items", "Meaning", "Method", "Phase", "build"]
 
 
 class Phase(NamedTuple):
@@ -106,8 +114,8 @@ class Method(NamedTuple):
     phases: the kinds of steps, taken in turn.
     assess: (variables, encoding of one video, references) -> Assessment. References are None, or {"encodings", "score",
       "difficulty", "mask"} of M exemplars, leading axis M, and the video's "own_difficulty".
-    items: what it learns from: `PAIRS`, `VIDEOS`, `EXEMPLARS`, `REFERENCES` or `RANKED_REFERENCES`, see
-      `methods.items`.
+    items: what it learns from: `PAIRS`, `PAIRS_AND_SIMILAR`, `VIDEOS`, `EXEMPLARS`, `REFERENCES` or
+      `RANKED_REFERENCES`, see `methods.items`.
     streams: those that `encode` reads.
     stream: stream whose rows attention, curves and heat maps follow, the first of `streams` by default; {name: stream}
       where they follow several.
@@ -149,7 +157,7 @@ class Method(NamedTuple):
   def encodings(self, variables, videos, key, train):
     """Returns `encode` of videos, standardized first where the method leaves that to others."""
     features = {} if self.standardizes else variables["constants"].get("features", {})
-    seen = {name: standardized(videos[name], own) for name, own in features.items()}
+    seen = {name: standardized(videos[name], statistics) for name, statistics in features.items()}
     return self.encode(variables, videos | seen, key, train)
 
 

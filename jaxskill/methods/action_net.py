@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import published_checkpoints
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
-from jaxskill.methods.common import check_scores, score_range
+from jaxskill.methods.common import check_rows, check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
 SEEN = dict(rgb="how the person moves", static="the person's postures, in single pictures")     # by stream, for legends
@@ -63,6 +63,7 @@ class TwoStreams:
 
   @property
   def model(self):
+    """Returns `config.model`."""
     return self.config.model
 
   def prepare(self, dataset, fold, criterion):
@@ -110,10 +111,10 @@ class TwoStreams:
   def encode(self, variables, videos, key, train):
     """Returns {"score": `[V]` shares of the range (Eq. 6), "attention": {stream: `[V, T]`}}; 0 outside the window."""
     params = variables["params"]
-    own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
+    of_videos = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
 
     def draw(number):
-      return jax.vmap(jax.random.fold_in, (0, None))(own, number) if train else None
+      return jax.vmap(jax.random.fold_in, (0, None))(of_videos, number) if train else None
     pooled, attention = [], {}
     for number, name in enumerate(self.streams):
       rows, mask, starts = self.view(videos, name, draw(number))
@@ -124,7 +125,7 @@ class TwoStreams:
     return dict(score=score, attention=attention)
 
   def squared_error(self, variables, encodings, labels):
-    """Returns the loss of one video, both scores as shares of their range. The paper does not name its loss."""
+    """Returns the loss of one video, scores as shares of their range; ours, for the paper names no loss."""
     (encoding,), (label,) = encodings, labels["score"]
     low, high = variables["constants"]["score_range"]
     error = encoding["score"] - (label - low) / (high - low)
@@ -181,16 +182,10 @@ def check_features(config, dataset):
   """
   model, source = config.model, dataset.source
   for name in model.streams:
-    if name not in dataset.streams:
-      raise ValueError(f"{source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
-                       "config.model.streams to some of them.")
-    shape = dataset.streams[name].shape
-    if len(shape) != 3:
-      raise ValueError(f"{source}: stream {name!r} holds {list(shape[2:])} a row; ACTION-NET reads features [rows, "
-                       "channels]: average over the other axes when you extract them.")
-    width = model.widths.get(name, 0)
-    if width and shape[2] != width:
-      raise ValueError(f"{source}: stream {name!r} has {shape[2]} channels, not config.model.widths.{name}={width}; "
+    check_rows(dataset, name, "config.model.streams")
+    width, channels = model.widths.get(name, 0), dataset.streams[name].shape[2]
+    if width and channels != width:
+      raise ValueError(f"{source}: stream {name!r} has {channels} channels, not config.model.widths.{name}={width}; "
                        f"extract the features as published, or set config.model.widths.{name}=0 to take them as they "
                        "are.")
     short = np.flatnonzero(dataset.lengths[name] < model.windows.get(name, 0))

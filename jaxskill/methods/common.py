@@ -44,11 +44,11 @@ def check_scores(config, dataset, criterion):
                      "(config.data.score_range, config.model.score_ranges).")
 
 
-def check_rows(dataset, stream):
-  """Raises a `ValueError` if a stream is not there, or is not rows of features `[V, T, D]`."""
+def check_rows(dataset, stream, option="config.data.stream"):
+  """Raises a `ValueError` if a stream, named by an option, is not there, or is not rows of features `[V, T, D]`."""
   if stream not in dataset.streams:
     raise ValueError(f"{dataset.source}: there is no stream {stream!r}, only {', '.join(dataset.streams)}; set "
-                     "config.data.stream to one of them.")
+                     f"{option} to what is there.")
   shape = dataset.streams[stream].shape
   if len(shape) != 3:
     raise ValueError(f"{dataset.source}: stream {stream!r} holds {list(shape[2:])} a row; this method reads features "
@@ -66,7 +66,7 @@ def in_order(better, worse):
 
 
 def labels_of(dataset, criterion):
-  """`[V]` float32 scores by a criterion; raises a `ValueError` where there are none."""
+  """Returns `[V]` float32 scores by a criterion, in its unit; raises a `ValueError` where there are none."""
   if dataset.labels(criterion) is None:
     raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
                      "that learns from pairs, e.g. configs/pros_cons.py.")
@@ -74,7 +74,7 @@ def labels_of(dataset, criterion):
 
 
 def training_scores(dataset, fold, criterion):
-  """The mean and the standard deviation of the training scores, which a network's output is stretched by.
+  """Returns {"mean", "deviation"} of the training scores, which a network's output is stretched by.
 
   So a network starts at the mean, in any unit, and needs no range of scores. Equal scores have a deviation of 1.
   """
@@ -83,7 +83,12 @@ def training_scores(dataset, fold, criterion):
 
 
 def squared_error(variables, encodings, labels):
-  """Squared error of the score of one video, in standard deviations of the training scores; see `training_scores`."""
+  """Returns the squared error of the score of one video, in standard deviations of the training scores.
+
+  Args:
+    variables: with the constants of `training_scores`.
+    encodings: of the video alone; labels: {"score": `[1]`}, in the unit of the labels.
+  """
   (encoding,), (label,) = encodings, labels["score"]
   error = encoding["score"] - label
   return (error / variables["constants"]["deviation"]) ** 2, dict(error=jnp.abs(error))

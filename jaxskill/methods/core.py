@@ -104,12 +104,12 @@ class Comparison:
 
   @property
   def tree(self):
-    """Whether the head is a tree."""
+    """Returns whether the head is a tree."""
     return isinstance(self.head, RegressionTree)
 
   @property
   def outside(self):
-    """What a target in no group counts as, see `regression_tree.group_of`; a score is never in none."""
+    """Returns what a target in no group counts as, see `regression_tree.group_of`; a score is never in none."""
     return self.model.outside if self.model.contrastive else "nearest"
 
   def check(self, dataset, others=None):

@@ -39,7 +39,7 @@ class Backbone:
 
   @property
   def note(self):
-    """What every result must say of the weights."""
+    """Returns what every result must say of the weights."""
     return f"RANDOM weights ({self._weights})" if self._weights.startswith(pretrained.RANDOM) else ""
 
   def prepare(self):

@@ -30,7 +30,7 @@ class Items:
 
   @property
   def ranks(self):
-    """Whether a score only ranks: it has no unit, and labels are not read."""
+    """Returns whether a score only ranks: it has no unit, and labels are not read."""
     return self.metric == "accuracy"
 
   def groups(self, config, dataset):
@@ -107,6 +107,28 @@ class _Pairs(Items):
     return 2 * len(items) * batch_size
 
 
+class _PairsAndSimilar(_Pairs):
+  """Pairs (better, worse), each beside a pair of training videos that are alike, where such pairs are known.
+
+  The similar pairs follow one another in an order of the seed's, again and again.
+  """
+
+  words = "pairs, each beside a similar one"
+
+  def of_fold(self, config, dataset, fold, criterion, seed):
+    pairs, runs = super().of_fold(config, dataset, fold, criterion, seed)
+    if not len(dataset.similar):
+      return pairs, runs
+    known = dataset.similar[np.isin(dataset.similar, fold.train_videos).all(axis=1)]
+    if not len(known):                                     # in this fold: a video is like itself
+      return np.concatenate([pairs, pairs[:, :1], pairs[:, :1]], axis=1), runs
+    order = np.resize(np.random.default_rng(seed).permutation(len(known)), len(pairs))
+    return np.concatenate([pairs, known[order]], axis=1), runs
+
+  def most_named(self, items, batch_size):
+    return items.shape[-1] * len(items) * batch_size
+
+
 class _Exemplars(Items):
   """Videos, each with an exemplar of its group that is drawn anew in every epoch."""
 
@@ -152,12 +174,12 @@ class _RankedReferences(_References):
     chosen, mask = self.chosen(config, dataset, fold, criterion, seed)
     pairs = dataset.pairs[fold.train_pairs]
     pairs = pairs[mask[pairs].any(axis=2).all(axis=1)]         # a video without a reference is in no item
-    own = exemplars.beside(pairs, chosen, mask)                # [P, 2, M]
-    return np.concatenate([pairs, own.reshape(len(pairs), -1)], axis=1), None
+    compared = exemplars.beside(pairs, chosen, mask)           # [P, 2, M]
+    return np.concatenate([pairs, compared.reshape(len(pairs), -1)], axis=1), None
 
   def most_named(self, items, batch_size):
     return 2 * len(items) * batch_size + len(np.unique(items[..., 2:]))
 
 
 PAIRS, VIDEOS, EXEMPLARS, REFERENCES = _Pairs(), Items(), _Exemplars(), _References()
-RANKED_REFERENCES = _RankedReferences()
+PAIRS_AND_SIMILAR, RANKED_REFERENCES = _PairsAndSimilar(), _RankedReferences()

@@ -73,14 +73,14 @@ class Regressor(nn.Module):
 
 
 def shares(moves, real):
-  """`[T]` moves of a score -> their sizes as shares that sum to 1, even ones of the `real` rows where none moves it."""
+  """Returns the sizes of `[T]` moves of a score as shares that sum to 1, even over `real` rows where none moves it."""
   size = jnp.abs(moves)
   total, even = size.sum(), (jnp.arange(len(size)) < real) / real
   return jnp.where(total > 0, size / jnp.where(total > 0, total, 1.0), even)
 
 
 def build(config) -> Method:
-  """The method of `config.model`."""
+  """Returns the method of `config.model`; raises a `ValueError` for a network without units."""
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   if model.hidden < 1:
     raise ValueError(f"config.model.hidden={model.hidden} must be at least 1.")
@@ -88,7 +88,10 @@ def build(config) -> Method:
 
   def init(key, videos, constants):
     del constants
-    return network.init(key, videos[stream], videos["lengths"][stream])["params"]
+    params = network.init(key, videos[stream], videos["lengths"][stream])["params"]
+    forget = params["lstm"]["cell"]["hf"]
+    forget["bias"] = forget["bias"] + model.forget_bias
+    return params
 
   def encode(variables, videos, key, train):
     del key, train

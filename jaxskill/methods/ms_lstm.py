@@ -54,7 +54,7 @@ class SkipLSTMCell(nn.RNNCellBase):
 
   @nn.nowrap
   def initialize_carry(self, rng, input_shape):
-    """Zero states, and a first step that is always taken in."""
+    """Returns zero states, and a first step that is always taken in."""
     del rng
     videos = input_shape[:-1]
     zeros = jnp.zeros((*videos, self.features))
@@ -62,11 +62,12 @@ class SkipLSTMCell(nn.RNNCellBase):
 
   @property
   def num_feature_axes(self):
+    """Returns the number of axes that a feature has, as Flax asks."""
     return 1
 
 
 def last_state(cell, rows, count):
-  """`[V, N, D]` rows and `[V]` how many are real -> `[V, H]` the state of a cell after the last real one."""
+  """Returns `[V, H]` the state of a cell after the last real one of `[V, N, D]` rows, of which `[V]` are real."""
   states = nn.RNN(cell)(rows).astype(jnp.float32)
   return jnp.take_along_axis(states, (count - 1)[:, None, None], axis=1)[:, 0]
 
@@ -123,7 +124,7 @@ class Network(nn.Module):
 
 
 def build(config) -> Method:
-  """The method of `config.model` and `config.loss`."""
+  """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for sizes that cannot be."""
   model, stream = config.model, config.data.stream
   _check(model)
   network = Network(model.channels, tuple(map(tuple, model.scales)), model.hidden, model.attention_hidden,

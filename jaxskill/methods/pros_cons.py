@@ -157,7 +157,7 @@ class RankAware:
     return sum(video["scores"][branch].mean() for branch in self.modules or self.branches)
 
   def accuracy(self, pair):
-    """Returns the metric by which a pair (better, worse) is in order."""
+    """Returns {"accuracy": []}: whether a pair (better, worse) is in order, a half for equal scores."""
     return dict(accuracy=in_order(*map(self.score, pair)))
 
   def assess(self, variables, encoding, references):

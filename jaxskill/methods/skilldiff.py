@@ -93,16 +93,17 @@ class Differences:
 
   @property
   def model(self):
+    """Returns `config.model`."""
     return self.config.model
 
   @property
   def scored(self):
-    """Whether it learns from scores; else it learns from pairs."""
+    """Returns whether it learns from scores; else it learns from pairs."""
     return self.config.loss.labels == "scores"
 
   @property
   def band(self):
-    """How many rows apart rows may be that are aligned; None for any."""
+    """Returns how many rows apart rows may be that are aligned; None for any."""
     return None if self.align.kind == "linear" else self.align.bandwidth
 
   def prepare(self, dataset, fold, criterion):
@@ -226,10 +227,10 @@ class Differences:
     del labels
     videos, count = encodings[:2], len(encodings) // 2 - 1
     references = (encodings[2:2 + count], encodings[2 + count:])
-    stacked = [jax.tree.map(lambda *x: jnp.stack(x), *own) for own in references]
-    found = [self.beside(variables, *own) for own in zip(videos, stacked)]
-    better, worse = (own["score"] for own in found)
-    both = [self.alignment_terms(variables, *own) for own in zip(videos, found)]
+    stacked = [jax.tree.map(lambda *x: jnp.stack(x), *side) for side in references]
+    found = [self.beside(variables, *side) for side in zip(videos, stacked)]
+    better, worse = (one["score"] for one in found)
+    both = [self.alignment_terms(variables, *side) for side in zip(videos, found)]
     ranking = variables["constants"]["loss_weights"]["ranking"] * hinge(self.config.loss.margin, better - worse)
     terms = dict(ranking=ranking) | jax.tree.map(lambda *x: sum(x) / 2, *both)
     return sum(terms.values()), terms | dict(accuracy=in_order(better, worse))

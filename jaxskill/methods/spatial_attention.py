@@ -49,7 +49,11 @@ def frame_rows(lengths, segments, keys=None):
 
 
 def build(config: ConfigDict) -> Method:
-  """Returns the method of `config.model` and `config.loss`."""
+  """Returns the method of `config.model` and `config.loss`.
+
+  Raises:
+    ValueError: for options that cannot be.
+  """
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   _check(config)
   network = SpatialAttention(
@@ -74,8 +78,8 @@ def build(config: ConfigDict) -> Method:
     return (standardized(maps, statistics) if statistics else maps), rows
 
   def encode(variables, videos, key, train):
-    own = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
-    maps, rows = view(videos, variables["constants"].get("features", {}).get(stream), own)
+    of_videos = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
+    maps, rows = view(videos, variables["constants"].get("features", {}).get(stream), of_videos)
     score, attention = network.apply({"params": variables["params"]}, maps)
     return dict(score=score, attention=attention, rows=rows)
 

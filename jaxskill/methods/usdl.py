@@ -41,7 +41,7 @@ class Heads(nn.Module):
 
 
 def judges_of(dataset, criterion):
-  """`[V, J]` what each judge said, nan where one said nothing; raises a `ValueError` where that is not known."""
+  """Returns `[V, J]` what each judge said, nan where one did not; raises a `ValueError` where that is not known."""
   said = dataset.ratings.get("scores") if criterion == "score" else None
   if said is None:
     raise ValueError(f"{dataset.source}: what judges said of {criterion!r} is not known; config.model.judges needs "
@@ -50,7 +50,7 @@ def judges_of(dataset, criterion):
 
 
 def known_of(said, execution, seen, source):
-  """What is known beforehand: `[V, J]` what judges said of the videos `seen`, their ranges, the worth of their mean."""
+  """Returns what judges said of the videos `seen`, their ranges and worth; a `ValueError` if one always said the same."""
   known = np.isfinite(said) & np.isin(np.arange(len(said)), seen)[:, None]        # nothing of videos that are held out
   low, high = np.where(known, said, np.inf).min(axis=0), np.where(known, said, -np.inf).max(axis=0)
   equal = np.flatnonzero(~(low < high))                         # or nothing was said: inf and -inf
@@ -64,7 +64,7 @@ def known_of(said, execution, seen, source):
 
 
 def build(config: ConfigDict) -> Method:
-  """Returns the method of `config.model`."""
+  """Returns the method of `config.model`; raises a `ValueError` for options that cannot be."""
   model, stream = config.model, config.data.stream
   if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
     raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")

@@ -1,19 +1,20 @@
 """Who's Better, Who's Best: which of two performances is better, from single segments of three equal parts of a video.
 
 In training one segment of each part is drawn, as temporal segment networks do, and the same network ranks both videos
-of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin. Streams
-have networks of their own, which know nothing of each other; their scores are summed. The test score is a mean over
-evenly spaced segments.
+of a pair: in every part the segment of the better video must be ahead of that of the worse one by a margin, and
+segments of two videos that show equal skill (`SkillDataset.similar`) must lie within that margin. Streams have networks
+of their own, which know nothing of each other; their scores are summed. The test score is a mean over evenly spaced
+segments.
 
 The paper trains whole video networks; here they are given features, and a small ranking network of each stream is
-trained. Its second loss, max(0, |f(p) - f(q)| - m) of pairs (p, q) that show equal skill, is left out: the pairs of a
-`SkillDataset` are ordered, and none is known to be equal.
+trained. The paper sums each loss over its own pairs; here every ordered pair comes with one similar pair, so that both
+losses weigh as `config.loss.weights` says, however many pairs of either kind there are.
 
 V videos, T rows of a stream, D channels, S streams, P parts, N segments of each part (1 in training).
 
 References: Doughty, Damen, Mayol-Cuevas, Who's Better? Who's Best? Pairwise Deep Ranking for Skill Determination, CVPR
-2018 (its ranking loss; the numbers of its equations were not at hand); Wang et al., Temporal Segment Networks, ECCV
-2016.
+2018 (its losses of ordered and of similar pairs; the numbers of its equations were not at hand); Wang et al., Temporal
+Segment Networks, ECCV 2016.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxskill.methods import PAIRS, Assessment, Method, Phase
-from jaxskill.methods.common import hinge, in_order
+from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase
+from jaxskill.methods.common import check_rows, hinge, in_order
 
 
 class Ranker(nn.Module):
@@ -40,7 +41,7 @@ class Ranker(nn.Module):
 
 
 def drawn_rows(lengths, places):
-  """Rows of the segments that are taken of each part.
+  """Returns the rows of the segments that are taken of each part.
 
   Args:
     lengths: `[V]` real rows.
@@ -56,13 +57,17 @@ def drawn_rows(lengths, places):
 
 
 def part_of_rows(lengths, rows, parts):
-  """`[V, T]` the part that the middle of each row lies in; those of padding are the last."""
+  """Returns `[V, T]` the part that the middle of each row lies in; those of padding are the last.
+
+  Args:
+    lengths: `[V]` real rows; rows: T; parts: how many there are.
+  """
   middle = (jnp.arange(rows) + 0.5) / lengths[:, None]
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
 def build(config) -> Method:
-  """The method of `config.model` and `config.loss`."""
+  """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
   _check(config)
   ranker = Ranker(model.hidden, dtype)
@@ -70,7 +75,7 @@ def build(config) -> Method:
   def init(key, videos, constants):
     del constants
     keys = jax.random.split(key, len(streams))
-    return {name: ranker.init(own, videos[name])["params"] for name, own in zip(streams, keys)}
+    return {name: ranker.init(of_stream, videos[name])["params"] for name, of_stream in zip(streams, keys)}
 
   def places(videos, name, key):
     """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
@@ -78,8 +83,8 @@ def build(config) -> Method:
     if key is None:
       even = (jnp.arange(model.test_segments) + 0.5) / model.test_segments
       return jnp.broadcast_to(even, (count, model.parts, model.test_segments))
-    own = jax.random.fold_in(key, streams.index(name))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(own, videos["position"])
+    of_stream = jax.random.fold_in(key, streams.index(name))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(of_stream, videos["position"])
     return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
 
   def encode(variables, videos, key, train):
@@ -95,12 +100,17 @@ def build(config) -> Method:
     """[] what the test score is: the sum over the streams of the mean of all segments."""
     return sum(encoding["scores"][name].mean() for name in streams)
 
-  def ranking_loss(variables, pair, labels):
-    """In every part of every stream the segment of the better video is ahead."""
-    del variables, labels
-    better, worse = pair
+  def loss(variables, item, labels):
+    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+    del labels
+    better, worse, *similar = item
     terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
              for name in streams}
+    if similar:
+      first, second = similar
+      weight = variables["constants"]["loss_weights"]["similar"]
+      terms |= {f"similar_{name}": weight * jax.nn.relu(
+          jnp.abs(first["scores"][name] - second["scores"][name]) - config.loss.margin).sum() for name in streams}
     return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
 
   def assess(variables, encoding, references):
@@ -112,20 +122,13 @@ def build(config) -> Method:
                                              importance=jnp.full(model.parts, 1 / model.parts)),
         parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
 
-  return Method(init=init, encode=encode, phases=(Phase(ranking_loss, trains="."),), assess=assess, items=PAIRS,
-                streams=streams, check=lambda dataset, others: check_features(dataset, streams))
+  def check(dataset, others):
+    del others
+    for name in streams:
+      check_rows(dataset, name, "config.model.streams")
 
-
-def check_features(dataset, streams):
-  """Raises a `ValueError` if a stream is missing, or its rows are no features."""
-  for name in streams:
-    if name not in dataset.streams:
-      raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
-                       "config.model.streams to some of them.")
-    shape = dataset.streams[name].shape
-    if len(shape) != 3:
-      raise ValueError(f"{dataset.source}: stream {name!r} holds {shape[2:]} a row, not the channels of features; "
-                       "average maps over their places first.")
+  return Method(init=init, encode=encode, phases=(Phase(loss, trains="."),), assess=assess,
+                items=PAIRS_AND_SIMILAR, streams=streams, check=check)
 
 
 def _check(config):

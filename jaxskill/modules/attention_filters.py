@@ -158,14 +158,15 @@ _chunked_logits.defvjp(_chunked_forward, _chunked_backward)
 
 
 def fold_inputs(kernel, bias, noise=None, mean=None, scale=None, dtype=jnp.float32):
-  """Moves what happens to the features before a linear layer into the layer, so that features are never rewritten.
+  """Returns a linear layer that does what happens to the features before it, so that features are never rewritten.
 
   kernel @ ((x - mean) / scale + noise) + bias = (kernel / scale) @ x + offset.
 
   Args:
     kernel, bias: `[N, D]`, `[N]` of the layer.
     noise: `[T, D]` one draw for all videos, or None.
-    mean, scale: `[D]` that standardise the features, or None.
+    mean, scale: `[D]` that standardize the features, or None.
+    dtype: operands of the product with the noise.
 
   Returns:
     `[N, D]` kernel for the raw features, `[N, T]` (`[N, 1]` without noise) float32 offset.

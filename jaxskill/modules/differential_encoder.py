@@ -58,7 +58,7 @@ class Encoder(nn.Module):
 
 
 def judges(dtype):
-  """Returns the layers that a segment's score and its importance come from."""
+  """Returns the layers that a segment's score and its importance come from (Sec. 3.4)."""
   return Linear(1, dtype=dtype), Linear(1, bias=False, dtype=dtype)       # a softmax sees no bias
 
 
@@ -66,7 +66,7 @@ class Compared(nn.Module):
   """What the kinds below share: scores of segments, from what `compare` says of their rows."""
 
   def judge(self, segments):
-    """`[K, F]` mean differences of segments -> logits of their scores and of their importance, `[K]` each."""
+    """Returns the logits `[K]` of scores and `[K]` of importance of segments, given their `[K, F]` mean differences."""
     return self.score(segments)[:, 0], self.importance(segments)[:, 0]
 
   def __call__(self, embeddings):
@@ -86,14 +86,21 @@ class Rows(Compared):
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
+    """Makes the layers; the differences have no parameters."""
     self.score, self.importance = judges(self.dtype)
 
   def project(self, embeddings):
-    """`[..., E]` -> itself, as query and as reference."""
+    """Returns `[..., E]` embeddings as they are, as query and as reference."""
     return embeddings, embeddings
 
   def compare(self, query, reference, offset):
-    """`[T, E]` query, reference aligned with it, `[T]` absolute timing offset -> `[T, F]`, F = 3 E + 1 or E."""
+    """Returns `[T, F]` what rows show, F = 3 E + 1 or E: see `aligned`.
+
+    Args:
+      query: `[T, E]` embeddings.
+      reference: `[T, E]` those that are aligned with it.
+      offset: `[T]` absolute timing offset, as a share of the duration.
+    """
     if not self.aligned:
       return query
     return jnp.concatenate([query - reference, query, reference, offset[:, None]], axis=-1)
@@ -112,6 +119,7 @@ class Heads(Compared):
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
+    """Makes the layers of all heads, side by side."""
     units = self.count * self.hidden
     self.query = Linear(units, dtype=self.dtype)
     self.reference, self.residual, self.timing = (Linear(units, bias=False, dtype=self.dtype) for _ in range(3))
@@ -121,12 +129,18 @@ class Heads(Compared):
     self.score, self.importance = judges(self.dtype)
 
   def project(self, embeddings):
-    """`[..., E]` -> its `[..., P]` part of the hidden units where it is the query, and where it is the reference."""
+    """Returns the `[..., P]` parts of the hidden units of `[..., E]` embeddings as query, and as reference."""
     residual = self.residual(embeddings)
     return self.query(embeddings) + residual, self.reference(embeddings) - residual
 
   def compare(self, query, reference, offset):
-    """`[T, P]` parts of a query and of the reference aligned with it, `[T]` absolute timing offset -> `[T, F]`."""
+    """Returns `[T, F]` how rows differ (Sec. 3.3).
+
+    Args:
+      query: `[T, P]` parts of `project`.
+      reference: `[T, P]` those of the rows that are aligned with it.
+      offset: `[T]` absolute timing offset, as a share of the duration.
+    """
     units = nn.relu(query + reference + self.timing(offset[:, None])).reshape(-1, self.count, self.hidden)
     result = add_bias(contract("thp,hfp->thf", units, self.kernel, self.dtype), self.bias)
     return nn.relu(result).reshape(len(query), -1)
@@ -134,7 +148,7 @@ class Heads(Compared):
 
 @jax.custom_vjp
 def add_bias(rows, bias):
-  """`[T, ...]` rows + `[...]` bias.
+  """Returns `[T, ...]` rows plus a `[...]` bias.
 
   Its gradient is summed in halves: XLA cuts a plain sum of this size by the number of processor cores, and the last bit
   of training would depend on how many a process was given.

@@ -39,7 +39,7 @@ def _matmul(left, right, dtype):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def product(kernel, x, from_rows, dtype):
-  """Multiplies instances by a kernel; operands are cast to `dtype`, sums are float32.
+  """Returns the float32 product of a kernel with instances `[N, R]`; operands are cast to `dtype`.
 
   Args:
     kernel: `[N, D]`.

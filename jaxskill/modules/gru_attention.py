@@ -62,7 +62,7 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
 
 
 def shifted_sum(products, padding):
-  """Sums `[k, k, S, R, h, w]` products of every kernel position, shifted: -> `[S, R, h', w']`, a convolution."""
+  """Returns a `[S, R, h', w']` convolution: the shifted sum of `[k, k, S, R, h, w]` products, one a kernel position."""
   size, _, _, _, height, width = products.shape
   if padding == "same":
     before, after = (size - 1) // 2, size // 2
@@ -112,15 +112,15 @@ def gru_step(weights, gates, state):
   Returns:
     `[V, H]` next state.
   """
-  own = state @ weights["state"].T + weights["state_bias"]
+  from_state = state @ weights["state"].T + weights["state_bias"]
   size = state.shape[-1]
-  reset, update = (nn.sigmoid(gates[:, part] + own[:, part]) for part in (slice(size), slice(size, 2 * size)))
-  new = jnp.tanh(gates[:, 2 * size:] + reset * own[:, 2 * size:])
+  reset, update = (nn.sigmoid(gates[:, part] + from_state[:, part]) for part in (slice(size), slice(size, 2 * size)))
+  new = jnp.tanh(gates[:, 2 * size:] + reset * from_state[:, 2 * size:])
   return (1 - update) * new + update * state
 
 
 def places_seen(weights, size, padding):
-  """Weights of fused places, spread over the places of the map that each of them looked at.
+  """Returns weights of fused places, spread over the places of the map that each of them looked at.
 
   Args:
     weights: `[T, h', w']`.
@@ -215,7 +215,7 @@ class SpatialAttention(nn.Module):
     start = torch_uniform(hidden)
 
     def init(key):
-      weights = {part: start(own, shape) for (part, shape), own in
+      weights = {part: start(part_key, shape) for (part, shape), part_key in
                  zip(shapes.items(), jax.random.split(key, len(shapes)))}
       more = update_bias * (jnp.arange(3 * hidden) // hidden == 1)                        # rows by gate: r, z, n
       return weights | dict(input_bias=weights["input_bias"] + more)
@@ -238,11 +238,12 @@ class SpatialAttention(nn.Module):
     sizes = dict(frame=self.channels, skill=self.hidden)
     guided = sum(sizes[guide] for guide in self.guides)
     if self.attention_gru:
-      own = self._gru("attention_gru", guided, self.attention_hidden)
+      attention_gru = self._gru("attention_gru", guided, self.attention_hidden)
       query = self.param("query", torch_uniform(self.attention_hidden), (self.attention_width, self.attention_hidden))
-      reads, offset = own["input"], own["input_bias"]
+      reads, offset = attention_gru["input"], attention_gru["input_bias"]
     else:
-      own, reads, offset = None, self.param("query", torch_uniform(guided), (self.attention_width, guided)), 0.0
+      attention_gru, offset = None, 0.0
+      reads = self.param("query", torch_uniform(guided), (self.attention_width, guided))
     from_skill = reads[:, guided - self.hidden:].T if "skill" in self.guides else None    # [H, N]
     guide = jnp.broadcast_to(offset, (frames, videos, len(reads)))                        # [T, V, N]
     if "frame" in self.guides:
@@ -259,8 +260,8 @@ class SpatialAttention(nn.Module):
       shown, keys, guide = now                                        # [V, D, P], [32, V, P], [V, N]
       if from_skill is not None:
         guide += skill @ from_skill                                                       # Eq. 3
-      if own:
-        attention = gru_step(own, guide, attention)                                       # Eq. 4
+      if attention_gru:
+        attention = gru_step(attention_gru, guide, attention)                             # Eq. 4
         guide = attention @ query.T
       logits = jnp.einsum("kvp,k->vp", jnp.tanh(keys + guide.T[..., None]), readout)      # Eq. 5
       weights = nn.softmax(logits, axis=1)                                                # Eq. 6

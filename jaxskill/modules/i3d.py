@@ -103,7 +103,7 @@ class I3D(nn.Module):
 
 
 def clip_features(variables, clips, *, module=None):
-  """Returns features of clips, `[B, 1024]`, averaged over time; see `one_by_one`.
+  """Returns features of clips, `[B, 1024]` float32, averaged over time; see `one_by_one`.
 
   Args:
     variables: of `I3D`.

@@ -23,7 +23,7 @@ def _einsum_backward(spec, dtype, operands, gradient):
   left, right, *like = operands
   slopes = (contract(f"{output},{second}->{first}", gradient, right, dtype),
             contract(f"{output},{first}->{second}", gradient, left, dtype))
-  return tuple(slope.astype(own.dtype) for slope, own in zip(slopes, like))
+  return tuple(slope.astype(operand.dtype) for slope, operand in zip(slopes, like))
 
 
 def _einsum_forward(spec, left, right, dtype):

@@ -112,7 +112,7 @@ def group_borders(differences, num_leaves, *, symmetric=False, limits=None):
 
 
 def group_of(difference, bounds, outside="nearest"):
-  """Finds the group that holds a difference: [left, right) from zero on, (left, right] below, compared in float32.
+  """Returns the group that holds a difference: [left, right) from zero on, (left, right] below, compared in float32.
 
   Args:
     difference: `[...]`.
@@ -143,7 +143,7 @@ def within_group(difference, bounds):
 
 
 def decode(log_probability, regression, bounds, empty="border"):
-  """Returns the difference that the most probable leaf says (the first of equal ones).
+  """Returns the difference that the most probable leaf says, the first of equal ones (Eq. 7).
 
   Args:
     log_probability, regression: `[..., L]` of the leaves.
@@ -166,7 +166,7 @@ def expected(log_probability, regression, bounds):
 
 
 def log_one_minus_exp(log_probability):
-  """Returns log(1 - exp(x)) for x <= 0, finite with a finite gradient up to x = 0."""
+  """Returns log(1 - exp(x)) for `[...]` x <= 0, finite with a finite gradient up to x = 0."""
   x = jnp.minimum(log_probability, -1e-7)
   near = x > -0.6931472
   return jnp.where(near, jnp.log(-jnp.expm1(x)), jnp.log1p(-jnp.exp(jnp.where(near, -1.0, x))))

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxskill.evaluate import conformal, held_out, pair_probability
 from jaxskill.report import wording
-from jaxskill.training.finished_run import Finished
+from jaxskill.training.finished_run import FinishedRun
 
 MORE = "config.data.validation_share keeps more apart"
 
@@ -26,7 +26,7 @@ def of_rows(experiment: Any, scores: np.ndarray) -> dict[str, Any]:
           for name in dict.fromkeys(names)}
 
 
-def of_video(run: Finished, scores: np.ndarray, ids: np.ndarray, level: float,
+def of_video(run: FinishedRun, scores: np.ndarray, ids: np.ndarray, level: float,
              warnings: Sequence[str]) -> dict[str, Any]:
   """Returns how sure the score of a new video is, as JSON can hold it.
 
@@ -49,7 +49,7 @@ def of_video(run: Finished, scores: np.ndarray, ids: np.ndarray, level: float,
   return dict(range=ends and list(ends), level=found["level"], guarantee=words, calibration=found)
 
 
-def of_pair(run: Finished, scores: np.ndarray, ids: np.ndarray, level: float,
+def of_pair(run: FinishedRun, scores: np.ndarray, ids: np.ndarray, level: float,
             warnings: Sequence[str]) -> dict[str, Any]:
   """Returns how probable it is that the first of two videos is better.
 

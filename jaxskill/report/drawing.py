@@ -138,7 +138,7 @@ def aligned_videos(axis: Axes, video: Sequence[Mapping[str, float]], reference: 
 
 
 def offset_curve(axis: Axes, seconds: np.ndarray, offset: np.ndarray) -> None:
-  """Draws how much later the reference shows the same, as a share of the duration."""
+  """Draws how much later the reference shows the same: `[T]` shares of the duration at `[T]` seconds."""
   axis.plot(seconds, offset, lw=1)
   axis.axhline(0, color="grey", lw=0.6, ls=":")
   axis.set(ylabel="shown later (+)\nor earlier (-) there\n[share of duration]")
@@ -147,10 +147,11 @@ def offset_curve(axis: Axes, seconds: np.ndarray, offset: np.ndarray) -> None:
 
 def frame(axis: Axes, picture: np.ndarray, label: str, weights: np.ndarray | None = None, most: float | None = None,
           side: int = 0) -> None:
-  """Draws A picture, with a heat map `[h, w]` over it where there is one.
+  """Draws a picture, with a heat map `[h, w]` over it where there is one.
 
   Args:
-    most: the weight that is brightest, one for all pictures that are compared.
+    picture: `[H, W, 3]` uint8; label: what stands below it.
+    weights: `[h, w]`; most: the weight that is brightest, one for all pictures that are compared.
     side: what the moment speaks for, see `COLOURS`; 0 draws no border.
   """
   axis.imshow(picture, extent=INSIDE, cmap="gray" if picture.ndim == 2 else None)

@@ -15,7 +15,7 @@ from jaxskill import cli
 from jaxskill.evaluate import conformal, truth
 from jaxskill.methods import Assessment
 from jaxskill.report import certainty, wording
-from jaxskill.training.finished_run import Finished
+from jaxskill.training.finished_run import FinishedRun
 
 MOMENTS = 3                 # that are named, of each kind
 STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
@@ -38,7 +38,7 @@ class Models(NamedTuple):
   level: float = conformal.LEVEL
 
 
-def choose(run: Finished, models: Models) -> tuple[np.ndarray, str]:
+def choose(run: FinishedRun, models: Models) -> tuple[np.ndarray, str]:
   """Returns the replicas that answer: (`[n]` numbers, who they are in words).
 
   A run has one model for every fold and seed. All of them answer, as none was chosen by its result; their mean is
@@ -63,12 +63,12 @@ def choose(run: Finished, models: Models) -> tuple[np.ndarray, str]:
         raise ValueError(f"--{field}={asked}: no model of the run is of this {field}; there are "
                          f"{', '.join(map(str, values))}.")
       left = [i for i in left if str(replicas[i][field]) == str(asked)]
-  own = [replicas[i] for i in left]
-  several = lambda field: ", ".join(dict.fromkeys(str(r[field]) for r in own))
-  words = f"mean over {len(own)} models" if len(own) > 1 else "one model"
+  chosen = [replicas[i] for i in left]
+  several = lambda field: ", ".join(dict.fromkeys(str(r[field]) for r in chosen))
+  words = f"mean over {len(chosen)} models" if len(chosen) > 1 else "one model"
   words += f" (folds {several('fold')}; seeds {several('seed')})"
-  if own[0]["row"]:
-    words = f"{own[0]['row']}: {words}"
+  if chosen[0]["row"]:
+    words = f"{chosen[0]['row']}: {words}"
   return np.array(left), words
 
 
@@ -104,7 +104,7 @@ def decisive(segments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   What a part moves is how far its score is from the whole, times how much it counts.
 
   Args:
-    segments: of `evaluate.segments`, importance summing to 1.
+    segments: of `truth.segments`, importance summing to 1.
 
   Returns:
     [{"what", "side", "start", "end", "peak" (its middle), "at", "score", "importance", "effect"}], at most `MOMENTS`
@@ -152,30 +152,31 @@ def pick(assessments: Assessment, ids: np.ndarray, video: int) -> Assessment:
   return jax.tree.map(lambda x: x[ids, video], assessments)
 
 
-def answer(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray, words: str,
+def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray, words: str,
            level: float = conformal.LEVEL) -> dict[str, Any]:
   """Returns what is to be said of one video, as JSON can hold it, without its heat maps.
 
   Args:
-    own: `new_videos.Own`; assessment: of `pick`; ids, words: of `choose`; level: see `Models`.
+    video: `new_videos.NewVideo`; assessment: of `pick`; ids, words: of `choose`; level: see `Models`.
 
   Raises:
     ValueError: if the score is not finite.
   """
   scores = np.asarray(assessment.score, np.float64)
   if not np.isfinite(scores).all():
-    rows = ", ".join(f"{len(rows)} rows of {name}" for name, rows in own.arrays.items())
+    rows = ", ".join(f"{len(rows)} rows of {name}" for name, rows in video.arrays.items())
     raise ValueError(f"its score is not finite; it has {rows}, the training videos "
                      + ", ".join(f"{run.arrays[f'{name}/lengths'].min()} to {run.arrays[f'{name}/lengths'].max()}"
-                                 for name in own.arrays) + ".")
+                                 for name in video.arrays) + ".")
   training = [run.training_scores(i) for i in ids]
   ranks = [percentile(score, others) for score, others in zip(scores, training)]
   counts = [len(others) for others in training]
   criterion = run.about["replicas"][ids[0]]["criterion"]
   ranked = run.method.items.ranks
   result = dict(
-      video=own.name, file=str(own.file), run=str(run.workdir), system=run.config.method, trained_on=run.about["data"],
-      simulated=run.about["simulated"], random_weights=any(w.startswith("RANDOM") for w in own.warnings),
+      video=video.name, file=str(video.file), run=str(run.workdir), system=run.config.method,
+      trained_on=run.about["data"],
+      simulated=run.about["simulated"], random_weights=any(w.startswith("RANDOM") for w in video.warnings),
       tested=run.tested, ranked=ranked,
       score=float(scores.mean()), spread=float(scores.std(ddof=1)) if len(scores) > 1 else None,
       unit="rank score, without a unit: read the percentile" if ranked else f"that of the labels ({criterion})",
@@ -183,25 +184,25 @@ def answer(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray, wor
       models=[run.about["replicas"][i] | dict(score=float(score), percentile=rank)
               for i, score, rank in zip(ids, scores, ranks)],
       parts={name: float(np.mean(values)) for name, values in assessment.parts.items()},
-      duration_s=float(own.duration(next(iter(own.arrays)))), attention={}, curves={}, segments=[], moments=[],
+      duration_s=float(video.duration(next(iter(video.arrays)))), attention={}, curves={}, segments=[], moments=[],
       meanings={name: meaning._asdict() for name, meaning in run.method.meanings.items()})
   of_filters = {name: weights.mean(axis=1) for name, weights in assessment.attention.items()}
   for kind, curves in dict(attention=of_filters, curves=assessment.curves).items():
     for name, values in curves.items():
-      start, end = rows_in_time(own, run.method.stream_of(name))
+      start, end = rows_in_time(video, run.method.stream_of(name))
       result[kind][name] = dict(start=start.tolist(), end=end.tolist(),
                                 values=values.mean(axis=0)[: len(start)].tolist())
   if assessment.segments:
     stream = run.method.streams[0]
     mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.segments.items()}
-    result["segments"] = truth.segments(mean, len(own.arrays[stream]), own.row_seconds[stream])
-  seen_at = {name: own.seconds(run.method.stream_of(name)) for name in assessment.maps}
+    result["segments"] = truth.segments(mean, len(video.arrays[stream]), video.row_seconds[stream])
+  seen_at = {name: video.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
   if run.method.items.compares:
-    result["references"] = references(run, own, assessment, ids)
+    result["references"] = references(run, video, assessment, ids)
   if assessment.distribution:
     result["distribution"] = distribution(assessment)
-  return result | certainty.of_video(run, scores, ids, level, own.warnings) | dict(warnings=own.warnings)
+  return result | certainty.of_video(run, scores, ids, level, video.warnings) | dict(warnings=video.warnings)
 
 
 def distribution(assessment: Assessment) -> dict[str, Any]:
@@ -229,18 +230,19 @@ def moments(result: dict[str, Any], assessment: Assessment, seen_at: Mapping[str
   return found
 
 
-def rows_in_time(own: Any, stream: str) -> tuple[np.ndarray, np.ndarray]:
+def rows_in_time(video: Any, stream: str) -> tuple[np.ndarray, np.ndarray]:
   """Returns `[T]` seconds from which and to which each row of a stream speaks; of single frames, up to the next one."""
-  start = own.seconds(stream)
-  return start, np.append(start[1:], start[-1] + own.row_seconds[stream])
+  start = video.seconds(stream)
+  return start, np.append(start[1:], start[-1] + video.row_seconds[stream])
 
 
-def maps(run: Finished, own: Any, assessment: Assessment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def maps(run: FinishedRun, video: Any, assessment: Assessment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Returns {name: `[N, h, w]` heat maps that are to be shown, mean over the models} and {name: `[N]` seconds}."""
   meanings = run.method.meanings
   found = {name: np.asarray(values).mean(axis=0) for name, values in assessment.maps.items()
            if name not in meanings or meanings[name].shown}
-  return found, {name: own.seconds(run.method.stream_of(name))[np.asarray(assessment.rows[name][0])] for name in found}
+  seconds = {name: video.seconds(run.method.stream_of(name)) for name in found}
+  return found, {name: at[np.asarray(assessment.rows[name][0])] for name, at in seconds.items()}
 
 
 def narrowest(maps: np.ndarray, count: int = KEYS) -> np.ndarray:
@@ -268,14 +270,14 @@ def _looked_at(name, assessment, seconds):
   return found
 
 
-def references(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray) -> list[dict[str, Any]]:
+def references(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray) -> list[dict[str, Any]]:
   """Returns the training videos that a video was compared with, most often used first.
 
   Returns:
     [{"video", "score" of its labels, "models" that used it, and where rows are aligned "seconds", `[T]` when the
     reference shows what each row shows, "duration_s", "segments"}].
   """
-  rows, mask = (x[0, ids] for x in run.references([own.digest], [own.known]))               # [n, M]
+  rows, mask = (x[0, ids] for x in run.references([video.digest], [video.known]))           # [n, M]
   stream = run.method.streams[0]
   position = {name: number for number, name in enumerate(run.arrays["videos"])}
   found = {}
@@ -290,7 +292,7 @@ def references(run: Finished, own: Any, assessment: Assessment, ids: np.ndarray)
     entry = dict(video=name, score=one["score"], models=len(one["places"]))
     if one["places"][0] is not None:
       seconds = float(run.arrays[f"{stream}/row_seconds"][position[name]])
-      aligned = np.stack(one["places"]).mean(axis=0, dtype=np.float64)[: len(own.arrays[stream])] * seconds
+      aligned = np.stack(one["places"]).mean(axis=0, dtype=np.float64)[: len(video.arrays[stream])] * seconds
       entry |= dict(seconds=aligned.round(3).tolist(), segments=run.about["segments"].get(name, []),
                     duration_s=float(run.arrays[f"{stream}/lengths"][position[name]] * seconds))
     result.append(entry)

@@ -38,9 +38,10 @@ def of_rows(experiment: Any, scores: np.ndarray, sides: Sequence[protocol.Side],
   drawn[:, tested] = bootstrap.resample(len(tested), None if subjects is None else subjects[tested])
   statistics = {}
   for name in dict.fromkeys(names):
-    own = [index for index, of in enumerate(names) if of == name]
-    of_row = [sides[index] for index in own]
-    statistics[name] = (_of_pairs(experiment, scores, own, subjects) if shown is None else _of_labels(of_row, shown))
+    indices = [index for index, of in enumerate(names) if of == name]
+    of_row = [sides[index] for index in indices]
+    statistics[name] = (_of_pairs(experiment, scores, indices, subjects) if shown is None
+                        else _of_labels(of_row, shown))
   differences = [dict(first=first, second=second) | bootstrap.interval(
       bootstrap.difference(statistics[first], statistics[second]), drawn)._asdict()
                  for first, second in itertools.combinations(statistics, 2)]

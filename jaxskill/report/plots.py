@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from matplotlib import patheffects
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
@@ -149,8 +150,8 @@ def _alignment(experiment, assessments):
   shown = [(video, experiment.exemplars()[0][video, 0, 0]) for video in chosen.values()]
 
   def of(video):
-    own = {name: values[0, video] for name, values in assessments.segments.items()}
-    return truth.segments(own, lengths[video], seconds[video]) if own else []
+    of_video = {name: values[0, video] for name, values in assessments.segments.items()}
+    return truth.segments(of_video, lengths[video], seconds[video]) if of_video else []
   colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
@@ -213,10 +214,12 @@ def scene(dataset, stream, video, row):
 
 def mark_places(axis, dataset, video, row):
   """Marks the true place of the action and of the distractor on a frame, where they are known."""
-  for place, marker, colour in (("place", "o", "tab:green"), ("distractor", "x", "tab:red")):
+  for place, marker in (("place", "o"), ("distractor", "x")):
     if place in dataset.truth:
       down, right = dataset.truth[place][video, row]
-      axis.plot(right, down, marker, color=colour, fillstyle="none", label=f"truth: {place}")
+      axis.plot(right, down, marker, color="white", fillstyle="none", markersize=8, markeredgewidth=1.5,
+                path_effects=[patheffects.withStroke(linewidth=3.5, foreground="black")],    # seen on any picture
+                label=f"truth: {place}")
 
 
 def _scores(experiment, assessments):

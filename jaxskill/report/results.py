@@ -73,8 +73,8 @@ def _rows(experiment, scores, history, replicas):
   sides, trained = protocol.sides(experiment, history, replicas), experiment.trained_videos()
   rows = {}
   for name in dict.fromkeys(r["row"] for r in replicas):
-    own = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
-    rows[name or experiment.config.name] = _summary(experiment.metric, *zip(*own))
+    of_row = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
+    rows[name or experiment.config.name] = _summary(experiment.metric, *zip(*of_row))
   scored = not experiment.method.items.ranks
   rated = not scored or any(r.criterion == "score" for r in experiment.replicas)      # and not by another criterion
   agreement = raters.agreement(experiment.dataset.ratings, scored) if rated else {}
@@ -102,46 +102,46 @@ def _summary(metric, replicas, sides):
 def _replica(experiment, assessments, history, index):
   row, fold_index, seed, _, criterion = experiment.replicas[index]
   dataset, fold, method = experiment.dataset, experiment.dataset.folds[fold_index], experiment.method
-  own = jax.tree.map(lambda x: x[index], assessments)
+  said = jax.tree.map(lambda x: x[index], assessments)
   last, ranks = history[-1]["replicas"][index], method.items.ranks
   pairs = dict(test_ties=last["test_ties"], branches=last["branches"]) if ranks else {}
   result = dict(row=row, fold=fold.name, seed=seed, criterion=criterion,
                 **metrics.select(history, index, experiment.metric), **pairs,
-                against_truth=_against_truth(experiment, fold, own))
-  result["filter_correlation"] = _filter_correlation(experiment, own.attention)
-  result["collapsed"] = (collapse.of_ranks(own.score, dataset.pairs[fold.train_pairs]) if ranks
-                         else collapse.of_labels(own.score, dataset.labels(criterion)))
-  result |= breakdown.of_fold(dataset, fold, np.asarray(own.score), None if ranks else criterion)
+                against_truth=_against_truth(experiment, fold, said))
+  result["filter_correlation"] = _filter_correlation(experiment, said.attention)
+  result["collapsed"] = (collapse.of_ranks(said.score, dataset.pairs[fold.train_pairs]) if ranks
+                         else collapse.of_labels(said.score, dataset.labels(criterion)))
+  result |= breakdown.of_fold(dataset, fold, np.asarray(said.score), None if ranks else criterion)
   tested = metrics.tested_videos(dataset, fold)
   stream = method.streams[0]
   length, seconds = dataset.lengths[stream], dataset.row_seconds[stream]
-  if own.segments:
-    of_video = lambda v: {name: values[v] for name, values in own.segments.items()}
+  if said.segments:
+    of_video = lambda v: {name: values[v] for name, values in said.segments.items()}
     result["segments"] = {dataset.videos[v]: truth.segments(of_video(v), length[v], seconds[v]) for v in tested}
-  if own.alignment is not None:
+  if said.alignment is not None:
     references, known = (x[:, index] for x in experiment.exemplars())
-    result["against_truth"] |= truth.alignment_against_truth(dataset, fold, own.alignment, references, known, stream)
+    result["against_truth"] |= truth.alignment_against_truth(dataset, fold, said.alignment, references, known, stream)
     result["alignment"] = {dataset.videos[v]: {          # seconds into each reference, row by row
         dataset.videos[r]: (np.float64(places[: length[v]]) * seconds[r]).round(3).tolist()
-        for places, r, there in zip(own.alignment[v], references[v], known[v]) if there} for v in tested}
-  result["scores"] = {dataset.videos[v]: float(own.score[v]) for v in tested}
-  for name, values in {} if ranks else own.parts.items():
+        for places, r, there in zip(said.alignment[v], references[v], known[v]) if there} for v in tested}
+  result["scores"] = {dataset.videos[v]: float(said.score[v]) for v in tested}
+  for name, values in {} if ranks else said.parts.items():
     result[name] = {dataset.videos[v]: float(values[v]) for v in tested}
-  if own.distribution:
+  if said.distribution:
     result["distribution"] = {dataset.videos[v]: {
-        title: one.probabilities[v].tolist() for title, one in own.distribution.items()} for v in tested}
+        title: one.probabilities[v].tolist() for title, one in said.distribution.items()} for v in tested}
   return result
 
 
-def _against_truth(experiment, fold, own):
+def _against_truth(experiment, fold, said):
   """What one replica says `[V, ...]` against the truth of a simulation, as far as it is known."""
   dataset, method = experiment.dataset, experiment.method
-  curves = {name: weights.mean(axis=1) for name, weights in own.attention.items()}
+  curves = {name: weights.mean(axis=1) for name, weights in said.attention.items()}
   finds = {name: meaning.finds for name, meaning in method.meanings.items()}
-  found = truth.against_truth(dataset, fold, own.score, curves, finds, scored=not method.items.ranks, maps=own.maps,
-                              rows=own.rows, stream_of=method.stream_of)
-  if own.segments:
-    found |= truth.segments_against_truth(dataset, fold, own.segments, method.streams[0])
+  found = truth.against_truth(dataset, fold, said.score, curves, finds, scored=not method.items.ranks, maps=said.maps,
+                              rows=said.rows, stream_of=method.stream_of)
+  if said.segments:
+    found |= truth.segments_against_truth(dataset, fold, said.segments, method.streams[0])
   return found
 
 
@@ -164,15 +164,15 @@ def _add_draws(experiment, replicas, scores):
     scores: `[R, V]` of every draw.
   """
   draws, wanted = len(scores), experiment.config.model.exemplars.count
-  for index, (replica, own) in enumerate(zip(experiment.replicas, replicas)):
+  for index, (replica, result) in enumerate(zip(experiment.replicas, replicas)):
     test = experiment.dataset.folds[replica.fold].test_videos
     evaluated = [experiment.measured(index, score[index], {}) for score in scores]
     measured = [one.get("metrics", {}) | {experiment.metric: one["test"]} for one in evaluated]
     spread = lambda name: float(np.std([m[name] for m in measured], ddof=1)) if draws > 1 else None
-    own["draws"] = dict(metrics=measured, std={name: spread(name) for name in measured[0]})
+    result["draws"] = dict(metrics=measured, std={name: spread(name) for name in measured[0]})
     votes = experiment.exemplars(0)[1][test, index].sum(axis=-1)
-    own["test_videos_with_fewer_exemplars"] = int((votes < wanted).sum())
-    own["encodings"] = dict(ours=experiment.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
+    result["test_videos_with_fewer_exemplars"] = int((votes < wanted).sum())
+    result["encodings"] = dict(ours=experiment.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
 def _save_maps(path, experiment, assessments):

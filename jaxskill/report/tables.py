@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxskill import cli
 from jaxskill.evaluate import protocol, raters, simple_baselines
-from jaxskill.evaluate.protocol import SCORE_METRICS, SELECTIONS
+from jaxskill.evaluate.protocol import SCORE_METRICS
 
 NOT_TESTED = ("not tested: config.data.split=all trains on every video and holds none out, so that nothing is known "
               "of how good the answers of this run are")
@@ -39,7 +39,8 @@ def table(rows: Mapping[str, dict[str, Any]], simulated: bool, facts: Mapping[st
     facts: of `protocol.facts`, with "raters" where there are several.
   """
   scored = any("spearman" in row for row in rows.values())
-  columns = _score_columns(rows) if scored else _pair_columns(rows)
+  chosen = protocol.selections(facts or {})
+  columns = _score_columns(rows, chosen) if scored else _pair_columns(rows, chosen)
   truths = list(dict.fromkeys(t for row in rows.values() for t in row["against_truth"]))
   columns |= {t: lambda row, t=t: number(row["against_truth"].get(t)) for t in truths}
   lines = [["row", *columns]] + [[cli.plain(name), *(cell(row) for cell in columns.values())]
@@ -50,9 +51,10 @@ def table(rows: Mapping[str, dict[str, Any]], simulated: bool, facts: Mapping[st
   body = "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
   cells = [cell for line in lines for cell in line]
   title = _title(rows, scored, cells, len(facts["folds"]) if facts else 1)
-  notes = [title + (", SIMULATED data" if simulated else ""), body,
-           f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a result of "
-           "an honest protocol"]
+  notes = [title + (", SIMULATED data" if simulated else ""), body]
+  if "best_on_test" in chosen:
+    notes.append(f"* chosen on the test {'videos' if scored else 'pairs'} themselves, as many papers print; not a "
+                 "result of an honest protocol")
   notes += _undefined(rows) + (protocol.describe(facts, scored) if facts else [])
   if facts and "raters" in facts:
     notes += raters.describe(facts["raters"])
@@ -95,17 +97,17 @@ def _undefined(rows):
   return [f"undefined: {reason} ({', '.join(names)})" for reason, names in why.items()]
 
 
-def _pair_columns(rows):
+def _pair_columns(rows, chosen):
   branches = list(dict.fromkeys(b for row in rows.values() for b in row.get("branches", {})))
-  columns = {title: lambda row, s=s: number(row["accuracy"][s], percent=True) for s, title in SELECTIONS.items()}
+  columns = {title: lambda row, s=s: number(row["accuracy"][s], percent=True) for s, title in chosen.items()}
   if any(row.get("pooled") for row in rows.values()):
     columns["pooled over folds"] = lambda row: number(row["pooled"], percent=True)
   return columns | {f"{b} branch": lambda row, b=b: number(row["branches"].get(b), percent=True) for b in branches} | {
       "ties": lambda row: str(row.get("test_ties", "-"))}
 
 
-def _score_columns(rows):
-  columns = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in SELECTIONS.items()}
+def _score_columns(rows, chosen):
+  columns = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in chosen.items()}
   last = [row["spearman"]["last"] for row in rows.values() if row["spearman"]["last"]]
   if any(n.get("shown") == "pooled" for n in last):
     columns["mean over folds"] = lambda row: number(row["spearman"]["last"].get("over_folds"))

@@ -7,13 +7,14 @@
   python -m jaxskill.reproduce --claims core
 
 What was trained is kept below --workdir: the same command goes on where it was stopped, and another table takes the
-runs that both need.
+runs that both need. Exit status 1: a data set that is there could not be used; the table of the others says which.
 """
 
 from __future__ import annotations
 
 import argparse
 import pathlib
+import sys
 
 from jaxskill import cli
 
@@ -56,8 +57,10 @@ def main(argv=None):
     if options.claims is not None:
       commands.claims(options.claims, source)
       return
-    for name in options.table:
-      commands.reproduce(name, source, options.videos and pathlib.Path(options.videos))
+    videos = options.videos and pathlib.Path(options.videos)
+    lacking = [commands.reproduce(name, source, videos) for name in options.table]
+  if any(lacking):
+    sys.exit(1)
 
 
 if __name__ == "__main__":

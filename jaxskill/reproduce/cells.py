@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxskill.reproduce.entries import Column, Row, Table
 
 SELECTIONS = tuple(protocol.SELECTIONS)
 PERCENT = ("accuracy", "rl2")         # accuracy is printed in percent, R-l2 times 100
+MEANS = dict(mean=np.mean, fisher=metrics.fisher_mean)
 
 
 class Cells(NamedTuple):
@@ -23,11 +24,13 @@ class Cells(NamedTuple):
   Attributes:
     columns: titles of the columns that are at hand, the means last where there are some.
     metrics: {column: its metric}.
-    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, None where there is none.
+    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, with "how", the mean that was
+      taken, and None where there is none.
     published: {row: {column: number as printed}}, of all columns of the paper, whether at hand or not.
     differences: {"row", "to", "column", "mean", "interval"} of two rows at the last step, row minus to.
     reference: the row that others are compared with where a table shows differences.
     had: {column: {"data", "simulated", "protocol"}}, what results.json says of its data.
+    lacking: {column, or rows in some columns, whose data are there and cannot be used: why}.
   """
 
   columns: tuple[str, ...]
@@ -37,15 +40,17 @@ class Cells(NamedTuple):
   had: dict[str, dict]
   differences: tuple[dict, ...]
   reference: str
+  lacking: Mapping[str, str] = {}
 
 
-def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[str, runs.Place, str], runs.Job]
-            ) -> Cells:
+def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[str, runs.Place, str], runs.Job],
+            lacking: Mapping[str, str]) -> Cells:
   """Returns the cells of a table whose jobs are finished.
 
   Args:
     columns: those that are at hand, and where.
     jobs: {(config file, place, row of the config): its job}.
+    lacking: of what is not among them, see `Cells`.
   """
   results = {job.folder: runs.results(job) for job in jobs.values()}
   had = {column.title: _data([results[job.folder] for (_, own, _), job in jobs.items() if own == place])
@@ -72,7 +77,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
   metric = {column.title: column.metric for column in (*table.columns, *columns)}
   metric |= dict.fromkeys((*table.means, *means), next(iter(metric.values())))
   differences = _add_intervals(table, rows, columns, jobs, results, ours)
-  return Cells(shown, metric, ours, published, had, differences, _reference(table))
+  return Cells(shown, metric, ours, published, had, differences, _reference(table), lacking)
 
 
 def means_of(table: Table, columns: Iterable[Column]) -> dict[str, list[Column]]:
@@ -176,18 +181,20 @@ def _number(values, how, few=False):
   if not values:
     return None
   folds, seeds, numbers = zip(*values)
-  return metrics.summarise(numbers, folds, seeds, mean=_means(how, numbers)) | dict(marked=few)
+  how = _how(how, numbers)
+  return metrics.summarise(numbers, folds, seeds, mean=MEANS[how]) | dict(marked=few, how=how)
 
 
-def _means(how, numbers):
-  """The mean that a paper takes; plain where Fisher's z is not finite."""
-  return metrics.fisher_mean if how == "fisher" and not metrics.is_at_limit(numbers).any() else np.mean
+def _how(how, numbers):
+  """The mean that is taken, a key of `MEANS`: that of the paper, but plain where Fisher's z is not finite."""
+  return "mean" if how == "fisher" and metrics.is_at_limit(numbers).any() else how
 
 
 def _mean(columns, how):
   """The mean over columns, as `_number`: of each seed the mean over folds in every column, then over columns."""
   if not all(columns):
     return None
+  how = _how(how, [value for values in columns for *_, value in values])
   rows = [(number, seed, value) for number, values in enumerate(columns) for seed, value in _by_seed(values, how)]
   return _number(rows, how)
 
@@ -196,7 +203,7 @@ def _by_seed(values, how):
   """[(seed, mean over folds)] of [(fold, seed, value)]."""
   seeds = dict.fromkeys(seed for _, seed, _ in values)
   of_seed = {seed: [value for _, own, value in values if own == seed] for seed in seeds}
-  return [(seed, float(_means(how, own)(own)) if np.isfinite(own).all() else np.nan) for seed, own in of_seed.items()]
+  return [(seed, float(MEANS[how](own)) if np.isfinite(own).all() else np.nan) for seed, own in of_seed.items()]
 
 
 def _data(results):

@@ -14,6 +14,9 @@ from jaxskill.reproduce.cells import PERCENT, Cells
 from jaxskill.reproduce.entries import Table
 from jaxskill.reproduce.figures import save
 
+NAMES = dict(accuracy="pairs in order [%]", spearman="Spearman's correlation", pearson="Pearson's correlation",
+             rl2="R-l2 x 100", mae="mean absolute error")
+
 
 def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]:
   """Draws a table: a group of bars for each column, or, as "lines", a line for each column over the rows.
@@ -35,7 +38,7 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
   figure, axes = plt.subplots(1, len(panels), figsize=(width * len(panels), 4), layout="constrained", squeeze=False)
   for axis, (metric, titles) in zip(axes[0], panels.items()):
     (_bars if table.chart == "bars" else _lines)(axis, rows, titles, mean, spread)
-    axis.set_ylabel(f"{metric}{dict(accuracy=', %', rl2=' x 100').get(metric, '')}")
+    axis.set_ylabel(NAMES[metric])
     axis.legend(fontsize=7)
   data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
   figure.suptitle(f"{table.printed} of {table.paper}: {table.title}\n{'; '.join(data)}", fontsize=8)

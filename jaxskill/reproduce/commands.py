@@ -42,55 +42,91 @@ def find(name: str) -> entries.Table | entries.Statistics | entries.Figure:
   return known[name]
 
 
-def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> list[pathlib.Path]:
+def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> dict[str, str]:
   """Trains what a table or figure needs, unless it is trained, and writes it below `source.workdir`/NAME.
 
   Returns:
-    The paths that were written.
+    {column, or rows in some columns, of data that are there and cannot be used: why}, which has been said.
 
   Raises:
-    ValueError: for an unknown name, data that are not there or cannot be used.
+    ValueError: for an unknown name, data that are not there, or none of which can be used.
     OSError, FloatingPointError, Stopped: see `train.run`.
   """
   entry = find(name)
   folder = source.workdir / "_".join([name, *source.options])
+  lacking: dict[str, str] = {}
   if isinstance(entry, entries.Table):
-    written = _table(entry, source, folder)
+    written = _table(entry, source, folder, lacking)
   elif isinstance(entry, entries.Statistics):
     written = _statistics(entry, source, folder)
   else:
-    written = _figure(entry, source, folder, videos)
+    written = _figure(entry, source, folder, videos, lacking)
   cli.say("wrote " + "\n      ".join(map(str, written)))
-  return written
+  for what, why in lacking.items():
+    cli.say(f"NOT measured: {what}: {why}")
+  return lacking
 
 
-def _columns(entry, source):
-  """The columns of an entry for the data that were asked for, and where each has its data."""
+def _columns(entry, source, lacking):
+  """The columns of an entry for the data that were asked for, and where each has its data.
+
+  Args:
+    lacking: {title of a column: why it cannot be measured}, to which others are added. Likewise below.
+  """
   columns = entry.columns
   if source.kind == runs.SIMULATED:
     columns = entry.simulated
     if not columns:
       raise ValueError(f"{entry.name} shows what recorded data sets are like, which simulated performances are not; "
                        "give --data DIR.")
-  found = runs.places(columns, source)
-  return {column: runs.like(place, source) for column, place in found.items()}
+  made = {}
+  for column, place in runs.places(columns, source).items():
+    try:
+      made[column] = runs.like(place, source)
+    except ValueError as error:
+      lacking[column.title] = str(error)
+  return made
 
 
-def _table(table, source, folder):
-  columns = _columns(table, source)
-  jobs = _train(table.config, {
+def _measured(columns, missing, lacking):
+  """Returns the columns whose place is not missing; {place: why it is}.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  lacking |= {column.title: missing[place] for column, place in columns.items() if place in missing}
+  found = {column: place for column, place in columns.items() if place not in missing}
+  if not found:
+    raise ValueError(next(iter(lacking.values())))
+  return found
+
+
+def _table(table, source, folder, lacking):
+  columns = _columns(table, source, lacking)
+  jobs, unread = _train(table.config, {
       (cells.source_of(table, row)[0], place): cells.trained_rows(table, cells.source_of(table, row)[0])
       for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
-  result = cells.collect(table, columns, jobs)
+  trained = {place for _, place, _ in jobs}
+  columns = _measured(columns, {place: why for (_, place), why in unread.items() if place not in trained}, lacking)
+  for (file, place), why in unread.items():
+    rows = [row.name for row in table.rows if (row.trains or row.baseline) and cells.source_of(table, row)[0] == file]
+    if titles := [column.title for column, own in columns.items() if own == place]:
+      lacking[f"{', '.join(rows)} in {', '.join(titles)}"] = why
+  result = cells.collect(table, columns, jobs, lacking)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
-  cli.say((folder / "table.md").read_text(encoding="utf-8"))
+  cli.say((folder / "table.md").read_text(encoding="utf-8") + f"\n{runs.trained_for(jobs.values())}")
   return written
 
 
-def _figure(figure, source, folder, videos):
-  columns = _columns(figure, source)
-  jobs = {place: _rows(figure.config, figure.rows or ("",), place, source) for place in dict.fromkeys(columns.values())}
+def _figure(figure, source, folder, videos, lacking):
+  source = source._replace(seeds=source.seeds or figure.models)
+  columns, jobs, missing = _columns(figure, source, lacking), {}, {}
+  for place in dict.fromkeys(columns.values()):
+    jobs[place], unread = _rows(figure.config, figure.rows or ("",), place, source)
+    missing |= {place: why for _, why in unread.items()}
+  columns = _measured(columns, missing, lacking)
   folder.mkdir(parents=True, exist_ok=True)
+  cli.say(runs.trained_for(job for place in set(columns.values()) for job in jobs[place].values()))
   kept: dict[str, Any] = {}
   written = []
   answers: dict[pathlib.Path, dict] = {}
@@ -114,24 +150,25 @@ def _statistics(entry, source, folder):
 
 
 def _rows(config, rows, place, source):
-  """Trains some rows of a config, or config files, in one place; returns {row: its job}."""
+  """Trains some rows of a config, or config files, in one place; returns {row: its job}, and as `_train`."""
   of = {row: (row, "") if runs.is_file(row) else (config, row) for row in rows}
   wanted: dict[tuple, tuple] = {}
   for file, name in of.values():
     wanted[file, place] = (*wanted.get((file, place), ()), name)
-  jobs = _train(config, wanted, source)
-  return {row: jobs[file, place, name] for row, (file, name) in of.items()}
+  jobs, unread = _train(config, wanted, source)
+  return {row: jobs[file, place, name] for row, (file, name) in of.items() if (file, place, name) in jobs}, unread
 
 
 def _train(config, wanted, source):
-  """Trains what is wanted, {(config file, place): rows}; returns {(config file, place, row): its job}.
+  """Trains what is wanted, {(config file, place): rows}, beside the rows of `config`.
 
-  What further options ask for, as "official", is of `config` alone: others are competitors, the same beside either.
+  Returns:
+    {(config file, place, row): its job}, and {(config file, place): why its data cannot be used} of the others.
   """
-  jobs = [job for (file, place), rows in wanted.items()
-          for job in runs.jobs(file, rows, place, source if file == config else source._replace(options=()))]
-  runs.finish(jobs)
-  return {(job.file, job.place, row): job for job in jobs for row in job.rows}
+  jobs = [job for (file, place), rows in wanted.items() for job in runs.jobs(file, rows, place, source, config)]
+  unread = runs.finish(jobs)
+  return ({(job.file, job.place, row): job for job in jobs for row in job.rows if job.folder not in unread},
+          {(job.file, job.place): unread[job.folder] for job in jobs if job.folder in unread})
 
 
 def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
@@ -150,8 +187,9 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
     for row in claim.rows:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
-  results = {(config, row): runs.results(job) for config, own in rows.items()
-             for row, job in _rows(config, tuple(own), place, source).items()}
+  jobs = {(config, row): job for config, own in rows.items()
+          for row, job in _rows(config, tuple(own), place, source)[0].items()}
+  results = {key: runs.results(job) for key, job in jobs.items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder("_".join(filter(None, ["claims", paper, *source.options])))
   folder.mkdir(parents=True, exist_ok=True)
@@ -161,5 +199,5 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
   files.save_json(folder / "claims.json", dict(
       claims=[verdict._asdict() | dict(claim=verdict.claim._asdict()) for verdict in verdicts],
       **files.provenance(Parallel())))
-  cli.say(f"\n{text}\nwrote {folder / 'claims.md'}\n      {folder / 'claims.json'}")
+  cli.say(f"\n{text}\n{runs.trained_for(jobs.values())}\nwrote {folder / 'claims.md'}\n      {folder / 'claims.json'}")
   return verdicts

@@ -29,7 +29,8 @@ def write(folder: pathlib.Path, entry: Statistics, counted: dict[str, dict[str, 
     ValueError: without tabulate, with what to install.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  header = ["", *(f"{name}{side}" for name in entry.quantities for side in ("", ", published"))]
+  label = printing.LABELS["simulated" if kind == "simulated" else "recorded"]            # labels are not simulated
+  header = ["data set", *(f"{name}{side}" for name in entry.quantities for side in (f" ({label})", ", published"))]
   body = [[cli.plain(title), *_line(entry, title, counted.get(title, {}))] for title in {**counted, **entry.published}]
   notes = (COUNTED[kind], *entry.notes)
   text = "\n\n".join([f"# {entry.printed} of {entry.paper}: {entry.title}", printing.render(header, body, "github"),

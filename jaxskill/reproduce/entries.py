@@ -74,7 +74,7 @@ class Table(NamedTuple):
     how: the mean that the paper takes over columns, and over folds of one column: "mean" or "fisher".
     chart: "bars" or "lines" for a figure, drawn beside the table; "" is none.
     reference: name of the row that others are compared with; "" is the last one that is trained.
-    hours: that --simulated takes on two CPU cores, as measured; None where it was not.
+    hours: that --simulated takes on two CPU cores, as the command says at its end; None where it was not measured.
     notes: lines below the table, what it shows and does not show.
   """
 
@@ -134,6 +134,7 @@ class Figure(NamedTuple):
       `options` and `task` are read.
     draw: (runs, videos) -> {name: matplotlib figure}; `runs` is {row: `runs.Finished`}, `videos` a folder of video
       files or None.
+    models: seeds that are trained where none are asked for; None are those of the config.
   """
 
   name: str
@@ -145,6 +146,7 @@ class Figure(NamedTuple):
   rows: tuple[str, ...] = ()
   columns: tuple[Column, ...] = ()
   simulated: tuple[Column, ...] = (Column("simulated", (), "simulated"),)
+  models: int | None = None
   hours: float | None = None
   notes: tuple[str, ...] = ()
 

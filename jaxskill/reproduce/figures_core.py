@@ -72,6 +72,7 @@ def scatter(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
     axis.set(xlabel="true score", title=f"{row}: Spearman {metrics.spearman(predicted, true):.3f}")
     axis.title.set_fontsize(9)
   axes[0, 0].set_ylabel("predicted score")
+  drawing.legend_below(figure, "Line: what is predicted is true.")
   return {"scatter": _titled(figure, run)}
 
 
@@ -79,14 +80,18 @@ def cumulative(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   """Fig. 7: the share of the test videos whose absolute error is within a threshold, over all replicas of a row."""
   del videos
   figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-  for row, run in runs.items():
-    error = np.sort(np.concatenate([np.abs(np.subtract(*_tested(run, replica))) for replica in run.replicas]))
-    axis.step(error, 100 * np.arange(1, len(error) + 1) / len(error), where="post",
-              label=f"{pathlib.Path(row).stem.upper() if row.endswith('.py') else row}, {len(run.replicas)} models")
+  errors = {row: np.sort(np.concatenate([np.abs(np.subtract(*_tested(run, replica))) for replica in run.replicas]))
+            for row, run in runs.items()}
+  most = max(error[-1] for error in errors.values())
+  for row, error in errors.items():
+    name = pathlib.Path(row).stem.upper() if row.endswith(".py") else row
+    share = 100 * np.arange(len(error) + 1) / len(error)
+    axis.step([0, *error, most], [*share, 100], where="post",
+              label=f"{name}, {len(runs[row].replicas)} model{'s' * (len(runs[row].replicas) > 1)}")
   axis.set(xlabel="absolute error [unit of the scores]", ylabel="test videos within it [%]", xlim=(0, None),
            ylim=(0, 102))
   axis.legend(fontsize=8)
-  return {"cumulative": _titled(figure, run)}
+  return {"cumulative": _titled(figure, next(iter(runs.values())))}
 
 
 def _tested(run, replica):
@@ -159,12 +164,14 @@ def _pair(run, replica, video, exemplar, said, videos):
     axis.bar(numbers, values, color=np.where(numbers == most, CHOSEN, OTHER))
     axis.set_ylabel(title, fontsize=7)
     axis.set_xticks([])
-    axis.set_ylim(0, 1 if values.max() <= 1 else None)
-    axis.margins(x=0)
-  ends = sorted({0, len(bounds) // 2, len(bounds) - 1})
+    axis.set_ylim(min(0, values.min()), max(1, values.max()))
+    axis.set_xlim(-0.5, len(values) - 0.5)                # a branch above those that it leads to
+  ends = np.unique(np.linspace(0, len(bounds) - 1, 8).round().astype(int))
   axes[-1].set_xticks(ends, [f"{bounds[number].mean():.2f}" for number in ends])
   axes[-1].set_xlabel("difference that a leaf stands for: worse than the exemplar on the left, better on the right",
                       fontsize=8)
+  drawing.legend_below(figure, "Orange: the branch, or the leaf, of the highest probability. Below: where in its group "
+                       "each leaf puts the difference, 0 at its lower and 1 at its upper bound.")
   return _titled(figure, run, f"true difference {target[video] - target[exemplar]:+.2f}, said {difference:+.2f}")
 
 
@@ -176,11 +183,12 @@ def grad_cam(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   test = experiment.fold(run.replicas[0]).test_videos
   labels, found = experiment.dataset.labels(experiment.replicas[run.replicas[0]].criterion)[test], {}
   for name, video in (("highest", int(test[np.argmax(labels)])), ("lowest", int(test[np.argmin(labels)]))):
-    figure, axes = plt.subplots(len(runs), SEEN, figsize=(2 * SEEN, 2.1 * len(runs) + 0.4), layout="constrained",
-                                squeeze=False)
-    for panels, (row, own) in zip(axes, runs.items()):
-      heat, snippets = heat_of(own, own.replicas[0], video)
-      shown = np.linspace(0, len(heat) - 1, SEEN).round().astype(int)
+    heats = {row: heat_of(own, own.replicas[0], video) for row, own in runs.items()}
+    count = len(next(iter(heats.values()))[0])
+    shown = np.unique(np.linspace(0, count - 1, SEEN).round().astype(int))
+    figure, axes = plt.subplots(len(runs), len(shown), figsize=(2 * max(len(shown), 3), 2.1 * len(runs) + 0.8),
+                                layout="constrained", squeeze=False)
+    for panels, (row, (heat, snippets)) in zip(axes, heats.items()):
       for axis, number in zip(panels, shown):
         middle = snippets[number, snippets.shape[1] // 2]
         drawing.frame(axis, middle, f"snippet {number + 1}", heat[number], max(float(heat.max()), 1e-12))

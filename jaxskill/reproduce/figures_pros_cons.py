@@ -43,8 +43,8 @@ def correlation(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
     axis.set_xticks(numbers, numbers + 1)
     axis.set_yticks(numbers, numbers + 1)
     each = matrices.mean(axis=(1, 2))
-    axis.set_title(f"mean of the matrix: {each.mean():.2f}; of {len(each)} model(s), {each.min():.2f} to "
-                   f"{each.max():.2f}", fontsize=8)
+    several = f"; of {len(each)} models, {each.min():.2f} to {each.max():.2f}" if len(each) > 1 else ""
+    axis.set_title(f"mean of the matrix: {each.mean():.2f}{several}", fontsize=8)
   axis.set(xlabel="filter of the low-skill module", ylabel="filter of the high-skill module")
   drawing.title(figure, f"{cli.plain(run.results['data'])}, mean over all videos")
   return dict(correlation=figure)

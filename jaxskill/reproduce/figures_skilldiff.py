@@ -59,7 +59,8 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   _scores(figure.add_subplot(grid[len(strips), :]), own, names)
   if faults:
     _truth(figure.add_subplot(grid[-1, :]), faults)
-  drawing.title(figure, f"Fig. 2 of SkillDiff on {experiment.dataset.name}, {len(models)} models")
+  drawing.title(figure, f"Fig. 2 of SkillDiff on {experiment.dataset.name}, {len(models)} "
+                f"model{'s' * (len(models) > 1)}")
   drawing.legend_below(figure, "Scores of the segments of the test videos of the highest and of the lowest label of",
                        "one activity, mean over the models (bars: standard deviation). Shaded: where the novice is",
                        "farthest below the expert.")

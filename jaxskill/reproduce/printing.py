@@ -22,6 +22,10 @@ MEASURED = dict(
          "videos: the two cannot be compared, and nothing of ours says anything about people.",
     simulated="Ours was measured on SIMULATED performances, the published column on recorded videos: the two cannot be "
               "compared.")
+LABELS = dict(recorded="ours", like="SIMULATED features", simulated="SIMULATED")        # of columns that leave this page
+MEASURED_ON = dict(recorded="features of recorded videos", like="SIMULATED features for real ids and labels",
+                   simulated="SIMULATED performances")
+AUTHORS = "recorded videos, by the authors of the paper"
 
 
 def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: dict[str, Any]) -> list[pathlib.Path]:
@@ -42,11 +46,11 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
            *_differences(cells), *map(_wrapped, notes[1:])]
   texts = {"table.md": "\n\n".join(parts) + "\n", "table.csv": _csv(cells, kind),
            "table.tex": "".join(f"% {line}\n" for line in _wrapped(notes[0]).splitlines())
-                        + render(header, body, "latex_booktabs") + "\n",
+                        + render(grid(cells, LABELS[kind])[0], body, "latex_booktabs") + "\n",
            "table.json": files.to_json(dict(
                table=table.name, paper=table.paper, printed=table.printed, kind=kind, metrics=cells.metrics,
-               ours=cells.ours, published=cells.published, differences=cells.differences, data=cells.had, notes=notes,
-               **about), indent=1)}
+               ours=cells.ours, published=cells.published, differences=cells.differences, data=cells.had,
+               not_measured=dict(cells.lacking), notes=notes, **about), indent=1)}
   for name, text in texts.items():
     files.write_text(folder / name, text)
   written = [folder / name for name in texts]
@@ -56,20 +60,28 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
   return written
 
 
-def grid(cells: Cells) -> tuple[list[str], list[list[str]]]:
-  """Returns header and rows of text: ours beside what is published, and what was chosen on the test side last."""
+def grid(cells: Cells, label: str = "") -> tuple[list[str], list[list[str]]]:
+  """Returns header and rows of text: ours beside what is published, and what was chosen on the test side last.
+
+  Args:
+    label: what every column of ours says of its data, where the table stands without the lines around it.
+  """
+  ours = f" ({label})" if label else ""
   printed = list(dict.fromkeys(title for row in cells.published.values() for title in row))
   columns = []                                            # (header, {row: text})
-  for title in dict.fromkeys([*cells.columns, *printed]):
+  lacking = [title for title in cells.lacking if title in cells.metrics]                # and not rows in some columns
+  for title in dict.fromkeys([*cells.columns, *lacking, *printed]):
     if title in cells.columns:
-      columns.append((title, _of(cells, title, "last")))
+      columns.append((title + ours, _of(cells, title, "last")))
+    elif title in lacking:
+      columns.append((title + ours, dict.fromkeys(cells.ours, "-")))
     if title in printed:
       columns.append((f"{title}, published", {row: own.get(title, "-") for row, own in cells.published.items()}))
   for chosen in ("validation_selected", "best_on_test"):
     for title in cells.columns:
       own = _of(cells, title, chosen)
       if set(own.values()) != {"-"}:
-        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}", own))
+        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}{ours}", own))
   return (["row", *(name for name, _ in columns)],
           [[cli.plain(row), *(own[row] for _, own in columns)] for row in cells.ours])
 
@@ -122,11 +134,20 @@ def _notes(table, cells, kind):
            "interval by a bootstrap over test videos]. * is chosen on the test side itself, as many papers print; it "
            "is not the result of an honest protocol."]
   for title in table.means:
-    own = "" if title == table.mean else " " + ", ".join(c.title for c in table.columns if c.mean == title)
-    lines.append(f"{title}: the mean over columns{own}" + (" by Fisher's z." if table.how == "fisher" else "."))
-  missing = [column.title for column in table.columns if column.title not in cells.columns]
+    printed = [column.title for column in table.columns if (column.mean or table.mean) == title]
+    own = [column for column in printed if column in cells.columns]
+    alone = f", of ours over {', '.join(own)} alone" if title in cells.columns and own != printed else ""
+    lines.append(f"{title}: the mean over {'columns' if title == table.mean else ', '.join(printed)}{alone}.")
+  if table.how == "fisher":
+    plain = [f"{row} in {title}" for row, own in cells.ours.items() for title, numbers in own.items()
+             if any(number and number["count"] > 1 and number["mean"] is not None and number["how"] == "mean"
+                    for number in numbers.values())]
+    lines.append("Means over seeds, folds and columns are by Fisher's z" + (
+        f", but plain, for a correlation is 1 or -1 there, of {'; '.join(plain)}." if plain else "."))
+  missing = [column.title for column in table.columns if column.title not in {*cells.columns, *cells.lacking}]
   if missing and kind != "simulated":
     lines.append(f"Not at hand: {', '.join(missing)}.")
+  lines += [f"NOT measured: {cli.plain(what)}: {cli.plain(why)}" for what, why in cells.lacking.items()]
   return lines + list(table.notes)
 
 
@@ -149,20 +170,22 @@ def render(header: list[str], body: list[list[str]], form: str) -> str:
 
 
 def _csv(cells, kind):
-  """One line a number: row, column, which step, mean, spreads, interval, what is published."""
+  """One line a number: row, column, which step, mean, spreads, interval, and what it was measured on.
+
+  Published numbers have lines of their own, for they were measured on something else; they are as printed (shares in
+  percent, R-l2 times 100), ours are not.
+  """
   text = io.StringIO()
   table = csv.writer(text, lineterminator="\n")
-  table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "published",
-                  "measured_on"))
+  table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "measured_on"))
   for row, columns in cells.ours.items():
     for title, own in columns.items():
       for chosen, number in own.items():
         if number is not None:
           low, high = number.get("interval") or (None, None)
           table.writerow((row, title, cells.metrics[title], chosen, number["mean"], number["std_seeds"],
-                          number["std_folds"], low, high, cells.published[row].get(title), kind))
+                          number["std_folds"], low, high, MEASURED_ON[kind]))
   for row, columns in cells.published.items():
     for title, number in columns.items():
-      if title not in cells.columns or not any(cells.ours[row][title].values()):
-        table.writerow((row, title, "", "published", "", "", "", "", "", number, ""))
+      table.writerow((row, title, cells.metrics[title], "published, as printed", number, "", "", "", "", AUTHORS))
   return text.getvalue()

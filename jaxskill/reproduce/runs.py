@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import tqdm
@@ -13,7 +14,7 @@ import tqdm
 from jaxskill import ablations, cli, data, files, train
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_scores import SCORED
-from jaxskill.data.simulation import like_published
+from jaxskill.data.simulation import like_published, rendered
 from jaxskill.reproduce.entries import Column
 from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
@@ -21,6 +22,8 @@ from jaxskill.training.parallel import Parallel
 
 SIMULATED = "simulated"
 TINY = dict(num_segments=12, width=8, static_rows=8, static_width=8)          # of features like published ones
+MEASURES = "rl2_range", "ties"            # fields of `config.evaluate` that say what a metric is
+FILMED, FILMS, SECONDS = "rendered", 24, 8.0                # option of configs that read simulated films
 MAPS = dict(epic_skills=25)               # frames of maps, of data sets of which a paper reads maps
 
 
@@ -99,7 +102,8 @@ def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
     ValueError: if none is at hand.
   """
   if source.kind == SIMULATED:
-    return {column: Place(SIMULATED, "", None) for column in columns}
+    return {column: Place(column.options, "", _films(source) if FILMED in column.options else None)
+            for column in columns}
   assert source.folder is not None
   only = len({column.data for column in columns}) == 1
   found = {}
@@ -112,6 +116,15 @@ def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
     raise ValueError(f"{source.folder}: holds none of the data sets of this table; it needs a folder of the name "
                      f"{names}, laid out as jaxskill/data/README.md says.")
   return found
+
+
+def _films(source):
+  """The folder of simulated films, of the same performances for all; rendered if need be."""
+  out = source.workdir / "films"
+  if not (out / SIMULATED_NOTE).exists():
+    cli.say(f"simulated films, in {out}")
+    rendered.write_videos(out, FILMS, seconds=SECONDS, command="python -m jaxskill.reproduce")
+  return out
 
 
 def _folder(folder, names, only):
@@ -129,7 +142,11 @@ def _letters(name):
 
 
 def like(place: Place, source: Source) -> Place:
-  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be."""
+  """Returns the place of simulated features for the real ids of a place of labels; writes them if need be.
+
+  Raises:
+    ValueError: if the labels are not those any more that features were written for, or cannot be read.
+  """
   if source.kind != "like":
     return place
   assert place.folder is not None
@@ -140,6 +157,9 @@ def like(place: Place, source: Source) -> Place:
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
                           map_frames=MAPS.get(place.options, 0), **(TINY if source.tiny else {}))
+  elif not like_published.same_labels(place.folder, out, name):
+    raise ValueError(f"{place.folder}: its labels have changed since features were simulated for them in {out} and "
+                     "models trained on these; give another --workdir.")
   return place._replace(folder=out)
 
 
@@ -148,20 +168,26 @@ def is_file(row: str) -> bool:
   return row.partition(":")[0].endswith(".py")
 
 
-def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list[Job]:
+def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: str) -> list[Job]:
   """Returns the programs that train some rows of a config file in a place.
 
-  Rows that train together are one job, whichever of them are asked for: another table may ask for the others.
+  Rows that train together are one job, whichever of them are asked for: another table may ask for the others. What
+  further options ask for, as "official", is of the config of a table alone: others are competitors, which train the
+  same beside either, and are measured as it is.
+
+  Args:
+    table: config file of the table or figure.
 
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
   path, _, own_options = file.partition(":")
-  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
-  overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
-  config, _ = cli.read_config(f"{path}:{','.join(options)}", overrides)
-  config = config.copy_and_resolve_references()
+  config = _config(file, place, source if file == table else source._replace(options=()))
+  measured = _config(table, place, source).evaluate
+  other = {name: measured[name] for name in MEASURES if name in measured and name in config.evaluate
+           and measured[name] != config.evaluate[name]}
   with config.unlocked():
+    config.evaluate.update(other)
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
     config.plots = False
@@ -172,7 +198,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
     if "rows" in config:
       if unknown := sorted(set(rows) - set(config.rows)):
         raise ValueError(f"{file} has no row {unknown[0]!r}, only {', '.join(config.row_order)}.")
-  words = [place.options, place.task.replace("/", "_"), *source.options]
+  words = [place.options, place.task.replace("/", "_"), *(source.options if file == table or other else ())]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
     return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
@@ -185,19 +211,37 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source) -> list
   return made
 
 
-def finish(wanted: list[Job]) -> None:
+def _config(file, place, source):
+  """The config of a file, perhaps with options, in a place."""
+  path, _, own_options = file.partition(":")
+  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
+  overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
+  return cli.read_config(f"{path}:{','.join(options)}", overrides)[0].copy_and_resolve_references()
+
+
+def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
   """Trains every job that is not finished, with a bar over all of them.
+
+  Returns:
+    {folder of a job: why it cannot be trained on the data that were given}; the others are finished.
 
   Raises:
     ValueError, OSError, FloatingPointError, Stopped: see `train.run`.
   """
   datasets: dict[str, Any] = {}
+  unread: dict[pathlib.Path, str] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
       bar.set_postfix_str(cli.short(f"{job.place.options} {job.place.task} {', '.join(job.rows)}", 60))
       if read(job) is None:
-        train.run(job.config, job.folder, dataset(job, datasets))
+        try:
+          train.run(job.config, job.folder, dataset(job, datasets))
+        except ValueError as error:
+          if job.place.folder is None:                     # simulated performances lack nothing
+            raise
+          unread[job.folder] = str(error)
       bar.update()
+  return unread
 
 
 def dataset(job: Job, kept: dict[str, Any]):
@@ -229,6 +273,14 @@ def results(job: Job) -> dict:
   if found is None:
     raise ValueError(f"{job.folder}: its results.json is not there any more; start the same command again.")
   return found
+
+
+def trained_for(jobs: Iterable[Job]) -> str:
+  """Returns how long finished jobs took, in words; a job that was resumed counts from its last start."""
+  found = {job.folder: results(job) for job in jobs}
+  devices = dict.fromkeys(device for one in found.values() for device in one["devices"])
+  return (f"trained for {sum(one['seconds'] for one in found.values()) / 3600:.2g} h: {len(found)} run(s) on "
+          f"{', '.join(devices)}; one that was resumed counts from its last start")
 
 
 def answers(job: Job, kept: dict[str, Any]) -> dict[str, Finished]:

@@ -60,27 +60,32 @@ class Answers:
     return function
 
   def encode(self, state, chunks, count):
-    """Host encodings `[count, R, ...]` of the (numbers, videos) that `batches.VideoLoader.all_videos` yields."""
+    """Returns host encodings `[count, R, ...]` of the (numbers, videos) of `batches.VideoLoader.all_videos`."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
   def ask(self, state, inputs, count, everything):
-    """Host Assessments `[R, count, ...]`, or scores and parts alone, of (numbers, inputs of the compiled function)."""
-    function = self.compiled[everything]
-    return collect(((ids, function(state, *own)) for ids, own in inputs), count, axis=1)
+    """Returns host Assessments `[R, count, ...]`, or scores and parts alone.
 
-  def shares(self, own, bank, size):
+    Args:
+      inputs: (numbers of videos, inputs of the compiled function) in turn.
+      count: of all videos; everything: whether more than scores and parts is asked for.
+    """
+    function = self.compiled[everything]
+    return collect(((ids, function(state, *rest)) for ids, rest in inputs), count, axis=1)
+
+  def shares(self, videos, bank, size):
     """Yields (numbers, inputs) of comparisons, `size` videos at a time.
 
     Args:
-      own: {"encodings" `[V, R, ...]`, "exemplars" `[V, R, M]` rows of the bank, "mask" `[V, R, M]`} and, where it is
+      videos: {"encodings" `[V, R, ...]`, "exemplars" `[V, R, M]` rows of the bank, "mask" `[V, R, M]`} and, where it is
         known, "difficulty" `[V]`.
       bank: {"encodings" `[N, R, ...]`, "score" `[N, R]`}.
     """
-    count = len(own["mask"])
+    count = len(videos["mask"])
     bank, size = self._parallel.replicate(bank), self._parallel.padded(size)
     for start in range(0, count, size):
       ids = np.minimum(np.arange(start, start + size), count - 1)              # the last video fills the end
-      yield ids[: count - start], (self._parallel.split(jax.tree.map(lambda x: x[ids], own)), bank)
+      yield ids[: count - start], (self._parallel.split(jax.tree.map(lambda x: x[ids], videos)), bank)
 
 
 class AllVideos:
@@ -97,7 +102,7 @@ class AllVideos:
     self.answers = Answers(experiment.method, parallel)
 
   def assess(self, state, everything, draw):
-    """See `Trainer.assess`."""
+    """Returns what `Trainer.assess` does, of a given state."""
     inputs = (self.comparisons(state, draw) if self._experiment.method.items.compares
               else ((ids, (videos,)) for ids, videos in self._videos()))
     return self.answers.ask(state, inputs, self._experiment.dataset.num_videos, everything)
@@ -106,7 +111,7 @@ class AllVideos:
     return self._loader.all_videos(self._at_once)
 
   def encodings(self, state):
-    """Host encodings `[V, R, ...]` of every video."""
+    """Returns host encodings `[V, R, ...]` of every video."""
     return self.answers.encode(state, self._videos(), self._experiment.dataset.num_videos)
 
   def programs(self, state):
@@ -131,9 +136,9 @@ class AllVideos:
     items, labels = experiment.method.items, experiment.labels
     size = size or max(1, CHUNK // (experiment.config.model.exemplars.count if items.aligns else 1))
     chosen, mask = experiment.exemplars(draw)
-    own = dict(encodings=encodings, exemplars=chosen, mask=mask)
-    own |= {name: labels[name] for name in ("difficulty",) if name in labels}
-    yield from self.answers.shares(own, dict(encodings=encodings, score=experiment.target()),
+    videos = dict(encodings=encodings, exemplars=chosen, mask=mask)
+    videos |= {name: labels[name] for name in ("difficulty",) if name in labels}
+    yield from self.answers.shares(videos, dict(encodings=encodings, score=experiment.target()),
                                    min(size, experiment.dataset.num_videos))
 
 

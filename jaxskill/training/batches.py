@@ -83,7 +83,7 @@ class VideoLoader:
     return self._parallel.split(videos | {name: as_rows(videos[name]) for name in self._streams})
 
   def host(self, ids, size=0):
-    """Host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""
+    """Returns host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""
     data, size = self._dataset, self._parallel.padded(max(size, len(ids)))
     pad = lambda x, value=0: np.concatenate([x, np.full((size - len(x), *x.shape[1:]), value, x.dtype)])
     whole = len(ids) == data.num_videos == size and (ids == np.arange(size)).all()
@@ -98,7 +98,7 @@ class VideoLoader:
                    labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in self._labels.items()}))
 
   def local(self, videos):
-    """Data set numbers -> positions among the training videos."""
+    """Returns the positions among the training videos, given numbers in the data set."""
     return np.searchsorted(self.train, videos).astype(np.int32)
 
   def sample(self):

@@ -29,7 +29,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, err
 
 
 def digest(tree):
-  """SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
+  """Returns the SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
 
   Args:
     tree: arrays, NumPy or JAX; containers count by the names of their leaves only (`params/head/kernel`).
@@ -203,11 +203,11 @@ class Checkpoints:
     logging.error("Checkpoint %s is damaged (%s: %s); moved to %s.", source, type(error).__name__, reason, target)
 
   def steps(self):
-    """Steps of the complete checkpoints, ascending."""
+    """Returns the steps of the complete checkpoints, ascending."""
     return on_first_process(lambda: self._settle() or sorted(self._manager.all_steps()))
 
   def best_step(self):
-    """Step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
+    """Returns the step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
     return on_first_process(lambda: self._settle() or self._best(self._manager.all_steps()))
 
   def _best(self, steps):

@@ -69,9 +69,9 @@ class Experiment:
   @functools.lru_cache(maxsize=None)  # pylint: disable=method-cache-max-size-none   as many as there are draws
   def exemplars(self, draw=0):
     """Returns (`[V, R, M]` numbers of the videos that each one is compared with, `[V, R, M]` mask) of one draw."""
-    own = [self.method.items.chosen(self.config, self.dataset, self.dataset.folds[r.fold], r.criterion, r.seed, draw,
-                                    self.groups) for r in self.replicas]
-    return tuple(np.stack(x, axis=1) for x in zip(*own))
+    of_replicas = [self.method.items.chosen(self.config, self.dataset, self.dataset.folds[r.fold], r.criterion, r.seed,
+                                            draw, self.groups) for r in self.replicas]
+    return tuple(np.stack(x, axis=1) for x in zip(*of_replicas))
 
   def measured(self, index, scores, parts):
     """Returns `metrics.measure` or `metrics.measure_scores` of `[V]` scores of one replica."""

@@ -16,12 +16,16 @@ WRITE_AGAIN = "remove it and start the training command again, which writes it"
 
 
 def reason(error):
-  """An error in words, where Python says no more than a name."""
+  """Returns an error in words, where Python says no more than a name."""
   return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
 
 
 def config(workdir):
-  """Returns the config of a run's folder, and the method that it makes."""
+  """Returns the config of a run's folder, and the method that it makes.
+
+  Raises:
+    ValueError: if there is no config, or it is not what training wrote.
+  """
   path = workdir / "config.json"
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +47,7 @@ def config(workdir):
 
 
 def checkpoint(workdir, step):
-  """Returns the leaves of the checkpoint that a run ended with."""
+  """Returns the leaves {name: array} of the checkpoint that a run ended with; a `ValueError` if it is not there."""
   try:
     return checkpoints.read(workdir / "checkpoints", step)
   except ValueError as error:
@@ -56,6 +60,9 @@ def tested(workdir, about):
 
   Args:
     about: of training_videos.npz.
+
+  Raises:
+    ValueError: if results.json is damaged; `OtherFormat` if another version of the software wrote it.
   """
   path = workdir / "results.json"
   try:

@@ -25,7 +25,7 @@ from jaxskill.training.training_videos import FILE, FILES
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
 
 
-class Finished(NamedTuple):
+class FinishedRun(NamedTuple):
   """A run that can be asked about other videos.
 
   Attributes:
@@ -76,7 +76,7 @@ class Finished(NamedTuple):
 
   @property
   def recorded(self):
-    """Returns {stream: {"shape"}} that a video must be recorded with, of which `data.derived` makes what is read."""
+    """Returns {stream: {"shape", "columns": their names if known}} of the rows that `data.derived` makes others of."""
     return self.about.get("recorded", self.about["streams"])
 
   def recorded_seconds(self, stream):
@@ -129,17 +129,17 @@ class Finished(NamedTuple):
     room = len(videos) // len(self.about["groups"])
     names = dict(zip(self.arrays["digests"], self.arrays["videos"]))
     rows = np.zeros((len(digests), videos.shape[1], room - 1), np.int32)
-    for place, own, said in zip(rows, digests, known):
+    for place, digest, said in zip(rows, digests, known):
       candidates = self.group(said) * room + np.arange(room)
-      itself = videos[candidates] == names.get(own, "")                                    # [M + 1, R]
+      itself = videos[candidates] == names.get(digest, "")                                 # [M + 1, R]
       order = np.argsort(itself, axis=0, kind="stable")[: room - 1]                        # itself last
       place[:] = candidates[order].T
     itself = videos[rows, np.arange(videos.shape[1])[:, None]] == np.array(
-        [names.get(own, "") for own in digests])[:, None, None]
+        [names.get(digest, "") for digest in digests])[:, None, None]
     return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
 
   def rows_compared(self, video):
-    """Returns {stream: `[M]` rows} of the training videos that a video, see `new_videos.Own`, is compared with."""
+    """Returns {stream: `[M]` rows} of the training videos that a video, see `new_videos.NewVideo`, is compared with."""
     rows, mask = self.references([video.digest], [video.known])
     named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
     place = [list(self.arrays["videos"]).index(name) for name in named]
@@ -155,14 +155,14 @@ class Finished(NamedTuple):
     """Asks every replica about videos.
 
     Args:
-      videos: of `new_videos.Own`.
+      videos: of `new_videos.NewVideo`.
       against: (`[V, R, M]` numbers of those of the videos that each is compared with in place of training videos,
         `[V, R]` the scores of all, in the unit of the labels).
 
     Returns:
       Assessments `[R, V, ...]`.
     """
-    labels, parallel, dataset = {}, self.parallel, own_videos(self, videos, "the videos")
+    labels, parallel, dataset = {}, self.parallel, as_dataset(self, videos, "the videos")
     if self.config.model.get("with_difficulty"):
       labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
     size = parallel.padded(SHARE)
@@ -184,20 +184,20 @@ class Finished(NamedTuple):
     return self.answers.ask(self.state, inputs, count, True)
 
 
-def own_videos(run, videos, source):
+def as_dataset(run, videos, source):
   """Returns videos as a data set without labels, padded as the training videos were, or farther.
 
   Args:
-    run: a `Finished`.
-    videos: of `new_videos.Own`.
+    run: a `FinishedRun`.
+    videos: of `new_videos.NewVideo`.
     source: what errors name.
   """
   everyone, streams, lengths, times = np.arange(len(videos)), {}, {}, {}
   for name, about in run.about["streams"].items():
-    own = [video.arrays[name] for video in videos]
-    room = max(about["shape"][0], *map(len, own))
-    streams[name] = np.stack([_padded(rows, room) for rows in own])
-    lengths[name] = np.array([len(rows) for rows in own], np.int32)
+    arrays = [video.arrays[name] for video in videos]
+    room = max(about["shape"][0], *map(len, arrays))
+    streams[name] = np.stack([_padded(rows, room) for rows in arrays])
+    lengths[name] = np.array([len(rows) for rows in arrays], np.int32)
     if all(name in video.row_times for video in videos):
       times[name] = np.stack([_padded(video.row_times[name], room) for video in videos])
   nothing = np.zeros(0, np.int32)
@@ -257,5 +257,5 @@ def load(workdir, checkpoint="last"):
   about |= dict(tested=finished_files.tested(workdir, about), checkpoint=checkpoint)
   parallel = Parallel()
   state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("constants", {}), None)
-  return Finished(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel),
-                  parallel)
+  return FinishedRun(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel),
+                     parallel)

@@ -119,4 +119,4 @@ def _check_fit(config, found, expected):
 
 def _for_all(tree, replicas):
   """Returns a tree as arrays with the leading axis and the types of another."""
-  return jax.tree.map(lambda own, all_: np.array(np.broadcast_to(own, all_.shape), all_.dtype), tree, replicas)
+  return jax.tree.map(lambda one, all_: np.array(np.broadcast_to(one, all_.shape), all_.dtype), tree, replicas)

@@ -23,7 +23,7 @@ BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")         # one for all con
 
 
 @contextlib.contextmanager
-def hold(file, doing, hint, say):
+def hold(file, doing, hint, say, shared=False):
   """Holds a lock while the body runs.
 
   What a dead process of this machine left is taken over. That of another machine is not, for not every file system
@@ -34,6 +34,7 @@ def hold(file, doing, hint, say):
     doing: what is done in the folder, as "extraction".
     hint: what else to do than to wait, as "give another --out".
     say: called with a line where the file system cannot lock; the body runs all the same.
+    shared: whether others may hold it too who say the same; the file then does not say who they are.
 
   Raises:
     ValueError: if another process holds it: which host, which pid, since when.
@@ -43,12 +44,15 @@ def hold(file, doing, hint, say):
   with contextlib.ExitStack() as held:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     held.callback(os.close, descriptor)
-    if _lock(descriptor, file, doing, hint, say):
+    if _lock(descriptor, file, doing, hint, say, shared):
       words, boot = _content(descriptor)
       here = f"host {socket.gethostname()}, "
       if words.startswith("host ") and not words.startswith(here) and boot != _boot():
         raise ValueError(f"{file.parent}: another {doing} is at work there, or was killed ({words}); if it does not "
                          f"run any more, remove {file}.")
+      if shared:
+        yield
+        return
       held.callback(_write, descriptor, "")
       since = datetime.datetime.now().astimezone()
       held.enter_context(cli.at_end(lambda: _write(descriptor, "")))
@@ -56,12 +60,12 @@ def hold(file, doing, hint, say):
     yield
 
 
-def _lock(descriptor, file, doing, hint, say):
+def _lock(descriptor, file, doing, hint, say, shared):
   if fcntl is None:
     say(f"not locked: this system cannot lock {file.parent}; start no second {doing} there")
     return False
   try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
   except (BlockingIOError, PermissionError) as error:
     words = _content(descriptor)[0] or "it does not say who"
     raise ValueError(f"{file.parent}: another {doing} is at work there ({words}); wait until it ends, or {hint}."

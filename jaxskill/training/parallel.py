@@ -2,7 +2,7 @@
 
 On one device a step is jit-compiled. On several, the same function is pmapped: each device holds a share of the
 videos, encodes it, gathers the (small) encodings of all, takes its share of the pairs, and sums gradients. The
-functions `gather`, `total` and `own_share` of `Parallel` do nothing on one device, so a step is written once.
+functions `gather`, `total` and `local_share` of `Parallel` do nothing on one device, so a step is written once.
 
 Products of float32 are computed in float32, see `float32_products`.
 """
@@ -121,7 +121,7 @@ class Parallel:
     return host_bytes() // len(self.local)
 
   def padded(self, videos):
-    """`videos` rounded up to a multiple of the number of devices."""
+    """Returns a number of videos, rounded up to a multiple of the number of devices."""
     return -(-videos // self.count) * self.count
 
   def split(self, tree):
@@ -155,17 +155,17 @@ class Parallel:
     return unpacked
 
   def gather(self, tree):
-    """Shares `[V / devices, ...]` -> `[V, ...]` on every device."""
+    """Returns `[V, ...]` on every device, out of the shares `[V / devices, ...]` of all."""
     if self.count == 1:
       return tree
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
 
   def total(self, tree):
-    """Sum over the devices."""
+    """Returns the sum over the devices."""
     return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
 
-  def own_share(self, tree, axis=0):
-    """This device's part of arrays that all devices hold whole."""
+  def local_share(self, tree, axis=0):
+    """Returns this device's part of arrays that all devices hold whole."""
     if self.count == 1:
       return tree
     index = jax.lax.axis_index(AXIS)

@@ -22,7 +22,7 @@ class Replica(NamedTuple):
 
 
 def plan(config, dataset):
-  """Replicas of a config: rows of loss weights x criteria x folds x seeds."""
+  """Returns the replicas of a config: rows of loss weights x criteria x folds x seeds."""
   rows, criteria = config.get("weight_rows", (("", {}),)), config.data.get("criteria", ("score",))
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
   return [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows
@@ -36,8 +36,8 @@ def make_tables(config, dataset, replicas, local, items):
     items: of the method, see `methods.items`.
   """
   folds = [dataset.folds[r.fold] for r in replicas]
-  own, runs = zip(*(items.of_fold(config, dataset, fold, r.criterion, r.seed) for r, fold in zip(replicas, folds)))
-  count = np.array([len(videos) for videos in own], np.int32)
+  trained, runs = zip(*(items.of_fold(config, dataset, fold, r.criterion, r.seed) for r, fold in zip(replicas, folds)))
+  count = np.array([len(videos) for videos in trained], np.int32)
   per_epoch = -(-count // config.train.batch_size)
   keys = jax.vmap(jax.random.key)(jnp.array([r.seed for r in replicas], jnp.uint32))
   criteria = list(dict.fromkeys(r.criterion for r in replicas))
@@ -46,12 +46,12 @@ def make_tables(config, dataset, replicas, local, items):
   epochs = np.array([max(1, round(config.train.epochs * share.get(fold.name, 1.0))) for fold in folds])
   last = (per_epoch * epochs).astype(np.int32)
   groups = None if runs[0] is None else _padded(runs)
-  return draws.Tables(_padded([local(videos) for videos in own]), count, last, keys, groups, criterion)
+  return draws.Tables(_padded([local(videos) for videos in trained]), count, last, keys, groups, criterion)
 
 
 def _padded(tables):
   """Returns `[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
   result = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]), np.int32)
-  for row, own in zip(result, tables):
-    row[: len(own)] = own
+  for row, table in zip(result, tables):
+    row[: len(table)] = table
   return result

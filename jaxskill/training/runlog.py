@@ -56,7 +56,7 @@ class Log(contextlib.AbstractContextManager):
     self._board.add(entry["step"], {name: value for name, value in scalars.items() if np.isfinite(value)})
 
   def metrics(self, step, metrics, steps_per_second):
-    """Means over the steps since the line before; each metric is `[R]`."""
+    """Writes means over the steps since the line before; each metric is `[R]`."""
     if self._main:
       entry = dict(step=step, steps_per_second=steps_per_second) | {k: v.tolist() for k, v in metrics.items()}
       self._write(self._metrics, entry, {f"train/{k}": known_mean(v) for k, v in metrics.items()}
@@ -105,6 +105,6 @@ class _Board:
 
 
 def known_mean(values):
-  """Mean of what is not nan; nan if nothing is."""
+  """Returns the mean of what is not nan; nan if nothing is."""
   known = values[np.isfinite(values)]
   return known.mean() if known.size else np.nan

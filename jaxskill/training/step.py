@@ -188,7 +188,7 @@ class Pieces:
       if criterion is not None:
         known["score"] = known["score"][..., criterion]
       known |= self._method.relate(dict(params=replica[0], constants=replica[1]), known, mask)
-      items, mask, known = self._parallel.own_share((items, mask, known))
+      items, mask, known = self._parallel.local_share((items, mask, known))
       per_epoch = -(-count // self._train.batch_size)
       return self.phase_step(index, replica, videos, known, items, mask, step=state.step, key=key,
                              per_epoch=per_epoch, epochs=last // per_epoch)
@@ -201,7 +201,7 @@ class Pieces:
     """Returns this device's share of the videos that one step names, of all `videos`, and the batch in their order."""
     ids = jnp.unique(batch.items, size=self._num_unique, fill_value=0)    # sorted; padded with 0, whose place is 0
     place = jnp.zeros(len(videos["position"]), jnp.int32).at[ids].set(jnp.arange(self._num_unique, dtype=jnp.int32))
-    share = jax.tree.map(lambda x: take(x, self._parallel.own_share(ids)), videos)
+    share = jax.tree.map(lambda x: take(x, self._parallel.local_share(ids)), videos)
     return share, batch._replace(items=place.at[0].set(0)[batch.items])
 
   def _narrows(self, count: int) -> bool:

@@ -77,7 +77,7 @@ class CallLength:
     self._cycle = self._steps = cycle
 
   def steps(self, left):
-    """Steps of the next call, of the `left` ones up to where it must end; rounded up to whole cycles."""
+    """Returns the steps of the next call, of the `left` ones up to where it must end; rounded up to whole cycles."""
     return -(-min(self._steps, left) // self._cycle) * self._cycle
 
   def took(self, steps, seconds):

@@ -78,7 +78,8 @@ def save(workdir, trainer, assessments, file=FILE):
       replicas=[dict(row=r.row, fold=dataset.folds[r.fold].name, seed=r.seed, criterion=r.criterion)
                 for r in trainer.replicas],
       groups=[], segments={}, streams={name: dict(shape=dataset.streams[name].shape[1:]) for name in method.streams},
-      recorded={name: dict(shape=dataset.streams[name].shape[1:]) for name in recorded})
+      recorded={name: dict(shape=dataset.streams[name].shape[1:], columns=dataset.columns.get(name, ()))
+                for name in recorded})
   if compared:
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}

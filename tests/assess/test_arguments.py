@@ -20,7 +20,7 @@ from tests.places import REPO
 RUNS = {"assess": (assess.run, assess_command.main), "compare": (compare.run, compare.main)}
 GIVEN = dict(workdir="run", videos=("a.mp4", "b"), features=("c.npz", "d"), out="out",
              weights={"rgb": "rgb.pt", "flow": "e"}, extractor="recipe.py", boxes="boxes.csv", detector="persons.onnx",
-             labels="labels.csv", category="salto", difficulty="2.5", row_seconds=0.25, row="a row", criterion="total",
+             person="3,4", labels="labels.csv", category="salto", difficulty="2.5", row_seconds=0.25, row="a row", criterion="total",
              fold="a fold", seed=3, checkpoint="validation")
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.places import REPO
+from tests.places import POSE, REPO
 
 nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
 pytest.importorskip("av")
@@ -17,16 +17,23 @@ pytest.importorskip("ipykernel")
 NOTEBOOK = REPO / "notebooks" / "own_video.ipynb"
 SMALL = """
 folder = pathlib.Path({folder!r})
-videos, seconds, height = 10, 4, 48
 epochs, seeds = 2, "(0,)"
-recipe += ":4,32"
+if real:
+  videos, seconds, height = 8, 2, 144
+else:
+  videos, seconds, height = 10, 4, 48
+  recipe += ":4,32"
 """
 
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-  """(folder of everything it wrote, the notebook as it was executed)."""
-  folder = tmp_path_factory.mktemp("own_video") / "all"
+  """(folder of everything it wrote, the notebook as it was executed) on the simulated road."""
+  return execute(tmp_path_factory.mktemp("own_video") / "all", "none")
+
+
+def execute(folder, weights):
+  """The same; `weights` are the networks of poses."""
   notebook = nbformat.read(NOTEBOOK, as_version=4)
   for cell in notebook.cells:
     if "parameters" in cell.metadata.get("tags", ()):
@@ -35,7 +42,7 @@ def executed(tmp_path_factory):
   path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
   with pytest.MonkeyPatch.context() as patch:
     for name, value in dict(XLA_FLAGS=flags, PYTHONPATH=path, JAX_DISABLE_MOST_OPTIMIZATIONS="1",
-                            JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir).items():
+                            JAXSKILL_POSE_WEIGHTS=str(weights), JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir).items():
       patch.setenv(name, value)
     try:
       nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
@@ -82,7 +89,7 @@ def test_a_new_video_has_its_score_and_evidence(executed):
 def test_the_reader_is_told_what_is_not_real(executed):
   _, notebook = executed
   text = printed(notebook)
-  for words in ("10 SIMULATED videos", "RANDOM weights: these features are for trials",
+  for words in ("The simulated road: RANDOM weights", "10 SIMULATED videos", "RANDOM weights: these features are for trials",
                 "RANDOM WEIGHTS, SIMULATED DATA"):
     assert words in text
   assert "Traceback" not in text and not any("error" == output.output_type for cell in notebook.cells
@@ -90,6 +97,20 @@ def test_the_reader_is_told_what_is_not_real(executed):
   pictures = [output for cell in notebook.cells for output in cell.get("outputs", ())
               if "image/png" in output.get("data", {})]
   assert len(pictures) >= 4
+
+
+@pytest.mark.pose
+def test_the_real_road(tmp_path):
+  """Trained networks of poses, on drawn persons: it says so, and a score comes of kinematics."""
+  folder, notebook = execute(tmp_path / "all", POSE)
+  text = printed(notebook)
+  assert "The real road: trained networks of poses" in text and "RANDOM" not in text and "8 SIMULATED videos" in text
+  results, = answers(folder, "results.json")
+  assert results["data"] == "simulated features"
+  answer, = answers(folder, "assessment.json")
+  assert np.isfinite(answer["score"]) and not answer["random_weights"] and answer["pictures"]
+  comparison, = answers(folder, "comparison.json")
+  assert {comparison["better"], comparison["worse"]} == {"person7_000", "person7_001"}
 
 
 def test_the_notebook_as_it_lies_there():

@@ -18,7 +18,7 @@ from jaxskill import assess, cli, train
 from jaxskill.assess import __main__ as command_line
 from jaxskill.assess import new_videos, pictures
 from jaxskill.data.video import persons
-from jaxskill.extract import local, recipes
+from jaxskill.extract import local, recipe_checks, recipes
 from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
 from tests.assess.own_videos import SYSTEMS, changed, trained
@@ -348,7 +348,7 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
   (tmp_path / long).write_bytes(b"a film")
   (tmp_path / "boxes.csv").write_text(f"video,time,x1,y1,x2,y2\n{long},0,1,2,3,4\nother,0,5,6,7,8\n")
 
-  def extracted(config, videos, out, weights, *, say, boxes, detector):
+  def extracted(config, videos, out, weights, *, say, boxes, detector, person):
     del config, out, weights, say, detector
     taken.update({path.stem: boxes.digest(path.stem) for path in pathlib.Path(videos).iterdir()})
     return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))
@@ -364,10 +364,10 @@ def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeyp
 def test_weights_must_be_those_of_training(tmp_path):
   (tmp_path / "a.pt").write_bytes(b"a")
   recipe = dict(weights="rgb.pt", weights_sha256=hashlib.sha256(b"a").hexdigest())
-  recipes.check_weights(recipe, str(tmp_path / "a.pt"))
+  recipe_checks.check_weights(recipe, str(tmp_path / "a.pt"))
   (tmp_path / "b.pt").write_bytes(b"b")
   several = dict(weights=dict(rgb="rgb.pt", flow="random:0"), weights_sha256=dict(rgb=recipe["weights_sha256"], flow=""))
-  recipes.check_weights(several, dict(rgb=str(tmp_path / "a.pt"), flow="random:0"))
+  recipe_checks.check_weights(several, dict(rgb=str(tmp_path / "a.pt"), flow="random:0"))
   random = dict(weights="random:0", weights_sha256="")
   for one, weights, message in (
       (recipe, "", "--weights is not given: the features of this run were made with rgb.pt"),
@@ -377,7 +377,7 @@ def test_weights_must_be_those_of_training(tmp_path):
       (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
       (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
     with pytest.raises(ValueError, match=message):
-      recipes.check_weights(one, weights)
+      recipe_checks.check_weights(one, weights)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV")

@@ -48,6 +48,7 @@ def test_pairs_of_several_raters(tmp_path):
   data = load_features(tmp_path, split="all")
   named = lambda pairs: [tuple(data.videos[v] for v in pair) for pair in pairs]
   assert named(data.pairs) == [("a", "b"), ("e", "f"), ("f", "c"), ("a", "c")] and data.tied_pairs == 1
+  assert [set(pair) for pair in named(data.similar)] == [{"c", "d"}]
   raters = ["ann", "bob", "cy"]
   known = [(better, worse, raters[rater]) for (better, worse), rater in zip(named(data.ratings["votes"][:, :2]),
                                                                             data.ratings["votes"][:, 2])]

@@ -50,6 +50,19 @@ def test_times_that_are_known_rule():
   np.testing.assert_allclose(new[:, 0], [0.1 * 0 + 0.1 * 1 + 0.8 * 2, 2, (0.2 * 3 + 0.55 * 4) / 0.75], rtol=1e-5)
 
 
+def test_a_gap_in_the_times_has_no_rows():
+  """Nothing is seen from 1.0 to 3.15 s: a row lasts three steps there, and windows without any are left out."""
+  times = np.concatenate([np.arange(10) * .1, 3.15 + np.arange(10) * .1])
+  rows = np.repeat(np.array([1.0, 5.0], np.float32), 10)[:, None]
+  new, step, when = resample.resample_rows(rows, .1, 2, times)
+  assert step == .5
+  np.testing.assert_allclose(when, [0, .5, 1, 3, 3.5], atol=1e-6)
+  np.testing.assert_allclose(new[:, 0], [1, 1, 1, 5, 5], rtol=1e-6)         # nothing of the row before the gap in 3.0
+  rows = np.arange(20, dtype=np.float32)[:, None]
+  new, _, _ = resample.resample_rows(rows, .1, 2, times)
+  assert new[3, 0] == pytest.approx((10 + 11 + 12 + .5 * 13) / 3.5, rel=1e-5)
+
+
 @pytest.mark.parametrize("rate", [0, 1, 1.00001, 2, 30])
 def test_no_row_is_invented(rate):
   rows = np.ones((4, 2), np.float32)

@@ -29,30 +29,30 @@ def check_sides(fold, pairs):
 @pytest.mark.parametrize("grouped", [False, True])
 def test_pairs_from_scores_against_loops(margin, grouped):
   score, subject = scored()
-  expected, tied = set(), 0
+  expected, tied = set(), []
   for a, b in itertools.combinations(range(len(score)), 2):
     if grouped and subject[a] != subject[b]:
       continue
     if abs(score[a] - score[b]) > margin:
       expected.add((a, b) if score[a] > score[b] else (b, a))
     else:
-      tied += 1
+      tied.append([a, b])
   pairs, left_out = splits.pairs_from_scores(score, margin, subject if grouped else None)
   assert pairs.dtype == np.int32 and len(pairs) == len(expected)
-  assert set(map(tuple, pairs.tolist())) == expected and left_out == tied
+  assert set(map(tuple, pairs.tolist())) == expected and left_out.tolist() == tied
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_difference_of_the_margin_is_a_tie(dtype):
   pairs, tied = splits.pairs_from_scores(np.array([0.4, 0.3, 0.1], dtype), 0.1)   # 0.4 - 0.3 rounds to above 0.1
-  assert pairs.tolist() == [[0, 2], [1, 2]] and tied == 1
+  assert pairs.tolist() == [[0, 2], [1, 2]] and tied.tolist() == [[0, 1]]
 
 
 def test_pairs_from_scores_corners():
   assert splits.pairs_from_scores([3], 0)[0].shape == (0, 2)
   for score in ([3, 3, 3], [0.0, 0.0, 0.0]):
     pairs, tied = splits.pairs_from_scores(score, 0)
-    assert not len(pairs) and tied == 3
+    assert not len(pairs) and len(tied) == 3
   with pytest.raises(ValueError, match="tie_margin=-1 must be 0 or more"):
     splits.pairs_from_scores([1, 2], -1)
 

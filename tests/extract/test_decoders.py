@@ -13,10 +13,9 @@ import types
 import numpy as np
 import pytest
 
-from jaxskill import pretrained
 from jaxskill.assess import new_videos
 from jaxskill.data.video import frames
-from jaxskill.extract import decoders, feature_files, local
+from jaxskill.extract import decoders, feature_files, kinds, local
 from tests.data.video.test_decoding import encode
 from tests.extract import slow_decoding
 from tests.extract.test_extraction import recipe
@@ -107,11 +106,10 @@ def said_of(number, streams=("rgb",), rows=5, batch=2):
 def run_here(monkeypatch, tmp_path, script, videos, processes, streams=("rgb",)):
   """({video: why it failed}, {video: what was noted}) of an extraction that hears a script."""
   speakers(monkeypatch, script)
-  monkeypatch.setattr(pretrained, "make_all", lambda config, *_: {
-      stream: lambda items: items.reshape(len(items), 1) for stream in config.streams})
   config, noted = recipe("action_net" if len(streams) > 1 else "action_net:rgb"), {}
-  failed = local._run_here(config, {video: video for video in videos}, tmp_path, dict.fromkeys(streams), None,
-                             noted.__setitem__, processes, 60.0)
+  encode = {stream: lambda items: items.reshape(len(items), 1) for stream in config.streams}
+  failed = local._run_here(config, {video: video for video in videos}, tmp_path, encode, None, noted.__setitem__,
+                           processes, 60.0)
   return failed, noted
 
 
@@ -213,17 +211,19 @@ class Killed(decoders.Decoders):
       yield message
 
 
+ENCODE = dict(static=lambda items: items.reshape(len(items), -1))      # features are the pictures themselves
+
+
 def slow_films(tmp_path, monkeypatch, count, seconds, size, nap, alive):
   """(config, {video: file}, {video: rows, one by one and not slowly}) of films of different content and length."""
   config, out = recipe("action_net:static"), tmp_path / "one"
   config.streams.static.update(region="frame", batch=3)
   config.streams.static.sampling.update(fps=5.0)
-  monkeypatch.setattr(pretrained, "make_all", lambda *_: dict(static=lambda items: items.reshape(len(items), -1)))
   (tmp_path / "films").mkdir()
   files = {f"v{number}": str(slow_decoding.film(tmp_path / "films" / f"v{number}.mp4", number, seconds(number), size))
            for number in range(count)}
   for video, file in files.items():
-    features = feature_files.Features(config, pretrained.make_all(), out, video)
+    features = feature_files.Features(config, ENCODE, out, video)
     local.extraction.decode_one(file, video, config, None, features.take)
     assert features.about, features.failed
   for name, value in {slow_decoding.NAP: nap, slow_decoding.ALIVE: alive}.items():
@@ -240,7 +240,7 @@ def check_slow_films(tmp_path, monkeypatch, config, files, expected, processes, 
   noted, todo = {}, files
   for share in (kills, 0.0) if kills else (0.0,):
     monkeypatch.setattr(Killed, "share", share)
-    failed = local._run_here(config, todo, out, None, None, noted.__setitem__, processes, 60.0)
+    failed = local._run_here(config, todo, out, ENCODE, None, noted.__setitem__, processes, 60.0)
     assert failed.keys() | noted.keys() == files.keys() and not failed.keys() & noted.keys()
     assert all(why.startswith("the decoder died") for why in failed.values()) and (share or not failed)
     assert {file.stem for file in out.iterdir()} == noted.keys()
@@ -262,7 +262,8 @@ def test_answers_for_films_that_are_decoded_slowly(tmp_path, monkeypatch):
   """The way of assess and compare: every video has its own features."""
   config, _, expected = slow_films(tmp_path, monkeypatch, 4, lambda number: 1 + number, (64, 48), nap=0.002, alive=0.0)
   origin = dict(weights="random:0", weights_sha256="", random_weights=True)
-  monkeypatch.setattr(pretrained, "load", lambda *_: (None, origin))
+  kind = kinds.VIDEO._replace(load=lambda *_: (None, origin), encoders=lambda *_: ENCODE)
+  monkeypatch.setattr(kinds, "VIDEO", kind)
   run = types.SimpleNamespace(about=dict(extraction=config.to_dict() | origin, published=""), workdir=tmp_path / "run")
   films, extraction = [tmp_path / "films"], new_videos.Extraction(weights="random:0")
   found, failed, notes = new_videos._extracted(run, films, extraction, tmp_path / "answers", lambda _: None)

@@ -13,7 +13,7 @@ import pytest
 from jaxskill import files, pretrained
 from jaxskill.data.user import extraction_note, features
 from jaxskill.data.video import persons
-from jaxskill.extract import beam, decoders, extraction, feature_files, local
+from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, local
 from jaxskill.training import locks
 from tests.extract import slow_decoding
 from tests.extract.test_extraction import REPO, recipe
@@ -29,9 +29,10 @@ def film(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, film, monkeypatch):
   """run(*names of videos) -> (note, what was said); the features are the pictures themselves."""
-  monkeypatch.setattr(pretrained, "make_all", lambda *_: dict(static=lambda items: items.reshape(len(items), -1)))
   origin = dict(weights="random:0", weights_sha256="", random_weights=True)
-  monkeypatch.setattr(pretrained, "load", lambda *_: ({}, origin))
+  kind = kinds.VIDEO._replace(load=lambda *_: ({}, origin),
+                              encoders=lambda *_: dict(static=lambda items: items.reshape(len(items), -1)))
+  monkeypatch.setattr(kinds, "VIDEO", kind)
   config = recipe("action_net:static")
   config.streams.static.update(region="frame")
   (tmp_path / "videos").mkdir()
@@ -102,7 +103,7 @@ def test_damaged_notes_of_workers_do_not_count(tmp_path, content):
 
 def test_a_worker_of_beam_says_what_failed(tmp_path, film, run):
   del run
-  config, encode = recipe("action_net:static"), pretrained.make_all()
+  config, encode = recipe("action_net:static"), kinds.VIDEO.encoders()
   config.streams.static.update(region="frame")
   (tmp_path / "a.npy").mkdir()
   found = beam.extract_one("a", str(film), config, tmp_path, encode, None)
@@ -254,8 +255,8 @@ def test_a_signal(tmp_path, run, monkeypatch, number):
     raise _Stop
   before = signal.signal(number, stop)
 
-  def save(out, note):
-    save_note(out, note)
+  def save(out, note, name):
+    save_note(out, note, name)
     if len(note["videos"]) == 2:
       os.kill(os.getpid(), number)
   try:

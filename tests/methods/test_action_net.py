@@ -253,8 +253,8 @@ def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
   videos = batch(features, lengths)
   first, second = (run(method, variables, videos, True, key) for key in (1, 2))
   assert not np.allclose(first["score"], second["score"], atol=1e-3)
-  starts = {name: {int(np.flatnonzero(np.asarray(run(method, variables, videos, True, key)["attention"][name][0]))[0])
-                   for key in range(40)} for name in features}
+  drawn = [run(method, variables, videos, True, key)["attention"] for key in range(40)]
+  starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in drawn} for name in features}
   assert starts == dict(rgb=set(range(6)), static=set(range(8)))
   turned = jax.tree.map(lambda x: x[jnp.array([3, 1])], videos)
   for actual, expected in zip(jax.tree.leaves(run(method, variables, turned, True, 1)), jax.tree.leaves(first)):
@@ -388,7 +388,7 @@ def test_bad_data(make_dataset):
   config.model.widths.static = 5
   targets(config, data)
   frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
-  with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; ACTION-NET reads features"):
+  with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; this method reads features"):
     targets(config, frames)
   with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
     targets(config, dataclasses.replace(data, score=None, score_range=None))

@@ -46,6 +46,10 @@ VARIANTS = [(method, "simulated") for method in METHODS] + [
     (method, f"simulated,{option}") for option in ("official", "pairs") for method in METHODS if has_variant(method, option)]
 every_method = pytest.mark.parametrize("method", METHODS)
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids="-".join, indirect=True, scope="module")
+every_form = pytest.mark.parametrize("variant, form", [          # of other variants where all is new at once
+    (variant, form) for variant in VARIANTS for form in FORMS if variant[1] == "simulated" or form.endswith("to eight") or
+    form.endswith("on eight")], ids=lambda value: "-".join(value) if isinstance(value, tuple) else value,
+    indirect=["variant"], scope="module")
 
 
 def make_config(method, options="simulated", changes=None):
@@ -172,8 +176,7 @@ def test_shapes_and_finite_numbers(variant):
   assert np.ptp(scores, axis=1).min() > 0                     # no video like any other
 
 
-@pytest.mark.parametrize("form", FORMS)
-@every_variant
+@every_form
 def test_one_result_however_it_is_computed(variant, form):
   """Siamese, streamed, on eight devices: the same gradients, parameters and answers."""
   changes, devices = FORMS[form]

@@ -81,6 +81,17 @@ def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, op
   assert method.prepare(equal, fold, "score") == dict(mean=2.0, deviation=1.0)
 
 
+def test_memory_lasts_longer_with_a_forget_bias(load_config, make_dataset):
+  """What the first of twelve rows adds to the memory; nothing else of the first parameters changes."""
+  videos = dict(rgb=jnp.asarray(make_dataset().streams["rgb"][:1]), lengths=dict(rgb=jnp.array([12])),
+                position=jnp.arange(1))
+  usual, lasting = (methods.build(load_config("lstm", "features", {"model.forget_bias": bias})).init(
+      jax.random.key(0), videos, {}) for bias in (0.0, 2.0))
+  differ = jax.tree.map(lambda a, b: not np.array_equal(a, b), usual, lasting)
+  assert [path[-2].key for path, other in jax.tree_util.tree_leaves_with_path(differ) if other] == ["hf"]
+  np.testing.assert_array_equal(lasting["lstm"]["cell"]["hf"]["bias"], 2.0)
+
+
 @pytest.mark.parametrize("options", ["features", "features,bidirectional", "features,c3d"])
 def test_learns_what_every_row_shows(load_config, make_dataset, quick_compile, options):
   dataset = make_dataset(videos=30, folds=((range(20), range(20, 30)),))

@@ -69,7 +69,7 @@ def test_a_scale(length):
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
-def test_attention_and_loss(load_config, make_dataset):
+def test_attention_and_loss(load_config, make_dataset, quick_compile):
   """Attention is a distribution over real rows; the penalty is the published one, in the unit of the labels."""
   dataset = make_dataset(score=np.linspace(0, 30, 11).astype(np.float32))
   method = methods.build(load_config("ms_lstm", "features", SMALL))
@@ -90,7 +90,7 @@ def test_attention_and_loss(load_config, make_dataset):
   np.testing.assert_allclose(said["error"], abs(float(own["score"]) - 7), rtol=1e-5)
 
 
-def test_gradients_are_finite_at_the_corners(load_config):
+def test_gradients_are_finite_at_the_corners(load_config, quick_compile):
   """Of a video of one row, of rows of zeros, and where all training scores are equal."""
   method = methods.build(load_config("ms_lstm", "features", SMALL))
   videos = dict(rgb=jnp.zeros((2, 3, 4)).at[0, 0].set(1.0), lengths=dict(rgb=jnp.array([1, 3])), position=jnp.arange(2))
@@ -102,7 +102,7 @@ def test_gradients_are_finite_at_the_corners(load_config):
     encodings = method.encode(variables, videos, jax.random.key(0), True)
     each = jax.vmap(lambda own: method.phases[0].loss(variables, (own,), dict(score=jnp.ones(1)))[0])
     return each(encodings).sum()
-  value, gradients = jax.value_and_grad(loss)(params)
+  value, gradients = jax.jit(jax.value_and_grad(loss))(params)
   assert np.isfinite(value) and all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
 
 

@@ -12,6 +12,7 @@ from jaxskill import interop, methods, train
 from jaxskill.evaluate import metrics as evaluate
 from jaxskill.methods import pros_cons
 from jaxskill.training.parallel import Parallel
+from tests.gradients import difference
 
 OURS = dict(pos="high", neg="low", uniform="uniform")     # names of the published networks
 
@@ -258,13 +259,8 @@ def test_losses(load_config, quick_compile, variant):
     total = lambda: sum(sum((r | a if len(expected) == 1 else (r, a)[phase]).values()) for r, a in naive(params))
     for array, (path, gradient) in zip(flat, jax.tree_util.tree_leaves_with_path(gradients)):
       for i in itertools.islice(np.ndindex(array.shape), 0, None, max(1, array.size // 7)):     # every seventh or so
-        value = array[i]
-        array[i] = value + 1e-6
-        above = total()
-        array[i] = value - 1e-6
-        difference = (above - total()) / 2e-6
-        array[i] = value
-        np.testing.assert_allclose(gradient[i], difference, atol=3e-5, rtol=1e-5, err_msg=f"{path} {i}")
+        slope = difference(total, array, i, 1e-6)
+        np.testing.assert_allclose(gradient[i], slope, atol=3e-5, rtol=1e-5, err_msg=f"{path} {i}")
 
 
 def encoded(scores, attention=None):

@@ -10,6 +10,7 @@ import pytest
 from jaxskill.modules import attention_filters, layers
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers, filter_logits, fold_inputs
 from jaxskill.modules.layers import take
+from tests.gradients import assert_trees_close, differences
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 FORMS = ("plain", "chunked")
@@ -42,26 +43,6 @@ def naive_attention(params, features, lengths, normalize, noise=0.0, mean=0.0, s
         result[module][v, k, :length] = (np.exp(logits) / np.exp(logits).sum() if normalize == "softmax"
                                          else 1 / (1 + np.exp(-logits)) / length)
   return result
-
-
-def differences(function, tree, step=1e-5):
-  """Gradient of `function` of a tree of float64 arrays by central differences."""
-  result = jax.tree.map(np.zeros_like, tree)
-  for array, gradient in zip(jax.tree.leaves(tree), jax.tree.leaves(result)):
-    for i in np.ndindex(array.shape):
-      value = array[i]
-      array[i] = value + step
-      above = function(tree)
-      array[i] = value - step
-      gradient[i] = (above - function(tree)) / (2 * step)
-      array[i] = value
-  return result
-
-
-def assert_trees_close(actual, expected, **tolerance):
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected)):
-    np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerance)
 
 
 def random_params(seed, modules=("high", "low"), filters=2, hidden=3, width=4):

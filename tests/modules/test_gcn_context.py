@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxskill.modules.gcn_context import ScoreHead, StreamEncoder, distances, graph, product, propagate
+from tests.gradients import assert_trees_close, differences
 from tests.programs import products
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -94,26 +95,6 @@ def naive_encoder(encoder, params, features, lengths):
     pooled.append(x.max(axis=0) if encoder.pooling == "max" else weights @ x)
     every[v, :length] = weights
   return np.array(pooled), every
-
-
-def differences(function, tree, step=1e-5):
-  """Gradient of `function` of a tree of float64 arrays by central differences."""
-  result = jax.tree.map(np.zeros_like, tree)
-  for array, gradient in zip(jax.tree.leaves(tree), jax.tree.leaves(result)):
-    for i in np.ndindex(array.shape):
-      value = array[i]
-      array[i] = value + step
-      above = function(tree)
-      array[i] = value - step
-      gradient[i] = (above - function(tree)) / (2 * step)
-      array[i] = value
-  return result
-
-
-def assert_trees_close(actual, expected, **tolerance):
-  assert jax.tree.structure(actual) == jax.tree.structure(expected)
-  for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected)):
-    np.testing.assert_allclose(a, b, err_msg=jax.tree_util.keystr(path), **tolerance)
 
 
 def draw(encoder, seed=0, count=6, width=7, videos=len(LENGTHS)):

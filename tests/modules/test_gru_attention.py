@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxskill.modules.gru_attention import SpatialAttention, convolve, gru_gates, gru_step, places_seen
+from tests.gradients import difference
 
 SMALL = dict(filters=5, channels=4, attention_hidden=3, attention_width=2, hidden=6)
 VARIANTS = {
@@ -156,13 +157,8 @@ def test_equations(quick_compile, variant):
   total = lambda: sum(s * a + (w * b).sum() for (s, w), a, b in zip(naive(), of_score, of_weights))
   for array, (path, gradient) in zip(jax.tree.leaves(params), jax.tree_util.tree_leaves_with_path(gradients), strict=True):
     for i in itertools.islice(np.ndindex(array.shape), 0, None, max(1, array.size // 5)):
-      value = array[i]
-      array[i] = value + 1e-6
-      above = total()
-      array[i] = value - 1e-6
-      difference = (above - total()) / 2e-6
-      array[i] = value
-      np.testing.assert_allclose(gradient[i], difference, atol=2e-4, rtol=1e-3, err_msg=f"{path} {i}")
+      slope = difference(total, array, i, 1e-6)
+      np.testing.assert_allclose(gradient[i], slope, atol=2e-4, rtol=1e-3, err_msg=f"{path} {i}")
 
 
 @pytest.mark.parametrize("variant", ["paper", "same", "cbam"])

@@ -6,8 +6,12 @@ import re
 
 import pytest
 
+from jaxskill.data.simulation import like_published
+from jaxskill.methods import frames
+from jaxskill.modules import i3d
 from jaxskill.reproduce import __main__ as command
-from jaxskill.reproduce import commands, entries, runs
+from jaxskill.reproduce import cells, commands, entries, printing, runs
+from jaxskill.training.parallel import Parallel
 from tests.places import REPO, SHARED
 
 LABELS = SHARED / "data" / "annotations"
@@ -20,23 +24,59 @@ def run(*words):
   command.main([str(word) for word in words])
 
 
+@pytest.fixture
+def narrow(monkeypatch):
+  """A video network of few channels, quick to compile."""
+  monkeypatch.setattr(i3d, "BLOCKS", {name: (4, 4, 4, 4, 4, 4) for name in ("mixed_3b", "mixed_4b", "mixed_5b")})
+  monkeypatch.setattr(frames, "WIDTH", 16)
+
+
+def few_rows(paper):
+  """({name: entry} of a paper, its claims): rows of figures, of each table the last, its reference and one baseline.
+
+  What reads frames takes longest to compile and is left out.
+  """
+  of_paper = {name: entry for name, entry in entries.index().items() if entry.paper == paper and entry.simulated
+              and not any("frames" in column.options for column in entry.simulated)}
+  kept = set()
+  for entry in of_paper.values():
+    if isinstance(entry, entries.Figure):
+      kept |= set(entry.rows)
+    elif isinstance(entry, entries.Table):
+      rows = [row for row in entry.rows if row.trains]
+      others = [row for row in rows if ".py" in row.trains]
+      kept |= {row.trains for row in [*rows[-1:], *others[:1], *(row for row in rows if row.name == entry.reference)]}
+  few = {name: entry._replace(rows=tuple(row for row in entry.rows if not row.trains or row.trains in kept))
+         if isinstance(entry, entries.Table) else entry for name, entry in of_paper.items()}
+  sides = lambda claim: {side[0] for side in (claim.more, claim.less) if isinstance(side, tuple)}
+  return few, tuple(claim for claim in entries.claims(paper) if sides(claim) <= kept)
+
+
+@pytest.mark.parametrize("every_row", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_entry_and_claim_of_a_paper(paper, tmp_path, monkeypatch, quick_compile):
+def test_every_entry_and_claim_of_a_paper(paper, every_row, tmp_path, monkeypatch, quick_training, narrow):
   """In one folder: what two entries train alike is trained once."""
-  del quick_compile
-  own = [name for name, entry in INDEX.items() if entry.paper == paper and entry.simulated]
-  for name in own:
+  del quick_training, narrow
+  monkeypatch.setattr(runs, "Parallel", lambda: Parallel(1))
+  index, claims = few_rows(paper)
+  if every_row:
+    index = {name: entry for name, entry in INDEX.items() if entry.paper == paper and entry.simulated}
+    claims = entries.claims(paper)
+  monkeypatch.setattr(entries, "index", lambda: index)
+  monkeypatch.setattr(entries, "claims", lambda _: claims)
+  for name, entry in index.items():
     run("--table", name, "--simulated", "--tiny", "--workdir", tmp_path)
-    check(INDEX[name], tmp_path / "simulated_tiny" / name)
+    check(entry, tmp_path / "simulated_tiny" / name)
   run("--claims", paper, "--tiny", "--workdir", tmp_path)
   judged = json.loads((tmp_path / "simulated_tiny" / f"claims_{paper}" / "claims.json").read_text())["claims"]
-  assert len(judged) == len(entries.claims(paper))
+  assert len(judged) == len(claims) > 0
   lost = [one["claim"]["words"] for one in judged if None in (one["more"], one["less"])]
   assert not lost, lost
-  table = tmp_path / "simulated_tiny" / next(name for name in own if isinstance(INDEX[name], entries.Table)) / "table.csv"
+  first = next(name for name, entry in index.items() if isinstance(entry, entries.Table))
+  table = tmp_path / "simulated_tiny" / first / "table.csv"
   before = table.read_bytes()
   monkeypatch.setattr("jaxskill.train.run", lambda *_: pytest.fail("trained again"))
-  run("--table", table.parent.name, "--tiny", "--workdir", tmp_path)
+  run("--table", first, "--tiny", "--workdir", tmp_path)
   assert table.read_bytes() == before
 
 
@@ -48,7 +88,8 @@ def check(entry, folder):
   written, text = json.loads((folder / "table.json").read_text()), (folder / "table.md").read_text()
   assert "SIMULATED" in text
   assert list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
-  assert r"\toprule" in (folder / "table.tex").read_text()
+  latex = (folder / "table.tex").read_text()
+  assert r"\toprule" in latex and "(SIMULATED)" in latex.split(r"\midrule")[0]
   if isinstance(entry, entries.Statistics):
     assert set(written["ours"]["simulated"]) <= set(entry.quantities)
     return
@@ -65,6 +106,9 @@ def check(entry, folder):
     assert first["interval"][0] <= first["interval"][1]
     assert one["interval"][0] <= one["interval"][1]
   assert bool(entry.chart) == (folder / "table.pdf").exists()
+  lines = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
+  assert {line["measured_on"] for line in lines if "published" not in line["step"]} == {"SIMULATED performances"}
+  assert sum("published" in line["step"] for line in lines) == sum(map(len, written["published"].values()))
 
 
 @pytest.mark.parametrize("name", [name for name, entry in INDEX.items() if isinstance(entry, entries.Table)])
@@ -112,10 +156,11 @@ def test_mistakes_are_said_in_a_line(words, message, tmp_path, capsys):
   assert message in capsys.readouterr().err
 
 
-def _tables_of_data_sets():
+def _tables_of_data_sets(every_column):
   """{options of a data set: a table with the columns of that data set, and of its rows the last that is trained}.
 
-  A data set of which one paper reads maps and another does not is there for each.
+  A data set of which one paper reads maps and another does not is there for each. Columns are the first and the last
+  unless every one is asked for.
   """
   found = {}
   for table in INDEX.values():
@@ -123,15 +168,18 @@ def _tables_of_data_sets():
       name = f"{column.options} {table.paper}" if column.options in runs.MAPS else column.options
       if name not in found:
         columns = tuple(one for one in table.columns if one.options == column.options)
+        columns = columns if every_column else tuple(dict.fromkeys((columns[0], columns[-1])))
         rows = tuple(row._replace(published=()) for row in table.rows if row.trains and ".py" not in row.trains)[-1:]
         found[name] = table._replace(columns=columns, rows=rows)
   return found
 
 
-@pytest.mark.parametrize("options, table", _tables_of_data_sets().items(), ids=lambda value: value * isinstance(value, str))
-def test_labels_of_real_data_sets(options, table, tmp_path, monkeypatch, quick_compile):
+@pytest.mark.parametrize("every_column", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", _tables_of_data_sets(True))
+def test_labels_of_real_data_sets(options, every_column, tmp_path, monkeypatch, quick_training):
   """Features are simulated for the real ids, and every column of the data set is filled."""
-  del quick_compile
+  del quick_training
+  table = _tables_of_data_sets(every_column)[options]
   if not LABELS.is_dir():
     pytest.skip("shared/data/annotations is not at hand")
   monkeypatch.setattr(entries, "index", lambda: {table.name: table})
@@ -144,3 +192,90 @@ def test_labels_of_real_data_sets(options, table, tmp_path, monkeypatch, quick_c
   for column in table.columns:
     assert written["ours"][table.rows[0].name][column.title]["last"], column.title
   assert all(had["simulated"] for had in written["data"].values())
+
+
+BEST = entries.index()["pros_cons-filters"]._replace(columns=tuple(
+    column for column in entries.index()["pros_cons-filters"].columns if column.task in ("tie_tie", "origami")))
+
+
+@pytest.fixture
+def labels(tmp_path, monkeypatch):
+  """Made-up labels of two tasks of BEST, in a folder; the table has columns of these alone."""
+  monkeypatch.setattr(entries, "index", lambda: {BEST.name: BEST._replace(
+      rows=tuple(row._replace(published=()) for row in BEST.rows))})
+  for task in ("tie_tie", "origami"):
+    folder = tmp_path / "labels" / "BEST" / "splits" / task
+    folder.mkdir(parents=True)
+    for side, first in (("train", 0), ("test", 6)):
+      names = [f"{task}{number}" for number in range(first, first + 6)]
+      (folder / f"{side}.txt").write_text("".join(f"{a} {b}\n" for a, b in zip(names[1:], names)))
+      (folder / f"{side}_vid_list.txt").write_text("\n".join(names))
+  return tmp_path / "labels"
+
+
+def test_simulated_features_are_those_of_the_labels(labels, tmp_path):
+  """Of labels that have changed since they are refused: models would be of others."""
+  source = runs.Source("like", labels, tmp_path / "runs", tiny=True)
+  place, = set(runs.places(BEST.columns[:1], source).values())
+  made = runs.like(place, source)
+  assert runs.like(place, source) == made and (made.folder / "features" / "tie_tie3_rgb.npz").exists()
+  lines = labels / "BEST" / "splits" / "origami" / "train.txt"
+  lines.write_text(lines.read_text().replace("origami1 origami0", "origami0 origami1"))
+  with pytest.raises(ValueError, match="its labels have changed since features were simulated for them in"):
+    runs.like(place, source)
+
+
+def test_a_data_set_without_features_leaves_its_column_empty(labels, tmp_path, capsys, quick_compile):
+  """The others are measured; the table says why one is not, and so does the exit status."""
+  del quick_compile
+  data = tmp_path / "data" / "BEST"
+  like_published.write_like(labels / "BEST", data, **runs.TINY)
+  for file in (data / "features").glob("origami*"):
+    file.unlink()
+  words = ("--table", BEST.name, "--data", tmp_path / "data", "--tiny", "--seeds", 1, "--workdir", tmp_path / "runs")
+  with pytest.raises(SystemExit) as end:
+    run(*words)
+  assert end.value.code == 1 and "NOT measured: Origami: " in capsys.readouterr().out
+  folder = tmp_path / "runs" / "recorded_tiny_1_seeds" / BEST.name
+  written = json.loads((folder / "table.json").read_text())
+  assert "none of the 12 videos of origami is on disk" in written["not_measured"]["Origami"]
+  assert all(own["Tie Tie"]["last"] for own in written["ours"].values())
+  header, _, *body = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
+  place = [cell.strip() for cell in header.split("|")].index("Origami")
+  assert {line.split("|")[place].strip() for line in body[: len(BEST.rows)]} == {"-"}
+  assert "of ours over" not in (folder / "table.md").read_text()          # one column has no mean
+  for file in (data / "features").iterdir():
+    file.unlink()
+  with pytest.raises(SystemExit) as end:
+    run(*words[:-1], tmp_path / "nothing")
+  assert end.value.code == 2 and "is on disk" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, span", ((("official",), "test"), ((), "class")))
+def test_competitors_are_measured_as_the_table_is(tmp_path, options, span):
+  """What R-l2 divides by is one thing in a column; what competitors train is the same beside either."""
+  source = runs.Source(runs.SIMULATED, None, tmp_path, options=options, tiny=True)
+  place = runs.Place(runs.SIMULATED, "", None)
+  job, = runs.jobs("configs/usdl.py", ("",), place, source, "configs/core_ablations.py")
+  alone, = runs.jobs("configs/usdl.py", ("",), place, source._replace(options=()), "configs/usdl.py")
+  assert job.config.evaluate.rl2_range == span and job.config.train == alone.config.train
+  assert (job.folder == alone.folder) == (not options)           # another run, where its results are others
+
+
+def test_a_plain_mean_is_not_called_one_by_fishers_z():
+  table = entries.Table("t", "core", "Table", "title", "configs/core.py", (entries.Row("a"), entries.Row("b")), (
+      entries.Column("one", ("D",), "d", metric="spearman"), entries.Column("two", ("D",), "d", metric="spearman")),
+      mean="all", how="fisher")
+  usual, limit = [("f", 0, 0.2), ("f", 1, 0.9)], [("f", 0, 0.2), ("f", 1, 1.0)]
+  ours = {}
+  for name, values in (("a", usual), ("b", limit)):
+    number = cells._number(values, "fisher")                                              # pylint: disable=W0212
+    whole = cells._mean([values, usual], "fisher")                                        # pylint: disable=W0212
+    ours[name] = dict(one=dict(last=number), all=dict(last=whole))
+  assert ours["a"]["one"]["last"]["mean"] > 0.55 and ours["b"]["one"]["last"]["mean"] == 0.6
+  assert ours["b"]["all"]["last"]["mean"] == pytest.approx(0.575)
+  shown = cells.Cells(("one", "all"), dict(one="spearman", all="spearman"), ours, dict(a={}, b={}), {}, (), "b",
+                      {"two": "no features"})
+  notes = " ".join(printing._notes(table, shown, "recorded"))                             # pylint: disable=W0212
+  assert "but plain, for a correlation is 1 or -1 there, of b in one; b in all." in notes
+  assert "all: the mean over columns, of ours over one alone." in notes and "NOT measured: two: no features" in notes

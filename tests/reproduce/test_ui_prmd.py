@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from jaxskill.reproduce.ui_prmd import alignment, correctness, quality
+from jaxskill.reproduce.ui_prmd import alignment, correctness, kinematics, quality
 from tests.places import SHARED
 
 _FOLDER = SHARED / "data/ui_prmd"
@@ -24,6 +24,44 @@ def test_one_movement_by_subject(tmp_path):
     assert fold["test_pairs_with_one_training_video"] == fold["test_pairs_of_two_training_videos"] == 0
   assert {r["fold"] for r in results["replicas"]} == {f"s{i:02d}" for i in range(1, 11)}
   assert results["rows"]["pros_cons"]["accuracy"]["last"]["mean"] > 0.75     # chance is .5; 30 epochs reach the README's figure
+
+
+def test_kinematics_of_the_joints(tmp_path):
+  """Correct squats bend knees by a right angle or so; regressions on columns tell people apart that they did not see."""
+  with np.load(_FILE) as archive:
+    archive = dict(archive)
+  own = (archive["movement"] == 1) & (archive["subject"] <= 4)
+  archive = {name: values[own] if len(values) == len(own) else values for name, values in archive.items()}
+  rows, names = kinematics.columns(archive)
+  assert rows.shape == (80, 32, len(names)) and np.isfinite(rows).all()
+  bent = rows[archive["correct"] == 1][:, :, names.index("left_knee angle")]
+  assert 60 < np.median(bent.max(axis=1)) < 150 and np.median(bent.min(axis=1)) < 20
+  lean = rows[archive["correct"] == 1][:, :, names.index("trunk_forward angle")]
+  assert np.median(lean.max(axis=1)) > -np.median(lean.min(axis=1)) and np.median(lean.max(axis=1)) > 10   # not back
+  reads = kinematics.forms(archive)["kinematics, mean and deviation"]
+  assert np.mean(kinematics.by_logistic_regression(archive, reads, 1)) > .8
+  vicon = dict(np.load(_QUALITY))
+  vicon = {name: values[vicon["subject"] <= 4] for name, values in vicon.items()}
+  same = kinematics.same_repetitions(archive, vicon)
+  for name in ("subject", "repetition", "correct"):
+    np.testing.assert_array_equal(archive[name][same], vicon[name])
+  pooled, people = kinematics.by_ridge(reads[same], vicon["quality"].astype(np.float64), vicon["subject"])
+  assert len(people) == 4 and pooled > .4
+
+
+def test_movements_that_are_done_are_not_trained_again(tmp_path, monkeypatch, capsys):
+  trained = []
+
+  def train(archive, movement, out):
+    trained.append(movement)
+    return [.5 + movement / 100, .1, .01]
+  monkeypatch.setattr(kinematics, "train", train)
+  for movements in ("1 2", "1 2 3"):
+    monkeypatch.setattr("sys.argv", ["kinematics", str(_FILE), "--out", str(tmp_path), "--train", "--movements",
+                                     *movements.split()])
+    kinematics.main()
+  assert trained == [1, 2, 3]
+  assert "| m03 | 0.530 | 0.100 | 0.010 |\n| mean | 0.520 | 0.100 | 0.010 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_a_training_video_that_comes_again_has_no_vote():
   names = np.array(["first", "second", "first", "first"])[:, None]                         # [M + 1, R]
   arrays = {"videos": np.array(["first", "second"]), "digests": np.array(["of first", "of second"]), "bank/videos": names,
             "bank/mask": np.array([True, True, False, False])[:, None]}
-  run = finished_run.Finished(pathlib.Path("run"), None, None, dict(groups=[{}]), arrays, None, None, None)
+  run = finished_run.FinishedRun(pathlib.Path("run"), None, None, dict(groups=[{}]), arrays, None, None, None)
   rows, mask = run.references(["of first", "of second", "of a new one"], [{}] * 3)
   assert rows.shape == mask.shape == (3, 1, 3)
   votes = [names[video_rows[0][voting[0]], 0].tolist() for video_rows, voting in zip(rows, mask)]

@@ -177,11 +177,12 @@ def test_what_cannot_be_measured(tmp_path, file, capsys):
   assert "is a table of rows, each of another; give the config of the system itself" in capsys.readouterr().err
 
 
-def test_the_variant_and_what_was_standardized_are_said(tmp_path, file, capsys):
+def test_what_was_read_and_measured_is_said(tmp_path, file, capsys):
   train.run(config_of(file, "simulated", **{"data.standardize": True}), tmp_path / "run", evaluate_only=True)
   out = capsys.readouterr().out
   assert "they are read as the network of the variant paper; the published code that made them has that of" in out
   assert "features are standardized here (config.data.standardize), which the published code does not do" in out
+  assert "\nas they are " in out and "last step" not in out and "on test*" not in out and "chosen on" not in out
 
 
 def write_features(folder, videos):

@@ -24,9 +24,9 @@ def test_split_and_gather(devices):
   @p.compile
   def function(state, shares, pairs, keys):
     assert shares["rgb"].shape == (24 // devices, 3)
-    mine = p.own_share(pairs, axis=1)
+    mine = p.local_share(pairs, axis=1)
     assert mine.shape == (2, 24 // devices)
-    first = p.own_share(jnp.arange(24))
+    first = p.local_share(jnp.arange(24))
     return dict(videos=p.gather(shares), total=p.total(dict(sum=shares["rgb"].sum(), pairs=mine.sum(axis=1))),
                 state=state, matches=p.total(jnp.sum(first == shares["nested"]["position"])),
                 draw=jax.random.normal(keys[0], (2,)))

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from jaxskill.benchmark import contenders
+from jaxskill.benchmark.peers import timing
 from jaxskill.benchmark.systems import action_net
 
 
@@ -41,7 +42,7 @@ class _Stream(nn.Module):
 
 
 class TorchPeer:
-  """ACTION-NET as the published code trains it (PARITY), in plain PyTorch; written from the paper.
+  """ACTION-NET as the published code trains it, in plain PyTorch; written from the paper.
 
   Adjacency of positions without identity, padding not masked, mean squared error of the sigmoid and score / range,
   SGD with weight decay on every parameter and a higher rate for the head.
@@ -67,12 +68,16 @@ class TorchPeer:
         lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
   def scores(self, *features):
-    """`[B, T, D]` of every stream -> `[B]` scores between 0 and 1."""
+    """Returns `[B]` scores between 0 and 1 of `[B, T, D]` features of every stream."""
     pooled = [self.network[name](x) for name, x in zip(self.network, features)]
     return torch.sigmoid(self.network["fc"](torch.cat(pooled, dim=1)))[:, 0]
 
   def step(self, features, labels):
-    """One update; `features` `[B, T, D]` of every stream, `labels` `[B]` score / range. Returns loss, scores `[B]`."""
+    """Takes one update; returns the loss and `[B]` scores.
+
+    Args:
+      features: `[B, T, D]` of every stream; labels: `[B]` score / range.
+    """
     self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       scores = self.scores(*features)
@@ -91,40 +96,31 @@ class TorchContender:
     self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,
                            attention_hidden=model.attention_hidden, head_hidden=model.head_hidden, autocast=autocast,
                            dropout=model.dropout)
-    device, train = self._peer.device, torch.tensor(data.folds[0].train_videos)
+    train = torch.tensor(data.folds[0].train_videos)
     self._features = {name: torch.tensor(data.streams[name]) for name in model.streams}
     self._labels, self._train = torch.tensor(data.score) / float(data.score_range.max()), train
-    self._size, self._device, self._cuda = config.train.batch_size, device, device.type == "cuda"
-    self._count = num_steps or action_net.SYSTEM.cpu_steps
+    self._size, self._count = config.train.batch_size, num_steps or action_net.SYSTEM.cpu_steps
     start = time.perf_counter()
-    self._steps(2)
+    timing.seconds(self._batch, self._peer.step, 2)
     self.ready = dict(
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="batch", batch_size=self._size,
         dtype="bfloat16" if autocast else "float32", epochs=action_net.SYSTEM.epochs,
         steps_per_epoch=-(-len(train) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=action_net.flops(config, shape))
 
-  def _steps(self, count):
-    """Returns seconds of `count` steps."""
-    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
-    seconds = 0.0
-    for _ in range(count):
-      ids, features = self._train[torch.randperm(len(self._train))[: self._size]], []
-      for name, window in self._windows.items():
-        starts = torch.randint(max(self._features[name].shape[1] - window, 1), (len(ids),))
-        cut = [self._features[name][i, s: s + window] for i, s in zip(ids, starts)]
-        features.append(torch.stack(cut).to(self._device))
-      labels = self._labels[ids].to(self._device)
-      synchronise()
-      start = time.perf_counter()
-      self._peer.step(features, labels)
-      synchronise()
-      seconds += time.perf_counter() - start
-    return seconds
+  def _batch(self):
+    """Returns (windows `[B, T, D]` of every stream, `[B]` labels) of one step, on the device."""
+    ids, features = self._train[torch.randperm(len(self._train))[: self._size]], []
+    for name, window in self._windows.items():
+      starts = torch.randint(max(self._features[name].shape[1] - window, 1), (len(ids),))
+      cut = [self._features[name][i, s: s + window] for i, s in zip(ids, starts)]
+      features.append(torch.stack(cut).to(self._peer.device))
+    return features, self._labels[ids].to(self._peer.device)
 
-  def round(self):
-    return self._steps(self._count) / self._count
+  def round(self) -> float:
+    """Returns seconds a step."""
+    return timing.seconds(self._batch, self._peer.step, self._count) / self._count
 
-  def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
-    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
+  def finish(self) -> dict[str, int | None]:
+    """Returns the memory at its peak, see `timing.memory`."""
+    return timing.memory()

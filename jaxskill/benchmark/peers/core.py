@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from jaxskill.benchmark import contenders
+from jaxskill.benchmark.peers import timing
 from jaxskill.benchmark.systems import core
 from jaxskill.modules.regression_tree import group_borders
 
@@ -34,10 +35,11 @@ class Tree(torch.nn.Module):
     self.reg_layer = convolution(num_leaves, 1)
 
   def forward(self, rows):
+    """Returns ([log-probabilities `[B, 2^i, 2]` of each level], `[B, L]` regressions) of `[B, D]` rows."""
     nodes, path, levels = self.first_layer(rows)[..., None], None, []
     for features, branches in zip(self.feature_layers, self.clf_layers):
-      own = torch.log_softmax(branches(nodes)[..., 0].reshape(len(rows), -1, 2), dim=-1)
-      path = own if path is None else own + path.reshape(len(rows), -1, 1)
+      choices = torch.log_softmax(branches(nodes)[..., 0].reshape(len(rows), -1, 2), dim=-1)
+      path = choices if path is None else choices + path.reshape(len(rows), -1, 1)
       levels.append(path)
       nodes = features(nodes)
     return levels, self.reg_layer(nodes)[..., 0]
@@ -56,7 +58,7 @@ class Peer:
     self._autocast = autocast
 
   def labels(self, differences):
-    """Loops over groups and samples: class of each sample, and {group: (samples, targets)}."""
+    """Returns the class of each sample and {group: (samples, targets)}, found by loops over groups and samples."""
     classes, members = [0] * len(differences), {}
     for group, (left, right) in enumerate(self.bounds):
       for sample, value in enumerate(differences.tolist()):
@@ -68,22 +70,23 @@ class Peer:
     return classes, members
 
   def loss(self, inputs, others, scores, other_scores):
-    """Of the pairs in both directions: `[B, D]`, `[B, D]`, `[B]`, `[B]`."""
+    """Returns the loss of pairs in both directions: `[B, D]`, `[B, D]` features, `[B]`, `[B]` scores."""
     rows = torch.cat([torch.cat([others, inputs, other_scores[:, None] / self._span], 1),
                       torch.cat([inputs, others, scores[:, None] / self._span], 1)])
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       levels, regressions = self.tree(rows)
     log_p, regressions, total, count = levels[-1].flatten(1).float(), regressions.float(), 0.0, len(inputs)
     for direction, difference in enumerate((scores - other_scores, other_scores - scores)):
-      own = slice(direction * count, (direction + 1) * count)
+      part = slice(direction * count, (direction + 1) * count)
       classes, members = self.labels(difference)
-      total = total + nn.functional.nll_loss(log_p[own], torch.tensor(classes, device=self.device))
+      total = total + nn.functional.nll_loss(log_p[part], torch.tensor(classes, device=self.device))
       for group, (samples, targets) in members.items():
         target = torch.tensor(targets, device=self.device)
-        total = total + nn.functional.mse_loss(regressions[own][samples, group], target)
+        total = total + nn.functional.mse_loss(regressions[part][samples, group], target)
     return total
 
   def step(self, *batch):
+    """Takes one update on a batch, see `loss`; returns the loss, on the device."""
     loss = self.loss(*batch)
     self._optimizer.zero_grad()
     loss.backward()
@@ -92,12 +95,12 @@ class Peer:
 
   @torch.no_grad()
   def vote(self, inputs, exemplars, scores):
-    """Scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores: one comparison at a time, as published."""
+    """Returns `[V]` scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores, one comparison at a time."""
     result = []
-    for own, others, known in zip(inputs, exemplars, scores):
+    for video, others, known in zip(inputs, exemplars, scores):
       votes = []
       for other, score in zip(others, known):
-        row = torch.cat([other, own, score[None] / self._span])[None]
+        row = torch.cat([other, video, score[None] / self._span])[None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
           levels, regressions = self.tree(row)
         leaf = int(levels[-1].flatten(1).argmax(dim=1))
@@ -121,8 +124,7 @@ class TorchContender:
     device, self._size = self._peer.device, config.train.batch_size
     self._features = torch.tensor(data.streams[stream].mean(axis=1), device=device)
     self._score, self._train = torch.tensor(score, device=device), torch.tensor(train)
-    self._vote, self._cuda = "vote" in words, device.type == "cuda"
-    self._exemplars = config.model.exemplars.count
+    self._vote, self._exemplars = "vote" in words, config.model.exemplars.count
     self._count = 1 if self._vote else num_steps or 10
     start = time.perf_counter()
     self.round()
@@ -132,25 +134,25 @@ class TorchContender:
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
         model_flops=core.flops(config, shape, form))
 
-  def round(self):
-    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
-
+  def _batch(self):
+    """Returns the arguments of `Peer.vote`, or of `Peer.step`, on the device."""
     def pick(n):
       return self._train[torch.randint(len(self._train), (n,))]
     if self._vote:
       asked = torch.arange(core.VOTERS)
       chosen = torch.stack([pick(self._exemplars) for _ in asked])
-      inputs = self._features[asked], self._features[chosen], self._score[chosen]
-    else:
-      first, second = pick(self._size), pick(self._size)
-      inputs = self._features[first], self._features[second], self._score[first], self._score[second]
-    synchronise()
-    start = time.perf_counter()
-    for _ in range(self._count):
-      (self._peer.vote if self._vote else self._peer.step)(*inputs)
-    synchronise()
-    return (time.perf_counter() - start) / self._count
+      return self._features[asked], self._features[chosen], self._score[chosen]
+    first, second = pick(self._size), pick(self._size)
+    return self._features[first], self._features[second], self._score[first], self._score[second]
 
-  def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
-    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
+  def _repeated(self, *batch):
+    for _ in range(self._count):
+      (self._peer.vote if self._vote else self._peer.step)(*batch)
+
+  def round(self) -> float:
+    """Returns seconds a step, or a vote on all voters, the same batch time and again."""
+    return timing.seconds(self._batch, self._repeated, 1) / self._count
+
+  def finish(self) -> dict[str, int | None]:
+    """Returns the memory at its peak, see `timing.memory`."""
+    return timing.memory()

@@ -16,7 +16,7 @@ from jaxskill.modules.resnet import DEPTHS
 
 
 def pad_same(x, size, strides, value=0.0):
-  """Pads `[B, C, S...]` as TensorFlow does."""
+  """Returns `[B, C, S...]` padded as TensorFlow does."""
   pads = same_padding(x.shape[2:], size, strides)
   return F.pad(x, [n for axis in reversed(pads) for n in axis], value=value)        # F.pad begins with the last axis
 
@@ -33,12 +33,13 @@ class Unit(nn.Module):
     self._relu = relu
 
   def forward(self, x):
+    """Returns `[B, N, S'...]` of `[B, C, S...]`."""
     x = self.norm(self.kernel(pad_same(x, *self._same) if self._same else x))
     return F.relu(x, inplace=True) if self._relu else x
 
 
 def pool_same(x, size, strides):
-  """Maxima of windows."""
+  """Returns the maxima of windows of `[B, C, S...]`, padded as TensorFlow does."""
   if max(strides) == 1:
     return F.max_pool3d(x, size, 1, 1)
   return F.max_pool3d(pad_same(x, size, strides, float("-inf")), size, strides)
@@ -59,6 +60,7 @@ class Inception(nn.Module):
     self.branch_3 = unit(width, pooled, 1)
 
   def forward(self, x):
+    """Returns `[B, N, T, H, W]`, the channels of all branches."""
     return torch.cat([self.branch_0(x), self.branch_1b(self.branch_1a(x)), self.branch_2b(self.branch_2a(x)),
                       self.branch_3(pool_same(x, (3, 3, 3), (1, 1, 1)))], 1)
 
@@ -76,6 +78,7 @@ class TorchI3D(nn.Module):
       width = sum(channels[i] for i in (0, 2, 4, 5))
 
   def forward(self, clips):
+    """Returns `[B, 1024]` features of `[B, 3, T, H, W]` clips."""
     x = pool_same(self.conv3d_1a_7x7(clips), (1, 3, 3), (1, 2, 2))
     x = pool_same(self.conv3d_2c_3x3(self.conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
     for name in BLOCKS:
@@ -100,6 +103,7 @@ class Bottleneck(nn.Module):
       self.downsample = Unit(2, width, 4 * channels, 1, stride, padding=0, relu=False)
 
   def forward(self, x):
+    """Returns `[B, N, H', W']` of `[B, C, H, W]`."""
     y = self.conv3(self.conv2(self.conv1(x)))
     return F.relu(y.add_(self.downsample(x) if hasattr(self, "downsample") else x), inplace=True)
 
@@ -117,6 +121,7 @@ class TorchResNet(nn.Module):
         width = 4 * channels
 
   def forward(self, frames):
+    """Returns `[B, 2048]` features of `[B, 3, H, W]` frames."""
     x = F.max_pool2d(self.conv1(frames), 3, 2, 1)
     for name, layer in self.named_children():
       if name != "conv1":

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from jaxskill.benchmark import contenders
+from jaxskill.benchmark.peers import timing
 from jaxskill.benchmark.systems import pros_cons
 
 
 class TorchPeer:
-  """Rank-aware attention as the published code is organised (PARITY), in plain PyTorch; written from the paper.
+  """Rank-aware attention as the published code is organized, in plain PyTorch; written from the paper.
 
   Both sides of every pair go through three networks (pos, neg, uniform), one module a filter; each filter pools for
   itself, all share one layer, scores are 2 tanh. Losses are means over the batch; one noise sample [T, D] is added to
@@ -55,7 +56,7 @@ class TorchPeer:
     return 2 * torch.tanh(network["fc"](pooled)[..., 0]), attention
 
   def loss(self, better, worse, phase):
-    """[] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
+    """Returns [] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
     loss = self._loss
     scores, attentions = {}, []
     for name in self.networks:
@@ -80,7 +81,11 @@ class TorchPeer:
     return total
 
   def step(self, better, worse, phase, *, first=False):
-    """One update; `better`, `worse` `[B, T, D]`, `first` at the start of an epoch. Returns the loss, on the device."""
+    """Takes one update on `[B, T, D]` videos of pairs; returns the loss, on the device.
+
+    Args:
+      better, worse: both sides; phase: 0 or 1, see `loss`; first: whether an epoch begins.
+    """
     if first:
       self.optimizers[0].zero_grad()
     if self._noise_std:
@@ -108,41 +113,40 @@ class TorchContender:
     self._pairs = torch.as_tensor(np.array(data.pairs[data.folds[0].train_pairs]), dtype=torch.long)
     self._per_epoch = -(-len(self._pairs) // shape.batch_size)
     config.train.encode = "siamese"
-    self._cuda = self._peer.device.type == "cuda"
+    cuda = self._peer.device.type == "cuda"
     start = time.perf_counter()
-    self._steps(2)
+    timing.seconds(self._batch, self._peer.step, 2)
     self.ready = dict(
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
         epochs=pros_cons.SYSTEM.epochs,
-        steps_per_round=-(-num_steps // 2) * 2 or (64 if self._cuda else 2), steps_per_epoch=self._per_epoch,
+        steps_per_round=-(-num_steps // 2) * 2 or (64 if cuda else 2), steps_per_epoch=self._per_epoch,
         dtype="bfloat16" if "autocast" in words else "float32", threads=torch.get_num_threads(),
-        torch=torch.__version__, device=torch.cuda.get_device_name() if self._cuda else "cpu",
+        torch=torch.__version__, device=torch.cuda.get_device_name() if cuda else "cpu",
         model_flops=pros_cons.flops(config, shape, form))
 
-  def _steps(self, count):
-    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
-    seconds = 0.0
-    for _ in range(count):
-      chosen = self._pairs[torch.randperm(len(self._pairs))[: self._batch_size]]
-      better, worse = (self._features[ids] for ids in chosen.T.to(self._features.device))
-      synchronise()
-      start = time.perf_counter()
-      self._peer.step(better, worse, self._step % 2, first=self._step % self._per_epoch == 0)
-      synchronise()
-      seconds += time.perf_counter() - start
-      self._step += 1
-    return seconds
+  def _batch(self):
+    """Returns the arguments of `TorchPeer.step` for the next step, on the device."""
+    chosen = self._pairs[torch.randperm(len(self._pairs))[: self._batch_size]]
+    better, worse = (self._features[ids] for ids in chosen.T.to(self._features.device))
+    phase, first = self._step % 2, self._step % self._per_epoch == 0
+    self._step += 1
+    return better, worse, phase, first
 
-  def round(self):
-    return self._steps(self.ready["steps_per_round"]) / self.ready["steps_per_round"]
+  def round(self) -> float:
+    """Returns seconds a step."""
+    steps = self.ready["steps_per_round"]
+    return timing.seconds(self._batch, self._peer.step, steps) / steps
 
-  def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
-    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
+  def finish(self) -> dict[str, int | None]:
+    """Returns the memory at its peak, see `timing.memory`."""
+    return timing.memory()
 
 
 def npz_batch(files, shape, repeats=3):
-  """Seconds to read and stack both videos of every pair of one batch from npz files in the page cache, as published."""
+  """Returns seconds to read and stack both videos of every pair of one batch from npz files in the page cache.
+
+  So the published code does it.
+  """
   rng, seconds = np.random.default_rng(0), []
   for _ in range(repeats + 1):                 # the first fills the page cache
     chosen, begun = rng.integers(len(files), size=(2, shape.batch_size)), time.perf_counter()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from jaxskill.benchmark import contenders
+from jaxskill.benchmark.peers import timing
 from jaxskill.benchmark.systems import spatial_attention
 
 
@@ -29,6 +30,7 @@ class TorchNetwork(nn.Module):
     self.score = nn.Linear(shape.hidden, 1, bias=False)
 
   def forward(self, maps):
+    """Returns `[V]` scores of maps `[V, T, C, h, w]`."""
     attention = maps.new_zeros(len(maps), self.attention_gru.hidden_size)
     skill = maps.new_zeros(len(maps), self.skill_gru.hidden_size)
     for frame in maps.unbind(1):
@@ -71,33 +73,24 @@ class TorchContender:
     self._peer = TorchPeer(shape, train, config.loss.margin, autocast=autocast)
     self._maps = torch.tensor(data.streams[config.data.stream]).movedim(-1, 2).contiguous()
     self._pairs = torch.tensor(data.pairs[data.folds[0].train_pairs])
-    self._size, self._cuda = train.batch_size, self._peer.device.type == "cuda"
-    self._count = num_steps or spatial_attention.SYSTEM.cpu_steps
+    self._size, self._count = train.batch_size, num_steps or spatial_attention.SYSTEM.cpu_steps
     start = time.perf_counter()
-    self._steps(1)
+    timing.seconds(self._batch, self._peer.step, 1)
     self.ready = dict(
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="batch", batch_size=self._size,
         dtype="bfloat16" if autocast else "float32", epochs=spatial_attention.SYSTEM.epochs,
         steps_per_epoch=-(-len(self._pairs) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=spatial_attention.flops(config, shape))
 
-  def _steps(self, count):
-    """Returns seconds of `count` steps."""
-    synchronise = torch.cuda.synchronize if self._cuda else lambda: None
-    seconds = 0.0
-    for _ in range(count):
-      pairs = self._pairs[torch.randperm(len(self._pairs))[: self._size]]
-      sides = [self._maps[ids].to(self._peer.device) for ids in pairs.T]
-      synchronise()
-      start = time.perf_counter()
-      self._peer.step(*sides)
-      synchronise()
-      seconds += time.perf_counter() - start
-    return seconds
+  def _batch(self):
+    """Returns the maps of the better and of the worse videos of one step, on the device."""
+    pairs = self._pairs[torch.randperm(len(self._pairs))[: self._size]]
+    return tuple(self._maps[ids].to(self._peer.device) for ids in pairs.T)
 
-  def round(self):
-    return self._steps(self._count) / self._count
+  def round(self) -> float:
+    """Returns seconds a step."""
+    return timing.seconds(self._batch, self._peer.step, self._count) / self._count
 
-  def finish(self):
-    memory = torch.cuda.max_memory_allocated() if self._cuda else contenders.process_memory()
-    return dict(peak_memory_bytes=memory, program_bytes=None, compiled_flops=None)
+  def finish(self) -> dict[str, int | None]:
+    """Returns the memory at its peak, see `timing.memory`."""
+    return timing.memory()

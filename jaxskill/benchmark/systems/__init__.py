@@ -89,7 +89,7 @@ def random_dataset(shape, streams, *, folds=1, criteria=(), seed=0):
     return every.reshape(-1, 2)[rng.permutation(len(every))[:limit]]
   sides = [np.split(ids, [shape.train_videos]) for ids in np.split(np.arange(count), folds)]
   every = [pairs(ids) for side in sides for ids in side]
-  rows = np.split(np.arange(sum(map(len, every))), np.cumsum([len(own) for own in every])[:-1])
+  rows = np.split(np.arange(sum(map(len, every))), np.cumsum([len(part) for part in every])[:-1])
   score = (100 * np.argsort(order) / count).astype(np.float32)
   return SkillDataset(
       name="random features", source="jaxskill.benchmark", videos=tuple(f"random{i}" for i in range(count)),

@@ -30,7 +30,7 @@ SHAPES = {
 
 
 def flops(config, shape, form=""):
-  """Floating-point operations of one step of Pros & Cons: matrix products with features alone, mean over a cycle.
+  """Returns floating-point operations of one step: matrix products with features alone, mean over a cycle.
 
   Forward products of all filters and ranking layers, and the weight gradients of what a step trains (leaky: of both
   groups). Shared noise is one more video. Where ranking and attention steps alternate, filters stand still in between,

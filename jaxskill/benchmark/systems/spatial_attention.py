@@ -57,7 +57,7 @@ def flops(config, shape, form=""):
 
 
 def scores_in_scan(params, maps, config):
-  """Scores `[V]` of maps `[V, T, h, w, C]` as the equations read: each frame is fused when its turn comes."""
+  """Returns `[V]` scores of maps `[V, T, h, w, C]` as the equations read: each frame is fused when its turn comes."""
   model, dtype = config.model, jnp.dtype(config.train.dtype)
 
   def step(states, frame):

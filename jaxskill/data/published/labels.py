@@ -14,12 +14,11 @@ import numpy as np
 
 from jaxskill.data import splits
 from jaxskill.data.arrays import refuse_stand_in
-from jaxskill.data.dataset import NO_IDS, Fold
+from jaxskill.data.dataset import NO_IDS, NO_PAIRS, Fold
 from jaxskill.data.dataset_checks import check_scores
 
 FOLDERS = ("", "info", "data", "data/info")    # below the root, where label files may lie
 _MOST_NUMBERS = 10 ** 7      # of a MATLAB file of labels
-NO_PAIRS = np.zeros((0, 2), np.int32)
 OF_VIDEOS = ("score", "difficulty", "category", "subject", "competition", "score_range", "last_frame")
 
 
@@ -161,7 +160,16 @@ def read_mat(file, key) -> np.ndarray:
 
 
 def from_videos(videos, sides, files) -> Labels:
-  """The labels of a list of `Video`, by category where tasks are categories; `sides`: fold -> (train, test) ids."""
+  """Returns the labels of a list of `Video`, by category where tasks are categories.
+
+  Args:
+    videos: the lines of the labels.
+    sides: {fold: (ids of its training videos, of its test videos)}.
+    files: that were read, named in errors.
+
+  Raises:
+    ValueError: for a video that is labelled twice, or that a fold names wrongly.
+  """
   files = tuple(files)
   first_of = {name: i for i, name in enumerate(dict.fromkeys(fold.split("/")[0] for fold in sides))}
   videos = sorted(videos, key=lambda video: first_of.get(video.category, 0))   # a task's videos lie side by side

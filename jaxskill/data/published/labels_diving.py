@@ -19,6 +19,7 @@ _INTEGERS = (int, np.integer)
 
 
 def read_mtl_aqa(root, split, seed) -> Labels:
+  """Returns the labels of MTL-AQA; see `labels_scores.read_scores` for arguments and errors."""
   names = ("final_annotations_dict_with_dive_number.pkl", "augmented_final_annotations_dict.pkl",
            "final_annotations_dict.pkl")
   folders = (*FOLDERS, "CoRe_info", "MUSDL_info", "Ready_2_Use/MTL-AQA_split_0_data")
@@ -37,6 +38,7 @@ def read_mtl_aqa(root, split, seed) -> Labels:
 
 
 def read_unlv_dive(root, split, seed) -> Labels:
+  """Returns the labels of UNLV-Dive; see `labels_scores.read_scores` for arguments and errors."""
   try:
     file = label_file(root, ("diving_overall_scores.mat",), FOLDERS, "unlv_dive")
   except NoLabels:
@@ -74,6 +76,7 @@ def _read_unlv_dive_of_mtl_aqa(root):
 
 
 def read_finediving(root, split, seed) -> Labels:
+  """Returns the labels of FineDiving; see `labels_scores.read_scores` for arguments and errors."""
   file = label_file(root, ("finediving.csv",), FOLDERS, "finediving")
   table, lines = tables.read_table(file, ("event", "sample", "split", "action_type", "score", "difficulty"), ())
   ids = [video_name(f"{event}/{sample}", f"{file}, line {line}")

@@ -24,7 +24,15 @@ KINEMATICS_HERTZ = 30.0
 
 
 def read_jigsaws(root, split, seed) -> Labels:
-  """Ratings from label.pkl, else the meta files; "auto": the folds of splits.pkl, without it those of "louo"."""
+  """Returns the labels of JIGSAWS: ratings from label.pkl, else from the meta files.
+
+  Args:
+    root, seed: see `labels_scores.read_scores`.
+    split: "auto": the folds of splits.pkl, without it those of "louo"; "loso".
+
+  Raises:
+    ValueError: if the labels cannot be used.
+  """
   videos, files = _read_pickle(root) or _read_meta(root)
   try:
     published = label_file(root, ("splits.pkl",), FOLDERS, "jigsaws")
@@ -36,8 +44,8 @@ def read_jigsaws(root, split, seed) -> Labels:
     raise ValueError(f"{published}: holds no dict; download it again.")
   sides = {}
   for task in SURGERY:
-    own = [video.id for video in videos if video.category == task]
-    if not own:
+    trials = [video.id for video in videos if video.category == task]
+    if not trials:
       continue
     if split == "auto":
       key = next((key for key in folds if str(key).lower() == task), None)
@@ -48,9 +56,10 @@ def read_jigsaws(root, split, seed) -> Labels:
       tests = {f"fold{number}": list(test) for number, test in enumerate(folds[key], 1)}
     else:
       kind, part = ("surgeon", slice(-4, -3)) if split == "louo" else ("trial", slice(-3, None))
-      tests = {f"{kind}_{name}": [video for video in own if video[part] == name]
-               for name in sorted({video[part] for video in own})}
-    sides |= {f"{task}/{name}": ([video for video in own if video not in test], test) for name, test in tests.items()}
+      tests = {f"{kind}_{name}": [video for video in trials if video[part] == name]
+               for name in sorted({video[part] for video in trials})}
+    sides |= {f"{task}/{name}": ([trial for trial in trials if trial not in test], test)
+              for name, test in tests.items()}
   return from_videos(videos, sides, files)
 
 

@@ -35,13 +35,17 @@ from absl import logging
 
 from jaxskill.data import splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.published.official_files import NAMES, read_task, read_videos, recordings_of
 from jaxskill.data.published.prepared import prepared_arrays
 from jaxskill.data.stream_files import take_times
 from jaxskill.data.video import frames
+
+# Data sets of which all pairs were shown to annotators: those on which they did not agree are in no list. Doughty,
+# Mayol-Cuevas, Damen, CVPR 2019, Sec. 4 (of BEST 40 % were).
+ALL_COMPARED = ("epic_skills",)
 
 
 def load_official(name, root, task="", prepared_dir="", validation_share=0.0, seed=0, segment_seconds=1.0, *,
@@ -84,7 +88,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
   else:
     found = read_task(name, root, task, published, seed)
-  labels, tied = _reported(found, root, name, task).labels, 0
+  labels = _reported(found, root, name, task).labels
+  tied = _undecided(labels) if name in ALL_COMPARED else NO_PAIRS
   if name in SCORED and make_pairs:
     labels, tied = _with_pairs(labels, tie_margin, pairs_within, root)
   folds = (splits.everything(len(labels.videos), labels.pairs) if split == "all" else
@@ -101,8 +106,8 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
   return SkillDataset(
       name=f"simulated features for {full_name}" if simulated else full_name, simulated=simulated, source=str(root),
       streams=streams, lengths=lengths, row_seconds=row_seconds | between, row_times=row_times, folds=folds,
-      missing=found.missing, dropped_pairs=found.dropped_pairs, tied_pairs=tied, features_checked=True,
-      **_known(labels))
+      missing=found.missing, dropped_pairs=found.dropped_pairs, features_checked=True,
+      similar=tied, tied_pairs=len(tied), **_known(labels))
 
 
 def _reported(found, root, name, task):
@@ -125,15 +130,23 @@ def _known(labels):
       name: None if values is None else values.astype(np.float32) for name, values in numbers.items()}
 
 
+def _undecided(labels):
+  """`[S, 2]` pairs of videos of one category that no list orders: annotators did not agree on them."""
+  ordered = np.eye(len(labels.videos), dtype=bool)
+  ordered[tuple(labels.pairs.T)] = True
+  same = True if labels.category is None else labels.category[:, None] == labels.category
+  return np.argwhere(np.triu(~ordered & ~ordered.T & same)).astype(np.int32)
+
+
 def _with_pairs(labels, tie_margin, pairs_within, root):
-  """Returns (labels with pairs made from their scores, number of tied pairs)."""
+  """Returns (labels with pairs made from their scores, `[T, 2]` tied pairs)."""
   groups = getattr(labels, pairs_within) if pairs_within in ("category", "subject") else None
   if pairs_within and groups is None:
     raise ValueError(f"{root}: pairs_within={pairs_within!r} needs to be '', 'category' or 'subject', and known in the "
                      "labels.")
   pairs, tied = splits.pairs_from_scores(labels.score, tie_margin, groups)
   if not len(pairs):
-    raise ValueError(f"{root}: the scores of {len(labels.videos)} videos make no pair ({tied} tied); lower "
+    raise ValueError(f"{root}: the scores of {len(labels.videos)} videos make no pair ({len(tied)} tied); lower "
                      "config.data.tie_margin, or set config.data.make_pairs=False where scores will do.")
   folds = tuple(splits.fold_of_videos(fold.name, pairs, fold.train_videos, fold.test_videos) for fold in labels.folds)
   return labels._replace(pairs=pairs, folds=folds), tied

@@ -41,10 +41,12 @@ class Task(NamedTuple):
 
   @property
   def pairs(self):
+    """Returns the pairs of the labels, `[P, 2]`."""
     return self.labels.pairs
 
   @property
   def folds(self):
+    """Returns the folds of the labels."""
     return self.labels.folds
 
 
@@ -135,8 +137,8 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
   for number in np.flatnonzero(chosen):
     video = labels.videos[number]
     names = (video, "-out/".join(video.split("/"))) if name == "aqa7" else (video,)
-    source = frames.find(place for base in bases if base.is_dir() for own in names
-                         for place in spellings(base, own, listings))
+    source = frames.find(place for base in bases if base.is_dir() for spelling in names
+                         for place in spellings(base, spelling, listings))
     if not source and name == "mtl_aqa" and labels.last_frame is not None:
       event = video.split("_")[0]
       source = frames.find((base / event for base in (*bases, root / _EVENTS)), int(labels.last_frame[number]))
@@ -208,7 +210,7 @@ def _fingerprint(root, paths):
 
 
 def read_streams(name, files, max_bytes=MAX_BYTES):
-  """The features of the videos, one video at a time.
+  """Yields the features of the videos, one video at a time.
 
   Args:
     name: of `NAMES`.

@@ -135,6 +135,32 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
   return {task: share for task, (_, _, share) in agreement.items()}
 
 
+def same_labels(like, out, name=""):
+  """Returns whether the labels of a folder are still those that simulated features were written for.
+
+  Args:
+    like, name: as of `write_like`; out: what it wrote, all tasks.
+
+  Raises:
+    ValueError: if a folder holds no labels that can be read.
+  """
+  return _contents(pathlib.Path(like), name) == _contents(pathlib.Path(out), name)
+
+
+def _contents(folder, name):
+  """{path of a label file, in the layout of `write_like`: its bytes}."""
+  _, labels = _find_scores(folder, name)
+  if labels is not None:
+    return {file.relative_to(folder): file.read_bytes() for file in labels.files}
+  splits = _splits(folder)
+  return {file.relative_to(splits): file.read_bytes() for file in splits.glob("*/*.txt")}
+
+
+def _splits(folder):
+  """The folder of the tasks of BEST or EPIC-Skills: `splits` below another, or itself."""
+  return folder / "splits" if (folder / "splits").is_dir() else folder
+
+
 def _find_scores(like, name):
   """Returns (name, labels) of the data set with scores whose labels lie in the folder, ("", None) if none does."""
   if name and name not in SCORED:
@@ -164,7 +190,7 @@ def _write_pairs(like, out, whole, tasks, options):
     whole: an `ExitStack`; the folders of features and of maps appear when it is left.
     options: of `performances`, which makes maps where there are `map_frames`.
   """
-  splits = like / "splits" if (like / "splits").is_dir() else like
+  splits = _splits(like)
   found = sorted(f.name for f in splits.iterdir() if list(f.glob("*.txt"))) if splits.is_dir() else []
   if not found:
     raise ValueError(f"{like}: no splits/<task>/*.txt found, and no labels of {', '.join(SCORED)}; give the folder of "
@@ -272,6 +298,7 @@ def _check_tasks(folder, tasks, found):
 
 
 def main(argv=None):
+  """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(description="Write simulated features in the layout of a published data set.")
   parser.add_argument("--like", required=True, type=cli.path, help="folder with the published labels")
   parser.add_argument("--out", required=True, type=cli.path, help="new folder")

@@ -19,7 +19,11 @@ NUISANCE_AT_ONE = 2.0                        # nuisance scale at difficulty 1, i
 
 
 def rng_of(*words):
-  """Makes a generator for each sequence of names and numbers, so that no draw depends on what else is drawn."""
+  """Makes a generator for each sequence of names and numbers, so that no draw depends on what else is drawn.
+
+  Raises:
+    ValueError: for a negative number.
+  """
   words = [zlib.crc32(w.encode()) if isinstance(w, str) else int(w) for w in words]
   if min(words) < 0:
     raise ValueError(f"seeds and numbers of videos, subjects and routines must not be negative, got {min(words)}.")

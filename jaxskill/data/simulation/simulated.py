@@ -87,16 +87,16 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
       max_seconds=max_seconds, vary_length=vary_length)
   padded, lengths, seconds = _padded(videos, num_videos, dict(rgb=num_segments, static=static_rows, maps=map_frames),
                                      streams)
-  pairs, differ = _pairs(execution, tie_margin, pair_share, seed)
+  pairs, similar, tied = _pairs(execution, tie_margin, pair_share, seed)
   return SkillDataset(
       name=f"simulated (difficulty {difficulty:g}, seed {seed})", source="jaxskill.data.simulation.simulated",
       videos=tuple(f"sim_{v:04d}" for v in range(num_videos)),
       streams={name: padded[name] for name in streams}, lengths=lengths,
       row_seconds={name: (seconds / lengths[name]).astype(np.float32) for name in streams},
-      pairs=pairs, folds=(_fold(subjects, pairs, test_share, validation_share, seed),),
+      pairs=pairs, similar=similar, folds=(_fold(subjects, pairs, test_share, validation_share, seed),),
       subject=np.array([f"performer_{s:03d}" for s in subjects]),
       truth={"skill": skills.astype(np.float32)} | {k: a for k, a in padded.items() if k not in streams},
-      tied_pairs=num_videos * (num_videos - 1) // 2 - differ, simulated=True,
+      tied_pairs=tied, simulated=True,
       **_scores(execution, routines, routine_difficulties, score_range))
 
 
@@ -122,10 +122,10 @@ def _check(num_videos, num_subjects, test_share, validation_share, tie_margin, r
 def _drawn(subjects, skills, num_routines, rater_noise, seed):
   """`[V]` hidden skills, where they are not given; `[V]` routines; `[V]` execution as the raters saw it, in [0, 1]."""
   draws = [rng_of("labels", seed, video) for video in range(len(subjects))]
-  own, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
+  variation, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
   if skills is None:
     level = np.array([rng_of("level", seed, subject).standard_normal() for subject in subjects])
-    skills = ndtr(np.sqrt(0.5) * (level + own))      # uniform over performers and videos
+    skills = ndtr(np.sqrt(0.5) * (level + variation))  # uniform over performers and videos
   skills = np.asarray(skills, np.float64)
   return skills, (routine * num_routines).astype(int), np.clip(skills + rater_noise * rater, 0, 1)
 
@@ -141,12 +141,14 @@ def _scores(execution, routines, routine_difficulties, score_range):
 
 
 def _pairs(execution, tie_margin, pair_share, seed):
-  """(`[P, 2]` (better, worse) that the raters compared, number of all pairs that differ by more than the margin)."""
-  better, worse = np.nonzero(execution[:, None] - execution > tie_margin)
-  pairs, differ = np.stack([better, worse], 1).astype(np.int32), len(better)
+  """(`[P, 2]` (better, worse) that the raters compared, `[S, 2]` that they found alike, number of all pairs alike)."""
+  differs = execution[:, None] - execution > tie_margin
+  pairs, similar = (np.argwhere(found).astype(np.int32) for found in (differs, np.triu(~differs & ~differs.T, 1)))
+  tied = len(similar)
   if pair_share < 1:
-    pairs = pairs[rng_of("pairs", seed).random(differ) < pair_share]
-  return pairs, differ
+    rng = rng_of("pairs", seed)
+    pairs, similar = (found[rng.random(len(found)) < pair_share] for found in (pairs, similar))
+  return pairs, similar, tied
 
 
 def _padded(videos, num_videos, rows, streams):

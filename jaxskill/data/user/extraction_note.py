@@ -1,14 +1,29 @@
-"""`extraction.json`: what `jaxskill.extract` notes beside the features that it makes."""
+"""`extraction.json`: what `jaxskill.extract` notes beside the features that it makes.
+
+Extractions in shards write `extraction.I-of-N.json`, one each; together they are read as one note.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 
 from jaxskill import files
 from jaxskill.data.video.video_names import plain
 
 EXTRACTION = "extraction.json"
 FORMAT = 1            # of it; before it had one, its fields were the same
+_NAME = re.compile(r"extraction(\.\d+-of-\d+)?\.json")
+
+
+def note_files(folder):
+  """Returns the notes of a folder, the oldest first."""
+  found = [file for file in folder.glob("extraction*.json") if _NAME.fullmatch(file.name) and file.is_file()]
+  return sorted(found, key=_age)
+
+
+def _age(file):
+  return file.stat().st_mtime_ns, file.name
 
 
 def read_extraction(folder):
@@ -16,12 +31,24 @@ def read_extraction(folder):
 
   Returns:
     {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}}; empty where the features were made
-    otherwise.
+    otherwise. Of a video in the notes of several shards the latest one counts.
 
   Raises:
-    ValueError: if the file cannot be read, or is not what was written.
+    ValueError: if a file cannot be read, or is not what was written; or if shards had different recipes.
   """
-  file = folder / EXTRACTION
+  recipe, videos = {}, {}
+  for file in note_files(folder) or [folder / EXTRACTION]:
+    note = _read(file)
+    if videos and note["videos"] and note["recipe"] != recipe:
+      raise ValueError(f"{file}: is of another recipe or other weights than the other notes beside it; extract all "
+                       "shards alike, into a new folder.")
+    recipe = note["recipe"] if note["videos"] or not recipe else recipe
+    videos |= note["videos"]
+  return dict(recipe=recipe, videos=videos)
+
+
+def _read(file):
+  """Returns the same of one note."""
   try:
     note = json.loads(file.read_text(encoding="utf-8"))
     _check(file, note)

@@ -8,6 +8,7 @@
                       raters (see `raters`)
   <dir>/scores.csv    video,score[,difficulty,category,subject,group,split|fold,criterion.<name>...,rater.<name>...]
 
+  <dir>/<video>.csv, .trc, .txt, or <dir>/<video>/*.json       recorded movements in place of features: see `motion`
   <dir>/<video>.mp4, or <dir>/<video>/*.jpg                    in place of features: see `frames`
   <dir>/extraction.json                    if `jaxskill.extract` made the features: seconds a row, weights
   <dir>/SIMULATED.txt                      if they are of simulated videos: every result says so
@@ -29,9 +30,10 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import pair_folds, splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.stream_files import read_streams, take_times
+from jaxskill.data.user import motion
 from jaxskill.data.user.extraction_note import noted_seconds, read_extraction
 from jaxskill.data.user.own_labels import CRITERION, ratings_of, read_labels
 from jaxskill.data.video import frames
@@ -42,7 +44,8 @@ SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 
 def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=None, test_share=0.25, seed=0,
                   allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
-                  stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES) -> SkillDataset:
+                  stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES,
+                  moves=motion.Options()) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:
@@ -64,6 +67,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
     prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
     max_bytes: that the arrays of one file may take in memory.
+    moves: how recorded movements are read.
 
   Returns:
     The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
@@ -77,11 +81,12 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   named = labels.videos()
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
-    files = frames.own_videos(folder, named, cache, sampling, allow_missing)
-    streams, lengths, row_times, between = frames.streams_of(files.values())
+    files = frames.videos_in(folder, named, cache, sampling, allow_missing)
+    (streams, lengths, row_times, between), columns = frames.streams_of(files.values()), {}
   else:
     files = _feature_files(folder, named, allow_missing)
-    streams, lengths, row_times, between = take_times(*read_streams(files, max_bytes=max_bytes))
+    *read, columns = read_streams(files, max_bytes=max_bytes, moves=moves, row_seconds=seconds_per_segment)
+    streams, lengths, row_times, between = take_times(*read)
   videos = tuple(files)
   column = _columns_of_present(labels.scores, videos)
   of = _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_pairs)
@@ -92,9 +97,9 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
              for name in streams}
   return SkillDataset(
       name=random_weights + "simulated " * simulated + folder.resolve().name, simulated=simulated, source=str(folder),
-      videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, row_times=row_times,
-      row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
-      dropped_pairs=of.dropped, tied_pairs=of.tied, features_checked=True,
+      videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, columns=columns,
+      row_times=row_times, row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
+      dropped_pairs=of.dropped, tied_pairs=of.tied, similar=of.similar, features_checked=True,
       score_range=score_range if score_range is None else tuple(score_range),
       ratings=ratings_of(column, labels.votes, videos), **_known(column))
 
@@ -145,6 +150,7 @@ class _Pairs(NamedTuple):
   Attributes:
     pairs: `[P, 2]` (better, worse).
     dropped, tied: pairs left out for missing videos, and for ties.
+    similar: `[S, 2]` tied pairs of videos that are there.
     sides: columns "split" and "fold" of pairs.csv, a value a row.
     rows: `[n]` row of `pairs` of every row of pairs.csv, where it has folds; a pair may be in several.
   """
@@ -152,6 +158,7 @@ class _Pairs(NamedTuple):
   pairs: np.ndarray
   dropped: int
   tied: int
+  similar: np.ndarray
   sides: dict
   rows: np.ndarray | None = None
 
@@ -171,19 +178,21 @@ def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_p
 def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
   """Returns the pairs of pairs.csv, else those that scores make if they may, else none."""
   if not labels.pairs and not make_pairs:
-    return _Pairs(np.zeros((0, 2), np.int32), 0, 0, {})
+    return _Pairs(NO_PAIRS, 0, 0, NO_PAIRS, {})
   if not labels.pairs:
-    made, tied = [], 0
+    made, tied = [], NO_PAIRS
     for columns in (labels.scores, column):
       groups = columns[pairs_within] if pairs_within else None
       pairs, tied = splits.pairs_from_scores(columns["score"], tie_margin, groups)
       made.append(pairs)
-    return _Pairs(made[1], len(made[0]) - len(made[1]), tied, {})
+    return _Pairs(made[1], len(made[0]) - len(made[1]), len(tied), tied, {})
   position = {video: i for i, video in enumerate(videos)}
-  sides = [[position.get(video, -1) for video in labels.pairs[side]] for side in ("better", "worse")]
-  pairs = np.array(sides, np.int32).T                                                   # [n, 2], -1 where missing
+
+  def numbers(named):                                                                   # [n, 2], -1 where missing
+    return np.array([[position.get(video, -1) for video in pair] for pair in named], np.int32).reshape(-1, 2)
+  pairs, similar = numbers(zip(labels.pairs["better"], labels.pairs["worse"])), numbers(labels.tied)
   kept = (pairs >= 0).all(axis=1)
-  of = _Pairs(pairs[kept], int((~kept).sum()), labels.tied,
+  of = _Pairs(pairs[kept], int((~kept).sum()), len(similar), similar[(similar >= 0).all(axis=1)],
               {name: np.asarray(labels.pairs[name])[kept] for name in ("split", "fold") if name in labels.pairs})
   if "fold" not in of.sides:
     return of
@@ -194,17 +203,25 @@ def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
 def _feature_file(folder, video, listings):
   places = [place.with_name(place.name + ending) for place in spellings(folder, video, listings)
             for ending in (".npy", ".npz")]
-  found = [file for file in places if file.is_file()]
+  found = [file for file in places if file.is_file()] or _motion_files(folder, video, listings)
   if len(found) > 1:
-    kinds = "both a .npy and a .npz file" if found[0].stem == found[1].stem else "two files, spelt alike"
+    kinds = (f"both a {found[0].suffix} and a {found[1].suffix} file" if found[0].stem == found[1].stem else
+             "two files, spelt alike")
     raise ValueError(f"{folder}: video {video!r} has {kinds} ({found[0].name}, {found[1].name}); remove one.")
   return found[0] if found else None
+
+
+def _motion_files(folder, video, listings):
+  """Returns the recorded movements of a video, for there are no arrays."""
+  places = [place.with_name(place.name + ending) for place in spellings(folder, video, listings)
+            for ending in ("", *motion.ENDINGS)]
+  return [place for place in places if motion.is_motion(place)]
 
 
 def _check_missing(folder, named, missing, allow_missing):
   if len(missing) == len(named):
     raise ValueError(f"{folder}: none of the {len(named)} videos of the labels has a feature file; expected e.g. "
-                     f"{folder}/{cli.plain(named[0])}.npy or .npz.")
+                     f"{folder}/{cli.plain(named[0])}.npy or .npz, or a recorded movement (.csv, .trc, .txt).")
   if missing and not allow_missing:
     shown = ", ".join(repr(video) for video in missing[:3]) + (", ..." if len(missing) > 3 else "")
     raise ValueError(f"{folder}: {len(missing)} of {len(named)} videos are in the pairs or scores but not on disk: "

@@ -19,13 +19,13 @@ class OwnLabels(NamedTuple):
     scores: of scores.csv, a row a video; None without that file.
     pairs: of pairs.csv, a row a pair where there are raters; None without that file.
     votes: (better, worse, rater) of all rows of pairs.csv, where there are raters.
-    tied: number of pairs that the raters tie in.
+    tied: pairs (video, video) that the raters tie in.
   """
 
   scores: dict | None
   pairs: dict | None
   votes: list
-  tied: int
+  tied: list
 
   def videos(self):
     """All that are named, also in tied pairs."""
@@ -45,7 +45,7 @@ def read_labels(folder) -> OwnLabels:
   if not pairs_file.is_file() and not scores_file.is_file():
     raise ValueError(f"{folder}: neither pairs.csv (better,worse) nor scores.csv (video,score) is there; add one.")
   scores = _read_scores(scores_file) if scores_file.is_file() else None
-  return OwnLabels(scores, *(_read_pairs(pairs_file, scores) if pairs_file.is_file() else (None, [], 0)))
+  return OwnLabels(scores, *(_read_pairs(pairs_file, scores) if pairs_file.is_file() else (None, [], [])))
 
 
 def _read_scores(path):
@@ -65,7 +65,7 @@ def _read_scores(path):
 
 
 def _read_pairs(path, labels):
-  """(columns of pairs.csv, one row a pair where there are raters; all their votes; number of pairs they tie in)."""
+  """(columns of pairs.csv, one row a pair where there are raters; all their votes; pairs that they tie in)."""
   table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater"), split_and_fold=True)
   scored = set(labels["video"]) if labels else None
   seen = {}
@@ -83,7 +83,7 @@ def _read_pairs(path, labels):
   if "split" in table and "fold" in table:
     pair_folds.check_sides(table["fold"], table["split"], list(zip(table["better"], table["worse"])),
                            lambda number: f"{path}, line {lines[number]}")
-  return raters.of_pairs(table, lines, path) if "rater" in table else (table, [], 0)
+  return raters.of_pairs(table, lines, path) if "rater" in table else (table, [], [])
 
 
 def ratings_of(column, votes, videos):

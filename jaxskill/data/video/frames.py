@@ -56,6 +56,7 @@ class Sampling(NamedTuple):
 
   @property
   def rows(self):
+    """Returns the number of frames that are kept of a video."""
     return self.count + 2 * self.margin
 
   def check(self):
@@ -300,7 +301,7 @@ def streams_of(ready):
   return {STREAM: stream}, {STREAM: lengths}, {}, {STREAM: between}
 
 
-def own_videos(folder, videos, cache, sampling, allow_missing):
+def videos_in(folder, videos, cache, sampling, allow_missing):
   """Returns {video: `Ready`} of the videos of a folder of one's own: `<video>.mp4` or the like, or `<video>/*.jpg`.
 
   Raises:

@@ -68,11 +68,19 @@ class Boxes:
     return self
 
   def digest(self, video):
-    """Of the boxes of one video; "" if there are none."""
+    """Returns a digest of the boxes of one video; "" if there are none."""
     return hashlib.sha256(self._of[video].tobytes()).hexdigest() if video in self._of else ""
 
+  def about(self, video):
+    """Returns what the note says of one video beforehand."""
+    return dict(boxes_sha256=self.digest(video))
+
   def largest(self, video, picture):
-    """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is."""
+    """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is.
+
+    Raises:
+      ValueError: if the video has no box.
+    """
     if video not in self._of:
       raise ValueError(f"no person found: {self.source} has no box of this video, only of {len(self._of)} others such "
                        f"as {next(iter(self._of))!r}; names are without the ending of the file.")
@@ -106,10 +114,10 @@ class Detector:
   def __getstate__(self):
     return self.__dict__ | dict(_net=None)       # OpenCV's networks do not travel between processes
 
-  def digest(self, video):
-    """Of what is known of one video beforehand: nothing."""
+  def about(self, video):
+    """Returns what the note says of one video beforehand: nothing."""
     del video
-    return ""
+    return {}
 
   def largest(self, video, picture):
     """Returns the largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""

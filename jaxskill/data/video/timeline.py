@@ -239,10 +239,10 @@ def _parts(times, dts, back, jump):
 
 def _announced(container, stream, ends):
   """Returns seconds that the file says the stream lasts; 0 where it does not say, or says it of the sound."""
-  own = float(stream.duration * stream.time_base) if stream.duration else 0.0
-  if own and "mp4" in container.format.name:                   # each track has its own
-    return own
-  whole = own or (container.duration or 0) / 1e6
+  duration = float(stream.duration * stream.time_base) if stream.duration else 0.0
+  if duration and "mp4" in container.format.name:              # each track has its own
+    return duration
+  whole = duration or (container.duration or 0) / 1e6
   start = (container.start_time or 0) / 1e6
   sound = max((end - start for index, end in ends.items() if index != stream.index), default=0.0)
   return 0.0 if sound > whole - max(1.0, 0.02 * whole) else whole

@@ -64,6 +64,6 @@ def _listing(folder):
   """Returns {name in its one spelling, with its ending and without: paths that are spelt so}."""
   listing = {}
   for file in folder.iterdir():
-    for own in {file.stem, file.name}:
-      listing.setdefault(plain(own), []).append(file.with_name(own))
+    for spelling in {file.stem, file.name}:
+      listing.setdefault(plain(spelling), []).append(file.with_name(spelling))
   return listing

@@ -114,8 +114,8 @@ def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast
 
   def solve(cost, lengths):
     return soft_dtw(cost, gamma, lengths=lengths, bandwidth=bandwidth, implementation=implementation)
-  both, own_x, own_y = jax.vmap(solve)(cost, pairs)
-  return both - (own_x + own_y) / 2
+  both, x_alone, y_alone = jax.vmap(solve)(cost, pairs)
+  return both - (x_alone + y_alone) / 2
 
 
 def _known(value):

@@ -77,7 +77,7 @@ def _hard(cost, gamma, **options):
 
 
 def linear_alignment(length, other, rows, columns):
-  """Weights of a map that only scales time, between two neighbouring rows of the reference.
+  """Returns the weights of a map that only scales time, between two neighboring rows of the reference.
 
   Args:
     length, other: [] real rows of the query and of the reference.

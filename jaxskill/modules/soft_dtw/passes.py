@@ -36,7 +36,13 @@ _LEAST = -7e8           # gammas: a cost below is more than the exponents hold
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def value_of(cost, stop, implementation):
-  """Returns `[]` value / gamma."""
+  """Returns `[]` value / gamma of soft-DTW.
+
+  Args:
+    cost: `[K, N]` anti-diagonals of the cost in gammas.
+    stop: `[N]`, see `steps`.
+    implementation: "scan", "checkpointed", or the platform of a kernel.
+  """
   if implementation == "checkpointed":
     return _unless_spoiled(_forward_blocks(cost, stop)[0], cost)
   return _unless_spoiled(_forward(cost, stop, wavefront.runner(implementation))[0], cost)

@@ -27,7 +27,7 @@ def forward_start(cost):
 
 
 def forward_step(shift, k, stop, carry, inputs):
-  """Weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
+  """Returns weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
 
   The row of the last cell stops there, so that its weight is in the carry at the end.
   """

@@ -89,7 +89,7 @@ def scan(step, carry, inputs, stop, *, first=0, reverse=False):
 
 
 def scan_parts(step, carry, inputs, stop, *, reverse=False):
-  """As `scan`, diagonal by diagonal in parts: the rows that no cell of a part's diagonals lies in are left out."""
+  """Runs a recurrence as `scan` does, in parts: the rows that no cell of a part's diagonals lies in are left out."""
   diagonals, rows = inputs[0].shape
   edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]
   edges = sorted({*edges, *(diagonals - edge for edge in edges)})

@@ -124,7 +124,7 @@ ENTRIES = (
            figures.pairs, rows=(CORE,), columns=MTL[:1]),
     Figure("core-figure-9", "core", "Figure 9", "Grad-CAM on frames, of videos with --weights of an I3D", TABLES,
            figures.grad_cam, rows=(MLP, CORE), columns=(Column("frames", ("MTL-AQA",), "mtl_aqa,frames"),),
-           simulated=()),
+           simulated=(Column("simulated films, random weights", (), "frames,rendered"),), models=1),
 )
 
 

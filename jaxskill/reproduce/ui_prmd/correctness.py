@@ -22,17 +22,26 @@ BASELINES = (.95, .98, .74, .81, .90, .92, .91, .91, .83, .97)
 WINDOW, STRIDE = 8, 4
 
 
-def write_features(archive, movement, folder, window=WINDOW, stride=STRIDE):
-  """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv."""
+def coordinates(archive):
+  """Returns `[repetitions, 32, 66]` coordinates of the joints in cm."""
+  return archive["xyz_cm"].astype(np.float32).reshape(*archive["xyz_cm"].shape[:2], -1)
+
+
+def write_features(archive, movement, folder, window=WINDOW, stride=STRIDE, rows=None):
+  """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv.
+
+  Args:
+    rows: `[repetitions, 32, D]`, of which windows are made; None is the `coordinates`.
+  """
+  rows = coordinates(archive) if rows is None else rows
   folder.mkdir(parents=True, exist_ok=True)
   chosen = np.flatnonzero(archive["movement"] == movement)
   with (folder / "scores.csv").open("w", newline="") as file:
     table = csv.writer(file)
     table.writerow(("video", "score", "subject"))
     for i in chosen:
-      frames = archive["xyz_cm"][i].astype(np.float32).reshape(archive["xyz_cm"].shape[1], -1)
-      starts = range(0, len(frames) - window + 1, stride)
-      np.save(folder / f"r{i:04d}.npy", np.stack([frames[t: t + window].ravel() for t in starts]))
+      starts = range(0, rows.shape[1] - window + 1, stride)
+      np.save(folder / f"r{i:04d}.npy", np.stack([rows[i, t: t + window].ravel() for t in starts]))
       table.writerow((f"r{i:04d}", int(archive["correct"][i]), f"s{archive['subject'][i]:02d}"))
 
 

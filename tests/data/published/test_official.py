@@ -73,7 +73,7 @@ def test_published_best(tmp_path, task):
   only, = facts["folds"]
   assert only["test_pairs_with_one_training_video"] == only["test_pairs_of_two_training_videos"] == 0
   assert only["cycles_of_three_in_training"] == (1 if task == "tie_tie" else 0)
-  assert facts["repeated_pairs"] == 0 and not data.missing
+  assert facts["repeated_pairs"] == 0 and not data.missing and not len(data.similar)      # 40 % of the pairs were shown
 
 
 @published
@@ -83,6 +83,8 @@ def test_published_epic_skills(tmp_path, task):
   lines, distinct, videos = EPIC_PAIRS[task]
   facts = jaxskill_data.audit(data)
   assert data.num_videos == videos and len(data.pairs) == lines and facts["repeated_pairs"] == lines - distinct
+  parts = [videos] if data.category is None else np.unique(data.category, return_counts=True)[1]
+  assert len(data.similar) == sum(int(size) * (int(size) - 1) // 2 for size in parts) - distinct      # all were compared
   assert [fold.name for fold in data.folds] == ["split1", "split2", "split3", "split4"]
   for number, (fold, counts) in enumerate(zip(data.folds, facts["folds"]), 1):
     for side, rows in (("train", fold.train_pairs), ("test", fold.test_pairs)):
@@ -174,6 +176,7 @@ def test_features_by_task_and_in_sub_folders(tmp_path):
   data = official.load_official("epic_skills", tmp_path, "surgery")
   assert data.videos == ("Knot/K_1", "Knot/K_2", "Knot/K_3") and data.streams["rgb"][:, 0, 0].tolist() == [1, 2, 3]
   assert data.folds[2].test_videos.tolist() == [2] and len(data.pairs) == 2
+  assert data.similar.tolist() == [[0, 2]]                           # in no list: annotators did not agree
   (folder / "test_split3.txt").unlink()
   with pytest.raises(ValueError, match="test_split3.txt: is missing; download the splits again"):
     official.load_official("epic_skills", tmp_path, "surgery")

@@ -131,6 +131,8 @@ def test_labels():
   margins = execution[data.pairs[:, 0]] - execution[data.pairs[:, 1]]
   assert margins.min() > 0.05 - 1e-6
   assert len(data.pairs) + data.tied_pairs == 200 * 199 // 2 and data.tied_pairs > 0
+  assert len(data.similar) == data.tied_pairs
+  assert np.abs(execution[data.similar[:, 0]] - execution[data.similar[:, 1]]).max() < 0.05 + 1e-6
   levels = np.array([skill[data.subject == s].mean() for s in np.unique(data.subject)])
   within = np.mean([skill[data.subject == s].std() for s in np.unique(data.subject)])
   assert within < levels.std() + 0.05 and levels.std() > 0.15 and within > 0.05
@@ -335,7 +337,7 @@ def test_raters_compare_a_share_of_the_pairs():
   whole, part = simulate(40, 4, 3), simulate(40, 4, 3, pair_share=0.3)
   code = lambda data: set(map(tuple, data.pairs.tolist()))
   assert code(part) < code(whole) and 0.2 < len(part.pairs) / len(whole.pairs) < 0.4
-  assert part.tied_pairs == whole.tied_pairs
+  assert part.tied_pairs == whole.tied_pairs > len(part.similar) > 0
   np.testing.assert_array_equal(part.pairs, simulate(40, 4, 3, pair_share=0.3).pairs)
   for share in (0, 1.1):
     with pytest.raises(ValueError, match=f"pair_share={share} must be above 0 and at most 1"):

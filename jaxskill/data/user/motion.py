@@ -1,0 +1,119 @@
+"""Recorded movements as a user has them, read as the stream `kinematics`: see `jaxskill.data.kinematics`.
+
+  <video>.csv    time,name_x,name_y,name_z,...         motion capture; `motion_tables`
+  <video>.trc    marker files of OpenSim               `motion_tables`
+  <video>.txt    kinematics of JIGSAWS, 76 columns     `published.labels_jigsaws`
+  <video>/       JSON files of OpenPose, BODY_25       `openpose`
+
+T rows, C columns.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from jaxskill.data import kinematics
+from jaxskill.data.dataset import SIMULATED_NOTE
+from jaxskill.data.published.labels_jigsaws import KINEMATICS_HERTZ, read_kinematics
+from jaxskill.data.user import motion_tables, openpose
+from jaxskill.data.user.recording import AXES, METRES, Recording, check_size, joints_of
+
+STREAM = "kinematics"
+ENDINGS = (".csv", ".trc", ".txt")
+OTHERS = ("scores.csv", "pairs.csv", SIMULATED_NOTE)      # files of these endings that may lie beside them
+# Columns of JIGSAWS at which the place of each manipulator begins.
+MANIPULATORS = dict(left_master=0, right_master=19, left_tool=38, right_tool=57)
+GAPS = 0.2                # share of rows without anybody above which it is said
+
+
+class Options(NamedTuple):
+  """How recordings are read, `config.data.motion`.
+
+  Attributes:
+    units: of lengths in csv and .trc files, of `METRES`; "" is m of csv, and what a .trc file says.
+    up: axis against gravity, of `AXES`; "" is y, of pictures -y, of JIGSAWS z.
+    joints: (landmark, name in the file) of points whose names do not say which landmark they are.
+    face_right, window, ends: see `kinematics.columns`.
+  """
+
+  units: str = ""
+  up: str = ""
+  joints: tuple = ()
+  face_right: bool = False
+  window: float = 1.0
+  ends: tuple = ()
+
+
+def options(config) -> Options:
+  """Returns the `Options` of `config.data`; older configs lack them.
+
+  Raises:
+    ValueError: for a unit or an axis that is unknown.
+  """
+  return checked(Options(**dict(getattr(config, "motion", None) or {})))
+
+
+def checked(given) -> Options:
+  """Returns `Options` unless one is unknown; see `options`."""
+  for name, value, known in (("units", given.units, METRES), ("up", given.up, AXES)):
+    if value and value not in known:
+      raise ValueError(f"config.data.motion.{name}={value!r} is unknown; use one of {', '.join(known)}, or '' for what "
+                       "is usual in files of a format.")
+  return given
+
+
+def is_motion(path) -> bool:
+  """Returns whether a path is a file or a folder of a recorded movement, by its ending or its files."""
+  return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in OTHERS or openpose.is_folder(path)
+
+
+def read(path, given=Options(), row_seconds=1.0):
+  """Reads one recording.
+
+  Args:
+    path: see `is_motion`.
+    given: `Options`.
+    row_seconds: from one frame to the next, of files that know no times (OpenPose).
+
+  Returns:
+    ({"kinematics": `[T, C]` float32 of the rows that show anybody, "times": `[T]` float32 seconds since the first row
+      of the file}, names of the columns).
+
+  Raises:
+    ValueError: if it cannot be read, shows nobody, or is in another unit than is said.
+  """
+  recording = _read(path, given, row_seconds)
+  joints = joints_of(recording.names, given.joints, path)
+  used = recording.points[:, list(joints.values())]
+  seen = np.isfinite(used).all(axis=2).any(axis=1)
+  if not seen.any():
+    raise ValueError(f"{path}: no row has the place of any point; record the movement again.")
+  if recording.unit:
+    check_size(recording.points, joints, path, recording.unit)
+  if (share := 1 - seen.mean()) > GAPS:
+    logging.warning("%s: %.0f %% of its rows show nobody; they are left out.", path, 100 * share)
+  try:
+    values, names = kinematics.columns(
+        recording.points, seen, recording.times, dict(sorted(joints.items())), up=AXES[given.up or recording.up],
+        face_right=given.face_right, window=given.window, ends=tuple(given.ends))
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  times = recording.times - recording.times[0]
+  return {STREAM: values[seen], "times": times[seen].astype(np.float32)}, names
+
+
+def _read(path, given, row_seconds):
+  """Returns the `Recording` of a path."""
+  if path.is_dir():
+    return openpose.read_openpose(path, row_seconds)
+  ending = path.suffix.lower()
+  if ending == ".csv":
+    return motion_tables.read_csv(path, given.units)
+  if ending == ".trc":
+    return motion_tables.read_trc(path, given.units)
+  table = read_kinematics(path).astype(np.float64)
+  points = np.stack([table[:, first: first + 3] for first in MANIPULATORS.values()], axis=1)
+  return Recording(points, np.arange(len(table)) / KINEMATICS_HERTZ, tuple(MANIPULATORS), "z")

@@ -1,0 +1,231 @@
+"""The body of one person, followed from picture to picture: 33 landmarks in the picture, and in metres.
+
+The detector is asked where nobody is followed yet, and again where the landmark network does not see a person in the
+square any more. Otherwise the square of a picture follows from the landmarks of the one before, so that a person keeps
+identity when others walk in.
+
+Reference: Bazarevsky et al., BlazePose: On-device Real-time Body Pose Tracking, 2020; thresholds, margins and filters
+are those of MediaPipe's published graphs. Ours: the detector is asked again in the very picture in which a person is
+lost; for a while only a person near the last place is taken for the same, and the last square is looked at as well;
+then it is the nearest one; who is followed can be said; large squares are taken from a smaller picture; visibility is
+not smoothed.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxskill.extract.pose import crops, detection, smoothing
+
+LANDMARKS = (
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index", "left_thumb",
+    "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel",
+    "right_heel", "left_foot_index", "right_foot_index")
+HIPS, BODY, SHOULDERS = 0, 1, 2        # key points of a detection: middle of the hips, edge of the body, shoulders
+MARGIN = 1.25                          # of the square around a body
+_POINTS, _AUXILIARY = slice(0, 33), slice(33, 35)    # of the 39 of the network; the latter place the next square
+_WINDOW, _SURE = 7, 0.5                # of the maps of chance that refine a landmark: width, and what is sure
+_AT_HAND = 1.0                         # half heights of a body that a chosen point may be away from its trunk
+_REACH = 0.25                          # of the side of the last square: how far away a person is found again
+_APART = 0.5                           # half heights of a body that two persons are apart; else it is one, found twice
+_COMPARABLE = 0.5                      # share of the largest body's size from which another one might be meant
+
+
+class Seen(NamedTuple):
+  """One person in one picture.
+
+  Attributes:
+    points: `[33, 3]` pixels: x, y, and depth in the same unit, from the hips.
+    visibility: `[33]` chances that a landmark is not hidden.
+    world: `[33, 3]` metres from the middle of the hips: x to the right of the picture, y down, z away from the camera.
+    flag: chance that there is a person.
+    region: the square in which it was found.
+  """
+
+  points: np.ndarray
+  visibility: np.ndarray
+  world: np.ndarray
+  flag: float
+  region: crops.Region
+
+
+class Follower:
+  """Follows one person through the pictures of a video.
+
+  Attributes:
+    asked, looked: pictures in which the detector was asked, and all.
+    seconds: {"detection", "landmarks"} spent.
+    passed_by: (seconds, x, y) of persons who were found, but not where one was chosen.
+    notes: sentences on whom it follows.
+  """
+
+  def __init__(self, networks, options, chosen=()):
+    """
+    Args:
+      networks: with pose_detection and pose_landmark, see `Networks`.
+      options: `config.person` of a recipe.
+      chosen: rows (seconds, x, y): who is followed from then on, in pixels; () is the largest person.
+    """
+    self._networks, self._options, self._chosen = networks, options, list(chosen)
+    self._region = None                              # the square of the next picture, or the last one of who is lost
+    self._seen_at = -np.inf                          # seconds
+    self._filters = dict(points=smoothing.OneEuro(0.05, 80.0), world=smoothing.OneEuro(0.1, 40.0),
+                         auxiliary=smoothing.OneEuro(0.01, 10.0))
+    self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
+    self.passed_by, self.notes = [], []
+
+  def look(self, picture):
+    """Returns what is `Seen` of the person, or None; pictures come in the order of time.
+
+    Raises:
+      ValueError: if several persons are there, none is chosen, and that is not allowed.
+    """
+    self.looked += 1
+    if self._chosen and self._chosen[0][0] <= picture.time:
+      return self._begin(picture, self._choose(picture))
+    if self._region is None and self._chosen:
+      return None                                    # nobody is followed yet
+    seen = self._read(picture, self._region) if self._holds(picture) else None
+    return seen or self._begin(picture, self._find(picture))
+
+  def _begin(self, picture, region):
+    """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
+    for smooth in self._filters.values():
+      smooth.forget()
+    return self._read(picture, region)
+
+  def _holds(self, picture):
+    """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
+    return self._region is not None and picture.time - self._seen_at <= self._options.hold
+
+  def _detect(self, picture):
+    begun = clock.perf_counter()
+    self.asked += 1
+    found = detection.detect(self._networks, "pose_detection", picture, self._options.detection, signed=True)
+    self.seconds["detection"] += clock.perf_counter() - begun
+    return found
+
+  def _choose(self, picture):
+    """Returns the square of the person who is nearest to the chosen point, or None if nobody is there."""
+    _, *point = self._chosen[0]
+    found = {away_from(one, point): one for one in self._detect(picture)}
+    if not found or min(found) > _AT_HAND:
+      self.passed_by += [(picture.time, *one.points[HIPS]) for one in found.values()]
+      return None
+    self._chosen.pop(0)
+    return square_of(found[min(found)])
+
+  def _find(self, picture):
+    """Returns the square of the person nearest to the last place, or None; at first that of the largest one."""
+    found = sorted(self._detect(picture), key=_size, reverse=True)
+    if not found:
+      return None
+    if self._region is None:
+      return square_of(self._first(picture, found))
+    squares = {float(np.hypot(*(one.points[HIPS] - self._region[:2]))): square_of(one) for one in found}
+    if min(squares) <= _REACH * self._region.side:
+      return squares[min(squares)]
+    if self._holds(picture):
+      return None
+    self.notes.append(f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, "
+                      f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
+    return squares[min(squares)]
+
+  def _first(self, picture, found):
+    """Returns whom to follow of those who are found first, the largest before the others."""
+    alike = []
+    for one in found:
+      apart = [np.hypot(*(one.points[HIPS] - other.points[HIPS])) for other in alike]
+      if _size(one) >= _COMPARABLE * _size(found[0]) and min(apart, default=np.inf) > _APART * _size(found[0]):
+        alike.append(one)
+    if len(alike) == 1:
+      return found[0]
+    places = " and ".join("{:.0f},{:.0f}".format(*one.points[HIPS]) for one in alike)
+    there = f"{len(alike)} persons at {picture.time:.2f} s, at {places} (pixels, middle of the hips)"
+    if self._options.several == "error":
+      raise ValueError(f"shows {there}, and none is chosen: say --person x,y, give a table, or take the largest with "
+                       "--config.person.several=largest.")
+    self.notes.append(f"shows {there}; the largest is followed, the first of these; --person x,y says another")
+    return found[0]
+
+  def _read(self, picture, region):
+    """Returns what the landmark network sees in a square, or None; the next square follows from it."""
+    if region is None or not region.is_usable(picture.size):
+      return None
+    begun = clock.perf_counter()
+    outputs = self._networks.run("pose_landmark", crops.cut(picture, region, 256) / np.float32(255))
+    self.seconds["landmarks"] += clock.perf_counter() - begun
+    flag = float(outputs[1][0])
+    if not flag >= self._options.flag:
+      return None
+    raw, world, visibility = landmarks(outputs, region)
+    middle, edge = self._smooth("auxiliary", picture.time, raw[_AUXILIARY, :2], region.side / MARGIN)
+    self._region, self._seen_at = crops.around(middle, edge, MARGIN), picture.time
+    return Seen(self._smooth("points", picture.time, raw[_POINTS], region.side / MARGIN), visibility,
+                self._smooth("world", picture.time, world), flag, region)
+
+  def _smooth(self, name, time, values, unit=1.0):
+    """Auxiliary points place the next square and are always smoothed."""
+    return self._filters[name](time, values, unit) if self._options.smoothing or name == "auxiliary" else values
+
+
+def _size(one):
+  return float(np.hypot(*(one.points[BODY] - one.points[HIPS])))
+
+
+def square_of(found):
+  """Returns the `Region` of a detected body, turned upright."""
+  return crops.around(found.points[HIPS], found.points[BODY], MARGIN)
+
+
+def away_from(found, point):
+  """Returns how far a point (x, y) is from a detected body's line from hips to shoulders, by half its height."""
+  start, end = found.points[HIPS], found.points[SHOULDERS]
+  line, offset = end - start, np.asarray(point) - start
+  share = np.clip(offset @ line / max(line @ line, 1e-9), 0, 1)
+  return float(np.hypot(*(offset - share * line))) / max(_size(found), 1e-9)
+
+
+def landmarks(outputs, region):
+  """Returns the landmarks in the outputs of the network pose_landmark.
+
+  Args:
+    outputs: `[195]`, `[1]`, `[256, 256, 1]`, `[64, 64, 39]`, `[117]`.
+    region: the square that the network was shown.
+
+  Returns:
+    (`[39, 3]` pixels, the last six of them auxiliary; `[33, 3]` metres; `[33]` visibility).
+  """
+  raw, _, _, maps, world = outputs
+  raw = raw.reshape(39, 5).astype(np.float64)
+  shares = raw[:, :3] / 256
+  shares[:, :2] = refine(shares[:, :2], maps)
+  points = np.concatenate([region.to_picture(shares[:, :2]), shares[:, 2:] * region.side], axis=1)
+  world = crops.rotate(world.reshape(39, 3).astype(np.float64)[_POINTS], region.turn)
+  return points, world, 1 / (1 + np.exp(-raw[_POINTS, 3]))
+
+
+def refine(shares, maps):
+  """Returns `[N, 2]` places moved to the mean of their map of chance nearby, where that is sure.
+
+  Args:
+    shares: `[N, 2]` places (x, y) in shares of a square.
+    maps: `[H, W, N]` logits.
+  """
+  high, wide, count = maps.shape
+  reach = np.arange(_WINDOW) - _WINDOW // 2
+  column, row = (shares * (wide, high)).astype(int).T
+  columns, rows = column[:, None] + reach, row[:, None] + reach                                  # [N, 7]
+  inside = ((rows >= 0) & (rows < high))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None]
+  found = maps[rows.clip(0, high - 1)[:, :, None], columns.clip(0, wide - 1)[:, None], np.arange(count)[:, None, None]]
+  chances = np.where(inside, 1 / (1 + np.exp(-found.astype(np.float64))), 0.0)                   # [N, 7, 7]
+  total = chances.sum(axis=(1, 2))
+  sure = (chances.max(axis=(1, 2)) >= _SURE) & (total > 0)
+  means = np.stack([(chances.sum(axis=1) * columns).sum(axis=1) / wide,
+                    (chances.sum(axis=2) * rows).sum(axis=1) / high], axis=-1) / np.maximum(total, 1e-12)[:, None]
+  return np.where(sure[:, None], means, shares)

@@ -1,0 +1,84 @@
+"""Who is followed: a point on a person, for all videos or from a csv table.
+
+A table has the columns video,x,y and, if there is one, time: seconds from the first picture, 0 without it. Points are
+in pixels of the picture as a player shows it, upright and with square pixels. Of several rows of a video each holds
+from its time on; before the first one nobody is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+
+import numpy as np
+
+from jaxskill.data.tables import number, read_table
+
+
+class Choice:
+  """Whom to follow in each video."""
+
+  def __init__(self, said=""):
+    """
+    Args:
+      said: "x,y" of all videos, a csv table, or "" for the largest person of each.
+
+    Raises:
+      ValueError: for a point that cannot be, or a fault of the table: which line, and why.
+    """
+    self._of, self._of_all = {}, ()
+    words = str(said).split(",")
+    if not said:
+      return
+    if len(words) == 2 and not pathlib.Path(said).is_file():
+      try:
+        point = [float(word) for word in words]
+      except ValueError:
+        raise ValueError(f"--person {said}: expected x,y in pixels, e.g. 320,180, or a csv table.") from None
+      self._of_all = (_checked((0.0, *point), f"--person {said}"),)
+      return
+    self._of = _read(pathlib.Path(said))
+
+  def renamed(self, names):
+    """Returns this choice, which knows videos by other names too: {video of the table: its other name}."""
+    self._of |= {other: self._of[video] for video, other in names.items() if video in self._of}
+    return self
+
+  def of(self, video):
+    """Returns rows (seconds, x, y) of one video, ascending; () where nobody is chosen."""
+    return self._of.get(video, self._of_all)
+
+  def digest(self, video):
+    """Of the choice for one video; "" if there is none."""
+    rows = self.of(video)
+    return hashlib.sha256(np.array(rows, np.float64).tobytes()).hexdigest() if rows else ""
+
+
+def _read(file):
+  """Returns {video: rows} of a table."""
+  if not file.is_file():
+    raise ValueError(f"--person {file}: there is no such table, and it is no point x,y in pixels.")
+  table, lines = read_table(file, ("video", "x", "y"), ("time",))
+  found = {}
+  for place, video in enumerate(table["video"]):
+    where = f"{file}, line {lines[place]}"
+    row = [number(table[name][place], name, video, where) for name in ("x", "y")]
+    time = number(table["time"][place], "time", video, where) if "time" in table else 0.0
+    found.setdefault(str(video), []).append(_checked((time, *row), where))
+  for video, rows in found.items():
+    times = [time for time, *_ in rows]
+    if len(set(times)) < len(times):
+      raise ValueError(f"{file}: video {video!r} has two points at one time; keep one.")
+  return {video: tuple(sorted(rows)) for video, rows in found.items()}
+
+
+def _checked(row, where):
+  """Returns a row (seconds, x, y); raises a `ValueError` for what is no place of a picture."""
+  time, x, y = map(float, row)
+  if not np.isfinite([time, x, y]).all() or min(time, x, y) < 0:
+    raise ValueError(f"{where}: time={time:g}, x={x:g}, y={y:g} are no moment and place of a video; expected "
+                     "seconds and pixels of at least 0.")
+  if 0 < max(x, y) <= 1:
+    raise ValueError(f"{where}: x={x:g}, y={y:g} look like shares of the picture; expected pixels: multiply x by its "
+                     "width and y by its height.")
+  return time, x, y

@@ -1,0 +1,102 @@
+"""A video with the skeleton drawn on it: how a user checks what was followed."""
+
+from __future__ import annotations
+
+import fractions
+import os
+import pathlib
+import uuid
+
+import numpy as np
+
+from jaxskill.extract.pose.body import LANDMARKS
+from jaxskill.files import UNFINISHED
+
+LINES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("nose", "left_ear"), ("nose", "right_ear"),
+         *((f"{side}_{start}", f"{side}_{end}") for side in ("left", "right") for start, end in (
+             ("shoulder", "elbow"), ("elbow", "wrist"), ("wrist", "index"), ("wrist", "thumb"), ("shoulder", "hip"),
+             ("hip", "knee"), ("knee", "ankle"), ("ankle", "heel"), ("heel", "foot_index"), ("ankle", "foot_index"))))
+HAND_LINES = tuple((4 * finger + part if part else 0, 4 * finger + part + 1)
+                   for finger in range(5) for part in range(4))
+COLORS = dict(left=(40, 160, 255), right=(255, 120, 40), middle=(240, 240, 240), lost=(220, 30, 30))
+_HIGHEST = 480                 # pixels of the shorter side
+_HIDDEN = 0.5                  # visibility below which a line is thin
+_TICK = fractions.Fraction(1, 1000)            # seconds
+
+
+class Overlay:
+  """Writes the pictures of a video, as they come, with what is seen in them; the file is there when it is whole."""
+
+  def __init__(self, path):
+    self._path = pathlib.Path(path)
+    self._unfinished = self._path.with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
+    self._container = self._stream = None
+
+  def add(self, picture, seen, hands):
+    """
+    Args:
+      picture: see `jaxskill.data.video.decoding.Picture`.
+      seen: `body.Seen` or None.
+      hands: {"left", "right": `hands.Hand`}.
+    """
+    import av
+    factor = min(1.0, _HIGHEST / min(picture.size))
+    wide, high = (max(2, round(length * factor / 2) * 2) for length in picture.size)         # even, for the codec
+    image = picture.image(wide, high).copy()
+    draw(image, seen, hands, np.array([wide / picture.size[0], high / picture.size[1]]))
+    if self._container is None:
+      self._path.parent.mkdir(parents=True, exist_ok=True)
+      self._container = av.open(str(self._unfinished.absolute()), "w", format="mp4")
+      self._stream = self._container.add_stream("libx264", rate=1 / _TICK, options={"crf": "23", "preset": "veryfast"})
+      self._stream.width, self._stream.height, self._stream.pix_fmt = wide, high, "yuv420p"
+      self._stream.codec_context.time_base = _TICK
+    frame = av.VideoFrame.from_ndarray(image, "rgb24")
+    frame.pts, frame.time_base = round(picture.time / _TICK), _TICK
+    self._container.mux(self._stream.encode(frame))
+
+  def finish(self):
+    """Closes the file and puts it in its place."""
+    if self._container is not None:
+      self._container.mux(self._stream.encode())
+      self._container.close()
+      self._container = None            # nothing is left to remove
+      os.replace(self._unfinished, self._path)
+
+  def __del__(self):
+    """Leaves nothing of a file that was not finished: of a video that failed, or is read anew."""
+    if self._container is not None:
+      self._container.close()
+      self._unfinished.unlink(missing_ok=True)
+
+
+def draw(image, seen, hands, scale):
+  """Draws on an image `[H, W, 3]` uint8; a red edge where nobody is seen. `scale`: pixels of it by those of points."""
+  if seen is None and not hands:
+    for edge in (image[:4], image[-4:], image[:, :4], image[:, -4:]):
+      edge[:] = COLORS["lost"]
+  if seen is not None:
+    points = seen.points[:, :2] * scale
+    for start, end in LINES:
+      one, other = LANDMARKS.index(start), LANDMARKS.index(end)
+      side, other_side = (name.partition("_")[0] for name in (start, end))
+      color = COLORS.get(side if side == other_side else "middle", COLORS["middle"])
+      wide = 1 if min(seen.visibility[[one, other]]) < _HIDDEN else 3
+      _line(image, points[one], points[other], color, wide)
+  for side, hand in hands.items():
+    points = hand.points[:, :2] * scale
+    for start, end in HAND_LINES:
+      _line(image, points[start], points[end], COLORS[side], 2)
+
+
+def _line(image, start, end, color, wide):
+  """Draws a line of squares of `wide` pixels; what lies outside is left out."""
+  high, across, _ = image.shape
+  if not np.isfinite([*start, *end]).all() or np.abs([*start, *end]).max() > 1e5:
+    return
+  steps = int(np.abs(end - start).max()) + 1
+  places = np.round(start + np.linspace(0, 1, steps)[:, None] * (end - start)).astype(int)
+  reach = np.arange(wide) - wide // 2
+  x, y = (places[:, None, None, axis] + shift for axis, shift in ((0, reach[None, :, None]), (1, reach[None, None])))
+  x, y = np.broadcast_arrays(x, y)
+  inside = (x >= 0) & (x < across) & (y >= 0) & (y < high)
+  image[y[inside], x[inside]] = color

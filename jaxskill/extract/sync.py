@@ -1,0 +1,224 @@
+"""Whether videos and recorded movements are in step: the lag at which what moves in the picture and the hands agree.
+
+  python -m jaxskill.extract --check-sync RECORDINGS --videos VIDEOS
+
+RECORDINGS holds recorded movements (`jaxskill.data.user.motion`), VIDEOS the films of the same names, or of names that
+go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`). The lag is the shift at which the
+motion energy of the film, the mean change of its pixels in a second, correlates best with the mean speed of both hands,
+or of all points of what is no body. Both count from their first row. A camera that moves, or others who do, spoil the
+estimate: a peak that is low, or hardly higher than another one elsewhere, is called unknown.
+
+N rows of a common grid, L lags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxskill import cli
+from jaxskill.data.user import motion
+from jaxskill.data.video import decoding
+from jaxskill.data.video.video_files import find_videos
+
+STEP = 0.04              # seconds of the grid
+SIDE = 64                # pixels of the short side of the pictures that are compared
+HANDS = ("left_wrist", "right_wrist")
+LEAST = 0.3              # correlation below which a lag is unknown; ours
+AHEAD = 0.05             # by which the highest correlation exceeds every other one more than `APART` away; ours
+APART = 0.5              # seconds
+OVERLAP = 0.5            # share of the shorter one that both must have in common
+
+
+class Lag(NamedTuple):
+  """How far a recording is behind its film.
+
+  Attributes:
+    seconds: above 0 where the recording shows a movement later than the film.
+    correlation: at this lag.
+    known: whether the peak stands out.
+  """
+
+  seconds: float
+  correlation: float
+  known: bool
+
+
+def motion_energy(path):
+  """Returns (`[n]` seconds between two pictures, `[n]` mean change of a pixel from one to the other, per second)."""
+  times, energy, before = [], [], None
+  size = decoding.scale_short_side(SIDE)
+  for picture in decoding.pictures(path):
+    image = picture.image(*size(*picture.size)).astype(np.float32)
+    if before is not None and picture.time > before[0]:
+      times.append((picture.time + before[0]) / 2)
+      energy.append(np.abs(image - before[1]).mean() / (picture.time - before[0]))
+    before = (picture.time, image)
+  if len(times) < 2:
+    raise ValueError(f"{path}: holds fewer than three pictures; give a longer video.")
+  return np.array(times), np.array(energy)
+
+
+def hand_speed(path, options, row_seconds):
+  """Returns (`[n]` seconds, `[n]` mean speed of the hands), of a recording; see `motion.read`."""
+  arrays, names = motion.read(path, options, row_seconds)
+  wanted = [f"{hand} speed" for hand in HANDS if f"{hand} speed" in names]
+  wanted = wanted or [name for name in names if name.endswith(" speed")]
+  if not wanted:
+    raise ValueError(f"{path}: no point of it has a speed; name some with config.data.motion.ends.")
+  speeds = arrays["kinematics"][:, [names.index(name) for name in wanted]]
+  return arrays["times"].astype(np.float64), speeds.mean(axis=1)
+
+
+def lag_between(energy, speed, most):
+  """Estimates the lag of two curves.
+
+  Args:
+    energy, speed: (`[n]` seconds, `[n]` values) each; gaps of more than half a second are left out.
+    most: seconds, the largest lag that is looked for.
+
+  Returns:
+    `Lag`.
+
+  Raises:
+    ValueError: if they have too little in common at any lag.
+  """
+  if min(len(energy[0]), len(speed[0])) < 2:
+    raise ValueError("film or recording has a single row; a lag needs some seconds of both.")
+  first, second = _on_grid(*energy), _on_grid(*speed)
+  lags = np.arange(-round(most / STEP), round(most / STEP) + 1)                              # [L]
+  least = OVERLAP * min(np.isfinite(first).sum(), np.isfinite(second).sum())
+  found = np.array([_correlation(first, second, lag, max(least, 1 / STEP)) for lag in lags])
+  if not np.isfinite(found).any():
+    raise ValueError(f"film and recording last {len(first) * STEP:.1f} and {len(second) * STEP:.1f} s, or one of them "
+                     "never moves; a lag needs some seconds of movement in both.")
+  best = int(np.nanargmax(found))
+  others = found[np.abs(lags - lags[best]) * STEP > APART]
+  next_best = np.nanmax(others, initial=-1.0)
+  known = found[best] >= LEAST and found[best] - next_best >= AHEAD and 0 < best < len(lags) - 1
+  return Lag(float(lags[best] * STEP), float(found[best]), bool(known))
+
+
+def _on_grid(times, values):
+  """Returns `[N]` square roots of values every `STEP` from 0 on, averaged over three steps; nan in gaps.
+
+  Roots, so that a few large movements do not decide alone.
+  """
+  grid = np.arange(0, times[-1] + STEP / 2, STEP)
+  place = np.clip(np.searchsorted(times, grid), 1, len(times) - 1)
+  inside = (times[place] - times[place - 1] <= APART) & (grid >= times[0])
+  on_grid = np.interp(grid, times, np.sqrt(values))
+  smooth = np.convolve(np.pad(on_grid, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+  return np.where(inside, smooth, np.nan)
+
+
+def _correlation(first, second, lag, least):
+  """Returns Pearson's correlation where the second is `lag` steps behind the first; nan for fewer than `least` rows."""
+  start, stop = max(0, -lag), min(len(first), len(second) - lag)
+  if stop - start < least:
+    return np.nan
+  a, b = first[start: stop], second[start + lag: stop + lag]
+  both = np.isfinite(a) & np.isfinite(b)
+  a, b = a[both], b[both]
+  if both.sum() < least or np.ptp(a) == 0 or np.ptp(b) == 0:
+    return np.nan
+  return np.corrcoef(a, b)[0, 1]
+
+
+def pairs_of(videos, recordings):
+  """Returns {name of a recording: [(name of a film, its file), ...]} of the films of each recording."""
+  return {name: [(video, file) for video, file in videos.items() if video == name or video.startswith(f"{name}_")]
+          for name in recordings}
+
+
+def recordings_in(folder):
+  """Returns {name: path} of the recorded movements in a folder and those below it.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  folder = pathlib.Path(folder)
+  found = {path.relative_to(folder).with_suffix("").as_posix(): path
+           for path in sorted(folder.rglob("*")) if motion.is_motion(path)} if folder.is_dir() else {}
+  if not found:
+    raise ValueError(f"{folder}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
+  return found
+
+
+def check(recordings, videos, *, most=5.0, tolerance=0.1, options=motion.Options(), row_seconds=1 / 30, say=cli.say):
+  """Says of every recording how far it is behind its films.
+
+  Args:
+    recordings, videos: folders, see above.
+    most: seconds, the largest lag that is looked for.
+    tolerance: seconds of lag that are taken for none.
+    options, row_seconds: see `motion.read`.
+    say: called with each line for the user.
+
+  Returns:
+    {film: `Lag`, or why there is none}.
+
+  Raises:
+    ValueError: if nothing can be begun.
+  """
+  if not (most > 0 and tolerance >= STEP):
+    raise ValueError(f"--max-lag {most:g} must be above 0, and --tolerance {tolerance:g} at least {STEP}, in seconds.")
+  files, _ = find_videos(cli.path(videos))
+  found = {}
+  for name, films in pairs_of(files, recorded := recordings_in(recordings)).items():
+    if not films:
+      say(f"warning: {name}: there is no film of this name; its lag is not checked")
+    for film, file in films:
+      try:
+        found[film] = lag_between(motion_energy(file), hand_speed(recorded[name], options, row_seconds), most)
+      except ValueError as error:
+        found[film] = str(error).removeprefix(f"{file}: ")
+      say(describe(film, found[film], tolerance))
+  if not found:
+    raise ValueError(f"{videos}: no film has the name of a recording in {recordings} ({', '.join(sorted(recorded)[:3])}"
+                     ", ...); rename the films.")
+  out = sum(is_out(lag, tolerance) for lag in found.values())
+  say(f"{len(found)} films checked, {out} out of step by more than {tolerance:g} s, "
+      f"{sum(isinstance(lag, str) or not lag.known for lag in found.values())} unknown")
+  return found
+
+
+def is_out(lag, tolerance):
+  """Returns whether a lag is known and larger than the tolerance."""
+  return not isinstance(lag, str) and lag.known and abs(lag.seconds) > tolerance
+
+
+def describe(film, lag, tolerance):
+  """Returns what is known of one film as a line."""
+  if isinstance(lag, str):
+    return f"failed: {film}: {lag}"
+  seen = f"{lag.seconds:+.2f} s, correlation {lag.correlation:.2f}"
+  if not lag.known:
+    return f"warning: {film}: the lag is unknown: no shift stands out (best {seen})"
+  if is_out(lag, tolerance):
+    side, begun = ("behind", "recording") if lag.seconds > 0 else ("ahead of", "film")
+    return (f"warning: {film}: its recording is {abs(lag.seconds):.2f} s {side} the film ({seen}); cut the first "
+            f"{abs(lag.seconds):.2f} s of the {begun}")
+  return f"{film}: in step ({seen})"
+
+
+def main(argv=None):
+  parser = argparse.ArgumentParser(prog="python -m jaxskill.extract --check-sync", description=__doc__,
+                                   allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+  add = parser.add_argument
+  add("--check-sync", required=True, type=cli.path, help="folder of recorded movements")
+  add("--videos", required=True, type=cli.path, help="folder of their films")
+  add("--max-lag", type=float, default=5.0, help="seconds, the largest lag that is looked for (5)")
+  add("--tolerance", type=float, default=0.1, help="seconds of lag that are taken for none (0.1)")
+  add("--units", default="", help="of lengths in csv and .trc files: m | cm | mm")
+  add("--row-seconds", type=float, default=1 / 30, help="from one frame of OpenPose to the next (1/30)")
+  options = parser.parse_args(argv)
+  with cli.command():
+    decoding.require_av()
+    found = check(options.check_sync, options.videos, most=options.max_lag, tolerance=options.tolerance,
+                  options=motion.checked(motion.Options(units=options.units)), row_seconds=options.row_seconds)
+  sys.exit(1 if any(isinstance(lag, str) or is_out(lag, options.tolerance) for lag in found.values()) else 0)

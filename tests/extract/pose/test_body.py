@@ -1,0 +1,137 @@
+"""A person who is followed: where the square goes, when the detector is asked, who is taken for whom."""
+
+import numpy as np
+import pytest
+
+from jaxskill.extract.pose import body, crops
+from tests.extract.pose import puppets
+
+PUPPET = np.array([160.0, 150.0, 160.0, 90.0])
+
+
+def look(*pictures, chosen=(), **changes):
+  """(what is seen in each picture, the follower)."""
+  follower = body.Follower(puppets.Networks(), puppets.options(**changes), chosen)
+  return [follower.look(picture) for picture in pictures], follower
+
+
+def box(puppet, size=(320, 240)):
+  """The square in which a single puppet is found."""
+  (seen,), _ = look(puppets.picture(puppet, size=size))
+  return seen.region
+
+
+@pytest.mark.parametrize("change,expected", [
+    (lambda p: p + (40, 20, 40, 20), lambda r: r._replace(x=r.x + 40, y=r.y + 20)),
+    (lambda p: p * (1, 1, 1, 0) + (0, 0, 0, 60), lambda r: r._replace(side=1.5 * r.side)),
+    (lambda p: (p - (160, 150, 160, 150)) * (-1, 1, -1, 1) + (100, 150, 100, 150), lambda r: r._replace(x=100)),
+    (lambda p: np.array([160, 150, 220, 150.0]), lambda r: r._replace(turn=np.pi / 2))])
+def test_a_puppet_that_is_moved_scaled_or_turned_moves_its_square(change, expected):
+  found, wanted = box(change(PUPPET)), expected(box(PUPPET))
+  assert np.hypot(found.x - wanted.x, found.y - wanted.y) < 1.5
+  assert found.side == pytest.approx(wanted.side, rel=0.02) and found.turn == pytest.approx(wanted.turn, abs=0.02)
+
+
+def test_a_mirrored_puppet():
+  """One that leans leans the other way, and so does its square."""
+  leaning = PUPPET + (0, 0, 30, 0)
+  mirrored = leaning * (-1, 1, -1, 1) + (320, 0, 320, 0)
+  one, other = box(leaning), box(mirrored)
+  assert other.x == pytest.approx(320 - one.x, abs=1.5) and other.side == pytest.approx(one.side, rel=0.02)
+  assert other.turn == pytest.approx(-one.turn, abs=0.02) and one.turn == pytest.approx(np.arctan2(30, 60), abs=0.03)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (240, 320), (96, 400)])
+def test_landmarks_are_where_the_puppet_is(size):
+  puppet = np.array([size[0] / 2, 150.0, size[0] / 2 + 20, 100.0])
+  (seen,), _ = look(puppets.picture(puppet, size=size))
+  nose, hip = seen.points[0], seen.points[body.LANDMARKS.index("left_hip")]
+  np.testing.assert_allclose(nose[:2], puppet[2:], atol=1.0)
+  np.testing.assert_allclose(hip[:2], puppet[:2], atol=1.0)
+  assert seen.flag == 1 and (seen.visibility > 0.9).all()
+  np.testing.assert_allclose(seen.world[0, :2] / np.hypot(*seen.world[0, :2]),                # turned back
+                             (puppet[2:] - puppet[:2]) / np.hypot(20, 50), atol=0.03)
+
+
+def test_the_detector_is_asked_once():
+  pictures = [puppets.picture(PUPPET + (3 * k, 0, 3 * k, 0), time=k / 25) for k in range(10)]
+  seen, follower = look(*pictures)
+  assert follower.asked == 1 and follower.looked == 10
+  np.testing.assert_allclose([one.points[5, 0] for one in seen], [160 + 3 * k for k in range(10)], atol=1.0)
+
+
+def test_one_who_walks_in_is_not_taken_for_the_first():
+  """A larger person comes near; asked anew in every picture, the detector would find that one."""
+  pictures = [puppets.picture(PUPPET)] + [puppets.picture(PUPPET, (320 - 8 * k, 190, 320 - 8 * k, 60), time=k / 25)
+                                          for k in range(1, 10)]
+  seen, follower = look(*pictures)
+  assert follower.asked == 1
+  np.testing.assert_allclose([one.points[5, :2] for one in seen], [(160, 150)] * 10, atol=1.5)
+
+
+def test_a_gap_is_a_gap():
+  """Where nobody is, nothing is seen, and the filters begin anew."""
+  there = [puppets.picture(PUPPET, time=k / 25) for k in range(5)]
+  away = [puppets.picture(time=(5 + k) / 25) for k in range(5)]
+  again = [puppets.picture(PUPPET + (20, 0, 20, 0), time=(10 + k) / 25) for k in range(3)]
+  seen, follower = look(*there, *away, *again, smoothing=True)
+  assert [one is not None for one in seen] == [True] * 5 + [False] * 5 + [True] * 3
+  np.testing.assert_allclose(seen[10].points[5, :2], (180, 150), atol=1.0)                  # not drawn to the old place
+  assert follower.asked == 6 and not follower.notes                                         # found by the last square
+
+
+def test_somebody_else_is_not_taken_for_a_lost_person_at_once():
+  other = (40, 180, 40, 140)
+  gone = [puppets.picture(PUPPET, time=0.0)] + [puppets.picture(other, time=k * 0.4) for k in range(1, 5)]
+  seen, follower = look(*gone, hold=1.0)
+  assert [one is not None for one in seen] == [True, False, False, True, True]
+  assert len(follower.notes) == 1 and "followed again from 1.20 s on" in follower.notes[0]
+
+
+TWO = (puppets.picture((80, 150, 80, 90), (240, 160, 240, 95)))
+
+
+def test_two_persons_and_none_chosen():
+  with pytest.raises(ValueError, match="shows 2 persons at 0.00 s, at 240,160 and 80,150 .*--person x,y"):
+    look(TWO)
+  (seen,), follower = look(TWO, several="largest")
+  assert seen.points[5, 0] == pytest.approx(240, abs=1.5)
+  assert "the largest is followed" in follower.notes[0]
+  (seen,), _ = look(puppets.picture((80, 150, 80, 90), (240, 160, 240, 140)))               # far away: nobody asks
+  assert seen.points[5, 0] == pytest.approx(80, abs=1.5)
+
+
+def test_who_is_chosen_is_followed():
+  (seen,), _ = look(TWO, chosen=((0.0, 90, 140),))
+  assert seen.points[5, 0] == pytest.approx(80, abs=1.5)
+  later = puppets.picture((80, 150, 80, 90), (240, 160, 240, 95), time=0.2)
+  (first, second), _ = look(TWO, later, chosen=((0.1, 240, 150),))
+  assert first is None and second.points[5, 0] == pytest.approx(240, abs=1.5)
+  (first, second), _ = look(TWO, later, chosen=((0.0, 80, 150), (0.1, 240, 150)))
+  assert (first.points[5, 0], second.points[5, 0]) == (pytest.approx(80, abs=1.5), pytest.approx(240, abs=1.5))
+  (nobody,), follower = look(TWO, chosen=((0.0, 160, 20),))
+  assert nobody is None and len(follower.passed_by) == 2
+
+
+def test_refinement():
+  maps = np.full((64, 64, 2), -10.0, np.float32)
+  maps[20, 30, 0] = maps[20, 31, 0] = 8.0                              # between two cells
+  places = np.array([[29.2 / 64, 20.4 / 64], [0.5, 0.5]])
+  found = body.refine(places, maps)
+  np.testing.assert_allclose(found[0], [30.5 / 64, 20 / 64], atol=2e-3)
+  np.testing.assert_array_equal(found[1], places[1])                   # nothing is sure there
+  corner = body.refine(np.array([[-0.1, 1.2], [0.99, 0.01]]), maps)    # outside, and at the edge
+  assert np.isfinite(corner).all()
+
+
+def test_landmarks_of_raw_outputs():
+  """The same by hand: shares of the square, turned with it; chances of logits."""
+  rng, region = np.random.default_rng(0), crops.Region(100.0, 80.0, 64.0, 0.3)
+  outputs = [rng.uniform(50, 200, 195), np.ones(1), None, np.full((64, 64, 39), -9.0), rng.normal(size=117)]
+  points, world, visibility = body.landmarks(outputs, region)
+  raw = outputs[0].reshape(39, 5)
+  turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+  np.testing.assert_allclose(points[:, :2], (raw[:, :2] / 256 - 0.5) * 64 @ turn.T + (100, 80))
+  np.testing.assert_allclose(points[:, 2], raw[:, 2] / 4)
+  np.testing.assert_allclose(world[:, :2], outputs[4].reshape(39, 3)[:33, :2] @ turn.T)
+  np.testing.assert_allclose(visibility, 1 / (1 + np.exp(-raw[:33, 3])))

@@ -1,0 +1,116 @@
+"""Shards: each video in one, notes that nobody else writes, and one note at the end."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxskill.data.user import extraction_note
+from jaxskill.extract import kinds, local, shards
+from jaxskill.training import locks
+from tests.extract import slow_decoding
+from tests.extract.test_extraction import recipe
+
+pytest.importorskip("av")
+NAMES = [f"w{number}" for number in range(6)]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+  """run(shard) -> (note, what was said); the features are the pictures themselves."""
+  origin = dict(weights="random:0", weights_sha256="", random_weights=True)
+  encode = dict(static=lambda items: items.reshape(len(items), -1))
+  monkeypatch.setattr(kinds, "VIDEO", kinds.VIDEO._replace(load=lambda *_: ({}, origin), encoders=lambda *_: encode))
+  config = recipe("action_net:static")
+  config.streams.static.update(region="frame")
+  (tmp_path / "videos").mkdir()
+  slow_decoding.film(tmp_path / "videos" / "w0.mp4", 0, 2)
+  for name in NAMES[1:]:
+    shutil.copyfile(tmp_path / "videos" / "w0.mp4", tmp_path / "videos" / f"{name}.mp4")
+
+  def extracted(shard="", **options):
+    said = []
+    note = local.run(config, tmp_path / "videos", tmp_path / "out", "random:0", shard=shard, processes=1,
+                     say=said.append, **options)
+    return note, said
+  return extracted
+
+
+def test_each_video_is_in_one_shard():
+  files = {f"monday/v{number}": number for number in range(100)}
+  parts = [shards.Shard(number, 4).own(files) for number in (1, 2, 3, 4)]
+  assert sorted(video for part in parts for video in part) == sorted(files) and min(map(len, parts)) > 10
+  assert shards.Shard().own(files) == files
+  assert list(shards.Shard(1, 2).own(dict.fromkeys(NAMES))) == ["w2", "w3", "w5"]      # on every machine, always
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "a/b", "1", "1/0", "-1/2", "1/2/3"])
+def test_what_is_no_shard(text):
+  with pytest.raises(ValueError, match="expected I/N with I from 1 to N"):
+    shards.read(text)
+
+
+def test_shards_together_are_all(tmp_path, run):
+  note, said = run("1/2")
+  assert set(note["videos"]) == {"w2", "w3", "w5"} and "3 of 6 videos are in this shard" in said
+  assert not (tmp_path / "out" / "extraction.json").exists()
+  assert extraction_note.read_extraction(tmp_path / "out")["videos"].keys() == note["videos"].keys()
+  run("2/2")
+  read = extraction_note.read_extraction(tmp_path / "out")
+  assert sorted(read["videos"]) == NAMES and read["recipe"]["random_weights"]
+  times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.npy")}
+  _, said = run("1/2")
+  assert "3 of 3 videos are there already" in said
+  note, said = run()
+  assert "6 of 6 videos are there already" in said and sorted(note["videos"]) == NAMES
+  assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.npy")} and len(times) == 6
+  assert [path.name for path in extraction_note.note_files(tmp_path / "out")] == ["extraction.json"]
+  assert json.loads((tmp_path / "out" / "extraction.json").read_text())["videos"] == note["videos"]
+
+
+def test_two_shards_at_once_and_never_beside_all(tmp_path, run):
+  """Of two shards neither takes the other's lock, nor what the other has begun; all videos wait for both."""
+  (tmp_path / "out").mkdir()
+  begun = tmp_path / "out" / ".begun.unfinished"
+  begun.touch()
+  with locks.hold(tmp_path / "out" / local.LOCK, "extraction", "", print, shared=True):
+    run("2/2")
+    assert begun.exists()
+    with pytest.raises(ValueError, match="another extraction is at work there"):
+      run()
+  with locks.hold(tmp_path / "out" / ".extraction.1-of-2.lock", "extraction of this shard", "", print):
+    with pytest.raises(ValueError, match="another extraction of this shard is at work there .*give another --shard"):
+      run("1/2")
+  with locks.hold(tmp_path / "out" / local.LOCK, "extraction", "", print):
+    with pytest.raises(ValueError, match="another extraction is at work there"):
+      run("1/2")
+  run()
+  assert not begun.exists() and sorted(extraction_note.read_extraction(tmp_path / "out")["videos"]) == NAMES
+
+
+def test_shards_of_another_recipe(tmp_path, run):
+  run("1/2")
+  file = tmp_path / "out" / "extraction.1-of-2.json"
+  other = json.loads(file.read_text())
+  other["recipe"]["dtype"] = "bfloat16"
+  (tmp_path / "out" / "extraction.2-of-2.json").write_text(json.dumps(other))
+  with pytest.raises(ValueError, match="2-of-2.json: is of another recipe"):
+    extraction_note.read_extraction(tmp_path / "out")
+
+
+def test_the_latest_note_counts(tmp_path, run):
+  """A video that was made again in shards of another number."""
+  run("1/2")
+  about = extraction_note.read_extraction(tmp_path / "out")["videos"]["w2"]
+  slow_decoding.film(tmp_path / "videos" / "w2.mp4", 1, 3)
+  number = next(k for k in (1, 2, 3) if "w2" in shards.Shard(k, 3).own(dict.fromkeys(NAMES)))
+  run(f"{number}/3")
+  again = extraction_note.read_extraction(tmp_path / "out")["videos"]["w2"]
+  assert again["sha256"] != about["sha256"] and again["rows"] == len(np.load(tmp_path / "out" / "w2.npy")) == 3
+
+
+def test_beam_shares_out_itself(run, monkeypatch):
+  monkeypatch.setattr(local.beam, "require", lambda: None)
+  with pytest.raises(ValueError, match="--shard: Beam shares the videos out itself"):
+    run("1/2", runner="beam")
