@@ -15,6 +15,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,8 @@ RECIPE = "configs/features/pose.py"
 COPIES = 2                    # films of each process
 
 
-def run(weights, video="", processes=(), rounds=3, say=print):
+def run(weights: str, video: str = "", processes: Sequence[int] = (), rounds: int = 3,
+        say: Callable[[str], Any] = print) -> dict[str, Any]:
   """Returns all numbers, ready for JSON.
 
   Args:
@@ -91,7 +94,7 @@ def _command(film, weights, config, count, folder):
   return rows / seconds
 
 
-def describe(results):
+def describe(results: dict[str, Any]) -> str:
   """Returns the results as text."""
   alone = results["alone"]
   frames, rest = alone["frames"], alone["seconds"] - alone["detection"] - alone["landmarks"]

@@ -39,6 +39,8 @@ velocities, within a window).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 SIDES = ("left", "right")
@@ -57,8 +59,9 @@ FRONT = (("nose", ("left_shoulder", "right_shoulder")), ("left_foot_index", ("le
 STILL = 1e-9      # metres a second below which nothing moves
 
 
-def columns(points, seen, times, joints, *, up=(0.0, -1.0, 0.0), face_right=False, window=1.0, longest_step=1.0,
-            ends=()):
+def columns(points: np.ndarray, seen: np.ndarray, times: np.ndarray, joints: Mapping[str, int], *,
+            up: Sequence[float] | np.ndarray = (0.0, -1.0, 0.0), face_right: bool = False, window: float = 1.0,
+            longest_step: float = 1.0, ends: Sequence[str] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns the kinematics of one recording, a row a moment; the columns are those of the table above.
 
   Args:
@@ -84,16 +87,16 @@ def columns(points, seen, times, joints, *, up=(0.0, -1.0, 0.0), face_right=Fals
       can be joined, an end or the front of a person is unknown, or there is nothing that a column could be made of.
   """
   points, times = _checked(points, seen, times, joints, longest_step)
-  up = np.asarray(up, np.float64)
-  if up.shape != (3,) or not np.isfinite(up).all() or not np.any(up):
-    raise ValueError(f"up={up.tolist()} is no direction; expected three numbers, e.g. (0, 1, 0).")
+  vertical = np.asarray(up, np.float64)
+  if vertical.shape != (3,) or not np.isfinite(vertical).all() or not np.any(vertical):
+    raise ValueError(f"up={vertical.tolist()} is no direction; expected three numbers, e.g. (0, 1, 0).")
   if not window > 0:
     raise ValueError(f"window={window} must be positive: the seconds of which the smoothness of a row is.")
-  up = up / np.linalg.norm(up)
+  vertical = vertical / np.linalg.norm(vertical)
   if face_right:
-    points = _facing_right(points, joints, up)
+    points = _facing_right(points, joints, vertical)
   places = {name: points[:, place] for name, place in joints.items()}                      # [T, 3] each
-  angles = joint_angles(places) | trunk_angles(places, up)
+  angles = joint_angles(places) | trunk_angles(places, vertical)
   made = {f"{name} angle": values for name, values in angles.items()}
   for name, values in angles.items():
     made[f"{name} velocity"] = derivative(_unwrapped(values, times, longest_step), times, longest_step)
@@ -129,7 +132,7 @@ def _checked(points, seen, times, joints, longest_step):
   return points, times
 
 
-def check_times(times, places=None):
+def check_times(times: np.ndarray, places: Sequence[str] | None = None) -> None:
   """Raises a `ValueError` unless `[T]` times are finite and increase; `places` says of each where it is."""
   places = [f"row {row}" for row in range(len(times))] if places is None else places
   if (bad := np.flatnonzero(~np.isfinite(times))).size:
@@ -160,13 +163,13 @@ def _facing_right(points, joints, up):
   return result
 
 
-def angle_between(first, second):
+def angle_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   """Returns the `[T]` degrees, 0 to 180, between `[T, 3]` vectors; 0 where one has no length."""
   across = np.linalg.norm(np.cross(first, second), axis=1)
   return np.degrees(np.arctan2(across, (first * second).sum(axis=1)))      # exact near 0 and 180, unlike the arccosine
 
 
-def joint_angles(places):
+def joint_angles(places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Returns {"left_elbow": `[T]` degrees, ...} of the joints whose bones are there, nan where a point is missing."""
   made = {}
   for joint, bones in BONES.items():
@@ -179,7 +182,7 @@ def joint_angles(places):
   return made
 
 
-def trunk_angles(places, up):
+def trunk_angles(places: Mapping[str, np.ndarray], up: np.ndarray) -> dict[str, np.ndarray]:
   """Returns the angles of neck and trunk against the vertical `up`, as far as the joints are there."""
   middle = {name: (places[f"left_{name}"] + places[f"right_{name}"]) / 2 for name in ("ear", "shoulder", "hip")
             if {f"left_{name}", f"right_{name}"} <= places.keys()}
@@ -200,7 +203,7 @@ def trunk_angles(places, up):
   return made
 
 
-def flat(places):
+def flat(places: Mapping[str, np.ndarray]) -> bool:
   """Returns whether all points of {name: `[T, 3]`} have one third coordinate: they are those of a picture."""
   depth = np.stack([place[:, 2] for place in places.values()])
   known = depth[np.isfinite(depth)]
@@ -231,7 +234,7 @@ def _unwrapped(angles, times, longest_step):
   return result
 
 
-def derivative(values, times, longest_step):
+def derivative(values: np.ndarray, times: np.ndarray, longest_step: float) -> np.ndarray:
   """Returns the derivative by time of `[T, ...]` values within runs without a gap; nan where there are no values.
 
   Central differences of second order for uneven times, one-sided ones at both ends of a run; 0 in a run of one row.
@@ -249,10 +252,10 @@ def _ends(places, times, ends, window, longest_step):
     raise ValueError(f"there is no point {lacking[0]!r}, only {', '.join(places)}.")
   chosen = tuple(ends) or tuple(name for name in ENDS if name in places) or tuple(places)
   hips = [places[name] for name in ("left_hip", "right_hip") if name in places]
-  centre = sum(hips) / 2 if len(hips) == 2 else 0.0
+  middle = sum(hips) / 2 if len(hips) == 2 else 0.0
   made = {}
   for name in chosen:
-    place = places[name] - centre
+    place = places[name] - middle
     velocity = derivative(place, times, longest_step)                                      # [T, 3]
     made[f"{name} speed"] = np.linalg.norm(velocity, axis=1)
     made[f"{name} smoothness"] = smoothness(velocity, times, window, longest_step)
@@ -260,7 +263,7 @@ def _ends(places, times, ends, window, longest_step):
   return made
 
 
-def path(place, times, longest_step):
+def path(place: np.ndarray, times: np.ndarray, longest_step: float) -> np.ndarray:
   """Returns the `[T]` length of the way along `[T, 3]` places since the first row; gaps add nothing to it."""
   steps = np.zeros(len(place))
   for run in _runs(place, times, longest_step):
@@ -268,7 +271,7 @@ def path(place, times, longest_step):
   return np.where(np.isfinite(place).all(axis=1), np.cumsum(steps), np.nan)
 
 
-def smoothness(velocity, times, window, longest_step):
+def smoothness(velocity: np.ndarray, times: np.ndarray, window: float, longest_step: float) -> np.ndarray:
   """Returns the `[T]` log dimensionless jerk of the window around each row, cut off at gaps.
 
   -ln(D^3 / peak^2 * integral of |d2 velocity / dt2|^2) over the D seconds that the window has, peak its highest speed;

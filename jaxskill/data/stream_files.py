@@ -9,6 +9,8 @@ V videos, T rows of a stream.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
@@ -58,7 +60,7 @@ def read_streams(files, only="rgb", max_bytes=MAX_BYTES, moves=motion.Options(),
   return streams, lengths, columns
 
 
-def check_columns(names, expected, fault):
+def check_columns(names: Sequence[str], expected: Sequence[str], fault: str) -> None:
   """Raises a `ValueError` that begins with `fault` if the names of columns are not those that are expected."""
   if tuple(names) != tuple(expected):
     apart = sorted(set(names) ^ set(expected)) or ["their order"]
@@ -152,7 +154,7 @@ def take_times(streams, lengths):
   last = np.take_along_axis(times, count[:, None] - 1, axis=1)[:, 0]
   mean = np.where(count > 1, (last - times[:, 0]) / np.maximum(count - 1, 1), 1.0).astype(np.float32)
   if "maps" not in streams:
-    steps = [np.median(np.diff(own[:n])) if n > 1 else 1.0 for own, n in zip(times, count)]
+    steps = [np.median(np.diff(row[:n])) if n > 1 else 1.0 for row, n in zip(times, count)]
     mean = np.array(steps, np.float32)
 
   def others(mapping):

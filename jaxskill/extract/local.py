@@ -91,11 +91,11 @@ def run(config, videos, out, weights, *, boxes="", detector="", person="", overl
   open_folder(out)
   with _alone(out, overlay, shard, say):
     feature_files.check_names(out, files)
-    own = shard.own(files)
+    of_shard = shard.members(files)
     if not shard.is_all:
-      say(f"{len(own)} of {len(files)} videos are in this shard")
+      say(f"{len(of_shard)} of {len(files)} videos are in this shard")
     beams = (weights, beam_options) if runner == "beam" else ()
-    return _extract(config, own, left_out, out, about, looks, shard, processes, patience, beams, say)
+    return _extract(config, of_shard, left_out, out, about, looks, shard, processes, patience, beams, say)
 
 
 class _Looks(NamedTuple):
@@ -146,8 +146,8 @@ def _alone(out, overlay, shard, say):
       for folder in filter(None, (out, overlay)):
         remove_unfinished(pathlib.Path(folder))
     else:
-      own = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
-      held.enter_context(locks.hold(out / own, "extraction of this shard", "give another --shard", say))
+      lock = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
+      held.enter_context(locks.hold(out / lock, "extraction of this shard", "give another --shard", say))
     yield
 
 

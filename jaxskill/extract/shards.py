@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxskill.data.user.extraction_note import EXTRACTION
 
@@ -23,15 +23,16 @@ class Shard(NamedTuple):
   count: int = 1  # type: ignore[assignment]  # hides tuple.count
 
   @property
-  def is_all(self):
+  def is_all(self) -> bool:
+    """Tells whether it is not one of several."""
     return self.count == 1
 
   @property
-  def note(self):
-    """The name of its note."""
+  def note(self) -> str:
+    """Returns the name of its note."""
     return EXTRACTION if self.is_all else f"extraction.{self.number}-of-{self.count}.json"
 
-  def own(self, files):
+  def members(self, files: dict[str, Any]) -> dict[str, Any]:
     """Returns those of {video: file} that belong to it."""
     return {video: file for video, file in files.items() if _digest(video) % self.count == self.number - 1}
 
@@ -40,7 +41,7 @@ def _digest(video):
   return int.from_bytes(hashlib.sha256(os.fsencode(video)).digest())
 
 
-def read(text):
+def read(text: str) -> Shard:
   """Returns the `Shard` that "I/N" says; all of "".
 
   Raises:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,9 @@ APART = 0.5              # seconds
 OVERLAP = 0.5            # share of the shorter one that both must have in common
 
 
+Curve = tuple[np.ndarray, np.ndarray]      # ([n] seconds, [n] values)
+
+
 class Lag(NamedTuple):
   """How far a recording is behind its film.
 
@@ -48,8 +52,12 @@ class Lag(NamedTuple):
   known: bool
 
 
-def motion_energy(path):
-  """Returns (`[n]` seconds between two pictures, `[n]` mean change of a pixel from one to the other, per second)."""
+def motion_energy(path: pathlib.Path) -> Curve:
+  """Returns (`[n]` seconds between two pictures, `[n]` mean change of a pixel from one to the other, per second).
+
+  Raises:
+    ValueError: for a film of fewer than three pictures.
+  """
   times, energy, before = [], [], None
   size = decoding.scale_short_side(SIDE)
   for picture in decoding.pictures(path):
@@ -63,8 +71,12 @@ def motion_energy(path):
   return np.array(times), np.array(energy)
 
 
-def hand_speed(path, options, row_seconds):
-  """Returns (`[n]` seconds, `[n]` mean speed of the hands), of a recording; see `motion.read`."""
+def hand_speed(path: pathlib.Path, options: motion.Options, row_seconds: float) -> Curve:
+  """Returns (`[n]` seconds, `[n]` mean speed of the hands), of a recording; see `motion.read`.
+
+  Raises:
+    ValueError: if it cannot be read, or no point has a speed.
+  """
   arrays, names = motion.read(path, options, row_seconds)
   wanted = [f"{hand} speed" for hand in HANDS if f"{hand} speed" in names]
   wanted = wanted or [name for name in names if name.endswith(" speed")]
@@ -74,7 +86,7 @@ def hand_speed(path, options, row_seconds):
   return arrays["times"].astype(np.float64), speeds.mean(axis=1)
 
 
-def lag_between(energy, speed, most):
+def lag_between(energy: Curve, speed: Curve, most: float) -> Lag:
   """Estimates the lag of two curves.
 
   Args:
@@ -129,13 +141,14 @@ def _correlation(first, second, lag, least):
   return np.corrcoef(a, b)[0, 1]
 
 
-def pairs_of(videos, recordings):
+def pairs_of(videos: Mapping[str, pathlib.Path],
+             recordings: Iterable[str]) -> dict[str, list[tuple[str, pathlib.Path]]]:
   """Returns {name of a recording: [(name of a film, its file), ...]} of the films of each recording."""
   return {name: [(video, file) for video, file in videos.items() if video == name or video.startswith(f"{name}_")]
           for name in recordings}
 
 
-def recordings_in(folder):
+def recordings_in(folder: pathlib.Path | str) -> dict[str, pathlib.Path]:
   """Returns {name: path} of the recorded movements in a folder and those below it.
 
   Raises:
@@ -149,7 +162,9 @@ def recordings_in(folder):
   return found
 
 
-def check(recordings, videos, *, most=5.0, tolerance=0.1, options=motion.Options(), row_seconds=1 / 30, say=cli.say):
+def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float = 0.1,
+          options: motion.Options = motion.Options(), row_seconds: float = 1 / 30,
+          say: Callable[[str], None] = cli.say) -> dict[str, Lag | str]:
   """Says of every recording how far it is behind its films.
 
   Args:
@@ -168,7 +183,7 @@ def check(recordings, videos, *, most=5.0, tolerance=0.1, options=motion.Options
   if not (most > 0 and tolerance >= STEP):
     raise ValueError(f"--max-lag {most:g} must be above 0, and --tolerance {tolerance:g} at least {STEP}, in seconds.")
   files, _ = find_videos(cli.path(videos))
-  found = {}
+  found: dict[str, Lag | str] = {}
   for name, films in pairs_of(files, recorded := recordings_in(recordings)).items():
     if not films:
       say(f"warning: {name}: there is no film of this name; its lag is not checked")
@@ -187,12 +202,12 @@ def check(recordings, videos, *, most=5.0, tolerance=0.1, options=motion.Options
   return found
 
 
-def is_out(lag, tolerance):
+def is_out(lag: Lag | str, tolerance: float) -> bool:
   """Returns whether a lag is known and larger than the tolerance."""
   return not isinstance(lag, str) and lag.known and abs(lag.seconds) > tolerance
 
 
-def describe(film, lag, tolerance):
+def describe(film: str, lag: Lag | str, tolerance: float) -> str:
   """Returns what is known of one film as a line."""
   if isinstance(lag, str):
     return f"failed: {film}: {lag}"
@@ -206,7 +221,8 @@ def describe(film, lag, tolerance):
   return f"{film}: in step ({seen})"
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+  """Reads the command line, checks, and ends with 1 if a film is out of step or cannot be checked."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract --check-sync", description=__doc__,
                                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument

@@ -15,9 +15,9 @@ SYSTEMS = dict(
     pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4, "model.bandwidth": 7},
     action_net={"data.simulated.static_rows": 6, "data.simulated.static_width": 6, "model.channels": 6,
                 "model.windows.rgb": 5, "model.windows.static": 3},
-    ms_lstm={"model.scales": ((2, 1), (4, 2))},
     spatial_attention={"data.simulated.map_frames": 20, "model.segments": 6, "data.simulated.map_size": 4,
                        "data.simulated.map_width": 3, "data.simulated.pair_share": 1.0, "data.simulated.tie_margin": 0.05})
+SIZES = SYSTEMS | dict(ms_lstm={"model.scales": ((2, 1), (4, 2))})        # what else is small, of any method
 QUICK = {"plots": False, "seeds": (0, 1), "train.epochs": 1, "data.simulated.vary_length": True}
 
 
@@ -25,7 +25,7 @@ class Run:
   """A trained system, its data and its results, and features of its videos as a user would save them."""
 
   def __init__(self, root, system):
-    config = small_config(system, "simulated", QUICK | SYSTEMS.get(system, {}))
+    config = small_config(system, "simulated", QUICK | SIZES.get(system, {}))
     self.workdir, self.folder, self.dataset = root / "run", root / "features", data.load(config.data)
     self.results = train.run(config, self.workdir, self.dataset)
     self.folder.mkdir(exist_ok=True)

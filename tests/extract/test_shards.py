@@ -39,10 +39,10 @@ def run(tmp_path, monkeypatch):
 
 def test_each_video_is_in_one_shard():
   files = {f"monday/v{number}": number for number in range(100)}
-  parts = [shards.Shard(number, 4).own(files) for number in (1, 2, 3, 4)]
+  parts = [shards.Shard(number, 4).members(files) for number in (1, 2, 3, 4)]
   assert sorted(video for part in parts for video in part) == sorted(files) and min(map(len, parts)) > 10
-  assert shards.Shard().own(files) == files
-  assert list(shards.Shard(1, 2).own(dict.fromkeys(NAMES))) == ["w2", "w3", "w5"]      # on every machine, always
+  assert shards.Shard().members(files) == files
+  assert list(shards.Shard(1, 2).members(dict.fromkeys(NAMES))) == ["w2", "w3", "w5"]      # on every machine, always
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "a/b", "1", "1/0", "-1/2", "1/2/3"])
@@ -104,7 +104,7 @@ def test_the_latest_note_counts(tmp_path, run):
   run("1/2")
   about = extraction_note.read_extraction(tmp_path / "out")["videos"]["w2"]
   slow_decoding.film(tmp_path / "videos" / "w2.mp4", 1, 3)
-  number = next(k for k in (1, 2, 3) if "w2" in shards.Shard(k, 3).own(dict.fromkeys(NAMES)))
+  number = next(k for k in (1, 2, 3) if "w2" in shards.Shard(k, 3).members(dict.fromkeys(NAMES)))
   run(f"{number}/3")
   again = extraction_note.read_extraction(tmp_path / "out")["videos"]["w2"]
   assert again["sha256"] != about["sha256"] and again["rows"] == len(np.load(tmp_path / "out" / "w2.npy")) == 3

@@ -20,7 +20,7 @@ from jaxskill import compare, data, files, methods, train
 from jaxskill.data import Fold
 from jaxskill.report import plots
 from jaxskill.training.parallel import Parallel
-from tests.assess.own_videos import QUICK, SYSTEMS
+from tests.assess.own_videos import QUICK, SIZES
 from tests.assess.own_videos import trained as run_of
 from tests.conftest import small_config
 
@@ -54,7 +54,7 @@ every_form = pytest.mark.parametrize("variant, form", [          # of other vari
 
 def make_config(method, options="simulated", changes=None):
   """A config of two seeds and, where a method learns from scores, two criteria."""
-  config = small_config(method, options, SYSTEMS.get(method, {}) | {
+  config = small_config(method, options, SIZES.get(method, {}) | {
       "data.simulated.vary_length": True, "data.standardize": True, "plots": False, "seeds": (0, 3), "train.epochs": 3,
       "train.encode": "unique"} | (changes or {}))
   if "criteria" in config.data and "data.criteria" not in (changes or {}) and "pairs" not in options:
@@ -289,7 +289,7 @@ def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, m
     def __enter__(self):
       super().__enter__().number = signal.SIGTERM
       return self
-  config = small_config(method, "simulated", QUICK | SYSTEMS.get(method, {}))
+  config = small_config(method, "simulated", QUICK | SIZES.get(method, {}))
   with monkeypatch.context() as patch:
     patch.setattr(train, "StopSignal", StopAtOnce)
     with pytest.raises(train.Stopped):

@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 import pathlib
 import shlex
 import sys
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +54,7 @@ class Posture(NamedTuple):
   bend: float = 0.0
 
 
-def joints_of(posture):
+def joints_of(posture: Posture) -> dict[str, np.ndarray]:
   """Returns {name of a landmark: (x, y) pixels}, those of shoulders, elbows, wrists, hips, knees and ankles."""
   unit, bend = posture.height / PARTS, np.radians(posture.bend / 2)
   lifted = dict(left=np.radians(posture.left), right=np.radians(posture.right))
@@ -69,7 +71,7 @@ def joints_of(posture):
   return found
 
 
-def draw(postures, size=(640, 480)):
+def draw(postures: Iterable[Posture], size: tuple[int, int] = (640, 480)) -> np.ndarray:
   """Returns `[H, W, 3]` uint8: persons before a meadow, the last one in front; `size` is (width, height)."""
   image = np.empty((size[1], size[0], 3), np.float32)
   image[:] = SKY
@@ -124,12 +126,12 @@ def _stroke(image, start, end, radius, color):
   part += cover * (np.array(color, np.float32) - part)
 
 
-def write_film(path, pictures, rate=25):
+def write_film(path: str | os.PathLike[str], pictures: Iterable[np.ndarray], rate: int = 25) -> None:
   """Writes a film of `[H, W, 3]` uint8 pictures of one even size."""
   import av
   codec = next(name for name in CODECS if name in av.codecs_available)
   with av.open(str(path), "w") as container:
-    stream = None
+    stream: Any = None
     for picture in pictures:
       if stream is None:
         stream = container.add_stream(codec, rate=rate, options=CODECS[codec])
@@ -139,7 +141,8 @@ def write_film(path, pictures, rate=25):
     container.mux(stream.encode())
 
 
-def exercise(skill, rng, seconds=8.0, rate=25, size=(320, 240)):
+def exercise(skill: float, rng: np.random.Generator, seconds: float = 8.0, rate: int = 25,
+             size: tuple[int, int] = (320, 240)) -> Iterator[np.ndarray]:
   """Yields the pictures of one performance: arms are lifted and knees bent, once every four seconds.
 
   Args:
@@ -158,8 +161,23 @@ def exercise(skill, rng, seconds=8.0, rate=25, size=(320, 240)):
     yield draw([Posture(x, size[1] * 0.95, height, left, right, 70 * (0.4 + 0.6 * skill) * lift)], size)
 
 
-def write_videos(out, num_videos=12, seconds=8.0, seed=0, height=240, command=""):
-  """Writes performances into a new folder; returns {video: score from 0 to 100}. `height`: of the pictures."""
+def write_videos(out: str | os.PathLike[str], num_videos: int = 12, seconds: float = 8.0, seed: int = 0,
+                 height: int = 240, command: str = "") -> dict[str, float]:
+  """Writes performances into a new folder.
+
+  Args:
+    out: the folder; must not exist, or be empty.
+    num_videos, seconds: of how many performers, how long each.
+    seed: of another one other performers.
+    height: of the pictures, in pixels.
+    command: noted in SIMULATED.txt.
+
+  Returns:
+    {video: score from 0 to 100}.
+
+  Raises:
+    ValueError: for an argument out of its range, something in `out`, or without PyAV.
+  """
   require_av()
   out, rng = pathlib.Path(out), np.random.default_rng(seed)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -187,7 +205,8 @@ def write_videos(out, num_videos=12, seconds=8.0, seed=0, height=240, command=""
   return scores
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.data.simulation.mannequin", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--out", required=True, type=cli.path, help="a new folder")

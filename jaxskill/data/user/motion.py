@@ -10,7 +10,8 @@ T rows, C columns.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import pathlib
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -47,7 +48,7 @@ class Options(NamedTuple):
   ends: tuple = ()
 
 
-def options(config) -> Options:
+def options(config: Any) -> Options:
   """Returns the `Options` of `config.data`; older configs lack them.
 
   Raises:
@@ -56,8 +57,8 @@ def options(config) -> Options:
   return checked(Options(**dict(getattr(config, "motion", None) or {})))
 
 
-def checked(given) -> Options:
-  """Returns `Options` unless one is unknown; see `options`."""
+def checked(given: Options) -> Options:
+  """Returns the `Options`; raises a `ValueError` if one is unknown, see `options`."""
   for name, value, known in (("units", given.units, METRES), ("up", given.up, AXES)):
     if value and value not in known:
       raise ValueError(f"config.data.motion.{name}={value!r} is unknown; use one of {', '.join(known)}, or '' for what "
@@ -65,12 +66,13 @@ def checked(given) -> Options:
   return given
 
 
-def is_motion(path) -> bool:
+def is_motion(path: pathlib.Path) -> bool:
   """Returns whether a path is a file or a folder of a recorded movement, by its ending or its files."""
   return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in OTHERS or openpose.is_folder(path)
 
 
-def read(path, given=Options(), row_seconds=1.0):
+def read(path: pathlib.Path, given: Options = Options(),
+         row_seconds: float = 1.0) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """Reads one recording.
 
   Args:

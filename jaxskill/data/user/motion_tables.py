@@ -5,6 +5,7 @@ T rows, J points.
 
 from __future__ import annotations
 
+import pathlib
 import re
 
 import numpy as np
@@ -18,7 +19,7 @@ _COORDINATE = re.compile(r"(.+)[_. ]([xyz])", re.IGNORECASE)
 _UNITS = {"mm": "mm", "millimeters": "mm", "cm": "cm", "centimeters": "cm", "m": "m", "meters": "m"}
 
 
-def read_csv(path, units="") -> Recording:
+def read_csv(path: pathlib.Path, units: str = "") -> Recording:
   """Reads a csv file `time,name_x,name_y,name_z,...`: seconds, and the places of points, empty where one is not seen.
 
   Args:
@@ -72,7 +73,7 @@ def _coordinates(path, header):
   return {name: [axes[axis] for axis in wanted] for name, axes in found.items()}
 
 
-def read_trc(path, units="") -> Recording:
+def read_trc(path: pathlib.Path, units: str = "") -> Recording:
   """Reads a `.trc` file of OpenSim, whose head says the unit of lengths, and whose markers are empty where not seen.
 
   Args:

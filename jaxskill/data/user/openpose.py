@@ -6,6 +6,7 @@ T frames, P persons of a frame, J = 25 points.
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -21,12 +22,12 @@ CONFIDENCE = 0.1      # below which a point is taken for not seen; ours
 LOST = 1.0            # seconds after which somebody who is not found again is given up; ours
 
 
-def is_folder(path) -> bool:
+def is_folder(path: pathlib.Path) -> bool:
   """Returns whether a path is a folder that holds JSON files of frames."""
   return path.is_dir() and any(path.glob("*_keypoints.json"))
 
 
-def read_openpose(folder, row_seconds) -> Recording:
+def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   """Reads one person out of a folder of OpenPose BODY_25 files.
 
   Of several persons the largest in the first frame that shows any is followed, by the nearest points from frame to
@@ -55,7 +56,7 @@ def read_openpose(folder, row_seconds) -> Recording:
     logging.warning("%s: %d of %d frames show several persons; the largest of the first frame is followed.", folder,
                     several, len(numbers))
   trunk = trunk_lengths(pixels, {name: place for place, name in enumerate(NAMES)})
-  if not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
+  if trunk is None or not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
     raise ValueError(f"{folder}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
                      "of lengths here; film the whole body.")
   return Recording(pixels / length, times, NAMES, "-y", unit="")

@@ -5,7 +5,9 @@ T rows, J points.
 
 from __future__ import annotations
 
+import pathlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +42,7 @@ class Recording(NamedTuple):
   unit: str = "m"
 
 
-def landmark(name) -> str:
+def landmark(name: str) -> str:
   """Returns the BlazePose landmark that a joint's name says, e.g. "left_shoulder" of `LShoulder`; else the name."""
   key = re.sub("[^a-z0-9]", "", name.lower())
   for side in ("left", "right"):
@@ -50,7 +52,7 @@ def landmark(name) -> str:
   return "nose" if key == "nose" else name
 
 
-def joints_of(names, given, file) -> dict[str, int]:
+def joints_of(names: Sequence[str], given: Sequence[tuple[str, str]], file: pathlib.Path | str) -> dict[str, int]:
   """Returns {landmark or other name: place} of the points of a recording.
 
   Args:
@@ -75,7 +77,7 @@ def joints_of(names, given, file) -> dict[str, int]:
   return joints
 
 
-def check_size(points, joints, file, unit):
+def check_size(points: np.ndarray, joints: Mapping[str, int], file: pathlib.Path | str, unit: str) -> None:
   """Raises a `ValueError` if a person is no person's size in metres, or points are farther apart than any room.
 
   Args:
@@ -95,7 +97,7 @@ def check_size(points, joints, file, unit):
     raise ValueError(f"{file}: its points are {across:.4g} m apart {remedy}")
 
 
-def trunk_lengths(points, joints):
+def trunk_lengths(points: np.ndarray, joints: Mapping[str, int]) -> np.ndarray | None:
   """Returns the `[T]` distances of the middle of the hips from that of the shoulders, nan where unknown; or None."""
   if not {f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "hip")} <= joints.keys():
     return None

@@ -6,10 +6,12 @@ and the knuckles.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose.body import Follower
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.extract.pose.networks import Networks
@@ -30,7 +32,7 @@ class _Options(NamedTuple):
 class Athletes:
   """Finds one person in pictures, as `jaxskill.data.video.persons` do."""
 
-  def __init__(self, source, person):
+  def __init__(self, source: str | os.PathLike[str], person: str | Choice) -> None:
     """
     Args:
       source: of `Networks`.
@@ -41,13 +43,14 @@ class Athletes:
     """
     self.networks = Networks(source, ("pose_detection", "pose_landmark"))
     self._choice = person if isinstance(person, Choice) else Choice(person)
-    self._follower, self._video = None, None
+    self._follower = Follower(self.networks, _Options())           # of the video that is looked at
+    self._video: str | None = None
 
-  def about(self, video):
+  def about(self, video: str) -> dict[str, str]:
     """Returns what the note says of one video beforehand: whom to follow."""
     return dict(person_sha256=self._choice.digest(video))
 
-  def largest(self, video, picture):
+  def largest(self, video: str, picture: Picture) -> tuple[np.ndarray | None, float]:
     """Returns the box (x1, y1, x2, y2) of the person who is followed, or None; and 0."""
     if self._video != video:
       self._follower, self._video = Follower(self.networks, _Options(), self._choice.of(video)), video

@@ -14,11 +14,14 @@ not smoothed.
 from __future__ import annotations
 
 import time as clock
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import crops, detection, smoothing
+from jaxskill.extract.pose.networks import Networks
 
 LANDMARKS = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
@@ -64,7 +67,8 @@ class Follower:
     notes: sentences on whom it follows.
   """
 
-  def __init__(self, networks, options, chosen=()):
+  def __init__(self, networks: Networks, options: Any,
+               chosen: Sequence[tuple[float, float, float]] = ()) -> None:
     """
     Args:
       networks: with pose_detection and pose_landmark, see `Networks`.
@@ -79,7 +83,7 @@ class Follower:
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
     self.passed_by, self.notes = [], []
 
-  def look(self, picture):
+  def look(self, picture: Picture) -> Seen | None:
     """Returns what is `Seen` of the person, or None; pictures come in the order of time.
 
     Raises:
@@ -178,12 +182,12 @@ def _size(one):
   return float(np.hypot(*(one.points[BODY] - one.points[HIPS])))
 
 
-def square_of(found):
+def square_of(found: detection.Detection) -> crops.Region:
   """Returns the `Region` of a detected body, turned upright."""
   return crops.around(found.points[HIPS], found.points[BODY], MARGIN)
 
 
-def away_from(found, point):
+def away_from(found: detection.Detection, point: Sequence[float]) -> float:
   """Returns how far a point (x, y) is from a detected body's line from hips to shoulders, by half its height."""
   start, end = found.points[HIPS], found.points[SHOULDERS]
   line, offset = end - start, np.asarray(point) - start
@@ -191,7 +195,7 @@ def away_from(found, point):
   return float(np.hypot(*(offset - share * line))) / max(_size(found), 1e-9)
 
 
-def landmarks(outputs, region):
+def landmarks(outputs: Sequence[np.ndarray], region: crops.Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns the landmarks in the outputs of the network pose_landmark.
 
   Args:
@@ -210,7 +214,7 @@ def landmarks(outputs, region):
   return points, world, 1 / (1 + np.exp(-raw[_POINTS, 3]))
 
 
-def refine(shares, maps):
+def refine(shares: np.ndarray, maps: np.ndarray) -> np.ndarray:
   """Returns `[N, 2]` places moved to the mean of their map of chance nearby, where that is sure.
 
   Args:

@@ -8,6 +8,7 @@ from its time on; before the first one nobody is followed.
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 
 import numpy as np
@@ -18,7 +19,7 @@ from jaxskill.data.tables import number, read_table
 class Choice:
   """Whom to follow in each video."""
 
-  def __init__(self, said=""):
+  def __init__(self, said: str | os.PathLike[str] = "") -> None:
     """
     Args:
       said: "x,y" of all videos, a csv table, or "" for the largest person of each.
@@ -26,7 +27,8 @@ class Choice:
     Raises:
       ValueError: for a point that cannot be, or a fault of the table: which line, and why.
     """
-    self._of, self._of_all = {}, ()
+    self._of: dict[str, tuple[tuple[float, float, float], ...]] = {}
+    self._of_all: tuple[tuple[float, float, float], ...] = ()
     words = str(said).split(",")
     if not said:
       return
@@ -39,17 +41,17 @@ class Choice:
       return
     self._of = _read(pathlib.Path(said))
 
-  def renamed(self, names):
+  def renamed(self, names: dict[str, str]) -> Choice:
     """Returns this choice, which knows videos by other names too: {video of the table: its other name}."""
     self._of |= {other: self._of[video] for video, other in names.items() if video in self._of}
     return self
 
-  def of(self, video):
+  def of(self, video: str) -> tuple[tuple[float, float, float], ...]:
     """Returns rows (seconds, x, y) of one video, ascending; () where nobody is chosen."""
     return self._of.get(video, self._of_all)
 
-  def digest(self, video):
-    """Of the choice for one video; "" if there is none."""
+  def digest(self, video: str) -> str:
+    """Returns SHA-256 of the choice for one video; "" if there is none."""
     rows = self.of(video)
     return hashlib.sha256(np.array(rows, np.float64).tobytes()).hexdigest() if rows else ""
 

@@ -6,9 +6,12 @@ its upper left corner, x to the right and y down.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxskill.data.video.decoding import Picture
 
 
 class Region(NamedTuple):
@@ -25,38 +28,38 @@ class Region(NamedTuple):
   side: float
   turn: float
 
-  def to_picture(self, shares):
+  def to_picture(self, shares: np.ndarray) -> np.ndarray:
     """Returns `[..., 2]` pixels of places that are given in shares of the square."""
     offset = self.side * (np.asarray(shares) - 0.5)
     return rotate(offset, self.turn) + (self.x, self.y)
 
-  def is_usable(self, size):
+  def is_usable(self, size: tuple[int, int]) -> bool:
     """Returns whether the square is finite, and its middle at most a side away from a picture of (width, height)."""
     if not np.isfinite(self).all() or self.side < 1:
       return False
     return all(-self.side < middle < wide + self.side for middle, wide in zip((self.x, self.y), size))
 
 
-def rotate(points, turn):
+def rotate(points: np.ndarray, turn: float) -> np.ndarray:
   """Returns `[..., 2]` points, turned clockwise around 0 by an angle in radians; further coordinates stay."""
   cosine, sine = np.cos(turn), np.sin(turn)
   x, y = points[..., 0], points[..., 1]
   return np.concatenate([np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1), points[..., 2:]], axis=-1)
 
 
-def turn_of(start, end):
+def turn_of(start: Sequence[float] | np.ndarray, end: Sequence[float] | np.ndarray) -> float:
   """Returns the angle, in radians in [-pi, pi), by which a square is turned in which `end` is right above `start`."""
   turn = np.pi / 2 - np.arctan2(start[1] - end[1], end[0] - start[0])
   return float((turn + np.pi) % (2 * np.pi) - np.pi)
 
 
-def around(middle, edge, scale):
+def around(middle: Sequence[float] | np.ndarray, edge: Sequence[float] | np.ndarray, scale: float) -> Region:
   """Returns the square around `middle` in which `edge` is straight above: twice as wide as they are apart, scaled."""
   side = 2 * float(np.hypot(edge[0] - middle[0], edge[1] - middle[1])) * scale
   return Region(float(middle[0]), float(middle[1]), side, turn_of(middle, edge))
 
 
-def cut(picture, region, side):
+def cut(picture: Picture, region: Region, side: int) -> np.ndarray:
   """Returns the pixels of a square, `[side, side, 3]` float32 in [0, 255]; beyond the picture its edge goes on.
 
   A large square is taken from a picture that was scaled down first, so that every pixel of it counts.
@@ -83,7 +86,7 @@ def _sample(image, places):
   return upper * (1 - down) + lower * down
 
 
-def letterbox(picture, side):
+def letterbox(picture: Picture, side: int) -> tuple[np.ndarray, Region]:
   """Fits a whole picture into the middle of a black square.
 
   Returns:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import crops
-from jaxskill.extract.pose.networks import NETWORKS
+from jaxskill.extract.pose.networks import NETWORKS, Networks
 
 STRIDES = dict(pose_detection=(8, 16, 32, 32, 32), palm_detection=(8, 16, 16, 16))     # of a detector's layers
 OVERLAP = 0.3              # of the boxes of one body, intersection over union
@@ -34,7 +35,7 @@ class Detection(NamedTuple):
 
 
 @functools.cache
-def anchors(side, strides):
+def anchors(side: int, strides: tuple[int, ...]) -> np.ndarray:
   """Returns `[N, 2]` the middles of a detector's anchors in shares of its input: two a cell for each layer.
 
   Layers of one stride lie in one grid.
@@ -48,7 +49,7 @@ def anchors(side, strides):
   return np.concatenate(grids)
 
 
-def detect(networks, name, picture, least, signed):
+def detect(networks: Networks, name: str, picture: Picture, least: float, signed: bool) -> list[Detection]:
   """Returns the detections of a picture, the surest first.
 
   Args:
@@ -67,7 +68,8 @@ def detect(networks, name, picture, least, signed):
           for score, points in merged]
 
 
-def decode(raw, scores, middles, side, least):
+def decode(raw: np.ndarray, scores: np.ndarray, middles: np.ndarray, side: int,
+           least: float) -> tuple[np.ndarray, np.ndarray]:
   """Returns what a detector's outputs say, of the anchors that are sure enough.
 
   Args:
@@ -88,7 +90,7 @@ def decode(raw, scores, middles, side, least):
   return np.concatenate([corners, points], axis=1), chances[sure]
 
 
-def merge(values, scores, overlap=OVERLAP):
+def merge(values: np.ndarray, scores: np.ndarray, overlap: float = OVERLAP) -> list[tuple[float, np.ndarray]]:
   """Returns [(score, `[2 + K, 2]`)]: of boxes that overlap with a surer one, the mean weighted by scores.
 
   Args:
@@ -106,7 +108,7 @@ def merge(values, scores, overlap=OVERLAP):
   return merged
 
 
-def overlaps(one, others):
+def overlaps(one: np.ndarray, others: np.ndarray) -> np.ndarray:
   """Returns `[n]` intersection over union of a box `[>= 2, 2]` with `[n, >= 2, 2]` others."""
   common = np.minimum(one[1], others[:, 1]) - np.maximum(one[0], others[:, 0])
   common = np.prod(np.maximum(common, 0), axis=-1)

@@ -10,11 +10,14 @@ hands of one side the less sure one takes the other side.
 from __future__ import annotations
 
 import time as clock
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import crops, detection
+from jaxskill.extract.pose.networks import Networks
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 JOINTS = ("wrist", *(f"thumb_{part}" for part in ("cmc", "mcp", "ip", "tip")),
@@ -51,7 +54,7 @@ class Hands:
     seconds: {"detection", "landmarks"} spent.
   """
 
-  def __init__(self, networks, options):
+  def __init__(self, networks: Networks, options: Any) -> None:
     """
     Args:
       networks: with palm_detection and hand_landmark, see `Networks`.
@@ -60,7 +63,7 @@ class Hands:
     self._networks, self._options, self._regions = networks, options, []
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
 
-  def look(self, picture):
+  def look(self, picture: Picture) -> dict[str, Hand]:
     """Returns {"left", "right": `Hand`} of those that are seen; pictures come in the order of time."""
     self.looked += 1
     found = self._read_all(picture, self._regions)
@@ -97,7 +100,7 @@ class Hands:
     return Hand(places, float(flag[0]), float(right[0]), region)
 
 
-def by_side(found):
+def by_side(found: Sequence[Hand]) -> dict[str, Hand]:
   """Returns {"left", "right": hand} of up to two hands; of two of one side the less sure one takes the other side."""
   if len(found) == 2:
     found = sorted(found, key=_rightness)
@@ -115,7 +118,7 @@ def _is_among(region, others):
   return bool(others) and detection.overlaps(corners[0], np.stack(corners[1:])).max() >= _SAME
 
 
-def square_of_palm(palm):
+def square_of_palm(palm: detection.Detection) -> crops.Region:
   """Returns the `Region` of the hand of a detected palm, its fingers up."""
   turn = crops.turn_of(palm.points[_WRIST], palm.points[_MIDDLE])
   upper, lower = palm.box.reshape(2, 2)
@@ -124,7 +127,7 @@ def square_of_palm(palm):
   return crops.Region(float(x), float(y), float(max(wide, high) * _PALM_MARGIN), turn)
 
 
-def square_of_points(points):
+def square_of_points(points: np.ndarray) -> crops.Region:
   """Returns the `Region` of a hand's `[21, 3]` landmarks, its fingers up."""
   wrist, index, middle, ring = points[[0, 5, 9, 13], :2]
   turn = crops.turn_of(wrist, ((index + ring) / 2 + middle) / 2)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import pathlib
 import zipfile
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,7 +51,7 @@ NETWORKS = dict(
                           "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3"))
 
 
-def require():
+def require() -> None:
   """Raises a `ValueError` where LiteRT is missing."""
   if importlib.util.find_spec("ai_edge_litert") is None:
     raise ValueError("the networks of poses need LiteRT, which is not installed: pip install 'jaxskill[pose]'.")
@@ -63,7 +65,7 @@ class Networks:
     others: names of those that are not the wheel's.
   """
 
-  def __init__(self, source, names):
+  def __init__(self, source: str | os.PathLike[str], names: Iterable[str]) -> None:
     """
     Args:
       source: a wheel, a `.task` bundle, or a folder with the `.tflite` files.
@@ -72,7 +74,8 @@ class Networks:
     Raises:
       ValueError: if the source or LiteRT is missing, a network is not there, or is another one.
     """
-    self.source, self.names, self._interpreters = pathlib.Path(source), tuple(names), {}
+    self.source, self.names = pathlib.Path(source), tuple(names)
+    self._interpreters: dict[str, Any] = {}
     contents = read(self.source, self.names)
     self.digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     self.others = [name for name in self.names if self.digests[name] != NETWORKS[name].sha256]
@@ -86,7 +89,7 @@ class Networks:
   def __getstate__(self):
     return self.__dict__ | dict(_interpreters={})          # interpreters do not travel between processes
 
-  def run(self, name, image):
+  def run(self, name: str, image: np.ndarray) -> list[np.ndarray]:
     """Returns the outputs of a network, without their first axis.
 
     Args:
@@ -128,7 +131,7 @@ def _name(detail):
   return detail["name"]
 
 
-def read(source, names):
+def read(source: str | os.PathLike[str], names: Iterable[str]) -> dict[str, bytes]:
   """Returns {network: bytes of its file}.
 
   Raises:
@@ -143,14 +146,14 @@ def read(source, names):
   _check_wheel(source)
   try:
     with zipfile.ZipFile(source) as archive:
-      files = {pathlib.PurePosixPath(path).stem: path for path in archive.namelist() if path.endswith(".tflite")}
-      return {name: archive.read(_choose(source, name, files)) for name in names}
+      inside = {pathlib.PurePosixPath(path).stem: path for path in archive.namelist() if path.endswith(".tflite")}
+      return {name: archive.read(_choose(source, name, inside)) for name in names}
   except (zipfile.BadZipFile, OSError, EOFError) as error:
     raise ValueError(f"--weights {source}: is no wheel, `.task` bundle or folder of networks, or is damaged ({error}). "
                      f"{how_to_get()}") from error
 
 
-def how_to_get():
+def how_to_get() -> str:
   """Returns what to do to get the networks."""
   return (f"The networks of poses come from a wheel of MediaPipe (Apache-2.0): {PIP} and then --weights "
           f"weights/{WHEEL}; a .task bundle or a folder with the .tflite files will do too.")
@@ -172,9 +175,9 @@ def _check_wheel(source):
 
 def _choose(source, name, files):
   """Returns the file of a network among {name without its ending: file}."""
-  for own in NETWORKS[name].files:
-    if own in files:
-      return files[own]
+  for file in NETWORKS[name].files:
+    if file in files:
+      return files[file]
   there = ", ".join(f"{other}.tflite" for other in list(files)[:6]) or "no networks"
   raise ValueError(f"--weights {source}: has {there}, but not {NETWORKS[name].files[0]}.tflite, which this recipe "
                    f"needs (in a bundle {NETWORKS[name].files[1]}.tflite). {how_to_get()}")

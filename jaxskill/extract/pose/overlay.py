@@ -6,10 +6,13 @@ import fractions
 import os
 import pathlib
 import uuid
+from typing import Any
 
 import numpy as np
 
-from jaxskill.extract.pose.body import LANDMARKS
+from jaxskill.data.video.decoding import Picture
+from jaxskill.extract.pose.body import LANDMARKS, Seen
+from jaxskill.extract.pose.hands import Hand
 from jaxskill.files import UNFINISHED
 
 LINES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("nose", "left_ear"), ("nose", "right_ear"),
@@ -27,21 +30,26 @@ _TICK = fractions.Fraction(1, 1000)            # seconds
 class Overlay:
   """Writes the pictures of a video, as they come, with what is seen in them; the file is there when it is whole."""
 
-  def __init__(self, path):
+  def __init__(self, path: str | os.PathLike[str]) -> None:
     self._path = pathlib.Path(path)
     self._unfinished = self._path.with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
-    self._container = self._stream = None
+    self._container: Any = None
+    self._stream: Any = None
+    self._size: Any = None
 
-  def add(self, picture, seen, hands):
-    """
+  def add(self, picture: Picture, seen: Seen | None, hands: dict[str, Hand]) -> None:
+    """Adds a picture.
+
     Args:
       picture: see `jaxskill.data.video.decoding.Picture`.
       seen: `body.Seen` or None.
       hands: {"left", "right": `hands.Hand`}.
     """
     import av
-    factor = min(1.0, _HIGHEST / min(picture.size))
-    wide, high = (max(2, round(length * factor / 2) * 2) for length in picture.size)         # even, for the codec
+    if self._size is None:                                     # that of the first picture is that of all
+      factor = min(1.0, _HIGHEST / min(picture.size))
+      self._size = tuple(max(2, round(length * factor / 2) * 2) for length in picture.size)      # even, for the codec
+    wide, high = self._size
     image = picture.image(wide, high).copy()
     draw(image, seen, hands, np.array([wide / picture.size[0], high / picture.size[1]]))
     if self._container is None:
@@ -54,7 +62,7 @@ class Overlay:
     frame.pts, frame.time_base = round(picture.time / _TICK), _TICK
     self._container.mux(self._stream.encode(frame))
 
-  def finish(self):
+  def finish(self) -> None:
     """Closes the file and puts it in its place."""
     if self._container is not None:
       self._container.mux(self._stream.encode())
@@ -69,7 +77,7 @@ class Overlay:
       self._unfinished.unlink(missing_ok=True)
 
 
-def draw(image, seen, hands, scale):
+def draw(image: np.ndarray, seen: Seen | None, hands: dict[str, Hand], scale: np.ndarray) -> None:
   """Draws on an image `[H, W, 3]` uint8; a red edge where nobody is seen. `scale`: pixels of it by those of points."""
   if seen is None and not hands:
     for edge in (image[:4], image[-4:], image[:, :4], image[:, -4:]):
@@ -84,8 +92,8 @@ def draw(image, seen, hands, scale):
       _line(image, points[one], points[other], color, wide)
   for side, hand in hands.items():
     points = hand.points[:, :2] * scale
-    for start, end in HAND_LINES:
-      _line(image, points[start], points[end], COLORS[side], 2)
+    for one, other in HAND_LINES:
+      _line(image, points[one], points[other], COLORS[side], 2)
 
 
 def _line(image, start, end, color, wide):

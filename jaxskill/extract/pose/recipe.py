@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+import numpy as np
 
 from jaxskill.extract.pose import streams
 from jaxskill.extract.pose.choice import Choice
@@ -23,12 +28,12 @@ have not been changed, and they are not in this folder.
 """
 
 
-def is_one(config):
+def is_one(config: Any) -> bool:
   """Returns whether a recipe is one of poses."""
   return bool(config.get("streams")) and set(config["streams"]) <= set(streams.STREAMS) and "fps" in config
 
 
-def check(config):
+def check(config: ml_collections.ConfigDict) -> None:
   """Raises a `ValueError` for an option that cannot be."""
   person = config.person
   if not 0 < config.fps < math.inf:
@@ -48,7 +53,7 @@ def check(config):
       raise ValueError(f"config.streams.{name}.window={stream.window} must be seconds, above 0.")
 
 
-def load(config, weights):
+def load(config: ml_collections.ConfigDict, weights: str | dict[str, str]) -> tuple[Networks, dict[str, Any]]:
   """Returns the networks, and what the note says of them.
 
   Args:
@@ -83,7 +88,7 @@ def _source(weights):
   return weights
 
 
-def watch(config, networks, given):
+def watch(config: ml_collections.ConfigDict, networks: Networks, given: Any) -> tuple[streams.Watching, dict[str, Any]]:
   """Returns what the decoding processes need, see `streams.Watching`; and what the note says of it: nothing more.
 
   Args:
@@ -104,7 +109,7 @@ def watch(config, networks, given):
   return streams.Watching(networks, choice, given.overlay), {}
 
 
-def remarks(networks):
+def remarks(networks: Networks) -> list[str]:
   """Returns sentences on the networks that a user must know."""
   if not networks.others:
     return []
@@ -112,7 +117,7 @@ def remarks(networks):
           "with which this way was tried; their digests are noted"]
 
 
-def check_weights(recipe, weights):
+def check_weights(recipe: Mapping[str, Any], weights: str | dict[str, str]) -> None:
   """Raises a `ValueError` unless networks are those of a recipe.
 
   Args:
@@ -130,12 +135,13 @@ def check_weights(recipe, weights):
                      "made; other networks make other features.")
 
 
-def as_they_are(rows):
+def as_they_are(rows: np.ndarray) -> np.ndarray:
   """Returns rows that need no further network."""
   return rows
 
 
-def encoders(config, networks, parallel):
+def encoders(config: ml_collections.ConfigDict, networks: Networks,
+             parallel: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
   """Returns {stream: what is made of its rows}: nothing, for the networks have run where videos are decoded."""
   del networks, parallel
   return dict.fromkeys(config.streams, as_they_are)

@@ -5,13 +5,15 @@ Reference: Casiez, Roussel and Vogel, 1 euro filter, CHI 2012, Algorithm 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
 class OneEuro:
   """Smooths an array of values as they come, by their times."""
 
-  def __init__(self, cutoff, slope, speed_cutoff=1.0):
+  def __init__(self, cutoff: float, slope: float, speed_cutoff: float = 1.0) -> None:
     """
     Args:
       cutoff: Hz, of what rests.
@@ -21,12 +23,13 @@ class OneEuro:
     self._cutoff, self._slope, self._speed_cutoff = cutoff, slope, speed_cutoff
     self.forget()
 
-  def forget(self):
+  def forget(self) -> None:
     """Begins anew: the next values are taken as they are."""
-    self._time = self._value = None
-    self._speed = 0.0
+    self._time: Any = None
+    self._value: Any = None
+    self._speed: Any = 0.0
 
-  def __call__(self, time, value, unit=1.0):
+  def __call__(self, time: float, value: np.ndarray, unit: float = 1.0) -> np.ndarray:
     """Returns smoothed values.
 
     Args:

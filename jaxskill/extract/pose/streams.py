@@ -14,10 +14,17 @@ T rows, C columns.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import ml_collections
 import numpy as np
 
 from jaxskill.data import kinematics
+from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import body, hands
+from jaxskill.extract.pose.choice import Choice
+from jaxskill.extract.pose.networks import Networks
 from jaxskill.extract.pose.overlay import Overlay
 
 STREAMS = ("pose", "kinematics", "hands")
@@ -32,10 +39,10 @@ _SMALLEST = 32             # pixels of a picture's shorter side
 class Watching:
   """What the processes need that look at videos: networks, whom to follow, and where overlays go ("": none)."""
 
-  def __init__(self, networks, choice, overlay=""):
+  def __init__(self, networks: Networks, choice: Choice, overlay: str = "") -> None:
     self.networks, self.choice, self.overlay = networks, choice, overlay
 
-  def about(self, video):
+  def about(self, video: str) -> dict[str, str]:
     """Returns what the note says of one video beforehand: whom to follow."""
     return dict(person_sha256=self.choice.digest(video))
 
@@ -48,15 +55,17 @@ class Watched:
     first: name of the stream that speaks for all.
   """
 
-  def __init__(self, config, video, watching):
-    self.seen, self.hands, self._number = None, {}, None
+  def __init__(self, config: ml_collections.ConfigDict, video: str, watching: Watching) -> None:
+    self.seen: body.Seen | None = None
+    self.hands: dict[str, hands.Hand] = {}
+    self._number = None
     options, self._chosen = config.person, watching.choice.of(video)
     asked, self.first = set(config.streams), next(iter(config.streams))
     self.body = body.Follower(watching.networks, options, self._chosen) if asked & set(OF_BODY) else None
     self.tracked_hands = hands.Hands(watching.networks, options) if "hands" in asked else None
     self._overlay = Overlay(f"{watching.overlay}/{video}.mp4") if watching.overlay else None
 
-  def look(self, picture):
+  def look(self, picture: Picture) -> None:
     """Looks at a picture, whose streams all ask for it.
 
     Raises:
@@ -73,15 +82,16 @@ class Watched:
       self._overlay.add(picture, self.seen, self.hands)
 
   @property
-  def is_seen(self):
-    """Whether anybody is seen: a body, and where no stream asks for one a hand."""
+  def is_seen(self) -> bool:
+    """Tells whether anybody is seen: a body, and where no stream asks for one a hand."""
     return self.seen is not None if self.body else bool(self.hands)
 
-  def finish(self):
+  def finish(self) -> None:
+    """Ends the overlay."""
     if self._overlay:
       self._overlay.finish()
 
-  def nobody(self, count):
+  def nobody(self, count: int) -> str:
     """Returns why a video gives nothing."""
     if not self.body:
       return f"no hand found in any of its {count} frames."
@@ -106,7 +116,8 @@ def _check_picture(picture, chosen):
 class Stream:
   """One stream of one video; the attributes are those of `jaxskill.extract.extraction.Stream`."""
 
-  def __init__(self, name, recipe, watched, times, every, slow=0.0):
+  def __init__(self, name: str, recipe: ml_collections.ConfigDict, watched: Watched, times: np.ndarray, every: float,
+               slow: float = 0.0) -> None:
     """
     Args:
       name: of `STREAMS`.
@@ -122,7 +133,7 @@ class Stream:
     self.events = [(time, unit, True) for unit, time in enumerate(times)]
     self.seen, self.kept, self._shown, self._mask, self._points = set(), [], [], [], []
 
-  def take(self, unit, ends, picture):
+  def take(self, unit: int, ends: bool, picture: Picture) -> Iterator[np.ndarray]:
     """Takes a picture. Yields its row; those of kinematics come at the end."""
     del ends
     if picture.number in self.seen:
@@ -139,7 +150,7 @@ class Stream:
     else:
       self._points.append(pose_row(self._watched.seen).reshape(33, 4)[:, :3])
 
-  def finish(self):
+  def finish(self) -> Iterator[np.ndarray]:
     """Yields the rows that needed all pictures.
 
     Raises:
@@ -151,18 +162,18 @@ class Stream:
     if self.name == "kinematics":
       yield from kinematics_of(np.stack(self._points), np.array(self._mask), np.array(self._shown), self.recipe)[0]
 
-  def check_pictures(self):
+  def check_pictures(self) -> None:
     """Raises a `ValueError` if the video has too few pictures for a movement."""
     if len(self.seen) < 2:
       raise ValueError("holds 1 picture and at least 2 are needed; give a longer video.")
 
-  def rows(self):
+  def rows(self) -> tuple[np.ndarray, np.ndarray, float]:
     """Returns (`[T]` seconds of the rows, `[T]` whether anybody is seen, seconds from one to the next, on average)."""
     shown = np.array(self._shown)
     return shown, np.array(self._mask), float(shown[-1] - shown[0]) / max(len(shown) - 1, 1) or self.every
 
-  def warnings(self, where):
-    """Says what must be known of the video; the first of its streams speaks for all, whose rows are the same."""
+  def warnings(self, where: str) -> Iterator[str]:
+    """Yields what must be known of the video; the first of its streams speaks for all, whose rows are the same."""
     del where
     if self.name != self._watched.first:
       return
@@ -179,7 +190,8 @@ class Stream:
       yield from self._watched.body.notes
 
 
-def make(config, video, seconds, rate, watching):
+def make(config: ml_collections.ConfigDict, video: str, seconds: float, rate: float,
+         watching: Watching) -> dict[str, Stream]:
   """Returns {name: `Stream`} of one video.
 
   Args:
@@ -195,7 +207,7 @@ def make(config, video, seconds, rate, watching):
   return {name: Stream(name, recipe, watched, times, every, slow) for name, recipe in config.streams.items()}
 
 
-def moments(seconds, rate, fps):
+def moments(seconds: float, rate: float, fps: float) -> tuple[np.ndarray, float]:
   """Returns `[C]` times in the middle of each picture that is looked at, and seconds from one to the next.
 
   Args:
@@ -208,14 +220,14 @@ def moments(seconds, rate, fps):
   return times[times < max(seconds, 1 / rate)], every
 
 
-def pose_row(seen):
+def pose_row(seen: body.Seen | None) -> np.ndarray:
   """Returns `[132]` float32 of what is seen of a body, zeros of None."""
   if seen is None:
     return np.zeros(132, np.float32)
   return np.concatenate([seen.world, seen.visibility[:, None]], axis=1).astype(np.float32).reshape(-1)
 
 
-def hands_row(found, size):
+def hands_row(found: dict[str, hands.Hand], size: tuple[int, int]) -> np.ndarray:
   """Returns `[128]` float32 of {side: `hands.Hand`} in a picture of (width, height); zeros of one that is not seen."""
   row = np.zeros((2, 64), np.float32)
   for place, side in enumerate(hands.SIDES):
@@ -225,12 +237,13 @@ def hands_row(found, size):
   return row.reshape(-1)
 
 
-def kinematics_of(points, seen, times, recipe):
+def kinematics_of(points: np.ndarray, seen: np.ndarray, times: np.ndarray,
+                  recipe: Any) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns (`[T, C]` rows, C names) of `[T, 33, 3]` landmarks in metres, as the recipe of a stream wants them."""
   return kinematics.columns(points, seen, times, JOINTS, face_right=recipe.face_right, window=recipe.window)
 
 
-def columns(config):
+def columns(config: ml_collections.ConfigDict) -> dict[str, list[str]]:
   """Returns {stream: names of its columns} of a recipe."""
   made = {}
   for name, recipe in config.streams.items():

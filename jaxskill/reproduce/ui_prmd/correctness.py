@@ -14,6 +14,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,7 +23,7 @@ BASELINES = (.95, .98, .74, .81, .90, .92, .91, .91, .83, .97)
 WINDOW, STRIDE = 8, 4
 
 
-def coordinates(archive):
+def coordinates(archive: Mapping[str, np.ndarray]) -> np.ndarray:
   """Returns `[repetitions, 32, 66]` coordinates of the joints in cm."""
   return archive["xyz_cm"].astype(np.float32).reshape(*archive["xyz_cm"].shape[:2], -1)
 

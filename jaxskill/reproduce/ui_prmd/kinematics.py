@@ -17,6 +17,7 @@ whose Vicon recordings are of the same repetitions.
 import argparse
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,19 +31,20 @@ from jaxskill.reproduce.ui_prmd import correctness
 HERTZ, UP, TURN = 30.0, (0.0, 1.0, 0.0), 45.0
 
 
-def columns(archive):
+def columns(archive: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns (`[repetitions, 32, C]` kinematics, C names)."""
   joints = joints_of(tuple(map(str, archive["joint_names"])), (), "joint_names")
   points = archive["xyz_cm"].astype(np.float64) / 100
-  rows, names = [], ()
-  for own, count in zip(points, archive["n_frames"]):
-    times = np.linspace(0, (int(count) - 1) / HERTZ, len(own))
-    values, names = kinematics.columns(own, np.ones(len(own), bool), times, joints, up=UP)
+  rows: list[np.ndarray] = []
+  names: tuple[str, ...] = ()
+  for places, count in zip(points, archive["n_frames"]):
+    times = np.linspace(0, (int(count) - 1) / HERTZ, len(places))
+    values, names = kinematics.columns(places, np.ones(len(places), bool), times, joints, up=UP)
     rows.append(values)
   return np.stack(rows), names
 
 
-def forms(archive):
+def forms(archive: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Returns {what a regression reads: `[repetitions, D]`}."""
   made = {}
   for name, rows in dict(coordinates=correctness.coordinates(archive), kinematics=columns(archive)[0]).items():
@@ -52,14 +54,15 @@ def forms(archive):
   return made
 
 
-def turned(archive, degrees):
+def turned(archive: dict[str, np.ndarray], degrees: float) -> dict[str, np.ndarray]:
   """Returns the recordings as they would be of people who are turned about the vertical."""
   cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
   turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
   return archive | dict(xyz_cm=archive["xyz_cm"].astype(np.float64) @ turn.T)
 
 
-def by_logistic_regression(archive, features, movement, asked=None):
+def by_logistic_regression(archive: Mapping[str, np.ndarray], features: np.ndarray, movement: int,
+                           asked: np.ndarray | None = None) -> list[float]:
   """Returns the share of pairs in order, of each person when held out.
 
   Args:
@@ -70,23 +73,23 @@ def by_logistic_regression(archive, features, movement, asked=None):
   from sklearn.linear_model import LogisticRegression
   from sklearn.pipeline import make_pipeline
   from sklearn.preprocessing import StandardScaler
-  own = np.flatnonzero(archive["movement"] == movement)
-  correct, subject, shares = archive["correct"][own] == 1, archive["subject"][own], []
+  chosen = np.flatnonzero(archive["movement"] == movement)
+  correct, subject, shares = archive["correct"][chosen] == 1, archive["subject"][chosen], []
   for person in np.unique(subject):
     test = subject == person
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    model.fit(features[own][~test], correct[~test])
-    shares.append(in_order(model.decision_function(asked[own][test]), correct[test]))
+    model.fit(features[chosen][~test], correct[~test])
+    shares.append(in_order(model.decision_function(asked[chosen][test]), correct[test]))
   return shares
 
 
-def in_order(scores, correct):
+def in_order(scores: np.ndarray, correct: np.ndarray) -> float:
   """Returns the share of pairs (correct, incorrect) whose correct one has the higher score."""
   pairs = np.array([(i, j) for i in np.flatnonzero(correct) for j in np.flatnonzero(~correct)])
   return pairwise_accuracy(scores, pairs)[0]
 
 
-def by_ridge(features, labels, subject):
+def by_ridge(features: np.ndarray, labels: np.ndarray, subject: np.ndarray) -> tuple[float, list[float]]:
   """Returns Spearman's correlation of all repetitions, each predicted without its person, and of each person alone."""
   predicted = np.zeros(len(labels))
   for person in np.unique(subject):
@@ -96,7 +99,7 @@ def by_ridge(features, labels, subject):
                                        for one in np.unique(subject)]
 
 
-def same_repetitions(archive, quality):
+def same_repetitions(archive: Mapping[str, np.ndarray], quality: Mapping[str, np.ndarray]) -> np.ndarray:
   """Returns `[n]` repetitions of the first file that are those of the second one."""
   def keys(file, movement):
     return list(zip(movement, file["correct"], file["subject"], file["repetition"]))
@@ -104,7 +107,7 @@ def same_repetitions(archive, quality):
   return np.array([place[key] for key in keys(quality, np.ones(len(quality["subject"]), int))])
 
 
-def train(archive, movement, out, *options):
+def train(archive: Mapping[str, np.ndarray], movement: int, out: pathlib.Path, *options: str) -> list[float]:
   """Trains Pros & Cons on the columns of one movement; returns the share in order of each fold and seed."""
   folder = out / f"kinematics_m{movement:02d}"
   correctness.write_features(archive, movement, folder, rows=columns(archive)[0])
@@ -113,17 +116,17 @@ def train(archive, movement, out, *options):
   return [row["mean"], row["std_folds"], row["std_seeds"]]
 
 
-def show_pairs(found, movements):
+def show_pairs(found: Mapping[str, list[list[float]]], movements: Sequence[int]) -> None:
   """Prints the mean over movements of shares in order, and the spread over people of its means."""
   print("\n| logistic regression on | mean of the movements | std over people | "
         + " | ".join(f"m{movement:02d}" for movement in movements) + " |\n" + "|---" * (3 + len(movements)) + "|")
   for name, shares in found.items():
-    shares = np.array(shares)                                              # [movements, people]
-    cells = [shares.mean(), shares.mean(axis=0).std(ddof=1), *shares.mean(axis=1)]
+    every = np.array(shares)                                               # [movements, people]
+    cells = [every.mean(), every.mean(axis=0).std(ddof=1), *every.mean(axis=1)]
     print(f"| {name} | " + " | ".join(f"{cell:.3f}" for cell in cells) + " |")
 
 
-def show_trained(found):
+def show_trained(found: Mapping[str, list[float]]) -> None:
   """Prints a row for each movement."""
   print("\n| movement | Pros & Cons on kinematics, last step | std over subjects | std over seeds |\n|---|---|---|---|")
   for movement, values in found.items():
@@ -131,16 +134,17 @@ def show_trained(found):
   print("| mean | " + " | ".join(f"{value:.3f}" for value in np.mean(list(found.values()), axis=0)) + " |")
 
 
-def show_quality(archive, quality):
+def show_quality(archive: Mapping[str, np.ndarray], quality: Mapping[str, np.ndarray]) -> None:
   """Prints Spearman's correlations of ridge regressions."""
-  own = same_repetitions(archive, quality)
+  chosen = same_repetitions(archive, quality)
   print("\n| ridge on | all repetitions pooled | mean over people | std over people |\n|---|---|---|---|")
   for name, features in forms(archive).items():
-    pooled, people = by_ridge(features[own], quality["quality"].astype(np.float64), quality["subject"])
+    pooled, people = by_ridge(features[chosen], quality["quality"].astype(np.float64), quality["subject"])
     print(f"| {name} | {pooled:.3f} | {np.mean(people):.3f} | {np.std(people, ddof=1):.3f} |")
 
 
-def main():
+def main() -> None:
+  """Reads the command line and prints the tables it asks for."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)
