@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from jaxskill import cli
-from jaxskill.evaluate import conformal
 
 if TYPE_CHECKING:                # they import JAX, which a command does after it listens to signals
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
+LEVEL = 0.9           # conformal.LEVEL, which imports NumPy
 Path = str | os.PathLike[str]
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -38,9 +38,10 @@ def question(
     weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", person: str = "",
     labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
     row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
-    checkpoint: str = "last", level: float = conformal.LEVEL, say: Callable[[str], None] = cli.say) -> Question:
+    checkpoint: str = "last", level: float = LEVEL, say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
   from jaxskill.assess import new_videos
+  from jaxskill.evaluate import conformal
   from jaxskill.report import explain
   conformal.check_level(level)
   known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)

@@ -106,7 +106,7 @@ def of_experiment(experiment: Any, scores: np.ndarray) -> HeldOut:
       score=np.asarray(scores[:, videos], np.float32), label=np.stack(labels)[:, videos].astype(np.float32),
       side=sides[:, videos],
       fold=np.array([replica.fold for replica in experiment.replicas]), subject=subject,
-      scale=np.array([_spread(own[side == TRAIN]) for own, side in zip(scores, sides)]),
+      scale=np.array([_spread(row[side == TRAIN]) for row, side in zip(scores, sides)]),
       pairs=np.searchsorted(videos, dataset.pairs[both]), why_not=begun if experiment.config.get("init_from") else "")
 
 
@@ -119,7 +119,7 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
   """Returns what the models `ids` are calibrated on, or None and why there is nothing."""
   folds = list(dict.fromkeys(held.fold[ids].tolist()))
   models = [np.flatnonzero(held.fold[ids] == fold) for fold in folds]
-  side = np.stack([held.side[ids[own[0]]] for own in models])                              # [K, C]
+  side = np.stack([held.side[ids[of_fold[0]]] for of_fold in models])                              # [K, C]
   calibrates, on_validation = side == VALIDATION, True
   if not calibrates.any():
     on_validation = False
@@ -132,7 +132,7 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
     return None, ("one fold alone answers, and it kept no validation videos; leave --fold out" if alone else
                   f"training kept no video apart for it: {KEEP_APART}")
   def parts(chosen):
-    return tuple(_part(held, ids, own, row) for own, row in zip(models, chosen) if row.any())
+    return tuple(_part(held, ids, of_fold, row) for of_fold, row in zip(models, chosen) if row.any())
   found = parts(calibrates)
   used = np.unique(np.concatenate([part.videos for part in found]))
   if not used.size:
@@ -149,9 +149,9 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
 
 def _part(held, ids, models, chosen):
   """The `Part` of the videos that a row of `[K, C]` chooses, without those that have no score."""
-  own = ids[models]
-  said, label = held.score[own].mean(axis=0, dtype=np.float64), held.label[own[0]].astype(np.float64)
-  scaled = (held.score[own] / held.scale[own, None]).mean(axis=0, dtype=np.float64)
+  rows = ids[models]
+  said, label = held.score[rows].mean(axis=0, dtype=np.float64), held.label[rows[0]].astype(np.float64)
+  scaled = (held.score[rows] / held.scale[rows, None]).mean(axis=0, dtype=np.float64)
   videos = np.flatnonzero(chosen & np.isfinite(said))
   errors = np.abs(said - label)[videos]
   if np.isnan(label).all():

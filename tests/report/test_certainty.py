@@ -60,7 +60,7 @@ def test_scores_have_a_range_and_pairs_of_them_a_probability(tmp_path, capsys):
   share = found["coverage"]
   assert found["videos"] == share["calibration_videos"] >= 9 and share["videos"] >= 10
   printed = " ".join(capsys.readouterr().out.split())
-  assert f"of {share['count']} test videos {share['hits']} are" in printed and "95 % interval" in printed
+  assert f"of {share['videos']} test videos {share['hits']} are" in printed and "95 % interval" in printed
   replicas, fold = results["replicas"], finished_run.load(run).held_out
   videos = fold.side[0] == 3
   assert videos.sum() == share["videos"] == len(replicas[0]["scores"])
