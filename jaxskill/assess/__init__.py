@@ -29,12 +29,14 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
     pairs_to_label: write a page to say on which of two videos is better, of so many pairs that are least certain.
     checkpoint: "last", the models of the end of training, or "validation", of the step that was best on validation
       videos.
+    level: share of new videos whose score is to lie in its range; 0.9 needs nine videos that calibrate it.
     say: called with each text for the user.
 
   Returns:
     ({video: the content of its `assessment.json`}, {video, or what of it: why it failed}). An answer holds "score", the
     mean over the models, and "spread", in the unit of the labels or in rank score; "percentile" among the training
-    videos; "attention", "curves", "segments" and "moments" that decided, in seconds; "warnings"; and more.
+    videos; "range" [low, high] at "level", or None, and its "guarantee", a sentence; "attention", "curves", "segments"
+    and "moments" that decided, in seconds; "warnings"; and more.
 
   Raises:
     ValueError: if nothing can be begun: no finished run, no such models, neither videos nor features or both, other

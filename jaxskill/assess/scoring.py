@@ -22,7 +22,8 @@ if TYPE_CHECKING:
   from jaxskill.assess import page
 
 NAME = "assessment.json"
-FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines in place of attention and curves
+FORMAT = 3            # of it, and of comparison.json; in 2 "probability" was the share of the models that agree, 1 and
+                      # none had timelines in place of attention and curves
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
@@ -54,7 +55,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     for number, video in enumerate(videos):
       one = explain.pick(assessments, ids, number)
       try:
-        result = explain.answer(trained, video, one, ids, words) | dict(
+        result = explain.answer(trained, video, one, ids, words, models.level) | dict(
             format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:

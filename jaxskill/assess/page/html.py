@@ -32,7 +32,8 @@ def _environment():
   made = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True,
                             lstrip_blocks=True, undefined=jinja2.StrictUndefined)
   made.policies["json.dumps_function"] = lambda content, **_: files.to_json(content)       # and Jinja2 escapes < > & '
-  made.globals.update(text=TEXTS, clock=wording.clock, span=wording.span, percent=wording.percent)
+  made.globals.update(text=TEXTS, clock=wording.clock, span=wording.span, percent=wording.percent,
+                      exact_percent=wording.exact_percent)
   return made
 
 

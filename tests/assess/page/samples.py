@@ -33,11 +33,12 @@ def answer(video="a film", duration=8.0, *, rows=16, curves=0, score=0.75, **cha
             for fold in (-1, 0, 1)]
   return dict(
       video=video, file="film.mp4", run="runs/mine", system="a system", trained_on="simulated data", simulated=True,
-      random_weights=False, tested=True, ranked=True, score=score, spread=0.1, unit="rank score", of="mean over 3 models",
+      random_weights=False, tested=True, ranked=True, score=score, spread=0.1, unit="rank score", range=None, level=0.9,
+      guarantee="of a hundred new videos, 90 or more", of="mean over 3 models",
       percentile=70.0, training_videos=30, models=models, parts={}, duration_s=duration,
       attention={name: line for name, (line, _) in lines.items()}, curves=further, segments=[],
       moments=[moment for _, moment in lines.values()], meanings=MEANINGS,
-      warnings=["unlike the training videos: it lasts 8.0 s, they last 3.0 to 4.0 s"], format=2,
+      warnings=["unlike the training videos: it lasts 8.0 s, they last 3.0 to 4.0 s"], format=3,
       checkpoint=dict(chosen="last", step=10), pictures=[],
       made_from=dict(features=["f" * 64], said=[{}], params_sha256="e" * 64, models=[0, 1, 2])) | changed
 
@@ -59,8 +60,8 @@ def comparison(better, worse, aligned=None):
   moments = between or [dict(video=one["video"]) | moment for one in (better, worse) for moment in one["moments"]]
   direct = dict(how="by the alignment", difference=0.4, spread=None, agrees=False, alignment=aligned) if aligned else None
   return dict(better=better["video"], worse=worse["video"], difference=better["score"] - worse["score"], spread=None,
-              models=3, agreeing=2, equal=False, ranked=True, larger_than_training_pairs=50.0, training_videos=30,
-              videos=[better, worse], direct=direct, moments=moments, format=2, made_from=better["made_from"],
+              probability=0.75, probability_means="of pairs like those that calibrated it", models=3, agreeing=2, equal=False, ranked=True, larger_than_training_pairs=50.0, training_videos=30,
+              videos=[better, worse], direct=direct, moments=moments, format=3, made_from=better["made_from"],
               checkpoint=better["checkpoint"])
 
 

@@ -79,6 +79,9 @@ def test_banners_and_the_sentence_stand_above_the_video(tmp_path, film):
                                                  "Above 70 % of the 30 training videos; rank score 0.75 ± 0.1",
                                                  TEXTS["moments"], TEXTS["no_device"])]
   assert places == sorted(places)
+  read = of_video(tmp_path / "page", samples.answer(ranked=False, range=[0.5, 0.9]), samples.material(film))
+  assert "score 0.75 ± 0.1 over 3 models, 90 % range 0.5 to 0.9" in read.text
+  assert "90 % range: of a hundred new videos, 90 or more" in read.text
   read = of_video(tmp_path / "page", samples.answer(simulated=False, warnings=[]), samples.material(film))
   assert "SIMULATED" not in read.text and "UNLIKE" not in read.text
 
@@ -247,6 +250,7 @@ def test_two_videos_keep_step_by_their_alignment(tmp_path, film):
   steps = read.data["alignment"]
   assert steps["other"] == aligned and steps["better"][:2] == [0.25, 0.75] and len(read.data["players"]) == 2
   assert (tmp_path / "page" / "better.mp4").samefile(film) and (tmp_path / "page" / "other.mp4").samefile(film)
+  assert "75 % probable that it is; of pairs like those that calibrated it" in read.text
   assert "+0.4, DISAGREES" in read.text and "one is better" in read.text
   read = of_comparison(tmp_path / "page", film)
   assert read.data["alignment"] is None and not [one for one in read.of("option") if one["value"] == "alignment"]
