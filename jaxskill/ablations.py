@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from jaxskill import cli, data, files, train
+from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
 from jaxskill.training import parallel, run_folder
@@ -57,12 +59,12 @@ def groups(config: ConfigDict) -> list[ConfigDict]:
   return result
 
 
-def _place(name, order):
+def _place(name: str, order: tuple[str, str, str]) -> int:
   """Returns where a row of results belongs: at the row that its name begins with, simple baselines at the end."""
   return max((len(row), -len(order) + i) for i, row in enumerate([*order, ""]) if name.startswith(row))[1]
 
 
-def _misfit(changes, config, path="config"):
+def _misfit(changes: Mapping[str, Any], config: ConfigDict, path: str = "config") -> Any:
   """Returns the first field of nested `changes` that a config has not, in words; None if it has them all."""
   for name, value in changes.items():
     if name not in config:
@@ -106,7 +108,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
   return rows
 
 
-def _train_rows(config, configs, workdir, dataset, main):
+def _train_rows(config: ConfigDict, configs: Sequence[ConfigDict], workdir: pathlib.Path, dataset: SkillDataset,
+                main: bool) -> tuple[dict[str, Any], dict[str, Any]]:
   """Trains the rows of the table, program by program.
 
   Returns:
@@ -130,7 +133,7 @@ def _train_rows(config, configs, workdir, dataset, main):
   return rows, about | dict(other_data=_other_data(had, any("spearman" in row for row in rows.values())))
 
 
-def _other_data(had, scored):
+def _other_data(had: Sequence[tuple[str, dict[str, Any]]], scored: bool) -> list[str]:
   """Returns lines on rows that were trained or tested on other videos than the last ones, of which the table speaks.
 
   Args:

@@ -12,6 +12,7 @@ Imports nothing but the standard library at the top: a command listens for signa
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import logging
@@ -21,6 +22,11 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
 # Fields of a config that its file and options decide, for others follow from them; and how each is asked for instead.
 DECIDED = {"method": "configs/{value}.py", "variant": "{file}:{data},{value}", "data.name": "{file}:{value}"}
@@ -28,7 +34,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 _at_end = []         # what `at_end` has been given
 
 
-def listen():
+def listen() -> None:
   """Makes the signals that ask a program to end do so at once, with a line and status 128 + n; training saves first.
 
   A thread ends the process. Raised in the main thread, as Python does with KeyboardInterrupt, an exception is lost in
@@ -44,7 +50,7 @@ def listen():
   for number in heeded:
     signal.signal(number, lambda *_: None)
 
-  def end():
+  def end() -> None:
     while (number := os.read(reader, 1)[0]) not in heeded:
       pass
     threading.Timer(5, os._exit, (128 + number,)).start()  # should one of these wait for the main thread
@@ -57,7 +63,7 @@ def listen():
   threading.Thread(target=end, daemon=True).start()
 
 
-def _end_children():
+def _end_children() -> None:
   """Ends the processes that this one has started, if it has imported what starts them."""
   active = getattr(sys.modules.get("multiprocessing"), "active_children", list)       # or is just importing it
   for child in active():
@@ -65,7 +71,7 @@ def _end_children():
 
 
 @contextlib.contextmanager
-def at_end(function):
+def at_end(function: Callable[..., Any]) -> Iterator[None]:
   """Has `function` called if a signal ends the process, see `listen`, while the body runs."""
   _at_end.append(function)
   try:
@@ -75,7 +81,7 @@ def at_end(function):
 
 
 @contextlib.contextmanager
-def command():
+def command() -> Iterator[None]:
   """Runs the body as a command: says mistakes in a line, and ends with the exit statuses of this module.
 
   Raises:
@@ -102,12 +108,12 @@ def command():
             "config.data.device_budget, or use more devices.")
 
 
-def _refuse(message):
+def _refuse(message: Any) -> None:
   print(f"\njaxskill: {plain(message, keep=chr(10))}", file=sys.stderr)
   sys.exit(2)
 
 
-def use_compilation_cache():
+def use_compilation_cache() -> None:
   """Keeps compiled programs between runs, in JAX_COMPILATION_CACHE_DIR or the user's cache folder; without one, not."""
   import jax
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
@@ -122,7 +128,7 @@ def use_compilation_cache():
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def path(text):
+def path(text: str | os.PathLike[str]) -> str:
   """Returns `text` with a leading `~` or `~user` as that home folder.
 
   Raises:
@@ -135,19 +141,20 @@ def path(text):
   return expanded
 
 
-def weights(text):
+def weights(text: str) -> str:
   """Returns a value of --weights, FILE or STREAM=FILE, with `~` in the file's name as in `path`."""
   stream, equals, file = text.partition("=")
   return stream + equals + path(file) if equals and stream.isidentifier() else path(text)
 
 
-def add_config(parser, what):
+def add_config(parser: argparse.ArgumentParser, what: str) -> None:
   """Adds --config to an argparse parser; `parse` takes its overrides."""
   parser.add_argument("--config", required=True, metavar="FILE[:OPTIONS]",
                       help=f"{what}; --config.FIELD=VALUE overrides a field, all of them stand in that file")
 
 
-def parse(parser, arguments=None):
+def parse(parser: argparse.ArgumentParser,
+          arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
   """Returns (options, overrides --config.FIELD=VALUE) of a command line; ends with status 2 at anything else."""
   arguments = list(sys.argv[1:] if arguments is None else arguments)
   options, others = parser.parse_known_args(arguments)
@@ -166,7 +173,7 @@ def parse(parser, arguments=None):
   return options, overrides
 
 
-def read_config(file, overrides=()):
+def read_config(file: str, overrides: Sequence[str] | tuple = ()) -> tuple[ConfigDict, Callable[..., Any] | None]:
   """Returns (config, its file's function official() or None).
 
   Args:
@@ -197,7 +204,7 @@ def read_config(file, overrides=()):
   return config.lock(), getattr(module, "official", None)
 
 
-def beside(file, name):
+def beside(file: str | os.PathLike[str], name: str) -> Any:
   """Loads the config file `name`.py from the folder of another: their folder is no package.
 
   Args:
@@ -207,7 +214,7 @@ def beside(file, name):
   return _module(name, pathlib.Path(file).with_name(f"{name}.py"))
 
 
-def find_config(name):
+def find_config(name: str) -> str:
   """Returns the path of a config file: as it is given, or, "configs/...", among those that come with the package."""
   package = pathlib.Path(__file__).parent
   if not pathlib.Path(name).is_file() and pathlib.Path(name).parts[:1] == ("configs",):
@@ -217,7 +224,7 @@ def find_config(name):
   return name
 
 
-def _load(name):
+def _load(name: str) -> Any:
   """Returns the module of a config file."""
   if not name or not pathlib.Path(name).is_file():
     raise ValueError(f"--config={name}: No such file; give a config file, e.g. --config configs/pros_cons.py.")
@@ -229,14 +236,15 @@ def _load(name):
     raise ValueError(_fault_of(name, error)) from error
 
 
-def _module(name, path_of):
+def _module(name: str, path_of: str | os.PathLike[str]) -> Any:
   spec = importlib.util.spec_from_file_location(name, path_of)
+  assert spec and spec.loader            # of a path
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
 
 
-def _fault_of(name, error):
+def _fault_of(name: str, error: Exception) -> str:
   """Returns where the code of a config file failed, in a line."""
   lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(name)]
   line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
@@ -244,7 +252,7 @@ def _fault_of(name, error):
           f"{str(error).splitlines()[0] if str(error) else 'no message'}.")
 
 
-def _overridden(config, override):
+def _overridden(config: ConfigDict, override: str) -> ConfigDict:
   """Returns the config with one --config.FIELD=VALUE."""
   from absl import flags
   from ml_collections import config_flags
@@ -267,7 +275,7 @@ def _overridden(config, override):
   return values.config
 
 
-def _check_decided(before, config, override, file):
+def _check_decided(before: Mapping[str, Any], config: ConfigDict, override: str, file: str) -> None:
   """Raises a `ValueError` if an override has changed a field that the config file and its options decide.
 
   Args:
@@ -283,14 +291,14 @@ def _check_decided(before, config, override, file):
                        f"--config {asked}.")
 
 
-def _value(config, field):
+def _value(config: ConfigDict, field: str) -> str:
   """Returns the value of a field `a.b` of a config; None if it has no such field."""
   for name in field.split("."):
     config = config.get(name) if hasattr(config, "get") else None
   return config
 
 
-def _unknown_field(config, field):
+def _unknown_field(config: ConfigDict, field: str) -> str | None:
   """Returns which part of `a.b` or `a[0]` a config has not, in words; None if it has them all."""
   node, where = config, "config"
   for name in field.split("."):
@@ -304,12 +312,12 @@ def _unknown_field(config, field):
   return None
 
 
-def _known_value(config, field):
+def _known_value(config: ConfigDict, field: str) -> str:
   value = _value(config, field)
   return f"{field}={', '.join(value)}" if hasattr(value, "keys") else f"{field}={value!r}"
 
 
-def _expand_home(config):
+def _expand_home(config: ConfigDict) -> None:
   """Puts the home folder in place of `~` in the texts of a config that begin with it: they are paths."""
   for name, value in config.items():
     if hasattr(value, "items"):
@@ -318,7 +326,7 @@ def _expand_home(config):
       config[name] = path(value)
 
 
-def plain(text, keep=""):
+def plain(text: Any, keep: str = "") -> str:
   """Returns text that a terminal, a log or a picture shows as it is: no line breaks, colours, marks of direction.
 
   Args:
@@ -328,12 +336,12 @@ def plain(text, keep=""):
   return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
 
 
-def say(text):
+def say(text: str) -> None:
   """Prints text of several lines in which names of others may stand, see `plain`."""
   print(plain(text, keep="\n"))
 
 
-def short(name, length=40):
+def short(name: str, length: int = 40) -> str:
   """Returns a name as `plain` text of at most `length` characters; what is left out of the middle is an ellipsis."""
   name = plain(name)
   return name if len(name) <= length else name[: length - length // 3 - 1] + "…" + name[-(length // 3):]

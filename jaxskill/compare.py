@@ -9,6 +9,7 @@ DIR gets `comparison.json` and `comparison.png`, by default in WORKDIR/compariso
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from jaxskill import cli
 from jaxskill.assess import arguments
@@ -42,7 +43,7 @@ def run(question: arguments.Question) -> dict:
   return comparison.run(*question)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process, and ends with its exit status."""
   options = arguments.parser("python -m jaxskill.compare", __doc__).parse_args(argv)
   with cli.command():

@@ -13,7 +13,9 @@ RL2_min beside the networks, which it prints as its own results: add them by han
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -22,7 +24,7 @@ from jaxskill import cli, weight_files
 from jaxskill.training import finished_run
 
 
-def run(workdir, out, model=None):
+def run(workdir: str | os.PathLike[str], out: str | os.PathLike[str], model: int | None = None) -> pathlib.Path:
   """Writes the networks of one model of a finished run; returns the path.
 
   Args:
@@ -33,7 +35,7 @@ def run(workdir, out, model=None):
   Raises:
     ValueError: if the run cannot be read, no published code has such networks, or it is not said which model.
   """
-  trained, out = finished_run.load(workdir), pathlib.Path(out)
+  trained, file = finished_run.load(workdir), pathlib.Path(out)
   replicas = trained.about["replicas"]
   if trained.method.published is None:
     raise ValueError(f"{workdir}: config.method={trained.config.method!r} has no published code whose files could be "
@@ -46,19 +48,19 @@ def run(workdir, out, model=None):
     networks = trained.method.published.write(variables)
   except ValueError as error:
     raise ValueError(f"{workdir}: {error}") from error
-  if not out.parent.is_dir():
-    raise ValueError(f"{out}: there is no folder {out.parent}; make it, or give another --out.")
-  if out.suffix == ".safetensors":
-    raise ValueError(f"{out}: what is written is PyTorch's own format; call it .pth.")
-  weight_files.write_networks(out, networks)
+  if not file.parent.is_dir():
+    raise ValueError(f"{file}: there is no folder {file.parent}; make it, or give another --out.")
+  if file.suffix == ".safetensors":
+    raise ValueError(f"{file}: what is written is PyTorch's own format; call it .pth.")
+  weight_files.write_networks(file, networks)
   if trained.config.data.standardize:
     cli.say("The features were standardized (config.data.standardize), which the file does not hold: do it first.")
   if trained.config.get("variant") != "official":
     cli.say("The published code computes what the option official does, not what this run was trained with.")
-  return out
+  return file
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.export", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)

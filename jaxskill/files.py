@@ -15,6 +15,8 @@ import sys
 import tempfile
 import unicodedata
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
 
 import numpy as np
 
@@ -30,7 +32,7 @@ LONGEST = 100         # bytes of a folder's name: two of them, and what is put b
 
 
 @contextlib.contextmanager
-def writing(path):
+def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
   """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
   unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
   try:
@@ -42,7 +44,7 @@ def writing(path):
 
 
 @contextlib.contextmanager
-def writing_folder(path):
+def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Makes a folder that takes the place of `path` when the body has ended well, and else leaves nothing.
 
   Args:
@@ -58,24 +60,24 @@ def writing_folder(path):
     folder.rename(path)
 
 
-def write_text(path, text):
+def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a text in UTF-8, whole or not at all."""
   with writing(path) as file:
     file.write(text.encode())
 
 
-def remove_unfinished(folder, below=True):
+def remove_unfinished(folder: pathlib.Path, below: bool = True) -> None:
   """Removes files that a killed process left half written in a folder, and in those below it if so told."""
   for file in (folder.rglob if below else folder.glob)(f".*{UNFINISHED}"):
     file.unlink(missing_ok=True)
 
 
-def provenance(parallel):
+def provenance(parallel: Any) -> dict[str, Any]:
   """Returns the versions, the devices and the git revision of a run."""
   import jax  # seconds, which not all that write files should wait
   root = pathlib.Path(__file__).resolve().parents[1]
 
-  def git(*args):
+  def git(*args: str) -> str:
     return subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True,
                           check=False).stdout.strip()
   revision = ""
@@ -92,7 +94,7 @@ def provenance(parallel):
               git_revision=revision, command=sys.argv)
 
 
-def open_folder(out):
+def open_folder(out: pathlib.Path) -> pathlib.Path:
   """Makes a folder if need be, and proves that it can be written; returns it.
 
   Raises:
@@ -111,7 +113,7 @@ class OtherFormat(ValueError):
   """A file of ours is whole, but of a format that this version does not read."""
 
 
-def check_format(path, content, newest, remedy, oldest=0):
+def check_format(path: Any, content: Mapping[str, Any], newest: int, remedy: str, oldest: int = 0) -> None:
   """Refuses what another version of the software wrote in a format that this one does not read.
 
   Args:
@@ -134,14 +136,14 @@ def check_format(path, content, newest, remedy, oldest=0):
     raise OtherFormat(f"{path}: was written by an older jaxskill ({known}); {remedy}.")
 
 
-def save_json(path, content):
+def save_json(path: pathlib.Path, content: Any) -> None:
   """Writes JSON whole or not at all."""
   write_text(pathlib.Path(path), to_json(content, indent=1))
 
 
-def to_json(content, indent=None):
+def to_json(content: Any, indent: int | None = None) -> str:
   """Returns JSON text; numbers that are not finite become null."""
-  def clean(value):
+  def clean(value: Any) -> Any:
     if isinstance(value, dict):
       return {k: clean(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -152,7 +154,7 @@ def to_json(content, indent=None):
   return json.dumps(clean(content), indent=indent, allow_nan=False)
 
 
-def folder(name):
+def folder(name: str) -> str:
   """Returns a relative path for files about a video that every file system takes, and that leads nowhere else.
 
   Usual names stay as they are. A part that no folder can be called gets a digest, so that two names never become one.
@@ -160,7 +162,7 @@ def folder(name):
   return "/".join(map(_folder_name, name.split("/")))
 
 
-def folders(names):
+def folders(names: Iterator[Any] | Sequence[str]) -> dict[str, str]:
   """Returns {name: path}, see `folder`; they differ also where capital and small letters are the same to a disk."""
   found, taken = {}, set()
   for name in names:
@@ -172,15 +174,15 @@ def folders(names):
   return found
 
 
-def _same(path):
+def _same(path: str) -> str:
   return unicodedata.normalize("NFC", path).casefold()
 
 
-def _digest(name):
+def _digest(name: str) -> str:
   return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def _folder_name(part):
+def _folder_name(part: str) -> str:
   kept = "".join(c if c.isprintable() and c not in '<>:"/\\|?*' else "_" for c in part)
   kept = kept.lstrip(" .").rstrip(" .")
   while len(kept.encode()) > LONGEST:

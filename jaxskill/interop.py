@@ -9,6 +9,9 @@ graph convolutions too, are (out, in).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import jax
 import numpy as np
 from flax import traverse_util
@@ -23,7 +26,7 @@ _ACTION_NET = {f"{theirs}.{place}": ("streams", ours, layer) for ours, theirs in
                for layer, place in _LAYERS.items()} | {"fc.0": ("head", "fc_1"), "fc.3": ("head", "fc_2")}
 
 
-def pros_cons_from_torch(networks):
+def pros_cons_from_torch(networks: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the parameters of `jaxskill.methods.pros_cons` out of the published networks.
 
   Args:
@@ -46,7 +49,7 @@ def pros_cons_from_torch(networks):
         continue
       count = sum(name.endswith(".0.weight") and name.startswith("att_net.") for name in state)
 
-      def stack(name):
+      def stack(name: str) -> np.ndarray:
         return np.stack([state[f"att_net.{k}.{name}"] for k in range(count)])
       filters[branch] = dict(kernel=stack("0.weight"), bias=stack("0.bias"), readout=stack("2.weight")[:, 0],
                              readout_bias=stack("2.bias")[:, 0])
@@ -56,7 +59,7 @@ def pros_cons_from_torch(networks):
   return dict(ranking=ranking) | (dict(filters=filters) if filters else {})
 
 
-def pros_cons_to_torch(params):
+def pros_cons_to_torch(params: Any) -> dict[str, Any]:
   """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse.
 
   Raises:
@@ -81,7 +84,7 @@ def pros_cons_to_torch(params):
   return networks
 
 
-def regression_tree_from_torch(state):
+def regression_tree_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Returns the parameters of `jaxskill.modules.regression_tree.RegressionTree` out of the published tree.
 
   Args:
@@ -96,11 +99,11 @@ def regression_tree_from_torch(state):
   """
   state = {k: np.asarray(v, np.float32) for k, v in state.items()}
 
-  def layer(name, nodes):
+  def layer(name: str, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     return weight.reshape(nodes, len(bias) // nodes, -1), bias.reshape(nodes, -1)
 
-  def joined(nodes, *names):
+  def joined(nodes: int, *names: str) -> dict[str, np.ndarray]:
     kernels, biases = zip(*(layer(name, nodes) for name in names))
     return dict(kernel=np.concatenate(kernels, axis=1), bias=np.concatenate(biases, axis=1))
   levels = sum(name.startswith("clf_layers.") and name.endswith(".weight") for name in state)
@@ -111,11 +114,11 @@ def regression_tree_from_torch(state):
     raise ValueError(f"the tree lacks {error}; found {', '.join(sorted(state))}.") from None
 
 
-def regression_tree_to_torch(params):
+def regression_tree_to_torch(params: Any) -> dict[str, np.ndarray]:
   """Turns our parameters into {state_dict name: float32 array}: the inverse."""
   state = {}
 
-  def put(name, kernel, bias, convolution=True):
+  def put(name: str, kernel: np.ndarray, bias: np.ndarray, convolution: bool = True) -> None:
     weight = np.asarray(kernel).reshape(bias.size, -1)
     state.update({f"{name}.weight": weight[..., None] if convolution else weight, f"{name}.bias": np.ravel(bias)})
   put("first_layer.0", **params["first"], convolution=False)
@@ -127,7 +130,7 @@ def regression_tree_to_torch(params):
   return state
 
 
-def action_net_from_torch(state):
+def action_net_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Returns the parameters of `jaxskill.methods.action_net`, streams "rgb" and "static", out of the published network.
 
   Args:
@@ -149,14 +152,14 @@ def action_net_from_torch(state):
   return traverse_util.unflatten_dict(flat)
 
 
-def action_net_to_torch(params):
+def action_net_to_torch(params: Any) -> dict[str, np.ndarray]:
   """Turns our parameters of the streams "rgb" and "static" into {state_dict name: float32 array}: the inverse."""
   flat = traverse_util.flatten_dict(params)
   return {f"{theirs}.{entry}": np.asarray(flat[*ours, name]) for theirs, ours in _ACTION_NET.items()
           for entry, name in (("weight", "kernel"), ("bias", "bias"))}
 
 
-def _i3d_names():
+def _i3d_names() -> dict[tuple[str, ...], Any]:
   """Returns {our unit: its names in the two common ports}; both call the convolution `conv3d`."""
   names = {(stage,): (f"{stage}.", f"{stage.capitalize()}.") for stage in
            ("conv3d_1a_7x7", "conv3d_2b_1x1", "conv3d_2c_3x3")}
@@ -167,10 +170,10 @@ def _i3d_names():
                   for ours, (first, second) in branches.items()}
 
 
-_NORMALISATION = dict(scale="weight", bias="bias", mean="running_mean", var="running_var")
+_NORMALIZATION = dict(scale="weight", bias="bias", mean="running_mean", var="running_var")
 
 
-def i3d_from_torch(state, num_classes=None):
+def i3d_from_torch(state: Mapping[str, np.ndarray], num_classes: int | None = None) -> dict[str, Any]:
   """Returns the variables of `jaxskill.modules.i3d.I3D` out of the common ports of the Kinetics weights to PyTorch.
 
   Args:
@@ -185,7 +188,7 @@ def i3d_from_torch(state, num_classes=None):
     ValueError: for a tensor that is missing or has another shape: which, and what was expected.
   """
   second = "Conv3d_1a_7x7.conv3d.weight" in state
-  normalisation, first = ("bn", "Conv3d_1a_7x7") if second else ("batch3d", "conv3d_1a_7x7")
+  normalization, first = ("bn", "Conv3d_1a_7x7") if second else ("batch3d", "conv3d_1a_7x7")
   classifier = f"{'logits' if second else 'conv3d_0c_1x1'}.conv3d.weight"
   if num_classes is None:
     num_classes = len(state[classifier]) if classifier in state else 0
@@ -193,14 +196,14 @@ def i3d_from_torch(state, num_classes=None):
   expected = _shapes(i3d.I3D(num_classes), (1, i3d.MIN_FRAMES, 32, 32, channels if channels in (2, 3) else 3))
   units = _i3d_names()
 
-  def source(path):
+  def source(path: Sequence[str]) -> str:
     *unit, entry = path
     prefix = units[tuple(unit)][second]
     if entry == "kernel" or unit == ["conv3d_0c_1x1"]:
       return f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
-    return f"{prefix}{normalisation}.{_NORMALISATION[entry]}"
+    return f"{prefix}{normalization}.{_NORMALIZATION[entry]}"
 
-  def arrange(path, value):
+  def arrange(path: Sequence[str], value: np.ndarray) -> np.ndarray:
     if path[-1] != "kernel":
       return value
     value = value.transpose(2, 3, 4, 1, 0)                    # (out, in, t, h, w) -> [t, h, w, in, out]
@@ -208,7 +211,7 @@ def i3d_from_torch(state, num_classes=None):
   return _convert(state, expected, source, arrange, "I3D")
 
 
-def i3d_to_torch(variables):
+def i3d_to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Turns variables into {state_dict name: float32 array}, named as in kinetics_i3d_pytorch: the inverse."""
   units, state = _i3d_names(), {}
   for path, value in traverse_util.flatten_dict(variables).items():
@@ -218,12 +221,13 @@ def i3d_to_torch(variables):
       kernel, name = value.T[..., None, None, None], f"{prefix}conv3d.{'weight' if entry == 'kernel' else 'bias'}"
     else:
       kernel = value.transpose(4, 3, 0, 1, 2) if entry == "kernel" else value
-      name = f"{prefix}conv3d.weight" if entry == "kernel" else f"{prefix}batch3d.{_NORMALISATION[entry]}"
+      name = f"{prefix}conv3d.weight" if entry == "kernel" else f"{prefix}batch3d.{_NORMALIZATION[entry]}"
     state[name] = np.ascontiguousarray(kernel if entry == "kernel" else value)
   return state
 
 
-def resnet_from_torch(state, num_classes=0, depth=None):
+def resnet_from_torch(state: Mapping[str, np.ndarray], num_classes: int = 0,
+                      depth: int | None = None) -> dict[str, Any]:
   """Returns the variables of `jaxskill.modules.resnet.ResNet` out of torchvision's weights; as `i3d_from_torch`.
 
   `depth` is 50 or 101, or None for what the weights have; the first layer may take any number of channels.
@@ -232,31 +236,32 @@ def resnet_from_torch(state, num_classes=0, depth=None):
   channels = np.shape(state.get("conv1.weight", np.zeros((0, 3))))[1]
   expected = _shapes(resnet.ResNet(depth, num_classes), (1, 32, 32, channels))
 
-  def source(path):
+  def source(path: Sequence[str]) -> str:
     *unit, entry = path
     if unit == ["fc"]:
       return f"fc.{'weight' if entry == 'kernel' else 'bias'}"
-    *block, last = unit
-    block = "".join(f"{name.replace('_', '.')}." for name in block)
+    *blocks, last = unit
+    block = "".join(f"{name.replace('_', '.')}." for name in blocks)
     if last == "downsample":
-      return f"{block}downsample.0.weight" if entry == "kernel" else f"{block}downsample.1.{_NORMALISATION[entry]}"
-    return f"{block}{last}.weight" if entry == "kernel" else f"{block}bn{last[-1]}.{_NORMALISATION[entry]}"
+      return f"{block}downsample.0.weight" if entry == "kernel" else f"{block}downsample.1.{_NORMALIZATION[entry]}"
+    return f"{block}{last}.weight" if entry == "kernel" else f"{block}bn{last[-1]}.{_NORMALIZATION[entry]}"
 
-  def arrange(path, value):
+  def arrange(path: Sequence[str], value: np.ndarray) -> np.ndarray:
     if path[-1] != "kernel":
       return value
     return value.T if path[0] == "fc" else value.transpose(2, 3, 1, 0)                    # -> [h, w, in, out]
   return _convert(state, expected, source, arrange, f"ResNet-{depth}")
 
 
-def _shapes(module, shape):
+def _shapes(module: i3d.I3D | resnet.ResNet, shape: Sequence[int]) -> dict[str, Any]:
   """Returns {collection: {path: shape}} of a module's variables."""
   variables = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, np.float32))
   return {kind: {path: x.shape for path, x in traverse_util.flatten_dict(tree).items()}
           for kind, tree in variables.items()}
 
 
-def _convert(state, expected, source, arrange, what):
+def _convert(state: Mapping[str, np.ndarray], expected: Mapping[str, Any], source: Callable[..., Any],
+             arrange: Callable[..., Any], what: str) -> dict[str, Any]:
   """Variables from a state_dict, every tensor checked."""
   result = {}
   for kind in ("params", "batch_stats"):

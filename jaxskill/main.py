@@ -6,14 +6,17 @@ Exit status: 0 finished, 2 a mistake that the message explains, 128 + n stopped 
 command goes on from there.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 
 from jaxskill import cli
 from jaxskill.cli import read_config
 
 
-def main(argv=None):
-  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.main", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")
@@ -27,7 +30,7 @@ def main(argv=None):
     cli.use_compilation_cache()
     from jaxskill import ablations, train
     from jaxskill.training import parallel
-    parallel.initialise()
+    parallel.initialize()
     workdir = options.workdir or f"runs/{config.name}_{config.data.name}"
     if "rows" not in config:
       train.run(config, workdir, evaluate_only=options.evaluate_only)

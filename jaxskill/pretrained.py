@@ -6,10 +6,16 @@ n items, L pictures or flows of an item, S their side, c channels of one.
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from jaxskill import interop, weight_files
 from jaxskill.modules import i3d, resnet
@@ -35,21 +41,21 @@ WEIGHTS = {("i3d", "rgb"): "an I3D trained on Kinetics, RGB: rgb_imagenet.pt of 
            ("resnet50", "flow"): f"a ResNet-50 {_TSN}", ("resnet101", "flow"): f"a ResNet-101 {_TSN}"}
 
 
-def channels(recipe):
+def channels(recipe: ConfigDict) -> int:
   """Returns the number of channels that the first layer of a stream's network takes."""
   if recipe.input == "rgb":
     return 3
   return 2 if recipe.network == "i3d" else 2 * recipe.stack
 
 
-def network(recipe, dtype="float32"):
+def network(recipe: ConfigDict, dtype: DTypeLike = "float32") -> i3d.I3D | resnet.ResNet:
   """Returns the module of a stream."""
   if recipe.network == "i3d":
     return i3d.I3D(eps=recipe.eps, dtype=jnp.dtype(dtype))
   return resnet.ResNet(DEPTHS[recipe.network], dtype=jnp.dtype(dtype))
 
 
-def by_stream(config, weights):
+def by_stream(config: ConfigDict, weights: Mapping[str, str] | str) -> dict[str, str]:
   """Returns `weights` for each stream of a recipe: {stream: file or "random:SEED"}.
 
   Args:
@@ -77,7 +83,7 @@ def by_stream(config, weights):
   return {name: str(weights[name]) for name in names}
 
 
-def load(config, weights):
+def load(config: ConfigDict, weights: Mapping[str, str] | str) -> tuple[dict[str, Any], dict[str, Any]]:
   """Returns the networks' variables, and what the note says of them.
 
   Args:
@@ -101,12 +107,12 @@ def load(config, weights):
   return variables, dict(weights=single(names), weights_sha256=single(digests), random_weights="" in digests.values())
 
 
-def single(values):
+def single(values: dict[str, Any]) -> Any:
   """Returns the value of {stream: value} where there is one stream; of several all, by stream."""
   return next(iter(values.values())) if len(values) == 1 else values
 
 
-def _variables(recipe, source):
+def _variables(recipe: ConfigDict, source: str) -> dict[str, Any]:
   if source.startswith(RANDOM):
     seed = source.removeprefix(RANDOM)
     if not seed.isdigit():
@@ -126,13 +132,13 @@ def _variables(recipe, source):
   return variables
 
 
-def digest(path):
+def digest(path: str | os.PathLike[str]) -> str:
   """Returns the SHA-256 of a file, 64 hexadecimal digits."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make(recipe, dtype, variables, parallel):
+def make(recipe: ConfigDict, dtype: DTypeLike, variables: Mapping[str, Any], parallel: Any) -> Callable[..., Any]:
   """Returns encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
 
   Features are `[n, channels]` float32, or maps `[n, h, w, channels]` float16, of which a video has many.
@@ -140,19 +146,20 @@ def make(recipe, dtype, variables, parallel):
   size, module = parallel.padded(recipe.batch), network(recipe, dtype)
   mean, scale = (np.array(values, np.float32) for values in SCALINGS[recipe.scaling])
 
-  def features(variables, items):
+  def features(variables: Mapping[str, Any], items: jax.Array) -> jax.Array:
     items = items.astype(jnp.float32)
     items = (items + 1) / 2 if recipe.input == "flow" else items / 255                      # to [0, 1]
     return parallel.gather(_features(recipe, module, variables, (items - mean) / scale))
   compiled, variables = parallel.compile(features), parallel.replicate(variables)
 
-  def encode(items):
+  def encode(items: np.ndarray) -> np.ndarray:
     padded = np.concatenate([items, np.zeros((size - len(items), *items.shape[1:]), items.dtype)])
     return np.asarray(compiled(variables, parallel.split(padded)))[: len(items)]
   return encode
 
 
-def _features(recipe, module, variables, items):
+def _features(recipe: ConfigDict, module: i3d.I3D | resnet.ResNet, variables: Mapping[str, Any],
+              items: jax.Array) -> jax.Array:
   if recipe.network == "i3d":
     return i3d.clip_features(variables, items, module=module)
   count, _, height, width, _ = items.shape
@@ -163,12 +170,12 @@ def _features(recipe, module, variables, items):
   return resnet.frame_features(variables, frames, module=module)
 
 
-def make_all(config, variables, parallel):
+def make_all(config: ConfigDict, variables: Mapping[str, Any], parallel: Any) -> dict[str, Any]:
   """Returns {stream: encode}, see `make`."""
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 
 
-def shrink(items, side):
+def shrink(items: np.ndarray, side: int) -> np.ndarray:
   """Returns `[n, side, side, 3]` of `[n, 1, S, S, 3]` uint8 pictures, to draw on; S is a multiple of `side`."""
   count, *_, size, channel_count = items.shape
   blocks = items.reshape(count, side, size // side, side, size // side, channel_count)

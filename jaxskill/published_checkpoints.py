@@ -8,8 +8,10 @@ the rest with `load_state_dict(..., strict=False)`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from jaxskill import interop
 
@@ -31,22 +33,22 @@ class Published(NamedTuple):
   write: Callable
 
 
-def pros_cons():
+def pros_cons() -> Published:
   """Returns what `jaxskill.methods.pros_cons` reads and writes."""
   return Published(_pros_cons_from, _pros_cons_to)
 
 
-def core(frames):
+def core(frames: bool) -> Published:
   """Returns what `jaxskill.methods.core` reads and writes, with the network on frames or without."""
   return Published(functools.partial(_core_from, frames=frames), _core_to)
 
 
-def action_net():
+def action_net() -> Published:
   """Returns what `jaxskill.methods.action_net` reads and writes."""
   return Published(_action_net_from, _action_net_to)
 
 
-def _pros_cons_from(networks):
+def _pros_cons_from(networks: Mapping[str, Any]) -> dict[str, Any]:
   """Variables of `jaxskill.methods.pros_cons` from a checkpoint of the published training.
 
   Args:
@@ -60,12 +62,12 @@ def _pros_cons_from(networks):
   return dict(params=interop.pros_cons_from_torch(found))
 
 
-def _pros_cons_to(variables):
+def _pros_cons_to(variables: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the checkpoint, every state_dict in a tuple of its own, as the published training leaves it."""
   return {_STATE + name: (state,) for name, state in interop.pros_cons_to_torch(variables["params"]).items()}
 
 
-def _core_from(networks, *, frames):
+def _core_from(networks: Mapping[str, Any], *, frames: bool) -> dict[str, Any]:
   """Variables of `jaxskill.methods.core` from a checkpoint of the published training.
 
   Args:
@@ -86,7 +88,7 @@ def _core_from(networks, *, frames):
   return dict(params=params | dict(backbone=variables["params"]), constants=dict(backbone=variables["batch_stats"]))
 
 
-def _core_to(variables):
+def _core_to(variables: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the checkpoint {"regressor", "base_model" where frames are read}: the inverse.
 
   I3D's classifier, which the published network carries without using it, is not written.
@@ -104,12 +106,12 @@ def _core_to(variables):
   return networks
 
 
-def _action_net_from(networks):
+def _action_net_from(networks: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Variables of `jaxskill.methods.action_net` from the state_dict that the published training leaves."""
   return dict(params=interop.action_net_from_torch(networks))
 
 
-def _action_net_to(variables):
+def _action_net_to(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Returns the state_dict: the inverse. The graph, which is fixed, is left out.
 
   Raises:
@@ -121,7 +123,7 @@ def _action_net_to(variables):
     raise ValueError(f"it has no {'/'.join(error.args[0])}, as the published network has.") from None
 
 
-def _expect(found, networks, words):
+def _expect(found: bool | Mapping[str, Any], networks: Mapping[str, Any], words: str) -> None:
   if not found:
     raise ValueError(f"it holds {', '.join(sorted(networks)[:4])}; expected {words}, as the published training saves "
                      "them.")

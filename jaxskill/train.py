@@ -7,14 +7,19 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 import tqdm
+from ml_collections import ConfigDict
 
 from jaxskill import cli, data, files
+from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import metrics, published_weights
 from jaxskill.report import results
 from jaxskill.training import (
@@ -47,7 +52,7 @@ class Trainer:
     all_videos: their answers.
   """
 
-  def __init__(self, config, dataset, parallel):
+  def __init__(self, config: ConfigDict, dataset: SkillDataset, parallel: Parallel) -> None:
     train = config.train
     parallel.check_batch(train.batch_size)
     self.experiment = made = experiment.make(config, dataset)
@@ -72,20 +77,20 @@ class Trainer:
     self._tables = parallel.replicate(self.tables)
     self._began = False
 
-  def begin(self):
+  def begin(self) -> None:
     """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some."""
     if self.config.get("init_from") and not self._began:
       self.state = self.parallel.replicate(initial_parameters.put(self.state, self.config, self.method))
       self._began = True
 
-  def restore(self, checkpoints):
+  def restore(self, checkpoints: Checkpoints) -> int | None:
     """Takes the state of the newest good checkpoint; returns its step, None if there is none."""
     restored = checkpoints.restore(self.state)
     if restored:
       self.state = self.parallel.replicate(restored[1])
     return restored and restored[0]
 
-  def assess(self, *, everything=False, draw=0):
+  def assess(self, *, everything: bool = False, draw: int = 0) -> Any:
     """Returns assessments of all videos by all replicas, host arrays `[R, V, ...]`; scores and parts alone by default.
 
     Args:
@@ -93,13 +98,13 @@ class Trainer:
     """
     return self.all_videos.assess(self.state, everything, draw)
 
-  def measure(self):
+  def measure(self) -> list[dict[str, Any]]:
     """Returns the metrics of every replica at the present step, see `Experiment.measured`."""
     scores, parts = self.assess()
     return [self.experiment.measured(i, scores[i], {k: v[i] for k, v in parts.items()})
             for i in range(len(self.replicas))]
 
-  def first_call(self):
+  def first_call(self) -> tuple[Any, tuple]:
     """Returns (compiled function, arguments) of the steps that come next."""
     phases = len(self.method.phases)
     if self.loader.resident:
@@ -108,7 +113,7 @@ class Trainer:
     videos, drawn = next(self.loader.stream(draw, 0, phases, phases, self.num_unique))
     return self.step.run_batches, (self.state, videos, self._tables, drawn)
 
-  def advance(self):
+  def advance(self) -> dict[str, np.ndarray]:
     """Takes `per_call` steps; returns {metric: `[R]` mean over them, nan for a replica that stood still}.
 
     Raises:
@@ -116,7 +121,7 @@ class Trainer:
     """
     return self.means([self.take(self.per_call)])
 
-  def take(self, count):
+  def take(self, count: int) -> tuple[dict[str, Any], ...]:
     """Takes `count` steps, whole cycles up to `per_call`, which give the same bits however they are cut into calls.
 
     Returns:
@@ -139,7 +144,7 @@ class Trainer:
     self._check_finite(first, metrics)
     return metrics
 
-  def means(self, calls):
+  def means(self, calls: Sequence[tuple[dict[str, Any], ...]]) -> dict[str, np.ndarray]:
     """Returns {metric: `[R]` mean over successive calls of `take`, nan for a replica that stood still}."""
     metrics = jax.tree.map(lambda *x: np.concatenate(x), *calls)
     names = dict.fromkeys(name for phase in metrics for name in phase)
@@ -147,7 +152,7 @@ class Trainer:
     totals = {name: (over(name, 0), over(name, 1)) for name in names}
     return {name: np.where(count > 0, value / np.maximum(count, 1), np.nan) for name, (value, count) in totals.items()}
 
-  def _check_finite(self, first, metrics):
+  def _check_finite(self, first: int, metrics: Sequence[dict[str, Any]]) -> None:
     losses = np.stack([phase["loss"][0] for phase in metrics], axis=1).reshape(-1, len(self.replicas))   # [steps, R]
     bad = np.argwhere(~np.isfinite(losses))
     if bad.size:
@@ -160,7 +165,8 @@ class Trainer:
 
 
 @single_precision()
-def run(config, workdir, dataset=None, *, evaluate_only=False):
+def run(config: ConfigDict, workdir: str | os.PathLike[str], dataset: SkillDataset | None = None, *,
+        evaluate_only: bool = False) -> dict[str, Any]:
   """Trains and evaluates `config`; everything is written below `workdir`.
 
   Args:
@@ -217,14 +223,14 @@ def run(config, workdir, dataset=None, *, evaluate_only=False):
       return results.write(workdir, trainer.experiment, assessments, history, facts, about, say, draws)
 
 
-def _scores_of_draws(trainer):
+def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
   """Returns `[R, V]` scores for every draw of exemplars that the config asks for; none where none is tested."""
   asked = trainer.method.items.compares and metrics.is_tested(trainer.experiment.dataset)
   draws = trainer.config.evaluate.draws if asked else 0
   return [trainer.assess(draw=draw)[0] for draw in range(draws)]
 
 
-def _train(trainer, workdir, say):
+def _train(trainer: Trainer, workdir: pathlib.Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
   """Trains from the newest checkpoint to the end, and waits until all is on the disk; returns the evaluations."""
   with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
@@ -247,7 +253,8 @@ def _train(trainer, workdir, say):
   return log.history
 
 
-def _loop(trainer, checkpoints, log, stop, bar, say):
+def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal, bar: Any,
+          say: Callable[[str], None]) -> None:
   """Takes the steps that are left.
 
   Lines of the log, evaluations and checkpoints fall on multiples of `per_call`, however fast the machine is; the calls
@@ -256,7 +263,7 @@ def _loop(trainer, checkpoints, log, stop, bar, say):
   train, every, length = trainer.config.train, trainer.per_call, CallLength(len(trainer.method.phases))
   step, number = int(trainer.state.step), 0
 
-  def due(step, steps):
+  def due(step: int, steps: int) -> bool:
     """Returns whether a multiple of `steps` lies on the line of the log that ends here."""
     return step == trainer.total or step % every == 0 and step // steps > (step - every) // steps
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pathlib
 import pickle
 import re
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +21,7 @@ _SHARED = 4          # times the size of a file, of tensors that share their num
 _NUMPY_NUMBERS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
 
 
-def read_weights(file):
+def read_weights(file: str | os.PathLike[str]) -> dict[str, Any]:
   """Returns the tensors of a file of PyTorch weights: {state_dict name: array}.
 
   Args:
@@ -31,7 +34,7 @@ def read_weights(file):
   return _read(file, lambda path: _state_dict(_load(path), path.stat().st_size))
 
 
-def read_networks(file):
+def read_networks(file: str | os.PathLike[str]) -> dict[str, Any]:
   """Returns the tensors of a checkpoint of a training that PyTorch did: {name: array}, or {network: {name: array}}.
 
   What the training keeps beside the networks, as numbers and the state of its optimizer, is left out.
@@ -42,7 +45,7 @@ def read_networks(file):
   Raises:
     ValueError: see `read_weights`.
   """
-  def networks(path):
+  def networks(path: pathlib.Path) -> dict[str, Any]:
     import torch
     with torch.serialization.safe_globals([(_Number, name) for name in _NUMPY_NUMBERS]):
       content = _load(path)
@@ -51,7 +54,7 @@ def read_networks(file):
   return _read(file, networks)
 
 
-def write_networks(file, networks):
+def write_networks(file: pathlib.Path, networks: Mapping[str, Any]) -> None:
   """Writes a checkpoint as `read_networks` reads it, whole or not at all.
 
   Args:
@@ -64,7 +67,7 @@ def write_networks(file, networks):
   _need("torch", file, "writing")
   import torch
 
-  def tensors(node):
+  def tensors(node: Mapping[str, Any] | np.ndarray | tuple[dict[str, Any]]) -> Any:
     if isinstance(node, dict):
       return {name: tensors(value) for name, value in node.items()}
     if isinstance(node, tuple):
@@ -74,13 +77,13 @@ def write_networks(file, networks):
     torch.save(tensors(networks), opened)
 
 
-def _need(package, file, what):
+def _need(package: str, file: pathlib.Path, what: str) -> None:
   if importlib.util.find_spec(package) is None:
     raise ValueError(f"{file}: {what} it needs the package {package}, which is not installed: pip install "
                      "'jaxskill[weights]'.")
 
 
-def _read(file, read_torch):
+def _read(file: str | os.PathLike[str], read_torch: Callable[..., Any]) -> dict[str, Any]:
   """Returns what `read_torch`, or safetensors, reads of a file, without the "module." before names."""
   file = pathlib.Path(file)
   if not file.is_file():
@@ -99,8 +102,8 @@ def _read(file, read_torch):
   except Exception as error:      # a damaged file can fail in any way
     message = str(error).splitlines()[0] if str(error) else ""
     if "weights_only" in str(error) or isinstance(error, pickle.UnpicklingError):
-      wanted = re.search(r"GLOBAL (\S+)", str(error))      # PyTorch's own advice is to trust the file
-      wanted = f" ({wanted[1]})" if wanted else ""
+      found = re.search(r"GLOBAL (\S+)", str(error))       # PyTorch's own advice is to trust the file
+      wanted = f" ({found[1]})" if found else ""
       raise ValueError(f"{file}: holds more than tensors{wanted}, which is refused, for it could run any program, or "
                        "is damaged; expected a state_dict alone, as torch.save(network.state_dict(), FILE) writes it."
                        ) from None
@@ -111,7 +114,7 @@ def _read(file, read_torch):
   return _without_module(state)
 
 
-def _without_module(node):
+def _without_module(node: Mapping[str, Any] | np.ndarray) -> Any:
   """Returns nested dicts without the "module." that PyTorch's parallel training puts before names."""
   if not isinstance(node, dict):
     return node
@@ -125,14 +128,14 @@ class _Refused(Exception):
 class _Number:
   """Stands for a number of NumPy, and for its type; what it is made of is not looked at."""
 
-  def __init__(self, *parts):
+  def __init__(self, *parts: Any) -> None:
     pass
 
-  def __setstate__(self, state):
+  def __setstate__(self, state: Sequence[Any]) -> None:
     pass
 
 
-def _load(file):
+def _load(file: pathlib.Path) -> Any:
   """Returns what torch.save wrote, of which nothing but tensors and plain values is unpickled."""
   import torch
   if zipfile.is_zipfile(file):
@@ -142,7 +145,7 @@ def _load(file):
   return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _state_dict(state, size):
+def _state_dict(state: Mapping[Any, Any] | Sequence[Any], size: int) -> dict[str, np.ndarray]:
   """Returns {name: float32 array} of the one network in a file of `size` bytes."""
   import torch
   state = state.get("state_dict", state) if isinstance(state, dict) else state
@@ -158,10 +161,10 @@ def _state_dict(state, size):
 class _Tensors:
   """Makes arrays of the tensors of one file, every one backed by the bytes of the file."""
 
-  def __init__(self, size):
+  def __init__(self, size: int) -> None:
     self._size, self._total = size, 0
 
-  def within(self, node, name=""):
+  def within(self, node: Any, name: str = "") -> dict[str, Any] | np.ndarray | None:
     """Returns the arrays in a dict, or in a tuple of one, by name; None where there is none."""
     import torch
     if isinstance(node, tuple) and len(node) == 1:
@@ -173,7 +176,7 @@ class _Tensors:
     found = {key: self.within(value, key) for key, value in node.items() if isinstance(key, str)}
     return {key: value for key, value in found.items() if value is not None} or None
 
-  def array(self, name, tensor):
+  def array(self, name: str, tensor: Any) -> np.ndarray:
     """Returns a tensor as a float32 array."""
     import torch
     numbers = tensor.numel() * tensor.element_size()

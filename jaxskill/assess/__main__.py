@@ -7,13 +7,16 @@ The videos become features as the run's own features were made, with the same we
 gets `assessment.json` and pictures; one that cannot be read is listed with the reason, and the others go on.
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Sequence
 
 from jaxskill import assess, cli
 from jaxskill.assess import arguments
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process, and ends with its exit status."""
   options = arguments.parser("python -m jaxskill.assess", __doc__).parse_args(argv)
   with cli.command():

@@ -84,12 +84,13 @@ def question(
 
 def takes(make: Callable[Given, Question]) -> Callable[[Callable[[Question], Answer]], Callable[Given, Answer]]:
   """Returns a decorator: a function of a question takes the arguments of `make` in its place, which makes it."""
-  def decorate(work):
+  def decorate(work: Callable[[Question], Answer]) -> Callable[Given, Answer]:
     @functools.wraps(work)
-    def run(*args, **kwargs):
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
       return work(make(*args, **kwargs))
     returns = inspect.signature(work).return_annotation
-    run.__signature__ = inspect.signature(make).replace(return_annotation=returns)      # what `help` shows
+    signature = inspect.signature(make).replace(return_annotation=returns)
+    setattr(run, "__signature__", signature)              # what `help` shows
     return run
   return decorate
 
@@ -145,7 +146,7 @@ def keywords(options: argparse.Namespace) -> dict[str, Any]:
   return vars(options) | dict(weights=_weights(options.weights))
 
 
-def _weights(words):
+def _weights(words: Sequence[str]) -> dict[str, str] | str:
   """Returns what --weights says: {stream: file} where streams are named, else the file, "" where there is none."""
   if len(words) <= 1 and not any(map(_is_named, words)):
     return words[0] if words else ""
@@ -161,5 +162,5 @@ def _weights(words):
   return dict(named)
 
 
-def _is_named(word):
+def _is_named(word: str) -> bool:
   return "=" in word and not pathlib.Path(word).exists()

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,7 +130,7 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
   return videos, failed
 
 
-def _said(said):
+def _said(said: Known) -> tuple[Callable[..., Any], dict[str, dict]]:
   """(video -> {"category", "difficulty"}, {video: {"subject", "date"}}), texts, as far as they are said."""
   of_all = dict(category=said.category, difficulty=said.difficulty)
   common = {name: str(value) for name, value in of_all.items() if value not in ("", None)}
@@ -149,25 +149,27 @@ def _said(said):
   return lambda name: common | listed.get(name, {}), person
 
 
-def _unique(found, name, path):
+def _unique(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:
   if name in found:
     raise ValueError(f"{found[name]} and {path} are two videos of one name ({name!r}); rename one.")
   found[name] = path
 
 
-def _decoded(run, files, failed, out):
+def _decoded(run: finished_run.FinishedRun, files: Mapping[str, pathlib.Path], failed: dict[str, str],
+             out: str | os.PathLike[str]) -> tuple:
   """The same of a run that was trained on frames: they are decoded as its own were."""
   recipe = run.about["extraction"]
   folder = pathlib.Path(out) / "frames" if out else run.workdir / "own_frames"
   names = {_place(name): name for name in files}
   ready, why = frames.prepare({place: frames.Source(files[name]) for place, name in names.items()}, folder,
                               frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
-  ready, why = ({names[place]: one for place, one in found.items()} for found in (ready, why))
-  notes = {name: (recipe, dict(row_seconds=one.row_seconds, file=str(files[name]))) for name, one in ready.items()}
-  return {name: one.file for name, one in ready.items()}, failed | why, notes
+  decoded = {names[place]: one for place, one in ready.items()}
+  notes = {name: (recipe, dict(row_seconds=one.row_seconds, file=str(files[name]))) for name, one in decoded.items()}
+  unread = {names[place]: reason for place, reason in why.items()}
+  return {name: one.file for name, one in decoded.items()}, failed | unread, notes
 
 
-def _prepared(given):
+def _prepared(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
   """({name: file}, {}, {name: (recipe, what `extraction.json` says of the video)}) of prepared features."""
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
@@ -191,7 +193,9 @@ def _prepared(given):
   return found, {}, notes
 
 
-def _extracted(run, videos, extraction, out, say):
+def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction: Extraction,
+               out: str | os.PathLike[str],
+               say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
   """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays."""
   files, failed = {}, {}
   for one in map(pathlib.Path, videos):
@@ -238,13 +242,14 @@ def _extracted(run, videos, extraction, out, say):
   return {name: feature_files.feature_file(folder, place, config) for name, place in ready.items()}, failed, notes
 
 
-def _place(name):
+def _place(name: str) -> str:
   """The name of files about a video, without their ending: the video's own, where an ending can be added to it."""
   usable = all(part.strip(".") and len(os.fsencode(part)) <= 200 for part in name.split("/"))
   return name if usable else folder(name)
 
 
-def _read_one(run, name, path, note, known, said_seconds):
+def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note: tuple[dict[str, Any], dict[str, Any]],
+              known: dict[str, Any], said_seconds: float) -> NewVideo:
   """The `NewVideo` of one file of features, checked against what the run reads."""
   recipe, about = note
   wanted = run.recorded
@@ -297,7 +302,7 @@ def _read_one(run, name, path, note, known, said_seconds):
   return video
 
 
-def _unlike(run, video):
+def _unlike(run: finished_run.FinishedRun, video: NewVideo) -> list[str]:
   """What is odd about a video, beside those that the run was trained on."""
   warnings = []
   first = next(iter(video.arrays))

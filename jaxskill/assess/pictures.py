@@ -102,7 +102,7 @@ def draw_answer(figure: FigureBase, video: new_videos.NewVideo, result: dict[str
     axis.set(ylim=(0, 1.3 * max(scales["attention"], 1.0)))                                # room for the legend
     for one in result["moments"]:
       if one["what"] in curves:
-        axis.axvspan(one["start"], one["end"], alpha=0.1, color=drawing.COLOURS[one["side"]])
+        axis.axvspan(one["start"], one["end"], alpha=0.1, color=drawing.COLORS[one["side"]])
   if result["segments"] and not maps:
     segment_scores(axes[-1], result["segments"], scales["segments"])
   for name, values in maps.items():
@@ -207,11 +207,11 @@ def by_start(result: dict[str, Any]) -> list[tuple[np.ndarray, dict[str, Any]]]:
 
 def segment_scores(axis: Axes, segments: Sequence[dict[str, Any]], scale: Sequence[dict[str, Any]]) -> None:
   """Draws scores of segments over time, red to blue over those of `scale`; the number says how much each counts."""
-  colours, scores = drawing.colours_of(scale), [segment["score"] for segment in scale]
+  colors, scores = drawing.colors_of(scale), [segment["score"] for segment in scale]
   room = 0.15 * (max(scores) - min(scores)) or 1.0
   for width, edge in ((9, "0.4"), (7, None)):              # no bars: their height would be read from 0
     axis.hlines([s["score"] for s in segments], [s["start"] for s in segments], [s["end"] for s in segments], lw=width,
-                colors=edge or list(colours.to_rgba(np.array([s["score"] for s in segments]))))
+                colors=edge or list(colors.to_rgba(np.array([s["score"] for s in segments]))))
   for s in segments:
     axis.annotate(wording.percent(s["importance"]), ((s["start"] + s["end"]) / 2, s["score"]), (0, 6), ha="center",
                   textcoords="offset points", fontsize=7)
@@ -228,14 +228,14 @@ def alignment(figure: FigureBase, result: dict[str, Any], other: dict[str, Any],
     names: of the other and of this video.
   """
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-  colours = drawing.colours_of(scale)
+  colors = drawing.colors_of(scale)
   start = (np.arange(len(aligned)) + 0.5) * result["duration_s"] / len(aligned)       # middles of the rows
-  drawing.aligned_videos(above, result["segments"], other["segments"], colours, start, aligned, names)
+  drawing.aligned_videos(above, result["segments"], other["segments"], colors, start, aligned, names)
   offset = np.array(aligned) / other["duration_s"] - start / result["duration_s"]
   drawing.offset_curve(below, start, offset)
   drawing.time_axis(below, max(result["duration_s"], other["duration_s"]))
   if scale:
-    figure.colorbar(colours, ax=(above, below), label="score of a part")
+    figure.colorbar(colors, ax=(above, below), label="score of a part")
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
 
 
@@ -246,11 +246,11 @@ def distribution(figure: FigureBase, result: dict[str, Any], found: Mapping[str,
   drawing.probability_bars(figure.subplots(len(found), 1, squeeze=False)[:, 0].tolist(), bars, meaning["words"])
 
 
-def _heat(figure, video, maps, seconds, most):
+def _heat(figure: FigureBase, video: new_videos.NewVideo, maps: np.ndarray, seconds: np.ndarray, most: float) -> None:
   """The narrowest heat maps `[N, h, w]` over what the video shows then, its middle square; without frames, alone."""
   shown = explain.narrowest(maps)
   pictures = frames(video, seconds[shown])
   for place, (axis, number) in enumerate(zip(figure.subplots(1, len(shown), squeeze=False)[0], shown)):
     picture = pictures[place] if place < len(pictures) else np.zeros((8, 8))
-    picture = video_files.centre_crop(picture, min(picture.shape[:2]))
+    picture = video_files.center_crop(picture, min(picture.shape[:2]))
     drawing.frame(axis, picture, wording.clock(seconds[number]), maps[number], most)

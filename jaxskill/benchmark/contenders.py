@@ -13,14 +13,18 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import files, methods, train
 from jaxskill.benchmark.systems import amount, find, random_dataset
+from jaxskill.data.dataset import SkillDataset
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel, float32_products
 from jaxskill.training.replicas import plan
@@ -29,17 +33,17 @@ WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype
              joint="alternation")
 
 
-def is_peer(form):
+def is_peer(form: str) -> bool:
   """Returns whether a form is timed in PyTorch."""
   return form.split("+")[0] == "torch"
 
 
-def copy(config):
+def copy(config: ConfigDict) -> ConfigDict:
   """Returns a config of its own, unlocked, of plain values."""
   return ml_collections.ConfigDict(json.loads(config.to_json()))
 
 
-def configure(config, form, shape, official):
+def configure(config: ConfigDict, form: str, shape: Any, official: Callable[..., Any] | None) -> ConfigDict:
   """Returns the config of one form; `official` turns a config into the published code's variant, or is None.
 
   Raises:
@@ -75,14 +79,14 @@ def configure(config, form, shape, official):
   return config
 
 
-def compiled(step, trainer):
+def compiled(step: steps.Step, trainer: train.Trainer) -> Any:
   """Returns the compiled program of `step.run`; None where it is for several devices, or not used at all."""
   if trainer.parallel.count > 1 or not trainer.loader.resident:
     return None
   return step.run.lower(trainer.state, trainer.loader.videos, jax.device_put(trainer.tables), np.int32(1)).compile()
 
 
-def compiled_flops(trainer):
+def compiled_flops(trainer: train.Trainer) -> float | None:
   """Returns the FLOPs a step that XLA counts in the compiled program of one cycle, None where it does not say.
 
   It counts the body of a loop once, so what it is given is one cycle, and the plain form in place of the chunked one.
@@ -97,12 +101,12 @@ def compiled_flops(trainer):
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
 
-def process_memory():
+def process_memory() -> Any:
   """Returns the most bytes that this process ever held."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def data_of(config, shape, form=""):
+def data_of(config: ConfigDict, shape: Any, form: str = "") -> SkillDataset:
   """Returns the random data of a form."""
   streams = find(config.method).streams(shape, config)
   return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
@@ -111,7 +115,7 @@ def data_of(config, shape, form=""):
 class JaxContender:
   """One form of ours; `ready` is what is known at the start."""
 
-  def __init__(self, config, shape, form, num_steps):
+  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
     self._config, self._shape, self._form, system = config, shape, form, find(config.method)
     options = self._config.train
     options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
@@ -134,7 +138,7 @@ class JaxContender:
         steps_per_call=self._trainer.per_call, epochs=0 if self._other else self._epochs,
         steps_per_epoch=-(-int(self._trainer.tables.count[0]) // options.batch_size))
 
-  def _advance(self, calls):
+  def _advance(self, calls: int) -> float:
     if self._other:
       return self._other.round(calls)
     start = time.perf_counter()
@@ -143,13 +147,13 @@ class JaxContender:
     jax.block_until_ready(self._trainer.state)
     return time.perf_counter() - start
 
-  def round(self):
+  def round(self) -> float:
     """Returns seconds a step."""
     if self._other:
       return self._other.round(self._repeats)
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
-  def finish(self):
+  def finish(self) -> Any:
     """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
@@ -160,7 +164,7 @@ class JaxContender:
                                   + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
-  def full(self):
+  def full(self) -> dict[str, float]:
     """Returns {"steps", "seconds", "loss"} of a training from the start to the last epoch, compilation included."""
     self._config.train.epochs, start = self._epochs, time.perf_counter()
     self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel)
@@ -173,7 +177,7 @@ class JaxContender:
 class MatmulPeak:
   """The machine and its limit: large matrix products of the step's sizes, in the layouts that are known to be fast."""
 
-  def __init__(self, m, k, n):
+  def __init__(self, m: Any, k: Any, n: Any) -> None:
     parallel = Parallel()
     cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
     if jax.default_backend() != "cpu":
@@ -188,7 +192,7 @@ class MatmulPeak:
       self._cases.append((dtype, name, product, operands, flops))
     self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
 
-  def round(self):
+  def round(self) -> Any:
     """Returns {dtype: {layout: FLOP/s}}."""
     result = {}
     for dtype, name, product, operands, flops in self._cases:
@@ -206,7 +210,7 @@ class MatmulPeak:
 _contenders = {}      # of a worker process, by form
 
 
-def call(limit, form, function, *arguments):
+def call(limit: float, form: str, function: Any, *arguments: Any) -> Any:
   """Makes a contender (function is its kind; returns its `ready`) or calls a method of it, in a worker process.
 
   The process ends itself after `limit` seconds, if that is not 0.
@@ -228,7 +232,7 @@ def call(limit, form, function, *arguments):
   return getattr(_contenders[form], function)()
 
 
-def begin():
+def begin() -> None:
   """Sets a worker process up: contenders share a GPU, and a compilation that is timed must not be a cached one."""
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   jax.config.update("jax_compilation_cache_dir", None)
@@ -237,9 +241,9 @@ def begin():
 class Worker(concurrent.futures.ProcessPoolExecutor):
   """A process with contenders."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
-  def ask(self, *arguments, limit=0):
+  def ask(self, *arguments: Any, limit: float = 0) -> Any:
     """Returns what `call` answers in the process, which ends itself after `limit` seconds if that is not 0."""
     return self.submit(call, limit, *arguments).result()

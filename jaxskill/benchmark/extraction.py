@@ -24,7 +24,8 @@ import pathlib
 import sys
 import tempfile
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ class Case(NamedTuple):
   batch: tuple          # items at once: on a CPU, on an accelerator
 
   @property
-  def unit(self):
+  def unit(self) -> str:
     """Returns what an item is called."""
     return "clips" if self.network == "i3d" else "frames"
 
@@ -66,14 +67,14 @@ ROUND_S = 0.5                 # a round is at least so long
 DECODED_S = 10                # seconds of video
 
 
-def make_module(case, dtype=jnp.float32, implementation="auto"):
+def make_module(case: Case, dtype: Any = jnp.float32, implementation: str = "auto") -> i3d.I3D | resnet.ResNet:
   """Returns the network of a case; operands of products are `dtype`."""
   if case.network == "i3d":
     return i3d.I3D(dtype=dtype, implementation=implementation)
   return resnet.ResNet(int(case.network.removeprefix("resnet")), dtype=dtype, implementation=implementation)
 
 
-def make_features(case, name):
+def make_features(case: Case, name: str) -> Callable[..., Any]:
   """Makes (variables, `[B, ...]` items) -> `[B, features]` of a contender of ours."""
   form = name if name in ("stacked", "lax") else "auto"
   module = make_module(case, jnp.bfloat16 if name == "bfloat16" else jnp.float32, form)
@@ -84,18 +85,18 @@ def make_features(case, name):
   return lambda variables, items: encode(variables, items, module=module)
 
 
-def weights(case):
+def weights(case: Case) -> dict[str, Any]:
   """Returns the same variables in every process."""
   return convolution.random_variables(make_module(case), jnp.zeros((1, *case.shape)))
 
 
-def flops(case):
+def flops(case: Case) -> float:
   """Returns floating-point operations for one item: convolutions as they are defined, whatever form computes them."""
   module, total = make_module(case, implementation="lax"), 0
   item = jax.ShapeDtypeStruct((1, *case.shape), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), item)
 
-  def count(jaxpr):
+  def count(jaxpr: Any) -> None:
     nonlocal total
     for equation in jaxpr.eqns:
       if equation.primitive.name == "conv_general_dilated":
@@ -109,10 +110,10 @@ def flops(case):
 _contenders = {}      # of a worker process: function, items and calls of a round, by contender and case
 
 
-def prepare(name, label, batch):
+def prepare(name: str, label: str, batch: int) -> tuple[float, np.ndarray]:
   """Compiles, in a worker process; returns seconds of the first call, features of the items."""
   case = CASES[label]
-  items = np.random.default_rng(1).uniform(-1, 1, (batch, *case.shape)).astype(np.float32)
+  items: Any = np.random.default_rng(1).uniform(-1, 1, (batch, *case.shape)).astype(np.float32)
   variables = weights(case)
   if name in TORCH:
     from jaxskill.benchmark.peers import extraction as peer
@@ -131,7 +132,7 @@ def prepare(name, label, batch):
   return first, features
 
 
-def measure(name, label):
+def measure(name: str, label: str) -> Any:
   """Times a call in a worker process; returns seconds, processor seconds."""
   function, items, calls = _contenders[name, label]
   start, used = time.perf_counter(), time.process_time()
@@ -140,7 +141,7 @@ def measure(name, label):
   return (time.perf_counter() - start) / calls, (time.process_time() - used) / calls
 
 
-def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
+def decode_rate(seconds: float, size: tuple[int, ...] = (640, 480), rate: Any = 30, rounds: int = 3) -> Any:
   """Returns frames a second that one process decodes and scales as extraction does, of moving pictures with noise.
 
   Args:
@@ -169,7 +170,8 @@ def decode_rate(seconds, size=(640, 480), rate=30, rounds=3):
                 frames_per_s=count / float(np.median(taken)))
 
 
-def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
+def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int = 5, batch: int = 0,
+        say: Callable[[str], None] = print) -> dict[str, Any]:
   """Returns all numbers, ready for JSON.
 
   Raises:
@@ -202,7 +204,8 @@ def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
       case = CASES[label]
       size = batch or case.batch[0 if on_cpu else 1]
       say(f"{label}: {size} {case.unit} at once")
-      rows, peaks, features = {}, [], {}
+      rows: dict[str, Any] = {}
+      peaks, features = [], {}
       for name, worker in workers.items():
         first, features[name] = worker.submit(prepare, name, label, size).result()
         rows[name] = dict(first_call_s=first, rounds=[])
@@ -223,7 +226,8 @@ def run(cases=(), contenders=(), rounds=5, batch=0, say=print):
               environment={k: v for k, v in sorted(os.environ.items()) if throughput.ENVIRONMENT.match(k)})
 
 
-def rates(row, rows, size, work, peak, name, features):
+def rates(row: dict[str, Any], rows: Mapping[str, Any], size: int, work: float, peak: Mapping[str, float], name: str,
+          features: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Returns what follows from the rounds of a contender."""
   wall, processor = np.array(row["rounds"]).T
   median = float(np.median(wall))
@@ -238,7 +242,7 @@ def rates(row, rows, size, work, peak, name, features):
              if other != name})
 
 
-def describe(results):
+def describe(results: Mapping[str, Any]) -> str:
   """Returns the results as text."""
   machine = results["machine"]
   lines = [f"{machine['devices'][0]}; {machine['cpus']} CPU cores, load average {machine['load_average']:.1f} at the "
@@ -270,8 +274,8 @@ def describe(results):
   return "\n".join(lines)
 
 
-def main(argv=None):
-  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.extraction", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
@@ -284,12 +288,12 @@ def main(argv=None):
   add("--video", default="", type=cli.path, help="a film of a person, of the case pose; default a drawn one")
   options = parser.parse_args(argv)
 
-  def measure_poses(say):
+  def measure_poses(say: Callable[[str], None]) -> Any:
     if options.rounds < 1:
       raise ValueError("--rounds must be 1 or more.")
     return poses.run(options.weights, options.video, rounds=options.rounds, say=say)
 
-  def measure_all(say):
+  def measure_all(say: Callable[[str], None]) -> dict[str, Any]:
     if options.rounds < 1 or options.batch < 0:
       raise ValueError("--rounds must be 1 or more, --batch not negative.")
     cases, asked = ([name for name in text.split(",") if name] for text in (options.cases, options.contenders))

@@ -15,11 +15,16 @@ import pathlib
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
+from typing import Any
+
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
 
 from jaxskill import cli
 
 
-def read(file, overrides, dtype, batch):
+def read(file: str, overrides: Sequence[str], dtype: DTypeLike, batch: int) -> ConfigDict:
   """Returns the config of a step on random frames.
 
   Args:
@@ -41,7 +46,7 @@ def read(file, overrides, dtype, batch):
   return config
 
 
-def measure(config, batch, steps, results):
+def measure(config: ConfigDict, batch: int, steps: int, results: Any) -> None:
   """Trains `steps` steps after the first, and puts what they took into a queue; runs in a process of its own.
 
   Args:
@@ -64,7 +69,8 @@ def measure(config, batch, steps, results):
       files.append(pathlib.Path(folder) / f"{number}.npy")
       shape = (config.data.frames.count, *reversed(config.data.frames.size), 3)
       np.save(files[-1], np.random.default_rng(number).integers(0, 256, shape, np.uint8))
-    frames, none = VideoFiles(files), np.zeros(0, np.int32)
+    frames: Any = VideoFiles(files)
+    none = np.zeros(0, np.int32)
     dataset = SkillDataset(
         name="random frames", source=__name__, videos=tuple(map(str, range(count))), streams=dict(frames=frames),
         lengths=dict(frames=np.full(count, frames.shape[1], np.int32)), pairs=np.zeros((0, 2), np.int32),
@@ -81,7 +87,7 @@ def measure(config, batch, steps, results):
                    peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.frames", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -94,7 +100,7 @@ def main(argv=None):
     compare(options, overrides)
 
 
-def compare(options, overrides):
+def compare(options: argparse.Namespace, overrides: Sequence) -> None:
   """Prints the time and memory of a step in each precision.
 
   Args:

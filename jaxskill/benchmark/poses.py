@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import cli
 from jaxskill.data.simulation import mannequin
@@ -65,11 +66,11 @@ def run(weights: str, video: str = "", processes: Sequence[int] = (), rounds: in
               load_average=os.getloadavg()[0], command=sys.argv)
 
 
-def _ranged(values):
+def _ranged(values: Any) -> Any:
   return dict(median=float(np.median(values)), min=float(min(values)), max=float(max(values)))
 
 
-def _alone(film, networks, config):
+def _alone(film: Any, networks: Any, config: ConfigDict) -> Any:
   """Looks at every frame of a film once; returns seconds of each part."""
   follower, seen = body.Follower(networks, config.person), 0
   start, used = time.perf_counter(), time.process_time()
@@ -79,7 +80,7 @@ def _alone(film, networks, config):
               seconds=time.perf_counter() - start, processor_seconds=time.process_time() - used, **follower.seconds)
 
 
-def _command(film, weights, config, count, folder):
+def _command(film: Any, weights: Any, config: ConfigDict, count: int, folder: pathlib.Path) -> Any:
   """Returns frames a second of the command, on some copies of a film."""
   (folder / "films").mkdir(parents=True)
   for number in range(COPIES * count):

@@ -23,6 +23,8 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,14 +46,14 @@ ROUND_S = 0.3      # a round is at least so long
 _DIAGONAL_S, _PROCESSORS, _BYTES_PER_S = 0.16e-6, 132, 4.3e12
 
 
-def naive(cost, gamma):
+def naive(cost: Any, gamma: float) -> Any:
   """Computes soft-DTW of `[N, M]` as most JAX packages do: a log of sums over a stack, derivatives by autodiff."""
   n, m = cost.shape
   rows = jnp.arange(n)
   columns = jnp.arange(n + m - 1)[:, None] - rows
   diagonals = jnp.where((columns >= 0) & (columns < m), cost[rows, jnp.clip(columns, 0, m - 1)], 1e10)  # [N+M-1, N]
 
-  def step(carry, row):
+  def step(carry: Any, row: jax.Array) -> Any:
     before, last = carry                         # one row longer: row 0 lies above the matrix
     steps = jnp.stack([before[:-1], last[:-1], last[1:]])                                                # [3, N]
     least = jax.lax.stop_gradient(steps.min(axis=0))
@@ -63,36 +65,36 @@ def naive(cost, gamma):
   return last[-1]
 
 
-def split(form):
+def split(form: str) -> tuple[str, int]:
   """Splits jaxskill+D2 into the name of the contender and the number of devices that share the pairs."""
   name, _, devices = form.partition("+D")
   return name, int(devices) if devices.isdecimal() else 0 if "+" in form else 1
 
 
-def series(pairs, segments, width):
+def series(pairs: int, segments: int, width: int) -> Any:
   """Returns two `[pairs, segments, width]` float32, unit vectors."""
   both = np.random.default_rng(0).standard_normal((2, pairs, segments, width), np.float32)
   return both / np.linalg.norm(both, axis=-1, keepdims=True)
 
 
-def jax_function(name, gamma, devices=1):
+def jax_function(name: str, gamma: float, devices: Any = 1) -> Any:
   """Returns a function (x, y) -> `[pairs]` values, gradients of their sum; and what puts series on the devices."""
   if name == "ott":
     from ott.geometry import costs
     single = costs.SoftDTW(gamma)
   elif name == "naive":
-    def single(x, y):
+    def single(x: Any, y: Any) -> Any:
       return naive(soft_dtw.pairwise_squared_distance(x, y), gamma)
   else:
-    def single(x, y):
+    def single(x: Any, y: Any) -> Any:
       return soft_dtw.soft_dtw(soft_dtw.pairwise_squared_distance(x, y), gamma,
                                implementation=OURS[name])
 
-  def loss(x, y):
+  def loss(x: Any, y: Any) -> Any:
     values = jax.vmap(single)(x, y)
     return values.sum(), values
 
-  def solve(x, y):
+  def solve(x: Any, y: Any) -> Any:
     (_, values), gradients = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(x, y)
     return values, gradients
   shares, mesh = jax.sharding.PartitionSpec("pairs"), jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("pairs",))
@@ -102,7 +104,7 @@ def jax_function(name, gamma, devices=1):
   return lambda x, y: jax.block_until_ready(compiled(x, y)), lambda array: jax.device_put(array, sharding)
 
 
-def torch_function(name, gamma):
+def torch_function(name: str, gamma: float) -> Any:
   """Does as `jax_function`, in PyTorch, which shares pairs among threads by itself."""
   import torch
   cuda = torch.cuda.is_available()
@@ -114,7 +116,7 @@ def torch_function(name, gamma):
     from tslearn.metrics import SoftDTWLossPyTorch
     forward = SoftDTWLossPyTorch(gamma, dist_func=pairwise_l2_squared)
 
-  def call(x, y):
+  def call(x: Any, y: Any) -> Any:
     x, y = (z.detach().requires_grad_() for z in (x, y))
     values = forward(x, y)
     values.sum().backward()
@@ -127,11 +129,12 @@ def torch_function(name, gamma):
 _functions = {}      # of a worker process: the contender and its data, by shape
 
 
-def prepare(form, shape, width, gamma):
+def prepare(form: str, shape: Any, width: int, gamma: float) -> Any:
   """Compiles, in a worker process; returns seconds of the first call, host values and gradients."""
   name, devices = split(form)
   function, place = torch_function(name, gamma) if name in TORCH else jax_function(name, gamma, devices)
-  data = [place(array) for array in series(*shape, width)]
+  pairs, segments = shape
+  data = [place(array) for array in series(pairs, segments, width)]
   start = time.perf_counter()
   values, gradients = function(*data)
   first = time.perf_counter() - start
@@ -139,12 +142,12 @@ def prepare(form, shape, width, gamma):
   function(*data)
   _functions[shape] = function, data, max(1, round(ROUND_S / (time.perf_counter() - start)))
 
-  def host(array):
+  def host(array: Any) -> Any:
     return np.asarray(array.cpu() if name in TORCH else array, np.float64)
   return first, host(values), [host(gradient) for gradient in gradients]
 
 
-def measure(shape):
+def measure(shape: Any) -> Any:
   """Times a call in a worker process; returns seconds, processor seconds."""
   function, data, calls = _functions[shape]
   start, used = time.perf_counter(), time.process_time()
@@ -153,7 +156,7 @@ def measure(shape):
   return (time.perf_counter() - start) / calls, (time.process_time() - used) / calls
 
 
-def begin(form):
+def begin(form: str) -> Any:
   """Sets, first in a worker process of JAX, as many CPU devices as the form says; returns what computes here.
 
   Raises:
@@ -167,15 +170,16 @@ def begin(form):
   return files.provenance(Parallel()) | dict(platform=jax.default_backend())
 
 
-def reference(shape, width, gamma):
+def reference(shape: Any, width: int, gamma: float) -> Any:
   """Returns values and gradients in float64; in a worker process."""
+  pairs, segments = shape
   with jax.enable_x64(True):
-    x, y = (array.astype(np.float64) for array in series(*shape, width))
+    x, y = (array.astype(np.float64) for array in series(pairs, segments, width))
     values, gradients = jax_function("jaxskill", gamma)[0](x, y)
     return np.asarray(values), [np.asarray(gradient) for gradient in gradients]
 
 
-def model(shape):
+def model(shape: Sequence[int]) -> dict[str, float]:
   """Returns seconds that two launches of the kernel should take on an H200: one diagonal after another, or traffic."""
   pairs, segments = shape
   diagonals = 2 * segments - 1
@@ -184,7 +188,8 @@ def model(shape):
   return dict(latency_s=latency, traffic_s=4 * tables * pairs * diagonals * segments / _BYTES_PER_S)
 
 
-def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print):
+def run(contenders: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = SHAPES, width: int = 512,
+        gamma: float = 0.1, rounds: int = 9, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Returns all numbers, ready for JSON.
 
   Raises:
@@ -210,7 +215,7 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
     say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
   workers = {}
 
-  def ask(form, *arguments):
+  def ask(form: str, *arguments: Any) -> Any:
     return workers[form].submit(*arguments).result()
   results = []
   try:
@@ -244,7 +249,7 @@ def run(contenders=(), shapes=SHAPES, width=512, gamma=0.1, rounds=9, say=print)
                                                   command=sys.argv))
 
 
-def describe(results):
+def describe(results: Mapping[str, Any]) -> str:
   """Returns the results as text."""
   machine = results["machine"]
   lines = [f"soft-DTW, value and both gradients: series of {results['width']} channels, gamma {results['gamma']}",
@@ -278,8 +283,8 @@ def describe(results):
   return "\n".join(lines)
 
 
-def main(argv=None):
-  """Runs the command with `argv`, by default that of the process; a mistake ends it with an error of one line."""
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.soft_dtw", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
@@ -292,7 +297,7 @@ def main(argv=None):
   add("--json", default="", type=cli.path, help="file for all numbers")
   options = parser.parse_args(argv)
 
-  def measure_all(say):
+  def measure_all(say: Callable[[str], None]) -> dict[str, Any]:
     try:
       shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",") if shape]
       if any(len(shape) != 2 or min(shape) < 1 for shape in shapes):

@@ -11,9 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import ml_collections
+from ml_collections import ConfigDict
 
 from jaxskill import ablations, cli, data, files, train  # noqa: F401   `main` imports them all
 from jaxskill.benchmark.systems import find, random_dataset
@@ -22,12 +25,12 @@ from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
 
 
-def start():
+def start() -> None:
   """Starts, in a fresh process, as `train.run` does, and takes one cycle; writes into a file where the time went."""
   config, spawned, workdir = ml_collections.ConfigDict(json.loads(sys.argv[1])), float(sys.argv[2]), sys.argv[3]
   marks = {"imports": time.monotonic() - spawned}
 
-  def mark(name):
+  def mark(name: str) -> None:
     marks.update({name: time.monotonic() - spawned - sum(marks.values())})
   cli.use_compilation_cache()
   parallel = Parallel()
@@ -58,7 +61,7 @@ def start():
       logs_s=marks["logs"], map_s=marks["data set"], place_s=time.monotonic() - begun))
 
 
-def measure(config, shape, peer, say, rounds=3):
+def measure(config: ConfigDict, shape: Any, peer: str, say: Callable[[str], None], rounds: int = 3) -> Any:
   """Times loading and starting on simulated features in the official layout, in a temporary folder.
 
   Returns:
@@ -69,11 +72,11 @@ def measure(config, shape, peer, say, rounds=3):
     ValueError: if a fresh process fails to start, with what it says.
   """
   from jaxskill.benchmark.contenders import copy  # not what a fresh process should import
-  with tempfile.TemporaryDirectory(prefix="jaxskill_benchmark_") as folder:
-    folder, config = pathlib.Path(folder), copy(config)
+  with tempfile.TemporaryDirectory(prefix="jaxskill_benchmark_") as place:
+    folder, config = pathlib.Path(place), copy(config)
     files, begun = official_layout(folder, shape), time.perf_counter()
     official.load_official("best", str(folder / "best"), "origami")
-    result = dict(prepare_s=time.perf_counter() - begun, starts={})
+    result: dict[str, Any] = dict(prepare_s=time.perf_counter() - begun, starts={})
     if peer:
       result["npz_batch_s"] = importlib.import_module(find(config.method).peer).npz_batch(files, shape)
     config.data.update(dir=str(folder / "best"), name="best", task="origami")
@@ -95,7 +98,7 @@ def measure(config, shape, peer, say, rounds=3):
     return result
 
 
-def official_layout(folder, shape):
+def official_layout(folder: pathlib.Path, shape: Any) -> list[pathlib.Path]:
   """Writes simulated features of one task in the layout of BEST; returns the npz files."""
   from jaxskill.data.simulation import like_published
   data = random_dataset(shape, dict(rgb=(1, 1)))
@@ -110,7 +113,7 @@ def official_layout(folder, shape):
   return sorted((folder / "best" / "features").rglob("*.npz"))
 
 
-def describe(measured):
+def describe(measured: Mapping[str, Any]) -> list[str]:
   """Returns lines of text on what `measure` returned."""
   lines = ["", f"start-up on simulated features in the page cache, prepared once in {measured['prepare_s']:.1f} s"]
   for dtype, name in itertools.product(measured["starts"], ("cold", "warm")):

@@ -28,20 +28,24 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import cli, files
 from jaxskill.benchmark import start
 from jaxskill.benchmark.contenders import Worker, configure, is_peer
-from jaxskill.benchmark.systems import find
+from jaxskill.benchmark.systems import System, find
 
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
 NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskill[bench]', or leave it out."
 
 
-def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=0, limit=0, full=False,
-        start_up=None, say=print):
+def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str, *, forms: Sequence[str] = (),
+        peer: str = "", num_steps: int = 0, rounds: int = 0, limit: int = 0, full: bool = False, start_up: Any = None,
+        say: Callable[[str], None] = print) -> dict[str, Any]:
   """Runs the benchmark; the options are those of the command line.
 
   Returns:
@@ -85,7 +89,7 @@ def run(config, official, shape_name, *, forms=(), peer="", num_steps=0, rounds=
   return results
 
 
-def _check(system, shape_name, peer, num_steps, rounds, limit):
+def _check(system: System, shape_name: str, peer: str, num_steps: int, rounds: int, limit: int) -> None:
   """Raises a `ValueError` for an option that is unknown or out of range."""
   if shape_name not in system.shapes:
     raise ValueError(f"--shape={shape_name} is unknown; use one of {', '.join(system.shapes)}.")
@@ -95,7 +99,8 @@ def _check(system, shape_name, peer, num_steps, rounds, limit):
     raise ValueError(f"--steps={num_steps}, --rounds={rounds} and --limit={limit} must not be negative.")
 
 
-def _set_up(configs, workers, shared, shape, platform, num_steps, limit, say):
+def _set_up(configs: Mapping[str, ConfigDict], workers: dict[str, Any], shared: Worker, shape: Any, platform: str,
+            num_steps: int, limit: int, say: Callable[[str], None]) -> tuple[dict[str, Any], list[str]]:
   """Starts a worker for every form, where it may have one of its own, and lets it take its first steps.
 
   Args:
@@ -124,7 +129,8 @@ def _set_up(configs, workers, shared, shape, platform, num_steps, limit, say):
   return known, stopped
 
 
-def _time(workers, shared, rounds, say):
+def _time(workers: Mapping[str, Worker], shared: Worker, rounds: int,
+          say: Callable[[str], None]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
   """Returns ({form: seconds a step in each round}, what the machine's own limit was in each): forms take turns."""
   samples, peaks = {form: [] for form in workers}, []
   for index in range(rounds):
@@ -135,7 +141,7 @@ def _time(workers, shared, rounds, say):
   return samples, peaks
 
 
-def _finish(known, workers, full, say):
+def _finish(known: dict[str, Any], workers: Mapping[str, Worker], full: bool, say: Callable[[str], None]) -> None:
   """Adds memory and FLOPs to what is known of each form; with `full`, trains ours to the end."""
   for form, worker in workers.items():
     known[form] |= worker.ask(form, "finish")
@@ -144,19 +150,20 @@ def _finish(known, workers, full, say):
       known[form]["full"] = worker.ask(form, "full")
 
 
-def _ratios(samples):
+def _ratios(samples: Mapping[str, Any]) -> dict[str, Any]:
   """Returns {form of ours: {peer, or our first form: how many times as fast}}, medians over rounds of what is alike."""
   ours, peers = [form for form in samples if not is_peer(form)], [form for form in samples if is_peer(form)]
   return {form: {other: float(np.median(np.divide(samples[other], samples[form]))) for other in [*peers, *ours[:1]]
                  if other != form and kind(other) == kind(form)} for form in ours}
 
 
-def kind(form):
+def kind(form: str) -> set[str]:
   """Returns the words of a form that say what is timed: only times of the same are compared."""
   return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
 
 
-def rates(seconds, known, shape, peak, items="pairs"):
+def rates(seconds: Sequence[float], known: Mapping[str, Any], shape: Any, peak: Mapping[str, float],
+          items: str = "pairs") -> dict[str, Any]:
   """Returns what follows from the rounds of one contender; rates are those of the median round."""
   step_s, flops = float(np.median(seconds)), known["model_flops"] or np.nan
   sides = known["batch_size"] * (2 if items == "pairs" else 1)
@@ -170,7 +177,7 @@ def rates(seconds, known, shape, peak, items="pairs"):
       estimated_task_s=known.get("epochs", 0) * known["steps_per_epoch"] * step_s)
 
 
-def number(value):
+def number(value: float | None) -> str:
   """Returns a number as text, with three digits and a unit."""
   if not value or not np.isfinite(value):
     return "-"
@@ -178,14 +185,14 @@ def number(value):
   return f"{value / scale:.3g}{unit}"
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
   """Returns seconds in words: "90.0 s", "2.0 min", "2.0 h"."""
   if seconds < 120:
     return f"{seconds:.1f} s"
   return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def describe(results):
+def describe(results: Mapping[str, Any]) -> str:
   """Returns the results as text."""
   machine, system = results["machine"], find(results["method"])
   rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
@@ -229,7 +236,7 @@ def describe(results):
   return "\n".join(lines)
 
 
-def answer(measure, describe, path):
+def answer(measure: Callable[..., Any], describe: Callable[..., Any], path: str) -> None:
   """Measures, prints and writes, as a benchmark's command ends; a mistake of the user's is one line.
 
   Args:
@@ -249,11 +256,11 @@ def answer(measure, describe, path):
       raise ValueError(str(error)) from error
     print(describe(results))
     if path:
-      files.save_json(path, results)
+      files.save_json(pathlib.Path(path), results)
       print(f"\nwrote {path}")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -272,7 +279,7 @@ def main(argv=None):
   add("--json", default="", type=cli.path, help="file for all numbers")
   options, overrides = cli.parse(parser, argv)
 
-  def measure(say):
+  def measure(say: Callable[[str], None]) -> dict[str, Any]:
     forms = [form for form in options.forms.split(",") if form]
     return run(*cli.read_config(options.config, overrides), options.shape, forms=forms, peer=options.peer,
                num_steps=options.steps, rounds=options.rounds, limit=options.limit, full=options.full,

@@ -1,6 +1,10 @@
 """Data sets behind one contract: `load(config.data)` returns a `SkillDataset`."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from jaxskill import cli
 from jaxskill.data import splits
@@ -13,7 +17,7 @@ NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "u
          "finediving", "rhythmic_gymnastics", "fis_v", "mit_skating")
 
 
-def load(config) -> SkillDataset:
+def load(config: Any) -> SkillDataset:
   """Loads the data set that a config names, with its rows averaged and statistics made as the config says.
 
   Args:
@@ -26,7 +30,7 @@ def load(config) -> SkillDataset:
   return derived.of_dataset(config, read(config))
 
 
-def read(config) -> SkillDataset:
+def read(config: Any) -> SkillDataset:
   """Reads the data set that a config names as it was recorded.
 
   Args:
@@ -80,13 +84,13 @@ def read(config) -> SkillDataset:
                                 **seconds)
 
 
-def _given(config, fields):
+def _given(config: Any, fields: Sequence[str]) -> dict[str, Any]:
   """Returns {field: value} of the fields of a config that are not empty: None and () are the loader's default."""
   values = {field: getattr(config, field, None) for field in fields}
   return {field: value for field, value in values.items() if value not in (None, ())}
 
 
-def _simulated(config):
+def _simulated(config: Any) -> SkillDataset:
   """Simulates performances, with pairs unless the config wants none, in the folds that it names."""
   from jaxskill.data.simulation import simulated
   made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))

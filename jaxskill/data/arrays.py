@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import math
 import os
+import pathlib
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
+from typing import IO, Any
 
 import numpy as np
 
@@ -22,7 +25,7 @@ _DAMAGED = (ValueError, EOFError, OSError, KeyError, NotImplementedError, Runtim
             zipfile.BadZipFile, zlib.error)
 
 
-def read_arrays(path, max_bytes=MAX_BYTES) -> dict[str, np.ndarray]:
+def read_arrays(path: pathlib.Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
   """Returns the arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
 
   Args:
@@ -63,7 +66,7 @@ class _Refused(Exception):
   """What the message says after the name of the file."""
 
 
-def _read_packed(file, max_bytes):
+def _read_packed(file: IO[bytes], max_bytes: int) -> dict[str, np.ndarray]:
   """Returns the arrays of an `.npz` file, all of them announced within the limit before the first is read."""
   with zipfile.ZipFile(file) as packed:
     members = packed.infolist()
@@ -91,7 +94,7 @@ def _read_packed(file, max_bytes):
     return arrays
 
 
-def _announced(file, size, room, what):
+def _announced(file: Any, size: int, room: int, what: str) -> Callable[..., Any]:
   """Reads what a `.npy` file of `size` bytes announces; returns the function that reads the array."""
   header = io.BytesIO(file.read(_LONGEST_HEADER + 12))      # and no more of it
   version = np.lib.format.read_magic(header)
@@ -117,7 +120,7 @@ def _announced(file, size, room, what):
     raise _Refused(f"{what} announces {dtype} of shape {shape!r:.80}, {count:,} bytes, but holds {size - begin:,}; the "
                    "file is damaged or cut short: save or copy it again.")
 
-  def read(file):
+  def read(file: Any) -> np.ndarray:
     file.seek(begin)
     content = file.read(count)
     if len(content) != count or file.read(1):      # at the end of an archive's member its check sum is compared
@@ -126,14 +129,14 @@ def _announced(file, size, room, what):
   return read
 
 
-def refuse_stand_in(path):
+def refuse_stand_in(path: str | os.PathLike[str]) -> None:
   """Raises a `ValueError` for a file that is a pointer of Git LFS or a web page in place of what was wanted."""
   with open(path, "rb") as file:
     if stand_in := _stands_in(file.read(_HEAD)):
       raise ValueError(f"{path}: {stand_in}")
 
 
-def _stands_in(head) -> str:
+def _stands_in(head: bytes) -> str:
   """Returns what stands in for a file that begins so, as the end of a sentence; "" where nothing looks like it."""
   if head.startswith(b"version https://git-lfs.github.com/spec/"):
     return "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`."

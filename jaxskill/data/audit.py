@@ -5,16 +5,20 @@ V videos, P pairs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxskill import cli
 from jaxskill.data.audit_features import audit_features, describe_features, same_features
 from jaxskill.data.audit_labels import audit_labels, describe_labels
+from jaxskill.data.dataset import Fold, SkillDataset
 
 FEW = 10             # training videos of a category or difficulty; with fewer, the audit says so
 
 
-def count_cycles(pairs, num_videos):
+def count_cycles(pairs: np.ndarray, num_videos: int) -> tuple[int, int]:
   """Counts contradictions among `[P, 2]` pairs (better, worse): no ranking of the videos satisfies a cycle.
 
   Returns:
@@ -37,12 +41,12 @@ def count_cycles(pairs, num_videos):
   return triangles, int(sizes[sizes > 1].sum())
 
 
-def audit(data) -> dict:
+def audit(data: SkillDataset) -> dict:
   """Returns what is lawful but must be known of a `SkillDataset`; it is printed and stored with every result."""
   triangles, on_cycles = count_cycles(data.pairs, data.num_videos)
   first = same_features(data)
 
-  def distinct(values):
+  def distinct(values: np.ndarray | None) -> int | None:
     return None if values is None else len(np.unique(values))
   return dict(
       videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
@@ -54,7 +58,7 @@ def audit(data) -> dict:
       folds=[_audit_fold(data, fold, first) for fold in data.folds])
 
 
-def _audit_fold(data, fold, first):
+def _audit_fold(data: SkillDataset, fold: Fold, first: np.ndarray) -> dict[str, Any]:
   """Of one fold; `first` are the `same_features`: two names of equal features are one video."""
   test, pairs = first[data.pairs[fold.test_pairs]], first[data.pairs[fold.train_pairs]]
   trained_on = np.isin(test, pairs).sum(axis=1) if len(test) else np.zeros(0, int)
@@ -73,7 +77,7 @@ def _audit_fold(data, fold, first):
       test_videos_of_rare_difficulty=_count_rare(data.difficulty, fold))
 
 
-def _count_rare(values, fold):
+def _count_rare(values: np.ndarray | None, fold: Fold) -> int | None:
   """Number of test videos with fewer than `FEW` training videos of the same value; None where it is not known."""
   if values is None:
     return None
@@ -81,7 +85,7 @@ def _count_rare(values, fold):
   return int((~np.isin(values[fold.test_videos], names[counts >= FEW])).sum())
 
 
-def _count_seen(values, fold):
+def _count_seen(values: np.ndarray | None, fold: Fold) -> int | None:
   """Number of test videos whose value (a subject, a competition) a training video has too; None where unknown."""
   return None if values is None else int(np.isin(values[fold.test_videos], values[fold.train_videos]).sum())
 
@@ -105,11 +109,11 @@ def describe_audit(facts: dict) -> str:
   return "\n".join(lines)
 
 
-def _plain_names(folds):
+def _plain_names(folds: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   return [fold | dict(name=cli.plain(fold["name"])) for fold in folds]
 
 
-def _describe_pairs(fold):
+def _describe_pairs(fold: Mapping[str, Any]) -> str:
   total, one, two = (fold["test_pairs"], fold["test_pairs_with_one_training_video"],
                      fold["test_pairs_of_two_training_videos"])
   return (f"fold {fold['name']}: {fold['train_pairs']} training / {fold['validation_pairs']} validation / {total} test "
@@ -118,12 +122,12 @@ def _describe_pairs(fold):
           + (f" ({100 * (one + two) / total:.0f} %)" if total else ""))
 
 
-def _describe_videos(fold):
+def _describe_videos(fold: Mapping[str, Any]) -> str:
   return (f"fold {fold['name']}: {fold['train_videos']} training / {fold['validation_videos']} validation / "
           f"{fold['test_videos']} test videos")
 
 
-def _describe_seen(fold):
+def _describe_seen(fold: Mapping[str, Any]) -> str:
   counts = {one: fold[f"test_videos_of_training_{one}s"] for one in ("subject", "competition")}
   seen = [f"{count} by {one}" for one, count in counts.items() if count is not None]
   if count := fold["test_videos_with_features_of_training"]:
@@ -131,7 +135,7 @@ def _describe_seen(fold):
   return f"; test videos that training knows: {', '.join(seen)}" if seen else ""
 
 
-def _describe_rare(facts, fold):
+def _describe_rare(facts: Mapping[str, Any], fold: Mapping[str, Any]) -> str:
   rare = [f"{fold['test_videos_of_rare_' + one]} by {one}" for one, many in
           (("category", "categories"), ("difficulty", "difficulties")) if (facts[many] or 0) > 1]
   return f"; test videos with fewer than {FEW} training videos of their kind: {', '.join(rare)}" if rare else ""

@@ -9,14 +9,18 @@ V videos, T rows of a stream, C channels.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from jaxskill.data.dataset import SkillDataset
 
 _USUAL_CHANNELS = (512, 768, 1024, 1536, 2048, 4096)    # widths of video networks' features
 _SHOWN = 5
 
 
-def same_features(data):
+def same_features(data: SkillDataset) -> np.ndarray:
   """Returns which videos have equal features in all streams.
 
   Args:
@@ -37,27 +41,27 @@ def same_features(data):
   return first
 
 
-def _rows(data, stream, video):
+def _rows(data: SkillDataset, stream: str, video: int) -> np.ndarray:
   """Returns the real rows `[T, ...]` of a video, mapped where the stream is."""
   return data.streams[stream][video][: data.lengths[stream][video]]
 
 
-def _few_rows(data, video):
+def _few_rows(data: SkillDataset, video: int) -> bytes:
   """Of a few rows of each stream; videos with equal features have an equal one."""
   digest = hashlib.sha256()
   for stream in sorted(data.streams):
     rows = _rows(data, stream, video)
     digest.update(f"{stream} {rows.shape}".encode())
     for row in sorted({0, len(rows) // 2, len(rows) - 1}):
-      digest.update(np.ascontiguousarray(rows[row]))
+      digest.update(np.ascontiguousarray(rows[row]).data)
   return digest.digest()
 
 
-def _equal(data, one, other):
+def _equal(data: SkillDataset, one: int, other: int) -> bool:
   return all(np.array_equal(_rows(data, stream, one), _rows(data, stream, other)) for stream in data.streams)
 
 
-def audit_features(data, first) -> dict:
+def audit_features(data: SkillDataset, first: np.ndarray) -> dict:
   """Returns what the features show.
 
   Args:
@@ -80,14 +84,14 @@ def audit_features(data, first) -> dict:
               constant_channels={stream: found for stream, found in channels.items() if found}, turned=turned)
 
 
-def _is_constant(rows):
+def _is_constant(rows: np.ndarray) -> bool:
   if len(rows) == 1:
     return not np.any(rows)
   return np.array_equal(rows[0], rows[-1]) and np.array_equal(rows[0], rows[len(rows) // 2]) and bool(
       np.all(rows == rows[:1]))
 
 
-def _constant_channels(data, stream):
+def _constant_channels(data: SkillDataset, stream: str) -> list:
   """Numbers of the channels, of the last axis, that have one value in all rows of all videos."""
   value = np.asarray(_rows(data, stream, 0)[0]).reshape(-1, data.streams[stream].shape[-1])[0]
   left = np.arange(len(value))
@@ -101,7 +105,7 @@ def _constant_channels(data, stream):
   return left.tolist()
 
 
-def _looks_turned(data, stream):
+def _looks_turned(data: SkillDataset, stream: str) -> bool:
   """Whether a stream looks like [C, T]: its files have one shape, and what lies side by side in it follows in time."""
   rows, shape = data.lengths[stream], data.streams[stream].shape
   if len(shape) != 3 or np.ptp(rows) or rows[0] == shape[2] or min(rows[0], shape[2]) < 3 or data.num_videos < 2:
@@ -113,14 +117,14 @@ def _looks_turned(data, stream):
   return bool(along_columns > along_rows + (-0.2 if usual else 0.2))
 
 
-def _smoothness(values):
+def _smoothness(values: np.ndarray) -> float:
   """How alike neighbours along the first axis are, each column about its mean: 1 if equal, about 0 if unrelated."""
   about = values - values.mean(axis=0)
   spread = np.square(about).mean()
   return 1 - np.square(np.diff(about, axis=0)).mean() / (2 * spread) if spread > 0 else 0.0
 
 
-def describe_features(facts) -> list[str]:
+def describe_features(facts: Mapping[str, Any]) -> list[str]:
   """Returns what `audit_features` found, as sentences; none where there is nothing to say."""
   lines = []
   if groups := facts["equal_features"]:
@@ -138,5 +142,5 @@ def describe_features(facts) -> list[str]:
   return lines
 
 
-def _some(things):
+def _some(things: Sequence[Any]) -> str:
   return ", ".join(map(str, things[:_SHOWN])) + (", ..." if len(things) > _SHOWN else "")

@@ -5,7 +5,11 @@ V videos.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from jaxskill.data.dataset import SkillDataset
 
 _FAR = 15.0          # robust deviations; failed performances reach 10 below the median in published labels
 _FAR_UP = 8.0        # where a number is also more than
@@ -13,7 +17,7 @@ _TIMES = 4.0         # times the median: nobody is so much better
 _FEWEST = 8          # labels that tell what is in line
 
 
-def audit_labels(data) -> list[dict]:
+def audit_labels(data: SkillDataset) -> list[dict]:
   """Returns numbers of the labels that lie far out of line: of all videos, and of those of their category.
 
   The deviation is the median absolute one about the median, on the scale of a normal distribution, but no less than a
@@ -44,7 +48,7 @@ def audit_labels(data) -> list[dict]:
   return found
 
 
-def _far(values):
+def _far(values: np.ndarray) -> tuple[np.ndarray, float]:
   """Returns (which of some labels lie far out of line, their median)."""
   middle = np.median(values)
   away = np.abs(values - middle)
@@ -53,7 +57,7 @@ def _far(values):
   return far & (len(values) >= _FEWEST) & (scale > 0), middle
 
 
-def describe_labels(found) -> list[str]:
+def describe_labels(found: Sequence) -> list[str]:
   """Returns what `audit_labels` found, as sentences; none where there is nothing to say."""
   if not found:
     return []

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxskill.data.dataset_checks import WORDS, check_dataset
 
@@ -96,15 +97,15 @@ class SkillDataset:
   score_range: np.ndarray | tuple[float, float] | None = None
   ratings: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     check_dataset(self)
     seconds = {name: np.asarray(self.row_seconds.get(name, np.ones(len(self.videos))), np.float32)
                for name in self.streams}
 
-    def freeze(mapping):
+    def freeze(mapping: Mapping[str, Any] | Mapping[str, np.ndarray]) -> Mapping[str, Any]:
       return types.MappingProxyType({k: _read_only(v) for k, v in mapping.items()})
 
-    def put(name, value):
+    def put(name: str, value: Any) -> None:
       object.__setattr__(self, name, value)
     put("criteria", {name: np.asarray(values, np.float32) for name, values in self.criteria.items()})
     if self.score_range is not None:
@@ -125,14 +126,14 @@ class SkillDataset:
     """Returns V."""
     return len(self.videos)
 
-  def seconds(self, stream, video):
+  def seconds(self, stream: str, video: int) -> np.ndarray:
     """Returns the times at which the real rows of a stream of one video were seen, `[T]` in seconds."""
     real = self.lengths[stream][video]
     if stream in self.row_times:
       return self.row_times[stream][video, :real]
     return np.arange(real) * self.row_seconds[stream][video]
 
-  def labels(self, criterion="score"):
+  def labels(self, criterion: str = "score") -> Any:
     """Returns the `[V]` scores by one criterion; None where the data set has no scores at all.
 
     Args:
@@ -152,16 +153,16 @@ class SkillDataset:
 class VideoFiles:
   """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when it is read; it reads like the array."""
 
-  def __init__(self, files):
+  def __init__(self, files: Iterable[Any]) -> None:
     """Args: files: of the videos, all of one shape and dtype."""
     self._files = tuple(files)
     first = self[0]
     self.shape, self.dtype, self.ndim = (len(self._files), *first.shape), first.dtype, first.ndim + 1
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._files)
 
-  def __getitem__(self, index):
+  def __getitem__(self, index: Any) -> np.ndarray:
     """Reads one video, or some as one array; further indices are those within a video, and so need a single one.
 
     Raises:
@@ -175,14 +176,14 @@ class VideoFiles:
       raise TypeError("rows of several videos at once are not kept; take one video after the other.")
     return np.stack([self[int(one)] for one in np.arange(len(self))[video]])
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[Any]:
     return (self[video] for video in range(len(self)))
 
-  def __array__(self, dtype=None, copy=None):
+  def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
     return np.asarray(self[:], dtype)
 
 
-def _read_only(array):
+def _read_only(array: np.ndarray) -> np.ndarray:
   if isinstance(array, VideoFiles):
     return array
   view = np.asarray(array).view()
@@ -190,7 +191,7 @@ def _read_only(array):
   return view
 
 
-def pad_streams(videos, arrays):
+def pad_streams(videos: Sequence[str], arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
   """Stacks ragged arrays, with zeros behind.
 
   Args:

@@ -5,12 +5,16 @@ V videos, T segments (rows of a stream), P pairs.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 WORDS = ("category", "subject", "group", "competition")      # labels of videos that are strings
 
 
-def check_features(array, stream, video, source):
+def check_features(array: np.ndarray, stream: str, video: str, source: str | os.PathLike[str]) -> None:
   """Raises a `ValueError` that names the file and the video if one video's `[T, ...]` features cannot be used."""
   if array.dtype == np.uint8:
     kind_ok = array.ndim == 4
@@ -32,7 +36,7 @@ def check_features(array, stream, video, source):
                        f"numbers, the first in segment {row}; extract its features again or remove the video.")
 
 
-def check_times(times, count, video, source):
+def check_times(times: np.ndarray, count: int, video: str, source: str | os.PathLike[str]) -> None:
   """Raises a `ValueError` unless the `[T]` times of one video's `count` rows are finite and increase."""
   if np.shape(times) != (count,) or times.dtype.kind not in "iuf":
     raise ValueError(f"{source}: video {video!r} has {count} frames but times of shape {np.shape(times)}; give one "
@@ -42,7 +46,7 @@ def check_times(times, count, video, source):
                      "by time.")
 
 
-def check_pairs(pairs, videos, source):
+def check_pairs(pairs: np.ndarray, videos: Sequence[str], source: str) -> None:
   """Raises a `ValueError` for ids out of range, a pair of a video with itself, and a pair given in both orders."""
   if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
     raise ValueError(f"{source}: pairs must be integers of shape [pairs, 2] (better, worse), got {pairs.dtype} of "
@@ -65,7 +69,7 @@ def check_pairs(pairs, videos, source):
                      "order that the annotators agreed on and remove the other.")
 
 
-def _check_similar(similar, pairs, videos, source):
+def _check_similar(similar: np.ndarray, pairs: np.ndarray, videos: Sequence[str], source: str) -> None:
   """Raises a `ValueError` for a pair that is similar and in the list of (better, worse) too."""
   ordered = set(map(frozenset, pairs.tolist())) if len(similar) else set()
   both = next((pair for pair in similar.tolist() if frozenset(pair) in ordered), None)
@@ -75,7 +79,7 @@ def _check_similar(similar, pairs, videos, source):
                      "other; keep one of the two.")
 
 
-def check_seconds(segment_seconds, stream_seconds):
+def check_seconds(segment_seconds: float, stream_seconds: Mapping[str, Any]) -> None:
   """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
   given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
   for name, seconds in given.items():
@@ -83,7 +87,8 @@ def check_seconds(segment_seconds, stream_seconds):
       raise ValueError(f"config.data.{name}={seconds} must be positive and finite.")
 
 
-def check_scores(score, score_range, videos, source):
+def check_scores(score: np.ndarray | None, score_range: np.ndarray | tuple[float, float] | None, videos: Sequence[str],
+                 source: str | os.PathLike[str]) -> None:
   """Raises a `ValueError` that names the video if a score lies outside its possible range.
 
   Args:
@@ -112,7 +117,7 @@ def check_scores(score, score_range, videos, source):
                      f"{low[bad[0]]:g} to {high[bad[0]]:g}; correct the score or score_range.")
 
 
-def check_dataset(data):
+def check_dataset(data: Any) -> None:
   """Raises a `ValueError` that names what is wrong with a `SkillDataset`, and where."""
   source, count = data.source, len(data.videos)
   if not count:
@@ -124,7 +129,7 @@ def check_dataset(data):
     raise ValueError(f"{source}: no feature stream; a data set needs at least one, e.g. 'rgb' [videos, segments, "
                      "1024].")
   for name, stream in data.streams.items():
-    lengths = data.lengths.get(name)
+    lengths: Any = data.lengths.get(name)
     if stream.ndim < 3 or stream.shape[0] != count:
       raise ValueError(f"{source}: stream {name!r} has shape {stream.shape}; expected [{count} videos, segments, ...].")
     if lengths is None or np.shape(lengths) != (count,):

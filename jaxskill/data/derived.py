@@ -5,18 +5,25 @@ A data set and a single video that a finished run assesses go through the same f
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
 from jaxskill.data import resample, statistics
+from jaxskill.data.dataset import SkillDataset
 
 ALIKE = 0.05     # share by which the times from row to row may differ
 
 
-def options(config):
+def options(config: Any) -> tuple[float, str, tuple]:
   """Returns (rows a second or 0, stream of statistics or "", points) of `config.data`; older ones lack the fields."""
   return (getattr(config, "rows_per_second", None) or 0.0, getattr(config, "statistics", None) or "",
           getattr(config, "points", None) or ())
 
 
-def of_dataset(config, dataset):
+def of_dataset(config: Any, dataset: SkillDataset) -> SkillDataset:
   """Returns the data set as `config.data` wants its rows.
 
   Raises:
@@ -26,13 +33,13 @@ def of_dataset(config, dataset):
   return statistics.with_statistics(resample.resample(dataset, rate), stream, points)
 
 
-def recorded(config, streams):
+def recorded(config: Any, streams: Sequence[str]) -> tuple[str, ...]:
   """Returns the streams that a video must be recorded with, for those that a method reads."""
   _, stream, _ = options(config)
   return tuple(dict.fromkeys(stream if name == statistics.STREAM and stream else name for name in streams))
 
 
-def check_rates(config, row_seconds, training):
+def check_rates(config: ConfigDict, row_seconds: Mapping[str, float], training: Mapping[str, np.ndarray]) -> None:
   """Raises a `ValueError` if a video's rows are too far apart, or for statistics too near, to become like others.
 
   Args:
@@ -50,7 +57,9 @@ def check_rates(config, row_seconds, training):
                        "--row-seconds where this one is wrong.")
 
 
-def of_video(config, streams, arrays, row_seconds, row_times):
+def of_video(config: ConfigDict, streams: Sequence[str], arrays: Mapping[str, np.ndarray],
+             row_seconds: Mapping[str, float],
+             row_times: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
   """Returns one video as `of_dataset` makes the videos of a data set.
 
   Args:

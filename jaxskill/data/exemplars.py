@@ -5,13 +5,17 @@ V videos, P training videos of a fold, M exemplars.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+from ml_collections import ConfigDict
 
 FIELDS = ("category", "difficulty")
 CHOICES = ("random", "best")
 
 
-def groups(dataset, same):
+def groups(dataset: Any, same: Sequence[str]) -> np.ndarray:
   """Returns `[V]` int32: videos of one group agree in all of `same` that the data set knows ("category", "difficulty").
 
   Raises:
@@ -28,7 +32,7 @@ def groups(dataset, same):
   return result.astype(np.int32)
 
 
-def differences(score, group):
+def differences(score: np.ndarray, group: np.ndarray) -> np.ndarray:
   """Returns `[n]` differences of the scores of every video and every other of its group, both ways.
 
   Args:
@@ -38,7 +42,7 @@ def differences(score, group):
   return np.concatenate([np.subtract.outer(scores, scores)[~np.eye(len(scores), dtype=bool)] for scores in of_group])
 
 
-def training_items(group, train_videos):
+def training_items(group: Any, train_videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns the training videos that have an exemplar, group by group.
 
   Args:
@@ -57,7 +61,7 @@ def training_items(group, train_videos):
   return order, np.stack([first[inverse], size[inverse]], axis=1).astype(np.int32)
 
 
-def check(dataset, fold, group, same):
+def check(dataset: Any, fold: Any, group: Any, same: Sequence[str]) -> None:
   """Raises a `ValueError` if a fold has nothing to compare a test or validation video with, or nothing to train on."""
   if not len(training_items(group, fold.train_videos)[0]):
     raise ValueError(f"{dataset.source}: fold {fold.name!r}: no training video has an exemplar that agrees in "
@@ -73,7 +77,8 @@ def check(dataset, fold, group, same):
                      "config.model.exemplars.same to fewer fields, or leave such videos out.")
 
 
-def draw(group, train_videos, count, seed):
+def draw(group: np.ndarray, train_videos: np.ndarray, count: int,
+         seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
   """Returns exemplars for every video of the data set: of its group, from the training side, never itself.
 
   Args:
@@ -87,13 +92,15 @@ def draw(group, train_videos, count, seed):
   return _others(group, train_videos, count, np.random.default_rng(seed).permutation)
 
 
-def best(group, train_videos, count, score, seed):
+def best(group: np.ndarray, train_videos: np.ndarray, count: int, score: np.ndarray,
+         seed: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
   """Returns the M of the highest `score` `[V]`, higher is better; the seed decides among equals. Else as `draw`."""
   shuffled = np.random.default_rng(seed).permutation(train_videos)
   return _others(group, shuffled, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
 
 
-def choose(options, group, train_videos, score, seed, spare=0):
+def choose(options: ConfigDict, group: Any, train_videos: np.ndarray, score: np.ndarray, seed: int | Sequence[int],
+           spare: int = 0) -> tuple[np.ndarray, np.ndarray]:
   """Returns `draw` or `best`, as `config.model.exemplars` says; `spare` more than its count.
 
   Raises:
@@ -107,7 +114,8 @@ def choose(options, group, train_videos, score, seed, spare=0):
   return draw(group, train_videos, options.count + spare, seed)
 
 
-def of_new_videos(options, group, train_videos, score, seed):
+def of_new_videos(options: ConfigDict, group: np.ndarray, train_videos: np.ndarray, score: np.ndarray,
+                  seed: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
   """Returns who would be chosen for a video that is not in the data set, for each group.
 
   It is one more than asked for, so that a training video that comes again can do without itself.
@@ -123,7 +131,8 @@ def of_new_videos(options, group, train_videos, score, seed):
   return chosen[-len(names):], mask[-len(names):]
 
 
-def _others(group, train_videos, count, order):
+def _others(group: np.ndarray, train_videos: np.ndarray, count: int,
+            order: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
   chosen, mask = np.zeros((len(group), count), np.int32), np.zeros((len(group), count), bool)
   members = {name: train_videos[group[train_videos] == name] for name in np.unique(group)}
   for video, name in enumerate(group):
@@ -133,7 +142,7 @@ def _others(group, train_videos, count, order):
   return chosen, mask
 
 
-def share_won(pairs, count):
+def share_won(pairs: np.ndarray, count: int) -> np.ndarray:
   """Returns `[V]` the share of pairs (better, worse) that each of V = `count` videos won, a half for one in none.
 
   A win and a loss are added to those of every video, so that one pair won says less than nine of ten.
@@ -145,7 +154,7 @@ def share_won(pairs, count):
   return ((won + 1) / (won + lost + 2)).astype(np.float32)
 
 
-def beside(videos, chosen, mask):
+def beside(videos: Any, chosen: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """Returns `[..., M]` int32 the references of videos `[...]`, a video itself in the places that are left.
 
   Args:
@@ -154,7 +163,7 @@ def beside(videos, chosen, mask):
   return np.where(mask[videos], chosen[videos], videos[..., None]).astype(np.int32)
 
 
-def with_references(train_videos, chosen, mask):
+def with_references(train_videos: np.ndarray, chosen: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """Returns `[P, 1 + M]` int32: each training video that has references, and these; itself in the places that are left.
 
   Args:

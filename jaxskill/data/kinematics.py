@@ -40,6 +40,7 @@ velocities, within a window).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def columns(points: np.ndarray, seen: np.ndarray, times: np.ndarray, joints: Map
   return values.astype(np.float32), tuple(made)
 
 
-def _checked(points, seen, times, joints, longest_step):
+def _checked(points: Any, seen: Any, times: Any, joints: Any, longest_step: Any) -> Any:
   """Returns (points with nan where nobody is seen, times), both float64."""
   points, seen, times = np.array(points, np.float64), np.asarray(seen), np.asarray(times, np.float64)
   if points.ndim != 3 or points.shape[2] != 3 or not len(points):
@@ -143,7 +144,7 @@ def check_times(times: np.ndarray, places: Sequence[str] | None = None) -> None:
                      "before; expected times that increase: sort the rows, or remove those that repeat.")
 
 
-def _facing_right(points, joints, up):
+def _facing_right(points: Any, joints: Any, up: Any) -> Any:
   """Returns the points, mirrored in x and with left and right exchanged if the person faces the negative x."""
   if abs(up[0]) > 1e-6:
     raise ValueError(f"face_right mirrors x, so up={up.tolist()} must have no part along x.")
@@ -210,14 +211,14 @@ def flat(places: Mapping[str, np.ndarray]) -> bool:
   return bool(known.size) and np.ptp(known) == 0
 
 
-def _level(vectors, up):
+def _level(vectors: Any, up: Any) -> Any:
   """Returns `[T, 3]` vectors without their vertical part, of length 1; 0 where nothing is left."""
   level = vectors - (vectors @ up)[:, None] * up
   length = np.linalg.norm(level, axis=1, keepdims=True)
   return level / np.where(length == 0, 1.0, length)
 
 
-def _runs(values, times, longest_step):
+def _runs(values: Any, times: Any, longest_step: Any) -> Any:
   """Returns the slices of rows without a gap: all finite, and no step beyond `longest_step`."""
   known = np.isfinite(values).reshape(len(values), -1).all(axis=1)
   joined = known[1:] & known[:-1] & (np.diff(times) <= longest_step)
@@ -226,7 +227,7 @@ def _runs(values, times, longest_step):
   return [slice(start, stop) for start, stop in zip(starts, stops)]
 
 
-def _unwrapped(angles, times, longest_step):
+def _unwrapped(angles: Any, times: Any, longest_step: Any) -> Any:
   """Returns `[T]` angles in degrees without jumps of a whole turn between rows that are joined."""
   result = angles.copy()
   for run in _runs(angles, times, longest_step):
@@ -246,7 +247,7 @@ def derivative(values: np.ndarray, times: np.ndarray, longest_step: float) -> np
   return result
 
 
-def _ends(places, times, ends, window, longest_step):
+def _ends(places: Any, times: Any, ends: Any, window: Any, longest_step: Any) -> Any:
   """Returns the speed, smoothness and path of hands and feet, or of the `ends` that are named."""
   if lacking := [name for name in ends if name not in places]:
     raise ValueError(f"there is no point {lacking[0]!r}, only {', '.join(places)}.")
@@ -296,7 +297,7 @@ def smoothness(velocity: np.ndarray, times: np.ndarray, window: float, longest_s
   return result
 
 
-def _highest(values, first, last):
+def _highest(values: Any, first: Any, last: Any) -> Any:
   """Returns the maxima of `values[first: last + 1]`, of as many ranges as there are values.
 
   Maxima of all ranges of 1, 2, 4, ... values are made once; any range is the union of two of them.
@@ -309,7 +310,7 @@ def _highest(values, first, last):
   return np.maximum(maxima[level, first], maxima[level, last - 2 ** level + 1])
 
 
-def _asymmetries(angles, moves):
+def _asymmetries(angles: Any, moves: Any) -> Any:
   """Returns how unlike left and right are, of every joint and every end that has both sides."""
   made = {}
   for name in angles:

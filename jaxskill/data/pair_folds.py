@@ -10,13 +10,17 @@ P pairs.
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxskill.data import splits
+from jaxskill.data.dataset import Fold
 
 
-def merge_repeated(pairs, fold):
+def merge_repeated(pairs: Sequence[list[int]] | np.ndarray,
+                   fold: Sequence[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns the table of pairs without those that another fold repeats.
 
   Args:
@@ -35,7 +39,8 @@ def merge_repeated(pairs, fold):
   return table, np.array(places, np.int32)
 
 
-def check_sides(fold, split, pairs, place):
+def check_sides(fold: Sequence[str], split: Sequence[str], pairs: Sequence[tuple[str, str]],
+                place: Callable[..., Any]) -> None:
   """Raises a `ValueError` if one fold has a pair on two of its sides, in whichever order it names the two videos.
 
   Args:
@@ -50,7 +55,8 @@ def check_sides(fold, split, pairs, place):
                        "pair lies on one side of a fold: keep one.")
 
 
-def folds_of_rows(pairs, places, fold, split=None):
+def folds_of_rows(pairs: np.ndarray, places: np.ndarray, fold: Sequence[str] | np.ndarray,
+                  split: Sequence[str] | np.ndarray | None = None) -> tuple[Fold, ...]:
   """Returns the folds that the rows of a list give.
 
   Args:
@@ -74,7 +80,8 @@ def folds_of_rows(pairs, places, fold, split=None):
     if split is None:
       test = np.unique(places[of_fold])
       tested = _codes(pairs[test])
-      train, validation = np.flatnonzero(~np.isin(_codes(pairs), tested)), ()     # not even where it is labelled again
+      train = np.flatnonzero(~np.isin(_codes(pairs), tested))              # not even where it is labelled again
+      validation = splits.NO_IDS
     else:
       side = np.array([splits.SPLIT_VALUES[value] for value in split])
       train, validation, test = (np.unique(places[of_fold & (side == one)]) for one in ("train", "validation", "test"))
@@ -82,6 +89,6 @@ def folds_of_rows(pairs, places, fold, split=None):
   return tuple(folds)
 
 
-def _codes(pairs):
+def _codes(pairs: np.ndarray) -> np.ndarray:
   """Returns one number for each of `[P, 2]` pairs of int32."""
   return pairs[:, 0].astype(np.int64) << 32 | pairs[:, 1]

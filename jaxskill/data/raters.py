@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import collections
 import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 RATER = "rater."
 
 
-def of_scores(table, lines, path):
+def of_scores(table: dict[str, Any], lines: Sequence[int], path: pathlib.Path) -> dict[str, Any]:
   """Completes the columns of scores.csv: ratings become numbers, their mean the score where there is no such column.
 
   Args:
@@ -47,7 +50,7 @@ def of_scores(table, lines, path):
   return table
 
 
-def _rating(text, name, video, place):
+def _rating(text: str, name: str, video: str, place: str) -> float:
   if not text:
     return math.nan
   try:
@@ -60,7 +63,8 @@ def _rating(text, name, video, place):
   return value
 
 
-def of_pairs(table, lines, path):
+def of_pairs(table: dict[str, Any], lines: Sequence[int],
+             path: pathlib.Path) -> tuple[dict[str, Any], list, list]:
   """Takes the votes out of pairs.csv: one row a pair, in the order that most raters gave.
 
   Args:

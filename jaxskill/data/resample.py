@@ -12,23 +12,24 @@ T rows, N new rows.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-from jaxskill.data.dataset import pad_streams
+from jaxskill.data.dataset import SkillDataset, pad_streams
 
 NEAR = 1e-4      # share of a row: times in files are rounded
 GAP = 3.0        # usual steps from row to row beyond which the times leave a gap: a row lasts no longer
 
 
-def check_rate(rows_per_second):
+def check_rate(rows_per_second: float) -> None:
   """Raises a `ValueError` unless a rate is a finite number of at least 0, which is none."""
   if not 0 <= rows_per_second < np.inf:
     raise ValueError(f"config.data.rows_per_second={rows_per_second} must be a positive number of rows, or 0 to leave "
                      "the rows as they are.")
 
 
-def edges_of(count, row_seconds, times=None):
+def edges_of(count: int, row_seconds: float, times: np.ndarray | None = None) -> np.ndarray:
   """Returns `[T + 1]` seconds at which rows begin, and the last one ends: a row lasts until the next one.
 
   Args:
@@ -41,7 +42,8 @@ def edges_of(count, row_seconds, times=None):
   return np.append(np.asarray(times, np.float64), float(times[-1]) + float(row_seconds))
 
 
-def average_rows(rows, edges, new_edges, longest=np.inf):
+def average_rows(rows: np.ndarray, edges: np.ndarray, new_edges: np.ndarray,
+                 longest: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
   """Returns means of rows within windows.
 
   Args:
@@ -68,7 +70,8 @@ def average_rows(rows, edges, new_edges, longest=np.inf):
   return means.reshape(-1, *rows.shape[1:]).astype(rows.dtype), seen
 
 
-def resample_rows(rows, row_seconds, rows_per_second, times=None):
+def resample_rows(rows: np.ndarray, row_seconds: float, rows_per_second: float,
+                  times: np.ndarray | None = None) -> tuple[np.ndarray, float, np.ndarray | None]:
   """Returns one video's rows at a lower rate.
 
   Args:
@@ -95,7 +98,7 @@ def resample_rows(rows, row_seconds, rows_per_second, times=None):
   return new[seen], step, starts[seen].astype(np.float32)
 
 
-def resample(dataset, rows_per_second):
+def resample(dataset: SkillDataset, rows_per_second: float) -> SkillDataset:
   """Returns a data set whose streams have at most so many rows a second.
 
   Args:
@@ -111,7 +114,8 @@ def resample(dataset, rows_per_second):
   if dataset.truth:
     raise ValueError(f"{dataset.source}: config.data.rows_per_second is for recorded data; set config.data.simulated."
                      "num_segments instead.")
-  parts = {name: dict(getattr(dataset, name)) for name in ("streams", "lengths", "row_seconds", "row_times")}
+  names = "streams", "lengths", "row_seconds", "row_times"
+  parts: dict[str, Any] = {name: dict(getattr(dataset, name)) for name in names}
   changed = False
   for name, stream in dataset.streams.items():
     if stream.dtype == np.uint8:

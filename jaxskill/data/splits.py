@@ -9,7 +9,8 @@ V videos, P pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,8 @@ MOST_SUBJECTS = 20              # that are left out one by one, each a model
 SPLIT_VALUES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
-def pairs_from_scores(score, margin, groups=None):
+def pairs_from_scores(score: Any, margin: float,
+                      groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
   """Returns all pairs of videos whose scores differ by more than a margin.
 
   Args:
@@ -54,15 +56,17 @@ def pairs_from_scores(score, margin, groups=None):
   return np.argwhere(differs).astype(np.int32), np.argwhere(tied).astype(np.int32)
 
 
-def fold_of_videos(name, pairs, train_videos, test_videos, validation_videos=NO_IDS) -> Fold:
+def fold_of_videos(name: str, pairs: np.ndarray, train_videos: np.ndarray, test_videos: np.ndarray,
+                   validation_videos: np.ndarray = NO_IDS) -> Fold:
   """Returns the fold of a split by videos: each side has the pairs of which it has both videos."""
   sides = [np.unique(np.asarray(ids, np.int32)) for ids in (train_videos, test_videos, validation_videos)]
   train_pairs, test_pairs, validation_pairs = (_rows_inside(pairs, ids) for ids in sides)
   return Fold(name, sides[0], sides[1], train_pairs, test_pairs, sides[2], validation_pairs)
 
 
-def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS, train_videos=NO_IDS,
-                  test_videos=NO_IDS) -> Fold:
+def fold_of_pairs(name: str, pairs: np.ndarray, train_pairs: np.ndarray, test_pairs: np.ndarray,
+                  validation_pairs: np.ndarray = NO_IDS, train_videos: np.ndarray = NO_IDS,
+                  test_videos: np.ndarray = NO_IDS) -> Fold:
   """Returns the fold of a split by pairs, as published labels give it: a test pair may hold a training video.
 
   Args:
@@ -75,7 +79,7 @@ def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS,
     The fold. Its training videos are those that training reads; test videos are those of the test pairs that training
     does not read; validation videos are those of the validation pairs on neither side.
   """
-  def videos_of(rows, further=NO_IDS):
+  def videos_of(rows: np.ndarray, further: np.ndarray = NO_IDS) -> np.ndarray:
     return np.union1d(pairs[np.asarray(rows, np.int32)], further).astype(np.int32)
   train = videos_of(train_pairs, train_videos)
   test = np.setdiff1d(videos_of(test_pairs, test_videos), train)
@@ -84,7 +88,7 @@ def fold_of_pairs(name, pairs, train_pairs, test_pairs, validation_pairs=NO_IDS,
   return Fold(name, train, test, rows[0], rows[1], validation, rows[2])
 
 
-def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
+def leave_one_out(groups: Sequence[str] | np.ndarray, pairs: np.ndarray, of: str = "videos") -> tuple[Fold, ...]:
   """Returns one fold for each distinct group, which is its test side: the rest trains.
 
   Args:
@@ -106,12 +110,13 @@ def leave_one_out(groups, pairs, of="videos") -> tuple[Fold, ...]:
   return tuple(fold(str(name), pairs, np.flatnonzero(groups != name), np.flatnonzero(groups == name)) for name in names)
 
 
-def everything(num_videos, pairs) -> tuple[Fold, ...]:
+def everything(num_videos: int, pairs: np.ndarray) -> tuple[Fold, ...]:
   """Returns one fold, "all", that trains on all videos and pairs and tests none: for a model that only assesses."""
   return (fold_of_videos("all", pairs, np.arange(num_videos), NO_IDS),)
 
 
-def random_folds(num_videos, pairs, seed, test_share, groups=None) -> tuple[Fold, ...]:
+def random_folds(num_videos: int, pairs: np.ndarray, seed: int, test_share: float,
+                 groups: np.ndarray | None = None) -> tuple[Fold, ...]:
   """Returns folds that deal the videos out at random, so that each video is tested once.
 
   Args:
@@ -140,7 +145,8 @@ def random_folds(num_videos, pairs, seed, test_share, groups=None) -> tuple[Fold
                for k in range(count))
 
 
-def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
+def random_split(num_videos: int, pairs: np.ndarray, seed: int, test_share: float,
+                 groups: np.ndarray | None = None) -> Fold:
   """Returns one fold that holds out a random share of the videos.
 
   Args:
@@ -161,7 +167,8 @@ def random_split(num_videos, pairs, seed, test_share, groups=None) -> Fold:
   return fold_of_videos("random", pairs, train, test)
 
 
-def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[Fold, ...]:
+def folds_unasked(num_videos: int, pairs: np.ndarray, seed: int, test_share: float,
+                  subjects: np.ndarray | None = None) -> tuple[Fold, ...]:
   """Returns the folds of own data where the labels give none: every video is tested where there are few.
 
   Args:
@@ -175,7 +182,7 @@ def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[F
   """
   of = "pairs" if len(pairs) else "videos"
 
-  def usable(folds):
+  def usable(folds: Sequence[Fold]) -> bool:
     return all(is_usable(fold, of) for fold in folds)
   if subjects is not None and (count := len(np.unique(subjects))) > 1:
     folds = leave_one_out(subjects, pairs)
@@ -189,7 +196,8 @@ def folds_unasked(num_videos, pairs, seed, test_share, subjects=None) -> tuple[F
   return (random_split(num_videos, pairs, seed, test_share),)
 
 
-def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tuple[Fold, ...]:
+def folds_given(values: Sequence[str], pairs: np.ndarray, column: str = "split",
+                of: str = "videos") -> tuple[Fold, ...]:
   """Returns the folds that a column of the labels gives.
 
   Args:
@@ -217,7 +225,7 @@ def folds_given(values: Sequence[str], pairs, column="split", of="videos") -> tu
   return (_fold_of(of)("given", pairs, train, test, validation),)
 
 
-def default_validation_share(folds, at_random):
+def default_validation_share(folds: Sequence[Fold], at_random: bool) -> float:
   """Returns the default share of `with_validation`: 0 for folds that labels or subjects make.
 
   Args:
@@ -233,7 +241,8 @@ def default_validation_share(folds, at_random):
   return DRAWN_VALIDATION
 
 
-def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> tuple[Fold, ...]:
+def with_validation(folds: Sequence[Fold], pairs: np.ndarray, share: float, seed: int,
+                    groups: np.ndarray | None = None) -> tuple[Fold, ...]:
   """Takes a validation side out of the training side of each fold; test sides stay as they are.
 
   Args:
@@ -258,7 +267,7 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
     rng = np.random.default_rng([seed, number])
     train, validation = _draw(fold.train_videos, share, rng, groups, "config.data.validation_share")
 
-    def inside(videos):
+    def inside(videos: np.ndarray) -> np.ndarray:
       return fold.train_pairs[_rows_inside(pairs[fold.train_pairs], videos)]
     carved = fold._replace(train_videos=train, validation_videos=validation, train_pairs=inside(train),
                            validation_pairs=inside(validation))
@@ -270,7 +279,7 @@ def with_validation(folds: Sequence[Fold], pairs, share, seed, groups=None) -> t
   return tuple(result)
 
 
-def is_usable(fold, of="pairs") -> bool:
+def is_usable(fold: Fold, of: str = "pairs") -> bool:
   """Returns whether a fold has something to train on and something to test.
 
   Args:
@@ -281,7 +290,7 @@ def is_usable(fold, of="pairs") -> bool:
   return all(len(getattr(fold, f"{side}_{of}")) for side in ("train", "test"))
 
 
-def check_folds(folds: Sequence[Fold], of="pairs", drawn="", tests=True):
+def check_folds(folds: Sequence[Fold], of: str = "pairs", drawn: str = "", tests: bool = True) -> None:
   """Raises a `ValueError` if a fold has nothing to train on or nothing to test.
 
   Args:
@@ -302,18 +311,19 @@ def check_folds(folds: Sequence[Fold], of="pairs", drawn="", tests=True):
                      f"that side); {remedy}.")
 
 
-def _fold_of(of):
+def _fold_of(of: str) -> Callable[..., Any]:
   if of not in ("videos", "pairs"):
     raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
   return fold_of_videos if of == "videos" else fold_of_pairs
 
 
-def _rows_inside(pairs, videos):
+def _rows_inside(pairs: np.ndarray, videos: np.ndarray) -> np.ndarray:
   """Returns rows of `[P, 2]` pairs that have both sides among the videos."""
   return np.flatnonzero(np.isin(pairs, videos).all(axis=1)).astype(np.int32)
 
 
-def _draw(videos, share, rng, groups, option):
+def _draw(videos: np.ndarray, share: float, rng: np.random.Generator, groups: np.ndarray | None,
+          option: str) -> tuple[np.ndarray, np.ndarray]:
   """(kept, drawn) videos, sorted: a random share of the videos, or of their groups, at least one and never all."""
   units = videos if groups is None else np.asarray(groups)[videos]
   names = np.unique(units)

@@ -14,8 +14,12 @@ Balasubramanian et al., On the analysis of movement smoothness, JNER 2015, on je
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+from jaxskill.data.dataset import SkillDataset
 
 STREAM = "statistics"
 # Of a point, in its own unit u: mean speed and standard deviation of the speed in u/s; length of its path in u; root
@@ -25,7 +29,7 @@ OF_POINT = ("mean speed", "deviation of speed", "path", "jerk", "idle share", "h
 IDLE = 0.1       # a point is idle while it is slower than this share of its own mean speed
 
 
-def check_points(points, columns, source):
+def check_points(points: Sequence[tuple[int, ...]], columns: int, source: str) -> list[tuple[int, ...]]:
   """Returns the columns of every point.
 
   Args:
@@ -45,13 +49,14 @@ def check_points(points, columns, source):
   return points or [(column,) for column in range(columns)]
 
 
-def names(points):
+def names(points: tuple) -> tuple[str, ...]:
   """Returns `[S]` what the numbers of `motion_statistics` are."""
   of_columns = [" ".join(map(str, point)) for point in points]
   return tuple(f"{name}, columns {columns}" for columns in of_columns for name in OF_POINT) + ("duration",)
 
 
-def motion_statistics(rows, row_seconds, points=(), times=None):
+def motion_statistics(rows: np.ndarray, row_seconds: float, points: Sequence[tuple[int, ...]] = (),
+                      times: Any = None) -> np.ndarray:
   """Returns the statistics of one video.
 
   Args:
@@ -72,7 +77,7 @@ def motion_statistics(rows, row_seconds, points=(), times=None):
   return np.clip(np.array([*found, total]), -largest, largest).astype(np.float32)
 
 
-def _of_point(place, gaps):
+def _of_point(place: np.ndarray, gaps: np.ndarray) -> tuple[float, ...]:
   """Returns `OF_POINT` of `[T, d]` places, `gaps` `[T - 1]` seconds apart."""
   spread = np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())
   if len(place) < 2:
@@ -85,7 +90,7 @@ def _of_point(place, gaps):
   return mean, deviation, (speed * gaps).sum(), _jerk(velocity, gaps), idle, np.quantile(speed, 0.95), spread
 
 
-def _jerk(velocity, gaps):
+def _jerk(velocity: np.ndarray, gaps: np.ndarray) -> float:
   """Root mean square over time of the third derivative, out of `[T - 1, d]` velocities; 0 for fewer than four rows."""
   change = velocity
   for _ in range(2):
@@ -96,7 +101,8 @@ def _jerk(velocity, gaps):
   return np.sqrt((change ** 2).sum(axis=1).mean())
 
 
-def with_statistics(dataset, stream, points=()):
+def with_statistics(dataset: SkillDataset, stream: str,
+                    points: Sequence[Any] = ()) -> SkillDataset:
   """Returns a data set with the stream `statistics` `[V, 1, S]` beside the others.
 
   Args:

@@ -9,7 +9,9 @@ V videos, T rows of a stream.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,9 @@ from jaxskill.data.dataset_checks import check_features, check_times
 from jaxskill.data.user import motion
 
 
-def read_streams(files, only="rgb", max_bytes=MAX_BYTES, moves=motion.Options(), row_seconds=1.0):
+def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes: int = MAX_BYTES,
+                 moves: Any = motion.Options(),
+                 row_seconds: float = 1.0) -> tuple[dict[str, Any], ...]:
   """Reads the streams of videos, and their times.
 
   Args:
@@ -68,7 +72,7 @@ def check_columns(names: Sequence[str], expected: Sequence[str], fault: str) -> 
                      "with config.data.motion.ends.")
 
 
-def _seen_rows(arrays, video, source):
+def _seen_rows(arrays: dict[str, np.ndarray], video: str, source: pathlib.Path) -> dict[str, np.ndarray]:
   """Takes the rows in which nobody is seen out of the streams of a video, see the top of this file.
 
   Raises:
@@ -77,7 +81,7 @@ def _seen_rows(arrays, video, source):
   if "maps" in arrays or not {"times", "seen"} & arrays.keys() or len(arrays) == 1:
     return arrays
   rows = {name: array for name, array in arrays.items() if name not in ("times", "seen")}
-  count = len(arrays.get("times", arrays.get("seen")))
+  count = len(arrays["times"] if "times" in arrays else arrays["seen"])
   seen = arrays.get("seen", np.ones(count, bool))
   if seen.dtype != bool or seen.shape != (count,):
     raise ValueError(f"{source}: video {video!r}: `seen` is {seen.dtype} {list(seen.shape)}; expected one bool for "
@@ -96,7 +100,7 @@ def _seen_rows(arrays, video, source):
   return rows
 
 
-def with_maps(arrays, video, source):
+def with_maps(arrays: dict[str, np.ndarray], video: str, source: pathlib.Path) -> dict[str, np.ndarray]:
   """Puts maps of appearance `rgb` and motion `flow` of a video side by side, as `maps` `[frames, h, w, C]`.
 
   Raises:
@@ -105,7 +109,7 @@ def with_maps(arrays, video, source):
   for name, array in arrays.items():
     check_is_a_stream(array, name, arrays.keys() - {name}, video, source)
 
-  def is_map(array):
+  def is_map(array: np.ndarray) -> bool:
     return array.ndim == 4 and array.dtype != np.uint8
   kinds = [name for name in ("rgb", "flow") if name in arrays and is_map(arrays[name])]
   if len(kinds) == 1:
@@ -124,7 +128,7 @@ def with_maps(arrays, video, source):
   return arrays
 
 
-def check_is_a_stream(array, name, others, video, source):
+def check_is_a_stream(array: np.ndarray, name: str, others: set[str], video: str, source: pathlib.Path) -> None:
   """Raises a `ValueError` for an array beside others that is no stream at all: a single number, or text."""
   what = "text" if array.dtype.kind in "SUO" else "a single number" if not array.ndim else ""
   if not what:
@@ -137,7 +141,8 @@ def check_is_a_stream(array, name, others, video, source):
                    "floating-point numbers: extract its features again.")
 
 
-def take_times(streams, lengths):
+def take_times(streams: dict[str, Any],
+               lengths: dict[str, np.ndarray]) -> tuple[dict[str, Any], ...]:
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:
@@ -157,14 +162,14 @@ def take_times(streams, lengths):
     steps = [np.median(np.diff(row[:n])) if n > 1 else 1.0 for row, n in zip(times, count)]
     mean = np.array(steps, np.float32)
 
-  def others(mapping):
+  def others(mapping: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values for name, values in mapping.items() if name != "times"}
   timed = [name for name in (("maps", "frames") if "maps" in streams else others(streams))
            if name in streams and np.array_equal(lengths[name], count)]
   return others(streams), others(lengths), dict.fromkeys(timed, times), dict.fromkeys(timed, mean)
 
 
-def as_features(array, stream, video, source):
+def as_features(array: np.ndarray, stream: str, video: str, source: pathlib.Path) -> np.ndarray:
   """Returns one video's features as float32 (frames stay uint8); `rgb` and `static` are `[T, D]`.
 
   Raises:
@@ -180,7 +185,8 @@ def as_features(array, stream, video, source):
   return array
 
 
-def check_widths(array, first, stream, source, first_source):
+def check_widths(array: np.ndarray, first: np.ndarray, stream: str, source: pathlib.Path,
+                 first_source: pathlib.Path) -> None:
   """Raises a `ValueError` if two files disagree about a stream in anything but the number of segments."""
   if array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
     raise ValueError(f"{source}: stream {stream!r} is {array.dtype} {list(array.shape)} but {first_source} has "

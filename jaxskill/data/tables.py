@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +20,7 @@ _VIDEOS = ("video", "better", "worse")       # columns that name videos
 _LARGEST = float(np.finfo(np.float32).max)   # labels are kept as float32
 
 
-def read_rows(path) -> list[tuple[int, list[str]]]:
+def read_rows(path: str | os.PathLike[str]) -> list[tuple[int, list[str]]]:
   """Returns the rows of a csv file, blank lines left out: (line number, cells without blanks around them).
 
   Raises:
@@ -32,7 +35,7 @@ def read_rows(path) -> list[tuple[int, list[str]]]:
     raise ValueError(f"{path}: is not a csv file in UTF-8 ({error}); save it again as such.") from error
 
 
-def check_separators(path, header, lacking):
+def check_separators(path: str | os.PathLike[str], header: Sequence[str], lacking: Sequence[str]) -> None:
   """Raises a `ValueError` if a file lacks columns because its cells are separated by something else than commas.
 
   Args:
@@ -47,7 +50,8 @@ def check_separators(path, header, lacking):
                        "decimal numbers: save it again so.")
 
 
-def read_table(path, required, optional, prefix=None, split_and_fold=False):
+def read_table(path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str],
+               prefix: tuple[str, str] | None = None, split_and_fold: bool = False) -> tuple[dict[str, Any], list[int]]:
   """Returns the named columns of a csv file.
 
   Args:
@@ -98,7 +102,7 @@ def read_table(path, required, optional, prefix=None, split_and_fold=False):
   return table, lines
 
 
-def number(text, name, video, place):
+def number(text: float | str, name: str, video: str, place: str | os.PathLike[str]) -> float:
   """Returns a finite number of a label file; raises a `ValueError` that names the place."""
   try:
     value = math.nan if isinstance(text, np.ndarray) else float(text)

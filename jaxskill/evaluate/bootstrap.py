@@ -95,7 +95,7 @@ def difference(first: Statistic, second: Statistic) -> Statistic:
 def mean(statistics: Sequence[Statistic], fisher: bool = False) -> Statistic:
   """Returns the mean over folds and seeds of one row, plain or by Fisher's z (nan where a correlation is 1 or -1)."""
 
-  def of(drawn):
+  def of(drawn: np.ndarray) -> np.ndarray:
     figures = np.stack([statistic(drawn) for statistic in statistics])
     if not fisher:
       return figures.mean(axis=0)
@@ -112,7 +112,7 @@ def average(values: np.ndarray, videos: np.ndarray | slice = slice(None)) -> Sta
     videos: `[k]` their places among the n that are drawn; all by default. Likewise below.
   """
 
-  def of(drawn):
+  def of(drawn: np.ndarray) -> np.ndarray:
     times = drawn[:, videos].astype(float)
     return _ratio(times @ np.asarray(values, float), times.sum(axis=1))
   return of
@@ -132,7 +132,7 @@ def spearman(predicted: np.ndarray, true: np.ndarray, videos: np.ndarray | slice
   if not (np.isfinite(predicted).all() and np.isfinite(true).all()):
     return lambda drawn: np.full(len(drawn), np.nan)
 
-  def of(drawn):
+  def of(drawn: np.ndarray) -> np.ndarray:
     times = drawn[:, videos]
     return _correlation(_ranks(predicted, times), _ranks(true, times), times)
   return of
@@ -159,7 +159,7 @@ def pair_accuracy(scores: np.ndarray, pairs: np.ndarray, subjects: np.ndarray | 
   within = np.zeros(len(pairs), bool) if subjects is None else np.equal(*np.asarray(subjects)[pairs.T])
   count = len(scores)
 
-  def of(drawn):
+  def of(drawn: np.ndarray) -> np.ndarray:
     times, sums = drawn.astype(float), []
     for values in (right, np.ones(len(pairs))):
       table = sparse.coo_array((values[~within], tuple(pairs[~within].T)), shape=(count, count)).tocsr()
@@ -169,12 +169,12 @@ def pair_accuracy(scores: np.ndarray, pairs: np.ndarray, subjects: np.ndarray | 
   return of
 
 
-def _ratio(sums, counts):
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
   """`[B]` sums over counts; nan where nothing was drawn."""
   return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
-def _ranks(values, times):
+def _ranks(values: np.ndarray, times: np.ndarray) -> np.ndarray:
   """`[B, k]` average ranks of `[k]` values among copies of them, `[B, k]` times each."""
   _, group = np.unique(values, return_inverse=True)
   order = np.argsort(group, kind="stable")
@@ -183,7 +183,7 @@ def _ranks(values, times):
   return (np.cumsum(sizes, axis=1) - (sizes - 1) / 2)[:, group]        # copies up to here, less half of the ties
 
 
-def _correlation(first, second, times):
+def _correlation(first: np.ndarray, second: np.ndarray, times: np.ndarray) -> np.ndarray:
   """`[B]` linear correlation of `[B, k]` or `[k]` values with `[B, k]` copies of each; nan where one is constant."""
   times, total = times.astype(float), np.maximum(times.sum(axis=1, keepdims=True), 1)
   first, second = (x - (times * x).sum(axis=1, keepdims=True) / total for x in (first, second))

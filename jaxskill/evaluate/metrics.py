@@ -184,13 +184,13 @@ def select(history: Sequence[Mapping[str, Any]], replica: int, metric: str = "ac
   rows = [(entry["step"], entry["replicas"][replica]) for entry in history]
   step, last = rows[-1]
 
-  def known(value):
+  def known(value: float) -> float:
     return value if np.isfinite(value) else -np.inf
 
-  def first_best(name):
+  def first_best(name: str) -> tuple[int, dict[str, Any]]:
     return max(rows, key=lambda row: (known(row[1][name]), -row[0]))
 
-  def numbers(step, row):
+  def numbers(step: int, row: Mapping[str, Any]) -> dict[str, float]:
     return dict(step=step) | row.get("metrics", {}) | {metric: row["test"]}
   result = dict(last=numbers(step, last), validation_selected=None)
   if np.isfinite(last["validation"]):
@@ -199,7 +199,7 @@ def select(history: Sequence[Mapping[str, Any]], replica: int, metric: str = "ac
   return result | dict(best_on_test=numbers(*first_best("test")))
 
 
-def summarise(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
+def summarize(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
               mean: Callable[[Any], Any] = np.mean) -> dict[str, Any] | None:
   """Returns the mean and the spread of one number over folds and seeds.
 
@@ -219,7 +219,7 @@ def summarise(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.
     lost = list(dict.fromkeys(folds[~np.isfinite(values)].tolist()))
     return dict(mean=None, std_seeds=None, std_folds=None, count=len(values), undefined=lost)
 
-  def spread(groups):
+  def spread(groups: np.ndarray) -> float | None:
     means = [mean(values[groups == group]) for group in np.unique(groups)]
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
   return dict(mean=float(mean(values)), std_seeds=spread(seeds), std_folds=spread(folds), count=len(values))

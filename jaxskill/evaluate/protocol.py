@@ -92,27 +92,28 @@ def fewest(sides: Sequence[Side]) -> int:
   return min(map(len, videos.values()), default=0)
 
 
-def summarise(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequence[Side]) -> dict[str, Any]:
+def summarize(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequence[Side]) -> dict[str, Any]:
   """Returns one row of a table from its replicas, which stand in the order of `sides`.
 
   Returns:
-    {metric: {selection: number}, ...}; a number is the dict of `metrics.summarise`, of correlations with the three
+    {metric: {selection: number}, ...}; a number is the dict of `metrics.summarize`, of correlations with the three
     means beside (`correlation`), and "marked" where it rests on too little, then without a spread.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
   few = fewest(sides) < FEW
 
-  def plain(values):
-    return _mark(metrics.summarise(values, folds, seeds), few)
+  def plain(values: Sequence[float | None]) -> dict[str, Any] | None:
+    return _mark(metrics.summarize(values, folds, seeds), few)
 
-  def number(name, selection, values):
+  def number(name: str, selection: str, values: Sequence[float | None]) -> dict[str, Any] | None:
     if name not in _POOLED:
       return plain(values)
     return correlation(values, sides, selection, _POOLED[name])
 
-  def take(selection, name):
+  def take(selection: str, name: str) -> list[float | None]:
     return [r[selection][name] if r[selection] else None for r in replicas]
-  result = {metric: {selection: number(metric, selection, take(selection, metric)) for selection in SELECTIONS}}
+  result: dict[str, Any] = {metric: {selection: number(metric, selection, take(selection, metric))
+                                     for selection in SELECTIONS}}
   if metric == "accuracy":
     result |= dict(pooled=_pooled_pairs(take("last", metric), sides, few),
                    branches={b: plain([r["branches"][b] for r in replicas]) for b in replicas[0]["branches"]},
@@ -121,7 +122,7 @@ def summarise(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequenc
     result |= dict(metrics={name: number(name, "last", take("last", name)) for name in SCORE_METRICS})
   names = dict.fromkeys(name for r in replicas for name in r["against_truth"])
 
-  def of_truth(name):
+  def of_truth(name: str) -> list[float | None]:
     return [r["against_truth"].get(name) for r in replicas]
   result["against_truth"] = {
       name: correlation(of_truth(name), sides, None, None) if name.startswith("spearman") else plain(of_truth(name))
@@ -139,11 +140,11 @@ def correlation(values: Sequence[float | None], sides: Sequence[Side], selection
     measure: (predictions, labels) -> correlation.
 
   Returns:
-    {"pooled", "over_folds", "fisher": dicts of `metrics.summarise` or None, "no_fisher": why there is none}, which
+    {"pooled", "over_folds", "fisher": dicts of `metrics.summarize` or None, "no_fisher": why there is none}, which
     `show` completes; None where no value was asked for.
   """
   folds, seeds = [s.fold for s in sides], [s.seed for s in sides]
-  plain = metrics.summarise(values, folds, seeds)
+  plain = metrics.summarize(values, folds, seeds)
   if plain is None:
     return None
   small, few = min(len(s.videos) for s in sides) < FEW, fewest(sides) < FEW
@@ -152,7 +153,7 @@ def correlation(values: Sequence[float | None], sides: Sequence[Side], selection
   no_fisher = (f"a fold has fewer than {FEW} test videos" if small else
                "it is undefined in a fold" if plain["mean"] is None else
                "a fold is at 1 or -1" if metrics.is_at_limit(values).any() else None)
-  fisher = None if no_fisher else _mark(metrics.summarise(values, folds, seeds, mean=metrics.fisher_mean), False)
+  fisher = None if no_fisher else _mark(metrics.summarize(values, folds, seeds, mean=metrics.fisher_mean), False)
   several = len({(s.task, s.fold) for s in sides}) > len({s.task for s in sides})         # folds of one task
   pooled = _pooled(sides, selection, measure) if selection and several else None
   return dict(pooled=_mark(pooled, few), over_folds=_mark(plain, few) | dict(marked=small), fisher=fisher,
@@ -181,7 +182,7 @@ def by_fisher(sides: Sequence[Side], values: Sequence[float]) -> bool:
   return fewest(sides) >= FEW and not metrics.is_at_limit(values).any()
 
 
-def _pooled(sides, selection, measure):
+def _pooled(sides: Sequence[Side], selection: str, measure: Any) -> dict[str, Any] | None:
   """Correlation over all test videos of each task and seed; mean over tasks and seeds, by Fisher's z where it may be.
 
   None where predictions are not known.
@@ -192,14 +193,14 @@ def _pooled(sides, selection, measure):
   values = [measure(said, labels) if np.isfinite(said).all() else np.nan for _, _, said, labels in parts]
   of_tasks, seeds = zip(*(key for key, *_ in parts))
   mean = metrics.fisher_mean if by_fisher(sides, values) else np.mean
-  result = metrics.summarise(values, of_tasks, seeds, mean=mean)
+  result: Any = metrics.summarize(values, of_tasks, seeds, mean=mean)
   if result["mean"] is None:
     equal = [s for s in sides if not np.isfinite(s.said[selection]).all()]
     result["undefined"] = _why(equal, len({s.fold for s in sides}), selection) or "labels or predictions are equal"
   return result | dict(test_videos=len({v for s in sides for v in s.videos.tolist()}))
 
 
-def _pooled_pairs(values, sides, few):
+def _pooled_pairs(values: Sequence[Any], sides: Sequence[Side], few: bool) -> dict[str, Any] | None:
   """Share of all test pairs that are in order, each in its own fold: scores of different models have no common unit."""
   if len({s.fold for s in sides}) < 2:
     return None
@@ -208,18 +209,18 @@ def _pooled_pairs(values, sides, few):
   for seed in seeds:
     of_seed = [(value, s.pairs) for value, s in zip(values, sides) if s.seed == seed]
     shares.append(sum(value * pairs for value, pairs in of_seed) / sum(pairs for _, pairs in of_seed))
-  return _mark(metrics.summarise(shares, [0] * len(seeds), seeds), few) | dict(
+  return _mark(metrics.summarize(shares, [0] * len(seeds), seeds), few) | dict(
       test_pairs=sum(s.pairs for s in sides) // len(seeds))
 
 
-def _mark(number, marked):
+def _mark(number: Any, marked: bool) -> Any:
   """A number that rests on too little has no spread, and is marked."""
   if number is None:
     return None
   return number | (dict(std_seeds=None, std_folds=None) if marked else {}) | dict(marked=bool(marked))
 
 
-def _why(sides, folds, selection):
+def _why(sides: Sequence[Side], folds: int, selection: str | None) -> str:
   """Why a correlation is undefined in the folds of some sides, out of `folds`, in words."""
   reasons = {}
   for side in sides:
@@ -228,7 +229,7 @@ def _why(sides, folds, selection):
               "predictions are equal" if selection else "all values are equal")
     reasons.setdefault(reason, {})[side.fold] = None
 
-  def where(names):
+  def where(names: Mapping[str, None]) -> str:
     return "" if folds == 1 else " in every fold" if len(names) == folds else f" in fold {', '.join(names)}"
   return "; ".join(reason + where(names) for reason, names in reasons.items())
 
@@ -240,7 +241,7 @@ def show(rows: Mapping[str, Any]) -> str | None:
   taken in every row; else plainly. What is only true of ranks without a unit is never pooled.
 
   Args:
-    rows: {row: of `summarise`}, changed in place.
+    rows: {row: of `summarize`}, changed in place.
 
   Returns:
     The mean of the headline, a key of `MEANS`; None where it is no correlation.
@@ -275,7 +276,7 @@ def facts(experiment: Any, trained: Mapping[int, np.ndarray], sides: Sequence[Si
   """
   dataset, result = experiment.dataset, []
 
-  def side(videos, pairs):
+  def side(videos: np.ndarray, pairs: np.ndarray) -> dict[str, Any]:
     subjects = None if dataset.subject is None else len(np.unique(dataset.subject[videos]))
     return dict(videos=len(videos), pairs=len(pairs), subjects=subjects)
   for number, videos in trained.items():
@@ -298,8 +299,8 @@ def describe(facts: Mapping[str, Any], scored: bool) -> list[str]:
   """Returns what stands below a table: what each side had, and what the marks mean."""
   folds = facts["folds"]
 
-  def counted(side):
-    def of(what):
+  def counted(side: str) -> str:
+    def of(what: str) -> list[Any]:
       return [fold[side][what] for fold in folds]
     pairs = f"{_range(of('pairs'))} pairs of " if not scored else ""
     subjects = f" of {_range(of('subjects'))} subject(s)" if of("subjects")[0] is not None else ""
@@ -320,5 +321,5 @@ def describe(facts: Mapping[str, Any], scored: bool) -> list[str]:
   return lines
 
 
-def _range(values):
+def _range(values: Sequence[int]) -> str:
   return f"{min(values)}" if min(values) == max(values) else f"{min(values)} to {max(values)}"

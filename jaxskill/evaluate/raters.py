@@ -34,7 +34,7 @@ def intraclass(ratings: np.ndarray) -> tuple[float, float]:
   error = (rest ** 2).sum() / ((videos - 1) * (count - 1))
   between, bias = of_videos - error, (of_raters - error) / videos
 
-  def divide(by):
+  def divide(by: float) -> float:
     return float(between / by) if by > 0 else float("nan")
   return divide(of_videos + (count - 1) * error + count * bias), divide(of_videos + bias)
 
@@ -58,7 +58,7 @@ def agreement(ratings: Mapping[str, np.ndarray], scored: bool) -> dict[str, Any]
   return {}
 
 
-def _of_scores(ratings):
+def _of_scores(ratings: np.ndarray) -> dict[str, float]:
   complete = ratings[np.isfinite(ratings).all(axis=1)]
   against = []
   for rater in range(ratings.shape[1]):
@@ -75,7 +75,7 @@ def _of_scores(ratings):
               pearson=pearson, mae=mae)
 
 
-def _of_votes(votes):
+def _of_votes(votes: np.ndarray) -> dict[str, float]:
   """`[N, 3]` (better, worse, rater). Chance is one half: a pair may be written in either order, so kappa is 2 p - 1."""
   by_pair = {}
   for better, worse, _ in votes.tolist():
@@ -103,7 +103,7 @@ def ceiling(found: Mapping[str, Any], scored: bool) -> dict[str, Any]:
   if not found:
     return {}
 
-  def number(name):
+  def number(name: str) -> dict[str, Any]:
     return dict(mean=found[name] if np.isfinite(found[name]) else None, std_seeds=None, std_folds=None,
                 count=found["raters"])
   absent = dict(validation_selected=None, best_on_test=None)
@@ -119,7 +119,7 @@ def describe(found: Mapping[str, Any]) -> list[str]:
     return [f"{found['raters']} raters: two of them agree on {100 * found['agreement']:.1f} % of {found['pairs']} "
             f"pairs that several compared, kappa {found['kappa']:.2f}; the labels are what most say"]
 
-  def show(value):
+  def show(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "undefined"
   return [f"{found['raters']} raters, {found['videos']} videos that all have rated: ICC(2,1) {show(found['icc_2_1'])} "
           f"of one rater, ICC(2,k) {show(found['icc_2_k'])} of their mean"]

@@ -6,7 +6,7 @@ V videos, n training videos, D channels.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def predict(dataset: SkillDataset, fold: Fold, labels: np.ndarray, targets: np.n
     return result
   unit = 1.0 if np.array_equal(targets, labels) else dataset.difficulty
 
-  def side_by_side(pool, names=streams):
+  def side_by_side(pool: Callable[..., Any], names: Sequence[str] = streams) -> np.ndarray:
     return np.concatenate([pool(dataset, name) for name in names], axis=1)
   features = side_by_side(mean_features)
   result["ridge on mean features"] = ridge(features[train], targets[train], features) * unit
@@ -73,7 +73,7 @@ def predict(dataset: SkillDataset, fold: Fold, labels: np.ndarray, targets: np.n
 
 
 def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, Any]:
-  """Returns rows of the table, one number a fold: {name: of `protocol.summarise`}.
+  """Returns rows of the table, one number a fold: {name: of `protocol.summarize`}.
 
   They are fitted on the videos that training reads.
 
@@ -98,12 +98,12 @@ def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, 
           if len(entries) == len(trained)}       # one that some fold knows nothing of is no row
 
 
-def _row(dataset, metric, entries):
+def _row(dataset: SkillDataset, metric: str, entries: Sequence[tuple[dict[str, Any], protocol.Side]]) -> dict[str, Any]:
   """The row of a baseline: its summary and what it says fold by fold, of (entry, `protocol.Side`) each."""
-  return protocol.summarise([e for e, _ in entries], metric, [s for _, s in entries]) | _by_fold(dataset, entries)
+  return protocol.summarize([e for e, _ in entries], metric, [s for _, s in entries]) | _by_fold(dataset, entries)
 
 
-def _by_fold(dataset, entries):
+def _by_fold(dataset: SkillDataset, entries: Sequence[tuple[dict[str, Any], protocol.Side]]) -> dict[str, Any]:
   """{"by_fold": {fold: {"last": metrics, "scores": {test video: predicted}}}} of (entry, `protocol.Side`) each."""
   return dict(by_fold={side.fold: dict(
       last=entry["last"], scores={dataset.videos[v]: said if np.isfinite(said) else None
@@ -184,10 +184,10 @@ def rank_svm(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
   """
   from scipy import optimize
 
-  def fit(pairs, cost):
+  def fit(pairs: np.ndarray, cost: float) -> np.ndarray:
     ahead = features[pairs[:, 0]] - features[pairs[:, 1]]                                 # [P, D]
 
-    def objective(direction):
+    def objective(direction: np.ndarray) -> tuple[float, np.ndarray]:
       short = np.maximum(1 - ahead @ direction, 0)
       gradient = direction - cost / len(pairs) * 2 * (short @ ahead)
       return 0.5 * direction @ direction + cost / len(pairs) * (short @ short), gradient
@@ -231,13 +231,13 @@ def ridge(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.nda
   mean, scale = features.mean(axis=0), features.std(axis=0)
   scale = np.where(scale > 1e-9, scale, 1.0)
   u, s, vt = np.linalg.svd((features - mean) / scale, full_matrices=False)
-  centred, least, best = labels - labels.mean(), np.inf, np.zeros(features.shape[1])
+  centered, least, best = labels - labels.mean(), np.inf, np.zeros(features.shape[1])
   for penalty in RIDGE_PENALTIES:
     shrink = s ** 2 / (s ** 2 + penalty)
     leverage = (u ** 2 @ shrink) + 1 / len(labels)
-    error = np.mean(((centred - u @ (shrink * (u.T @ centred))) / np.maximum(1 - leverage, 1e-9)) ** 2)
+    error = np.mean(((centered - u @ (shrink * (u.T @ centered))) / np.maximum(1 - leverage, 1e-9)) ** 2)
     if error < least:
-      least, best = error, vt.T @ (s / (s ** 2 + penalty) * (u.T @ centred))
+      least, best = error, vt.T @ (s / (s ** 2 + penalty) * (u.T @ centered))
   return (asked - mean) / scale @ best + labels.mean()
 
 
@@ -260,7 +260,7 @@ def linear_svr(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> n
   from sklearn import model_selection, svm
   mean, scale, spread = features.mean(axis=0), features.std(axis=0), labels.std() or 1.0
 
-  def standard(x):
+  def standard(x: np.ndarray) -> np.ndarray:
     return (x - mean) / np.where(scale > 1e-9, scale, 1.0)
   search = model_selection.GridSearchCV(svm.SVR(kernel="linear"), {"C": SVR_COSTS}, cv=min(5, len(labels)),
                                         scoring="neg_mean_squared_error")

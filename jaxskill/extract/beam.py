@@ -14,6 +14,10 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxskill import files
 from jaxskill.extract import extraction, feature_files, kinds
@@ -23,13 +27,14 @@ from jaxskill.training.parallel import Parallel
 PARTS = "extraction.parts"
 
 
-def require():
+def require() -> None:
   """Raises a `ValueError` where Beam is missing."""
   if importlib.util.find_spec("apache_beam") is None:
     raise ValueError("--runner beam needs Apache Beam, which is not installed: pip install 'jaxskill[beam]'.")
 
 
-def run(config, todo, contents, out, weights, persons, recipe, done, options=()):
+def run(config: ConfigDict, todo: Mapping[str, str | pathlib.Path], contents: Any, out: pathlib.Path, weights: Any,
+        persons: Any, recipe: ConfigDict, done: Any, options: Sequence[str] = ()) -> Any:
   """Extracts the features of `todo` {video: path} as a pipeline.
 
   Args:
@@ -56,13 +61,13 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
   class Extract(beam.DoFn):
     """(video, path) -> the files of the video's features and note."""
 
-    def __init__(self):
+    def __init__(self) -> None:
       self._shared = Shared()
 
-    def setup(self):
+    def setup(self) -> None:
       self._encoders = self._shared.acquire(lambda: _Encoders(config, weights))           # once a process
 
-    def process(self, item):
+    def process(self, item: Any) -> None:
       video, path = item
       found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
       parts.mkdir(exist_ok=True)
@@ -70,26 +75,27 @@ def run(config, todo, contents, out, weights, persons, recipe, done, options=())
       with writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
         file.write(files.to_json(part).encode())
 
-  _, finished = _merge(parts, recipe, contents, done)
-  left = [(video, str(pathlib.Path(path).resolve())) for video, path in todo.items() if video not in finished]
+  _, noted = _merge(parts, recipe, contents, done)
+  left = [(video, str(pathlib.Path(path).resolve())) for video, path in todo.items() if video not in noted]
   try:
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
       pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())
   except Exception as error:      # whatever a runner raises; what is finished is kept
-    _, finished = _merge(parts, recipe, contents, done)
+    _, noted = _merge(parts, recipe, contents, done)
     why = str(error).strip().rpartition("\n")[-1][:300]
-    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {len(finished)} of {len(todo)} videos "
+    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {len(noted)} of {len(todo)} videos "
                      "are done. Started again, it does the rest.") from error
-  failed, finished = _merge(parts, recipe, contents, done)
+  failed, noted = _merge(parts, recipe, contents, done)
   shutil.rmtree(parts, ignore_errors=True)
-  lost = dict.fromkeys(todo.keys() - finished - failed.keys(),
+  lost = dict.fromkeys(todo.keys() - noted - failed.keys(),
                        "no worker noted it; --out must lie on a file system of all workers.")
   return failed | lost
 
 
-def _merge(parts, recipe, contents, done):
+def _merge(parts: pathlib.Path, recipe: Mapping[str, Any], contents: Mapping[str, Any],
+           done: Any) -> tuple[dict[str, str], set[str]]:
   """Hands the notes of the workers to `done`; returns ({video: why} of those that failed, {videos that are done})."""
-  failed, finished = {}, set()
+  failed, noted = {}, set()
   for file in sorted(parts.glob("*.json")):
     try:
       part = json.loads(file.read_text())
@@ -101,20 +107,21 @@ def _merge(parts, recipe, contents, done):
       failed[video] = failure
     elif current and isinstance(about, dict):
       done(video, about)
-      finished.add(video)
-  return failed, finished
+      noted.add(video)
+  return failed, noted
 
 
 class _Encoders:
   """The networks, on the devices of a worker."""
 
-  def __init__(self, config, weights):
+  def __init__(self, config: ConfigDict, weights: Any) -> None:
     kind = kinds.of(config)
     networks, _ = kind.load(config, weights)
     self.by_stream = kind.encoders(config, networks, Parallel())
 
 
-def extract_one(video, path, config, out, encode, persons):
+def extract_one(video: str, path: str, config: ConfigDict, out: pathlib.Path, encode: Mapping[str, Callable[..., Any]],
+                persons: Any) -> dict[str, Any]:
   """Writes the features of one video; {"about": what is noted of it} or {"failed": why}."""
   features = feature_files.Features(config, encode, out, video)
   extraction.decode_one(path, video, config, persons, features.take)

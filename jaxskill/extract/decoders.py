@@ -11,17 +11,21 @@ import contextlib
 import multiprocessing
 import signal
 import time as clock
+from collections.abc import Iterator, Mapping
 from multiprocessing import connection as connections
 from multiprocessing import resource_tracker
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxskill.extract import extraction
 
 STARTING = 60.0            # seconds that a process may take to begin, beyond the patience
 
 
-def _work(connection, config, persons):
+def _work(connection: Any, config: ConfigDict, persons: Any) -> None:
   """A process that decodes one video after the other; it is never ahead of its reader by more than one message."""
-  def send(*message):
+  def send(*message: Any) -> None:
     try:
       connection.send(message)
     except OSError:                       # the reader is gone
@@ -35,7 +39,7 @@ def _work(connection, config, persons):
 class _Decoder:
   """One process, the video that it is at, and the seconds that it was waited for in vain."""
 
-  def __init__(self, process):
+  def __init__(self, process: Any) -> None:
     self.process, self.video, self.alive, self.silent = process, None, False, -STARTING
 
 
@@ -45,7 +49,7 @@ class Decoders:
   Each has a pipe of its own: a process that is killed would leave what it shares with others locked.
   """
 
-  def __init__(self, files, config, persons, count, patience):
+  def __init__(self, files: Mapping[str, str], config: ConfigDict, persons: Any, count: int, patience: float) -> None:
     """
     Args:
       files: {video: path}.
@@ -62,7 +66,7 @@ class Decoders:
     for _ in range(count):
       self._start()
 
-  def _start(self):
+  def _start(self) -> None:
     """Starts a process that does not hear Ctrl-C: it ends when its reader does."""
     resource_tracker.ensure_running()     # would begin with the process, and let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -79,7 +83,7 @@ class Decoders:
     of_process.close()                    # so that its end is noticed here
     self.decoders[connection] = _Decoder(process)
 
-  def __iter__(self):
+  def __iter__(self) -> Any:
     """Yields (video, kind, content), see `extraction.decode_one`, until all videos are done or failed.
 
     Raises:
@@ -97,7 +101,7 @@ class Decoders:
         if decoder.silent >= self._patience:
           yield from self._give_up(connection, f"nothing was decoded for {self._patience:g} s")
 
-  def _read(self, connection, decoder):
+  def _read(self, connection: Any, decoder: _Decoder) -> Any:
     """Reads a message; yields it if it is of the video that the process is at."""
     try:
       video, kind, content = connection.recv()
@@ -115,7 +119,7 @@ class Decoders:
       if kind in extraction.ENDS:
         self._hand_on(connection)
 
-  def _hand_on(self, connection):
+  def _hand_on(self, connection: Any) -> None:
     """Gives a process its next video, or lets it end."""
     decoder, task = self.decoders[connection], self._waiting.pop(0) if self._waiting else None
     decoder.alive, decoder.video = True, task and task[0]
@@ -124,13 +128,13 @@ class Decoders:
     if task is None:
       self._end(connection)
 
-  def _end(self, connection):
+  def _end(self, connection: Any) -> None:
     process = self.decoders.pop(connection).process
     connection.close()
     process.join(10.0)
     process.kill()
 
-  def _give_up(self, connection, why):
+  def _give_up(self, connection: Any, why: str) -> Iterator[tuple[str, str, str]]:
     """Kills a process and starts another; yields that its video failed."""
     decoder = self.decoders[connection]
     decoder.process.kill()
@@ -143,7 +147,8 @@ class Decoders:
     if self._waiting:
       self._start()
 
-  def close(self):
+  def close(self) -> None:
+    """Ends every process that still decodes."""
     for connection in list(self.decoders):
       self.decoders[connection].process.kill()
       self._end(connection)

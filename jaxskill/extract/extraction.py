@@ -8,13 +8,17 @@ C items of a video (clips or frames), L pictures or flows of an item, S their si
 
 from __future__ import annotations
 
+import os
 import time as clock
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import flow as flows
-from jaxskill.data.video.timeline import read_timeline
+from jaxskill.data.video.timeline import Timeline, read_timeline
 from jaxskill.extract.pose import recipe as poses
 from jaxskill.extract.pose import streams as pose_streams
 
@@ -25,7 +29,7 @@ ALIVE = 5.0                # seconds between two signs of life
 _TICK = 0.5                # seconds of a video after which there may be one
 
 
-def plan(sampling, seconds):
+def plan(sampling: ConfigDict, seconds: float) -> tuple[np.ndarray, float]:
   """Plans when the pictures of every item are shown.
 
   Args:
@@ -65,7 +69,7 @@ def plan(sampling, seconds):
 class Stream:
   """What one stream takes of one video, while its pictures pass by."""
 
-  def __init__(self, recipe, video, seconds, persons=None):
+  def __init__(self, recipe: ConfigDict, video: str, seconds: float, persons: Any = None) -> None:
     """
     Args:
       recipe: `config.streams.<name>`.
@@ -102,9 +106,10 @@ class Stream:
     self._cuts = recipe.region in ("person", "pose")
     self._discards = self._cuts and recipe.person.get("missing") == "discard"
     self._begun, self._ready, self._missing = {}, {}, []
-    self._found = self._image = (None, None)
+    self._found: tuple = (None, None)
+    self._image: tuple = (None, None)
 
-  def take(self, unit, ends, picture):
+  def take(self, unit: int, ends: bool, picture: videos_of.Picture) -> Iterator[np.ndarray]:
     """Takes a picture: of a flow, where it begins or `ends`. Yields items that are then complete, `[L, S, S, c]`."""
     self.seen.add(picture.number)
     if self._image[0] != picture.number:
@@ -124,7 +129,7 @@ class Stream:
       yield from self._fill(unit, image)
       yield from self._complete(unit, image)
 
-  def finish(self):
+  def finish(self) -> Iterator[np.ndarray]:
     """Yields the items that wanted a later picture.
 
     Raises:
@@ -134,19 +139,19 @@ class Stream:
     if not self.kept:
       raise ValueError(f"no person found in any of its {len(self.times)} frames.")
 
-  def rows(self):
+  def rows(self) -> Any:
     """Returns (`[rows]` seconds of the rows that came, None: all of them show something, seconds from one to the next).
     """
     return self.times[self.kept, -1], None, self.every * (len(self.times) / len(self.kept))
 
-  def check_pictures(self):
+  def check_pictures(self) -> None:
     """Raises a `ValueError` if the video has too few pictures for what is made of them."""
     least = max(2, self.times.shape[1]) if self.recipe.sampling.plan == "snippets" else 2
     if len(self.seen) < min(least, len(self.events)):
       raise ValueError(f"holds {len(self.seen)} picture{'s'[: len(self.seen) != 1]} and at least {least} are needed; "
                        "give a longer video.")
 
-  def warnings(self, where):
+  def warnings(self, where: str) -> Iterator[str]:
     """Says what must be known of the stream."""
     wanted = len({round(time, 3) for time, *_ in self.events})
     if len(self.seen) < 0.9 * wanted:
@@ -156,7 +161,7 @@ class Stream:
              + ("they are discarded, and the times of the others are known as a mean only" if self._discards else
                 "that of the nearest time stands in"))
 
-  def _fill(self, unit, image):
+  def _fill(self, unit: Any, image: Any) -> Iterator[np.ndarray]:
     """Frames without a person take the nearest one that has one."""
     before, earlier = self._found
     for missing in self._missing:
@@ -164,7 +169,7 @@ class Stream:
       yield from self._complete(missing, nearer)
     self._missing, self._found = [], (unit, image)
 
-  def _complete(self, unit, value):
+  def _complete(self, unit: int, value: Any) -> Any:
     self._ready[unit] = value
     while self._next < len(self.places) and self.places[self._next, -1] <= unit:
       pictures = [self._ready[i] for i in self.places[self._next]]
@@ -176,7 +181,7 @@ class Stream:
       for old in [i for i in self._ready if i < oldest]:
         del self._ready[old]
 
-  def _look(self, picture):
+  def _look(self, picture: videos_of.Picture) -> np.ndarray | None:
     """The image that a picture gives: `[S, S, 3]`, or None without a person; of a flow `[H, W]`, before it is cut."""
     side = self.recipe.crop
     if self._cuts:
@@ -195,13 +200,14 @@ class Stream:
       image = picture.image(side, side)
     else:
       image = picture.image(*videos_of.scale_short_side(self.recipe.short_side)(*picture.size))
-    return flows.grey(image) if self.flow else self._crop(image)
+    return flows.gray(image) if self.flow else self._crop(image)
 
-  def _crop(self, image):
-    return videos_of.centre_crop(image, self.recipe.crop)
+  def _crop(self, image: np.ndarray) -> np.ndarray:
+    return videos_of.center_crop(image, self.recipe.crop)
 
 
-def decode_one(path, video, config, persons, send):
+def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: Any,
+               send: Callable[..., Any]) -> None:
   """Sends the items of all streams of a video in chunks, then what is known of it.
 
   Args:
@@ -224,16 +230,17 @@ def decode_one(path, video, config, persons, send):
 class _Alive:
   """Says that the decoder is at work, when it has said nothing for a while."""
 
-  def __init__(self, send):
+  def __init__(self, send: Callable[..., Any]) -> None:
     self._send, self._spoken = send, clock.monotonic()
 
-  def __call__(self):
+  def __call__(self) -> None:
     if clock.monotonic() - self._spoken >= ALIVE:
       self._send("alive", None)
       self._spoken = clock.monotonic()
 
 
-def _decode(path, video, config, persons, send, alive):
+def _decode(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: Any, send: Callable[..., Any],
+            alive: _Alive) -> dict[str, Any] | None:
   """Sends all items of a video; returns what is known of it."""
   timeline = read_timeline(path)
   seconds, warnings = timeline.seconds, list(timeline.warnings)
@@ -259,18 +266,19 @@ def _decode(path, video, config, persons, send, alive):
               seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None})
 
 
-def make_streams(config, video, seconds, rate, persons):
+def make_streams(config: ConfigDict, video: str, seconds: float, rate: Any, persons: Any) -> Any:
   """Returns {name: what a stream takes of a video}, see `Stream` and `jaxskill.extract.pose.streams`."""
   if poses.is_one(config):
     return pose_streams.make(config, video, seconds, rate, persons)
   return {name: Stream(recipe, video, seconds, persons) for name, recipe in config.streams.items()}
 
 
-def _one_pass(path, timeline, streams, send, alive, faults):
+def _one_pass(path: str | os.PathLike[str], timeline: Timeline, streams: Mapping[str, Stream], send: Callable[..., Any],
+              alive: _Alive, faults: Sequence) -> bool:
   """Decodes the file once and sends the items of all streams; whether they are all there."""
   chunks, sent = {name: [] for name in streams}, dict.fromkeys(streams, 0)
 
-  def put(name, items, all_of_them=False):
+  def put(name: str, items: Iterator[Any], all_of_them: bool = False) -> None:
     for item in items:
       chunks[name].append(item)
       if len(chunks[name]) == streams[name].recipe.batch:
@@ -278,7 +286,7 @@ def _one_pass(path, timeline, streams, send, alive, faults):
     if all_of_them and chunks[name]:
       flush(name)
 
-  def flush(name):
+  def flush(name: str) -> None:
     send("items", (name, sent[name], np.stack(chunks[name])))
     sent[name] += len(chunks[name])
     chunks[name] = []

@@ -7,8 +7,11 @@ import os
 import pathlib
 import types
 import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import files, pretrained
 from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
@@ -24,12 +27,14 @@ class Features:
     failed: why there will be none.
   """
 
-  def __init__(self, config, encode, out, video):
+  def __init__(self, config: ConfigDict, encode: Mapping[str, Callable[..., Any]], out: pathlib.Path,
+               video: str) -> None:
     self._config, self._encode, self._out, self._video = config, encode, out, video
     self._planned, self._rows = {}, {}
-    self.about = self.failed = None
+    self.about: Any = None
+    self.failed: Any = None
 
-  def take(self, kind, content):
+  def take(self, kind: str, content: Any) -> int:
     """Takes a message of `extraction.decode_one`; returns the number of pictures in it.
 
     Raises:
@@ -54,7 +59,7 @@ class Features:
       self._rows = {}
     return 0
 
-  def _add(self, stream, first, items):
+  def _add(self, stream: str, first: int, items: np.ndarray) -> int:
     """Encodes successive rows."""
     there, planned = self._counts(stream)
     if first != there or first + len(items) > planned:
@@ -65,17 +70,17 @@ class Features:
       self._rows.setdefault("frames", []).append(pretrained.shrink(items, self._config.draw))
     return len(items) * self._planned[stream][1]
 
-  def _counts(self, stream):
+  def _counts(self, stream: str) -> tuple[int, int]:
     """Returns (rows of a stream that are there, rows that are planned)."""
     return sum(map(len, self._rows.get(stream, ()))), self._planned.get(stream, (0,))[0]
 
-  def _save(self, said):
+  def _save(self, said: Any) -> dict[str, Any]:
     """Writes the file; returns what the note says of it."""
     for stream in self._config.streams:
       (there, _), sent = self._counts(stream), len(said["times"][stream])
       if not there or there != sent:
         raise ValueError(f"{there} rows of stream {stream} came, {sent} were sent; start again.")
-    arrays = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
+    arrays: dict[str, Any] = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
     streams = list(self._config.streams)
     path = feature_file(self._out, self._video, self._config)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,29 +98,29 @@ class Features:
                 row_seconds=pretrained.single(said["row_seconds"]), warnings=said["warnings"])
 
 
-def feature_name(video, config):
+def feature_name(video: str, config: Any) -> str:
   """Returns the name of the file of features of a video, in the folder of all."""
   streams = list(config.streams.values())
   return f"{video}.{'npy' if len(streams) == 1 and streams[0].keep == 'feature' else 'npz'}"
 
 
-def feature_file(out, video, config):
+def feature_file(out: pathlib.Path, video: str, config: Any) -> pathlib.Path:
   """Returns where the features of a video go."""
   return pathlib.Path(out) / feature_name(video, config)
 
 
-def drawn(config):
+def drawn(config: ConfigDict) -> Any:
   """Returns the stream whose pictures are kept small beside its maps, or None."""
   streams = config.streams.items()
   return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)
 
 
-def save_note(out, note, name=NOTE):
+def save_note(out: pathlib.Path, note: Mapping[str, Any], name: str = NOTE) -> None:
   """Writes `extraction.json`, or the note of a shard, whole or not at all."""
   files.save_json(out / name, note)
 
 
-def known(out, recipe):
+def known(out: pathlib.Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
   """Returns {video: what an earlier extraction of the same recipe and weights noted of it}.
 
   Raises:
@@ -128,7 +133,7 @@ def known(out, recipe):
                    "mix.")
 
 
-def check_unknown(out, videos):
+def check_unknown(out: pathlib.Path, videos: Mapping[str, str]) -> None:
   """Raises a `ValueError` if files of features would be overwritten that were not made here."""
   if not note_files(out):
     for video in videos:
@@ -137,7 +142,7 @@ def check_unknown(out, videos):
           raise ValueError(f"{file}: is there already, and no {NOTE} says that it was made here; give a new --out.")
 
 
-def check_names(out, videos):
+def check_names(out: pathlib.Path, videos: Mapping[str, pathlib.Path]) -> None:
   """Raises a `ValueError` if two names are one for the disk: its files would overwrite each other."""
   seen = {}
   for video in videos:
@@ -147,7 +152,7 @@ def check_names(out, videos):
                        "same; rename one of the videos, or give a --out elsewhere.")
 
 
-def _ignores_case(out):
+def _ignores_case(out: pathlib.Path) -> bool:
   name = f".{uuid.uuid4().hex}"
   file = out / f"{name}a{UNFINISHED}"
   file.touch()

@@ -44,7 +44,7 @@ class Kind(NamedTuple):
   notice: str
 
 
-def _no_remarks(networks):
+def _no_remarks(networks: Any) -> Any:
   del networks
   return []
 

@@ -27,10 +27,12 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import tqdm
+from ml_collections import ConfigDict
 
 from jaxskill import cli, pretrained
 from jaxskill.data.dataset import SIMULATED_NOTE
@@ -50,8 +52,10 @@ LOCK = ".extraction.lock"
 LICENCE = "NOTICE.txt"         # of the networks, beside the features
 
 
-def run(config, videos, out, weights, *, boxes="", detector="", person="", overlay="", shard="", runner="local",
-        beam_options=(), processes=0, patience=120.0, say=cli.say):
+def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLike[str],
+        weights: str | Mapping[str, str], *, boxes: Any = "", detector: str = "", person: Any = "", overlay: str = "",
+        shard: str = "", runner: str = "local", beam_options: Sequence[str] = (), processes: int = 0,
+        patience: float = 120.0, say: Callable[[str], None] = cli.say) -> dict[str, Any]:
   """Extracts the features of all videos; the arguments are those of the command line.
 
   Args:
@@ -65,8 +69,7 @@ def run(config, videos, out, weights, *, boxes="", detector="", person="", overl
     person: who is followed, of recipes of poses: "x,y" in pixels, a table, or its `choice.Choice`.
     overlay: folder of videos with the skeleton, of recipes of poses; a video without one is made again.
     shard: "I/N": only the I-th of N shares of the videos, see `shards`.
-    runner: "local" | "beam".
-    beam_options: of Beam's pipeline.
+    runner: "local" | "beam"; beam_options: of Beam's pipeline.
     processes: that decode; 0 is one fewer than there are cores, of poses as many.
     patience: seconds without a decoded frame after which a video is given up.
     say: called with each line for the user.
@@ -80,22 +83,22 @@ def run(config, videos, out, weights, *, boxes="", detector="", person="", overl
   Raises:
     ValueError: if nothing can be begun. A video that fails is noted, and the others go on.
   """
-  kind, shard, overlay = kinds.of(config), shards.read(shard), cli.path(overlay)
+  kind, share, overlay = kinds.of(config), shards.read(shard), cli.path(overlay)
   kind.check(config)
-  _check_options(config, runner, shard, processes, patience)
+  _check_options(config, runner, share, processes, patience)
   _check_overlay(overlay, cli.path(videos))
-  (files, left_out), out = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
+  (files, left_out), folder = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   networks, origin = kind.load(config, weights)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
-  open_folder(out)
-  with _alone(out, overlay, shard, say):
-    feature_files.check_names(out, files)
-    of_shard = shard.members(files)
-    if not shard.is_all:
+  open_folder(folder)
+  with _alone(folder, overlay, share, say):
+    feature_files.check_names(folder, files)
+    of_shard = share.members(files)
+    if not share.is_all:
       say(f"{len(of_shard)} of {len(files)} videos are in this shard")
     beams = (weights, beam_options) if runner == "beam" else ()
-    return _extract(config, of_shard, left_out, out, about, looks, shard, processes, patience, beams, say)
+    return _extract(config, of_shard, left_out, folder, about, looks, share, processes, patience, beams, say)
 
 
 class _Looks(NamedTuple):
@@ -107,7 +110,8 @@ class _Looks(NamedTuple):
   overlay: str
 
 
-def _extract(config, files, left_out, out, about, looks, shard, processes, patience, beams, say):
+def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, about: Any, looks: Any,
+             shard: Any, processes: int, patience: float, beams: Any, say: Callable[[str], None]) -> Any:
   """Extracts the features of {video: file}; returns the note. `beams`: (weights, options) of Beam, or ()."""
   kind, networks, persons, overlay = looks
   recipe, start = config.to_dict() | about, time.monotonic()
@@ -116,7 +120,7 @@ def _extract(config, files, left_out, out, about, looks, shard, processes, patie
   note["left_out"] = left_out
   _say_first(left_out, about, kind.remarks(networks), say)
 
-  def done(video, about):
+  def done(video: str, about: Any) -> None:
     note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
     feature_files.save_note(out, note, shard.note)
   with _kept(out, files, note, say):
@@ -138,7 +142,7 @@ def _extract(config, files, left_out, out, about, looks, shard, processes, patie
 
 
 @contextlib.contextmanager
-def _alone(out, overlay, shard, say):
+def _alone(out: pathlib.Path, overlay: Any, shard: Any, say: Callable[[str], None]) -> Iterator[Any]:
   """Holds the folder while the body runs: all of it, or of a shard that one, beside others."""
   with contextlib.ExitStack() as held:
     held.enter_context(locks.hold(out / LOCK, "extraction", "give another --out", say, shared=not shard.is_all))
@@ -151,7 +155,7 @@ def _alone(out, overlay, shard, say):
     yield
 
 
-def _save_first(out, note, shard):
+def _save_first(out: pathlib.Path, note: Any, shard: Any) -> None:
   """Writes the note with what is there already; that of all videos takes the place of those of shards."""
   feature_files.save_note(out, note, shard.note)
   if shard.is_all:
@@ -160,7 +164,7 @@ def _save_first(out, note, shard):
         file.unlink(missing_ok=True)
 
 
-def _say_first(left_out, origin, remarks, say):
+def _say_first(left_out: Any, origin: Any, remarks: Any, say: Callable[[str], None]) -> None:
   """Says what must be known before the work begins."""
   for line in (*describe(left_out), *remarks):
     say(line)
@@ -168,7 +172,7 @@ def _say_first(left_out, origin, remarks, say):
     say("RANDOM weights: these features are for trials and mean nothing")
 
 
-def _put_beside(files, out, notice):
+def _put_beside(files: Any, out: pathlib.Path, notice: Any) -> None:
   """Writes the notice of a licence, and copies the note beside simulated videos: their features are called so too."""
   if notice:
     write_text(out / LICENCE, notice)
@@ -177,7 +181,7 @@ def _put_beside(files, out, notice):
       shutil.copyfile(drawn, out / SIMULATED_NOTE)
 
 
-def _check_options(config, runner, shard, processes, patience):
+def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, patience: float) -> None:
   """Raises a `ValueError` for an option that cannot be, or what is not installed."""
   if runner not in RUNNERS:
     raise ValueError(f"--runner {runner}: use one of {', '.join(RUNNERS)}.")
@@ -196,9 +200,9 @@ def _check_options(config, runner, shard, processes, patience):
 
 
 @contextlib.contextmanager
-def _kept(out, files, note, say):
+def _kept(out: pathlib.Path, files: Any, note: Any, say: Callable[[str], None]) -> Iterator[None]:
   """Says, where a signal or a fault ends the body, what is kept; a full disk in words."""
-  def tell():
+  def tell() -> None:
     kept = len(note["videos"].keys() & files.keys())
     say(f"{kept} of {len(files)} videos are done and kept in {out}; the same command does the rest")
 
@@ -212,7 +216,7 @@ def _kept(out, files, note, say):
     raise
 
 
-def _check_overlay(overlay, videos):
+def _check_overlay(overlay: Any, videos: Any) -> None:
   """Raises a `ValueError` if videos with skeletons would lie among those that are looked at."""
   videos = pathlib.Path(videos).resolve()
   if overlay and videos in (place := pathlib.Path(overlay).resolve(), *place.parents):
@@ -220,7 +224,7 @@ def _check_overlay(overlay, videos):
                      "them; give another folder.")
 
 
-def _digests(files, persons):
+def _digests(files: Mapping[str, pathlib.Path], persons: Any) -> tuple[dict[str, Any], dict[str, str]]:
   """Returns ({video: what tells whether it is the same as before}, {video: why it cannot be read})."""
   contents, failed = {}, {}
   for video, path in files.items():
@@ -234,7 +238,8 @@ def _digests(files, persons):
   return contents, failed
 
 
-def _begin(config, out, files, recipe, contents, say, shard, overlay):
+def _begin(config: ConfigDict, out: pathlib.Path, files: Any, recipe: Any, contents: Any, say: Callable[[str], None],
+           shard: Any, overlay: Any) -> Any:
   """Returns (the note to begin with, {video: path} of those that are not there yet)."""
   known = feature_files.known(out, recipe)
   known = {video: about for video, about in known.items()
@@ -255,14 +260,14 @@ def _begin(config, out, files, recipe, contents, say, shard, overlay):
   return dict(format=FORMAT, recipe=recipe, videos=others | ready, failed={}), todo
 
 
-def _name_stale(config, out, note):
+def _name_stale(config: ConfigDict, out: pathlib.Path, note: Mapping[str, Any]) -> None:
   """Says of videos that failed where features of another version of them lie."""
   for video in note["failed"]:
     if os.path.isfile(stale := feature_files.feature_file(out, video, config)):
       note["failed"][video] += f" {stale} is of another version of this video; remove it."
 
 
-def _say_all(note, file, seconds, say):
+def _say_all(note: dict[str, Any], file: pathlib.Path, seconds: float, say: Callable[[str], None]) -> None:
   for video, about in note["videos"].items():
     for warning in about.get("warnings", ()):
       say(cli.plain(f"warning: {video}: {warning}"))
@@ -272,12 +277,13 @@ def _say_all(note, file, seconds, say):
       f"made: {file}")
 
 
-def _run_here(config, todo, out, encode, persons, done, count, patience):
+def _run_here(config: ConfigDict, todo: Any, out: pathlib.Path, encode: Any, persons: Any, done: Any,
+              count: int, patience: float) -> dict[str, str]:
   """Decodes in processes and encodes here; {video: why} of those that failed."""
   if not todo:
     return {}
   gathered, failed, planned = {}, {}, {}
-  coming, finished = decoders.Decoders(todo, config, persons, min(len(todo), count), patience), set()
+  coming, ended = decoders.Decoders(todo, config, persons, min(len(todo), count), patience), set()
   try:
     with tqdm.tqdm(unit="frame", unit_scale=True, dynamic_ncols=True) as bar:
       for video, kind, content in coming:
@@ -288,19 +294,19 @@ def _run_here(config, todo, out, encode, persons, done, count, patience):
         bar.update(features.take(kind, content))
         if kind in extraction.ENDS:
           del gathered[video]
-          finished.add(video)
+          ended.add(video)
           if features.failed:
             failed[video] = features.failed
           else:
             done(video, features.about)
-          bar.set_postfix_str(f"{len(finished)} of {len(todo)} videos")
+          bar.set_postfix_str(f"{len(ended)} of {len(todo)} videos")
   finally:
     coming.close()
-  lost = dict.fromkeys(todo.keys() - finished, "the processes that decode ended before it; start again.")
+  lost = dict.fromkeys(todo.keys() - ended, "the processes that decode ended before it; start again.")
   return failed | lost
 
 
-def _weights(words):
+def _weights(words: Sequence[str]) -> Any:
   """Returns what --weights says: one for all streams, or {stream: one}."""
   named = dict(word.split("=", 1) for word in words if word.partition("=")[0].isidentifier() and "=" in word)
   if len(words) <= 1 and not named:
@@ -310,7 +316,8 @@ def _weights(words):
   return named
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit, with 1 where a video failed."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
@@ -339,6 +346,5 @@ def main(argv=None):
     config, _ = cli.read_config(options.config, overrides)
     note = run(config, options.videos, options.out, _weights(options.weights), boxes=options.boxes,
                detector=options.detector, person=options.person, overlay=options.overlay, shard=options.shard,
-               runner=options.runner, beam_options=beam_options, processes=options.processes,
-               patience=options.patience)
+               runner=options.runner, beam_options=beam_options, processes=options.processes, patience=options.patience)
   sys.exit(1 if note["failed"] else 0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxskill import pretrained
 from jaxskill.data.video import persons as persons_of
@@ -16,7 +19,7 @@ REGIONS = ("centre", "frame", "person", "pose")
 MISSING = ("nearest", "discard")
 
 
-def find_persons(config, networks, given):
+def find_persons(config: ConfigDict, networks: Any, given: Any) -> Any:
   """Returns where persons are, or None where the recipe does not ask; and what the note says of it.
 
   Args:
@@ -54,7 +57,7 @@ def find_persons(config, networks, given):
   return found, dict(persons=dict(detector=found.file.name, sha256=pretrained.digest(detector)))
 
 
-def _athletes(name, given):
+def _athletes(name: str, given: Any) -> Any:
   """Returns the same where the networks of poses find the person."""
   if not given.detector:
     raise ValueError(f"config.streams.{name}.region=pose: give the networks of poses with --detector. "
@@ -63,7 +66,7 @@ def _athletes(name, given):
   return found, dict(persons=dict(detector=found.networks.source.name, sha256=found.networks.digests))
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
   """Raises a `ValueError` for an option that cannot be."""
   if not config.get("streams"):
     raise ValueError("config.streams is not there or empty; see configs/features for recipes.")
@@ -79,7 +82,7 @@ def check(config):
                      f"{maps[feature_files.drawn(config)].crop}.")
 
 
-def _check_stream(where, recipe):
+def _check_stream(where: Any, recipe: ConfigDict) -> None:
   sampling = recipe.sampling
   for name, value, allowed in (
       ("network", recipe.network, pretrained.NETWORKS), ("input", recipe.input, INPUTS),
@@ -105,10 +108,12 @@ def _check_stream(where, recipe):
                      f"after the last of {sampling.frames}.")
 
 
-def check_weights(recipe, weights):
+def check_weights(recipe: ConfigDict, weights: Any) -> None:
   """Raises a `ValueError` unless the weights are those of a recipe."""
   several = isinstance(recipe["weights"], dict)
-  wanted = {(name,): value for name, value in recipe["weights"].items()} if several else {(): recipe["weights"]}
+  wanted: dict[tuple, Any] = {(): recipe["weights"]}
+  if several:
+    wanted = {(name,): value for name, value in recipe["weights"].items()}
   for place, name in wanted.items():
     one = weights.get(place[0], "") if place and isinstance(weights, dict) else weights
     flag = f"--weights {place[0]}=" if place else "--weights "

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from jaxskill import cli
 from jaxskill.extract import kinds
+from jaxskill.training.finished_run import FinishedRun
 
 ORIGIN = ("weights", "random_weights", "weights_sha256", "persons", "columns")     # what `extract` adds to a recipe
 HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons", "gaps")        # what of a recipe may differ
 
 
-def recipe_of(run, extractor, weights):
+def recipe_of(run: Any, extractor: str, weights: Any) -> tuple[ConfigDict, str | dict[str, str]]:
   """Returns (config, weights) for `extract.run`: as the run's own features were made.
 
   Args:
@@ -46,13 +50,13 @@ def recipe_of(run, extractor, weights):
   return config, weights
 
 
-def _plain(recipe):
+def _plain(recipe: ConfigDict) -> Any:
   """Returns a recipe without what may differ, flat."""
   flat = traverse_util.flatten_dict(json.loads(json.dumps(recipe)), sep=".")
   return {name: value for name, value in flat.items() if not set(name.split(".")) & set(HARMLESS)}
 
 
-def check_recipe(run, recipe):
+def check_recipe(run: FinishedRun, recipe: Mapping[str, Any]) -> list:
   """Returns what to say of the way that features were made: warnings.
 
   Raises:

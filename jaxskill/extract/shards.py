@@ -37,7 +37,7 @@ class Shard(NamedTuple):
     return {video: file for video, file in files.items() if _digest(video) % self.count == self.number - 1}
 
 
-def _digest(video):
+def _digest(video: str) -> Any:
   return int.from_bytes(hashlib.sha256(os.fsencode(video)).digest())
 
 

@@ -17,7 +17,7 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -115,7 +115,7 @@ def lag_between(energy: Curve, speed: Curve, most: float) -> Lag:
   return Lag(float(lags[best] * STEP), float(found[best]), bool(known))
 
 
-def _on_grid(times, values):
+def _on_grid(times: Any, values: Any) -> Any:
   """Returns `[N]` square roots of values every `STEP` from 0 on, averaged over three steps; nan in gaps.
 
   Roots, so that a few large movements do not decide alone.
@@ -128,7 +128,7 @@ def _on_grid(times, values):
   return np.where(inside, smooth, np.nan)
 
 
-def _correlation(first, second, lag, least):
+def _correlation(first: Any, second: Any, lag: Any, least: Any) -> Any:
   """Returns Pearson's correlation where the second is `lag` steps behind the first; nan for fewer than `least` rows."""
   start, stop = max(0, -lag), min(len(first), len(second) - lag)
   if stop - start < least:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from jaxskill.published_checkpoints import Published
 
 __all__ = ["EXEMPLARS", "PAIRS", "PAIRS_AND_SIMILAR", "RANKED_REFERENCES", "REFERENCES", "VIDEOS", "Assessment",
            "Distribution", "Items", "Meaning", "Method", "Phase", "build"]
+
+Tree = dict[str, Any]         # nested dicts of arrays: variables, constants, videos by stream, encodings, labels
 
 
 class Phase(NamedTuple):
@@ -76,14 +78,14 @@ class Assessment(NamedTuple):
     distribution: {title: `Distribution`} of what a score was chosen from, e.g. the leaves of a tree.
   """
 
-  score: jax.Array
-  parts: Mapping[str, jax.Array] = {}
-  attention: Mapping[str, jax.Array] = {}
-  curves: Mapping[str, jax.Array] = {}
-  segments: Mapping[str, jax.Array] = {}
-  maps: Mapping[str, jax.Array] = {}
-  rows: Mapping[str, jax.Array] = {}
-  alignment: jax.Array | None = None
+  score: Any                              # arrays of JAX, of NumPy once they are on the host
+  parts: Mapping[str, Any] = {}
+  attention: Mapping[str, Any] = {}
+  curves: Mapping[str, Any] = {}
+  segments: Mapping[str, Any] = {}
+  maps: Mapping[str, Any] = {}
+  rows: Mapping[str, Any] = {}
+  alignment: Any = None
   distribution: Mapping[str, Distribution] = {}
 
 
@@ -150,24 +152,25 @@ class Method(NamedTuple):
   meanings: Mapping[str, Meaning] = {}
   published: Published | None = None
 
-  def stream_of(self, name):
+  def stream_of(self, name: str) -> str:
     """Returns the stream whose rows attention, a curve or heat maps follow."""
     return self.stream.get(name, self.streams[0])
 
-  def encodings(self, variables, videos, key, train):
+  def encodings(self, variables: Mapping[str, Any], videos: Mapping[str, Any], key: jax.Array,
+                train: bool) -> dict[str, Any] | jax.Array:
     """Returns `encode` of videos, standardized first where the method leaves that to others."""
     features = {} if self.standardizes else variables["constants"].get("features", {})
     seen = {name: standardized(videos[name], statistics) for name, statistics in features.items()}
-    return self.encode(variables, videos | seen, key, train)
+    return self.encode(variables, {**videos, **seen}, key, train)
 
 
-def standardized(rows, statistics):
+def standardized(rows: jax.Array, statistics: Mapping[str, jax.Array]) -> jax.Array:
   """Returns rows `[..., D]` by the statistics {"mean", "scale"} `[D]` of training rows, in the rows' type of floats."""
   dtype = rows.dtype if jnp.issubdtype(rows.dtype, jnp.floating) else jnp.float32
   return ((rows - statistics["mean"]) / statistics["scale"]).astype(dtype)
 
 
-def names():
+def names() -> tuple[str, ...]:
   """Returns the methods that there are: the files of this folder with a function `build(config)`."""
   found = (module.name for module in pkgutil.iter_modules(__path__))
   return tuple(sorted(name for name in found if hasattr(importlib.import_module(f"{__name__}.{name}"), "build")))
@@ -190,7 +193,7 @@ def build(config: ConfigDict) -> Method:
   return method
 
 
-def _check_finds(name, meanings):
+def _check_finds(name: str, meanings: Mapping[str, Meaning]) -> None:
   for what, meaning in meanings.items():
     for found in meaning.finds:
       if found not in truth.MOMENTS and found not in truth.PLACES:

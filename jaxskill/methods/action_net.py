@@ -14,6 +14,7 @@ MM 2020. "Eq." below are its equations; what the published code does otherwise a
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill import published_checkpoints
-from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
+from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
 from jaxskill.methods.common import check_rows, check_scores, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
@@ -29,7 +31,7 @@ SEEN = dict(rgb="how the person moves", static="the person's postures, in single
 FINDS = dict(rgb=("critical",), static=("posture_error",))     # by stream, truths of simulated performances
 
 
-def window_starts(lengths, size, keys=None, last=True):
+def window_starts(lengths: jax.Array, size: int, keys: jax.Array | None = None, last: bool = True) -> jax.Array:
   """Returns `[V]` the first rows of the windows: the middle, or with `keys` `[V]` a random place.
 
   Args:
@@ -62,21 +64,21 @@ class TwoStreams:
   head: ScoreHead
 
   @property
-  def model(self):
+  def model(self) -> ConfigDict:
     """Returns `config.model`."""
     return self.config.model
 
-  def prepare(self, dataset, fold, criterion):
+  def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> dict[str, np.ndarray]:
     """Returns {"score_range": `[2]` the lowest and the highest possible score}."""
     del fold
     return dict(score_range=np.array(score_range(self.config, dataset, criterion), np.float32))
 
-  def targets(self, dataset, criterion):
+  def targets(self, dataset: SkillDataset, criterion: str) -> np.ndarray:
     """Returns `[V]` float32 scores, after `check_data`."""
     check_data(self.config, dataset, criterion)
     return np.asarray(dataset.labels(criterion), np.float32)
 
-  def init(self, key, videos, constants):
+  def init(self, key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     """Returns the first parameters: {"streams": {stream: of the encoder}, "head"}."""
     del constants
     keys, params, pooled = jax.random.split(key, len(self.streams) + 1), {}, []
@@ -87,7 +89,7 @@ class TwoStreams:
       pooled.append(feature)
     return dict(streams=params, head=self.head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
 
-  def view(self, videos, name, keys):
+  def view(self, videos: Tree, name: str, keys: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns `[V, W, D]` the window of a stream, `[V, W]` its mask, `[V]` its first rows in the stream.
 
     Args:
@@ -108,12 +110,12 @@ class TwoStreams:
       features, mask = jnp.where(mask[..., None], features, 0), jnp.ones_like(mask)
     return features, mask, starts
 
-  def encode(self, variables, videos, key, train):
+  def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     """Returns {"score": `[V]` shares of the range (Eq. 6), "attention": {stream: `[V, T]`}}; 0 outside the window."""
     params = variables["params"]
-    of_videos = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
+    of_videos: Any = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
 
-    def draw(number):
+    def draw(number: int) -> jax.Array | None:
       return jax.vmap(jax.random.fold_in, (0, None))(of_videos, number) if train else None
     pooled, attention = [], {}
     for number, name in enumerate(self.streams):
@@ -124,14 +126,14 @@ class TwoStreams:
     score = self.head.apply({"params": params["head"]}, jnp.concatenate(pooled, axis=1), draw(len(self.streams)))
     return dict(score=score, attention=attention)
 
-  def squared_error(self, variables, encodings, labels):
+  def squared_error(self, variables: Tree, encodings: Any, labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns the loss of one video, scores as shares of their range; ours, for the paper names no loss."""
     (encoding,), (label,) = encodings, labels["score"]
     low, high = variables["constants"]["score_range"]
     error = encoding["score"] - (label - low) / (high - low)
     return error ** 2, dict(error=jnp.abs(error) * (high - low))
 
-  def assess(self, variables, encoding, references):
+  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
     """Returns the score in the unit of the labels, and the attention of each stream over its own rows."""
     del references
     low, high = variables["constants"]["score_range"]
@@ -139,7 +141,7 @@ class TwoStreams:
                       attention={f"{name} attention": encoding["attention"][name][None] for name in self.streams})
 
 
-def over_stream(weights, starts, rows):
+def over_stream(weights: Any, starts: jax.Array, rows: int) -> jax.Array:
   """Returns `[V, T]` weights of the T rows of a stream, given `[V, W]` of windows that start at `[V]`; else 0."""
   place = jnp.arange(rows) - starts[:, None]                                              # [V, T] in the window
   seen = jnp.take_along_axis(weights, jnp.clip(place, 0, weights.shape[1] - 1), axis=1)
@@ -167,13 +169,13 @@ def build(config: ConfigDict) -> Method:
                 published=published)
 
 
-def check_data(config, dataset, criterion="score"):
+def check_data(config: ConfigDict, dataset: SkillDataset, criterion: str = "score") -> None:
   """Checks what the config asks of a data set, before anything is compiled: see `check_features`, `check_scores`."""
   check_features(config, dataset)
   check_scores(config, dataset, criterion)
 
 
-def check_features(config, dataset):
+def check_features(config: ConfigDict, dataset: SkillDataset) -> None:
   """Checks what the config asks of the features.
 
   Raises:
@@ -196,7 +198,7 @@ def check_features(config, dataset):
                        f"videos); use a smaller window, or add {name!r} to config.model.may_be_short.")
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
   for name, allowed in dict(context=CONTEXTS, adjacency=ADJACENCIES, pooling=POOLINGS,
                             padding=("mask", "zeros")).items():
     if config.model[name] not in allowed:

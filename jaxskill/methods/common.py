@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+
+from jaxskill.data.dataset import Fold, SkillDataset
 
 
-def score_range(config, dataset, criterion, videos=slice(None)):
+def score_range(config: ConfigDict, dataset: SkillDataset, criterion: str,
+                videos: np.ndarray | slice = slice(None)) -> tuple[Any, Any]:
   """Returns (lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
 
   Args:
@@ -21,7 +28,8 @@ def score_range(config, dataset, criterion, videos=slice(None)):
                      "them (scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
   found = config.model.score_ranges.get(criterion)
   if found is None and dataset.score_range is not None:
-    found = dataset.score_range[videos, 0].min(), dataset.score_range[videos, 1].max()
+    known = np.asarray(dataset.score_range)
+    found = known[videos, 0].min(), known[videos, 1].max()
   if found is None:
     raise ValueError(f"{dataset.source}: the possible range of the scores is not known, which a score between 0 and 1 "
                      "is stretched to; set config.data.score_range, e.g. --config.data.score_range='(0.0, 25.0)'.")
@@ -31,7 +39,7 @@ def score_range(config, dataset, criterion, videos=slice(None)):
   return tuple(found)
 
 
-def check_scores(config, dataset, criterion):
+def check_scores(config: ConfigDict, dataset: SkillDataset, criterion: str) -> None:
   """Raises a `ValueError` if there are no scores by a criterion, or one lies outside its possible range."""
   low, high = score_range(config, dataset, criterion)
   score = dataset.labels(criterion)
@@ -44,7 +52,7 @@ def check_scores(config, dataset, criterion):
                      "(config.data.score_range, config.model.score_ranges).")
 
 
-def check_rows(dataset, stream, option="config.data.stream"):
+def check_rows(dataset: SkillDataset, stream: str, option: str = "config.data.stream") -> None:
   """Raises a `ValueError` if a stream, named by an option, is not there, or is not rows of features `[V, T, D]`."""
   if stream not in dataset.streams:
     raise ValueError(f"{dataset.source}: there is no stream {stream!r}, only {', '.join(dataset.streams)}; set "
@@ -55,17 +63,17 @@ def check_rows(dataset, stream, option="config.data.stream"):
                      "[rows, channels]: average over the other axes when you extract them.")
 
 
-def hinge(margin, difference):
+def hinge(margin: float, difference: jax.Array) -> jax.Array:
   """Returns max(0, margin - difference): the loss of a difference that should exceed a margin."""
   return jax.nn.relu(margin - difference)
 
 
-def in_order(better, worse):
+def in_order(better: jax.Array, worse: jax.Array) -> jax.Array:
   """Returns 1 where the better video has the higher score, a half for equal ones: an accuracy to be averaged."""
   return (better > worse) + 0.5 * (better == worse)
 
 
-def labels_of(dataset, criterion):
+def labels_of(dataset: SkillDataset, criterion: str) -> np.ndarray:
   """Returns `[V]` float32 scores by a criterion, in its unit; raises a `ValueError` where there are none."""
   if dataset.labels(criterion) is None:
     raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
@@ -73,7 +81,7 @@ def labels_of(dataset, criterion):
   return np.asarray(dataset.labels(criterion), np.float32)
 
 
-def training_scores(dataset, fold, criterion):
+def training_scores(dataset: SkillDataset, fold: Fold, criterion: str) -> dict[str, Any]:
   """Returns {"mean", "deviation"} of the training scores, which a network's output is stretched by.
 
   So a network starts at the mean, in any unit, and needs no range of scores. Equal scores have a deviation of 1.
@@ -82,7 +90,8 @@ def training_scores(dataset, fold, criterion):
   return dict(mean=np.float32(scores.mean()), deviation=np.float32(scores.std() or 1.0))
 
 
-def squared_error(variables, encodings, labels):
+def squared_error(variables: Mapping[str, Any], encodings: Any,
+                  labels: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the squared error of the score of one video, in standard deviations of the training scores.
 
   Args:

@@ -16,45 +16,40 @@ below are its equations; what the published code does otherwise are the options 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill import published_checkpoints
 from jaxskill.data import exemplars
-from jaxskill.methods import EXEMPLARS, VIDEOS, Assessment, Distribution, Meaning, Method, Phase, frames, standardized
+from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.methods import (
+  EXEMPLARS,
+  VIDEOS,
+  Assessment,
+  Distribution,
+  Meaning,
+  Method,
+  Phase,
+  Tree,
+  frames,
+  standardized,
+)
 from jaxskill.methods.common import check_rows, labels_of
 from jaxskill.modules import regression_tree
-from jaxskill.modules.layers import dot, mean_of_rows, torch_uniform
-from jaxskill.modules.regression_tree import RegressionTree
+from jaxskill.modules.layers import mean_of_rows
+from jaxskill.modules.regression_tree import Perceptron, RegressionTree
 
 LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",
           "how probable it is that the score lies so far from that of the exemplars: below it on the left, above it on "
           "the right")         # of a tree that regresses scores, and of one that compares
 
 
-class Perceptron(nn.Module):
-  """Regression by a multi-layer perceptron of the same widths as the tree's path: `[B, D]` rows -> `[B]`."""
-
-  hidden: int = 256
-  depth: int = 3
-  dtype: jnp.dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, rows):
-    for layer in range(self.depth):
-      out = 1 if layer == self.depth - 1 else self.hidden
-      start = torch_uniform(rows.shape[-1])
-      kernel = self.param(f"kernel_{layer}", start, (out, rows.shape[-1]))
-      bias = self.param(f"bias_{layer}", start, (out,))
-      rows = dot(rows, kernel, self.dtype) + bias
-      rows = nn.relu(rows) if layer < self.depth - 1 else rows
-    return rows[..., 0]
-
-
-def targets(dataset, criterion, with_difficulty):
+def targets(dataset: SkillDataset, criterion: str, with_difficulty: bool) -> np.ndarray:
   """Returns `[V]` float32 scores to be learnt: with difficulty, the final score divided by it; others as they are.
 
   What is divided are the decimals of the labels, so that equal quotients are equal numbers.
@@ -69,7 +64,7 @@ def targets(dataset, criterion, with_difficulty):
   return np.asarray(execution if criterion == "score" else score, np.float32)
 
 
-def _by_difficulty(dataset, values):
+def _by_difficulty(dataset: SkillDataset, values: np.ndarray) -> np.ndarray:
   difficulty = dataset.difficulty
   if difficulty is None:
     raise ValueError(f"{dataset.source}: config.model.with_difficulty needs the difficulty of every video, but the "
@@ -81,7 +76,7 @@ def _by_difficulty(dataset, values):
   return _decimal(values) / _decimal(difficulty)
 
 
-def _decimal(values):
+def _decimal(values: np.ndarray) -> np.ndarray:
   """Float64 of the shortest decimals of float32 numbers: 16.8, not 16.79999924, as the labels were written."""
   return np.asarray(values, np.float32).astype(str).astype(np.float64)
 
@@ -103,27 +98,27 @@ class Comparison:
   backbone: frames.Backbone | None
 
   @property
-  def tree(self):
+  def tree(self) -> bool:
     """Returns whether the head is a tree."""
     return isinstance(self.head, RegressionTree)
 
   @property
-  def outside(self):
+  def outside(self) -> str:
     """Returns what a target in no group counts as, see `regression_tree.group_of`; a score is never in none."""
     return self.model.outside if self.model.contrastive else "nearest"
 
-  def check(self, dataset, others=None):
+  def check(self, dataset: SkillDataset, others: Mapping[str, np.ndarray] | None = None) -> None:
     """Raises a `ValueError` for videos that cannot be read: rows of features, or frames for the network on frames."""
     if self.backbone:
       self.backbone.check(dataset, others)
     else:
       check_rows(dataset, self.stream)
 
-  def targets(self, dataset, criterion):
+  def targets(self, dataset: SkillDataset, criterion: str) -> np.ndarray:
     """Returns `[V]` scores to be learnt, see `targets`."""
     return targets(dataset, criterion, self.model.with_difficulty)
 
-  def prepare(self, dataset, fold, criterion):
+  def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> Tree:
     """Returns {"labels": constants}; of a video network its weights too: what training begins with, and statistics.
 
     The constants are the lowest score, the range of the scores, whether they were divided by the difficulty, and with a
@@ -145,14 +140,14 @@ class Comparison:
     weights = self.backbone.prepare()
     return {"labels": constants, "initial": weights["params"], frames.NAME: weights["batch_stats"]}
 
-  def init(self, key, videos, constants):
+  def init(self, key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     """Returns the first parameters: {"head"}, and those of the network on frames."""
     width = frames.WIDTH if self.backbone else videos[self.stream].shape[-1]
     rows = jnp.zeros((1, 2 * width + 1 if self.model.contrastive else width))
     params = dict(head=self.head.init(key, rows)["params"])
     return params | ({frames.NAME: constants["initial"]} if self.backbone else {})
 
-  def encode(self, variables, videos, key, train):
+  def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> jax.Array:
     """Returns `[V, D]` features of the snippets, averaged."""
     if self.backbone:
       network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
@@ -161,7 +156,7 @@ class Comparison:
     statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
     return standardized(mean, statistics[self.stream]) if statistics else mean
 
-  def answer(self, variables, features, others=None, scores=None):
+  def answer(self, variables: Tree, features: Any, others: Any = None, scores: Any = None) -> Any:
     """Returns what the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, if there are."""
     rows = features
     if self.model.contrastive:
@@ -170,7 +165,7 @@ class Comparison:
       rows = jnp.concatenate([others, features, known[:, None]], axis=1)                  # Eq. 4
     return self.head.apply({"params": variables["params"]["head"]}, rows)
 
-  def difference(self, variables, said):
+  def difference(self, variables: Tree, said: tuple[list[jax.Array], jax.Array]) -> jax.Array:
     """Returns `[n]` differences (without exemplars, scores) that answers mean, in the unit of the labels (Eq. 7)."""
     constants = variables["constants"]["labels"]
     if self.tree:
@@ -178,7 +173,8 @@ class Comparison:
       return regression_tree.decode(levels[-1], regression, constants["bounds"], self.model.empty_leaf)
     return said * constants["span"] + (0.0 if self.model.contrastive else constants["low"])
 
-  def head_loss(self, variables, said, target, weight):
+  def head_loss(self, variables: Tree, said: tuple[list[jax.Array], jax.Array], target: jax.Array,
+                weight: jax.Array) -> Tree:
     """Returns {term: `[n]`} of `[n]` targets in the unit of the labels: classification and regression (Eq. 6).
 
     Args:
@@ -198,7 +194,7 @@ class Comparison:
     error = group * (regression - regression_tree.within_group(target, constants["bounds"])) ** 2
     return dict(classification=cross, regression=weight * jnp.sum(error, axis=1))
 
-  def loss(self, variables, encodings, labels):
+  def loss(self, variables: Tree, encodings: Any, labels: Tree) -> tuple[Any, Tree]:
     """Returns `[B]` losses of all items, for the tree wants one long batch; a pair counts in both directions."""
     score = labels["score"].T                                                             # [k, B]
     count = score.shape[1]
@@ -214,7 +210,7 @@ class Comparison:
     error = jnp.abs(self.difference(variables, said) - target).reshape(-1, count).mean(axis=0)
     return sum(terms.values()), terms | dict(error=error)
 
-  def relate(self, variables, labels, mask):
+  def relate(self, variables: Tree, labels: Tree, mask: jax.Array) -> Tree:
     """Returns {"regression_weight": `[B, k]`} where errors are averaged over the rows of a leaf, as published."""
     if not (self.tree and self.model.regression == "leaf_mean"):
       return {}
@@ -225,7 +221,7 @@ class Comparison:
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
-  def assess(self, variables, encoding, references):
+  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
     """Returns the score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels.
 
     Those are what Fig. 8 shows.
@@ -238,7 +234,7 @@ class Comparison:
       said = self.answer(variables, encoding[None])
       votes, mask = self.difference(variables, said), jnp.ones(1, bool)
 
-    def mean(values):                                                                     # Eq. 9
+    def mean(values: jax.Array) -> jax.Array:                               # Eq. 9
       return jnp.sum(jnp.where(mask, values, 0.0)) / mask.sum()
     labels = variables["constants"]["labels"]
     unit = jnp.where(labels["by_difficulty"], references["own_difficulty"], 1.0) if self.model.with_difficulty else 1.0
@@ -253,7 +249,8 @@ class Comparison:
     return Assessment(score=score * unit, parts=parts, distribution=distribution)
 
 
-def span_of(dataset, fold, criterion, score, with_difficulty):
+def span_of(dataset: SkillDataset, fold: Fold, criterion: str, score: np.ndarray,
+            with_difficulty: bool) -> tuple[Any, Any]:
   """Returns (lowest score, range of the scores) of the training videos, float32: as possible, if known, else as given.
 
   Args:
@@ -264,7 +261,7 @@ def span_of(dataset, fold, criterion, score, with_difficulty):
   """
   train = fold.train_videos
   if dataset.score_range is not None and criterion == "score":
-    limits = dataset.score_range.astype(np.float64)
+    limits = np.asarray(dataset.score_range, np.float64)
     limits = _by_difficulty(dataset, limits.T).T if with_difficulty else limits
     low, high = limits[train, 0].min(), limits[train, 1].max()
   else:
@@ -276,7 +273,7 @@ def span_of(dataset, fold, criterion, score, with_difficulty):
   return np.float32(low), span
 
 
-def borders(model, score, span, group):
+def borders(model: ConfigDict, score: np.ndarray, span: Any, group: np.ndarray | None) -> np.ndarray:
   """Returns `[L, 2]` float32 borders of the groups of a tree (Eq. 5).
 
   Args:
@@ -290,12 +287,12 @@ def borders(model, score, span, group):
                                        limits=(0, span) if symmetric else None)
 
 
-def _flat(values):
+def _flat(values: jax.Array) -> jax.Array:
   """Returns `[2 B, ...]` values of both directions, given `[2, B, ...]`."""
   return values.reshape(-1, *values.shape[2:])
 
 
-def _places(bounds, count):
+def _places(bounds: jax.Array, count: int) -> jax.Array:
   """Returns `[count]` middles of what the nodes of a level of the tree stand for, given `[L, 2]` borders of leaves."""
   return bounds.reshape(count, -1, 2).mean(axis=(1, 2))                                   # of [n, leaves of each, 2]
 
@@ -325,7 +322,7 @@ def build(config: ConfigDict) -> Method:
                 published=published_checkpoints.core(frames=system.backbone is not None))
 
 
-def _check(model):
+def _check(model: ConfigDict) -> None:
   options = dict(backbone=("features", "i3d"), head=("tree", "mlp"), groups=("equal_count", "mirrored"),
                  classification=("binary", "leaf"), regression=("sum", "leaf_mean"), outside=("nearest", "first"),
                  empty_leaf=("border", "offset"))

@@ -36,7 +36,7 @@ def check(config: ConfigDict) -> None:
 
 
 @functools.cache
-def _complete(method):
+def _complete(method: str) -> tuple[pathlib.Path, ConfigDict | None]:
   """Returns (path, config) of configs/METHOD.py, and None as the config where that is not of this method."""
   file = pathlib.Path(cli.find_config(f"configs/{method}.py"))
   if not method.isidentifier() or not file.is_file():
@@ -45,7 +45,7 @@ def _complete(method):
   return file, config if config.method == method else None
 
 
-def _compare(complete, given, place, file):
+def _compare(complete: ConfigDict, given: ConfigDict, place: tuple[str, ...], file: pathlib.Path) -> None:
   where = ".".join(("config", *place))
   others = [name for name in given if name not in complete]
   for name, value in complete.items():

@@ -12,6 +12,8 @@ Sec. 4.1, "Implementation Details".
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill import pretrained
+from jaxskill.data.dataset import SkillDataset
 from jaxskill.modules import i3d
 
 NAME = "backbone"          # of the parameters: `config.train.rates` slows them down
@@ -29,7 +32,7 @@ SCALINGS = ("symmetric", "imagenet")       # of frames, among those of `encoders
 class Backbone:
   """I3D as `config.model.i3d` says, its first weights those of `config.model.weights`."""
 
-  def __init__(self, config):
+  def __init__(self, config: ConfigDict) -> None:
     self._options, self._weights, self._stream = config.model.i3d, config.model.weights, config.data.stream
     self._check(config)
     self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file come
@@ -38,11 +41,11 @@ class Backbone:
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
 
   @property
-  def note(self):
+  def note(self) -> str:
     """Returns what every result must say of the weights."""
     return f"RANDOM weights ({self._weights})" if self._weights.startswith(pretrained.RANDOM) else ""
 
-  def prepare(self):
+  def prepare(self) -> Any:
     """Returns the variables that training begins with.
 
     Raises:
@@ -57,7 +60,7 @@ class Backbone:
       self._initial = loaded["rgb"]
     return self._initial
 
-  def check(self, dataset, others=None):
+  def check(self, dataset: SkillDataset, others: Any = None) -> None:
     """Raises a `ValueError` for a data set whose videos are no frames, or too few or small."""
     del others
     stream = dataset.streams.get(self._stream)
@@ -76,7 +79,7 @@ class Backbone:
                        f"config.model.i3d.crop={self._options.crop}; set it to at most {smallest}, or "
                        "config.data.frames.size larger.")
 
-  def encode(self, variables, videos, key, train):
+  def encode(self, variables: Mapping[str, Any], videos: Any, key: jax.Array, train: bool) -> jax.Array:
     """Returns `[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
 
     Args:
@@ -89,15 +92,17 @@ class Backbone:
     snippets = windows[:, self._starts[:, None] + np.arange(self._options.length)]        # [V, C, L, S, S, 3]
 
     @jax.checkpoint                       # what I3D holds of a clip is a hundred times the clip
-    def features(variables, clips):       # not of one, mapped: each would have a gradient of the network to itself
-      return self._module.apply(variables, self._scaled(clips))["features"].mean(axis=1)
+    # Not of one clip, mapped: each would have a gradient of the network to itself.
+    def features(variables: Mapping[str, Any], clips: Any) -> Any:
+      found: Any = self._module.apply(variables, self._scaled(clips))
+      return found["features"].mean(axis=1)
     count = snippets.shape[0] * snippets.shape[1]
     most = self._options.clips_at_once or (1 if jax.default_backend() == "cpu" else len(self._starts))
     together = max(number for number in range(1, most + 1) if count % number == 0)
     rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
-  def maps(self, variables, pictures):
+  def maps(self, variables: Mapping[str, Any], pictures: Any) -> tuple[jax.Array, jax.Array]:
     """Returns `[C, T', h, w, 1024]`, what the last block shows of the middle of one video, and what is seen of it.
 
     The features are a weighted mean of the maps over time and space, whose weights sum to 1.
@@ -113,16 +118,17 @@ class Backbone:
     snippets = window[self._starts[:, None] + np.arange(self._options.length)]
     last = list(i3d.BLOCKS)[-1]
 
-    def of_one(clip):
-      return self._module.apply(variables, self._scaled(clip[None]))[last][0]
+    def of_one(clip: Any) -> Any:
+      found: Any = self._module.apply(variables, self._scaled(clip[None]))
+      return found[last][0]
     return jax.lax.map(of_one, snippets), snippets
 
-  def _scaled(self, clips):
+  def _scaled(self, clips: Any) -> jax.Array:
     """Returns clips of pixels as the network reads them."""
     mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
     return (clips.astype(jnp.float32) / 255 - mean) / scale
 
-  def window(self, key, frames, train):
+  def window(self, key: Any, frames: jax.Array, train: bool) -> jax.Array:
     """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
     side, margin = self._options.crop, self._margin
     high, wide = frames.shape[1] - side, frames.shape[2] - side
@@ -136,10 +142,10 @@ class Backbone:
       part = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 3)), part[:, :, ::-1], part)
     return part
 
-  def _needed(self):
+  def _needed(self) -> Any:
     return max(self._options.starts) + self._options.length + 2 * self._margin
 
-  def _check(self, config):
+  def _check(self, config: ConfigDict) -> None:
     options = self._options
     if config.get("init_from") and self._weights:
       raise ValueError(f"config.model.weights={self._weights} and config.init_from={config.init_from}: the latter "

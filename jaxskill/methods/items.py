@@ -9,8 +9,10 @@ P training items, V videos, M exemplars or references of a video.
 from __future__ import annotations
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data import exemplars
+from jaxskill.data.dataset import Fold, SkillDataset
 
 
 class Items:
@@ -29,15 +31,15 @@ class Items:
   compares, aligns, how = False, False, ""
 
   @property
-  def ranks(self):
+  def ranks(self) -> bool:
     """Returns whether a score only ranks: it has no unit, and labels are not read."""
     return self.metric == "accuracy"
 
-  def groups(self, config, dataset):
+  def groups(self, config: ConfigDict, dataset: SkillDataset) -> np.ndarray | None:
     """Returns `[V]` which videos may be compared, see `exemplars.groups`; None where answers compare none."""
     return exemplars.groups(dataset, config.model.exemplars.same) if self.compares else None
 
-  def check(self, config, dataset, fold):
+  def check(self, config: ConfigDict, dataset: SkillDataset, fold: Fold) -> None:
     """Raises a `ValueError` if a fold has nothing to train on, to test on, or to compare with."""
     for side in ("train",) if config.data.get("split") == "all" else ("train", "test"):
       if not len(getattr(fold, f"{side}_{self.side}")):
@@ -46,12 +48,13 @@ class Items:
     if self.compares:
       exemplars.check(dataset, fold, self.groups(config, dataset), config.model.exemplars.same)
 
-  def standing(self, dataset, fold, criterion):
+  def standing(self, dataset: SkillDataset, fold: Fold, criterion: str) -> np.ndarray:
     """Returns `[V]` what the best videos of a fold are chosen by, higher is better: their scores."""
     del fold
     return dataset.labels(criterion)
 
-  def chosen(self, config, dataset, fold, criterion, seed, draw=0, groups=None):
+  def chosen(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str, seed: int, draw: int = 0,
+             groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Returns (`[V, M]` numbers of the videos that each one is compared with, `[V, M]` mask) of one draw.
 
     Args:
@@ -64,7 +67,8 @@ class Items:
     standing = self.standing(dataset, fold, criterion)
     return exemplars.choose(config.model.exemplars, groups, fold.train_videos, standing, words)
 
-  def of_fold(self, config, dataset, fold, criterion, seed):
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Returns (`[P, k]` videos of the training items, `[P, 2]` runs of items that are one another's exemplars).
 
     The runs are None where items have no exemplars.
@@ -72,7 +76,7 @@ class Items:
     del config, dataset, criterion, seed
     return fold.train_videos[:, None], None
 
-  def most_named(self, items, batch_size):
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     """Returns how many videos the batches of all replicas name in one step at most.
 
     Args:
@@ -80,7 +84,7 @@ class Items:
     """
     return len(items) * batch_size
 
-  def lead(self, said, scores):
+  def lead(self, said: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Returns `[R]` by how much the first of two videos is ahead, each compared with the other.
 
     Args:
@@ -95,7 +99,8 @@ class _Pairs(Items):
 
   words, side, metric = "pairs", "pairs", "accuracy"
 
-  def of_fold(self, config, dataset, fold, criterion, seed):
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     del criterion
     pairs = dataset.pairs[fold.train_pairs]
     if config.train.get("pair_order") != "random":
@@ -103,7 +108,7 @@ class _Pairs(Items):
     turned = np.random.default_rng(seed).random(len(pairs)) < 0.5     # labels that have nothing to do with skill
     return np.where(turned[:, None], pairs[:, ::-1], pairs), None
 
-  def most_named(self, items, batch_size):
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return 2 * len(items) * batch_size
 
 
@@ -115,7 +120,8 @@ class _PairsAndSimilar(_Pairs):
 
   words = "pairs, each beside a similar one"
 
-  def of_fold(self, config, dataset, fold, criterion, seed):
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     pairs, runs = super().of_fold(config, dataset, fold, criterion, seed)
     if not len(dataset.similar):
       return pairs, runs
@@ -125,7 +131,7 @@ class _PairsAndSimilar(_Pairs):
     order = np.resize(np.random.default_rng(seed).permutation(len(known)), len(pairs))
     return np.concatenate([pairs, known[order]], axis=1), runs
 
-  def most_named(self, items, batch_size):
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return items.shape[-1] * len(items) * batch_size
 
 
@@ -135,15 +141,16 @@ class _Exemplars(Items):
   words, compares = "videos, each with an exemplar", True
   how = "each with the other as its exemplar of the score above, mean of both ways"
 
-  def of_fold(self, config, dataset, fold, criterion, seed):
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray]:
     del criterion, seed
     videos, runs = exemplars.training_items(self.groups(config, dataset), fold.train_videos)
     return videos[:, None], runs
 
-  def most_named(self, items, batch_size):
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return 2 * len(items) * batch_size
 
-  def lead(self, said, scores):
+  def lead(self, said: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return ((said[0] - scores[1]) - (said[1] - scores[0])) / 2
 
 
@@ -153,10 +160,11 @@ class _References(Items):
   words, compares, aligns = "videos, each with its references", True, True
   how = "each with the other as its reference"
 
-  def of_fold(self, config, dataset, fold, criterion, seed):
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     return exemplars.with_references(fold.train_videos, *self.chosen(config, dataset, fold, criterion, seed)), None
 
-  def most_named(self, items, batch_size):
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return len(items) * batch_size + len(np.unique(items[..., 1:]))
 
 
@@ -165,19 +173,20 @@ class _RankedReferences(_References):
 
   words, side, metric = "pairs, each video with its references", "pairs", "accuracy"
 
-  def standing(self, dataset, fold, criterion):
+  def standing(self, dataset: SkillDataset, fold: Fold, criterion: str) -> np.ndarray:
     """Returns `[V]` the share of its training pairs that a video won."""
     del criterion
     return exemplars.share_won(dataset.pairs[fold.train_pairs], dataset.num_videos)
 
-  def of_fold(self, config, dataset, fold, criterion, seed):
+  def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
+              seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     chosen, mask = self.chosen(config, dataset, fold, criterion, seed)
     pairs = dataset.pairs[fold.train_pairs]
     pairs = pairs[mask[pairs].any(axis=2).all(axis=1)]         # a video without a reference is in no item
     compared = exemplars.beside(pairs, chosen, mask)           # [P, 2, M]
     return np.concatenate([pairs, compared.reshape(len(pairs), -1)], axis=1), None
 
-  def most_named(self, items, batch_size):
+  def most_named(self, items: np.ndarray, batch_size: int) -> int:
     return 2 * len(items) * batch_size + len(np.unique(items[..., 2:]))
 
 

@@ -16,11 +16,14 @@ state of each direction, for each has seen all of the video then.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
+from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
 from jaxskill.methods.common import labels_of, squared_error, training_scores
 
 
@@ -31,8 +34,9 @@ class Direction(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
-    return nn.RNN(nn.OptimizedLSTMCell(self.hidden, dtype=self.dtype, name="cell"))(rows).astype(jnp.float32)
+  def __call__(self, rows: jax.Array) -> jax.Array:
+    states: Any = nn.RNN(nn.OptimizedLSTMCell(self.hidden, dtype=self.dtype, name="cell"))(rows)
+    return states.astype(jnp.float32)
 
 
 class Regressor(nn.Module):
@@ -43,7 +47,7 @@ class Regressor(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows, lengths):
+  def __call__(self, rows: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Scores videos.
 
     Args:
@@ -57,7 +61,7 @@ class Regressor(nn.Module):
     place = jnp.arange(rows.shape[1])
     turned = jnp.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)        # [V, T], its own inverse
 
-    def turn(x):
+    def turn(x: Any) -> Any:
       return jnp.take_along_axis(x, turned[..., None], axis=1)
     ways = [rows, turn(rows)] if self.bidirectional else [rows]
     # Both directions are one scan: on a CPU, scans run at once can block one another.
@@ -72,35 +76,35 @@ class Regressor(nn.Module):
     return score, jnp.where(place < lengths[:, None], moves, 0.0)
 
 
-def shares(moves, real):
+def shares(moves: Any, real: Any) -> jax.Array:
   """Returns the sizes of `[T]` moves of a score as shares that sum to 1, even over `real` rows where none moves it."""
   size = jnp.abs(moves)
   total, even = size.sum(), (jnp.arange(len(size)) < real) / real
   return jnp.where(total > 0, size / jnp.where(total > 0, total, 1.0), even)
 
 
-def build(config) -> Method:
+def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model`; raises a `ValueError` for a network without units."""
   model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
   if model.hidden < 1:
     raise ValueError(f"config.model.hidden={model.hidden} must be at least 1.")
   network = Regressor(model.hidden, model.bidirectional, dtype)
 
-  def init(key, videos, constants):
+  def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants
     params = network.init(key, videos[stream], videos["lengths"][stream])["params"]
     forget = params["lstm"]["cell"]["hf"]
     forget["bias"] = forget["bias"] + model.forget_bias
     return params
 
-  def encode(variables, videos, key, train):
+  def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     del key, train
     constants, lengths = variables["constants"], videos["lengths"][stream]
     standard, moves = network.apply({"params": variables["params"]}, videos[stream], lengths)
     score = constants["mean"] + constants["deviation"] * standard
     return dict(score=score, attention=jax.vmap(shares)(moves, lengths))
 
-  def assess(variables, encoding, references):
+  def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
     del variables, references
     return Assessment(score=encoding["score"], attention={"moves of the score": encoding["attention"][None]})
 

@@ -21,12 +21,14 @@ ICLR 2018, Eq. 2 to 6 (skips).
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase
+from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
 from jaxskill.methods.common import labels_of, squared_error, training_scores
 
 
@@ -37,13 +39,14 @@ class SkipLSTMCell(nn.RNNCellBase):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, carry, inputs):
+  def __call__(self, carry: tuple[tuple[jax.Array, jax.Array], jax.Array, jax.Array],
+               inputs: jax.Array) -> tuple[tuple[tuple, jax.Array, jax.Array], jax.Array]:
     """One step; the carry is ((`[V, H]` memory, `[V, H]` state), `[V]` increment, `[V]` probability of an update)."""
     (memory, state), increment, due = carry
     due = due + jnp.minimum(increment, 1 - due)                                           # Eq. 5, one step later
     update = due + jax.lax.stop_gradient(jnp.round(due) - due)                            # Eq. 2, 6
 
-    def chosen(new, old):                                                                 # Eq. 3
+    def chosen(new: jax.Array, old: jax.Array) -> jax.Array:                                       # Eq. 3
       taken = update.reshape(update.shape + (1,) * (new.ndim - update.ndim))
       return taken * new + (1 - taken) * old
     (memory_1, state_1), _ = nn.OptimizedLSTMCell(self.features, dtype=self.dtype, name="lstm")((memory, state), inputs)
@@ -53,7 +56,8 @@ class SkipLSTMCell(nn.RNNCellBase):
     return carry, carry[0][1]
 
   @nn.nowrap
-  def initialize_carry(self, rng, input_shape):
+  def initialize_carry(self, rng: jax.Array,
+                       input_shape: tuple[int, ...]) -> tuple[tuple[jax.Array, jax.Array], jax.Array, jax.Array]:
     """Returns zero states, and a first step that is always taken in."""
     del rng
     videos = input_shape[:-1]
@@ -61,15 +65,15 @@ class SkipLSTMCell(nn.RNNCellBase):
     return (zeros, zeros), jnp.ones(videos), jnp.zeros(videos)
 
   @property
-  def num_feature_axes(self):
+  def num_feature_axes(self) -> int:
     """Returns the number of axes that a feature has, as Flax asks."""
     return 1
 
 
-def last_state(cell, rows, count):
+def last_state(cell: Any, rows: jax.Array, count: jax.Array) -> jax.Array:
   """Returns `[V, H]` the state of a cell after the last real one of `[V, N, D]` rows, of which `[V]` are real."""
-  states = nn.RNN(cell)(rows).astype(jnp.float32)
-  return jnp.take_along_axis(states, (count - 1)[:, None, None], axis=1)[:, 0]
+  states: Any = nn.RNN(cell)(rows)
+  return jnp.take_along_axis(states.astype(jnp.float32), (count - 1)[:, None, None], axis=1)[:, 0]
 
 
 class Scale(nn.Module):
@@ -81,7 +85,7 @@ class Scale(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows, lengths):
+  def __call__(self, rows: jax.Array, lengths: jax.Array) -> jax.Array:
     """The last state; rows of padding are zero, and a shorter video is one window, filled up with them."""
     rows = jnp.pad(rows, ((0, 0), (0, max(self.window - rows.shape[1], 0)), (0, 0)))
     starts = self.stride * jnp.arange((rows.shape[1] - self.window) // self.stride + 1)
@@ -104,7 +108,7 @@ class Network(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows, lengths):
+  def __call__(self, rows: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`[V, T, D]` rows, `[V]` real ones -> `[V]` scores and `[V, K, T]` attention, sums 1 over the real rows."""
     dense = functools.partial(nn.Dense, dtype=self.dtype)
     mask = (jnp.arange(rows.shape[1]) < lengths[:, None])[..., None]                      # [V, T, 1]
@@ -123,24 +127,24 @@ class Network(nn.Module):
     return dense(1, name="score")(joined)[:, 0].astype(jnp.float32), attention
 
 
-def build(config) -> Method:
+def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for sizes that cannot be."""
   model, stream = config.model, config.data.stream
   _check(model)
   network = Network(model.channels, tuple(map(tuple, model.scales)), model.hidden, model.attention_hidden,
                     model.distributions, model.joined, jnp.dtype(config.train.dtype))
 
-  def init(key, videos, constants):
+  def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants
     return network.init(key, videos[stream], videos["lengths"][stream])["params"]
 
-  def encode(variables, videos, key, train):
+  def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     del key, train
     constants = variables["constants"]
     standard, attention = network.apply({"params": variables["params"]}, videos[stream], videos["lengths"][stream])
     return dict(score=constants["mean"] + constants["deviation"] * standard, attention=attention)
 
-  def loss(variables, encodings, labels):
+  def loss(variables: Tree, encodings: Any, labels: Tree) -> tuple[jax.Array, Tree]:
     """The squared error, and || A A^T - I ||_F^2 of the attention (Lin et al., Eq. 8)."""
     error, said = squared_error(variables, encodings, labels)
     (encoding,), constants = encodings, variables["constants"]
@@ -148,7 +152,7 @@ def build(config) -> Method:
     penalty = constants["loss_weights"]["penalty"] * jnp.sum(overlap ** 2) / constants["deviation"] ** 2
     return error + penalty, said | dict(penalty=penalty)
 
-  def assess(variables, encoding, references):
+  def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
     del variables, references
     return Assessment(score=encoding["score"], attention={"self-attention": encoding["attention"]})
 
@@ -157,7 +161,7 @@ def build(config) -> Method:
                 meanings={"self-attention": Meaning("moments that the score is read from", finds=("critical",))})
 
 
-def _check(model):
+def _check(model: ConfigDict) -> None:
   for name in ("channels", "hidden", "attention_hidden", "distributions", "joined"):
     if model[name] < 1:
       raise ValueError(f"config.model.{name}={model[name]} must be at least 1.")

@@ -16,13 +16,15 @@ Long Videos, CVPR 2019. "Eq." below are its equations; what the published code d
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxskill import published_checkpoints
-from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase
+from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, Tree
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
 
@@ -34,7 +36,7 @@ MEANINGS = {"high attention": Meaning("moments that speak for skill", 1, finds=(
             "both attention": BOTH, "attention attention": BOTH}
 
 
-def diversity(attention, norm):
+def diversity(attention: jax.Array, norm: str) -> jax.Array:
   """Returns how much the filters of one module look at the same segments: [] || A A^T - I || of one video (Eq. 19).
 
   Args:
@@ -68,7 +70,7 @@ class RankAware:
   filters: AttentionFilters
   ranking: RankingLayers
 
-  def init(self, key, videos, constants):
+  def init(self, key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     """Returns the first parameters: {"ranking"}, and "filters" where there are modules."""
     del constants
     features = videos[self.stream].astype(jnp.float32)
@@ -79,7 +81,7 @@ class RankAware:
       params["filters"] = self.filters.init(filters_key, features, mask)["params"]
     return params
 
-  def encode(self, variables, videos, key, train):
+  def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     """Returns {"scores": {branch: `[V, S]`}, "attention": {module: `[V, K, T]`}} (Eq. 3, 8, 9, 17)."""
     features, lengths = videos[self.stream], videos["lengths"][self.stream]
     mask = real_rows(features, lengths)
@@ -87,8 +89,8 @@ class RankAware:
     noise = None
     if train and self.model.noise_std:
       features, noise = self.with_noise(features, key, videos["position"], statistics)
-    values = self.ranking.apply({"params": params["ranking"]}, features, noise, **statistics)
-    attention = {}
+    values: Any = self.ranking.apply({"params": params["ranking"]}, features, noise, **statistics)
+    attention: Any = {}
     if self.modules:
       attention = self.filters.apply({"params": params["filters"]}, features, mask, noise, **statistics)
     scores = {}
@@ -97,7 +99,8 @@ class RankAware:
       scores[branch] = 2 * jnp.tanh(score) if self.model.score == "tanh" else score
     return dict(scores=scores, attention=attention)
 
-  def with_noise(self, features, key, position, statistics):
+  def with_noise(self, features: jax.Array, key: jax.Array, position: jax.Array,
+                 statistics: Tree) -> tuple[jax.Array, jax.Array | None]:
     """Returns features `[V, T, D]`, and the noise that the layers add to those of every video, `[T, D]` or None.
 
     One draw for all videos is left to the layers, which add its products; a draw a video changes the features.
@@ -109,7 +112,7 @@ class RankAware:
     scale = statistics.get("scale", 1.0)  # from standardized to raw features, which are what is rewritten here
     return (features + draw * scale).astype(features.dtype), None
 
-  def weights(self, branch, attention, mask, lengths):
+  def weights(self, branch: str, attention: Tree, mask: jax.Array, lengths: jax.Array) -> jax.Array:
     """Returns `[V, S, T]` how much each segment counts in the scores of a branch, given `[V, T]` the real ones."""
     if branch in self.modules:
       of_filters = attention[branch]
@@ -118,7 +121,7 @@ class RankAware:
       return (mask / mask.sum(axis=1, keepdims=True))[:, None]
     return jax.nn.one_hot(lengths - 1, mask.shape[1])[:, None]                              # the last real segment
 
-  def ranking_loss(self, variables, pair, labels):
+  def ranking_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
     """Returns the margin ranking losses of all branches (Eq. 10 to 12)."""
     del variables, labels
     better, worse = (video["scores"] for video in pair)
@@ -126,7 +129,7 @@ class RankAware:
              for branch in self.branches}
     return sum(terms.values()), terms | self.accuracy(pair)
 
-  def attention_loss(self, variables, pair, labels):
+  def attention_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
     """Returns the disparity (Eq. 13), rank-aware (Eq. 14) and diversity (Eq. 19) losses, weighted."""
     del labels
     weights, terms = variables["constants"]["loss_weights"], {}
@@ -146,21 +149,21 @@ class RankAware:
       terms["rank_aware"] = weights["rank_aware"] * hinge(self.loss.margin_rank_aware, gap - uniform_gap)
     return jnp.asarray(sum(terms.values()), jnp.float32), terms | self.accuracy(pair)
 
-  def joint_loss(self, variables, pair, labels):
+  def joint_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
     """Returns all losses (Eq. 20), for one step that moves all parameters."""
     first, terms = self.ranking_loss(variables, pair, labels)
     second, more = self.attention_loss(variables, pair, labels)
     return first + second, terms | more
 
-  def score(self, video):
+  def score(self, video: Tree) -> jax.Array:
     """Returns the [] rank score: the sum over attention modules (Eq. 16), over all branches where none attends."""
     return sum(video["scores"][branch].mean() for branch in self.modules or self.branches)
 
-  def accuracy(self, pair):
+  def accuracy(self, pair: tuple[Tree, Tree]) -> Tree:
     """Returns {"accuracy": []}: whether a pair (better, worse) is in order, a half for equal scores."""
     return dict(accuracy=in_order(*map(self.score, pair)))
 
-  def assess(self, variables, encoding, references):
+  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
     """Returns the rank score, those of the branches, and the attention of each module's filters over time."""
     del variables, references
     parts = {branch: encoding["scores"][branch].mean() for branch in self.branches}
@@ -192,20 +195,20 @@ def build(config: ConfigDict) -> Method:
                 published=published_checkpoints.pros_cons())
 
 
-def real_rows(features, lengths):
+def real_rows(features: jax.Array, lengths: jax.Array) -> jax.Array:
   """Returns `[V, T]` which rows of `[V, T, D]` features are real, given `[V]` their numbers."""
   return jnp.arange(features.shape[1]) < lengths[:, None]
 
 
-def _check(config, modules):
+def _check(config: ConfigDict, modules: Sequence[str]) -> None:
   options = dict(filter_scores=("merged", "each"), score=("linear", "tanh"), noise=("shared", "per_video"),
                  normalize=("softmax", "sigmoid"))
   for name, allowed in options.items():
     if config.model[name] not in allowed:
       raise ValueError(f"config.model.{name}={config.model[name]!r} is unknown; use one of {', '.join(allowed)}.")
-  for group, name, allowed in ((config.loss, "diversity_norm", ("squared", "frobenius")),
+  for group, name, choices in ((config.loss, "diversity_norm", ("squared", "frobenius")),
                                (config.train, "alternation", ("alternate", "leaky", "joint"))):
-    if group[name] not in allowed:
+    if group[name] not in choices:
       raise ValueError(f"config {name}={group[name]!r} is unknown; use one of {', '.join(allowed)}.")
   unknown = [name for name in config.model.branches if name not in MODULES + NO_FILTERS]
   if unknown:

@@ -18,6 +18,8 @@ was filled in is a field of the config, with its reason in configs/skilldiff.py.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -26,7 +28,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill.data import exemplars
-from jaxskill.methods import RANKED_REFERENCES, REFERENCES, Assessment, Meaning, Method, Phase
+from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.methods import RANKED_REFERENCES, REFERENCES, Assessment, Meaning, Method, Phase, Tree
 from jaxskill.methods.common import check_scores, hinge, in_order, score_range
 from jaxskill.modules.differential_encoder import TINY, Encoder, Heads, Rows
 from jaxskill.modules.soft_dtw import TemporalAlignment, pairwise_squared_distance
@@ -36,17 +39,17 @@ DIFFERENCES = ("heads", "rows", "none")             # what a row says beside a r
 LABELS = ("scores", "pairs")
 
 
-def segment_of(rows, length, count):
+def segment_of(rows: int, length: jax.Array, count: int) -> jax.Array:
   """Returns `[rows]` number of the segment that each row is in, `count` of equal duration; the last has padding too."""
   return jnp.minimum(jnp.arange(rows) * count // length, count - 1)
 
 
-def average(values, known):
+def average(values: jax.Array, known: jax.Array) -> jax.Array:
   """Returns the mean of `[M, ...]` values over the references that are `known` `[M]`; 0 without any."""
   return jnp.tensordot(known.astype(jnp.float32), values, 1) / jnp.maximum(known.sum(), 1)
 
 
-def contrastive_loss(directions, length, window, margin):
+def contrastive_loss(directions: jax.Array, length: jax.Array, window: float, margin: float) -> jax.Array:
   """Returns the loss that keeps embeddings of one video apart: near in time, near in space, and far from far.
 
   Both halves are means by the weights of the paper, the squared distance in time plus one, or one over it, so that the
@@ -69,7 +72,7 @@ def contrastive_loss(directions, length, window, margin):
   distance = pairwise_squared_distance(directions, directions)
   weight = 1.0 + apart ** 2
 
-  def mean(values, weights):
+  def mean(values: jax.Array, weights: jax.Array) -> jax.Array:
     return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), TINY)
   pulled = mean(distance, jnp.where(real & near, 1 / weight, 0.0))
   return pulled + mean(jnp.maximum(margin - distance, 0.0), jnp.where(real & ~near, weight, 0.0))
@@ -92,21 +95,21 @@ class Differences:
   align: TemporalAlignment
 
   @property
-  def model(self):
+  def model(self) -> ConfigDict:
     """Returns `config.model`."""
     return self.config.model
 
   @property
-  def scored(self):
+  def scored(self) -> bool:
     """Returns whether it learns from scores; else it learns from pairs."""
     return self.config.loss.labels == "scores"
 
   @property
-  def band(self):
+  def band(self) -> int | None:
     """Returns how many rows apart rows may be that are aligned; None for any."""
     return None if self.align.kind == "linear" else self.align.bandwidth
 
-  def prepare(self, dataset, fold, criterion):
+  def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> dict[str, np.ndarray]:
     """Returns {"score_range": `[2]` the lowest and the highest possible score of the training videos}; 0 to 1 of pairs.
 
     Raises:
@@ -117,29 +120,29 @@ class Differences:
     low, high = score_range(self.config, dataset, criterion, fold.train_videos) if self.scored else (0, 1)
     return dict(score_range=np.array((low, high), np.float32))
 
-  def check(self, dataset, others):
+  def check(self, dataset: SkillDataset, others: Mapping[str, np.ndarray]) -> None:
     """Raises a `ValueError` if a video cannot be aligned with `others`, {stream: `[M]` rows} or None."""
     if self.band and others is not None:
       for video, rows in zip(dataset.videos, dataset.lengths[self.stream]):
         check_rows(f"{dataset.source}: video {video!r}", rows, others[self.stream], self.band)
 
-  def targets(self, dataset, criterion):
+  def targets(self, dataset: SkillDataset, criterion: str) -> np.ndarray:
     """Returns `[V]` float32 scores; raises a `ValueError` for one outside its range."""
     check_scores(self.config, dataset, criterion)
     return np.asarray(dataset.labels(criterion), np.float32)
 
-  def init(self, key, videos, constants):
+  def init(self, key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     """Returns the first parameters: {"encoder", "heads"}."""
     del constants
     encoder_key, heads_key = jax.random.split(key)
     (embeddings, _), variables = self.encoder.init_with_output(encoder_key, videos[self.stream][0].astype(jnp.float32))
     return dict(encoder=variables["params"], heads=self.heads.init(heads_key, embeddings)["params"])
 
-  def of_heads(self, variables, function, *arguments):
+  def of_heads(self, variables: Tree, function: str, *arguments: jax.Array) -> Any:
     """Returns what a function of the heads, by name, gives."""
     return self.heads.apply({"params": variables["params"]["heads"]}, *arguments, method=function)
 
-  def encode(self, variables, videos, key, train):
+  def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     """Returns directions to align, and the rows' parts of the heads as query and as reference, of each video once."""
     del key, train
     rows = videos[self.stream].astype(jnp.float32)
@@ -148,7 +151,7 @@ class Differences:
     return dict(directions=directions, query=query, reference=reference, length=videos["lengths"][self.stream],
                 position=videos["position"])
 
-  def compare(self, variables, query, reference):
+  def compare(self, variables: Tree, query: Any, reference: Any) -> Tree:
     """Compares one query with one reference (Sec. 3.2 to 3.4).
 
     Args:
@@ -176,12 +179,12 @@ class Differences:
     return dict(score=importance @ score, segments=score, importance=importance, path=path, offset=offset,
                 misfit=misfit)
 
-  def against(self, variables, query, references, known):
+  def against(self, variables: Tree, query: Tree, references: Any, known: jax.Array) -> tuple[Tree, Tree]:
     """Returns what `compare` found of a query and each of M references, and the means over the `known` `[M]` ones."""
     found = jax.vmap(self.compare, (None, None, 0))(variables, query, references)
     return found, {name: average(found[name], known) for name in found if name != "path"}
 
-  def relate(self, variables, labels, mask):
+  def relate(self, variables: Tree, labels: Tree, mask: jax.Array) -> Tree:
     """Returns `[B, B]` differences of true scores, and which pairs rank: all that differ, of any two activities.
 
     Where pairs are learnt from, items are these.
@@ -193,18 +196,18 @@ class Differences:
     pairs = mask[:, None] & mask & (score[:, None] != score)
     return dict(gap=(score[:, None] - score) / (high - low), pairs=pairs.astype(jnp.float32))
 
-  def beside(self, variables, query, references):
+  def beside(self, variables: Tree, query: Tree, references: Any) -> Tree:
     """Returns what a query is beside its M references, the means of `against`; it is no reference of its own."""
     return self.against(variables, query, references, references["position"] != query["position"])[1]
 
-  def alignment_terms(self, variables, query, found):
+  def alignment_terms(self, variables: Tree, query: Tree, found: Any) -> Tree:
     """Returns the two terms of the alignment's loss of one query (Sec. 3.5), [] each; `found` is of `beside`."""
     options, weights = self.config.loss, variables["constants"]["loss_weights"]
     apart = contrastive_loss(query["directions"], query["length"], options.window, options.contrastive_margin)
     return dict(alignment=weights["alignment"] * found["misfit"],
                 contrastive=weights["alignment"] * weights["contrastive"] * apart)
 
-  def loss(self, variables, encodings, labels, gather):
+  def loss(self, variables: Tree, encodings: Any, labels: Tree, gather: Callable[..., Any]) -> tuple[jax.Array, Tree]:
     """Returns squared error, ranking of the pairs of the batch, and regular alignment (Sec. 3.5), `[B]` each."""
     weights, (low, high) = variables["constants"]["loss_weights"], variables["constants"]["score_range"]
     query, references = encodings[0], jax.tree.map(lambda *x: jnp.stack(x, axis=1), *encodings[1:])
@@ -218,7 +221,7 @@ class Differences:
         **jax.vmap(self.alignment_terms, (None, 0, 0))(variables, query, found))
     return sum(terms.values()), terms | dict(error=jnp.abs(error) * (high - low))
 
-  def pair_loss(self, variables, encodings, labels):
+  def pair_loss(self, variables: Tree, encodings: Any, labels: Any) -> tuple[Any, Tree]:
     """Returns ranking of a pair and regular alignment of its two videos, [] each: a pair tells no score to be near.
 
     Args:
@@ -235,7 +238,7 @@ class Differences:
     terms = dict(ranking=ranking) | jax.tree.map(lambda *x: sum(x) / 2, *both)
     return sum(terms.values()), terms | dict(accuracy=in_order(better, worse))
 
-  def assess(self, variables, encoding, references):
+  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
     """Returns scores of the video and of its segments, the alignment to each reference, and the timing offset.
 
     That is a share of the duration: where it is positive, references show the same later.
@@ -276,7 +279,7 @@ def build(config: ConfigDict) -> Method:
                 targets=system.targets, relate=system.relate, check=system.check, meanings={"timing offset": offset})
 
 
-def check_band(dataset, fold, stream, group, bandwidth):
+def check_band(dataset: SkillDataset, fold: Fold, stream: str, group: np.ndarray, bandwidth: int) -> None:
   """Raises a `ValueError` if a video of a fold cannot be aligned with every training video of its group in the band."""
   lengths, train = dataset.lengths[stream], fold.train_videos
   for video in np.concatenate([train, fold.test_videos, fold.validation_videos]):
@@ -285,7 +288,7 @@ def check_band(dataset, fold, stream, group, bandwidth):
     check_rows(who, lengths[video], lengths[others], bandwidth)
 
 
-def check_rows(who, rows, others, bandwidth):
+def check_rows(who: str, rows: int, others: np.ndarray, bandwidth: int) -> None:
   """Raises a `ValueError` if a video of so many rows cannot be aligned with one of the others `[M]` in the band."""
   gap = np.abs(others - rows)
   if gap.max(initial=0) > bandwidth:
@@ -294,7 +297,7 @@ def check_rows(who, rows, others, bandwidth):
                      "none.")
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
   model, loss = config.model, config.loss
   for group, name, known in (("model", "alignment", ALIGNMENTS), ("model", "differences", DIFFERENCES),
                              ("loss", "labels", LABELS)):

@@ -10,13 +10,16 @@ Reference: Li, Huang, Cai, Sato, Manipulation-skill Assessment from Videos with 
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.evaluate.truth import PLACES
-from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, standardized
+from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, Tree, standardized
 from jaxskill.methods.common import hinge, in_order
 from jaxskill.modules.gru_attention import (
   ATTENTIONS,
@@ -30,7 +33,7 @@ from jaxskill.modules.gru_attention import (
 from jaxskill.modules.layers import take
 
 
-def frame_rows(lengths, segments, keys=None):
+def frame_rows(lengths: jax.Array, segments: int, keys: jax.Array | None = None) -> jax.Array:
   """Returns which frame each segment shows: its last, or with `keys` `[V]` a random one.
 
   Args:
@@ -43,7 +46,7 @@ def frame_rows(lengths, segments, keys=None):
   if keys is None:
     return edges[:, 1:] - 1
 
-  def draw(key, first, end):
+  def draw(key: jax.Array, first: jax.Array, end: jax.Array) -> jax.Array:
     return jax.random.randint(key, first.shape, first, end)
   return jax.vmap(draw)(keys, edges[:, :-1], edges[:, 1:])
 
@@ -61,35 +64,35 @@ def build(config: ConfigDict) -> Method:
       model.attention_hidden, model.attention_width, model.hidden, dtype, model.implementation,
       model.update_bias)
 
-  def prepare(dataset, fold, criterion):
+  def prepare(dataset: SkillDataset, fold: Fold, criterion: str) -> Tree:
     del fold, criterion
     check_data(config, dataset)
     return {}
 
-  def init(key, videos, constants):
+  def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants
     return network.init(key, view(videos, {}, None)[0])["params"]
 
-  def view(videos, statistics, keys):
+  def view(videos: Tree, statistics: Tree | None, keys: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Returns `[V, T, h, w, C]` maps of the frames that are shown, `[V, T]` their rows."""
     maps, rows = videos[stream], frame_rows(videos["lengths"][stream], model.segments, keys)
     if maps.shape[1] > model.segments:
       maps = jax.vmap(take)(maps, rows)
     return (standardized(maps, statistics) if statistics else maps), rows
 
-  def encode(variables, videos, key, train):
+  def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     of_videos = jax.vmap(jax.random.fold_in, (None, 0))(key, videos["position"]) if train else None
     maps, rows = view(videos, variables["constants"].get("features", {}).get(stream), of_videos)
     score, attention = network.apply({"params": variables["params"]}, maps)
     return dict(score=score, attention=attention, rows=rows)
 
-  def ranking_loss(variables, pair, labels):
+  def ranking_loss(variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns the margin ranking loss of a pair (Eq. 11)."""
     del variables, labels
     better, worse = (video["score"] for video in pair)
     return hinge(loss.margin, better - worse), dict(accuracy=in_order(better, worse))
 
-  def assess(variables, encoding, references):
+  def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
     """Returns the rank score, and the attention over the places of each frame shown, beside that of equal weights.
 
     These are not even: without padding, fewer fused places look at the border of a map than at its middle.
@@ -108,7 +111,7 @@ def build(config: ConfigDict) -> Method:
                               uniform=Meaning("equal weights", finds=PLACES, shown=False)))
 
 
-def check_data(config, dataset):
+def check_data(config: ConfigDict, dataset: SkillDataset) -> None:
   """Checks what the config asks of a data set, before anything is compiled.
 
   Raises:
@@ -138,7 +141,7 @@ def check_data(config, dataset):
                      "frames, or use fewer segments.")
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
   model = config.model
   if config.loss.margin < 0 or model.width < 0:
     raise ValueError(f"config.loss.margin={config.loss.margin} and config.model.width={model.width} must not be "

@@ -3,7 +3,6 @@
 The features of a video are averaged; a perceptron gives probabilities of the parts of the score's range. Labels become
 Gaussians around the score, and the loss is the Kullback-Leibler divergence from them. With several judges each has a
 head (MUSDL); the score is the mean of what they most probably say, in the unit of the labels, times the difficulty.
-
 V videos, D channels, J judges (1 for USDL), P parts.
 
 Reference: Tang et al., Uncertainty-aware Score Distribution Learning for Action Quality Assessment, CVPR 2020.
@@ -12,11 +11,13 @@ Reference: Tang et al., Uncertainty-aware Score Distribution Learning for Action
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase
+from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase, Tree
 from jaxskill.methods.common import check_rows, labels_of
 from jaxskill.modules.layers import mean_of_rows
 
@@ -29,7 +30,7 @@ class Heads(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows, judges):
+  def __call__(self, rows: jax.Array, judges: int) -> jax.Array:
     logits = []
     for judge in range(judges):
       units = rows
@@ -40,7 +41,7 @@ class Heads(nn.Module):
     return nn.log_softmax(jnp.stack(logits, axis=1))
 
 
-def judges_of(dataset, criterion):
+def judges_of(dataset: SkillDataset, criterion: str) -> np.ndarray:
   """Returns `[V, J]` what each judge said, nan where one did not; raises a `ValueError` where that is not known."""
   said = dataset.ratings.get("scores") if criterion == "score" else None
   if said is None:
@@ -49,8 +50,8 @@ def judges_of(dataset, criterion):
   return said
 
 
-def known_of(said, execution, seen, source):
-  """Returns what judges said of the videos `seen`, their ranges and worth; a `ValueError` if one always said the same."""
+def known_of(said: np.ndarray, execution: np.ndarray, seen: np.ndarray, source: str) -> Tree:
+  """Returns what judges said of the videos `seen`, their ranges and worth; a `ValueError` if all is equal."""
   known = np.isfinite(said) & np.isin(np.arange(len(said)), seen)[:, None]        # nothing of videos that are held out
   low, high = np.where(known, said, np.inf).min(axis=0), np.where(known, said, -np.inf).max(axis=0)
   equal = np.flatnonzero(~(low < high))                         # or nothing was said: inf and -inf
@@ -59,8 +60,8 @@ def known_of(said, execution, seen, source):
                      f"judges leave out the column of judge {equal[0] + 1}, or set config.model.judges=False.")
   judged = known.any(axis=1)
   mean = np.mean(said[judged], axis=1, where=known[judged])
-  worth = (mean @ execution[judged]) / (mean @ mean)
-  return dict(judges=np.where(known, said, 0), known=known, low=low, high=high, worth=np.float32(worth))
+  worth = np.float32((mean @ execution[judged]) / (mean @ mean))
+  return dict(judges=np.where(known, said, 0), known=known, low=low, high=high, worth=worth)
 
 
 def build(config: ConfigDict) -> Method:
@@ -70,32 +71,31 @@ def build(config: ConfigDict) -> Method:
     raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")
   heads = Heads(model.hidden, model.parts, jnp.dtype(config.train.dtype))
 
-  def targets(dataset, criterion):
+  def targets(dataset: SkillDataset, criterion: str) -> np.ndarray:
     score, difficulty = labels_of(dataset, criterion), dataset.difficulty
     if model.with_difficulty and (difficulty is None or not (difficulty > 0).all()):
       raise ValueError(f"{dataset.source}: config.model.with_difficulty needs a positive difficulty of every video.")
     return np.asarray(score / difficulty if model.with_difficulty else score, np.float32)
 
-  def prepare(dataset, fold, criterion):
+  def prepare(dataset: SkillDataset, fold: Fold, criterion: str) -> Tree:
     execution = targets(dataset, criterion)
     said = judges_of(dataset, criterion) if model.judges else execution[:, None]
     return known_of(said, execution, fold.train_videos, f"{dataset.source}: fold {fold.name!r}")
 
-  def init(key, videos, constants):
+  def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     return heads.init(key, videos[stream][:, 0], len(constants["low"]))["params"]
 
-  def encode(variables, videos, key, train):
+  def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     mean = mean_of_rows(videos[stream], videos["lengths"][stream])
     log_p = heads.apply({"params": variables["params"]}, mean, len(variables["constants"]["low"]))
     return dict(log_p=log_p, position=videos["position"])
 
-  def execution_of(constants, log_p):
+  def execution_of(constants: Tree, log_p: jax.Array) -> tuple[jax.Array, jax.Array]:
     """[] the mean of what the judges most probably say, in the unit of the labels, and `[J, P]` places of the parts."""
     places = jnp.linspace(constants["low"], constants["high"], model.parts, axis=-1)
-    likely = jnp.take_along_axis(places, log_p.argmax(axis=-1)[..., None], axis=-1)
-    return constants["worth"] * likely.mean(), places
+    return constants["worth"] * jnp.take_along_axis(places, log_p.argmax(axis=-1)[..., None], axis=-1).mean(), places
 
-  def divergence(variables, encodings, labels):
+  def divergence(variables: Tree, encodings: tuple, labels: Tree) -> tuple[jax.Array, Tree]:
     """Kullback-Leibler from the Gaussian around what each judge said; its deviation is in parts."""
     constants, (encoding,) = variables["constants"], encodings
     execution, places = execution_of(constants, encoding["log_p"])
@@ -105,7 +105,7 @@ def build(config: ConfigDict) -> Method:
     each = jnp.sum(jnp.exp(log_target) * (log_target - encoding["log_p"]), axis=-1)
     return jnp.where(known, each, 0.0).sum(), dict(error=jnp.abs(execution - labels["score"][0]))
 
-  def assess(variables, encoding, references):
+  def assess(variables: Tree, encoding: Tree, references: Tree) -> Assessment:
     execution, places = execution_of(variables["constants"], encoding["log_p"])
     unit = references["own_difficulty"] if model.with_difficulty else 1.0
     names = [f"judge {judge + 1}" if model.judges else "score" for judge in range(len(places))]

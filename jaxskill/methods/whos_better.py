@@ -19,11 +19,16 @@ Segment Networks, ECCV 2016.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase
+from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase, Tree
 from jaxskill.methods.common import check_rows, hinge, in_order
 
 
@@ -34,13 +39,13 @@ class Ranker(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
+  def __call__(self, rows: jax.Array) -> jax.Array:
     units = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="embed")(rows)) if self.hidden else rows
     score = nn.Dense(1, use_bias=False, dtype=self.dtype, name="rank")(units)     # a bias cancels in every difference
     return score[..., 0].astype(jnp.float32)
 
 
-def drawn_rows(lengths, places):
+def drawn_rows(lengths: jax.Array, places: jax.Array) -> jax.Array:
   """Returns the rows of the segments that are taken of each part.
 
   Args:
@@ -56,7 +61,7 @@ def drawn_rows(lengths, places):
   return jnp.minimum(rows, lengths[:, None, None] - 1)
 
 
-def part_of_rows(lengths, rows, parts):
+def part_of_rows(lengths: jax.Array, rows: int, parts: int) -> jax.Array:
   """Returns `[V, T]` the part that the middle of each row lies in; those of padding are the last.
 
   Args:
@@ -66,54 +71,63 @@ def part_of_rows(lengths, rows, parts):
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
-def build(config) -> Method:
+def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float, weight: Any) -> dict[str, jax.Array]:
+  """Returns the losses of an item {name: []}: of the ordered pair, and of the similar pair where it comes with one.
+
+  Args:
+    item: encodings of (better, worse), or of (better, worse, first, second), the last two of equal skill.
+    streams: names; margin: of both losses; weight: of the loss of the similar pair.
+  """
+  terms = {}
+  for name in streams:
+    better, worse, *similar = (video["scores"][name] for video in item)
+    terms[f"rank_{name}"] = hinge(margin, better - worse).sum()
+    if similar:
+      first, second = similar
+      terms[f"similar_{name}"] = weight * jax.nn.relu(jnp.abs(first - second) - margin).sum()
+  return terms
+
+
+def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
   model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
   _check(config)
   ranker = Ranker(model.hidden, dtype)
 
-  def init(key, videos, constants):
+  def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants
     keys = jax.random.split(key, len(streams))
     return {name: ranker.init(of_stream, videos[name])["params"] for name, of_stream in zip(streams, keys)}
 
-  def places(videos, name, key):
+  def places(videos: Tree, name: str, key: jax.Array | None) -> jax.Array:
     """`[V, P, N]` where the segments of a stream lie: drawn in training, else evenly spaced."""
-    count = len(videos["position"])
     if key is None:
-      even = (jnp.arange(model.test_segments) + 0.5) / model.test_segments
-      return jnp.broadcast_to(even, (count, model.parts, model.test_segments))
+      return jnp.broadcast_to((jnp.arange(model.test_segments) + 0.5) / model.test_segments,
+                              (len(videos["position"]), model.parts, model.test_segments))
     of_stream = jax.random.fold_in(key, streams.index(name))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(of_stream, videos["position"])
     return jax.vmap(lambda key: jax.random.uniform(key, (model.parts, 1)))(keys)
 
-  def encode(variables, videos, key, train):
+  def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     scores = {}
     for name in streams:
       rows = drawn_rows(videos["lengths"][name], places(videos, name, key if train else None))
       taken = jax.vmap(lambda video, chosen: video[chosen])(videos[name], rows)               # [V, P, N, D]
       scores[name] = ranker.apply({"params": variables["params"][name]}, taken)
-    first = streams[0]
-    return dict(scores=scores, part=part_of_rows(videos["lengths"][first], videos[first].shape[1], model.parts))
+    return dict(scores=scores, part=part_of_rows(videos["lengths"][streams[0]], videos[streams[0]].shape[1],
+                                                 model.parts))
 
-  def total(encoding):
+  def total(encoding: Any) -> jax.Array:
     """[] what the test score is: the sum over the streams of the mean of all segments."""
     return sum(encoding["scores"][name].mean() for name in streams)
 
-  def loss(variables, item, labels):
-    """In every part of every stream the segment of the better video is ahead, and those of a similar pair are near."""
+  def loss(variables: Tree, item: tuple, labels: Tree) -> tuple[Any, Tree]:
+    """In every part of every stream the better video's segment is ahead, and those of a similar pair are near."""
     del labels
-    better, worse, *similar = item
-    terms = {f"rank_{name}": hinge(config.loss.margin, better["scores"][name] - worse["scores"][name]).sum()
-             for name in streams}
-    if similar:
-      first, second = similar
-      weight = variables["constants"]["loss_weights"]["similar"]
-      terms |= {f"similar_{name}": weight * jax.nn.relu(
-          jnp.abs(first["scores"][name] - second["scores"][name]) - config.loss.margin).sum() for name in streams}
-    return sum(terms.values()), terms | dict(accuracy=in_order(total(better), total(worse)))
+    terms = loss_terms(item, streams, config.loss.margin, variables["constants"]["loss_weights"]["similar"])
+    return sum(terms.values()), terms | dict(accuracy=in_order(*map(total, item[:2])))
 
-  def assess(variables, encoding, references):
+  def assess(variables: Tree, encoding: Any, references: Any) -> Assessment:
     """The rank score, of each stream where there are several, and of each part of the video."""
     del variables, references
     parts = sum(encoding["scores"][name].mean(axis=-1) for name in streams)
@@ -122,7 +136,7 @@ def build(config) -> Method:
                                              importance=jnp.full(model.parts, 1 / model.parts)),
         parts={name: encoding["scores"][name].mean() for name in streams} if len(streams) > 1 else {})
 
-  def check(dataset, others):
+  def check(dataset: SkillDataset, others: Any) -> None:
     del others
     for name in streams:
       check_rows(dataset, name, "config.model.streams")
@@ -131,7 +145,7 @@ def build(config) -> Method:
                 items=PAIRS_AND_SIMILAR, streams=streams, check=check)
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
   streams = tuple(config.model.streams)
   if not streams or len(set(streams)) != len(streams):
     raise ValueError(f"config.model.streams={streams} must name each stream once, at least one.")

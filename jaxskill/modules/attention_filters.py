@@ -12,11 +12,14 @@ Reference: Doughty, Mayol-Cuevas, Damen, The Pros and Cons, CVPR 2019, Sec. 3.3 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.layers import contract, dot, torch_uniform
 
@@ -24,7 +27,8 @@ from jaxskill.modules.layers import contract, dot, torch_uniform
 _CHUNK_ROWS = 2000
 
 
-def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, implementation="auto"):
+def filter_logits(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array, *,
+                  dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
   """Returns attention logits of every filter on every segment, before the softmax; differentiable in reverse mode.
 
   Args:
@@ -52,11 +56,13 @@ def filter_logits(kernel, offset, readout, features, *, dtype=jnp.float32, imple
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _plain_logits(kernel, offset, readout, features, dtype):
+def _plain_logits(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array,
+                  dtype: DTypeLike) -> jax.Array:
   return _plain_forward(kernel, offset, readout, features, dtype)[0]
 
 
-def _plain_forward(kernel, offset, readout, features, dtype):
+def _plain_forward(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array,
+                   dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, ...]]:
   """Returns logits and residuals; filters outside, hidden units inside.
 
   So XLA fuses on a TPU what follows a product into it, and the gate into the next.
@@ -66,7 +72,8 @@ def _plain_forward(kernel, offset, readout, features, dtype):
   return logits, (kernel, offset, readout, features, z > 0)
 
 
-def _plain_backward(dtype, residuals, dlogits):
+def _plain_backward(dtype: DTypeLike, residuals: Sequence[jax.Array],
+                    dlogits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   kernel, offset, readout, features, active = residuals
   gated = jnp.where(active, dlogits.transpose(1, 0, 2)[..., None], 0.0)                   # [F, V, T, H]
   product = contract("fvth,vtd->fhd", gated, features, dtype)
@@ -76,7 +83,8 @@ def _plain_backward(dtype, residuals, dlogits):
 _plain_logits.defvjp(_plain_forward, _plain_backward)
 
 
-def _slopes(product, total, kernel, offset, readout):
+def _slopes(product: jax.Array, total: jax.Array, kernel: jax.Array, offset: jax.Array,
+            readout: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns the slopes by kernel, offset and readout.
 
   Only `z > 0` was kept for them: they follow from sums of G, the gradient through
@@ -92,7 +100,7 @@ def _slopes(product, total, kernel, offset, readout):
   return product * readout[..., None], total * readout[..., None], by_readout
 
 
-def _chunks(features):
+def _chunks(features: jax.Array) -> jax.Array:
   """Cuts `[V, T, D]` into `[n, V/n, T, D]` of about `_CHUNK_ROWS` segments."""
   videos, segments = features.shape[:2]
   size = max(c for c in range(1, videos + 1) if videos % c == 0 and (c == 1 or c * segments <= _CHUNK_ROWS))
@@ -100,11 +108,13 @@ def _chunks(features):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _chunked_logits(kernel, offset, readout, features, dtype):
+def _chunked_logits(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array,
+                    dtype: DTypeLike) -> jax.Array:
   return _chunked_forward(kernel, offset, readout, features, dtype)[0]
 
 
-def _chunked_forward(kernel, offset, readout, features, dtype):
+def _chunked_forward(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array,
+                     dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, ...]]:
   """Returns logits and residuals; hidden units outside, segments inside.
 
   So both products run along contiguous memory, and what follows them stays in the cache.
@@ -117,11 +127,11 @@ def _chunked_forward(kernel, offset, readout, features, dtype):
   chunks = _chunks(features)
   rows = chunks.shape[1] * chunks.shape[2]
 
-  def product(segments):
+  def product(segments: jax.Array) -> jax.Array:
     return dot(kernel.reshape(-1, width), segments.reshape(-1, width), dtype)
   whole = product(features) if dtype == jnp.float32 else None                             # [F*H, V*T]
 
-  def chunk(number):
+  def chunk(number: jax.Array) -> tuple[jax.Array, jax.Array]:
     part = (product(chunks[number]) if whole is None else
             jax.lax.dynamic_slice_in_dim(whole, number * rows, rows, axis=1))             # [F*H, c*T]
     part = part.reshape(filters, hidden, *chunks.shape[1:3]) + offset[:, :, None]         # [F, H, c, T]
@@ -134,13 +144,15 @@ def _chunked_forward(kernel, offset, readout, features, dtype):
   return logits, (kernel, offset, readout, features, active)
 
 
-def _chunked_backward(dtype, residuals, dlogits):
+def _chunked_backward(dtype: DTypeLike, residuals: Sequence[jax.Array],
+                      dlogits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   kernel, offset, readout, features, active = residuals
   filters, hidden, width = kernel.shape
   chunks = _chunks(features)
   dlogits = dlogits.reshape(*chunks.shape[:2], filters, -1).transpose(0, 2, 1, 3)         # [n, F, c, T]
 
-  def chunk(sums, inputs):
+  def chunk(sums: tuple[jax.Array, jax.Array],
+            inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[tuple[jax.Array, jax.Array], None]:
     product, total = sums
     segments, active, dlogits = inputs
     gated = jnp.where(active, dlogits[:, None], 0.0)                                      # [F, H, c, T]
@@ -157,7 +169,8 @@ def _chunked_backward(dtype, residuals, dlogits):
 _chunked_logits.defvjp(_chunked_forward, _chunked_backward)
 
 
-def fold_inputs(kernel, bias, noise=None, mean=None, scale=None, dtype=jnp.float32):
+def fold_inputs(kernel: jax.Array, bias: jax.Array, noise: jax.Array | None = None, mean: jax.Array | None = None,
+                scale: Any = None, dtype: DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array]:
   """Returns a linear layer that does what happens to the features before it, so that features are never rewritten.
 
   kernel @ ((x - mean) / scale + noise) + bias = (kernel / scale) @ x + offset.
@@ -201,7 +214,8 @@ class AttentionFilters(nn.Module):
   implementation: str = "auto"
 
   @nn.compact
-  def __call__(self, features, mask, noise=None, mean=None, scale=None):
+  def __call__(self, features: jax.Array, mask: jax.Array, noise: jax.Array | None = None,
+               mean: jax.Array | None = None, scale: jax.Array | None = None) -> dict[str, jax.Array]:
     """Returns the attention weights of every filter: the terms of Eq. 17.
 
     Args:
@@ -217,10 +231,10 @@ class AttentionFilters(nn.Module):
                   readout=(self.num_filters, self.hidden), readout_bias=(self.num_filters,))
     fan_in = dict(kernel=width, bias=width, readout=self.hidden, readout_bias=self.hidden)
 
-    def initialise(key):
+    def initialize(key: jax.Array) -> Any:
       return {name: torch_uniform(fan_in[name])(k, shape) for (name, shape), k in
               zip(shapes.items(), jax.random.split(key, len(shapes)))}
-    parameters = [self.param(module, initialise) for module in self.modules]
+    parameters = [self.param(module, initialize) for module in self.modules]
     kernel, bias, readout, readout_bias = (jnp.concatenate([p[name] for p in parameters]) for name in shapes)
     flat_kernel, offset = fold_inputs(kernel.reshape(-1, width), bias.ravel(), noise, mean, scale, self.dtype)
     offset = jnp.broadcast_to(offset, (len(flat_kernel), segments)).reshape(*bias.shape, segments)
@@ -246,7 +260,8 @@ class RankingLayers(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, features, noise=None, mean=None, scale=None):
+  def __call__(self, features: jax.Array, noise: jax.Array | None = None, mean: jax.Array | None = None,
+               scale: jax.Array | None = None) -> dict[str, Any]:
     """Applies every branch to every segment.
 
     Args:

@@ -9,11 +9,14 @@ B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels in, N channe
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxskill.modules import winograd
 from jaxskill.modules.layers import matmul
@@ -22,7 +25,7 @@ IMPLEMENTATIONS = ("auto", "lax", "dots", "stacked")
 CHUNK = 1024              # places that "dots" computes at once
 
 
-def choose(implementation):
+def choose(implementation: str) -> str:
   """Returns the form that runs: `implementation` itself, or for "auto" the one that suits the platform.
 
   Args:
@@ -40,7 +43,7 @@ def choose(implementation):
   return implementation
 
 
-def same_padding(shape, size, strides):
+def same_padding(shape: Sequence[int], size: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
   """Returns the zeros to add to every axis, as TensorFlow and JAX pad "SAME": the odd row, if any, comes behind.
 
   Args:
@@ -54,13 +57,14 @@ def same_padding(shape, size, strides):
   return [(t // 2, t - t // 2) for t in total]
 
 
-def _taps(x, axis, size, stride):
+def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
   """Returns the `size` shifted views of `x` that a window sees along an axis."""
   count = (x.shape[axis] - size) // stride + 1
   return [jax.lax.slice_in_dim(x, tap, tap + stride * (count - 1) + 1, stride, axis) for tap in range(size)]
 
 
-def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="auto", arranged=None):
+def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, *, dtype: DTypeLike = jnp.float32,
+             implementation: str = "auto", arranged: jax.Array | None = None) -> jax.Array:
   """Convolves clips or frames, without a bias.
 
   Args:
@@ -103,18 +107,19 @@ def convolve(x, kernel, strides, padding, *, dtype=jnp.float32, implementation="
   return y[:, 0] if len(size) == 1 else y
 
 
-def _convolution(strides, padding, x, kernel, out):
+def _convolution(strides: Sequence[int], padding: Any, x: jax.Array, kernel: jax.Array, out: Any) -> jax.Array:
   axes = "DHW"[-len(strides):]
   return jax.lax.conv_general_dilated(x, kernel, strides, padding, preferred_element_type=out,
                                       dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _narrow_convolution(strides, padding, x, kernel):
+def _narrow_convolution(strides: Sequence[int], padding: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
   return _convolution(strides, padding, x, kernel, jnp.float32)
 
 
-def _narrow_backward(strides, padding, operands, gradient):
+def _narrow_backward(strides: Sequence[int], padding: Any,
+                     operands: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Does as autodiff, but with operands and results of one type: it would convolve float32 with bfloat16."""
   dtype = operands[0].dtype
   _, pull = jax.vjp(lambda x, kernel: _convolution(strides, padding, x, kernel, dtype), *operands)
@@ -125,7 +130,8 @@ _narrow_convolution.defvjp(lambda strides, padding, x, kernel: (_narrow_convolut
                                                                 (x, kernel)), _narrow_backward)
 
 
-def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementation="auto"):
+def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], padding: Any, *,
+            dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
   """Returns what `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many.
 
   Args:
@@ -157,7 +163,7 @@ def arrange(kernel, shape, strides, padding, *, dtype=jnp.float32, implementatio
   return kernel.transpose(1, 0, 3, 2, 4).reshape(-1, taps * count).astype(dtype)          # [h t C, taps N]
 
 
-def _clip(x, arranged, size, strides, count):
+def _clip(x: jax.Array, arranged: jax.Array, size: Any, strides: Any, count: int) -> jax.Array:
   """Convolves `[T, H, W, C]` to `[T', H', W', N]`, so many frames at a time that what they need stays in the cache.
 
   The naive form, for every place (t, h, w) of the result:
@@ -178,7 +184,7 @@ def _clip(x, arranged, size, strides, count):
   if size[0] > 1:
     x = x.transpose(1, 2, 0, 3).reshape(1, *x.shape[1:3], -1)         # a window of time is a slice of channels
 
-  def some(start):
+  def some(start: int | jax.Array) -> jax.Array:
     """Returns `together` frames of the result, from a place in time on."""
     if size[0] > 1:
       seen = jax.lax.dynamic_slice_in_dim(x, start * step, (together - 1) * step + size[0] * channels, 3)
@@ -186,11 +192,11 @@ def _clip(x, arranged, size, strides, count):
     seen = jax.lax.dynamic_slice_in_dim(x, start, together)
     return form(_move(gather_heights, seen), arranged, taps, count)[:, :, :width]
 
-  def gather_times(x):                                                # windows of time that overlap, as frames
+  def gather_times(x: jax.Array) -> jax.Array:                    # windows of time that overlap, as frames
     windows = [x[..., i * step: i * step + size[0] * channels] for i in range(together)]
     return gather_heights(jnp.concatenate(windows))
 
-  def gather_heights(x):                                              # of a window, which become channels, too
+  def gather_heights(x: jax.Array) -> jax.Array:                  # of a window, which become channels, too
     return jnp.concatenate(_taps(x, 1, size[1], strides[1]), axis=-1) # [T', H', columns, h t C]
 
   form = functools.partial(winograd.multiply, tiles=tiles) if arranged.ndim == 3 else _stacked
@@ -201,35 +207,36 @@ def _clip(x, arranged, size, strides, count):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _move(function, x):
+def _move(function: Callable[..., Any], x: jax.Array) -> jax.Array:
   """Applies a linear function that only moves numbers; of bfloat16 the bits: XLA's CPU would move them as float32."""
   if x.dtype != jnp.bfloat16:
     return function(x)
   return jax.lax.bitcast_convert_type(function(jax.lax.bitcast_convert_type(x, jnp.uint16)), jnp.bfloat16)
 
 
-def _move_backward(function, like, gradient):
+def _move_backward(function: Callable[..., Any], like: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
   return jax.linear_transpose(function, like)(gradient)
 
 
 _move.defvjp(lambda function, x: (_move(function, x), x), _move_backward)
 
 
-def _resize(x, axis, size):
+def _resize(x: jax.Array, axis: int, size: int) -> jax.Array:
   """Returns the first `size` of an axis, with zeros behind where it is shorter."""
   short = max(0, size - x.shape[axis])
   x = jnp.pad(x, [(0, short * (i == axis)) for i in range(x.ndim)]) if short else x
   return jax.lax.slice_in_dim(x, 0, size, axis=axis)
 
 
-def _stacked(x, kernel, taps, count):
+def _stacked(x: jax.Array, kernel: jax.Array, taps: int, count: int) -> Any:
   """Multiplies once, with the taps of the width side by side, and sums the taps."""
   y = matmul(x, kernel)
   width = y.shape[2] - taps + 1
   return sum(y[:, :, tap: tap + width, tap * count: (tap + 1) * count] for tap in range(taps))
 
 
-def max_pool(x, size, strides, padding="SAME", *, implementation="auto"):
+def max_pool(x: jax.Array, size: Sequence[int], strides: Sequence[int],
+             padding: Any = "SAME", *, implementation: str = "auto") -> jax.Array:
   """Returns the maxima of windows; padding never wins.
 
   Args:
@@ -262,7 +269,7 @@ class ConvUnit(nn.Module):
     padding: as in `convolve`.
     eps: added to the variance.
     relu: False leaves the ReLU out.
-    normalise: False: a bias in place of the normalisation.
+    normalize: False: a bias in place of the normalisation.
     dtype, implementation: as in `convolve`.
   """
 
@@ -272,21 +279,22 @@ class ConvUnit(nn.Module):
   padding: str | tuple = "SAME"
   eps: float = 1e-5
   relu: bool = True
-  normalise: bool = True
+  normalize: bool = True
   dtype: jnp.dtype = jnp.float32
   implementation: str = "auto"
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     shape, count = (*self.size, x.shape[-1], self.channels), self.channels
     kernel = self.param("kernel", nn.initializers.variance_scaling(2.0, "fan_in", "normal"), shape)
     bias = self.param("bias", nn.initializers.zeros, (count,))
-    if self.normalise:                    # folded into the kernel: the result is never read again
+    if self.normalize:                    # folded into the kernel: the result is never read again
       scale = self.param("scale", nn.initializers.ones, (count,))
       mean = self.variable("batch_stats", "mean", jnp.zeros, (count,)).value
       scale *= jax.lax.rsqrt(self.variable("batch_stats", "var", jnp.ones, (count,)).value + self.eps)
       kernel, bias = kernel * scale, bias - mean * scale
-    strides, form = self.strides or (1,) * len(self.size), dict(dtype=self.dtype, implementation=self.implementation)
+    form: dict[str, Any] = dict(dtype=self.dtype, implementation=self.implementation)
+    strides = self.strides or (1,) * len(self.size)
     arranged = self.get_variable("arranged", "kernel")
     if arranged is None:
       arranged = arrange(kernel, x.shape, strides, self.padding, **form)
@@ -296,7 +304,7 @@ class ConvUnit(nn.Module):
     return nn.relu(x) if self.relu else x
 
 
-def one_by_one(module, variables, items, read):
+def one_by_one(module: Any, variables: Mapping[str, Any], items: jax.Array, read: Callable[..., Any]) -> jax.Array:
   """Returns features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
 
   Args:
@@ -312,12 +320,12 @@ def one_by_one(module, variables, items, read):
     return read(module.apply(variables, items))
   _, arranged = module.apply(variables, items[:1], mutable="arranged")     # once; what else this computes is not used
 
-  def encode(item):
+  def encode(item: jax.Array) -> jax.Array:
     return read(module.apply(variables | arranged, item[None]))[0]
   return jax.lax.map(encode, items)
 
 
-def random_variables(module, inputs, seed=0):
+def random_variables(module: nn.Module, inputs: jax.Array, seed: int = 0) -> dict[str, Any]:
   """Returns variables of a network for trials: weights that keep the scale of activations, drawn without compiling.
 
   Args:
@@ -330,7 +338,7 @@ def random_variables(module, inputs, seed=0):
   """
   rng = np.random.default_rng(seed)
 
-  def draw(path, x):
+  def draw(path: Sequence[Any], x: Any) -> jax.Array:
     name = path[-1].key
     if name == "kernel":
       return jnp.asarray(rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape), jnp.float32)

@@ -9,6 +9,8 @@ Reference: SkillDiff, preprint 2026, Sec. 3.2 (encoder), 3.3 (heads) and 3.4 (sc
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,7 @@ class Linear(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
+  def __call__(self, rows: jax.Array) -> jax.Array:
     start = torch_uniform(rows.shape[-1])
     result = dot(rows, self.param("kernel", start, (self.out, rows.shape[-1])), self.dtype)
     return result + self.param("bias", start, (self.out,)) if self.bias else result
@@ -46,7 +48,7 @@ class Encoder(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
+  def __call__(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`[..., D]` rows -> `[..., E]` embeddings, `[..., A]` directions; those of a row without any content are zero."""
     units = nn.relu(Linear(self.hidden, dtype=self.dtype, name="hidden_layer")(rows))
     embeddings = Linear(self.width, dtype=self.dtype, name="embedding")(units)
@@ -57,7 +59,7 @@ class Encoder(nn.Module):
     return embeddings, directions / norm
 
 
-def judges(dtype):
+def judges(dtype: Any) -> tuple:
   """Returns the layers that a segment's score and its importance come from (Sec. 3.4)."""
   return Linear(1, dtype=dtype), Linear(1, bias=False, dtype=dtype)       # a softmax sees no bias
 
@@ -65,11 +67,11 @@ def judges(dtype):
 class Compared(nn.Module):
   """What the kinds below share: scores of segments, from what `compare` says of their rows."""
 
-  def judge(self, segments):
+  def judge(self, segments: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the logits `[K]` of scores and `[K]` of importance of segments, given their `[K, F]` mean differences."""
     return self.score(segments)[:, 0], self.importance(segments)[:, 0]
 
-  def __call__(self, embeddings):
+  def __call__(self, embeddings: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Touches every parameter, to make them: `[T, E]` embeddings against themselves."""
     return self.judge(self.compare(*self.project(embeddings), jnp.zeros(len(embeddings))))
 
@@ -85,15 +87,15 @@ class Rows(Compared):
   aligned: bool
   dtype: jnp.dtype = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     """Makes the layers; the differences have no parameters."""
     self.score, self.importance = judges(self.dtype)
 
-  def project(self, embeddings):
+  def project(self, embeddings: Any) -> Any:
     """Returns `[..., E]` embeddings as they are, as query and as reference."""
     return embeddings, embeddings
 
-  def compare(self, query, reference, offset):
+  def compare(self, query: Any, reference: Any, offset: Any) -> Any:
     """Returns `[T, F]` what rows show, F = 3 E + 1 or E: see `aligned`.
 
     Args:
@@ -118,7 +120,7 @@ class Heads(Compared):
   outputs: int
   dtype: jnp.dtype = jnp.float32
 
-  def setup(self):
+  def setup(self) -> None:
     """Makes the layers of all heads, side by side."""
     units = self.count * self.hidden
     self.query = Linear(units, dtype=self.dtype)
@@ -128,12 +130,12 @@ class Heads(Compared):
     self.bias = self.param("bias", start, (self.count, self.outputs))
     self.score, self.importance = judges(self.dtype)
 
-  def project(self, embeddings):
+  def project(self, embeddings: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the `[..., P]` parts of the hidden units of `[..., E]` embeddings as query, and as reference."""
     residual = self.residual(embeddings)
     return self.query(embeddings) + residual, self.reference(embeddings) - residual
 
-  def compare(self, query, reference, offset):
+  def compare(self, query: jax.Array, reference: jax.Array, offset: jax.Array) -> jax.Array:
     """Returns `[T, F]` how rows differ (Sec. 3.3).
 
     Args:
@@ -147,7 +149,7 @@ class Heads(Compared):
 
 
 @jax.custom_vjp
-def add_bias(rows, bias):
+def add_bias(rows: jax.Array, bias: jax.Array) -> jax.Array:
   """Returns `[T, ...]` rows plus a `[...]` bias.
 
   Its gradient is summed in halves: XLA cuts a plain sum of this size by the number of processor cores, and the last bit
@@ -156,7 +158,7 @@ def add_bias(rows, bias):
   return rows + bias
 
 
-def _bias_gradient(_, slope):
+def _bias_gradient(_: Any, slope: jax.Array) -> tuple[jax.Array, jax.Array]:
   total = slope
   while len(total) > 1:
     if len(total) % 2:

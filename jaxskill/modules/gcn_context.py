@@ -14,11 +14,14 @@ MM 2020. "Eq." below are its equations.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.typing import DTypeLike
 
 from jaxskill.modules.attention_filters import AttentionFilters
 from jaxskill.modules.layers import dot
@@ -31,14 +34,14 @@ POOLINGS = ("attention", "average", "max", "filters")
 _ROUNDING = 1e-6
 
 
-def _matmul(left, right, dtype):
+def _matmul(left: jax.Array, right: jax.Array, dtype: DTypeLike) -> jax.Array:
   """Multiplies `[N, M]` by `[M, D]`; `dot` would fold a transpose into it, which XLA makes 3 times as slow."""
   return jax.lax.dot_general(left.astype(dtype), right.astype(dtype), (((1,), (0,)), ((), ())),
                              preferred_element_type=jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def product(kernel, x, from_rows, dtype):
+def product(kernel: jax.Array, x: jax.Array, from_rows: bool, dtype: DTypeLike) -> jax.Array:
   """Returns the float32 product of a kernel with instances `[N, R]`; operands are cast to `dtype`.
 
   Args:
@@ -48,11 +51,12 @@ def product(kernel, x, from_rows, dtype):
   return dot(kernel, x, dtype) if from_rows else _matmul(kernel, x, dtype)
 
 
-def _product_forward(kernel, x, from_rows, dtype):
+def _product_forward(kernel: jax.Array, x: jax.Array, from_rows: bool,
+                     dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return product(kernel, x, from_rows, dtype), (kernel, x)
 
 
-def _as_written(matrix):
+def _as_written(matrix: jax.Array) -> jax.Array:
   """Rows of the matrix lie side by side in the memory of a CPU.
 
   XLA:CPU makes a product four times as slow when it folds a transpose into it, and cannot run one of bfloat16 with two.
@@ -61,7 +65,8 @@ def _as_written(matrix):
       matrix, cpu=lambda x: with_layout_constraint(x, Layout((0, 1))), default=lambda x: x)
 
 
-def _product_backward(from_rows, dtype, residuals, gradient):
+def _product_backward(from_rows: bool, dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array],
+                      gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns both slopes; autodiff would multiply float32 by the cast operand, in float32, and sum over major axes."""
   kernel, x = residuals
   if from_rows:
@@ -80,14 +85,14 @@ class Dense(nn.Module):
   from_rows: bool = False
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     width = x.shape[-1] if self.from_rows else x.shape[0]
     kernel = self.param("kernel", nn.initializers.xavier_uniform(), (self.channels, width))
     bias = self.param("bias", nn.initializers.zeros, (self.channels,))
     return product(kernel, x, self.from_rows, self.dtype) + bias[:, None]                 # [channels, R]
 
 
-def distances(features):
+def distances(features: jax.Array) -> jax.Array:
   """Returns Euclidean distances between the instances of each video; the gradient is 0 where two features are equal.
 
   The naive form, whose `[V, T, T, C]` differences do not fit in a cache:
@@ -108,7 +113,8 @@ def distances(features):
   return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
 
 
-def graph(adjacency, mask, embedded, scale=1.0):
+def graph(adjacency: str, mask: jax.Array, embedded: jax.Array,
+          scale: float = 1.0) -> tuple[jax.Array, jax.Array | None]:
   """Returns the graph on the instances of each video: D^-1/2 A D^-1/2 (Eq. 1, 2).
 
   Args:
@@ -142,7 +148,7 @@ def graph(adjacency, mask, embedded, scale=1.0):
   raise ValueError(f"adjacency={adjacency!r} is unknown; use one of {', '.join(ADJACENCIES)}.")
 
 
-def propagate(matrix, factor, x):
+def propagate(matrix: jax.Array, factor: jax.Array | None, x: jax.Array) -> jax.Array:
   """Replaces every instance by the weighted sum of its neighbors.
 
   Args:
@@ -187,7 +193,7 @@ class StreamEncoder(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, features, mask):
+  def __call__(self, features: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Embeds the instances, shows each its context, and pools them (Eq. 1 to 5).
 
     Args:
@@ -228,30 +234,31 @@ class StreamEncoder(nn.Module):
       return x.max(axis=2).T, weights
     return jnp.einsum("cvt,vt->vc", x, weights), weights
 
-  def _graph_convolutions(self, dense, embedded, mask):
+  def _graph_convolutions(self, dense: Callable[..., Any], embedded: jax.Array, mask: jax.Array) -> jax.Array:
     near = graph(self.adjacency, mask, embedded, self.scale)
     x = nn.relu(dense(self.channels, name="graph_1")(propagate(*near, embedded)))
     x = dense(self.channels, name="graph_2")(propagate(*near, x))                         # Eq. 3
     return jnp.concatenate([embedded, nn.relu(x)])                                        # [2C, R] (Eq. 4)
 
-  def _recurrence(self, embedded, mask):
+  def _recurrence(self, embedded: jax.Array, mask: jax.Array) -> jax.Array:
     """Returns `[n U, R]` states of an LSTM; one scan for both directions: on a CPU, two scans can block each other."""
     ways = 1 + (self.context == "bilstm")
     units = self.channels // ways
 
-    def initialise(key):
+    def initialize(key: jax.Array) -> Any:
       keys = jax.random.split(key)
       start = nn.initializers.lecun_normal(in_axis=1, out_axis=2, batch_axis=0)
       return dict(input=start(keys[0], (ways, self.channels, 4 * units)), bias=jnp.zeros((ways, 4 * units)),
                   state=nn.initializers.orthogonal()(keys[1], (ways, units, 4 * units)))
-    weights = self.param("lstm", initialise)
+    weights = self.param("lstm", initialize)
 
-    def turned(x):
+    def turned(x: jax.Array) -> jax.Array:
       return jnp.stack([x, x[::-1]][:ways], axis=1)  # [T, n, V, ...]
     rows = turned(embedded.reshape(self.channels, *mask.shape).transpose(2, 1, 0))
     gates = jnp.einsum("tnvc,nck->tnvk", rows, weights["input"]) + weights["bias"][:, None]
 
-    def step(carry, now):
+    def step(carry: tuple[jax.Array, jax.Array],
+             now: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
       (state, memory), (gate, real) = carry, now
       gate = gate + jnp.einsum("nvc,nck->nvk", state, weights["state"])
       write, forget, show = (nn.sigmoid(x) for x in jnp.split(gate[..., : 3 * units], 3, axis=-1))
@@ -273,7 +280,7 @@ class ScoreHead(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, features, keys=None):
+  def __call__(self, features: jax.Array, keys: jax.Array | None = None) -> jax.Array:
     """Scores videos.
 
     Args:

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.gcn_context import product
 from jaxskill.modules.layers import torch_uniform
@@ -31,7 +34,8 @@ ATTENTIONS = ("gru", "cbam")
 GUIDES = ("frame", "skill")
 
 
-def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation="auto"):
+def convolve(kernel: jax.Array, maps: jax.Array, *, padding: str = "valid", dtype: DTypeLike = jnp.float32,
+             implementation: str = "auto") -> jax.Array:
   """Convolves feature maps that are data: no gradient flows into them.
 
   Args:
@@ -61,7 +65,7 @@ def convolve(kernel, maps, *, padding="valid", dtype=jnp.float32, implementation
   raise ValueError(f"implementation={implementation!r} is unknown; use one of {', '.join(IMPLEMENTATIONS)}.")
 
 
-def shifted_sum(products, padding):
+def shifted_sum(products: jax.Array, padding: str) -> Any:
   """Returns a `[S, R, h', w']` convolution: the shifted sum of `[k, k, S, R, h, w]` products, one a kernel position."""
   size, _, _, _, height, width = products.shape
   if padding == "same":
@@ -73,16 +77,18 @@ def shifted_sum(products, padding):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _data_convolution(kernel, maps, padding, dtype):
+def _data_convolution(kernel: jax.Array, maps: jax.Array, padding: str, dtype: DTypeLike) -> jax.Array:
   return jax.lax.conv_general_dilated(maps.astype(dtype), kernel.astype(dtype), (1, 1), padding.upper(),
                                       dimension_numbers=("NHWC", "HWOI", "CNHW"), preferred_element_type=jnp.float32)
 
 
-def _data_convolution_forward(kernel, maps, padding, dtype):
+def _data_convolution_forward(kernel: jax.Array, maps: jax.Array, padding: str,
+                              dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return _data_convolution(kernel, maps, padding, dtype), (kernel, maps)
 
 
-def _data_convolution_backward(padding, dtype, residuals, gradient):
+def _data_convolution_backward(padding: str, dtype: DTypeLike, residuals: tuple[jax.Array, jax.Array],
+                               gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Does as autodiff, but with operands of `dtype`: it would ask for a convolution of two different types."""
   kernel, maps = residuals
   size = len(kernel)
@@ -96,12 +102,12 @@ def _data_convolution_backward(padding, dtype, residuals, gradient):
 _data_convolution.defvjp(_data_convolution_forward, _data_convolution_backward)
 
 
-def gru_gates(weights, inputs):
+def gru_gates(weights: Mapping[str, jax.Array], inputs: jax.Array) -> jax.Array:
   """Returns what `[..., D]` inputs of a GRU add to its gates, `[..., 3H]`: known before the recurrence."""
   return inputs @ weights["input"].T + weights["input_bias"]
 
 
-def gru_step(weights, gates, state):
+def gru_step(weights: Mapping[str, jax.Array], gates: jax.Array, state: jax.Array) -> jax.Array:
   """Takes one step of a GRU as PyTorch defines it (the n gate has a bias of its own on either side of r).
 
   Args:
@@ -119,7 +125,7 @@ def gru_step(weights, gates, state):
   return (1 - update) * new + update * state
 
 
-def places_seen(weights, size, padding):
+def places_seen(weights: jax.Array, size: int, padding: str) -> jax.Array:
   """Returns weights of fused places, spread over the places of the map that each of them looked at.
 
   Args:
@@ -133,11 +139,11 @@ def places_seen(weights, size, padding):
   _, height, width = weights.shape
   before, after = ((size - 1) // 2, size // 2) if padding == "same" else (0, 0)
 
-  def real(count):              # places of the map among the `size` that each fused one looks at, along one axis
+  def real(count: int) -> jax.Array:    # places of the map among the `size` that a fused one looks at, along an axis
     first = jnp.arange(count) - before
     return jnp.minimum(first + size, count + size - 1 - before - after) - jnp.maximum(first, 0)
   share = weights / (real(height)[:, None] * real(width))
-  seen = sum(jnp.pad(share, ((0, 0), (i, size - 1 - i), (j, size - 1 - j)))
+  seen: Any = sum(jnp.pad(share, ((0, 0), (i, size - 1 - i), (j, size - 1 - j)))
              for i, j in itertools.product(range(size), repeat=2))
   return seen[:, before:seen.shape[1] - after, before:seen.shape[2] - after]
 
@@ -173,7 +179,7 @@ class SpatialAttention(nn.Module):
   update_bias: float = 0.0
 
   @nn.compact
-  def __call__(self, maps):
+  def __call__(self, maps: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Scores videos.
 
     Args:
@@ -199,29 +205,29 @@ class SpatialAttention(nn.Module):
     readout = self.param("score", torch_uniform(self.hidden), (self.hidden,))     # a bias means nothing to a rank score
     return state @ readout, weights.reshape(videos, frames, height, width)                # Eq. 9
 
-  def _layer(self, name, count, width):
+  def _layer(self, name: str, count: int, width: int) -> tuple[jax.Array, jax.Array]:
     """Returns the kernel `[count, width]` and bias `[count]` of a layer."""
     start = torch_uniform(width)
     return self.param(f"{name}_kernel", start, (count, width)), self.param(f"{name}_bias", start, (count,))
 
-  def _convolution(self, name, size, count, width):
+  def _convolution(self, name: str, size: int, count: int, width: int) -> tuple[jax.Array, jax.Array]:
     """Returns the kernel `[size, size, count, width]` and bias `[count]` of a convolution."""
     start = torch_uniform(size ** 2 * width)
     return self.param(f"{name}_kernel", start, (size, size, count, width)), self.param(f"{name}_bias", start, (count,))
 
-  def _gru(self, name, width, hidden, update_bias=0.0):
+  def _gru(self, name: str, width: int, hidden: int, update_bias: float = 0.0) -> dict[str, jax.Array]:
     shapes = dict(input=(3 * hidden, width), state=(3 * hidden, hidden), input_bias=(3 * hidden,),
                   state_bias=(3 * hidden,))
     start = torch_uniform(hidden)
 
-    def init(key):
+    def init(key: jax.Array) -> dict[str, jax.Array]:
       weights = {part: start(part_key, shape) for (part, shape), part_key in
                  zip(shapes.items(), jax.random.split(key, len(shapes)))}
       more = update_bias * (jnp.arange(3 * hidden) // hidden == 1)                        # rows by gate: r, z, n
       return weights | dict(input_bias=weights["input_bias"] + more)
     return self.param(name, init)
 
-  def _fuse(self, maps):
+  def _fuse(self, maps: jax.Array) -> jax.Array:
     """Fuses `[R, h, w, C]` maps of appearance and motion into `[D, R, h', w']` (Eq. 1)."""
     kernel, bias = self._convolution("fuse_1", FUSION_SIZE, self.filters, maps.shape[-1])
     x = convolve(kernel, maps, padding=self.padding, dtype=self.dtype, implementation=self.implementation)
@@ -229,7 +235,7 @@ class SpatialAttention(nn.Module):
     kernel, bias = self._layer("fuse_2", self.channels, self.filters)
     return (product(kernel, x, False, self.dtype) + bias[:, None]).reshape(self.channels, *shape)
 
-  def _recurrence(self, fused):
+  def _recurrence(self, fused: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Reads `[D, V, T, P]` maps; returns the `[V, H]` last state of the skill GRU, `[V, T, P]` attention weights."""
     _, videos, frames, places = fused.shape
     unknown = [guide for guide in self.guides if guide not in GUIDES]
@@ -237,12 +243,13 @@ class SpatialAttention(nn.Module):
       raise ValueError(f"guides={tuple(self.guides)} must be some of {', '.join(GUIDES)}, at least one.")
     sizes = dict(frame=self.channels, skill=self.hidden)
     guided = sum(sizes[guide] for guide in self.guides)
+    offset: Any = 0.0
     if self.attention_gru:
       attention_gru = self._gru("attention_gru", guided, self.attention_hidden)
       query = self.param("query", torch_uniform(self.attention_hidden), (self.attention_width, self.attention_hidden))
       reads, offset = attention_gru["input"], attention_gru["input_bias"]
     else:
-      attention_gru, offset = None, 0.0
+      attention_gru = None
       reads = self.param("query", torch_uniform(guided), (self.attention_width, guided))
     from_skill = reads[:, guided - self.hidden:].T if "skill" in self.guides else None    # [H, N]
     guide = jnp.broadcast_to(offset, (frames, videos, len(reads)))                        # [T, V, N]
@@ -255,7 +262,8 @@ class SpatialAttention(nn.Module):
     readout = self.param("readout", torch_uniform(self.attention_width), (self.attention_width,))
     skill_gru = self._gru("skill_gru", self.channels, self.hidden, self.update_bias)
 
-    def step(states, now):
+    def step(states: tuple[jax.Array, jax.Array],
+             now: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
       attention, skill = states                                                           # [V, A], [V, H]
       shown, keys, guide = now                                        # [V, D, P], [32, V, P], [V, N]
       if from_skill is not None:
@@ -272,21 +280,21 @@ class SpatialAttention(nn.Module):
     (_, state), weights = jax.lax.scan(step, start, (fused.transpose(2, 1, 0, 3), keys, guide))
     return state, weights.transpose(1, 0, 2)
 
-  def _skill(self, seen):
+  def _skill(self, seen: jax.Array) -> jax.Array:
     """Returns the last state `[V, H]` of the skill GRU after `[T, V, D]`."""
     weights = self._gru("skill_gru", self.channels, self.hidden, self.update_bias)
 
-    def step(state, gates):
+    def step(state: jax.Array, gates: jax.Array) -> tuple[jax.Array, None]:
       return (gru_step(weights, gates, state), None)
     return jax.lax.scan(step, jnp.zeros((seen.shape[1], self.hidden)), gru_gates(weights, seen))[0]
 
-  def _cbam(self, x):
+  def _cbam(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Refines `[D, R, h', w']`; returns `[D, R]` averages and `[R, P]` spatial attention, its sum scaled to 1."""
     reduced = max(1, self.channels // CBAM_REDUCTION)
     squeeze, squeeze_bias = self._layer("squeeze", reduced, self.channels)
     excite, excite_bias = self._layer("excite", self.channels, reduced)
 
-    def shared(pooled):
+    def shared(pooled: jax.Array) -> jax.Array:
       return excite @ nn.relu(squeeze @ pooled + squeeze_bias[:, None]) + excite_bias[:, None]
     x *= nn.sigmoid(shared(x.mean(axis=(2, 3))) + shared(x.max(axis=(2, 3))))[..., None, None]
     glance = jnp.stack([x.mean(axis=0), x.max(axis=0)])                                   # [2, R, h', w']

@@ -11,8 +11,11 @@ Reference: Carreira and Zisserman, Quo Vadis, Action Recognition?, CVPR 2017, Fi
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxskill.modules.convolution import ConvUnit, max_pool, one_by_one
@@ -34,7 +37,7 @@ class Inception(nn.Module):
   unit: functools.partial
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     one, before_a, a, before_b, b, pooled = self.channels
     small, large = functools.partial(self.unit, size=(1, 1, 1)), functools.partial(self.unit, size=(3, 3, 3))
     implementation = self.unit.keywords["implementation"]
@@ -60,7 +63,7 @@ class I3D(nn.Module):
   implementation: str = "auto"
 
   @nn.compact
-  def __call__(self, clips):
+  def __call__(self, clips: jax.Array) -> dict[str, jax.Array]:
     """Returns every stage of the network; what is not used costs nothing once compiled.
 
     Args:
@@ -80,7 +83,7 @@ class I3D(nn.Module):
     pool = functools.partial(max_pool, implementation=self.implementation)
     stages, x = {}, clips
 
-    def stage(name, value):
+    def stage(name: str, value: jax.Array) -> jax.Array:
       stages[name] = value
       return value
     x = stage("conv3d_1a_7x7", unit(64, (7, 7, 7), (2, 2, 2), name="conv3d_1a_7x7")(x))
@@ -97,12 +100,12 @@ class I3D(nn.Module):
     x = x.mean(axis=(2, 3))                                                               # [B, T / 8, 1024]
     x = stage("features", (x[:, :-1] + x[:, 1:]) / 2)
     if self.num_classes:
-      classifier = unit(self.num_classes, (1,), relu=False, normalise=False, name="conv3d_0c_1x1")
+      classifier = unit(self.num_classes, (1,), relu=False, normalize=False, name="conv3d_0c_1x1")
       stages["logits"] = classifier(x)
     return stages
 
 
-def clip_features(variables, clips, *, module=None):
+def clip_features(variables: Mapping[str, Any], clips: jax.Array, *, module: nn.Module | None = None) -> jax.Array:
   """Returns features of clips, `[B, 1024]` float32, averaged over time; see `one_by_one`.
 
   Args:

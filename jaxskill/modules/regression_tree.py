@@ -11,12 +11,15 @@ Reference: Yu et al., Group-aware Contrastive Regression for Action Quality Asse
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
-from jaxskill.modules.layers import contract, torch_uniform
+from jaxskill.modules.layers import contract, dot, torch_uniform
 
 
 class RegressionTree(nn.Module):
@@ -35,7 +38,7 @@ class RegressionTree(nn.Module):
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, rows):
+  def __call__(self, rows: jax.Array) -> tuple[list[jax.Array], jax.Array]:
     """Walks down the tree.
 
     Activations are node-major with rows innermost, `[n, H, B]`: the two children of every node lie side by side in what
@@ -64,19 +67,38 @@ class RegressionTree(nn.Module):
     regression = self._products("leaves", self.num_leaves, 1, nodes, jnp.float32)[:, 0].T
     return levels, nn.sigmoid(regression) if self.activation == "sigmoid" else regression
 
-  def _products(self, name, nodes, out, rows, dtype=None):
+  def _products(self, name: str, nodes: int, out: int, rows: jax.Array, dtype: DTypeLike | None = None) -> jax.Array:
     """Sends `[n, D, B]` rows through a layer of each of n nodes: -> `[n, out, B]` float32."""
     width, dtype = rows.shape[1], dtype or self.dtype
 
-    def initialise(key):
+    def initialize(key: jax.Array) -> Any:
       kernel_key, bias_key = jax.random.split(key)
       return dict(kernel=torch_uniform(width)(kernel_key, (nodes, out, width)),
                   bias=torch_uniform(width)(bias_key, (nodes, out)))
-    weights = self.param(name, initialise)
+    weights = self.param(name, initialize)
     return contract("nkd,ndb->nkb", weights["kernel"], rows, dtype) + weights["bias"][..., None]
 
 
-def check(num_leaves, activation):
+class Perceptron(nn.Module):
+  """What stands in the place of the tree in Table 3: a perceptron as wide as its path, `[B, D]` rows -> `[B]`."""
+
+  hidden: int = 256
+  depth: int = 3
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, rows: jax.Array) -> jax.Array:
+    for layer in range(self.depth):
+      out = 1 if layer == self.depth - 1 else self.hidden
+      start = torch_uniform(rows.shape[-1])
+      kernel = self.param(f"kernel_{layer}", start, (out, rows.shape[-1]))
+      bias = self.param(f"bias_{layer}", start, (out,))
+      rows = dot(rows, kernel, self.dtype) + bias
+      rows = nn.relu(rows) if layer < self.depth - 1 else rows
+    return rows[..., 0]
+
+
+def check(num_leaves: int, activation: str) -> None:
   """Raises a `ValueError` for a tree that cannot be."""
   if num_leaves < 2 or num_leaves & (num_leaves - 1):
     raise ValueError(f"num_leaves={num_leaves} must be a power of two, 2 or more.")
@@ -84,7 +106,8 @@ def check(num_leaves, activation):
     raise ValueError(f"activation={activation!r} is unknown; use 'sigmoid' or 'none'.")
 
 
-def group_borders(differences, num_leaves, *, symmetric=False, limits=None):
+def group_borders(differences: np.ndarray, num_leaves: int, *, symmetric: bool = False,
+                  limits: tuple[int, float] | None = None) -> np.ndarray:
   """Cuts the differences of training pairs into groups of equal count (Eq. 5).
 
   Args:
@@ -111,7 +134,7 @@ def group_borders(differences, num_leaves, *, symmetric=False, limits=None):
   return np.concatenate([-bounds[::-1, ::-1], bounds]) if symmetric else bounds
 
 
-def group_of(difference, bounds, outside="nearest"):
+def group_of(difference: jax.Array, bounds: jax.Array, outside: str = "nearest") -> jax.Array:
   """Returns the group that holds a difference: [left, right) from zero on, (left, right] below, compared in float32.
 
   Args:
@@ -128,7 +151,7 @@ def group_of(difference, bounds, outside="nearest"):
   return jnp.where(d >= 0, (left <= d) & (d < right), (left < d) & (d <= right)).astype(jnp.float32)
 
 
-def within_group(difference, bounds):
+def within_group(difference: jax.Array, bounds: jax.Array) -> jax.Array:
   """Returns where differences lie in each group: 0 at its left border, 1 at its right (the inverse of Eq. 7).
 
   Args:
@@ -142,7 +165,7 @@ def within_group(difference, bounds):
   return jnp.where(width > 0, (difference[..., None] - bounds[:, 0]) / jnp.where(width > 0, width, 1.0), 0.0)
 
 
-def decode(log_probability, regression, bounds, empty="border"):
+def decode(log_probability: jax.Array, regression: jax.Array, bounds: jax.Array, empty: str = "border") -> jax.Array:
   """Returns the difference that the most probable leaf says, the first of equal ones (Eq. 7).
 
   Args:
@@ -159,13 +182,13 @@ def decode(log_probability, regression, bounds, empty="border"):
   return jnp.take_along_axis(value, leaf, axis=-1)[..., 0]
 
 
-def expected(log_probability, regression, bounds):
+def expected(log_probability: Any, regression: Any, bounds: Any) -> Any:
   """Returns `[...]` differences that a tree expects over all its leaves, given as to `decode`."""
   value = bounds[:, 0] + regression * (bounds[:, 1] - bounds[:, 0])
   return jnp.sum(jnp.exp(log_probability) * value, axis=-1)
 
 
-def log_one_minus_exp(log_probability):
+def log_one_minus_exp(log_probability: jax.Array) -> jax.Array:
   """Returns log(1 - exp(x)) for `[...]` x <= 0, finite with a finite gradient up to x = 0."""
   x = jnp.minimum(log_probability, -1e-7)
   near = x > -0.6931472

@@ -8,8 +8,11 @@ Reference: He et al., Deep Residual Learning for Image Recognition, CVPR 2016, T
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxskill.modules.convolution import ConvUnit, max_pool, one_by_one
@@ -26,7 +29,7 @@ class Bottleneck(nn.Module):
   unit: functools.partial
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     strides, wide = (self.stride, self.stride), 4 * self.channels
     y = self.unit(self.channels, (1, 1), name="conv1")(x)
     y = self.unit(self.channels, (3, 3), strides, ((1, 1), (1, 1)), name="conv2")(y)
@@ -51,7 +54,7 @@ class ResNet(nn.Module):
   implementation: str = "auto"
 
   @nn.compact
-  def __call__(self, frames):
+  def __call__(self, frames: jax.Array) -> dict[str, jax.Array]:
     """Returns every stage of the network; what is not used costs nothing once compiled.
 
     Args:
@@ -83,7 +86,8 @@ class ResNet(nn.Module):
     return stages
 
 
-def frame_features(variables, frames, *, module=None, stage="feature"):
+def frame_features(variables: Mapping[str, Any], frames: jax.Array, *, module: nn.Module | None = None,
+                   stage: str = "feature") -> jax.Array:
   """Returns a stage of frames, `[B, 2048]` by default; see `one_by_one`.
 
   Args:

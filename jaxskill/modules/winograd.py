@@ -16,6 +16,10 @@ Reference: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CV
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,17 +31,17 @@ _DATA = ((4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2
 _DIVISORS = np.array((4, -6, -6, 24, 24, 1))[:, None]      # of the kernels: those of interpolation at the points
 
 
-def results(taps):
+def results(taps: int) -> int:
   """Returns how many results of a window of `taps` taps the six products give."""
   return 7 - taps
 
 
-def kernels(columns):
+def kernels(columns: Sequence[jax.Array]) -> jax.Array:
   """Returns the six kernels of a window, `[6, ...]`, from its taps, each `[...]`."""
   return jnp.stack([_combine(row, columns) for row in _powers(len(columns)) / _DIVISORS])
 
 
-def multiply(x, arranged, taps, count, tiles):
+def multiply(x: jax.Array, arranged: jax.Array, taps: int, count: int, tiles: int) -> jax.Array:
   """Returns the sums over the taps of windows along the width, in tiles of `results(taps)` places.
 
   Args:
@@ -57,11 +61,11 @@ def multiply(x, arranged, taps, count, tiles):
   return y.reshape(*y.shape[:2], tiles * width, count)
 
 
-def _powers(count):
+def _powers(count: int) -> np.ndarray:
   """Returns `[6, count]` powers of the points; of infinity the highest alone."""
   return np.concatenate([np.vander((0, 1, -1, 2, -2), count, increasing=True), np.eye(count, dtype=int)[-1:]])
 
 
-def _combine(weights, parts):
+def _combine(weights: np.ndarray | Sequence[int], parts: Sequence[jax.Array]) -> Any:
   """Returns the weighted sum of the parts, without those of weight 0."""
   return sum(part if weight == 1 else float(weight) * part for weight, part in zip(weights, parts) if weight)

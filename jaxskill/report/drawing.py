@@ -26,7 +26,7 @@ from matplotlib.figure import Figure, FigureBase
 from jaxskill import cli, files
 from jaxskill.report import wording
 
-COLOURS = {1: "tab:blue", 0: "tab:gray", -1: "tab:red"}    # speaks for skill, for neither, against; no red and green
+COLORS = {1: "tab:blue", 0: "tab:gray", -1: "tab:red"}    # speaks for skill, for neither, against; no red and green
 SCALE = "RdYlBu"                                                   # of scores, low to high
 INSIDE = (0, 1, 1, 0)                                              # a frame as a unit square, row 0 on top
 # Seconds between two labels of a time axis.
@@ -104,32 +104,32 @@ def attention_curves(axis: Axes, seconds: np.ndarray, curves: Mapping[str, tuple
   """
   sides = [side for _, side in curves.values()]
   for label, (values, side) in curves.items():
-    colour = COLOURS[side] if side or sides.count(side) == 1 else None            # None: the next of matplotlib's
-    axis.plot(seconds, even_shares(values), label=label, lw=1.2, marker="o" if len(values) == 1 else "", color=colour)
+    color = COLORS[side] if side or sides.count(side) == 1 else None            # None: the next of matplotlib's
+    axis.plot(seconds, even_shares(values), label=label, lw=1.2, marker="o" if len(values) == 1 else "", color=color)
   axis.axhline(1, color="grey", lw=0.6, ls=":")
   axis.set(ylabel="attention\n(1 = an even share)")
   axis.legend(fontsize=7, loc="upper right")
 
 
-def colours_of(segments: Sequence[Mapping[str, float]]) -> ScalarMappable:
+def colors_of(segments: Sequence[Mapping[str, float]]) -> ScalarMappable:
   """Returns colours of the scores of segments, low to high: red to blue; without segments nothing has them."""
   scores = [segment["score"] for segment in segments]
   return plt.cm.ScalarMappable(plt.Normalize(min(scores, default=0.0), max(scores, default=1.0)), SCALE)
 
 
 def aligned_videos(axis: Axes, video: Sequence[Mapping[str, float]], reference: Sequence[Mapping[str, float]],
-                   colours: ScalarMappable, start: np.ndarray | Sequence[float], end: np.ndarray | Sequence[float],
+                   colors: ScalarMappable, start: np.ndarray | Sequence[float], end: np.ndarray | Sequence[float],
                    names: Sequence[str] = ("reference", "video")) -> None:
   """Draws the segments of a video above those of its reference, lines between what is aligned.
 
   Args:
-    video, reference: [{"start", "end", "score"}]; colours: of `colours_of`.
+    video, reference: [{"start", "end", "score"}]; colors: of `colors_of`.
     start, end: `[T]` seconds of the video's rows, and of the places in the reference that show the same.
     names: of the reference and of the video.
   """
   for y, segments in ((1.0, video), (0.0, reference)):
     axis.broken_barh([(s["start"], s["end"] - s["start"]) for s in segments], (y - 0.08, 0.16), edgecolor="0.4",
-                     facecolors=list(colours.to_rgba(np.array([s["score"] for s in segments]))))
+                     facecolors=list(colors.to_rgba(np.array([s["score"] for s in segments]))))
   axis.plot(np.stack([start, end]), [0.9, 0.1], color="grey", lw=0.4)
   axis.set(yticks=(), ylim=(-0.15, 1.4))
   for y, name in zip((0.0, 1.0), names):
@@ -152,7 +152,7 @@ def frame(axis: Axes, picture: np.ndarray, label: str, weights: np.ndarray | Non
   Args:
     picture: `[H, W, 3]` uint8; label: what stands below it.
     weights: `[h, w]`; most: the weight that is brightest, one for all pictures that are compared.
-    side: what the moment speaks for, see `COLOURS`; 0 draws no border.
+    side: what the moment speaks for, see `COLORS`; 0 draws no border.
   """
   axis.imshow(picture, extent=INSIDE, cmap="gray" if picture.ndim == 2 else None)
   if weights is not None:
@@ -160,10 +160,10 @@ def frame(axis: Axes, picture: np.ndarray, label: str, weights: np.ndarray | Non
     seen = 0.75 * np.clip(weights / most, 0, 1) ** 0.5     # where nothing is looked at the picture stays as it is
     axis.imshow(weights, cmap="autumn", alpha=seen, vmin=0, vmax=most, extent=INSIDE, interpolation="bilinear")
   axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0), aspect=picture.shape[0] / picture.shape[1])
-  axis.set_title(label, fontsize=7, color=COLOURS[side] if side else "black")
+  axis.set_title(label, fontsize=7, color=COLORS[side] if side else "black")
   if side:
     for spine in axis.spines.values():
-      spine.set(color=COLOURS[side], linewidth=2)
+      spine.set(color=COLORS[side], linewidth=2)
 
 
 def probability_bars(axes: Sequence[Axes], found: Mapping[str, tuple[Any, Any]], words: str) -> None:

@@ -258,7 +258,7 @@ def narrowest(maps: np.ndarray, count: int = KEYS) -> np.ndarray:
   return np.sort(np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:count])
 
 
-def _looked_at(name, assessment, seconds):
+def _looked_at(name: str, assessment: Any, seconds: np.ndarray) -> list[dict[str, Any]]:
   """The frames whose heat map is narrowest, and the place of its peak."""
   values = np.asarray(assessment.maps[name]).mean(axis=0)
   rows, peak = np.asarray(assessment.rows[name][0]), values.max(axis=(1, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ def of_rows(experiment: Any, scores: np.ndarray, sides: Sequence[protocol.Side],
               rows={name: bootstrap.interval(of, drawn)._asdict() for name, of in statistics.items()})
 
 
-def _of_pairs(experiment, scores, replicas, subjects):
+def _of_pairs(experiment: Any, scores: np.ndarray, replicas: Sequence[int],
+              subjects: np.ndarray | None) -> Callable[..., Any]:
   """The mean accuracy on test pairs of some replicas."""
   dataset, ties, found = experiment.dataset, experiment.config.evaluate.ties, []
   for index in replicas:
@@ -58,7 +59,7 @@ def _of_pairs(experiment, scores, replicas, subjects):
   return bootstrap.mean(found)
 
 
-def _of_labels(sides, shown):
+def _of_labels(sides: Sequence[protocol.Side], shown: str) -> Callable[..., Any]:
   """The mean of correlations of one row that the table shows, a key of `protocol.MEANS`."""
   if shown == "pooled":
     parts = [(videos, said, labels) for _, videos, said, labels in protocol.pooled(sides, "last")]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jaxskill import cli
+from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.evaluate import truth
 from jaxskill.evaluate.metrics import tested_videos
 from jaxskill.methods import Assessment
@@ -46,13 +49,13 @@ def draw(workdir: str | os.PathLike[str], experiment: Experiment, history: list[
   return paths
 
 
-def _asked(dataset, fold):
+def _asked(dataset: SkillDataset, fold: Fold) -> tuple[np.ndarray, str]:
   """(videos of the test side, "test"), or, where nothing was kept apart, those trained on, which are no test."""
   test = tested_videos(dataset, fold)
   return (test, "test") if len(test) else (fold.train_videos, "training")
 
 
-def _extremes(experiment, scores):
+def _extremes(experiment: Any, scores: np.ndarray) -> dict[str, int]:
   """{words: video} of the videos that the first replica scores highest and lowest."""
   dataset, replica = experiment.dataset, experiment.replicas[0]
   videos, side = _asked(dataset, dataset.folds[replica.fold])
@@ -60,12 +63,12 @@ def _extremes(experiment, scores):
   return {f"best {side} video": best, f"worst {side} video": worst}
 
 
-def _score(experiment, value):
+def _score(experiment: Any, value: float) -> str:
   """A score in words."""
   return f"rank score {value:.2f}, no unit" if experiment.metric == "accuracy" else f"score {value:.2f}"
 
 
-def _curves(workdir, history, experiment):
+def _curves(workdir: pathlib.Path, history: Sequence[dict[str, Any]], experiment: Any) -> Figure:
   metrics = log_lines.read_metrics(workdir)
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]
@@ -91,12 +94,12 @@ def _curves(workdir, history, experiment):
   return figure
 
 
-def _dot(points):
+def _dot(points: Sequence[int]) -> str:
   """The marker of a curve: a single point is no line."""
   return "o" if len(points) == 1 else ""
 
 
-def _means(metrics, name):
+def _means(metrics: Sequence[dict[str, Any]], name: str) -> np.ndarray:
   """Mean over the replicas that still trained, for each entry; masked where none did."""
   return np.ma.masked_invalid([np.array(m[name], float) for m in metrics]).mean(axis=1)
 
@@ -107,14 +110,14 @@ TRUTHS = dict(relevant_high=("rgb", "tab:blue", "high-skill moment"),
               posture_error=("static", "tab:orange", "posture error"))
 
 
-def _attention(experiment, assessments):
+def _attention(experiment: Any, assessments: Assessment) -> Figure:
   """Attention of the first replica on the test videos that it scores highest and lowest, a column for each stream."""
   dataset, scores, meanings = experiment.dataset, assessments.score[0], experiment.method.meanings
   by_stream = {}
   for name, values in assessments.attention.items():
     by_stream.setdefault(experiment.method.stream_of(name), {})[name] = values[0].mean(axis=1)
-  figure, axes = plt.subplots(2, len(by_stream), figsize=(10, 5.4), squeeze=False, layout="constrained", sharex="col",
-                              sharey="col")
+  options: Any = dict(sharex="col", sharey="col")
+  figure, axes = plt.subplots(2, len(by_stream), figsize=(10, 5.4), squeeze=False, layout="constrained", **options)
   chosen, known = _extremes(experiment, scores), dict(meanings={name: one._asdict() for name, one in meanings.items()})
   for row, (kind, video) in zip(axes, chosen.items()):
     for axis, (stream, curves) in zip(row, by_stream.items()):
@@ -122,11 +125,11 @@ def _attention(experiment, assessments):
       drawing.attention_curves(axis, seconds, {
           wording.curve(known, name): (values[video, :real], known["meanings"].get(name, {"side": 0})["side"])
           for name, values in curves.items()})
-      for name, (of, colour, label) in TRUTHS.items():
+      for name, (of, color, label) in TRUTHS.items():
         relevant = dataset.truth.get(name)
         if relevant is not None and of == stream:
           axis.fill_between(seconds, 0, 1, where=relevant[video, :real], transform=axis.get_xaxis_transform(),
-                            step="mid", alpha=0.12, color=colour, label=f"truth: {label}")
+                            step="mid", alpha=0.12, color=color, label=f"truth: {label}")
       axis.legend(fontsize=7, loc="upper right")
       longest = max(dataset.seconds(stream, v)[-1] for v in chosen.values())
       drawing.time_axis(axis, float(longest) or 1.0)
@@ -137,7 +140,7 @@ def _attention(experiment, assessments):
   return figure
 
 
-def _alignment(experiment, assessments):
+def _alignment(experiment: Any, assessments: Assessment) -> Figure:
   """The test videos that the first replica scores highest and lowest, each above its first reference: lines join what
   is aligned, segments are coloured by score; below, how much later the references show the same (share of duration)."""
   dataset, stream = experiment.dataset, experiment.method.streams[0]
@@ -149,14 +152,14 @@ def _alignment(experiment, assessments):
                               layout="constrained")
   shown = [(video, experiment.exemplars()[0][video, 0, 0]) for video in chosen.values()]
 
-  def of(video):
+  def of(video: int) -> Any:
     of_video = {name: values[0, video] for name, values in assessments.segments.items()}
     return truth.segments(of_video, lengths[video], seconds[video]) if of_video else []
-  colours = drawing.colours_of([segment for videos in shown for video in videos for segment in of(video)])
+  colors = drawing.colors_of([segment for videos in shown for video in videos for segment in of(video)])
   for kind, (video, reference), (above, below) in zip(chosen, shown, axes.T):
     start = (np.arange(lengths[video]) + 0.5) * seconds[video]
     end = places[video, : lengths[video]] * seconds[reference]
-    drawing.aligned_videos(above, of(video), of(reference), colours, start, end)
+    drawing.aligned_videos(above, of(video), of(reference), colors, start, end)
     faults = dataset.truth.get("relevant_low")
     if faults is not None and faults.shape == dataset.streams[stream].shape[:2]:
       moments = start[faults[video, : len(start)]]
@@ -167,13 +170,13 @@ def _alignment(experiment, assessments):
     lasts, other = lengths[video] * seconds[video], lengths[reference] * seconds[reference]
     drawing.offset_curve(below, start, end / other - start / lasts)
     drawing.time_axis(below, max(float(lengths[v] * seconds[v]) for pair in shown for v in pair))
-  figure.colorbar(colours, ax=axes, label="score of a part")
+  figure.colorbar(colors, ax=axes, label="score of a part")
   drawing.legend_below(figure, wording.LEGENDS["alignment"])
   figure.suptitle("Simulated data" if dataset.simulated else "")
   return figure
 
 
-def _maps(experiment, assessments):
+def _maps(experiment: Any, assessments: Assessment) -> Figure:
   """Heat maps of the first replica over the frames of the test videos that it scores highest and lowest.
 
   They lie over `scene`, with the true places marked where these are known.
@@ -201,7 +204,7 @@ def _maps(experiment, assessments):
   return figure
 
 
-def scene(dataset, stream, video, row):
+def scene(dataset: SkillDataset, stream: str, video: int, row: int) -> np.ndarray:
   """Returns what the heat map of a row lies over: what the stream `frames` shows nearest in time, `[H, W, 3]`.
 
   Without frames it is the mean of the feature map over its channels, `[h, w]`.
@@ -212,7 +215,7 @@ def scene(dataset, stream, video, row):
   return dataset.streams[stream][video, row].mean(axis=-1)
 
 
-def mark_places(axis, dataset, video, row):
+def mark_places(axis: Axes, dataset: SkillDataset, video: int, row: int) -> None:
   """Marks the true place of the action and of the distractor on a frame, where they are known."""
   for place, marker in (("place", "o"), ("distractor", "x")):
     if place in dataset.truth:
@@ -222,7 +225,7 @@ def mark_places(axis, dataset, video, row):
                 label=f"truth: {place}")
 
 
-def _scores(experiment, assessments):
+def _scores(experiment: Any, assessments: Assessment) -> Figure:
   """Predicted against true scores of the test videos, and the share of them within an error (CoRe, Fig. 6 and 7)."""
   dataset, replica = experiment.dataset, experiment.replicas[0]
   fold = dataset.folds[replica.fold]
@@ -239,7 +242,7 @@ def _scores(experiment, assessments):
   return figure
 
 
-def _distribution(experiment, assessments):
+def _distribution(experiment: Any, assessments: Assessment) -> Figure:
   """What the score was chosen from, for the test video with the least error and the one with the largest."""
   dataset, replica = experiment.dataset, experiment.replicas[0]
   videos, side = _asked(dataset, dataset.folds[replica.fold])

@@ -6,12 +6,13 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
 from jaxskill.files import save_json, writing
 from jaxskill.methods import Assessment
@@ -64,8 +65,9 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
   return results
 
 
-def _rows(experiment, scores, history, replicas):
-  """Models, raters, simple baselines: ({row: of `protocol.summarise`}, `protocol.facts`, `intervals.of_rows`).
+def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str, Any]],
+          replicas: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """Models, raters, simple baselines: ({row: of `protocol.summarize`}, `protocol.facts`, `intervals.of_rows`).
 
   Args:
     scores: `[R, V]` of the trained replicas.
@@ -88,9 +90,9 @@ def _rows(experiment, scores, history, replicas):
   return rows, facts | (dict(raters=agreement) if agreement else {}), moved
 
 
-def _summary(metric, replicas, sides):
-  """One row of models: `protocol.summarise`, and what exemplars have to do with it."""
-  result = protocol.summarise(replicas, metric, sides)
+def _summary(metric: str, replicas: Sequence[dict[str, Any]], sides: Sequence[protocol.Side]) -> dict[str, Any]:
+  """One row of models: `protocol.summarize`, and what exemplars have to do with it."""
+  result = protocol.summarize(replicas, metric, sides)
   if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
     result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
   if "test_videos_with_fewer_exemplars" in replicas[0]:
@@ -99,7 +101,8 @@ def _summary(metric, replicas, sides):
   return result
 
 
-def _replica(experiment, assessments, history, index):
+def _replica(experiment: Experiment, assessments: Assessment, history: Sequence[dict[str, Any]],
+             index: int) -> dict[str, Any]:
   row, fold_index, seed, _, criterion = experiment.replicas[index]
   dataset, fold, method = experiment.dataset, experiment.dataset.folds[fold_index], experiment.method
   said = jax.tree.map(lambda x: x[index], assessments)
@@ -133,7 +136,7 @@ def _replica(experiment, assessments, history, index):
   return result
 
 
-def _against_truth(experiment, fold, said):
+def _against_truth(experiment: Experiment, fold: Fold, said: Assessment) -> dict[str, float]:
   """What one replica says `[V, ...]` against the truth of a simulation, as far as it is known."""
   dataset, method = experiment.dataset, experiment.method
   curves = {name: weights.mean(axis=1) for name, weights in said.attention.items()}
@@ -145,7 +148,7 @@ def _against_truth(experiment, fold, said):
   return found
 
 
-def _filter_correlation(experiment, attention):
+def _filter_correlation(experiment: Experiment, attention: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """{attention: {another over the rows of the same stream: see `truth.filter_correlation`}}."""
   of_stream, found = experiment.method.stream_of, {}
   for name, other in itertools.combinations(attention, 2):
@@ -155,7 +158,7 @@ def _filter_correlation(experiment, attention):
   return found
 
 
-def _add_draws(experiment, replicas, scores):
+def _add_draws(experiment: Experiment, replicas: Sequence[dict[str, Any]], scores: Sequence[np.ndarray]) -> None:
   """How much the choice of exemplars matters: the test metrics of several draws, and how many videos had too few.
 
   Also how often an evaluation encodes a video: each once here, both sides of every comparison as published.
@@ -175,7 +178,7 @@ def _add_draws(experiment, replicas, scores):
     result["encodings"] = dict(ours=experiment.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
-def _save_maps(path, experiment, assessments):
+def _save_maps(path: pathlib.Path, experiment: Experiment, assessments: Assessment) -> pathlib.Path:
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
   In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its
@@ -192,5 +195,5 @@ def _save_maps(path, experiment, assessments):
             for r in experiment.replicas]
   with writing(path) as file:
     videos = np.array([dataset.videos[v] for v in tested])
-    np.savez_compressed(file, videos=videos, replicas=np.array(models), **content)
+    np.savez_compressed(file, videos=videos, replicas=np.array(models), **content)  # type: ignore[arg-type]
   return path

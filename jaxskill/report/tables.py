@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def table(rows: Mapping[str, dict[str, Any]], simulated: bool, facts: Mapping[st
   """Returns the rows as text: mean and standard deviation over seeds and over folds.
 
   Args:
-    rows: {row: of `protocol.summarise`}, after `protocol.show`.
+    rows: {row: of `protocol.summarize`}, after `protocol.show`.
     facts: of `protocol.facts`, with "raters" where there are several.
   """
   scored = any("spearman" in row for row in rows.values())
@@ -68,7 +68,7 @@ def table(rows: Mapping[str, dict[str, Any]], simulated: bool, facts: Mapping[st
   return "\n".join(notes)
 
 
-def _title(rows, scored, cells, folds):
+def _title(rows: Mapping[str, Any], scored: bool, cells: Sequence[str], folds: int) -> str:
   """What the numbers are: which mean over folds, and which spreads stand beside it."""
   shown = {n["shown"] for row in rows.values() for n in row.get("spearman", {}).values()
            if n and "shown" in n and n["mean"] is not None}
@@ -86,7 +86,7 @@ def _title(rows, scored, cells, folds):
   return title + spread + (" (and over folds)" if any("(folds" in cell for cell in cells) else "")
 
 
-def _undefined(rows):
+def _undefined(rows: Mapping[str, Any]) -> list[str]:
   """Why numbers of the headline are undefined, each reason once."""
   why = {}
   for name, row in rows.items():
@@ -97,17 +97,18 @@ def _undefined(rows):
   return [f"undefined: {reason} ({', '.join(names)})" for reason, names in why.items()]
 
 
-def _pair_columns(rows, chosen):
+def _pair_columns(rows: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
   branches = list(dict.fromkeys(b for row in rows.values() for b in row.get("branches", {})))
-  columns = {title: lambda row, s=s: number(row["accuracy"][s], percent=True) for s, title in chosen.items()}
+  columns: dict[str, Any] = {title: lambda row, s=s: number(row["accuracy"][s], percent=True)
+                             for s, title in chosen.items()}
   if any(row.get("pooled") for row in rows.values()):
     columns["pooled over folds"] = lambda row: number(row["pooled"], percent=True)
   return columns | {f"{b} branch": lambda row, b=b: number(row["branches"].get(b), percent=True) for b in branches} | {
       "ties": lambda row: str(row.get("test_ties", "-"))}
 
 
-def _score_columns(rows, chosen):
-  columns = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in chosen.items()}
+def _score_columns(rows: Mapping[str, Any], chosen: Mapping[str, str]) -> dict[str, Any]:
+  columns: dict[str, Any] = {title: lambda row, s=s: number(row["spearman"][s]) for s, title in chosen.items()}
   last = [row["spearman"]["last"] for row in rows.values() if row["spearman"]["last"]]
   if any(n.get("shown") == "pooled" for n in last):
     columns["mean over folds"] = lambda row: number(row["spearman"]["last"].get("over_folds"))

@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from jaxskill import cli
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.reproduce", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   what = parser.add_mutually_exclusive_group(required=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from jaxskill.reproduce.entries import Column, Row, Table
 
 SELECTIONS = tuple(protocol.SELECTIONS)
 PERCENT = ("accuracy", "rl2")         # accuracy is printed in percent, R-l2 times 100
-MEANS = dict(mean=np.mean, fisher=metrics.fisher_mean)
+MEANS: dict[str, Any] = dict(mean=np.mean, fisher=metrics.fisher_mean)
 
 
 class Cells(NamedTuple):
@@ -24,7 +25,7 @@ class Cells(NamedTuple):
   Attributes:
     columns: titles of the columns that are at hand, the means last where there are some.
     metrics: {column: its metric}.
-    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarise`, with "how", the mean that was
+    ours: {row: {column: {selection: number}}}; a number is a dict of `metrics.summarize`, with "how", the mean that was
       taken, and None where there is none.
     published: {row: {column: number as printed}}, of all columns of the paper, whether at hand or not.
     differences: {"row", "to", "column", "mean", "interval"} of two rows at the last step, row minus to.
@@ -53,7 +54,7 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
     lacking: of what is not among them, see `Cells`.
   """
   results = {job.folder: runs.results(job) for job in jobs.values()}
-  had = {column.title: _data([results[job.folder] for (_, own, _), job in jobs.items() if own == place])
+  had = {column.title: _data([results[job.folder] for (_, at, _), job in jobs.items() if at == place])
          for column, place in columns.items()}
   rows = (*table.rows, *_baselines(table, results.values()))
   ours: dict[str, dict] = {}
@@ -64,12 +65,12 @@ def collect(table: Table, columns: dict[Column, runs.Place], jobs: dict[tuple[st
     for column, place in columns.items():
       file, name = source_of(table, row)
       job = jobs.get((file, place, name))
-      own = _values(results[job.folder], row, name, column) if job else {}
-      values[row.name, column.title] = own
+      found = _values(results[job.folder], row, name, column) if job else {}
+      values[row.name, column.title] = found
       few = had[column.title]["protocol"]["too_few_to_claim"]
-      ours[row.name][column.title] = {chosen: _number(own.get(chosen), table.how, few) for chosen in SELECTIONS}
-    ours[row.name] |= {title: {chosen: _mean([values[row.name, column.title].get(chosen) for column in own], table.how)
-                               for chosen in SELECTIONS} for title, own in means.items()}
+      ours[row.name][column.title] = {chosen: _number(found.get(chosen), table.how, few) for chosen in SELECTIONS}
+    ours[row.name] |= {title: {chosen: _mean([values[row.name, column.title].get(chosen) for column in of], table.how)
+                               for chosen in SELECTIONS} for title, of in means.items()}
   titles = [*(column.title for column in table.columns), *table.means]
   published = {row.name: {title: number for title, number in zip(titles, row.published) if number}
                for row in rows}
@@ -85,7 +86,7 @@ def means_of(table: Table, columns: Iterable[Column]) -> dict[str, list[Column]]
   found: dict[str, list[Column]] = {}
   for column in columns:
     found.setdefault(column.mean or table.mean, []).append(column)
-  return {title: own for title, own in found.items() if title and len(own) > 1}
+  return {title: averaged for title, averaged in found.items() if title and len(averaged) > 1}
 
 
 def source_of(table: Table, row: Row) -> tuple[str, str]:
@@ -105,12 +106,13 @@ def trained_rows(table: Table, file: str) -> tuple[str, ...]:
   return tuple(dict.fromkeys(row.trains for row in table.rows if row.trains and not runs.is_file(row.trains)))
 
 
-def _reference(table):
+def _reference(table: Table) -> str:
   """The row that others are compared with: the one that the table names, or the last one that is trained."""
   return table.reference or [row.name for row in table.rows if row.trains][-1]
 
 
-def _add_intervals(table, rows, columns, jobs, results, ours):
+def _add_intervals(table: Table, rows: Sequence[Row], columns: Any, jobs: Any, results: Mapping[pathlib.Path, Any],
+                   ours: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
   """Puts the interval of every cell of the last step beside it; returns all differences between two rows."""
   figures, kept = {}, {}
   for column, place in columns.items():
@@ -121,29 +123,29 @@ def _add_intervals(table, rows, columns, jobs, results, ours):
     configs = {name: job.config for name, (_, job) in of_row.items() if job}
     dataset = runs.dataset(next(job for _, job in of_row.values() if job), kept)
     figures[column.title] = intervals.of_column(dataset, configs, column, models, table.how)
-  figures |= {title: intervals.of_mean([figures[column.title] for column in own], table.how)
-              for title, own in means_of(table, columns).items()}
+  figures |= {title: intervals.of_mean([figures[column.title] for column in averaged], table.how)
+              for title, averaged in means_of(table, columns).items()}
   differences: list[dict] = []
-  for title, own in figures.items():
-    for row in own.of_row:
-      number, interval = ours[row][title]["last"], own.interval(row)
+  for title, of_rows in figures.items():
+    for row in of_rows.of_row:
+      number, interval = ours[row][title]["last"], of_rows.interval(row)
       if number and number["mean"] is not None and interval:
         number["interval"] = interval
-    for first, second in itertools.permutations(own.of_row, 2):
-      if found := own.difference(first, second):
+    for first, second in itertools.permutations(of_rows.of_row, 2):
+      if found := of_rows.difference(first, second):
         differences.append(dict(row=first, to=second, column=title) | found)
   return tuple(differences)
 
 
-def _baselines(table, results):
+def _baselines(table: Table, results: Any) -> list[Row]:
   """Rows of what needs no network, of those runs that have them, unless the table itself has them."""
-  own = {row.baseline for row in table.rows}
+  named = {row.baseline for row in table.rows}
   names = dict.fromkeys(name.removeprefix(simple_baselines.PREFIX).partition(",")[0] for result in results
                         for name in result["rows"] if name.startswith(simple_baselines.PREFIX))
-  return [Row(simple_baselines.named(name), baseline=name) for name in names if name not in own]
+  return [Row(simple_baselines.named(name), baseline=name) for name in names if name not in named]
 
 
-def _values(result, row, name, column):
+def _values(result: Mapping[str, Any], row: Row, name: str, column: Column) -> dict[str, Any]:
   """{selection: [(fold, seed, value)]} of a row in a column, as far as the run has them."""
   found: dict[str, list] = {}
   for model in models_of(result, row, name, column):
@@ -151,16 +153,16 @@ def _values(result, row, name, column):
       if row.branch and chosen == "last":
         value = model["branches"].get(row.branch)
       else:
-        own = {} if row.branch else model.get(chosen) or {}
-        value = own.get(column.metric)
-        if value is None and column.metric in own:
+        figures = {} if row.branch else model.get(chosen) or {}
+        value = figures.get(column.metric)
+        if value is None and column.metric in figures:
           value = np.nan                                 # undefined, as of a model that says the same of all videos
       if value is not None:
         found.setdefault(chosen, []).append((model["fold"], model["seed"], value))
   return found
 
 
-def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
+def models_of(result: Mapping[str, Any], row: Row, name: str, column: Column) -> list[dict]:
   """Returns what results.json holds of the models of a row in a column: {"fold", "seed", "last", "scores", ...}.
 
   Args:
@@ -169,28 +171,29 @@ def models_of(result: dict, row: Row, name: str, column: Column) -> list[dict]:
   wanted = re.compile(column.folds)
   if row.baseline:
     names = [simple_baselines.named(row.baseline, of) for of in (column.criterion, "")]     # "" where it is alone
-    own = next((result["rows"][name]["by_fold"] for name in names if name in result["rows"]), {})
-    return [model | dict(fold=fold, seed=0) for fold, model in own.items() if wanted.search(fold)]
+    of_folds = next((result["rows"][name]["by_fold"] for name in names if name in result["rows"]), {})
+    return [model | dict(fold=fold, seed=0) for fold, model in of_folds.items() if wanted.search(fold)]
   return [model for model in result["replicas"]
           if runs.named_row(model["row"], model["criterion"]) == name and wanted.search(model["fold"])
           and column.criterion in ("", model["criterion"])]
 
 
-def _number(values, how, few=False):
-  """`metrics.summarise` of [(fold, seed, value)], marked where there are few test videos; None without any."""
+def _number(values: Sequence[tuple[Any, int, float]] | None, how: str, few: bool = False) -> dict[str, Any] | None:
+  """`metrics.summarize` of [(fold, seed, value)], marked where there are few test videos; None without any."""
   if not values:
     return None
   folds, seeds, numbers = zip(*values)
   how = _how(how, numbers)
-  return metrics.summarise(numbers, folds, seeds, mean=MEANS[how]) | dict(marked=few, how=how)
+  summary: Any = metrics.summarize(numbers, folds, seeds, mean=MEANS[how])
+  return summary | dict(marked=few, how=how)
 
 
-def _how(how, numbers):
+def _how(how: str, numbers: Any) -> Any:
   """The mean that is taken, a key of `MEANS`: that of the paper, but plain where Fisher's z is not finite."""
   return "mean" if how == "fisher" and metrics.is_at_limit(numbers).any() else how
 
 
-def _mean(columns, how):
+def _mean(columns: Any, how: str) -> Any:
   """The mean over columns, as `_number`: of each seed the mean over folds in every column, then over columns."""
   if not all(columns):
     return None
@@ -199,13 +202,13 @@ def _mean(columns, how):
   return _number(rows, how)
 
 
-def _by_seed(values, how):
+def _by_seed(values: Any, how: str) -> Any:
   """[(seed, mean over folds)] of [(fold, seed, value)]."""
   seeds = dict.fromkeys(seed for _, seed, _ in values)
-  of_seed = {seed: [value for _, own, value in values if own == seed] for seed in seeds}
-  return [(seed, float(MEANS[how](own)) if np.isfinite(own).all() else np.nan) for seed, own in of_seed.items()]
+  of_seed = {seed: [value for _, at, value in values if at == seed] for seed in seeds}
+  return [(seed, float(MEANS[how](at)) if np.isfinite(at).all() else np.nan) for seed, at in of_seed.items()]
 
 
-def _data(results):
+def _data(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """{"data", "simulated", "protocol"} of the results of one place."""
   return {name: results[0][name] for name in ("data", "simulated", "protocol")}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from jaxskill.reproduce.cells import PERCENT, Cells
 from jaxskill.reproduce.entries import Table
@@ -25,7 +28,8 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
     The paths of a PNG and a PDF.
   """
   swept = {row.name for row in table.rows} if table.chart == "lines" else cells.ours.keys()
-  rows = [row for row, own in cells.ours.items() if row in swept and any(number.get("last") for number in own.values())]
+  rows = [row for row, numbers in cells.ours.items()
+          if row in swept and any(number.get("last") for number in numbers.values())]
   last = {(row, title): cells.ours[row][title].get("last") or dict(mean=None, std_seeds=None)
           for row in rows for title in cells.columns}
   unit = lambda title: 100 if cells.metrics[title] in PERCENT else 1
@@ -45,7 +49,7 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
   return save(figure, folder / "table")
 
 
-def _bars(axis, rows, titles, mean, spread):
+def _bars(axis: Axes, rows: Sequence[str], titles: Any, mean: Any, spread: Any) -> None:
   """A group of bars for each column; {(row, column): number}."""
   width, places = 0.8 / max(1, len(rows)), np.arange(len(titles))
   for number, row in enumerate(rows):
@@ -56,7 +60,7 @@ def _bars(axis, rows, titles, mean, spread):
   axis.set_ylim(bottom=min([*finite, 0]) if min(finite, default=0) < 50 else 50)
 
 
-def _lines(axis, rows, titles, mean, spread):
+def _lines(axis: Axes, rows: Sequence[str], titles: Any, mean: Any, spread: Any) -> None:
   """A line for each column over the rows; {(row, column): number}."""
   for title in titles:
     axis.errorbar(range(len(rows)), [mean[row, title] for row in rows], [spread[row, title] for row in rows],

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from jaxskill import cli, files
 from jaxskill.reproduce import cells, counting, entries, figures, printing, runs
@@ -21,11 +24,11 @@ def listing() -> str:
                          "github")
 
 
-def _default(entry):
+def _default(entry: Any) -> Any:
   return "simulated" if entry.simulated else "data DIR"
 
 
-def _hours(hours):
+def _hours(hours: Any) -> Any:
   return "-" if hours is None else f"{hours:g}"
 
 
@@ -67,7 +70,7 @@ def reproduce(name: str, source: runs.Source, videos: pathlib.Path | None) -> di
   return lacking
 
 
-def _columns(entry, source, lacking):
+def _columns(entry: Any, source: runs.Source, lacking: Any) -> dict[entries.Column, runs.Place]:
   """The columns of an entry for the data that were asked for, and where each has its data.
 
   Args:
@@ -88,7 +91,7 @@ def _columns(entry, source, lacking):
   return made
 
 
-def _measured(columns, missing, lacking):
+def _measured(columns: Any, missing: Any, lacking: Any) -> Any:
   """Returns the columns whose place is not missing; {place: why it is}.
 
   Raises:
@@ -101,7 +104,7 @@ def _measured(columns, missing, lacking):
   return found
 
 
-def _table(table, source, folder, lacking):
+def _table(table: entries.Table, source: runs.Source, folder: pathlib.Path, lacking: Any) -> list[pathlib.Path]:
   columns = _columns(table, source, lacking)
   jobs, unread = _train(table.config, {
       (cells.source_of(table, row)[0], place): cells.trained_rows(table, cells.source_of(table, row)[0])
@@ -110,7 +113,7 @@ def _table(table, source, folder, lacking):
   columns = _measured(columns, {place: why for (_, place), why in unread.items() if place not in trained}, lacking)
   for (file, place), why in unread.items():
     rows = [row.name for row in table.rows if (row.trains or row.baseline) and cells.source_of(table, row)[0] == file]
-    if titles := [column.title for column, own in columns.items() if own == place]:
+    if titles := [column.title for column, at in columns.items() if at == place]:
       lacking[f"{', '.join(rows)} in {', '.join(titles)}"] = why
   result = cells.collect(table, columns, jobs, lacking)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
@@ -118,7 +121,7 @@ def _table(table, source, folder, lacking):
   return written
 
 
-def _figure(figure, source, folder, videos, lacking):
+def _figure(figure: entries.Figure, source: runs.Source, folder: pathlib.Path, videos: Any, lacking: Any) -> Any:
   source = source._replace(seeds=source.seeds or figure.models)
   columns, jobs, missing = _columns(figure, source, lacking), {}, {}
   for place in dict.fromkeys(columns.values()):
@@ -140,7 +143,7 @@ def _figure(figure, source, folder, videos, lacking):
   return written
 
 
-def _statistics(entry, source, folder):
+def _statistics(entry: Any, source: runs.Source, folder: pathlib.Path) -> Any:
   if source.kind == runs.SIMULATED:
     found = {column: runs.Place(column.options, column.task, None) for column in entry.simulated}
   else:
@@ -149,7 +152,7 @@ def _statistics(entry, source, folder):
   return counting.write(folder, entry, counted, source.kind)
 
 
-def _rows(config, rows, place, source):
+def _rows(config: ConfigDict, rows: Any, place: Any, source: runs.Source) -> Any:
   """Trains some rows of a config, or config files, in one place; returns {row: its job}, and as `_train`."""
   of = {row: (row, "") if runs.is_file(row) else (config, row) for row in rows}
   wanted: dict[tuple, tuple] = {}
@@ -159,7 +162,7 @@ def _rows(config, rows, place, source):
   return {row: jobs[file, place, name] for row, (file, name) in of.items() if (file, place, name) in jobs}, unread
 
 
-def _train(config, wanted, source):
+def _train(config: str, wanted: Mapping[tuple[str, runs.Place], Any], source: runs.Source) -> Any:
   """Trains what is wanted, {(config file, place): rows}, beside the rows of `config`.
 
   Returns:
@@ -187,8 +190,8 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
     for row in claim.rows:
       rows.setdefault(claim.config, {})[row] = None
   place = runs.Place(runs.SIMULATED, "", None)
-  jobs = {(config, row): job for config, own in rows.items()
-          for row, job in _rows(config, tuple(own), place, source)[0].items()}
+  jobs = {(config, row): job for config, asked in rows.items()
+          for row, job in _rows(config, tuple(asked), place, source)[0].items()}
   results = {key: runs.results(job) for key, job in jobs.items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder("_".join(filter(None, ["claims", paper, *source.options])))

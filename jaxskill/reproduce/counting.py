@@ -6,6 +6,7 @@ import csv
 import io
 import pathlib
 import textwrap
+from typing import Any
 
 from jaxskill import cli, files
 from jaxskill.reproduce import printing
@@ -47,7 +48,7 @@ def write(folder: pathlib.Path, entry: Statistics, counted: dict[str, dict[str, 
   return [folder / name for name in texts]
 
 
-def _line(entry, title, own):
+def _line(entry: Any, title: str, counted: Any) -> Any:
   """The numbers of a line, ours beside what is published."""
   published = dict(zip(entry.quantities, entry.published.get(title, ())))
-  return [numbers.get(name, "-") for name in entry.quantities for numbers in (own, published)]
+  return [numbers.get(name, "-") for name in entry.quantities for numbers in (counted, published)]

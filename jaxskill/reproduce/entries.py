@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxskill.reproduce import papers
 
@@ -95,7 +95,7 @@ class Table(NamedTuple):
 
   @property
   def means(self) -> tuple[str, ...]:
-    """The titles of the printed means."""
+    """Returns the titles of the printed means."""
     return tuple(dict.fromkeys(column.mean or self.mean for column in self.columns if column.mean or self.mean))
 
 
@@ -175,7 +175,7 @@ class Claim(NamedTuple):
 
   @property
   def rows(self) -> tuple[str, ...]:
-    """The rows of the config that it compares."""
+    """Returns the rows of the config that it compares."""
     sides = (self.more,) if isinstance(self.less, (int, float)) else (self.more, self.less)
     return tuple(dict.fromkeys(row for row, _ in sides))
 
@@ -199,6 +199,6 @@ def claims(paper: str = "") -> tuple[Claim, ...]:
   return found
 
 
-def _papers():
+def _papers() -> list[Any]:
   names = sorted(module.name for module in pkgutil.iter_modules(papers.__path__))
   return [importlib.import_module(f"{papers.__name__}.{name}") for name in names]

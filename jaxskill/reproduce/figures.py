@@ -6,12 +6,13 @@ import pathlib
 
 import matplotlib.pyplot as plt
 import matplotlib.text
+from matplotlib.figure import Figure
 
 from jaxskill import files
 from jaxskill.report import drawing
 
 
-def save(figure, path: pathlib.Path) -> list[pathlib.Path]:
+def save(figure: Figure, path: pathlib.Path) -> list[pathlib.Path]:
   """Writes a figure as `path`.png and `path`.pdf, whole or not at all; closes it and returns the paths."""
   written = []
   try:

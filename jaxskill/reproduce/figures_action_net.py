@@ -9,10 +9,13 @@ T rows of a stream.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from jaxskill import cli
 from jaxskill.evaluate import truth
@@ -76,77 +79,77 @@ def seen(run: Finished, stream: str) -> list[Seen]:
 
 
 def weights(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 4: attention over the segments of two videos, and below it what some of them show, with their weights."""
+  """Draws Fig. 4: attention over the segments of two videos; below, what some of them show, with their weights."""
   run, = runs.values()
   both = seen(run, "rgb")
   figure = plt.figure(figsize=(12, 3.6 * len(both) + 0.5), layout="constrained")
-  for part, own in zip(figure.subfigures(len(both), 1, squeeze=False)[:, 0], both):
+  for part, view in zip(figure.subfigures(len(both), 1, squeeze=False)[:, 0], both):
     grid = part.add_gridspec(2, SHOWN, height_ratios=(1.3, 1))
     axis = part.add_subplot(grid[0, :])
-    colours = [MARKED if own.found is not None and own.found[row] else drawing.COLOURS[1] for row in own.rows]
-    axis.bar(own.start[own.rows] + own.length / 2, own.weights[own.rows], 0.85 * own.length, color=colours)
-    axis.axhline(1 / len(own.rows), color="0.4", lw=0.8, ls=":")
-    drawing.time_axis(axis, own.start[-1] + own.length)
+    colors = [MARKED if view.found is not None and view.found[row] else drawing.COLORS[1] for row in view.rows]
+    axis.bar(view.start[view.rows] + view.length / 2, view.weights[view.rows], 0.85 * view.length, color=colors)
+    axis.axhline(1 / len(view.rows), color="0.4", lw=0.8, ls=":")
+    drawing.time_axis(axis, view.start[-1] + view.length)
     axis.set_ylabel("attention weight")
-    axis.set_title(own.title, fontsize=9)
-    rows = own.rows[np.unique(np.linspace(0, len(own.rows) - 1, SHOWN).round().astype(int))]
-    pictures = stills.at(run.trainer.experiment, own.video, own.start[rows] + own.length / 2, videos)
+    axis.set_title(view.title, fontsize=9)
+    rows = view.rows[np.unique(np.linspace(0, len(view.rows) - 1, SHOWN).round().astype(int))]
+    pictures = stills.at(run.trainer.experiment, view.video, view.start[rows] + view.length / 2, videos)
     for column, row in enumerate(rows):
-      _still(part.add_subplot(grid[1, column]), pictures, column, own.label(row))
+      _still(part.add_subplot(grid[1, column]), pictures, column, view.label(row))
   words = f"; {MARKED.removeprefix('tab:')}: {both[0].words}" if both[0].found is not None else ""
   drawing.legend_below(figure, f"Dotted: equal weights{words}.")
   return {"weights": _titled(figure, run, videos)}
 
 
 def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 5: the segments of the highest and of the lowest weights of two videos, each as eight frames."""
+  """Draws Fig. 5: the segments of the highest and of the lowest weights of two videos, each as eight frames."""
   run, = runs.values()
   found = {}
-  for own, which in zip(seen(run, "rgb"), ("best", "worst")):
-    order = own.ordered()
+  for view, which in zip(seen(run, "rgb"), ("best", "worst")):
+    order = view.ordered()
     count = min(SEGMENTS, len(order) // 2) or 1
     chosen = [*order[:count], *order[-count:]]
     figure, axes = plt.subplots(len(chosen), SHOWN, figsize=(12, 1.3 * len(chosen) + 0.7), layout="constrained",
                                 squeeze=False)
     for line, row in zip(axes, chosen):
-      times = own.start[row] + (np.arange(SHOWN) + 0.5) / SHOWN * own.length
-      pictures = stills.at(run.trainer.experiment, own.video, times, videos)
+      times = view.start[row] + (np.arange(SHOWN) + 0.5) / SHOWN * view.length
+      pictures = stills.at(run.trainer.experiment, view.video, times, videos)
       for column, axis in enumerate(line):
-        _still(axis, pictures, column, own.label(row) if not column else "")
+        _still(axis, pictures, column, view.label(row) if not column else "")
     drawing.legend_below(figure, f"Above: the {count} segments of the highest attention weights; below: the {count} of "
                          f"the lowest. Equal weights are {1 / len(order):.4f}.")
-    found[f"segments_of_the_{which}"] = _titled(figure, run, videos, own.title)
+    found[f"segments_of_the_{which}"] = _titled(figure, run, videos, view.title)
   return found
 
 
 def frames(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 6: the frames of the highest and of the lowest weights of the static stream of two videos."""
+  """Draws Fig. 6: the frames of the highest and of the lowest weights of the static stream of two videos."""
   run, = runs.values()
   both = seen(run, "static")
   figure, axes = plt.subplots(2, FRAMES * len(both), figsize=(12, 3.4), layout="constrained", squeeze=False)
-  for number, own in enumerate(both):
-    order = own.ordered()
+  for number, view in enumerate(both):
+    order = view.ordered()
     count = min(FRAMES, len(order) // 2) or 1
     for line, chosen in zip(axes, (order[:count], order[-count:])):
-      times = own.start[chosen] + own.length / 2
+      times = view.start[chosen] + view.length / 2
       ascending = np.argsort(times)
-      pictures = stills.at(run.trainer.experiment, own.video, times[ascending], videos)
+      pictures = stills.at(run.trainer.experiment, view.video, times[ascending], videos)
       for axis in line[number * FRAMES: (number + 1) * FRAMES]:
         axis.set_axis_off()
       for place, index in enumerate(ascending):
-        _still(line[number * FRAMES + place], pictures, place, own.label(chosen[index]))
+        _still(line[number * FRAMES + place], pictures, place, view.label(chosen[index]))
   drawing.legend_below(figure, "Above: the highest attention weights of the static stream; below: the lowest. "
-                       f"Left to right: {'; '.join(own.title for own in both)}.")
+                       f"Left to right: {'; '.join(view.title for view in both)}.")
   return {"frames": _titled(figure, run, videos)}
 
 
-def _still(axis, pictures, number, label):
+def _still(axis: Axes, pictures: Sequence, number: int, label: str) -> None:
   """A picture, or an empty one where there is none, with what is to be known above it."""
   axis.set_axis_on()
   drawing.frame(axis, pictures[number] if number < len(pictures) else BLANK, label)
 
 
-def _titled(figure, run, videos, words=""):
+def _titled(figure: Figure, run: Finished, videos: pathlib.Path | None, words: str = "") -> Figure:
   """A figure that says what its data are, and how to have frames where there are none."""
   experiment = run.trainer.experiment
   frameless = videos is None and experiment.config.data.name != "simulated"

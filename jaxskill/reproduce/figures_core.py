@@ -6,11 +6,13 @@ V videos, L leaves.
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from jaxskill import cli
 from jaxskill.data import exemplars
@@ -27,22 +29,22 @@ CHOSEN, OTHER = "tab:orange", "0.6"           # leaf or branch that is most prob
 
 
 def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 4: shares of the training pairs in L equal parts of the range of differences, and in groups of equal count."""
+  """Draws Fig. 4: shares of the training pairs in L equal parts of the range of differences, and in equal groups."""
   del videos
   run, = runs.values()
   replica, experiment = run.replicas[0], run.trainer.experiment
   train = experiment.fold(replica).train_videos
-  differences = exemplars.differences(experiment.target()[train, replica], experiment.groups[train])
+  differences = exemplars.differences(experiment.target()[train, replica], np.asarray(experiment.groups)[train])
   bounds = np.asarray(experiment.prepared[replica]["labels"]["bounds"])
   edges = np.linspace(differences.min(), differences.max(), len(bounds) + 1)
   equal = np.stack([edges[:-1], edges[1:]], axis=1)
   figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", sharey=True)
-  for axis, own, title in zip(axes, (equal, bounds), ("(a) equal parts of the range", "(b) groups of Eq. 5")):
-    share = shares(differences, own)
-    axis.bar(np.arange(len(own)), 100 * share)
-    axis.axhline(100 / len(own), color="0.4", lw=0.8, ls=":")
-    shown = sorted({0, len(own) // 4, len(own) // 2, 3 * len(own) // 4, len(own) - 1})
-    axis.set_xticks(shown, [f"{own[number].mean():.2f}" for number in shown])
+  for axis, limits, title in zip(axes, (equal, bounds), ("(a) equal parts of the range", "(b) groups of Eq. 5")):
+    share = shares(differences, limits)
+    axis.bar(np.arange(len(limits)), 100 * share)
+    axis.axhline(100 / len(limits), color="0.4", lw=0.8, ls=":")
+    shown = sorted({0, len(limits) // 4, len(limits) // 2, 3 * len(limits) // 4, len(limits) - 1})
+    axis.set_xticks(shown, [f"{limits[number].mean():.2f}" for number in shown])
     axis.set(xlabel="middle of the group [difference of scores]",
              title=f"{title}: standard deviation {100 * share.std():.2f} % of all pairs")
     axis.title.set_fontsize(9)
@@ -51,7 +53,7 @@ def groups(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
 
 def shares(differences: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-  """`[L]` shares of the differences that lie in each group, as training assigns them."""
+  """Returns `[L]` shares of the differences that lie in each group, as training assigns them."""
   found, each = np.zeros(len(bounds)), max(1, 2 ** 22 // len(bounds))
   for start in range(0, len(differences), each):
     part = jnp.asarray(differences[start: start + each], jnp.float32)
@@ -60,7 +62,7 @@ def shares(differences: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def scatter(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 6: what models say of the test videos against what is true, a panel a row, the first replica of each."""
+  """Draws Fig. 6: what models say of the test videos against what is true, the first replica of each row."""
   del videos
   figure, axes = plt.subplots(1, len(runs), figsize=(4 * len(runs), 4), layout="constrained", sharex=True, sharey=True,
                               squeeze=False)
@@ -77,7 +79,7 @@ def scatter(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
 
 def cumulative(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 7: the share of the test videos whose absolute error is within a threshold, over all replicas of a row."""
+  """Draws Fig. 7: the share of test videos whose absolute error is within a threshold, over all replicas of a row."""
   del videos
   figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
   errors = {row: np.sort(np.concatenate([np.abs(np.subtract(*_tested(run, replica))) for replica in run.replicas]))
@@ -94,7 +96,7 @@ def cumulative(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return {"cumulative": _titled(figure, next(iter(runs.values())))}
 
 
-def _tested(run, replica):
+def _tested(run: Finished, replica: Any) -> Any:
   """(`[n]` true scores of the test videos of a replica, `[n]` what it says)."""
   experiment = run.trainer.experiment
   test = experiment.fold(replica).test_videos
@@ -103,7 +105,7 @@ def _tested(run, replica):
 
 
 def pairs(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 8: a test video and an exemplar whose scores differ much, and two that differ little, level by level.
+  """Draws Fig. 8: a test video and an exemplar whose scores differ much, and two that differ little, level by level.
 
   Both are the extremes among the test videos with their first exemplar, whatever the error.
   """
@@ -121,11 +123,11 @@ def pairs(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return found
 
 
-def answer(run: Finished, replica: int, own: np.ndarray, other: np.ndarray, score: float) -> tuple:
+def answer(run: Finished, replica: int, video: np.ndarray, other: np.ndarray, score: float) -> tuple:
   """Returns what the tree of a replica says of one pair.
 
   Args:
-    own, other: `[D]` encodings of the video and of its exemplar; score: of the exemplar, as it is learnt from.
+    video, other: `[D]` encodings of the video and of its exemplar; score: of the exemplar, as it is learnt from.
 
   Returns:
     ([`[2]`, `[4]`, ..., `[L]` probabilities level by level], `[L]` regressions of the leaves, the difference said).
@@ -133,13 +135,13 @@ def answer(run: Finished, replica: int, own: np.ndarray, other: np.ndarray, scor
   trainer = run.trainer
   system = core.comparison(trainer.config)
   variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
-  said = system.answer(variables, own[None], other[None], jnp.asarray(score)[None])
+  said = system.answer(variables, video[None], other[None], jnp.asarray(score)[None])
   levels, regression = said
   difference = system.difference(variables, said)
   return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(difference[0])
 
 
-def _pair(run, replica, video, exemplar, said, videos):
+def _pair(run: Finished, replica: Any, video: int, exemplar: Any, said: Any, videos: Any) -> Any:
   """Frames of exemplar and input, the probabilities of every level, the regressions of the leaves."""
   levels, regression, difference = said
   experiment = run.trainer.experiment
@@ -149,7 +151,8 @@ def _pair(run, replica, video, exemplar, said, videos):
   pictures = {name: stills.at(experiment, number, stills.even_times(experiment, number, STILLS), videos)
               for name, number in shown.items()}
   figure = plt.figure(figsize=(12, 1.1 * len(levels) + 2.4), layout="constrained")
-  left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6)) if all(pictures.values()) else (None, figure)
+  parts: Any = figure.subfigures(1, 2, width_ratios=(1, 1.6)) if all(pictures.values()) else (None, figure)
+  left, right = parts
   if left is not None:
     panels = left.subplots(2, STILLS, squeeze=False)
     for axes, (name, number) in zip(panels, shown.items()):
@@ -176,14 +179,14 @@ def _pair(run, replica, video, exemplar, said, videos):
 
 
 def grad_cam(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Fig. 9: where the frames of the test videos of the highest and of the lowest score speak for a higher one."""
+  """Draws Fig. 9: where frames of the test videos of the highest and of the lowest score speak for a higher one."""
   del videos
   run = next(iter(runs.values()))
   experiment = run.trainer.experiment
   test = experiment.fold(run.replicas[0]).test_videos
   labels, found = experiment.dataset.labels(experiment.replicas[run.replicas[0]].criterion)[test], {}
   for name, video in (("highest", int(test[np.argmax(labels)])), ("lowest", int(test[np.argmin(labels)]))):
-    heats = {row: heat_of(own, own.replicas[0], video) for row, own in runs.items()}
+    heats = {row: heat_of(run, run.replicas[0], video) for row, run in runs.items()}
     count = len(next(iter(heats.values()))[0])
     shown = np.unique(np.linspace(0, count - 1, SEEN).round().astype(int))
     figure, axes = plt.subplots(len(runs), len(shown), figsize=(2 * max(len(shown), 3), 2.1 * len(runs) + 0.8),
@@ -203,6 +206,9 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   The features are a mean of the last maps, so the mean gradient of a channel of these is that of its feature. What is
   differentiated is the score that the tree expects over its leaves (ours: the most probable leaf alone has no gradient
   of its probability); of a perceptron its score.
+
+  Raises:
+    ValueError: for a run that reads features.
   """
   trainer = run.trainer
   system = core.comparison(trainer.config)
@@ -218,8 +224,8 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
     chosen, there = (values[video, replica] for values in trainer.experiment.exemplars())
     others, scores = encodings[chosen[there]], jnp.asarray(trainer.experiment.target()[chosen[there], replica])
 
-  def score(own):
-    rows = own[None] if others is None else jnp.broadcast_to(own, others.shape)
+  def score(features: Any) -> Any:
+    rows = features[None] if others is None else jnp.broadcast_to(features, others.shape)
     said = system.answer(variables, rows, others, scores)
     if system.tree:
       return regression_tree.expected(said[0][-1], said[1], variables["constants"]["labels"]["bounds"]).mean()
@@ -228,7 +234,7 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   return np.asarray(jax.nn.relu(maps @ gradient).mean(axis=1)), np.asarray(snippets)
 
 
-def _titled(figure, run, words=""):
+def _titled(figure: Figure, run: Finished, words: str = "") -> Figure:
   """A figure that says what its data are."""
   drawing.title(figure, ". ".join(filter(None, (run.trainer.experiment.dataset.name, words))))
   return figure

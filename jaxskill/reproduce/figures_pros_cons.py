@@ -6,12 +6,15 @@ K filters of a module, T segments of a video.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure, FigureBase
 
 from jaxskill import cli
 from jaxskill.report import drawing
@@ -58,7 +61,7 @@ def examples(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return {f"pair_{number}": _pair(run, better, worse, videos) for number, (better, worse) in enumerate(chosen, 1)}
 
 
-def _chosen(run):
+def _chosen(run: Finished) -> list[int]:
   """Test pairs that the first model has in order by the widest margins, no video in two of them."""
   experiment = run.trainer.experiment
   dataset, first = experiment.dataset, run.replicas[0]
@@ -66,17 +69,18 @@ def _chosen(run):
   score, taken, found = run.assessments.score[first], set(), []
   better, worse = dataset.pairs[fold.test_pairs].T
   for pair in fold.test_pairs[np.argsort(score[worse] - score[better], kind="stable")]:
-    own = set(dataset.pairs[pair].tolist())
-    if len(found) < PAIRS and not own & taken:
+    videos = set(dataset.pairs[pair].tolist())
+    if len(found) < PAIRS and not videos & taken:
       found.append(pair)
-      taken |= own
+      taken |= videos
   return found
 
 
-def _pair(run, better, worse, videos):
+def _pair(run: Finished, better: int, worse: int, videos: Any) -> Figure:
   """One pair: for each video a strip of frames above the attention of both modules."""
   figure = plt.figure(figsize=(1.5 * 2 * MOMENTS, 6.6), layout="constrained")
-  for part, (kind, video) in zip(figure.subfigures(2), (("better", better), ("worse", worse))):
+  parts: Any = figure.subfigures(2)
+  for part, (kind, video) in zip(parts, (("better", better), ("worse", worse))):
     _video(part, run, kind, video, videos)
   drawing.legend_below(figure, "Frames stand where one module looks most, and have its colour: blue the high-skill "
                        "module, red the low-skill module. Curves: how much a segment counts, 1 where all count alike.")
@@ -84,7 +88,7 @@ def _pair(run, better, worse, videos):
   return figure
 
 
-def _video(part, run, kind, video, videos):
+def _video(part: FigureBase, run: Finished, kind: str, video: int, videos: Any) -> None:
   dataset, first = run.trainer.experiment.dataset, run.replicas[0]
   stream = run.trainer.experiment.method.streams[0]
   real, said = dataset.lengths[stream][video], run.assessments
@@ -100,14 +104,14 @@ def _video(part, run, kind, video, videos):
   drawing.attention_curves(axis, (np.arange(real) + 0.5) * step,
                            {"high-skill module": (curves[HIGH], 1), "low-skill module": (curves[LOW], -1)})
   for at, side in moments:
-    axis.axvline((at + 0.5) * step, color=drawing.COLOURS[side], lw=0.6, ls="--")
+    axis.axvline((at + 0.5) * step, color=drawing.COLORS[side], lw=0.6, ls="--")
   drawing.time_axis(axis, float(real * step))
   parts = {name: said.parts[name][first, video] for name in ("high", "low")}
   axis.set_title(f"{kind}: {cli.short(dataset.videos[video], 40)}, " + ", ".join(
       f"{name}-skill score {value:.2f}" for name, value in parts.items()), fontsize=8)
 
 
-def _moments(curves):
+def _moments(curves: Mapping[str, np.ndarray]) -> list[tuple[int, int]]:
   """[(segment, side)] in time: those that each module weights most, each side's apart from one another."""
   found = {}
   for name, side in ((HIGH, 1), (LOW, -1)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,7 +45,7 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return {ATTENTION: figure}
 
 
-def _strip(axes, run, video, chosen, videos):
+def _strip(axes: np.ndarray, run: Finished, video: int, chosen: Any, videos: pathlib.Path | None) -> None:
   """The frames of one video with the heat maps of the first model of a row."""
   experiment, replica = run.trainer.experiment, run.replicas[0]
   dataset, stream = experiment.dataset, experiment.method.stream_of(ATTENTION)
@@ -60,12 +61,12 @@ def _strip(axes, run, video, chosen, videos):
     plots.mark_places(axis, dataset, video, rows[number])
 
 
-def _brightest(run, chosen):
+def _brightest(run: Finished, chosen: tuple[int, int]) -> float:
   """The highest weight that the first model of a row gives in the chosen videos."""
   return float(run.assessments.maps[ATTENTION][run.replicas[0], list(chosen)].max())
 
 
-def _said(row, run, chosen):
+def _said(row: str, run: Finished, chosen: Any) -> str:
   """A row in words: its name, its highest weight and, where the truth is known, how much of it lies there."""
   known = run.results["replicas"][run.replicas[0]]["against_truth"]
   lines = [row, f"brightest {_brightest(run, chosen):.3f}"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data import SkillDataset
+from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import bootstrap
 from jaxskill.reproduce.entries import Column
 
@@ -20,7 +22,7 @@ class Figures:
     of_row: {row: (figure, `[B]` figures of the resamples)}.
   """
 
-  def __init__(self, of_row: Mapping[str, tuple[float, np.ndarray]]):
+  def __init__(self, of_row: Mapping[str, tuple[float, np.ndarray]]) -> None:
     self.of_row = dict(of_row)
 
   def interval(self, row: str) -> tuple[float, float] | None:
@@ -48,8 +50,8 @@ def of_column(dataset: SkillDataset, configs: Mapping[str, Any], column: Column,
     how: the mean over folds, "mean" or "fisher"; over seeds likewise.
   """
   number = {name: i for i, name in enumerate(dataset.videos)}
-  scored = {row: own for row, own in models.items() if own and all(model.get("scores") for model in own)}
-  tested = sorted({number[video] for own in scored.values() for model in own for video in model["scores"]})
+  scored = {row: found for row, found in models.items() if found and all(model.get("scores") for model in found)}
+  tested = sorted({number[video] for found in scored.values() for model in found for video in model["scores"]})
   subjects = None if dataset.subject is None else np.asarray(dataset.subject)[tested]
   if subjects is not None and len(np.unique(subjects)) < 2:
     subjects = None
@@ -61,9 +63,9 @@ def of_column(dataset: SkillDataset, configs: Mapping[str, Any], column: Column,
   place = {video: i for i, video in enumerate(tested)}
   folds = {fold.name: fold for fold in dataset.folds}
   result = {}
-  for row, own in scored.items():
+  for row, found in scored.items():
     statistics = [_statistic(dataset, configs[row], column, folds[model["fold"]], model, number, place, subjects)
-                  for model in own]
+                  for model in found]
     of_all = bootstrap.mean(statistics, fisher=how == "fisher" and column.metric in ("spearman", "pearson"))
     result[row] = float(of_all(np.ones((1, len(tested))))[0]), of_all(drawn)
   return Figures(result)
@@ -74,19 +76,20 @@ def of_mean(columns: Sequence[Figures], how: str) -> Figures:
   rows = set.intersection(*(set(column.of_row) for column in columns))
   there, back = (np.arctanh, np.tanh) if how == "fisher" else (np.asarray, np.asarray)
 
-  def mean(figures):
+  def mean(figures: Any) -> Any:
     with np.errstate(divide="ignore"):                   # of a correlation of 1, whose mean is not finite: no interval
       return back(np.mean([there(figure) for figure in figures], axis=0))
   return Figures({row: (float(mean([column.of_row[row][0] for column in columns])),
                         mean([column.of_row[row][1] for column in columns])) for row in rows})
 
 
-def _ends(value, figures):
+def _ends(value: float, figures: np.ndarray) -> tuple[float, float] | None:
   found = bootstrap.of_figures(value, figures)
   return (found.low, found.high) if np.isfinite([found.value, found.low, found.high]).all() else None
 
 
-def _statistic(dataset, config, column, fold, model, number, place, subjects):
+def _statistic(dataset: SkillDataset, config: ConfigDict, column: Column, fold: Fold, model: Mapping[str, Any],
+               number: Mapping[str, int], place: Mapping[int, int], subjects: np.ndarray | None) -> Callable[..., Any]:
   """The statistic of one model's test side, see `bootstrap`."""
   said = {number[video]: np.nan if score is None else score for video, score in model["scores"].items()}
   if column.metric == "accuracy":
@@ -97,7 +100,7 @@ def _statistic(dataset, config, column, fold, model, number, place, subjects):
     return bootstrap.pair_accuracy(scores, np.array(pairs), subjects, config.evaluate.ties)
   videos = np.array([video for video in fold.test_videos if video in said])
   predicted = np.array([said[video] for video in videos])
-  labels = np.float64(dataset.labels(column.criterion or "score"))
+  labels = np.asarray(dataset.labels(column.criterion or "score"), np.float64)
   places = np.array([place[video] for video in videos])
   if column.metric in ("spearman", "pearson"):
     return getattr(bootstrap, column.metric)(predicted, labels[videos], places)

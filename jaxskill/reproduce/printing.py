@@ -22,7 +22,7 @@ MEASURED = dict(
          "videos: the two cannot be compared, and nothing of ours says anything about people.",
     simulated="Ours was measured on SIMULATED performances, the published column on recorded videos: the two cannot be "
               "compared.")
-LABELS = dict(recorded="ours", like="SIMULATED features", simulated="SIMULATED")        # of columns that leave this page
+LABELS = dict(recorded="ours", like="SIMULATED features", simulated="SIMULATED")        # of columns, apart from notes
 MEASURED_ON = dict(recorded="features of recorded videos", like="SIMULATED features for real ids and labels",
                    simulated="SIMULATED performances")
 AUTHORS = "recorded videos, by the authors of the paper"
@@ -76,22 +76,22 @@ def grid(cells: Cells, label: str = "") -> tuple[list[str], list[list[str]]]:
     elif title in lacking:
       columns.append((title + ours, dict.fromkeys(cells.ours, "-")))
     if title in printed:
-      columns.append((f"{title}, published", {row: own.get(title, "-") for row, own in cells.published.items()}))
+      columns.append((f"{title}, published", {row: texts.get(title, "-") for row, texts in cells.published.items()}))
   for chosen in ("validation_selected", "best_on_test"):
     for title in cells.columns:
-      own = _of(cells, title, chosen)
-      if set(own.values()) != {"-"}:
-        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}{ours}", own))
+      texts = _of(cells, title, chosen)
+      if set(texts.values()) != {"-"}:
+        columns.append((f"{title}, {protocol.SELECTIONS[chosen]}{ours}", texts))
   return (["row", *(name for name, _ in columns)],
-          [[cli.plain(row), *(own[row] for _, own in columns)] for row in cells.ours])
+          [[cli.plain(row), *(texts[row] for _, texts in columns)] for row in cells.ours])
 
 
-def _of(cells, title, chosen):
+def _of(cells: Cells, title: str, chosen: str) -> dict[str, str]:
   """{row: text} of one column of ours; the headline has its interval beside."""
-  return {row: shown(own[title].get(chosen), cells.metrics[title]) for row, own in cells.ours.items()}
+  return {row: shown(numbers[title].get(chosen), cells.metrics[title]) for row, numbers in cells.ours.items()}
 
 
-def shown(number, metric) -> str:
+def shown(number: dict[str, Any] | None, metric: str) -> str:
   """Returns a number of ours as text: mean ± over seeds, (folds ...), [interval]."""
   if number is None:
     return "-"
@@ -102,11 +102,11 @@ def shown(number, metric) -> str:
   return text
 
 
-def _text(value, metric):
+def _text(value: float, metric: str) -> str:
   return f"{100 * value if metric in PERCENT else value:.{DIGITS.get(metric, 3)}f}"
 
 
-def _differences(cells):
+def _differences(cells: Cells) -> list[str]:
   """A table of the differences to the last row that was trained, each with its interval; nothing without any."""
   against = {(one["row"], one["column"]): one for one in cells.differences if one["to"] == cells.reference}
   if not against:
@@ -119,14 +119,14 @@ def _differences(cells):
           "(over subjects, where these are known):", render(["row", *columns], body, "github")]
 
 
-def _difference(one, metric):
+def _difference(one: Any, metric: str) -> str:
   if one is None:
     return "-"
   low, high = (_text(bound, metric) for bound in one["interval"])
   return f"{'+' if one['mean'] >= 0 else ''}{_text(one['mean'], metric)} [{low}, {high}]"
 
 
-def _notes(table, cells, kind):
+def _notes(table: Table, cells: Cells, kind: str) -> list[str]:
   """Lines on what the numbers are: data first, then how they were made, then the table's own."""
   data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
   measured = MEASURED[kind] + (f" Data: {'; '.join(map(cli.plain, data))}." if data else "")
@@ -135,11 +135,11 @@ def _notes(table, cells, kind):
            "is not the result of an honest protocol."]
   for title in table.means:
     printed = [column.title for column in table.columns if (column.mean or table.mean) == title]
-    own = [column for column in printed if column in cells.columns]
-    alone = f", of ours over {', '.join(own)} alone" if title in cells.columns and own != printed else ""
+    counted = [column for column in printed if column in cells.columns]
+    alone = f", of ours over {', '.join(counted)} alone" if title in cells.columns and counted != printed else ""
     lines.append(f"{title}: the mean over {'columns' if title == table.mean else ', '.join(printed)}{alone}.")
   if table.how == "fisher":
-    plain = [f"{row} in {title}" for row, own in cells.ours.items() for title, numbers in own.items()
+    plain = [f"{row} in {title}" for row, ours in cells.ours.items() for title, numbers in ours.items()
              if any(number and number["count"] > 1 and number["mean"] is not None and number["how"] == "mean"
                     for number in numbers.values())]
     lines.append("Means over seeds, folds and columns are by Fisher's z" + (
@@ -151,7 +151,7 @@ def _notes(table, cells, kind):
   return lines + list(table.notes)
 
 
-def _wrapped(text):
+def _wrapped(text: str) -> str:
   return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False)
 
 
@@ -169,7 +169,7 @@ def render(header: list[str], body: list[list[str]], form: str) -> str:
   return tabulate.tabulate(escaped, header, tablefmt=form, disable_numparse=True)
 
 
-def _csv(cells, kind):
+def _csv(cells: Cells, kind: str) -> str:
   """One line a number: row, column, which step, mean, spreads, interval, and what it was measured on.
 
   Published numbers have lines of their own, for they were measured on something else; they are as printed (shares in
@@ -179,13 +179,13 @@ def _csv(cells, kind):
   table = csv.writer(text, lineterminator="\n")
   table.writerow(("row", "column", "metric", "step", "mean", "std_seeds", "std_folds", "low", "high", "measured_on"))
   for row, columns in cells.ours.items():
-    for title, own in columns.items():
-      for chosen, number in own.items():
+    for title, numbers in columns.items():
+      for chosen, number in numbers.items():
         if number is not None:
           low, high = number.get("interval") or (None, None)
           table.writerow((row, title, cells.metrics[title], chosen, number["mean"], number["std_seeds"],
                           number["std_folds"], low, high, MEASURED_ON[kind]))
-  for row, columns in cells.published.items():
-    for title, number in columns.items():
-      table.writerow((row, title, cells.metrics[title], "published, as printed", number, "", "", "", "", AUTHORS))
+  for row, texts in cells.published.items():
+    for title, printed in texts.items():
+      table.writerow((row, title, cells.metrics[title], "published, as printed", printed, "", "", "", "", AUTHORS))
   return text.getvalue()

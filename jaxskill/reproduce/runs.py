@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tqdm
 
 from jaxskill import ablations, cli, data, files, train
-from jaxskill.data.dataset import SIMULATED_NOTE
+from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published, rendered
 from jaxskill.reproduce.entries import Column
@@ -118,7 +118,7 @@ def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
   return found
 
 
-def _films(source):
+def _films(source: Source) -> Any:
   """The folder of simulated films, of the same performances for all; rendered if need be."""
   out = source.workdir / "films"
   if not (out / SIMULATED_NOTE).exists():
@@ -127,7 +127,7 @@ def _films(source):
   return out
 
 
-def _folder(folder, names, only):
+def _folder(folder: pathlib.Path, names: Any, only: Any) -> Any:
   """The folder of a data set below another, whatever its capitals and marks; the other itself if it is the only one."""
   plain = {_letters(name) for name in names}
   below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -137,7 +137,7 @@ def _folder(folder, names, only):
   return folder if only and (_letters(folder.name) in plain or not any(_letters(path.name) for path in below)) else None
 
 
-def _letters(name):
+def _letters(name: str) -> Any:
   return "".join(c for c in name.casefold() if c.isalnum())
 
 
@@ -203,15 +203,15 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
   if "rows" not in config:
     return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
   made = []
-  for own in ablations.groups(config):
-    names = tuple(name for name, _ in own.weight_rows)
+  for group in ablations.groups(config):
+    names = tuple(name for name, _ in group.weight_rows)
     label = "".join(c if c.isalnum() else "_" for c in names[0])
     if set(names) & set(rows):
-      made.append(Job(file, names, place, own, below / pathlib.Path(path).stem / label))
+      made.append(Job(file, names, place, group, below / pathlib.Path(path).stem / label))
   return made
 
 
-def _config(file, place, source):
+def _config(file: str, place: Any, source: Source) -> Any:
   """The config of a file, perhaps with options, in a place."""
   path, _, own_options = file.partition(":")
   options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
@@ -244,7 +244,7 @@ def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
   return unread
 
 
-def dataset(job: Job, kept: dict[str, Any]):
+def dataset(job: Job, kept: dict[str, Any]) -> SkillDataset:
   """Returns the data of a job; the last ones are kept, for the next job may have the same."""
   key = job.config.data.to_json()
   if key not in kept:

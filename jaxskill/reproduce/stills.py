@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def at(experiment: Experiment, video: int, seconds: np.ndarray, videos: pathlib.
   return []
 
 
-def _drawn(experiment, video, seconds):
+def _drawn(experiment: Any, video: int, seconds: np.ndarray) -> list[np.ndarray]:
   """The pictures of a simulated performance: those that its script would have been filmed as."""
   dataset, options = experiment.dataset, experiment.config.data.simulated
   task = scripts.make_task(options.get("task_seed", 0), options.get("num_phases", PHASES))

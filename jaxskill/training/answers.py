@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.training.batches import as_maps
+from jaxskill.methods import Assessment, Method
+from jaxskill.training.batches import VideoLoader, as_maps
+from jaxskill.training.experiment import Experiment
+from jaxskill.training.parallel import Parallel
+from jaxskill.training.step import TrainState
 
 CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
 
@@ -19,37 +26,39 @@ class Answers:
       returns scores and parts alone, the second everything.
   """
 
-  def __init__(self, method, parallel):
+  def __init__(self, method: Method, parallel: Parallel) -> None:
     self._method, self._parallel = method, parallel
     self.encoder = parallel.compile(self._encodings)
     make = self._compared if method.items.compares else self._alone
     self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
 
-  def _encodings(self, state, videos):
-    def encode(variables):
+  def _encodings(self, state: TrainState, videos: Mapping[str, Any]) -> dict[str, jax.Array] | jax.Array:
+    def encode(variables: Mapping[str, Any]) -> dict[str, jax.Array] | jax.Array:
       return self._method.encodings(variables, as_maps(videos), jax.random.key(0), False)
     return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
 
-  def _alone(self, pick):
+  def _alone(self, pick: Callable[..., Any]) -> Callable[..., Any]:
     """Returns (state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
     method = self._method
 
-    def function(state, videos):
+    def function(state: TrainState, videos: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
       known = videos["labels"].get("difficulty")
       references = None if known is None else dict(own_difficulty=known)
 
-      def replica(variables):
+      def replica(variables: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
         encodings = method.encodings(variables, as_maps(videos), jax.random.key(0), False)
         return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
       return _swap(self._parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
     return function
 
-  def _compared(self, pick):
+  def _compared(self, pick: Callable[..., Any]) -> Callable[..., Any]:
     """Returns (state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
     method = self._method
 
-    def function(state, share, bank):
-      def replica(variables, encodings, chosen, mask, bank):
+    def function(state: TrainState, share: Mapping[str, Any],
+                 bank: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
+      def replica(variables: Mapping[str, Any], encodings: Any, chosen: jax.Array, mask: jax.Array,
+                  bank: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
         references = jax.tree.map(lambda x: x[chosen], bank) | dict(mask=mask)             # [v, M, ...]
         if "difficulty" in share:
           references["own_difficulty"] = share["difficulty"]
@@ -59,11 +68,12 @@ class Answers:
       return _swap(self._parallel.gather(_swap(answers)))
     return function
 
-  def encode(self, state, chunks, count):
+  def encode(self, state: TrainState, chunks: Iterator[Any], count: int) -> Any:
     """Returns host encodings `[count, R, ...]` of the (numbers, videos) of `batches.VideoLoader.all_videos`."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
-  def ask(self, state, inputs, count, everything):
+  def ask(self, state: TrainState, inputs: Iterator[Any], count: int,
+          everything: bool) -> Any:
     """Returns host Assessments `[R, count, ...]`, or scores and parts alone.
 
     Args:
@@ -73,7 +83,8 @@ class Answers:
     function = self.compiled[everything]
     return collect(((ids, function(state, *rest)) for ids, rest in inputs), count, axis=1)
 
-  def shares(self, videos, bank, size):
+  def shares(self, videos: Mapping[str, Any], bank: Mapping[str, Any],
+             size: int) -> Iterator[tuple[np.ndarray, tuple[Any, Any]]]:
     """Yields (numbers, inputs) of comparisons, `size` videos at a time.
 
     Args:
@@ -95,26 +106,26 @@ class AllVideos:
     answers: the compiled functions.
   """
 
-  def __init__(self, experiment, loader, parallel, num_unique):
+  def __init__(self, experiment: Experiment, loader: VideoLoader, parallel: Parallel, num_unique: int) -> None:
     """Args: num_unique: videos that a device is given at once where features do not stay there."""
     self._experiment, self._loader, self._parallel = experiment, loader, parallel
     self._at_once = parallel.padded(max(1, num_unique))
     self.answers = Answers(experiment.method, parallel)
 
-  def assess(self, state, everything, draw):
+  def assess(self, state: TrainState, everything: bool, draw: int) -> Any:
     """Returns what `Trainer.assess` does, of a given state."""
     inputs = (self.comparisons(state, draw) if self._experiment.method.items.compares
               else ((ids, (videos,)) for ids, videos in self._videos()))
     return self.answers.ask(state, inputs, self._experiment.dataset.num_videos, everything)
 
-  def _videos(self):
+  def _videos(self) -> Iterator[Any]:
     return self._loader.all_videos(self._at_once)
 
-  def encodings(self, state):
+  def encodings(self, state: TrainState) -> Any:
     """Returns host encodings `[V, R, ...]` of every video."""
     return self.answers.encode(state, self._videos(), self._experiment.dataset.num_videos)
 
-  def programs(self, state):
+  def programs(self, state: TrainState) -> Iterator[tuple[str, Any, tuple]]:
     """Yields (what it does, compiled function, arguments) of an assessment of all videos, with encodings of zeros."""
     answers, videos = self.answers, next(iter(self._videos()))[1]
     if not self._experiment.method.items.compares:
@@ -127,11 +138,13 @@ class AllVideos:
     _, inputs = next(self._compared(zeros, draw=0))
     yield "an answer about some videos", answers.compiled[True], (state, *inputs)
 
-  def comparisons(self, state, draw, size=None):
+  def comparisons(self, state: TrainState, draw: int,
+                  size: int | None = None) -> Iterator[tuple[np.ndarray, tuple[dict, dict]]]:
     """Encodes every video once, then yields the inputs of the comparisons, `size` videos at a time."""
     yield from self._compared(self.encodings(state), draw, size)
 
-  def _compared(self, encodings, draw, size=None):
+  def _compared(self, encodings: Any, draw: int,
+                size: int | None = None) -> Iterator[tuple[np.ndarray, tuple[dict, dict]]]:
     experiment = self._experiment
     items, labels = experiment.method.items, experiment.labels
     size = size or max(1, CHUNK // (experiment.config.model.exemplars.count if items.aligns else 1))
@@ -142,7 +155,7 @@ class AllVideos:
                                    min(size, experiment.dataset.num_videos))
 
 
-def _placed(assessments):
+def _placed(assessments: Assessment) -> Assessment:
   """Alignments `[..., T, S]` as the place `[..., T]` each row leads to, in rows of the reference: a path is S times as
   large."""
   path = assessments.alignment
@@ -155,7 +168,7 @@ def _placed(assessments):
 PICKS = (lambda a: (a.score, a.parts), _placed)
 
 
-def collect(parts, count, axis):
+def collect(parts: Iterator[Any], count: int, axis: int) -> Any:
   """Puts (numbers, tree) pairs together: what stands at a place along `axis` goes to the place that its number says."""
   result, before = None, (slice(None),) * axis
   for ids, part in parts:
@@ -166,5 +179,5 @@ def collect(parts, count, axis):
   return result
 
 
-def _swap(tree):
+def _swap(tree: Any) -> Any:
   return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
-import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
+from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.training.draws import Batches
+from jaxskill.training.parallel import Parallel
 from jaxskill.training.precision import single_precision
 
 _LANES = 128
@@ -30,12 +35,12 @@ class MapRows:
   shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
-def as_rows(x):
+def as_rows(x: Any) -> Any:
   """Returns maps `[V, T, h, w, C]` as MapRows; other streams, and pictures (C no multiple of 128), as they are."""
   return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
 
-def as_maps(videos):
+def as_maps(videos: Any) -> Any:
   """Returns the tree with every MapRows as the `[V, ...]` that it was made of."""
   are_rows = lambda x: isinstance(x, MapRows)
   return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
@@ -50,7 +55,8 @@ class VideoLoader:
     videos: the training videos on the devices, maps as rows, or None when streaming.
   """
 
-  def __init__(self, dataset, folds, parallel, *, streams, dtype, budget, labels=None):
+  def __init__(self, dataset: SkillDataset, folds: Sequence[Fold], parallel: Parallel, *, streams: Sequence[str],
+               dtype: DTypeLike, budget: float, labels: Mapping[str, np.ndarray] | None = None) -> None:
     """Places the videos.
 
     Args:
@@ -75,20 +81,20 @@ class VideoLoader:
     self.bytes = sum(dataset.num_videos * row_bytes(dataset.streams[name]) for name in streams) // parallel.count
     self.resident = self.bytes <= budget * parallel.memory_bytes()
     self.videos = self._to_device(self.train) if self.resident else None
-    self._resident_rest = None                             # the other videos, placed when first asked for
+    self._resident_rest: Any = None                             # the other videos, placed when first asked for
     self._reader = concurrent.futures.ThreadPoolExecutor(1)
 
-  def _to_device(self, ids, size=0):
+  def _to_device(self, ids: np.ndarray, size: int = 0) -> dict[str, Any]:
     videos = self.host(ids, size)
     return self._parallel.split(videos | {name: as_rows(videos[name]) for name in self._streams})
 
-  def host(self, ids, size=0):
+  def host(self, ids: np.ndarray, size: int = 0) -> dict[str, Any]:
     """Returns host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""
     data, size = self._dataset, self._parallel.padded(max(size, len(ids)))
     pad = lambda x, value=0: np.concatenate([x, np.full((size - len(x), *x.shape[1:]), value, x.dtype)])
     whole = len(ids) == data.num_videos == size and (ids == np.arange(size)).all()
 
-    def features(stream):
+    def features(stream: np.ndarray) -> np.ndarray:
       chosen = stream if whole else stream[ids]
       return pad(chosen if stream.dtype == np.uint8 else chosen.astype(self._dtype, copy=False))
 
@@ -97,15 +103,15 @@ class VideoLoader:
                    position=pad(np.asarray(ids, np.int32)),
                    labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in self._labels.items()}))
 
-  def local(self, videos):
+  def local(self, videos: np.ndarray) -> np.ndarray:
     """Returns the positions among the training videos, given numbers in the data set."""
     return np.searchsorted(self.train, videos).astype(np.int32)
 
-  def sample(self):
+  def sample(self) -> dict[str, Any]:
     """Returns one video as a batch `[1, ...]`, to take shapes from."""
     return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
 
-  def all_videos(self, chunk):
+  def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
     if self.resident:
       yield self.train, self.videos
@@ -118,7 +124,8 @@ class VideoLoader:
       ids = order[start: start + chunk]
       yield ids, self._to_device(ids, chunk)
 
-  def stream(self, draw, first_step, last_step, cycle, size):
+  def stream(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
+             size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:
     """Yields (videos of every phase, batches in their numbering) for successive cycles, read one cycle ahead.
 
     Args:
@@ -128,7 +135,7 @@ class VideoLoader:
     """
 
     @single_precision()                # of a thread of its own
-    def read(step):
+    def read(step: int) -> tuple[tuple[dict[str, Any], ...], Batches]:
       batches = jax.tree.map(np.asarray, draw(step))
       videos, items = [], []
       for named in batches.items:
@@ -145,7 +152,7 @@ class VideoLoader:
       yield current
 
 
-def channel_sums(rows):
+def channel_sums(rows: np.ndarray) -> tuple[Any, Any, Any]:
   """Returns the number of rows `[T, ..., D]` (of maps, of places), and sum and sum of squares `[D]` in float64."""
   rows = rows.reshape(-1, rows.shape[-1])
   if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
@@ -156,18 +163,19 @@ def channel_sums(rows):
   return len(rows), rows.sum(axis=0), (rows ** 2).sum(axis=0)
 
 
-def mean_and_deviation(count, total, squares):
+def mean_and_deviation(count: Any, total: Any, squares: Any) -> tuple[np.ndarray, np.ndarray]:
   """Returns mean and standard deviation `[D]` of channels out of their sums."""
   mean = total / count
   return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
 
 
-def as_scale(deviation):
+def as_scale(deviation: np.ndarray) -> np.ndarray:
   """Returns what channels are divided by: their standard deviation, 1 where they never vary."""
   return np.where(deviation > 1e-6, deviation, 1.0)
 
 
-def channel_statistics(dataset, video_ids, streams):
+def channel_statistics(dataset: SkillDataset, video_ids: Sequence[int] | np.ndarray,
+                       streams: Sequence[str]) -> dict[str, Any]:
   """Returns mean and standard deviation of every channel over the real rows of some videos.
 
   Returns:
@@ -176,6 +184,6 @@ def channel_statistics(dataset, video_ids, streams):
   result = {}
   for name in streams:
     sums = (channel_sums(dataset.streams[name][v, : dataset.lengths[name][v]]) for v in video_ids)
-    mean, deviation = mean_and_deviation(*functools.reduce(lambda a, b: [x + y for x, y in zip(a, b)], sums))
+    mean, deviation = mean_and_deviation(*(sum(part) for part in zip(*sums)))
     result[name] = dict(mean=mean.astype(np.float32), scale=as_scale(deviation).astype(np.float32))
   return result

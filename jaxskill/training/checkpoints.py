@@ -1,18 +1,22 @@
 """Checkpoints: written beside the training, checked when read, none of them lost to a crash.
 
 A checkpoint holds the leaves of a state by name, and a record: the name, dtype and shape of every leaf, their SHA-256,
-the validation metric and the notes saved with it. The tree itself is not stored: it is the reader's template that says
-where each leaf goes.
-
-Process 0 alone reads and writes, the others get what it read through the accelerators: hosts need no common disk.
+the validation metric and the notes saved with it. The reader's template says where each leaf goes. Process 0 alone
+reads and writes, the others get what it read through the accelerators: hosts need no common disk.
 """
+
+from __future__ import annotations
+
 import concurrent.futures
 import errno
 import hashlib
 import json
 import math
 import os
+import pathlib
 import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +32,7 @@ FORMAT = OLDEST = 2   # of a checkpoint's record; before, what training does not
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
-def digest(tree):
+def digest(tree: Any) -> str:
   """Returns the SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
 
   Args:
@@ -41,7 +45,7 @@ def digest(tree):
   for name, leaf in sorted(_leaves_by_name(tree).items()):
     leaf = np.asarray(leaf)
     sha.update(json.dumps([name, *_kind(leaf)]).encode())
-    sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+    sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
   return sha.hexdigest()
 
 
@@ -51,7 +55,7 @@ class Checkpoints:
   On several processes every process makes the same calls. Also in the directory: `damaged/`, what `restore` refused.
   """
 
-  def __init__(self, directory, keep=3, best=False):
+  def __init__(self, directory: pathlib.Path, keep: int = 3, best: bool = False) -> None:
     """Opens a directory, makes it if needed and clears what an interrupted run left half done.
 
     Args:
@@ -67,11 +71,12 @@ class Checkpoints:
       raise ValueError(f"keep={keep} would delete every checkpoint; keep at least 1.")
     self._directory = epath.Path(directory).expanduser().resolve()
     self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
-    self._manager = self._saving = None       # the present save; one at a time, in a thread of ours
+    self._manager: Any = None                 # on process 0 only
+    self._saving: tuple | None = None         # the present save; one at a time, in a thread of ours
     self._saver = concurrent.futures.ThreadPoolExecutor(1)
     on_first_process(lambda: self._open(keep, best))
 
-  def _open(self, keep, best):
+  def _open(self, keep: int, best: bool) -> None:
     try:
       self._directory.mkdir(parents=True, exist_ok=True)
       probe = self._directory / f"probe-{uuid.uuid4().hex}"
@@ -99,13 +104,14 @@ class Checkpoints:
       except Exception:   # pylint: disable=broad-except   damaged: `restore` says so if it comes to that
         pass
 
-  def __enter__(self):
+  def __enter__(self) -> Checkpoints:
     return self
 
-  def __exit__(self, *unused):
+  def __exit__(self, *unused: Any) -> None:
     self.close()
 
-  def save(self, step, state, *, validation=None, notes=None):
+  def save(self, step: int, state: Any, *, validation: float | None = None,
+           notes: Sequence[dict[str, Any]] | None = None) -> None:
     """Starts to save a state; on return its buffers are free to be donated or overwritten.
 
     A step whose equal state is saved already is left as it is, so a last save may follow a periodic one.
@@ -139,7 +145,7 @@ class Checkpoints:
         state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
         record=ocp.args.JsonSave(dict(record, check=_check(record)))))
 
-  def restore(self, template, step=None):
+  def restore(self, template: Any, step: int | None = None) -> tuple[int, Any] | None:
     """Reads the newest good checkpoint and proves it whole.
 
     A damaged one is logged, moved to `damaged/`, and the one before it is read.
@@ -161,7 +167,7 @@ class Checkpoints:
     step, leaves = restored
     return step, jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in names])
 
-  def _restore(self, expected, step):
+  def _restore(self, expected: Mapping[str, Any], step: int | None) -> tuple[int, Any] | None:
     self._settle()
     steps = sorted(self._manager.all_steps())
     if step is not None:
@@ -186,7 +192,7 @@ class Checkpoints:
       return candidate, leaves
     return None
 
-  def _set_aside(self, step, error):
+  def _set_aside(self, step: int, error: Exception) -> None:
     source, folder = self._directory / str(step), self._directory / "damaged"
     try:
       folder.mkdir(exist_ok=True)
@@ -202,34 +208,38 @@ class Checkpoints:
     reason = str(error).strip().split("\n")[0][:300]
     logging.error("Checkpoint %s is damaged (%s: %s); moved to %s.", source, type(error).__name__, reason, target)
 
-  def steps(self):
+  def steps(self) -> list[int]:
     """Returns the steps of the complete checkpoints, ascending."""
-    return on_first_process(lambda: self._settle() or sorted(self._manager.all_steps()))
+    return on_first_process(lambda: sorted(self._settled().all_steps()))
 
-  def best_step(self):
+  def best_step(self) -> int | None:
     """Returns the step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
-    return on_first_process(lambda: self._settle() or self._best(self._manager.all_steps()))
+    return on_first_process(lambda: self._best(self._settled().all_steps()))
 
-  def _best(self, steps):
+  def _best(self, steps: Sequence[int]) -> int | None:
     metrics = {step: self._records.get(step, {}).get("validation") for step in steps}
     known = [step for step in sorted(steps) if metrics[step] is not None and not math.isnan(metrics[step])]
-    return max(known, key=metrics.get, default=None)
+    return max(known, key=lambda step: metrics[step], default=None)
 
-  def notes(self, step):
+  def notes(self, step: int) -> Any:
     """Returns what was saved as `notes` with a step; None if nothing was."""
-    return on_first_process(lambda: self._settle() or self._records.get(step, {}).get("notes"))
+    return on_first_process(lambda: self._settled() and self._records.get(step, {}).get("notes"))
 
-  def check(self):
+  def check(self) -> None:
     """Raises an `OSError` if the present save has failed; does not wait for it."""
     if self._saving and self._saving[1].done():
       self._settle()
 
-  def wait(self):
+  def wait(self) -> None:
     """Waits until what was saved is on the disk; raises an `OSError` if it could not be written."""
     if self._manager is not None:
       self._settle()
 
-  def _settle(self):
+  def _settled(self) -> Any:
+    self._settle()
+    return self._manager                      # once the present save is on the disk; on process 0 only
+
+  def _settle(self) -> None:
     saving, self._saving = self._saving, None
     if saving:
       step, future = saving
@@ -240,7 +250,7 @@ class Checkpoints:
         raise _unwritten(self._directory / str(step), error) from error
     (self._directory / "deleted").rmtree(missing_ok=True)
 
-  def close(self):
+  def close(self) -> None:
     """Waits as `wait` does and ends the background threads; nothing can be saved afterwards."""
     if self._manager is not None:
       try:
@@ -250,7 +260,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def read(directory, step):
+def read(directory: pathlib.Path, step: int) -> dict[str, np.ndarray]:
   """Returns the leaves of one checkpoint as {name: array}, proved whole, without a template; nothing is written.
 
   Raises:
@@ -276,7 +286,7 @@ def read(directory, step):
   return leaves
 
 
-def _read_record(manager, step, directory):
+def _read_record(manager: Any, step: int, directory: Any) -> dict[str, Any]:
   record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
   if record.pop("check") != _check(record):
     raise ValueError("its record differs from the digest stored with it")
@@ -284,7 +294,7 @@ def _read_record(manager, step, directory):
   return record
 
 
-def _read_leaves(manager, step, expected):
+def _read_leaves(manager: Any, step: int, expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
   leaves = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected.items()}
   stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
   restore_args = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
@@ -295,15 +305,15 @@ def _read_leaves(manager, step, expected):
 class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):
   """Orbax asks which checkpoints stay; here the best, found by a function of their steps."""
 
-  def __init__(self, best):
+  def __init__(self, best: Callable[..., Any]) -> None:
     self._best = best
 
-  def should_preserve(self, checkpoints, *, context):
+  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
     best = self._best([info.step for info in checkpoints])
     return [info.step == best for info in checkpoints]
 
 
-def _leaves_by_name(tree):
+def _leaves_by_name(tree: Any) -> dict[str, Any]:
   leaves = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
   by_name = dict(leaves)
@@ -314,12 +324,12 @@ def _leaves_by_name(tree):
   return by_name
 
 
-def _kind(leaf):
+def _kind(leaf: Any) -> tuple[str, list[int]]:
   leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
   return leaf.dtype.name, list(leaf.shape)
 
 
-def _difference(stored, expected):
+def _difference(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
   """Returns the first leaf that a checkpoint and a template do not share, in words; None if they agree."""
   describe = lambda kinds, name: "{}{}".format(*kinds[name]) if name in kinds else "nothing"
   for name in [*expected, *stored]:
@@ -328,11 +338,11 @@ def _difference(stored, expected):
   return None
 
 
-def _check(record):
+def _check(record: Mapping[str, Any]) -> str:
   return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _unwritten(path, error):
+def _unwritten(path: Any, error: Exception) -> Any:
   """Returns what kept a checkpoint from being written, as an `OSError` of one line with the disk's reason."""
   said = " ".join(filter(None, (str(e) for e in (error, error.__cause__, error.__context__))))
   code = getattr(error, "errno", None) or next((code for code in _DISK if os.strerror(code) in said), errno.EIO)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
 
 from jaxskill import methods
 from jaxskill.evaluate import simple_baselines
@@ -28,7 +31,7 @@ NUMBERS = (("train", "learning_rate", "above 0", lambda x: x > 0),
 LARGEST_SEED = 2 ** 32 - 1
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
   """Refuses an option that cannot be, before anything is read or written.
 
   Raises:
@@ -62,11 +65,11 @@ def check(config):
                      "files could be read; leave it out.")
 
 
-def _is_number(value, kind=(int, float)):
+def _is_number(value: float, kind: tuple[type, type] | type = (int, float)) -> bool:
   return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_finite(node, where):
+def _check_finite(node: ConfigDict, where: str) -> None:
   for name, value in node.items():
     if hasattr(value, "items"):
       _check_finite(value, f"{where}.{name}")
@@ -74,7 +77,7 @@ def _check_finite(node, where):
       raise ValueError(f"{where}.{name}={value} is not a finite number.")
 
 
-def _check_seeds(seeds):
+def _check_seeds(seeds: Sequence[int]) -> None:
   given = f"config.seeds={tuple(seeds) if isinstance(seeds, (tuple, list)) else seeds!r}"
   if not isinstance(seeds, (tuple, list)) or not seeds:
     raise ValueError(f"{given}: give at least one seed, e.g. --config.seeds='(0,)'.")
@@ -85,7 +88,7 @@ def _check_seeds(seeds):
     raise ValueError(f"{given}: equal seeds give equal models, and a spread that is too small; give each once.")
 
 
-def _check_rates(train):
+def _check_rates(train: ConfigDict) -> None:
   """The learning rate over time and by parameter."""
   for name, first in (("decay", "epoch"), ("rates", "regular expression")):
     for entry in train.get(name, ()):

@@ -44,7 +44,7 @@ def split_key(key: jax.Array) -> jax.Array:
   return jax.random.split(key, 3)
 
 
-def draw_batches(tables: Tables, first_step, steps: int, batch_size: int, epochs: int) -> Batches:
+def draw_batches(tables: Tables, first_step: jax.Array, steps: int, batch_size: int, epochs: int) -> Batches:
   """Draws the items of successive steps: every epoch is a new order of all items, its last batch short.
 
   Args:
@@ -57,15 +57,17 @@ def draw_batches(tables: Tables, first_step, steps: int, batch_size: int, epochs
   num_items = tables.items.shape[1]
   step = first_step + jnp.arange(steps)
 
-  def replica(items, groups, count, last, key):
+  def replica(items: jax.Array, groups: Any, count: jax.Array, last: jax.Array,
+              key: jax.Array) -> tuple[jax.Array, jax.Array]:
     _, order_key, _ = split_key(key)
     per_epoch = -(-count // batch_size)
     first_epoch = first_step // per_epoch
 
-    def bits(epoch):      # those of item i do not depend on the padding, so a replica draws what it would draw alone
+    # Those of item i do not depend on the padding, so a replica draws what it would draw alone.
+    def bits(epoch: jax.Array) -> jax.Array:
       return jax.random.bits(jax.random.fold_in(order_key, epoch), (num_items,))
 
-    def order(epoch):
+    def order(epoch: jax.Array) -> jax.Array:
       draw = bits(epoch)
       return jnp.argsort(jnp.where(jnp.arange(num_items) < count, draw, ~jnp.zeros_like(draw)), stable=True)
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import methods
 from jaxskill.data import SkillDataset
+from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import metrics
 from jaxskill.training import batches
 from jaxskill.training.replicas import Replica, plan
@@ -40,25 +42,25 @@ class Experiment:
   labels: Mapping[str, np.ndarray]
 
   @property
-  def metric(self):
+  def metric(self) -> str:
     """Returns what models are compared and chosen by: "accuracy" of pairs or "spearman" of scores."""
     return self.method.items.metric
 
-  def fold(self, index):
+  def fold(self, index: int) -> Fold:
     """Returns the fold of a replica."""
     return self.dataset.folds[self.replicas[index].fold]
 
-  def trained_videos(self):
+  def trained_videos(self) -> dict[int, np.ndarray]:
     """Returns {fold: numbers of the videos that its replicas train on}: one without an exemplar is in no item."""
     return {r.fold: np.unique(self.method.items.of_fold(self.config, self.dataset, self.dataset.folds[r.fold],
                                                         r.criterion, r.seed)[0]) for r in self.replicas}
 
-  def standings(self):
+  def standings(self) -> np.ndarray:
     """Returns `[V, R]` what the best exemplars of each replica are chosen by, see `Items.standing`."""
     return np.stack([self.method.items.standing(self.dataset, self.dataset.folds[r.fold], r.criterion)
                      for r in self.replicas], axis=1)
 
-  def target(self):
+  def target(self) -> np.ndarray:
     """Returns `[V, R]` what "score" is to each replica; where none is learnt, what exemplars are chosen by."""
     if "score" not in self.labels:
       return self.standings()
@@ -67,20 +69,20 @@ class Experiment:
     return self.labels["score"][:, [columns.index(criterion) for criterion in criteria]]
 
   @functools.lru_cache(maxsize=None)  # pylint: disable=method-cache-max-size-none   as many as there are draws
-  def exemplars(self, draw=0):
+  def exemplars(self, draw: int = 0) -> tuple[np.ndarray, ...]:
     """Returns (`[V, R, M]` numbers of the videos that each one is compared with, `[V, R, M]` mask) of one draw."""
     of_replicas = [self.method.items.chosen(self.config, self.dataset, self.dataset.folds[r.fold], r.criterion, r.seed,
                                             draw, self.groups) for r in self.replicas]
     return tuple(np.stack(x, axis=1) for x in zip(*of_replicas))
 
-  def measured(self, index, scores, parts):
+  def measured(self, index: int, scores: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns `metrics.measure` or `metrics.measure_scores` of `[V]` scores of one replica."""
     fold, options = self.fold(index), self.config.evaluate
     if self.metric == "accuracy":
       return metrics.measure(self.dataset, fold, scores, parts, options.ties)
     return metrics.measure_scores(fold, self.dataset.labels(self.replicas[index].criterion), scores, options.rl2_range)
 
-  def constants(self):
+  def constants(self) -> dict[str, Any]:
     """Returns what training does not move, leading axis R: what was prepared, feature statistics, loss weights."""
     constants = jax.tree.map(lambda *x: np.stack(x), *self.prepared)
     if self.config.data.standardize:
@@ -94,7 +96,7 @@ class Experiment:
     return constants
 
 
-def make(config, dataset):
+def make(config: ConfigDict, dataset: SkillDataset) -> Experiment:
   """Returns the `Experiment` of a config on its data.
 
   Raises:
@@ -111,7 +113,7 @@ def make(config, dataset):
                     _labels(config, dataset, method))
 
 
-def _labels(config, dataset, method):
+def _labels(config: ConfigDict, dataset: SkillDataset, method: methods.Method) -> dict[str, np.ndarray]:
   labels = {}
   if not method.items.ranks:
     criteria = config.data.get("criteria", ("score",))

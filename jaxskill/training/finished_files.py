@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import files, methods
 from jaxskill.training import checkpoints
@@ -15,12 +19,12 @@ RESULTS_FORMAT = 3    # of results.json; 2 called simple baselines "floor: ", 1 
 WRITE_AGAIN = "remove it and start the training command again, which writes it"
 
 
-def reason(error):
+def reason(error: Exception) -> str:
   """Returns an error in words, where Python says no more than a name."""
   return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
 
 
-def config(workdir):
+def config(workdir: pathlib.Path) -> tuple[ConfigDict, methods.Method]:
   """Returns the config of a run's folder, and the method that it makes.
 
   Raises:
@@ -46,7 +50,7 @@ def config(workdir):
                      "anew in another --workdir.") from error
 
 
-def checkpoint(workdir, step):
+def checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:
   """Returns the leaves {name: array} of the checkpoint that a run ended with; a `ValueError` if it is not there."""
   try:
     return checkpoints.read(workdir / "checkpoints", step)
@@ -55,7 +59,7 @@ def checkpoint(workdir, step):
                      "or remove it and train anew.") from error
 
 
-def tested(workdir, about):
+def tested(workdir: pathlib.Path, about: Mapping[str, Any]) -> bool | None:
   """Returns whether a run had a test side, as its results.json says, else as training_videos.npz does; None if neither.
 
   Args:
@@ -78,7 +82,7 @@ def tested(workdir, about):
                      f"{WRITE_AGAIN}.") from error
 
 
-def check(path, about, arrays, method):
+def check(path: pathlib.Path, about: Any, arrays: Mapping[str, np.ndarray], method: methods.Method) -> None:
   """Raises an error of some kind unless the content of `training_videos.npz` is whole.
 
   Args:

@@ -6,7 +6,9 @@ R replicas, V videos, U training videos, M exemplars, K rows of the bank; see `t
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,18 +47,18 @@ class FinishedRun(NamedTuple):
   answers: Answers
   parallel: Parallel
 
-  def training_scores(self, replica):
+  def training_scores(self, replica: int) -> np.ndarray:
     """Returns `[n]` what a replica says of its training videos, without those that nothing could be compared with."""
-    scores = np.float64(self.arrays["score"][replica][self.arrays["trained"][replica]])
+    scores = np.asarray(self.arrays["score"][replica][self.arrays["trained"][replica]], np.float64)
     return scores[np.isfinite(scores)]
 
   @property
-  def tested(self):
+  def tested(self) -> bool:
     """Returns whether training kept videos apart to test on, as its results.json says; None without one."""
     return self.about["tested"]
 
   @property
-  def held_out(self):
+  def held_out(self) -> HeldOut | None:
     """Returns the `HeldOut` videos, which tell how sure an answer is; None of a run of an older version."""
     if "held_out/score" not in self.arrays:
       return None
@@ -65,29 +67,30 @@ class FinishedRun(NamedTuple):
     return held._replace(why_not=chosen if self.about["checkpoint"] == "validation" else str(held.why_not))
 
   @property
-  def checkpoint(self):
+  def checkpoint(self) -> dict[str, Any]:
     """Returns {"chosen": "last" or "validation", "step"} of the models that answer."""
     return dict(chosen=self.about["checkpoint"], step=self.about["step"])
 
   @property
-  def random_weights(self):
+  def random_weights(self) -> bool:
     """Returns whether the features trained on came from random weights."""
     return bool((self.about["extraction"] or {}).get("random_weights"))
 
   @property
-  def recorded(self):
+  def recorded(self) -> dict[str, Any]:
     """Returns {stream: {"shape", "columns": their names if known}} of the rows that `data.derived` makes others of."""
     return self.about.get("recorded", self.about["streams"])
 
-  def recorded_seconds(self, stream):
+  def recorded_seconds(self, stream: str) -> np.ndarray:
     """Returns the seconds `[U]` from one row of a recorded stream of the training videos to the next."""
-    return self.arrays.get(f"recorded/{stream}/row_seconds", self.arrays.get(f"{stream}/row_seconds"))
+    name = f"recorded/{stream}/row_seconds"
+    return self.arrays[name if name in self.arrays else f"{stream}/row_seconds"]
 
-  def durations(self, stream):
+  def durations(self, stream: str) -> np.ndarray:
     """Returns the seconds `[U]` that the training videos last."""
     return self.arrays[f"{stream}/lengths"] * self.arrays[f"{stream}/row_seconds"]
 
-  def group(self, known):
+  def group(self, known: Mapping[str, str]) -> int:
     """Returns the number of the group that a video belongs to.
 
     Args:
@@ -99,8 +102,8 @@ class FinishedRun(NamedTuple):
     kinds = self.about["groups"]
     given = {name: value for name, value in known.items() if name in kinds[0]}
 
-    def same(a, b):
-      return np.isclose(a, float(b), atol=1e-4) if isinstance(a, float) else str(a) == str(b)
+    def same(a: float | str, b: str) -> bool:
+      return bool(np.isclose(a, float(b), atol=1e-4)) if isinstance(a, float) else str(a) == str(b)
 
     left = [number for number, kind in enumerate(kinds)
             if all(same(kind[name], value) for name, value in given.items())]
@@ -115,7 +118,7 @@ class FinishedRun(NamedTuple):
     raise ValueError(f"there is no training video of {what} to compare it with; there are "
                      + "; ".join(", ".join(f"{name} {value}" for name, value in kind.items()) for kind in kinds) + ".")
 
-  def references(self, digests, known):
+  def references(self, digests: Sequence[str], known: Sequence[dict[str, str]]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of the bank that some videos are compared with.
 
     Args:
@@ -138,20 +141,20 @@ class FinishedRun(NamedTuple):
         [names.get(digest, "") for digest in digests])[:, None, None]
     return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
 
-  def rows_compared(self, video):
+  def rows_compared(self, video: Any) -> dict[str, np.ndarray]:
     """Returns {stream: `[M]` rows} of the training videos that a video, see `new_videos.NewVideo`, is compared with."""
     rows, mask = self.references([video.digest], [video.known])
     named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
     place = [list(self.arrays["videos"]).index(name) for name in named]
     return {stream: self.arrays[f"{stream}/lengths"][place] for stream in self.about["streams"]}
 
-  def bank(self):
+  def bank(self) -> dict[str, Any]:
     """Returns {"encodings" `[K, R, ...]`, "score" `[K, R]`} of the videos that new ones are compared with."""
     named = {name.removeprefix("bank/"): values for name, values in self.arrays.items() if name.startswith("bank/enc")}
     return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
 
   @single_precision()
-  def assess(self, videos, against=None):
+  def assess(self, videos: Sequence[Any], against: Any = None) -> methods.Assessment:
     """Asks every replica about videos.
 
     Args:
@@ -184,7 +187,7 @@ class FinishedRun(NamedTuple):
     return self.answers.ask(self.state, inputs, count, True)
 
 
-def as_dataset(run, videos, source):
+def as_dataset(run: FinishedRun, videos: Sequence[Any], source: str) -> SkillDataset:
   """Returns videos as a data set without labels, padded as the training videos were, or farther.
 
   Args:
@@ -209,13 +212,13 @@ def as_dataset(run, videos, source):
       simulated=run.about["simulated"], features_checked=True)
 
 
-def _padded(rows, length):
+def _padded(rows: np.ndarray, length: int) -> np.ndarray:
   """Returns rows `[T, ...]` with zeros behind them, `[length, ...]`."""
   return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
 @single_precision()
-def load(workdir, checkpoint="last"):
+def load(workdir: str | os.PathLike[str], checkpoint: str = "last") -> Any:
   """Reads the finished run of a folder.
 
   Args:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 # Where Linux shows limits: of all resources together (version 2), or of memory by itself (version 1).
 _GROUPS = "sys/fs/cgroup"
 
 
-def host_bytes(root="/") -> int:
+def host_bytes(root: str | os.PathLike[str] = "/") -> int:
   """Returns the bytes of memory of the machine, or of the tightest limit above this process where that is less.
 
   Args:
@@ -18,7 +19,7 @@ def host_bytes(root="/") -> int:
   return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(pathlib.Path(root))])
 
 
-def _limits(root):
+def _limits(root: pathlib.Path) -> Iterator[int]:
   """Yields the limits of the control groups of this process and of all above them."""
   try:
     groups = (root / "proc/self/cgroup").read_text().splitlines()

@@ -10,21 +10,26 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from jaxskill import pretrained, weight_files
+from jaxskill.methods import Method
 from jaxskill.training.parallel import on_first_process
+from jaxskill.training.step import TrainState
 
 
-def begun(workdir):
+def begun(workdir: pathlib.Path) -> bool:
   """Returns whether a folder holds a checkpoint, so that a run there goes on from it."""
   return any(path.name.isdigit() for path in (pathlib.Path(workdir) / "checkpoints").glob("*"))
 
 
-def record(config, workdir, evaluate_only):
+def record(config: ConfigDict, workdir: pathlib.Path, evaluate_only: bool) -> ConfigDict:
   """Returns a config that also says which file `init_from` was, and whether a step is taken.
 
   Args:
@@ -50,7 +55,7 @@ def record(config, workdir, evaluate_only):
   return recorded
 
 
-def _digest(file, workdir):
+def _digest(file: str, workdir: pathlib.Path) -> str:
   """Returns the SHA-256 of a file, or, without the file, what a run of it that goes on has recorded."""
   if pathlib.Path(file).is_file():
     return pretrained.digest(file)
@@ -63,7 +68,7 @@ def _digest(file, workdir):
   raise ValueError(f"config.init_from={file}: there is no such file of weights.")
 
 
-def put(state, config, method):
+def put(state: Any, config: ConfigDict, method: Method) -> TrainState:
   """Returns a state in which all replicas have the parameters of the file `config.init_from`.
 
   Args:
@@ -81,11 +86,12 @@ def put(state, config, method):
   return state.replace(params=_for_all(params, state.params), constants=state.constants | _for_all(constants, known))
 
 
-def _read(config, method):
+def _read(config: ConfigDict, method: Method) -> dict[str, Any]:
   """Returns {"params", "constants"} of the file, without the axis of replicas."""
   file = config.init_from
   networks = weight_files.read_networks(file)
   try:
+    assert method.published               # as `config_checks.check` has seen
     variables = method.published.read(networks)
   except ValueError as error:
     raise ValueError(f"{file}: {error}") from error
@@ -97,7 +103,7 @@ def _read(config, method):
   return variables
 
 
-def _check_fit(config, found, expected):
+def _check_fit(config: ConfigDict, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
   """Raises a `ValueError` unless two trees have the same arrays, but for the leading axis of `expected`."""
   there = {name: np.shape(leaf) for name, leaf in traverse_util.flatten_dict(found, sep="/").items()}
   here = {name: np.shape(leaf)[1:] for name, leaf in traverse_util.flatten_dict(expected, sep="/").items()}
@@ -105,7 +111,7 @@ def _check_fit(config, found, expected):
   if not wrong:
     return
 
-  def shape(known):
+  def shape(known: Mapping[str, Any]) -> str:
     return f"of shape {list(known[wrong[0]])}" if wrong[0] in known else "missing"
   if config.get("variant") != "official":
     remedy = (f"published code has the network of the option official: --config configs/{config.method}.py:"
@@ -117,6 +123,6 @@ def _check_fit(config, found, expected):
                    f"and {shape(here)} here{more}; {remedy}.")
 
 
-def _for_all(tree, replicas):
+def _for_all(tree: Any, replicas: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a tree as arrays with the leading axis and the types of another."""
   return jax.tree.map(lambda one, all_: np.array(np.broadcast_to(one, all_.shape), all_.dtype), tree, replicas)

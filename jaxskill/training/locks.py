@@ -11,6 +11,7 @@ import datetime
 import os
 import pathlib
 import socket
+from collections.abc import Callable, Iterator
 
 from jaxskill import cli
 
@@ -23,7 +24,7 @@ BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")         # one for all con
 
 
 @contextlib.contextmanager
-def hold(file, doing, hint, say, shared=False):
+def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], shared: bool = False) -> Iterator[None]:
   """Holds a lock while the body runs.
 
   What a dead process of this machine left is taken over. That of another machine is not, for not every file system
@@ -60,7 +61,7 @@ def hold(file, doing, hint, say, shared=False):
     yield
 
 
-def _lock(descriptor, file, doing, hint, say, shared):
+def _lock(descriptor: int, file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], shared: bool) -> bool:
   if fcntl is None:
     say(f"not locked: this system cannot lock {file.parent}; start no second {doing} there")
     return False
@@ -77,17 +78,17 @@ def _lock(descriptor, file, doing, hint, say, shared):
   return True
 
 
-def _content(descriptor):
+def _content(descriptor: int) -> list[str]:
   """[who holds the lock, the boot of that machine] as the file says."""
   lines = os.pread(descriptor, 500, 0).decode(errors="replace").split("\n")
   return ["".join(letter for letter in line if letter.isprintable()) for line in (*lines, "")[:2]]
 
 
-def _boot():
+def _boot() -> str:
   return BOOT.read_text().strip() if BOOT.is_file() else socket.gethostname()
 
 
-def _write(descriptor, text):
+def _write(descriptor: int, text: str) -> None:
   with contextlib.suppress(OSError):        # a full disk: the lock holds without words
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text.encode(), 0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import pathlib
+from typing import Any
 
 import numpy as np
 
 
-def read_lines(path, step=None):
+def read_lines(path: pathlib.Path, step: int | None = None) -> tuple[list[dict[str, Any]], int]:
   """Returns the entries of a log whose lines are `{"step": ..., ...}`, in order of steps; what is damaged is left out.
 
   A line counts if it has the keys that most lines have, for one wrong byte may be in a key.
@@ -42,7 +44,7 @@ def read_lines(path, step=None):
   return [entry for entry in good if step is None or entry["step"] <= step], len(lines) - len(good)
 
 
-def read_metrics(workdir):
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
   """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}."""
   entries, _ = read_lines(workdir / "metrics.jsonl")
   numbers = lambda value: isinstance(value, list) and all(isinstance(x, (int, float)) for x in value)
@@ -50,13 +52,13 @@ def read_metrics(workdir):
   return [entry for entry in entries if all(map(numbers, values(entry)))]
 
 
-def read_evaluations(workdir, step):
+def read_evaluations(workdir: pathlib.Path, step: int) -> list:
   """Returns the evaluations up to `step` that evaluations.jsonl holds."""
   entries, _ = read_lines(workdir / "evaluations.jsonl", step)
   return [entry for entry in entries if isinstance(entry.get("replicas"), list)]
 
 
-def with_nan(value):
+def with_nan(value: Any) -> Any:
   """Returns what `report.to_json` wrote, with nan where it wrote null."""
   if isinstance(value, dict):
     return {k: with_nan(v) for k, v in value.items()}

@@ -5,11 +5,14 @@ The programs are compiled for this anyway and stay compiled; nothing is computed
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 import jax
 import numpy as np
 
 
-def needed_bytes(function, arguments):
+def needed_bytes(function: Any, arguments: Sequence[Any]) -> int:
   """Returns the bytes that a compiled function holds on one device at its peak, its arguments and results among them.
 
   Args:
@@ -26,7 +29,7 @@ def needed_bytes(function, arguments):
           - stats.alias_size_in_bytes)
 
 
-def largest_array(function, arguments):
+def largest_array(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[tuple[int, ...], np.dtype]:
   """Returns (shape, dtype) of the largest array that a function computes, where nothing is fused."""
   found, todo = ((), np.dtype(np.float32)), [jax.make_jaxpr(function)(*arguments).jaxpr]
   size = lambda shape, dtype: int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
@@ -42,7 +45,7 @@ def largest_array(function, arguments):
   return found
 
 
-def check(trainer):
+def check(trainer: Any) -> None:
   """Refuses a run that does not fit: a step of a `train.Trainer`, or its answer about all videos.
 
   Raises:
@@ -55,14 +58,15 @@ def check(trainer):
       raise ValueError(_refusal(trainer, what, needed, available, *largest_array(function, arguments)))
 
 
-def _programs(trainer):
+def _programs(trainer: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
   """Yields (what it does, compiled function, arguments) of everything that a run repeats."""
   if trainer.total:
     yield "one step of training", *trainer.first_call()
   yield from trainer.all_videos.programs(trainer.state)
 
 
-def _refusal(trainer, what, needed, available, shape, dtype):
+def _refusal(trainer: Any, what: str, needed: int, available: int, shape: tuple[int, ...],
+             dtype: Any) -> str:
   """Returns the refusal in words; a comparison of all rows falls with the square of their number."""
   config, dataset, share, remedies = trainer.config, trainer.dataset, available / needed, []
   rows, stream = max((int(dataset.lengths[name].max()), name) for name in trainer.method.streams)
@@ -85,6 +89,6 @@ def _refusal(trainer, what, needed, available, shape, dtype):
           f"{' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
 
 
-def _size(count):
+def _size(count: int) -> str:
   power = min(max(int(np.log2(max(count, 1))) // 10, 1), 4)
   return f"{count / 1024 ** power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

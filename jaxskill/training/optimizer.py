@@ -14,11 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
+
+from jaxskill.methods import Phase
 
 LEFT_OVER = "left_over"          # entry of the optimizer state: gradients that leaky alternation has not cleared
 
 
-def make_optimizer(train) -> optax.GradientTransformation:
+def make_optimizer(train: ConfigDict) -> optax.GradientTransformation:
   """Returns the optimizer of `config.train`: Adam, or SGD with momentum; weight decay is added to the gradient (L2).
 
   With `clip_norm` above 0, a gradient (of all that a phase trains) that is longer is first shortened to that length.
@@ -29,7 +32,7 @@ def make_optimizer(train) -> optax.GradientTransformation:
   return optax.chain(*clip, *decay, rule, optax.scale(-train.learning_rate))
 
 
-def trained_by(phase, flat: Mapping[str, Any]) -> dict[str, Any]:
+def trained_by(phase: Phase, flat: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the part of a flat tree that a `methods.Phase` trains."""
   return {path: value for path, value in flat.items() if re.search(phase.trains, path)}
 
@@ -39,7 +42,8 @@ def rate_factor(rates: Sequence[tuple[str, float]], path: str) -> float:
   return float(np.prod([factor for pattern, factor in rates if re.search(pattern, path)]))
 
 
-def decay_factor(decay: Sequence[tuple[int, float]], epoch, epochs):
+def decay_factor(decay: Sequence[tuple[int, float]], epoch: int | jax.Array,
+                 epochs: int | jax.Array) -> Any:
   """Returns the factor [] on all learning rates in an epoch: the product of those whose epoch has begun.
 
   Args:
@@ -47,13 +51,15 @@ def decay_factor(decay: Sequence[tuple[int, float]], epoch, epochs):
     epoch: [] int32, from 0 on.
     epochs: [] int32, how many there are.
   """
-  def multiplied(factor, entry):
+  def multiplied(factor: Any, entry: Sequence[float]) -> Any:
     first = epochs + entry[0] if entry[0] < 0 else entry[0]
     return factor * jnp.where(epoch >= first, entry[1], 1.0)
   return functools.reduce(multiplied, decay, 1.0)
 
 
-def with_left_over(gradients, left_over, first_phase, phase, *, epoch_begins, active):
+def with_left_over(gradients: dict[str, jax.Array], left_over: Mapping[str, jax.Array], first_phase: Phase,
+                   phase: Phase, *, epoch_begins: bool | jax.Array,
+                   active: bool | jax.Array) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
   """Adds the gradients that other phases left, as published: an optimizer clears only its own.
 
   Args:
@@ -82,7 +88,7 @@ class PhaseOptimizer:
     leaky: whether gradients outlive a step, see `with_left_over`.
   """
 
-  def __init__(self, train, phases):
+  def __init__(self, train: ConfigDict, phases: Sequence[Phase]) -> None:
     self._train, self._phases, self._rule = train, phases, make_optimizer(train)
     self.leaky = train.alternation == "leaky"
 
@@ -93,11 +99,13 @@ class PhaseOptimizer:
       state[LEFT_OVER] = jax.tree.map(jnp.zeros_like, flat)
     return state
 
-  def differentiated(self, index: int, flat):
+  def differentiated(self, index: int, flat: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Returns the part of flat parameters that phase `index` needs gradients of."""
     return flat if self.leaky else trained_by(self._phases[index], flat)
 
-  def update(self, index: int, flat, gradients, state, *, active, step, per_epoch, epochs):
+  def update(self, index: int, flat: dict[str, jax.Array], gradients: dict[str, jax.Array],
+             state: Mapping[str, Any], *, active: jax.Array, step: int | jax.Array, per_epoch: int | jax.Array,
+             epochs: int | jax.Array) -> tuple[dict[str, jax.Array], dict[str, Any]]:
     """Moves what phase `index` trains by one step.
 
     Args:
@@ -115,7 +123,7 @@ class PhaseOptimizer:
       gradients, state[LEFT_OVER] = with_left_over(gradients, state[LEFT_OVER], self._phases[0], phase,
                                                    epoch_begins=step % per_epoch == 0, active=active)
 
-    def choose(new, old):
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
       return jnp.where(active, new, old)
 
     trained = trained_by(phase, flat)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -20,9 +22,10 @@ from jax.experimental import multihost_utils
 from jaxskill.training.host_memory import host_bytes
 
 AXIS = "device"
+T = TypeVar("T")
 
 
-def initialise():
+def initialize() -> None:
   """Joins the other hosts when the environment says there are some; call before anything else touches a device.
 
   The environment is JAX_COORDINATOR_ADDRESS (host:port) with JAX_NUM_PROCESSES and JAX_PROCESS_ID, a SLURM job of
@@ -45,7 +48,7 @@ def initialise():
     jax.distributed.initialize()
 
 
-def float32_products(function):
+def float32_products(function: Callable[..., Any]) -> Callable[..., Any]:
   """Returns the function, traced so that products of float32 are products in float32.
 
   Left to itself, JAX rounds their operands to bfloat16 on a TPU and to TensorFloat-32 on a GPU.
@@ -53,20 +56,20 @@ def float32_products(function):
   Products of bfloat16 are not touched.
   """
   @functools.wraps(function)
-  def traced(*arguments):
-    with jax.default_matmul_precision(jax.config.jax_default_matmul_precision or "highest"):
+  def traced(*arguments: Any) -> Any:
+    with jax.default_matmul_precision(getattr(jax.config, "jax_default_matmul_precision") or "highest"):
       return function(*arguments)
   return traced
 
 
-def highest(*values):
+def highest(*values: Any) -> tuple[int, float]:
   """Returns the highest of each value over the hosts, which must agree on the length of a loop and when to leave it."""
   if jax.process_count() == 1:
     return values
   return tuple(multihost_utils.process_allgather(np.array(values, np.float32)).max(axis=0).tolist())
 
 
-def on_first_process(function):
+def on_first_process(function: Callable[[], T]) -> T:
   """Returns, or raises, on every process what `function` does on process 0."""
   if jax.process_count() == 1:
     return function()
@@ -95,7 +98,7 @@ class Parallel:
     main: True on the host that prints and writes.
   """
 
-  def __init__(self, count=None):
+  def __init__(self, count: int | None = None) -> None:
     """Uses all devices, or the first `count` of a single host."""
     self.devices = jax.devices()[:count]
     self.count = len(self.devices)
@@ -107,24 +110,24 @@ class Parallel:
       self._place = jax.pmap(lambda x: x, AXIS, devices=self.devices)
       self._copy = jax.pmap(lambda tree, _: tree, AXIS, in_axes=(None, 0), out_axes=None, devices=self.devices)
 
-  def check_batch(self, batch_size):
+  def check_batch(self, batch_size: int) -> None:
     """Raises a `ValueError` unless the items of a batch split evenly over the devices."""
     if batch_size < 1 or batch_size % self.count:
       raise ValueError(f"config.train.batch_size={batch_size} does not split over {self.count} devices; use a "
                        f"multiple of {self.count}, e.g. {max(1, -(-batch_size // self.count)) * self.count}.")
 
-  def memory_bytes(self):
+  def memory_bytes(self) -> int:
     """Returns the bytes that one device can hold; CPU devices share the memory that this process may take."""
     stats = self.local[0].memory_stats() or {}
     if "bytes_limit" in stats:
       return stats["bytes_limit"]
     return host_bytes() // len(self.local)
 
-  def padded(self, videos):
+  def padded(self, videos: int) -> int:
     """Returns a number of videos, rounded up to a multiple of the number of devices."""
     return -(-videos // self.count) * self.count
 
-  def split(self, tree):
+  def split(self, tree: Any) -> dict[str, Any]:
     """Puts host arrays `[V, ...]` on the devices, each a share of V; V must be `padded`."""
     if self.count == 1:
       return jax.device_put(tree, self.devices[0])
@@ -132,13 +135,13 @@ class Parallel:
     local = lambda x: x.reshape(self.count, len(x) // self.count, *x.shape[1:])[mine[0]: mine[-1] + 1]
     return self._place(jax.tree.map(lambda x: local(np.asarray(x)), tree))
 
-  def replicate(self, tree):
+  def replicate(self, tree: Any) -> Any:
     """Puts whole arrays on every device, placed as compiled functions return them: elsewhere, these compile twice."""
     if self.count == 1:
       return jax.device_put(tree, self.devices[0])
     return self._copy(tree, np.zeros(len(self.local)))
 
-  def compile(self, function, *, donate=False):
+  def compile(self, function: Callable[..., Any], *, donate: bool = False) -> Callable[..., Any]:
     """Compiles `function(state, videos, *rest)`; `videos` was `split`, the others are whole on every device.
 
     Args:
@@ -150,21 +153,21 @@ class Parallel:
       return jax.jit(function, donate_argnums=donated)
     packed = jax.pmap(lambda state, videos, rest: function(state, videos, *rest), AXIS, in_axes=(None, 0, None),
                       out_axes=None, devices=self.devices, donate_argnums=donated)
-    unpacked = lambda state, videos, *rest: packed(state, videos, rest)
+    unpacked: Any = lambda state, videos, *rest: packed(state, videos, rest)
     unpacked.lower = lambda state, videos, *rest: packed.lower(state, videos, rest)       # as jax.jit has it
     return unpacked
 
-  def gather(self, tree):
+  def gather(self, tree: Any) -> Any:
     """Returns `[V, ...]` on every device, out of the shares `[V / devices, ...]` of all."""
     if self.count == 1:
       return tree
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
 
-  def total(self, tree):
+  def total(self, tree: Any) -> Any:
     """Returns the sum over the devices."""
     return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
 
-  def local_share(self, tree, axis=0):
+  def local_share(self, tree: Any, axis: int = 0) -> Any:
     """Returns this device's part of arrays that all devices hold whole."""
     if self.count == 1:
       return tree

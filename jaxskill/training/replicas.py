@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
+from jaxskill.data.dataset import SkillDataset
 from jaxskill.training import draws
 
 
@@ -21,7 +24,7 @@ class Replica(NamedTuple):
   criterion: str = "score"
 
 
-def plan(config, dataset):
+def plan(config: ConfigDict, dataset: SkillDataset) -> list[Replica]:
   """Returns the replicas of a config: rows of loss weights x criteria x folds x seeds."""
   rows, criteria = config.get("weight_rows", (("", {}),)), config.data.get("criteria", ("score",))
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
@@ -29,7 +32,8 @@ def plan(config, dataset):
           for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
 
 
-def make_tables(config, dataset, replicas, local, items):
+def make_tables(config: ConfigDict, dataset: SkillDataset, replicas: Sequence[Replica], local: Callable[..., Any],
+                items: Any) -> draws.Tables:
   """Returns the `draws.Tables` of the replicas: training items as `local` numbers their videos, steps and keys.
 
   Args:
@@ -49,7 +53,7 @@ def make_tables(config, dataset, replicas, local, items):
   return draws.Tables(_padded([local(videos) for videos in trained]), count, last, keys, groups, criterion)
 
 
-def _padded(tables):
+def _padded(tables: Sequence[np.ndarray]) -> np.ndarray:
   """Returns `[n_r, k]` int32 tables -> `[R, max n, k]`, zeros behind."""
   result = np.zeros((len(tables), max(map(len, tables)), tables[0].shape[1]), np.int32)
   for row, table in zip(result, tables):

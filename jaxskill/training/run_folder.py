@@ -6,8 +6,11 @@ import contextlib
 import errno
 import json
 import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from absl import logging
+from ml_collections import ConfigDict
 
 from jaxskill import files
 from jaxskill.training import locks
@@ -16,13 +19,13 @@ _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def hold(workdir):
+def hold(workdir: pathlib.Path) -> Any:
   """Holds the lock of a folder that is there, see `locks.hold`: one training at a time."""
   return locks.hold(workdir / ".lock", "training run", "give another --workdir", logging.warning)
 
 
 @contextlib.contextmanager
-def occupied(workdir, config):
+def occupied(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
   """Makes `workdir` this config's own and holds its lock while the body runs.
 
   Raises:
@@ -38,14 +41,14 @@ def occupied(workdir, config):
     yield
 
 
-def refuse_second(workdir):
+def refuse_second(workdir: pathlib.Path) -> None:
   """Raises a `ValueError` if another process trains in `workdir`, before anything slow is done for nothing."""
   if workdir.is_dir():
     with _writable(workdir), hold(workdir):
       pass
 
 
-def claim(workdir, config):
+def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Makes `workdir` this config's own, or refuses.
 
   Raises:
@@ -73,7 +76,7 @@ def claim(workdir, config):
                      "--workdir, or the config that is there.")
 
 
-def _differences(there, here):
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
   """Returns the fields in which two configs differ, in a line: the first ones with their values, and how many more."""
   there, here = dict(_fields(there)), dict(_fields(here))
   changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
@@ -81,7 +84,7 @@ def _differences(there, here):
   return "; ".join([*named, *([f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else [])])
 
 
-def _fields(node, path="config"):
+def _fields(node: Mapping[str, Any], path: str = "config") -> Iterator[tuple[str, str]]:
   """Yields (path, value as JSON) of every field of nested dicts."""
   for name, value in node.items():
     if isinstance(value, dict) and value:
@@ -90,13 +93,13 @@ def _fields(node, path="config"):
       yield f"{path}.{name}", json.dumps(value, sort_keys=True)
 
 
-def _short(text):
+def _short(text: str | None) -> str:
   """Returns a value as JSON, of few letters; None is a field that is not there."""
   return "not set" if text is None else text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
 
 
 @contextlib.contextmanager
-def _writable(workdir):
+def _writable(workdir: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
@@ -105,7 +108,7 @@ def _writable(workdir):
 
 
 @contextlib.contextmanager
-def saying_what_to_do(workdir):
+def saying_what_to_do(workdir: pathlib.Path) -> Iterator[None]:
   """Turns an `OSError` of the body into one that says in a line what failed, where, and what to do."""
   try:
     yield

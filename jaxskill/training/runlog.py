@@ -7,7 +7,10 @@ import errno
 import functools
 import json
 import os
+import pathlib
 import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 import numpy as np
 from absl import logging
@@ -24,7 +27,7 @@ class Log(contextlib.AbstractContextManager):
     history: the evaluations so far, in order of steps.
   """
 
-  def __init__(self, workdir, step, main, history=None):
+  def __init__(self, workdir: pathlib.Path, step: int, main: bool, history: list[dict[str, Any]] | None = None) -> None:
     """Opens the logs of a run that goes on at `step`.
 
     Args:
@@ -41,28 +44,28 @@ class Log(contextlib.AbstractContextManager):
       self._evaluations = self._reopen(workdir / "evaluations.jsonl", self.history)
 
   @functools.cached_property
-  def _board(self):
+  def _board(self) -> _Board:
     return _Board(self.workdir / "tensorboard", self._step + 1)
 
-  def _reopen(self, path, kept):
+  def _reopen(self, path: pathlib.Path, kept: Sequence) -> IO[str]:
     files.write_text(path, "".join(files.to_json(entry) + "\n" for entry in kept))
     return path.open("a", encoding="utf-8")              # of an append-only log every line counts as it is written
 
-  def _write(self, file, entry, scalars):
+  def _write(self, file: IO[str], entry: Mapping[str, Any], scalars: Mapping[str, float]) -> None:
     if not os.fstat(file.fileno()).st_nlink:           # else the run would write into nothing to its end
       raise FileNotFoundError(errno.ENOENT, "removed while the run writes it", file.name)
     file.write(files.to_json(entry) + "\n")
     file.flush()
     self._board.add(entry["step"], {name: value for name, value in scalars.items() if np.isfinite(value)})
 
-  def metrics(self, step, metrics, steps_per_second):
+  def metrics(self, step: int, metrics: Mapping[str, np.ndarray], steps_per_second: float) -> None:
     """Writes means over the steps since the line before; each metric is `[R]`."""
     if self._main:
       entry = dict(step=step, steps_per_second=steps_per_second) | {k: v.tolist() for k, v in metrics.items()}
       self._write(self._metrics, entry, {f"train/{k}": known_mean(v) for k, v in metrics.items()}
                   | {"train/steps_per_second": steps_per_second})
 
-  def evaluation(self, step, replicas):
+  def evaluation(self, step: int, replicas: Sequence[dict[str, Any]]) -> float | None:
     """Keeps one evaluation; returns the mean validation result, or None without a validation side."""
     entry = dict(step=step, replicas=replicas)
     self.history.append(entry)
@@ -71,11 +74,11 @@ class Log(contextlib.AbstractContextManager):
       self._write(self._evaluations, entry, {f"evaluation/{k}": v for k, v in means.items()})
     return means["validation"] if np.isfinite(means["validation"]) else None
 
-  def notes(self):
+  def notes(self) -> list[dict[str, Any]]:
     """Returns the history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was."""
     return json.loads(files.to_json(self.history))
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: Any) -> None:
     if self._main:
       self._metrics.close()
       self._evaluations.close()
@@ -86,7 +89,7 @@ class Log(contextlib.AbstractContextManager):
 class _Board:
   """TensorBoard events, written at once: tensorboardX's own writer hangs where its thread finds the disk full."""
 
-  def __init__(self, folder, step):
+  def __init__(self, folder: pathlib.Path, step: int) -> None:
     from tensorboardX import event_file_writer, summary  # takes PyTorch along (2 s) where that is installed
     from tensorboardX.proto import event_pb2
     self._event, self._scalar = event_pb2.Event, summary.scalar
@@ -95,16 +98,16 @@ class _Board:
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)               # drops what was shown from `step` on
     self._writer.write_event(self._event(wall_time=time.time(), step=step, session_log=start))
 
-  def add(self, step, scalars):
+  def add(self, step: int, scalars: Mapping[str, float]) -> None:
     for name, value in scalars.items():
       self._writer.write_event(self._event(wall_time=time.time(), step=step, summary=self._scalar(name, value)))
     self._writer.flush()
 
-  def close(self):
+  def close(self) -> None:
     self._writer.close()
 
 
-def known_mean(values):
+def known_mean(values: np.ndarray) -> float:
   """Returns the mean of what is not nan; nan if nothing is."""
   known = values[np.isfinite(values)]
   return known.mean() if known.size else np.nan

@@ -10,6 +10,9 @@ U training videos, D channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxskill.training import batches
@@ -18,23 +21,23 @@ UNLIKE = "unlike the training videos: "        # how a warning begins that a pag
 SHARE = 0.99          # of the training videos, within which a distance is nothing to speak of
 
 
-def distance(sums, others):
+def distance(sums: tuple[int, np.ndarray, np.ndarray], others: tuple[np.ndarray, np.ndarray]) -> float:
   """Returns how far one video's `batches.channel_sums` lie from (mean, deviation) `[D]` of others."""
   (mean, deviation), scale = batches.mean_and_deviation(*sums), batches.as_scale(others[1])
   squares = ((mean - others[0]) / scale) ** 2 + ((deviation - others[1]) / scale) ** 2
   return float(np.sqrt(squares.mean()))
 
 
-def of_training(sums):
+def of_training(sums: Sequence[tuple[int, np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
   """Returns statistics of U training videos out of the `batches.channel_sums` of each.
 
   Returns:
     {"mean", "deviation" `[D]` over all rows, "distance" `[U]` of each video from the others (0 for a single one)}.
   """
-  total = [sum(x) for x in zip(*sums)]
+  total: list[Any] = [sum(x) for x in zip(*sums)]
   mean, deviation = batches.mean_and_deviation(*total)
 
-  def from_others(one):
+  def from_others(one: tuple[int, np.ndarray, np.ndarray]) -> float:
     others = (all_ - x for all_, x in zip(total, one))
     return distance(one, batches.mean_and_deviation(*others))
 
@@ -42,12 +45,12 @@ def of_training(sums):
   return dict(mean=mean, deviation=deviation, distance=np.array(found))
 
 
-def limit(distances):
+def limit(distances: np.ndarray) -> float:
   """Returns the distance that `SHARE` of the training videos do not exceed; of fewer than a hundred, the largest."""
   return float(np.quantile(distances, SHARE, method="higher"))
 
 
-def of_features(stream, far, distances):
+def of_features(stream: str, far: float, distances: np.ndarray) -> Any:
   """Returns a warning, or None: a video's distance against those `[U]` of the training videos."""
   if far <= limit(distances):
     return None
@@ -57,7 +60,7 @@ def of_features(stream, far, distances):
           "then means little")
 
 
-def of_duration(seconds, training):
+def of_duration(seconds: float, training: np.ndarray) -> Any:
   """Returns a warning, or None: how long a video lasts, against `[U]` training videos; a thousandth is rounding."""
   low, high = float(training.min()), float(training.max())
   if low * 0.999 <= seconds <= high * 1.001:

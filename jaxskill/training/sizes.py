@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from ml_collections import ConfigDict
 
-def decide(config, dataset=None):
+from jaxskill.data.dataset import SkillDataset
+
+
+def decide(config: ConfigDict, dataset: SkillDataset | None = None) -> ConfigDict:
   """Returns a config whose sizes are all decided.
 
   Args:
@@ -25,13 +29,13 @@ def decide(config, dataset=None):
   return decided
 
 
-def describe(before, after):
+def describe(before: ConfigDict, after: ConfigDict) -> str:
   """Returns what was decided, in words; "" where nothing was."""
   changed = [f"{path}={_get(after, path)}" for path, _ in before.get("by_videos", ()) if not _get(before, path)]
   return f"sizes that follow the number of training videos: {', '.join(changed)}" if changed else ""
 
 
-def _get(config, path):
+def _get(config: ConfigDict, path: str) -> int:
   for name in path.split("."):
     config = config[name]
   return config

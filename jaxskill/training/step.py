@@ -9,17 +9,21 @@ A cycle is one step of every phase of the method. Metrics are, for every phase, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from ml_collections import ConfigDict
 
+from jaxskill.methods import Method
 from jaxskill.modules.layers import take
 from jaxskill.training.batches import as_maps
 from jaxskill.training.draws import Batches, Tables, draw_batches, split_key
 from jaxskill.training.optimizer import PhaseOptimizer
+from jaxskill.training.parallel import Parallel
 
 
 @flax.struct.dataclass
@@ -33,12 +37,12 @@ class TrainState:
     opt_state: one optimizer state a phase; with leaky alternation also the gradients left over.
   """
 
-  step: jax.Array
+  step: Any                               # [] int32 of JAX, of NumPy as it is read
   params: Any
   constants: Any
   opt_state: Any
 
-  def variables(self):
+  def variables(self) -> dict[str, Any]:
     """Returns what `methods.Method` calls variables, leading axis R."""
     return dict(params=self.params, constants=self.constants)
 
@@ -61,7 +65,8 @@ class Step(NamedTuple):
   draw: Any
 
 
-def make_step(config, method, parallel, *, steps_per_call: int, epochs_per_call: int, num_unique: int) -> Step:
+def make_step(config: ConfigDict, method: Method, parallel: Parallel, *, steps_per_call: int, epochs_per_call: int,
+              num_unique: int) -> Step:
   """Compiles the training step of `method` for the devices of `parallel`; see `Pieces` for the arguments."""
   pieces = Pieces(config, method, parallel, steps_per_call=steps_per_call, epochs_per_call=epochs_per_call,
                   num_unique=num_unique)
@@ -76,7 +81,8 @@ class Pieces:
     cycle: (state, videos, tables, batches of one cycle) -> state, metrics `[R]`.
   """
 
-  def __init__(self, config, method, parallel, *, steps_per_call: int, epochs_per_call: int, num_unique: int):
+  def __init__(self, config: ConfigDict, method: Method, parallel: Parallel, *, steps_per_call: int,
+               epochs_per_call: int, num_unique: int) -> None:
     """Args:
       config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by
         epoch, which is counted from a replica's end where it is negative.
@@ -93,15 +99,15 @@ class Pieces:
     self._optimizer = PhaseOptimizer(config.train, method.phases)
     self.cycle = jax.jit(self._cycle, inline=True)             # traced once, for its shapes and for the loop
 
-  def init(self, keys, videos, constants) -> TrainState:
+  def init(self, keys: jax.Array, videos: Mapping[str, Any], constants: Mapping[str, Any]) -> TrainState:
     """Returns the state at step 0, see `Step.init`."""
-    def replica(key, constants):
+    def replica(key: jax.Array, constants: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
       params = self._method.init(split_key(key)[0], videos, constants)
       opt_state = self._optimizer.init(traverse_util.flatten_dict(params, sep="/"))
       return params, {name: value for name, value in constants.items() if name != "initial"}, opt_state
     return TrainState(jnp.int32(0), *jax.vmap(replica)(keys, constants))
 
-  def encode(self, variables, videos, items, key) -> tuple:
+  def encode(self, variables: Mapping[str, Any], videos: Mapping[str, Any], items: jax.Array, key: jax.Array) -> tuple:
     """Encodes the videos of this device's items.
 
     Args:
@@ -112,10 +118,10 @@ class Pieces:
     Returns:
       k trees of encodings, leading axis B / n.
     """
-    def encodings(seen):
+    def encodings(seen: Mapping[str, Any]) -> dict[str, Any] | jax.Array:
       return self._method.encodings(variables, as_maps(seen), key, True)
 
-    def chosen(ids):
+    def chosen(ids: jax.Array) -> dict[str, Any]:
       return jax.tree.map(lambda x: take(x, ids), videos)
 
     sides = range(items.shape[1])
@@ -128,13 +134,16 @@ class Pieces:
     every = self._parallel.gather(encodings(videos))
     return tuple(jax.tree.map(lambda x: x[items[:, side]], every) for side in sides)
 
-  def losses(self, index: int, variables, encodings, labels):
+  def losses(self, index: int, variables: Mapping[str, Any], encodings: Any,
+             labels: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the losses `[B / n]` of phase `index` and {name: `[B / n]`} of its metrics."""
     phase = self._method.phases[index]
     loss = phase.loss if phase.batched else jax.vmap(phase.loss, (None, 0, 0))
     return loss(variables, encodings, labels, *([self._parallel.gather] if phase.gathers else []))
 
-  def phase_step(self, index: int, replica, videos, labels, items, mask, *, step, key, per_epoch, epochs):
+  def phase_step(self, index: int, replica: tuple[dict[str, Any], dict[str, Any], dict[str, Any]],
+                 videos: Mapping[str, Any], labels: Mapping[str, jax.Array], items: jax.Array, mask: jax.Array, *,
+                 step: jax.Array, key: jax.Array, per_epoch: jax.Array, epochs: jax.Array) -> tuple:
     """Takes one optimizer step of one replica.
 
     Args:
@@ -152,7 +161,7 @@ class Pieces:
     flat = traverse_util.flatten_dict(params, sep="/")
     step_key = jax.random.fold_in(split_key(key)[2], step)
 
-    def loss_sum(moved):
+    def loss_sum(moved: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
       variables = dict(params=traverse_util.unflatten_dict(flat | moved, sep="/"), constants=constants)
       encodings = self.encode(variables, videos, items, step_key)
       losses, metrics = self.losses(index, variables, encodings, labels)
@@ -170,7 +179,8 @@ class Pieces:
     metrics = {name: (value, count) for name, value in (metrics | {"loss": loss}).items()}
     return (traverse_util.unflatten_dict(flat, sep="/"), constants, opt_state), metrics
 
-  def step(self, index: int, state: TrainState, videos, tables: Tables, batch: Batches):
+  def step(self, index: int, state: TrainState, videos: Mapping[str, Any], tables: Tables,
+           batch: Batches) -> tuple[TrainState, dict[str, Any]]:
     """Takes one step of all replicas.
 
     Args:
@@ -183,7 +193,8 @@ class Pieces:
     """
     labels = videos["labels"] if self._whole else self._parallel.gather(videos["labels"])
 
-    def replica_step(replica, items, mask, key, count, last, criterion):
+    def replica_step(replica: tuple[dict[str, Any], dict[str, Any], dict[str, Any]], items: jax.Array, mask: jax.Array,
+                     key: jax.Array, count: jax.Array, last: jax.Array, criterion: jax.Array | None) -> tuple:
       known = {name: x[items] for name, x in labels.items()}                              # [B, k]
       if criterion is not None:
         known["score"] = known["score"][..., criterion]
@@ -197,7 +208,7 @@ class Pieces:
                                                tables.count, tables.steps, tables.criterion)
     return TrainState(jnp.minimum(state.step + 1, jnp.max(tables.steps)), *replicas), metrics
 
-  def narrow(self, videos, batch: Batches):
+  def narrow(self, videos: Mapping[str, Any], batch: Batches) -> tuple[dict[str, Any], Batches]:
     """Returns this device's share of the videos that one step names, of all `videos`, and the batch in their order."""
     ids = jnp.unique(batch.items, size=self._num_unique, fill_value=0)    # sorted; padded with 0, whose place is 0
     place = jnp.zeros(len(videos["position"]), jnp.int32).at[ids].set(jnp.arange(self._num_unique, dtype=jnp.int32))
@@ -208,7 +219,8 @@ class Pieces:
     """Returns whether a step gathers the videos that it names out of `count`."""
     return self._train.encode == "unique" and self._num_unique < count
 
-  def _cycle(self, state, videos, tables, batches):
+  def _cycle(self, state: TrainState, videos: Mapping[str, Any], tables: Tables,
+             batches: Batches) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
     narrows, every = self._narrows(len(videos["position"])), []
     for index in range(len(self._method.phases)):
       batch = jax.tree.map(lambda x: x[index], batches)
@@ -217,7 +229,8 @@ class Pieces:
       every.append(metrics)
     return state, tuple(every)
 
-  def run(self, state: TrainState, videos, tables: Tables, cycles):
+  def run(self, state: TrainState, videos: Mapping[str, Any], tables: Tables,
+          cycles: jax.Array) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
     """Takes so many cycles on resident videos, of which this device has a share; see `Step.run`."""
     phases = len(self._method.phases)
     if self._whole or self._narrows(len(videos["position"]) * self._parallel.count):
@@ -225,10 +238,11 @@ class Pieces:
     batches = draw_batches(tables, state.step, self._steps_per_call, self._train.batch_size, self._epochs_per_call)
     batches = jax.tree.map(lambda x: x.reshape(-1, phases, *x.shape[1:]), batches)
 
-    def of_cycle(i):
+    def of_cycle(i: int | jax.Array) -> Batches:
       return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
 
-    def body(i, carry):
+    def body(i: jax.Array,
+             carry: tuple[TrainState, tuple[dict[str, Any], ...]]) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
       state, metrics = carry
       state, now = self.cycle(state, videos, tables, of_cycle(i))
       return state, jax.tree.map(lambda x, row: jax.lax.dynamic_update_index_in_dim(x, row, i, 0), metrics, now)
@@ -237,7 +251,7 @@ class Pieces:
     metrics = jax.tree.map(lambda x: jnp.zeros((self._steps_per_call // phases, *x.shape), x.dtype), shapes)
     return jax.lax.fori_loop(0, cycles, body, (state, metrics))
 
-  def run_batches(self, state: TrainState, videos: tuple, tables: Tables, batches: Batches):
+  def run_batches(self, state: TrainState, videos: tuple, tables: Tables, batches: Batches) -> tuple:
     """Takes one cycle on streamed videos, of which this device has a share; see `Step.run_batches`."""
     every = []
     for index, share in enumerate(videos):
@@ -246,6 +260,6 @@ class Pieces:
       every.append(jax.tree.map(lambda x: x[None], metrics))
     return state, tuple(every)
 
-  def draw(self, tables: Tables, first_step) -> Batches:
+  def draw(self, tables: Tables, first_step: jax.Array) -> Batches:
     """Draws the items of one cycle, see `Step.draw`."""
     return draw_batches(tables, first_step, len(self._method.phases), self._train.batch_size, self._epochs_per_call)

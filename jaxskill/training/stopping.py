@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 _ONE_REQUEST = 0.5      # seconds; `timeout` and a terminal that closes send their signal twice at once
@@ -21,7 +23,7 @@ class Stopped(SystemExit):
     number: of the signal.
   """
 
-  def __init__(self, number):
+  def __init__(self, number: int) -> None:
     super().__init__(128 + number)
     self.number = number
 
@@ -36,7 +38,7 @@ class StopSignal(contextlib.AbstractContextManager):
     number: of the signal that came, 0 until one did.
   """
 
-  def __enter__(self):
+  def __enter__(self) -> StopSignal:
     self.number = 0
     heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     self._reader, self._writer = os.pipe()
@@ -47,7 +49,7 @@ class StopSignal(contextlib.AbstractContextManager):
     self._before = {number: signal.signal(number, lambda *_: None) for number in heeded}
     return self
 
-  def _listen(self, heeded):
+  def _listen(self, heeded: Sequence[Any]) -> None:
     first = None
     while number := int.from_bytes(os.read(self._reader, 1), "little"):         # nothing to read: closed
       if number in heeded and not self.number:
@@ -55,7 +57,7 @@ class StopSignal(contextlib.AbstractContextManager):
       elif number in heeded and time.monotonic() - (first or 0) > _ONE_REQUEST:
         os._exit(128 + number)                # not sys.exit: the main thread may be in compiled code for minutes
 
-  def __exit__(self, kind, *_):
+  def __exit__(self, kind: type | None, *_: Any) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
     signal.set_wakeup_fd(self._wakeup)
@@ -72,15 +74,15 @@ class CallLength:
   The first call, which may compile, is as short as can be.
   """
 
-  def __init__(self, cycle):
+  def __init__(self, cycle: int) -> None:
     """Starts with a call of `cycle` steps; all calls are multiples of it."""
     self._cycle = self._steps = cycle
 
-  def steps(self, left):
+  def steps(self, left: int) -> int:
     """Returns the steps of the next call, of the `left` ones up to where it must end; rounded up to whole cycles."""
     return -(-min(self._steps, left) // self._cycle) * self._cycle
 
-  def took(self, steps, seconds):
+  def took(self, steps: int, seconds: float) -> None:
     """Notes what a call took."""
     most = min(_GROWTH * steps, int(steps * _CALL / max(seconds, 1e-9)))
     self._steps = max(1, most // self._cycle) * self._cycle

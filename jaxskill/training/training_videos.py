@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from jaxskill import files, pretrained
 from jaxskill.data import derived, exemplars
 from jaxskill.data.published.recipes import RECIPES
 from jaxskill.data.user import extraction_note
 from jaxskill.evaluate import held_out, metrics, truth
+from jaxskill.methods import Assessment
 from jaxskill.training import batches, checkpoints, finished_files, similarity
 from jaxskill.training.parallel import on_first_process
 
@@ -28,15 +32,15 @@ FILE = "training_videos.npz"
 FILES = dict(last=FILE, validation="training_videos_validation.npz")     # by the checkpoint whose models answer
 
 
-def digest(streams):
+def digest(streams: Mapping[str, np.ndarray]) -> str:
   """Returns a digest of one video's features {stream: `[T, ...]`}, which tells it again whatever it is called."""
   sha = hashlib.sha256()
   for _, rows in sorted(streams.items()):
-    sha.update(np.ascontiguousarray(rows))
+    sha.update(np.ascontiguousarray(rows).data)
   return sha.hexdigest()[:32]
 
 
-def save(workdir, trainer, assessments, file=FILE):
+def save(workdir: pathlib.Path, trainer: Any, assessments: Assessment, file: str = FILE) -> pathlib.Path | None:
   """Writes what assessing other videos needs, whole or not at all; every host must call it, and the main one writes.
 
   Args:
@@ -56,10 +60,10 @@ def save(workdir, trainer, assessments, file=FILE):
   folds = [dataset.folds[r.fold].train_videos for r in trainer.replicas]
   trained = np.unique(np.concatenate(folds))
 
-  def rows(name, video):
+  def rows(name: str, video: int) -> np.ndarray:
     return dataset.streams[name][video, : dataset.lengths[name][video]]
 
-  arrays = dict(
+  arrays: dict[str, np.ndarray] = dict(
       videos=np.array([dataset.videos[v] for v in trained]), score=assessments.score[:, trained],
       trained=np.stack([np.isin(trained, fold) for fold in folds]),
       digests=np.array([digest({name: rows(name, v) for name in method.streams}) for v in trained]))
@@ -71,7 +75,7 @@ def save(workdir, trainer, assessments, file=FILE):
   recorded = derived.recorded(config.data, method.streams)
   seconds = dict(dataset.row_seconds) | dict(dataset.recorded_seconds)
   arrays |= {f"recorded/{name}/row_seconds": seconds[name][trained] for name in recorded}
-  about = dict(
+  about: dict[str, Any] = dict(
       format=finished_files.FORMAT, data=dataset.name, simulated=dataset.simulated, tested=metrics.is_tested(dataset),
       extraction=_recipe(config), step=int(trainer.state.step), published=RECIPES.get(config.data.name, ""),
       params_sha256=checkpoints.digest(trainer.state.params),
@@ -87,11 +91,11 @@ def save(workdir, trainer, assessments, file=FILE):
   arrays |= {f"held_out/{name}": values for name, values in held._asdict().items()}
   path = pathlib.Path(workdir) / file
   with files.writing(path) as opened:
-    np.savez(opened, about=np.array(files.to_json(about)), **arrays)
+    np.savez(opened, about=np.array(files.to_json(about)), **arrays)  # type: ignore[arg-type]
   return path
 
 
-def save_selected(workdir, trainer):
+def save_selected(workdir: pathlib.Path, trainer: Any) -> None:
   """Writes the same of the checkpoint whose models were best on validation videos, if there is one; see `save`."""
   last, file = trainer.state, FILES["validation"]
   with checkpoints.Checkpoints(workdir / "checkpoints", trainer.config.train.keep_checkpoints, best=True) as kept:
@@ -105,7 +109,7 @@ def save_selected(workdir, trainer):
   trainer.state = last
 
 
-def _recipe(config):
+def _recipe(config: ConfigDict) -> Any:
   """Returns what `jaxskill.extract` noted of own features, or how frames were decoded; None where neither is known."""
   if (frames := config.data.get("frames")) and frames["count"]:
     return dict(frames=frames.to_dict(), weights=config.model.weights,
@@ -115,14 +119,15 @@ def _recipe(config):
   return extraction_note.read_extraction(pathlib.Path(config.data.dir))["recipe"] or None
 
 
-def _bank(trainer, assessments, encodings):
+def _bank(trainer: Any, assessments: Assessment,
+          encodings: Any) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
   """Returns (arrays of the videos that new ones are compared with, axes K, R; what each group is; their segments)."""
   dataset, replicas, same = trainer.dataset, trainer.replicas, trainer.config.model.exemplars.same
-  group, standings = trainer.experiment.groups, trainer.experiment.standings()
-  chosen, mask = zip(*(exemplars.of_new_videos(
+  group, standings = np.asarray(trainer.experiment.groups), trainer.experiment.standings()
+  of_replicas = zip(*(exemplars.of_new_videos(
       trainer.config.model.exemplars, group, dataset.folds[r.fold].train_videos, standings[:, i], (r.seed, 0, 0))
-                       for i, r in enumerate(replicas)))
-  chosen, mask = (np.stack(x).reshape(len(replicas), -1).T for x in (chosen, mask))       # [K, R]
+                      for i, r in enumerate(replicas)))
+  chosen, mask = (np.stack(x).reshape(len(replicas), -1).T for x in of_replicas)           # [K, R]
   each = np.arange(len(replicas))
   bank = dict(videos=np.array(dataset.videos)[chosen], mask=mask, score=trainer.experiment.target()[chosen, each],
               label=standings[chosen, each])

@@ -123,8 +123,8 @@ def test_two_videos_are_drawn_by_the_same_scales(tmp_path, figures, kind):
     assert len(curves) == 4 and np.max(curves) < axes[0].get_ylim()[1]
     np.testing.assert_allclose(np.mean(curves, axis=1), 1)
   if kind == "segments":
-    colours = [{tuple(c.get_colors()[0]) for c in axis.collections} for axis in axes[:2]]
-    assert all(colours)
+    colors = [{tuple(c.get_colors()[0]) for c in axis.collections} for axis in axes[:2]]
+    assert all(colors)
 
 
 def test_an_alignment_without_segments_is_drawn(tmp_path, figures):

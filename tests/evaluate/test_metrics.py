@@ -343,12 +343,12 @@ def test_measure_scores_where_there_is_little(make_dataset):
 def test_summarise():
   values = np.array([[0.5, 0.6, 0.8], [0.7, 0.9, 0.8]])       # seeds x folds
   folds, seeds = np.tile(range(3), 2), np.repeat([7, 9], 3)
-  result = metrics.summarise(values.ravel().tolist(), folds, seeds)
+  result = metrics.summarize(values.ravel().tolist(), folds, seeds)
   spread = lambda x: np.sqrt(((x - x.mean()) ** 2).sum() / (len(x) - 1))
   np.testing.assert_allclose([result["mean"], result["std_seeds"], result["std_folds"]],
                              [values.mean(), spread(values.mean(axis=1)), spread(values.mean(axis=0))])
   assert result["count"] == 6
-  assert metrics.summarise([0.5], [0], [0]) == dict(mean=0.5, std_seeds=None, std_folds=None, count=1)
-  assert metrics.summarise([0.5, None], [0, 1], [0, 0]) is None
-  assert metrics.summarise([0.5, float("nan")], ["a", "b"], [0, 0]) == dict(
+  assert metrics.summarize([0.5], [0], [0]) == dict(mean=0.5, std_seeds=None, std_folds=None, count=1)
+  assert metrics.summarize([0.5, None], [0, 1], [0, 0]) is None
+  assert metrics.summarize([0.5, float("nan")], ["a", "b"], [0, 0]) == dict(
       mean=None, std_seeds=None, std_folds=None, count=2, undefined=["b"])

@@ -55,7 +55,7 @@ def naive_spearman(said, labels):
 @pytest.mark.parametrize("sizes,overlap", [((4, 5, 4, 5, 3), 0), ((12, 20, 11), 0), ((1,) * 14, 0), ((12, 15, 13), 4)])
 def test_pooled_over_folds_ranks_all_test_videos_as_one_whole(sizes, overlap):
   replicas, sides, whole = scored(sizes, seeds=(0, 3), overlap=overlap)
-  row = protocol.summarise(replicas, "spearman", sides)
+  row = protocol.summarize(replicas, "spearman", sides)
   number = row["spearman"]["last"]
   by_seed = [naive_spearman(*whole[seed]) for seed in (0, 3)]
   lawful = sum(sizes) >= 10
@@ -84,7 +84,7 @@ def test_one_fold_at_the_limit_does_not_decide():
   replicas, sides, _ = scored(sizes)
   for r, value in zip(replicas, (-1.0, 0.8, 0.8, 0.8, 0.8)):
     r["last"]["spearman"] = value
-  row = protocol.summarise(replicas, "spearman", sides)
+  row = protocol.summarize(replicas, "spearman", sides)
   number = row["spearman"]["last"]
   assert number["fisher"] is None and number["no_fisher"] == "a fold is at 1 or -1"
   assert number["over_folds"]["mean"] == pytest.approx(0.44)
@@ -93,14 +93,14 @@ def test_one_fold_at_the_limit_does_not_decide():
 def test_classes_are_averaged_by_fishers_z_as_the_field_does():
   """Folds without a video in common are tasks of their own: their scores have other units and are not ranked together."""
   replicas, sides, _ = scored((12, 30, 15), task=(0, 1, 2))
-  row = protocol.summarise(replicas, "spearman", sides)
+  row = protocol.summarize(replicas, "spearman", sides)
   number = row["spearman"]["last"]
   protocol.show(dict(model=row))
   values = [r["last"]["spearman"] for r in replicas]
   assert number["mean"] == pytest.approx(metrics.fisher_mean(values))
   assert number["shown"] == "fisher" and number["pooled"] is None
   replicas, sides, _ = scored((6, 6, 7, 5), task=(0, 0, 1, 1))              # two tasks of two folds
-  number = protocol.summarise(replicas, "spearman", sides)["spearman"]["last"]
+  number = protocol.summarize(replicas, "spearman", sides)["spearman"]["last"]
   of_tasks = [naive_spearman(*(np.concatenate([getattr(s, "said")["last"] if what else s.labels for s in own])
                                for what in (True, False))) for own in (sides[:2], sides[2:])]
   assert number["pooled"]["mean"] == pytest.approx(np.tanh(np.mean(np.arctanh(of_tasks))))
@@ -118,7 +118,7 @@ def test_the_same_mean_is_shown_in_every_row():
   classes = dict(task=(0, 1))
   fine, rough = scored((12, 30), **classes)[:2], scored((12, 30), **classes)[:2]
   rough[0][0]["last"]["spearman"] = 1.0
-  rows = {name: protocol.summarise(own[0], "spearman", own[1]) for name, own in (("fine", fine), ("rough", rough))}
+  rows = {name: protocol.summarize(own[0], "spearman", own[1]) for name, own in (("fine", fine), ("rough", rough))}
   assert protocol.show(rows) == "over_folds"
   assert {row["spearman"]["last"]["shown"] for row in rows.values()} == {"over_folds"}
   del rows["rough"]
@@ -127,7 +127,7 @@ def test_the_same_mean_is_shown_in_every_row():
 
 def test_a_test_too_small_for_a_claim_has_no_spread_and_is_marked():
   replicas, sides, _ = scored((4,), seeds=(0, 1))
-  row = protocol.summarise(replicas, "spearman", sides)
+  row = protocol.summarize(replicas, "spearman", sides)
   protocol.show(dict(model=row))
   number = row["spearman"]["last"]
   assert number["marked"] and number["std_seeds"] is None and row["metrics"]["mae"]["marked"]
@@ -135,7 +135,7 @@ def test_a_test_too_small_for_a_claim_has_no_spread_and_is_marked():
   pairs = [dict(row="", fold="f", seed=seed, last=dict(accuracy=value), validation_selected=None,
                 best_on_test=dict(accuracy=value), branches={}, test_ties=0, against_truth={}) for seed, value in enumerate((0, 1))]
   of_pairs = [protocol.Side("f", seed, 0, np.arange(2), 1) for seed in (0, 1)]
-  row = protocol.summarise(pairs, "accuracy", of_pairs)
+  row = protocol.summarize(pairs, "accuracy", of_pairs)
   assert tables.number(row["accuracy"]["last"], percent=True) == "50.0 !"            # and not 50.0 ± 70.7
   facts = dict(folds=[dict(name="f", **{side: dict(videos=2, pairs=1, subjects=None) for side in ("train", "validation", "test")})],
                test_videos=2, too_few_to_claim=True, smallest_fold=2, small_folds=True)
@@ -148,7 +148,7 @@ def test_pairs_are_pooled_by_their_number():
   pairs = [dict(row="", fold=f"f{fold}", seed=seed, last=dict(accuracy=value), validation_selected=None, best_on_test=None,
                 branches={}, test_ties=0, against_truth={}) for (fold, seed), (value, _) in values.items()]
   sides = [protocol.Side(f"f{fold}", seed, 0, np.arange(9) + 9 * fold, count) for (fold, seed), (_, count) in values.items()]
-  row = protocol.summarise(pairs, "accuracy", sides)
+  row = protocol.summarize(pairs, "accuracy", sides)
   assert row["accuracy"]["last"]["mean"] == pytest.approx(0.8)
   by_seed = (0.5 * 2 + 0.9 * 40) / 42, (1.0 * 2 + 0.8 * 40) / 42
   assert row["pooled"]["mean"] == pytest.approx(np.mean(by_seed)) and row["pooled"]["test_pairs"] == 42
@@ -166,7 +166,7 @@ def test_why_a_number_is_undefined(change, reason):
   replicas, sides, _ = scored((5, 5, 5))
   replicas[1]["last"]["spearman"] = math.nan
   sides[1] = change(sides[1])
-  row = protocol.summarise(replicas, "spearman", sides)
+  row = protocol.summarize(replicas, "spearman", sides)
   protocol.show(dict(model=row))
   text = tables.table(dict(model=row), False)
   assert row["spearman"]["last"]["over_folds"]["undefined"] == reason
@@ -284,7 +284,7 @@ def test_pooled_on_the_real_trials_of_surgeons(split):
     with np.errstate(all="ignore"):
       replicas.append(replica(metrics.spearman(said[own], labels.score[own]), fold.name))
     sides.append(protocol.Side(fold.name, 0, task, own, 0, labels.score[own], dict(last=said[own])))
-  number = protocol.summarise(replicas, "spearman", sides)["spearman"]["last"]
+  number = protocol.summarize(replicas, "spearman", sides)["spearman"]["last"]
   by_task = []
   for name in labels_scores.SURGERY:
     own = labels.category == name
@@ -298,8 +298,8 @@ def test_pooled_on_the_real_trials_of_surgeons(split):
 
 def test_every_order_of_folds_gives_the_same_numbers():
   replicas, sides, _ = scored((4, 5, 7), seeds=(0, 1))
-  wanted = protocol.summarise(replicas, "spearman", sides)["spearman"]["last"]
+  wanted = protocol.summarize(replicas, "spearman", sides)["spearman"]["last"]
   for order in itertools.islice(itertools.permutations(range(6)), 0, 720, 97):
-    found = protocol.summarise([replicas[i] for i in order], "spearman", [sides[i] for i in order])["spearman"]["last"]
+    found = protocol.summarize([replicas[i] for i in order], "spearman", [sides[i] for i in order])["spearman"]["last"]
     for mean in ("pooled", "over_folds"):
       assert found[mean]["mean"] == pytest.approx(wanted[mean]["mean"])

@@ -139,7 +139,7 @@ def test_stacks_of_flow_lead_up_to_their_frame(tmp_path):
   np.testing.assert_allclose(about["times"]["flow"], [0.5, 1.0, 1.5, 2.0], atol=2e-3)
   from jaxskill.data.video import flow
   for k, begin in enumerate((16, 17, 18)):
-    np.testing.assert_array_equal(items["flow"][-1, k], flow.tv_l1(*(flow.grey(images[i]) for i in (begin, begin + 1))))
+    np.testing.assert_array_equal(items["flow"][-1, k], flow.tv_l1(*(flow.gray(images[i]) for i in (begin, begin + 1))))
 
 
 class Found:

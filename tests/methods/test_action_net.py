@@ -74,8 +74,8 @@ def test_golden_forward(golden, golden_weights, golden_name):
   encoder = action_net.StreamEncoder(adjacency="time")
   for ours, theirs in GOLDEN_NAMES.items():
     videos, count, _ = features[ours].shape
-    matrix, normaliser = graph("time", np.ones((videos, count), bool), jnp.zeros((1, videos * count)))
-    for row in normaliser:
+    matrix, normalizer = graph("time", np.ones((videos, count), bool), jnp.zeros((1, videos * count)))
+    for row in normalizer:
       close(row[:, None] * matrix * row, f"adj_{theirs}", 1e-6)
     close(encoding["attention"][ours][..., None], f"att_{theirs}", 1e-6)
     (pooled, _), captured = jax.jit(lambda x, ours=ours: encoder.apply(

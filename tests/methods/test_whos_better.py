@@ -59,7 +59,7 @@ def test_loss_and_score(load_config):
   streams = {name: rng.normal(size=(3, 9, 5)).astype(np.float32) for name in TWO["model.streams"]}
   videos = videos_of(streams, lengths)
   params = method.init(jax.random.key(0), jax.tree.map(lambda x: x[:1], videos), {})
-  variables, key = dict(params=params, constants={}), jax.random.key(1)
+  variables, key = dict(params=params, constants=dict(loss_weights=dict(similar=0.5))), jax.random.key(1)
   encodings = method.encode(variables, videos, key, True)
   pair = tuple(jax.tree.map(lambda x, v=v: x[v], encodings) for v in (0, 1))
   loss, said = method.phases[0].loss(variables, pair, {})
@@ -73,9 +73,9 @@ def test_loss_and_score(load_config):
       expected += max(0.0, 1.0 - (better - worse))
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(said["rank_rgb"] + said["rank_flow"], loss, rtol=1e-6)
-  scaled = variables | dict(constants=dict(loss_weights=dict(similar=0.5)))
-  far, far_said = method.phases[0].loss(scaled, (*pair, encodings_of(encodings, 0, 7.0), encodings_of(encodings, 2)), {})
-  apart = {name: np.abs(7 * np.float64(encodings["scores"][name][0]) - encodings["scores"][name][2]) for name in streams}
+  alike = encodings_of(encodings, 0, 7.0), encodings_of(encodings, 2)
+  far, far_said = method.phases[0].loss(variables, (*pair, *alike), {})
+  apart = {name: np.abs(7 * np.float64(own[0]) - own[2]) for name, own in encodings["scores"].items()}
   similar = sum(0.5 * np.maximum(values - 1.0, 0).sum() for values in apart.values())
   np.testing.assert_allclose(far - loss, similar, rtol=1e-4)
   assert similar > 0 and far_said["similar_rgb"] + far_said["similar_flow"] == pytest.approx(similar, rel=1e-4)
@@ -95,8 +95,10 @@ def test_gradients_are_finite_at_the_corners(load_config):
   params = method.init(jax.random.key(0), jax.tree.map(lambda x: x[:1], videos), {})
 
   def loss(params):
-    encodings = method.encode(dict(params=params, constants={}), videos, jax.random.key(1), True)
-    return method.phases[0].loss({}, tuple(jax.tree.map(lambda x, v=v: x[v], encodings) for v in (0, 1)), {})[0]
+    variables = dict(params=params, constants=dict(loss_weights=dict(similar=1.0)))
+    encodings = method.encode(variables, videos, jax.random.key(1), True)
+    pair = tuple(jax.tree.map(lambda x, v=v: x[v], encodings) for v in (0, 1))
+    return method.phases[0].loss(variables, pair + pair, {})[0]
   value, gradients = jax.value_and_grad(loss)(params)
   assert value == 3.0 and all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
 
@@ -131,7 +133,7 @@ def test_bad_streams(load_config, make_dataset):
   broken = dataclasses.replace(
       dataset, streams=dict(rgb=maps, flow=maps), lengths=dict.fromkeys(("rgb", "flow"), dataset.lengths["rgb"]),
       row_times={}, row_seconds={})
-  with pytest.raises(ValueError, match="average maps over their places first"):
+  with pytest.raises(ValueError, match="average over the other axes when you extract them"):
     method.check(broken, None)
 
 

@@ -33,7 +33,7 @@ def asked(make_dataset, *, scored, folds, subjects=None, few=False):
   sides, rows = protocol.sides(experiment, history, found), {}
   for name in ("good", "bad"):
     own = [index for index, r in enumerate(replicas) if r.row == name]
-    rows[name] = protocol.summarise([found[i] for i in own], experiment.metric, [sides[i] for i in own])
+    rows[name] = protocol.summarize([found[i] for i in own], experiment.metric, [sides[i] for i in own])
   shown = protocol.show(rows)
   table = {name: row[experiment.metric]["last"]["mean"] for name, row in rows.items()}
   return table, shown, intervals.of_rows(experiment, scores, sides, [r.row for r in replicas],

@@ -22,7 +22,7 @@ def replica(fold, seed, last, best, *, validation=None, truth=None, ties=0):
               against_truth=truth or {})
 
 
-def summarise(replicas, metric="accuracy", videos=12, pairs=5):
+def summarize(replicas, metric="accuracy", videos=12, pairs=5):
   """One row, of folds that test other videos each, all of one task; what they predicted is not known."""
   folds = list(dict.fromkeys(r["fold"] for r in replicas))
   sides = [protocol.Side(r["fold"], r["seed"], 0, folds.index(r["fold"]) * videos + np.arange(videos), pairs,
@@ -40,7 +40,7 @@ def cells(text):
 def test_table_of_one_row():
   replicas = [replica("a", s, last, 1.0, ties=2, truth=dict(spearman_score=r, ap_high=p, chance_high=0.25))
               for s, last, r, p in ((0, 0.5, 0.1, 0.2), (1, 0.75, 0.7, 0.4))]
-  text = tables.table({"model": summarise(replicas)}, True)
+  text = tables.table({"model": summarize(replicas)}, True)
   assert "SIMULATED" in text.splitlines()[0] and "over folds" not in text
   assert text.splitlines()[-1].startswith("* chosen")
   table = cells(text)
@@ -54,26 +54,26 @@ def test_table_of_one_row():
 def test_table_of_folds_has_both_spreads_and_no_simulated():
   values = {("a", 0): 0.2, ("a", 1): 0.4, ("b", 0): 0.6, ("b", 1): 0.6}
   replicas = [replica(*place, value, value) for place, value in values.items()]
-  text = tables.table({"model": summarise(replicas)}, False)
+  text = tables.table({"model": summarize(replicas)}, False)
   assert "SIMULATED" not in text and "over folds" in text
   over_seeds, over_folds = np.std([0.4, 0.5], ddof=1), np.std([0.3, 0.6], ddof=1)
   assert cells(text)["last step"] == f"45.0 ± {100 * over_seeds:.1f} (folds {100 * over_folds:.1f})"
 
 
 def test_one_number_has_no_spread():
-  text = tables.table({"model": summarise([replica("a", 0, 0.5, 0.5)])}, False)
+  text = tables.table({"model": summarize([replica("a", 0, 0.5, 0.5)])}, False)
   assert "one seed" in text and "±" not in text and cells(text)["last step"] == "50.0"
 
 
 def test_what_one_fold_lacks_is_a_dash_in_the_table_and_what_is_no_number_is_called_undefined():
   replicas = [replica("a", 0, 0.5, 0.5), replica("b", 0, 0.5, 0.5, truth=dict(ap_low=0.5, spearman_skill=float("nan")))]
-  summary = summarise(replicas)
+  summary = summarize(replicas)
   table = cells(tables.table({"model": summary}, False))
   assert table["ap_low"] == "-" and table["spearman_skill"] == "-"
   assert json.loads(files.to_json(summary))["against_truth"]["spearman_skill"] is None
   both = [replica(fold, 0, 0.5, 0.5, truth=dict(spearman_skill=value, ap_low=value)) for fold, value in
           (("a", 0.5), ("b", float("nan")))]
-  summary = summarise(both)
+  summary = summarize(both)
   table = cells(tables.table({"model": summary}, False))
   assert table["ap_low"] == table["spearman_skill"] == "undefined"
   assert summary["against_truth"]["spearman_skill"]["undefined"] == "all values are equal in fold b"
@@ -81,11 +81,11 @@ def test_what_one_fold_lacks_is_a_dash_in_the_table_and_what_is_no_number_is_cal
 
 def test_rows_keep_their_order_and_branches_they_lack_are_dashes():
   uniform = replica("a", 0, 0.5, 0.5) | dict(branches=dict(uniform=0.5))
-  text = tables.table({"z": summarise([replica("a", 0, 0.25, 0.5)]), "a": summarise([uniform])}, False)
+  text = tables.table({"z": summarize([replica("a", 0, 0.25, 0.5)]), "a": summarize([uniform])}, False)
   header, first, second = map(str.split, text.splitlines()[1:4])
   assert first == ["last", "step", "25.0", "50.0"] and header == ["row", "z", "a"]         # downwards: few rows
   assert "high branch" in text and cells(text)["high branch"].split() == ["25.0", "-"]
-  many = tables.table({name: summarise([uniform]) for name in "zxyba"}, False)
+  many = tables.table({name: summarize([uniform]) for name in "zxyba"}, False)
   assert [line.split()[0] for line in many.splitlines()[1:7]] == ["row", *"zxyba"]
   assert second[0] == "validation-selected"
 
@@ -110,7 +110,7 @@ def test_table_of_scores():
   models = [scored("a", s, rho, best=0.9, validation=0.5, draws=(0.5, 0.6), few=2) for s, rho in ((0, 0.2), (1, 0.8))]
   baseline = [scored(fold, 0, rho) for fold, rho in (("a", 0.1), ("b", 0.3))]
   flat = [scored("a", 0, float("nan"))]
-  rows = {name: summarise(replicas, "spearman") for name, replicas in (
+  rows = {name: summarize(replicas, "spearman") for name, replicas in (
       ("core", models), ("baseline: ridge", baseline), ("baseline: mean score", flat))}
   text = tables.table(rows, False)
   assert text.splitlines()[0] == ("Spearman's correlation on test videos (mean over seeds by Fisher's z), mean ± standard "
@@ -134,17 +134,17 @@ def test_table_of_scores():
 
 
 def test_one_seed_has_a_spread_over_draws_alone():
-  text = tables.table({"core": summarise([scored("a", 0, 0.5, draws=(0.5, 0.6))], "spearman")}, False)
+  text = tables.table({"core": summarize([scored("a", 0, 0.5, draws=(0.5, 0.6))], "spearman")}, False)
   assert text.splitlines()[0].endswith("one seed") and "± over draws" in text
 
 
 def test_table_of_scores_without_draws_or_shortage():
-  text = tables.table({"mlp": summarise([scored("a", 0, 0.5)], "spearman")}, True)
+  text = tables.table({"mlp": summarize([scored("a", 0, 0.5)], "spearman")}, True)
   assert "over draws" not in text and "fewer exemplars" not in text and "one seed, SIMULATED" in text
   once = scored("a", 0, 0.5, draws=(0.5, 0.5)) | dict(draws=dict(metrics=[{}], std=dict(spearman=None)))
-  assert "over draws" not in tables.table({"core": summarise([once], "spearman")}, True)
+  assert "over draws" not in tables.table({"core": summarize([once], "spearman")}, True)
   once["draws"]["std"]["spearman"] = float("nan")
-  text = tables.table({"core": summarise([once], "spearman")}, True)
+  text = tables.table({"core": summarize([once], "spearman")}, True)
   assert "± over draws" in text and "nan" not in text
 
 

@@ -117,7 +117,7 @@ JOINS = [
 
 @pytest.fixture
 def joined(monkeypatch):
-  """Set an environment, call `initialise`, and see what JAX is told."""
+  """Set an environment, call `initialize`, and see what JAX is told."""
   def join(environment):
     for name in NAMES:
       monkeypatch.delenv(name, raising=False)
@@ -125,7 +125,7 @@ def joined(monkeypatch):
       monkeypatch.setenv(name, value)
     calls = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: calls.append(arguments))
-    parallel.initialise()
+    parallel.initialize()
     assert len(calls) <= 1
     return calls[0] if calls else None
   return join

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import numpy as np
 import torch
+from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional
 
@@ -16,24 +19,25 @@ from jaxskill.benchmark.systems import action_net
 class _Graph(nn.Linear):
   """Graph convolution: adjacency times (instances times kernel), bias last."""
 
-  def forward(self, x, adjacency):
+  def forward(self, *inputs: Any) -> Any:
+    x, adjacency = inputs
     return adjacency @ functional.linear(x, self.weight) + self.bias
 
 
 class _Stream(nn.Module):
   """Embedding, two graph convolutions on positions, attention unit, weighted sum: `[B, T, D]` -> `[B, 2C]`."""
 
-  def __init__(self, width, hidden, channels, attention_hidden):
+  def __init__(self, width: int, hidden: int, channels: int, attention_hidden: Any) -> None:
     super().__init__()
     self.embedding = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.ReLU())
     self.gcn1, self.gcn2 = _Graph(channels, channels), _Graph(channels, channels)
     self.att = nn.Sequential(nn.Linear(2 * channels, attention_hidden), nn.ReLU(), nn.Linear(attention_hidden, 1))
 
-  def forward(self, features):
+  def forward(self, features: Any) -> Any:
     place = torch.arange(features.shape[1], device=features.device)
     adjacency = torch.exp(-(place[:, None] - place).abs().float())
-    normaliser = adjacency.sum(dim=1).rsqrt()
-    adjacency = normaliser[:, None] * adjacency * normaliser
+    normalizer = adjacency.sum(dim=1).rsqrt()
+    adjacency = normalizer[:, None] * adjacency * normalizer
     embedded = self.embedding(features)
     x = torch.relu(self.gcn1(embedded, adjacency))
     x = torch.cat([embedded, torch.relu(self.gcn2(x, adjacency))], dim=2)                 # [B, T, 2C]
@@ -48,8 +52,9 @@ class TorchPeer:
   SGD with weight decay on every parameter and a higher rate for the head.
   """
 
-  def __init__(self, widths, *, channels=256, attention_hidden=128, head_hidden=128, autocast=False, dropout=0.5,
-               learning_rate=0.01, head_rate=0.05, momentum=0.9, weight_decay=1e-4):
+  def __init__(self, widths: Any, *, channels: int = 256, attention_hidden: Any = 128, head_hidden: Any = 128,
+               autocast: bool = False, dropout: Any = 0.5, learning_rate: float = 0.01, head_rate: Any = 0.05,
+               momentum: float = 0.9, weight_decay: float = 0.0001) -> None:
     """`widths` is {name of a stream: its channels}."""
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     self._autocast = autocast
@@ -67,12 +72,12 @@ class TorchPeer:
          dict(params=[p for name, p in named if not name.startswith("fc.")])],
         lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
-  def scores(self, *features):
+  def scores(self, *features: Any) -> Any:
     """Returns `[B]` scores between 0 and 1 of `[B, T, D]` features of every stream."""
     pooled = [self.network[name](x) for name, x in zip(self.network, features)]
     return torch.sigmoid(self.network["fc"](torch.cat(pooled, dim=1)))[:, 0]
 
-  def step(self, features, labels):
+  def step(self, features: Any, labels: Any) -> Any:
     """Takes one update; returns the loss and `[B]` scores.
 
     Args:
@@ -90,7 +95,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the windows of a batch are cut before the clock starts."""
 
-  def __init__(self, config, shape, form, num_steps):
+  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
     model, data, autocast = config.model, contenders.data_of(config, shape), "autocast" in form.split("+")
     self._windows = {name: model.windows[name] or shape.streams[name][0] for name in model.streams}
     self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,
@@ -98,7 +103,7 @@ class TorchContender:
                            dropout=model.dropout)
     train = torch.tensor(data.folds[0].train_videos)
     self._features = {name: torch.tensor(data.streams[name]) for name in model.streams}
-    self._labels, self._train = torch.tensor(data.score) / float(data.score_range.max()), train
+    self._labels, self._train = torch.tensor(data.score) / float(np.asarray(data.score_range).max()), train
     self._size, self._count = config.train.batch_size, num_steps or action_net.SYSTEM.cpu_steps
     start = time.perf_counter()
     timing.seconds(self._batch, self._peer.step, 2)
@@ -108,7 +113,7 @@ class TorchContender:
         steps_per_epoch=-(-len(train) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=action_net.flops(config, shape))
 
-  def _batch(self):
+  def _batch(self) -> Any:
     """Returns (windows `[B, T, D]` of every stream, `[B]` labels) of one step, on the device."""
     ids, features = self._train[torch.randperm(len(self._train))[: self._size]], []
     for name, window in self._windows.items():

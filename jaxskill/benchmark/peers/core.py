@@ -7,9 +7,11 @@ labels are found by loops over groups and samples, a test video is compared with
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
+from ml_collections import ConfigDict
 
 from jaxskill.benchmark import contenders
 from jaxskill.benchmark.peers import timing
@@ -22,19 +24,19 @@ nn = torch.nn
 class Tree(torch.nn.Module):
   """The published tree: `[B, D]` -> log-probabilities level by level `[B, 2^i, 2]`, `[B, L]` regressions."""
 
-  def __init__(self, width, hidden, num_leaves):
+  def __init__(self, width: int, hidden: int, num_leaves: int) -> None:
     super().__init__()
     levels = num_leaves.bit_length() - 1
     self.first_layer = nn.Sequential(nn.Linear(width, hidden), nn.ReLU())
 
-    def convolution(groups, out):
+    def convolution(groups: int, out: int) -> Any:
       return nn.Conv1d(groups * hidden, groups * out, 1, groups=groups)
     self.feature_layers = nn.ModuleList(
         nn.Sequential(convolution(2 ** i, 2 * hidden), nn.ReLU()) for i in range(levels))
     self.clf_layers = nn.ModuleList(convolution(2 ** i, 2) for i in range(levels))
     self.reg_layer = convolution(num_leaves, 1)
 
-  def forward(self, rows):
+  def forward(self, rows: Any) -> tuple[list[Any], Any]:
     """Returns ([log-probabilities `[B, 2^i, 2]` of each level], `[B, L]` regressions) of `[B, D]` rows."""
     nodes, path, levels = self.first_layer(rows)[..., None], None, []
     for features, branches in zip(self.feature_layers, self.clf_layers):
@@ -48,7 +50,8 @@ class Tree(torch.nn.Module):
 class Peer:
   """The published training step and vote on features that are at hand; scores in the unit of the labels."""
 
-  def __init__(self, width, hidden, num_leaves, differences, span, *, autocast=False, learning_rate=1e-3):
+  def __init__(self, width: int, hidden: int, num_leaves: int, differences: np.ndarray, span: float, *,
+               autocast: bool = False, learning_rate: float = 0.001) -> None:
     torch.manual_seed(0)
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.allow_tf32 = False               # float32, as for products of matrices
@@ -57,7 +60,7 @@ class Peer:
     self._optimizer = torch.optim.Adam(self.tree.parameters(), lr=learning_rate)
     self._autocast = autocast
 
-  def labels(self, differences):
+  def labels(self, differences: Any) -> tuple[list[int], dict[int, Any]]:
     """Returns the class of each sample and {group: (samples, targets)}, found by loops over groups and samples."""
     classes, members = [0] * len(differences), {}
     for group, (left, right) in enumerate(self.bounds):
@@ -69,13 +72,14 @@ class Peer:
           targets.append((value - left) / (right - left))
     return classes, members
 
-  def loss(self, inputs, others, scores, other_scores):
+  def loss(self, inputs: Any, others: Any, scores: Any, other_scores: Any) -> Any:
     """Returns the loss of pairs in both directions: `[B, D]`, `[B, D]` features, `[B]`, `[B]` scores."""
     rows = torch.cat([torch.cat([others, inputs, other_scores[:, None] / self._span], 1),
                       torch.cat([inputs, others, scores[:, None] / self._span], 1)])
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       levels, regressions = self.tree(rows)
-    log_p, regressions, total, count = levels[-1].flatten(1).float(), regressions.float(), 0.0, len(inputs)
+    log_p, regressions, count = levels[-1].flatten(1).float(), regressions.float(), len(inputs)
+    total: Any = 0.0
     for direction, difference in enumerate((scores - other_scores, other_scores - scores)):
       part = slice(direction * count, (direction + 1) * count)
       classes, members = self.labels(difference)
@@ -85,7 +89,7 @@ class Peer:
         total = total + nn.functional.mse_loss(regressions[part][samples, group], target)
     return total
 
-  def step(self, *batch):
+  def step(self, *batch: Any) -> Any:
     """Takes one update on a batch, see `loss`; returns the loss, on the device."""
     loss = self.loss(*batch)
     self._optimizer.zero_grad()
@@ -94,7 +98,7 @@ class Peer:
     return loss.detach()
 
   @torch.no_grad()
-  def vote(self, inputs, exemplars, scores):
+  def vote(self, inputs: Any, exemplars: Any, scores: Any) -> list[float]:
     """Returns `[V]` scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores, one comparison at a time."""
     result = []
     for video, others, known in zip(inputs, exemplars, scores):
@@ -113,11 +117,11 @@ class Peer:
 class TorchContender:
   """Times the peer; the features are averaged and on the device before the clock starts."""
 
-  def __init__(self, config, shape, form, num_steps):
+  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
     words, stream = form.split("+"), config.data.stream
     data = contenders.data_of(config, shape)
-    train, score = data.folds[0].train_videos, data.score
-    span = float(np.ptp(data.score_range[0]))
+    train, score = data.folds[0].train_videos, np.asarray(data.score)
+    span = float(np.ptp(np.asarray(data.score_range)[0]))
     differences = np.subtract.outer(score[train], score[train])[~np.eye(len(train), dtype=bool)]
     self._peer = Peer(shape.width, shape.hidden, config.model.num_leaves, differences, span,
                       autocast="autocast" in words)
@@ -134,9 +138,9 @@ class TorchContender:
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
         model_flops=core.flops(config, shape, form))
 
-  def _batch(self):
+  def _batch(self) -> Any:
     """Returns the arguments of `Peer.vote`, or of `Peer.step`, on the device."""
-    def pick(n):
+    def pick(n: Any) -> Any:
       return self._train[torch.randint(len(self._train), (n,))]
     if self._vote:
       asked = torch.arange(core.VOTERS)
@@ -145,7 +149,7 @@ class TorchContender:
     first, second = pick(self._size), pick(self._size)
     return self._features[first], self._features[second], self._score[first], self._score[second]
 
-  def _repeated(self, *batch):
+  def _repeated(self, *batch: int) -> None:
     for _ in range(self._count):
       (self._peer.vote if self._vote else self._peer.step)(*batch)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from ml_collections import ConfigDict
 
 from jaxskill.benchmark import contenders
 from jaxskill.benchmark.peers import timing
@@ -20,7 +24,7 @@ class TorchPeer:
   the whole batch. Two Adam optimizers take turns, and each clears its own gradients alone, after its step.
   """
 
-  def __init__(self, config, width, *, autocast=False, input_gradient=False):
+  def __init__(self, config: ConfigDict, width: int, *, autocast: bool = False, input_gradient: bool = False) -> None:
     """`config` is one of the official variant."""
     self._loss, self._noise_std = config.loss, config.model.noise_std
     self._autocast, self._input_gradient = autocast, input_gradient
@@ -28,14 +32,14 @@ class TorchPeer:
     torch.manual_seed(0)
     nn = torch.nn
 
-    def ranker():
+    def ranker() -> Any:
       return nn.Sequential(nn.Linear(width, 1))
 
-    def filters():
+    def filters() -> Any:
       return nn.ModuleList(nn.Sequential(nn.Linear(width, config.model.hidden), nn.ReLU(),
                                          nn.Linear(config.model.hidden, 1))
                            for _ in range(config.model.num_filters))
-    self.networks = nn.ModuleDict({
+    self.networks: Any = nn.ModuleDict({
         "pos": nn.ModuleDict(dict(att_net=filters(), fc=ranker())),
         "neg": nn.ModuleDict(dict(att_net=filters(), fc=ranker())),
         "uniform": nn.ModuleDict(dict(fc=ranker()))}).to(self.device)
@@ -45,7 +49,7 @@ class TorchPeer:
     self.optimizers = (torch.optim.Adam([p for name, p in named if ".fc." in name], lr=rate),
                        torch.optim.Adam([p for name, p in named if ".att_net." in name], lr=attention_rate))
 
-  def _forward(self, name, features):
+  def _forward(self, name: str, features: Any) -> tuple[Any, Any]:
     """`[B, T, D]` -> `[B, K]` scores, `[B, T, K]` attention (None in the uniform network)."""
     network = self.networks[name]
     if name == "uniform":
@@ -55,7 +59,7 @@ class TorchPeer:
       pooled = torch.bmm(attention.transpose(1, 2).to(features.dtype), features)          # [B, K, D]
     return 2 * torch.tanh(network["fc"](pooled)[..., 0]), attention
 
-  def loss(self, better, worse, phase):
+  def loss(self, better: Any, worse: Any, phase: int) -> Any:
     """Returns [] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
     loss = self._loss
     scores, attentions = {}, []
@@ -64,12 +68,12 @@ class TorchPeer:
       scores[name] = s_better, s_worse
       attentions += [a for a in (a_better, a_worse) if a is not None]
 
-    def hinge(margin, difference):
+    def hinge(margin: float, difference: Any) -> Any:
       return torch.relu(margin - difference).mean()
     if phase == 0:
       return sum(hinge(loss.margin_rank, b.mean(dim=1) - w.mean(dim=1)) for b, w in scores.values())
 
-    def gap(above, below):
+    def gap(above: str, below: str) -> Any:
       return (scores[above][0] - scores[below][1]).min(dim=1).values
     uniform, weights = gap("uniform", "uniform"), loss.weights
     total = weights.disparity * sum(hinge(loss.margin_disparity, gap(name, name) - uniform) for name in ("pos", "neg"))
@@ -80,7 +84,7 @@ class TorchPeer:
       total = total + weights.diversity * torch.linalg.matrix_norm(overlap).mean()
     return total
 
-  def step(self, better, worse, phase, *, first=False):
+  def step(self, better: Any, worse: Any, phase: int, *, first: bool = False) -> Any:
     """Takes one update on `[B, T, D]` videos of pairs; returns the loss, on the device.
 
     Args:
@@ -104,7 +108,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the two tensors of a batch are made before the clock starts."""
 
-  def __init__(self, config, shape, form, num_steps):
+  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
     words = form.split("+")[1:]
     self._batch_size, self._step = shape.batch_size, 0
     self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)
@@ -124,7 +128,7 @@ class TorchContender:
         torch=torch.__version__, device=torch.cuda.get_device_name() if cuda else "cpu",
         model_flops=pros_cons.flops(config, shape, form))
 
-  def _batch(self):
+  def _batch(self) -> Any:
     """Returns the arguments of `TorchPeer.step` for the next step, on the device."""
     chosen = self._pairs[torch.randperm(len(self._pairs))[: self._batch_size]]
     better, worse = (self._features[ids] for ids in chosen.T.to(self._features.device))
@@ -142,7 +146,7 @@ class TorchContender:
     return timing.memory()
 
 
-def npz_batch(files, shape, repeats=3):
+def npz_batch(files: Sequence[pathlib.Path], shape: pros_cons.Shape, repeats: int = 3) -> float:
   """Returns seconds to read and stack both videos of every pair of one batch from npz files in the page cache.
 
   So the published code does it.

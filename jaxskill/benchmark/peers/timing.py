@@ -13,14 +13,14 @@ from jaxskill.benchmark import contenders
 
 def seconds(draw: Callable[[], tuple], step: Callable[..., Any], count: int) -> float:
   """Returns the seconds of `count` steps, without those in which `draw` makes the arguments of each."""
-  synchronise = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+  synchronize = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
   total = 0.0
   for _ in range(count):
     batch = draw()
-    synchronise()
+    synchronize()
     start = time.perf_counter()
     step(*batch)
-    synchronise()
+    synchronize()
     total += time.perf_counter() - start
   return total
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ class System(NamedTuple):
   start_up: bool = False
 
 
-def find(method) -> System:
+def find(method: str) -> System:
   """Returns the system that `config.method` names.
 
   Raises:
@@ -64,13 +64,14 @@ def find(method) -> System:
   return importlib.import_module(module).SYSTEM
 
 
-def amount(form, letter):
+def amount(form: str, letter: str) -> int:
   """Returns the number that a form gives after a letter, "R4": 4; 1 where it gives none."""
   found = re.search(rf"\b{letter}(\d+)", form)
   return int(found[1]) if found else 1
 
 
-def random_dataset(shape, streams, *, folds=1, criteria=(), seed=0):
+def random_dataset(shape: Any, streams: Mapping[str, Any], *, folds: int = 1, criteria: Sequence[str] | tuple = (),
+                   seed: int = 0) -> SkillDataset:
   """Draws random features as a data set; random pairs and scores follow a hidden order of the videos.
 
   Args:
@@ -83,7 +84,7 @@ def random_dataset(shape, streams, *, folds=1, criteria=(), seed=0):
   features = {name: rng.standard_normal((count, *size), np.float32) for name, size in streams.items()}
   order = rng.permutation(count)
 
-  def pairs(ids):
+  def pairs(ids: np.ndarray) -> np.ndarray:
     limit = getattr(shape, "pairs", 0)
     every = np.array(list(itertools.combinations(order[np.isin(order, ids)], 2)) if limit else [], np.int32)
     return every.reshape(-1, 2)[rng.permutation(len(every))[:limit]]

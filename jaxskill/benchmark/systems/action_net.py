@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from jaxskill.benchmark.systems import System, amount
 
 
@@ -27,7 +29,7 @@ SHAPES = {
 }   # paper: an apparatus of Rhythmic Gymnastics
 
 
-def flops(config, shape, form=""):
+def flops(config: ConfigDict, shape: Shape, form: str = "") -> float | None:
   """Returns floating-point operations of one training step: matrix products, forward and both gradients.
 
   The first layer has no gradient of its input, which is data; a graph of time has none at all. None for other contexts
@@ -41,8 +43,8 @@ def flops(config, shape, form=""):
     rows, width = shape.streams[name]
     window, hidden = model.windows[name] or rows, model.hidden or width // 2
     kernels = hidden * channels + 2 * channels ** 2 + (2 * channels + 1) * model.attention_hidden
-    neighbours = (2 + of_features) * 2 + 3 * of_features      # products of the two propagations and of the distances
-    total += window * (2 * width * hidden + 3 * kernels + neighbours * window * channels)
+    neighbors = (2 + of_features) * 2 + 3 * of_features      # products of the two propagations and of the distances
+    total += window * (2 * width * hidden + 3 * kernels + neighbors * window * channels)
   total += 3 * model.head_hidden * (2 * channels * len(model.streams) + 1)
   replicas = len(config.seeds) * len(config.data.criteria) * amount(form, "F")
   return 2.0 * replicas * config.train.batch_size * total

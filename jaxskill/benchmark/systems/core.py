@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxskill.benchmark.systems import System
 from jaxskill.benchmark.systems.pros_cons import Shape
+from jaxskill.train import Trainer
 
 VOTERS = 64       # videos of one vote, each against config.model.exemplars.count exemplars
 SHAPES = {
@@ -16,7 +18,7 @@ SHAPES = {
 }
 
 
-def flops(config, shape, form=""):
+def flops(config: ConfigDict, shape: Shape, form: str = "") -> float:
   """Returns floating-point operations of one training step: matrix products of the tree, forward and both gradients.
 
   The first layer has no gradient of its input, which is data. Of a vote: of its rows, forward alone.
@@ -34,12 +36,12 @@ class Vote:
 
   size = VOTERS
 
-  def __init__(self, trainer):
+  def __init__(self, trainer: Trainer) -> None:
     everyone, self._state = trainer.all_videos, trainer.state
     self._answer = everyone.answers.compiled[0]
     _, self._inputs = next(everyone.comparisons(trainer.state, 0, VOTERS))
 
-  def round(self, repeats):
+  def round(self, repeats: int) -> float:
     """Returns seconds a vote."""
     start = time.perf_counter()
     for _ in range(repeats):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxskill.benchmark.systems import System
 
@@ -29,7 +30,7 @@ SHAPES = {
 }
 
 
-def flops(config, shape, form=""):
+def flops(config: ConfigDict, shape: Shape, form: str = "") -> float:
   """Returns floating-point operations of one step: matrix products with features alone, mean over a cycle.
 
   Forward products of all filters and ranking layers, and the weight gradients of what a step trains (leaky: of both

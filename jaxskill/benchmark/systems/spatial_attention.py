@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from jaxskill.benchmark.systems import System
 from jaxskill.methods.common import hinge
@@ -41,7 +42,7 @@ SHAPES = {
 }
 
 
-def flops(config, shape, form=""):
+def flops(config: ConfigDict, shape: Shape, form: str = "") -> float:
   """Returns floating-point operations of one training step: products with maps, forward and gradients.
 
   The maps themselves have no gradient, for they are data. The recurrence is left out (0.1 %), and so is what the
@@ -56,11 +57,11 @@ def flops(config, shape, form=""):
   return 2.0 * len(config.seeds) * videos * shape.segments * fused * (fusion + rest)
 
 
-def scores_in_scan(params, maps, config):
+def scores_in_scan(params: Any, maps: jax.Array, config: ConfigDict) -> jax.Array:
   """Returns `[V]` scores of maps `[V, T, h, w, C]` as the equations read: each frame is fused when its turn comes."""
   model, dtype = config.model, jnp.dtype(config.train.dtype)
 
-  def step(states, frame):
+  def step(states: tuple[jax.Array, jax.Array], frame: jax.Array) -> tuple[tuple[jax.Array, jax.Array], None]:
     attention, skill = states
     x = convolve(params["fuse_1_kernel"], frame, padding=model.padding, dtype=dtype,
                  implementation=model.implementation)
@@ -83,18 +84,18 @@ def scores_in_scan(params, maps, config):
 class InScan:
   """Loss and gradient of a batch of pairs, with all of the network inside the recurrence; no optimizer."""
 
-  def __init__(self, trainer):
+  def __init__(self, trainer: Any) -> None:
     config, self.size = trainer.config, trainer.config.train.batch_size
     items = trainer.tables.items[0, : self.size]
 
-    def loss(params, maps):
+    def loss(params: Any, maps: Any) -> Any:
       scores = scores_in_scan(params, as_maps(jax.tree.map(lambda x: take(x, items.T.reshape(-1)), maps)), config)
       return hinge(config.loss.margin, scores[: self.size] - scores[self.size:]).mean()
     self._step = jax.jit(float32_products(jax.value_and_grad(loss)))
     self._maps = trainer.loader.videos[config.data.stream]
     self._params = jax.tree.map(lambda x: x[0], trainer.state.params)
 
-  def round(self, repeats):
+  def round(self, repeats: Any) -> Any:
     """Returns seconds a step."""
     start = time.perf_counter()
     for _ in range(repeats):

@@ -5,6 +5,9 @@ It stands apart because importing `tensorflow_datasets` takes longer than loadin
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -27,14 +30,14 @@ class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type
   url_infos = None   # nothing is fetched; looking for check sums would need a package that nobody else here needs
   MANUAL_DOWNLOAD_INSTRUCTIONS = "Get features and labels from the authors, and pass their folder as manual_dir."
 
-  def _info(self):
+  def _info(self) -> Any:
     of_stream = {stream: tfds.features.Tensor(shape=(None,) * STREAM_AXES[stream], dtype=np.float32, encoding="bytes")
                  for stream in self.STREAMS}
     return tfds.core.DatasetInfo(
         builder=self, description=self.__doc__, homepage=self.HOMEPAGE, metadata=tfds.core.MetadataDict(),
         disable_shuffling=True, features=tfds.features.FeaturesDict({"video": tfds.features.Text()} | of_stream))
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     task = read_task(self.name, dl_manager.manual_dir, self.builder_config.name)
     known = {name: getattr(task.labels, name) for name in OF_VIDEOS}
     labels = {name: values.tolist() for name, values in known.items() if values is not None}
@@ -46,11 +49,11 @@ class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type
                for fold in task.folds])
     return {"videos": self._generate_examples(task.files)}
 
-  def _generate_examples(self, files):
+  def _generate_examples(self, files: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, np.ndarray | str]]]:
     for number, (video, streams) in enumerate(read_streams(self.name, files, self.max_bytes)):
       self.info.metadata["streams"] = sorted(streams)
       absent = {stream: np.zeros((1,) * STREAM_AXES[stream], np.float32) for stream in self.STREAMS}
-      yield number, {"video": video} | absent | streams
+      yield number, {"video": video, **absent, **streams}
 
 
 class Best(Official):

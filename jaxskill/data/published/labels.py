@@ -6,9 +6,9 @@ V videos, P pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,18 +59,18 @@ class Video(NamedTuple):
   last_frame: int | None = None
 
 
-def keep(labels, kept) -> Labels:
+def keep(labels: Labels, kept: np.ndarray) -> Labels:
   """Keeps the labels of the videos in the mask `kept` `[V]`, their folds complete; leaves out pairs of the others."""
   pairs_kept = kept[labels.pairs].all(axis=1)
   new_video, new_row = np.cumsum(kept) - 1, np.cumsum(pairs_kept) - 1
   pairs = new_video[labels.pairs[pairs_kept]].astype(np.int32)
 
-  def fold_of(fold):
+  def fold_of(fold: Fold) -> Fold:
     train_videos, test_videos = (new_video[ids[kept[ids]]] for ids in (fold.train_videos, fold.test_videos))
     if not len(labels.pairs):
       return splits.fold_of_videos(fold.name, pairs, train_videos, test_videos)
-    rows = (new_row[ids[pairs_kept[ids]]] for ids in (fold.train_pairs, fold.test_pairs))
-    return splits.fold_of_pairs(fold.name, pairs, *rows, train_videos=train_videos, test_videos=test_videos)
+    train, test = (new_row[ids[pairs_kept[ids]]] for ids in (fold.train_pairs, fold.test_pairs))
+    return splits.fold_of_pairs(fold.name, pairs, train, test, train_videos=train_videos, test_videos=test_videos)
 
   known = {name: getattr(labels, name) for name in OF_VIDEOS}
   of_videos = {name: values[kept] for name, values in known.items() if values is not None}
@@ -80,7 +80,7 @@ def keep(labels, kept) -> Labels:
       criteria={name: values[kept] for name, values in labels.criteria.items()}, **of_videos)
 
 
-def label_file(root, names, folders, what) -> Path:
+def label_file(root: Path, names: Sequence[str], folders: Sequence[str], what: str) -> Path:
   """Returns the first of some file names in the first folder that has one.
 
   Args:
@@ -104,7 +104,7 @@ def label_file(root, names, folders, what) -> Path:
                  "their authors publish them.")
 
 
-def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ...]]]:
+def read_words(path: Path, count: int, what: str, header: bool = False) -> list[tuple[int, tuple[str, ...]]]:
   """Returns the lines of a text file: (line number, `count` words), which errors call `what`; blank lines are skipped.
 
   With `header`, so is a first line whose second word is no number.
@@ -133,7 +133,7 @@ def read_words(path, count, what, header=False) -> list[tuple[int, tuple[str, ..
   return result
 
 
-def read_mat(file, key) -> np.ndarray:
+def read_mat(file: Path, key: str) -> np.ndarray:
   """Returns the finite numbers under a key of a MATLAB file, float64.
 
   Raises:
@@ -159,7 +159,7 @@ def read_mat(file, key) -> np.ndarray:
   return table.astype(np.float64)
 
 
-def from_videos(videos, sides, files) -> Labels:
+def from_videos(videos: Sequence[Video], sides: Mapping[str, Any], files: Sequence[Path]) -> Labels:
   """Returns the labels of a list of `Video`, by category where tasks are categories.
 
   Args:
@@ -172,7 +172,7 @@ def from_videos(videos, sides, files) -> Labels:
   """
   files = tuple(files)
   first_of = {name: i for i, name in enumerate(dict.fromkeys(fold.split("/")[0] for fold in sides))}
-  videos = sorted(videos, key=lambda video: first_of.get(video.category, 0))   # a task's videos lie side by side
+  videos = sorted(videos, key=lambda video: first_of.get(video.category or "", 0))   # a task's videos lie side by side
   ids = tuple(video.id for video in videos)
   position = {video: i for i, video in enumerate(ids)}
   if len(position) < len(ids):
@@ -188,7 +188,7 @@ def from_videos(videos, sides, files) -> Labels:
     train, test = (np.array(sorted(position[video] for video in side), np.int32) for side in of_sides)
     folds.append(Fold(name, train, test, NO_IDS, NO_IDS))
 
-  def column(values, kind=np.float64):
+  def column(values: Sequence[Any], kind: type | None = np.float64) -> np.ndarray | None:
     return None if any(value is None for value in values) else np.array(values, kind)
   score = np.array([video.score for video in videos])
   score_range = np.array([(video.lowest, video.highest) for video in videos])

@@ -7,6 +7,9 @@ Reference: Parmar and Morris, CVPR 2019 (MTL-AQA) and CVPRW 2017 (UNLV-Dive); Xu
 
 from __future__ import annotations
 
+import pathlib
+from typing import Any
+
 import numpy as np
 
 from jaxskill.data import tables
@@ -18,7 +21,7 @@ JUDGES = 30.0                                # highest sum of the three marks of
 _INTEGERS = (int, np.integer)
 
 
-def read_mtl_aqa(root, split, seed) -> Labels:
+def read_mtl_aqa(root: pathlib.Path, split: str, seed: int) -> Labels:
   """Returns the labels of MTL-AQA; see `labels_scores.read_scores` for arguments and errors."""
   names = ("final_annotations_dict_with_dive_number.pkl", "augmented_final_annotations_dict.pkl",
            "final_annotations_dict.pkl")
@@ -28,7 +31,7 @@ def read_mtl_aqa(root, split, seed) -> Labels:
   videos = _read_annotations(file)
   if split == "competition":
     held_out = {name: [video.id for video in videos if video.competition == name]
-                for name in sorted({video.competition for video in videos})}
+                for name in sorted({video.competition or "" for video in videos})}
     sides = {f"competition_{name}": ([video.id for video in videos if video.competition != name], tests)
              for name, tests in held_out.items()}
   else:
@@ -37,8 +40,8 @@ def read_mtl_aqa(root, split, seed) -> Labels:
   return from_videos(videos, sides, (file, *lists))
 
 
-def read_unlv_dive(root, split, seed) -> Labels:
-  """Returns the labels of UNLV-Dive; see `labels_scores.read_scores` for arguments and errors."""
+def read_unlv_dive(root: pathlib.Path, split: str, seed: int) -> Labels:
+  """Returns the labels of UNLV-Dive; for arguments and what it raises see `labels_scores.read_scores`."""
   try:
     file = label_file(root, ("diving_overall_scores.mat",), FOLDERS, "unlv_dive")
   except NoLabels:
@@ -62,7 +65,7 @@ def read_unlv_dive(root, split, seed) -> Labels:
   return from_videos(videos, {"official": sides}, (file, of_difficulty, *lists))
 
 
-def _read_unlv_dive_of_mtl_aqa(root):
+def _read_unlv_dive_of_mtl_aqa(root: pathlib.Path) -> Labels:
   """Returns the copy that comes with MTL-AQA, whose lists name one dive that has no score there."""
   folders = (*FOLDERS, "UNLV_Dive_split_4")
   *lists, file = (label_file(root, (name,), folders, "unlv_dive") for name in (
@@ -75,7 +78,7 @@ def _read_unlv_dive_of_mtl_aqa(root):
   return from_videos(used, {"official": sides}, (file, *lists))._replace(unscored=unscored)
 
 
-def read_finediving(root, split, seed) -> Labels:
+def read_finediving(root: pathlib.Path, split: str, seed: int) -> Labels:
   """Returns the labels of FineDiving; see `labels_scores.read_scores` for arguments and errors."""
   file = label_file(root, ("finediving.csv",), FOLDERS, "finediving")
   table, lines = tables.read_table(file, ("event", "sample", "split", "action_type", "score", "difficulty"), ())
@@ -85,12 +88,12 @@ def read_finediving(root, split, seed) -> Labels:
   videos = [_dive(video, score, difficulty, action, f"{file}, line {line}", competition)
             for video, score, difficulty, action, competition, line in cells]
 
-  def side(name):
+  def side(name: str) -> list[str]:
     return [video for video, value in zip(ids, table["split"]) if value == name]
   return from_videos(videos, {"official": (side("train"), side("test"))}, (file,))
 
 
-def _read_annotations(file):
+def _read_annotations(file: pathlib.Path) -> list[Video]:
   content = safe_pickle.load(file)
   if not isinstance(content, dict) or not content:
     raise ValueError(f"{file}: holds a {type(content).__name__}, not the annotations by (event, sample); download it "
@@ -106,20 +109,21 @@ def _read_annotations(file):
   return videos
 
 
-def _read_list(path):
+def _read_list(path: pathlib.Path) -> list[str]:
   keys = safe_pickle.load(path)
   if not isinstance(keys, list):
     raise ValueError(f"{path}: holds a {type(keys).__name__}, not a list of (event, sample); download it again.")
   return [_dive_id(key, path) for key in keys]
 
 
-def _dive_id(key, file):
+def _dive_id(key: tuple[int, int], file: pathlib.Path) -> str:
   if not (isinstance(key, tuple) and len(key) == 2 and all(isinstance(part, _INTEGERS) for part in key)):
     raise ValueError(f"{file}: {key!r} is not an (event, sample); download it again.")
   return f"{key[0]:02d}_{key[1]:03d}"
 
 
-def _dive(video, score, difficulty, kind, place, competition=None):
+def _dive(video: str, score: Any, difficulty: Any, kind: Any, place: Any,
+          competition: str | None = None) -> Video:
   score, difficulty = (tables.number(value, name, video, place)
                        for value, name in ((score, "final score"), (difficulty, "difficulty")))
   if difficulty <= 0:

@@ -7,7 +7,9 @@ Reference: Gao et al., M2CAI 2014; folds of Tang et al., CVPR 2020.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ KINEMATICS = 76                              # columns: two master and two patie
 KINEMATICS_HERTZ = 30.0
 
 
-def read_jigsaws(root, split, seed) -> Labels:
+def read_jigsaws(root: Path, split: str, seed: int) -> Labels:
   """Returns the labels of JIGSAWS: ratings from label.pkl, else from the meta files.
 
   Args:
@@ -39,7 +41,7 @@ def read_jigsaws(root, split, seed) -> Labels:
     files = *files, published              # whatever the split: features are prepared again where these change
   except NoLabels:
     published, split = None, "louo" if split == "auto" else split
-  folds = safe_pickle.load(published) if split == "auto" else {}
+  folds = safe_pickle.load(published) if published and split == "auto" else {}
   if not isinstance(folds, dict):
     raise ValueError(f"{published}: holds no dict; download it again.")
   sides = {}
@@ -63,13 +65,13 @@ def read_jigsaws(root, split, seed) -> Labels:
   return from_videos(videos, sides, files)
 
 
-def _are_folds(content):
+def _are_folds(content: Any) -> bool:
   lists = (list, tuple)
   return isinstance(content, lists) and all(isinstance(fold, lists) and all(isinstance(trial, str) for trial in fold)
                                             for fold in content)
 
 
-def _read_pickle(root):
+def _read_pickle(root: Path) -> tuple | None:
   """Returns (videos, files), or None where there is no pickle."""
   try:
     file = label_file(root, ("label.pkl",), FOLDERS, "jigsaws")
@@ -81,7 +83,7 @@ def _read_pickle(root):
   return [_trial(video, parts, file) for video, parts in content.items()], (file,)
 
 
-def _read_meta(root):
+def _read_meta(root: Path) -> tuple:
   """Returns (videos, files) of the tasks that are there: lines "trial level total" and the six parts."""
   videos, files = [], []
   for task in SURGERY:
@@ -103,7 +105,7 @@ def _read_meta(root):
   return videos, tuple(files)
 
 
-def _trial(video, parts, place):
+def _trial(video: str, parts: Sequence[float], place: str | Path) -> Video:
   task = video[:-5].lower() if isinstance(video, str) else ""
   if task not in SURGERY or not video[-3:].isdigit():
     raise ValueError(f"{place}: {video!r} is no trial of {', '.join(SURGERY)}, as Knot_Tying_B001; download it again.")
@@ -115,7 +117,7 @@ def _trial(video, parts, place):
   return Video(video, ratings.sum(), 30, 6, category=task, subject=video[-4], criteria=dict(zip(RATINGS, ratings)))
 
 
-def read_kinematics(file) -> np.ndarray:
+def read_kinematics(file: Path) -> np.ndarray:
   """Returns the kinematics of one trial.
 
   Args:

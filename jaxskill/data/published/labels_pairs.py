@@ -32,7 +32,7 @@ TASKS = {
 }
 
 
-def read_pairs(name, root, task) -> Labels:
+def read_pairs(name: str, root: Path, task: str) -> Labels:
   """Reads the pair lists of a task.
 
   Args:
@@ -77,7 +77,7 @@ def read_pairs(name, root, task) -> Labels:
   return Labels(tuple(videos), folds, files, pairs, category=category if len(np.unique(category)) > 1 else None)
 
 
-def _read_side(path):
+def _read_side(path: Path) -> list[tuple[str, str]]:
   pairs = []
   for line, pair in read_words(path, 2, "video id(s)"):
     better, worse = (video_name(video, f"{path}, line {line}") for video in pair)

@@ -43,8 +43,9 @@ Xu et al., TCSVT 2019 (Fis-V); Pirsiavash et al., ECCV 2014 (MIT-Skating). Other
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +64,7 @@ SKATING_HIGHEST = dict(fis_v=dict(tes=45.0, pcs=40.0, total=85.0), mit_skating=d
 MIT_FOLDS, MIT_TEST = 5, 50                  # random splits, and test videos of each
 
 
-def _read_aqa7(root, split, seed):
+def _read_aqa7(root: pathlib.Path, split: str, seed: int) -> Labels:
   videos, sides, files = [], {name: ([], []) for name in AQA7_CLASSES}, []
   for side, word in enumerate(("train", "test")):
     names = f"consolidated_{word}_list.mat", f"split_4_{word}_list.mat"
@@ -83,7 +84,7 @@ def _read_aqa7(root, split, seed):
   return from_videos(videos, sides, files)
 
 
-def _read_rhythmic_gymnastics(root, split, seed):
+def _read_rhythmic_gymnastics(root: pathlib.Path, split: str, seed: int) -> Labels:
   videos, sides, files = [], {name: ([], []) for name in APPARATUS}, []
   for side, word in enumerate(("train", "test")):
     file = label_file(root, (f"{word}.txt",), FOLDERS, "rhythmic_gymnastics")
@@ -100,7 +101,7 @@ def _read_rhythmic_gymnastics(root, split, seed):
   return from_videos(videos, sides, files)
 
 
-def _read_fis_v(root, split, seed):
+def _read_fis_v(root: pathlib.Path, split: str, seed: int) -> Labels:
   videos, sides, files = [], ([], []), []
   for side, word in enumerate(("train", "test")):
     file = label_file(root, (f"{word}_dataset.txt",), FOLDERS, "fis_v")
@@ -114,7 +115,7 @@ def _read_fis_v(root, split, seed):
   return from_videos(videos, {"official": sides}, files)
 
 
-def _read_mit_skating(root, split, seed):
+def _read_mit_skating(root: pathlib.Path, split: str, seed: int) -> Labels:
   file = label_file(root, ("annotations.txt",), FOLDERS, "mit_skating")
   videos = []
   for line, (video, *words) in read_words(file, 6, "words (video, total, tes, pcs, first frame, last frame)"):
@@ -132,7 +133,7 @@ def _read_mit_skating(root, split, seed):
   return from_videos(videos, sides, (file,))
 
 
-def _skater(name, video, tes, pcs, total):
+def _skater(name: str, video: str, tes: float, pcs: float, total: float) -> Video:
   return Video(video, total, SKATING_HIGHEST[name]["total"], criteria=dict(tes=tes, pcs=pcs, total=total))
 
 
@@ -168,7 +169,7 @@ SCORED = dict(
 )
 
 
-def read_scores(name, root, split="auto", seed=0) -> Labels:
+def read_scores(name: str, root: pathlib.Path, split: str = "auto", seed: int = 0) -> Labels:
   """Reads the labels of all tasks of a data set, in the order of its features' prepared form.
 
   Args:
@@ -190,7 +191,7 @@ def read_scores(name, root, split="auto", seed=0) -> Labels:
   return SCORED[name].read(root, split, seed)
 
 
-def select_task(name, labels, task) -> tuple[Labels, np.ndarray]:
+def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, Any]:
   """Returns (labels with the score and the folds of one task, `[V]` mask of its videos).
 
   Raises:

@@ -28,17 +28,20 @@ V videos, T segments, N static frames, D channels, P pairs.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from jaxskill.data import splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, Fold, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
+from jaxskill.data.published.labels import Labels
 from jaxskill.data.published.labels_scores import SCORED
-from jaxskill.data.published.official_files import NAMES, read_task, read_videos, recordings_of
+from jaxskill.data.published.official_files import NAMES, Task, read_task, read_videos, recordings_of
 from jaxskill.data.published.prepared import prepared_arrays
 from jaxskill.data.stream_files import take_times
 from jaxskill.data.video import frames
@@ -48,9 +51,10 @@ from jaxskill.data.video import frames
 ALL_COMPARED = ("epic_skills",)
 
 
-def load_official(name, root, task="", prepared_dir="", validation_share=0.0, seed=0, segment_seconds=1.0, *,
-                  split="auto", make_pairs=False, tie_margin=0.0, pairs_within="",
-                  stream_seconds=None, sampling=None, max_bytes=MAX_BYTES) -> SkillDataset:
+def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepared_dir: str | os.PathLike[str] = "",
+                  validation_share: float = 0.0, seed: int = 0, segment_seconds: float = 1.0, *, split: str = "auto",
+                  make_pairs: bool = False, tie_margin: float = 0.0, pairs_within: str = "", stream_seconds: Any = None,
+                  sampling: Any = None, max_bytes: int = MAX_BYTES) -> SkillDataset:
   """Loads one task of a published data set, and prepares it first where that has not been done.
 
   Args:
@@ -81,8 +85,7 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
     raise ValueError(f"name={name!r} is unknown; use one of {', '.join(NAMES)}.")
   stream_seconds = dict(stream_seconds or {})
   check_seconds(segment_seconds, stream_seconds)
-  root = Path(root)
-  prepared = Path(prepared_dir or root / "prepared")
+  root, prepared = Path(root), Path(prepared_dir or Path(root) / "prepared")
   published, ready = "auto" if split == "all" else split, None
   if sampling:
     found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
@@ -110,19 +113,19 @@ def load_official(name, root, task="", prepared_dir="", validation_share=0.0, se
       similar=tied, tied_pairs=len(tied), **_known(labels))
 
 
-def _reported(found, root, name, task):
+def _reported(found: Task, root: Path, name: str, task: str) -> Task:
   """The `Task`, after what is left out has been said: labelled videos without features, features without labels."""
   if found.missing:
     pairs = f", with {found.dropped_pairs} pairs" if found.dropped_pairs else ""
     logging.warning("%s: %d videos of %s have no features on disk, or no score, and are left out%s: %s", root,
                     len(found.missing), task or name, pairs, ", ".join(found.missing[:5]))
-  if found.unlabelled:
-    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabelled), name,
-                    ", ".join(found.unlabelled[:5]))
+  if found.unlabeled:
+    logging.warning("%s: %d feature files have no label in %s and are left out: %s", root, len(found.unlabeled), name,
+                    ", ".join(found.unlabeled[:5]))
   return found
 
 
-def _known(labels):
+def _known(labels: Labels) -> dict[str, Any]:
   """Returns what labels say of the videos, as fields of a `SkillDataset`."""
   numbers = {name: getattr(labels, name) for name in ("score", "difficulty")}
   same = ("videos", "pairs", "category", "subject", "competition", "criteria", "score_range")
@@ -130,7 +133,7 @@ def _known(labels):
       name: None if values is None else values.astype(np.float32) for name, values in numbers.items()}
 
 
-def _undecided(labels):
+def _undecided(labels: Labels) -> np.ndarray:
   """`[S, 2]` pairs of videos of one category that no list orders: annotators did not agree on them."""
   ordered = np.eye(len(labels.videos), dtype=bool)
   ordered[tuple(labels.pairs.T)] = True
@@ -138,7 +141,7 @@ def _undecided(labels):
   return np.argwhere(np.triu(~ordered & ~ordered.T & same)).astype(np.int32)
 
 
-def _with_pairs(labels, tie_margin, pairs_within, root):
+def _with_pairs(labels: Labels, tie_margin: float, pairs_within: str, root: Path) -> tuple[Labels, np.ndarray]:
   """Returns (labels with pairs made from their scores, `[T, 2]` tied pairs)."""
   groups = getattr(labels, pairs_within) if pairs_within in ("category", "subject") else None
   if pairs_within and groups is None:
@@ -152,7 +155,7 @@ def _with_pairs(labels, tie_margin, pairs_within, root):
   return labels._replace(pairs=pairs, folds=folds), tied
 
 
-def _usable(root, task, found, labels):
+def _usable(root: Path, task: str, found: Task, labels: Labels) -> tuple[Fold, ...]:
   """Returns the folds with something to train on and to test; says so if others are left out."""
   of = "pairs" if len(labels.pairs) else "videos"
   folds = tuple(fold for fold in labels.folds if splits.is_usable(fold, of))

@@ -5,13 +5,16 @@ V videos, T rows of a stream, D channels, P pairs.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxskill.data import stream_files
 from jaxskill.data.arrays import MAX_BYTES, read_arrays
+from jaxskill.data.dataset import Fold
 from jaxskill.data.dataset_checks import check_pairs
 from jaxskill.data.published.labels import Labels, keep
 from jaxskill.data.published.labels_pairs import FOLD_FILES, read_pairs
@@ -36,21 +39,21 @@ class Task(NamedTuple):
   rows: slice                    # of the task's videos among `files`
   missing: tuple[str, ...]       # of the task: no features on disk, or no score
   dropped_pairs: int
-  unlabelled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
+  unlabeled: tuple[str, ...]    # feature files, without their ending, of no video that any task names
   fingerprint: dict[str, list]   # path below the root -> [bytes, time of change in ns]
 
   @property
-  def pairs(self):
+  def pairs(self) -> np.ndarray:
     """Returns the pairs of the labels, `[P, 2]`."""
     return self.labels.pairs
 
   @property
-  def folds(self):
+  def folds(self) -> tuple[Fold, ...]:
     """Returns the folds of the labels."""
     return self.labels.folds
 
 
-def read_task(name, root, task, split="auto", seed=0) -> Task:
+def read_task(name: str, root: str | os.PathLike[str], task: str, split: str = "auto", seed: int = 0) -> Task:
   """Reads the labels of a task and looks for its features.
 
   Args:
@@ -71,7 +74,7 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
     raise ValueError(f"{root}: no such folder; set config.data.dir to the folder of the {name} download.")
   if name in SCORED:
     labels = read_scores(name, root, split, seed)
-    files, unlabelled = _find_scored(name, root, labels)
+    files, unlabeled = _find_scored(name, root, labels)
     labels, chosen = select_task(name, labels, task)
   elif split != "auto":
     raise ValueError(f"split={split!r} is unknown to {name}, whose folds are published; use 'auto'.")
@@ -81,7 +84,7 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
     listings = {}
     found = {video: _pairs_files(root, whole_task(task), video, kinds, listings) for video in labels.videos}
     files = {video: of_video for video, of_video in found.items() if len(of_video) == len(kinds) > 0}
-    unlabelled = ()                     # features of all tasks lie in one folder
+    unlabeled = ()                     # features of all tasks lie in one folder
   present = np.array([video in files for video in labels.videos])
   if not (present & chosen).any():
     expected = f"{root / 'features' / '<video>_rgb.npz'}, e.g. {next(iter(labels.videos), '')}_rgb.npz"
@@ -97,15 +100,15 @@ def read_task(name, root, task, split="auto", seed=0) -> Task:
   used = [*labels.files, *(file for of_video in files.values() for file in of_video.values())]
   return Task(kept, files, slice(start, start + len(kept.videos)),
               tuple(video for video, on in zip(labels.videos, present | ~chosen) if not on) + labels.unscored,
-              int(chosen[labels.pairs].all(axis=1).sum()) - len(kept.pairs), unlabelled, _fingerprint(root, used))
+              int(chosen[labels.pairs].all(axis=1).sum()) - len(kept.pairs), unlabeled, _fingerprint(root, used))
 
 
-def whole_task(task):
+def whole_task(task: str) -> str:
   """Returns the task that a sub-task of a data set of pairs belongs to: "surgery" of "surgery/Suturing"."""
   return task.partition("/")[0]
 
 
-def _sub_task(labels, root, task):
+def _sub_task(labels: Labels, root: Path, task: str) -> tuple[Labels, Any]:
   """(labels of a whole task of pairs, `[V]` mask of the videos of a sub-task, its category; of all without one)."""
   _, _, part = task.partition("/")
   kinds = [] if labels.category is None else np.unique(labels.category).tolist()
@@ -115,7 +118,8 @@ def _sub_task(labels, root, task):
   return labels, labels.category == part if part else np.ones(len(labels.videos), bool)
 
 
-def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, list]:
+def read_videos(name: str, root: str | os.PathLike[str], task: str, split: str, seed: int, cache: Path,
+                sampling: frames.Sampling) -> tuple[Task, list]:
   """Returns (a task of a data set with scores, its decoded videos: `frames.Ready`), decoded now if need be.
 
   A video lies in `frames` or `videos` below the root, or in the root, as a file or as a folder of pictures, under its
@@ -156,12 +160,13 @@ def read_videos(name, root, task, split, seed, cache, sampling) -> tuple[Task, l
   return Task(kept, {}, slice(None), missing + labels.unscored, 0, (), {}), [ready[video] for video in kept.videos]
 
 
-def recordings_of(name):
+def recordings_of(name: str) -> tuple:
   """Returns what was recorded with the videos of a data set: `labels_scores.Recording`s."""
   return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
-def _pairs_files(root, task, video, kinds, listings):
+def _pairs_files(root: Path, task: str, video: str, kinds: Mapping[str, Any],
+                 listings: dict[Path, Any]) -> dict[str, Path]:
   """Returns {what a file holds: the file}, as far as the video has them."""
   files = {}
   for kind, (folder, ending) in kinds.items():
@@ -172,7 +177,7 @@ def _pairs_files(root, task, video, kinds, listings):
   return files
 
 
-def _find_scored(name, root, labels):
+def _find_scored(name: str, root: Path, labels: Labels) -> tuple[dict[str, Any], tuple]:
   """Returns (feature files of each video that has all its streams, files that belong to no video)."""
   streams = {stream: _list_files([root / folder], (".npy", ".npz"))
              for folder, stream in SCORED[name].features.items() if (root / folder).is_dir()}
@@ -187,12 +192,12 @@ def _find_scored(name, root, labels):
     used.update(found.values())
     if streams and len(found) == len(streams):
       files[video] = found
-  unlabelled = [file.relative_to(root).with_suffix("").as_posix() for listed in streams.values()
-                for file in listed.values() if file not in used]
-  return files, tuple(unlabelled)
+  unlabeled = [file.relative_to(root).with_suffix("").as_posix() for listed in streams.values()
+               for file in listed.values() if file not in used]
+  return files, tuple(unlabeled)
 
 
-def _list_files(folders, endings):
+def _list_files(folders: Sequence[Path], endings: tuple[str, ...]) -> dict[str, Path]:
   """Returns every file with one of the endings below some folders, by its path without the ending."""
   listed = {}
   for folder in folders:
@@ -204,12 +209,13 @@ def _list_files(folders, endings):
   return listed
 
 
-def _fingerprint(root, paths):
+def _fingerprint(root: Path, paths: Sequence[Path]) -> dict[str, Any]:
   stats = {path: path.stat() for path in paths}
   return {path.relative_to(root).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
 
-def read_streams(name, files, max_bytes=MAX_BYTES):
+def read_streams(name: str, files: Mapping[str, Any],
+                 max_bytes: int = MAX_BYTES) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
   """Yields the features of the videos, one video at a time.
 
   Args:
@@ -243,7 +249,7 @@ def read_streams(name, files, max_bytes=MAX_BYTES):
     yield video, {stream: array for stream, (array, _) in streams.items()}
 
 
-def _read_file(kind, file, video, max_bytes):
+def _read_file(kind: str, file: Path, video: str, max_bytes: int) -> dict[str, np.ndarray]:
   """Returns the arrays of one file by stream; `kind` is a stream, the name of the array in BEST's files, or ""."""
   arrays = stream_files.with_maps(read_arrays(file, max_bytes), video, file)
   if kind == _PAIRS_STREAM:

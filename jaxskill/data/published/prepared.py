@@ -13,8 +13,11 @@ import contextlib
 import fcntl
 import io
 import json
+import pathlib
 import shutil
 import types
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -23,10 +26,11 @@ from jaxskill import files
 from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.published.labels_pairs import TASKS
 from jaxskill.data.published.labels_scores import SCORED
-from jaxskill.data.published.official_files import PREPARED_VERSION, STREAM_AXES, whole_task
+from jaxskill.data.published.official_files import PREPARED_VERSION, STREAM_AXES, Task, whole_task
 
 
-def prepared_arrays(name, root, task, prepared_dir, found, max_bytes=MAX_BYTES):
+def prepared_arrays(name: str, root: pathlib.Path, task: str, prepared_dir: pathlib.Path, found: Task,
+                    max_bytes: int = MAX_BYTES) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Returns the features of a task, prepared now if need be.
 
   Args:
@@ -63,19 +67,19 @@ def prepared_arrays(name, root, task, prepared_dir, found, max_bytes=MAX_BYTES):
   return {stream: array[found.rows, : lengths[stream].max()] for stream, array in streams.items()}, lengths
 
 
-def _metadata(folder):
+def _metadata(folder: pathlib.Path) -> dict[str, Any]:
   try:
     return dict(json.loads((folder / "metadata.json").read_text(encoding="utf-8")))
   except (OSError, ValueError, TypeError, RecursionError):   # not there, or cut short by a machine that went down
     return {}
 
 
-def _is_of(metadata, found):
+def _is_of(metadata: Mapping[str, Any], found: Task) -> bool:
   """Whether a prepared form is of these files, its videos in this order: other versions may number them otherwise."""
   return metadata.get("fingerprint") == found.fingerprint and metadata.get("videos") == list(found.files)
 
 
-def _map_arrays(folder, found):
+def _map_arrays(folder: pathlib.Path, found: Task) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None:
   """Returns the prepared arrays, or None if there are none of these files."""
   metadata = _metadata(folder)
   streams = metadata.get("streams", ["rgb"])
@@ -90,7 +94,8 @@ def _map_arrays(folder, found):
   return arrays, lengths
 
 
-def _prepare(name, root, config, prepared_dir, folder, found, max_bytes):
+def _prepare(name: str, root: pathlib.Path, config: str, prepared_dir: pathlib.Path, folder: pathlib.Path, found: Task,
+             max_bytes: int) -> None:
   """Writes the array_record files of a task where they are not up to date, and the arrays made from them."""
   for leftover in folder.parent.glob("incomplete.*"):   # of a start that was killed
     shutil.rmtree(leftover)
@@ -112,7 +117,7 @@ def _prepare(name, root, config, prepared_dir, folder, found, max_bytes):
     _write_arrays(folder, stream, records)
 
 
-def _records(name, root, config, prepared_dir, max_bytes, make):
+def _records(name: str, root: pathlib.Path, config: str, prepared_dir: pathlib.Path, max_bytes: int, make: bool) -> Any:
   """The records of a task, read one by one: maps of a data set may not fit into memory; made first if `make`."""
   import tensorflow_datasets as tfds  # slow, and not needed once the data are prepared
 
@@ -129,7 +134,7 @@ def _records(name, root, config, prepared_dir, max_bytes, make):
   return builder.as_data_source(split="videos")
 
 
-def _write_arrays(folder, stream, records):
+def _write_arrays(folder: pathlib.Path, stream: str, records: Any) -> None:
   """Writes `<stream>_lengths.npy` `[V]` and `<stream>.npy` `[V, T, ...]`, padded with zeros, one video at a time.
 
   The features come last: where they are, all is there. They are written, not mapped: a full disk is then an error,

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pathlib
 import pickle
 import pickletools
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxskill.data.arrays import refuse_stand_in
 
@@ -36,13 +40,13 @@ class _Named:
 
   __slots__ = ("_call",)
 
-  def __init__(self, call):
+  def __init__(self, call: Callable[..., Any] | type) -> None:
     self._call = call
 
-  def __call__(self, *args):
+  def __call__(self, *args: Any) -> _Dtype | np.ndarray:
     return self._call(*args)
 
-  def __setstate__(self, state):
+  def __setstate__(self, state: tuple[None, dict[str, int]]) -> None:
     raise _Refused("to change what it calls")
 
 
@@ -51,13 +55,13 @@ class _Dtype:
 
   __slots__ = ("dtype",)
 
-  def __init__(self, name, align=False, copy=True):
+  def __init__(self, name: str, align: int = False, copy: int = True) -> None:
     del align, copy
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
       raise _Refused(f"an array of dtype {name!r:.40}")
     self.dtype = np.dtype(name)
 
-  def __setstate__(self, state):
+  def __setstate__(self, state: Sequence[Any]) -> None:
     version, order, *structure, size, _, _ = state
     if version != 3 or order not in tuple("<>|=") or structure != [None] * 3 or size not in (-1, self.dtype.itemsize):
       raise _Refused("an array whose items have fields, or a size of their own")
@@ -67,14 +71,16 @@ class _Dtype:
 class _Array(np.ndarray):
   """An array that a pickle makes first and fills later, once."""
 
-  def __setstate__(self, state):
+  def __setstate__(self, state: Sequence[Any]) -> None:
     _, shape, dtype, fortran, content = state
     filled = self.__dict__.pop("fill")(content, dtype, shape, "F" if fortran else "C")
-    super().__setstate__((1, filled.shape, filled.dtype, bool(fortran), filled.tobytes("A")))
+    state = 1, filled.shape, filled.dtype, bool(fortran), filled.tobytes("A")
+    super().__setstate__(state)  # type: ignore[arg-type]
     self.flags.writeable = False
 
 
-def _array(content, dtype, shape, order="C", axes=None):
+def _array(content: bytes, dtype: DTypeLike, shape: Sequence[int], order: str = "C",
+           axes: Any = None) -> np.ndarray:
   """Returns a read-only array of bytes that are exactly those of its shape and dtype."""
   if not isinstance(dtype, _Dtype) or not isinstance(content, (bytes, bytearray)):
     raise _Refused("an array of Python objects")
@@ -92,11 +98,11 @@ def _array(content, dtype, shape, order="C", axes=None):
 
 class _Unpickler(pickle.Unpickler):
 
-  def __init__(self, data):
+  def __init__(self, data: bytes) -> None:
     super().__init__(io.BytesIO(data), encoding="latin1")   # the arrays of Python 2
     room = 2 * len(data)      # before protocol 3, bytes are copied to text and back
 
-    def once(content):
+    def once(content: Any) -> Any:
       """What is copied out of a pickle is in it: no content is copied again and again."""
       nonlocal room
       room -= len(content)
@@ -104,18 +110,18 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused("to copy the same content again and again")
       return content
 
-    def fill(content, *about):
+    def fill(content: Any, *about: Any) -> np.ndarray:
       content = content.encode("latin1") if isinstance(content, str) else content      # str: of Python 2
       return _array(once(content), *about)
 
-    def reconstruct(*_):
+    def reconstruct(*_: Any) -> np.ndarray:
       array = np.zeros(0).view(_Array)
-      array.fill = fill
+      array.fill = fill  # type: ignore[method-assign, assignment]
       return array
 
-    def refuse(*_):
+    def refuse(*_: Any) -> None:
       raise _Refused("an array that it makes itself")
-    self._calls = {
+    self._calls: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _Dtype,
         ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         ("numpy._core.multiarray", "scalar"): lambda dtype, content: fill(content, dtype, ())[()],
@@ -126,14 +132,14 @@ class _Unpickler(pickle.Unpickler):
         ("builtins", "frozenset"): lambda items=(): frozenset(once(items)),
     }
 
-  def find_class(self, module, name):
+  def find_class(self, module: str, name: str) -> _Named:
     known = module.replace("numpy.core.", "numpy._core.").replace("__builtin__", "builtins"), name
     if known not in self._calls:
       raise _Refused(f"{module}.{name}")
     return _Named(self._calls[known])
 
 
-def _check_instructions(data):
+def _check_instructions(data: bytes) -> None:
   """Raises unless a pickle is whole, nests few containers, and asks for no more memory than it has content."""
   file, stack, memo = io.BytesIO(data), [], {}     # of what is on the stack: how deep it nests; None is a mark
   while True:
@@ -141,7 +147,7 @@ def _check_instructions(data):
     if not (instruction := _INSTRUCTIONS.get(code)):
       raise EOFError(f"there is no instruction {code!r}, at byte {start}")
     name = instruction.name
-    argument = file.readline() if name == "STRING" else instruction.arg.reader(file) if instruction.arg else None
+    argument: Any = file.readline() if name == "STRING" else instruction.arg.reader(file) if instruction.arg else None
     if name == "STOP":
       return
     if isinstance(argument, int) and not -_LARGEST < argument < _LARGEST:
@@ -156,7 +162,7 @@ def _check_instructions(data):
       _follow(instruction, stack)
 
 
-def _follow(instruction, stack):
+def _follow(instruction: Any, stack: list) -> None:
   """Does to the depths on the stack what an instruction does to the objects there."""
   before = list(instruction.stack_before)
   if instruction.name == "DUP":
@@ -177,7 +183,7 @@ def _follow(instruction, stack):
   stack += [None if made is pickletools.markobject else depth for made in instruction.stack_after]
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> dict[Any, Any] | list[tuple[int, int]]:
   """Reads a pickle without running anything that it names.
 
   Args:

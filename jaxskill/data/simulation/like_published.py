@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import pathlib
 import shlex
 import shutil
 import sys
 import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.published.labels import NoLabels
+from jaxskill.data.published.labels import Labels, NoLabels
 from jaxskill.data.published.labels_scores import SCORED, read_scores
 from jaxskill.data.simulation.performances import performances
 
@@ -34,7 +37,7 @@ SEGMENTS = dict(pairs=400, mtl_aqa=10, unlv_dive=10, aqa7=10, jigsaws=10, finedi
 HIGHEST_EXECUTION = 10.0             # of rhythmic gymnastics
 
 
-def skills_from_pairs(pairs, num_videos):
+def skills_from_pairs(pairs: Sequence[tuple[int, int]] | np.ndarray, num_videos: int) -> np.ndarray:
   """Draws hidden skills that agree with annotators' pairs: a Bradley-Terry ranking, even over (0, 1).
 
   Args:
@@ -55,7 +58,7 @@ def skills_from_pairs(pairs, num_videos):
   return (np.argsort(np.argsort(strength, kind="stable")) + 0.5) / num_videos
 
 
-def read_splits(folder):
+def read_splits(folder: pathlib.Path) -> tuple[list[str], np.ndarray]:
   """Reads the split lists of one task of BEST or EPIC-Skills.
 
   Args:
@@ -67,7 +70,7 @@ def read_splits(folder):
   Raises:
     ValueError: naming file and line, for a line that is no pair, or an id that is no path inside a folder.
   """
-  videos, pairs = set(), set()
+  named, pairs = set(), set()
   for file in sorted(pathlib.Path(folder).glob("*.txt")):
     expected = 1 if file.stem.endswith("_vid_list") else 2
     for number, line in enumerate(file.read_text().splitlines(), 1):
@@ -77,16 +80,18 @@ def read_splits(folder):
       if len(ids) != expected or any(".." in v.split("/") or v.startswith("/") for v in ids):
         raise ValueError(f"{file}, line {number}: expected {expected} video id(s) ('better worse' in lists of pairs), "
                          f"found {line!r}.")
-      videos.update(ids)
+      named.update(ids)
       if expected == 2:
         pairs.add(ids)
-  videos = sorted(videos)
+  videos = sorted(named)
   position = {video: i for i, video in enumerate(videos)}
   return videos, np.array([[position[v] for v in pair] for pair in sorted(pairs)], np.int32).reshape(-1, 2)
 
 
-def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024, static_rows=80, static_width=2048,
-               map_frames=0, map_size=7, map_width=32, difficulty=0.5, seed=0, command=""):
+def write_like(like: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str = "",
+               tasks: Any = None, num_segments: Any = None, width: int = 1024,
+               static_rows: int = 80, static_width: int = 2048, map_frames: int = 0, map_size: int = 7,
+               map_width: int = 32, difficulty: float = 0.5, seed: int = 0, command: str = "") -> dict[str, float]:
   """Writes simulated features for the real video ids of a published data set, in its layout.
 
   A video's features depend on its id, its task, its skill, its routine and `seed` alone.
@@ -135,7 +140,7 @@ def write_like(like, out, *, name="", tasks=None, num_segments=None, width=1024,
   return {task: share for task, (_, _, share) in agreement.items()}
 
 
-def same_labels(like, out, name=""):
+def same_labels(like: str | os.PathLike[str], out: str | os.PathLike[str], name: str = "") -> bool:
   """Returns whether the labels of a folder are still those that simulated features were written for.
 
   Args:
@@ -147,7 +152,7 @@ def same_labels(like, out, name=""):
   return _contents(pathlib.Path(like), name) == _contents(pathlib.Path(out), name)
 
 
-def _contents(folder, name):
+def _contents(folder: pathlib.Path, name: str) -> dict[pathlib.Path, bytes]:
   """{path of a label file, in the layout of `write_like`: its bytes}."""
   _, labels = _find_scores(folder, name)
   if labels is not None:
@@ -156,12 +161,12 @@ def _contents(folder, name):
   return {file.relative_to(splits): file.read_bytes() for file in splits.glob("*/*.txt")}
 
 
-def _splits(folder):
+def _splits(folder: pathlib.Path) -> pathlib.Path:
   """The folder of the tasks of BEST or EPIC-Skills: `splits` below another, or itself."""
   return folder / "splits" if (folder / "splits").is_dir() else folder
 
 
-def _find_scores(like, name):
+def _find_scores(like: pathlib.Path, name: str) -> tuple[str, Labels | None]:
   """Returns (name, labels) of the data set with scores whose labels lie in the folder, ("", None) if none does."""
   if name and name not in SCORED:
     raise ValueError(f"name={name!r} is unknown; use one of {', '.join(SCORED)}, or none for BEST and EPIC-Skills.")
@@ -177,13 +182,14 @@ def _find_scores(like, name):
   return next(iter(found.items()), ("", None))
 
 
-def _check_new(folder):
+def _check_new(folder: pathlib.Path) -> None:
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise FileExistsError(f"{folder} is not empty, and simulated features would mix with what is there; give a new "
                           "folder.")
 
 
-def _write_pairs(like, out, whole, tasks, options):
+def _write_pairs(like: pathlib.Path, out: pathlib.Path, whole: Any, tasks: Sequence[str] | None,
+                 options: Mapping[str, Any]) -> dict[str, Any]:
   """Writes the features of BEST or EPIC-Skills; task -> (videos, pairs, share of the pairs that skills order).
 
   Args:
@@ -222,12 +228,13 @@ def _write_pairs(like, out, whole, tasks, options):
   return agreement
 
 
-def _save(file, *arrays, **named):
+def _save(file: pathlib.Path, *arrays: np.ndarray, **named: Any) -> None:
   file.parent.mkdir(parents=True, exist_ok=True)
   np.savez(file, *arrays, **named)
 
 
-def _write_scores(like, out, whole, name, labels, tasks, options):
+def _write_scores(like: pathlib.Path, out: pathlib.Path, whole: Any, name: str, labels: Labels,
+                  tasks: Sequence[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
   """Writes the features of a data set with scores; task -> (videos, pairs, share of the pairs that skills order).
 
   Args:
@@ -235,7 +242,7 @@ def _write_scores(like, out, whole, name, labels, tasks, options):
   """
   layout = SCORED[name]
   by_task = labels.category is not None and set(layout.tasks) >= set(labels.category)
-  groups = labels.category if by_task else np.full(len(labels.videos), name)
+  groups: Any = labels.category if by_task else np.full(len(labels.videos), name)
   found = sorted(set(groups.tolist()))
   _check_tasks(like, tasks, found)
   copies = {file: out / file.relative_to(like) for file in labels.files}
@@ -259,14 +266,14 @@ def _write_scores(like, out, whole, name, labels, tasks, options):
         file = folders[folder] / f"{video}.npy"
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, performance.streams[stream])
-    agreement[task] = len(rows), *_agreement(skills[rows], labels.score[rows])
+    agreement[task] = len(rows), *_agreement(skills[rows], np.asarray(labels.score)[rows])
   for file, copy in copies.items():
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, copy)
   return agreement
 
 
-def _skills_from_scores(name, labels):
+def _skills_from_scores(name: str, labels: Any) -> np.ndarray:
   """Returns `[V]` hidden skills in [0, 1] that follow the scores within their possible range."""
   if name == "rhythmic_gymnastics":
     return np.clip(labels.criteria["execution"] / HIGHEST_EXECUTION, 0, 1)
@@ -274,7 +281,7 @@ def _skills_from_scores(name, labels):
   return np.clip((labels.score - low) / (high - low), 0, 1)
 
 
-def _agreement(skills, score):
+def _agreement(skills: np.ndarray, score: np.ndarray) -> tuple[int, float]:
   """Returns (number of pairs of different scores, share of them that the skills order in the same way)."""
   order = np.sign(score[:, None] - score)
   differ = np.triu(order != 0, 1)
@@ -282,22 +289,22 @@ def _agreement(skills, score):
   return pairs, float((np.sign(skills[:, None] - skills) == order)[differ].mean()) if pairs else float("nan")
 
 
-def _numbered(values):
+def _numbered(values: np.ndarray | None) -> np.ndarray | None:
   """Returns `[V]` numbers of the distinct values, None where there are none."""
   return None if values is None else np.unique(values, return_inverse=True)[1]
 
 
-def _keys(videos):
+def _keys(videos: Sequence[str]) -> list[int]:
   return [zlib.crc32(video.encode()) for video in videos]
 
 
-def _check_tasks(folder, tasks, found):
+def _check_tasks(folder: pathlib.Path, tasks: Sequence[str] | None, found: Sequence[str]) -> None:
   unknown = sorted(set(tasks or ()) - set(found))
   if unknown:
     raise ValueError(f"{folder}: no task {unknown[0]!r}; there are {', '.join(found)}.")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(description="Write simulated features in the layout of a published data set.")
   parser.add_argument("--like", required=True, type=cli.path, help="folder with the published labels")

@@ -81,7 +81,7 @@ def draw(postures: Iterable[Posture], size: tuple[int, int] = (640, 480)) -> np.
   return image.round().astype(np.uint8)
 
 
-def _person(image, posture):
+def _person(image: np.ndarray, posture: Any) -> None:
   joints, unit = joints_of(posture), posture.height / PARTS
   neck = (joints["left_shoulder"] + joints["right_shoulder"]) / 2
   head = neck - (0, 0.95 * unit)
@@ -109,7 +109,7 @@ def _person(image, posture):
   _stroke(image, head + (-0.13 * unit, 0.35 * unit), head + (0.13 * unit, 0.35 * unit), 0.04 * unit, (150, 60, 60))
 
 
-def _stroke(image, start, end, radius, color):
+def _stroke(image: np.ndarray, start: Any, end: Any, radius: Any, color: Any) -> None:
   """Draws a line with round ends, its edge one pixel soft."""
   start, end = np.asarray(start, float), np.asarray(end, float)
   low = np.maximum(np.floor(np.minimum(start, end) - radius - 1), 0).astype(int)

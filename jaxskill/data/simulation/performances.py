@@ -5,7 +5,8 @@ V videos, T rows of a stream, F frames of maps, P phases, K latents.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from jaxskill.data.simulation.scripts import (
   CLUTTER,
   CUES,
   NUISANCE_AT_ONE,
+  Script,
+  Task,
   draw_script,
   make_task,
   rng_of,
@@ -32,9 +35,11 @@ class Performance(NamedTuple):
   truth: dict
 
 
-def performances(skills, keys=None, *, subjects=None, routines=None, streams=("rgb",), num_segments=400, width=1024,
-                 difficulty=0.5, seed=0, task_seed=0, num_phases=8, static_rows=80, static_width=2048, map_frames=25,
-                 map_size=14, map_width=64, max_seconds=400.0, vary_length=False):
+def performances(skills: Any, keys: Any = None, *, subjects: Any = None,
+                 routines: Any = None, streams: Sequence[str] = ("rgb",), num_segments: int = 400,
+                 width: int = 1024, difficulty: float = 0.5, seed: int = 0, task_seed: int = 0, num_phases: int = 8,
+                 static_rows: int = 80, static_width: int = 2048, map_frames: int = 25, map_size: int = 14,
+                 map_width: int = 64, max_seconds: float = 400.0, vary_length: bool = False) -> Iterator[Any]:
   """Simulates one performance for each of the given skills, one video at a time.
 
   Args:
@@ -63,7 +68,7 @@ def performances(skills, keys=None, *, subjects=None, routines=None, streams=("r
       raise ValueError(f"{name} must number each of the {len(skills)} skills, got {len(values)}.")
   task = make_task(task_seed, num_phases)
 
-  def perform(skill, key, subject, routine):
+  def perform(skill: float, key: int, subject: int, routine: int) -> Performance:
     share, script = draw_script(task, skill, key, subject, routine, difficulty=difficulty, seed=seed)
     rows = dict(rgb=num_segments, static=static_rows, maps=map_frames)
     if vary_length:
@@ -73,7 +78,7 @@ def performances(skills, keys=None, *, subjects=None, routines=None, streams=("r
   return (perform(*video) for video in zip(skills, keys, subjects, routines))
 
 
-def _check(sizes, difficulty, max_seconds, streams):
+def _check(sizes: Mapping[str, int], difficulty: float, max_seconds: float, streams: Sequence[str]) -> None:
   for name, value in sizes.items():
     if value < 1:
       raise ValueError(f"{name}={value} must be at least 1.")
@@ -85,7 +90,8 @@ def _check(sizes, difficulty, max_seconds, streams):
     raise ValueError(f"streams={streams!r} must be a tuple of at least one of {STREAMS}.")
 
 
-def _show(task, script, rows, streams, sizes, nuisance, seeds):
+def _show(task: Task, script: Script, rows: Mapping[str, int], streams: Sequence[str], sizes: Mapping[str, int],
+          nuisance: float, seeds: tuple[int, int]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Returns ({stream: `[T, ...]`}, {name: `[T, ...]` of the truth}) of one performance.
 
   Args:
@@ -109,7 +115,8 @@ def _show(task, script, rows, streams, sizes, nuisance, seeds):
   return arrays, truth
 
 
-def _action(task, script, seen, kind, nuisance, rng):
+def _action(task: Task, script: Script, seen: Mapping[str, np.ndarray], kind: str, nuisance: float,
+            rng: np.random.Generator) -> np.ndarray:
   """Latents `[T, K]` of the action: place in the task, idleness, jitter, and skill or its out-of-context look-alike."""
   knots = np.eye(len(task.phases))
   stage = np.stack([np.interp(seen["progress"], task.phases, knot) for knot in knots], 1)      # [T, P + 1]
@@ -119,14 +126,15 @@ def _action(task, script, seen, kind, nuisance, rng):
   return np.concatenate([stage, seen["idle"][:, None], cues + jitter], 1)
 
 
-def _directions(task, stream, count, width):
+def _directions(task: Task, stream: str, count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns what all videos of a task share: `[count, width]` directions of the latents, and the bias `[width]`."""
   rng = rng_of("directions", task.seed, stream)
   directions = 0.25 * rng.standard_normal((count, width), np.float32)
   return directions, 0.15 + 0.15 * rng.standard_normal(width, np.float32)
 
 
-def _features(task, script, seen, stream, width, nuisance, rng):
+def _features(task: Task, script: Script, seen: Mapping[str, np.ndarray], stream: str, width: int, nuisance: float,
+              rng: np.random.Generator) -> np.ndarray:
   """Returns one video of the stream `rgb` (movement) or `static` (posture): `[T, width]` float32."""
   action = _action(task, script, seen, "posture" if stream == "static" else "movement", nuisance, rng)
   clutter = seen["intervals"] @ script.clutter
@@ -139,7 +147,8 @@ def _features(task, script, seen, stream, width, nuisance, rng):
   return np.maximum(features, 0, out=features)
 
 
-def _maps(task, script, seen, size, width, nuisance, rng):
+def _maps(task: Task, script: Script, seen: Mapping[str, np.ndarray], size: int, width: int, nuisance: float,
+          rng: np.random.Generator) -> np.ndarray:
   """One video of feature maps `[F, size, size, width]` float32: background, action at its place, distractor at its."""
   action = _action(task, script, seen, "movement", nuisance, rng)
   num_stage, frames = len(task.phases) + 1, len(action)

@@ -13,9 +13,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import pathlib
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +32,9 @@ CODECS = dict(libx264=dict(crf="20", tune="zerolatency", threads="1"), mpeg4=dic
 TEST_FROM = 8                                 # videos; with fewer, the test side would have no pair
 
 
-def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), difficulty=0.5, seed=0, task_seed=0,
-                 num_phases=6, skills=None, command=""):
+def write_videos(out: str | os.PathLike[str], num_videos: int = 24, *, seconds: float = 30.0, fps: int = 10,
+                 size: tuple[int, int] = (120, 160), difficulty: float = 0.5, seed: int = 0, task_seed: int = 0,
+                 num_phases: int = 6, skills: Any = None, command: str = "") -> list[str]:
   """Renders performances into a new folder, which appears when all of them are there.
 
   Args:
@@ -61,6 +65,7 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       num_videos, num_segments=1, width=1, num_subjects=num_videos, difficulty=difficulty, seed=seed,
       task_seed=task_seed, num_phases=num_phases, skills=skills, test_share=0.25 * (num_videos >= TEST_FROM),
       validation_share=0)
+  scores = np.asarray(labels.score)
   task, names = scripts.make_task(task_seed, num_phases), [f"sim{seed}_{v:03d}" for v in range(num_videos)]
   with files.writing_folder(out) as folder:
     (folder / "truth").mkdir()
@@ -69,11 +74,11 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
       share, script = scripts.draw_script(task, skill, v, v, 0, difficulty=difficulty, seed=seed)
       plan = scene.make_plan(task, script, share * seconds, fps)
       encode(folder / f"{name}.mp4", scene.draw(task, script, plan, fps, size, (seed, v)), fps, size)
-      truth = dict(simulated=True, skill=skill, score=float(labels.score[v]), **describe(plan, fps))
+      truth = dict(simulated=True, skill=skill, score=float(scores[v]), **describe(plan, fps))
       (folder / "truth" / f"{name}.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
     with open(folder / "scores.csv", "w", newline="", encoding="utf-8") as file:
       table = csv.writer(file)
-      columns = dict(video=names, score=labels.score.round(2), subject=labels.subject)
+      columns = dict(video=names, score=scores.round(2), subject=labels.subject)
       if num_videos >= TEST_FROM:
         tested = np.isin(np.arange(num_videos), labels.folds[0].test_videos)
         columns["split"] = np.where(tested, "test", "train")
@@ -86,12 +91,12 @@ def write_videos(out, num_videos=24, *, seconds=30.0, fps=10, size=(120, 160), d
   return names
 
 
-def encode(path, frames, fps, size):
+def encode(path: pathlib.Path, frames: Iterator[Any], fps: int, size: tuple[int, int]) -> None:
   """Writes frames `[H, W, 3]` uint8 as an mp4 file; the same frames make the same file."""
   import av
   codec = next(name for name in CODECS if name in av.codecs_available)
   with av.open(str(path), "w") as container:
-    stream = container.add_stream(codec, rate=fps, options=CODECS[codec])
+    stream: Any = container.add_stream(codec, rate=fps, options=CODECS[codec])
     stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     for image in frames:
@@ -99,7 +104,7 @@ def encode(path, frames, fps, size):
     container.mux(stream.encode())
 
 
-def describe(plan, fps):
+def describe(plan: scene.Plan, fps: int) -> dict[str, Any]:
   """Returns a plan in words and seconds.
 
   Returns:
@@ -122,13 +127,13 @@ def describe(plan, fps):
               **{name: curve.round(4).tolist() for name, curve in curves.items()})
 
 
-def _runs(shown, fps):
+def _runs(shown: np.ndarray, fps: int) -> list[list[float]]:
   """Returns `[[start, end], ...]` in seconds of the frames that are True."""
   edges = np.flatnonzero(np.diff(np.concatenate([[0], shown, [0]]).astype(int)))
   return (edges.reshape(-1, 2) / fps).round(3).tolist()
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs the command with `argv`, by default that of the process."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.data.simulation.rendered", description=__doc__,
                                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -16,7 +16,8 @@ Positions are (row, column) in pixels, H the height, W the width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Plan(NamedTuple):
   ball: np.ndarray            # [T, 2]
 
 
-def make_plan(task, script, seconds, fps):
+def make_plan(task: scripts.Task, script: scripts.Script, seconds: float, fps: int) -> Plan:
   """Returns the script at `round(seconds * fps)` frames."""
   frames = round(seconds * fps)
   seen = scripts.sample_script(task, script, frames)
@@ -60,14 +61,15 @@ def make_plan(task, script, seconds, fps):
       times * frames / fps, seen["progress"], seen["idle"], scripts.inside(times, script.distracting).any(1),
       seen["posture"][:, 0], moment, technique, mistakes,
       np.minimum(seen["intervals"] @ script.waves["movement"], 1.5), _enlarged(seen["place"], script),
-      np.clip(script.centre + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))
+      np.clip(script.center + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))
 
 
-def _enlarged(place, script):
-  return script.centre + REACH * (place - script.centre)
+def _enlarged(place: np.ndarray, script: scripts.Script) -> np.ndarray:
+  return script.center + REACH * (place - script.center)
 
 
-def _stroke(image, start, end, radius, colour, opacity=1.0):
+def _stroke(image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, color: Any,
+            opacity: float = 1.0) -> None:
   """Paints a line with round ends onto `[H, W, 3]` float; a dot where it starts and ends at one point."""
   start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
   low = np.maximum(np.floor(np.minimum(start, end) - radius - 1), 0).astype(int)
@@ -80,10 +82,10 @@ def _stroke(image, start, end, radius, colour, opacity=1.0):
   distance = np.hypot(away[0] - along * line[0], away[1] - along * line[1])
   cover = opacity * np.clip(radius + 0.5 - distance, 0, 1)[..., None]           # half a pixel of soft edge
   part = image[low[0]: high[0], low[1]: high[1]]
-  part += cover * (np.asarray(colour, np.float32) - part)
+  part += cover * (np.asarray(color, np.float32) - part)
 
 
-def _gradually(values, fps):
+def _gradually(values: np.ndarray, fps: int) -> np.ndarray:
   """Returns `[T, ...]` values that change within `_LIFT` seconds, as limbs move."""
   share, now, path = 1 - np.exp(-1 / (fps * _LIFT)), values[0], []
   for value in values:
@@ -92,7 +94,7 @@ def _gradually(values, fps):
   return np.stack(path)
 
 
-def _board(task, script, size, seed):
+def _board(task: scripts.Task, script: scripts.Script, size: tuple[int, int], seed: tuple[int, int]) -> np.ndarray:
   """Returns `[H, W, 3]` float: the table, and on it the workpiece with the line to follow."""
   height, width = size
   look, unit = script.look, height / 120
@@ -100,17 +102,18 @@ def _board(task, script, size, seed):
   grain = np.repeat(rng.normal(0, 5, (height, 1, 1)), width, 1) + rng.normal(0, 2, (height, width, 1))
   board = (np.array(WOOD) + 14 * np.tanh(look[:3]) + grain).astype(np.float32)
   line = _enlarged(scripts.places(task, script, np.linspace(0, 1, 160)), script) * size
-  colour = np.array(PIECE) + 12 * np.tanh(look[scripts.LOOK:])
+  color = np.array(PIECE) + 12 * np.tanh(look[scripts.LOOK:])
   for point in line:                                    # the workpiece: all that is near the line
-    _stroke(board, point, point, 17 * unit, 0.6 * colour)
+    _stroke(board, point, point, 17 * unit, 0.6 * color)
   for point in line:
-    _stroke(board, point, point, 15.5 * unit, colour)
+    _stroke(board, point, point, 15.5 * unit, color)
   for start, end in zip(line[::2], line[1::2]):
     _stroke(board, start, end, 0.7 * unit, GUIDE)
   return board
 
 
-def draw(task, script, plan, fps, size, seed):
+def draw(task: scripts.Task, script: scripts.Script, plan: Plan, fps: int, size: np.ndarray | tuple[int, int],
+         seed: tuple[int, int]) -> Iterator[np.ndarray]:
   """Yields the frames of a performance.
 
   Args:
@@ -160,10 +163,11 @@ def draw(task, script, plan, fps, size, seed):
 class _Marks:
   """What the tool leaves on the workpiece: seam, stitches, scratches, stains."""
 
-  def __init__(self, board, unit):
-    self._board, self._unit, self._last, self._since = board, unit, None, 0.0
+  def __init__(self, board: np.ndarray, unit: float) -> None:
+    self._board, self._unit, self._since = board, unit, 0.0
+    self._last: tuple | None = None
 
-  def add(self, work, place, cues, idle):
+  def add(self, work: np.ndarray, place: np.ndarray, cues: np.ndarray, idle: bool) -> None:
     """Args: where the tip is and where it should be; the strength of each cue."""
     last, self._last = self._last, None if idle else (work, place)
     if last is None or idle:
@@ -183,7 +187,8 @@ class _Marks:
       self._since = 0.0
 
 
-def _second_hand(image, place, hold, unit, skin, sleeve):
+def _second_hand(image: np.ndarray, place: np.ndarray, hold: float, unit: float, skin: np.ndarray,
+                 sleeve: np.ndarray) -> None:
   """Comes from the left and holds the workpiece beside `place`; `hold` 1: is there, 0: is out of the picture."""
   if hold < 0.03:
     return
@@ -195,7 +200,8 @@ def _second_hand(image, place, hold, unit, skin, sleeve):
             0.93 * skin)
 
 
-def _tool_hand(image, tip, upright, raised, drop, unit, skin, sleeve):
+def _tool_hand(image: np.ndarray, tip: np.ndarray, upright: float, raised: float, drop: float, unit: float,
+               skin: np.ndarray, sleeve: np.ndarray) -> None:
   """The arm with the tool, the tip of which is at `tip`."""
   slant = unit * ((1 - upright) * np.array([17, 19]) + upright * np.array([26, 2]))
   hand = tip + slant

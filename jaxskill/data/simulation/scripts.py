@@ -8,7 +8,7 @@ T rows of a stream, P phases, M key moments, C cues, I intervals.
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,16 +18,16 @@ MOMENTS_PER_PHASE = 3
 NUISANCE_AT_ONE = 2.0                        # nuisance scale at difficulty 1, in units of the skill signal
 
 
-def rng_of(*words):
+def rng_of(*words: int | str) -> np.random.Generator:
   """Makes a generator for each sequence of names and numbers, so that no draw depends on what else is drawn.
 
   Raises:
     ValueError: for a negative number.
   """
-  words = [zlib.crc32(w.encode()) if isinstance(w, str) else int(w) for w in words]
-  if min(words) < 0:
-    raise ValueError(f"seeds and numbers of videos, subjects and routines must not be negative, got {min(words)}.")
-  return np.random.default_rng(words)
+  numbers = [zlib.crc32(w.encode()) if isinstance(w, str) else int(w) for w in words]
+  if min(numbers) < 0:
+    raise ValueError(f"seeds and numbers of videos, subjects and routines must not be negative, got {min(numbers)}.")
+  return np.random.default_rng(numbers)
 
 
 class Task(NamedTuple):
@@ -53,18 +53,18 @@ class Script(NamedTuple):
   waves: dict                 # name -> [I + I', c] what the intervals show along the directions of skill
   clutter: np.ndarray         # [I + I', CLUTTER]
   look: np.ndarray            # [LOOK + ROUTINE] appearance of performer, camera and routine
-  centre: np.ndarray          # [2] where the camera has the action
+  center: np.ndarray          # [2] where the camera has the action
   orbit: np.ndarray           # [2] angle at the start and turns of the distractor
 
 
-def _windows(start, end, count):
+def _windows(start: float, end: float, count: int) -> np.ndarray:
   """Returns `count` windows [count, 2] side by side in [start, end], with a tenth of their room free on either side."""
   edges = np.linspace(start, end, count + 1)
   room = np.diff(edges)
   return np.stack([edges[:-1] + 0.1 * room, edges[1:] - 0.1 * room], 1)
 
 
-def make_task(seed, num_phases):
+def make_task(seed: int, num_phases: int) -> Task:
   """Draws the task of a seed: its phases, key moments and windows of posture errors."""
   rng = rng_of("task", seed)
   shares = rng.uniform(0.5, 1.5, num_phases)
@@ -76,7 +76,7 @@ def make_task(seed, num_phases):
   return Task(seed, phases, moments, posture, rng.uniform(-1, 1, (2, 3)))
 
 
-def make_script(task, skill, rng, look, nuisance):
+def make_script(task: Task, skill: float, rng: np.random.Generator, look: np.ndarray, nuisance: float) -> Script:
   """Draws what happens in one performance; the only place where the hidden skill enters."""
   idle_shares = rng.uniform(0.15, 0.35) * rng.dirichlet(np.full(rng.integers(4, 8), 3.0))
   work = np.sort(rng.uniform(size=len(idle_shares)))
@@ -97,12 +97,13 @@ def make_script(task, skill, rng, look, nuisance):
   waves = {name: 1.2 * nuisance * np.abs(rng.standard_normal((num, width)))
            for name, width in dict(movement=2 * CUES, posture=1).items()}
   clutter = 1.2 * nuisance * rng.standard_normal((num, CLUTTER))
-  centre, orbit = rng.uniform(0.4, 0.6, 2), rng.uniform([0, -2], [2 * np.pi, 2])
-  return Script(clock, pace / pace[-1], idle, distracting, technique, mistakes, posture, waves, clutter, look, centre,
+  center, orbit = rng.uniform(0.4, 0.6, 2), rng.uniform([0, -2], [2 * np.pi, 2])
+  return Script(clock, pace / pace[-1], idle, distracting, technique, mistakes, posture, waves, clutter, look, center,
                 orbit)
 
 
-def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
+def draw_script(task: Task, skill: float, key: int, subject: int, routine: int, *, difficulty: float,
+                seed: int) -> tuple[float, Script]:
   """Returns one performance of a task, as every stream of it shows it.
 
   Args:
@@ -119,18 +120,18 @@ def draw_script(task, skill, key, subject, routine, *, difficulty, seed):
   return share, make_script(task, skill, rng, look, nuisance)
 
 
-def inside(values, windows):
+def inside(values: np.ndarray, windows: np.ndarray) -> Any:
   """Returns `[T, windows]` whether each value lies in [start, end) of each window."""
   return (values[:, None] >= windows[:, 0]) & (values[:, None] < windows[:, 1])
 
 
-def places(task, script, progress):
+def places(task: Task, script: Script, progress: np.ndarray) -> np.ndarray:
   """Returns `[rows, 2]` where in the frame, (row, column) in [0, 1], the action is at each `progress` `[rows]`."""
-  return script.centre + 0.2 * np.mean(
+  return script.center + 0.2 * np.mean(
       np.sin(2 * np.pi * (progress[:, None, None] * np.arange(1, 4) + task.path)), -1)
 
 
-def sample_script(task, script, rows):
+def sample_script(task: Task, script: Script, rows: int) -> dict[str, np.ndarray]:
   """Returns what the script shows in the middle of each of `rows` equal parts of the video (name -> `[rows, ...]`)."""
   times = (np.arange(rows) + 0.5) / rows
   progress = np.interp(np.interp(times, *script.clock), script.pace, task.phases)

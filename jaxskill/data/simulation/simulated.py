@@ -31,6 +31,9 @@ V videos, T segments, N static frames, F frames of maps, P phases, M key moments
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from scipy.special import ndtr
 
@@ -39,10 +42,13 @@ from jaxskill.data.simulation.performances import FRAME_TRUTH, performances
 from jaxskill.data.simulation.scripts import rng_of
 
 
-def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), difficulty=0.5, seed=0, *, task_seed=0,
-             skills=None, num_subjects=25, num_phases=8, test_share=0.25, validation_share=0.15, tie_margin=0.05,
-             pair_share=1.0, rater_noise=0.02, score_range=100.0, routine_difficulties=(1.0,), static_rows=80,
-             static_width=2048, map_frames=25, map_size=14, map_width=64, max_seconds=400.0, vary_length=False):
+def simulate(num_videos: int = 100, num_segments: int = 400, width: int = 1024, streams: Sequence[str] = ("rgb",),
+             difficulty: float = 0.5, seed: int = 0, *, task_seed: int = 0, skills: Any = None,
+             num_subjects: int = 25, num_phases: int = 8, test_share: float = 0.25, validation_share: float = 0.15,
+             tie_margin: float = 0.05, pair_share: float = 1.0, rater_noise: float = 0.02, score_range: float = 100.0,
+             routine_difficulties: Sequence[float] = (1.0,), static_rows: int = 80, static_width: int = 2048,
+             map_frames: int = 25, map_size: int = 14, map_width: int = 64, max_seconds: float = 400.0,
+             vary_length: bool = False) -> SkillDataset:
   """Simulates a data set of performances; video v is the same whatever the number of videos and streams.
 
   Args:
@@ -71,10 +77,7 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
   Returns:
     A `SkillDataset` with `simulated=True` and its truth (see above). The possible range of a score is 0 to the
     `score_range` that its routine allows; criteria: `execution`, what the raters saw, 0 to `score_range` in every
-    routine, and `total`, the score.
-
-  Raises:
-    ValueError: for an argument out of its range.
+    routine, and `total`, the score. Raises a `ValueError` for an argument out of its range.
   """
   _check(num_videos, num_subjects, test_share, validation_share, tie_margin, rater_noise, score_range, pair_share,
          routine_difficulties, skills)
@@ -100,8 +103,9 @@ def simulate(num_videos=100, num_segments=400, width=1024, streams=("rgb",), dif
       **_scores(execution, routines, routine_difficulties, score_range))
 
 
-def _check(num_videos, num_subjects, test_share, validation_share, tie_margin, rater_noise, score_range, pair_share,
-           routine_difficulties, skills):
+def _check(num_videos: int, num_subjects: int, test_share: float, validation_share: float, tie_margin: float,
+           rater_noise: float, score_range: float, pair_share: float, routine_difficulties: Sequence[float],
+           skills: Sequence[float] | None) -> None:
   """Raises a `ValueError` for an argument of `simulate` that is out of its range."""
   if num_videos < 1 or num_subjects < 1:
     raise ValueError(f"num_videos={num_videos} and num_subjects={num_subjects} must be at least 1.")
@@ -119,7 +123,8 @@ def _check(num_videos, num_subjects, test_share, validation_share, tie_margin, r
     raise ValueError(f"skills must hold one number for each of the {num_videos} videos, got {len(skills)}.")
 
 
-def _drawn(subjects, skills, num_routines, rater_noise, seed):
+def _drawn(subjects: np.ndarray, skills: Any, num_routines: int, rater_noise: float,
+           seed: int) -> tuple[Any, Any, Any]:
   """`[V]` hidden skills, where they are not given; `[V]` routines; `[V]` execution as the raters saw it, in [0, 1]."""
   draws = [rng_of("labels", seed, video) for video in range(len(subjects))]
   variation, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T
@@ -130,7 +135,8 @@ def _drawn(subjects, skills, num_routines, rater_noise, seed):
   return skills, (routine * num_routines).astype(int), np.clip(skills + rater_noise * rater, 0, 1)
 
 
-def _scores(execution, routines, routine_difficulties, score_range):
+def _scores(execution: np.ndarray, routines: np.ndarray, routine_difficulties: Sequence[float],
+            score_range: float) -> dict[str, Any]:
   """Returns what the raters say of the videos, as fields of a `SkillDataset`; execution `[V]` lies in [0, 1]."""
   hardness = np.asarray(routine_difficulties, np.float64)[routines]
   highest = score_range * hardness / max(routine_difficulties)
@@ -140,7 +146,8 @@ def _scores(execution, routines, routine_difficulties, score_range):
               category=np.array([f"routine_{r}" for r in routines]))
 
 
-def _pairs(execution, tie_margin, pair_share, seed):
+def _pairs(execution: np.ndarray, tie_margin: float, pair_share: float,
+           seed: int) -> tuple[np.ndarray, np.ndarray, int]:
   """(`[P, 2]` (better, worse) that the raters compared, `[S, 2]` that they found alike, number of all pairs alike)."""
   differs = execution[:, None] - execution > tie_margin
   pairs, similar = (np.argwhere(found).astype(np.int32) for found in (differs, np.triu(~differs & ~differs.T, 1)))
@@ -151,7 +158,8 @@ def _pairs(execution, tie_margin, pair_share, seed):
   return pairs, similar, tied
 
 
-def _padded(videos, num_videos, rows, streams):
+def _padded(videos: Iterator[Any], num_videos: int, rows: Mapping[str, int],
+            streams: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
   """Puts performances together, padded with zeros.
 
   Args:
@@ -177,7 +185,7 @@ def _padded(videos, num_videos, rows, streams):
   return padded, lengths, seconds
 
 
-def _fold(subjects, pairs, test_share, validation_share, seed):
+def _fold(subjects: np.ndarray, pairs: np.ndarray, test_share: float, validation_share: float, seed: int) -> Fold:
   """Splits by performer; a pair belongs to a side if both its videos do."""
   people = np.unique(subjects)
   num_test = max(1, round(test_share * len(people))) if test_share else 0

@@ -6,7 +6,10 @@ Extractions in shards write `extraction.I-of-N.json`, one each; together they ar
 from __future__ import annotations
 
 import json
+import pathlib
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxskill import files
 from jaxskill.data.video.video_names import plain
@@ -16,17 +19,17 @@ FORMAT = 1            # of it; before it had one, its fields were the same
 _NAME = re.compile(r"extraction(\.\d+-of-\d+)?\.json")
 
 
-def note_files(folder):
+def note_files(folder: pathlib.Path) -> Any:
   """Returns the notes of a folder, the oldest first."""
   found = [file for file in folder.glob("extraction*.json") if _NAME.fullmatch(file.name) and file.is_file()]
   return sorted(found, key=_age)
 
 
-def _age(file):
+def _age(file: pathlib.Path) -> Any:
   return file.stat().st_mtime_ns, file.name
 
 
-def read_extraction(folder):
+def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
   """Returns what `jaxskill.extract` noted of the features of a folder.
 
   Returns:
@@ -47,7 +50,7 @@ def read_extraction(folder):
   return dict(recipe=recipe, videos=videos)
 
 
-def _read(file):
+def _read(file: pathlib.Path) -> Any:
   """Returns the same of one note."""
   try:
     note = json.loads(file.read_text(encoding="utf-8"))
@@ -62,13 +65,13 @@ def _read(file):
   return dict(recipe=note["recipe"], videos={plain(video): about for video, about in note["videos"].items()})
 
 
-def noted_seconds(about, stream, otherwise):
+def noted_seconds(about: Mapping[str, Any], stream: str, otherwise: float) -> float:
   """Seconds from one row of a stream to the next, as `extraction.json` says of a video: one number, or one a stream."""
   noted = about.get("row_seconds", otherwise)
   return noted.get(stream, otherwise) if isinstance(noted, dict) else noted
 
 
-def _check(file, note):
+def _check(file: pathlib.Path, note: Any) -> None:
   """Raises a `ValueError` that says what is wrong with the content of the file."""
   if isinstance(note, dict):
     files.check_format(file, note, FORMAT, "extract the features again into a new folder")
@@ -86,5 +89,5 @@ def _check(file, note):
       raise ValueError(f"warnings of video {video!r} are no list of texts")
 
 
-def _are_texts(value):
+def _are_texts(value: int | Sequence[str]) -> bool:
   return isinstance(value, list) and all(isinstance(one, str) for one in value)

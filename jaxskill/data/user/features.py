@@ -22,30 +22,34 @@ V videos, T segments, D channels, P pairs.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import cli
 from jaxskill.data import pair_folds, splits
 from jaxskill.data.arrays import MAX_BYTES
-from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, SkillDataset
+from jaxskill.data.dataset import NO_PAIRS, SIMULATED_NOTE, Fold, SkillDataset
 from jaxskill.data.dataset_checks import check_seconds
 from jaxskill.data.stream_files import read_streams, take_times
 from jaxskill.data.user import motion
 from jaxskill.data.user.extraction_note import noted_seconds, read_extraction
-from jaxskill.data.user.own_labels import CRITERION, ratings_of, read_labels
+from jaxskill.data.user.own_labels import CRITERION, OwnLabels, ratings_of, read_labels
 from jaxskill.data.video import frames
 from jaxskill.data.video.video_names import spellings
 
 SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 
 
-def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validation_share=None, test_share=0.25, seed=0,
-                  allow_missing=False, seconds_per_segment=1.0, make_pairs=True, score_range=None,
-                  stream_seconds=None, sampling=None, prepared_dir="", max_bytes=MAX_BYTES,
-                  moves=motion.Options()) -> SkillDataset:
+def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margin: float = 0.0, pairs_within: str = "",
+                  validation_share: Any = None, test_share: float = 0.25, seed: int = 0, allow_missing: bool = False,
+                  seconds_per_segment: float = 1.0, make_pairs: bool = True, score_range: Any = None,
+                  stream_seconds: ConfigDict | None = None, sampling: Any = None, prepared_dir: str = "",
+                  max_bytes: int = MAX_BYTES, moves: Any = motion.Options()) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:
@@ -58,16 +62,14 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
     validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
       split is not random); 0 for none. None: `splits.default_validation_share`, none unless the split is random.
     test_share: share of the videos that a random split holds out, or that one of "folds" tests.
-    seed: of random splits.
+    seed: of random splits; moves: how recorded movements are read.
     allow_missing: leave videos without a feature file out, with their pairs, and report them.
     seconds_per_segment: seconds from one row of features to the next, where `extraction.json` does not say.
     stream_seconds: {stream: seconds from one row to the next}, for streams where it is another.
     make_pairs: make pairs from scores where there is no `pairs.csv`; False leaves a data set of scores without pairs.
     score_range: (lowest, highest) possible score, or None if unknown; every score must lie inside.
     sampling: a `frames.Sampling`: instead of features, the frames of the videos of the folder, the stream `frames`.
-    prepared_dir: where decoded frames are kept; `<dir>/prepared` if empty.
-    max_bytes: that the arrays of one file may take in memory.
-    moves: how recorded movements are read.
+    prepared_dir: of decoded frames, `<dir>/prepared` if empty; max_bytes: of the arrays of one file in memory.
 
   Returns:
     The data set, float32, padded to the longest video; frames are uint8, mapped from disk.
@@ -81,7 +83,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
   named = labels.videos()
   if sampling:
     cache = Path(prepared_dir or folder / "prepared") / "frames"
-    files = frames.videos_in(folder, named, cache, sampling, allow_missing)
+    files: Any = frames.videos_in(folder, named, cache, sampling, allow_missing)
     (streams, lengths, row_times, between), columns = frames.streams_of(files.values()), {}
   else:
     files = _feature_files(folder, named, allow_missing)
@@ -104,7 +106,7 @@ def load_features(dir, *, split="auto", tie_margin=0.0, pairs_within="", validat
       ratings=ratings_of(column, labels.votes, videos), **_known(column))
 
 
-def _known(column):
+def _known(column: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Returns what the columns of scores.csv say of the videos, as fields of a `SkillDataset`."""
   criteria = {name.removeprefix(CRITERION): values.astype(np.float32) for name, values in column.items()
               if name.startswith(CRITERION)}
@@ -113,7 +115,8 @@ def _known(column):
   return numbers | words | dict(criteria=criteria)
 
 
-def _check_options(folder, split, pairs_within, seconds_per_segment, stream_seconds):
+def _check_options(folder: Path, split: str, pairs_within: str, seconds_per_segment: float,
+                   stream_seconds: Mapping[str, Any]) -> None:
   if split not in SPLITS:
     raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}.")
   if pairs_within not in ("", "subject", "category"):
@@ -123,7 +126,7 @@ def _check_options(folder, split, pairs_within, seconds_per_segment, stream_seco
     raise ValueError(f"{folder}: no such folder; set config.data.dir to the folder of your features and labels.")
 
 
-def _feature_files(folder, named, allow_missing):
+def _feature_files(folder: Path, named: Sequence[str], allow_missing: bool) -> dict[str, Path]:
   """{video: file} of the named videos that have one; names in an error those that have none and may not be missing."""
   listings = {}
   found = {video: _feature_file(folder, video, listings) for video in named}
@@ -132,13 +135,13 @@ def _feature_files(folder, named, allow_missing):
   return files
 
 
-def _row_seconds(extraction, videos, stream, otherwise):
+def _row_seconds(extraction: Mapping[str, Any], videos: Sequence[str], stream: str, otherwise: float) -> np.ndarray:
   """Returns `[V]` seconds from one row of a stream to the next, as `extraction.json` notes them."""
   noted = [extraction["videos"].get(video, {}) for video in videos]
   return np.array([noted_seconds(about, stream, otherwise) for about in noted], np.float32)
 
 
-def _columns_of_present(scores, videos):
+def _columns_of_present(scores: Mapping[str, Any] | None, videos: Sequence[str]) -> dict[str, np.ndarray]:
   """Returns the columns of scores.csv as arrays `[V]`, of the videos that are there."""
   present = np.isin(scores["video"], videos) if scores else None
   return {name: np.asarray(values)[present] for name, values in (scores or {}).items()}
@@ -163,7 +166,8 @@ class _Pairs(NamedTuple):
   rows: np.ndarray | None = None
 
 
-def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_pairs):
+def _some_pairs(folder: Path, labels: OwnLabels, videos: Sequence[str], column: Mapping[str, np.ndarray],
+                tie_margin: float, pairs_within: str, make_pairs: bool) -> _Pairs:
   """Returns the `_Pairs` of a folder; raises a `ValueError` if none is left where there should be some."""
   if pairs_within and pairs_within not in column:
     raise ValueError(f"{folder}: pairs_within={pairs_within!r} needs a column {pairs_within!r} in scores.csv.")
@@ -175,7 +179,8 @@ def _some_pairs(folder, labels, videos, column, tie_margin, pairs_within, make_p
   return of
 
 
-def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
+def _pairs_of(labels: OwnLabels, videos: Sequence[str], column: Mapping[str, np.ndarray], tie_margin: float,
+              pairs_within: str, make_pairs: bool) -> _Pairs:
   """Returns the pairs of pairs.csv, else those that scores make if they may, else none."""
   if not labels.pairs and not make_pairs:
     return _Pairs(NO_PAIRS, 0, 0, NO_PAIRS, {})
@@ -188,7 +193,7 @@ def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
     return _Pairs(made[1], len(made[0]) - len(made[1]), len(tied), tied, {})
   position = {video: i for i, video in enumerate(videos)}
 
-  def numbers(named):                                                                   # [n, 2], -1 where missing
+  def numbers(named: Any) -> np.ndarray:                     # [n, 2], -1 where missing
     return np.array([[position.get(video, -1) for video in pair] for pair in named], np.int32).reshape(-1, 2)
   pairs, similar = numbers(zip(labels.pairs["better"], labels.pairs["worse"])), numbers(labels.tied)
   kept = (pairs >= 0).all(axis=1)
@@ -200,7 +205,7 @@ def _pairs_of(labels, videos, column, tie_margin, pairs_within, make_pairs):
   return of._replace(pairs=merged, rows=rows)
 
 
-def _feature_file(folder, video, listings):
+def _feature_file(folder: Path, video: str, listings: dict[Path, Any] | None) -> Path | None:
   places = [place.with_name(place.name + ending) for place in spellings(folder, video, listings)
             for ending in (".npy", ".npz")]
   found = [file for file in places if file.is_file()] or _motion_files(folder, video, listings)
@@ -211,14 +216,14 @@ def _feature_file(folder, video, listings):
   return found[0] if found else None
 
 
-def _motion_files(folder, video, listings):
+def _motion_files(folder: Path, video: str, listings: Any) -> Any:
   """Returns the recorded movements of a video, for there are no arrays."""
   places = [place.with_name(place.name + ending) for place in spellings(folder, video, listings)
             for ending in ("", *motion.ENDINGS)]
   return [place for place in places if motion.is_motion(place)]
 
 
-def _check_missing(folder, named, missing, allow_missing):
+def _check_missing(folder: Path, named: Sequence[str], missing: Sequence[str], allow_missing: bool) -> None:
   if len(missing) == len(named):
     raise ValueError(f"{folder}: none of the {len(named)} videos of the labels has a feature file; expected e.g. "
                      f"{folder}/{cli.plain(named[0])}.npy or .npz, or a recorded movement (.csv, .trc, .txt).")
@@ -229,7 +234,8 @@ def _check_missing(folder, named, missing, allow_missing):
                      "config.data.allow_missing=True to leave these videos and their pairs out and report them.")
 
 
-def _folds(folder, split, column, of, num_videos, seed, test_share, validation_share):
+def _folds(folder: Path, split: str, column: Mapping[str, np.ndarray], of: _Pairs, num_videos: int, seed: int,
+           test_share: float, validation_share: float | None) -> tuple[Fold, ...]:
   """Returns the folds of `load_features`, with validation; `of` are the `_Pairs`."""
   pairs = of.pairs
   given = [(name, values[name], what) for values, what in ((of.sides, "pairs"), (column, "videos"))
@@ -250,7 +256,8 @@ def _folds(folder, split, column, of, num_videos, seed, test_share, validation_s
     raise ValueError(f"{folder}: {error}") from error
 
 
-def _folds_of(split, given, of, subjects, num_videos, seed, test_share):
+def _folds_of(split: str, given: Sequence[tuple[str, Any, str]], of: _Pairs, subjects: np.ndarray | None,
+              num_videos: int, seed: int, test_share: float) -> tuple[Fold, ...]:
   """The folds of `load_features`, without validation; `given` are the columns (name, values, "pairs" or "videos")."""
   pairs = of.pairs
   if split == "given":

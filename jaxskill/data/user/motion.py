@@ -107,7 +107,7 @@ def read(path: pathlib.Path, given: Options = Options(),
   return {STREAM: values[seen], "times": times[seen].astype(np.float32)}, names
 
 
-def _read(path, given, row_seconds):
+def _read(path: pathlib.Path, given: Any, row_seconds: Any) -> Any:
   """Returns the `Recording` of a path."""
   if path.is_dir():
     return openpose.read_openpose(path, row_seconds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def read_csv(path: pathlib.Path, units: str = "") -> Recording:
   return Recording(points, table[:, 0], tuple(columns), "-y" if flat else "y", units or "m")
 
 
-def _coordinates(path, header):
+def _coordinates(path: pathlib.Path, header: Any) -> Any:
   """Returns {name of a point: its columns}, all of two or all of three coordinates."""
   found: dict[str, dict[str, int]] = {}
   for number, name in enumerate(header):
@@ -104,7 +105,7 @@ def read_trc(path: pathlib.Path, units: str = "") -> Recording:
   return Recording(points, table[:, 0], names, "y", units or unit)
 
 
-def _trc_head(path, rows):
+def _trc_head(path: pathlib.Path, rows: Any) -> Any:
   """Returns (names of the markers, unit) of the five lines that begin a `.trc` file."""
   lines = [row for _, row in rows[:5]]
   if len(lines) < 5 or not lines[0][0].startswith("PathFileType") or "Units" not in lines[1]:
@@ -125,7 +126,7 @@ def _trc_head(path, rows):
   return names, _UNITS[said.lower()]
 
 
-def _numbers(path, rows, lines, columns):
+def _numbers(path: pathlib.Path, rows: Any, lines: Any, columns: Any) -> Any:
   """Returns `[T, C]` float64 of cells, nan of empty ones; the first column is the time, which increases."""
   if not rows:
     raise ValueError(f"{path}: no lines below the first; record the movement again.")
@@ -142,7 +143,7 @@ def _numbers(path, rows, lines, columns):
   return table
 
 
-def _number(cell, place):
+def _number(cell: Any, place: Any) -> Any:
   try:
     return float(cell or "nan")
   except ValueError:

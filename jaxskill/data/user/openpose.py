@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -62,7 +63,7 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   return Recording(pixels / length, times, NAMES, "-y", unit="")
 
 
-def _persons(file):
+def _persons(file: pathlib.Path) -> Any:
   """Returns `[P, 25, 3]` x, y in pixels, nan where a point is not seen, and the third coordinate 0."""
   try:
     people = json.loads(file.read_text(encoding="utf-8"))["people"]
@@ -78,7 +79,7 @@ def _persons(file):
   return np.where(seen[..., None], found * (1, 1, 0), np.nan)
 
 
-def _follow(frames, times):
+def _follow(frames: Any, times: Any) -> Any:
   """Returns `[T, 25, 3]` of one person, nan where he is not found."""
   result, last, when = np.full((len(frames), len(NAMES), 3), np.nan), None, -np.inf
   for row, (people, time) in enumerate(zip(frames, times)):
@@ -96,12 +97,12 @@ def _follow(frames, times):
   return result
 
 
-def _extent(person):
+def _extent(person: Any) -> Any:
   """Returns (width, height) in pixels of the box around the points that are seen."""
   return np.nanmax(person[:, :2], axis=0) - np.nanmin(person[:, :2], axis=0)
 
 
-def _distance(person, other):
+def _distance(person: Any, other: Any) -> Any:
   """Returns the mean distance of the points that both have; infinite if there is none."""
   away = np.linalg.norm(person - other, axis=1)
   return np.nanmean(away) if np.isfinite(away).any() else np.inf

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,20 +24,20 @@ class OwnLabels(NamedTuple):
     tied: pairs (video, video) that the raters tie in.
   """
 
-  scores: dict | None
-  pairs: dict | None
+  scores: Any
+  pairs: Any
   votes: list
   tied: list
 
-  def videos(self):
-    """All that are named, also in tied pairs."""
+  def videos(self) -> tuple[str, ...]:
+    """Returns all that are named, also in tied pairs."""
     if self.scores:
       return tuple(self.scores["video"])
     compared = [vote[:2] for vote in self.votes] or zip(self.pairs["better"], self.pairs["worse"])
     return tuple(dict.fromkeys(video for pair in compared for video in pair))
 
 
-def read_labels(folder) -> OwnLabels:
+def read_labels(folder: pathlib.Path) -> OwnLabels:
   """Reads the tables of a folder.
 
   Raises:
@@ -45,10 +47,11 @@ def read_labels(folder) -> OwnLabels:
   if not pairs_file.is_file() and not scores_file.is_file():
     raise ValueError(f"{folder}: neither pairs.csv (better,worse) nor scores.csv (video,score) is there; add one.")
   scores = _read_scores(scores_file) if scores_file.is_file() else None
-  return OwnLabels(scores, *(_read_pairs(pairs_file, scores) if pairs_file.is_file() else (None, [], [])))
+  pairs, votes, tied = _read_pairs(pairs_file, scores) if pairs_file.is_file() else (None, [], [])
+  return OwnLabels(scores, pairs, votes, tied)
 
 
-def _read_scores(path):
+def _read_scores(path: pathlib.Path) -> dict[str, Any]:
   table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "group", "split", "fold"),
                             (CRITERION, raters.RATER))
   table = raters.of_scores(table, lines, path)
@@ -64,7 +67,7 @@ def _read_scores(path):
   return table
 
 
-def _read_pairs(path, labels):
+def _read_pairs(path: pathlib.Path, labels: Mapping[str, Any] | None) -> tuple[dict[str, Any], list, list]:
   """(columns of pairs.csv, one row a pair where there are raters; all their votes; pairs that they tie in)."""
   table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater"), split_and_fold=True)
   scored = set(labels["video"]) if labels else None
@@ -86,10 +89,13 @@ def _read_pairs(path, labels):
   return raters.of_pairs(table, lines, path) if "rater" in table else (table, [], [])
 
 
-def ratings_of(column, votes, videos):
+def ratings_of(column: Mapping[str, np.ndarray], votes: Sequence[tuple[str, str, str]],
+               videos: Sequence[str]) -> dict[str, np.ndarray]:
   """Returns what several raters said, by the numbers of videos that are there; see `SkillDataset.ratings`."""
   names = [name for name in column if name.startswith(raters.RATER)]
-  result = dict(scores=np.stack([column[name].astype(np.float64) for name in names], axis=1)) if names else {}
+  result: dict[str, Any] = {}
+  if names:
+    result["scores"] = np.stack([column[name].astype(np.float64) for name in names], axis=1)
   if votes:
     position = {video: i for i, video in enumerate(videos)}
     positions = {rater: i for i, rater in enumerate(dict.fromkeys(rater for *_, rater in votes))}

@@ -5,7 +5,9 @@ Needs PyAV (pip install 'jaxskill[video]').
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # they name other files
 TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
@@ -16,14 +18,14 @@ class VideoError(ValueError):
   """A file that yields no picture."""
 
 
-def is_text(head):
+def is_text(head: bytes) -> bool:
   """Tells whether the first bytes of a file are text: no control characters. Raw video (y4m) has a line too."""
   controls = set(range(32)) - set(b"\t\n\v\f\r\x1b") | {127}
   return head.startswith((b"\xff\xfe", b"\xfe\xff")) and head[2:3] != b"\xff" or not (
       head.startswith(b"YUV4MPEG2") or controls.intersection(head))
 
 
-def open_file(path):
+def open_file(path: str | os.PathLike[str]) -> Any:
   """Returns an open PyAV container that has a video stream.
 
   Raises:
@@ -54,7 +56,7 @@ def open_file(path):
   return container
 
 
-def _fault(container, path):
+def _fault(container: Any, path: Path) -> str:
   """Why an open container is no film; "" if it may be one."""
   if container.format.name in PLAYLISTS + TEXT_ART:
     return f"is a list or text ({container.format.name}), not a video; give the video itself."
@@ -68,7 +70,7 @@ def _fault(container, path):
   return f"holds {kinds} but no pictures; give a video."
 
 
-def boxes(path):
+def boxes(path: Path) -> tuple[list[bytes], bool]:
   """Returns ([kinds of the outer parts of an mp4 or mov file], whether the last one is whole); none of other files."""
   size, place, found = path.stat().st_size, 0, []
   with open(path, "rb") as file:
@@ -87,7 +89,7 @@ def boxes(path):
   return found, True
 
 
-def _missing_index(path):
+def _missing_index(path: Path) -> str:
   """Returns what to say of an mp4 or mov file whose index, the box `moov`, is missing or cut off; "" of any other."""
   found, whole = boxes(path)
   return "" if not found or b"moov" in (found if whole else found[:-1]) else (

@@ -7,12 +7,15 @@ A picture is converted to RGB only where it is looked at, which costs more than 
 from __future__ import annotations
 
 import importlib.util
-from typing import NamedTuple
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxskill.data.video.containers import VideoError, open_file
-from jaxskill.data.video.timeline import demux, is_flush, read_timeline
+from jaxskill.data.video.timeline import Timeline, demux, is_flush, read_timeline
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
            ".vob", ".mod", ".tod", ".wmv", ".asf", ".flv", ".f4v", ".ts", ".mts", ".m2t", ".m2ts", ".3gp", ".3g2",
@@ -29,7 +32,7 @@ class Frame(NamedTuple):
   image: np.ndarray          # [H, W, 3] uint8, RGB, upright
 
 
-def require_av():
+def require_av() -> None:
   """Raises a `ValueError` where PyAV is missing."""
   if importlib.util.find_spec("av") is None:
     raise ValueError("reading videos needs PyAV, which is not installed: pip install 'jaxskill[video]'.")
@@ -49,7 +52,7 @@ class Picture:
     size: (width, height).
   """
 
-  def __init__(self, frame, time, number, rate, aspect=1.0):
+  def __init__(self, frame: Any, time: float, number: int, rate: float, aspect: float = 1.0) -> None:
     """
     Args:
       frame: of PyAV.
@@ -62,7 +65,7 @@ class Picture:
     self.size = (high, wide) if self._turned[0] else (wide, high)
     self._images = {}
 
-  def image(self, width=None, height=None):
+  def image(self, width: int | None = None, height: int | None = None) -> np.ndarray:
     """Returns `[height, width, 3]` uint8, RGB; scaled where a size is given, once for each size.
 
     Raises:
@@ -82,7 +85,7 @@ class Picture:
     return self._images[size]
 
 
-def _turn(frame):
+def _turn(frame: Any) -> tuple[bool, bool, bool]:
   """(whether rows and columns change places, whether the result is mirrored, whether it is upside down) of a frame.
 
   A display matrix (a, b, u, c, d, v, x, y, w) shows the pixel (x, y) at (a x + c y, b x + d y). It turns by quarters
@@ -95,13 +98,14 @@ def _turn(frame):
   return (True, c < 0, b < 0) if abs(int(b)) > abs(int(a)) else (False, a < 0, d < 0)
 
 
-def _aspect(stream):
+def _aspect(stream: Any) -> float:
   """Width of a pixel by its height; 1 where the file does not say, or what cannot be."""
   aspect = float(stream.sample_aspect_ratio or 1)
   return aspect if 0.1 < aspect < 10 else 1.0
 
 
-def pictures(path, faults=None, timeline=None):
+def pictures(path: str | os.PathLike[str], faults: list | None = None,
+             timeline: Timeline | None = None) -> Iterator[Picture]:
   """Yields every `Picture` of a video in the order of time; what cannot be decoded is passed over.
 
   Args:
@@ -135,13 +139,14 @@ def pictures(path, faults=None, timeline=None):
 class _Clock:
   """Tells when decoded frames are shown, by the packets that they come from."""
 
-  def __init__(self, timeline):
+  def __init__(self, timeline: Timeline) -> None:
     self._timeline, self._rank = timeline, 0
     self._before = np.cumsum(~timeline.hidden) - ~timeline.hidden            # [N] pictures of the packets before
     self._sorted = np.sort(timeline.times[np.isfinite(timeline.times)])
-    self.last, self.late, self._offset = 0.0, False, None
+    self.last, self.late = 0.0, False
+    self._offset: float | None = None
 
-  def read(self, frame):
+  def read(self, frame: Any) -> float | None:
     """Seconds, or None for a frame that is not to be shown."""
     if frame.opaque is None:                 # of a decoder that does not pass it on
       return self.last + 1 / self._timeline.rate if frame.time is None else frame.time + self._shift(frame.time)
@@ -156,14 +161,14 @@ class _Clock:
     time = float(self._timeline.times[packet])
     return time if np.isfinite(time) else self.last + 1 / self._timeline.rate
 
-  def _shift(self, time):
+  def _shift(self, time: float) -> float:
     """Returns seconds from a decoder's own times to those of the axis: the first frame is at 0."""
     if self._offset is None:
       self._offset = -time
     return self._offset
 
 
-def damage(faults):
+def damage(faults: Sequence[Any]) -> list[str]:
   """Returns the sentences for a user on the faults that `pictures` found."""
   said = [str(fault) for fault in faults if isinstance(fault, Said)]
   packets = len(faults) - len(said)
@@ -171,7 +176,7 @@ def damage(faults):
                                        "their place"] if packets else [])
 
 
-def decode(path, size=None, faults=None):
+def decode(path: pathlib.Path, size: Callable[..., Any] | None = None, faults: list | None = None) -> Iterator[Frame]:
   """Yields every `Frame` of a video, see `pictures`.
 
   Args:
@@ -185,7 +190,7 @@ def decode(path, size=None, faults=None):
       faults.append(str(error))
 
 
-def _frames(container, stream, faults):
+def _frames(container: Any, stream: Any, faults: list) -> Iterator[Any]:
   """Frames as the decoder gives them, each with the number of its packet; faults of packets are noted."""
   import av
   from av.codec.context import Flags
@@ -207,7 +212,8 @@ def _frames(container, stream, faults):
       faults.append(str(error))
 
 
-def pictures_at(path, times, faults=None, timeline=None):
+def pictures_at(path: str | os.PathLike[str], times: Any, faults: Any = None,
+                timeline: Timeline | None = None) -> Iterator[Picture]:
   """Yields the `Picture` that is shown at each of some times, ascending; ends early where the file does.
 
   Args:
@@ -234,27 +240,28 @@ def pictures_at(path, times, faults=None, timeline=None):
     wanted = next(times, None)
 
 
-def frames_at(path, times, size=None, faults=None, timeline=None):
+def frames_at(path: pathlib.Path, times: Sequence[float] | np.ndarray, size: Callable[..., Any] | None = None,
+              faults: list | None = None, timeline: Timeline | None = None) -> Iterator[np.ndarray]:
   """Does as `pictures_at`, but gives images: `[H, W, 3]` uint8; `size` as in `decode`."""
   for picture in pictures_at(path, times, faults, timeline):
     yield picture.image(*size(*picture.size) if size else ())
 
 
-def scale_short_side(short_side):
+def scale_short_side(short_side: int) -> Callable[[int, int], tuple[int, int]]:
   """Returns a size for `decode`: the short side is `short_side`, the other one in proportion."""
-  def size(width, height):
+  def size(width: int, height: int) -> tuple[int, int]:
     factor = short_side / min(width, height)
     return max(short_side, round(width * factor)), max(short_side, round(height * factor))
   return size
 
 
-def centre_crop(image, size):
+def center_crop(image: np.ndarray, size: int) -> np.ndarray:
   """Returns `[size, size, 3]` middle of a picture that is at least as large."""
   top, left = ((n - size) // 2 for n in image.shape[:2])
   return image[top: top + size, left: left + size]
 
 
-def resize(image, width, height):
+def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
   """Scales an RGB image `[H, W, 3]` uint8 to `[height, width, 3]`."""
   import av
   frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from typing import Any
 
 import numpy as np
 
 LIMIT = 20.0               # pixels: what is cut off, and becomes 1
 
 
-def require():
+def require() -> None:
   """Raises a `ValueError` where OpenCV or its contributed modules are missing."""
   found = importlib.util.find_spec("cv2") is not None
   if found:
@@ -26,7 +27,7 @@ def require():
                      "'jaxskill[flow]'.")
 
 
-def tv_l1(before, after):
+def tv_l1(before: np.ndarray | None, after: np.ndarray | None) -> np.ndarray:
   """Computes the flow from one picture to the next, cut off at 20 pixels and scaled to [-1, 1].
 
   Args:
@@ -39,13 +40,13 @@ def tv_l1(before, after):
 
 
 @functools.cache
-def _solver():
+def _solver() -> Any:
   import cv2
   cv2.setNumThreads(1)     # processes already share the cores
-  return cv2.optflow.DualTVL1OpticalFlow_create()
+  return cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
 
 
-def grey(image):
+def gray(image: np.ndarray) -> np.ndarray:
   """Returns `[H, W]` uint8 brightness of an RGB image."""
   import cv2
   return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)

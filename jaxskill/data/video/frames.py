@@ -18,8 +18,9 @@ import os
 import re
 import shutil
 import types
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
@@ -55,11 +56,11 @@ class Sampling(NamedTuple):
   rate: float = 25.0
 
   @property
-  def rows(self):
+  def rows(self) -> int:
     """Returns the number of frames that are kept of a video."""
     return self.count + 2 * self.margin
 
-  def check(self):
+  def check(self) -> None:
     """Raises a `ValueError` for what cannot be."""
     if self.fit not in FITS:
       raise ValueError(f"config.data.frames.fit={self.fit!r} is unknown; use one of {', '.join(FITS)}.")
@@ -85,7 +86,7 @@ class Ready(NamedTuple):
   row_seconds: float
 
 
-def find(places, last=None) -> Source | None:
+def find(places: Iterator[Any] | Sequence[Path], last: int | None = None) -> Source | None:
   """Returns the first of some places that is a video file (the ending may be left out) or a folder of pictures."""
   for place in map(Path, places):
     if place.is_dir() and any(_pictures(place)):
@@ -95,11 +96,11 @@ def find(places, last=None) -> Source | None:
   return None
 
 
-def _pictures(folder):
+def _pictures(folder: Path) -> Iterator[Any]:
   return (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("._"))
 
 
-def by_number(path):
+def by_number(path: Path) -> tuple[list[Any], str]:
   """Returns what pictures are sorted by: where names differ in a number, by that; the case of letters counts last.
 
   frame2.png comes before frame10.png, and 1.JPG before 2.jpg.
@@ -108,7 +109,7 @@ def by_number(path):
   return [int(word) if place % 2 else word for place, word in enumerate(words)], path.name
 
 
-def prepare(sources, cache, sampling) -> tuple[dict[str, Ready], dict[str, str]]:
+def prepare(sources: Mapping[str, Source], cache: Path, sampling: Sampling) -> tuple[dict[str, Ready], dict[str, str]]:
   """Decodes the videos that are not in the cache yet.
 
   Args:
@@ -137,7 +138,8 @@ def prepare(sources, cache, sampling) -> tuple[dict[str, Ready], dict[str, str]]
     return _decode_missing(sources, folder, sampling)
 
 
-def _decode_missing(sources, folder, sampling):
+def _decode_missing(sources: Mapping[str, Source], folder: Path,
+                    sampling: Sampling) -> tuple[dict[str, Any], dict[str, Any]]:
   digests, failed = {}, {}
   for video, source in sources.items():
     try:
@@ -162,7 +164,7 @@ def _decode_missing(sources, folder, sampling):
         try:
           index[video] = dict(source=digests[video], **done.result())
         except (ValueError, OSError) as error:
-          if getattr(error, "errno", None) in FULL:
+          if isinstance(error, OSError) and error.errno in FULL:
             raise ValueError(f"{folder}: cannot be written ({error.strerror}); make room, or set "
                              "config.data.prepared_dir to a larger disk.") from error
           failed[video] = str(error)
@@ -178,7 +180,7 @@ def _decode_missing(sources, folder, sampling):
   return ready, {video: failed[video] for video in sources if video in failed}      # whichever thread was first
 
 
-def _read_index(folder):
+def _read_index(folder: Path) -> dict[str, Any]:
   """Returns {video: {"source", "row_seconds", "warnings"}} without what is damaged, which is then decoded again."""
   try:
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -187,17 +189,17 @@ def _read_index(folder):
   return {video: about for video, about in index.items() if _is_whole(about)} if isinstance(index, dict) else {}
 
 
-def _is_whole(about):
+def _is_whole(about: Any) -> bool:
   return isinstance(about, dict) and isinstance(about.get("warnings"), list) and isinstance(
       about.get("row_seconds"), float) and 0 < about["row_seconds"] < np.inf
 
 
-def _write_index(folder, index):
+def _write_index(folder: Path, index: Mapping[str, Any]) -> None:
   with writing(folder / "index.json") as file:
     file.write(json.dumps(index, indent=1).encode())
 
 
-def _chosen(source, sampling):
+def _chosen(source: Source, sampling: Sampling) -> tuple[list[Path], float]:
   """Returns the pictures of a folder that are kept, `[N]` paths; some more than once where there are fewer."""
   pictures = sorted(_pictures(source.path), key=by_number)
   if source.last is None:
@@ -213,7 +215,7 @@ def _chosen(source, sampling):
   return [pictures[row] for row in rows], apart / sampling.rate
 
 
-def _digest(source, sampling):
+def _digest(source: Source, sampling: Sampling) -> str:
   """Returns what tells whether a source has changed: names, sizes and times of what is read, in its order."""
   files = [source.path] if source.path.is_file() else dict.fromkeys(_chosen(source, sampling)[0])
   stats = []
@@ -224,7 +226,7 @@ def _digest(source, sampling):
   return hashlib.sha256(repr((stats, source.last, sampling.rate, *reading)).encode()).hexdigest()
 
 
-def _decode(source, file, sampling):
+def _decode(source: Source, file: Path, sampling: Sampling) -> dict[str, Any]:
   """Writes the frames of one video; returns {"row_seconds", "warnings"}."""
   if source.path.is_file():
     videos_of.require_av()
@@ -238,12 +240,12 @@ def _decode(source, file, sampling):
   return dict(row_seconds=float(seconds), warnings=warnings)
 
 
-def _of_file(path, sampling):
+def _of_file(path: Path, sampling: Sampling) -> tuple[list[np.ndarray], float, list[str]]:
   """Returns (N pictures spread over the file by its time stamps, seconds from one to the next, warnings)."""
   read, faults = timeline.read_timeline(path), []
   seconds, warnings = read.seconds, list(read.warnings)
 
-  def spread():
+  def spread() -> list[np.ndarray]:
     times = (np.arange(sampling.rows) + 0.5) * seconds / sampling.rows
     faults.clear()
     return list(videos_of.frames_at(path, times, lambda *size: _scaled(size, sampling), faults, read))
@@ -261,11 +263,11 @@ def _of_file(path, sampling):
   return [_middle(image, sampling) for image in images], seconds / sampling.rows, warnings
 
 
-def _picture(path, sampling):
+def _picture(path: Path, sampling: Sampling) -> np.ndarray:
   from PIL import Image, ImageOps  # matplotlib brings it along
   try:
-    with Image.open(path) as image:
-      image = ImageOps.exif_transpose(image).convert("RGB")
+    with Image.open(path) as opened:
+      image = ImageOps.exif_transpose(opened).convert("RGB")
       size = _scaled(image.size, sampling)
       if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
@@ -274,7 +276,7 @@ def _picture(path, sampling):
     raise ValueError(f"{path}: cannot be read as a picture ({error}); copy it again.") from error
 
 
-def _scaled(size, sampling):
+def _scaled(size: tuple[int, int], sampling: Sampling) -> Any:
   """Returns (width, height) that a picture of (width, height) is scaled to."""
   if sampling.fit == "stretch":
     return tuple(sampling.size)
@@ -282,13 +284,13 @@ def _scaled(size, sampling):
   return tuple(max(wanted, round(have * factor)) for wanted, have in zip(sampling.size, size))
 
 
-def _middle(image, sampling):
+def _middle(image: np.ndarray, sampling: Sampling) -> np.ndarray:
   (wide, high), (rows, columns) = sampling.size, image.shape[:2]
   top, left = (rows - high) // 2, (columns - wide) // 2
   return image[top: top + high, left: left + wide]
 
 
-def streams_of(ready):
+def streams_of(ready: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
   """Returns the stream of `Ready` videos as `stream_files.take_times` returns streams of features.
 
   Returns:
@@ -301,7 +303,8 @@ def streams_of(ready):
   return {STREAM: stream}, {STREAM: lengths}, {}, {STREAM: between}
 
 
-def videos_in(folder, videos, cache, sampling, allow_missing):
+def videos_in(folder: Path, videos: Sequence[str], cache: Path, sampling: Sampling,
+              allow_missing: bool) -> dict[str, Ready]:
   """Returns {video: `Ready`} of the videos of a folder of one's own: `<video>.mp4` or the like, or `<video>/*.jpg`.
 
   Raises:
@@ -321,7 +324,7 @@ def videos_in(folder, videos, cache, sampling, allow_missing):
   return ready
 
 
-def report(failed):
+def report(failed: Mapping[str, str]) -> None:
   """Says which videos are left out, and why."""
   for why in failed.values():
     logging.warning("left out: %s", why)

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +32,7 @@ _LARGEST = 1e5             # pixels that a corner may be away
 class Boxes:
   """The boxes of a csv table."""
 
-  def __init__(self, file):
+  def __init__(self, file: str | os.PathLike[str]) -> None:
     """
     Raises:
       ValueError: for a fault of the file: which line, and why.
@@ -58,7 +61,7 @@ class Boxes:
     videos = np.array(table["video"])
     self.source, self._of = file.name, {str(video): rows[videos == video] for video in np.unique(videos)}
 
-  def renamed(self, names):
+  def renamed(self, names: Mapping[str, str]) -> Boxes:
     """Returns these boxes, which are known by other names of the videos too.
 
     Args:
@@ -67,15 +70,15 @@ class Boxes:
     self._of |= {other: self._of[video] for video, other in names.items() if video in self._of}
     return self
 
-  def digest(self, video):
+  def digest(self, video: str) -> str:
     """Returns a digest of the boxes of one video; "" if there are none."""
     return hashlib.sha256(self._of[video].tobytes()).hexdigest() if video in self._of else ""
 
-  def about(self, video):
+  def about(self, video: str) -> dict[str, Any]:
     """Returns what the note says of one video beforehand."""
     return dict(boxes_sha256=self.digest(video))
 
-  def largest(self, video, picture):
+  def largest(self, video: str, picture: Any) -> tuple[np.ndarray, float]:
     """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is.
 
     Raises:
@@ -94,7 +97,7 @@ class Boxes:
 class Detector:
   """A network that finds persons; loaded in the process that uses it."""
 
-  def __init__(self, file, size, score):
+  def __init__(self, file: str | os.PathLike[str], size: int, score: float) -> None:
     """
     Args:
       file: ONNX.
@@ -104,22 +107,23 @@ class Detector:
     Raises:
       ValueError: if the file or OpenCV is missing, or the network cannot be run.
     """
-    self.file, self.size, self.score, self._net = pathlib.Path(file), size, score, None
+    self.file, self.size, self.score = pathlib.Path(file), size, score
+    self._net: Any = None
     if not self.file.is_file():
       raise ValueError(f"{file}: there is no such file of a detector.")
     if importlib.util.find_spec("cv2") is None:
       raise ValueError("a person detector needs OpenCV, which is not installed: pip install 'jaxskill[flow]'.")
     self._boxes(np.zeros((size, size, 3), np.uint8))
 
-  def __getstate__(self):
+  def __getstate__(self) -> dict[str, Any]:
     return self.__dict__ | dict(_net=None)       # OpenCV's networks do not travel between processes
 
-  def about(self, video):
+  def about(self, video: str) -> dict[str, Any]:
     """Returns what the note says of one video beforehand: nothing."""
     del video
     return {}
 
-  def largest(self, video, picture):
+  def largest(self, video: str, picture: Any) -> tuple[np.ndarray | None, float]:
     """Returns the largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""
     del video
     width, height = picture.size
@@ -132,7 +136,7 @@ class Detector:
     sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return (boxes[np.argmax(sizes)] if len(boxes) and sizes.max() > 1 else None), 0.0
 
-  def _boxes(self, image):
+  def _boxes(self, image: np.ndarray) -> np.ndarray:
     """Returns `[N, 4]` corners of the persons, in pixels of the network's input."""
     import cv2
     try:
@@ -149,7 +153,7 @@ class Detector:
     return person_boxes(output, self.score, self.file)
 
 
-def person_boxes(output, score, source="the detector"):
+def person_boxes(output: np.ndarray, score: float, source: str | os.PathLike[str] = "the detector") -> np.ndarray:
   """Returns `[N, 4]` corners of the boxes of class 0 at or above a score, of a detector's output in either form.
 
   Raises:

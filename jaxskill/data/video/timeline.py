@@ -10,8 +10,10 @@ N packets of a stream. Times are seconds from the first picture. Needs PyAV (pip
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +54,7 @@ class Timeline(NamedTuple):
   warnings: tuple[str, ...]
 
 
-def read_timeline(path) -> Timeline:
+def read_timeline(path: str | os.PathLike[str]) -> Timeline:
   """Reads the time stamps of the packets of the stream that a player shows.
 
   Raises:
@@ -95,7 +97,7 @@ def read_timeline(path) -> Timeline:
   return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
 
 
-def _packets(container):
+def _packets(container: Any) -> tuple[dict[int, Any], dict[int, float], int]:
   """Reads the packets of pictures and sound.
 
   Returns:
@@ -124,7 +126,7 @@ def _packets(container):
   return packets, ends, read_to
 
 
-def demux(container, streams):
+def demux(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
   """Yields the packets of some streams. PyAV fails where another one begins within the file, but can be asked again."""
   for _ in range(_BEGUN):
     try:
@@ -134,18 +136,18 @@ def demux(container, streams):
       continue
 
 
-def is_flush(packet):
+def is_flush(packet: Any) -> bool:
   """Returns whether a packet is the empty one that PyAV puts at the end of each stream."""
   return packet.pts is None and packet.dts is None and not packet.size
 
 
-def is_cover(stream):
+def is_cover(stream: Any) -> bool:
   """Returns whether a stream of video is the cover picture of something else."""
   from av.stream import Disposition
   return bool(stream.disposition & Disposition.attached_pic)
 
 
-def choose_stream(container, counts):
+def choose_stream(container: Any, counts: Mapping[int, int]) -> tuple[Any, list]:
   """Returns (the video stream that a player shows, [what to say of the others]); (None, [why]) where there is none.
 
   A cover picture is no film. Of several films it is the one flagged as default, else the largest, else the first.
@@ -175,7 +177,7 @@ def choose_stream(container, counts):
                 f"{' and '.join(others)}"]
 
 
-def _axis(rows, rate, jump):
+def _axis(rows: np.ndarray, rate: float, jump: float) -> tuple[Any, ...]:
   """Lays all packets on one axis of time.
 
   Args:
@@ -209,7 +211,7 @@ def _axis(rows, rate, jump):
   return laid, laid + durations, len(joins), rate, warnings
 
 
-def _order(pts, key):
+def _order(pts: np.ndarray, key: np.ndarray) -> np.ndarray:
   """Returns `[N]` what ascends in the order of decoding: the latest time so far, begun anew where a part begins.
 
   A part begins with a key frame that is to be shown before a picture that came before it.
@@ -220,7 +222,7 @@ def _order(pts, key):
   return order
 
 
-def _parts(times, dts, back, jump):
+def _parts(times: np.ndarray, dts: np.ndarray, back: float, jump: float) -> np.ndarray:
   """`[N]` to which part each packet belongs: a new one begins where the order of decoding jumps back or far forward."""
   order = dts if np.isfinite(dts).any() else times                # ascends where nothing is joined
   places = np.flatnonzero(np.isfinite(order))
@@ -237,7 +239,7 @@ def _parts(times, dts, back, jump):
   return part
 
 
-def _announced(container, stream, ends):
+def _announced(container: Any, stream: Any, ends: Mapping[int, float]) -> float:
   """Returns seconds that the file says the stream lasts; 0 where it does not say, or says it of the sound."""
   duration = float(stream.duration * stream.time_base) if stream.duration else 0.0
   if duration and "mp4" in container.format.name:              # each track has its own
@@ -248,7 +250,7 @@ def _announced(container, stream, ends):
   return 0.0 if sound > whole - max(1.0, 0.02 * whole) else whole
 
 
-def _left(path, name, read_to):
+def _left(path: Path, name: str, read_to: int) -> Iterator[str]:
   """Sentences on films that are joined on and not read.
 
   Args:
@@ -268,7 +270,7 @@ def _left(path, name, read_to):
            "or stream, and is not read; cut the file into its parts")
 
 
-def _gaps(times, every):
+def _gaps(times: np.ndarray, every: float) -> Iterator[str]:
   """Sentences on times without a picture."""
   times = np.sort(times[np.isfinite(times)])
   wide = np.flatnonzero(np.diff(times) > max(_GAP, 10 * every))

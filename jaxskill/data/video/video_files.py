@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+from collections.abc import Mapping
 
 from jaxskill.data.video import containers, timeline
 from jaxskill.data.video.decoding import ENDINGS, require_av
@@ -23,7 +24,7 @@ _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 SHOWN = 8                                         # names of files left out that are printed for each reason
 
 
-def find_videos(folder):
+def find_videos(folder: str | os.PathLike[str]) -> tuple[dict[str, pathlib.Path], dict[str, str]]:
   """Finds the videos of a folder and those below it.
 
   Args:
@@ -64,12 +65,12 @@ def find_videos(folder):
   return dict(sorted(found.items())), left_out
 
 
-def _leads_back(folder):
+def _leads_back(folder: pathlib.Path) -> bool:
   """Returns whether a folder is a link to one of those that it lies in."""
   return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.parents}
 
 
-def name_of(file):
+def name_of(file: pathlib.Path) -> str:
   """Returns a file's name without its ending: that of a video, or up to four letters and digits, no number."""
   name = plain(file.name)
   stem, dot, ending = name.rpartition(".")
@@ -77,7 +78,7 @@ def name_of(file):
   return plain(stem) if dot and stem and known else name
 
 
-def find_video(place):
+def find_video(place: pathlib.Path) -> pathlib.Path | None:
   """Returns the video file at a place whose ending may be left out, or None."""
   if place.is_file() and not why_no_video(place):
     return place
@@ -91,7 +92,7 @@ def find_video(place):
   return next((file for file in of_name if not why_no_video(file)), None)
 
 
-def why_no_video(file):
+def why_no_video(file: pathlib.Path) -> str:
   """Returns why a file is no video, in a few words; "" if it is one."""
   ending, hidden = file.suffix.lower(), file.name.startswith("._")
   if file.exists() and not file.is_file():
@@ -114,7 +115,7 @@ def why_no_video(file):
   return _why_no_film(file, ending in ENDINGS and not hidden)
 
 
-def _why_no_film(file, named_so):
+def _why_no_film(file: pathlib.Path, named_so: bool) -> str:
   """The same by what FFmpeg finds in it; `named_so`: it has the ending of a video, so that its faults are reported."""
   require_av()
   import av
@@ -138,7 +139,7 @@ def _why_no_film(file, named_so):
     return "" if named_so else "no film that FFmpeg can read"
 
 
-def describe(left_out):
+def describe(left_out: Mapping[str, str]) -> list[str]:
   """Returns a line for each reason for which files were left out: how many, and the first of them."""
   reasons = {}
   for file, why in left_out.items():

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import pathlib
 import unicodedata
+from typing import Any
 
 _LONGEST_PART, _LONGEST = 240, 1000      # bytes; a file system takes 255 with the ending of what is written beside it
 
 
-def plain(name) -> str:
+def plain(name: str) -> str:
   """Returns a name of a video, `folder/file` without its ending, in NFC and without blanks at the ends of its parts."""
   return "/".join(part.strip() or part for part in unicodedata.normalize("NFC", name).split("/"))
 
 
-def video_name(text, place) -> str:
+def video_name(text: str, place: str) -> str:
   """Returns the one spelling of a video's name: relative, "/" between its parts, see `plain`.
 
   Args:
@@ -41,7 +42,8 @@ def video_name(text, place) -> str:
   return path.as_posix()
 
 
-def spellings(folder, name, listings=None) -> list[pathlib.Path]:
+def spellings(folder: pathlib.Path, name: str,
+              listings: dict[pathlib.Path, Any] | None = None) -> list[pathlib.Path]:
   """Returns the paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
 
   Args:
@@ -60,7 +62,7 @@ def spellings(folder, name, listings=None) -> list[pathlib.Path]:
   return places
 
 
-def _listing(folder):
+def _listing(folder: pathlib.Path) -> dict[str, Any]:
   """Returns {name in its one spelling, with its ending and without: paths that are spelt so}."""
   listing = {}
   for file in folder.iterdir():

@@ -67,8 +67,7 @@ class Follower:
     notes: sentences on whom it follows.
   """
 
-  def __init__(self, networks: Networks, options: Any,
-               chosen: Sequence[tuple[float, float, float]] = ()) -> None:
+  def __init__(self, networks: Networks, options: Any, chosen: Sequence[tuple[float, float, float]] = ()) -> None:
     """
     Args:
       networks: with pose_detection and pose_landmark, see `Networks`.
@@ -76,7 +75,7 @@ class Follower:
       chosen: rows (seconds, x, y): who is followed from then on, in pixels; () is the largest person.
     """
     self._networks, self._options, self._chosen = networks, options, list(chosen)
-    self._region = None                              # the square of the next picture, or the last one of who is lost
+    self._region: Any = None                         # the square of the next picture, or the last one of who is lost
     self._seen_at = -np.inf                          # seconds
     self._filters = dict(points=smoothing.OneEuro(0.05, 80.0), world=smoothing.OneEuro(0.1, 40.0),
                          auxiliary=smoothing.OneEuro(0.01, 10.0))
@@ -97,24 +96,24 @@ class Follower:
     seen = self._read(picture, self._region) if self._holds(picture) else None
     return seen or self._begin(picture, self._find(picture))
 
-  def _begin(self, picture, region):
+  def _begin(self, picture: Any, region: Any) -> Any:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
     for smooth in self._filters.values():
       smooth.forget()
     return self._read(picture, region)
 
-  def _holds(self, picture):
+  def _holds(self, picture: Any) -> Any:
     """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
     return self._region is not None and picture.time - self._seen_at <= self._options.hold
 
-  def _detect(self, picture):
+  def _detect(self, picture: Any) -> Any:
     begun = clock.perf_counter()
     self.asked += 1
     found = detection.detect(self._networks, "pose_detection", picture, self._options.detection, signed=True)
     self.seconds["detection"] += clock.perf_counter() - begun
     return found
 
-  def _choose(self, picture):
+  def _choose(self, picture: Any) -> Any:
     """Returns the square of the person who is nearest to the chosen point, or None if nobody is there."""
     _, *point = self._chosen[0]
     found = {away_from(one, point): one for one in self._detect(picture)}
@@ -124,7 +123,7 @@ class Follower:
     self._chosen.pop(0)
     return square_of(found[min(found)])
 
-  def _find(self, picture):
+  def _find(self, picture: Any) -> Any:
     """Returns the square of the person nearest to the last place, or None; at first that of the largest one."""
     found = sorted(self._detect(picture), key=_size, reverse=True)
     if not found:
@@ -140,7 +139,7 @@ class Follower:
                       f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
     return squares[min(squares)]
 
-  def _first(self, picture, found):
+  def _first(self, picture: Any, found: Any) -> Any:
     """Returns whom to follow of those who are found first, the largest before the others."""
     alike = []
     for one in found:
@@ -157,7 +156,7 @@ class Follower:
     self.notes.append(f"shows {there}; the largest is followed, the first of these; --person x,y says another")
     return found[0]
 
-  def _read(self, picture, region):
+  def _read(self, picture: Any, region: Any) -> Any:
     """Returns what the landmark network sees in a square, or None; the next square follows from it."""
     if region is None or not region.is_usable(picture.size):
       return None
@@ -173,12 +172,12 @@ class Follower:
     return Seen(self._smooth("points", picture.time, raw[_POINTS], region.side / MARGIN), visibility,
                 self._smooth("world", picture.time, world), flag, region)
 
-  def _smooth(self, name, time, values, unit=1.0):
+  def _smooth(self, name: str, time: Any, values: Any, unit: Any = 1.0) -> Any:
     """Auxiliary points place the next square and are always smoothed."""
     return self._filters[name](time, values, unit) if self._options.smoothing or name == "auxiliary" else values
 
 
-def _size(one):
+def _size(one: Any) -> Any:
   return float(np.hypot(*(one.points[BODY] - one.points[HIPS])))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Choice:
     return hashlib.sha256(np.array(rows, np.float64).tobytes()).hexdigest() if rows else ""
 
 
-def _read(file):
+def _read(file: pathlib.Path) -> Any:
   """Returns {video: rows} of a table."""
   if not file.is_file():
     raise ValueError(f"--person {file}: there is no such table, and it is no point x,y in pixels.")
@@ -74,7 +75,7 @@ def _read(file):
   return {video: tuple(sorted(rows)) for video, rows in found.items()}
 
 
-def _checked(row, where):
+def _checked(row: Any, where: Any) -> Any:
   """Returns a row (seconds, x, y); raises a `ValueError` for what is no place of a picture."""
   time, x, y = map(float, row)
   if not np.isfinite([time, x, y]).all() or min(time, x, y) < 0:

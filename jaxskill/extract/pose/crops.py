@@ -7,7 +7,7 @@ its upper left corner, x to the right and y down.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,12 +73,12 @@ def cut(picture: Picture, region: Region, side: int) -> np.ndarray:
   return _sample(image, (region.to_picture(shares) * scale - 0.5).reshape(-1, 2)).reshape(side, side, 3)
 
 
-def _sample(image, places):
+def _sample(image: np.ndarray, places: Any) -> Any:
   """Returns `[N, 3]` float32: an image between its pixels, at `[N, 2]` places (x, y) from the middle of the first."""
   high, wide, _ = image.shape
   x, y = (np.clip(values, 0, last) for values, last in zip(places.T.astype(np.float32), (wide - 1, high - 1)))
   left, top = np.minimum(x.astype(np.int32), max(wide - 2, 0)), np.minimum(y.astype(np.int32), max(high - 2, 0))
-  right, down = np.float32(x - left)[:, None], np.float32(y - top)[:, None]
+  right, down = np.asarray(x - left, np.float32)[:, None], np.asarray(y - top, np.float32)[:, None]
   pixels, first = np.ascontiguousarray(image).reshape(-1, 3), top * wide + left
   across, below = int(wide > 1), wide * int(high > 1)
   upper = pixels[first] * (1 - right) + pixels[first + across] * right

@@ -76,7 +76,7 @@ class Hands:
     self._regions = [square_of_points(hand.points) for hand in found]
     return by_side(found)
 
-  def _read_all(self, picture, regions, found=()):
+  def _read_all(self, picture: Any, regions: Any, found: Any = ()) -> Any:
     """Returns `found` and the hands in some more squares, at most two in all."""
     found = list(found)
     for region in regions:
@@ -86,7 +86,7 @@ class Hands:
           found.append(hand)
     return found
 
-  def _read(self, picture, region):
+  def _read(self, picture: Any, region: Any) -> Any:
     """Returns the `Hand` in a square, or None."""
     if not region.is_usable(picture.size):
       return None
@@ -108,11 +108,11 @@ def by_side(found: Sequence[Hand]) -> dict[str, Hand]:
   return {SIDES[hand.right > 0.5]: hand for hand in found}
 
 
-def _rightness(hand):
+def _rightness(hand: Any) -> Any:
   return hand.right
 
 
-def _is_among(region, others):
+def _is_among(region: Any, others: Any) -> Any:
   corners = [np.array([[one.x - one.side / 2, one.y - one.side / 2], [one.x + one.side / 2, one.y + one.side / 2]])
              for one in (region, *others)]
   return bool(others) and detection.overlaps(corners[0], np.stack(corners[1:])).max() >= _SAME

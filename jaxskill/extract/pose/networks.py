@@ -86,7 +86,7 @@ class Networks:
     require()
     self._start(contents)
 
-  def __getstate__(self):
+  def __getstate__(self) -> Any:
     return self.__dict__ | dict(_interpreters={})          # interpreters do not travel between processes
 
   def run(self, name: str, image: np.ndarray) -> list[np.ndarray]:
@@ -103,7 +103,7 @@ class Networks:
     interpreter.invoke()
     return [interpreter.get_tensor(index)[0] for index in given]
 
-  def _start(self, contents):
+  def _start(self, contents: Any) -> None:
     from ai_edge_litert.interpreter import Interpreter
     for name, content in contents.items():
       try:
@@ -118,7 +118,7 @@ class Networks:
                   {one["dtype"] for one in (*inputs, *outputs)})
       self._interpreters[name] = interpreter, inputs[0]["index"], [one["index"] for one in outputs]
 
-  def _check(self, name, shapes, kinds):
+  def _check(self, name: str, shapes: Any, kinds: Any) -> None:
     """Raises a `ValueError` unless the inputs and outputs are those of the network."""
     side, outputs = NETWORKS[name].side, NETWORKS[name].outputs
     expected = [(1, side, side, 3), *((1, *shape) for shape in outputs)]
@@ -127,7 +127,7 @@ class Networks:
                        f"network; get this one: {PIP}")
 
 
-def _name(detail):
+def _name(detail: Any) -> Any:
   return detail["name"]
 
 
@@ -159,7 +159,7 @@ def how_to_get() -> str:
           f"weights/{WHEEL}; a .task bundle or a folder with the .tflite files will do too.")
 
 
-def _check_wheel(source):
+def _check_wheel(source: pathlib.Path) -> None:
   """Raises a `ValueError` for a wheel of another version, and for the very one of `PIP` if it is damaged."""
   parts = source.name.split("-")
   if source.suffix == ".whl" and parts[:2] != ["mediapipe", VERSION]:
@@ -173,7 +173,7 @@ def _check_wheel(source):
                        f"{WHEEL_SHA256[:12]}...; it is damaged: remove it, and again {PIP}")
 
 
-def _choose(source, name, files):
+def _choose(source: pathlib.Path, name: str, files: Any) -> Any:
   """Returns the file of a network among {name without its ending: file}."""
   for file in NETWORKS[name].files:
     if file in files:

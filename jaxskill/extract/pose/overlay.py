@@ -70,7 +70,7 @@ class Overlay:
       self._container = None            # nothing is left to remove
       os.replace(self._unfinished, self._path)
 
-  def __del__(self):
+  def __del__(self) -> None:
     """Leaves nothing of a file that was not finished: of a video that failed, or is read anew."""
     if self._container is not None:
       self._container.close()
@@ -96,7 +96,7 @@ def draw(image: np.ndarray, seen: Seen | None, hands: dict[str, Hand], scale: np
       _line(image, points[one], points[other], COLORS[side], 2)
 
 
-def _line(image, start, end, color, wide):
+def _line(image: np.ndarray, start: Any, end: Any, color: Any, wide: Any) -> None:
   """Draws a line of squares of `wide` pixels; what lies outside is left out."""
   high, across, _ = image.shape
   if not np.isfinite([*start, *end]).all() or np.abs([*start, *end]).max() > 1e5:

@@ -74,7 +74,7 @@ def load(config: ml_collections.ConfigDict, weights: str | dict[str, str]) -> tu
                         columns=streams.columns(config))
 
 
-def _source(weights):
+def _source(weights: Any) -> Any:
   """Returns the one source that --weights names."""
   if isinstance(weights, dict):
     if len(set(weights.values())) > 1:

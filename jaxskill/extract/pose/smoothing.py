@@ -48,7 +48,7 @@ class OneEuro:
     return self._value
 
 
-def _share(cutoff, step):
+def _share(cutoff: Any, step: Any) -> Any:
   """Returns the weight of a new value in exponential smoothing with a cutoff in Hz and `step` seconds."""
   rate = 2 * np.pi * cutoff * step
   return rate / (rate + 1)

@@ -58,7 +58,7 @@ class Watched:
   def __init__(self, config: ml_collections.ConfigDict, video: str, watching: Watching) -> None:
     self.seen: body.Seen | None = None
     self.hands: dict[str, hands.Hand] = {}
-    self._number = None
+    self._number: int | None = None
     options, self._chosen = config.person, watching.choice.of(video)
     asked, self.first = set(config.streams), next(iter(config.streams))
     self.body = body.Follower(watching.networks, options, self._chosen) if asked & set(OF_BODY) else None
@@ -103,7 +103,7 @@ class Watched:
             f"{x:.0f},{y:.0f} at {time:.2f} s (pixels, middle of the hips): correct --person.")
 
 
-def _check_picture(picture, chosen):
+def _check_picture(picture: Any, chosen: Any) -> None:
   wide, high = picture.size
   if min(wide, high) < _SMALLEST:
     raise ValueError(f"is {wide} x {high} pixels, too small to see a person; expected at least {_SMALLEST} a side.")

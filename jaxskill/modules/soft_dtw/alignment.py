@@ -6,16 +6,19 @@ N, M segments of the two series (rows, columns), D feature channels.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.soft_dtw import passes, wavefront
 from jaxskill.modules.soft_dtw.distance import as_float, pairwise_squared_distance
 from jaxskill.modules.soft_dtw.steps import FAR, NEVER, hard_start, hard_step
 
 
-def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
+def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,
+             bandwidth: int | None = None, implementation: str = "auto") -> jax.Array:
   """Returns the smoothed cost of aligning two series in temporal order; map it with `jax.vmap` over pairs.
 
   Differentiable twice by `cost` and `gamma`, in reverse mode. Kept for the backward pass: E, N M numbers. To find E
@@ -48,7 +51,8 @@ def soft_dtw(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"
   return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation))
 
 
-def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation="auto"):
+def soft_alignment(cost: Any, gamma: float, *, lengths: Any = None, bandwidth: Any = None,
+                   implementation: str = "auto") -> Any:
   """Returns the probability that each pair of segments is matched: the gradient of `soft_dtw` by `cost`.
 
   Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
@@ -66,7 +70,7 @@ def soft_alignment(cost, gamma, *, lengths=None, bandwidth=None, implementation=
   return alignment.T if transposed else alignment
 
 
-def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto"):
+def hard_alignment(cost: Any, *, lengths: Any = None, bandwidth: Any = None, implementation: str = "auto") -> Any:
   """Returns the best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
@@ -80,13 +84,14 @@ def hard_alignment(cost, *, lengths=None, bandwidth=None, implementation="auto")
   scaled, stop, transposed = _problem(cost, 1.0, lengths, bandwidth)
   scaled, run = jnp.minimum(jax.lax.stop_gradient(scaled), FAR), wavefront.runner(wavefront.choose(implementation))
   _, steps = run(hard_step, hard_start(scaled), (wavefront.skew(scaled, FAR),), stop)
-  path = passes.expectation(*steps, stop, run)
+  up, left = steps
+  path = passes.expectation(up, left, stop, run)
   path = jnp.where((scaled == FAR) | (scaled.min() > -FAR), path, jnp.nan)
   return path.T if transposed else path
 
 
-def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast", dtype=jnp.float32,
-                        implementation="auto"):
+def soft_dtw_divergence(x: Any, y: Any, gamma: float, *, lengths: Any = None, bandwidth: Any = None, form: str = "fast",
+                        dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> Any:
   """Returns sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: 0, without slope, for equal series.
 
   Args:
@@ -112,17 +117,17 @@ def soft_dtw_divergence(x, y, gamma, *, lengths=None, bandwidth=None, form="fast
   cost = jax.vmap(functools.partial(pairwise_squared_distance, form=form, dtype=dtype))(left, right)     # [3, P, P]
   pairs = jnp.stack([jnp.stack([n, n, m]), jnp.stack([m, n, m])], axis=1)                                # [3, 2]
 
-  def solve(cost, lengths):
+  def solve(cost: Any, lengths: Any) -> Any:
     return soft_dtw(cost, gamma, lengths=lengths, bandwidth=bandwidth, implementation=implementation)
   both, x_alone, y_alone = jax.vmap(solve)(cost, pairs)
   return both - (x_alone + y_alone) / 2
 
 
-def _known(value):
+def _known(value: float | jax.Array | None) -> Any:
   return None if value is None or isinstance(value, jax.core.Tracer) else value
 
 
-def _check(gamma, lengths, shape, bandwidth):
+def _check(gamma: float, lengths: Any, shape: tuple[int, ...], bandwidth: Any) -> None:
   """Raises for what is known now and out of range."""
   if _known(gamma) is not None and not gamma > 0:
     raise ValueError(f"gamma={gamma} must be above 0; for the hard path use hard_alignment.")
@@ -136,7 +141,8 @@ def _check(gamma, lengths, shape, bandwidth):
       raise ValueError(f"bandwidth={bandwidth} leaves no path: the series differ by {gap} segments; use {gap} or more.")
 
 
-def _problem(cost, gamma, lengths, bandwidth):
+def _problem(cost: jax.Array, gamma: float, lengths: tuple[jax.Array, jax.Array] | None,
+             bandwidth: int | None) -> tuple[jax.Array, jax.Array, bool]:
   """-> `[N, M]` cost / gamma with N <= M, far where no path may go; `[N]` stop; whether rows and columns are swapped.
 
   `stop` holds the number of the diagonal of the last cell in the row of that cell, in others a number that none has.

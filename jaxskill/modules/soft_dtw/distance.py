@@ -9,11 +9,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.layers import contract
 
 
-def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
+def pairwise_squared_distance(x: jax.Array, y: jax.Array, *, form: str = "fast",
+                              dtype: DTypeLike = jnp.float32) -> jax.Array:
   """Returns squared Euclidean distances between all segments of two series; not halved.
 
   Args:
@@ -44,18 +46,19 @@ def pairwise_squared_distance(x, y, *, form="fast", dtype=jnp.float32):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _distance(x, y, dtype):
+def _distance(x: jax.Array, y: jax.Array, dtype: DTypeLike) -> jax.Array:
   """Computes the fast form; its derivative is that of the distance, written out: two products, a pass a series."""
   # Naive form: jnp.square(x[:, None] - y[None]).sum(axis=-1)
   product = _product("nd,md->nm", x, y, dtype)
   return jnp.maximum(jnp.square(x).sum(axis=1)[:, None] + jnp.square(y).sum(axis=1) - (product + product), 0)
 
 
-def _distance_forward(x, y, dtype):
+def _distance_forward(x: jax.Array, y: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return _distance(x, y, dtype), (x, y)
 
 
-def _distance_backward(dtype, series, slope):
+def _distance_backward(dtype: DTypeLike, series: tuple[jax.Array, jax.Array],
+                       slope: jax.Array) -> tuple[jax.Array, jax.Array]:
   (x, y), twice = series, slope + slope
   return (x * twice.sum(axis=1)[:, None] - _product("nm,md->nd", twice, y, dtype),
           y * twice.sum(axis=0)[:, None] - _product("nm,nd->md", twice, x, dtype))
@@ -64,12 +67,12 @@ def _distance_backward(dtype, series, slope):
 _distance.defvjp(_distance_forward, _distance_backward)
 
 
-def _product(spec, left, right, dtype):
+def _product(spec: str, left: jax.Array, right: jax.Array, dtype: DTypeLike) -> jax.Array:
   with jax.default_matmul_precision("highest"):         # GPUs and TPUs round the operands of float32 otherwise
     return contract(spec, left, right, dtype) if left.dtype == jnp.float32 else jnp.einsum(spec, left, right)
 
 
-def as_float(array):
+def as_float(array: jax.Array) -> jax.Array:
   """Returns an array as float32; one of float64 stays as it is."""
   array = jnp.asarray(array)
   return array if array.dtype == jnp.float64 else array.astype(jnp.float32)

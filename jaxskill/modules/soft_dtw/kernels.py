@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import pallas as pl
+from jax.typing import DTypeLike
 
 from jaxskill.modules.soft_dtw.steps import one_pair
 
@@ -28,7 +31,7 @@ _SUBLANES, _LANES = 8, 128    # of a TPU's registers
 _BLOCK_BYTES = 4 * 2 ** 20    # of all arrays of one block of diagonals on a TPU
 
 
-def run(step, carry, inputs, stop, *, platform, reverse=False):
+def run(step: Any, carry: Any, inputs: Any, stop: Any, *, platform: Any, reverse: bool = False) -> Any:
   """Runs a recurrence as `wavefront.scan` does, on an accelerator.
 
   Pairs that are mapped by `jax.vmap` share one launch.
@@ -57,17 +60,17 @@ def run(step, carry, inputs, stop, *, platform, reverse=False):
   return one_pair(launch)(stop, carry, inputs)
 
 
-def _pad(array, *multiples, **how):
+def _pad(array: Any, *multiples: Any, **how: Any) -> Any:
   """Pads the last axes at their ends up to multiples."""
   ends = [-size % multiple for size, multiple in zip(array.shape[-len(multiples):], multiples)]
   return jnp.pad(array, [(0, 0)] * (array.ndim - len(ends)) + [(0, end) for end in ends], **how)
 
 
-def _trace(step, stop, carry, inputs):
+def _trace(step: Any, stop: Any, carry: Any, inputs: Any) -> Any:
   """-> number of outputs of a step; what enters at the edge of each row that it moves."""
   row, moves = lambda x: jax.ShapeDtypeStruct(x.shape[-1:], x.dtype), []
 
-  def shift(rows, by, fills):
+  def shift(rows: np.ndarray, by: Any, fills: Any) -> Any:
     del by
     moves.append(fills)
     return rows
@@ -77,17 +80,17 @@ def _trace(step, stop, carry, inputs):
   return len(outputs), fills
 
 
-def _split(refs, *counts):
+def _split(refs: Any, *counts: Any) -> Any:
   refs = iter(refs)
   return [tuple(itertools.islice(refs, count)) for count in counts]
 
 
-def _as(dtype, row):
+def _as(dtype: DTypeLike, row: Any) -> Any:
   """Returns the same bits as another type."""
   return row if row.dtype == dtype else jax.lax.bitcast_convert_type(row, dtype)
 
 
-def _launch_gpu(step, reverse, stop, carry, inputs):
+def _launch_gpu(step: Any, reverse: Any, stop: Any, carry: Any, inputs: Any) -> Any:
   from jax.experimental.pallas import mosaic_gpu as plgpu
   num_outputs, fills = _trace(step, stop, carry, inputs)
   size, diagonals, rows = inputs[0].shape
@@ -97,26 +100,26 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
   lanes = stop.shape[1]
   ahead = min(max(1, 2048 // lanes), 4, diagonals)            # diagonals on their way, as registers allow
 
-  def kernel(*refs):
-    *refs, buffer = refs
+  def kernel(*refs: Any) -> None:
+    *others, buffer = refs
     (stop_ref,), carry_refs, input_refs, last_refs, output_refs = _split(
-        refs, 1, len(carry), len(inputs), len(carry), num_outputs)
+        others, 1, len(carry), len(inputs), len(carry), num_outputs)
     pair = jax.lax.axis_index("pair")
 
-    def number_of(turn):
+    def number_of(turn: Any) -> Any:
       return diagonals - 1 - turn if reverse else turn
 
-    def load(turn):
+    def load(turn: Any) -> Any:
       return tuple(ref[pair, number_of(jnp.minimum(turn, diagonals - 1))] for ref in input_refs)
     stop = stop_ref[pair]
     for slot, (row, fill) in itertools.product(range(2), enumerate(fills)):
       for edge in (0, _THREADS + lanes):
         buffer[slot, row, pl.ds(edge, _THREADS)] = _as(jnp.float32, jnp.full(_THREADS, fill))
 
-    def diagonal(turn, state):
+    def diagonal(turn: Any, state: Any) -> Any:
       carry, coming = state
 
-      def shift(moved, by, fills):
+      def shift(moved: Any, by: Any, fills: Any) -> Any:
         for i, row in enumerate(moved):
           buffer[turn % 2, i, pl.ds(_THREADS, lanes)] = _as(jnp.float32, row)
         plgpu.commit_smem()             # all have written; who still reads the row before reads from the other slot
@@ -141,7 +144,7 @@ def _launch_gpu(step, reverse, stop, carry, inputs):
   return _split((x[..., :rows] for x in result), len(carry), num_outputs)
 
 
-def _launch_tpu(step, reverse, stop, carry, inputs):
+def _launch_tpu(step: Any, reverse: Any, stop: Any, carry: Any, inputs: Any) -> Any:
   from jax.experimental.pallas import tpu as pltpu
   num_outputs, _ = _trace(step, stop, carry, inputs)
   size, diagonals, rows = inputs[0].shape
@@ -152,22 +155,22 @@ def _launch_tpu(step, reverse, stop, carry, inputs):
   inputs = jax.tree.map(lambda x: _pad(x.swapaxes(0, 1), block, _SUBLANES, _LANES), inputs)   # [K, S, N]
   blocks = len(inputs[0]) // block
 
-  def kernel(*refs):
+  def kernel(*refs: Any) -> None:
     (stop_ref,), carry_refs, input_refs, last_refs, output_refs, kept = _split(
         refs, 1, len(carry), len(inputs), len(carry), num_outputs, len(carry))
     turn = pl.program_id(1)
     first = block * (blocks - 1 - turn if reverse else turn)
 
     @pl.when(turn == 0)
-    def _():
+    def _() -> None:
       for ref, start in zip(kept, carry_refs):
         ref[...] = start[...]
 
-    def shift(moved, by, fills):
+    def shift(moved: Any, by: Any, fills: Any) -> Any:
       edge = jax.lax.broadcasted_iota(jnp.int32, (_SUBLANES, lanes), 1) == (0 if by == 1 else lanes - 1)
       return tuple(jnp.where(edge, fill, pltpu.roll(row, by % lanes, 1)) for row, fill in zip(moved, fills))
 
-    def diagonal(i, carry):
+    def diagonal(i: Any, carry: Any) -> Any:
       i = block - 1 - i if reverse else i
       carry, outputs = step(shift, first + i, stop_ref[...], carry, tuple(ref[i] for ref in input_refs))
       for ref, row in zip(output_refs, outputs):

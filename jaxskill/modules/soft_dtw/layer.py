@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import chex
 import flax.linen as nn
 import jax
@@ -32,7 +34,8 @@ class TemporalAlignment(nn.Module):
   implementation: str = "auto"
 
   @nn.compact
-  def __call__(self, query, reference, lengths):
+  def __call__(self, query: jax.Array, reference: jax.Array,
+               lengths: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Aligns one video with one reference.
 
     Args:
@@ -60,7 +63,7 @@ class TemporalAlignment(nn.Module):
     return visits / jnp.maximum(visits.sum(axis=1, keepdims=True), TINY), total / sum(lengths)
 
 
-def _soft(cost, gamma, **options):
+def _soft(cost: jax.Array, gamma: float, **options: Any) -> tuple[jax.Array, jax.Array]:
   # Naive form, of the same value and gradients; it would run the recursion twice:
   #   visits = soft_alignment(cost, gamma)
   #   total = soft_dtw(cost, gamma)
@@ -70,13 +73,13 @@ def _soft(cost, gamma, **options):
   return visits, value + jnp.sum(expected * (cost - jax.lax.stop_gradient(cost)))
 
 
-def _hard(cost, gamma, **options):
+def _hard(cost: Any, gamma: float, **options: Any) -> Any:
   del gamma
   visits = hard_alignment(cost, **options)
   return visits, jnp.sum(visits * cost)
 
 
-def linear_alignment(length, other, rows, columns):
+def linear_alignment(length: Any, other: Any, rows: int, columns: int) -> jax.Array:
   """Returns the weights of a map that only scales time, between two neighboring rows of the reference.
 
   Args:

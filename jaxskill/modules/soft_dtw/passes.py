@@ -10,6 +10,8 @@ N, M segments of the two series (rows, columns, N <= M), K = N + M - 1 anti-diag
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +37,7 @@ _LEAST = -7e8           # gammas: a cost below is more than the exponents hold
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def value_of(cost, stop, implementation):
+def value_of(cost: Any, stop: Any, implementation: str) -> Any:
   """Returns `[]` value / gamma of soft-DTW.
 
   Args:
@@ -48,12 +50,14 @@ def value_of(cost, stop, implementation):
   return _unless_spoiled(_forward(cost, stop, wavefront.runner(implementation))[0], cost)
 
 
-def _value_forward(cost, stop, implementation):
+def _value_forward(cost: jax.Array, stop: jax.Array,
+                   implementation: str) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   value, expected = value_and_alignment(cost, stop, implementation)
   return value, (value, expected)
 
 
-def _value_backward(implementation, solved, gradient):
+def _value_backward(implementation: str, solved: tuple[jax.Array, jax.Array],
+                    gradient: jax.Array) -> tuple[jax.Array, None]:
   del implementation
   value, expected = solved
   return jnp.where(jnp.isfinite(value), gradient, jnp.nan) * expected, None
@@ -63,9 +67,9 @@ value_of.defvjp(_value_forward, _value_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def value_and_alignment(cost, stop, implementation):
+def value_and_alignment(cost: jax.Array, stop: jax.Array, implementation: str) -> tuple[jax.Array, jax.Array]:
   """Returns `[]` value / gamma and `[N, M]` E at once: what leads to E need not be kept for the backward pass."""
-  def solve(cost, stop):
+  def solve(cost: jax.Array, stop: jax.Array) -> tuple[jax.Array, jax.Array]:
     if implementation == "checkpointed":
       value, starts = _forward_blocks(cost, stop)
       expected = _expectation_blocks(cost, stop, starts)
@@ -79,7 +83,7 @@ def value_and_alignment(cost, stop, implementation):
   return one_pair(functools.partial(_few_at_once, solve))(cost, stop)
 
 
-def _few_at_once(solve, cost, stop):
+def _few_at_once(solve: Callable[..., Any], cost: jax.Array, stop: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Maps over pairs, a few at a time where they are many or long: what is between cost and E stays in the caches."""
   pairs, rows, columns = cost.shape
   turns = -(-pairs * rows // _ROWS) if pairs * rows * (rows + columns - 1) > _CELLS else 1
@@ -88,7 +92,7 @@ def _few_at_once(solve, cost, stop):
   return jax.lax.map(lambda pair: solve(*pair), (cost, stop), batch_size=-(-len(cost) // turns))
 
 
-def _solve_forward(cost, stop, implementation):
+def _solve_forward(cost: jax.Array, stop: jax.Array, implementation: str) -> tuple:
   if implementation == "checkpointed":
     value, expected = value_and_alignment(cost, stop, implementation)
     return (value, expected), (cost, stop, expected, None)
@@ -98,7 +102,8 @@ def _solve_forward(cost, stop, implementation):
   return (value, expected), (cost, stop, expected, steps)
 
 
-def _solve_backward(implementation, residuals, gradients):
+def _solve_backward(implementation: str, residuals: tuple[jax.Array, jax.Array, jax.Array, tuple[jax.Array, jax.Array]],
+                    gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
   """The Hessian of soft-DTW times a direction: being symmetric, it is the change of E in that direction of the cost."""
   (cost, stop, expected, steps), (by_value, direction) = residuals, gradients
   run = wavefront.runner(implementation)
@@ -112,27 +117,28 @@ def _solve_backward(implementation, residuals, gradients):
 
 
 @jax.custom_jvp
-def _last(derivative, cost):
+def _last(derivative: jax.Array, cost: jax.Array) -> jax.Array:
   """The derivative, which must not be differentiated by the cost: arithmetic on bits would give zeros unnoticed."""
   del cost
   return derivative
 
 
 @_last.defjvp
-def _no_further(primals, tangents):
+def _no_further(primals: Any, tangents: Any) -> Any:
   raise NotImplementedError("soft-DTW is differentiable twice and its alignment once, by reverse mode.")
 
 
 value_and_alignment.defvjp(_solve_forward, _solve_backward)
 
 
-def _forward(cost, stop, run):
+def _forward(cost: jax.Array, stop: jax.Array,
+             run: Callable[..., Any]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """Returns `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
   carry, steps = run(forward_step, forward_start(cost), (wavefront.skew(cost, FAR),), stop)
   return at_stop(carry, stop), steps
 
 
-def at_stop(carry, stop):
+def at_stop(carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], stop: jax.Array) -> jax.Array:
   """Returns `[]` value / gamma, NaN where it left the range of exponents."""
   weight, power = carry[:2]
   high, middle, low = LOG_2
@@ -140,21 +146,21 @@ def at_stop(carry, stop):
   return jnp.where(stop < NEVER, jnp.where(jnp.abs(power) < -NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
 
 
-def _unless_spoiled(value, cost):
+def _unless_spoiled(value: jax.Array, cost: jax.Array) -> jax.Array:
   """Returns value / gamma, or NaN or -inf for a cost that a mantissa and an exponent cannot hold."""
   least = cost.min(axis=0)                                  # and not of all at once: a CPU would take one by one
   low = jnp.where(jnp.isnan(least).any() | (least > -jnp.inf).all(), jnp.nan, -jnp.inf)
   return jnp.where((least > _LEAST).all(), value, low)
 
 
-def expectation(up, left, stop, run):
+def expectation(up: jax.Array, left: jax.Array, stop: jax.Array, run: Any) -> jax.Array:
   """Returns `[N, M]` E from the `[K, N]` probabilities of the steps up and left."""
   zeros = jnp.zeros_like(up[0])
   _, (expected,) = run(expectation_step, (zeros, zeros), (up, left), stop, reverse=True)
   return wavefront.unskew(expected)
 
 
-def _blocks(cost):
+def _blocks(cost: Any) -> Any:
   """-> `[b]` numbers of the first diagonals of the blocks; what cuts out a block, `[32, N]`, far beyond the end."""
   sheared = wavefront.sheared(cost, FAR)
   count = -(-sheared.shape[1] // _BLOCK)
@@ -162,20 +168,20 @@ def _blocks(cost):
   return _BLOCK * jnp.arange(count), lambda first: jax.lax.dynamic_slice_in_dim(sheared, first, _BLOCK, axis=1).T
 
 
-def _forward_blocks(cost, stop):
+def _forward_blocks(cost: Any, stop: Any) -> Any:
   """Returns `[]` value / gamma; `[b, N]` carries before each block."""
   numbers, cut = _blocks(cost)
 
-  def block(carry, first):
+  def block(carry: Any, first: Any) -> Any:
     return wavefront.scan(forward_step, carry, (cut(first),), stop, first=first)[0], carry
   carry, starts = jax.lax.scan(block, forward_start(cost), numbers)
   return at_stop(carry, stop), starts
 
 
-def _expectation_blocks(cost, stop, starts):
+def _expectation_blocks(cost: Any, stop: Any, starts: Any) -> Any:
   numbers, cut = _blocks(cost)
 
-  def block(carry, numbered):
+  def block(carry: Any, numbered: Any) -> Any:
     first, start = numbered
     _, steps = wavefront.scan(forward_step, start, (cut(first),), stop, first=first)
     carry, (expected,) = wavefront.scan(expectation_step, carry, steps, stop, first=first, reverse=True)

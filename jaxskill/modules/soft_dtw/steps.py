@@ -11,8 +11,12 @@ by a power of two is an addition to its bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 FAR = 2.0 ** 100       # the cost of a cell that no path may visit
 NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
@@ -20,13 +24,14 @@ LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three p
 NEVER = 2 ** 30        # the number of a diagonal that none has
 
 
-def forward_start(cost):
+def forward_start(cost: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """Returns the carry of `forward_step` before the first diagonal: no weight but that of the first cell."""
   ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), NONE, _integers(cost.dtype))
   return ones, none, ones, none.at[0].set(0)
 
 
-def forward_step(shift, k, stop, carry, inputs):
+def forward_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
+                 carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], inputs: tuple[jax.Array]) -> tuple:
   """Returns weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
 
   The row of the last cell stops there, so that its weight is in the carry at the end.
@@ -46,13 +51,13 @@ def forward_step(shift, k, stop, carry, inputs):
   return (value, value_power, up, up_power), (by_up / total, by_left / total)
 
 
-def hard_start(cost):
+def hard_start(cost: Any) -> Any:
   """Returns the carry of `hard_step` before the first diagonal: every sum is far, but that before the first cell."""
   far, zeros = jnp.full(len(cost), FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
   return far, zeros, far.at[0].set(0.0), zeros
 
 
-def hard_step(shift, k, stop, carry, inputs):
+def hard_step(shift: Any, k: Any, stop: Any, carry: Any, inputs: Any) -> Any:
   """Returns least sums of one diagonal, as a number and its rounding error, and 1 for the step taken."""
   # Naive form: R[i, j] = cost[i, j] + min(R[i - 1, j], R[i, j - 1], R[i - 1, j - 1])
   del k, stop
@@ -71,7 +76,8 @@ def hard_step(shift, k, stop, carry, inputs):
   return (normal, error, up, up_error), steps
 
 
-def expectation_step(shift, k, stop, carry, inputs):
+def expectation_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array, carry: tuple[jax.Array, jax.Array],
+                     inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array]]:
   """Returns E of one diagonal from the next ones: what flows back through the steps that leave its cells."""
   # Naive form (ibid., Algorithm 2), with the probabilities of the steps into the three cells that follow:
   #   E[i, j] = up[i + 1, j] * E[i + 1, j] + left[i, j + 1] * E[i, j + 1] + diagonal[i + 1, j + 1] * E[i + 1, j + 1]
@@ -82,7 +88,8 @@ def expectation_step(shift, k, stop, carry, inputs):
   return (above + by_left, expected - by_up - by_left), (expected,)
 
 
-def tangent_step(shift, k, stop, carry, inputs):
+def tangent_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array, carry: tuple[jax.Array, jax.Array],
+                 inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, tuple[jax.Array, jax.Array]]:
   """Returns the change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
   del k, stop
   (left, diagonal), (change, up_step, left_step) = carry, inputs
@@ -91,7 +98,9 @@ def tangent_step(shift, k, stop, carry, inputs):
   return (change + mean, up), (up_step * (mean - up), left_step * (mean - left))
 
 
-def expectation_tangent_step(shift, k, stop, carry, inputs):
+def expectation_tangent_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
+                             carry: tuple[jax.Array, jax.Array],
+                             inputs: Sequence[jax.Array]) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array]]:
   """Returns the change of E in one diagonal from the next ones."""
   del k, stop
   (change, diagonal), (expected, up, left, up_change, left_change) = carry, inputs
@@ -100,14 +109,15 @@ def expectation_tangent_step(shift, k, stop, carry, inputs):
   return (above + by_left, change - by_up - by_left), (change,)
 
 
-def one_pair(pairs):
+def one_pair(pairs: Callable[..., Any]) -> Callable[..., Any]:
   """Makes of a function of many pairs (a leading axis on all) one of a pair, which `jax.vmap` maps at no cost."""
   @jax.custom_batching.custom_vmap
-  def many(*arrays):
+  def many(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
     return pairs(*arrays)
 
   @many.def_vmap
-  def more(size, mapped, *arrays):
+  def more(size: int, mapped: Sequence[bool],
+           *arrays: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[bool, bool]]:
     whole = jax.tree.map(lambda x, axis: x if axis else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(mapped))
     merged = many(*jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole))
     result = jax.tree.map(lambda x: x.reshape(size, -1, *x.shape[1:]), merged)
@@ -116,7 +126,7 @@ def one_pair(pairs):
   return lambda *arrays: jax.tree.map(lambda x: x[0], many(*jax.tree.map(lambda x: x[None], arrays)))
 
 
-def _split_power(scaled):
+def _split_power(scaled: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns exp(-scaled) as mantissa, near 1, and exponent of 2; far costs have an exponent of `NONE` or less."""
   power = jnp.clip(scaled * 1.4426950408889634, NONE, -NONE).astype(_integers(scaled.dtype))
   coarse = (power >> 12) << 12
@@ -126,18 +136,18 @@ def _split_power(scaled):
   return jnp.exp(rest + (fine * middle + (coarse + fine) * low)), -power
 
 
-def _integers(dtype):
+def _integers(dtype: DTypeLike) -> type:
   return jnp.int32 if dtype == jnp.float32 else jnp.int64
 
 
-def _times_power(mantissa, power):
+def _times_power(mantissa: jax.Array, power: jax.Array) -> jax.Array:
   """Returns mantissa * 2^power for powers <= 0, by adding to the bits of the exponent; tiny for low powers."""
   info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
   bits = jax.lax.bitcast_convert_type(mantissa, integers) + (jnp.maximum(power, info.minexp) << info.nmant)
   return jax.lax.bitcast_convert_type(bits, mantissa.dtype)
 
 
-def _normalize(mantissa, exponent):
+def _normalize(mantissa: jax.Array, exponent: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns the same number with its mantissa in [1, 2)."""
   info, integers = jnp.finfo(mantissa.dtype), _integers(mantissa.dtype)
   bits = jax.lax.bitcast_convert_type(mantissa, integers)

@@ -6,6 +6,8 @@ N, M segments of the two series (rows, columns), K = N + M - 1 anti-diagonals.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
 
 
-def choose(implementation):
+def choose(implementation: str) -> str:
   """Returns the form that runs: "scan", "checkpointed", or the platform ("gpu", "tpu") of a kernel.
 
   Args:
@@ -36,13 +38,13 @@ def choose(implementation):
   return "scan" if implementation == "auto" else implementation
 
 
-def _device():
+def _device() -> Any:
   """Returns the platform, and the compute capability of a GPU."""
   platform = jax.default_backend()
   return platform, jax.devices()[0].compute_capability if platform == "gpu" else ""
 
 
-def runner(implementation):
+def runner(implementation: str) -> Callable[..., Any]:
   """Returns what runs a recurrence: `scan`, or the kernel of a platform."""
   if implementation not in ("gpu", "tpu"):
     return scan_parts if jax.default_backend() == "cpu" else scan
@@ -50,7 +52,7 @@ def runner(implementation):
   return functools.partial(kernels.run, platform=implementation)
 
 
-def skew(matrix, fill):
+def skew(matrix: jax.Array, fill: float) -> jax.Array:
   """Turns `[N, M]` into `[K, N]` anti-diagonals: element (k, i) is (i, k - i), or `fill` outside the matrix."""
   diagonals = sheared(matrix, fill).T
   if jax.default_backend() == "tpu":      # or memory stays as it was, and 128 diagonals are read for every one
@@ -58,37 +60,40 @@ def skew(matrix, fill):
   return diagonals
 
 
-def sheared(matrix, fill):
+def sheared(matrix: jax.Array, fill: float) -> jax.Array:
   """Returns `[N, K]`: row i of `[N, M]` moved to the right by i, with `fill` on both sides."""
   n, m = matrix.shape
   padded = jnp.pad(matrix, ((0, 0), (0, n)), constant_values=fill)
   return padded.ravel()[: n * (n + m - 1)].reshape(n, n + m - 1)
 
 
-def unskew(diagonals):
+def unskew(diagonals: jax.Array) -> jax.Array:
   """Turns `[K, N]` anti-diagonals back into `[N, M]`."""
   k, n = diagonals.shape
   return jnp.pad(diagonals.T.ravel(), (0, n)).reshape(n, k + 1)[:, : k + 1 - n]
 
 
-def _shift(rows, by, fills):
+def _shift(rows: Sequence[jax.Array], by: int, fills: Sequence[float]) -> tuple[jax.Array, ...]:
   """Shifts rows: element i becomes element i - by of its row, `fill` at the edge; `by` is 1 or -1."""
   return tuple(jnp.pad(row[:-1] if by == 1 else row[1:], (1, 0) if by == 1 else (0, 1), constant_values=fill)
                for row, fill in zip(rows, fills))
 
 
-def scan(step, carry, inputs, stop, *, first=0, reverse=False):
+def scan(step: Any, carry: Any, inputs: Any, stop: jax.Array, *,
+         first: int = 0, reverse: bool = False) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """Runs a recurrence over diagonals `[K, N]`: step(shift, k, stop, carry, inputs) -> carry, outputs.
 
   Carry and stop are `[N]`, k counts from `first`; shift(rows, by, fills) moves rows by one, see `_shift`.
   """
-  def body(carry, numbered):
+  def body(carry: Any,
+           numbered: Any) -> Any:
     k, inputs = numbered
     return step(_shift, k, stop, carry, inputs)
   return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
 
 
-def scan_parts(step, carry, inputs, stop, *, reverse=False):
+def scan_parts(step: Callable[..., Any], carry: Any, inputs: Sequence[jax.Array], stop: jax.Array, *,
+               reverse: bool = False) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """Runs a recurrence as `scan` does, in parts: the rows that no cell of a part's diagonals lies in are left out."""
   diagonals, rows = inputs[0].shape
   edges = [rows * part // _PARTS for part in range(_PARTS)] if rows >= _LONG else [0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxskill.reproduce import figures_action_net as figures
 from jaxskill.reproduce.entries import Claim, Column, Figure, Row, Table
 
@@ -83,12 +85,12 @@ ENTRIES = (
 )
 
 
-def _better(source, words, more, less):
+def _better(source: str, words: str, more: Any, less: Any) -> Any:
   """A claim that Spearman's correlation is higher."""
   return Claim("action_net", source, words, TABLES, (more, "last.spearman"), (less, "last.spearman"))
 
 
-def _finds(words, truth):
+def _finds(words: str, truth: Any) -> Any:
   """A claim that attention is better than equal weights at finding what the simulation hid."""
   return Claim("action_net", "Figures 5 and 6", words, TABLES, (ACTION_NET, f"against_truth.ap_{truth}"),
                (ACTION_NET, f"against_truth.chance_{truth}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxskill.reproduce import figures_core as figures
 from jaxskill.reproduce.entries import Claim, Column, Figure, Row, Table
 
@@ -17,17 +19,17 @@ CLASSES = {"Diving": "diving", "Gym Vault": "gym_vault", "BigSki.": "ski_big_air
 TASKS = {"Suturing": "suturing", "Needle Passing": "needle_passing", "Knot Tying": "knot_tying"}
 
 
-def _columns(data, options, task=""):
+def _columns(data: Any, options: str, task: str = "") -> Any:
   """The columns of a table that has both metrics."""
   return tuple(Column(title, (data,), options, task, metric=metric) for metric, title in METRICS.items())
 
 
-def _tasks(data, options, tasks, metric):
+def _tasks(data: Any, options: str, tasks: Any, metric: str) -> Any:
   """A column a task, whose folds are called by its name; all tasks train as one program."""
   return tuple(Column(title, (data,), options, folds=f"^{name}(/|$)", metric=metric) for title, name in tasks.items())
 
 
-def _simulated(metric):
+def _simulated(metric: str) -> Any:
   return Column(f"{METRICS[metric]}, simulated", (), "simulated", metric=metric)
 
 
@@ -39,7 +41,7 @@ TABLE_4 = ("The abstract of the paper gives means over the tasks, in percent: 85
            "others.")
 
 
-def _unknown(usdl=(), mlp=(), core=()):
+def _unknown(usdl: Any = (), mlp: Any = (), core: Any = ()) -> Any:
   """The rows of ours where the difficulty is not known, with what is published of them."""
   return (Row("USDL [29]", USDL_UNKNOWN, published=usdl),
           Row("I3D + MLP*, by the authors", MLP_UNKNOWN, published=mlp),
@@ -128,7 +130,7 @@ ENTRIES = (
 )
 
 
-def _both(source, words, more, less):
+def _both(source: str, words: str, more: Any, less: Any) -> Any:
   """A claim in both metrics."""
   return (Claim("core", source, f"{words}, Spearman", TABLES, (more, "last.spearman"), (less, "last.spearman")),
           Claim("core", source, f"{words}, R-l2", TABLES, (more, "last.rl2"), (less, "last.rl2"), lower=True))

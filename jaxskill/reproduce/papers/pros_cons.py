@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def count(options: str, task: str, folder: pathlib.Path | None) -> dict[str, str
   return counted
 
 
-def _seconds(file, task, videos):
+def _seconds(file: pathlib.Path, task: Any, videos: Any) -> Any:
   """`[V]` seconds between start and end of the videos of a task; none without the file."""
   if not file.is_file():
     return np.zeros(0)
@@ -112,10 +113,10 @@ ENTRIES = (
 )
 
 
-def _claim(source, words, more, less, lower=False):
+def _claim(source: str, words: str, more: Any, less: Any, lower: bool = False) -> Claim:
   """A claim about rows, whose accuracy at the last step counts where no quantity is named."""
-  named = [side if not isinstance(side, str) else (side, "last.accuracy") for side in (more, less)]
-  return Claim("pros_cons", source, words, TABLES, *named, lower=lower)
+  ahead, behind = (side if not isinstance(side, str) else (side, "last.accuracy") for side in (more, less))
+  return Claim("pros_cons", source, words, TABLES, ahead, behind, lower=lower)
 
 
 CLAIMS = (

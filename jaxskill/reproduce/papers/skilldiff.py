@@ -5,6 +5,8 @@ Table 1 is an entry for each of its columns, for not every method can be trained
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxskill.reproduce import figures_skilldiff
 from jaxskill.reproduce.entries import Claim, Column, Figure, Row, Table
 
@@ -22,16 +24,16 @@ PAIRS_ALONE = ("BEST has pairs and no scores. Ours is the share of test pairs in
                "the alignment; the preprint prints a correlation, and does not say of what.")
 
 
-def _table_1(column, columns, digits, trained, **own):
+def _table_1(column: str, columns: Any, digits: Any, trained: Any, **options: Any) -> Any:
   """The entry of one column of Table 1, whose number is the mean over `columns` where these are several."""
   names = ("C3D-SVR", "USDL", "CoRe", "TSA", "LOGO", "SkillDiff")
   empty = ("",) * len(columns) if len(columns) > 1 else ()
   rows = tuple(Row(name, trained.get(name, ""), published=(*empty, number)) for name, number in zip(names, digits))
   return Table(f"skilldiff-table-1-{column.lower()}", "skilldiff", "Table 1", f"SkillDiff and others, {column}", TABLES,
-               rows=rows, columns=columns, mean=column if len(columns) > 1 else "", **own)
+               rows=rows, columns=columns, mean=column if len(columns) > 1 else "", **options)
 
 
-def _row(name, trains="", number=""):
+def _row(name: str, trains: str = "", number: str = "") -> Any:
   """A row of Table 2, its number that of the mean over the tasks of BEST."""
   return Row(name, trains, published=(*("" for _ in BEST), number) if number else ())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxskill.reproduce import figures_spatial_attention as figures
 from jaxskill.reproduce.entries import Claim, Column, Figure, Row, Table
 
@@ -10,7 +12,7 @@ WHOLE, CBAM, RANDOM = "spatial attention", "CBAM", "random labels"
 NO_GRU, FRAME, SKILL = "no attention GRU", "frame only", "skill state only"
 
 
-def _epic(title, task):
+def _epic(title: str, task: Any) -> Any:
   return Column(title, ("EPIC-Skills",), "epic_skills", task)
 
 
@@ -24,7 +26,7 @@ NOTES = ("Accuracy in %, of four folds in the paper. It heads the column Dough-R
 FRAMES = "Frames are those that were kept with the maps, else of --videos DIR, else the mean over channels of the maps."
 
 
-def _figure(number, title, rows, columns):
+def _figure(number: Any, title: str, rows: tuple[str, ...], columns: Any) -> Any:
   return Figure(f"{PAPER}-figure-{number}", PAPER, f"Figure {number}", title, TABLES, figures.draw, rows, columns,
                 notes=(FRAMES,))
 
@@ -56,11 +58,11 @@ ACCURACY, PLACE, DISTRACTOR = "last.accuracy", "against_truth.attention_place", 
 EVEN = "against_truth.uniform_place"
 
 
-def _claim(source, words, more, less, lower=False):
+def _claim(source: str, words: str, more: Any, less: Any, lower: bool = False) -> Any:
   return Claim(PAPER, source, words, TABLES, more, less, lower)
 
 
-def _beats(source, words, row):
+def _beats(source: str, words: str, row: str) -> Any:
   return _claim(source, words, (WHOLE, ACCURACY), (row, ACCURACY))
 
 

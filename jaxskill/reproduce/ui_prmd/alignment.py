@@ -7,11 +7,15 @@ for a correct and 0 for an incorrect repetition, so references are five correct 
 held out. The plot shows how held-out repetitions score, segment by segment.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +29,14 @@ SETTINGS = ["--config.data.score_range=(0.0, 1.0)", "--config.data.validation_sh
             "--config.model.head_outputs=8", "--config.train.learning_rate=1e-3", "--config.train.epochs=30"]
 
 
-def write_features(archive, folder):
+def write_features(archive: Mapping[str, np.ndarray], folder: pathlib.Path) -> Any:
   """Writes the deep squats; returns the mean seconds from one row to the next."""
   correctness.write_features(archive, MOVEMENT, folder, WINDOW, STRIDE)
   frames = archive["n_frames"][archive["movement"] == MOVEMENT]
   return float(frames.mean() / RATE / archive["xyz_cm"].shape[1])
 
 
-def train(folder, workdir, seconds, *options):
+def train(folder: pathlib.Path, workdir: pathlib.Path, seconds: float, *options: str) -> Any:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:features",
              "--workdir", str(workdir),
@@ -41,8 +45,8 @@ def train(folder, workdir, seconds, *options):
   return json.loads((workdir / "results.json").read_text())
 
 
-def held_out(archive, results):
-  """For every replica: (share of the pairs of the held-out person in order, share of repetitions told right at 0.5)."""
+def held_out(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> Any:
+  """Returns `[replicas, 2]`: shares of the held-out person's pairs in order, and of repetitions told right at 0.5."""
   found = []
   for replica in results["replicas"]:
     scores = np.array(list(replica["scores"].values()))
@@ -52,20 +56,20 @@ def held_out(archive, results):
   return np.array(found)
 
 
-def draw(archive, results, path):
-  """Mean segment scores and importance of held-out repetitions, correct and incorrect, over time."""
+def draw(archive: Mapping[str, np.ndarray], results: dict[str, Any], path: pathlib.Path) -> None:
+  """Draws mean segment scores and importance of held-out repetitions, correct and incorrect, over time."""
   import matplotlib
   matplotlib.use("Agg")
   import matplotlib.pyplot as plt
   figure, axes = plt.subplots(2, 1, figsize=(7, 5), sharex=True, layout="constrained")
-  for label, colour, wanted in (("correct", "tab:green", True), ("incorrect", "tab:red", False)):
-    chosen = [own for replica in results["replicas"] for video, own in replica["segments"].items()
+  for label, color, wanted in (("correct", "tab:green", True), ("incorrect", "tab:red", False)):
+    chosen = [segments for replica in results["replicas"] for video, segments in replica["segments"].items()
               if archive["correct"][int(video[1:])] == wanted]
     middle = [(s["start"] + s["end"]) / 2 for s in chosen[0]]
     for axis, name in zip(axes, ("score", "importance")):
-      values = np.array([[s[name] for s in own] for own in chosen])
-      axis.plot(middle, values.mean(axis=0), "o-", color=colour, label=f"{label} ({len(chosen)})")
-      axis.fill_between(middle, *np.quantile(values, (0.25, 0.75), axis=0), color=colour, alpha=0.15)
+      values = np.array([[s[name] for s in segments] for segments in chosen])
+      axis.plot(middle, values.mean(axis=0), "o-", color=color, label=f"{label} ({len(chosen)})")
+      axis.fill_between(middle, *np.quantile(values, (0.25, 0.75), axis=0), color=color, alpha=0.15)
       axis.set(ylabel=f"{name} of a segment")
   axes[0].legend(fontsize=8)
   axes[1].set(xlabel="time in the movement [s]")
@@ -74,7 +78,8 @@ def draw(archive, results, path):
   plt.close(figure)
 
 
-def main():
+def main() -> None:
+  """Trains SkillDiff on the squats of a file, draws its segments and prints what it tells right."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)

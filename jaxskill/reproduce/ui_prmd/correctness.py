@@ -8,6 +8,8 @@ A segment is a window of 8 frames, every 4 frames: 7 segments of 8 x 66 coordina
 incorrect) repetitions of the same subject; each of the ten subjects is once the test fold.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import json
@@ -15,6 +17,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +31,8 @@ def coordinates(archive: Mapping[str, np.ndarray]) -> np.ndarray:
   return archive["xyz_cm"].astype(np.float32).reshape(*archive["xyz_cm"].shape[:2], -1)
 
 
-def write_features(archive, movement, folder, window=WINDOW, stride=STRIDE, rows=None):
+def write_features(archive: Mapping[str, np.ndarray], movement: Any, folder: pathlib.Path, window: Any = WINDOW,
+                   stride: int = STRIDE, rows: np.ndarray | None = None) -> None:
   """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv.
 
   Args:
@@ -46,7 +50,7 @@ def write_features(archive, movement, folder, window=WINDOW, stride=STRIDE, rows
       table.writerow((f"r{i:04d}", int(archive["correct"][i]), f"s{archive['subject'][i]:02d}"))
 
 
-def train(folder, workdir, *options):
+def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> Any:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features",
              "--workdir", str(workdir),
@@ -56,7 +60,8 @@ def train(folder, workdir, *options):
   return json.loads((workdir / "results.json").read_text())
 
 
-def main():
+def main() -> None:
+  """Trains Pros & Cons on the movements of a file and prints a table, and the mean over movements."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)

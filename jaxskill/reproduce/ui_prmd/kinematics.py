@@ -14,10 +14,13 @@ OUT/kinematics.json. --quality compares ridge regressions on the quality of the 
 whose Vicon recordings are of the same repetitions.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +104,7 @@ def by_ridge(features: np.ndarray, labels: np.ndarray, subject: np.ndarray) -> t
 
 def same_repetitions(archive: Mapping[str, np.ndarray], quality: Mapping[str, np.ndarray]) -> np.ndarray:
   """Returns `[n]` repetitions of the first file that are those of the second one."""
-  def keys(file, movement):
+  def keys(file: Mapping[str, np.ndarray], movement: Any) -> Any:
     return list(zip(movement, file["correct"], file["subject"], file["repetition"]))
   place = {key: number for number, key in enumerate(keys(archive, archive["movement"]))}
   return np.array([place[key] for key in keys(quality, np.ones(len(quality["subject"]), int))])

@@ -10,12 +10,16 @@ snippets, reads the whole movement as one row. PCA + ridge on the whole movement
 over all repetitions.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +35,7 @@ SETTINGS = dict(
 ROWS = dict(action_net=10, core=1)
 
 
-def write_features(archive, folder, rows):
+def write_features(archive: Mapping[str, np.ndarray], folder: pathlib.Path, rows: int) -> None:
   """Writes `<video>.npy` [rows, 60 / rows x 117] and scores.csv."""
   folder.mkdir(parents=True, exist_ok=True)
   with (folder / "scores.csv").open("w", newline="") as file:
@@ -42,7 +46,7 @@ def write_features(archive, folder, rows):
       table.writerow((f"r{i:04d}", float(archive["quality"][i]), f"s{archive['subject'][i]:02d}"))
 
 
-def train(method, folder, workdir, *options):
+def train(method: Any, folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> Any:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", f"configs/{method}.py:features",
              "--workdir", str(workdir),
@@ -51,15 +55,16 @@ def train(method, folder, workdir, *options):
   return json.loads((workdir / "results.json").read_text())
 
 
-def pooled(archive, results):
-  """Spearman's correlation over all repetitions, each scored by the model that did not see its subject; one a seed."""
+def pooled(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> Any:
+  """Returns Spearman's correlation over all repetitions, one a seed, each by the model without its subject."""
   scores = {}
   for replica in results["replicas"]:
     scores.setdefault(replica["seed"], {}).update(replica["scores"])
-  return [spearman([own[video] for video in sorted(own)], archive["quality"]) for own in scores.values()]
+  return [spearman([said[video] for video in sorted(said)], archive["quality"]) for said in scores.values()]
 
 
-def main():
+def main() -> None:
+  """Trains a method on the qualities of the squats of a file and prints Spearman's correlation, one a seed."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("--out", type=pathlib.Path, required=True)

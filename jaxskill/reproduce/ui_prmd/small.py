@@ -8,10 +8,14 @@ the first, thirty. That is done several times, and each time is one number: Spea
 of the five others.
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import pathlib
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,32 +27,32 @@ from jaxskill.evaluate.metrics import spearman
 VIDEOS, ROW_SECONDS = 30, 1 / 30
 
 
-def draw(archive, seed):
-  """(`[30]` training, `[n]` test) repetitions."""
+def draw(archive: Mapping[str, np.ndarray], seed: int) -> Any:
+  """Returns (`[30]` training, `[n]` test) repetitions."""
   rng, subjects = np.random.default_rng(seed), np.unique(archive["subject"])
   trains = np.isin(archive["subject"], rng.permutation(subjects)[:5])
   return rng.permutation(np.flatnonzero(trains))[:VIDEOS], np.flatnonzero(~trains)
 
 
-def ridge_on(archive, features, draws):
-  """Spearman's correlation of a ridge regression, one a draw."""
+def ridge_on(archive: Mapping[str, np.ndarray], features: Any, draws: Any) -> Any:
+  """Returns Spearman's correlation of a ridge regression, one a draw."""
   quality, found = archive["quality"], []
   for seed in range(draws):
-    own, test = draw(archive, seed)
-    found.append(spearman(simple_baselines.ridge(features[own], quality[own], features)[test], quality[test]))
+    training, test = draw(archive, seed)
+    found.append(spearman(simple_baselines.ridge(features[training], quality[training], features)[test], quality[test]))
   return found
 
 
-def core_of(archive, draws, leaves, hidden, batch_size):
-  """The same of CoRe on the statistics, two seeds a draw, and the seconds of a run."""
+def core_of(archive: Mapping[str, np.ndarray], draws: Any, leaves: Any, hidden: int, batch_size: Any) -> Any:
+  """Returns the same of CoRe on the statistics, two seeds a draw, and the seconds of a run."""
   found, seconds = [], []
   for seed in range(draws):
-    own, test = draw(archive, seed)
+    training, test = draw(archive, seed)
     with tempfile.TemporaryDirectory() as folder:
       with open(pathlib.Path(folder) / "scores.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("video", "score", "split"))
-        for i in np.union1d(own, test):
+        for i in np.union1d(training, test):
           np.save(pathlib.Path(folder) / f"r{i:04d}.npy", archive["x"][i].astype(np.float32))
           table.writerow((f"r{i:04d}", float(archive["quality"][i]), "test" if i in test else "train"))
       config = cli.read_config("configs/core.py:features,statistics")[0].unlock()
@@ -61,12 +65,13 @@ def core_of(archive, draws, leaves, hidden, batch_size):
   return found, float(np.mean(seconds))
 
 
-def show(name, values):
+def show(name: str, values: Any) -> None:
   """Prints the mean of some correlations and their standard deviation."""
   print(f"{name}: {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({len(values)} numbers)")
 
 
-def main():
+def main() -> None:
+  """Prints what baselines, or CoRe, reach on few squats, as the command line asks."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("file", type=pathlib.Path)
   parser.add_argument("what", choices=("baselines", "core"))

@@ -15,9 +15,9 @@ def film(skill, key=0, difficulty=0.0, seconds=20, size=SIZE):
   return plan, np.stack(list(scene.draw(TASK, script, plan, FPS, size, (0, key)))).astype(float)
 
 
-def near(frames, colour, tolerance=40):
+def near(frames, color, tolerance=40):
   """`[T, H, W]` pixels of about that colour."""
-  return np.abs(frames - colour).max(axis=-1) < tolerance
+  return np.abs(frames - color).max(axis=-1) < tolerance
 
 
 def settled(shown, frames=8):

@@ -28,12 +28,12 @@ def ridge_spearman(features, data, ridge=0.01):
   """Ranks the videos held out of training by a ridge regression of the score on one vector for each video."""
   fold = data.folds[0]
   train = np.concatenate([fold.train_videos, fold.validation_videos])
-  centred = features - features[train].mean(0)
-  gram = centred[train] @ centred[train].T
+  centered = features - features[train].mean(0)
+  gram = centered[train] @ centered[train].T
   target = data.score[train] - data.score[train].mean()
   weights = np.linalg.solve(gram + ridge * np.trace(gram) / len(train) * np.eye(len(train)), target)
   test = fold.test_videos
-  return spearmanr(centred[test] @ centred[train].T @ weights, data.truth["skill"][test])[0]
+  return spearmanr(centered[test] @ centered[train].T @ weights, data.truth["skill"][test])[0]
 
 
 def pool(data, where):

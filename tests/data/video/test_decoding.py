@@ -221,7 +221,7 @@ def test_scaling(tmp_path):
   path = encode(tmp_path / "a.mp4", np.arange(3) / 10, size=(96, 64))
   frame = list(decoding.decode(path, decoding.scale_short_side(32)))[2]
   assert frame.image.shape == (32, 48, 3)
-  assert decoding.centre_crop(frame.image, 32).shape == (32, 32, 3)
+  assert decoding.center_crop(frame.image, 32).shape == (32, 32, 3)
   assert frame.image[:, 0].mean() < 20 < frame.image[:, -8].mean()           # the bar is still on the left
 
 
