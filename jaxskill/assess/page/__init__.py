@@ -105,7 +105,8 @@ def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   return sorted(found, key=lambda one: one["kind"] == "note")
 
 
-def _player(result, material, film, scale):
+def _player(result: dict[str, Any], material: Material, film: films.Film | None,
+            scale: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
   frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in material.frames]
@@ -120,12 +121,12 @@ def _player(result, material, film, scale):
               decided=bool(result["moments"]))
 
 
-def _begun(text):
+def _begun(text: str) -> str:
   """A text with a capital at its beginning."""
   return text[:1].upper() + text[1:]
 
 
-def _picture(image):
+def _picture(image: np.ndarray) -> str:
   """A picture as a `data:` address."""
   from PIL import Image  # comes with matplotlib
   out = io.BytesIO()
@@ -133,13 +134,13 @@ def _picture(image):
   return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def _name(model):
+def _name(model: dict[str, Any]) -> str:
   """A model by its row, criterion, fold and seed, as far as it has them."""
   return ", ".join(f"{field} {model[field]}" for field in ("row", "criterion", "fold", "seed")
                    if model.get(field) not in (None, ""))
 
 
-def _models(result):
+def _models(result: dict[str, Any]) -> dict[str, Any]:
   """What every model says of a video, from the lowest score to the highest, and moments that few of them find."""
   models = sorted(result["models"], key=lambda one: one["score"])
   rows = [dict(name=_name(one), score=f"{one['score']:.4g}", percentile=f"{one['percentile']:.0f}") for one in models]
@@ -151,13 +152,13 @@ def _models(result):
   return dict(text=text, rows=rows, disputed=disputed if len(models) > 1 else [])
 
 
-def _agreeing(both):
+def _agreeing(both: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   """Both scores by every model, and their difference."""
   return [dict(name=_name(one), scores=[f"{one['score']:.4g}", f"{two['score']:.4g}"],
                difference=f"{one['score'] - two['score']:+.3g}") for one, two in zip(*(one["models"] for one in both))]
 
 
-def _about(results, placed):
+def _about(results: Sequence[dict[str, Any]], placed: Sequence[films.Film | None]) -> list[tuple[str, str]]:
   """The rows of the foot: [(what, value)]."""
   first, words = results[0], TEXTS["about_rows"]
   versions = dict(jaxskill=__version__) | {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}

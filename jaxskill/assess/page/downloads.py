@@ -60,7 +60,7 @@ def vtt(moments: Sequence[Mapping[str, Any]]) -> str:
   return "WEBVTT\n" + "".join(cues)
 
 
-def _stamp(seconds, point):
+def _stamp(seconds: float, point: str) -> str:
   """Returns seconds as hh:mm:ss and milliseconds behind `point`."""
   whole, thousandths = divmod(round(seconds * 1000), 1000)
   return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{point}{thousandths:03d}"

@@ -73,7 +73,7 @@ def place(source: pathlib.Path, folder: pathlib.Path, name: str, how: str) -> Fi
   return Film(_encode(source, folder, name), "proxy", 0.0, _regular(shown), digest)
 
 
-def _put(source, target, how):
+def _put(source: pathlib.Path, target: pathlib.Path, how: str) -> None:
   """Makes `target` a hard link to a file, or a copy where that cannot be."""
   if how == "link":
     with contextlib.suppress(OSError):
@@ -82,7 +82,7 @@ def _put(source, target, how):
   shutil.copyfile(source, target)
 
 
-def _played(path, number) -> tuple[str, float]:
+def _played(path: pathlib.Path, number: int) -> tuple[str, float]:
   """Returns the ending under which browsers play a file, "" if they do not, and its `Film.offset`."""
   with containers.open_file(path) as container:
     stream, names = container.streams[number], container.format.name.split(",")

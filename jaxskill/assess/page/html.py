@@ -26,7 +26,7 @@ def require() -> None:
 
 
 @functools.cache
-def _environment():
+def _environment() -> Any:
   """Returns the templates, and what all of them use."""
   import jinja2
   made = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True,
@@ -37,7 +37,7 @@ def _environment():
   return made
 
 
-def _own(name):
+def _own(name: str) -> tuple[str, str]:
   """Returns (a script or style of the package, its source in a Content-Security-Policy)."""
   content = (HERE / name).read_text(encoding="utf-8")
   digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

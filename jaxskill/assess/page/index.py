@@ -36,14 +36,14 @@ def write(folder: pathlib.Path, page: str, answer: str, banners: Any) -> pathlib
                     people=over_time(rows), worst=worst(found))
 
 
-def _shared(banners, results):
+def _shared(banners: Any, results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   """What must be read of all scores, once; what is odd about single videos stands in their rows."""
   first = dict(results[0], warnings=[], simulated=any(one["simulated"] for one in results),
                random_weights=any(one["random_weights"] for one in results))
   return banners([first])
 
 
-def _read(path):
+def _read(path: pathlib.Path) -> dict[str, Any] | None:
   """An answer; None where the file is none of ours."""
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -52,11 +52,11 @@ def _read(path):
     return None
 
 
-def _same(one, other):
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
   return all(one["made_from"][name] == other["made_from"][name] for name in ("params_sha256", "models"))
 
 
-def _row(address, result):
+def _row(address: str, result: dict[str, Any]) -> dict[str, Any]:
   score = f"{result['score']:.4g}" + (f" ± {result['spread']:.3g}" if result["spread"] is not None else "")
   return dict(address=address, video=result["video"], score=result["score"], words=score,
               percentile=round(result["percentile"], 1), warnings=len(result["warnings"]),
@@ -92,7 +92,7 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   return found
 
 
-def _days(dates):
+def _days(dates: Sequence[str]) -> list[int]:
   """Dates as numbers: days where all are ISO dates, else their order."""
   try:
     return [datetime.date.fromisoformat(date).toordinal() for date in dates]

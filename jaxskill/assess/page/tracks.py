@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxskill.assess.page.texts import TEXTS
 from jaxskill.report import wording
@@ -45,9 +46,10 @@ def curves(result: dict[str, Any]) -> list[dict[str, Any]]:
   return found
 
 
-def _curve(result, start, end, values, words, side, even=False):
+def _curve(result: dict[str, Any], start: ArrayLike, end: ArrayLike, values: np.ndarray, words: str, side: int,
+           even: bool = False) -> dict[str, Any]:
   """One of `curves`."""
-  start, end, values = thinned(np.asarray(start, np.float64), np.asarray(end, np.float64), np.asarray(values))
+  start, end, values = thinned(np.asarray(start, np.float64), np.asarray(end, np.float64), values)
   low, high = (0.0, max(1.5, values.max(initial=0.0))) if even else (values.min(initial=0.0), values.max(initial=0.0))
   height = lambda value: HIGH - EDGE - (value - low) / ((high - low) or 1.0) * (HIGH - 2 * EDGE)
   across = WIDE / (result["duration_s"] or 1.0)
@@ -102,7 +104,7 @@ def ticks(duration: float) -> list[dict[str, Any]]:
           for at in np.arange(0.0, duration + step / 1000, step)]
 
 
-def _across(result, seconds):
+def _across(result: dict[str, Any], seconds: float) -> float:
   return round(100 * seconds / (result["duration_s"] or 1.0), 3)
 
 
