@@ -29,10 +29,11 @@ def run(question: arguments.Question) -> dict:
   Returns:
     The content of `comparison.json`: "better" and "worse", the names of the videos; "difference" of their scores, the
     mean over the models, in the unit of the labels or in rank score; "spread" of it, None of one model; "models" that
-    answer, "agreeing" that find the better one better; "larger_than_training_pairs", percent of the differences between
-    training videos; "moments" that decide, in seconds; "direct", the two compared with each other, None where the
-    method compares no videos; "videos", what `jaxskill.assess.run` says of each, the better one first; "pictures", none
-    where it cannot be drawn; and more.
+    answer, "agreeing" that find the better one better; "probability" that it is, None where nothing calibrates that,
+    and what it rests on, "probability_means"; "larger_than_training_pairs", percent of the differences between training
+    videos; "moments" that decide, in seconds; "direct", the two compared with each other, None where the method
+    compares no videos; "videos", what `jaxskill.assess.run` says of each, the better one first; "pictures", none where
+    it cannot be drawn; and more.
 
   Raises:
     ValueError: unless there are two videos that can be read, for a run or models that are not there, or if an answer to

@@ -131,4 +131,4 @@ def test_what_is_written_carries_its_format(tmp_path):
   assert json.loads((run.workdir / "results.json").read_text())["format"] == 3
   video = run.dataset.folds[0].test_videos[0]
   results, _ = run.assess(run.save(video, tmp_path, "a"), out=tmp_path / "out")
-  assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 2
+  assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 3

@@ -23,14 +23,20 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
     row, criterion: name of the row of a table of ablations that answers, and of the score that is asked for where a run
       has learnt several; None is the first.
     fold, seed: name and number of the fold and the seed whose models alone answer; None is the mean over all.
+    html: write a page beside each answer, which opens in a browser without a network, and an index of several.
+    films: how pages come by their videos: "link" makes hard links where it can, "copy" copies; of "none", no picture of
+      them is shown, in pictures neither.
+    pairs_to_label: write a page to say on which of two videos is better, of so many pairs that are least certain.
     checkpoint: "last", the models of the end of training, or "validation", of the step that was best on validation
       videos.
+    level: share of new videos whose score is to lie in its range; 0.9 needs nine videos that calibrate it.
     say: called with each text for the user.
 
   Returns:
     ({video: the content of its `assessment.json`}, {video, or what of it: why it failed}). An answer holds "score", the
     mean over the models, and "spread", in the unit of the labels or in rank score; "percentile" among the training
-    videos; "attention", "curves", "segments" and "moments" that decided, in seconds; "warnings"; and more.
+    videos; "range" [low, high] at "level", or None, and its "guarantee", a sentence; "attention", "curves", "segments"
+    and "moments" that decided, in seconds; "warnings"; and more.
 
   Raises:
     ValueError: if nothing can be begun: no finished run, no such models, neither videos nor features or both, other

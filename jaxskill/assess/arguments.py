@@ -17,19 +17,36 @@ if TYPE_CHECKING:                # they import JAX, which a command does after i
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
+FILMS = ("link", "copy", "none")       # how a page comes by its videos
+LEVEL = 0.9           # conformal.LEVEL, which imports NumPy
 Path = str | os.PathLike[str]
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
 
+class Pages(NamedTuple):
+  """What is written for a browser.
+
+  Attributes:
+    html: whether every answer gets a page.
+    films: how pages come by their videos: "link", "copy", or "none": then nothing shows them.
+    pairs: on a page to label pairs of videos on, 0 for no such page.
+  """
+
+  html: bool = False
+  films: str = "link"
+  pairs_to_label: int = 0
+
+
 class Question(NamedTuple):
-  """A run, videos, which of its models answer, where the answers go ("": into the run's folder), and who is told."""
+  """A run, videos, which of its models answer, where the answers go ("": into the run's folder), who is told, pages."""
 
   workdir: Path
   sources: new_videos.Sources
   models: explain.Models
   out: str
   say: Callable[[str], None]
+  pages: Pages = Pages()
 
 
 def question(
@@ -37,16 +54,32 @@ def question(
     weights: str | dict[str, str] = "", extractor: str = "", boxes: Path = "", detector: Path = "", person: str = "",
     labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
     row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
-    checkpoint: str = "last", say: Callable[[str], None] = cli.say) -> Question:
-  """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there."""
+    checkpoint: str = "last", level: float = LEVEL, html: bool = False, films: str = "link",
+    pairs_to_label: int = 0, say: Callable[[str], None] = cli.say) -> Question:
+  """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there.
+
+  Raises:
+    ValueError: for a level that is none, and for pages that cannot be written as they are asked for.
+  """
   from jaxskill.assess import new_videos
+  from jaxskill.evaluate import conformal
   from jaxskill.report import explain
+  conformal.check_level(level)
   known = new_videos.Known(labels=cli.path(labels), category=category, difficulty=difficulty)
   extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
                                      detector=cli.path(detector), person=cli.path(person))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint)
-  return Question(workdir, sources, models, cli.path(out), say)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level)
+  pages = Pages(html, films, pairs_to_label)
+  if pages.html or pages.pairs_to_label:
+    from jaxskill.assess import page
+    page.html.require()
+  if films not in FILMS:
+    raise ValueError(f"--videos={films} is unknown; use {', '.join(FILMS)}.")
+  if pairs_to_label < 0 or pairs_to_label and films == "none":
+    raise ValueError(f"--pairs-to-label={pairs_to_label}: a number of pairs is expected, and --videos link or copy: "
+                     "both videos are shown.")
+  return Question(workdir, sources, models, cli.path(out), say, pages)
 
 
 def takes(make: Callable[Given, Question]) -> Callable[[Callable[[Question], Answer]], Callable[Given, Answer]]:
@@ -92,6 +125,13 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--criterion", help="score that is asked for, where a run has learnt several; default the first")
   add("--fold", help="answer by the models of this fold alone; default the mean of all")
   add("--seed", type=int, help="answer by the models of this seed alone; default the mean of all")
+  add("--level", type=float,
+      help="share of new videos whose range is to hold their score, where the run can say it; default 0.9")
+  add("--html", action="store_true", help="write a page beside each answer that opens in a browser without a network")
+  add("--videos", dest="films", choices=FILMS,
+      help="of pages: hard links to the videos, or copies; none shows no picture of them at all (link)")
+  add("--pairs-to-label", type=int, metavar="N",
+      help="write a page to say on which of two videos is better, of the N pairs that are least certain")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from jaxskill import cli, files
-from jaxskill.assess import new_videos, scoring
-from jaxskill.report import explain, wording
+from jaxskill.assess import arguments, new_videos, scoring
+from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
 
 NAME = "comparison.json"
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
-        say: Callable[[str], None]) -> dict[str, Any]:
+        say: Callable[[str], None], pages: arguments.Pages = arguments.Pages()) -> dict[str, Any]:
   """Compares two videos; returns and raises what `jaxskill.compare.run` does; for the arguments see `scoring.run`."""
   given = sources.videos or sources.features
+  if pages.pairs_to_label:
+    raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, "comparisons")
   ids, words = explain.choose(trained, models)
@@ -28,6 +30,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
     raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
+  for video in videos:
+    video.shown = pages.films != "none"
   folder = answers / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
   source = scoring.made_from(trained, videos, ids)
   scoring.check_free(folder / NAME, source)
@@ -35,8 +39,10 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
   picked = [explain.pick(assessments, ids, number) for number in order]
   videos = [videos[number] for number in order]
-  results = [explain.answer(trained, video, one, ids, words) for video, one in zip(videos, picked)]
+  results = [explain.answer(trained, video, one, ids, words, models.level) for video, one in zip(videos, picked)]
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
+  warnings = [warning for one in results for warning in one["warnings"]]
+  result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
   result |= dict(format=scoring.FORMAT, checkpoint=trained.checkpoint, made_from=source, videos=results,
@@ -47,6 +53,11 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   result["pictures"] = [path.name for path in paths]
   files.save_json(folder / NAME, result)
+  if pages.html:
+    from jaxskill.assess import page  # Jinja2 is an extra
+    shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
+    larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
+    paths.append(page.of_comparison(folder, result, shown, pages.films, headline(result), larger_than))
   say(describe(result))
   if undrawn:
     say(f"failed: the picture {cli.plain(undrawn)}")
@@ -68,12 +79,11 @@ def difference(trained: finished_run.FinishedRun, results: Sequence[dict[str, An
     apart = np.abs(training[:, None] - training)[np.triu_indices(len(training), 1)]
     if apart.size:
       ranks.append(explain.percentile(abs(one), apart))
-  agree = float((gap > 0).mean() + 0.5 * (gap == 0).mean())
   return dict(
       better=results[0]["video"], worse=results[1]["video"], equal=bool(gap.mean() == 0), difference=float(gap.mean()),
       spread=float(gap.std(ddof=1)) if len(gap) > 1 else None, models=len(gap), agreeing=int((gap > 0).sum()),
       ranked=results[0]["ranked"], training_videos=results[0]["training_videos"],
-      probability=agree if len(gap) > 1 else None, unit=results[0]["unit"], of=results[0]["of"],
+      unit=results[0]["unit"], of=results[0]["of"],
       larger_than_training_pairs=float(np.mean(ranks)) if ranks else None,
       parts={name: value - results[1]["parts"][name] for name, value in results[0]["parts"].items()
              if not name.startswith("spread")})
@@ -172,6 +182,8 @@ def larger(result: dict[str, Any]) -> str:
 def describe(result: dict[str, Any]) -> str:
   """Returns the comparison as lines of text."""
   lines = [headline(result)]
+  sure = "" if result["probability"] is None else f"{wording.percent(result['probability'])} probable that it is; "
+  lines.append(f"  {sure}{result['probability_means']}")
   for video in result["videos"]:
     lines += [f"  {cli.plain(video['video'])}: {wording.standing(video)}"]
     lines += [f"    warning: {cli.plain(warning)}" for warning in video["warnings"]]

@@ -24,6 +24,8 @@ from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
 
+PERSON = ("subject", "date")     # columns of labels that say who is seen, and when
+
 
 class Known(NamedTuple):
   """What is said of the videos: a csv table of each, the category and the difficulty of all; "" where nothing is."""
@@ -69,6 +71,8 @@ class NewVideo:
     known: {"category", "difficulty"}, as far as they were said.
     warnings: sentences.
     digest: of the features, see `training_videos.digest`.
+    person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
+    shown: whether pictures of it may be shown.
   """
 
   name: str
@@ -80,6 +84,8 @@ class NewVideo:
   known: dict
   warnings: list
   digest: str = ""
+  person: dict = dataclasses.field(default_factory=dict)
+  shown: bool = True
 
   def seconds(self, stream: str) -> np.ndarray:
     """Returns the seconds `[T]` at which each row begins."""
@@ -109,7 +115,7 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
     raise ValueError("give video files, or --features with prepared features, and not both.")
   if not (sources.row_seconds == 0 or 0 < sources.row_seconds < 1e9):
     raise ValueError(f"--row-seconds={sources.row_seconds} must be positive, seconds from one row to the next.")
-  known = _known(sources.known)
+  known, person = _said(sources.known)
   if sources.features:
     found, failed, notes = _prepared(sources.features)
   else:
@@ -118,27 +124,29 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
   for name, path in found.items():
     try:
       videos.append(_read_one(run, name, path, notes[name], known(name), sources.row_seconds))
+      videos[-1].person = person.get(name, {})
     except (ValueError, OSError) as error:
       failed[name] = str(error).removeprefix(f"{path}: ")
   return videos, failed
 
 
-def _known(said: Known) -> Callable[..., Any]:
-  """video -> {"category", "difficulty"}, texts, as far as they are said."""
+def _said(said: Known) -> tuple[Callable[..., Any], dict[str, dict]]:
+  """(video -> {"category", "difficulty"}, {video: {"subject", "date"}}), texts, as far as they are said."""
   of_all = dict(category=said.category, difficulty=said.difficulty)
   common = {name: str(value) for name, value in of_all.items() if value not in ("", None)}
-  listed = {}
+  listed, person = {}, {}
   if said.labels:
     if not pathlib.Path(said.labels).is_file():
       raise ValueError(f"--labels={said.labels}: there is no such file.")
-    table, lines = tables.read_table(said.labels, ("video",), ("category", "difficulty"))
+    table, lines = tables.read_table(said.labels, ("video",), ("category", "difficulty", *PERSON))
     for number, name in enumerate(table["video"]):
       listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
+      person[name] = {column: table[column][number] for column in PERSON if column in table}
       if "difficulty" in listed[name]:
         tables.number(listed[name]["difficulty"], "difficulty", name, f"{said.labels}, line {lines[number]}")
   elif "difficulty" in common:
     tables.number(common["difficulty"], "difficulty", "every", "--difficulty")
-  return lambda name: common | listed.get(name, {})
+  return lambda name: common | listed.get(name, {}), person
 
 
 def _unique(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:

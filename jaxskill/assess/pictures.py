@@ -24,11 +24,11 @@ HEIGHT = 160          # of a frame
 
 def frames(video: new_videos.NewVideo, seconds: Sequence[float]) -> list[np.ndarray]:
   """Returns what a video shows at some ascending times: [picture]; fewer where it ends early, none without frames."""
+  if not has_frames(video):
+    return []
   if video.frames is not None:
     pictures, times = video.frames
     return [pictures[np.argmin(np.abs(times - at))] for at in seconds]
-  if not has_frames(video):
-    return []
   try:
     return list(video_files.frames_at(video.file, seconds, video_files.scale_short_side(HEIGHT)))
   except (ValueError, OSError):           # its features are at hand, the file has gone
@@ -36,8 +36,9 @@ def frames(video: new_videos.NewVideo, seconds: Sequence[float]) -> list[np.ndar
 
 
 def has_frames(video: new_videos.NewVideo) -> bool:
-  """Returns whether there is something to be seen of a video, not only its features."""
-  return video.frames is not None or video.file.suffix not in (".npy", ".npz") and video.file.is_file()
+  """Returns whether there is something to be seen of a video, and may be, not only its features."""
+  of_file = video.file.suffix not in (".npy", ".npz") and video.file.is_file()
+  return video.shown and (video.frames is not None or of_file)
 
 
 def scales_of(results: Sequence[dict[str, Any]], maps: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:

@@ -7,23 +7,28 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxskill import cli, files
-from jaxskill.assess import new_videos
+from jaxskill.assess import arguments, new_videos
 from jaxskill.evaluate import published_weights
 from jaxskill.methods import Assessment
 from jaxskill.report import explain
 from jaxskill.training import finished_run
 
+if TYPE_CHECKING:
+  from jaxskill.assess import page
+
 NAME = "assessment.json"
-FORMAT = 2            # of it, and of comparison.json; 1 and none had timelines in place of attention and curves
+FORMAT = 3            # of it, and of comparison.json; in 2 "probability" was the share of the models that agree, 1 and
+                      # none had timelines in place of attention and curves
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
-        say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        say: Callable[[str], None],
+        pages: arguments.Pages = arguments.Pages()) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
   """Assesses videos, see `jaxskill.assess.run` for what is returned and raises a `ValueError`.
 
   Args:
@@ -31,6 +36,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     sources: the videos, a `new_videos.Sources`; models: who answers, an `explain.Models`.
     out: folder of the answers, or "".
     say: called with each text for the user.
+    pages: an `arguments.Pages`.
   """
   started = time.perf_counter()
   trained = finished_run.load(workdir, models.checkpoint)
@@ -40,6 +46,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   videos, failed = new_videos.read(trained, sources, out, say)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
+    video.shown = pages.films != "none"
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
   read, results = time.perf_counter(), {}
   if videos:
@@ -48,21 +55,36 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     for number, video in enumerate(videos):
       one = explain.pick(assessments, ids, number)
       try:
-        result = explain.answer(trained, video, one, ids, words) | dict(
-            format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids))
-        results[video.name], undrawn = write(folders[video.name], trained, video, one, result)
+        result = explain.answer(trained, video, one, ids, words, models.level) | dict(
+            format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
+        results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)
         continue
-      failed |= {f"pictures of {video.name}": undrawn} if undrawn else {}
+      failed |= {f"{what} of {video.name}": why for what, why in undrawn.items()}
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
   for name, why in failed.items():
     say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(cli.plain(folders[name] / NAME) for name in results))
+    say("wrote " + "\n      ".join(cli.plain(path) for path in written(answers, folders, results, videos, pages)))
   return results, failed
+
+
+def written(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
+            videos: Sequence[new_videos.NewVideo], pages: arguments.Pages) -> list[pathlib.Path]:
+  """Returns the files to tell of: the pages of all videos, which it writes, then every answer, or its page."""
+  if not (pages.html or pages.pairs_to_label):
+    return [folders[name] / NAME for name in results]
+  from jaxskill.assess import page
+  from jaxskill.assess.page import pairs
+  found, sources = [], {video.name: video.file for video in videos}
+  if pages.html and len(list(answers.rglob(NAME))) > 1:
+    found.append(page.of_folder(answers, NAME))
+  if pages.pairs_to_label:
+    found.append(pairs.write(answers, results, sources, pages.pairs_to_label, pages.films))
+  return found + [folders[name] / (page.NAME if pages.html else NAME) for name in results]
 
 
 def how_made(trained: finished_run.FinishedRun) -> str:
@@ -109,8 +131,8 @@ def check_free(path: pathlib.Path, source: dict[str, Any]) -> None:
 
 
 def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_videos.NewVideo, assessment: Assessment,
-          result: dict[str, Any]) -> tuple[dict[str, Any], str]:
-  """Writes one video's answer and pictures; returns the answer with their names, and why there are none, or ""."""
+          result: dict[str, Any], pages: arguments.Pages) -> tuple[dict[str, Any], dict[str, str]]:
+  """Writes one video's answer, pictures and page; returns the answer, and {"pictures" or "page": why it has none}."""
   folder.mkdir(parents=True, exist_ok=True)
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
@@ -121,10 +143,26 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
   paths, undrawn = drawn(lambda pictures: pictures.draw(folder, video, result, maps, seconds))
   result = result | dict(pictures=[path.name for path in paths])
   files.save_json(folder / NAME, result)
-  return result, undrawn
+  faults = dict(pictures=undrawn) if undrawn else {}
+  if pages.html:
+    from jaxskill.assess import page  # Jinja2 is an extra
+    try:
+      page.of_video(folder, result, material(video, result, maps, seconds), pages.films)
+    except (ValueError, OSError) as error:
+      faults["page"] = str(error)
+  return result, faults
 
 
-def drawn(draw: Callable[[Any], list[pathlib.Path]]) -> tuple[list[pathlib.Path], str]:
+def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
+             seconds: dict[str, np.ndarray]) -> page.Material:
+  """Returns what a page shows of a video beside its answer: key frames and heat maps."""
+  from jaxskill.assess import page
+  times = page.key_times(result)
+  shown, _ = drawn(lambda pictures: pictures.frames(video, times))
+  return page.Material(video.file, list(zip(times, shown)), maps, seconds)
+
+
+def drawn(draw: Callable[[Any], list[Any]]) -> tuple[list[Any], str]:
   """Returns what `draw(pictures)` does, and ""; or no picture and why: one that fails must not cost the answer."""
   try:
     from jaxskill.assess import pictures  # matplotlib takes half a second to import

@@ -12,13 +12,13 @@ import jax
 import numpy as np
 
 from jaxskill import cli
-from jaxskill.evaluate import truth
+from jaxskill.evaluate import conformal, truth
 from jaxskill.methods import Assessment
-from jaxskill.report import wording
+from jaxskill.report import agreement, certainty, wording
+from jaxskill.report.agreement import STANDS_OUT
 from jaxskill.training.finished_run import FinishedRun
 
 MOMENTS = 3                 # that are named, of each kind
-STANDS_OUT = 1.5            # even shares of attention at the peak: below, a moment counts little more than any other
 KEYS = 8                    # pictures of a video, at most
 
 
@@ -27,6 +27,7 @@ class Models(NamedTuple):
 
   Attributes:
     checkpoint: whose parameters they have, see `finished_run.load`.
+    level: share of labels that the ranges of their scores are to hold.
   """
 
   row: str | None = None
@@ -34,6 +35,7 @@ class Models(NamedTuple):
   fold: str | int | None = None
   seed: int | None = None
   checkpoint: str = "last"
+  level: float = conformal.LEVEL
 
 
 def choose(run: FinishedRun, models: Models) -> tuple[np.ndarray, str]:
@@ -150,11 +152,12 @@ def pick(assessments: Assessment, ids: np.ndarray, video: int) -> Assessment:
   return jax.tree.map(lambda x: x[ids, video], assessments)
 
 
-def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray, words: str) -> dict[str, Any]:
+def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray, words: str,
+           level: float = conformal.LEVEL) -> dict[str, Any]:
   """Returns what is to be said of one video, as JSON can hold it, without its heat maps.
 
   Args:
-    video: `new_videos.NewVideo`; assessment: of `pick`; ids, words: of `choose`.
+    video: `new_videos.NewVideo`; assessment: of `pick`; ids, words: of `choose`; level: see `Models`.
 
   Raises:
     ValueError: if the score is not finite.
@@ -195,11 +198,12 @@ def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray
     result["segments"] = truth.segments(mean, len(video.arrays[stream]), video.row_seconds[stream])
   seen_at = {name: video.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
+  agreement.count(result["moments"], result, assessment, video.row_seconds[run.method.streams[0]], seen_at)
   if run.method.items.compares:
     result["references"] = references(run, video, assessment, ids)
   if assessment.distribution:
     result["distribution"] = distribution(assessment)
-  return result | dict(warnings=video.warnings)
+  return result | certainty.of_video(run, scores, ids, level, video.warnings) | dict(warnings=video.warnings)
 
 
 def distribution(assessment: Assessment) -> dict[str, Any]:
@@ -314,6 +318,7 @@ def describe(result: dict[str, Any]) -> str:
   lines = [cli.plain(result["video"]) + (f": {cautions}" if cautions else "")]
   lines += [f"  warning: {cli.plain(warning)}" for warning in result["warnings"]]
   lines.append(f"  {wording.standing(result)}")
+  lines += [] if result["ranked"] else [f"  {wording.exact_percent(result['level'])} range: {result['guarantee']}"]
   lines += [f"  {line}" for line in moment_lines(result, result["moments"])]
   if result.get("references"):
     shown = [f"{cli.plain(one['video'])} ({one['score']:.3g})" for one in result["references"]]

@@ -16,7 +16,7 @@ from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
 from jaxskill.files import save_json, writing
 from jaxskill.methods import Assessment
-from jaxskill.report import intervals
+from jaxskill.report import certainty, intervals
 from jaxskill.report.tables import NOT_TESTED, table
 from jaxskill.training import finished_files
 from jaxskill.training.experiment import Experiment
@@ -43,10 +43,11 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
   if tested and experiment.method.items.compares:
     _add_draws(experiment, replicas, draws)
   rows, facts_of_test, moved = _rows(experiment, assessments.score, history, replicas) if tested else ({}, {}, {})
+  sure = certainty.of_rows(experiment, np.asarray(assessments.score))
   results = dict(
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
-      protocol=experiment.config.evaluate.to_dict() | facts_of_test, rows=rows, intervals=moved, replicas=replicas,
-      config=json.loads(experiment.config.to_json()), **about)
+      protocol=experiment.config.evaluate.to_dict() | facts_of_test, rows=rows, intervals=moved, certainty=sure,
+      replicas=replicas, config=json.loads(experiment.config.to_json()), **about)
   path = pathlib.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
@@ -56,7 +57,8 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
     from jaxskill.report import plots  # matplotlib takes half a second to import
     written += plots.draw(workdir, experiment, history, assessments, say)
   say("\n" + (f"{note}: these numbers are for trials\n" if note else "")
-      + (table(rows, dataset.simulated, facts_of_test) if tested else NOT_TESTED) + collapse.note(replicas))
+      + (table(rows, dataset.simulated, facts_of_test) if tested else NOT_TESTED) + collapse.note(replicas) + "\n"
+      + "\n".join(certainty.describe(sure, experiment.method.items.ranks)))
   written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
                                               "training_videos.npz")]
   say("wrote " + "\n      ".join(map(str, written)))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 FEW = 20              # training videos below which a rank is told in numbers, and the answer says that they are few
+NOT_ALIKE = ("unlike the training videos", "this is ")     # so begin warnings of videos that no range is made for
 FEW_MODELS = 3        # below which their spread says little
 SIDES = {1: "for", 0: "", -1: "against"}     # what a moment speaks for, beside its time
 LEGENDS = dict(
@@ -61,6 +62,9 @@ def score(result: dict[str, Any]) -> str:
     result: of `explain.answer`.
   """
   spread = f" ± {result['spread']:.3g} over {len(result['models'])} models" if result["spread"] is not None else ""
+  if result.get("range"):
+    low, high = result["range"]
+    spread += f", {exact_percent(result['level'])} range {low:.4g} to {high:.4g}"
   if result["ranked"]:
     return f"rank score {result['score']:.4g}{spread} (no unit)"
   return f"score {result['score']:.4g}{spread}"
@@ -111,6 +115,11 @@ def amount(moment: dict[str, Any]) -> str:
   if "share" in moment:
     return f"{percent(moment['share'])} of the attention"
   return f"score {moment['score']:.3g}, counts {percent(moment['importance'])}"
+
+
+def exact_percent(level: float) -> str:
+  """Returns a level that was asked for as the percentage that it is."""
+  return f"{100 * level:.6g} %"
 
 
 def percent(share: float) -> str:

@@ -99,6 +99,8 @@ def check(path: pathlib.Path, about: Any, arrays: Mapping[str, np.ndarray], meth
     shapes |= {f"{stream}/{name}": (videos,) for name in ("lengths", "row_seconds", "distance")}
     width = np.shape(arrays[f"{stream}/mean"])
     shapes[f"{stream}/deviation"] = width
+  if "held_out/score" in arrays:                           # an older version kept none
+    shapes |= _held_out(count, arrays)
   for name, shape in shapes.items():
     if arrays[name].shape != shape:
       raise ValueError(f"{name} is of shape {list(arrays[name].shape)}, not {list(shape)}")
@@ -116,3 +118,13 @@ def check(path: pathlib.Path, about: Any, arrays: Mapping[str, np.ndarray], meth
   for name in ("data", "simulated", "published", "params_sha256", "segments"):
     about[name]                                            # pylint: disable=pointless-statement
   int(about["step"])
+
+
+def _held_out(count, arrays):
+  """The shapes of what `count` models say of videos that calibrate."""
+  videos, pairs = arrays["held_out/subject"].shape[0], arrays["held_out/pairs"]
+  if not ((pairs >= 0) & (pairs < videos)).all():
+    raise ValueError("held_out/pairs are of videos that are not there")
+  shapes = {name: (count, videos) for name in ("score", "label", "side")} | dict(
+      fold=(count,), scale=(count,), subject=(videos,), pairs=(len(pairs), 2), why_not=())
+  return {f"held_out/{name}": shape for name, shape in shapes.items()}

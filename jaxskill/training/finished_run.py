@@ -17,6 +17,7 @@ from flax import traverse_util
 from jaxskill import cli, files, methods
 from jaxskill.data import Fold, SkillDataset
 from jaxskill.data import arrays as arrays_of
+from jaxskill.evaluate.held_out import HeldOut
 from jaxskill.training import batches, checkpoints, finished_files, step
 from jaxskill.training.answers import Answers
 from jaxskill.training.parallel import Parallel
@@ -55,6 +56,15 @@ class FinishedRun(NamedTuple):
   def tested(self) -> bool:
     """Returns whether training kept videos apart to test on, as its results.json says; None without one."""
     return self.about["tested"]
+
+  @property
+  def held_out(self) -> HeldOut | None:
+    """Returns the `HeldOut` videos, which tell how sure an answer is; None of a run of an older version."""
+    if "held_out/score" not in self.arrays:
+      return None
+    held = HeldOut(**{name: self.arrays[f"held_out/{name}"] for name in HeldOut._fields})
+    chosen = "the calibration videos chose this checkpoint; leave --checkpoint out"
+    return held._replace(why_not=chosen if self.about["checkpoint"] == "validation" else str(held.why_not))
 
   @property
   def checkpoint(self) -> dict[str, Any]:

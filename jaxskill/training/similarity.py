@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxskill.training import batches
 
+UNLIKE = "unlike the training videos: "        # how a warning begins that a page shows above the score
 SHARE = 0.99          # of the training videos, within which a distance is nothing to speak of
 
 
@@ -53,7 +54,7 @@ def of_features(stream: str, far: float, distances: np.ndarray) -> Any:
   """Returns a warning, or None: a video's distance against those `[U]` of the training videos."""
   if far <= limit(distances):
     return None
-  return (f"unlike the training videos: its features {stream!r} lie {far:.3g} standard deviations away from theirs, "
+  return (f"{UNLIKE}its features {stream!r} lie {far:.3g} standard deviations away from theirs, "
           f"and theirs from one another {np.median(distances):.3g} (median) to {limit(distances):.3g} ({SHARE:.0%} of "
           f"{len(distances)}); another camera, task or way of extraction makes such a difference, and the score "
           "then means little")
@@ -64,4 +65,4 @@ def of_duration(seconds: float, training: np.ndarray) -> Any:
   low, high = float(training.min()), float(training.max())
   if low * 0.999 <= seconds <= high * 1.001:
     return None
-  return (f"unlike the training videos: it lasts {seconds:.1f} s, they last {low:.1f} to {high:.1f} s")
+  return (f"{UNLIKE}it lasts {seconds:.1f} s, they last {low:.1f} to {high:.1f} s")

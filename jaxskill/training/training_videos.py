@@ -23,7 +23,7 @@ from jaxskill import files, pretrained
 from jaxskill.data import derived, exemplars
 from jaxskill.data.published.recipes import RECIPES
 from jaxskill.data.user import extraction_note
-from jaxskill.evaluate import metrics, truth
+from jaxskill.evaluate import held_out, metrics, truth
 from jaxskill.methods import Assessment
 from jaxskill.training import batches, checkpoints, finished_files, similarity
 from jaxskill.training.parallel import on_first_process
@@ -87,6 +87,8 @@ def save(workdir: pathlib.Path, trainer: Any, assessments: Assessment, file: str
   if compared:
     bank, about["groups"], about["segments"] = _bank(trainer, assessments, encodings)
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
+  held = held_out.of_experiment(trainer.experiment, assessments.score)
+  arrays |= {f"held_out/{name}": values for name, values in held._asdict().items()}
   path = pathlib.Path(workdir) / file
   with files.writing(path) as opened:
     np.savez(opened, about=np.array(files.to_json(about)), **arrays)  # type: ignore[arg-type]

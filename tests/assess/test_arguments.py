@@ -21,7 +21,8 @@ RUNS = {"assess": (assess.run, assess_command.main), "compare": (compare.run, co
 GIVEN = dict(workdir="run", videos=("a.mp4", "b"), features=("c.npz", "d"), out="out",
              weights={"rgb": "rgb.pt", "flow": "e"}, extractor="recipe.py", boxes="boxes.csv", detector="persons.onnx",
              person="3,4", labels="labels.csv", category="salto", difficulty="2.5", row_seconds=0.25, row="a row", criterion="total",
-             fold="a fold", seed=3, checkpoint="validation")
+             fold="a fold", seed=3, checkpoint="validation", level=0.8, html=True, films="copy",
+             pairs_to_label=4)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,8 @@ def words(**given):
   """A command line that gives the same as the arguments of a function."""
   line = [*map(str, given.pop("videos", ()))]
   line += [f"--weights={stream}={file}" for stream, file in given.pop("weights", {}).items()]
+  line += ["--html"] * given.pop("html", False)
+  line += [f"--videos={given.pop('films')}"] if "films" in given else []
   for name, value in given.items():
     line += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, (tuple, list)) else [str(value)])]
   return line
@@ -54,11 +57,11 @@ def test_the_command_line_has_the_arguments_of_the_function(name):
 def test_every_argument_arrives(monkeypatch, name, work):
   """In its own place, and paths of any kind."""
   monkeypatch.setattr(work, "run", lambda *passed: passed)
-  workdir, sources, models, out, say = RUNS[name][0](**GIVEN, say=print)
-  flat = dict(workdir=workdir, out=out) | sources._asdict() | models._asdict()
+  workdir, sources, models, out, say, pages = RUNS[name][0](**GIVEN, say=print)
+  flat = dict(workdir=workdir, out=out) | sources._asdict() | models._asdict() | pages._asdict()
   flat |= flat.pop("known")._asdict() | flat.pop("extraction")._asdict()
   assert flat == GIVEN and say is print
-  _, sources, _, out, _ = RUNS[name][0]("run", REPO / "a.mp4", labels=REPO / "b.csv", out=REPO)
+  _, sources, _, out, *_ = RUNS[name][0]("run", REPO / "a.mp4", labels=REPO / "b.csv", out=REPO)
   assert (sources.videos, sources.features) == ((str(REPO / "a.mp4"),), ())
   assert (sources.known.labels, out) == (str(REPO / "b.csv"), str(REPO))
 

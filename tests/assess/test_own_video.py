@@ -13,6 +13,7 @@ from tests.places import POSE, REPO
 nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
 pytest.importorskip("av")
 pytest.importorskip("ipykernel")
+pytest.importorskip("jinja2")
 
 NOTEBOOK = REPO / "notebooks" / "own_video.ipynb"
 SMALL = """
@@ -79,6 +80,8 @@ def test_a_new_video_has_its_score_and_evidence(executed):
   line = answer["attention"]["high attention"]
   assert len(line["values"]) == 4 and line["end"][-1] == pytest.approx(truth["seconds"], abs=0.01)   # its own seconds
   assert answer["pictures"]
+  pages = sorted(folder.glob("**/report.html"))
+  assert len(pages) == 1 and (pages[0].parent / "video.mp4").samefile(folder / "new" / f"{answer['video']}.mp4")
   comparison, = answers(folder, "comparison.json")
   assert {comparison["better"], comparison["worse"]} == {"sim7_000", "sim7_001"}
   scores = {one["video"]: one["score"] for one in comparison["videos"]}

@@ -48,10 +48,10 @@ def answered(kind, duration=20.0, seed=0, **changed):
 def video(seconds=None):
   """A video of 200 frames over 20 s, each of which is as bright as its number; without frames by default."""
   if seconds is None:
-    return types.SimpleNamespace(frames=None, file=pathlib.Path("v.npy"))
+    return types.SimpleNamespace(frames=None, shown=True, file=pathlib.Path("v.npy"))
   frames = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None, None], (200, 12, 16, 3))
   times = np.linspace(0, seconds, 200, endpoint=False)
-  return types.SimpleNamespace(frames=(frames, times), file=pathlib.Path("v.mp4"))
+  return types.SimpleNamespace(frames=(frames, times), shown=True, file=pathlib.Path("v.mp4"))
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_picture_says_what_it_shows(tmp_path, figures, kind):
 
 def test_without_frames_no_pictures_are_spoken_of(tmp_path, figures):
   for file in ("v.npy", "gone.mp4"):
-    own = types.SimpleNamespace(frames=None, file=tmp_path / file)
+    own = types.SimpleNamespace(frames=None, shown=True, file=tmp_path / file)
     pictures.draw(tmp_path, own, *answered("attention"))
     assert wording.LEGENDS["keys"][:9] not in " ".join(texts(figures[-1])) and not figures[-1].axes[0].images
     assert pictures.draw(tmp_path, own, *answered("frames")) == []
@@ -218,6 +218,15 @@ def test_without_frames_no_pictures_are_spoken_of(tmp_path, figures):
     said = " ".join(texts(figures[-1])).replace("\n", " ")
     assert wording.LEGENDS["none"] in said and (wording.LEGENDS["even"] in said) == seen
     assert wording.LEGENDS["shaded"][:7] not in said and wording.LEGENDS["keys"][:9] not in said
+
+
+def test_a_video_that_may_not_be_shown_is_not(tmp_path, figures):
+  """As --videos none asks for."""
+  hidden = video(20.0)
+  hidden.shown = False
+  assert pictures.frames(hidden, [1.0]) == [] and len(pictures.frames(video(20.0), [1.0])) == 1
+  pictures.draw(tmp_path, hidden, *answered("attention"))
+  assert not figures[-1].axes[0].images
 
 
 @pytest.mark.parametrize("name", ["$\\frac{1}{$", "a$_{b$", "two\n\x1b[31mlines\udcff", "日本語\u202e😀🧑‍⚕️", "x" * 250])

@@ -36,7 +36,7 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   """And what explains it, in seconds, and pictures; whoever else is assessed with it."""
   run = trained(system)
   test = run.dataset.folds[0].test_videos
-  results, failed = run.assess(*(run.save(v) for v in test), out=tmp_path)
+  results, failed = run.assess(*(run.save(v) for v in test), out=tmp_path, html=True)
   assert not failed and set(results) == {run.dataset.videos[v] for v in test}
   for video, result in results.items():
     expected = [replica["scores"][video] for replica in run.results["replicas"]]
@@ -47,6 +47,9 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
     folder = tmp_path / video
     assert json.loads((folder / "assessment.json").read_text())["score"] == result["score"]
     assert result["pictures"] and all((folder / name).stat().st_size > 5000 for name in result["pictures"])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(f">{moment['at']}<" in page and 0 <= moment["models"] <= 2 for moment in result["moments"])
+    assert f"{video}/report.html" in (tmp_path / "index.html").read_text(encoding="utf-8")
     for line in (result["attention"] | result["curves"]).values():
       assert len(line["start"]) == len(line["end"]) == len(line["values"]) and line["start"] < line["end"]
   alone, _ = run.assess(run.folder / f"{run.dataset.videos[test[-1]]}.npz", out=tmp_path / "alone")

@@ -1,0 +1,137 @@
+"""The video beside a page: a hard link to it, a copy, or one that browsers play; and when its pictures are shown."""
+
+from __future__ import annotations
+
+import contextlib
+import fractions
+import hashlib
+import importlib.util
+import os
+import pathlib
+import shutil
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxskill.data.video import containers, decoding, timeline, video_files
+
+# What all browsers of today play, by the family of the file; others get a copy made anew.
+PLAYED = {".mp4": ("h264", "vp9", "av1"), ".webm": ("vp8", "vp9", "av1")}
+COLORS = ("yuv420p", "yuvj420p")
+ENCODERS = dict(libx264=".mp4", libopenh264=".mp4")
+ENCODERS["libvpx-vp9"] = ".webm"
+TALLEST = 720         # short side of a copy made anew
+TICKS = 90_000        # of its clock, a second
+
+
+class Film(NamedTuple):
+  """A video beside a page.
+
+  Attributes:
+    file: its name in the folder of the page.
+    note: what of `texts.TEXTS` is said of it, "" for nothing.
+    offset: where a browser's clock stands at the first picture, in seconds; answers count from there.
+    shown: [seconds of the first picture, count, seconds from each to the next], or the seconds of all; [] if not known.
+    digest: SHA-256 of the file that was given.
+  """
+
+  file: str
+  note: str
+  offset: float
+  shown: list[float]
+  digest: str
+
+
+def place(source: pathlib.Path, folder: pathlib.Path, name: str, how: str) -> Film | None:
+  """Puts a video beside a page, see `arguments.Pages`; what stood there by this name is removed.
+
+  Args:
+    name: of the file in the folder, without its ending.
+
+  Returns:
+    The `Film`; None where none is wanted, or the source is no film.
+
+  Raises:
+    ValueError, OSError: if it cannot be read, or written.
+  """
+  for ending in (".mp4", ".webm"):
+    (folder / f"{name}{ending}").unlink(missing_ok=True)
+  if how == "none" or not source.is_file() or video_files.why_no_video(source):
+    return None
+  with open(source, "rb") as file:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+  if importlib.util.find_spec("av") is None:
+    ending = ".webm" if source.suffix.lower() == ".webm" else ".mp4"
+    _put(source, folder / f"{name}{ending}", how)
+    return Film(f"{name}{ending}", "unsure_film", 0.0, [], digest)
+  times = timeline.read_timeline(source)
+  shown = np.sort(times.times[~times.hidden & np.isfinite(times.times)])
+  ending, offset = _played(source, times.stream)
+  if ending:
+    _put(source, folder / f"{name}{ending}", how)
+    return Film(f"{name}{ending}", "", offset, _regular(shown), digest)
+  return Film(_encode(source, folder, name), "proxy", 0.0, _regular(shown), digest)
+
+
+def _put(source: pathlib.Path, target: pathlib.Path, how: str) -> None:
+  """Makes `target` a hard link to a file, or a copy where that cannot be."""
+  if how == "link":
+    with contextlib.suppress(OSError):
+      os.link(source.resolve(), target)
+      return
+  shutil.copyfile(source, target)
+
+
+def _played(path: pathlib.Path, number: int) -> tuple[str, float]:
+  """Returns the ending under which browsers play a file, "" if they do not, and its `Film.offset`."""
+  with containers.open_file(path) as container:
+    stream, names = container.streams[number], container.format.name.split(",")
+    ending = ".mp4" if "mp4" in names else ".webm" if "webm" in names and path.suffix.lower() == ".webm" else ""
+    known = stream.codec_context.name.removeprefix("lib") in PLAYED.get(ending, ()) or (
+        stream.codec_context.codec.canonical_name in PLAYED.get(ending, ()))
+    if not known or stream.codec_context.pix_fmt not in COLORS:
+      return "", 0.0
+    first = float((stream.start_time or 0) * stream.time_base)
+    return ending, first - min((container.start_time or 0) / 1e6, 0.0)
+
+
+def _regular(times: np.ndarray) -> list[float]:
+  """Returns times of pictures in short: three numbers where they are even, to two milliseconds, else all."""
+  if len(times) < 2:
+    return times.round(3).tolist()
+  step = (times[-1] - times[0]) / (len(times) - 1)
+  if np.abs(times - (times[0] + step * np.arange(len(times)))).max() < 0.002:
+    return [float(times[0]), len(times), float(step)]
+  return times.round(3).tolist()
+
+
+def _encode(source: pathlib.Path, folder: pathlib.Path, name: str) -> str:
+  """Writes the pictures of a video at their times, upright, without sound and metadata; returns the file's name."""
+  import av
+  codec = next((name for name in ENCODERS if name in av.codecs_available), "")
+  if not codec:
+    raise ValueError(f"{source}: browsers do not play its format, and this PyAV cannot write one that they do; "
+                     "install PyAV's own wheel, or give --videos none.")
+  target, stream = folder / f"{name}{ENCODERS[codec]}", None
+  with av.open(str(target), "w", options={"movflags": "+faststart"}) as container:
+    for picture in decoding.pictures(source):
+      if stream is None:
+        scale = min(1.0, TALLEST / min(picture.size))
+        width, height = (2 * max(1, round(side * scale / 2)) for side in picture.size)
+        stream = _stream(container, codec, width, height)
+      frame = av.VideoFrame.from_ndarray(picture.image(width, height), "rgb24")
+      frame.pts, frame.time_base = round(picture.time * TICKS), fractions.Fraction(1, TICKS)
+      container.mux(stream.encode(frame))
+    if stream is not None:
+      container.mux(stream.encode())
+  return target.name
+
+
+def _stream(container: Any, codec: str, width: int, height: int) -> Any:
+  """Adds a stream of pictures to a file that is written."""
+  stream = container.add_stream(codec, rate=30)
+  stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+  stream.codec_context.time_base = fractions.Fraction(1, TICKS)
+  stream.codec_context.gop_size = 15                       # a player jumps fast
+  stream.options = {"crf": "23", "preset": "veryfast", "bf": "0"} if codec == "libx264" else {}
+  return stream

@@ -1,0 +1,63 @@
+"""Templates into files: everything is escaped, script and style are the package's own, and a page loads nothing else.
+
+The Content-Security-Policy of a page names the SHA-256 of its one script and its one style.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import importlib.util
+import pathlib
+from typing import Any
+
+from jaxskill import files
+from jaxskill.assess.page.texts import SCRIPT, TEXTS
+from jaxskill.report import wording
+
+HERE = pathlib.Path(__file__).parent
+
+
+def require() -> None:
+  """Raises a `ValueError` where Jinja2 is missing."""
+  if importlib.util.find_spec("jinja2") is None:
+    raise ValueError("pages need Jinja2, which is not installed: pip install 'jaxskill[page]'.")
+
+
+@functools.cache
+def _environment() -> Any:
+  """Returns the templates, and what all of them use."""
+  import jinja2
+  made = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True,
+                            lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+  made.policies["json.dumps_function"] = lambda content, **_: files.to_json(content)       # and Jinja2 escapes < > & '
+  made.globals.update(text=TEXTS, clock=wording.clock, span=wording.span, percent=wording.percent,
+                      exact_percent=wording.exact_percent)
+  return made
+
+
+def _own(name: str) -> tuple[str, str]:
+  """Returns (a script or style of the package, its source in a Content-Security-Policy)."""
+  content = (HERE / name).read_text(encoding="utf-8")
+  digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+  return content, f"'sha256-{digest}'"
+
+
+def write(path: pathlib.Path, template: str, data: dict[str, Any], **content: Any) -> pathlib.Path:
+  """Writes a page; returns its path.
+
+  Args:
+    template: name of the file in templates/.
+    data: what the script reads, as JSON can hold it.
+    content: what the template shows.
+  """
+  import markupsafe
+  (script, script_source), (style, style_source) = _own("page.js"), _own("page.css")
+  policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
+            "media-src 'self' file:; base-uri 'none'; form-action 'none'")
+  made = _environment().get_template(template).render(
+      policy=policy, script=markupsafe.Markup(script), style=markupsafe.Markup(style), data=data | dict(texts=SCRIPT),
+      **content)
+  files.write_text(path, made)
+  return path

@@ -1,0 +1,346 @@
+"use strict";
+// Players, time axes, heat maps, two videos in step, sortable tables and pairs to label. No text of anybody becomes HTML.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const find = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+  function clock(seconds) {                       // m:ss.s, as everywhere
+    const tenths = Math.round(seconds * 10);
+    return `${Math.floor(tenths / 600)}:${String(Math.floor(tenths / 10) % 60).padStart(2, "0")}.${tenths % 10}`;
+  }
+
+  function lastBefore(times, at) {                // number of the last time that is not after `at`, -1 if none
+    let low = 0, high = times.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (times[middle] <= at) low = middle + 1; else high = middle;
+    }
+    return low - 1;
+  }
+
+  function between(xs, ys, x) {                   // linear interpolation, ends held
+    const k = lastBefore(xs, x);
+    if (k < 0) return ys[0];
+    if (k >= xs.length - 1) return ys[ys.length - 1];
+    return ys[k] + (ys[k + 1] - ys[k]) * (x - xs[k]) / ((xs[k + 1] - xs[k]) || 1);
+  }
+
+  class HeatMap {
+    constructor(canvas, maps) {
+      this.canvas = canvas;
+      this.maps = maps.map(map => ({...map, bytes: Uint8Array.from(atob(map.values), c => c.charCodeAt(0))}));
+      this.opacity = 0.6;
+      this.show(0);
+    }
+    show(number) {
+      this.map = this.maps[number];
+      this.canvas.width = this.map.width;
+      this.canvas.height = this.map.height;
+      this.context = this.canvas.getContext("2d");
+      this.image = this.context.createImageData(this.map.width, this.map.height);
+    }
+    draw(at) {
+      const {seconds, bytes, width, height} = this.map, size = width * height;
+      const first = clamp(lastBefore(seconds, at), 0, seconds.length - 1);
+      const second = Math.min(first + 1, seconds.length - 1);
+      const share = clamp((at - seconds[first]) / ((seconds[second] - seconds[first]) || 1), 0, 1);
+      for (let i = 0; i < size; i++) {
+        const value = (1 - share) * bytes[first * size + i] + share * bytes[second * size + i];
+        this.image.data[4 * i] = 255;             // from red to yellow: readable in every kind of color vision
+        this.image.data[4 * i + 1] = value;
+        this.image.data[4 * i + 2] = value / 4;
+        this.image.data[4 * i + 3] = value * this.opacity;
+      }
+      this.context.putImageData(this.image, 0, 0);
+    }
+  }
+
+  class Player {
+    constructor(root, about) {
+      Object.assign(this, {root, about, at: 0, span: null, moved: () => {}});
+      this.video = find("video", root);
+      this.timeline = find(".timeline", root);
+      this.cursor = find(".cursor", root);
+      this.now = find(".now", root);
+      this.values = all(".track .value", root);
+      const canvas = find("canvas", root);
+      this.heat = canvas && new HeatMap(canvas, about.maps);
+      this.timeline.addEventListener("pointerdown", event => this.drag(event));
+      this.timeline.addEventListener("keydown", event => this.key(event));
+      for (const button of all(".key", root)) button.addEventListener("click", () => this.seek(+button.dataset.at));
+      if (this.video) this.follow();
+      if (this.heat) this.fit();
+      this.controls();
+      this.draw();
+    }
+    fit() {                                       // the heat map lies over the middle square, which the network saw
+      const {canvas} = this.heat, place = () => {
+        const {videoWidth, videoHeight, clientWidth, clientHeight} = this.video;
+        const scale = Math.min(clientWidth / videoWidth, clientHeight / videoHeight);
+        const side = Math.min(videoWidth, videoHeight) * scale;
+        if (side) canvas.style.width = canvas.style.height = `${side}px`;
+      };
+      this.video.addEventListener("loadedmetadata", place);
+      new ResizeObserver(place).observe(this.video);
+    }
+    get time() { return this.video ? this.video.currentTime - this.about.offset : this.at; }
+    get rate() { return +(find("[data-do=speed]", this.root)?.value ?? 1); }
+    seek(seconds, tell = true) {
+      this.at = clamp(seconds, 0, this.about.duration);
+      if (this.video) this.video.currentTime = Math.max(this.at + this.about.offset, 0);
+      this.draw(this.at);
+      if (tell) this.moved();
+    }
+    play(span = null) {                           // of a moment, or on from here
+      this.span = span;
+      if (span) this.seek(span[0]);
+      this.video?.play().catch(() => {});         // a file that does not play is shown as such by the browser
+    }
+    controls() {
+      const act = (name, event, work) => find(`[data-do=${name}]`, this.root)?.addEventListener(event, work);
+      act("play", "click", () => this.toggle());
+      act("back", "click", () => this.step(-1));
+      act("forward", "click", () => this.step(1));
+      act("speed", "change", () => { this.video.playbackRate = this.rate; });
+      act("opacity", "input", event => { this.heat.opacity = event.target.value / 100; this.draw(); });
+      act("map", "change", event => { this.heat.show(+event.target.value); this.draw(); });
+    }
+    toggle() {
+      if (!this.video) return;
+      if (this.video.paused) this.play(this.repeats ? this.span : null); else this.video.pause();
+    }
+    get repeats() { return find("[data-do=repeat]", this.root)?.checked ?? false; }
+    shownAt(number) {                             // seconds of a picture, by its time stamp
+      const shown = this.about.shown;
+      return shown.length === 3 ? shown[0] + number * shown[2] : shown[number];
+    }
+    step(by) {
+      this.video.pause();
+      const shown = this.about.shown, regular = shown.length === 3;
+      const count = regular ? shown[1] : shown.length;
+      if (!count) return this.seek(this.time + by / 25);
+      const here = regular ? Math.floor((this.time - shown[0]) / shown[2] + 1e-3) : lastBefore(shown, this.time + 1e-3);
+      const number = clamp(here + by, 0, count - 1);
+      const next = number + 1 < count ? this.shownAt(number + 1) : this.shownAt(number) + 0.02;
+      this.seek((this.shownAt(number) + next) / 2);         // the middle of it, so that rounding shows no other
+    }
+    follow() {
+      const tick = () => {
+        this.draw();
+        if (this.span && !this.video.seeking && this.time >= this.span[1]) {
+          if (this.repeats) this.seek(this.span[0]);
+          else { this.video.pause(); this.span = null; }
+        }
+      };
+      for (const event of ["timeupdate", "seeked", "loadedmetadata", "pause"]) this.video.addEventListener(event, tick);
+      if (this.video.requestVideoFrameCallback) {
+        const next = () => { tick(); this.video.requestVideoFrameCallback(next); };
+        this.video.requestVideoFrameCallback(next);
+      } else {
+        const next = () => { tick(); if (!this.video.paused) requestAnimationFrame(next); };
+        this.video.addEventListener("play", next);
+      }
+    }
+    draw(time = this.time) {
+      const at = clamp(time, 0, this.about.duration);
+      this.cursor.style.left = `${100 * at / (this.about.duration || 1)}%`;
+      this.now.value = clock(at);
+      this.timeline.setAttribute("aria-valuenow", at.toFixed(2));
+      this.timeline.setAttribute("aria-valuetext", fill(data.texts.at,
+        {time: clock(at), duration: clock(this.about.duration)}));
+      this.values.forEach((output, number) => {
+        const {start, values} = this.about.curves[number];
+        if (values.length) output.value = values[clamp(lastBefore(start, at), 0, values.length - 1)].toPrecision(3);
+      });
+      this.heat?.draw(at);
+    }
+    drag(event) {
+      const box = this.timeline.getBoundingClientRect();
+      const jump = one => this.seek((one.clientX - box.left) / box.width * this.about.duration);
+      this.span = null;
+      jump(event);
+      const stop = () => {
+        removeEventListener("pointermove", jump);
+        for (const name of ["pointerup", "pointercancel"]) removeEventListener(name, stop);
+      };
+      addEventListener("pointermove", jump);
+      for (const name of ["pointerup", "pointercancel"]) addEventListener(name, stop);
+    }
+    key(event) {
+      const by = (event.shiftKey ? 10 : 1) * {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1}[event.key];
+      const to = event.key === "Home" ? 0 : event.key === "End" ? this.about.duration : this.time + by;
+      if (Number.isNaN(to)) return;
+      event.preventDefault();
+      this.span = null;
+      this.seek(to);
+    }
+  }
+
+  class Together {                                // the second player follows the first
+    constructor([first, second]) {
+      Object.assign(this, {first, second, pin: [0, 0], mode: find("[data-do=sync]").value});
+      find("[data-do=sync]").addEventListener("change", event => { this.mode = event.target.value; this.place(); });
+      find("[data-do=pin]").addEventListener("click", () => this.pinHere());
+      first.moved = () => this.place();
+      second.moved = () => { if (this.mode !== "none") first.seek(this.inverse(second.time), false); };
+      if (!first.video || !second.video) return;
+      const alone = {play: second.play, toggle: second.toggle};
+      second.play = span => {                     // whoever plays a moment of the second plays both
+        if (this.mode === "none" || !span) return alone.play.call(second, span);
+        const [from, to] = span.map(at => this.inverse(at));
+        first.play([from, Math.max(to, from + 0.5)]);
+      };
+      second.toggle = () => { if (this.mode === "none") alone.toggle.call(second); else first.toggle(); };
+      second.video.addEventListener("pause", () => {
+        if (this.mode !== "none" && !this.held && !second.video.ended) first.video.pause();
+      });
+      first.video.addEventListener("play", () => this.run());
+      first.video.addEventListener("pause", () => { if (this.mode !== "none") second.video.pause(); this.place(0.02); });
+      second.video.addEventListener("play", () => { if (this.mode !== "none" && first.video.paused) first.play(); });
+      first.video.addEventListener("timeupdate", () => this.run());
+    }
+    target(at) {                                  // seconds of the second video that belong to seconds of the first
+      const [a, b] = [this.first.about.duration, this.second.about.duration];
+      const found = this.mode === "alignment" ? between(data.alignment.better, data.alignment.other, at)
+        : this.mode === "fraction" ? at / (a || 1) * b
+        : this.mode === "pin" ? at - this.pin[0] + this.pin[1] : at;
+      return clamp(found, 0, b);
+    }
+    inverse(at) {
+      const length = this.first.about.duration;
+      let best = 0;
+      for (let i = 0; i <= 1000; i++) {
+        const here = i / 1000 * length;
+        if (Math.abs(this.target(here) - at) < Math.abs(this.target(best) - at)) best = here;
+      }
+      return best;
+    }
+    place(tolerance = 0) {
+      if (this.mode === "none") return;
+      const to = this.target(this.first.time);
+      if (Math.abs(to - this.second.time) > tolerance) this.second.seek(to, false);
+    }
+    pinHere() {
+      this.pin = [this.first.time, this.second.time];
+      find("[data-do=sync]").value = this.mode = "pin";
+      find(".pinned").value = fill(data.texts.pinned, {first: clock(this.pin[0]), second: clock(this.pin[1])});
+    }
+    run() {                                       // its rate follows the slope; a jump where it is off by more than .1 s
+      if (this.timer || this.mode === "none") return;
+      this.timer = setInterval(() => {
+        const {first, second} = this;
+        if (first.video.paused || this.mode === "none") {
+          clearInterval(this.timer);
+          this.timer = null;
+          second.video.playbackRate = second.rate;
+          return;
+        }
+        if (second.video.seeking || first.video.seeking) return;
+        const at = first.time, off = this.target(at) - second.time;
+        const slope = (this.target(at + 0.25) - this.target(at - 0.25)) / 0.5;
+        if (Math.abs(off) > 0.1) second.seek(this.target(at + 0.05 * first.video.playbackRate), false);
+        const rate = slope * first.video.playbackRate + 2 * off;
+        second.video.playbackRate = rate < 0.07 ? 0.07 : Math.min(rate, 8);
+        this.held = rate < 0.07 && off < 0.03;
+        if (this.held !== second.video.paused) {
+          if (this.held) second.video.pause(); else second.video.play().catch(() => {});
+        }
+      }, 40);
+    }
+  }
+
+  const players = all(".player").map((root, number) => new Player(root, data.players[number]));
+  const together = find("[data-do=sync]") && players.length === 2 ? new Together(players) : null;
+
+  for (const button of all(".moment[data-player]")) {
+    button.addEventListener("click", () => {
+      const player = players[+button.dataset.player];
+      for (const other of all(".moment[aria-current]")) other.removeAttribute("aria-current");
+      button.setAttribute("aria-current", "true");
+      player.play([+button.dataset.from, +button.dataset.to]);
+    });
+  }
+  const linked = /^#t=([\d.]+)$/.exec(location.hash);
+  if (linked && players.length) players[0].seek(+linked[1]);
+
+  addEventListener("keydown", event => {
+    if (!players.length || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, select, button, a, summary, video")) return;
+    if (event.key === " " || event.key === "k") { event.preventDefault(); players[0].toggle(); }
+    if (event.key === "," && players[0].video) players[0].step(-1);
+    if (event.key === "." && players[0].video) players[0].step(1);
+  });
+
+  for (const button of all("th button[data-sort]")) {
+    button.addEventListener("click", () => {
+      const head = button.closest("th"), table = button.closest("table"), body = find("tbody", table);
+      const up = head.getAttribute("aria-sort") !== "ascending", column = head.cellIndex;
+      for (const other of all("th[aria-sort]", table)) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+      const compare = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
+        : (up ? 1 : -1) * (button.dataset.sort === "number" ? a - b : a.localeCompare(b));
+      body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
+    });
+  }
+
+  class Labels {                                  // two films at a time, answered by 1, 2 and =
+    constructor(root) {
+      Object.assign(this, {root, answers: [], videos: all("video", root), names: all(".name", root)});
+      for (const button of all("[data-answer]", root)) {
+        button.addEventListener("click", () => this.answer(button.dataset.answer));
+      }
+      find("[data-do=undo]", root).addEventListener("click", () => this.undo());
+      find("[data-do=save]", root).addEventListener("click", () => this.save());
+      addEventListener("keydown", event => {
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        if (["1", "2", "="].includes(event.key)) this.answer(event.key);
+        if (event.key === "Backspace") this.undo();
+      });
+      addEventListener("beforeunload", event => { if (this.unsaved) event.preventDefault(); });
+      this.show();
+    }
+    show() {
+      const pair = data.pairs[this.answers.length];
+      find(".progress", this.root).value = fill(data.texts.progress, {
+        number: Math.min(this.answers.length + 1, data.pairs.length), count: data.pairs.length,
+        answered: this.answers.length, equal: this.answers.filter(one => one === "=").length});
+      find(".done", this.root).hidden = Boolean(pair);
+      (pair ?? []).forEach((video, side) => {
+        this.names[side].textContent = data.videos[video].name;
+        this.videos[side].src = data.videos[video].file;
+        this.videos[side].play().catch(() => {});
+      });
+    }
+    answer(key) {
+      if (this.answers.length >= data.pairs.length) return;
+      this.answers.push(key);
+      this.unsaved = true;
+      this.show();
+    }
+    undo() {
+      if (this.answers.pop()) this.show();
+    }
+    table() {
+      const cell = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+      const rows = this.answers.flatMap((key, number) => {
+        const names = data.pairs[number].map(video => data.videos[video].name);
+        return key === "=" ? [] : [(key === "1" ? names : names.reverse()).map(cell).join(",")];
+      });
+      return ["better,worse", ...rows, ""].join("\n");
+    }
+    save() {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([this.table()], {type: "text/csv"}));
+      link.download = "pairs.csv";
+      link.click();
+      this.unsaved = false;
+    }
+  }
+
+  const labels = find(".labels") && new Labels(find(".labels"));
+  window.jaxskill = {players, together, labels};
+})();

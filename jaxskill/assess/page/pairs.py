@@ -1,0 +1,57 @@
+"""Which pairs of videos a person should judge next: a page that shows two films at a time and saves pairs.csv."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxskill.assess.page import films, html
+from jaxskill.assess.page.texts import TEXTS
+
+NAME = "pairs.html"
+
+
+def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
+  """Returns the pairs of videos of which the models are least certain who is better, the least certain first.
+
+  That is the pair whose difference is smallest beside its spread over the models; of one model, the smallest
+  difference. Which of the two stands on the left is drawn, so that no side is the better one.
+
+  Args:
+    scores: `[n, V]` of n models.
+    count: at most so many pairs.
+  """
+  rng = np.random.default_rng(0)
+  found = []
+  for pair in itertools.combinations(range(scores.shape[1]), 2):
+    gap = scores[:, pair[0]] - scores[:, pair[1]]
+    spread = gap.std(ddof=1) if len(gap) > 1 else 1.0
+    found.append((abs(gap.mean()) / max(spread, 1e-12), pair))
+  return [(a, b) if rng.random() < 0.5 else (b, a) for _, (a, b) in sorted(found)[:count]]
+
+
+def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
+          count: int, how: str) -> pathlib.Path:
+  """Writes the page, and the videos of its pairs beside it into `pairs/`; returns its path.
+
+  Args:
+    results: {video: what `explain.answer` says of it}; sources: {video: its file}.
+    count: pairs at most; how: see `arguments.Pages`.
+
+  Raises:
+    ValueError: if there are fewer than two videos that can be shown.
+  """
+  (folder / "pairs").mkdir(exist_ok=True)
+  placed = {name: film.file for number, name in enumerate(results)
+            if (film := films.place(sources[name], folder / "pairs", str(number), how))}
+  names = list(placed)
+  if len(names) < 2:
+    raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files.")
+  scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
+  shown = [dict(name=name, file=f"pairs/{placed[name]}") for name in names]
+  return html.write(folder / NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),
+                    title=TEXTS["title_pairs"])

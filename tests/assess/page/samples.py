@@ -1,0 +1,99 @@
+"""Answers of every kind as assess and compare write them, made up, and films to go with them: no run is trained."""
+
+import numpy as np
+
+from jaxskill.assess import page
+from jaxskill.data.simulation import rendered
+from jaxskill.report import wording
+
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}' </title>"
+MEANINGS = {"for": dict(words="moments that speak for skill", side=1, finds=(), shown=True),
+            "against": dict(words="moments that speak against skill", side=-1, finds=(), shown=True),
+            "places": dict(words="where in the picture the model looked", side=0, finds=(), shown=True)}
+
+
+def attention(name, duration, rows, seed):
+  """A curve with one peak, and its moment."""
+  edges, at = np.linspace(0, duration, rows + 1), np.arange(rows)
+  values = 1 + 5 * np.exp(-0.5 * ((at - (0.2 + 0.15 * seed) * rows) / (0.05 * rows)) ** 2)
+  values /= values.sum()
+  above = np.flatnonzero(values > values.mean())
+  start, end = float(edges[above[0]]), float(edges[above[-1] + 1])
+  moment = dict(what=name, start=start, end=end, peak=(start + end) / 2, at=wording.span(start, end),
+                share=float(values[above].sum()), models=2 if seed % 2 else 1, words=MEANINGS[name]["words"],
+                side=MEANINGS[name]["side"])
+  return dict(start=edges[:-1].tolist(), end=edges[1:].tolist(), values=values.tolist()), moment
+
+
+def answer(video="a film", duration=8.0, *, rows=16, curves=0, score=0.75, **changed):
+  """An answer with attention for and against skill, and `curves` others."""
+  lines = {name: attention(name, duration, rows, seed) for seed, name in enumerate(("for", "against"), 1)}
+  further = {f"curve {number}": attention("for", duration, rows, number % 5)[0] for number in range(curves)}
+  models = [dict(row="", criterion="overall", fold=f"fold{fold}", seed=0, score=score + 0.1 * fold, percentile=70 + fold)
+            for fold in (-1, 0, 1)]
+  return dict(
+      video=video, file="film.mp4", run="runs/mine", system="a system", trained_on="simulated data", simulated=True,
+      random_weights=False, tested=True, ranked=True, score=score, spread=0.1, unit="rank score", range=None, level=0.9,
+      guarantee="of a hundred new videos, 90 or more", of="mean over 3 models",
+      percentile=70.0, training_videos=30, models=models, parts={}, duration_s=duration,
+      attention={name: line for name, (line, _) in lines.items()}, curves=further, segments=[],
+      moments=[moment for _, moment in lines.values()], meanings=MEANINGS,
+      warnings=["unlike the training videos: it lasts 8.0 s, they last 3.0 to 4.0 s"], format=3,
+      checkpoint=dict(chosen="last", step=10), pictures=[],
+      made_from=dict(features=["f" * 64], said=[{}], params_sha256="e" * 64, models=[0, 1, 2])) | changed
+
+
+def segments(duration, scores=(0.2, 0.9, 0.5, 0.4)):
+  """Segments of one length, and the moments that decided among them."""
+  edges = np.linspace(0, duration, len(scores) + 1).tolist()
+  found = [dict(start=start, end=end, score=score, importance=1 / len(scores))
+           for start, end, score in zip(edges, edges[1:], scores)]
+  moment = found[0] | dict(what="lowered the score", words="lowered the score", side=-1, peak=edges[1] / 2,
+                           effect=-0.1, at=wording.span(*edges[:2]), models=3)
+  return found, [moment]
+
+
+def comparison(better, worse, aligned=None):
+  """What compare answers of two answers; `aligned`: seconds of the worse, row by row of the better."""
+  between = [dict(what="segment", start=0.0, end=2.0, at=wording.span(0, 2), other_at=wording.span(0, 3), other_start=0.0,
+                  other_end=3.0, difference=0.3, importance=0.25)] if aligned else []
+  moments = between or [dict(video=one["video"]) | moment for one in (better, worse) for moment in one["moments"]]
+  direct = dict(how="by the alignment", difference=0.4, spread=None, agrees=False, alignment=aligned) if aligned else None
+  return dict(better=better["video"], worse=worse["video"], difference=better["score"] - worse["score"], spread=None,
+              probability=0.75, probability_means="of pairs like those that calibrated it", models=3, agreeing=2, equal=False, ranked=True, larger_than_training_pairs=50.0, training_videos=30,
+              videos=[better, worse], direct=direct, moments=moments, format=3, made_from=better["made_from"],
+              checkpoint=better["checkpoint"])
+
+
+def pictures(seconds, fps=10, size=(48, 64)):
+  """Pictures `[H, W, 3]` whose brightness says their time."""
+  for number in range(round(seconds * fps)):
+    yield np.full((*size, 3), 40 + 4 * (number % 50), np.uint8)
+
+
+def film(path, seconds=8.0, fps=10, size=(48, 64)):
+  """Writes an mp4 film, the shade of its pictures says their time; returns its path."""
+  rendered.encode(path, pictures(seconds, fps, size), fps, size)
+  return path
+
+
+def other_film(path, container, codec, seconds=1.0, fps=10):
+  """Writes a film of a format that browsers do not play, with metadata."""
+  import av
+  with av.open(str(path), "w", format=container) as out:
+    out.metadata["title"] = "the name of a patient"
+    stream = out.add_stream(codec, rate=fps)
+    stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+    for image in pictures(seconds, fps):
+      out.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+    out.mux(stream.encode())
+  return path
+
+
+def material(source, duration=8.0, frames=True, maps=False):
+  """An `Material` with key frames and heat maps."""
+  shown = [(at, image) for at, image in zip((1.0, 4.0), pictures(1))] if frames else []
+  places = np.zeros((4, 3, 3), np.float32)
+  places[np.arange(4), np.arange(4) % 3, 1] = 1.0
+  return page.Material(source, shown, dict(places=places) if maps else {},
+                       dict(places=np.linspace(0, duration, 4, endpoint=False)) if maps else {})

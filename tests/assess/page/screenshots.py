@@ -1,0 +1,68 @@
+"""Makes pictures of the pages of all systems, to be looked at: python tests/assess/page/screenshots.py OUT
+
+Tiny runs on simulated features, beside simulated films that were drawn apart from them: what they say means nothing.
+Needs Chromium with its driver, and extra test.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
+
+from jaxskill import compare
+from jaxskill.data.simulation import rendered
+from tests.assess import own_videos
+from tests.assess.page import chromium
+
+SECONDS = 20
+
+
+def features(run, films):
+  """Features of two test videos, noted as those of two films;
+  returns their paths, and the category and the difficulty of the first."""
+  chosen = run.dataset.folds[0].test_videos
+  same = [video for video in chosen if run.dataset.category[video] == run.dataset.category[chosen[0]]]
+  notes, paths = {}, []
+  for video, film in zip((same if len(same) > 1 else chosen)[:2], films):
+    name, seconds = film.stem, json.loads((film.parent / "truth" / f"{film.stem}.json").read_text())["seconds"]
+    rows = {stream: seconds / run.dataset.lengths[stream][video] for stream in run.dataset.streams}
+    notes[name] = dict(row_seconds=rows, file=str(film), warnings=["the film was drawn apart from the features"])
+    paths.append(run.save(video, name=name))
+  (run.folder / "extraction.json").write_text(json.dumps(dict(format=1, recipe={}, videos=notes)))
+  return paths, str(run.dataset.category[chosen[0]]), float(run.dataset.difficulty[chosen[0]])
+
+
+def main(out):
+  root = pathlib.Path(out).resolve()
+  root.mkdir(parents=True, exist_ok=True)
+  if not (root / "films").exists():
+    rendered.write_videos(root / "films", 2, seconds=SECONDS, fps=10, size=(180, 240), seed=3, command="screenshots")
+  films = sorted((root / "films").glob("*.mp4"))
+  browser = chromium.start()
+  for system in own_videos.SYSTEMS:
+    run = own_videos.trained(system)
+    files, category, difficulty = features(run, films)
+    labels = root / "labels.csv"
+    labels.write_text("video,category,difficulty,subject,date\n" + "".join(
+        f"{file.stem},{category},{difficulty:g},Ann,2024-0{number}-01\n" for number, file in enumerate(files, 1)))
+    run.labels = labels
+    shutil.rmtree(root / system, ignore_errors=True)
+    run.assess(*files, out=root / system, html=True)
+    compare.run(run.workdir, out=root / system / "comparison", features=files, labels=labels, html=True,
+                say=lambda line: None)
+    pages = [*sorted((root / system).glob("*/report.html"))[:1], *(root / system / "comparison").rglob("report.html"),
+             root / system / "index.html"]
+    for page, name in zip(pages, ("video", "comparison", "index")):
+      browser.get(page.as_uri())
+      chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
+      if name != "index":
+        browser.execute_script("jaxskill.players.forEach(player => player.seek(6))")
+        chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => !video.seeking)")
+      (root / f"{system}_{name}.png").write_bytes(chromium.whole_page(browser))
+  browser.quit()
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])

@@ -1,0 +1,312 @@
+"""Pages as text: what stands in them, that names of others stay text, what lies beside them, and how large they are."""
+
+import base64
+import csv
+import hashlib
+import html.parser
+import json
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from jaxskill.assess import new_videos, page
+from jaxskill.assess.page import downloads, films, index, pairs, tracks
+from jaxskill.assess.page import html as page_html
+from jaxskill.assess.page.texts import SCRIPT, TEXTS
+from tests.assess.page import samples
+
+pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
+av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+QUIET = ("script", "style")
+
+
+class Read(html.parser.HTMLParser):
+  """The elements of a page: [(name, attributes)], its text without scripts, and its scripts and styles."""
+
+  def __init__(self, path):
+    super().__init__()
+    self.elements, self.text, self.raw, self._within = [], "", [], None
+    self.source = path.read_text(encoding="utf-8")
+    self.feed(self.source)
+
+  def handle_starttag(self, tag, attrs):
+    self.elements.append((tag, dict(attrs)))
+    self._within = self.elements[-1] if tag in QUIET else None
+
+  def handle_endtag(self, tag):
+    self._within = None
+
+  def handle_data(self, data):
+    if self._within:
+      self.raw.append((self._within, data))
+    else:
+      self.text += data
+
+  def of(self, tag, **attributes):
+    return [found for name, found in self.elements
+            if name == tag and all(found.get(key.replace("_", "-")) == value for key, value in attributes.items())]
+
+  @property
+  def data(self):
+    return json.loads(next(text for (_, given), text in self.raw if given.get("type") == "application/json"))
+
+
+@pytest.fixture
+def film(tmp_path):
+  return samples.film(tmp_path / "source.mp4", 2.0)
+
+
+def of_video(folder, result, material, how="link"):
+  folder.mkdir(exist_ok=True)
+  return Read(page.of_video(folder, result, material, how))
+
+
+def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other"):
+  folder.mkdir(exist_ok=True)
+  found, moments = samples.segments(8.0)
+  own = dict(segments=found, moments=moments) if aligned else {}
+  both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
+  return Read(page.of_comparison(folder, samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
+                                 "one is better", "50 % of the differences"))
+
+
+def test_banners_and_the_sentence_stand_above_the_video(tmp_path, film):
+  result = samples.answer(random_weights=True)
+  read = of_video(tmp_path / "page", result, samples.material(film))
+  places = [read.text.index(words) for words in ("RANDOM WEIGHTS", "SIMULATED", "UNLIKE THE TRAINING VIDEOS: it lasts",
+                                                 "Above 70 % of the 30 training videos; rank score 0.75 ± 0.1",
+                                                 TEXTS["moments"], TEXTS["no_device"])]
+  assert places == sorted(places)
+  read = of_video(tmp_path / "page", samples.answer(ranked=False, range=[0.5, 0.9]), samples.material(film))
+  assert "score 0.75 ± 0.1 over 3 models, 90 % range 0.5 to 0.9" in read.text
+  assert "90 % range: of a hundred new videos, 90 or more" in read.text
+  read = of_video(tmp_path / "page", samples.answer(simulated=False, warnings=[]), samples.material(film))
+  assert "SIMULATED" not in read.text and "UNLIKE" not in read.text
+
+
+def test_moments_say_when_how_much_and_in_how_many_models(tmp_path, film):
+  result = samples.answer()
+  read = of_video(tmp_path / "page", result, samples.material(film))
+  buttons = read.of("button", type="button")
+  spans = [(float(one["data-from"]), float(one["data-to"])) for one in buttons if "data-from" in one]
+  assert spans == [(one["start"], one["end"]) for one in result["moments"]]
+  words = re.sub(r"\s+", " ", read.text)
+  for one, found in zip(result["moments"], (2, 1)):
+    assert f"{one['at']} {one['words']}: {100 * one['share']:.0f} % of the attention, in {found} of 3 models" in words
+  assert f"{TEXTS['disputed']}: {result['moments'][1]['at']}" in words
+
+
+@pytest.mark.parametrize("changed", [
+    {}, dict(attention={}, moments=[]), dict(spread=None, models=[samples.answer()["models"][0]]),
+    dict(zip(("segments", "moments"), samples.segments(8.0))),
+    dict(references=[dict(video="r", score=80.0, models=2, seconds=[0.5, 1.5], segments=[], duration_s=2.0)]),
+    dict(distribution={"leaves": dict(places=[0.0, 1.0], probabilities=[0.25, 0.75])}, parts=dict(execution=3.0))])
+def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
+  read = of_video(tmp_path / "page", samples.answer(**changed), samples.material(film, maps=not changed))
+  assert len(read.of("video")) == 1 and len(read.data["players"]) == 1
+  for one in changed.get("segments", ()):
+    assert f"{one['score']:.3g}, counts 25 %" in read.of("svg", **{"class": "segments"})[0]["aria-label"]
+  if "distribution" in changed:
+    assert [float(bar["height"]) for bar in read.of("rect") if "style" not in bar][-2:] == [pytest.approx(33.33), 100.0]
+
+
+@pytest.mark.parametrize("make", ["video", "comparison", "index"])
+def test_hostile_names_stay_text(tmp_path, film, make):
+  """Of videos, persons, references, runs and warnings; no element, attribute or script comes of them."""
+  bad = samples.HOSTILE
+  changed = dict(run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
+                 references=[dict(video=bad, score=80.0, models=2, seconds=[0.5], segments=[], duration_s=2.0)])
+  mild = lambda value: json.loads(json.dumps(value).replace(json.dumps(bad)[1:-1], "mild"))
+  pages = []
+  for turn, given in enumerate((changed, mild(changed))):
+    name, folder = "mild" if turn else bad, tmp_path / f"page{turn}"
+    if make == "comparison":
+      pages.append(of_comparison(folder, film, better=name, worse=name))
+    else:
+      pages.append(of_video(folder, samples.answer(name, **given), samples.material(film)))
+    if make == "index":
+      for date in ("2024-01-01", name):
+        own = folder / date[:4].strip('"><')
+        own.mkdir(exist_ok=True)
+        page.of_video(own, samples.answer(name, **given), samples.material(film), "none")
+        (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
+      pages[-1] = Read(page.of_folder(folder, "assessment.json"))
+  bad_page, mild_page = pages
+  assert [name for name, _ in bad_page.elements] == [name for name, _ in mild_page.elements]
+  assert [sorted(given) for _, given in bad_page.elements] == [sorted(given) for _, given in mild_page.elements]
+  assert bad in bad_page.text and "49" not in bad_page.text.replace("2049", "")
+  code = lambda read: [text for (name, given), text in read.raw if "type" not in given]
+  assert code(bad_page) == code(mild_page)
+  json.dumps(bad_page.data)
+
+
+@pytest.mark.parametrize("make", [of_video, of_comparison])
+def test_a_page_may_load_its_own_script_and_style_and_videos_alone(tmp_path, film, make):
+  read = of_comparison(tmp_path / "page", film) if make is of_comparison else of_video(
+      tmp_path / "page", samples.answer(), samples.material(film, maps=True))
+  policy, = (one["content"] for one in read.of("meta") if one.get("http-equiv") == "Content-Security-Policy")
+  rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+  assert rules["default-src"] == "'none'" and rules["img-src"] == "data:" and "unsafe" not in policy
+  code = [(name, text) for (name, given), text in read.raw if "type" not in given]
+  assert [name for name, _ in code] == ["style", "script"]
+  for (name, text), rule in zip(code, ("style-src", "script-src")):
+    assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+  for name, given in read.elements:
+    assert not [key for key in given if key == "style" or key.startswith("on")], name
+    for key in ("src", "href"):
+      assert re.match(r"data:|[\w.-]+$", given.get(key, "data:")), given
+
+
+def test_a_video_is_linked_copied_or_left_out(tmp_path, film):
+  folder = tmp_path / "page"
+  of_video(folder, samples.answer(), samples.material(film))
+  assert (folder / "video.mp4").samefile(film)
+  of_video(folder, samples.answer(), samples.material(film), "copy")
+  assert not (folder / "video.mp4").samefile(film) and (folder / "video.mp4").read_bytes() == film.read_bytes()
+  read = of_video(folder, samples.answer(), samples.material(film, frames=False), "none")
+  assert not (folder / "video.mp4").exists() and not read.of("video") and not read.of("img")
+  assert TEXTS["no_video"] in read.text and len(read.of("div", role="slider")) == 1
+  assert hashlib.sha256(film.read_bytes()).hexdigest() not in read.text
+
+
+@pytest.mark.parametrize("name, container, codec", [("film.avi", "avi", "mpeg4"), ("film.mpg", "mpeg", "mpeg1video")])
+def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_path, name, container, codec):
+  fps = 25 if codec == "mpeg1video" else 10
+  source = samples.other_film(tmp_path / name, container, codec, fps=fps)
+  read = of_video(tmp_path / "page", samples.answer(), samples.material(source))
+  assert TEXTS["proxy"] in read.text
+  proxy = tmp_path / "page" / read.of("video")[0]["src"]
+  with av.open(str(proxy)) as file:
+    assert [stream.type for stream in file.streams] == ["video"]
+    assert file.streams[0].codec_context.name in ("h264", "libvpx-vp9", "vp9") and "title" not in file.metadata
+    times = [frame.time for frame in file.decode(video=0)]
+  first, count, step = read.data["players"][0]["shown"]
+  assert count == len(times) == fps and first + step * np.arange(count) == pytest.approx(times, abs=0.002)
+  assert b"patient" not in proxy.read_bytes()
+
+
+def test_times_of_pictures_are_kept_where_they_are_uneven(tmp_path, film):
+  placed = films.place(film, tmp_path, "video", "link")
+  assert placed.shown == [0.0, 20, pytest.approx(0.1)] and placed.offset == pytest.approx(0.0, abs=0.21)
+  assert films._regular(np.array([0.0, 0.1, 0.5])) == [0.0, 0.1, 0.5] and films._regular(np.array([0.5])) == [0.5]
+
+
+def test_downloads_hold_curves_and_moments(tmp_path, film):
+  folder, result = tmp_path / "page", samples.answer()
+  read = of_video(folder, result, samples.material(film))
+  linked = [one["href"] for one in read.of("a") if "download" in one]
+  assert linked == ["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"]
+  table = list(csv.DictReader((folder / "curves.csv").read_text(encoding="utf-8").splitlines()))
+  own = [float(row["value"]) for row in table if row["name"] == "against"]
+  assert own == pytest.approx(result["attention"]["against"]["values"])
+  first = result["moments"][0]
+  assert (folder / "moments.srt").read_text().startswith(
+      f"1\n00:00:02,000 --> 00:00:04,000\n{first['words']}: {100 * first['share']:.0f} % of the attention\n\n2\n")
+  assert (folder / "moments.vtt").read_text().startswith("WEBVTT\n\n00:00:02.000 --> 00:00:04.000\nmoments that speak")
+  tree = ElementTree.parse(folder / "moments.eaf")
+  assert tree.find("HEADER/MEDIA_DESCRIPTOR").get("MEDIA_URL") == "./video.mp4"
+  slots = {slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE")) for slot in tree.iter("TIME_SLOT")}
+  spans = [tuple(slots[one.get(f"TIME_SLOT_REF{side}")] for side in (1, 2)) for one in tree.iter("ALIGNABLE_ANNOTATION")]
+  assert spans == [(1000 * one["start"], 1000 * one["end"]) for one in result["moments"]]
+
+
+def test_moments_of_single_frames_last_a_second_within_the_video():
+  moments = [dict(start=at, end=at, side=0, words="places", share=0.5) for at in (0.0, 7.9, 4.0, 4.4)]
+  found = downloads.spans(dict(moments=moments, duration_s=8.0))
+  assert [(one["from"], one["to"]) for one in found] == [(0.0, 1.0), (7.0, 8.0), (3.5, 4.5), (pytest.approx(3.9), 4.9)]
+  tier, = ElementTree.fromstring(downloads.eaf(found, "")).iter("TIER")
+  assert len(list(tier)) == 4                       # each ends where the next begins
+
+
+def test_peaks_stay_where_curves_are_thinned():
+  values = np.zeros(50_000)
+  values[12_345], values[40_000] = 3.0, -2.0
+  edges = np.arange(50_001.0)
+  start, end, drawn = tracks.thinned(edges[:-1], edges[1:], values)
+  assert len(drawn) <= tracks.POINTS and drawn.max() == 3.0 and drawn.min() == -2.0
+  assert start[drawn.argmax()] == 12_345 and end[-1] == 50_000 and (start[1:] == end[:-1]).all()
+
+
+def test_heat_maps_are_bytes_of_one_scale():
+  maps = np.array([[[0.0, 0.5], [1.0, 0.25]], [[2.0, 0.0], [0.0, 0.0]]])
+  one, = tracks.heat(dict(places=maps), dict(places=np.array([0.5, 1.5])), dict(meanings=samples.MEANINGS))
+  assert list(base64.b64decode(one["values"])) == [0, 64, 128, 32, 255, 0, 0, 0] and one["seconds"] == [0.5, 1.5]
+
+
+def test_half_an_hour_with_25_curves_is_small(tmp_path):
+  result = samples.answer(duration=1800.0, rows=54_000, curves=23)
+  maps = dict(places=np.random.default_rng(0).random((1800, 14, 14)))
+  material = page.Material(tmp_path / "no film", [], maps, dict(places=np.arange(1800.0)))
+  of_video(tmp_path / "page", result, material)
+  assert (tmp_path / "page" / page.NAME).stat().st_size < 2e6
+
+
+def test_two_videos_keep_step_by_their_alignment(tmp_path, film):
+  aligned = [0.5 * at for at in range(16)]
+  read = of_comparison(tmp_path / "page", film, aligned)
+  assert [one["value"] for one in read.of("option") if one["value"] in TEXTS["sync_modes"]] == list(TEXTS["sync_modes"])
+  steps = read.data["alignment"]
+  assert steps["other"] == aligned and steps["better"][:2] == [0.25, 0.75] and len(read.data["players"]) == 2
+  assert (tmp_path / "page" / "better.mp4").samefile(film) and (tmp_path / "page" / "other.mp4").samefile(film)
+  assert "75 % probable that it is; of pairs like those that calibrated it" in read.text
+  assert "+0.4, DISAGREES" in read.text and "one is better" in read.text
+  read = of_comparison(tmp_path / "page", film)
+  assert read.data["alignment"] is None and not [one for one in read.of("option") if one["value"] == "alignment"]
+
+
+def test_a_folder_has_an_index(tmp_path, film):
+  for number, (subject, date) in enumerate((("Ann", "2024-01-01"), ("Ben", "2024-01-02"), ("Ann", "2024-03-01"))):
+    folder = tmp_path / f"all #{number}"
+    result = samples.answer(f"v{number}", score=0.1 * number) | dict(subject=subject, date=date)
+    result["moments"][1]["share"] = (0.2, 0.9, 0.5)[number]
+    of_video(folder, result, samples.material(film), "none")
+    (folder / "assessment.json").write_text(json.dumps(result))
+  (tmp_path / "another").mkdir()
+  (tmp_path / "another" / "assessment.json").write_text("{}")
+  read = Read(page.of_folder(tmp_path, "assessment.json"))
+  assert [one["href"] for one in read.of("a")][:3] == [f"all%20%23{number}/report.html" for number in range(3)]
+  assert [one["data-sort"] for one in read.of("button")] == ["text", "number", "number", "text", "text", "number"]
+  assert "Ann over time" in read.text and "Ben over time" not in read.text and len(read.of("circle")) == 2
+  worst = [one["href"] for one in read.of("a") if "#t=" in one["href"] and "class" not in one]
+  assert [address[9] for address in worst] == ["1", "2", "0"]
+
+
+def test_persons_and_dates_are_read_from_labels(tmp_path):
+  """And are no part of what an answer is an answer to: another date is no other question."""
+  (tmp_path / "labels.csv").write_text("video,category,subject,date\na,dive,Ann,2024-01-01\n")
+  known, person = new_videos._said(new_videos.Known(labels=str(tmp_path / "labels.csv")))
+  assert known("a") == dict(category="dive") and person == dict(a=dict(subject="Ann", date="2024-01-01"))
+
+
+def test_the_least_certain_pairs_come_first():
+  """By the difference beside its spread over the models; without a spread, by the difference."""
+  scores = np.array([[0.0, 1.0, 5.0], [0.2, 1.1, 5.0], [0.1, 0.9, 5.0]])
+  assert list(map(sorted, pairs.uncertain(scores, 9))) == [[0, 1], [1, 2], [0, 2]]
+  assert list(map(sorted, pairs.uncertain(scores[:1], 2))) == [[0, 1], [1, 2]]
+
+
+def test_pairs_need_two_films(tmp_path, film):
+  both = dict(a=samples.answer("a"), b=samples.answer("b"))
+  with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; give two video files"):
+    pairs.write(tmp_path, both, dict(a=film, b=tmp_path / "b.npy"), 3, "link")
+  read = Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link"))
+  assert [sorted(pair) for pair in read.data["pairs"]] == [[0, 1]]
+  assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
+
+
+def test_persons_are_drawn_by_date_or_by_order():
+  row = lambda date, score: dict(subject="A", date=date, score=score, words="", video="", address="")
+  person, = index.over_time([row("2024-01-11", 2.0), row("2024-01-01", 1.0), row("2024-01-02", 3.0)])
+  assert [point["x"] for point in person["points"]] == [4.0, 13.2, 96.0]
+  person, = index.over_time([row("week 1", 2.0), row("week 2", 1.0), row("week 3", 1.0)])
+  assert [point["x"] for point in person["points"]] == [4.0, 50.0, 96.0]
+
+
+def test_the_script_has_all_its_texts():
+  script = (page_html.HERE / "page.js").read_text(encoding="utf-8")
+  assert set(re.findall(r"data\.texts\.(\w+)", script)) == SCRIPT.keys()
+  used = "".join(path.read_text(encoding="utf-8") for path in (*page_html.HERE.rglob("*.html"), *page_html.HERE.glob("*.py")))
+  unused = [name for name in TEXTS if not re.search(rf"text\.{name}\b|TEXTS\[[\"']{name}[\"']\]", used)]
+  assert not set(unused) - {"subject", "date", "unsure_film", "proxy", "even", "zero"}, unused
