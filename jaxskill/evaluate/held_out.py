@@ -110,7 +110,7 @@ def of_experiment(experiment: Any, scores: np.ndarray) -> HeldOut:
       pairs=np.searchsorted(videos, dataset.pairs[both]), why_not=begun if experiment.config.get("init_from") else "")
 
 
-def _spread(scores):
+def _spread(scores: np.ndarray) -> float:
   known = np.asarray(scores, np.float64)[np.isfinite(scores)]
   return float(known.std()) or 1.0 if known.size else 1.0
 
@@ -131,7 +131,7 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
     alone = len(folds) == 1 < len(set(held.fold.tolist()))
     return None, ("one fold alone answers, and it kept no validation videos; leave --fold out" if alone else
                   f"training kept no video apart for it: {KEEP_APART}")
-  def parts(chosen):
+  def parts(chosen: np.ndarray) -> tuple[Part, ...]:
     return tuple(_part(held, ids, of_fold, row) for of_fold, row in zip(models, chosen) if row.any())
   found = parts(calibrates)
   used = np.unique(np.concatenate([part.videos for part in found]))
@@ -147,7 +147,7 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
                      parted), ""
 
 
-def _part(held, ids, models, chosen):
+def _part(held: HeldOut, ids: np.ndarray, models: np.ndarray, chosen: np.ndarray) -> Part:
   """The `Part` of the videos that a row of `[K, C]` chooses, without those that have no score."""
   rows = ids[models]
   said, label = held.score[rows].mean(axis=0, dtype=np.float64), held.label[rows[0]].astype(np.float64)
@@ -183,7 +183,7 @@ def slope_of(parts: list[Part] | tuple[Part, ...]) -> float | None:
   return pair_probability.fit(gaps, tied, min(len(gaps), sum(len(part.said) for part in parts)))
 
 
-def _others(calibration, test):
+def _others(calibration: Calibration, test: Part) -> list[Part]:
   """The parts that calibrate a test side whose own videos must not: its validation side, or the other folds."""
   same = [part for part in calibration.parts if part.models[0] == test.models[0]]
   return same if calibration.on_validation else [part for part in calibration.parts if part.models[0] != test.models[0]]

@@ -30,7 +30,7 @@ def fit(differences: np.ndarray, tied: np.ndarray, independent: int) -> float | 
     return None
   target = np.where(tied, 0.5, (independent + 1) / (independent + 2))
 
-  def pull(slope):                      # derivative of the log-likelihood, which falls
+  def pull(slope: float) -> float:                      # derivative of the log-likelihood, which falls
     return float((differences * (target - special.expit(slope * differences))).sum())
   if pull(0.0) <= 0:
     return 0.0

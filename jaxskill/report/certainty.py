@@ -123,14 +123,14 @@ def describe(rows: Mapping[str, Mapping[str, Any]], ranked: bool) -> list[str]:
   return list(dict.fromkeys(lines))
 
 
-def _calibrated(found):
+def _calibrated(found: Mapping[str, Any]) -> str:
   """What calibrates, in words."""
   people = f" of {found['people']} subject(s)" if found["people"] else ""
   how = "" if found["calibrated_on"] == "validation videos" else ", each by models that had not seen it"
   return f"{found['videos']} {'validation ' if not how else ''}videos{people}{how}"
 
 
-def _covered(found):
+def _covered(found: Mapping[str, Any]) -> str:
   share = found["coverage"]
   if share is None:
     return "; not tested, since too few videos are left for that"
@@ -140,7 +140,7 @@ def _covered(found):
           f"{100 * share['low']:.1f} to {100 * share['high']:.1f}), {by}, within ± {share['half_width']:.3g}")
 
 
-def _checked_pairs(found):
+def _checked_pairs(found: Mapping[str, Any]) -> str:
   test = found["test_pairs"]
   if not test:
     return "; not tested, since there are no such pairs"

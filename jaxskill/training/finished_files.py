@@ -120,7 +120,7 @@ def check(path: pathlib.Path, about: Any, arrays: Mapping[str, np.ndarray], meth
   int(about["step"])
 
 
-def _held_out(count, arrays):
+def _held_out(count: int, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
   """The shapes of what `count` models say of videos that calibrate."""
   videos, pairs = arrays["held_out/subject"].shape[0], arrays["held_out/pairs"]
   if not ((pairs >= 0) & (pairs < videos)).all():
