@@ -251,6 +251,20 @@ def test_a_data_set_without_features_leaves_its_column_empty(labels, tmp_path, c
   assert end.value.code == 2 and "is on disk" in capsys.readouterr().err
 
 
+def test_a_group_that_cannot_be_trained_is_said_to_lack_its_own_rows(tmp_path, monkeypatch):
+  """Other rows of the same config, and what is not of the table, are not named."""
+  one, other = ("softmax attention", "softmax, diversity"), ("rank-aware", "two modules, no rank-aware loss")
+  table = BEST._replace(rows=tuple(entries.Row(name.upper(), name) for name in (*one, other[0])))
+  groups = []
+  monkeypatch.setattr(runs, "finish", lambda jobs: groups.extend(jobs) or {
+      job.folder: "no room" for job in jobs if job.rows == one})
+  lacking = {}
+  with pytest.raises(ValueError, match="results.json is not there"):       # of the group that is said to be trained
+    commands._table(table, runs.Source(runs.SIMULATED, None, tmp_path), tmp_path, lacking)  # pylint: disable=W0212
+  assert {job.rows for job in groups} == {one, other}
+  assert lacking == {f"SOFTMAX ATTENTION, SOFTMAX, DIVERSITY in {table.simulated[0].title}": "no room"}
+
+
 @pytest.mark.parametrize("options, span", ((("official",), "test"), ((), "class")))
 def test_competitors_are_measured_as_the_table_is(tmp_path, options, span):
   """What R-l2 divides by is one thing in a column; what competitors train is the same beside either."""
