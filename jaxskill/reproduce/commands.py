@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxskill import cli, files
 from jaxskill.reproduce import cells, counting, entries, figures, printing, runs
 from jaxskill.reproduce import claims as judging
@@ -163,7 +161,7 @@ def _statistics(entry: Any, source: runs.Source, folder: pathlib.Path) -> Any:
   return counting.write(folder, entry, counted, source.kind)
 
 
-def _rows(config: ConfigDict, rows: Any, place: Any, source: runs.Source) -> Any:
+def _rows(config: str, rows: Any, place: Any, source: runs.Source) -> Any:
   """Trains some rows of a config, or config files, in one place; returns {row: its job}, and as `_train`."""
   of = {row: (row, "") if runs.is_file(row) else (config, row) for row in rows}
   wanted: dict[tuple, tuple] = {}
