@@ -1,5 +1,6 @@
 """Every table, figure and claim of the papers through the real command, tiny."""
 
+import collections
 import csv
 import json
 import re
@@ -109,6 +110,29 @@ def check(entry, folder):
   lines = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
   assert {line["measured_on"] for line in lines if "published" not in line["step"]} == {"SIMULATED performances"}
   assert sum("published" in line["step"] for line in lines) == sum(map(len, written["published"].values()))
+
+
+def _named():
+  """{(config file, options of the data): rows or config files} that tables, figures and claims train."""
+  named = collections.defaultdict(set)
+  for entry in INDEX.values():
+    if not isinstance(entry, entries.Statistics):
+      rows = ({row.trains for row in entry.rows if row.trains} if isinstance(entry, entries.Table) else
+              set(entry.rows or ("",)))
+      for column in (*entry.columns, *entry.simulated):
+        named[entry.config, column.options] |= rows
+  for claim in entries.claims():
+    named[claim.config, runs.SIMULATED] |= set(claim.rows)
+  return named
+
+
+@pytest.mark.parametrize("config, options", sorted(_named()))
+def test_what_entries_and_claims_train_is_there(config, options, tmp_path):
+  """Rows of the config, and config files that know the data and their own options: those that no quick test trains too."""
+  source, place = runs.Source(runs.SIMULATED, None, tmp_path), runs.Place(options, "", None)
+  for row in _named()[config, options]:
+    file, name = (row, "") if runs.is_file(row) else (config, row)
+    assert any(name in job.rows for job in runs.jobs(file, (name,), place, source, config)), row
 
 
 @pytest.mark.parametrize("name", [name for name, entry in INDEX.items() if isinstance(entry, entries.Table)])
