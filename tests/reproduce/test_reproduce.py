@@ -128,7 +128,7 @@ def _named():
 
 @pytest.mark.parametrize("config, options", sorted(_named()))
 def test_what_entries_and_claims_train_is_there(config, options, tmp_path):
-  """Rows of the config, and config files that know the data and their own options: those that no quick test trains too."""
+  """Rows of the config, and files that know the data and their own options; those that no quick test trains too."""
   source, place = runs.Source(runs.SIMULATED, None, tmp_path), runs.Place(options, "", None)
   for row in _named()[config, options]:
     file, name = (row, "") if runs.is_file(row) else (config, row)
