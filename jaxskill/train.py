@@ -11,7 +11,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from jaxskill import cli, data, files
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import metrics, published_weights
+from jaxskill.methods import Assessment
 from jaxskill.report import results
 from jaxskill.training import (
   answers,
@@ -90,7 +91,15 @@ class Trainer:
       self.state = self.parallel.replicate(restored[1])
     return restored and restored[0]
 
-  def assess(self, *, everything: bool = False, draw: int = 0) -> Any:
+  @overload
+  def assess(self, *, everything: Literal[True], draw: int = 0) -> Assessment: ...
+
+  @overload
+  def assess(self, *, everything: Literal[False] = False,
+             draw: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]: ...
+
+  def assess(self, *, everything: bool = False,
+             draw: int = 0) -> Assessment | tuple[np.ndarray, dict[str, np.ndarray]]:
     """Returns assessments of all videos by all replicas, host arrays `[R, V, ...]`; scores and parts alone by default.
 
     Args:

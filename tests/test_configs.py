@@ -4,7 +4,9 @@ import ast
 import contextlib
 import functools
 import importlib
+import inspect
 import itertools
+import re
 import sys
 
 import jax
@@ -24,7 +26,9 @@ TABLES = sorted(path.stem for path in CONFIGS.glob("*_ablations.py"))
 LONGEST = 60          # lines of a get_config
 BY_NAME = ("widths", "windows", "score_ranges", "stream_seconds", "epochs_share")     # of streams, criteria or folds
 RECORDED = {"config.variant"}          # says in results.json what `official` has changed
+WEIGHT = re.compile(r'weights(?:"\])?\["(\w+)"\]')          # as a loss reads it, among the constants of a replica
 CHECKS = ("jaxskill.cli", "jaxskill.methods.fields", "jaxskill.training.config_checks", "jaxskill.training.run_folder")
+COPIES = {("to_dict", "jaxskill.report.results"), ("items", "jaxskill.training.experiment")}
 
 
 def module(name):
@@ -53,7 +57,8 @@ def leaves(config, place="config"):
 class Reads:
   """The paths of the fields that the package reads; `items` and `to_dict` read all that is below.
 
-  Not counted: what checks read, and what copies or writes a config, for a field that nothing else reads has no effect.
+  Not counted: what checks read, and what copies, writes or decides fields, for one that nothing else reads has no
+  effect. Weights of losses are constants of the replicas: a weight is read where the source of its method names it.
   """
 
   def __init__(self, monkeypatch):
@@ -69,12 +74,18 @@ class Reads:
       if isinstance(value, ConfigDict):
         self._places[id(value)] = value, place
       reader = sys._getframe(1)
-      module = reader.f_globals["__name__"]
-      copied = function.__name__ == "to_dict" and module == "jaxskill.report.results"
-      if module.startswith("jaxskill.") and module not in CHECKS and reader.f_code.co_name != "_check" and not copied:
+      module, within = reader.f_globals["__name__"], reader.f_code.co_name
+      decided = (module, within) == (sizes.__name__, sizes._get.__name__)                   # pylint: disable=W0212
+      copied = decided or (function.__name__, module) in COPIES
+      if module.startswith("jaxskill.") and module not in CHECKS and within != "_check" and not copied:
         self._found.add(place)
       return value
     return recorded
+
+  def add_weights(self, method):
+    """Adds the loss weights that a method uses, by its source."""
+    source = inspect.getsource(importlib.import_module(f"jaxskill.methods.{method}"))
+    self._found |= {f"config.loss.weights.{name}" for name in WEIGHT.findall(source)}
 
   def has(self, path):
     parts = path.split(".")
@@ -163,6 +174,7 @@ def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_compile, mo
       on_frames = option
   if on_frames:
     look_at_frames(on_frames)
+  reads.add_weights(config.method)
   unread = {path for path in known - RECORDED if not reads.has(path)}
   assert not unread
 

@@ -180,7 +180,8 @@ def test_identifiers_are_spelt_as_in_america():
 def public(tree, place=""):
   """Yields (name, node) of the classes and functions that other files may use: none that begins with an underscore."""
   for node in tree.body:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+    overloaded = any(ast.unparse(decorator) == "overload" for decorator in getattr(node, "decorator_list", ()))
+    if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_") and not overloaded:
       yield place + node.name, node
       if isinstance(node, ast.ClassDef):
         yield from public(node, f"{node.name}.")

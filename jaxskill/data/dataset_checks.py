@@ -71,10 +71,12 @@ def check_pairs(pairs: np.ndarray, videos: Sequence[str], source: str) -> None:
 
 def _check_similar(similar: np.ndarray, pairs: np.ndarray, videos: Sequence[str], source: str) -> None:
   """Raises a `ValueError` for a pair that is similar and in the list of (better, worse) too."""
-  ordered = set(map(frozenset, pairs.tolist())) if len(similar) else set()
-  both = next((pair for pair in similar.tolist() if frozenset(pair) in ordered), None)
-  if both:
-    first, second = (videos[i] for i in both)
+  if not len(similar) or not len(pairs):
+    return
+  codes = [either.min(axis=1).astype(np.int64) * len(videos) + either.max(axis=1) for either in (similar, pairs)]
+  both = np.flatnonzero(np.isin(*codes))
+  if both.size:
+    first, second = (videos[i] for i in similar[both[0]])
     raise ValueError(f"{source}: contradictory pair: {first!r} and {second!r} are similar, and one is better than the "
                      "other; keep one of the two.")
 

@@ -150,7 +150,7 @@ def frame(axis: Axes, picture: np.ndarray, label: str, weights: np.ndarray | Non
   """Draws a picture, with a heat map `[h, w]` over it where there is one.
 
   Args:
-    picture: `[H, W, 3]` uint8; label: what stands below it.
+    picture: `[H, W, 3]` uint8; label: what stands above it.
     weights: `[h, w]`; most: the weight that is brightest, one for all pictures that are compared.
     side: what the moment speaks for, see `COLORS`; 0 draws no border.
   """

@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxskill import cli, files
 from jaxskill.reproduce import cells, counting, entries, figures, printing, runs
 from jaxskill.reproduce import claims as judging
@@ -92,7 +90,10 @@ def _columns(entry: Any, source: runs.Source, lacking: Any) -> dict[entries.Colu
 
 
 def _measured(columns: Any, missing: Any, lacking: Any) -> Any:
-  """Returns the columns whose place is not missing; {place: why it is}.
+  """Returns the columns whose place is not missing; adds the others to `lacking`.
+
+  Args:
+    missing: {place: why it is}.
 
   Raises:
     ValueError: if there is none.
@@ -110,10 +111,10 @@ def _table(table: entries.Table, source: runs.Source, folder: pathlib.Path, lack
       (cells.source_of(table, row)[0], place): cells.trained_rows(table, cells.source_of(table, row)[0])
       for row in table.rows if row.trains or row.baseline for place in columns.values()}, source)
   trained = {place for _, place, _ in jobs}
-  columns = _measured(columns, {place: why for (_, place), why in unread.items() if place not in trained}, lacking)
-  for (file, place), why in unread.items():
-    rows = [row.name for row in table.rows if (row.trains or row.baseline) and cells.source_of(table, row)[0] == file]
-    if titles := [column.title for column, at in columns.items() if at == place]:
+  columns = _measured(columns, {job.place: why for job, why in unread if job.place not in trained}, lacking)
+  for job, why in unread:
+    rows, titles = _of_job(table, columns, job)
+    if titles:
       lacking[f"{', '.join(rows)} in {', '.join(titles)}"] = why
   result = cells.collect(table, columns, jobs, lacking)
   written = printing.write(folder, table, result, source.kind, files.provenance(Parallel()))
@@ -121,12 +122,20 @@ def _table(table: entries.Table, source: runs.Source, folder: pathlib.Path, lack
   return written
 
 
+def _of_job(table: entries.Table, columns: Mapping[entries.Column, runs.Place],
+            job: runs.Job) -> tuple[list[str], list[str]]:
+  """Returns the names of the rows, and the titles of the columns, whose numbers a job gives."""
+  sources = {row.name: cells.source_of(table, row) for row in table.rows if row.trains or row.baseline}
+  return ([name for name, (file, trained) in sources.items() if file == job.file and trained in job.rows],
+          [column.title for column, place in columns.items() if place == job.place])
+
+
 def _figure(figure: entries.Figure, source: runs.Source, folder: pathlib.Path, videos: Any, lacking: Any) -> Any:
   source = source._replace(seeds=source.seeds or figure.models)
   columns, jobs, missing = _columns(figure, source, lacking), {}, {}
   for place in dict.fromkeys(columns.values()):
     jobs[place], unread = _rows(figure.config, figure.rows or ("",), place, source)
-    missing |= {place: why for _, why in unread.items()}
+    missing |= {job.place: why for job, why in unread}
   columns = _measured(columns, missing, lacking)
   folder.mkdir(parents=True, exist_ok=True)
   cli.say(runs.trained_for(job for place in set(columns.values()) for job in jobs[place].values()))
@@ -152,7 +161,7 @@ def _statistics(entry: Any, source: runs.Source, folder: pathlib.Path) -> Any:
   return counting.write(folder, entry, counted, source.kind)
 
 
-def _rows(config: ConfigDict, rows: Any, place: Any, source: runs.Source) -> Any:
+def _rows(config: str, rows: Any, place: Any, source: runs.Source) -> Any:
   """Trains some rows of a config, or config files, in one place; returns {row: its job}, and as `_train`."""
   of = {row: (row, "") if runs.is_file(row) else (config, row) for row in rows}
   wanted: dict[tuple, tuple] = {}
@@ -166,12 +175,12 @@ def _train(config: str, wanted: Mapping[tuple[str, runs.Place], Any], source: ru
   """Trains what is wanted, {(config file, place): rows}, beside the rows of `config`.
 
   Returns:
-    {(config file, place, row): its job}, and {(config file, place): why its data cannot be used} of the others.
+    {(config file, place, row): its job}, and (job, why its data cannot be used) of each of the others.
   """
   jobs = [job for (file, place), rows in wanted.items() for job in runs.jobs(file, rows, place, source, config)]
   unread = runs.finish(jobs)
   return ({(job.file, job.place, row): job for job in jobs for row in job.rows if job.folder not in unread},
-          {(job.file, job.place): unread[job.folder] for job in jobs if job.folder in unread})
+          [(job, unread[job.folder]) for job in jobs if job.folder in unread])
 
 
 def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:

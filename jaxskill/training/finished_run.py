@@ -218,7 +218,7 @@ def _padded(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 @single_precision()
-def load(workdir: str | os.PathLike[str], checkpoint: str = "last") -> Any:
+def load(workdir: str | os.PathLike[str], checkpoint: str = "last") -> FinishedRun:
   """Reads the finished run of a folder.
 
   Args:

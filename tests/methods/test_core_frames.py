@@ -53,10 +53,15 @@ def filmed():
 
 
 def trained(config, dataset, devices=1, calls=None):
-  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
-  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
+  trainer = train.Trainer(config, dataset, Parallel(devices))
+  return trainer, [trainer.advance() for _ in range(calls)] if calls else finished(trainer)
+
+
+def finished(trainer):
+  metrics = []
+  while int(trainer.state.step) < trainer.total:
     metrics.append(trainer.advance())
-  return trainer, metrics
+  return metrics
 
 
 def videos_of(pictures, position=None):
@@ -195,21 +200,21 @@ def test_every_weight_moves_and_no_statistic(small, filmed):
 
 
 def test_streamed_resumed_and_on_two_devices(small, filmed, tmp_path):
-  """Frames on two devices or handed over to one: the same; a run that was cut off ends in the same bits."""
-  resident, expected = trained(small(), filmed, devices=2)
+  """Frames on one device or handed over to two: the same; a run that was cut off ends in the same bits."""
+  resident, expected = trained(small(), filmed)
   config = small({"data.device_budget": 0.0})
-  whole, metrics = trained(config, filmed)
+  whole, metrics = trained(config, filmed, devices=2, calls=1)
+  with Checkpoints(tmp_path) as checkpoints:
+    cut = int(whole.state.step)
+    checkpoints.save(cut, whole.state)
+    checkpoints.wait()
+    again = train.Trainer(config, filmed, Parallel(2))
+    assert again.restore(checkpoints) == cut < whole.total
+  metrics += finished(whole)
+  finished(again)
   assert resident.loader.resident and not whole.loader.resident and whole.total == 6
   for one, other in zip(metrics, expected, strict=True):
     np.testing.assert_allclose(one["loss"], other["loss"], rtol=2e-3)
-  half, _ = trained(config, filmed, calls=1)
-  with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(int(half.state.step), half.state)
-    checkpoints.wait()
-    again = train.Trainer(config, filmed, Parallel(1))
-    assert again.restore(checkpoints) == int(half.state.step) < whole.total
-  while int(again.state.step) < again.total:
-    again.advance()
   same(again.state, whole.state)
   same(again.assess(everything=True), whole.assess(everything=True))
 

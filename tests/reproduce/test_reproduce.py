@@ -1,5 +1,6 @@
 """Every table, figure and claim of the papers through the real command, tiny."""
 
+import collections
 import csv
 import json
 import re
@@ -109,6 +110,29 @@ def check(entry, folder):
   lines = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
   assert {line["measured_on"] for line in lines if "published" not in line["step"]} == {"SIMULATED performances"}
   assert sum("published" in line["step"] for line in lines) == sum(map(len, written["published"].values()))
+
+
+def _named():
+  """{(config file, options of the data): rows or config files} that tables, figures and claims train."""
+  named = collections.defaultdict(set)
+  for entry in INDEX.values():
+    if not isinstance(entry, entries.Statistics):
+      rows = ({row.trains for row in entry.rows if row.trains} if isinstance(entry, entries.Table) else
+              set(entry.rows or ("",)))
+      for column in (*entry.columns, *entry.simulated):
+        named[entry.config, column.options] |= rows
+  for claim in entries.claims():
+    named[claim.config, runs.SIMULATED] |= set(claim.rows)
+  return named
+
+
+@pytest.mark.parametrize("config, options", sorted(_named()))
+def test_what_entries_and_claims_train_is_there(config, options, tmp_path):
+  """Rows of the config, and files that know the data and their own options; those that no quick test trains too."""
+  source, place = runs.Source(runs.SIMULATED, None, tmp_path), runs.Place(options, "", None)
+  for row in _named()[config, options]:
+    file, name = (row, "") if runs.is_file(row) else (config, row)
+    assert any(name in job.rows for job in runs.jobs(file, (name,), place, source, config)), row
 
 
 @pytest.mark.parametrize("name", [name for name, entry in INDEX.items() if isinstance(entry, entries.Table)])
@@ -249,6 +273,20 @@ def test_a_data_set_without_features_leaves_its_column_empty(labels, tmp_path, c
   with pytest.raises(SystemExit) as end:
     run(*words[:-1], tmp_path / "nothing")
   assert end.value.code == 2 and "is on disk" in capsys.readouterr().err
+
+
+def test_a_group_that_cannot_be_trained_is_said_to_lack_its_own_rows(tmp_path, monkeypatch):
+  """Other rows of the same config, and what is not of the table, are not named."""
+  one, other = ("softmax attention", "softmax, diversity"), ("rank-aware", "two modules, no rank-aware loss")
+  table = BEST._replace(rows=tuple(entries.Row(name.upper(), name) for name in (*one, other[0])))
+  groups = []
+  monkeypatch.setattr(runs, "finish", lambda jobs: groups.extend(jobs) or {
+      job.folder: "no room" for job in jobs if job.rows == one})
+  lacking = {}
+  with pytest.raises(ValueError, match="results.json is not there"):       # of the group that is said to be trained
+    commands._table(table, runs.Source(runs.SIMULATED, None, tmp_path), tmp_path, lacking)  # pylint: disable=W0212
+  assert {job.rows for job in groups} == {one, other}
+  assert lacking == {f"SOFTMAX ATTENTION, SOFTMAX, DIVERSITY in {table.simulated[0].title}": "no room"}
 
 
 @pytest.mark.parametrize("options, span", ((("official",), "test"), ((), "class")))

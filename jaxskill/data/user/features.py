@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxskill import cli
 from jaxskill.data import pair_folds, splits
@@ -48,7 +47,7 @@ SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margin: float = 0.0, pairs_within: str = "",
                   validation_share: Any = None, test_share: float = 0.25, seed: int = 0, allow_missing: bool = False,
                   seconds_per_segment: float = 1.0, make_pairs: bool = True, score_range: Any = None,
-                  stream_seconds: ConfigDict | None = None, sampling: Any = None, prepared_dir: str = "",
+                  stream_seconds: Mapping[str, float] | None = None, sampling: Any = None, prepared_dir: str = "",
                   max_bytes: int = MAX_BYTES, moves: Any = motion.Options()) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
@@ -116,7 +115,7 @@ def _known(column: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _check_options(folder: Path, split: str, pairs_within: str, seconds_per_segment: float,
-                   stream_seconds: Mapping[str, Any]) -> None:
+                   stream_seconds: Mapping[str, float]) -> None:
   if split not in SPLITS:
     raise ValueError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}.")
   if pairs_within not in ("", "subject", "category"):

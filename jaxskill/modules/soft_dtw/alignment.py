@@ -51,8 +51,8 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
   return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation))
 
 
-def soft_alignment(cost: Any, gamma: float, *, lengths: Any = None, bandwidth: Any = None,
-                   implementation: str = "auto") -> Any:
+def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,
+                   bandwidth: int | None = None, implementation: str = "auto") -> jax.Array:
   """Returns the probability that each pair of segments is matched: the gradient of `soft_dtw` by `cost`.
 
   Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
@@ -70,7 +70,8 @@ def soft_alignment(cost: Any, gamma: float, *, lengths: Any = None, bandwidth: A
   return alignment.T if transposed else alignment
 
 
-def hard_alignment(cost: Any, *, lengths: Any = None, bandwidth: Any = None, implementation: str = "auto") -> Any:
+def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | None = None,
+                   bandwidth: int | None = None, implementation: str = "auto") -> jax.Array:
   """Returns the best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
@@ -90,8 +91,9 @@ def hard_alignment(cost: Any, *, lengths: Any = None, bandwidth: Any = None, imp
   return path.T if transposed else path
 
 
-def soft_dtw_divergence(x: Any, y: Any, gamma: float, *, lengths: Any = None, bandwidth: Any = None, form: str = "fast",
-                        dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> Any:
+def soft_dtw_divergence(x: jax.Array, y: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,
+                        bandwidth: int | None = None, form: str = "fast", dtype: DTypeLike = jnp.float32,
+                        implementation: str = "auto") -> jax.Array:
   """Returns sdtw(x, y) - (sdtw(x, x) + sdtw(y, y)) / 2 of squared distances: 0, without slope, for equal series.
 
   Args:
@@ -108,7 +110,8 @@ def soft_dtw_divergence(x: Any, y: Any, gamma: float, *, lengths: Any = None, ba
 
   Reference: Blondel, Mensch and Vert, AISTATS 2021 (with the whole squared distance, not its half).
   """
-  n, m = (len(x), len(y)) if lengths is None else lengths
+  ends: tuple[int | jax.Array, int | jax.Array] = (len(x), len(y)) if lengths is None else lengths
+  n, m = ends
   _check(gamma, (n, m), (len(x), len(y)), bandwidth)
   size = max(len(x), len(y))      # one recursion for the three
   x, y = (jnp.pad(jnp.where(jnp.arange(len(series))[:, None] < length, series, 0), ((0, size - len(series)), (0, 0)))
@@ -117,8 +120,8 @@ def soft_dtw_divergence(x: Any, y: Any, gamma: float, *, lengths: Any = None, ba
   cost = jax.vmap(functools.partial(pairwise_squared_distance, form=form, dtype=dtype))(left, right)     # [3, P, P]
   pairs = jnp.stack([jnp.stack([n, n, m]), jnp.stack([m, n, m])], axis=1)                                # [3, 2]
 
-  def solve(cost: Any, lengths: Any) -> Any:
-    return soft_dtw(cost, gamma, lengths=lengths, bandwidth=bandwidth, implementation=implementation)
+  def solve(cost: jax.Array, lengths: jax.Array) -> jax.Array:
+    return soft_dtw(cost, gamma, lengths=(lengths[0], lengths[1]), bandwidth=bandwidth, implementation=implementation)
   both, x_alone, y_alone = jax.vmap(solve)(cost, pairs)
   return both - (x_alone + y_alone) / 2
 
