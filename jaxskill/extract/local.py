@@ -43,6 +43,7 @@ from jaxskill.data.video import flow
 from jaxskill.data.video.timeline import READING
 from jaxskill.data.video.video_files import describe, find_videos
 from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, shards
+from jaxskill.extract.pose import overlay as overlays
 from jaxskill.files import FULL, open_folder, remove_unfinished, write_text
 from jaxskill.training import locks
 from jaxskill.training.parallel import Parallel
@@ -86,8 +87,9 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
   kind, share, overlay = kinds.of(config), shards.read(shard), cli.path(overlay)
   kind.check(config)
   _check_options(config, runner, share, processes, patience)
-  _check_overlay(overlay, cli.path(videos))
   (files, left_out), folder = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
+  if overlay:
+    overlays.check(overlay, cli.path(videos), files)
   networks, origin = kind.load(config, weights)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
@@ -214,14 +216,6 @@ def _kept(out: pathlib.Path, files: Any, note: Any, say: Callable[[str], None]) 
     if isinstance(error, OSError) and error.errno in FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise
-
-
-def _check_overlay(overlay: Any, videos: Any) -> None:
-  """Raises a `ValueError` if videos with skeletons would lie among those that are looked at."""
-  videos = pathlib.Path(videos).resolve()
-  if overlay and videos in (place := pathlib.Path(overlay).resolve(), *place.parents):
-    raise ValueError(f"--overlay {overlay}: lies within the folder of the videos, where it would be taken for more of "
-                     "them; give another folder.")
 
 
 def _digests(files: Mapping[str, pathlib.Path], persons: Any) -> tuple[dict[str, Any], dict[str, str]]:
