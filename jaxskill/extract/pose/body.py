@@ -90,7 +90,10 @@ class Follower:
     """
     self.looked += 1
     if self._chosen and self._chosen[0][0] <= picture.time:
-      return self._begin(picture, self._choose(picture))
+      seen = self._begin(picture, self._choose(picture))
+      if seen:                                       # else the next picture is asked for the same person
+        self._chosen.pop(0)
+      return seen
     if self._region is None and self._chosen:
       return None                                    # nobody is followed yet
     seen = self._read(picture, self._region) if self._holds(picture) else None
@@ -120,7 +123,6 @@ class Follower:
     if not found or min(found) > _AT_HAND:
       self.passed_by += [(picture.time, *one.points[HIPS]) for one in found.values()]
       return None
-    self._chosen.pop(0)
     return square_of(found[min(found)])
 
   def _find(self, picture: Any) -> Any:

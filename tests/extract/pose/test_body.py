@@ -9,9 +9,22 @@ from tests.extract.pose import puppets
 PUPPET = np.array([160.0, 150.0, 160.0, 90.0])
 
 
-def look(*pictures, chosen=(), **changes):
+class Unsure(puppets.Networks):
+  """Those that do not see the persons of the first `unsure` squares."""
+
+  def __init__(self, unsure):
+    super().__init__()
+    self._unsure = unsure
+
+  def _read(self, image):
+    raw, flag, *others = super()._read(image)
+    self._unsure -= 1
+    return raw, flag * (self._unsure < 0), *others
+
+
+def look(*pictures, chosen=(), networks=None, **changes):
   """(what is seen in each picture, the follower)."""
-  follower = body.Follower(puppets.Networks(), puppets.options(**changes), chosen)
+  follower = body.Follower(networks or puppets.Networks(), puppets.options(**changes), chosen)
   return [follower.look(picture) for picture in pictures], follower
 
 
@@ -88,7 +101,11 @@ def test_somebody_else_is_not_taken_for_a_lost_person_at_once():
   assert len(follower.notes) == 1 and "followed again from 1.20 s on" in follower.notes[0]
 
 
-TWO = (puppets.picture((80, 150, 80, 90), (240, 160, 240, 95)))
+def again(time):
+  return puppets.picture((80, 150, 80, 90), (240, 160, 240, 95), time=time)
+
+
+TWO = again(0.0)
 
 
 def test_two_persons_and_none_chosen():
@@ -104,13 +121,20 @@ def test_two_persons_and_none_chosen():
 def test_who_is_chosen_is_followed():
   (seen,), _ = look(TWO, chosen=((0.0, 90, 140),))
   assert seen.points[5, 0] == pytest.approx(80, abs=1.5)
-  later = puppets.picture((80, 150, 80, 90), (240, 160, 240, 95), time=0.2)
+  later = again(0.2)
   (first, second), _ = look(TWO, later, chosen=((0.1, 240, 150),))
   assert first is None and second.points[5, 0] == pytest.approx(240, abs=1.5)
   (first, second), _ = look(TWO, later, chosen=((0.0, 80, 150), (0.1, 240, 150)))
   assert (first.points[5, 0], second.points[5, 0]) == (pytest.approx(80, abs=1.5), pytest.approx(240, abs=1.5))
   (nobody,), follower = look(TWO, chosen=((0.0, 160, 20),))
   assert nobody is None and len(follower.passed_by) == 2
+
+
+def test_who_is_chosen_is_asked_for_until_seen():
+  """Where the second network is not sure at first, also of a larger one beside the chosen one."""
+  seen, _ = look(TWO, again(0.04), again(0.08), chosen=((0.0, 90, 140),), networks=Unsure(2))
+  assert [one is not None for one in seen] == [False, False, True]
+  assert seen[2].points[5, 0] == pytest.approx(80, abs=1.5)
 
 
 def test_refinement():
