@@ -89,6 +89,7 @@ class Follower:
       ValueError: if several persons are there, none is chosen, and that is not allowed.
     """
     self.looked += 1
+    self._pass_over(picture.time)
     if self._chosen and self._chosen[0][0] <= picture.time:
       seen = self._begin(picture, self._choose(picture))
       if seen:                                       # else the next picture is asked for the same person
@@ -98,6 +99,13 @@ class Follower:
       return None                                    # nobody is followed yet
     seen = self._read(picture, self._region) if self._holds(picture) else None
     return seen or self._begin(picture, self._find(picture))
+
+  def _pass_over(self, time: Any) -> None:
+    """Gives up who was chosen earlier and never seen, once the time of the next choice has come."""
+    while len(self._chosen) > 1 and self._chosen[1][0] <= time:
+      since, x, y = self._chosen.pop(0)
+      self.notes.append(f"nobody seen at the chosen point {x:g},{y:g} from {since:.2f} s on, until another one is chosen "
+                        f"at {self._chosen[0][0]:.2f} s: correct --person")
 
   def _begin(self, picture: Any, region: Any) -> Any:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""

@@ -137,6 +137,13 @@ def test_who_is_chosen_is_asked_for_until_seen():
   assert seen[2].points[5, 0] == pytest.approx(80, abs=1.5)
 
 
+def test_a_later_choice_does_not_wait_for_an_earlier_one():
+  seen, follower = look(TWO, again(0.04), again(0.2), chosen=((0.0, 160, 20), (0.2, 80, 150)))
+  assert seen[:2] == [None, None] and seen[2].points[5, 0] == pytest.approx(80, abs=1.5)
+  assert follower.notes == ["nobody seen at the chosen point 160,20 from 0.00 s on, until another one is chosen at "
+                            "0.20 s: correct --person"]
+
+
 def test_refinement():
   maps = np.full((64, 64, 2), -10.0, np.float32)
   maps[20, 30, 0] = maps[20, 31, 0] = 8.0                              # between two cells
