@@ -20,11 +20,11 @@ MARGIN = 0.1
 
 
 class _Options(NamedTuple):
-  """Of `Follower`, for pictures that may be seconds apart."""
+  """Of `Follower`, for pictures that may be a second apart: the nearest person is the same at once, however far."""
 
   detection: float = 0.5
   flag: float = 0.5
-  hold: float = 1.0
+  hold: float = 0.0
   several: str = "largest"
   smoothing: bool = False
 
