@@ -45,6 +45,7 @@ class Athletes:
     self._choice = person if isinstance(person, Choice) else Choice(person)
     self._follower = Follower(self.networks, _Options())           # of the video that is looked at
     self._video: str | None = None
+    self._number = -1                                              # of its last picture
 
   def about(self, video: str) -> dict[str, str]:
     """Returns what the note says of one video beforehand: whom to follow."""
@@ -52,8 +53,9 @@ class Athletes:
 
   def largest(self, video: str, picture: Picture) -> tuple[np.ndarray | None, float]:
     """Returns the box (x1, y1, x2, y2) of the person who is followed, or None; and 0."""
-    if self._video != video:
+    if self._video != video or picture.number < self._number:      # a damaged video is read once more
       self._follower, self._video = Follower(self.networks, _Options(), self._choice.of(video)), video
+    self._number = picture.number
     seen = self._follower.look(picture)
     if seen is None:
       return None, 0.0
