@@ -44,6 +44,7 @@ from jaxskill.data.video.timeline import READING
 from jaxskill.data.video.video_files import describe, find_videos
 from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, shards
 from jaxskill.extract.pose import overlay as overlays
+from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import FULL, open_folder, remove_unfinished, write_text
 from jaxskill.training import locks
 from jaxskill.training.parallel import Parallel
@@ -91,11 +92,14 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
   if overlay:
     overlays.check(overlay, cli.path(videos), files)
   networks, origin = kind.load(config, weights)
+  person = person if isinstance(person, Choice) else person and Choice(person)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
   open_folder(folder)
   with _alone(folder, overlay, share, say):
     feature_files.check_names(folder, files)
+    if person and (strangers := person.strangers(files)):
+      say(cli.plain(strangers))
     of_shard = share.members(files)
     if not share.is_all:
       say(f"{len(of_shard)} of {len(files)} videos are in this shard")

@@ -154,6 +154,21 @@ def test_overlays_take_the_place_of_no_other_file(tmp_path):
     overlays.check(str(tmp_path / "overlay"), str(tmp_path / "looked_at"), dict(a=tmp_path / "looked_at" / "a.mp4"))
 
 
+def test_a_table_of_persons_with_names_that_are_no_videos(tmp_path, monkeypatch):
+  """Of all videos, not only of those of a shard."""
+  (tmp_path / "films").mkdir()
+  for name in ("a", "b"):
+    film(tmp_path / "films" / f"{name}.mp4", [puppets.picture()] * 2)
+  (tmp_path / "persons.csv").write_text("video,x,y\na,160,150\nb,160,150\nb.mp4,160,150\n")
+  about = dict(weights="", weights_sha256={}, random_weights=False)
+  monkeypatch.setattr(kinds, "POSES", kinds.POSES._replace(load=lambda *_: (puppets.Networks(), about), remarks=lambda _: []))
+  said = []
+  local.run(recipe(), tmp_path / "films", tmp_path / "out", "", person=tmp_path / "persons.csv", shard="1/2", processes=1,
+            say=said.append)
+  assert [line for line in said if "--person" in line] == [
+      "--person: 1 of 3 names of the table are no videos here, such as 'b.mp4'; names are without the ending of the file"]
+
+
 def test_hands_in_a_row():
   points = np.zeros((21, 3))
   points[0] = (200, 60, 24)
