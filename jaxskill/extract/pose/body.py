@@ -98,7 +98,7 @@ class Follower:
     if self._region is None and self._chosen:
       return None                                    # nobody is followed yet
     seen = self._read(picture, self._region) if self._holds(picture) else None
-    return seen or self._begin(picture, self._find(picture))
+    return seen or self._begin(picture, *self._find(picture))
 
   def _pass_over(self, time: Any) -> None:
     """Gives up who was chosen earlier and never seen, once the time of the next choice has come."""
@@ -107,11 +107,14 @@ class Follower:
       self.notes.append(f"nobody seen at the chosen point {x:g},{y:g} from {since:.2f} s on, until another one is chosen "
                         f"at {self._chosen[0][0]:.2f} s: correct --person")
 
-  def _begin(self, picture: Any, region: Any) -> Any:
+  def _begin(self, picture: Any, region: Any, note: Any = "") -> Any:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
     for smooth in self._filters.values():
       smooth.forget()
-    return self._read(picture, region)
+    seen = self._read(picture, region)
+    if seen and note:
+      self.notes.append(note)
+    return seen
 
   def _holds(self, picture: Any) -> Any:
     """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
@@ -134,37 +137,36 @@ class Follower:
     return square_of(found[min(found)])
 
   def _find(self, picture: Any) -> Any:
-    """Returns the square of the person nearest to the last place, or None; at first that of the largest one."""
+    """Returns (the square of the person nearest to the last place, or None; at first that of the largest one, a note).
+    """
     found = sorted(self._detect(picture), key=_size, reverse=True)
     if not found:
-      return None
+      return None, ""
     if self._region is None:
-      return square_of(self._first(picture, found))
+      return square_of(found[0]), self._check_first(picture, found)
     squares = {float(np.hypot(*(one.points[HIPS] - self._region[:2]))): square_of(one) for one in found}
     if min(squares) <= _REACH * self._region.side:
-      return squares[min(squares)]
+      return squares[min(squares)], ""
     if self._holds(picture):
-      return None
-    self.notes.append(f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, "
-                      f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
-    return squares[min(squares)]
+      return None, ""
+    return squares[min(squares)], (f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s "
+                                   f"on, {min(squares):.0f} pixels away: see with --overlay whether it is the same")
 
-  def _first(self, picture: Any, found: Any) -> Any:
-    """Returns whom to follow of those who are found first, the largest before the others."""
+  def _check_first(self, picture: Any, found: Any) -> Any:
+    """Returns a note on following the largest one of those who are found first, the largest before the others."""
     alike = []
     for one in found:
       apart = [np.hypot(*(one.points[HIPS] - other.points[HIPS])) for other in alike]
       if _size(one) >= _COMPARABLE * _size(found[0]) and min(apart, default=np.inf) > _APART * _size(found[0]):
         alike.append(one)
     if len(alike) == 1:
-      return found[0]
+      return ""
     places = " and ".join("{:.0f},{:.0f}".format(*one.points[HIPS]) for one in alike)
     there = f"{len(alike)} persons at {picture.time:.2f} s, at {places} (pixels, middle of the hips)"
     if self._options.several == "error":
       raise ValueError(f"shows {there}, and none is chosen: say --person x,y, give a table, or take the largest with "
                        "--config.person.several=largest.")
-    self.notes.append(f"shows {there}; the largest is followed, the first of these; --person x,y says another")
-    return found[0]
+    return f"shows {there}; the largest is followed, the first of these; --person x,y says another"
 
   def _read(self, picture: Any, region: Any) -> Any:
     """Returns what the landmark network sees in a square, or None; the next square follows from it."""

@@ -144,6 +144,20 @@ def test_a_later_choice_does_not_wait_for_an_earlier_one():
                             "0.20 s: correct --person"]
 
 
+def test_one_note_of_one_who_is_seen():
+  """And none of those whom the second network does not see."""
+  pictures = [again(k / 25) for k in range(5)]
+  seen, follower = look(*pictures, several="largest", networks=Unsure(3))
+  assert seen[2] is None and seen[3] and len(follower.notes) == 1 and "2 persons at 0.12 s" in follower.notes[0]
+  far = [puppets.picture(PUPPET), *(puppets.picture((40, 180, 40, 140), time=2 + k / 25) for k in range(4))]
+  networks = Unsure(0)
+  follower = body.Follower(networks, puppets.options())
+  follower.look(far[0])
+  networks._unsure = 2
+  assert [follower.look(picture) is not None for picture in far[1:]] == [False, False, True, True]
+  assert len(follower.notes) == 1 and "followed again from 2.08 s on" in follower.notes[0]
+
+
 def test_refinement():
   maps = np.full((64, 64, 2), -10.0, np.float32)
   maps[20, 30, 0] = maps[20, 31, 0] = 8.0                              # between two cells
