@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxskill.data.user import extraction_note
-from jaxskill.extract import kinds, local, shards
+from jaxskill.extract import feature_files, kinds, local, shards
 from jaxskill.training import locks
 from tests.extract import slow_decoding
 from tests.extract.test_extraction import recipe
@@ -97,6 +97,39 @@ def test_shards_of_another_recipe(tmp_path, run):
   (tmp_path / "out" / "extraction.2-of-2.json").write_text(json.dumps(other))
   with pytest.raises(ValueError, match="2-of-2.json: is of another recipe"):
     extraction_note.read_extraction(tmp_path / "out")
+
+
+def note_of(**recipe):
+  return json.dumps(dict(recipe=dict(dtype="float32", random_weights=False) | recipe, videos=dict(a={})))
+
+
+@pytest.mark.parametrize("one,other,alike", [
+    (dict(weights="a.whl", weights_sha256=dict(pose="1")), dict(weights="folder", weights_sha256=dict(pose="1")), True),
+    (dict(weights="a.whl", weights_sha256=dict(pose="1")), dict(weights="a.whl", weights_sha256=dict(pose="2")), False),
+    (dict(weights="a.pth", weights_sha256="1"), dict(weights="b.pth", weights_sha256="1"), True),
+    (dict(weights="random:0", weights_sha256=""), dict(weights="random:1", weights_sha256=""), False),
+    (dict(weights=dict(rgb="a", flow="random:0"), weights_sha256=dict(rgb="1", flow="")),
+     dict(weights=dict(rgb="b", flow="random:0"), weights_sha256=dict(rgb="1", flow="")), True),
+    (dict(weights=dict(rgb="a", flow="random:0"), weights_sha256=dict(rgb="1", flow="")),
+     dict(weights=dict(rgb="a", flow="random:1"), weights_sha256=dict(rgb="1", flow="")), False),
+    (dict(persons=dict(detector="a", sha256="1")), dict(persons=dict(detector="b", sha256="1")), True),
+    (dict(persons=dict(detector="a", sha256="1")), dict(persons=dict(detector="a", sha256="2")), False),
+    (dict(persons=dict(detector="a", sha256="1")), dict(persons="a table of boxes"), False)])
+def test_digests_count_and_names_do_not(tmp_path, one, other, alike):
+  """Of two shards, and of an extraction that goes on: a wheel here, on the next machine the folder unpacked from it."""
+  (tmp_path / "extraction.1-of-2.json").write_text(note_of(**one))
+  goes_on = json.loads(note_of(**other))["recipe"]
+  if alike:
+    assert list(feature_files.known(tmp_path, goes_on)) == ["a"]
+  else:
+    with pytest.raises(ValueError, match="of another recipe or other weights"):
+      feature_files.known(tmp_path, goes_on)
+  (tmp_path / "extraction.2-of-2.json").write_text(note_of(**other))
+  if alike:
+    assert list(extraction_note.read_extraction(tmp_path)["videos"]) == ["a"]
+  else:
+    with pytest.raises(ValueError, match="2-of-2.json: is of another recipe"):
+      extraction_note.read_extraction(tmp_path)
 
 
 def test_the_latest_note_counts(tmp_path, run):
