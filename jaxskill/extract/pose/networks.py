@@ -11,6 +11,7 @@ import importlib.util
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -148,7 +149,7 @@ def read(source: str | os.PathLike[str], names: Iterable[str]) -> dict[str, byte
     with zipfile.ZipFile(source) as archive:
       inside = {pathlib.PurePosixPath(path).stem: path for path in archive.namelist() if path.endswith(".tflite")}
       return {name: archive.read(_choose(source, name, inside)) for name in names}
-  except (zipfile.BadZipFile, OSError, EOFError) as error:
+  except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
     raise ValueError(f"--weights {source}: is no wheel, `.task` bundle or folder of networks, or is damaged ({error}). "
                      f"{how_to_get()}") from error
 
