@@ -47,6 +47,17 @@ def test_files_that_are_nothing(tmp_path):
       networks.read(source, BODY)
 
 
+def test_two_networks_of_one_name(tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "pose_detection.tflite").write_bytes(name.encode())
+    (tmp_path / name / "other.tflite").write_bytes(b"")                   # nobody asks for it
+  with pytest.raises(ValueError, match="2 files pose_detection.tflite .*a/pose_detection.*, .*b/pose_.*; keep one"):
+    networks.read(tmp_path, BODY)
+  (tmp_path / "b" / "pose_detection.tflite").unlink()
+  assert networks.read(tmp_path, BODY[:1]) == dict(pose_detection=b"a")
+
+
 def test_a_bundle_that_is_damaged(tmp_path):
   """Within a compressed network."""
   bundle = tmp_path / "pose.task"
