@@ -149,12 +149,16 @@ def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, a
 
 @contextlib.contextmanager
 def _alone(out: pathlib.Path, overlay: Any, shard: Any, say: Callable[[str], None]) -> Iterator[Any]:
-  """Holds the folder while the body runs: all of it, or of a shard that one, beside others."""
+  """Holds the folders while the body runs: all of them, or of a shard that one, beside others."""
+  options = {out.resolve(): "--out"}
+  if overlay:
+    options.setdefault(open_folder(pathlib.Path(overlay), "--overlay").resolve(), "--overlay")
   with contextlib.ExitStack() as held:
-    held.enter_context(locks.hold(out / LOCK, "extraction", "give another --out", say, shared=not shard.is_all))
+    for folder, option in options.items():
+      held.enter_context(locks.hold(folder / LOCK, "extraction", f"give another {option}", say, shared=not shard.is_all))
     if shard.is_all:
-      for folder in filter(None, (out, overlay)):
-        remove_unfinished(pathlib.Path(folder))
+      for folder in options:
+        remove_unfinished(folder)
     else:
       lock = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
       held.enter_context(locks.hold(out / lock, "extraction of this shard", "give another --shard", say))

@@ -99,6 +99,21 @@ def test_shards_of_another_recipe(tmp_path, run):
     extraction_note.read_extraction(tmp_path / "out")
 
 
+def test_two_extractions_with_one_folder_of_overlays(tmp_path):
+  """The second one would remove what the first has begun there."""
+  said = []
+  with local._alone(tmp_path, str(tmp_path / "overlay"), shards.Shard(), said.append):
+    begun = tmp_path / "overlay" / ".begun.unfinished"
+    begun.touch()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="overlay: another extraction is at work there .* or give another --overlay"):
+      with local._alone(tmp_path / "other", str(tmp_path / "overlay"), shards.Shard(), said.append):
+        pass
+  assert begun.exists()
+  with local._alone(tmp_path, str(tmp_path), shards.Shard(), said.append):             # one folder for both
+    assert not begun.exists() and not said
+
+
 def note_of(**recipe):
   return json.dumps(dict(recipe=dict(dtype="float32", random_weights=False) | recipe, videos=dict(a={})))
 
