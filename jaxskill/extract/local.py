@@ -24,7 +24,6 @@ import contextlib
 import errno
 import os
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +35,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import cli, pretrained
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
-from jaxskill.data.user.extraction_note import FORMAT, note_files
+from jaxskill.data.user.extraction_note import EXTRACTION, FORMAT, note_files
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import flow
 from jaxskill.data.video.timeline import READING
@@ -170,7 +168,7 @@ def _save_first(out: pathlib.Path, note: Any, shard: Any) -> None:
   feature_files.save_note(out, note, shard.note)
   if shard.is_all:
     for file in note_files(out):
-      if file.name != NOTE:
+      if file.name != EXTRACTION:
         file.unlink(missing_ok=True)
 
 
@@ -188,7 +186,7 @@ def _put_beside(files: Any, out: pathlib.Path, notice: Any) -> None:
     write_text(out / LICENCE, notice)
   for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
     if drawn.is_file():
-      shutil.copyfile(drawn, out / SIMULATED_NOTE)
+      write_text(out / SIMULATED_NOTE, drawn.read_text(encoding="utf-8"))          # whole: shards write it at once
 
 
 def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, patience: float) -> None:

@@ -1,11 +1,14 @@
 """Shards: each video in one, notes that nobody else writes, and one note at the end."""
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
+from jaxskill import files
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.user import extraction_note
 from jaxskill.extract import feature_files, kinds, local, shards
 from jaxskill.training import locks
@@ -112,6 +115,34 @@ def test_two_extractions_with_one_folder_of_overlays(tmp_path):
   assert begun.exists()
   with local._alone(tmp_path, str(tmp_path), shards.Shard(), said.append):             # one folder for both
     assert not begun.exists() and not said
+
+
+def test_a_note_that_is_removed_while_notes_are_read(tmp_path, monkeypatch):
+  """After its name was seen, before it was looked at."""
+  for name in ("extraction.1-of-2.json", "extraction.2-of-2.json"):
+    (tmp_path / name).write_text("{}")
+  is_file = pathlib.Path.is_file
+
+  def looked(path):
+    there = is_file(path)
+    if path.name == "extraction.1-of-2.json":
+      path.unlink()
+    return there
+  monkeypatch.setattr(pathlib.Path, "is_file", looked)
+  assert [file.name for file in extraction_note.note_files(tmp_path)] == ["extraction.2-of-2.json"]
+
+
+def test_the_note_of_simulated_videos_is_never_half_there(tmp_path, monkeypatch):
+  """Shards write it at the same time, and others read."""
+  (tmp_path / "out").mkdir()
+  (tmp_path / SIMULATED_NOTE).write_text("drawn")
+  (tmp_path / "out" / SIMULATED_NOTE).write_text("of another shard")
+  with monkeypatch.context() as patch:
+    patch.setattr(files.os, "replace", lambda *_: None)                          # the process dies before that
+    local._put_beside(dict(a=tmp_path / "a.mp4"), tmp_path / "out", "")
+  assert (tmp_path / "out" / SIMULATED_NOTE).read_text() == "of another shard"
+  local._put_beside(dict(a=tmp_path / "a.mp4"), tmp_path / "out", "")
+  assert (tmp_path / "out" / SIMULATED_NOTE).read_text() == "drawn"
 
 
 def note_of(**recipe):

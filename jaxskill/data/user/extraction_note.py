@@ -5,6 +5,7 @@ Extractions in shards write `extraction.I-of-N.json`, one each; together they ar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import re
@@ -19,14 +20,14 @@ FORMAT = 1            # of it; before it had one, its fields were the same
 _NAME = re.compile(r"extraction(\.\d+-of-\d+)?\.json")
 
 
-def note_files(folder: pathlib.Path) -> Any:
+def note_files(folder: pathlib.Path) -> list[pathlib.Path]:
   """Returns the notes of a folder, the oldest first."""
-  found = [file for file in folder.glob("extraction*.json") if _NAME.fullmatch(file.name) and file.is_file()]
-  return sorted(found, key=_age)
-
-
-def _age(file: pathlib.Path) -> Any:
-  return file.stat().st_mtime_ns, file.name
+  found = []
+  for file in folder.glob("extraction*.json"):
+    with contextlib.suppress(FileNotFoundError):             # an extraction may just have put it into one for all
+      if _NAME.fullmatch(file.name) and file.is_file():
+        found.append((file.stat().st_mtime_ns, file.name, file))
+  return [file for *_, file in sorted(found)]
 
 
 def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
