@@ -51,8 +51,16 @@ class Athletes:
     """Returns what the note says of one video beforehand: whom to follow."""
     return dict(person_sha256=self._choice.digest(video))
 
+  def notes(self, video: str) -> list[str]:
+    """Returns sentences on whom it followed in the video looked at last."""
+    return self._follower.notes if video == self._video else []
+
   def largest(self, video: str, picture: Picture) -> tuple[np.ndarray | None, float]:
-    """Returns the box (x1, y1, x2, y2) of the person who is followed, or None; and 0."""
+    """Returns the box (x1, y1, x2, y2) of the person who is followed, or None; and 0.
+
+    Raises:
+      ValueError: if a chosen point lies outside the picture.
+    """
     if self._video != video or picture.number < self._number:      # a damaged video is read once more
       self._follower, self._video = Follower(self.networks, _Options(), self._choice.of(video)), video
     self._number = picture.number

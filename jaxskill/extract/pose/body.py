@@ -64,7 +64,7 @@ class Follower:
     asked, looked: pictures in which the detector was asked, and all.
     seconds: {"detection", "landmarks"} spent.
     passed_by: (seconds, x, y) of persons who were found, but not where one was chosen.
-    notes: sentences on whom it follows.
+    notes, again: sentences on whom it follows, and on persons who were lost and followed again.
   """
 
   def __init__(self, networks: Networks, options: Any, chosen: Sequence[tuple[float, float, float]] = ()) -> None:
@@ -80,14 +80,17 @@ class Follower:
     self._filters = dict(points=smoothing.OneEuro(0.05, 80.0), world=smoothing.OneEuro(0.1, 40.0),
                          auxiliary=smoothing.OneEuro(0.01, 10.0))
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
-    self.passed_by, self.notes = [], []
+    self.passed_by, self.notes, self.again = [], [], []
 
   def look(self, picture: Picture) -> Seen | None:
     """Returns what is `Seen` of the person, or None; pictures come in the order of time.
 
     Raises:
-      ValueError: if several persons are there, none is chosen, and that is not allowed.
+      ValueError: if several persons are there, none is chosen, and that is not allowed; or if a chosen point lies
+        outside the picture.
     """
+    if not self.looked:
+      _check_chosen(self._chosen, picture.size)
     self.looked += 1
     self._pass_over(picture.time)
     if self._chosen and self._chosen[0][0] <= picture.time:
@@ -111,9 +114,9 @@ class Follower:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
     for smooth in self._filters.values():
       smooth.forget()
-    seen = self._read(picture, region)
+    first, seen = self._region is None, self._read(picture, region)
     if seen and note:
-      self.notes.append(note)
+      (self.notes if first else self.again).append(note)
     return seen
 
   def _holds(self, picture: Any) -> Any:
@@ -187,6 +190,13 @@ class Follower:
   def _smooth(self, name: str, time: Any, values: Any, unit: Any = 1.0) -> Any:
     """Auxiliary points place the next square and are always smoothed."""
     return self._filters[name](time, values, unit) if self._options.smoothing or name == "auxiliary" else values
+
+
+def _check_chosen(chosen: Any, size: Any) -> None:
+  for _, x, y in chosen:
+    if x > size[0] or y > size[1]:
+      raise ValueError(f"the chosen point {x:g},{y:g} lies outside the picture of {size[0]} x {size[1]} pixels; correct "
+                       "--person.")
 
 
 def _size(one: Any) -> Any:

@@ -69,12 +69,12 @@ class Watched:
     """Looks at a picture, whose streams all ask for it.
 
     Raises:
-      ValueError: for a picture without room for a person, or a chosen point outside it; see `body.Follower.look`.
+      ValueError: for a picture without room for a person; see `body.Follower.look`.
     """
     if picture.number == self._number:
       return
     if self._number is None:
-      _check_picture(picture, self._chosen)
+      _check_picture(picture)
     self._number = picture.number
     self.seen = self.body.look(picture) if self.body else None
     self.hands = self.tracked_hands.look(picture) if self.tracked_hands else {}
@@ -103,14 +103,10 @@ class Watched:
             f"{x:.0f},{y:.0f} at {time:.2f} s (pixels, middle of the hips): correct --person.")
 
 
-def _check_picture(picture: Any, chosen: Any) -> None:
+def _check_picture(picture: Any) -> None:
   wide, high = picture.size
   if min(wide, high) < _SMALLEST:
     raise ValueError(f"is {wide} x {high} pixels, too small to see a person; expected at least {_SMALLEST} a side.")
-  for _, x, y in chosen:
-    if x > wide or y > high:
-      raise ValueError(f"the chosen point {x:g},{y:g} lies outside the picture of {wide} x {high} pixels; correct "
-                       "--person.")
 
 
 class Stream:
@@ -187,7 +183,7 @@ class Stream:
       yield (f"has {1 / self.every:.3g} pictures a second, fewer than the {self._slow:g} of the recipe: fast movements "
              "are not resolved, and smoothness is not that of a faster camera")
     if self._watched.body:
-      yield from self._watched.body.notes
+      yield from (*self._watched.body.notes, *self._watched.body.again)
 
 
 def make(config: ml_collections.ConfigDict, video: str, seconds: float, rate: float,

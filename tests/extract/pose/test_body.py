@@ -90,7 +90,7 @@ def test_a_gap_is_a_gap():
   seen, follower = look(*there, *away, *again, smoothing=True)
   assert [one is not None for one in seen] == [True] * 5 + [False] * 5 + [True] * 3
   np.testing.assert_allclose(seen[10].points[5, :2], (180, 150), atol=1.0)                  # not drawn to the old place
-  assert follower.asked == 6 and not follower.notes                                         # found by the last square
+  assert follower.asked == 6 and not follower.again                                         # found by the last square
 
 
 def test_somebody_else_is_not_taken_for_a_lost_person_at_once():
@@ -98,7 +98,7 @@ def test_somebody_else_is_not_taken_for_a_lost_person_at_once():
   gone = [puppets.picture(PUPPET, time=0.0)] + [puppets.picture(other, time=k * 0.4) for k in range(1, 5)]
   seen, follower = look(*gone, hold=1.0)
   assert [one is not None for one in seen] == [True, False, False, True, True]
-  assert len(follower.notes) == 1 and "followed again from 1.20 s on" in follower.notes[0]
+  assert len(follower.again) == 1 and "followed again from 1.20 s on" in follower.again[0] and not follower.notes
 
 
 def again(time):
@@ -155,7 +155,7 @@ def test_one_note_of_one_who_is_seen():
   follower.look(far[0])
   networks._unsure = 2
   assert [follower.look(picture) is not None for picture in far[1:]] == [False, False, True, True]
-  assert len(follower.notes) == 1 and "followed again from 2.08 s on" in follower.notes[0]
+  assert len(follower.again) == 1 and "followed again from 2.08 s on" in follower.again[0]
 
 
 def test_refinement():
