@@ -148,12 +148,12 @@ def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, a
 @contextlib.contextmanager
 def _alone(out: pathlib.Path, overlay: Any, shard: Any, say: Callable[[str], None]) -> Iterator[Any]:
   """Holds the folders while the body runs: all of them, or of a shard that one, beside others."""
-  options = {out.resolve(): "--out"}
+  options, shared = {out.resolve(): "--out"}, not shard.is_all
   if overlay:
     options.setdefault(open_folder(pathlib.Path(overlay), "--overlay").resolve(), "--overlay")
   with contextlib.ExitStack() as held:
     for folder, option in options.items():
-      held.enter_context(locks.hold(folder / LOCK, "extraction", f"give another {option}", say, shared=not shard.is_all))
+      held.enter_context(locks.hold(folder / LOCK, "extraction", f"give another {option}", say, shared))
     if shard.is_all:
       for folder in options:
         remove_unfinished(folder)

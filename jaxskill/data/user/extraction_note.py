@@ -52,7 +52,7 @@ def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def are_alike(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-  """Returns whether two recipes of notes are the same; the names of files do not count where their digests are known."""
+  """Returns whether recipes of two notes are the same; names of files do not count where their digests are known."""
   return _without_names(recipe) == _without_names(other)
 
 

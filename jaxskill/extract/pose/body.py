@@ -107,8 +107,8 @@ class Follower:
     """Gives up who was chosen earlier and never seen, once the time of the next choice has come."""
     while len(self._chosen) > 1 and self._chosen[1][0] <= time:
       since, x, y = self._chosen.pop(0)
-      self.notes.append(f"nobody seen at the chosen point {x:g},{y:g} from {since:.2f} s on, until another one is chosen "
-                        f"at {self._chosen[0][0]:.2f} s: correct --person")
+      self.notes.append(f"nobody seen at the chosen point {x:g},{y:g} from {since:.2f} s on, until another one is "
+                        f"chosen at {self._chosen[0][0]:.2f} s: correct --person")
 
   def _begin(self, picture: Any, region: Any, note: Any = "") -> Any:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
@@ -152,8 +152,9 @@ class Follower:
       return squares[min(squares)], ""
     if self._holds(picture):
       return None, ""
-    return squares[min(squares)], (f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s "
-                                   f"on, {min(squares):.0f} pixels away: see with --overlay whether it is the same")
+    note = (f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, "
+            f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
+    return squares[min(squares)], note
 
   def _check_first(self, picture: Any, found: Any) -> Any:
     """Returns a note on following the largest one of those who are found first, the largest before the others."""
@@ -195,8 +196,8 @@ class Follower:
 def _check_chosen(chosen: Any, size: Any) -> None:
   for _, x, y in chosen:
     if x > size[0] or y > size[1]:
-      raise ValueError(f"the chosen point {x:g},{y:g} lies outside the picture of {size[0]} x {size[1]} pixels; correct "
-                       "--person.")
+      raise ValueError(f"the chosen point {x:g},{y:g} lies outside the picture of {size[0]} x {size[1]} pixels; "
+                       "correct --person.")
 
 
 def _size(one: Any) -> Any:

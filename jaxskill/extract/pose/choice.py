@@ -53,8 +53,8 @@ class Choice:
     strange = [name for name in self._of if name not in videos]
     if not strange:
       return ""
-    return (f"--person: {len(strange)} of {len(self._of)} names of the table are no videos here, such as {strange[0]!r}; "
-            "names are without the ending of the file")
+    return (f"--person: {len(strange)} of {len(self._of)} names of the table are no videos here, such as "
+            f"{strange[0]!r}; names are without the ending of the file")
 
   def of(self, video: str) -> tuple[tuple[float, float, float], ...]:
     """Returns rows (seconds, x, y) of one video, ascending; () where nobody is chosen."""

@@ -25,7 +25,7 @@ def middles(who, *pictures, video="a"):
 
 
 def test_an_athlete_who_moves_far_between_two_pictures_is_the_same():
-  """At a picture a second: more than a quarter of the square on, which a follower of every picture would not believe."""
+  """At a picture a second: by more than a quarter of the square, which nobody does between two pictures of a film."""
   pictures = [puppets.picture((40 + 80 * k, 150, 40 + 80 * k, 90), time=float(k)) for k in range(4)]
   np.testing.assert_allclose(middles(athletes.Athletes("", ""), *pictures), [40, 120, 200, 280], atol=3)
 
