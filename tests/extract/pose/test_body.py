@@ -109,7 +109,8 @@ TWO = again(0.0)
 
 
 def test_two_persons_and_none_chosen():
-  with pytest.raises(ValueError, match="shows 2 persons at 0.00 s, at 240,160 and 80,150 .*--person x,y"):
+  with pytest.raises(ValueError, match="shows 2 persons at 0.00 s, at 240,160 and 80,150 .*--person x,y, or give it a "
+                     "table; jaxskill.extract takes the largest with --config.person.several=largest"):       # assess cannot
     look(TWO)
   (seen,), follower = look(TWO, several="largest")
   assert seen.points[5, 0] == pytest.approx(240, abs=1.5)
