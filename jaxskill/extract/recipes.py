@@ -81,8 +81,8 @@ def check_recipe(run: FinishedRun, recipe: Mapping[str, Any]) -> list:
     mine, theirs = _detector(recipe), _detector(of_run)
     if mine and theirs and mine != theirs:
       here, there = recipe["persons"]["detector"], of_run["persons"]["detector"]
-      raise ValueError(f"its persons were found by {here}, those of the run by other networks, those of {there}; extract "
-                       "the features again with that --detector.")
+      raise ValueError(f"its persons were found by {here}, those of the run by other networks, those of {there}; "
+                       "extract the features again with that --detector.")
     return ["RANDOM weights made the features: for trials only, the score means nothing"] if run.random_weights else []
   warnings = []
   if run.random_weights or recipe.get("random_weights"):

@@ -4,7 +4,8 @@ import types
 
 import pytest
 
-from jaxskill.extract import recipes
+from jaxskill.extract import kinds, recipe_checks, recipes
+from tests.extract.test_extraction import recipe
 
 
 def about(persons, **changes):
@@ -13,6 +14,16 @@ def about(persons, **changes):
 
 def check(of_run, mine):
   return recipes.check_recipe(types.SimpleNamespace(about=dict(extraction=of_run), random_weights=False), mine)
+
+
+@pytest.mark.parametrize("regions,option,message", [
+    (("pose", "person"), "boxes", "--boxes: the recipe cuts persons out by region=person and pose, which does not take"),
+    (("pose", "pose"), "boxes", "by region=pose, which"), (("person", "person"), "person", "by region=person, which")])
+def test_options_that_a_region_does_not_take(regions, option, message):
+  config = recipe("action_net")
+  config.streams.rgb.region, config.streams.static.region = regions
+  with pytest.raises(ValueError, match=message):
+    recipe_checks.find_persons(config, None, kinds.Given(**{option: "1,2"}))
 
 
 POSES = dict(detector="one.whl", sha256=dict(pose_detection="1", pose_landmark="2"))

@@ -168,8 +168,8 @@ class Follower:
     places = " and ".join("{:.0f},{:.0f}".format(*one.points[HIPS]) for one in alike)
     there = f"{len(alike)} persons at {picture.time:.2f} s, at {places} (pixels, middle of the hips)"
     if self._options.several == "error":
-      raise ValueError(f"shows {there}, and none is chosen: say --person x,y, or give it a table; jaxskill.extract takes "
-                       "the largest with --config.person.several=largest.")
+      raise ValueError(f"shows {there}, and none is chosen: say --person x,y, or give it a table; jaxskill.extract "
+                       "takes the largest with --config.person.several=largest.")
     return f"shows {there}; the largest is followed, the first of these; --person x,y says another"
 
   def _read(self, picture: Any, region: Any) -> Any:
