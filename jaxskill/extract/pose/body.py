@@ -63,7 +63,7 @@ class Follower:
   Attributes:
     asked, looked: pictures in which the detector was asked, and all.
     seconds: {"detection", "landmarks"} spent.
-    passed_by: (seconds, x, y) of persons who were found, but not where one was chosen.
+    passed_by: (seconds, x, y, the chosen point) of persons who were found, but not where one was chosen.
     notes, again: sentences on whom it follows, and on persons who were lost and followed again.
   """
 
@@ -135,7 +135,7 @@ class Follower:
     _, *point = self._chosen[0]
     found = {away_from(one, point): one for one in self._detect(picture)}
     if not found or min(found) > _AT_HAND:
-      self.passed_by += [(picture.time, *one.points[HIPS]) for one in found.values()]
+      self.passed_by += [(picture.time, *one.points[HIPS], point) for one in found.values()]
       return None
     return square_of(found[min(found)])
 

@@ -59,9 +59,9 @@ class Watched:
     self.seen: body.Seen | None = None
     self.hands: dict[str, hands.Hand] = {}
     self._number: int | None = None
-    options, self._chosen = config.person, watching.choice.of(video)
+    options, chosen = config.person, watching.choice.of(video)
     asked, self.first = set(config.streams), next(iter(config.streams))
-    self.body = body.Follower(watching.networks, options, self._chosen) if asked & set(OF_BODY) else None
+    self.body = body.Follower(watching.networks, options, chosen) if asked & set(OF_BODY) else None
     self.tracked_hands = hands.Hands(watching.networks, options) if "hands" in asked else None
     self._overlay = Overlay(f"{watching.overlay}/{video}.mp4") if watching.overlay else None
 
@@ -97,8 +97,7 @@ class Watched:
       return f"no hand found in any of its {count} frames."
     if not self.body.passed_by:
       return f"no person found in any of its {count} frames."
-    time, x, y = self.body.passed_by[0]
-    _, *point = self._chosen[0]
+    time, x, y, point = self.body.passed_by[0]
     return (f"nobody found at the chosen point {point[0]:g},{point[1]:g} in any of its {count} frames; a person is at "
             f"{x:.0f},{y:.0f} at {time:.2f} s (pixels, middle of the hips): correct --person.")
 

@@ -129,6 +129,8 @@ def test_who_is_chosen_is_followed():
   assert (first.points[5, 0], second.points[5, 0]) == (pytest.approx(80, abs=1.5), pytest.approx(240, abs=1.5))
   (nobody,), follower = look(TWO, chosen=((0.0, 160, 20),))
   assert nobody is None and len(follower.passed_by) == 2
+  (nobody, still_nobody), follower = look(puppets.picture(), again(0.2), chosen=((0.0, 80, 150), (0.1, 160, 20)))
+  assert nobody is still_nobody is None and follower.passed_by[0][3] == [160, 20]           # and not the first choice
 
 
 def test_who_is_chosen_is_asked_for_until_seen():
