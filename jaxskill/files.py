@@ -94,8 +94,8 @@ def provenance(parallel: Any) -> dict[str, Any]:
               git_revision=revision, command=sys.argv)
 
 
-def open_folder(out: pathlib.Path) -> pathlib.Path:
-  """Makes a folder if need be, and proves that it can be written; returns it.
+def open_folder(out: pathlib.Path, option: str = "--out") -> pathlib.Path:
+  """Makes a folder if need be, and proves that it can be written; returns it. `option`: of a command, that names it.
 
   Raises:
     ValueError: if it cannot.
@@ -105,7 +105,7 @@ def open_folder(out: pathlib.Path) -> pathlib.Path:
     (out / ".writable").touch()
     (out / ".writable").unlink(missing_ok=True)
   except OSError as error:
-    raise ValueError(f"{out}: cannot be written ({error}); give another --out.") from error
+    raise ValueError(f"{out}: cannot be written ({error}); give another {option}.") from error
   return out
 
 

@@ -160,6 +160,9 @@ class Stream:
       yield (f"{where}{self.lonely} of {len(self.times)} frames have no person found at their time; "
              + ("they are discarded, and the times of the others are known as a mean only" if self._discards else
                 "that of the nearest time stands in"))
+    if self._cuts:
+      for note in self.persons.notes(self.video):
+        yield where + note
 
   def _fill(self, unit: Any, image: Any) -> Iterator[np.ndarray]:
     """Frames without a person take the nearest one that has one."""

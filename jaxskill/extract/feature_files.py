@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import files, pretrained
 from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
-from jaxskill.data.user.extraction_note import note_files, read_extraction
+from jaxskill.data.user.extraction_note import are_alike, note_files, read_extraction
 from jaxskill.files import FULL, UNFINISHED, writing
 
 
@@ -127,7 +127,7 @@ def known(out: pathlib.Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
     ValueError: if the note is damaged, or of another recipe or other weights.
   """
   note = read_extraction(out)
-  if not note["videos"] or note["recipe"] == json.loads(files.to_json(recipe)):
+  if not note["videos"] or are_alike(note["recipe"], json.loads(files.to_json(recipe))):
     return note["videos"]
   raise ValueError(f"{out}: holds features of another recipe or other weights; give a new --out, for they must not "
                    "mix.")

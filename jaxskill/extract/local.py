@@ -24,7 +24,6 @@ import contextlib
 import errno
 import os
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,13 +35,14 @@ from ml_collections import ConfigDict
 
 from jaxskill import cli, pretrained
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
-from jaxskill.data.user.extraction_note import FORMAT, note_files
+from jaxskill.data.user.extraction_note import EXTRACTION, FORMAT, note_files
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import flow
 from jaxskill.data.video.timeline import READING
 from jaxskill.data.video.video_files import describe, find_videos
 from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, shards
+from jaxskill.extract.pose import overlay as overlays
+from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import FULL, open_folder, remove_unfinished, write_text
 from jaxskill.training import locks
 from jaxskill.training.parallel import Parallel
@@ -86,14 +86,18 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
   kind, share, overlay = kinds.of(config), shards.read(shard), cli.path(overlay)
   kind.check(config)
   _check_options(config, runner, share, processes, patience)
-  _check_overlay(overlay, cli.path(videos))
   (files, left_out), folder = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
+  if overlay:
+    overlays.check(overlay, cli.path(videos), files)
   networks, origin = kind.load(config, weights)
+  person = person if isinstance(person, Choice) else person and Choice(person)
   persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
   open_folder(folder)
   with _alone(folder, overlay, share, say):
     feature_files.check_names(folder, files)
+    if person and (strangers := person.strangers(files)):
+      say(cli.plain(strangers))
     of_shard = share.members(files)
     if not share.is_all:
       say(f"{len(of_shard)} of {len(files)} videos are in this shard")
@@ -143,12 +147,16 @@ def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, a
 
 @contextlib.contextmanager
 def _alone(out: pathlib.Path, overlay: Any, shard: Any, say: Callable[[str], None]) -> Iterator[Any]:
-  """Holds the folder while the body runs: all of it, or of a shard that one, beside others."""
+  """Holds the folders while the body runs: all of them, or of a shard that one, beside others."""
+  options, shared = {out.resolve(): "--out"}, not shard.is_all
+  if overlay:
+    options.setdefault(open_folder(pathlib.Path(overlay), "--overlay").resolve(), "--overlay")
   with contextlib.ExitStack() as held:
-    held.enter_context(locks.hold(out / LOCK, "extraction", "give another --out", say, shared=not shard.is_all))
+    for folder, option in options.items():
+      held.enter_context(locks.hold(folder / LOCK, "extraction", f"give another {option}", say, shared))
     if shard.is_all:
-      for folder in filter(None, (out, overlay)):
-        remove_unfinished(pathlib.Path(folder))
+      for folder in options:
+        remove_unfinished(folder)
     else:
       lock = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
       held.enter_context(locks.hold(out / lock, "extraction of this shard", "give another --shard", say))
@@ -160,7 +168,7 @@ def _save_first(out: pathlib.Path, note: Any, shard: Any) -> None:
   feature_files.save_note(out, note, shard.note)
   if shard.is_all:
     for file in note_files(out):
-      if file.name != NOTE:
+      if file.name != EXTRACTION:
         file.unlink(missing_ok=True)
 
 
@@ -178,7 +186,7 @@ def _put_beside(files: Any, out: pathlib.Path, notice: Any) -> None:
     write_text(out / LICENCE, notice)
   for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
     if drawn.is_file():
-      shutil.copyfile(drawn, out / SIMULATED_NOTE)
+      write_text(out / SIMULATED_NOTE, drawn.read_text(encoding="utf-8"))          # whole: shards write it at once
 
 
 def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, patience: float) -> None:
@@ -214,14 +222,6 @@ def _kept(out: pathlib.Path, files: Any, note: Any, say: Callable[[str], None]) 
     if isinstance(error, OSError) and error.errno in FULL:
       raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
     raise
-
-
-def _check_overlay(overlay: Any, videos: Any) -> None:
-  """Raises a `ValueError` if videos with skeletons would lie among those that are looked at."""
-  videos = pathlib.Path(videos).resolve()
-  if overlay and videos in (place := pathlib.Path(overlay).resolve(), *place.parents):
-    raise ValueError(f"--overlay {overlay}: lies within the folder of the videos, where it would be taken for more of "
-                     "them; give another folder.")
 
 
 def _digests(files: Mapping[str, pathlib.Path], persons: Any) -> tuple[dict[str, Any], dict[str, str]]:

@@ -37,7 +37,8 @@ def find_persons(config: ConfigDict, networks: Any, given: Any) -> Any:
   asked = dict(boxes=regions == {"person"}, detector=bool(regions), person=regions == {"pose"}, overlay=False)
   if useless := [option for option, wanted in asked.items() if getattr(given, option) and not wanted]:
     what = ("no stream of this recipe cuts persons out" if not regions else "it is for recipes of poses"
-            if useless[0] == "overlay" else f"the region {'and'.join(sorted(regions))!r} does not take it")
+            if useless[0] == "overlay" else
+            f"the recipe cuts persons out by region={' and '.join(sorted(regions))}, which does not take it")
     raise ValueError(f"--{useless[0]}: {what}; leave it out.")
   if not wanting:
     return None, {}

@@ -56,6 +56,12 @@ def _plain(recipe: ConfigDict) -> Any:
   return {name: value for name, value in flat.items() if not set(name.split(".")) & set(HARMLESS)}
 
 
+def _detector(recipe: Any) -> Any:
+  """Returns the digests of what found persons; None where that was nothing, or a table."""
+  persons = recipe.get("persons")
+  return persons.get("sha256") if isinstance(persons, dict) else None
+
+
 def check_recipe(run: FinishedRun, recipe: Mapping[str, Any]) -> list:
   """Returns what to say of the way that features were made: warnings.
 
@@ -72,6 +78,11 @@ def check_recipe(run: FinishedRun, recipe: Mapping[str, Any]) -> list:
                        (f"{name}={mine.get(name)}", f"{name}={theirs.get(name)}"))
         raise ValueError(f"its features were made with {here}, those of the run with {there}; extract them "
                          "again as the run's.")
+    mine, theirs = _detector(recipe), _detector(of_run)
+    if mine and theirs and mine != theirs:
+      here, there = recipe["persons"]["detector"], of_run["persons"]["detector"]
+      raise ValueError(f"its persons were found by {here}, those of the run by other networks, those of {there}; "
+                       "extract the features again with that --detector.")
     return ["RANDOM weights made the features: for trials only, the score means nothing"] if run.random_weights else []
   warnings = []
   if run.random_weights or recipe.get("random_weights"):

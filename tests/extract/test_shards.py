@@ -1,13 +1,16 @@
 """Shards: each video in one, notes that nobody else writes, and one note at the end."""
 
 import json
+import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
+from jaxskill import files
+from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.user import extraction_note
-from jaxskill.extract import kinds, local, shards
+from jaxskill.extract import feature_files, kinds, local, shards
 from jaxskill.training import locks
 from tests.extract import slow_decoding
 from tests.extract.test_extraction import recipe
@@ -97,6 +100,82 @@ def test_shards_of_another_recipe(tmp_path, run):
   (tmp_path / "out" / "extraction.2-of-2.json").write_text(json.dumps(other))
   with pytest.raises(ValueError, match="2-of-2.json: is of another recipe"):
     extraction_note.read_extraction(tmp_path / "out")
+
+
+def test_two_extractions_with_one_folder_of_overlays(tmp_path):
+  """The second one would remove what the first has begun there."""
+  said = []
+  with local._alone(tmp_path, str(tmp_path / "overlay"), shards.Shard(), said.append):
+    begun = tmp_path / "overlay" / ".begun.unfinished"
+    begun.touch()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="overlay: another extraction is at work there .* or give another --overlay"):
+      with local._alone(tmp_path / "other", str(tmp_path / "overlay"), shards.Shard(), said.append):
+        pass
+  assert begun.exists()
+  with local._alone(tmp_path, str(tmp_path), shards.Shard(), said.append):             # one folder for both
+    assert not begun.exists() and not said
+
+
+def test_a_note_that_is_removed_while_notes_are_read(tmp_path, monkeypatch):
+  """After its name was seen, before it was looked at."""
+  for name in ("extraction.1-of-2.json", "extraction.2-of-2.json"):
+    (tmp_path / name).write_text("{}")
+  is_file = pathlib.Path.is_file
+
+  def looked(path):
+    there = is_file(path)
+    if path.name == "extraction.1-of-2.json":
+      path.unlink()
+    return there
+  monkeypatch.setattr(pathlib.Path, "is_file", looked)
+  assert [file.name for file in extraction_note.note_files(tmp_path)] == ["extraction.2-of-2.json"]
+
+
+def test_the_note_of_simulated_videos_is_never_half_there(tmp_path, monkeypatch):
+  """Shards write it at the same time, and others read."""
+  (tmp_path / "out").mkdir()
+  (tmp_path / SIMULATED_NOTE).write_text("drawn")
+  (tmp_path / "out" / SIMULATED_NOTE).write_text("of another shard")
+  with monkeypatch.context() as patch:
+    patch.setattr(files.os, "replace", lambda *_: None)                          # the process dies before that
+    local._put_beside(dict(a=tmp_path / "a.mp4"), tmp_path / "out", "")
+  assert (tmp_path / "out" / SIMULATED_NOTE).read_text() == "of another shard"
+  local._put_beside(dict(a=tmp_path / "a.mp4"), tmp_path / "out", "")
+  assert (tmp_path / "out" / SIMULATED_NOTE).read_text() == "drawn"
+
+
+def note_of(**recipe):
+  return json.dumps(dict(recipe=dict(dtype="float32", random_weights=False) | recipe, videos=dict(a={})))
+
+
+@pytest.mark.parametrize("one,other,alike", [
+    (dict(weights="a.whl", weights_sha256=dict(pose="1")), dict(weights="folder", weights_sha256=dict(pose="1")), True),
+    (dict(weights="a.whl", weights_sha256=dict(pose="1")), dict(weights="a.whl", weights_sha256=dict(pose="2")), False),
+    (dict(weights="a.pth", weights_sha256="1"), dict(weights="b.pth", weights_sha256="1"), True),
+    (dict(weights="random:0", weights_sha256=""), dict(weights="random:1", weights_sha256=""), False),
+    (dict(weights=dict(rgb="a", flow="random:0"), weights_sha256=dict(rgb="1", flow="")),
+     dict(weights=dict(rgb="b", flow="random:0"), weights_sha256=dict(rgb="1", flow="")), True),
+    (dict(weights=dict(rgb="a", flow="random:0"), weights_sha256=dict(rgb="1", flow="")),
+     dict(weights=dict(rgb="a", flow="random:1"), weights_sha256=dict(rgb="1", flow="")), False),
+    (dict(persons=dict(detector="a", sha256="1")), dict(persons=dict(detector="b", sha256="1")), True),
+    (dict(persons=dict(detector="a", sha256="1")), dict(persons=dict(detector="a", sha256="2")), False),
+    (dict(persons=dict(detector="a", sha256="1")), dict(persons="a table of boxes"), False)])
+def test_digests_count_and_names_do_not(tmp_path, one, other, alike):
+  """Of two shards, and of an extraction that goes on: a wheel here, on the next machine the folder unpacked from it."""
+  (tmp_path / "extraction.1-of-2.json").write_text(note_of(**one))
+  goes_on = json.loads(note_of(**other))["recipe"]
+  if alike:
+    assert list(feature_files.known(tmp_path, goes_on)) == ["a"]
+  else:
+    with pytest.raises(ValueError, match="of another recipe or other weights"):
+      feature_files.known(tmp_path, goes_on)
+  (tmp_path / "extraction.2-of-2.json").write_text(note_of(**other))
+  if alike:
+    assert list(extraction_note.read_extraction(tmp_path)["videos"]) == ["a"]
+  else:
+    with pytest.raises(ValueError, match="2-of-2.json: is of another recipe"):
+      extraction_note.read_extraction(tmp_path)
 
 
 def test_the_latest_note_counts(tmp_path, run):

@@ -5,6 +5,7 @@ Extractions in shards write `extraction.I-of-N.json`, one each; together they ar
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import re
@@ -19,14 +20,14 @@ FORMAT = 1            # of it; before it had one, its fields were the same
 _NAME = re.compile(r"extraction(\.\d+-of-\d+)?\.json")
 
 
-def note_files(folder: pathlib.Path) -> Any:
+def note_files(folder: pathlib.Path) -> list[pathlib.Path]:
   """Returns the notes of a folder, the oldest first."""
-  found = [file for file in folder.glob("extraction*.json") if _NAME.fullmatch(file.name) and file.is_file()]
-  return sorted(found, key=_age)
-
-
-def _age(file: pathlib.Path) -> Any:
-  return file.stat().st_mtime_ns, file.name
+  found = []
+  for file in folder.glob("extraction*.json"):
+    with contextlib.suppress(FileNotFoundError):             # an extraction may just have put it into one for all
+      if _NAME.fullmatch(file.name) and file.is_file():
+        found.append((file.stat().st_mtime_ns, file.name, file))
+  return [file for *_, file in sorted(found)]
 
 
 def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
@@ -42,12 +43,29 @@ def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
   recipe, videos = {}, {}
   for file in note_files(folder) or [folder / EXTRACTION]:
     note = _read(file)
-    if videos and note["videos"] and note["recipe"] != recipe:
+    if videos and note["videos"] and not are_alike(note["recipe"], recipe):
       raise ValueError(f"{file}: is of another recipe or other weights than the other notes beside it; extract all "
                        "shards alike, into a new folder.")
     recipe = note["recipe"] if note["videos"] or not recipe else recipe
     videos |= note["videos"]
   return dict(recipe=recipe, videos=videos)
+
+
+def are_alike(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+  """Returns whether recipes of two notes are the same; names of files do not count where their digests are known."""
+  return _without_names(recipe) == _without_names(other)
+
+
+def _without_names(recipe: Any) -> Any:
+  """Returns a recipe without the names of files of which it has the digests, of weights and of what finds persons."""
+  names, digests, persons = (recipe.get(field) for field in ("weights", "weights_sha256", "persons"))
+  if isinstance(names, dict) and isinstance(digests, dict):
+    names = {stream: "" if digests.get(stream) else name for stream, name in names.items()}
+  elif digests:
+    names = ""
+  if isinstance(persons, dict) and persons.get("sha256"):
+    persons = persons["sha256"]
+  return {**recipe, "weights": names, "persons": persons}
 
 
 def _read(file: pathlib.Path) -> Any:

@@ -78,6 +78,11 @@ class Boxes:
     """Returns what the note says of one video beforehand."""
     return dict(boxes_sha256=self.digest(video))
 
+  def notes(self, video: str) -> list[str]:
+    """Returns sentences on whom it chose in a video: none, the largest person is what it stands for."""
+    del video
+    return []
+
   def largest(self, video: str, picture: Any) -> tuple[np.ndarray, float]:
     """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is.
 
@@ -122,6 +127,11 @@ class Detector:
     """Returns what the note says of one video beforehand: nothing."""
     del video
     return {}
+
+  def notes(self, video: str) -> list[str]:
+    """Returns sentences on whom it chose in a video: none, the largest person is what it stands for."""
+    del video
+    return []
 
   def largest(self, video: str, picture: Any) -> tuple[np.ndarray | None, float]:
     """Returns the largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""

@@ -20,11 +20,11 @@ MARGIN = 0.1
 
 
 class _Options(NamedTuple):
-  """Of `Follower`, for pictures that may be seconds apart."""
+  """Of `Follower`, for pictures that may be a second apart: the nearest person is the same at once, however far."""
 
   detection: float = 0.5
   flag: float = 0.5
-  hold: float = 1.0
+  hold: float = 0.0
   several: str = "largest"
   smoothing: bool = False
 
@@ -45,15 +45,25 @@ class Athletes:
     self._choice = person if isinstance(person, Choice) else Choice(person)
     self._follower = Follower(self.networks, _Options())           # of the video that is looked at
     self._video: str | None = None
+    self._number = -1                                              # of its last picture
 
   def about(self, video: str) -> dict[str, str]:
     """Returns what the note says of one video beforehand: whom to follow."""
     return dict(person_sha256=self._choice.digest(video))
 
+  def notes(self, video: str) -> list[str]:
+    """Returns sentences on whom it followed in the video looked at last."""
+    return self._follower.notes if video == self._video else []
+
   def largest(self, video: str, picture: Picture) -> tuple[np.ndarray | None, float]:
-    """Returns the box (x1, y1, x2, y2) of the person who is followed, or None; and 0."""
-    if self._video != video:
+    """Returns the box (x1, y1, x2, y2) of the person who is followed, or None; and 0.
+
+    Raises:
+      ValueError: if a chosen point lies outside the picture.
+    """
+    if self._video != video or picture.number < self._number:      # a damaged video is read once more
       self._follower, self._video = Follower(self.networks, _Options(), self._choice.of(video)), video
+    self._number = picture.number
     seen = self._follower.look(picture)
     if seen is None:
       return None, 0.0

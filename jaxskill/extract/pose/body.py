@@ -63,8 +63,8 @@ class Follower:
   Attributes:
     asked, looked: pictures in which the detector was asked, and all.
     seconds: {"detection", "landmarks"} spent.
-    passed_by: (seconds, x, y) of persons who were found, but not where one was chosen.
-    notes: sentences on whom it follows.
+    passed_by: (seconds, x, y, the chosen point) of persons who were found, but not where one was chosen.
+    notes, again: sentences on whom it follows, and on persons who were lost and followed again.
   """
 
   def __init__(self, networks: Networks, options: Any, chosen: Sequence[tuple[float, float, float]] = ()) -> None:
@@ -80,27 +80,44 @@ class Follower:
     self._filters = dict(points=smoothing.OneEuro(0.05, 80.0), world=smoothing.OneEuro(0.1, 40.0),
                          auxiliary=smoothing.OneEuro(0.01, 10.0))
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
-    self.passed_by, self.notes = [], []
+    self.passed_by, self.notes, self.again = [], [], []
 
   def look(self, picture: Picture) -> Seen | None:
     """Returns what is `Seen` of the person, or None; pictures come in the order of time.
 
     Raises:
-      ValueError: if several persons are there, none is chosen, and that is not allowed.
+      ValueError: if several persons are there, none is chosen, and that is not allowed; or if a chosen point lies
+        outside the picture.
     """
+    if not self.looked:
+      _check_chosen(self._chosen, picture.size)
     self.looked += 1
+    self._pass_over(picture.time)
     if self._chosen and self._chosen[0][0] <= picture.time:
-      return self._begin(picture, self._choose(picture))
+      seen = self._begin(picture, self._choose(picture))
+      if seen:                                       # else the next picture is asked for the same person
+        self._chosen.pop(0)
+      return seen
     if self._region is None and self._chosen:
       return None                                    # nobody is followed yet
     seen = self._read(picture, self._region) if self._holds(picture) else None
-    return seen or self._begin(picture, self._find(picture))
+    return seen or self._begin(picture, *self._find(picture))
 
-  def _begin(self, picture: Any, region: Any) -> Any:
+  def _pass_over(self, time: Any) -> None:
+    """Gives up who was chosen earlier and never seen, once the time of the next choice has come."""
+    while len(self._chosen) > 1 and self._chosen[1][0] <= time:
+      since, x, y = self._chosen.pop(0)
+      self.notes.append(f"nobody seen at the chosen point {x:g},{y:g} from {since:.2f} s on, until another one is "
+                        f"chosen at {self._chosen[0][0]:.2f} s: correct --person")
+
+  def _begin(self, picture: Any, region: Any, note: Any = "") -> Any:
     """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
     for smooth in self._filters.values():
       smooth.forget()
-    return self._read(picture, region)
+    first, seen = self._region is None, self._read(picture, region)
+    if seen and note:
+      (self.notes if first else self.again).append(note)
+    return seen
 
   def _holds(self, picture: Any) -> Any:
     """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
@@ -118,43 +135,42 @@ class Follower:
     _, *point = self._chosen[0]
     found = {away_from(one, point): one for one in self._detect(picture)}
     if not found or min(found) > _AT_HAND:
-      self.passed_by += [(picture.time, *one.points[HIPS]) for one in found.values()]
+      self.passed_by += [(picture.time, *one.points[HIPS], point) for one in found.values()]
       return None
-    self._chosen.pop(0)
     return square_of(found[min(found)])
 
   def _find(self, picture: Any) -> Any:
-    """Returns the square of the person nearest to the last place, or None; at first that of the largest one."""
+    """Returns (the square of the person nearest to the last place, or None; at first that of the largest one, a note).
+    """
     found = sorted(self._detect(picture), key=_size, reverse=True)
     if not found:
-      return None
+      return None, ""
     if self._region is None:
-      return square_of(self._first(picture, found))
+      return square_of(found[0]), self._check_first(picture, found)
     squares = {float(np.hypot(*(one.points[HIPS] - self._region[:2]))): square_of(one) for one in found}
     if min(squares) <= _REACH * self._region.side:
-      return squares[min(squares)]
+      return squares[min(squares)], ""
     if self._holds(picture):
-      return None
-    self.notes.append(f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, "
-                      f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
-    return squares[min(squares)]
+      return None, ""
+    note = (f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, "
+            f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
+    return squares[min(squares)], note
 
-  def _first(self, picture: Any, found: Any) -> Any:
-    """Returns whom to follow of those who are found first, the largest before the others."""
+  def _check_first(self, picture: Any, found: Any) -> Any:
+    """Returns a note on following the largest one of those who are found first, the largest before the others."""
     alike = []
     for one in found:
       apart = [np.hypot(*(one.points[HIPS] - other.points[HIPS])) for other in alike]
       if _size(one) >= _COMPARABLE * _size(found[0]) and min(apart, default=np.inf) > _APART * _size(found[0]):
         alike.append(one)
     if len(alike) == 1:
-      return found[0]
+      return ""
     places = " and ".join("{:.0f},{:.0f}".format(*one.points[HIPS]) for one in alike)
     there = f"{len(alike)} persons at {picture.time:.2f} s, at {places} (pixels, middle of the hips)"
     if self._options.several == "error":
-      raise ValueError(f"shows {there}, and none is chosen: say --person x,y, give a table, or take the largest with "
-                       "--config.person.several=largest.")
-    self.notes.append(f"shows {there}; the largest is followed, the first of these; --person x,y says another")
-    return found[0]
+      raise ValueError(f"shows {there}, and none is chosen: say --person x,y, or give it a table; jaxskill.extract "
+                       "takes the largest with --config.person.several=largest.")
+    return f"shows {there}; the largest is followed, the first of these; --person x,y says another"
 
   def _read(self, picture: Any, region: Any) -> Any:
     """Returns what the landmark network sees in a square, or None; the next square follows from it."""
@@ -175,6 +191,13 @@ class Follower:
   def _smooth(self, name: str, time: Any, values: Any, unit: Any = 1.0) -> Any:
     """Auxiliary points place the next square and are always smoothed."""
     return self._filters[name](time, values, unit) if self._options.smoothing or name == "auxiliary" else values
+
+
+def _check_chosen(chosen: Any, size: Any) -> None:
+  for _, x, y in chosen:
+    if x > size[0] or y > size[1]:
+      raise ValueError(f"the chosen point {x:g},{y:g} lies outside the picture of {size[0]} x {size[1]} pixels; "
+                       "correct --person.")
 
 
 def _size(one: Any) -> Any:

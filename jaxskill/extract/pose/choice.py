@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,17 @@ class Choice:
     self._of = _read(pathlib.Path(said))
 
   def renamed(self, names: dict[str, str]) -> Choice:
-    """Returns this choice, which knows videos by other names too: {video of the table: its other name}."""
-    self._of |= {other: self._of[video] for video, other in names.items() if video in self._of}
+    """Returns this choice, which knows videos by other names: {video of the table: its other name}."""
+    self._of = {names.get(video, video): rows for video, rows in self._of.items()}
     return self
+
+  def strangers(self, videos: Collection[str]) -> str:
+    """Returns a sentence on the names of the table that are none of `videos`; "" if all are."""
+    strange = [name for name in self._of if name not in videos]
+    if not strange:
+      return ""
+    return (f"--person: {len(strange)} of {len(self._of)} names of the table are no videos here, such as "
+            f"{strange[0]!r}; names are without the ending of the file")
 
   def of(self, video: str) -> tuple[tuple[float, float, float], ...]:
     """Returns rows (seconds, x, y) of one video, ascending; () where nobody is chosen."""

@@ -11,6 +11,7 @@ import importlib.util
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -135,20 +136,20 @@ def read(source: str | os.PathLike[str], names: Iterable[str]) -> dict[str, byte
   """Returns {network: bytes of its file}.
 
   Raises:
-    ValueError: if the source cannot be read, or lacks one.
+    ValueError: if the source cannot be read, or lacks one, or has two of one name.
   """
   source = pathlib.Path(source)
   if source.is_dir():
-    files = {path.stem: path for path in sorted(source.rglob("*.tflite"))}
+    files = _by_stem(sorted(source.rglob("*.tflite")))
     return {name: _choose(source, name, files).read_bytes() for name in names}
   if not source.is_file():
     raise ValueError(f"--weights {source}: there is no such file or folder. {how_to_get()}")
   _check_wheel(source)
   try:
     with zipfile.ZipFile(source) as archive:
-      inside = {pathlib.PurePosixPath(path).stem: path for path in archive.namelist() if path.endswith(".tflite")}
+      inside = _by_stem(path for path in archive.namelist() if path.endswith(".tflite"))
       return {name: archive.read(_choose(source, name, inside)) for name in names}
-  except (zipfile.BadZipFile, OSError, EOFError) as error:
+  except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
     raise ValueError(f"--weights {source}: is no wheel, `.task` bundle or folder of networks, or is damaged ({error}). "
                      f"{how_to_get()}") from error
 
@@ -173,11 +174,21 @@ def _check_wheel(source: pathlib.Path) -> None:
                        f"{WHEEL_SHA256[:12]}...; it is damaged: remove it, and again {PIP}")
 
 
+def _by_stem(paths: Any) -> Any:
+  """Returns {name without its ending: paths}."""
+  found = {}
+  for path in paths:
+    found.setdefault(pathlib.PurePath(path).stem, []).append(path)
+  return found
+
+
 def _choose(source: pathlib.Path, name: str, files: Any) -> Any:
-  """Returns the file of a network among {name without its ending: file}."""
+  """Returns the file of a network among {name without its ending: files}."""
   for file in NETWORKS[name].files:
-    if file in files:
-      return files[file]
+    if len(found := files.get(file, ())) > 1:
+      raise ValueError(f"--weights {source}: has {len(found)} files {file}.tflite ({found[0]}, {found[1]}); keep one.")
+    if found:
+      return found[0]
   there = ", ".join(f"{other}.tflite" for other in list(files)[:6]) or "no networks"
   raise ValueError(f"--weights {source}: has {there}, but not {NETWORKS[name].files[0]}.tflite, which this recipe "
                    f"needs (in a bundle {NETWORKS[name].files[1]}.tflite). {how_to_get()}")

@@ -6,6 +6,7 @@ import fractions
 import os
 import pathlib
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ COLORS = dict(left=(40, 160, 255), right=(255, 120, 40), middle=(240, 240, 240),
 _HIGHEST = 480                 # pixels of the shorter side
 _HIDDEN = 0.5                  # visibility below which a line is thin
 _TICK = fractions.Fraction(1, 1000)            # seconds
+MARK = "skeleton drawn by jaxskill.extract"    # comment in the file
 
 
 class Overlay:
@@ -55,6 +57,7 @@ class Overlay:
     if self._container is None:
       self._path.parent.mkdir(parents=True, exist_ok=True)
       self._container = av.open(str(self._unfinished.absolute()), "w", format="mp4")
+      self._container.metadata["comment"] = MARK
       self._stream = self._container.add_stream("libx264", rate=1 / _TICK, options={"crf": "23", "preset": "veryfast"})
       self._stream.width, self._stream.height, self._stream.pix_fmt = wide, high, "yuv420p"
       self._stream.codec_context.time_base = _TICK
@@ -75,6 +78,46 @@ class Overlay:
     if self._container is not None:
       self._container.close()
       self._unfinished.unlink(missing_ok=True)
+
+
+def check(overlay: str, videos: str, films: Mapping[str, pathlib.Path]) -> None:
+  """Checks that overlays take the place of no other file.
+
+  Args:
+    overlay: their folder.
+    videos: the folder of the videos that are looked at, or a single file.
+    films: {video: file} of all of them.
+
+  Raises:
+    ValueError: if overlays would lie among the videos, or in the place of a file that is no overlay.
+  """
+  place, looked_at = pathlib.Path(overlay).resolve(), pathlib.Path(videos).resolve()
+  if place == looked_at.parent and looked_at.is_file() or looked_at in (place, *place.parents):
+    raise ValueError(f"--overlay {overlay}: lies within the folder of the videos, where it would be taken for more of "
+                     "them; give another folder.")
+  inputs = {_identity(film) for film in films.values() if film.exists()}
+  for video in films:
+    target = pathlib.Path(f"{overlay}/{video}.mp4")
+    if os.path.lexists(target) and not (_is_overlay(target) and _identity(target) not in inputs):
+      raise ValueError(f"--overlay {overlay}: {target} is there already and was not made here, and an overlay would "
+                       "take its place; give another folder.")
+
+
+def _identity(file: Any) -> Any:
+  about = file.stat()
+  return about.st_dev, about.st_ino
+
+
+def _is_overlay(file: Any) -> Any:
+  """Returns whether a file was written by `Overlay`."""
+  import av
+  if not file.is_file():
+    return False
+  try:
+    with av.open(str(file.absolute())) as container:
+      return container.metadata.get("comment") == MARK
+  except (av.error.FFmpegError, OSError):
+    return False
 
 
 def draw(image: np.ndarray, seen: Seen | None, hands: dict[str, Hand], scale: np.ndarray) -> None:

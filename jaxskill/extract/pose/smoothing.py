@@ -1,6 +1,7 @@
 """The one-euro filter: what rests is smoothed much, what moves little.
 
-Reference: Casiez, Roussel and Vogel, 1 euro filter, CHI 2012, Algorithm 1.
+Reference: Casiez, Roussel and Vogel, 1 euro filter, CHI 2012, Algorithm 1. As in MediaPipe's published filter the speed
+is measured from the value before as it came; the paper measures it from the smoothed one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class OneEuro:
   def forget(self) -> None:
     """Begins anew: the next values are taken as they are."""
     self._time: Any = None
-    self._value: Any = None
+    self._value: Any = None                # smoothed
+    self._raw: Any = None
     self._speed: Any = 0.0
 
   def __call__(self, time: float, value: np.ndarray, unit: float = 1.0) -> np.ndarray:
@@ -38,13 +40,13 @@ class OneEuro:
       unit: in which speeds are measured, e.g. the size of a body in pixels.
     """
     if self._value is None or time <= self._time:
-      self._time, self._value = time, value
+      self._time, self._value, self._raw = time, value, value
       return value
     step = time - self._time
     share = _share(self._speed_cutoff, step)
-    self._speed = share * (value - self._value) / (step * unit) + (1 - share) * self._speed
+    self._speed = share * (value - self._raw) / (step * unit) + (1 - share) * self._speed
     share = _share(self._cutoff + self._slope * np.abs(self._speed), step)
-    self._time, self._value = time, share * value + (1 - share) * self._value
+    self._time, self._value, self._raw = time, share * value + (1 - share) * self._value, value
     return self._value
 
 

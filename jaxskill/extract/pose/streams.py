@@ -59,9 +59,9 @@ class Watched:
     self.seen: body.Seen | None = None
     self.hands: dict[str, hands.Hand] = {}
     self._number: int | None = None
-    options, self._chosen = config.person, watching.choice.of(video)
+    options, chosen = config.person, watching.choice.of(video)
     asked, self.first = set(config.streams), next(iter(config.streams))
-    self.body = body.Follower(watching.networks, options, self._chosen) if asked & set(OF_BODY) else None
+    self.body = body.Follower(watching.networks, options, chosen) if asked & set(OF_BODY) else None
     self.tracked_hands = hands.Hands(watching.networks, options) if "hands" in asked else None
     self._overlay = Overlay(f"{watching.overlay}/{video}.mp4") if watching.overlay else None
 
@@ -69,12 +69,12 @@ class Watched:
     """Looks at a picture, whose streams all ask for it.
 
     Raises:
-      ValueError: for a picture without room for a person, or a chosen point outside it; see `body.Follower.look`.
+      ValueError: for a picture without room for a person; see `body.Follower.look`.
     """
     if picture.number == self._number:
       return
     if self._number is None:
-      _check_picture(picture, self._chosen)
+      _check_picture(picture)
     self._number = picture.number
     self.seen = self.body.look(picture) if self.body else None
     self.hands = self.tracked_hands.look(picture) if self.tracked_hands else {}
@@ -97,20 +97,15 @@ class Watched:
       return f"no hand found in any of its {count} frames."
     if not self.body.passed_by:
       return f"no person found in any of its {count} frames."
-    time, x, y = self.body.passed_by[0]
-    _, *point = self._chosen[0]
+    time, x, y, point = self.body.passed_by[0]
     return (f"nobody found at the chosen point {point[0]:g},{point[1]:g} in any of its {count} frames; a person is at "
             f"{x:.0f},{y:.0f} at {time:.2f} s (pixels, middle of the hips): correct --person.")
 
 
-def _check_picture(picture: Any, chosen: Any) -> None:
+def _check_picture(picture: Any) -> None:
   wide, high = picture.size
   if min(wide, high) < _SMALLEST:
     raise ValueError(f"is {wide} x {high} pixels, too small to see a person; expected at least {_SMALLEST} a side.")
-  for _, x, y in chosen:
-    if x > wide or y > high:
-      raise ValueError(f"the chosen point {x:g},{y:g} lies outside the picture of {wide} x {high} pixels; correct "
-                       "--person.")
 
 
 class Stream:
@@ -187,7 +182,7 @@ class Stream:
       yield (f"has {1 / self.every:.3g} pictures a second, fewer than the {self._slow:g} of the recipe: fast movements "
              "are not resolved, and smoothness is not that of a faster camera")
     if self._watched.body:
-      yield from self._watched.body.notes
+      yield from (*self._watched.body.notes, *self._watched.body.again)
 
 
 def make(config: ml_collections.ConfigDict, video: str, seconds: float, rate: float,

@@ -9,9 +9,22 @@ from tests.extract.pose import puppets
 PUPPET = np.array([160.0, 150.0, 160.0, 90.0])
 
 
-def look(*pictures, chosen=(), **changes):
+class Unsure(puppets.Networks):
+  """Those that do not see the persons of the first `unsure` squares."""
+
+  def __init__(self, unsure):
+    super().__init__()
+    self._unsure = unsure
+
+  def _read(self, image):
+    raw, flag, *others = super()._read(image)
+    self._unsure -= 1
+    return raw, flag * (self._unsure < 0), *others
+
+
+def look(*pictures, chosen=(), networks=None, **changes):
   """(what is seen in each picture, the follower)."""
-  follower = body.Follower(puppets.Networks(), puppets.options(**changes), chosen)
+  follower = body.Follower(networks or puppets.Networks(), puppets.options(**changes), chosen)
   return [follower.look(picture) for picture in pictures], follower
 
 
@@ -77,7 +90,7 @@ def test_a_gap_is_a_gap():
   seen, follower = look(*there, *away, *again, smoothing=True)
   assert [one is not None for one in seen] == [True] * 5 + [False] * 5 + [True] * 3
   np.testing.assert_allclose(seen[10].points[5, :2], (180, 150), atol=1.0)                  # not drawn to the old place
-  assert follower.asked == 6 and not follower.notes                                         # found by the last square
+  assert follower.asked == 6 and not follower.again                                         # found by the last square
 
 
 def test_somebody_else_is_not_taken_for_a_lost_person_at_once():
@@ -85,14 +98,19 @@ def test_somebody_else_is_not_taken_for_a_lost_person_at_once():
   gone = [puppets.picture(PUPPET, time=0.0)] + [puppets.picture(other, time=k * 0.4) for k in range(1, 5)]
   seen, follower = look(*gone, hold=1.0)
   assert [one is not None for one in seen] == [True, False, False, True, True]
-  assert len(follower.notes) == 1 and "followed again from 1.20 s on" in follower.notes[0]
+  assert len(follower.again) == 1 and "followed again from 1.20 s on" in follower.again[0] and not follower.notes
 
 
-TWO = (puppets.picture((80, 150, 80, 90), (240, 160, 240, 95)))
+def again(time):
+  return puppets.picture((80, 150, 80, 90), (240, 160, 240, 95), time=time)
+
+
+TWO = again(0.0)
 
 
 def test_two_persons_and_none_chosen():
-  with pytest.raises(ValueError, match="shows 2 persons at 0.00 s, at 240,160 and 80,150 .*--person x,y"):
+  with pytest.raises(ValueError, match="shows 2 persons at 0.00 s, at 240,160 and 80,150 .*--person x,y, or give it a "
+                     "table; jaxskill.extract takes the largest with --config.person.several=largest"):       # assess cannot
     look(TWO)
   (seen,), follower = look(TWO, several="largest")
   assert seen.points[5, 0] == pytest.approx(240, abs=1.5)
@@ -104,13 +122,43 @@ def test_two_persons_and_none_chosen():
 def test_who_is_chosen_is_followed():
   (seen,), _ = look(TWO, chosen=((0.0, 90, 140),))
   assert seen.points[5, 0] == pytest.approx(80, abs=1.5)
-  later = puppets.picture((80, 150, 80, 90), (240, 160, 240, 95), time=0.2)
+  later = again(0.2)
   (first, second), _ = look(TWO, later, chosen=((0.1, 240, 150),))
   assert first is None and second.points[5, 0] == pytest.approx(240, abs=1.5)
   (first, second), _ = look(TWO, later, chosen=((0.0, 80, 150), (0.1, 240, 150)))
   assert (first.points[5, 0], second.points[5, 0]) == (pytest.approx(80, abs=1.5), pytest.approx(240, abs=1.5))
   (nobody,), follower = look(TWO, chosen=((0.0, 160, 20),))
   assert nobody is None and len(follower.passed_by) == 2
+  (nobody, still_nobody), follower = look(puppets.picture(), again(0.2), chosen=((0.0, 80, 150), (0.1, 160, 20)))
+  assert nobody is still_nobody is None and follower.passed_by[0][3] == [160, 20]           # and not the first choice
+
+
+def test_who_is_chosen_is_asked_for_until_seen():
+  """Where the second network is not sure at first, also of a larger one beside the chosen one."""
+  seen, _ = look(TWO, again(0.04), again(0.08), chosen=((0.0, 90, 140),), networks=Unsure(2))
+  assert [one is not None for one in seen] == [False, False, True]
+  assert seen[2].points[5, 0] == pytest.approx(80, abs=1.5)
+
+
+def test_a_later_choice_does_not_wait_for_an_earlier_one():
+  seen, follower = look(TWO, again(0.04), again(0.2), chosen=((0.0, 160, 20), (0.2, 80, 150)))
+  assert seen[:2] == [None, None] and seen[2].points[5, 0] == pytest.approx(80, abs=1.5)
+  assert follower.notes == ["nobody seen at the chosen point 160,20 from 0.00 s on, until another one is chosen at "
+                            "0.20 s: correct --person"]
+
+
+def test_one_note_of_one_who_is_seen():
+  """And none of those whom the second network does not see."""
+  pictures = [again(k / 25) for k in range(5)]
+  seen, follower = look(*pictures, several="largest", networks=Unsure(3))
+  assert seen[2] is None and seen[3] and len(follower.notes) == 1 and "2 persons at 0.12 s" in follower.notes[0]
+  far = [puppets.picture(PUPPET), *(puppets.picture((40, 180, 40, 140), time=2 + k / 25) for k in range(4))]
+  networks = Unsure(0)
+  follower = body.Follower(networks, puppets.options())
+  follower.look(far[0])
+  networks._unsure = 2
+  assert [follower.look(picture) is not None for picture in far[1:]] == [False, False, True, True]
+  assert len(follower.again) == 1 and "followed again from 2.08 s on" in follower.again[0]
 
 
 def test_refinement():

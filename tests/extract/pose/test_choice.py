@@ -16,9 +16,16 @@ def test_a_point_of_all_videos_or_a_table(tmp_path):
   choice = Choice(table(tmp_path, "video,x,y,time\na,10,20,2\na,30,40,0.5\nsub/b,5,6,0\n"))
   assert choice.of("a") == ((0.5, 30, 40), (2, 10, 20)) and choice.of("c") == ()
   assert Choice(table(tmp_path, "video,x,y\na,10,20\n")).of("a") == ((0.0, 10, 20),)
-  assert choice.renamed({"a": "other"}).of("other") == choice.of("a")
   digests = [choice.digest(video) for video in ("a", "sub/b", "c")]
   assert len(set(digests)) == 3 and digests[2] == ""
+  assert choice.renamed({"a": "other", "d": "e"}).of("other") == ((0.5, 30, 40), (2, 10, 20)) and not choice.of("a")
+
+
+def test_names_that_are_no_videos(tmp_path):
+  choice = Choice(table(tmp_path, "video,x,y\na.mp4,10,20\na,10,20\nb,10,20\n"))
+  assert choice.strangers({"a": 1, "b": 2, "c": 3}) == (
+      "--person: 1 of 3 names of the table are no videos here, such as 'a.mp4'; names are without the ending of the file")
+  assert choice.renamed({"a.mp4": "c"}).strangers(["a", "b", "c"]) == "" == Choice("320,180").strangers(["a"])
 
 
 @pytest.mark.parametrize("text,message", [

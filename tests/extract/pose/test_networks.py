@@ -47,6 +47,30 @@ def test_files_that_are_nothing(tmp_path):
       networks.read(source, BODY)
 
 
+def test_two_networks_of_one_name(tmp_path):
+  for name in ("a", "b"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "pose_detection.tflite").write_bytes(name.encode())
+    (tmp_path / name / "other.tflite").write_bytes(b"")                   # nobody asks for it
+  with pytest.raises(ValueError, match="2 files pose_detection.tflite .*a/pose_detection.*, .*b/pose_.*; keep one"):
+    networks.read(tmp_path, BODY)
+  (tmp_path / "b" / "pose_detection.tflite").unlink()
+  assert networks.read(tmp_path, BODY[:1]) == dict(pose_detection=b"a")
+
+
+def test_a_bundle_that_is_damaged(tmp_path):
+  """Within a compressed network."""
+  bundle = tmp_path / "pose.task"
+  with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr("pose_detector.tflite", bytes(range(256)) * 40)
+    start = archive.infolist()[0].header_offset + 30 + len("pose_detector.tflite")
+  content = bytearray(bundle.read_bytes())
+  content[start: start + 8] = b"\xff" * 8
+  bundle.write_bytes(content)
+  with pytest.raises(ValueError, match="is no wheel, .* or is damaged"):
+    networks.read(bundle, BODY)
+
+
 def test_a_wheel_of_other_networks(tmp_path):
   wheel = packed(tmp_path / "mediapipe-0.10.21-cp311-cp311-win_amd64.whl", pose_detection=b"a", pose_landmark_full=b"b")
   with pytest.raises(ValueError, match=f"pose_detection.tflite has the SHA-256 {hashlib.sha256(b'a').hexdigest()[:12]}"):

@@ -6,18 +6,18 @@ from jaxskill.extract.pose.smoothing import OneEuro
 
 
 def naive(values, times, cutoff, slope):
-  """Step by step, as in the paper."""
+  """Step by step, as MediaPipe does: the speed is that of the values as they come."""
   out, speed = [values[0]], 0.0
-  for value, before, time in zip(values[1:], times, times[1:]):
+  for value, last, before, time in zip(values[1:], values, times, times[1:]):
     step = time - before
     share = 1 / (1 + 1 / (2 * np.pi * 1.0 * step))
-    speed = share * (value - out[-1]) / step + (1 - share) * speed
+    speed = share * (value - last) / step + (1 - share) * speed
     share = 1 / (1 + 1 / (2 * np.pi * (cutoff + slope * abs(speed)) * step))
     out.append(share * value + (1 - share) * out[-1])
   return out
 
 
-def test_as_in_the_paper():
+def test_step_by_step():
   rng = np.random.default_rng(0)
   values, times = rng.normal(size=20).cumsum(), rng.uniform(0.02, 0.1, 20).cumsum()
   smooth = OneEuro(0.5, 2.0)

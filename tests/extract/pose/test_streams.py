@@ -9,6 +9,7 @@ from jaxskill import cli
 from jaxskill.data import kinematics, stream_files
 from jaxskill.extract import extraction, feature_files, kinds, local
 from jaxskill.extract.pose import choice, hands, networks, streams
+from jaxskill.extract.pose import overlay as overlays
 from tests.extract.pose import puppets
 from tests.places import REPO
 
@@ -129,9 +130,43 @@ def test_a_vertical_video_and_an_overlay(tmp_path):
 
 
 def test_overlays_do_not_lie_among_the_videos(tmp_path):
-  for overlay in (tmp_path, tmp_path / "below"):
+  path = film(tmp_path / "a.mp4", moving(2))
+  for videos, overlay in ((tmp_path, tmp_path), (tmp_path, tmp_path / "below"), (path, tmp_path)):
     with pytest.raises(ValueError, match="lies within the folder of the videos"):
-      local.run(recipe(), tmp_path, tmp_path / "out", "no wheel", overlay=overlay)
+      local.run(recipe(), videos, tmp_path / "out", "no wheel", overlay=overlay)
+
+
+def test_overlays_take_the_place_of_no_other_file(tmp_path):
+  """Of a film of the user, nor of one that is looked at, by whatever way; but of an older overlay."""
+  (tmp_path / "films").mkdir()
+  (tmp_path / "films" / "a.mp4").symlink_to(film(tmp_path / "a.mp4", moving(2)))
+  films = dict(a=tmp_path / "films" / "a.mp4")
+  for folder in (tmp_path / "mine", tmp_path):
+    folder.mkdir(exist_ok=True)
+    film(folder / "a.mp4", moving(2))
+    with pytest.raises(ValueError, match="a.mp4 is there already and was not made here"):
+      local.run(recipe(), tmp_path / "films", tmp_path / "out", "no wheel", overlay=folder)
+  extracted(films["a"], tmp_path, overlay=str(tmp_path / "overlay"))
+  overlays.check(str(tmp_path / "overlay"), str(tmp_path / "films"), films)
+  (tmp_path / "looked_at").mkdir()
+  (tmp_path / "looked_at" / "a.mp4").symlink_to(tmp_path / "overlay" / "a.mp4")
+  with pytest.raises(ValueError, match="was not made here"):
+    overlays.check(str(tmp_path / "overlay"), str(tmp_path / "looked_at"), dict(a=tmp_path / "looked_at" / "a.mp4"))
+
+
+def test_a_table_of_persons_with_names_that_are_no_videos(tmp_path, monkeypatch):
+  """Of all videos, not only of those of a shard."""
+  (tmp_path / "films").mkdir()
+  for name in ("a", "b"):
+    film(tmp_path / "films" / f"{name}.mp4", [puppets.picture()] * 2)
+  (tmp_path / "persons.csv").write_text("video,x,y\na,160,150\nb,160,150\nb.mp4,160,150\n")
+  about = dict(weights="", weights_sha256={}, random_weights=False)
+  monkeypatch.setattr(kinds, "POSES", kinds.POSES._replace(load=lambda *_: (puppets.Networks(), about), remarks=lambda _: []))
+  said = []
+  local.run(recipe(), tmp_path / "films", tmp_path / "out", "", person=tmp_path / "persons.csv", shard="1/2", processes=1,
+            say=said.append)
+  assert [line for line in said if "--person" in line] == [
+      "--person: 1 of 3 names of the table are no videos here, such as 'b.mp4'; names are without the ending of the file"]
 
 
 def test_hands_in_a_row():
