@@ -52,6 +52,13 @@ def landmark(name: str) -> str:
   return "nose" if key == "nose" else name
 
 
+def _directness(name: str) -> int:
+  """Returns 0 for the name of a landmark itself, 1 for its part's own word (`LWrist`), 2 for another word (`LHand`)."""
+  called = landmark(name)
+  part = called.partition("_")[2].replace("_", "")
+  return 0 if called == name else 1 if part in re.sub("[^a-z]", "", name.lower()) else 2
+
+
 def joints_of(names: Sequence[str], given: Sequence[tuple[str, str]], file: pathlib.Path | str) -> dict[str, int]:
   """Returns {landmark or other name: place} of the points of a recording.
 
@@ -69,11 +76,9 @@ def joints_of(names: Sequence[str], given: Sequence[tuple[str, str]], file: path
       raise ValueError(f"{file}: config.data.motion.joints: {pair!r} is no (landmark, name in the file) of its points "
                        f"{', '.join(names)}.")
     joints[pair[0]] = places.pop(pair[1])
-  exact = {name: place for name, place in places.items() if landmark(name) == name}
-  joints = exact | joints
-  for name, place in places.items():                       # a hand is a wrist only where there is no wrist
-    if name not in exact:
-      joints.setdefault(landmark(name) if landmark(name) not in joints else name, place)
+  for name in sorted(places, key=_directness):             # a hand is a wrist only where there is no wrist
+    called = landmark(name)
+    joints.setdefault(name if called in joints else called, places[name])
   return joints
 
 

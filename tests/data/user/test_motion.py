@@ -88,6 +88,15 @@ def test_a_hand_is_a_wrist_where_there_is_no_wrist():
   assert recording.joints_of(("left_hand",), (), "f") == dict(left_wrist=0)
 
 
+@pytest.mark.parametrize("names,landmark", [
+    (("LHand", "LWrist"), "left_wrist"), (("HandLeft", "WristLeft"), "left_wrist"), (("LFoot", "LAnkle"), "left_ankle"),
+    (("RUpperArm", "R Shoulder"), "right_shoulder"), (("LToe", "LFootIndex"), "left_foot_index")])
+def test_the_word_of_a_joint_comes_before_other_words_for_it(names, landmark):
+  """In any order: the rest of the body part is a point of its own."""
+  assert recording.joints_of(names, (), "f") == {landmark: 1, names[0]: 0}
+  assert recording.joints_of(names[::-1], (), "f") == {landmark: 0, names[0]: 1}
+
+
 def test_texts_of_jigsaws(tmp_path):
   recordings.write_jigsaws(tmp_path / "v.txt", TIMES, POINTS)
   arrays, names = motion.read(tmp_path / "v.txt")
