@@ -22,6 +22,8 @@ NAMES = ("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_s
 CONFIDENCE = 0.1      # below which a point is taken for not seen; ours
 LOST = 1.0            # seconds after which somebody who is not found again is given up; ours
 
+MISSING = 1.5         # usual steps from file to file above which frames are missing; ours
+
 
 def is_folder(path: pathlib.Path) -> bool:
   """Returns whether a path is a folder that holds JSON files of frames."""
@@ -36,7 +38,8 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   anew. Lengths are in those of the median trunk (hips to shoulders), for pictures know no metres.
 
   Args:
-    folder: of files `..._<frame>_keypoints.json`; frames without one are gaps.
+    folder: of files `..._<frame>_keypoints.json`. Where a step from one number to the next is more than `MISSING` of
+      the usual, median one, frames are missing: one row in which nobody is seen stands for them.
     row_seconds: from one frame to the next.
 
   Raises:
@@ -50,17 +53,24 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
     if int(number[1]) in frames:
       raise ValueError(f"{file}: there is another file of frame {int(number[1])} in its folder; remove one.")
     frames[int(number[1])] = _persons(file)
+  if several := sum(len(people) > 1 for people in frames.values()):
+    logging.warning("%s: %d of %d frames show several persons; the largest of the first frame is followed.", folder,
+                    several, len(frames))
+  frames |= {number: [] for number in _missing(sorted(frames))}
   numbers = sorted(frames)
   times = (np.array(numbers) - numbers[0]) * float(row_seconds)
   pixels = _follow([frames[number] for number in numbers], times)
-  if several := sum(len(frames[number]) > 1 for number in numbers):
-    logging.warning("%s: %d of %d frames show several persons; the largest of the first frame is followed.", folder,
-                    several, len(numbers))
   trunk = trunk_lengths(pixels, {name: place for place, name in enumerate(NAMES)})
   if trunk is None or not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
     raise ValueError(f"{folder}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
                      "of lengths here; film the whole body.")
   return Recording(pixels / length, times, NAMES, "-y", unit="")
+
+
+def _missing(numbers: list[int]) -> list[int]:
+  """Returns a number of each run of frames that are missing between `numbers`, which increase."""
+  steps = np.diff(numbers)
+  return [numbers[place] + 1 for place in np.flatnonzero(steps > MISSING * np.median(steps))] if len(steps) else []
 
 
 def _persons(file: pathlib.Path) -> Any:

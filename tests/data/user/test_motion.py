@@ -123,6 +123,26 @@ def test_frames_of_openpose(tmp_path):
   assert "trunk_side angle" in names and "trunk_forward angle" not in names
 
 
+@pytest.mark.parametrize("every", [1, 5])
+def test_nothing_is_computed_across_missing_frames(tmp_path, every):
+  """What is before them is as if the film ended there, and the path goes on where it was; of every fifth frame too."""
+  recordings.write_openpose(tmp_path / "v", TIMES, POINTS)
+  recordings.write_openpose(tmp_path / "before", TIMES[:30], POINTS[:30])
+  for file in [*tmp_path.rglob("*.json")]:
+    if (frame := int(file.name.split("_")[1])) % every or 30 <= frame < 40:
+      file.unlink()
+  whole, names = motion.read(tmp_path / "v", row_seconds=1 / 30)
+  before, _ = motion.read(tmp_path / "before", row_seconds=1 / 30)
+  rows = len(before["times"])
+  assert rows == 30 // every and len(whole["times"]) == 90 // every
+  for name in ("left_knee velocity", "left_wrist smoothness", "trunk_side velocity"):
+    column = names.index(name)
+    np.testing.assert_allclose(whole["kinematics"][:rows, column], before["kinematics"][:, column], rtol=1e-3, atol=1e-3)
+    assert whole["kinematics"][1: rows - 1, column].any()
+  path = whole["kinematics"][:, names.index("left_wrist path")]
+  assert path[rows] == path[rows - 1] < path[rows + 1]
+
+
 def test_one_person_of_several_is_followed(tmp_path, caplog):
   """The larger one is followed where a second one is listed first, walks past, and stays when he has left."""
   second = recordings.picture(POINTS)
