@@ -20,7 +20,7 @@ from jaxskill.data import kinematics
 from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_jigsaws import KINEMATICS_HERTZ, read_kinematics
 from jaxskill.data.user import motion_tables, openpose
-from jaxskill.data.user.recording import AXES, METRES, Recording, check_size, joints_of
+from jaxskill.data.user.recording import AXES, METRES, Recording, check_size, in_trunks, joints_of
 
 STREAM = "kinematics"
 ENDINGS = (".csv", ".trc", ".txt")
@@ -34,7 +34,8 @@ class Options(NamedTuple):
   """How recordings are read, `config.data.motion`.
 
   Attributes:
-    units: of lengths in csv and .trc files, of `METRES`; "" is m of csv, and what a .trc file says.
+    units: of lengths in csv and .trc files, of `METRES`; "" is m of csv, pixels of csv without `_z`, and what a .trc
+      file says.
     up: axis against gravity, of `AXES`; "" is y, of pictures -y, of JIGSAWS z.
     joints: (landmark, name in the file) of points whose names do not say which landmark they are.
     face_right, window, ends: see `kinematics.columns`.
@@ -81,25 +82,28 @@ def read(path: pathlib.Path, given: Options = Options(),
     row_seconds: from one frame to the next, of files that know no times (OpenPose).
 
   Returns:
-    ({"kinematics": `[T, C]` float32 of the rows that show anybody, "times": `[T]` float32 seconds since the first row
-      of the file}, names of the columns).
+    ({"kinematics": `[T, C]` float32 of the rows that show anybody, lengths in metres, or as `recording.in_trunks` has
+      them, "times": `[T]` float32 seconds since the first row of the file}, names of the columns).
 
   Raises:
     ValueError: if it cannot be read, shows nobody, or is in another unit than is said.
   """
   recording = _read(path, given, row_seconds)
   joints = joints_of(recording.names, given.joints, path)
-  used = recording.points[:, list(joints.values())]
+  points = recording.points
+  if not recording.unit:
+    points = in_trunks(points, joints, path)
+  used = points[:, list(joints.values())]
   seen = np.isfinite(used).all(axis=2).any(axis=1)
   if not seen.any():
     raise ValueError(f"{path}: no row has the place of any point; record the movement again.")
   if recording.unit:
-    check_size(recording.points, joints, path, recording.unit)
+    check_size(points, joints, path, recording.unit)
   if (share := 1 - seen.mean()) > GAPS:
     logging.warning("%s: %.0f %% of its rows show nobody; they are left out.", path, 100 * share)
   try:
     values, names = kinematics.columns(
-        recording.points, seen, recording.times, dict(sorted(joints.items())), up=AXES[given.up or recording.up],
+        points, seen, recording.times, dict(sorted(joints.items())), up=AXES[given.up or recording.up],
         face_right=given.face_right, window=given.window, ends=tuple(given.ends))
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error

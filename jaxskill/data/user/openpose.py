@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jaxskill.data.user.recording import Recording, trunk_lengths
+from jaxskill.data.user.recording import Recording
 
 NAMES = ("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
          "middle_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
@@ -35,7 +35,7 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
 
   Of several persons the largest in the first frame that shows any is followed, by the nearest points from frame to
   frame; who is not within his own height of where he was is not he, and after a second without him the largest is taken
-  anew. Lengths are in those of the median trunk (hips to shoulders), for pictures know no metres.
+  anew. Lengths are in pixels.
 
   Args:
     folder: of files `..._<frame>_keypoints.json`. Where a step from one number to the next is more than `MISSING` of
@@ -43,7 +43,7 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
     row_seconds: from one frame to the next.
 
   Raises:
-    ValueError: for a file that is not of OpenPose's BODY_25, or if no frame shows a trunk.
+    ValueError: for a file that is not of OpenPose's BODY_25.
   """
   frames = {}
   for file in sorted(folder.glob("*.json")):
@@ -60,11 +60,7 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   numbers = sorted(frames)
   times = (np.array(numbers) - numbers[0]) * float(row_seconds)
   pixels = _follow([frames[number] for number in numbers], times)
-  trunk = trunk_lengths(pixels, {name: place for place, name in enumerate(NAMES)})
-  if trunk is None or not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
-    raise ValueError(f"{folder}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
-                     "of lengths here; film the whole body.")
-  return Recording(pixels / length, times, NAMES, "-y", unit="")
+  return Recording(pixels, times, NAMES, "-y", unit="")
 
 
 def _missing(numbers: list[int]) -> list[int]:

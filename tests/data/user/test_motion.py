@@ -60,6 +60,31 @@ def test_units(tmp_path):
     motion.read(tmp_path / "tools.csv")
 
 
+@pytest.mark.parametrize("size", [.5, 1.0])
+def test_tables_of_pixels_are_measured_by_the_trunk(tmp_path, size):
+  """A csv with x and y alone gives what the same points of OpenPose give, from a film of any size."""
+  recordings.write_openpose(tmp_path / "v", TIMES, POINTS)
+  own = [openpose.NAMES.index(name) for name in NAMES if name in openpose.NAMES]
+  pixels = recordings.picture(POINTS)[:, own, :2]
+  recordings.write_csv(tmp_path / "v.csv", TIMES, size * pixels, [openpose.NAMES[place] for place in own])
+  (expected, of), (found, names) = motion.read(tmp_path / "v", row_seconds=.04), motion.read(tmp_path / "v.csv")
+  assert "left_wrist speed" in names and set(names) <= set(of)
+  column = [of.index(name) for name in names]
+  np.testing.assert_allclose(found["kinematics"], expected["kinematics"][:, column], rtol=2e-2, atol=2e-2)
+  pixels = pixels / 200                                     # of a plane in metres
+  recordings.write_csv(tmp_path / "m.csv", TIMES, pixels, [openpose.NAMES[place] for place in own])
+  metres, _ = motion.read(tmp_path / "m.csv", motion.Options(units="m"))
+  path = names.index("left_wrist path")
+  trunk = .5                                                # of `squats`
+  assert metres["kinematics"][-1, path] == pytest.approx(trunk * found["kinematics"][-1, path], rel=1e-2)
+
+
+def test_points_of_no_body_in_a_picture_stay_in_pixels(tmp_path):
+  recordings.write_csv(tmp_path / "v.csv", TIMES, np.stack([100 * TIMES, 0 * TIMES], axis=1)[:, None], ("tip",))
+  arrays, names = motion.read(tmp_path / "v.csv")
+  np.testing.assert_allclose(arrays["kinematics"][:, names.index("tip speed")], 100, rtol=1e-3)
+
+
 def test_what_is_no_body_has_speeds_of_all_its_points(tmp_path):
   recordings.write_csv(tmp_path / "v.csv", TIMES, POINTS[:, :2], ("tip", "grip"))
   _, names = motion.read(tmp_path / "v.csv")
@@ -201,6 +226,9 @@ FAULTS = {
     "word": (csv("time,a_x,a_y\n0,1,2\n1,1,two\n"), "v.csv, line 3: a_y is 'two', no number"),
     "infinite": (csv("time,a_x,a_y\n0,1,inf\n"), "v.csv, line 2: a_y is infinite"),
     "short row": (csv("time,a_x,a_y\n0,1\n"), "line 2: 2 cells but the first line has 3"),
+    "no trunk": (csv("time,LHip_x,LHip_y,RHip_x,RHip_y,LShoulder_x,LShoulder_y,R Shoulder_x,R Shoulder_y\n"
+                     "0,1,2,3,4,,,,\n"),
+                 "v.csv: no frame shows both shoulders and both hips"),
     "nobody": (csv("time,a_x,a_y\n0,,\n1,,\n"), "no row has the place of any point"),
     "no rows": (csv("time,a_x,a_y\n"), "no lines below the first"),
     "slow": (csv("time,a_x,a_y\n0,1,2\n5,1,2\n"), "no two rows are within 1 s"),
