@@ -174,16 +174,16 @@ def _prepared(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dic
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
     if one.is_dir() and not motion.is_motion(one):
-      files = {}
-      found_in = sorted(one.rglob("*.np[yz]")) or sorted(filter(motion.is_motion, one.rglob("*")))
-      for path in found_in:
+      files: dict[str, pathlib.Path] = {}
+      for path in sorted(one.rglob("*.np[yz]")):
         if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
           _unique(files, video_names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
+      files = files or motion.recordings_in(one)
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz) and no recorded movements (.csv, .trc, .txt, or "
                          "folders of OpenPose).")
     elif one.exists():
-      files = {video_names.plain(one.stem): one}
+      files = {video_names.plain(motion.place_of(one).name): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
     note = extraction_note.read_extraction(one if one.is_dir() else one.parent)

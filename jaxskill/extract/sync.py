@@ -148,20 +148,6 @@ def pairs_of(videos: Mapping[str, pathlib.Path],
           for name in recordings}
 
 
-def recordings_in(folder: pathlib.Path | str) -> dict[str, pathlib.Path]:
-  """Returns {name: path} of the recorded movements in a folder and those below it.
-
-  Raises:
-    ValueError: if there is none.
-  """
-  folder = pathlib.Path(folder)
-  found = {path.relative_to(folder).with_suffix("").as_posix(): path
-           for path in sorted(folder.rglob("*")) if motion.is_motion(path)} if folder.is_dir() else {}
-  if not found:
-    raise ValueError(f"{folder}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
-  return found
-
-
 def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float = 0.1,
           options: motion.Options = motion.Options(), row_seconds: float = 1 / 30,
           say: Callable[[str], None] = cli.say) -> dict[str, Lag | str]:
@@ -182,9 +168,12 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
   """
   if not (most > 0 and tolerance >= STEP):
     raise ValueError(f"--max-lag {most:g} must be above 0, and --tolerance {tolerance:g} at least {STEP}, in seconds.")
+  recorded = motion.recordings_in(recordings)
+  if not recorded:
+    raise ValueError(f"{recordings}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
   files, _ = find_videos(cli.path(videos))
   found: dict[str, Lag | str] = {}
-  for name, films in pairs_of(files, recorded := recordings_in(recordings)).items():
+  for name, films in pairs_of(files, recorded).items():
     if not films:
       say(f"warning: {name}: there is no film of this name; its lag is not checked")
     for film, file in films:

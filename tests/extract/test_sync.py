@@ -132,6 +132,14 @@ def test_films_of_other_names(films, tmp_path):
     sync.check(str(tmp_path), str(films / "films"), say=lambda line: None)
 
 
+def test_two_recordings_of_one_name_are_refused(films, tmp_path):
+  times, places = hand()
+  for name in ("early.csv", "early.CSV"):
+    table(tmp_path / name, times, places)
+  with pytest.raises(ValueError, match="are two recordings of one name"):
+    sync.check(str(tmp_path), str(films / "films"), say=lambda line: None)
+
+
 def test_too_little_of_both():
   with pytest.raises(ValueError, match="never moves"):
     sync.lag_between((np.arange(50) / 25, np.zeros(50)), (np.arange(50) / 25, np.ones(50)), 1.0)

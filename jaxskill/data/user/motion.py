@@ -21,6 +21,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.published.labels_jigsaws import KINEMATICS_HERTZ, read_kinematics
 from jaxskill.data.user import motion_tables, openpose
 from jaxskill.data.user.recording import AXES, METRES, Recording, check_size, in_trunks, joints_of
+from jaxskill.data.video.video_names import plain
 
 STREAM = "kinematics"
 ENDINGS = (".csv", ".trc", ".txt")
@@ -69,7 +70,29 @@ def checked(given: Options) -> Options:
 
 def is_motion(path: pathlib.Path) -> bool:
   """Returns whether a path is a file or a folder of a recorded movement, by its ending or its files."""
+  if path.name.startswith("._"):                             # what Macs leave beside files on other disks
+    return False
   return path.is_file() and path.suffix.lower() in ENDINGS and path.name not in OTHERS or openpose.is_folder(path)
+
+
+def place_of(path: pathlib.Path) -> pathlib.Path:
+  """Returns the path of a recording without its ending; a folder has none, whatever points its name holds."""
+  return path if path.is_dir() else path.with_suffix("")
+
+
+def recordings_in(folder: pathlib.Path | str) -> dict[str, pathlib.Path]:
+  """Returns {name: path} of the recorded movements in a folder and those below it; there may be none.
+
+  Raises:
+    ValueError: if two are of one name.
+  """
+  folder, found = pathlib.Path(folder), {}
+  for path in sorted(filter(is_motion, folder.rglob("*"))):
+    name = plain(place_of(path).relative_to(folder).as_posix())
+    if name in found:
+      raise ValueError(f"{found[name]} and {path} are two recordings of one name ({name!r}); remove or rename one.")
+    found[name] = path
+  return found
 
 
 def read(path: pathlib.Path, given: Options = Options(),

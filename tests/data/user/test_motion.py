@@ -282,6 +282,17 @@ def test_other_points_in_one_of_the_files(tmp_path):
     load_features(tmp_path)
 
 
+def test_points_in_the_names_of_folders_are_no_endings(tmp_path):
+  for take in ("P01.take1", "P01.take2"):
+    recordings.write_openpose(tmp_path / "a" / take, TIMES[:2], POINTS[:2])
+  recordings.write_csv(tmp_path / "a" / "P01.csv", TIMES, POINTS)
+  recordings.write_csv(tmp_path / "._b.csv", TIMES, POINTS)
+  assert set(motion.recordings_in(tmp_path)) == {"a/P01", "a/P01.take1", "a/P01.take2"}
+  recordings.write_trc(tmp_path / "a" / "P01.trc", TIMES, POINTS)
+  with pytest.raises(ValueError, match=r"P01.csv and .*P01.trc are two recordings of one name \('a/P01'\); remove"):
+    motion.recordings_in(tmp_path)
+
+
 def test_two_recordings_of_a_video(tmp_path):
   recordings.write_folder(tmp_path, "csv", 8)
   recordings.write_trc(tmp_path / "v0.trc", TIMES, POINTS)
