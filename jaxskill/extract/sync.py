@@ -3,7 +3,8 @@
   python -m jaxskill.extract --check-sync RECORDINGS --videos VIDEOS
 
 RECORDINGS holds recorded movements (`jaxskill.data.user.motion`), VIDEOS the films of the same names, or of names that
-go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`). The lag is the shift at which the
+go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`): a film is that of the recording with
+the longest such name. The lag is the shift at which the
 motion energy of the film, the mean change of its pixels in a second, correlates best with the mean speed of both hands,
 or of all points of what is no body. Both count from their first row. A camera that moves, or others who do, spoil the
 estimate: a peak that is low, or hardly higher than another one elsewhere, is called unknown.
@@ -143,9 +144,13 @@ def _correlation(first: Any, second: Any, lag: Any, least: Any) -> Any:
 
 def pairs_of(videos: Mapping[str, pathlib.Path],
              recordings: Iterable[str]) -> dict[str, list[tuple[str, pathlib.Path]]]:
-  """Returns {name of a recording: [(name of a film, its file), ...]} of the films of each recording."""
-  return {name: [(video, file) for video, file in videos.items() if video == name or video.startswith(f"{name}_")]
-          for name in recordings}
+  """Returns {name of a recording: [(name of a film, its file), ...]}; a film is that of the longest name that fits."""
+  found: dict[str, list[tuple[str, pathlib.Path]]] = {name: [] for name in recordings}
+  for video, file in videos.items():
+    fitting = [name for name in found if video == name or video.startswith(f"{name}_")]
+    if fitting:
+      found[max(fitting, key=len)].append((video, file))
+  return found
 
 
 def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float = 0.1,

@@ -132,6 +132,13 @@ def test_films_of_other_names(films, tmp_path):
     sync.check(str(tmp_path), str(films / "films"), say=lambda line: None)
 
 
+def test_a_film_is_that_of_the_longest_name():
+  films = {name: name for name in ("squat", "squat_cam1", "squat_2", "squat_2_cam1", "squat_20", "jump")}
+  pairs = sync.pairs_of(films, ["squat", "squat_2"])
+  assert {name: [film for film, _ in of] for name, of in pairs.items()} == {
+      "squat": ["squat", "squat_cam1", "squat_20"], "squat_2": ["squat_2", "squat_2_cam1"]}
+
+
 def test_two_recordings_of_one_name_are_refused(films, tmp_path):
   times, places = hand()
   for name in ("early.csv", "early.CSV"):
