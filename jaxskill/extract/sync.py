@@ -4,10 +4,13 @@
 
 RECORDINGS holds recorded movements (`jaxskill.data.user.motion`), VIDEOS the films of the same names, or of names that
 go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`): a film is that of the recording with
-the longest such name. The lag is the shift at which the
-motion energy of the film, the mean change of its pixels in a second, correlates best with the mean speed of both hands,
-or of all points of what is no body. Both count from their first row. A camera that moves, or others who do, spoil the
-estimate: a peak that is low, or hardly higher than another one elsewhere, is called unknown.
+the longest such name. The lag is the shift at which the motion energy of the film, the mean change of its pixels in a
+second, correlates best with the mean speed of both hands, or of all points of what is no body. Both count from their
+first row. A camera that moves, or others who do, spoil the estimate: a peak that is low, or hardly higher than another
+one elsewhere, is called unknown, and so is one at the largest shift that was tried.
+
+The status is 0 if all is in step as far as it is known, 1 if a film is out of step, a peak lies at the largest shift, a
+film or a recording cannot be read, a recording has no film, or no lag is known.
 
 N rows of a common grid, L lags.
 """
@@ -46,11 +49,13 @@ class Lag(NamedTuple):
     seconds: above 0 where the recording shows a movement later than the film.
     correlation: at this lag.
     known: whether the peak stands out.
+    at_edge: whether it is the largest shift that was tried, so that it may go on beyond.
   """
 
   seconds: float
   correlation: float
   known: bool
+  at_edge: bool = False
 
 
 def motion_energy(path: pathlib.Path) -> Curve:
@@ -112,8 +117,9 @@ def lag_between(energy: Curve, speed: Curve, most: float) -> Lag:
   best = int(np.nanargmax(found))
   others = found[np.abs(lags - lags[best]) * STEP > APART]
   next_best = np.nanmax(others, initial=-1.0)
-  known = found[best] >= LEAST and found[best] - next_best >= AHEAD and 0 < best < len(lags) - 1
-  return Lag(float(lags[best] * STEP), float(found[best]), bool(known))
+  stands_out = bool(found[best] >= LEAST and found[best] - next_best >= AHEAD)
+  at_edge = best in np.flatnonzero(np.isfinite(found))[[0, -1]]
+  return Lag(float(lags[best] * STEP), float(found[best]), stands_out and not at_edge, bool(at_edge))
 
 
 def _on_grid(times: Any, values: Any) -> Any:
@@ -166,7 +172,7 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
     say: called with each line for the user.
 
   Returns:
-    {film: `Lag`, or why there is none}.
+    {film: `Lag`, or why there is none}, and {recording: why} of those that have no film.
 
   Raises:
     ValueError: if nothing can be begun.
@@ -178,9 +184,11 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
     raise ValueError(f"{recordings}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
   files, _ = find_videos(cli.path(videos))
   found: dict[str, Lag | str] = {}
+  lacking = []
   for name, films in pairs_of(files, recorded).items():
     if not films:
-      say(f"warning: {name}: there is no film of this name; its lag is not checked")
+      lacking.append(name)
+      say(f"failed: {name}: there is no film of this name; its lag is not checked")
     for film, file in films:
       try:
         found[film] = lag_between(motion_energy(file), hand_speed(recorded[name], options, row_seconds), most)
@@ -191,9 +199,16 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
     raise ValueError(f"{videos}: no film has the name of a recording in {recordings} ({', '.join(sorted(recorded)[:3])}"
                      ", ...); rename the films.")
   out = sum(is_out(lag, tolerance) for lag in found.values())
-  say(f"{len(found)} films checked, {out} out of step by more than {tolerance:g} s, "
-      f"{sum(isinstance(lag, str) or not lag.known for lag in found.values())} unknown")
-  return found
+  known = sum(is_known(lag) for lag in found.values())
+  say(f"{len(found)} films checked, {out} out of step by more than {tolerance:g} s, {len(found) - known} unknown"
+      + (f"; {len(lacking)} of {len(recorded)} recordings have no film" if lacking else "")
+      + ("" if known else "; nothing is known of any film: this is no sign that they are in step"))
+  return found | dict.fromkeys(lacking, "there is no film of this name")
+
+
+def is_known(lag: Lag | str) -> bool:
+  """Returns whether there is a lag, and its peak stands out."""
+  return not isinstance(lag, str) and lag.known
 
 
 def is_out(lag: Lag | str, tolerance: float) -> bool:
@@ -201,11 +216,20 @@ def is_out(lag: Lag | str, tolerance: float) -> bool:
   return not isinstance(lag, str) and lag.known and abs(lag.seconds) > tolerance
 
 
+def is_in_step(found: Mapping[str, Lag | str], tolerance: float) -> bool:
+  """Returns whether all is in step, as far as it is known, and something is: see above."""
+  doubtful = (isinstance(lag, str) or lag.at_edge or is_out(lag, tolerance) for lag in found.values())
+  return not any(doubtful) and any(map(is_known, found.values()))
+
+
 def describe(film: str, lag: Lag | str, tolerance: float) -> str:
   """Returns what is known of one film as a line."""
   if isinstance(lag, str):
     return f"failed: {film}: {lag}"
   seen = f"{lag.seconds:+.2f} s, correlation {lag.correlation:.2f}"
+  if lag.at_edge:
+    return (f"warning: {film}: the lag is unknown: the best shift is the largest that was tried ({seen}); raise "
+            "--max-lag, or cut what only one of both shows")
   if not lag.known:
     return f"warning: {film}: the lag is unknown: no shift stands out (best {seen})"
   if is_out(lag, tolerance):
@@ -216,7 +240,7 @@ def describe(film: str, lag: Lag | str, tolerance: float) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-  """Reads the command line, checks, and ends with 1 if a film is out of step or cannot be checked."""
+  """Reads the command line, checks, and ends with the status that is described above."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract --check-sync", description=__doc__,
                                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
@@ -231,4 +255,4 @@ def main(argv: list[str] | None = None) -> None:
     decoding.require_av()
     found = check(options.check_sync, options.videos, most=options.max_lag, tolerance=options.tolerance,
                   options=motion.checked(motion.Options(units=options.units)), row_seconds=options.row_seconds)
-  sys.exit(1 if any(isinstance(lag, str) or is_out(lag, options.tolerance) for lag in found.values()) else 0)
+  sys.exit(0 if is_in_step(found, options.tolerance) else 1)

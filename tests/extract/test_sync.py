@@ -79,6 +79,39 @@ def test_the_command_warns_of_what_is_out_of_step(films):
   assert same.startswith("same_capture1: in step") and total.startswith("3 films checked, 2 out of step")
 
 
+def test_a_lag_beyond_the_largest_is_said():
+  times, places = hand()
+  speed = np.linalg.norm(np.gradient(places, 1 / FPS, axis=0), axis=1)
+  film, recorded = (times[times >= 0], speed[times >= 0]), (times + 4, speed)          # begins 4 s earlier
+  found = sync.lag_between(film, recorded, 3.96)
+  assert found.at_edge and not found.known and found.seconds == pytest.approx(3.96)
+  assert "is the largest that was tried" in sync.describe("v", found, .1)
+  assert sync.lag_between(film, recorded, 5.0)[2:] == (True, False)
+
+
+STEADY, OFF = sync.Lag(.04, .9, True), sync.Lag(-1.0, .9, True)
+UNKNOWN, EDGE = sync.Lag(0.0, .1, False), sync.Lag(5.0, .9, False, True)
+
+
+@pytest.mark.parametrize("lags,in_step", [
+    ([STEADY], True), ([STEADY, UNKNOWN], True), ([STEADY, OFF], False), ([UNKNOWN], False), ([STEADY, EDGE], False),
+    ([STEADY, "there is no film of this name"], False)])
+def test_what_is_in_step(lags, in_step):
+  assert sync.is_in_step(dict(enumerate(lags)), .1) == in_step
+
+
+def test_recordings_without_a_film_are_counted(films, tmp_path, monkeypatch):
+  times, places = hand(seed=2)
+  for name in ("same", "other"):
+    table(tmp_path / f"{name}.csv", times[times >= 0], places[times >= 0])
+  monkeypatch.setattr(sync, "lag_between", lambda *_: UNKNOWN)
+  said = []
+  found = sync.check(str(tmp_path), str(films / "films"), say=said.append)
+  assert set(found) == {"same_capture1", "other"} and not sync.is_in_step(found, .1)
+  assert said[0] == "failed: other: there is no film of this name; its lag is not checked"
+  assert "1 unknown; 1 of 2 recordings have no film; nothing is known of any film" in said[-1]
+
+
 def test_what_has_nothing_in_common_is_unknown():
   rng, times = np.random.default_rng(0), np.arange(400) / 25
   found = sync.lag_between((times, rng.uniform(size=400)), (times, rng.uniform(size=400)), 3.0)
