@@ -34,8 +34,8 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   """Reads one person out of a folder of OpenPose BODY_25 files.
 
   Of several persons the largest in the first frame that shows any is followed, by the nearest points from frame to
-  frame; who is not within his own height of where he was is not he, and after a second without him the largest is taken
-  anew. Lengths are in pixels.
+  frame. Who is farther from the points of the last second than these are high or wide is not the person; after a second
+  in which the person is not found the largest is taken anew. Lengths are in pixels.
 
   Args:
     folder: of files `..._<frame>_keypoints.json`. Where a step from one number to the next is more than `MISSING` of
@@ -86,20 +86,23 @@ def _persons(file: pathlib.Path) -> Any:
 
 
 def _follow(frames: Any, times: Any) -> Any:
-  """Returns `[T, 25, 3]` of one person, nan where he is not found."""
-  result, last, when = np.full((len(frames), len(NAMES), 3), np.nan), None, -np.inf
+  """Returns `[T, 25, 3]` of one person, nan where the person is not found."""
+  result = np.full((len(frames), len(NAMES), 3), np.nan)
+  last, when = result[0], np.full(len(NAMES), -np.inf)             # place of each point, and when it was seen there
   for row, (people, time) in enumerate(zip(frames, times)):
     people = [person for person in people if np.isfinite(person).all(axis=1).any()]
     if not people:
       continue
-    if last is None or time - when > LOST:
+    last = np.where((time - when <= LOST)[:, None], last, np.nan)
+    if np.isnan(last).all():
       chosen = max(people, key=lambda person: np.prod(_extent(person)))
-    else:
+    else:                                            # against all points of a second: one frame may show few of them
       away = [_distance(person, last) for person in people]
       chosen = people[int(np.argmin(away))]
       if not min(away) <= max(_extent(last)):
         continue
-    result[row], last, when = chosen, chosen, time
+    seen = np.isfinite(chosen).all(axis=1)
+    result[row], last, when = chosen, np.where(seen[:, None], chosen, last), np.where(seen, time, when)
   return result
 
 

@@ -186,6 +186,21 @@ def test_one_person_of_several_is_followed(tmp_path, caplog):
   np.testing.assert_allclose(arrays["times"], np.delete(TIMES, np.s_[40:50]), atol=1e-4)
 
 
+@pytest.mark.parametrize("visible", [("nose",), ("left_ankle",)])
+def test_a_person_of_whom_one_point_is_seen_is_not_lost(tmp_path, visible):
+  """Who moves on is found in the next frame; another person stays another."""
+  away = recordings.picture(POINTS) + (3000, 0, 0)
+  recordings.write_openpose(tmp_path / "v", TIMES, POINTS, [.5 * away * (1, 1, 2)])
+  frame, hidden = tmp_path / "v" / "film_000000000005_keypoints.json", np.zeros((25, 3))
+  content = json.loads(frame.read_text())
+  place = [openpose.NAMES.index(name) for name in visible]
+  hidden[place] = np.reshape(content["people"][1]["pose_keypoints_2d"], (25, 3))[place]
+  content["people"][1]["pose_keypoints_2d"] = hidden.ravel().tolist()
+  frame.write_text(json.dumps(content))
+  arrays, _ = motion.read(tmp_path / "v", row_seconds=.04)
+  np.testing.assert_allclose(arrays["times"], TIMES, atol=1e-4)
+
+
 def csv(text):
   return lambda folder: (folder / "v.csv").write_text(text)
 
