@@ -128,7 +128,7 @@ def _checked(points: Any, seen: Any, times: Any, joints: Any, longest_step: Any)
   check_times(times)
   if rows > 1 and np.diff(times).min() > longest_step:
     raise ValueError(f"no two rows are within {longest_step:g} s of each other, so no velocity is known; record more "
-                     "rows a second, or raise longest_step.")
+                     "rows a second, or give their times in seconds where they are in another unit.")
   points[~seen] = np.nan
   return points, times
 

@@ -246,7 +246,7 @@ FAULTS = {
                  "v.csv: no frame shows both shoulders and both hips"),
     "nobody": (csv("time,a_x,a_y\n0,,\n1,,\n"), "no row has the place of any point"),
     "no rows": (csv("time,a_x,a_y\n"), "no lines below the first"),
-    "slow": (csv("time,a_x,a_y\n0,1,2\n5,1,2\n"), "no two rows are within 1 s"),
+    "slow": (csv("time,a_x,a_y\n0,1,2\n5,1,2\n"), "no two rows are within 1 s .*or give their times in seconds where"),
     "head": (trc(("PathFileType", "Path")), "does not begin as a .trc file does"),
     "unit": (trc(("\tmm\t", "\tparsec\t")), "Units is 'parsec'; expected mm, cm or m"),
     "trc time": (trc(("\tTime\t", "\tSeconds\t")), "column 'Time' is not the second"),
