@@ -5,9 +5,10 @@
 RECORDINGS holds recorded movements (`jaxskill.data.user.motion`), VIDEOS the films of the same names, or of names that
 go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`): a film is that of the recording with
 the longest such name. The lag is the shift at which the motion energy of the film, the mean change of its pixels in a
-second, correlates best with the mean speed of both hands, or of all points of what is no body. Both count from their
-first row. A camera that moves, or others who do, spoil the estimate: a peak that is low, or hardly higher than another
-one elsewhere, is called unknown, and so is one at the largest shift that was tried.
+second, correlates best with the mean speed of both hands as far as they are seen (`--hands` names them), or of all
+points of what is no body. Both count from their first row. A camera that moves, or others who do, spoil the estimate: a
+peak that is low, or hardly higher than another one elsewhere, is called unknown, and so is one at the largest shift
+that was tried.
 
 The status is 0 if all is in step as far as it is known, 1 if a film is out of step, a peak lies at the largest shift, a
 film or a recording cannot be read, a recording has no film, or no lag is known.
@@ -27,6 +28,7 @@ import numpy as np
 
 from jaxskill import cli
 from jaxskill.data.user import motion
+from jaxskill.data.user.recording import METRES
 from jaxskill.data.video import decoding
 from jaxskill.data.video.video_files import find_videos
 
@@ -78,18 +80,23 @@ def motion_energy(path: pathlib.Path) -> Curve:
 
 
 def hand_speed(path: pathlib.Path, options: motion.Options, row_seconds: float) -> Curve:
-  """Returns (`[n]` seconds, `[n]` mean speed of the hands), of a recording; see `motion.read`.
+  """Returns (`[n]` seconds, `[n]` mean speed of the hands that are seen), of a recording; see `motion.read`.
+
+  Hands are the wrists, or `options.ends`, or else all ends that have a speed. Rows that show none are left out.
 
   Raises:
-    ValueError: if it cannot be read, or no point has a speed.
+    ValueError: if it cannot be read, or never shows a hand.
   """
-  arrays, names = motion.read(path, options, row_seconds)
-  wanted = [f"{hand} speed" for hand in HANDS if f"{hand} speed" in names]
-  wanted = wanted or [name for name in names if name.endswith(" speed")]
-  if not wanted:
-    raise ValueError(f"{path}: no point of it has a speed; name some with config.data.motion.ends.")
-  speeds = arrays["kinematics"][:, [names.index(name) for name in wanted]]
-  return arrays["times"].astype(np.float64), speeds.mean(axis=1)
+  arrays, names = motion.read(path, options, row_seconds, missing=np.nan)
+  speeds = [name for name in names if name.endswith(" speed")]
+  hands = [f"{hand} speed" for hand in options.ends or HANDS]
+  wanted = [name for name in speeds if name in hands] or speeds
+  values = arrays["kinematics"][:, [names.index(name) for name in wanted]]                     # nan where not seen
+  seen = np.isfinite(values).any(axis=1)
+  if not seen.any():
+    raise ValueError(f"{path}: no row shows {' or '.join(name.removesuffix(' speed') for name in wanted)}; say with "
+                     "--hands which points move as the film shows.")
+  return arrays["times"][seen].astype(np.float64), np.nanmean(values[seen], axis=1)
 
 
 def lag_between(energy: Curve, speed: Curve, most: float) -> Lag:
@@ -192,8 +199,8 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
     for film, file in films:
       try:
         found[film] = lag_between(motion_energy(file), hand_speed(recorded[name], options, row_seconds), most)
-      except ValueError as error:
-        found[film] = str(error).removeprefix(f"{file}: ")
+      except (ValueError, OSError) as error:
+        found[film] = str(error).removeprefix(f"{file}: ").replace("config.data.motion.", "--")      # options here
       say(describe(film, found[film], tolerance))
   if not found:
     raise ValueError(f"{videos}: no film has the name of a recording in {recordings} ({', '.join(sorted(recorded)[:3])}"
@@ -248,11 +255,13 @@ def main(argv: list[str] | None = None) -> None:
   add("--videos", required=True, type=cli.path, help="folder of their films")
   add("--max-lag", type=float, default=5.0, help="seconds, the largest lag that is looked for (5)")
   add("--tolerance", type=float, default=0.1, help="seconds of lag that are taken for none (0.1)")
-  add("--units", default="", help="of lengths in csv and .trc files: m | cm | mm")
+  add("--units", default="", choices=tuple(METRES), help="of lengths in csv and .trc files")
+  add("--hands", default="", help="names of the points that are hands in the recordings, as in LWRA,RWRA (the wrists)")
   add("--row-seconds", type=float, default=1 / 30, help="from one frame of OpenPose to the next (1/30)")
   options = parser.parse_args(argv)
+  hands = tuple(name.strip() for name in options.hands.split(",") if name.strip())
   with cli.command():
     decoding.require_av()
     found = check(options.check_sync, options.videos, most=options.max_lag, tolerance=options.tolerance,
-                  options=motion.checked(motion.Options(units=options.units)), row_seconds=options.row_seconds)
+                  options=motion.Options(units=options.units, ends=hands), row_seconds=options.row_seconds)
   sys.exit(0 if is_in_step(found, options.tolerance) else 1)

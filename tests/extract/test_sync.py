@@ -165,6 +165,47 @@ def test_films_of_other_names(films, tmp_path):
     sync.check(str(tmp_path), str(films / "films"), say=lambda line: None)
 
 
+def test_hands_that_are_not_seen_are_no_hands_at_rest(tmp_path):
+  """The speed is that of the hand that is seen; rows without any are left out."""
+  times, places = np.arange(40) / 20, np.zeros((40, 3, 3))
+  places[:, :2, 0] = np.stack([times, 3 * times], axis=1)                              # metres: 1 and 3 a second
+  places[10:20, 0], places[15:25, 1] = np.nan, np.nan
+  recordings.write_csv(tmp_path / "v.csv", times, places, ("LWrist", "RWrist", "table"))
+  at, speed = sync.hand_speed(tmp_path / "v.csv", sync.motion.Options(), .04)
+  np.testing.assert_allclose(at, np.delete(times, np.s_[15:20]), atol=1e-6)
+  np.testing.assert_allclose(speed, [2] * 10 + [3] * 5 + [1] * 5 + [2] * 15, rtol=1e-3)
+
+
+def test_hands_are_named(tmp_path):
+  times, places = np.arange(40) / 20, np.zeros((40, 2, 3))
+  places[:, 1, 0] = times
+  recordings.write_csv(tmp_path / "v.csv", times, places, ("LWrist", "LWRA"))
+  _, speed = sync.hand_speed(tmp_path / "v.csv", sync.motion.Options(ends=("LWRA",)), .04)
+  np.testing.assert_allclose(speed, 1, rtol=1e-3)
+  places[:, 1] = np.nan
+  recordings.write_csv(tmp_path / "v.csv", times, places, ("LWrist", "LWRA"))
+  with pytest.raises(ValueError, match="no row shows LWRA; say with --hands"):
+    sync.hand_speed(tmp_path / "v.csv", sync.motion.Options(ends=("LWRA",)), .04)
+
+
+def test_a_file_that_cannot_be_read_does_not_end_the_check(films, tmp_path, monkeypatch):
+  times, places = hand(seed=2)
+  for name, size in dict(early=1, late=1e3, same=1).items():
+    table(tmp_path / f"{name}.csv", times[times >= 0], size * places[times >= 0])
+
+  def energy(file):
+    if file.name.startswith("early"):
+      raise PermissionError(13, "Permission denied", str(file))
+    return times[times >= 0], np.ones((times >= 0).sum())
+  monkeypatch.setattr(sync, "motion_energy", energy)
+  monkeypatch.setattr(sync, "lag_between", lambda *_: STEADY)
+  said = []
+  found = sync.check(str(tmp_path), str(films / "films"), say=said.append)
+  assert "Permission denied" in said[0] and said[0].startswith("failed: early_capture1: ")
+  assert said[1].startswith("failed: late_capture1: ") and "set --units to their unit" in said[1]
+  assert found["same_capture1"] == STEADY and not sync.is_in_step(found, .1)
+
+
 def test_a_film_is_that_of_the_longest_name():
   films = {name: name for name in ("squat", "squat_cam1", "squat_2", "squat_2_cam1", "squat_20", "jump")}
   pairs = sync.pairs_of(films, ["squat", "squat_2"])

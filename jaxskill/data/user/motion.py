@@ -56,11 +56,7 @@ def options(config: Any) -> Options:
   Raises:
     ValueError: for a unit or an axis that is unknown.
   """
-  return checked(Options(**dict(getattr(config, "motion", None) or {})))
-
-
-def checked(given: Options) -> Options:
-  """Returns the `Options`; raises a `ValueError` if one is unknown, see `options`."""
+  given = Options(**dict(getattr(config, "motion", None) or {}))
   for name, value, known in (("units", given.units, METRES), ("up", given.up, AXES)):
     if value and value not in known:
       raise ValueError(f"config.data.motion.{name}={value!r} is unknown; use one of {', '.join(known)}, or '' for what "
@@ -96,13 +92,14 @@ def recordings_in(folder: pathlib.Path | str) -> dict[str, pathlib.Path]:
 
 
 def read(path: pathlib.Path, given: Options = Options(),
-         row_seconds: float = 1.0) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+         row_seconds: float = 1.0, missing: float = 0.0) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """Reads one recording.
 
   Args:
     path: see `is_motion`.
     given: `Options`.
     row_seconds: from one frame to the next, of files that know no times (OpenPose).
+    missing: see `kinematics.columns`.
 
   Returns:
     ({"kinematics": `[T, C]` float32 of the rows that show anybody, lengths in metres, or as `recording.in_trunks` has
@@ -127,7 +124,7 @@ def read(path: pathlib.Path, given: Options = Options(),
   try:
     values, names = kinematics.columns(
         points, seen, recording.times, dict(sorted(joints.items())), up=AXES[given.up or recording.up],
-        face_right=given.face_right, window=given.window, ends=tuple(given.ends))
+        face_right=given.face_right, window=given.window, ends=tuple(given.ends), missing=missing)
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
   times = recording.times - recording.times[0]
