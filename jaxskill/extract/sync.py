@@ -30,6 +30,7 @@ from jaxskill import cli
 from jaxskill.data.user import motion
 from jaxskill.data.user.recording import METRES
 from jaxskill.data.video import decoding
+from jaxskill.data.video.video_files import describe as describe_left_out
 from jaxskill.data.video.video_files import find_videos
 
 STEP = 0.04              # seconds of the grid
@@ -186,7 +187,9 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
   """
   if not (most > 0 and tolerance >= STEP):
     raise ValueError(f"--max-lag {most:g} must be above 0, and --tolerance {tolerance:g} at least {STEP}, in seconds.")
-  recorded = motion.recordings_in(recordings)
+  recorded, left_out = motion.recordings_in(recordings)
+  for line in describe_left_out(left_out):
+    say(line)
   if not recorded:
     raise ValueError(f"{recordings}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
   files, _ = find_videos(cli.path(videos))

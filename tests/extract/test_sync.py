@@ -104,11 +104,13 @@ def test_recordings_without_a_film_are_counted(films, tmp_path, monkeypatch):
   times, places = hand(seed=2)
   for name in ("same", "other"):
     table(tmp_path / f"{name}.csv", times[times >= 0], places[times >= 0])
+  (tmp_path / "README.txt").write_text("Of Monday.")
   monkeypatch.setattr(sync, "lag_between", lambda *_: UNKNOWN)
   said = []
   found = sync.check(str(tmp_path), str(films / "films"), say=said.append)
   assert set(found) == {"same_capture1", "other"} and not sync.is_in_step(found, .1)
-  assert said[0] == "failed: other: there is no film of this name; its lag is not checked"
+  assert said[0] == "left out, no table of numbers: README.txt"
+  assert said[1] == "failed: other: there is no film of this name; its lag is not checked"
   assert "1 unknown; 1 of 2 recordings have no film; nothing is known of any film" in said[-1]
 
 

@@ -11,6 +11,7 @@ T rows, C columns.
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from jaxskill.data.video.video_names import plain
 
 STREAM = "kinematics"
 ENDINGS = (".csv", ".trc", ".txt")
-OTHERS = ("scores.csv", "pairs.csv", SIMULATED_NOTE)      # files of these endings that may lie beside them
+OTHERS = ("scores.csv", "pairs.csv", "NOTICE.txt", SIMULATED_NOTE)      # files of these endings that may lie beside
 # Columns of JIGSAWS at which the place of each manipulator begins.
 MANIPULATORS = dict(left_master=0, right_master=19, left_tool=38, right_tool=57)
 GAPS = 0.2                # share of rows without anybody above which it is said
@@ -76,19 +77,40 @@ def place_of(path: pathlib.Path) -> pathlib.Path:
   return path if path.is_dir() else path.with_suffix("")
 
 
-def recordings_in(folder: pathlib.Path | str) -> dict[str, pathlib.Path]:
-  """Returns {name: path} of the recorded movements in a folder and those below it; there may be none.
+def recordings_in(folder: pathlib.Path | str) -> tuple[dict[str, pathlib.Path], dict[str, str]]:
+  """Returns ({name: path} of the recorded movements in a folder and those below it, {file: why it is left out}).
+
+  A csv file without a time and without coordinates, or a text without numbers, is no recording; who reads the folder
+  says so. There may be none.
 
   Raises:
     ValueError: if two are of one name.
   """
-  folder, found = pathlib.Path(folder), {}
+  folder, left_out = pathlib.Path(folder), {}
+  found: dict[str, pathlib.Path] = {}
   for path in sorted(filter(is_motion, folder.rglob("*"))):
     name = plain(place_of(path).relative_to(folder).as_posix())
-    if name in found:
+    if why := _why_none(path):
+      left_out[path.relative_to(folder).as_posix()] = why
+    elif name in found:
       raise ValueError(f"{found[name]} and {path} are two recordings of one name ({name!r}); remove or rename one.")
-    found[name] = path
-  return found
+    else:
+      found[name] = path
+  return found, left_out
+
+
+def _why_none(path: pathlib.Path) -> str:
+  """Returns why a file of `ENDINGS` is another table or text by its first line; "" if it may be a recording."""
+  if path.is_dir() or path.suffix.lower() not in (".csv", ".txt"):
+    return ""
+  try:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+      first = next((line for line in file if line.strip()), "")
+  except OSError:
+    return ""                                                # who reads it says why it cannot be read
+  if path.suffix.lower() == ".txt":
+    return "" if re.match(r"\s*[-+.\d]", first) else "no table of numbers"
+  return "" if motion_tables.is_header(first) else "neither a time nor coordinates"
 
 
 def read(path: pathlib.Path, given: Options = Options(),

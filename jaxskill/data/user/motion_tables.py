@@ -54,6 +54,12 @@ def read_csv(path: pathlib.Path, units: str = "") -> Recording:
   return Recording(points * METRES.get(unit, 1.0), table[:, 0], tuple(columns), "-y" if flat else "y", unit)
 
 
+def is_header(line: str) -> bool:
+  """Returns whether a first line of a csv file, whatever separates its cells, has a time or a coordinate."""
+  cells = [cell.strip(' "') for cell in re.split("[,;\t]", line.strip())]
+  return any(cell.lower() == "time" or _COORDINATE.fullmatch(cell) for cell in cells)
+
+
 def _coordinates(path: pathlib.Path, header: Any) -> Any:
   """Returns {name of a point: its columns}, all of two or all of three coordinates."""
   found: dict[str, dict[str, int]] = {}

@@ -302,10 +302,23 @@ def test_points_in_the_names_of_folders_are_no_endings(tmp_path):
     recordings.write_openpose(tmp_path / "a" / take, TIMES[:2], POINTS[:2])
   recordings.write_csv(tmp_path / "a" / "P01.csv", TIMES, POINTS)
   recordings.write_csv(tmp_path / "._b.csv", TIMES, POINTS)
-  assert set(motion.recordings_in(tmp_path)) == {"a/P01", "a/P01.take1", "a/P01.take2"}
+  assert set(motion.recordings_in(tmp_path)[0]) == {"a/P01", "a/P01.take1", "a/P01.take2"}
   recordings.write_trc(tmp_path / "a" / "P01.trc", TIMES, POINTS)
   with pytest.raises(ValueError, match=r"P01.csv and .*P01.trc are two recordings of one name \('a/P01'\); remove"):
     motion.recordings_in(tmp_path)
+
+
+NO_RECORDINGS = {"README.txt": "Of Monday.\n", "empty.txt": "", "labels.csv": "video,category\na,1\n"}
+DAMAGED = {"a.csv": "hip_x,hip_y\n1,2\n", "b.csv": "Time;hip_x;hip_y\n0;1;2\n", "c.txt": "\n  -1.5e-3 2\n",
+           "d.trc": "Path"}
+
+
+def test_other_tables_and_texts_are_no_recordings(tmp_path):
+  """Damaged recordings are: whoever reads them says what is wrong."""
+  for name, text in (NO_RECORDINGS | DAMAGED).items():
+    (tmp_path / name).write_text(text)
+  found, left_out = motion.recordings_in(tmp_path)
+  assert set(found) == {"a", "b", "c", "d"} and set(left_out) == set(NO_RECORDINGS)
 
 
 def test_two_recordings_of_a_video(tmp_path):
