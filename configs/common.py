@@ -9,7 +9,7 @@ MANIPULATORS = ((0, 1, 2), (19, 20, 21), (38, 39, 40), (57, 58, 59))
 
 # How recorded movements are read (`jaxskill.data.user.motion`).
 MOTION = dict(
-    units="",                               # of lengths in csv and .trc files: m | cm | mm; "" is m, or what .trc says
+    units="",                               # of lengths in csv and .trc files: m | cm | mm; "": see data/README.md
     up="",                                  # axis against gravity: x | -x | y | -y | z | -z; "" is y, of pictures -y
     joints=(),                              # (landmark, name in the file) of points whose names do not say which they
                                             # are, e.g. (("left_hip", "LASI"),)

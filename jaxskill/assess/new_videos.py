@@ -117,7 +117,7 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
     raise ValueError(f"--row-seconds={sources.row_seconds} must be positive, seconds from one row to the next.")
   known, person = _said(sources.known)
   if sources.features:
-    found, failed, notes = _prepared(sources.features)
+    found, failed, notes = _prepared(sources.features, say)
   else:
     found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say)
   videos = []
@@ -169,21 +169,20 @@ def _decoded(run: finished_run.FinishedRun, files: Mapping[str, pathlib.Path], f
   return {name: one.file for name, one in decoded.items()}, failed | unread, notes
 
 
-def _prepared(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _prepared(given: Sequence[str],
+              say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
   """({name: file}, {}, {name: (recipe, what `extraction.json` says of the video)}) of prepared features."""
   found, notes = {}, {}
   for one in map(pathlib.Path, given):
     if one.is_dir() and not motion.is_motion(one):
-      files = {}
-      found_in = sorted(one.rglob("*.np[yz]")) or sorted(filter(motion.is_motion, one.rglob("*")))
-      for path in found_in:
-        if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
-          _unique(files, video_names.plain(path.relative_to(one).with_suffix("").as_posix()), path)
+      files, left_out = _features_in(one)
+      for line in describe(left_out):
+        say(line)
       if not files:
         raise ValueError(f"{one}: holds no features (.npy or .npz) and no recorded movements (.csv, .trc, .txt, or "
                          "folders of OpenPose).")
     elif one.exists():
-      files = {video_names.plain(one.stem): one}
+      files = {video_names.plain(motion.place_of(one).name): one}
     else:
       raise ValueError(f"{one}: there are no such features.")
     note = extraction_note.read_extraction(one if one.is_dir() else one.parent)
@@ -191,6 +190,21 @@ def _prepared(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], dic
       _unique(found, name, files[name])
       notes[name] = (note["recipe"], note["videos"].get(name, {}))
   return found, {}, notes
+
+
+def _features_in(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], dict[str, str]]:
+  """({name: file} of the arrays and recorded movements below a folder, {file: why it is left out})."""
+  files: dict[str, pathlib.Path] = {}
+  for path in sorted(folder.rglob("*.np[yz]")):
+    if not path.name.startswith("._"):                       # what Macs leave beside files on other disks
+      _unique(files, video_names.plain(path.relative_to(folder).with_suffix("").as_posix()), path)
+  recorded, left_out = motion.recordings_in(folder)
+  for name, path in recorded.items():
+    if name in files:
+      left_out[path.relative_to(folder).as_posix()] = "for there are features (.npy, .npz) of the same name"
+    else:
+      files[name] = path
+  return files, left_out
 
 
 def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction: Extraction,

@@ -62,7 +62,8 @@ STILL = 1e-9      # metres a second below which nothing moves
 
 def columns(points: np.ndarray, seen: np.ndarray, times: np.ndarray, joints: Mapping[str, int], *,
             up: Sequence[float] | np.ndarray = (0.0, -1.0, 0.0), face_right: bool = False, window: float = 1.0,
-            longest_step: float = 1.0, ends: Sequence[str] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
+            longest_step: float = 1.0, ends: Sequence[str] = (),
+            missing: float = 0.0) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns the kinematics of one recording, a row a moment; the columns are those of the table above.
 
   Args:
@@ -79,9 +80,10 @@ def columns(points: np.ndarray, seen: np.ndarray, times: np.ndarray, joints: Map
     longest_step: seconds from one row to the next beyond which they are not joined.
     ends: names of joints whose speed, smoothness and path are asked for; () are wrists and ankles, or every joint of a
       skeleton that has neither.
+    missing: value where a column needs a point that is missing.
 
   Returns:
-    (`[T, C]` float32 values, finite, zeros in rows that are not seen; C names).
+    (`[T, C]` float32 values, `missing` in rows that are not seen, else finite; C names).
 
   Raises:
     ValueError: if shapes do not fit, a seen row holds an infinity or nothing at all, times do not increase, no two rows
@@ -106,7 +108,7 @@ def columns(points: np.ndarray, seen: np.ndarray, times: np.ndarray, joints: Map
   if not made:
     raise ValueError(f"no column can be made of the joints {', '.join(joints)}; expected some of {', '.join(ENDS)}, or "
                      "their names in `ends`.")
-  values = np.nan_to_num(np.stack(list(made.values()), axis=1), nan=0.0)
+  values = np.nan_to_num(np.stack(list(made.values()), axis=1), nan=missing)
   return values.astype(np.float32), tuple(made)
 
 
@@ -128,7 +130,7 @@ def _checked(points: Any, seen: Any, times: Any, joints: Any, longest_step: Any)
   check_times(times)
   if rows > 1 and np.diff(times).min() > longest_step:
     raise ValueError(f"no two rows are within {longest_step:g} s of each other, so no velocity is known; record more "
-                     "rows a second, or raise longest_step.")
+                     "rows a second, or give their times in seconds where they are in another unit.")
   points[~seen] = np.nan
   return points, times
 

@@ -3,10 +3,15 @@
   python -m jaxskill.extract --check-sync RECORDINGS --videos VIDEOS
 
 RECORDINGS holds recorded movements (`jaxskill.data.user.motion`), VIDEOS the films of the same names, or of names that
-go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`). The lag is the shift at which the
-motion energy of the film, the mean change of its pixels in a second, correlates best with the mean speed of both hands,
-or of all points of what is no body. Both count from their first row. A camera that moves, or others who do, spoil the
-estimate: a peak that is low, or hardly higher than another one elsewhere, is called unknown.
+go on with "_" (of JIGSAWS `Suturing_B001_capture1.avi` and `Suturing_B001.txt`): a film is that of the recording with
+the longest such name. The lag is the shift at which the motion energy of the film, the mean change of its pixels in a
+second, correlates best with the mean speed of both hands as far as they are seen (`--hands` names them), or of all
+points of what is no body. Both count from their first row. A camera that moves, or others who do, spoil the estimate: a
+peak that is low, or hardly higher than another one elsewhere, is called unknown, and so is one at the largest shift
+that was tried.
+
+The status is 0 if all is in step as far as it is known, 1 if a film is out of step, a peak lies at the largest shift, a
+film or a recording cannot be read, a recording has no film, or no lag is known.
 
 N rows of a common grid, L lags.
 """
@@ -23,7 +28,9 @@ import numpy as np
 
 from jaxskill import cli
 from jaxskill.data.user import motion
+from jaxskill.data.user.recording import METRES
 from jaxskill.data.video import decoding
+from jaxskill.data.video.video_files import describe as describe_left_out
 from jaxskill.data.video.video_files import find_videos
 
 STEP = 0.04              # seconds of the grid
@@ -45,11 +52,13 @@ class Lag(NamedTuple):
     seconds: above 0 where the recording shows a movement later than the film.
     correlation: at this lag.
     known: whether the peak stands out.
+    at_edge: whether it is the largest shift that was tried, so that it may go on beyond.
   """
 
   seconds: float
   correlation: float
   known: bool
+  at_edge: bool = False
 
 
 def motion_energy(path: pathlib.Path) -> Curve:
@@ -72,18 +81,23 @@ def motion_energy(path: pathlib.Path) -> Curve:
 
 
 def hand_speed(path: pathlib.Path, options: motion.Options, row_seconds: float) -> Curve:
-  """Returns (`[n]` seconds, `[n]` mean speed of the hands), of a recording; see `motion.read`.
+  """Returns (`[n]` seconds, `[n]` mean speed of the hands that are seen), of a recording; see `motion.read`.
+
+  Hands are the wrists, or `options.ends`, or else all ends that have a speed. Rows that show none are left out.
 
   Raises:
-    ValueError: if it cannot be read, or no point has a speed.
+    ValueError: if it cannot be read, or never shows a hand.
   """
-  arrays, names = motion.read(path, options, row_seconds)
-  wanted = [f"{hand} speed" for hand in HANDS if f"{hand} speed" in names]
-  wanted = wanted or [name for name in names if name.endswith(" speed")]
-  if not wanted:
-    raise ValueError(f"{path}: no point of it has a speed; name some with config.data.motion.ends.")
-  speeds = arrays["kinematics"][:, [names.index(name) for name in wanted]]
-  return arrays["times"].astype(np.float64), speeds.mean(axis=1)
+  arrays, names = motion.read(path, options, row_seconds, missing=np.nan)
+  speeds = [name for name in names if name.endswith(" speed")]
+  hands = [f"{hand} speed" for hand in options.ends or HANDS]
+  wanted = [name for name in speeds if name in hands] or speeds
+  values = arrays["kinematics"][:, [names.index(name) for name in wanted]]                     # nan where not seen
+  seen = np.isfinite(values).any(axis=1)
+  if not seen.any():
+    raise ValueError(f"{path}: no row shows {' or '.join(name.removesuffix(' speed') for name in wanted)}; say with "
+                     "--hands which points move as the film shows.")
+  return arrays["times"][seen].astype(np.float64), np.nanmean(values[seen], axis=1)
 
 
 def lag_between(energy: Curve, speed: Curve, most: float) -> Lag:
@@ -111,8 +125,9 @@ def lag_between(energy: Curve, speed: Curve, most: float) -> Lag:
   best = int(np.nanargmax(found))
   others = found[np.abs(lags - lags[best]) * STEP > APART]
   next_best = np.nanmax(others, initial=-1.0)
-  known = found[best] >= LEAST and found[best] - next_best >= AHEAD and 0 < best < len(lags) - 1
-  return Lag(float(lags[best] * STEP), float(found[best]), bool(known))
+  stands_out = bool(found[best] >= LEAST and found[best] - next_best >= AHEAD)
+  at_edge = best in np.flatnonzero(np.isfinite(found))[[0, -1]]
+  return Lag(float(lags[best] * STEP), float(found[best]), stands_out and not at_edge, bool(at_edge))
 
 
 def _on_grid(times: Any, values: Any) -> Any:
@@ -143,22 +158,12 @@ def _correlation(first: Any, second: Any, lag: Any, least: Any) -> Any:
 
 def pairs_of(videos: Mapping[str, pathlib.Path],
              recordings: Iterable[str]) -> dict[str, list[tuple[str, pathlib.Path]]]:
-  """Returns {name of a recording: [(name of a film, its file), ...]} of the films of each recording."""
-  return {name: [(video, file) for video, file in videos.items() if video == name or video.startswith(f"{name}_")]
-          for name in recordings}
-
-
-def recordings_in(folder: pathlib.Path | str) -> dict[str, pathlib.Path]:
-  """Returns {name: path} of the recorded movements in a folder and those below it.
-
-  Raises:
-    ValueError: if there is none.
-  """
-  folder = pathlib.Path(folder)
-  found = {path.relative_to(folder).with_suffix("").as_posix(): path
-           for path in sorted(folder.rglob("*")) if motion.is_motion(path)} if folder.is_dir() else {}
-  if not found:
-    raise ValueError(f"{folder}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
+  """Returns {name of a recording: [(name of a film, its file), ...]}; a film is that of the longest name that fits."""
+  found: dict[str, list[tuple[str, pathlib.Path]]] = {name: [] for name in recordings}
+  for video, file in videos.items():
+    fitting = [name for name in found if video == name or video.startswith(f"{name}_")]
+    if fitting:
+      found[max(fitting, key=len)].append((video, file))
   return found
 
 
@@ -175,31 +180,45 @@ def check(recordings: str, videos: str, *, most: float = 5.0, tolerance: float =
     say: called with each line for the user.
 
   Returns:
-    {film: `Lag`, or why there is none}.
+    {film: `Lag`, or why there is none}, and {recording: why} of those that have no film.
 
   Raises:
     ValueError: if nothing can be begun.
   """
   if not (most > 0 and tolerance >= STEP):
     raise ValueError(f"--max-lag {most:g} must be above 0, and --tolerance {tolerance:g} at least {STEP}, in seconds.")
+  recorded, left_out = motion.recordings_in(recordings)
+  for line in describe_left_out(left_out):
+    say(line)
+  if not recorded:
+    raise ValueError(f"{recordings}: holds no recorded movements (.csv, .trc, .txt, or folders of OpenPose).")
   files, _ = find_videos(cli.path(videos))
   found: dict[str, Lag | str] = {}
-  for name, films in pairs_of(files, recorded := recordings_in(recordings)).items():
+  lacking = []
+  for name, films in pairs_of(files, recorded).items():
     if not films:
-      say(f"warning: {name}: there is no film of this name; its lag is not checked")
+      lacking.append(name)
+      say(f"failed: {name}: there is no film of this name; its lag is not checked")
     for film, file in films:
       try:
         found[film] = lag_between(motion_energy(file), hand_speed(recorded[name], options, row_seconds), most)
-      except ValueError as error:
-        found[film] = str(error).removeprefix(f"{file}: ")
+      except (ValueError, OSError) as error:
+        found[film] = str(error).removeprefix(f"{file}: ").replace("config.data.motion.", "--")      # options here
       say(describe(film, found[film], tolerance))
   if not found:
     raise ValueError(f"{videos}: no film has the name of a recording in {recordings} ({', '.join(sorted(recorded)[:3])}"
                      ", ...); rename the films.")
   out = sum(is_out(lag, tolerance) for lag in found.values())
-  say(f"{len(found)} films checked, {out} out of step by more than {tolerance:g} s, "
-      f"{sum(isinstance(lag, str) or not lag.known for lag in found.values())} unknown")
-  return found
+  known = sum(is_known(lag) for lag in found.values())
+  say(f"{len(found)} films checked, {out} out of step by more than {tolerance:g} s, {len(found) - known} unknown"
+      + (f"; {len(lacking)} of {len(recorded)} recordings have no film" if lacking else "")
+      + ("" if known else "; nothing is known of any film: this is no sign that they are in step"))
+  return found | dict.fromkeys(lacking, "there is no film of this name")
+
+
+def is_known(lag: Lag | str) -> bool:
+  """Returns whether there is a lag, and its peak stands out."""
+  return not isinstance(lag, str) and lag.known
 
 
 def is_out(lag: Lag | str, tolerance: float) -> bool:
@@ -207,11 +226,20 @@ def is_out(lag: Lag | str, tolerance: float) -> bool:
   return not isinstance(lag, str) and lag.known and abs(lag.seconds) > tolerance
 
 
+def is_in_step(found: Mapping[str, Lag | str], tolerance: float) -> bool:
+  """Returns whether all is in step, as far as it is known, and something is: see above."""
+  doubtful = (isinstance(lag, str) or lag.at_edge or is_out(lag, tolerance) for lag in found.values())
+  return not any(doubtful) and any(map(is_known, found.values()))
+
+
 def describe(film: str, lag: Lag | str, tolerance: float) -> str:
   """Returns what is known of one film as a line."""
   if isinstance(lag, str):
     return f"failed: {film}: {lag}"
   seen = f"{lag.seconds:+.2f} s, correlation {lag.correlation:.2f}"
+  if lag.at_edge:
+    return (f"warning: {film}: the lag is unknown: the best shift is the largest that was tried ({seen}); raise "
+            "--max-lag, or cut what only one of both shows")
   if not lag.known:
     return f"warning: {film}: the lag is unknown: no shift stands out (best {seen})"
   if is_out(lag, tolerance):
@@ -222,7 +250,7 @@ def describe(film: str, lag: Lag | str, tolerance: float) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-  """Reads the command line, checks, and ends with 1 if a film is out of step or cannot be checked."""
+  """Reads the command line, checks, and ends with the status that is described above."""
   parser = argparse.ArgumentParser(prog="python -m jaxskill.extract --check-sync", description=__doc__,
                                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
@@ -230,11 +258,13 @@ def main(argv: list[str] | None = None) -> None:
   add("--videos", required=True, type=cli.path, help="folder of their films")
   add("--max-lag", type=float, default=5.0, help="seconds, the largest lag that is looked for (5)")
   add("--tolerance", type=float, default=0.1, help="seconds of lag that are taken for none (0.1)")
-  add("--units", default="", help="of lengths in csv and .trc files: m | cm | mm")
+  add("--units", default="", choices=tuple(METRES), help="of lengths in csv and .trc files")
+  add("--hands", default="", help="names of the points that are hands in the recordings, as in LWRA,RWRA (the wrists)")
   add("--row-seconds", type=float, default=1 / 30, help="from one frame of OpenPose to the next (1/30)")
   options = parser.parse_args(argv)
+  hands = tuple(name.strip() for name in options.hands.split(",") if name.strip())
   with cli.command():
     decoding.require_av()
     found = check(options.check_sync, options.videos, most=options.max_lag, tolerance=options.tolerance,
-                  options=motion.checked(motion.Options(units=options.units)), row_seconds=options.row_seconds)
-  sys.exit(1 if any(isinstance(lag, str) or is_out(lag, options.tolerance) for lag in found.values()) else 0)
+                  options=motion.Options(units=options.units, ends=hands), row_seconds=options.row_seconds)
+  sys.exit(0 if is_in_step(found, options.tolerance) else 1)

@@ -79,6 +79,41 @@ def test_the_command_warns_of_what_is_out_of_step(films):
   assert same.startswith("same_capture1: in step") and total.startswith("3 films checked, 2 out of step")
 
 
+def test_a_lag_beyond_the_largest_is_said():
+  times, places = hand()
+  speed = np.linalg.norm(np.gradient(places, 1 / FPS, axis=0), axis=1)
+  film, recorded = (times[times >= 0], speed[times >= 0]), (times + 4, speed)          # begins 4 s earlier
+  found = sync.lag_between(film, recorded, 3.96)
+  assert found.at_edge and not found.known and found.seconds == pytest.approx(3.96)
+  assert "is the largest that was tried" in sync.describe("v", found, .1)
+  assert sync.lag_between(film, recorded, 5.0)[2:] == (True, False)
+
+
+STEADY, OFF = sync.Lag(.04, .9, True), sync.Lag(-1.0, .9, True)
+UNKNOWN, EDGE = sync.Lag(0.0, .1, False), sync.Lag(5.0, .9, False, True)
+
+
+@pytest.mark.parametrize("lags,in_step", [
+    ([STEADY], True), ([STEADY, UNKNOWN], True), ([STEADY, OFF], False), ([UNKNOWN], False), ([STEADY, EDGE], False),
+    ([STEADY, "there is no film of this name"], False)])
+def test_what_is_in_step(lags, in_step):
+  assert sync.is_in_step(dict(enumerate(lags)), .1) == in_step
+
+
+def test_recordings_without_a_film_are_counted(films, tmp_path, monkeypatch):
+  times, places = hand(seed=2)
+  for name in ("same", "other"):
+    table(tmp_path / f"{name}.csv", times[times >= 0], places[times >= 0])
+  (tmp_path / "README.txt").write_text("Of Monday.")
+  monkeypatch.setattr(sync, "lag_between", lambda *_: UNKNOWN)
+  said = []
+  found = sync.check(str(tmp_path), str(films / "films"), say=said.append)
+  assert set(found) == {"same_capture1", "other"} and not sync.is_in_step(found, .1)
+  assert said[0] == "left out, no table of numbers: README.txt"
+  assert said[1] == "failed: other: there is no film of this name; its lag is not checked"
+  assert "1 unknown; 1 of 2 recordings have no film; nothing is known of any film" in said[-1]
+
+
 def test_what_has_nothing_in_common_is_unknown():
   rng, times = np.random.default_rng(0), np.arange(400) / 25
   found = sync.lag_between((times, rng.uniform(size=400)), (times, rng.uniform(size=400)), 3.0)
@@ -129,6 +164,62 @@ def test_films_of_other_names(films, tmp_path):
   times, places = hand()
   table(tmp_path / "other.csv", times, places)
   with pytest.raises(ValueError, match="no film has the name of a recording"):
+    sync.check(str(tmp_path), str(films / "films"), say=lambda line: None)
+
+
+def test_hands_that_are_not_seen_are_no_hands_at_rest(tmp_path):
+  """The speed is that of the hand that is seen; rows without any are left out."""
+  times, places = np.arange(40) / 20, np.zeros((40, 3, 3))
+  places[:, :2, 0] = np.stack([times, 3 * times], axis=1)                              # metres: 1 and 3 a second
+  places[10:20, 0], places[15:25, 1] = np.nan, np.nan
+  recordings.write_csv(tmp_path / "v.csv", times, places, ("LWrist", "RWrist", "table"))
+  at, speed = sync.hand_speed(tmp_path / "v.csv", sync.motion.Options(), .04)
+  np.testing.assert_allclose(at, np.delete(times, np.s_[15:20]), atol=1e-6)
+  np.testing.assert_allclose(speed, [2] * 10 + [3] * 5 + [1] * 5 + [2] * 15, rtol=1e-3)
+
+
+def test_hands_are_named(tmp_path):
+  times, places = np.arange(40) / 20, np.zeros((40, 2, 3))
+  places[:, 1, 0] = times
+  recordings.write_csv(tmp_path / "v.csv", times, places, ("LWrist", "LWRA"))
+  _, speed = sync.hand_speed(tmp_path / "v.csv", sync.motion.Options(ends=("LWRA",)), .04)
+  np.testing.assert_allclose(speed, 1, rtol=1e-3)
+  places[:, 1] = np.nan
+  recordings.write_csv(tmp_path / "v.csv", times, places, ("LWrist", "LWRA"))
+  with pytest.raises(ValueError, match="no row shows LWRA; say with --hands"):
+    sync.hand_speed(tmp_path / "v.csv", sync.motion.Options(ends=("LWRA",)), .04)
+
+
+def test_a_file_that_cannot_be_read_does_not_end_the_check(films, tmp_path, monkeypatch):
+  times, places = hand(seed=2)
+  for name, size in dict(early=1, late=1e3, same=1).items():
+    table(tmp_path / f"{name}.csv", times[times >= 0], size * places[times >= 0])
+
+  def energy(file):
+    if file.name.startswith("early"):
+      raise PermissionError(13, "Permission denied", str(file))
+    return times[times >= 0], np.ones((times >= 0).sum())
+  monkeypatch.setattr(sync, "motion_energy", energy)
+  monkeypatch.setattr(sync, "lag_between", lambda *_: STEADY)
+  said = []
+  found = sync.check(str(tmp_path), str(films / "films"), say=said.append)
+  assert "Permission denied" in said[0] and said[0].startswith("failed: early_capture1: ")
+  assert said[1].startswith("failed: late_capture1: ") and "set --units to their unit" in said[1]
+  assert found["same_capture1"] == STEADY and not sync.is_in_step(found, .1)
+
+
+def test_a_film_is_that_of_the_longest_name():
+  films = {name: name for name in ("squat", "squat_cam1", "squat_2", "squat_2_cam1", "squat_20", "jump")}
+  pairs = sync.pairs_of(films, ["squat", "squat_2"])
+  assert {name: [film for film, _ in of] for name, of in pairs.items()} == {
+      "squat": ["squat", "squat_cam1", "squat_20"], "squat_2": ["squat_2", "squat_2_cam1"]}
+
+
+def test_two_recordings_of_one_name_are_refused(films, tmp_path):
+  times, places = hand()
+  for name in ("early.csv", "early.CSV"):
+    table(tmp_path / name, times, places)
+  with pytest.raises(ValueError, match="are two recordings of one name"):
     sync.check(str(tmp_path), str(films / "films"), say=lambda line: None)
 
 

@@ -26,7 +26,7 @@ def read_csv(path: pathlib.Path, units: str = "") -> Recording:
   Args:
     path: the file. Without any `_z` its points are those of a picture, whose y points down; further columns are not
       read.
-    units: of the lengths, of `METRES`; "" is m.
+    units: of the lengths, of `METRES`; "" is m, and of a picture pixels.
 
   Raises:
     ValueError: for a missing or doubled column, a cell that is no number, or times that do not increase.
@@ -47,10 +47,17 @@ def read_csv(path: pathlib.Path, units: str = "") -> Recording:
                        "missing, or remove the line.")
   table = _numbers(path, [[row[column] for column in wanted] for _, row in rows[1:]], lines,
                    [header[column] for column in wanted])
-  points = table[:, 1:].reshape(len(table), len(columns), -1) * METRES[units or "m"]
+  points = table[:, 1:].reshape(len(table), len(columns), -1)
   flat = points.shape[2] == 2
+  unit = units or ("" if flat else "m")
   points = np.concatenate([points, 0 * points[..., :1]], axis=2) if flat else points
-  return Recording(points, table[:, 0], tuple(columns), "-y" if flat else "y", units or "m")
+  return Recording(points * METRES.get(unit, 1.0), table[:, 0], tuple(columns), "-y" if flat else "y", unit)
+
+
+def is_header(line: str) -> bool:
+  """Returns whether a first line of a csv file, whatever separates its cells, has a time or a coordinate."""
+  cells = [cell.strip(' "') for cell in re.split("[,;\t]", line.strip())]
+  return any(cell.lower() == "time" or _COORDINATE.fullmatch(cell) for cell in cells)
 
 
 def _coordinates(path: pathlib.Path, header: Any) -> Any:

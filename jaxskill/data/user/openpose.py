@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from jaxskill.data.user.recording import Recording, trunk_lengths
+from jaxskill.data.user.recording import Recording
 
 NAMES = ("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
          "middle_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
@@ -21,6 +21,8 @@ NAMES = ("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_s
          "right_small_toe", "right_heel")
 CONFIDENCE = 0.1      # below which a point is taken for not seen; ours
 LOST = 1.0            # seconds after which somebody who is not found again is given up; ours
+
+MISSING = 1.5         # usual steps from file to file above which frames are missing; ours
 
 
 def is_folder(path: pathlib.Path) -> bool:
@@ -32,15 +34,16 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
   """Reads one person out of a folder of OpenPose BODY_25 files.
 
   Of several persons the largest in the first frame that shows any is followed, by the nearest points from frame to
-  frame; who is not within his own height of where he was is not he, and after a second without him the largest is taken
-  anew. Lengths are in those of the median trunk (hips to shoulders), for pictures know no metres.
+  frame. Who is farther from the points of the last second than these are high or wide is not the person; after a second
+  in which the person is not found the largest is taken anew. Lengths are in pixels.
 
   Args:
-    folder: of files `..._<frame>_keypoints.json`; frames without one are gaps.
+    folder: of files `..._<frame>_keypoints.json`. Where a step from one number to the next is more than `MISSING` of
+      the usual, median one, frames are missing: one row in which nobody is seen stands for them.
     row_seconds: from one frame to the next.
 
   Raises:
-    ValueError: for a file that is not of OpenPose's BODY_25, or if no frame shows a trunk.
+    ValueError: for a file that is not of OpenPose's BODY_25.
   """
   frames = {}
   for file in sorted(folder.glob("*.json")):
@@ -50,17 +53,20 @@ def read_openpose(folder: pathlib.Path, row_seconds: float) -> Recording:
     if int(number[1]) in frames:
       raise ValueError(f"{file}: there is another file of frame {int(number[1])} in its folder; remove one.")
     frames[int(number[1])] = _persons(file)
+  if several := sum(len(people) > 1 for people in frames.values()):
+    logging.warning("%s: %d of %d frames show several persons; the largest of the first frame is followed.", folder,
+                    several, len(frames))
+  frames |= {number: [] for number in _missing(sorted(frames))}
   numbers = sorted(frames)
   times = (np.array(numbers) - numbers[0]) * float(row_seconds)
   pixels = _follow([frames[number] for number in numbers], times)
-  if several := sum(len(frames[number]) > 1 for number in numbers):
-    logging.warning("%s: %d of %d frames show several persons; the largest of the first frame is followed.", folder,
-                    several, len(numbers))
-  trunk = trunk_lengths(pixels, {name: place for place, name in enumerate(NAMES)})
-  if trunk is None or not np.isfinite(trunk).any() or not (length := np.nanmedian(trunk)):
-    raise ValueError(f"{folder}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
-                     "of lengths here; film the whole body.")
-  return Recording(pixels / length, times, NAMES, "-y", unit="")
+  return Recording(pixels, times, NAMES, "-y", unit="")
+
+
+def _missing(numbers: list[int]) -> list[int]:
+  """Returns a number of each run of frames that are missing between `numbers`, which increase."""
+  steps = np.diff(numbers)
+  return [numbers[place] + 1 for place in np.flatnonzero(steps > MISSING * np.median(steps))] if len(steps) else []
 
 
 def _persons(file: pathlib.Path) -> Any:
@@ -80,20 +86,23 @@ def _persons(file: pathlib.Path) -> Any:
 
 
 def _follow(frames: Any, times: Any) -> Any:
-  """Returns `[T, 25, 3]` of one person, nan where he is not found."""
-  result, last, when = np.full((len(frames), len(NAMES), 3), np.nan), None, -np.inf
+  """Returns `[T, 25, 3]` of one person, nan where the person is not found."""
+  result = np.full((len(frames), len(NAMES), 3), np.nan)
+  last, when = result[0], np.full(len(NAMES), -np.inf)             # place of each point, and when it was seen there
   for row, (people, time) in enumerate(zip(frames, times)):
     people = [person for person in people if np.isfinite(person).all(axis=1).any()]
     if not people:
       continue
-    if last is None or time - when > LOST:
+    last = np.where((time - when <= LOST)[:, None], last, np.nan)
+    if np.isnan(last).all():
       chosen = max(people, key=lambda person: np.prod(_extent(person)))
-    else:
+    else:                                            # against all points of a second: one frame may show few of them
       away = [_distance(person, last) for person in people]
       chosen = people[int(np.argmin(away))]
       if not min(away) <= max(_extent(last)):
         continue
-    result[row], last, when = chosen, chosen, time
+    seen = np.isfinite(chosen).all(axis=1)
+    result[row], last, when = chosen, np.where(seen[:, None], chosen, last), np.where(seen, time, when)
   return result
 
 

@@ -28,11 +28,12 @@ class Recording(NamedTuple):
   """What a file holds.
 
   Attributes:
-    points: `[T, J, 3]` in metres, nan where a point was not seen; a picture's have the third coordinate 0.
+    points: `[T, J, 3]` in metres, of a picture in pixels; nan where a point was not seen; a picture's have the third
+      coordinate 0.
     times: `[T]` seconds, increasing.
     names: J, as the file has them.
     up: the axis against gravity, a name of `AXES`.
-    unit: that the lengths of the file were taken for, of `METRES`; "" where they are of no unit.
+    unit: that the lengths of the file were taken for, of `METRES`; "" where they are pixels.
   """
 
   points: np.ndarray
@@ -52,6 +53,13 @@ def landmark(name: str) -> str:
   return "nose" if key == "nose" else name
 
 
+def _directness(name: str) -> int:
+  """Returns 0 for the name of a landmark itself, 1 for its part's own word (`LWrist`), 2 for another word (`LHand`)."""
+  called = landmark(name)
+  part = called.partition("_")[2].replace("_", "")
+  return 0 if called == name else 1 if part in re.sub("[^a-z]", "", name.lower()) else 2
+
+
 def joints_of(names: Sequence[str], given: Sequence[tuple[str, str]], file: pathlib.Path | str) -> dict[str, int]:
   """Returns {landmark or other name: place} of the points of a recording.
 
@@ -69,12 +77,25 @@ def joints_of(names: Sequence[str], given: Sequence[tuple[str, str]], file: path
       raise ValueError(f"{file}: config.data.motion.joints: {pair!r} is no (landmark, name in the file) of its points "
                        f"{', '.join(names)}.")
     joints[pair[0]] = places.pop(pair[1])
-  exact = {name: place for name, place in places.items() if landmark(name) == name}
-  joints = exact | joints
-  for name, place in places.items():                       # a hand is a wrist only where there is no wrist
-    if name not in exact:
-      joints.setdefault(landmark(name) if landmark(name) not in joints else name, place)
+  for name in sorted(places, key=_directness):             # a hand is a wrist only where there is no wrist
+    called = landmark(name)
+    joints.setdefault(name if called in joints else called, places[name])
   return joints
+
+
+def in_trunks(points: np.ndarray, joints: Mapping[str, int], file: pathlib.Path | str) -> np.ndarray:
+  """Returns `[T, J, 3]` pixels in lengths of the median trunk (hips to shoulders), for pictures know no metres.
+
+  Points of what is no body stay in pixels. For `joints` see `joints_of`; `file` is what errors name.
+
+  Raises:
+    ValueError: if a body has no trunk in any row.
+  """
+  length = median_trunk(points, joints)
+  if length is not None and not length > 0:
+    raise ValueError(f"{file}: no frame shows both shoulders and both hips of the person, whose distance is the unit "
+                     "of lengths here; film the whole body.")
+  return points / (length or 1.0)
 
 
 def check_size(points: np.ndarray, joints: Mapping[str, int], file: pathlib.Path | str, unit: str) -> None:
@@ -86,21 +107,23 @@ def check_size(points: np.ndarray, joints: Mapping[str, int], file: pathlib.Path
     file, unit: what the error names.
   """
   remedy = f"if its lengths are in {unit}; set config.data.motion.units to their unit: m, cm or mm."
-  trunk = trunk_lengths(points, joints)
-  if trunk is not None and np.isfinite(trunk).any():
-    length = float(np.nanmedian(trunk))
-    if not TRUNK[0] <= length <= TRUNK[1]:
-      raise ValueError(f"{file}: from hips to shoulders it is {length:.4g} m {remedy}")
+  length = median_trunk(points, joints)
+  if length is not None and np.isfinite(length) and not TRUNK[0] <= length <= TRUNK[1]:
+    raise ValueError(f"{file}: from hips to shoulders it is {length:.4g} m {remedy}")
   known = points[:, list(joints.values())].reshape(-1, 3)
   across = float(np.ptp(known[np.isfinite(known).all(axis=1)], axis=0).max())
   if across > WIDEST:
     raise ValueError(f"{file}: its points are {across:.4g} m apart {remedy}")
 
 
-def trunk_lengths(points: np.ndarray, joints: Mapping[str, int]) -> np.ndarray | None:
-  """Returns the `[T]` distances of the middle of the hips from that of the shoulders, nan where unknown; or None."""
+def median_trunk(points: np.ndarray, joints: Mapping[str, int]) -> float | None:
+  """Returns the median distance of the middle of the hips from that of the shoulders: nan if no row has both.
+
+  None is that of what has no hips or no shoulders among its points.
+  """
   if not {f"{side}_{part}" for side in ("left", "right") for part in ("shoulder", "hip")} <= joints.keys():
     return None
   hips, shoulders = ((points[:, joints[f"left_{part}"]] + points[:, joints[f"right_{part}"]]) / 2
                      for part in ("hip", "shoulder"))
-  return np.linalg.norm(shoulders - hips, axis=1)
+  lengths = np.linalg.norm(shoulders - hips, axis=1)
+  return float(np.nanmedian(lengths)) if np.isfinite(lengths).any() else np.nan

@@ -60,6 +60,31 @@ def test_units(tmp_path):
     motion.read(tmp_path / "tools.csv")
 
 
+@pytest.mark.parametrize("size", [.5, 1.0])
+def test_tables_of_pixels_are_measured_by_the_trunk(tmp_path, size):
+  """A csv with x and y alone gives what the same points of OpenPose give, from a film of any size."""
+  recordings.write_openpose(tmp_path / "v", TIMES, POINTS)
+  own = [openpose.NAMES.index(name) for name in NAMES if name in openpose.NAMES]
+  pixels = recordings.picture(POINTS)[:, own, :2]
+  recordings.write_csv(tmp_path / "v.csv", TIMES, size * pixels, [openpose.NAMES[place] for place in own])
+  (expected, of), (found, names) = motion.read(tmp_path / "v", row_seconds=.04), motion.read(tmp_path / "v.csv")
+  assert "left_wrist speed" in names and set(names) <= set(of)
+  column = [of.index(name) for name in names]
+  np.testing.assert_allclose(found["kinematics"], expected["kinematics"][:, column], rtol=2e-2, atol=2e-2)
+  pixels = pixels / 200                                     # of a plane in metres
+  recordings.write_csv(tmp_path / "m.csv", TIMES, pixels, [openpose.NAMES[place] for place in own])
+  metres, _ = motion.read(tmp_path / "m.csv", motion.Options(units="m"))
+  path = names.index("left_wrist path")
+  trunk = .5                                                # of `squats`
+  assert metres["kinematics"][-1, path] == pytest.approx(trunk * found["kinematics"][-1, path], rel=1e-2)
+
+
+def test_points_of_no_body_in_a_picture_stay_in_pixels(tmp_path):
+  recordings.write_csv(tmp_path / "v.csv", TIMES, np.stack([100 * TIMES, 0 * TIMES], axis=1)[:, None], ("tip",))
+  arrays, names = motion.read(tmp_path / "v.csv")
+  np.testing.assert_allclose(arrays["kinematics"][:, names.index("tip speed")], 100, rtol=1e-3)
+
+
 def test_what_is_no_body_has_speeds_of_all_its_points(tmp_path):
   recordings.write_csv(tmp_path / "v.csv", TIMES, POINTS[:, :2], ("tip", "grip"))
   _, names = motion.read(tmp_path / "v.csv")
@@ -88,6 +113,15 @@ def test_a_hand_is_a_wrist_where_there_is_no_wrist():
   assert recording.joints_of(("left_hand",), (), "f") == dict(left_wrist=0)
 
 
+@pytest.mark.parametrize("names,landmark", [
+    (("LHand", "LWrist"), "left_wrist"), (("HandLeft", "WristLeft"), "left_wrist"), (("LFoot", "LAnkle"), "left_ankle"),
+    (("RUpperArm", "R Shoulder"), "right_shoulder"), (("LToe", "LFootIndex"), "left_foot_index")])
+def test_the_word_of_a_joint_comes_before_other_words_for_it(names, landmark):
+  """In any order: the rest of the body part is a point of its own."""
+  assert recording.joints_of(names, (), "f") == {landmark: 1, names[0]: 0}
+  assert recording.joints_of(names[::-1], (), "f") == {landmark: 0, names[0]: 1}
+
+
 def test_texts_of_jigsaws(tmp_path):
   recordings.write_jigsaws(tmp_path / "v.txt", TIMES, POINTS)
   arrays, names = motion.read(tmp_path / "v.txt")
@@ -114,6 +148,26 @@ def test_frames_of_openpose(tmp_path):
   assert "trunk_side angle" in names and "trunk_forward angle" not in names
 
 
+@pytest.mark.parametrize("every", [1, 5])
+def test_nothing_is_computed_across_missing_frames(tmp_path, every):
+  """What is before them is as if the film ended there, and the path goes on where it was; of every fifth frame too."""
+  recordings.write_openpose(tmp_path / "v", TIMES, POINTS)
+  recordings.write_openpose(tmp_path / "before", TIMES[:30], POINTS[:30])
+  for file in [*tmp_path.rglob("*.json")]:
+    if (frame := int(file.name.split("_")[1])) % every or 30 <= frame < 40:
+      file.unlink()
+  whole, names = motion.read(tmp_path / "v", row_seconds=1 / 30)
+  before, _ = motion.read(tmp_path / "before", row_seconds=1 / 30)
+  rows = len(before["times"])
+  assert rows == 30 // every and len(whole["times"]) == 90 // every
+  for name in ("left_knee velocity", "left_wrist smoothness", "trunk_side velocity"):
+    column = names.index(name)
+    np.testing.assert_allclose(whole["kinematics"][:rows, column], before["kinematics"][:, column], rtol=1e-3, atol=1e-3)
+    assert whole["kinematics"][1: rows - 1, column].any()
+  path = whole["kinematics"][:, names.index("left_wrist path")]
+  assert path[rows] == path[rows - 1] < path[rows + 1]
+
+
 def test_one_person_of_several_is_followed(tmp_path, caplog):
   """The larger one is followed where a second one is listed first, walks past, and stays when he has left."""
   second = recordings.picture(POINTS)
@@ -130,6 +184,21 @@ def test_one_person_of_several_is_followed(tmp_path, caplog):
     file.write_text(json.dumps(content | dict(people=content["people"][:1])))
   arrays, _ = motion.read(tmp_path / "v", row_seconds=.04)
   np.testing.assert_allclose(arrays["times"], np.delete(TIMES, np.s_[40:50]), atol=1e-4)
+
+
+@pytest.mark.parametrize("visible", [("nose",), ("left_ankle",)])
+def test_a_person_of_whom_one_point_is_seen_is_not_lost(tmp_path, visible):
+  """Who moves on is found in the next frame; another person stays another."""
+  away = recordings.picture(POINTS) + (3000, 0, 0)
+  recordings.write_openpose(tmp_path / "v", TIMES, POINTS, [.5 * away * (1, 1, 2)])
+  frame, hidden = tmp_path / "v" / "film_000000000005_keypoints.json", np.zeros((25, 3))
+  content = json.loads(frame.read_text())
+  place = [openpose.NAMES.index(name) for name in visible]
+  hidden[place] = np.reshape(content["people"][1]["pose_keypoints_2d"], (25, 3))[place]
+  content["people"][1]["pose_keypoints_2d"] = hidden.ravel().tolist()
+  frame.write_text(json.dumps(content))
+  arrays, _ = motion.read(tmp_path / "v", row_seconds=.04)
+  np.testing.assert_allclose(arrays["times"], TIMES, atol=1e-4)
 
 
 def csv(text):
@@ -172,9 +241,12 @@ FAULTS = {
     "word": (csv("time,a_x,a_y\n0,1,2\n1,1,two\n"), "v.csv, line 3: a_y is 'two', no number"),
     "infinite": (csv("time,a_x,a_y\n0,1,inf\n"), "v.csv, line 2: a_y is infinite"),
     "short row": (csv("time,a_x,a_y\n0,1\n"), "line 2: 2 cells but the first line has 3"),
+    "no trunk": (csv("time,LHip_x,LHip_y,RHip_x,RHip_y,LShoulder_x,LShoulder_y,R Shoulder_x,R Shoulder_y\n"
+                     "0,1,2,3,4,,,,\n"),
+                 "v.csv: no frame shows both shoulders and both hips"),
     "nobody": (csv("time,a_x,a_y\n0,,\n1,,\n"), "no row has the place of any point"),
     "no rows": (csv("time,a_x,a_y\n"), "no lines below the first"),
-    "slow": (csv("time,a_x,a_y\n0,1,2\n5,1,2\n"), "no two rows are within 1 s"),
+    "slow": (csv("time,a_x,a_y\n0,1,2\n5,1,2\n"), "no two rows are within 1 s .*or give their times in seconds where"),
     "head": (trc(("PathFileType", "Path")), "does not begin as a .trc file does"),
     "unit": (trc(("\tmm\t", "\tparsec\t")), "Units is 'parsec'; expected mm, cm or m"),
     "trc time": (trc(("\tTime\t", "\tSeconds\t")), "column 'Time' is not the second"),
@@ -223,6 +295,30 @@ def test_other_points_in_one_of_the_files(tmp_path):
   (tmp_path / "v3.csv").write_text((tmp_path / "v3.csv").read_text().replace("left_elbow", "left_cheek"))
   with pytest.raises(ValueError, match="v3.csv: its kinematics have other columns than those of a file before .elbow as"):
     load_features(tmp_path)
+
+
+def test_points_in_the_names_of_folders_are_no_endings(tmp_path):
+  for take in ("P01.take1", "P01.take2"):
+    recordings.write_openpose(tmp_path / "a" / take, TIMES[:2], POINTS[:2])
+  recordings.write_csv(tmp_path / "a" / "P01.csv", TIMES, POINTS)
+  recordings.write_csv(tmp_path / "._b.csv", TIMES, POINTS)
+  assert set(motion.recordings_in(tmp_path)[0]) == {"a/P01", "a/P01.take1", "a/P01.take2"}
+  recordings.write_trc(tmp_path / "a" / "P01.trc", TIMES, POINTS)
+  with pytest.raises(ValueError, match=r"P01.csv and .*P01.trc are two recordings of one name \('a/P01'\); remove"):
+    motion.recordings_in(tmp_path)
+
+
+NO_RECORDINGS = {"README.txt": "Of Monday.\n", "empty.txt": "", "labels.csv": "video,category\na,1\n"}
+DAMAGED = {"a.csv": "hip_x,hip_y\n1,2\n", "b.csv": "Time;hip_x;hip_y\n0;1;2\n", "c.txt": "\n  -1.5e-3 2\n",
+           "d.trc": "Path"}
+
+
+def test_other_tables_and_texts_are_no_recordings(tmp_path):
+  """Damaged recordings are: whoever reads them says what is wrong."""
+  for name, text in (NO_RECORDINGS | DAMAGED).items():
+    (tmp_path / name).write_text(text)
+  found, left_out = motion.recordings_in(tmp_path)
+  assert set(found) == {"a", "b", "c", "d"} and set(left_out) == set(NO_RECORDINGS)
 
 
 def test_two_recordings_of_a_video(tmp_path):
