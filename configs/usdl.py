@@ -21,9 +21,8 @@ def get_config(options="simulated"):
                      routine_difficulties=(2.0, 2.4, 2.8, 3.2), tie_margin=0.05))
   config.model = dict(parts=101, deviation=5.0,       # of the range, and of a label in parts: for scores of 0 to 100
                       hidden=256, judges=False, with_difficulty=False)     # hidden: ours, as CoRe's perceptron
-  config.loss = dict(weights=dict())
-  config.train = common.training(batch_size=64, epochs=60, learning_rate=1e-3, eval_steps=100,
-                                 checkpoint_steps=300)        # ours: the paper's are of its video network
+  config.loss = dict(weights=dict())      # next, ours: the paper's are of its video network
+  config.train = common.training(batch_size=64, epochs=60, learning_rate=1e-3, eval_steps=100, checkpoint_steps=300)
   config.evaluate = dict(rl2_range="class")
   return common.choose(config, options, DATA_SETS, CHANGES)
 
@@ -35,6 +34,6 @@ def difficult(config):
 
 
 DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None)
-CHANGES = dict(judges=lambda config: config.model.update(judges=True), tiny=common.tiny, paper=None,
-               kinematics=common.kinematics,
+CHANGES = dict(tiny=common.tiny, paper=None, kinematics=common.kinematics,
+               judges=lambda config: config.model.update(judges=True),
                difficulty_unknown=lambda config: config.model.update(with_difficulty=False))

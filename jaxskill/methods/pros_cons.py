@@ -206,10 +206,10 @@ def _check(config: ConfigDict, modules: Sequence[str]) -> None:
   for name, allowed in options.items():
     if config.model[name] not in allowed:
       raise ValueError(f"config.model.{name}={config.model[name]!r} is unknown; use one of {', '.join(allowed)}.")
-  for group, name, choices in ((config.loss, "diversity_norm", ("squared", "frobenius")),
-                               (config.train, "alternation", ("alternate", "leaky", "joint"))):
-    if group[name] not in choices:
-      raise ValueError(f"config {name}={group[name]!r} is unknown; use one of {', '.join(allowed)}.")
+  for group, name, allowed in (("loss", "diversity_norm", ("squared", "frobenius")),
+                               ("train", "alternation", ("alternate", "leaky", "joint"))):
+    if config[group][name] not in allowed:
+      raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(allowed)}.")
   unknown = [name for name in config.model.branches if name not in MODULES + NO_FILTERS]
   if unknown:
     raise ValueError(f"config.model.branches: {unknown[0]!r} is unknown; use some of "

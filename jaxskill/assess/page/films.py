@@ -6,7 +6,6 @@ import contextlib
 import fractions
 import hashlib
 import importlib.util
-import os
 import pathlib
 import shutil
 from typing import Any, NamedTuple
@@ -77,7 +76,7 @@ def _put(source: pathlib.Path, target: pathlib.Path, how: str) -> None:
   """Makes `target` a hard link to a file, or a copy where that cannot be."""
   if how == "link":
     with contextlib.suppress(OSError):
-      os.link(source.resolve(), target)
+      target.hardlink_to(source.resolve())
       return
   shutil.copyfile(source, target)
 

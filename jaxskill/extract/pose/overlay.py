@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fractions
 import os
 import pathlib
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from jaxskill import files
 from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose.body import LANDMARKS, Seen
 from jaxskill.extract.pose.hands import Hand
-from jaxskill.files import UNFINISHED
 
 LINES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("nose", "left_ear"), ("nose", "right_ear"),
          *((f"{side}_{start}", f"{side}_{end}") for side in ("left", "right") for start, end in (
@@ -34,7 +34,7 @@ class Overlay:
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
     self._path = pathlib.Path(path)
-    self._unfinished = self._path.with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
+    self._file = contextlib.ExitStack()
     self._container: Any = None
     self._stream: Any = None
     self._size: Any = None
@@ -56,7 +56,7 @@ class Overlay:
     draw(image, seen, hands, np.array([wide / picture.size[0], high / picture.size[1]]))
     if self._container is None:
       self._path.parent.mkdir(parents=True, exist_ok=True)
-      self._container = av.open(str(self._unfinished.absolute()), "w", format="mp4")
+      self._container = av.open(self._file.enter_context(files.writing(self._path)), "w", format="mp4")
       self._container.metadata["comment"] = MARK
       self._stream = self._container.add_stream("libx264", rate=1 / _TICK, options={"crf": "23", "preset": "veryfast"})
       self._stream.width, self._stream.height, self._stream.pix_fmt = wide, high, "yuv420p"
@@ -71,13 +71,13 @@ class Overlay:
       self._container.mux(self._stream.encode())
       self._container.close()
       self._container = None            # nothing is left to remove
-      os.replace(self._unfinished, self._path)
+      self._file.close()
 
   def __del__(self) -> None:
     """Leaves nothing of a file that was not finished: of a video that failed, or is read anew."""
     if self._container is not None:
       self._container.close()
-      self._unfinished.unlink(missing_ok=True)
+      self._file.__exit__(InterruptedError, InterruptedError(), None)
 
 
 def check(overlay: str, videos: str, films: Mapping[str, pathlib.Path]) -> None:
