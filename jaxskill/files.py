@@ -15,7 +15,7 @@ import sys
 import tempfile
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -113,7 +113,8 @@ class OtherFormat(ValueError):
   """A file of ours is whole, but of a format that this version does not read."""
 
 
-def check_format(path: Any, content: Mapping[str, Any], newest: int, remedy: str, oldest: int = 0) -> None:
+def check_format(path: str | os.PathLike[str], content: Mapping[str, Any], newest: int, remedy: str,
+                 oldest: int = 0) -> None:
   """Refuses what another version of the software wrote in a format that this one does not read.
 
   Args:
@@ -162,7 +163,7 @@ def folder(name: str) -> str:
   return "/".join(map(_folder_name, name.split("/")))
 
 
-def folders(names: Iterator[Any] | Sequence[str]) -> dict[str, str]:
+def folders(names: Iterable[str]) -> dict[str, str]:
   """Returns {name: path}, see `folder`; they differ also where capital and small letters are the same to a disk."""
   found, taken = {}, set()
   for name in names:

@@ -138,7 +138,8 @@ def digest(path: str | os.PathLike[str]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make(recipe: ConfigDict, dtype: DTypeLike, variables: Mapping[str, Any], parallel: Any) -> Callable[..., Any]:
+def make(recipe: ConfigDict, dtype: DTypeLike, variables: Mapping[str, Any],
+         parallel: Any) -> Callable[[np.ndarray], np.ndarray]:
   """Returns encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
 
   Features are `[n, channels]` float32, or maps `[n, h, w, channels]` float16, of which a video has many.
@@ -170,7 +171,8 @@ def _features(recipe: ConfigDict, module: i3d.I3D | resnet.ResNet, variables: Ma
   return resnet.frame_features(variables, frames, module=module)
 
 
-def make_all(config: ConfigDict, variables: Mapping[str, Any], parallel: Any) -> dict[str, Any]:
+def make_all(config: ConfigDict, variables: Mapping[str, Any],
+             parallel: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
   """Returns {stream: encode}, see `make`."""
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 

@@ -113,7 +113,7 @@ class Trainer:
     return [self.experiment.measured(i, scores[i], {k: v[i] for k, v in parts.items()})
             for i in range(len(self.replicas))]
 
-  def first_call(self) -> tuple[Any, tuple]:
+  def first_call(self) -> tuple[Callable[..., Any], tuple]:
     """Returns (compiled function, arguments) of the steps that come next."""
     phases = len(self.method.phases)
     if self.loader.resident:

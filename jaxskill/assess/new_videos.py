@@ -55,7 +55,7 @@ class Sources(NamedTuple):
   row_seconds: float = 0.0
 
 
-def paths(given: Any) -> tuple[str, ...]:
+def paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
   """Returns a tuple of paths that are given as one or as several, each with `~` as in `cli.path`."""
   return tuple(map(cli.path, [given] if isinstance(given, (str, os.PathLike)) else given))
 

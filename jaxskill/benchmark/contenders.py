@@ -79,7 +79,7 @@ def configure(config: ConfigDict, form: str, shape: Any, official: Callable[...,
   return config
 
 
-def compiled(step: steps.Step, trainer: train.Trainer) -> Any:
+def compiled(step: steps.Step, trainer: train.Trainer) -> jax.stages.Compiled | None:
   """Returns the compiled program of `step.run`; None where it is for several devices, or not used at all."""
   if trainer.parallel.count > 1 or not trainer.loader.resident:
     return None
@@ -101,7 +101,7 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
 
-def process_memory() -> Any:
+def process_memory() -> int:
   """Returns the most bytes that this process ever held."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -153,7 +153,7 @@ class JaxContender:
       return self._other.round(self._repeats)
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
-  def finish(self) -> Any:
+  def finish(self) -> dict[str, Any]:
     """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
@@ -177,7 +177,7 @@ class JaxContender:
 class MatmulPeak:
   """The machine and its limit: large matrix products of the step's sizes, in the layouts that are known to be fast."""
 
-  def __init__(self, m: Any, k: Any, n: Any) -> None:
+  def __init__(self, m: int, k: int, n: int) -> None:
     parallel = Parallel()
     cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
     if jax.default_backend() != "cpu":
@@ -192,7 +192,7 @@ class MatmulPeak:
       self._cases.append((dtype, name, product, operands, flops))
     self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
 
-  def round(self) -> Any:
+  def round(self) -> dict[str, dict[str, float]]:
     """Returns {dtype: {layout: FLOP/s}}."""
     result = {}
     for dtype, name, product, operands, flops in self._cases:
@@ -210,7 +210,7 @@ class MatmulPeak:
 _contenders = {}      # of a worker process, by form
 
 
-def call(limit: float, form: str, function: Any, *arguments: Any) -> Any:
+def call(limit: float, form: str, function: str, *arguments: Any) -> Any:
   """Makes a contender (function is its kind; returns its `ready`) or calls a method of it, in a worker process.
 
   The process ends itself after `limit` seconds, if that is not 0.

@@ -61,7 +61,7 @@ def start() -> None:
       logs_s=marks["logs"], map_s=marks["data set"], place_s=time.monotonic() - begun))
 
 
-def measure(config: ConfigDict, shape: Any, peer: str, say: Callable[[str], None], rounds: int = 3) -> Any:
+def measure(config: ConfigDict, shape: Any, peer: str, say: Callable[[str], None], rounds: int = 3) -> dict[str, Any]:
   """Times loading and starting on simulated features in the official layout, in a temporary folder.
 
   Returns:

@@ -44,8 +44,8 @@ NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskil
 
 
 def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str, *, forms: Sequence[str] = (),
-        peer: str = "", num_steps: int = 0, rounds: int = 0, limit: int = 0, full: bool = False, start_up: Any = None,
-        say: Callable[[str], None] = print) -> dict[str, Any]:
+        peer: str = "", num_steps: int = 0, rounds: int = 0, limit: int = 0, full: bool = False,
+        start_up: bool | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Runs the benchmark; the options are those of the command line.
 
   Returns:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def names(points: tuple) -> tuple[str, ...]:
 
 
 def motion_statistics(rows: np.ndarray, row_seconds: float, points: Sequence[tuple[int, ...]] = (),
-                      times: Any = None) -> np.ndarray:
+                      times: np.ndarray | None = None) -> np.ndarray:
   """Returns the statistics of one video.
 
   Args:
@@ -102,7 +101,7 @@ def _jerk(velocity: np.ndarray, gaps: np.ndarray) -> float:
 
 
 def with_statistics(dataset: SkillDataset, stream: str,
-                    points: Sequence[Any] = ()) -> SkillDataset:
+                    points: Sequence[tuple[int, ...]] = ()) -> SkillDataset:
   """Returns a data set with the stream `statistics` `[V, 1, S]` beside the others.
 
   Args:

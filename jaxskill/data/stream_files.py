@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,9 @@ from jaxskill.data.user import motion
 
 
 def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes: int = MAX_BYTES,
-                 moves: Any = motion.Options(),
-                 row_seconds: float = 1.0) -> tuple[dict[str, Any], ...]:
+                 moves: motion.Options = motion.Options(),
+                 row_seconds: float = 1.0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray],
+                                                    dict[str, tuple[str, ...]]]:
   """Reads the streams of videos, and their times.
 
   Args:
@@ -141,8 +141,9 @@ def check_is_a_stream(array: np.ndarray, name: str, others: set[str], video: str
                    "floating-point numbers: extract its features again.")
 
 
-def take_times(streams: dict[str, Any],
-               lengths: dict[str, np.ndarray]) -> tuple[dict[str, Any], ...]:
+def take_times(streams: dict[str, np.ndarray],
+               lengths: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray],
+                                                        dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:

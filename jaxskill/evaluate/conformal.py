@@ -15,7 +15,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Share(NamedTuple):
   high: float
 
 
-def check_level(level: Any) -> Fraction:
+def check_level(level: float | Fraction | str) -> Fraction:
   """Returns a level as the decimal that it is written as, so that no rounding moves a rank.
 
   Raises:

@@ -200,7 +200,7 @@ def select(history: Sequence[Mapping[str, Any]], replica: int, metric: str = "ac
 
 
 def summarize(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
-              mean: Callable[[Any], Any] = np.mean) -> dict[str, Any] | None:
+              mean: Callable[[np.ndarray], Any] = np.mean) -> dict[str, Any] | None:
   """Returns the mean and the spread of one number over folds and seeds.
 
   Args:

@@ -139,7 +139,7 @@ class Stream:
     if not self.kept:
       raise ValueError(f"no person found in any of its {len(self.times)} frames.")
 
-  def rows(self) -> Any:
+  def rows(self) -> tuple[np.ndarray, None, float]:
     """Returns (`[rows]` seconds of the rows that came, None: all of them show something, seconds from one to the next).
     """
     return self.times[self.kept, -1], None, self.every * (len(self.times) / len(self.kept))
@@ -209,8 +209,8 @@ class Stream:
     return videos_of.center_crop(image, self.recipe.crop)
 
 
-def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: Any,
-               send: Callable[..., Any]) -> None:
+def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: object,
+               send: Callable[[str, Any], object]) -> None:
   """Sends the items of all streams of a video in chunks, then what is known of it.
 
   Args:
@@ -269,7 +269,7 @@ def _decode(path: str | os.PathLike[str], video: str, config: ConfigDict, person
               seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None})
 
 
-def make_streams(config: ConfigDict, video: str, seconds: float, rate: Any, persons: Any) -> Any:
+def make_streams(config: ConfigDict, video: str, seconds: float, rate: float, persons: Any) -> dict[str, Any]:
   """Returns {name: what a stream takes of a video}, see `Stream` and `jaxskill.extract.pose.streams`."""
   if poses.is_one(config):
     return pose_streams.make(config, video, seconds, rate, persons)

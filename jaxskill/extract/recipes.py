@@ -19,7 +19,7 @@ ORIGIN = ("weights", "random_weights", "weights_sha256", "persons", "columns")  
 HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons", "gaps")        # what of a recipe may differ
 
 
-def recipe_of(run: Any, extractor: str, weights: Any) -> tuple[ConfigDict, str | dict[str, str]]:
+def recipe_of(run: FinishedRun, extractor: str, weights: Any) -> tuple[ConfigDict, str | dict[str, str]]:
   """Returns (config, weights) for `extract.run`: as the run's own features were made.
 
   Args:

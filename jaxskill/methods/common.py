@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jaxskill.data.dataset import Fold, SkillDataset
 
 
 def score_range(config: ConfigDict, dataset: SkillDataset, criterion: str,
-                videos: np.ndarray | slice = slice(None)) -> tuple[Any, Any]:
+                videos: np.ndarray | slice = slice(None)) -> tuple[float, float]:
   """Returns (lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
 
   Args:
@@ -90,7 +90,7 @@ def training_scores(dataset: SkillDataset, fold: Fold, criterion: str) -> dict[s
   return dict(mean=np.float32(scores.mean()), deviation=np.float32(scores.std() or 1.0))
 
 
-def squared_error(variables: Mapping[str, Any], encodings: Any,
+def squared_error(variables: Mapping[str, Any], encodings: Sequence[Mapping[str, jax.Array]],
                   labels: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the squared error of the score of one video, in standard deviations of the training scores.
 

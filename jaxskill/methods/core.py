@@ -16,7 +16,7 @@ below are its equations; what the published code does otherwise are the options 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -156,7 +156,7 @@ class Comparison:
     statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
     return standardized(mean, statistics[self.stream]) if statistics else mean
 
-  def answer(self, variables: Tree, features: Any, others: Any = None, scores: Any = None) -> Any:
+  def answer(self, variables: Tree, features: jax.Array, others: Any = None, scores: Any = None) -> Any:
     """Returns what the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, if there are."""
     rows = features
     if self.model.contrastive:
@@ -194,7 +194,7 @@ class Comparison:
     error = group * (regression - regression_tree.within_group(target, constants["bounds"])) ** 2
     return dict(classification=cross, regression=weight * jnp.sum(error, axis=1))
 
-  def loss(self, variables: Tree, encodings: Any, labels: Tree) -> tuple[Any, Tree]:
+  def loss(self, variables: Tree, encodings: Sequence[jax.Array], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns `[B]` losses of all items, for the tree wants one long batch; a pair counts in both directions."""
     score = labels["score"].T                                                             # [k, B]
     count = score.shape[1]
@@ -221,7 +221,7 @@ class Comparison:
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
-  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
+  def assess(self, variables: Tree, encoding: jax.Array, references: Any) -> Assessment:
     """Returns the score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels.
 
     Those are what Fig. 8 shows.
@@ -273,7 +273,7 @@ def span_of(dataset: SkillDataset, fold: Fold, criterion: str, score: np.ndarray
   return np.float32(low), span
 
 
-def borders(model: ConfigDict, score: np.ndarray, span: Any, group: np.ndarray | None) -> np.ndarray:
+def borders(model: ConfigDict, score: np.ndarray, span: float, group: np.ndarray | None) -> np.ndarray:
   """Returns `[L, 2]` float32 borders of the groups of a tree (Eq. 5).
 
   Args:

@@ -45,7 +45,7 @@ class Backbone:
     """Returns what every result must say of the weights."""
     return f"RANDOM weights ({self._weights})" if self._weights.startswith(pretrained.RANDOM) else ""
 
-  def prepare(self) -> Any:
+  def prepare(self) -> dict[str, Any]:
     """Returns the variables that training begins with.
 
     Raises:
@@ -60,7 +60,7 @@ class Backbone:
       self._initial = loaded["rgb"]
     return self._initial
 
-  def check(self, dataset: SkillDataset, others: Any = None) -> None:
+  def check(self, dataset: SkillDataset, others: Mapping[str, np.ndarray] | None = None) -> None:
     """Raises a `ValueError` for a data set whose videos are no frames, or too few or small."""
     del others
     stream = dataset.streams.get(self._stream)
@@ -79,7 +79,7 @@ class Backbone:
                        f"config.model.i3d.crop={self._options.crop}; set it to at most {smallest}, or "
                        "config.data.frames.size larger.")
 
-  def encode(self, variables: Mapping[str, Any], videos: Any, key: jax.Array, train: bool) -> jax.Array:
+  def encode(self, variables: Mapping[str, Any], videos: Mapping[str, Any], key: jax.Array, train: bool) -> jax.Array:
     """Returns `[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
 
     Args:
@@ -102,7 +102,7 @@ class Backbone:
     rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
-  def maps(self, variables: Mapping[str, Any], pictures: Any) -> tuple[jax.Array, jax.Array]:
+  def maps(self, variables: Mapping[str, Any], pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns `[C, T', h, w, 1024]`, what the last block shows of the middle of one video, and what is seen of it.
 
     The features are a weighted mean of the maps over time and space, whose weights sum to 1.

@@ -76,7 +76,7 @@ class Regressor(nn.Module):
     return score, jnp.where(place < lengths[:, None], moves, 0.0)
 
 
-def shares(moves: Any, real: Any) -> jax.Array:
+def shares(moves: jax.Array, real: jax.Array) -> jax.Array:
   """Returns the sizes of `[T]` moves of a score as shares that sum to 1, even over `real` rows where none moves it."""
   size = jnp.abs(moves)
   total, even = size.sum(), (jnp.arange(len(size)) < real) / real

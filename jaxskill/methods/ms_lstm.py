@@ -70,7 +70,7 @@ class SkipLSTMCell(nn.RNNCellBase):
     return 1
 
 
-def last_state(cell: Any, rows: jax.Array, count: jax.Array) -> jax.Array:
+def last_state(cell: nn.RNNCellBase, rows: jax.Array, count: jax.Array) -> jax.Array:
   """Returns `[V, H]` the state of a cell after the last real one of `[V, N, D]` rows, of which `[V]` are real."""
   states: Any = nn.RNN(cell)(rows)
   return jnp.take_along_axis(states.astype(jnp.float32), (count - 1)[:, None, None], axis=1)[:, 0]

@@ -25,6 +25,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import SkillDataset
@@ -71,7 +72,7 @@ def part_of_rows(lengths: jax.Array, rows: int, parts: int) -> jax.Array:
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
-def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float, weight: Any) -> dict[str, jax.Array]:
+def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float, weight: ArrayLike) -> dict[str, jax.Array]:
   """Returns the losses of an item {name: []}: of the ordered pair, and of the similar pair where it comes with one.
 
   Args:

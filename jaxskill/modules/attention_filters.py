@@ -170,7 +170,7 @@ _chunked_logits.defvjp(_chunked_forward, _chunked_backward)
 
 
 def fold_inputs(kernel: jax.Array, bias: jax.Array, noise: jax.Array | None = None, mean: jax.Array | None = None,
-                scale: Any = None, dtype: DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array]:
+                scale: jax.Array | None = None, dtype: DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array]:
   """Returns a linear layer that does what happens to the features before it, so that features are never rewritten.
 
   kernel @ ((x - mean) / scale + noise) + bias = (kernel / scale) @ x + offset.

@@ -63,8 +63,9 @@ def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
   return [jax.lax.slice_in_dim(x, tap, tap + stride * (count - 1) + 1, stride, axis) for tap in range(size)]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, *, dtype: DTypeLike = jnp.float32,
-             implementation: str = "auto", arranged: jax.Array | None = None) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: str | Sequence[tuple[int, int]], *,
+             dtype: DTypeLike = jnp.float32, implementation: str = "auto",
+             arranged: jax.Array | None = None) -> jax.Array:
   """Convolves clips or frames, without a bias.
 
   Args:
@@ -130,8 +131,8 @@ _narrow_convolution.defvjp(lambda strides, padding, x, kernel: (_narrow_convolut
                                                                 (x, kernel)), _narrow_backward)
 
 
-def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], padding: Any, *,
-            dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
+def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], padding: str | Sequence[tuple[int, int]],
+            *, dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
   """Returns what `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many.
 
   Args:
@@ -236,7 +237,7 @@ def _stacked(x: jax.Array, kernel: jax.Array, taps: int, count: int) -> Any:
 
 
 def max_pool(x: jax.Array, size: Sequence[int], strides: Sequence[int],
-             padding: Any = "SAME", *, implementation: str = "auto") -> jax.Array:
+             padding: str | Sequence[tuple[int, int]] = "SAME", *, implementation: str = "auto") -> jax.Array:
   """Returns the maxima of windows; padding never wins.
 
   Args:
@@ -304,7 +305,8 @@ class ConvUnit(nn.Module):
     return nn.relu(x) if self.relu else x
 
 
-def one_by_one(module: Any, variables: Mapping[str, Any], items: jax.Array, read: Callable[..., Any]) -> jax.Array:
+def one_by_one(module: nn.Module, variables: Mapping[str, Any], items: jax.Array,
+               read: Callable[[Any], jax.Array]) -> jax.Array:
   """Returns features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
 
   Args:

@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.layers import contract, dot, torch_uniform
 
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
     return embeddings, directions / norm
 
 
-def judges(dtype: Any) -> tuple:
+def judges(dtype: DTypeLike) -> tuple[Linear, Linear]:
   """Returns the layers that a segment's score and its importance come from (Sec. 3.4)."""
   return Linear(1, dtype=dtype), Linear(1, bias=False, dtype=dtype)       # a softmax sees no bias
 
@@ -91,11 +92,11 @@ class Rows(Compared):
     """Makes the layers; the differences have no parameters."""
     self.score, self.importance = judges(self.dtype)
 
-  def project(self, embeddings: Any) -> Any:
+  def project(self, embeddings: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns `[..., E]` embeddings as they are, as query and as reference."""
     return embeddings, embeddings
 
-  def compare(self, query: Any, reference: Any, offset: Any) -> Any:
+  def compare(self, query: jax.Array, reference: jax.Array, offset: jax.Array) -> jax.Array:
     """Returns `[T, F]` what rows show, F = 3 E + 1 or E: see `aligned`.
 
     Args:

@@ -65,7 +65,7 @@ def convolve(kernel: jax.Array, maps: jax.Array, *, padding: str = "valid", dtyp
   raise ValueError(f"implementation={implementation!r} is unknown; use one of {', '.join(IMPLEMENTATIONS)}.")
 
 
-def shifted_sum(products: jax.Array, padding: str) -> Any:
+def shifted_sum(products: jax.Array, padding: str) -> jax.Array:
   """Returns a `[S, R, h', w']` convolution: the shifted sum of `[k, k, S, R, h, w]` products, one a kernel position."""
   size, _, _, _, height, width = products.shape
   if padding == "same":

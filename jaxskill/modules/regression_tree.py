@@ -182,7 +182,7 @@ def decode(log_probability: jax.Array, regression: jax.Array, bounds: jax.Array,
   return jnp.take_along_axis(value, leaf, axis=-1)[..., 0]
 
 
-def expected(log_probability: Any, regression: Any, bounds: Any) -> Any:
+def expected(log_probability: jax.Array, regression: jax.Array, bounds: jax.Array) -> jax.Array:
   """Returns `[...]` differences that a tree expects over all its leaves, given as to `decode`."""
   value = bounds[:, 0] + regression * (bounds[:, 1] - bounds[:, 0])
   return jnp.sum(jnp.exp(log_probability) * value, axis=-1)

@@ -20,6 +20,7 @@ from jaxskill.evaluate import truth
 from jaxskill.report import drawing, wording
 from jaxskill.reproduce import stills
 from jaxskill.reproduce.runs import Finished
+from jaxskill.training.experiment import Experiment
 
 ROW = "SkillDiff"     # of the config
 MARKED = 2            # segments, as the paper marks
@@ -71,7 +72,7 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return dict(segments=figure)
 
 
-def expert_and_novice(experiment: Any, fold: Fold, criterion: str) -> tuple[int, int]:
+def expert_and_novice(experiment: Experiment, fold: Fold, criterion: str) -> tuple[int, int]:
   """Returns the test videos of the highest and the lowest label, of the activity that most test videos show.
 
   Where there are no scores, labels are shares of the test pairs that a video won.
@@ -87,7 +88,7 @@ def expert_and_novice(experiment: Any, fold: Fold, criterion: str) -> tuple[int,
   return int(order[-1]), int(order[0])
 
 
-def faulty_shares(experiment: Any, video: int, number: np.ndarray) -> np.ndarray | None:
+def faulty_shares(experiment: Experiment, video: int, number: np.ndarray) -> np.ndarray | None:
   """Returns `[K]` the share of rows of each segment that truly show a mistake; None where it is not known.
 
   Args:

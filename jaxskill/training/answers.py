@@ -68,11 +68,11 @@ class Answers:
       return _swap(self._parallel.gather(_swap(answers)))
     return function
 
-  def encode(self, state: TrainState, chunks: Iterator[Any], count: int) -> Any:
+  def encode(self, state: TrainState, chunks: Iterator[tuple[np.ndarray, Mapping[str, Any]]], count: int) -> Any:
     """Returns host encodings `[count, R, ...]` of the (numbers, videos) of `batches.VideoLoader.all_videos`."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
-  def ask(self, state: TrainState, inputs: Iterator[Any], count: int,
+  def ask(self, state: TrainState, inputs: Iterator[tuple[np.ndarray, tuple]], count: int,
           everything: bool) -> Any:
     """Returns host Assessments `[R, count, ...]`, or scores and parts alone.
 
@@ -168,7 +168,7 @@ def _placed(assessments: Assessment) -> Assessment:
 PICKS = (lambda a: (a.score, a.parts), _placed)
 
 
-def collect(parts: Iterator[Any], count: int, axis: int) -> Any:
+def collect(parts: Iterator[tuple[np.ndarray, Any]], count: int, axis: int) -> Any:
   """Puts (numbers, tree) pairs together: what stands at a place along `axis` goes to the place that its number says."""
   result, before = None, (slice(None),) * axis
   for ids, part in parts:

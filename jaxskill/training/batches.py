@@ -35,7 +35,7 @@ class MapRows:
   shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
-def as_rows(x: Any) -> Any:
+def as_rows(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray | MapRows:
   """Returns maps `[V, T, h, w, C]` as MapRows; other streams, and pictures (C no multiple of 128), as they are."""
   return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
@@ -111,7 +111,7 @@ class VideoLoader:
     """Returns one video as a batch `[1, ...]`, to take shapes from."""
     return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
 
-  def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, Any]]:
+  def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
     if self.resident:
       yield self.train, self.videos
@@ -152,7 +152,7 @@ class VideoLoader:
       yield current
 
 
-def channel_sums(rows: np.ndarray) -> tuple[Any, Any, Any]:
+def channel_sums(rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
   """Returns the number of rows `[T, ..., D]` (of maps, of places), and sum and sum of squares `[D]` in float64."""
   rows = rows.reshape(-1, rows.shape[-1])
   if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
@@ -163,7 +163,7 @@ def channel_sums(rows: np.ndarray) -> tuple[Any, Any, Any]:
   return len(rows), rows.sum(axis=0), (rows ** 2).sum(axis=0)
 
 
-def mean_and_deviation(count: Any, total: Any, squares: Any) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_deviation(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns mean and standard deviation `[D]` of channels out of their sums."""
   mean = total / count
   return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))

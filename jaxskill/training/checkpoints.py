@@ -107,7 +107,7 @@ class Checkpoints:
   def __enter__(self) -> Checkpoints:
     return self
 
-  def __exit__(self, *unused: Any) -> None:
+  def __exit__(self, *unused: object) -> None:
     self.close()
 
   def save(self, step: int, state: Any, *, validation: float | None = None,
@@ -221,7 +221,7 @@ class Checkpoints:
     known = [step for step in sorted(steps) if metrics[step] is not None and not math.isnan(metrics[step])]
     return max(known, key=lambda step: metrics[step], default=None)
 
-  def notes(self, step: int) -> Any:
+  def notes(self, step: int) -> list[dict[str, Any]] | None:
     """Returns what was saved as `notes` with a step; None if nothing was."""
     return on_first_process(lambda: self._settled() and self._records.get(step, {}).get("notes"))
 

@@ -154,7 +154,7 @@ class FinishedRun(NamedTuple):
     return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
 
   @single_precision()
-  def assess(self, videos: Sequence[Any], against: Any = None) -> methods.Assessment:
+  def assess(self, videos: Sequence[Any], against: tuple[np.ndarray, np.ndarray] | None = None) -> methods.Assessment:
     """Asks every replica about videos.
 
     Args:

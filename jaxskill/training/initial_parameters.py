@@ -68,7 +68,7 @@ def _digest(file: str, workdir: pathlib.Path) -> str:
   raise ValueError(f"config.init_from={file}: there is no such file of weights.")
 
 
-def put(state: Any, config: ConfigDict, method: Method) -> TrainState:
+def put(state: TrainState, config: ConfigDict, method: Method) -> TrainState:
   """Returns a state in which all replicas have the parameters of the file `config.init_from`.
 
   Args:

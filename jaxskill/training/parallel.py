@@ -62,7 +62,7 @@ def float32_products(function: Callable[..., Any]) -> Callable[..., Any]:
   return traced
 
 
-def highest(*values: Any) -> tuple[int, float]:
+def highest(*values: float) -> tuple[float, ...]:
   """Returns the highest of each value over the hosts, which must agree on the length of a loop and when to leave it."""
   if jax.process_count() == 1:
     return values
@@ -127,7 +127,7 @@ class Parallel:
     """Returns a number of videos, rounded up to a multiple of the number of devices."""
     return -(-videos // self.count) * self.count
 
-  def split(self, tree: Any) -> dict[str, Any]:
+  def split(self, tree: Any) -> Any:
     """Puts host arrays `[V, ...]` on the devices, each a share of V; V must be `padded`."""
     if self.count == 1:
       return jax.device_put(tree, self.devices[0])

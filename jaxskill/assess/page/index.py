@@ -6,7 +6,7 @@ import datetime
 import json
 import pathlib
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxskill.assess.page import downloads, html
@@ -16,7 +16,8 @@ NAME = "index.html"
 WORST = 50            # moments that are listed
 
 
-def write(folder: pathlib.Path, page: str, answer: str, banners: Any) -> pathlib.Path:
+def write(folder: pathlib.Path, page: str, answer: str,
+          banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]]) -> pathlib.Path:
   """Writes the index of all answers of the run last asked that have a page, in a folder and those below it.
 
   Args:
@@ -36,7 +37,8 @@ def write(folder: pathlib.Path, page: str, answer: str, banners: Any) -> pathlib
                     people=over_time(rows), worst=worst(found))
 
 
-def _shared(banners: Any, results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def _shared(banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]],
+            results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   """What must be read of all scores, once; what is odd about single videos stands in their rows."""
   first = dict(results[0], warnings=[], simulated=any(one["simulated"] for one in results),
                random_weights=any(one["random_weights"] for one in results))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any  # of tensors: PyTorch is optional, and need not be there where types are checked
 
 import numpy as np
 import torch
@@ -52,9 +53,9 @@ class TorchPeer:
   SGD with weight decay on every parameter and a higher rate for the head.
   """
 
-  def __init__(self, widths: Any, *, channels: int = 256, attention_hidden: Any = 128, head_hidden: Any = 128,
-               autocast: bool = False, dropout: Any = 0.5, learning_rate: float = 0.01, head_rate: Any = 0.05,
-               momentum: float = 0.9, weight_decay: float = 0.0001) -> None:
+  def __init__(self, widths: Mapping[str, int], *, channels: int = 256, attention_hidden: int = 128,
+               head_hidden: int = 128, autocast: bool = False, dropout: float = 0.5, learning_rate: float = 0.01,
+               head_rate: float = 0.05, momentum: float = 0.9, weight_decay: float = 0.0001) -> None:
     """`widths` is {name of a stream: its channels}."""
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     self._autocast = autocast
@@ -95,7 +96,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the windows of a batch are cut before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: action_net.Shape, form: str, num_steps: int) -> None:
     model, data, autocast = config.model, contenders.data_of(config, shape), "autocast" in form.split("+")
     self._windows = {name: model.windows[name] or shape.streams[name][0] for name in model.streams}
     self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,

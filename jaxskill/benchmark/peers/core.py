@@ -7,7 +7,7 @@ labels are found by loops over groups and samples, a test video is compared with
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any  # of tensors: PyTorch is optional, and need not be there where types are checked
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ class Peer:
 class TorchContender:
   """Times the peer; the features are averaged and on the device before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: core.Shape, form: str, num_steps: int) -> None:
     words, stream = form.split("+"), config.data.stream
     data = contenders.data_of(config, shape)
     train, score = data.folds[0].train_videos, np.asarray(data.score)

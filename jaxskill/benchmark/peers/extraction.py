@@ -6,7 +6,7 @@ Written from the papers' figures; the layers have our names, so that both sides 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any  # of tensors: PyTorch is optional, and need not be there where types are checked
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from jaxskill.modules.i3d import BLOCKS
 from jaxskill.modules.resnet import DEPTHS
 
 
-def pad_same(x: Any, size: tuple[int, ...], strides: tuple[int, ...], value: Any = 0.0) -> Any:
+def pad_same(x: Any, size: tuple[int, ...], strides: tuple[int, ...], value: float = 0.0) -> Any:
   """Returns `[B, C, S...]` padded as TensorFlow does."""
   pads = same_padding(x.shape[2:], size, strides)
   return F.pad(x, [n for axis in reversed(pads) for n in axis], value=value)        # F.pad begins with the last axis
@@ -134,7 +134,7 @@ class TorchResNet(nn.Module):
     return x.mean(dim=(2, 3))
 
 
-def load(network: Any, variables: Mapping[str, Any]) -> None:
+def load(network: nn.Module, variables: Mapping[str, Any]) -> None:
   """Gives a network the variables of ours, `{"params", "batch_stats"}`."""
 
   def walk(module: Any, params: Any, stats: Mapping[str, Any]) -> None:
@@ -149,7 +149,8 @@ def load(network: Any, variables: Mapping[str, Any]) -> None:
   walk(network, variables["params"], variables["batch_stats"])
 
 
-def make(network: Any, variables: Mapping[str, Any], words: set[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def make(network: nn.Module, variables: Mapping[str, Any],
+         words: set[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Returns (function of channels-last NumPy clips or frames that gives tensors ready to use, function of those that
   gives features).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any  # of tensors: PyTorch is optional, and need not be there where types are checked
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the two tensors of a batch are made before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: pros_cons.Shape, form: str, num_steps: int) -> None:
     words = form.split("+")[1:]
     self._batch_size, self._step = shape.batch_size, 0
     self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)

@@ -6,7 +6,7 @@ No code was published; this is a port of our own that does frame after frame wha
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any  # of tensors: PyTorch is optional, and need not be there where types are checked
 
 import torch
 from ml_collections import ConfigDict
@@ -71,7 +71,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the maps of a batch are on its device before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: spatial_attention.Shape, form: str, num_steps: int) -> None:
     data, autocast, train = contenders.data_of(config, shape), "autocast" in form.split("+"), config.train
     self._peer = TorchPeer(shape, train, config.loss.margin, autocast=autocast)
     self._maps = torch.tensor(data.streams[config.data.stream]).movedim(-1, 2).contiguous()

@@ -70,8 +70,8 @@ def amount(form: str, letter: str) -> int:
   return int(found[1]) if found else 1
 
 
-def random_dataset(shape: Any, streams: Mapping[str, Any], *, folds: int = 1, criteria: Sequence[str] | tuple = (),
-                   seed: int = 0) -> SkillDataset:
+def random_dataset(shape: Any, streams: Mapping[str, tuple[int, ...]], *, folds: int = 1,
+                   criteria: Sequence[str] | tuple = (), seed: int = 0) -> SkillDataset:
   """Draws random features as a data set; random pairs and scores follow a hidden order of the videos.
 
   Args:

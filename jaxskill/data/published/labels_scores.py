@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -191,7 +191,7 @@ def read_scores(name: str, root: pathlib.Path, split: str = "auto", seed: int = 
   return SCORED[name].read(root, split, seed)
 
 
-def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, Any]:
+def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, np.ndarray]:
   """Returns (labels with the score and the folds of one task, `[V]` mask of its videos).
 
   Raises:

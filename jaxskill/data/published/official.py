@@ -29,6 +29,7 @@ V videos, T segments, N static frames, D channels, P pairs.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,13 @@ ALL_COMPARED = ("epic_skills",)
 
 def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepared_dir: str | os.PathLike[str] = "",
                   validation_share: float = 0.0, seed: int = 0, segment_seconds: float = 1.0, *, split: str = "auto",
-                  make_pairs: bool = False, tie_margin: float = 0.0, pairs_within: str = "", stream_seconds: Any = None,
-                  sampling: Any = None, max_bytes: int = MAX_BYTES) -> SkillDataset:
+                  make_pairs: bool = False, tie_margin: float = 0.0, pairs_within: str = "",
+                  stream_seconds: Mapping[str, float] | None = None, sampling: frames.Sampling | None = None,
+                  max_bytes: int = MAX_BYTES) -> SkillDataset:
   """Loads one task of a published data set, and prepares it first where that has not been done.
 
   Args:
-    name: of `NAMES`: "best", "epic_skills", or a data set with scores.
-    root: folder of the download.
+    name: of `NAMES`: "best", "epic_skills", or a data set with scores; root: folder of the download.
     task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or one of its sub-tasks ("surgery/Suturing");
       of a data set with scores as in `labels_scores`, where "" or "all" is every video.
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.

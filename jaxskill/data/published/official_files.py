@@ -214,7 +214,7 @@ def _fingerprint(root: Path, paths: Sequence[Path]) -> dict[str, Any]:
   return {path.relative_to(root).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
 
-def read_streams(name: str, files: Mapping[str, Any],
+def read_streams(name: str, files: Mapping[str, Mapping[str, Path]],
                  max_bytes: int = MAX_BYTES) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
   """Yields the features of the videos, one video at a time.
 

@@ -6,9 +6,10 @@ V videos, T rows of a stream, F frames of maps, P phases, K latents.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxskill.data.simulation.scripts import (
   CLUTTER,
@@ -35,11 +36,12 @@ class Performance(NamedTuple):
   truth: dict
 
 
-def performances(skills: Any, keys: Any = None, *, subjects: Any = None,
-                 routines: Any = None, streams: Sequence[str] = ("rgb",), num_segments: int = 400,
-                 width: int = 1024, difficulty: float = 0.5, seed: int = 0, task_seed: int = 0, num_phases: int = 8,
-                 static_rows: int = 80, static_width: int = 2048, map_frames: int = 25, map_size: int = 14,
-                 map_width: int = 64, max_seconds: float = 400.0, vary_length: bool = False) -> Iterator[Any]:
+def performances(skills: ArrayLike, keys: Sequence[int] | np.ndarray | None = None, *,
+                 subjects: Sequence[int] | np.ndarray | None = None, routines: Sequence[int] | np.ndarray | None = None,
+                 streams: Sequence[str] = ("rgb",), num_segments: int = 400, width: int = 1024, difficulty: float = 0.5,
+                 seed: int = 0, task_seed: int = 0, num_phases: int = 8, static_rows: int = 80,
+                 static_width: int = 2048, map_frames: int = 25, map_size: int = 14, map_width: int = 64,
+                 max_seconds: float = 400.0, vary_length: bool = False) -> Iterator[Performance]:
   """Simulates one performance for each of the given skills, one video at a time.
 
   Args:

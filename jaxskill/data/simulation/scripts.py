@@ -8,7 +8,7 @@ T rows of a stream, P phases, M key moments, C cues, I intervals.
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def draw_script(task: Task, skill: float, key: int, subject: int, routine: int, 
   return share, make_script(task, skill, rng, look, nuisance)
 
 
-def inside(values: np.ndarray, windows: np.ndarray) -> Any:
+def inside(values: np.ndarray, windows: np.ndarray) -> np.ndarray:
   """Returns `[T, windows]` whether each value lies in [start, end) of each window."""
   return (values[:, None] >= windows[:, 0]) & (values[:, None] < windows[:, 1])
 

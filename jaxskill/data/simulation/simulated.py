@@ -43,9 +43,10 @@ from jaxskill.data.simulation.scripts import rng_of
 
 
 def simulate(num_videos: int = 100, num_segments: int = 400, width: int = 1024, streams: Sequence[str] = ("rgb",),
-             difficulty: float = 0.5, seed: int = 0, *, task_seed: int = 0, skills: Any = None,
-             num_subjects: int = 25, num_phases: int = 8, test_share: float = 0.25, validation_share: float = 0.15,
-             tie_margin: float = 0.05, pair_share: float = 1.0, rater_noise: float = 0.02, score_range: float = 100.0,
+             difficulty: float = 0.5, seed: int = 0, *, task_seed: int = 0,
+             skills: Sequence[float] | np.ndarray | None = None, num_subjects: int = 25, num_phases: int = 8,
+             test_share: float = 0.25, validation_share: float = 0.15, tie_margin: float = 0.05,
+             pair_share: float = 1.0, rater_noise: float = 0.02, score_range: float = 100.0,
              routine_difficulties: Sequence[float] = (1.0,), static_rows: int = 80, static_width: int = 2048,
              map_frames: int = 25, map_size: int = 14, map_width: int = 64, max_seconds: float = 400.0,
              vary_length: bool = False) -> SkillDataset:
@@ -123,7 +124,7 @@ def _check(num_videos: int, num_subjects: int, test_share: float, validation_sha
     raise ValueError(f"skills must hold one number for each of the {num_videos} videos, got {len(skills)}.")
 
 
-def _drawn(subjects: np.ndarray, skills: Any, num_routines: int, rater_noise: float,
+def _drawn(subjects: np.ndarray, skills: Sequence[float] | np.ndarray | None, num_routines: int, rater_noise: float,
            seed: int) -> tuple[Any, Any, Any]:
   """`[V]` hidden skills, where they are not given; `[V]` routines; `[V]` execution as the raters saw it, in [0, 1]."""
   draws = [rng_of("labels", seed, video) for video in range(len(subjects))]

@@ -45,10 +45,11 @@ SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 
 
 def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margin: float = 0.0, pairs_within: str = "",
-                  validation_share: Any = None, test_share: float = 0.25, seed: int = 0, allow_missing: bool = False,
-                  seconds_per_segment: float = 1.0, make_pairs: bool = True, score_range: Any = None,
-                  stream_seconds: Mapping[str, float] | None = None, sampling: Any = None, prepared_dir: str = "",
-                  max_bytes: int = MAX_BYTES, moves: Any = motion.Options()) -> SkillDataset:
+                  validation_share: float | None = None, test_share: float = 0.25, seed: int = 0,
+                  allow_missing: bool = False, seconds_per_segment: float = 1.0, make_pairs: bool = True,
+                  score_range: tuple[float, float] | None = None, stream_seconds: Mapping[str, float] | None = None,
+                  sampling: frames.Sampling | None = None, prepared_dir: str = "", max_bytes: int = MAX_BYTES,
+                  moves: motion.Options = motion.Options()) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:

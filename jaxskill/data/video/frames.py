@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ class Ready(NamedTuple):
   row_seconds: float
 
 
-def find(places: Iterator[Any] | Sequence[Path], last: int | None = None) -> Source | None:
+def find(places: Iterable[str | os.PathLike[str]], last: int | None = None) -> Source | None:
   """Returns the first of some places that is a video file (the ending may be left out) or a folder of pictures."""
   for place in map(Path, places):
     if place.is_dir() and any(_pictures(place)):
@@ -100,7 +100,7 @@ def _pictures(folder: Path) -> Iterator[Any]:
   return (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("._"))
 
 
-def by_number(path: Path) -> tuple[list[Any], str]:
+def by_number(path: Path) -> tuple[list[int | str], str]:
   """Returns what pictures are sorted by: where names differ in a number, by that; the case of letters counts last.
 
   frame2.png comes before frame10.png, and 1.JPG before 2.jpg.
@@ -290,7 +290,8 @@ def _middle(image: np.ndarray, sampling: Sampling) -> np.ndarray:
   return image[top: top + high, left: left + wide]
 
 
-def streams_of(ready: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+def streams_of(ready: Collection[Ready]) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray],
+                                                  dict[str, np.ndarray]]:
   """Returns the stream of `Ready` videos as `stream_files.take_times` returns streams of features.
 
   Returns:

@@ -147,7 +147,7 @@ def is_cover(stream: Any) -> bool:
   return bool(stream.disposition & Disposition.attached_pic)
 
 
-def choose_stream(container: Any, counts: Mapping[int, int]) -> tuple[Any, list]:
+def choose_stream(container: Any, counts: Mapping[int, int]) -> tuple[Any, list[str]]:
   """Returns (the video stream that a player shows, [what to say of the others]); (None, [why]) where there is none.
 
   A cover picture is no film. Of several films it is the one flagged as default, else the largest, else the first.

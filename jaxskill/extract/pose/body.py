@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import crops, detection, smoothing
@@ -67,7 +68,8 @@ class Follower:
     notes, again: sentences on whom it follows, and on persons who were lost and followed again.
   """
 
-  def __init__(self, networks: Networks, options: Any, chosen: Sequence[tuple[float, float, float]] = ()) -> None:
+  def __init__(self, networks: Networks, options: ConfigDict,
+               chosen: Sequence[tuple[float, float, float]] = ()) -> None:
     """
     Args:
       networks: with pose_detection and pose_landmark, see `Networks`.

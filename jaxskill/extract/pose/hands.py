@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data.video.decoding import Picture
 from jaxskill.extract.pose import crops, detection
@@ -54,7 +55,7 @@ class Hands:
     seconds: {"detection", "landmarks"} spent.
   """
 
-  def __init__(self, networks: Networks, options: Any) -> None:
+  def __init__(self, networks: Networks, options: ConfigDict) -> None:
     """
     Args:
       networks: with palm_detection and hand_landmark, see `Networks`.

@@ -87,7 +87,7 @@ class Networks:
     require()
     self._start(contents)
 
-  def __getstate__(self) -> Any:
+  def __getstate__(self) -> dict[str, Any]:
     return self.__dict__ | dict(_interpreters={})          # interpreters do not travel between processes
 
   def run(self, name: str, image: np.ndarray) -> list[np.ndarray]:

@@ -233,7 +233,7 @@ def hands_row(found: dict[str, hands.Hand], size: tuple[int, int]) -> np.ndarray
 
 
 def kinematics_of(points: np.ndarray, seen: np.ndarray, times: np.ndarray,
-                  recipe: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+                  recipe: ml_collections.ConfigDict) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns (`[T, C]` rows, C names) of `[T, 33, 3]` landmarks in metres, as the recipe of a stream wants them."""
   return kinematics.columns(points, seen, times, JOINTS, face_right=recipe.face_right, window=recipe.window)
 

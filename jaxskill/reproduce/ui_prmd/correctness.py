@@ -31,7 +31,7 @@ def coordinates(archive: Mapping[str, np.ndarray]) -> np.ndarray:
   return archive["xyz_cm"].astype(np.float32).reshape(*archive["xyz_cm"].shape[:2], -1)
 
 
-def write_features(archive: Mapping[str, np.ndarray], movement: Any, folder: pathlib.Path, window: Any = WINDOW,
+def write_features(archive: Mapping[str, np.ndarray], movement: int, folder: pathlib.Path, window: int = WINDOW,
                    stride: int = STRIDE, rows: np.ndarray | None = None) -> None:
   """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv.
 
@@ -50,7 +50,7 @@ def write_features(archive: Mapping[str, np.ndarray], movement: Any, folder: pat
       table.writerow((f"r{i:04d}", int(archive["correct"][i]), f"s{archive['subject'][i]:02d}"))
 
 
-def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> Any:
+def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features",
              "--workdir", str(workdir),
