@@ -179,7 +179,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys, drawn):
   said = capsys.readouterr().out
   assert "better than" in said and ("failed: the picture" in said) != drawn
   folder, = tmp_path.iterdir()
-  assert {path.name for path in folder.iterdir()} == {"comparison.json"} | ({"comparison.png"} if drawn else set())
+  assert {path.name for path in folder.glob("[!.]*")} == {"comparison.json"} | ({"comparison.png"} if drawn else set())
 
 
 def test_what_decides_between_two_is_what_is_shown():

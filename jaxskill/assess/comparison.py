@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxskill import cli, files
+from jaxskill import cli, files, written
 from jaxskill.assess import arguments, new_videos, scoring
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
@@ -35,6 +35,9 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   folder = answers / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
   source = scoring.made_from(trained, videos, ids)
   scoring.check_free(folder / NAME, source)
+  if pages.html:
+    from jaxskill.assess import page  # Jinja2 is an extra
+    page.check(folder, [video.file for video in videos], pages.films, page.BOTH)
   assessments = trained.assess(videos)
   order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
   picked = [explain.pick(assessments, ids, number) for number in order]
@@ -48,16 +51,16 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result |= dict(format=scoring.FORMAT, checkpoint=trained.checkpoint, made_from=source, videos=results,
                  cautions=wording.cautions(*results))
   folder.mkdir(parents=True, exist_ok=True)
+  record = written.Record(folder)
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
-  paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(
-      folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
-  result["pictures"] = [path.name for path in paths]
+  result["pictures"], undrawn = scoring.draw_into(record, lambda pictures, new: [pictures.draw_comparison(
+      new / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
+  paths = [folder / name for name in result["pictures"]]
   files.save_json(folder / NAME, result)
   if pages.html:
-    from jaxskill.assess import page  # Jinja2 is an extra
     shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
-    paths.append(page.of_comparison(folder, result, shown, pages.films, headline(result), larger_than))
+    paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
   say(describe(result))
   if undrawn:
     say(f"failed: the picture {cli.plain(undrawn)}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxskill import cli, files
+from jaxskill import cli, files, written
 from jaxskill.assess import arguments, new_videos
 from jaxskill.evaluate import published_weights
 from jaxskill.methods import Assessment
@@ -48,6 +49,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   for video in videos:
     video.shown = pages.films != "none"
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
+  check_pages(answers, folders, videos, pages)
   read, results = time.perf_counter(), {}
   if videos:
     assessments = trained.assess(videos)
@@ -68,12 +70,28 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   for name, why in failed.items():
     say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(cli.plain(path) for path in written(answers, folders, results, videos, pages)))
+    say("wrote " + "\n      ".join(cli.plain(path) for path in told(answers, folders, results, videos, pages)))
   return results, failed
 
 
-def written(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
-            videos: Sequence[new_videos.NewVideo], pages: arguments.Pages) -> list[pathlib.Path]:
+def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos: Sequence[new_videos.NewVideo],
+                pages: arguments.Pages) -> None:
+  """Raises a `ValueError` if something that is written for a browser would take the place of a file of the user's."""
+  if not (pages.html or pages.pairs_to_label):
+    return
+  from jaxskill.assess import page  # Jinja2 is an extra
+  from jaxskill.assess.page import index, pairs
+  given = [video.file for video in videos]
+  if pages.html:
+    written.Record(answers).check(index.NAME)
+    for video in videos:
+      page.check(folders[video.name], given, pages.films)
+  if pages.pairs_to_label:
+    pairs.check(answers, len(videos), given)
+
+
+def told(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
+         videos: Sequence[new_videos.NewVideo], pages: arguments.Pages) -> list[pathlib.Path]:
   """Returns the files to tell of: the pages of all videos, which it writes, then every answer, or its page."""
   if not (pages.html or pages.pairs_to_label):
     return [folders[name] / NAME for name in results]
@@ -134,20 +152,21 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
           result: dict[str, Any], pages: arguments.Pages) -> tuple[dict[str, Any], dict[str, str]]:
   """Writes one video's answer, pictures and page; returns the answer, and {"pictures" or "page": why it has none}."""
   folder.mkdir(parents=True, exist_ok=True)
+  record = written.Record(folder)
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
-    with files.writing(folder / "maps.npz") as file:
+    with record.writing("maps.npz") as path, open(path, "xb") as file:
       arrays: dict[str, Any] = maps | {f"{name}_seconds": times for name, times in seconds.items()}
       np.savez_compressed(file, **arrays)
     result = result | dict(maps="maps.npz")
-  paths, undrawn = drawn(lambda pictures: pictures.draw(folder, video, result, maps, seconds))
-  result = result | dict(pictures=[path.name for path in paths])
+  names, undrawn = draw_into(record, lambda pictures, new: pictures.draw(new, video, result, maps, seconds))
+  result = result | dict(pictures=names)
   files.save_json(folder / NAME, result)
   faults = dict(pictures=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
     try:
-      page.of_video(folder, result, material(video, result, maps, seconds), pages.films)
+      page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
   return result, faults
@@ -160,6 +179,19 @@ def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str,
   times = page.key_times(result)
   shown, _ = drawn(lambda pictures: pictures.frames(video, times))
   return page.Material(video.file, list(zip(times, shown)), maps, seconds)
+
+
+def draw_into(record: written.Record,
+              draw: Callable[[Any, pathlib.Path], list[pathlib.Path]]) -> tuple[list[str], str]:
+  """Returns the names of the pictures that `draw(pictures, folder)` writes into the folder of a record, see `drawn`."""
+  def work(pictures: Any) -> list[str]:
+    with tempfile.TemporaryDirectory(dir=record.folder, prefix=".", suffix=files.UNFINISHED) as new:
+      paths = draw(pictures, pathlib.Path(new))
+      for path in paths:
+        with record.writing(path.name) as target:
+          path.replace(target)
+    return [path.name for path in paths]
+  return drawn(work)
 
 
 def drawn(draw: Callable[[Any], list[Any]]) -> tuple[list[Any], str]:

@@ -60,6 +60,20 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   assert one[what]
 
 
+def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path):
+  run = trained("pros_cons")
+  files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
+  (tmp_path / "index.html").write_text("theirs")
+  with pytest.raises(ValueError, match="index.html is there and was not written by jaxskill; it stays"):
+    run.assess(*files, out=tmp_path, html=True)
+  assert {path.name for path in tmp_path.iterdir()} == {"index.html"}
+  run.assess(*files, out=tmp_path)
+  (tmp_path / "index.html").unlink()
+  for _ in range(2):
+    results, failed = run.assess(*files, out=tmp_path, html=True)       # what is ours is written anew
+    assert not failed and all(result["pictures"] for result in results.values())
+
+
 def test_the_percentile_is_by_hand(tmp_path):
   run = trained("pros_cons")
   train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]

@@ -9,6 +9,7 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxskill import written
 from jaxskill.assess.page import downloads, html
 from jaxskill.assess.page.texts import TEXTS
 
@@ -29,7 +30,7 @@ def write(folder: pathlib.Path, page: str, answer: str, banners: Any) -> pathlib
   found = [(urllib.parse.quote(path.with_name(page).relative_to(folder).as_posix()), content)
            for path, content in answers.items() if _same(content, asked)]
   rows = [_row(*one) for one in found]
-  return html.write(folder / NAME, "index.html", {}, title=TEXTS["title_index"], rows=rows,
+  return html.write(written.Record(folder), NAME, "index.html", {}, title=TEXTS["title_index"], rows=rows,
                     banners=_shared(banners, [one for _, one in found]), ranked=asked["ranked"],
                     about=TEXTS["index_of"].format(count=len(rows), run=pathlib.Path(asked["run"]).name),
                     columns=[name for name in ("subject", "date") if any(row[name] for row in rows)],

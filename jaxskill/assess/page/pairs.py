@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxskill import written
 from jaxskill.assess.page import films, html
 from jaxskill.assess.page.texts import TEXTS
 
-NAME = "pairs.html"
+NAME, FOLDER = "pairs.html", "pairs"
 
 
 def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
@@ -34,6 +35,17 @@ def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
   return [(a, b) if rng.random() < 0.5 else (b, a) for _, (a, b) in sorted(found)[:count]]
 
 
+def check(folder: pathlib.Path, count: int, sources: Sequence[pathlib.Path]) -> None:
+  """Raises a `ValueError` if the page of `count` videos would take the place of files that are not ours.
+
+  Args:
+    sources: the files of all videos that are asked for.
+  """
+  written.Record(folder).check(NAME)
+  for number in range(count):
+    films.check(written.Record(folder / FOLDER), str(number), sources)
+
+
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
           count: int, how: str) -> pathlib.Path:
   """Writes the page, and the videos of its pairs beside it into `pairs/`; returns its path.
@@ -45,13 +57,14 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
   Raises:
     ValueError: if there are fewer than two videos that can be shown.
   """
-  (folder / "pairs").mkdir(exist_ok=True)
+  (folder / FOLDER).mkdir(exist_ok=True)
+  beside = written.Record(folder / FOLDER)
   placed = {name: film.file for number, name in enumerate(results)
-            if (film := films.place(sources[name], folder / "pairs", str(number), how))}
+            if (film := films.place(sources[name], beside, str(number), how))}
   names = list(placed)
   if len(names) < 2:
     raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files.")
   scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
-  shown = [dict(name=name, file=f"pairs/{placed[name]}") for name in names]
-  return html.write(folder / NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),
+  shown = [dict(name=name, file=f"{FOLDER}/{placed[name]}") for name in names]
+  return html.write(written.Record(folder), NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),
                     title=TEXTS["title_pairs"])

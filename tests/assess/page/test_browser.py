@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxskill import written
 from jaxskill.assess import page
 from jaxskill.assess.page import pairs
 from tests.assess.page import chromium, samples
@@ -34,11 +35,11 @@ def folder(tmp_path_factory):
   answers = [samples.answer("first", 8.0), samples.answer(samples.HOSTILE, 12.0, segments=found, moments=moments, score=0.2)]
   for name, result, film in zip(("one", "two"), answers, films):
     (root / name).mkdir()
-    page.of_video(root / name, result, samples.material(film, maps=True), "link")
+    page.of_video(written.Record(root / name), result, samples.material(film, maps=True), "link")
     (root / name / "assessment.json").write_text(json.dumps(result))
   (root / "both").mkdir()
   aligned = (12 * (np.arange(16) / 15) ** 1.3).tolist()                 # slopes of 0.5 to 1.9
-  page.of_comparison(root / "both", samples.comparison(*answers, aligned),
+  page.of_comparison(written.Record(root / "both"), samples.comparison(*answers, aligned),
                      [samples.material(film) for film in films], "link", "first is better", "")
   page.of_folder(root, "assessment.json")
   return root
@@ -203,7 +204,7 @@ def test_half_an_hour_with_25_curves_is_painted_within_a_second(browser, folder)
   """The best of five openings, for the machine may be busy."""
   result = samples.answer("long", 1800.0, rows=54_000, curves=23)
   (folder / "long").mkdir()
-  path = page.of_video(folder / "long", result, samples.material(folder / "none", frames=False), "none")
+  path = page.of_video(written.Record(folder / "long"), result, samples.material(folder / "none", frames=False), "none")
   best = np.inf
   for _ in range(5):
     browser.get(path.as_uri())

@@ -6,12 +6,14 @@ import hashlib
 import html.parser
 import json
 import re
+import types
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from jaxskill.assess import new_videos, page
+from jaxskill import written
+from jaxskill.assess import arguments, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page import html as page_html
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
@@ -60,7 +62,7 @@ def film(tmp_path):
 
 def of_video(folder, result, material, how="link"):
   folder.mkdir(exist_ok=True)
-  return Read(page.of_video(folder, result, material, how))
+  return Read(page.of_video(written.Record(folder), result, material, how))
 
 
 def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other"):
@@ -68,7 +70,7 @@ def of_comparison(folder, source, aligned=None, how="link", better="one", worse=
   found, moments = samples.segments(8.0)
   own = dict(segments=found, moments=moments) if aligned else {}
   both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
-  return Read(page.of_comparison(folder, samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
+  return Read(page.of_comparison(written.Record(folder), samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
                                  "one is better", "50 % of the differences"))
 
 
@@ -130,7 +132,7 @@ def test_hostile_names_stay_text(tmp_path, film, make):
       for date in ("2024-01-01", name):
         own = folder / date[:4].strip('"><')
         own.mkdir(exist_ok=True)
-        page.of_video(own, samples.answer(name, **given), samples.material(film), "none")
+        page.of_video(written.Record(own), samples.answer(name, **given), samples.material(film), "none")
         (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
       pages[-1] = Read(page.of_folder(folder, "assessment.json"))
   bad_page, mild_page = pages
@@ -171,6 +173,49 @@ def test_a_video_is_linked_copied_or_left_out(tmp_path, film):
   assert hashlib.sha256(film.read_bytes()).hexdigest() not in read.text
 
 
+@pytest.mark.parametrize("how", ["link", "copy", "none"])
+def test_films_of_the_user_stay(tmp_path, film, how):
+  """One that would be its own copy, and others where a page's film would stand."""
+  folder = tmp_path / "video"
+  folder.mkdir()
+  own = film.rename(folder / "video.mp4")
+  content = own.read_bytes()
+  other = samples.film(tmp_path / "ann.mp4", 1.0)
+  for source, why in ((own, "is itself a video that is asked for"), (other, "was not written by jaxskill")):
+    if how == "none":
+      of_video(folder, samples.answer(), samples.material(source, frames=False), how)
+      page.check(folder, [source], how)
+    else:
+      for write in (lambda: of_video(folder, samples.answer(), samples.material(source), how),
+                    lambda: page.check(folder, [source], how)):
+        with pytest.raises(ValueError, match=f"video.mp4 .*{why}.*; .*another --out"):
+          write()
+    assert own.read_bytes() == content and other.exists()
+  own.rename(folder / "video.webm")
+  if how != "none":
+    with pytest.raises(ValueError, match="video.webm is there"):
+      of_video(folder, samples.answer(), samples.material(other), how)
+  assert (folder / "video.webm").read_bytes() == content
+
+
+def test_texts_and_pages_of_the_user_stay(tmp_path, film):
+  """Of one video, of a folder and of pairs; before anything is scored."""
+  videos = [types.SimpleNamespace(name=name, file=film) for name in "ab"]
+  folders = {name: tmp_path / name for name in "ab"}
+  for name in ("index.html", "pairs.html", "pairs/0.mp4", "a/report.html", "b/curves.csv", "b/video.mp4"):
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs")
+    with pytest.raises(ValueError, match=f"{name} is there and was not written by jaxskill; it stays"):
+      scoring.check_pages(tmp_path, folders, videos, arguments.Pages(True, "link", 3))
+    scoring.check_pages(tmp_path, folders, videos, arguments.Pages())
+    theirs.unlink()
+  for _ in range(2):                                                    # what is ours is written anew
+    of_video(tmp_path / "a", samples.answer(), samples.material(film))
+    of_comparison(tmp_path / "a", film)
+  scoring.check_pages(tmp_path, folders, videos, arguments.Pages(True, "link", 3))
+
+
 @pytest.mark.parametrize("name, container, codec", [("film.avi", "avi", "mpeg4"), ("film.mpg", "mpeg", "mpeg1video")])
 def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_path, name, container, codec):
   fps = 25 if codec == "mpeg1video" else 10
@@ -188,7 +233,7 @@ def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_pa
 
 
 def test_times_of_pictures_are_kept_where_they_are_uneven(tmp_path, film):
-  placed = films.place(film, tmp_path, "video", "link")
+  placed = films.place(film, written.Record(tmp_path), "video", "link")
   assert placed.shown == [0.0, 20, pytest.approx(0.1)] and placed.offset == pytest.approx(0.0, abs=0.21)
   assert films._regular(np.array([0.0, 0.1, 0.5])) == [0.0, 0.1, 0.5] and films._regular(np.array([0.5])) == [0.5]
 
