@@ -232,6 +232,30 @@ def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_pa
   assert b"patient" not in proxy.read_bytes()
 
 
+@pytest.mark.parametrize("made", ["copy", "proxy"])
+def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, monkeypatch, film, made):
+  source = film if made == "copy" else samples.other_film(tmp_path / "film.avi", "avi", "mpeg4")
+  record = written.Record(tmp_path / "page")
+  record.folder.mkdir()
+  placed = films.place(source, record, "video", "copy")
+  before = (record.folder / placed.file).read_bytes()
+
+  def half(_, target):
+    target.write_bytes(before[:100])
+    raise OSError("the disk is full")
+
+  def some(path, **options):
+    yield from list(pictures(path, **options))[:3]
+    raise OSError("the disk is full")
+  pictures = films.decoding.pictures
+  monkeypatch.setattr(films.shutil, "copyfile", half)
+  monkeypatch.setattr(films.decoding, "pictures", some)
+  with pytest.raises(OSError, match="the disk is full"):
+    films.place(source, record, "video", "copy")
+  assert (record.folder / placed.file).read_bytes() == before
+  assert {path.name for path in record.folder.iterdir()} == {written.NAME, placed.file}
+
+
 def test_times_of_pictures_are_kept_where_they_are_uneven(tmp_path, film):
   placed = films.place(film, written.Record(tmp_path), "video", "link")
   assert placed.shown == [0.0, 20, pytest.approx(0.1)] and placed.offset == pytest.approx(0.0, abs=0.21)
