@@ -44,10 +44,9 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   answers = folder_of(trained, out, "assessments")
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
-  videos, failed = new_videos.read(trained, sources, out, say)
+  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
-    video.shown = pages.films != "none"
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
   check_pages(answers, folders, videos, pages)
   read, results = time.perf_counter(), {}
@@ -57,7 +56,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     for number, video in enumerate(videos):
       one = explain.pick(assessments, ids, number)
       try:
-        result = explain.answer(trained, video, one, ids, words, models.level) | dict(
+        result = answer_of(trained, video, one, ids, words, models.level) | dict(
             format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
@@ -67,6 +66,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
+  if pages.films == "none" and (left := forget_pairs(answers)):
+    failed["earlier pairs"] = stay(left)
   for name, why in failed.items():
     say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
@@ -169,7 +170,28 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
       page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
+  if not video.shown and (left := record.remove_old()):
+    faults["earlier files"] = stay(left)
   return result, faults
+
+
+def stay(left: Sequence[str]) -> str:
+  """Returns why files of an earlier answer are still there, where nothing may show a video."""
+  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or it is the last "
+          "name of a film; remove it yourself.")
+
+
+def forget_pairs(answers: pathlib.Path) -> list[str]:
+  """Removes the page of pairs that an earlier command wrote, and its films; returns those that others changed."""
+  from jaxskill.assess.page import pairs
+  return pairs.remove(answers)
+
+
+def answer_of(trained: finished_run.FinishedRun, video: new_videos.NewVideo, *rest: Any) -> dict[str, Any]:
+  """Returns what `explain.answer` does of a video; where that may not be shown, without folders of the user's."""
+  result = explain.answer(trained, video, *rest)
+  hidden = {} if video.shown else {name: pathlib.Path(result[name]).name for name in ("file", "run")}
+  return result | hidden
 
 
 def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],

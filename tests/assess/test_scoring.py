@@ -74,6 +74,28 @@ def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path):
     assert not failed and all(result["pictures"] for result in results.values())
 
 
+def test_without_videos_nothing_shows_them(tmp_path):
+  """Nor what an earlier command wrote; what others changed since is told. No folder of the user's is named."""
+  run = trained("pros_cons")
+  file = run.save(run.dataset.folds[0].test_videos[0], frames=np.full((2, 8, 8, 3), 99, np.uint8))
+  name = file.stem
+  listed = lambda: {path.name for path in (tmp_path / name).glob("[!.]*")}
+  results, _ = run.assess(file, out=tmp_path, html=True)
+  assert "data:image/jpeg" in (tmp_path / name / "report.html").read_text() and results[name]["file"] == str(file)
+  results, failed = run.assess(file, out=tmp_path, html=True, films="none")
+  assert not failed and "data:image/jpeg" not in (tmp_path / name / "report.html").read_text()
+  assert (results[name]["file"], results[name]["run"]) == (file.name, run.workdir.name)
+  assert str(tmp_path) not in (tmp_path / name / "assessment.json").read_text()
+  run.assess(file, out=tmp_path, html=True)
+  run.assess(file, out=tmp_path, films="none")
+  assert listed() == {"assessment.json", "attention.png"}
+  run.assess(file, out=tmp_path, html=True)
+  (tmp_path / name / "report.html").write_text("notes of a coach")
+  _, failed = run.assess(file, out=tmp_path, films="none")
+  assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
+  assert listed() == {"assessment.json", "attention.png", "report.html"}
+
+
 def test_the_percentile_is_by_hand(tmp_path):
   run = trained("pros_cons")
   train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]

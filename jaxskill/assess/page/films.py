@@ -74,8 +74,8 @@ def check(record: written.Record, name: str, sources: Sequence[pathlib.Path]) ->
   given = {source.resolve() for source in sources}
   for target in names(name):
     if (record.folder / target).resolve() in given:
-      raise ValueError(f"{record.folder / target} is itself a video that is asked for, and the film of a page would take "
-                       "its place; give another --out, or move it.")
+      raise ValueError(f"{record.folder / target} is itself a video that is asked for, and the film of a page would "
+                       "take its place; give another --out, or move it.")
   record.check(*names(name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,14 @@ def check(folder: pathlib.Path, count: int, sources: Sequence[pathlib.Path]) -> 
   written.Record(folder).check(NAME)
   for number in range(count):
     films.check(written.Record(folder / FOLDER), str(number), sources)
+
+
+def remove(folder: pathlib.Path) -> list[str]:
+  """Removes the page and its films, as far as they are ours; returns the paths of those that others changed."""
+  left = written.Record(folder).remove(NAME) + written.Record(folder / FOLDER).remove_old()
+  with contextlib.suppress(OSError):              # not there, or not empty
+    (folder / FOLDER).rmdir()
+  return left
 
 
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],

@@ -216,6 +216,20 @@ def test_texts_and_pages_of_the_user_stay(tmp_path, film):
   scoring.check_pages(tmp_path, folders, videos, arguments.Pages(True, "link", 3))
 
 
+def test_without_videos_nothing_of_an_earlier_page_shows_them(tmp_path, film):
+  """Nor of the page of pairs; what is not ours stays."""
+  videos = dict(a=samples.answer("a"), b=samples.answer("b"))
+  pairs.write(tmp_path, videos, dict(a=film, b=film), 3, "copy")
+  (tmp_path / "pairs" / "notes.txt").write_text("theirs")
+  assert pairs.remove(tmp_path) == [] and not (tmp_path / pairs.NAME).exists()
+  assert {path.name for path in (tmp_path / "pairs").iterdir()} == {"notes.txt"}
+  pairs.write(tmp_path, videos, dict(a=film, b=film), 3, "link")
+  film.unlink()
+  left = pairs.remove(tmp_path)                                         # one name of the film stays
+  assert len(left) == 1 and (tmp_path / "pairs" / left[0].rpartition("/")[2]).stat().st_nlink == 1
+  assert "remove it yourself" in scoring.stay(left)
+
+
 @pytest.mark.parametrize("name, container, codec", [("film.avi", "avi", "mpeg4"), ("film.mpg", "mpeg", "mpeg1video")])
 def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_path, name, container, codec):
   fps = 25 if codec == "mpeg1video" else 10
