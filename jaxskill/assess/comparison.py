@@ -70,13 +70,15 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
   result["pictures"], undrawn = scoring.draw_into(record, lambda pictures, new: [pictures.draw_comparison(
       new / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   files.save_json(folder / NAME, result)
-  paths = [folder / name for name in result["pictures"]]
+  paths, faults = [folder / name for name in result["pictures"]], dict(picture=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
     shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
-    paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
-  faults = dict(picture=undrawn) if undrawn else {}
+    try:
+      paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
+    except (ValueError, OSError) as error:
+      faults["page"] = f"cannot be written: {error}"
   if pages.films == "none" and (left := record.remove_old()):
     faults["earlier files"] = scoring.stay(left)
   result["failed"] = faults

@@ -68,17 +68,20 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
         f"{time.perf_counter() - assessed:.1f} s")
   if pages.films == "none" and (left := forget_pairs(answers)):
     failed["earlier pairs"] = stay(left)
+  paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
+  failed |= faults
   for name, why in failed.items():
     say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(cli.plain(path) for path in told(answers, folders, results, videos, pages)))
+    paths += [opened(folders[name], pages.html and f"page of {name}" not in failed) for name in results]
+    say("wrote " + "\n      ".join(map(cli.plain, paths)))
   return results, failed
 
 
 def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos: Sequence[new_videos.NewVideo],
                 pages: arguments.Pages) -> None:
   """Raises a `ValueError` if something that is written for a browser would take the place of a file of the user's."""
-  if not (pages.html or pages.pairs_to_label):
+  if not pages.any:
     return
   from jaxskill.assess import page  # Jinja2 is an extra
   from jaxskill.assess.page import index, pairs
@@ -91,19 +94,34 @@ def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos:
     pairs.check(answers, len(videos), given)
 
 
-def told(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
-         videos: Sequence[new_videos.NewVideo], pages: arguments.Pages) -> list[pathlib.Path]:
-  """Returns the files to tell of: the pages of all videos, which it writes, then every answer, or its page."""
-  if not (pages.html or pages.pairs_to_label):
-    return [folders[name] / NAME for name in results]
+def of_all(answers: pathlib.Path, results: dict[str, Any], videos: Sequence[new_videos.NewVideo],
+           pages: arguments.Pages) -> tuple[list[pathlib.Path], dict[str, str]]:
+  """Writes the index and the pairs to label; returns their paths, and {page: why there is none}."""
+  found, faults = list[pathlib.Path](), dict[str, str]()
   from jaxskill.assess import page
   from jaxskill.assess.page import pairs
-  found, sources = [], {video.name: video.file for video in videos}
   if pages.html and len(list(answers.rglob(NAME))) > 1:
-    found.append(page.of_folder(answers, NAME))
+    try:
+      found += page.of_folder(answers, NAME, next(iter(results.values())))
+    except (ValueError, OSError) as error:
+      faults["index"] = str(error)
   if pages.pairs_to_label:
-    found.append(pairs.write(answers, results, sources, pages.pairs_to_label, pages.films))
-  return found + [folders[name] / (page.NAME if pages.html else NAME) for name in results]
+    try:
+      path, unread = pairs.write(answers, results, {video.name: video.file for video in videos}, pages.pairs_to_label,
+                                 pages.films)
+      found.append(path)
+      faults |= {f"film of {name} in {pairs.NAME}": why for name, why in unread.items()}
+    except (ValueError, OSError) as error:
+      faults[pairs.NAME] = str(error)
+  return found, faults
+
+
+def opened(folder: pathlib.Path, paged: bool) -> pathlib.Path:
+  """Returns the file of an answer that a user opens: its page, or where it has none the answer itself."""
+  if not paged:
+    return folder / NAME
+  from jaxskill.assess import page
+  return folder / page.NAME
 
 
 def how_made(trained: finished_run.FinishedRun) -> str:

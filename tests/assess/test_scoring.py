@@ -14,9 +14,9 @@ import types
 import numpy as np
 import pytest
 
-from jaxskill import assess, cli, train
+from jaxskill import assess, cli, compare, train
 from jaxskill.assess import __main__ as command_line
-from jaxskill.assess import new_videos, pictures
+from jaxskill.assess import new_videos, page, pictures
 from jaxskill.data.video import persons
 from jaxskill.extract import local, recipe_checks, recipes
 from jaxskill.report import explain
@@ -94,6 +94,26 @@ def test_without_videos_nothing_shows_them(tmp_path):
   _, failed = run.assess(file, out=tmp_path, films="none")
   assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
   assert listed() == {"assessment.json", "attention.png", "report.html"}
+
+
+def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
+  """They are told, with status 1, and the index is of the run that was asked."""
+  run = trained("pros_cons")
+  files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
+  said = []
+
+  def fails(*_):
+    raise ValueError("no page")
+  monkeypatch.setattr(page, "of_video", fails)
+  results, failed = assess.run(run.workdir, features=files, labels=run.labels, out=tmp_path, html=True, pairs_to_label=2,
+                               say=said.append)
+  assert len(results) == 2 and failed == {f"page of {name}": "no page" for name in results} | {
+      "pairs.html": "--pairs-to-label: of 2 videos, 0 can be shown; give two video files."}
+  assert not (tmp_path / "index.html").exists() and said[-1].startswith("wrote ") and "report.html" not in said[-1]
+  monkeypatch.setattr(page, "of_comparison", fails)
+  result = compare.run(run.workdir, features=files, labels=run.labels, out=tmp_path, html=True, say=said.append)
+  assert result["failed"] == dict(page="cannot be written: no page")
+  assert "failed: the page cannot be written: no page" in said and "better" in said[-3]
 
 
 def test_the_percentile_is_by_hand(tmp_path):

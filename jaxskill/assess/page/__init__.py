@@ -200,6 +200,6 @@ def key_times(result: dict[str, Any]) -> list[float]:
   return [one["at"] for one in explain.key_moments(result)]
 
 
-def of_folder(folder: pathlib.Path, answer: str) -> pathlib.Path:
-  """Writes the index of all answers below a folder that have a page, `answer` beside it; returns its path."""
-  return index.write(folder, NAME, answer, banners)
+def of_folder(folder: pathlib.Path, answer: str, asked: dict[str, Any]) -> list[pathlib.Path]:
+  """Writes the index of all answers below a folder by the models of `asked`, an answer; see `index.write`."""
+  return index.write(folder, NAME, answer, asked, banners)

@@ -62,11 +62,16 @@ def place(source: pathlib.Path, record: written.Record, name: str, how: str) -> 
     ValueError, OSError: if it cannot be read, or written, or would take the place of a file that is none of ours.
   """
   film = None
-  if how != "none" and source.is_file() and not video_files.why_no_video(source):
+  if how != "none" and is_film(source):
     check(record, name, [source])
     film = _placed(source, record, name, how)
   record.remove(*(other for other in names(name) if film is None or other != film.file))
   return film
+
+
+def is_film(source: pathlib.Path) -> bool:
+  """Returns whether a file is a video that can be looked into."""
+  return source.is_file() and not video_files.why_no_video(source)
 
 
 def check(record: written.Record, name: str, sources: Sequence[pathlib.Path]) -> None:
@@ -87,6 +92,15 @@ def _placed(source: pathlib.Path, record: written.Record, name: str, how: str) -
     ending = ".webm" if source.suffix.lower() == ".webm" else ".mp4"
     _put(source, record, f"{name}{ending}", how)
     return Film(f"{name}{ending}", "unsure_film", 0.0, [], digest)
+  import av
+  try:
+    return _played_or_proxy(source, record, name, how, digest)
+  except av.error.FFmpegError as error:           # some are neither a ValueError nor an OSError
+    raise ValueError(f"{source}: FFmpeg cannot make the film of its page ({error}); give --videos none.") from error
+
+
+def _played_or_proxy(source: pathlib.Path, record: written.Record, name: str, how: str, digest: str) -> Film:
+  """See `place`; of a film, by what PyAV finds in it."""
   times = timeline.read_timeline(source)
   shown = np.sort(times.times[~times.hidden & np.isfinite(times.times)])
   ending, offset = _played(source, times.stream)

@@ -56,24 +56,38 @@ def remove(folder: pathlib.Path) -> list[str]:
 
 
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
-          count: int, how: str) -> pathlib.Path:
-  """Writes the page, and the videos of its pairs beside it into `pairs/`; returns its path.
+          count: int, how: str) -> tuple[pathlib.Path, dict[str, str]]:
+  """Writes the page, and the videos of its pairs beside it into `pairs/`.
 
   Args:
     results: {video: what `explain.answer` says of it}; sources: {video: its file}.
     count: pairs at most; how: see `arguments.Pages`.
 
+  Returns:
+    The page's path, and {video: why it cannot be shown}; others take the place of such a one.
+
   Raises:
     ValueError: if there are fewer than two videos that can be shown.
   """
   (folder / FOLDER).mkdir(exist_ok=True)
-  beside = written.Record(folder / FOLDER)
-  placed = {name: film.file for number, name in enumerate(results)
-            if (film := films.place(sources[name], beside, str(number), how))}
-  names = list(placed)
-  if len(names) < 2:
-    raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files.")
-  scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
-  shown = [dict(name=name, file=f"{FOLDER}/{placed[name]}") for name in names]
-  return html.write(written.Record(folder), NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),
-                    title=TEXTS["title_pairs"])
+  beside, placed, failed = written.Record(folder / FOLDER), dict[str, str](), dict[str, str]()
+  numbers = {name: number for number, name in enumerate(results)}
+  while True:                                     # until all that the pairs need are there
+    names = [name for name in results if name not in failed and films.is_film(sources[name])]
+    if len(names) < 2:
+      raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files."
+                       + "".join(f" {name}: {why}" for name, why in failed.items()))
+    scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
+    chosen = [(names[left], names[right]) for left, right in uncertain(scores, count)]
+    missing = next((name for pair in chosen for name in pair if name not in placed), None)
+    if missing is None:
+      break
+    try:
+      placed[missing] = films.place(sources[missing], beside, str(numbers[missing]), how).file
+    except (ValueError, OSError) as error:
+      failed[missing] = str(error)
+  beside.remove_old()
+  shown = list(dict.fromkeys(name for pair in chosen for name in pair))
+  data = dict(videos=[dict(name=name, file=f"{FOLDER}/{placed[name]}") for name in shown],
+              pairs=[[shown.index(name) for name in pair] for pair in chosen])
+  return html.write(written.Record(folder), NAME, "pairs.html", data, title=TEXTS["title_pairs"]), failed

@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
   aligned = (12 * (np.arange(16) / 15) ** 1.3).tolist()                 # slopes of 0.5 to 1.9
   page.of_comparison(written.Record(root / "both"), samples.comparison(*answers, aligned),
                      [samples.material(film) for film in films], "link", "first is better", "")
-  page.of_folder(root, "assessment.json")
+  page.of_folder(root, "assessment.json", answers[0])
   return root
 
 

@@ -6,6 +6,7 @@ import hashlib
 import html.parser
 import json
 import re
+import shutil
 import types
 from xml.etree import ElementTree
 
@@ -134,7 +135,7 @@ def test_hostile_names_stay_text(tmp_path, film, make):
         own.mkdir(exist_ok=True)
         page.of_video(written.Record(own), samples.answer(name, **given), samples.material(film), "none")
         (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
-      pages[-1] = Read(page.of_folder(folder, "assessment.json"))
+      pages[-1] = Read(*page.of_folder(folder, "assessment.json", samples.answer(name, **given)))
   bad_page, mild_page = pages
   assert [name for name, _ in bad_page.elements] == [name for name, _ in mild_page.elements]
   assert [sorted(given) for _, given in bad_page.elements] == [sorted(given) for _, given in mild_page.elements]
@@ -348,7 +349,12 @@ def test_a_folder_has_an_index(tmp_path, film):
     (folder / "assessment.json").write_text(json.dumps(result))
   (tmp_path / "another").mkdir()
   (tmp_path / "another" / "assessment.json").write_text("{}")
-  read = Read(page.of_folder(tmp_path, "assessment.json"))
+  (tmp_path / "other").mkdir()                                          # of another run, and the last that was written
+  other = result | dict(made_from=result["made_from"] | dict(params_sha256="0" * 64))
+  of_video(tmp_path / "other", other, samples.material(film), "none")
+  (tmp_path / "other" / "assessment.json").write_text(json.dumps(other))
+  assert page.of_folder(tmp_path / "another", "assessment.json", result) == []          # no answer has a page
+  read = Read(*page.of_folder(tmp_path, "assessment.json", result))
   assert [one["href"] for one in read.of("a")][:3] == [f"all%20%23{number}/report.html" for number in range(3)]
   assert [one["data-sort"] for one in read.of("button")] == ["text", "number", "number", "text", "text", "number"]
   assert "Ann over time" in read.text and "Ben over time" not in read.text and len(read.of("circle")) == 2
@@ -374,9 +380,32 @@ def test_pairs_need_two_films(tmp_path, film):
   both = dict(a=samples.answer("a"), b=samples.answer("b"))
   with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; give two video files"):
     pairs.write(tmp_path, both, dict(a=film, b=tmp_path / "b.npy"), 3, "link")
-  read = Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link"))
+  path, failed = pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")
+  assert not failed
+  read = Read(path)
   assert [sorted(pair) for pair in read.data["pairs"]] == [[0, 1]]
   assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
+
+
+def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatch, film):
+  """Others take its place, and only films of pairs are looked at and linked."""
+  scores = dict(a=0.0, b=0.1, bad=0.15, c=0.5, far=9.0)
+  answers = {name: samples.answer(name, score=score) for name, score in scores.items()}
+  files = {name: shutil.copyfile(film, tmp_path / f"{name}.mp4") for name in scores}
+  asked, read_timeline = [], films.timeline.read_timeline
+
+  def read(path):
+    asked.append(path.stem)
+    if path.stem == "bad":
+      raise av.error.UnknownError(1, "odd")                             # neither a ValueError nor an OSError
+    return read_timeline(path)
+  monkeypatch.setattr(films.timeline, "read_timeline", read)
+  path, failed = pairs.write(tmp_path, answers, files, 1, "link")
+  assert list(failed) == ["bad"] and "bad.mp4: FFmpeg cannot make the film of its page" in failed["bad"]
+  assert sorted(one["name"] for one in Read(path).data["videos"]) == ["a", "b"] and "far" not in asked
+  files.pop("a").unlink()
+  with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; .* bad: .*FFmpeg cannot"):
+    pairs.write(tmp_path, {name: answers[name] for name in ("b", "bad")}, files, 1, "link")
 
 
 def test_persons_are_drawn_by_date_or_by_order():
