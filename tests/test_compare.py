@@ -191,6 +191,14 @@ def test_what_decides_between_two_is_what_is_shown():
   assert [key["at"] for key in second] == [0.5, 5.5] and [list(key["sides"]) for key in second] == [[1], [-1]]
 
 
+def test_parts_are_compared_by_the_times_of_uneven_rows():
+  part = lambda start, end, score: dict(start=start, end=end, score=score, importance=0.5)
+  better = dict(segments=[part(0.0, 5.0, 0.5), part(5.0, 9.0, 0.9)], duration_s=9.0, row_times=dict(start=[0.0, 1.0, 5.0, 6.0]))
+  worse = dict(segments=[part(0.0, 4.0, 0.1), part(4.0, 8.0, 0.7)])
+  found = comparison.decided([better, worse], dict(alignment=[0.0, 1.0, 5.0, 7.0]))
+  assert [(one["other_start"], one["other_end"]) for one in sorted(found, key=lambda one: one["start"])] == [(0.0, 1.0), (5.0, 7.0)]
+
+
 def test_refused(tmp_path):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos

@@ -134,8 +134,8 @@ def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewV
   if one.alignment is not None:
     places = np.asarray(one.alignment[:, 0], np.float64).mean(axis=0)
     stream = trained.method.streams[0]
-    real, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
-    extra["alignment"] = (places[:real] * seconds).tolist()
+    at = videos[1].seconds(stream)
+    extra["alignment"] = np.interp(places[: len(videos[0].arrays[stream])], np.arange(len(at)), at).tolist()
   if one.distribution:
     extra["distribution"] = explain.distribution(one)
   return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
@@ -148,7 +148,7 @@ def decided(results: Sequence[dict[str, Any]], extra: dict[str, Any]) -> list[di
   if not better["segments"] or "alignment" not in extra:
     return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
   found, aligned = [], np.array(extra["alignment"])
-  start = np.arange(len(aligned)) * better["duration_s"] / len(aligned)
+  start = np.array(better["row_times"]["start"])
   ends = np.array([segment["end"] for segment in worse["segments"]])
   score = np.array([segment["score"] for segment in worse["segments"]])
   for segment in better["segments"]:

@@ -195,7 +195,13 @@ def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray
   if assessment.segments:
     stream = run.method.streams[0]
     mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.segments.items()}
-    result["segments"] = truth.segments(mean, len(video.arrays[stream]), video.row_seconds[stream])
+    start, end = rows_in_time(video, stream)
+    edges = [*start.tolist(), float(end[-1])]
+    result["segments"] = [one | {side: edges[round(one[side])] for side in ("start", "end")}
+                          for one in truth.segments(mean, len(start), 1.0)]
+  if assessment.alignment is not None:
+    start, end = rows_in_time(video, run.method.streams[0])
+    result["row_times"] = dict(start=start.tolist(), end=end.tolist())                # of what is aligned
   seen_at = {name: video.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
   agreement.count(result["moments"], result, assessment, video.row_seconds[run.method.streams[0]], seen_at)

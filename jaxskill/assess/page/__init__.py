@@ -65,7 +65,7 @@ def of_video(record: written.Record, result: dict[str, Any], material: Material,
     ValueError, OSError: if something cannot be read or written.
   """
   film = films.place(material.source, record, ONE, how)
-  moments = downloads.spans(result)
+  moments = downloads.later(downloads.spans(result), film.offset if film else 0.0)
   texts = (downloads.curves_csv(result), downloads.srt(moments), downloads.vtt(moments),
            downloads.eaf(moments, film.file if film else ""))
   for name, text in zip(DOWNLOADS, texts):
@@ -95,7 +95,7 @@ def of_comparison(record: written.Record, result: dict[str, Any], material: Sequ
   players = [_player(*each, scale) for each in zip(both, material, placed)]
   aligned, steps = (result["direct"] or {}).get("alignment"), None
   if aligned:
-    middles = (np.arange(len(aligned)) + 0.5) * both[0]["duration_s"] / len(aligned)
+    middles = np.mean([both[0]["row_times"]["start"], both[0]["row_times"]["end"]], axis=0)
     steps = dict(better=middles.round(3).tolist(), other=aligned)
   return html.write(
       record, NAME, "comparison.html", dict(players=[one["data"] for one in players], alignment=steps),
@@ -126,7 +126,7 @@ def _player(result: dict[str, Any], material: Material, film: films.Film | None,
   """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
   frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in material.frames]
-  data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else [],
+  data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else {},
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
               maps=tracks.heat(material.maps, material.seconds, result))
   lines = [*result["attention"].values(), *result["curves"].values()]

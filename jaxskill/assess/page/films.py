@@ -33,14 +33,15 @@ class Film(NamedTuple):
     file: its name in the folder of the page.
     note: what of `texts.TEXTS` is said of it, "" for nothing.
     offset: where a browser's clock stands at the first picture, in seconds; answers count from there.
-    shown: [seconds of the first picture, count, seconds from each to the next], or the seconds of all; [] if not known.
+    shown: {"first" seconds of a picture, "count", "step" seconds from each to the next}, or {"times"} of all; {} if not
+      known.
     digest: SHA-256 of the file that was given.
   """
 
   file: str
   note: str
   offset: float
-  shown: list[float]
+  shown: dict[str, Any]
   digest: str
 
 
@@ -91,7 +92,7 @@ def _placed(source: pathlib.Path, record: written.Record, name: str, how: str) -
   if importlib.util.find_spec("av") is None:
     ending = ".webm" if source.suffix.lower() == ".webm" else ".mp4"
     _put(source, record, f"{name}{ending}", how)
-    return Film(f"{name}{ending}", "unsure_film", 0.0, [], digest)
+    return Film(f"{name}{ending}", "unsure_film", 0.0, {}, digest)
   import av
   try:
     return _played_or_proxy(source, record, name, how, digest)
@@ -134,14 +135,13 @@ def _played(path: pathlib.Path, number: int) -> tuple[str, float]:
     return ending, first - min((container.start_time or 0) / 1e6, 0.0)
 
 
-def _regular(times: np.ndarray) -> list[float]:
-  """Returns times of pictures in short: three numbers where they are even, to two milliseconds, else all."""
-  if len(times) < 2:
-    return times.round(3).tolist()
-  step = (times[-1] - times[0]) / (len(times) - 1)
-  if np.abs(times - (times[0] + step * np.arange(len(times)))).max() < 0.002:
-    return [float(times[0]), len(times), float(step)]
-  return times.round(3).tolist()
+def _regular(times: np.ndarray) -> dict[str, Any]:
+  """Returns times of pictures as `Film.shown`: three numbers where they are even, to two milliseconds, else all."""
+  if len(times) > 1:
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    if np.abs(times - (times[0] + step * np.arange(len(times)))).max() < 0.002:
+      return dict(first=float(times[0]), count=len(times), step=float(step))
+  return dict(times=times.round(3).tolist())
 
 
 def _encode(source: pathlib.Path, record: written.Record, name: str) -> str:

@@ -114,15 +114,14 @@
     }
     get repeats() { return find("[data-do=repeat]", this.root)?.checked ?? false; }
     shownAt(number) {                             // seconds of a picture, by its time stamp
-      const shown = this.about.shown;
-      return shown.length === 3 ? shown[0] + number * shown[2] : shown[number];
+      const {times, first, step} = this.about.shown;
+      return times ? times[number] : first + number * step;
     }
     step(by) {
       this.video.pause();
-      const shown = this.about.shown, regular = shown.length === 3;
-      const count = regular ? shown[1] : shown.length;
+      const {times, first, step, count = times?.length} = this.about.shown;
       if (!count) return this.seek(this.time + by / 25);
-      const here = regular ? Math.floor((this.time - shown[0]) / shown[2] + 1e-3) : lastBefore(shown, this.time + 1e-3);
+      const here = times ? lastBefore(times, this.time + 1e-3) : Math.floor((this.time - first) / step + 1e-3);
       const number = clamp(here + by, 0, count - 1);
       const next = number + 1 < count ? this.shownAt(number + 1) : this.shownAt(number) + 0.02;
       this.seek((this.shownAt(number) + next) / 2);         // the middle of it, so that rounding shows no other
@@ -153,7 +152,8 @@
         {time: clock(at), duration: clock(this.about.duration)}));
       this.values.forEach((output, number) => {
         const {start, values} = this.about.curves[number];
-        if (values.length) output.value = values[clamp(lastBefore(start, at), 0, values.length - 1)].toPrecision(3);
+        const value = values[clamp(lastBefore(start, at), 0, values.length - 1)];
+        output.value = value?.toPrecision(3) ?? "";         // null where a row has no number
       });
       this.heat?.draw(at);
     }

@@ -104,7 +104,8 @@ def test_moments_say_when_how_much_and_in_how_many_models(tmp_path, film):
 @pytest.mark.parametrize("changed", [
     {}, dict(attention={}, moments=[]), dict(spread=None, models=[samples.answer()["models"][0]]),
     dict(zip(("segments", "moments"), samples.segments(8.0))),
-    dict(references=[dict(video="r", score=80.0, models=2, seconds=[0.5, 1.5], segments=[], duration_s=2.0)]),
+    dict(references=[dict(video="r", score=80.0, models=2, seconds=[0.5, 1.5], segments=[], duration_s=2.0)],
+         row_times=dict(start=[0.0, 4.0], end=[4.0, 8.0])),
     dict(distribution={"leaves": dict(places=[0.0, 1.0], probabilities=[0.25, 0.75])}, parts=dict(execution=3.0))])
 def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
   read = of_video(tmp_path / "page", samples.answer(**changed), samples.material(film, maps=not changed))
@@ -120,7 +121,7 @@ def test_hostile_names_stay_text(tmp_path, film, make):
   """Of videos, persons, references, runs and warnings; no element, attribute or script comes of them."""
   bad = samples.HOSTILE
   changed = dict(run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
-                 references=[dict(video=bad, score=80.0, models=2, seconds=[0.5], segments=[], duration_s=2.0)])
+                 references=[dict(video=bad, score=80.0, models=2, seconds=[0.5] * 16, segments=[], duration_s=2.0)])
   mild = lambda value: json.loads(json.dumps(value).replace(json.dumps(bad)[1:-1], "mild"))
   pages = []
   for turn, given in enumerate((changed, mild(changed))):
@@ -242,7 +243,7 @@ def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_pa
     assert [stream.type for stream in file.streams] == ["video"]
     assert file.streams[0].codec_context.name in ("h264", "libvpx-vp9", "vp9") and "title" not in file.metadata
     times = [frame.time for frame in file.decode(video=0)]
-  first, count, step = read.data["players"][0]["shown"]
+  first, count, step = map(read.data["players"][0]["shown"].get, ("first", "count", "step"))
   assert count == len(times) == fps and first + step * np.arange(count) == pytest.approx(times, abs=0.002)
   assert b"patient" not in proxy.read_bytes()
 
@@ -273,8 +274,51 @@ def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, monkeypatch, fil
 
 def test_times_of_pictures_are_kept_where_they_are_uneven(tmp_path, film):
   placed = films.place(film, written.Record(tmp_path), "video", "link")
-  assert placed.shown == [0.0, 20, pytest.approx(0.1)] and placed.offset == pytest.approx(0.0, abs=0.21)
-  assert films._regular(np.array([0.0, 0.1, 0.5])) == [0.0, 0.1, 0.5] and films._regular(np.array([0.5])) == [0.5]
+  assert placed.shown == dict(first=0.0, count=20, step=pytest.approx(0.1))
+  for times in ([0.0, 0.1, 0.5], [0.5], []):
+    assert films._regular(np.array(times)) == dict(times=times)
+
+
+def test_downloads_go_by_the_clock_of_players(tmp_path):
+  """Which runs before the first picture where the sound begins earlier; answers count from that picture."""
+  source = samples.other_film(tmp_path / "late.mp4", "mp4", "libx264", seconds=2.0, late=7)
+  read = of_video(tmp_path / "page", samples.answer(), samples.material(source))
+  assert read.of("video")[0]["src"] == "video.mp4" and TEXTS["proxy"] not in read.text       # played as it is
+  assert read.data["players"][0]["offset"] == pytest.approx(0.7, abs=0.05)
+  with av.open(str(source)) as file:
+    assert next(file.decode(video=0)).time == pytest.approx(read.data["players"][0]["offset"], abs=0.002)
+  texts = {name: (tmp_path / "page" / f"moments.{name}").read_text() for name in ("srt", "vtt", "eaf")}
+  assert "00:00:02,700 --> 00:00:04,700" in texts["srt"] and "00:00:02.700 --> 00:00:04.700" in texts["vtt"]
+  assert 'TIME_VALUE="2700"' in texts["eaf"]
+
+
+def test_moments_that_begin_at_once_are_one_annotation():
+  moments = [dict(side=0, words="places", text=text, **{"from": begins, "to": ends})
+             for text, begins, ends in (("a", 0.0, 1.0), ("b", 0.0, 2.0), ("c", 0.0001, 1.5), ("d", 1.5, 2.5))]
+  tree = ElementTree.fromstring(downloads.eaf(moments, ""))
+  assert [one.text for one in tree.iter("ANNOTATION_VALUE")] == ["a; b; c", "d"]
+  assert [int(slot.get("TIME_VALUE")) for slot in tree.iter("TIME_SLOT")] == [0, 1500, 1500, 2500]
+
+
+def test_rows_of_uneven_length_stand_where_they_are(tmp_path, film):
+  """On the axis of the curve against a reference, and where two players keep step."""
+  uneven = dict(row_times=dict(start=[0.0, 6.0], end=[6.0, 8.0]))
+  reference = dict(video="r", score=80.0, models=2, seconds=[1.0, 1.5], segments=[], duration_s=2.0)
+  *_, ahead = tracks.curves(samples.answer(references=[reference], **uneven))
+  assert ahead["start"] == [0.0, 6.0] and ahead["values"] == [0.5 - 3 / 8, 0.75 - 7 / 8]
+  both = samples.answer("a", **uneven), samples.answer("b")
+  path = page.of_comparison(written.Record(tmp_path), samples.comparison(*both, [1.0, 5.0]),
+                            [samples.material(film)] * 2, "none", "a is better", "")
+  assert Read(path).data["alignment"] == dict(better=[3.0, 7.0], other=[1.0, 5.0])
+
+
+def test_small_values_and_gaps_of_curves_are_kept():
+  values = [1e-7, 2.34567e-7, float("nan"), 3e-7]
+  line = dict(start=[0.0, 2.0, 4.0, 6.0], end=[2.0, 4.0, 6.0, 8.0], values=values)
+  drawn = tracks.curves(samples.answer(attention={}) | dict(curves={"small": line}))[-1]
+  assert drawn["values"] == [1e-7, 2.346e-7, pytest.approx(np.nan, nan_ok=True), 3e-7] and drawn["high"] == 3e-7
+  assert drawn["path"].count("M") == 2 and "nan" not in drawn["path"]
+  assert len(tracks.thinned(*np.arange(2000.0).reshape(2, 1000), np.full(1000, np.nan))[2]) <= tracks.POINTS
 
 
 def test_downloads_hold_curves_and_moments(tmp_path, film):
