@@ -146,6 +146,18 @@ def test_hostile_names_stay_text(tmp_path, film, make):
   json.dumps(bad_page.data)
 
 
+def test_screen_readers_meet_curves_and_names_and_no_chatter(tmp_path, film):
+  """A slider hides what stands in it, so that it holds nothing; what changes with every picture is no live region."""
+  parts, moments = samples.segments(8.0)
+  read = of_video(tmp_path / "page", samples.answer(segments=parts, moments=moments), samples.material(film))
+  within = re.search(r'<div [^>]*role="slider"[^>]*>(.*?)</div>', read.source, re.DOTALL)
+  assert within[1] == "" and not read.of("output") and len(read.of("span", **{"class": "value"})) == 2
+  path, _ = pairs.write(tmp_path, dict(a=samples.answer("a"), b=samples.answer("b")), dict(a=film, b=film), 1, "link")
+  read = Read(path)
+  names = [one["id"] for one in read.of("p") if one.get("class") == "name"]
+  assert [one["aria-labelledby"] for one in read.of("video")] == names and len(set(names)) == 2
+
+
 @pytest.mark.parametrize("make", [of_video, of_comparison])
 def test_a_page_may_load_its_own_script_and_style_and_videos_alone(tmp_path, film, make):
   read = of_comparison(tmp_path / "page", film) if make is of_comparison else of_video(
