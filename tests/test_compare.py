@@ -107,6 +107,24 @@ def test_skilldiff_compares_what_shows_the_same(tmp_path):
   assert weights == sorted(weights, reverse=True) and "against" in said
 
 
+def test_without_videos_nothing_shows_them(tmp_path):
+  """Nor what an earlier command wrote; no folder of the user's is named."""
+  run = trained("pros_cons")
+  pictures_of = np.full((2, 8, 8, 3), 99, np.uint8)
+  given = [run.save(video, tmp_path, frames=pictures_of) for video in run.dataset.folds[0].test_videos[:2]]
+  ask_again = lambda **options: compare.run(run.workdir, features=given, labels=run.labels, out=tmp_path / "out",
+                                            **options, say=lambda line: None)
+  assert ask_again(html=True)["videos"][0]["file"].startswith(str(tmp_path))
+  folder, = (tmp_path / "out").iterdir()
+  assert "data:image/jpeg" in (folder / "report.html").read_text()
+  result = ask_again(html=True, films="none")
+  assert "data:image/jpeg" not in (folder / "report.html").read_text() and result["failed"] == {}
+  assert {one["file"] for one in result["videos"]} == {path.name for path in given}
+  assert str(tmp_path) not in (folder / "comparison.json").read_text()
+  ask_again(films="none")
+  assert {path.name for path in folder.glob("[!.]*")} == {"comparison.json", "comparison.png"}
+
+
 def test_one_model_knows_no_certainty(tmp_path):
   run = trained("pros_cons")
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path, seed=0)

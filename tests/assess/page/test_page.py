@@ -116,11 +116,12 @@ def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
     assert [float(bar["height"]) for bar in read.of("rect") if "style" not in bar][-2:] == [pytest.approx(33.33), 100.0]
 
 
-@pytest.mark.parametrize("make", ["video", "comparison", "index"])
+@pytest.mark.parametrize("make", ["video", "comparison", "index", "pairs"])
 def test_hostile_names_stay_text(tmp_path, film, make):
   """Of videos, persons, references, runs and warnings; no element, attribute or script comes of them."""
   bad = samples.HOSTILE
-  changed = dict(run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
+  meanings = {name: dict(one, words=bad) for name, one in samples.MEANINGS.items()}       # heat maps bear them
+  changed = dict(meanings=meanings, run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
                  references=[dict(video=bad, score=80.0, models=2, seconds=[0.5] * 16, segments=[], duration_s=2.0)])
   mild = lambda value: json.loads(json.dumps(value).replace(json.dumps(bad)[1:-1], "mild"))
   pages = []
@@ -128,8 +129,13 @@ def test_hostile_names_stay_text(tmp_path, film, make):
     name, folder = "mild" if turn else bad, tmp_path / f"page{turn}"
     if make == "comparison":
       pages.append(of_comparison(folder, film, better=name, worse=name))
+    elif make == "pairs":                                                # its names stand in the data of the script
+      folder.mkdir()
+      answers = {f"{name}{number}": samples.answer(f"{name}{number}") for number in range(2)}
+      pages.append(Read(pairs.write(folder, answers, dict.fromkeys(answers, film), 1, "link")[0]))
+      assert {one["name"] for one in pages[-1].data["videos"]} == answers.keys()
     else:
-      pages.append(of_video(folder, samples.answer(name, **given), samples.material(film)))
+      pages.append(of_video(folder, samples.answer(name, **given), samples.material(film, maps=True)))
     if make == "index":
       for date in ("2024-01-01", name):
         own = folder / date[:4].strip('"><')
@@ -140,10 +146,10 @@ def test_hostile_names_stay_text(tmp_path, film, make):
   bad_page, mild_page = pages
   assert [name for name, _ in bad_page.elements] == [name for name, _ in mild_page.elements]
   assert [sorted(given) for _, given in bad_page.elements] == [sorted(given) for _, given in mild_page.elements]
-  assert bad in bad_page.text and "49" not in bad_page.text.replace("2049", "")
+  assert (bad in bad_page.text) != (make == "pairs") and "49" not in bad_page.text.replace("2049", "")
   code = lambda read: [text for (name, given), text in read.raw if "type" not in given]
   assert code(bad_page) == code(mild_page)
-  json.dumps(bad_page.data)
+  assert "<" not in next(text for (_, given), text in bad_page.raw if given.get("type") == "application/json")
 
 
 def test_screen_readers_meet_curves_and_names_and_no_chatter(tmp_path, film):
