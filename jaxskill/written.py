@@ -1,4 +1,4 @@
-"""Files of ours beside those of others: which of a folder's we wrote, so that nothing of a user's is replaced or removed."""
+"""Files of ours beside those of others: which we wrote, so that nothing of a user's is replaced or removed."""
 
 from __future__ import annotations
 
@@ -61,8 +61,9 @@ class Record:
     unfinished = self.folder / f".{uuid.uuid4().hex}{files.UNFINISHED}"
     try:
       yield unfinished
-      note = LINK if link else _digest(unfinished)
-      self._notes[name] = [*self._notes.get(name, ()), note][-2:]           # both: it may be killed before the next line
+      # The note before stays, for a process may be killed before the next line; but a link is known by its names alone,
+      # not by the digest of an earlier copy: then its last name would be taken for that.
+      self._notes[name] = [LINK] if link else [*self._notes.get(name, ()), _digest(unfinished)][-2:]
       self._save()
       os.replace(unfinished, self.folder / name)
       self.new.add(name)

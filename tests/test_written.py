@@ -28,6 +28,7 @@ def test_what_is_ours_is_replaced_and_removed_and_nothing_else(tmp_path):
 def test_the_last_name_of_a_film_stays(tmp_path):
   (tmp_path / "film").write_text("film")
   record = written.Record(tmp_path)
+  record.write_text("b", "film")                                        # a copy at first
   for name in ("a", "b"):
     with record.writing(name, link=True) as path:
       os.link(tmp_path / "film", path)

@@ -51,7 +51,7 @@ def names(name: str) -> list[str]:
 
 
 def place(source: pathlib.Path, record: written.Record, name: str, how: str) -> Film | None:
-  """Puts a video beside a page, see `arguments.Pages`; what an earlier answer put there by this name is removed.
+  """Puts a video beside a page, see `arguments.Pages`; what an earlier answer put there by this name goes.
 
   Args:
     record: of the folder; name: of the file in it, without its ending.
@@ -66,7 +66,8 @@ def place(source: pathlib.Path, record: written.Record, name: str, how: str) -> 
   if how != "none" and is_film(source):
     check(record, name, [source])
     film = _placed(source, record, name, how)
-  record.remove(*(other for other in names(name) if film is None or other != film.file))
+  if film or how == "none":                       # where the source has gone, what is there may be the last of it
+    record.remove(*(other for other in names(name) if film is None or other != film.file))
   return film
 
 

@@ -83,7 +83,9 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     if missing is None:
       break
     try:
-      placed[missing] = films.place(sources[missing], beside, str(numbers[missing]), how).file
+      if (film := films.place(sources[missing], beside, str(numbers[missing]), how)) is None:
+        raise ValueError(f"{sources[missing]}: there is no such file any more.")
+      placed[missing] = film.file
     except (ValueError, OSError) as error:
       failed[missing] = str(error)
   beside.remove_old()

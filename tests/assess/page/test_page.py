@@ -121,7 +121,8 @@ def test_hostile_names_stay_text(tmp_path, film, make):
   """Of videos, persons, references, runs and warnings; no element, attribute or script comes of them."""
   bad = samples.HOSTILE
   meanings = {name: dict(one, words=bad) for name, one in samples.MEANINGS.items()}       # heat maps bear them
-  changed = dict(meanings=meanings, run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
+  changed = dict(meanings=meanings, run=bad, trained_on=bad, system=bad, of=bad,
+                 warnings=[bad, f"unlike the training videos: {bad}"],
                  references=[dict(video=bad, score=80.0, models=2, seconds=[0.5] * 16, segments=[], duration_s=2.0)])
   mild = lambda value: json.loads(json.dumps(value).replace(json.dumps(bad)[1:-1], "mild"))
   pages = []
@@ -245,6 +246,8 @@ def test_without_videos_nothing_of_an_earlier_page_shows_them(tmp_path, film):
   assert {path.name for path in (tmp_path / "pairs").iterdir()} == {"notes.txt"}
   pairs.write(tmp_path, videos, dict(a=film, b=film), 3, "link")
   film.unlink()
+  assert films.place(film, written.Record(tmp_path / "pairs"), "0", "link") is None         # it has gone
+  assert len(list((tmp_path / "pairs").glob("*.mp4"))) == 2
   left = pairs.remove(tmp_path)                                         # one name of the film stays
   assert len(left) == 1 and (tmp_path / "pairs" / left[0].rpartition("/")[2]).stat().st_nlink == 1
   assert "remove it yourself" in scoring.stay(left)
