@@ -39,7 +39,7 @@ class Pages(NamedTuple):
 
   @property
   def any(self) -> bool:
-    """Whether a page is asked for."""
+    """Says whether a page is asked for."""
     return self.html or self.pairs_to_label > 0
 
 

@@ -116,6 +116,28 @@ def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
   assert "failed: the page cannot be written: no page" in said and "better" in said[-3]
 
 
+def test_segments_and_alignments_of_uneven_rows(tmp_path):
+  """They stand at the times of their rows, beyond a gap too, and the video lasts to the end of its last row."""
+  run = trained("skilldiff")
+  test = run.dataset.folds[0].test_videos[:2]
+  files, times = [], {}
+  for name, video in zip("ab", test):
+    rows = int(run.dataset.lengths["rgb"][video])
+    times[name] = np.where(np.arange(rows) < rows // 2, 0, 50) + 2.0 * np.arange(rows)
+    files.append(run.save(video, tmp_path, name, times=times[name]))
+  ask = dict(features=files, labels=run.labels, out=tmp_path / "out", html=True, say=lambda line: None)
+  results, failed = assess.run(run.workdir, **ask)
+  assert not failed
+  for name, one in results.items():
+    edges = [*times[name], times[name][-1] + 2]
+    assert one["row_times"] == dict(start=edges[:-1], end=edges[1:]) and one["duration_s"] == edges[-1]
+    assert {part[side] for part in one["segments"] for side in ("start", "end")} <= set(edges)
+    assert (one["segments"][0]["start"], one["segments"][-1]["end"]) == (0.0, edges[-1])
+  found = compare.run(run.workdir, **ask)
+  aligned, other = np.array(found["direct"]["alignment"]), times[found["worse"]]
+  assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1]
+
+
 def test_the_percentile_is_by_hand(tmp_path):
   run = trained("pros_cons")
   train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]
