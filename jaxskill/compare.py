@@ -33,7 +33,7 @@ def run(question: arguments.Question) -> dict:
     and what it rests on, "probability_means"; "larger_than_training_pairs", percent of the differences between training
     videos; "moments" that decide, in seconds; "direct", the two compared with each other, None where the method
     compares no videos; "videos", what `jaxskill.assess.run` says of each, the better one first; "pictures", none where
-    it cannot be drawn; and more.
+    it cannot be drawn; and more. Beside that "failed", {"picture" or what else is missing: why}.
 
   Raises:
     ValueError: unless there are two videos that can be read, for a run or models that are not there, or if an answer to
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   with cli.command():
     cli.use_compilation_cache()
     result = run(**arguments.keywords(options))
-  sys.exit(0 if result["pictures"] else 1)
+  sys.exit(1 if result["failed"] else 0)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,24 @@ def test_skilldiff_compares_what_shows_the_same(tmp_path):
   assert weights == sorted(weights, reverse=True) and "against" in said
 
 
+def test_without_videos_nothing_shows_them(tmp_path):
+  """Nor what an earlier command wrote; no folder of the user's is named."""
+  run = trained("pros_cons")
+  pictures_of = np.full((2, 8, 8, 3), 99, np.uint8)
+  given = [run.save(video, tmp_path, frames=pictures_of) for video in run.dataset.folds[0].test_videos[:2]]
+  ask_again = lambda **options: compare.run(run.workdir, features=given, labels=run.labels, out=tmp_path / "out",
+                                            **options, say=lambda line: None)
+  assert ask_again(html=True)["videos"][0]["file"].startswith(str(tmp_path))
+  folder, = (tmp_path / "out").iterdir()
+  assert "data:image/jpeg" in (folder / "report.html").read_text()
+  result = ask_again(html=True, films="none")
+  assert "data:image/jpeg" not in (folder / "report.html").read_text() and result["failed"] == {}
+  assert {one["file"] for one in result["videos"]} == {path.name for path in given}
+  assert str(tmp_path) not in (folder / "comparison.json").read_text()
+  ask_again(films="none")
+  assert {path.name for path in folder.glob("[!.]*")} == {"comparison.json", "comparison.png"}
+
+
 def test_one_model_knows_no_certainty(tmp_path):
   run = trained("pros_cons")
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path, seed=0)
@@ -179,7 +197,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys, drawn):
   said = capsys.readouterr().out
   assert "better than" in said and ("failed: the picture" in said) != drawn
   folder, = tmp_path.iterdir()
-  assert {path.name for path in folder.iterdir()} == {"comparison.json"} | ({"comparison.png"} if drawn else set())
+  assert {path.name for path in folder.glob("[!.]*")} == {"comparison.json"} | ({"comparison.png"} if drawn else set())
 
 
 def test_what_decides_between_two_is_what_is_shown():
@@ -189,6 +207,14 @@ def test_what_decides_between_two_is_what_is_shown():
   first, second = comparison.keys(dict(moments=moments, videos=videos))
   assert [key["at"] for key in first] == [1.0, 3.0] and [list(key["sides"]) for key in first] == [[-1], [1]]
   assert [key["at"] for key in second] == [0.5, 5.5] and [list(key["sides"]) for key in second] == [[1], [-1]]
+
+
+def test_parts_are_compared_by_the_times_of_uneven_rows():
+  part = lambda start, end, score: dict(start=start, end=end, score=score, importance=0.5)
+  better = dict(segments=[part(0.0, 5.0, 0.5), part(5.0, 9.0, 0.9)], duration_s=9.0, row_times=dict(start=[0.0, 1.0, 5.0, 6.0]))
+  worse = dict(segments=[part(0.0, 4.0, 0.1), part(4.0, 8.0, 0.7)])
+  found = comparison.decided([better, worse], dict(alignment=[0.0, 1.0, 5.0, 7.0]))
+  assert [(one["other_start"], one["other_end"]) for one in sorted(found, key=lambda one: one["start"])] == [(0.0, 1.0), (5.0, 7.0)]
 
 
 def test_refused(tmp_path):

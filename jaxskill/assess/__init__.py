@@ -25,7 +25,7 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
     fold, seed: name and number of the fold and the seed whose models alone answer; None is the mean over all.
     html: write a page beside each answer, which opens in a browser without a network, and an index of several.
     films: how pages come by their videos: "link" makes hard links where it can, "copy" copies; of "none", no picture of
-      them is shown, in pictures neither.
+      them is shown, in pictures neither, and what earlier answers showed of them is removed.
     pairs_to_label: write a page to say on which of two videos is better, of so many pairs that are least certain.
     checkpoint: "last", the models of the end of training, or "validation", of the step that was best on validation
       videos.
@@ -40,7 +40,7 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
 
   Raises:
     ValueError: if nothing can be begun: no finished run, no such models, neither videos nor features or both, other
-      weights than the run's; or if an answer to something else would be overwritten.
+      weights than the run's; or if an answer to something else, or a file of the user's, would be overwritten.
   """
   from jaxskill.assess import scoring  # imports JAX, which a command does after it listens to signals
   return scoring.run(*question)

@@ -37,6 +37,11 @@ class Pages(NamedTuple):
   films: str = "link"
   pairs_to_label: int = 0
 
+  @property
+  def any(self) -> bool:
+    """Says whether a page is asked for."""
+    return self.html or self.pairs_to_label > 0
+
 
 class Question(NamedTuple):
   """A run, videos, which of its models answer, where the answers go ("": into the run's folder), who is told, pages."""
@@ -71,7 +76,7 @@ def question(
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
   models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level)
   pages = Pages(html, films, pairs_to_label)
-  if pages.html or pages.pairs_to_label:
+  if pages.any:
     from jaxskill.assess import page
     page.html.require()
   if films not in FILMS:

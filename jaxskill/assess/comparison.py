@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxskill import cli, files
+from jaxskill import cli, files, written
 from jaxskill.assess import arguments, new_videos, scoring
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
@@ -25,21 +26,22 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, "comparisons")
   ids, words = explain.choose(trained, models)
-  videos, failed = new_videos.read(trained, sources, out, say)
+  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
     raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
-  for video in videos:
-    video.shown = pages.films != "none"
   folder = answers / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
   source = scoring.made_from(trained, videos, ids)
   scoring.check_free(folder / NAME, source)
+  if pages.html:
+    from jaxskill.assess import page  # Jinja2 is an extra
+    page.check(folder, [video.file for video in videos], pages.films, page.BOTH)
   assessments = trained.assess(videos)
   order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
   picked = [explain.pick(assessments, ids, number) for number in order]
   videos = [videos[number] for number in order]
-  results = [explain.answer(trained, video, one, ids, words, models.level) for video, one in zip(videos, picked)]
+  results = [scoring.answer_of(trained, video, one, ids, words, models.level) for video, one in zip(videos, picked)]
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   warnings = [warning for one in results for warning in one["warnings"]]
   result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
@@ -47,22 +49,40 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result["moments"] = decided(results, extra)
   result |= dict(format=scoring.FORMAT, checkpoint=trained.checkpoint, made_from=source, videos=results,
                  cautions=wording.cautions(*results))
-  folder.mkdir(parents=True, exist_ok=True)
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
-  paths, undrawn = scoring.drawn(lambda pictures: [pictures.draw_comparison(
-      folder / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
-  result["pictures"] = [path.name for path in paths]
+  paths = write(folder, videos, result, maps, extra, pages)
+  say(describe(result))
+  for what, why in result["failed"].items():
+    say(f"failed: the {what} {cli.plain(why)}")
+  say("wrote " + "\n      ".join(cli.plain(path) for path in (folder / NAME, *paths)))
+  return result
+
+
+def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: dict[str, Any], maps: Sequence[tuple],
+          extra: dict[str, Any], pages: arguments.Pages) -> list[pathlib.Path]:
+  """Writes the answer, its picture, whose name it notes in `result`, and its page; returns the paths of both.
+
+  Args:
+    maps: of both videos; extra: of `directly`.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  record, results = written.Record(folder), result["videos"]
+  result["pictures"], undrawn = scoring.draw_into(record, lambda pictures, new: [pictures.draw_comparison(
+      new / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   files.save_json(folder / NAME, result)
+  paths, faults = [folder / name for name in result["pictures"]], dict(picture=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
     shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
-    paths.append(page.of_comparison(folder, result, shown, pages.films, headline(result), larger_than))
-  say(describe(result))
-  if undrawn:
-    say(f"failed: the picture {cli.plain(undrawn)}")
-  say("wrote " + "\n      ".join(cli.plain(path) for path in (folder / NAME, *paths)))
-  return result
+    try:
+      paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
+    except (ValueError, OSError) as error:
+      faults["page"] = f"cannot be written: {error}"
+  if pages.films == "none" and (left := record.remove_old()):
+    faults["earlier files"] = scoring.stay(left)
+  result["failed"] = faults
+  return paths
 
 
 def difference(trained: finished_run.FinishedRun, results: Sequence[dict[str, Any]], scores: np.ndarray,
@@ -114,8 +134,8 @@ def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewV
   if one.alignment is not None:
     places = np.asarray(one.alignment[:, 0], np.float64).mean(axis=0)
     stream = trained.method.streams[0]
-    real, seconds = len(videos[0].arrays[stream]), videos[1].row_seconds[stream]
-    extra["alignment"] = (places[:real] * seconds).tolist()
+    at = videos[1].seconds(stream)
+    extra["alignment"] = np.interp(places[: len(videos[0].arrays[stream])], np.arange(len(at)), at).tolist()
   if one.distribution:
     extra["distribution"] = explain.distribution(one)
   return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
@@ -128,7 +148,7 @@ def decided(results: Sequence[dict[str, Any]], extra: dict[str, Any]) -> list[di
   if not better["segments"] or "alignment" not in extra:
     return [dict(video=one["video"]) | moment for one in results for moment in one["moments"]]
   found, aligned = [], np.array(extra["alignment"])
-  start = np.arange(len(aligned)) * better["duration_s"] / len(aligned)
+  start = np.array(better["row_times"]["start"])
   ends = np.array([segment["end"] for segment in worse["segments"]])
   score = np.array([segment["score"] for segment in worse["segments"]])
   for segment in better["segments"]:

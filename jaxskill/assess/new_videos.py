@@ -99,11 +99,12 @@ class NewVideo:
 
 
 def read(run: finished_run.FinishedRun, sources: Sources, out: str,
-         say: Callable[[str], None]) -> tuple[list[NewVideo], dict[str, str]]:
+         say: Callable[[str], None], shown: bool = True) -> tuple[list[NewVideo], dict[str, str]]:
   """Reads the features of the videos of `sources`.
 
   Args:
     out: folder that keeps features of videos, or "" for the run's own.
+    shown: whether pictures of them may be shown; where not, none that were decoded for a run on frames are kept.
 
   Returns:
     (list of `NewVideo`, {video: why it failed}).
@@ -116,17 +117,18 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
   if not (sources.row_seconds == 0 or 0 < sources.row_seconds < 1e9):
     raise ValueError(f"--row-seconds={sources.row_seconds} must be positive, seconds from one row to the next.")
   known, person = _said(sources.known)
-  if sources.features:
-    found, failed, notes = _prepared(sources.features, say)
-  else:
-    found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say)
   videos = []
-  for name, path in found.items():
-    try:
-      videos.append(_read_one(run, name, path, notes[name], known(name), sources.row_seconds))
-      videos[-1].person = person.get(name, {})
-    except (ValueError, OSError) as error:
-      failed[name] = str(error).removeprefix(f"{path}: ")
+  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
+    if sources.features:
+      found, failed, notes = _prepared(sources.features, say)
+    else:
+      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say, "" if shown else passing)
+    for name, path in found.items():
+      try:
+        video = _read_one(run, name, path, notes[name], known(name), sources.row_seconds)
+        videos.append(dataclasses.replace(video, person=person.get(name, {}), shown=shown))
+      except (ValueError, OSError) as error:
+        failed[name] = str(error).removeprefix(f"{path}: ")
   return videos, failed
 
 
@@ -156,10 +158,13 @@ def _unique(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> No
 
 
 def _decoded(run: finished_run.FinishedRun, files: Mapping[str, pathlib.Path], failed: dict[str, str],
-             out: str | os.PathLike[str]) -> tuple:
-  """The same of a run that was trained on frames: they are decoded as its own were."""
+             out: str | os.PathLike[str], say: Callable[[str], None], passing: str) -> tuple:
+  """The same of a run that was trained on frames: they are decoded as its own were; into `passing`, if given."""
   recipe = run.about["extraction"]
-  folder = pathlib.Path(out) / "frames" if out else run.workdir / "own_frames"
+  kept = pathlib.Path(out) / "frames" if out else run.workdir / "own_frames"
+  folder = pathlib.Path(passing) / "frames" if passing else kept
+  if passing and kept.exists():
+    say(f"{kept} holds pictures that earlier commands decoded; remove it if nobody is to see them.")
   names = {_place(name): name for name in files}
   ready, why = frames.prepare({place: frames.Source(files[name]) for place, name in names.items()}, folder,
                               frames.Sampling(**recipe["frames"] | dict(size=tuple(recipe["frames"]["size"]))))
@@ -209,8 +214,13 @@ def _features_in(folder: pathlib.Path) -> tuple[dict[str, pathlib.Path], dict[st
 
 def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction: Extraction,
                out: str | os.PathLike[str],
-               say: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays."""
+               say: Callable[[str], None],
+               passing: str = "") -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """({name: file of features}, {name: why it failed}, {name: (recipe, note)}) of videos; what is there stays.
+
+  Args:
+    passing: folder for decoded pictures that are not to be kept, or "".
+  """
   files, failed = {}, {}
   for one in map(pathlib.Path, videos):
     if one.is_dir():
@@ -225,7 +235,8 @@ def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction
       if not one.is_file():
         failed[name] = "there is no such file."
   if (run.about["extraction"] or {}).get("frames"):
-    return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, out)
+    return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, out, say,
+                    passing)
   config, weights = recipes.recipe_of(run, extraction.extractor, extraction.weights)
   folder = pathlib.Path(out) / "features" if out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}

@@ -223,13 +223,13 @@ def alignment(figure: FigureBase, result: dict[str, Any], other: dict[str, Any],
   """Draws a video's segments above those of another, joined where they show the same, and how much later it does.
 
   Args:
-    result, other: {"segments", which may be none, "duration_s"} of this and of the other video.
+    result, other: {"segments", which may be none, "duration_s"} of this and of the other video; of this, "row_times".
     aligned: `[T]` seconds of the other video; scale: segments whose scores span the colours.
     names: of the other and of this video.
   """
   above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
   colors = drawing.colors_of(scale)
-  start = (np.arange(len(aligned)) + 0.5) * result["duration_s"] / len(aligned)       # middles of the rows
+  start = np.mean([result["row_times"]["start"], result["row_times"]["end"]], axis=0)          # middles of the rows
   drawing.aligned_videos(above, result["segments"], other["segments"], colors, start, aligned, names)
   offset = np.array(aligned) / other["duration_s"] - start / result["duration_s"]
   drawing.offset_curve(below, start, offset)

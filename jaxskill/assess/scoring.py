@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxskill import cli, files
+from jaxskill import cli, files, written
 from jaxskill.assess import arguments, new_videos
 from jaxskill.evaluate import published_weights
 from jaxskill.methods import Assessment
@@ -43,11 +44,11 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   answers = folder_of(trained, out, "assessments")
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
-  videos, failed = new_videos.read(trained, sources, out, say)
+  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
-    video.shown = pages.films != "none"
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
+  check_pages(answers, folders, videos, pages)
   read, results = time.perf_counter(), {}
   if videos:
     assessments = trained.assess(videos)
@@ -55,7 +56,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     for number, video in enumerate(videos):
       one = explain.pick(assessments, ids, number)
       try:
-        result = explain.answer(trained, video, one, ids, words, models.level) | dict(
+        result = answer_of(trained, video, one, ids, words, models.level) | dict(
             format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
@@ -65,26 +66,62 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
+  if pages.films == "none" and (left := forget_pairs(answers)):
+    failed["earlier pairs"] = stay(left)
+  paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
+  failed |= faults
   for name, why in failed.items():
     say(f"failed: {cli.plain(name)}: {cli.plain(why)}")
   if results:
-    say("wrote " + "\n      ".join(cli.plain(path) for path in written(answers, folders, results, videos, pages)))
+    paths += [opened(folders[name], pages.html and f"page of {name}" not in failed) for name in results]
+    say("wrote " + "\n      ".join(map(cli.plain, paths)))
   return results, failed
 
 
-def written(answers: pathlib.Path, folders: dict[str, pathlib.Path], results: dict[str, Any],
-            videos: Sequence[new_videos.NewVideo], pages: arguments.Pages) -> list[pathlib.Path]:
-  """Returns the files to tell of: the pages of all videos, which it writes, then every answer, or its page."""
-  if not (pages.html or pages.pairs_to_label):
-    return [folders[name] / NAME for name in results]
+def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos: Sequence[new_videos.NewVideo],
+                pages: arguments.Pages) -> None:
+  """Raises a `ValueError` if something that is written for a browser would take the place of a file of the user's."""
+  if not pages.any:
+    return
+  from jaxskill.assess import page  # Jinja2 is an extra
+  from jaxskill.assess.page import index, pairs
+  given = [video.file for video in videos]
+  if pages.html:
+    written.Record(answers).check(index.NAME)
+    for video in videos:
+      page.check(folders[video.name], given, pages.films)
+  if pages.pairs_to_label:
+    pairs.check(answers, len(videos), given)
+
+
+def of_all(answers: pathlib.Path, results: dict[str, Any], videos: Sequence[new_videos.NewVideo],
+           pages: arguments.Pages) -> tuple[list[pathlib.Path], dict[str, str]]:
+  """Writes the index and the pairs to label; returns their paths, and {page: why there is none}."""
+  found, faults = list[pathlib.Path](), dict[str, str]()
   from jaxskill.assess import page
   from jaxskill.assess.page import pairs
-  found, sources = [], {video.name: video.file for video in videos}
   if pages.html and len(list(answers.rglob(NAME))) > 1:
-    found.append(page.of_folder(answers, NAME))
+    try:
+      found += page.of_folder(answers, NAME, next(iter(results.values())))
+    except (ValueError, OSError) as error:
+      faults["index"] = str(error)
   if pages.pairs_to_label:
-    found.append(pairs.write(answers, results, sources, pages.pairs_to_label, pages.films))
-  return found + [folders[name] / (page.NAME if pages.html else NAME) for name in results]
+    try:
+      path, unread = pairs.write(answers, results, {video.name: video.file for video in videos}, pages.pairs_to_label,
+                                 pages.films)
+      found.append(path)
+      faults |= {f"film of {name} in {pairs.NAME}": why for name, why in unread.items()}
+    except (ValueError, OSError) as error:
+      faults[pairs.NAME] = str(error)
+  return found, faults
+
+
+def opened(folder: pathlib.Path, paged: bool) -> pathlib.Path:
+  """Returns the file of an answer that a user opens: its page, or where it has none the answer itself."""
+  if not paged:
+    return folder / NAME
+  from jaxskill.assess import page
+  return folder / page.NAME
 
 
 def how_made(trained: finished_run.FinishedRun) -> str:
@@ -134,23 +171,45 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
           result: dict[str, Any], pages: arguments.Pages) -> tuple[dict[str, Any], dict[str, str]]:
   """Writes one video's answer, pictures and page; returns the answer, and {"pictures" or "page": why it has none}."""
   folder.mkdir(parents=True, exist_ok=True)
+  record = written.Record(folder)
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
-    with files.writing(folder / "maps.npz") as file:
+    with record.writing("maps.npz") as path, open(path, "xb") as file:
       arrays: dict[str, Any] = maps | {f"{name}_seconds": times for name, times in seconds.items()}
       np.savez_compressed(file, **arrays)
     result = result | dict(maps="maps.npz")
-  paths, undrawn = drawn(lambda pictures: pictures.draw(folder, video, result, maps, seconds))
-  result = result | dict(pictures=[path.name for path in paths])
+  names, undrawn = draw_into(record, lambda pictures, new: pictures.draw(new, video, result, maps, seconds))
+  result = result | dict(pictures=names)
   files.save_json(folder / NAME, result)
   faults = dict(pictures=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
     try:
-      page.of_video(folder, result, material(video, result, maps, seconds), pages.films)
+      page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
+  if not video.shown and (left := record.remove_old()):
+    faults["earlier files"] = stay(left)
   return result, faults
+
+
+def stay(left: Sequence[str]) -> str:
+  """Returns why files of an earlier answer are still there, where nothing may show a video."""
+  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or it is the last "
+          "name of a film; remove it yourself.")
+
+
+def forget_pairs(answers: pathlib.Path) -> list[str]:
+  """Removes the page of pairs that an earlier command wrote, and its films; returns those that others changed."""
+  from jaxskill.assess.page import pairs
+  return pairs.remove(answers)
+
+
+def answer_of(trained: finished_run.FinishedRun, video: new_videos.NewVideo, *rest: Any) -> dict[str, Any]:
+  """Returns what `explain.answer` does of a video; where that may not be shown, without folders of the user's."""
+  result = explain.answer(trained, video, *rest)
+  hidden = {} if video.shown else {name: pathlib.Path(result[name]).name for name in ("file", "run")}
+  return result | hidden
 
 
 def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
@@ -160,6 +219,19 @@ def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str,
   times = page.key_times(result)
   shown, _ = drawn(lambda pictures: pictures.frames(video, times))
   return page.Material(video.file, list(zip(times, shown)), maps, seconds)
+
+
+def draw_into(record: written.Record,
+              draw: Callable[[Any, pathlib.Path], list[pathlib.Path]]) -> tuple[list[str], str]:
+  """Returns the names of the pictures that `draw(pictures, folder)` writes into the folder of a record, see `drawn`."""
+  def work(pictures: Any) -> list[str]:
+    with tempfile.TemporaryDirectory(dir=record.folder, prefix=".", suffix=files.UNFINISHED) as new:
+      paths = draw(pictures, pathlib.Path(new))
+      for path in paths:
+        with record.writing(path.name) as target:
+          path.replace(target)
+    return [path.name for path in paths]
+  return drawn(work)
 
 
 def drawn(draw: Callable[[Any], list[Any]]) -> tuple[list[Any], str]:

@@ -201,13 +201,11 @@ def real_rows(features: jax.Array, lengths: jax.Array) -> jax.Array:
 
 
 def _check(config: ConfigDict, modules: Sequence[str]) -> None:
-  options = dict(filter_scores=("merged", "each"), score=("linear", "tanh"), noise=("shared", "per_video"),
-                 normalize=("softmax", "sigmoid"))
-  for name, allowed in options.items():
-    if config.model[name] not in allowed:
-      raise ValueError(f"config.model.{name}={config.model[name]!r} is unknown; use one of {', '.join(allowed)}.")
-  for group, name, allowed in (("loss", "diversity_norm", ("squared", "frobenius")),
-                               ("train", "alternation", ("alternate", "leaky", "joint"))):
+  options: dict[tuple[str, str], tuple[str, ...]] = {
+      ("model", "filter_scores"): ("merged", "each"), ("model", "score"): ("linear", "tanh"),
+      ("model", "noise"): ("shared", "per_video"), ("model", "normalize"): ("softmax", "sigmoid"),
+      ("loss", "diversity_norm"): ("squared", "frobenius"), ("train", "alternation"): ("alternate", "leaky", "joint")}
+  for (group, name), allowed in options.items():
     if config[group][name] not in allowed:
       raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(allowed)}.")
   unknown = [name for name in config.model.branches if name not in MODULES + NO_FILTERS]

@@ -184,7 +184,7 @@ def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray
       models=[run.about["replicas"][i] | dict(score=float(score), percentile=rank)
               for i, score, rank in zip(ids, scores, ranks)],
       parts={name: float(np.mean(values)) for name, values in assessment.parts.items()},
-      duration_s=float(video.duration(next(iter(video.arrays)))), attention={}, curves={}, segments=[], moments=[],
+      duration_s=ends(video, next(iter(video.arrays))), attention={}, curves={}, segments=[], moments=[],
       meanings={name: meaning._asdict() for name, meaning in run.method.meanings.items()})
   of_filters = {name: weights.mean(axis=1) for name, weights in assessment.attention.items()}
   for kind, curves in dict(attention=of_filters, curves=assessment.curves).items():
@@ -195,7 +195,13 @@ def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray
   if assessment.segments:
     stream = run.method.streams[0]
     mean = {name: np.asarray(values).mean(axis=0) for name, values in assessment.segments.items()}
-    result["segments"] = truth.segments(mean, len(video.arrays[stream]), video.row_seconds[stream])
+    start, end = rows_in_time(video, stream)
+    edges = [*start.tolist(), float(end[-1])]
+    result["segments"] = [one | {side: edges[round(one[side])] for side in ("start", "end")}
+                          for one in truth.segments(mean, len(start), 1.0)]
+  if assessment.alignment is not None:
+    start, end = rows_in_time(video, run.method.streams[0])
+    result["row_times"] = dict(start=start.tolist(), end=end.tolist())                # of what is aligned
   seen_at = {name: video.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
   agreement.count(result["moments"], result, assessment, video.row_seconds[run.method.streams[0]], seen_at)
@@ -229,6 +235,12 @@ def moments(result: dict[str, Any], assessment: Assessment, seen_at: Mapping[str
     meaning = result["meanings"].get(one["what"], dict(words=one["what"], side=0))
     one |= dict(words=meaning["words"], side=one.get("side", meaning["side"]))
   return found
+
+
+def ends(video: Any, stream: str) -> float:
+  """Returns the seconds that a video lasts, by its rows; those of known times may have gaps."""
+  lasts = float(video.duration(stream))
+  return max(lasts, float(rows_in_time(video, stream)[1][-1])) if stream in video.row_times else lasts
 
 
 def rows_in_time(video: Any, stream: str) -> tuple[np.ndarray, np.ndarray]:

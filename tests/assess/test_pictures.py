@@ -24,7 +24,8 @@ def answered(kind, duration=20.0, seed=0, **changed):
   edges = np.linspace(0, duration, ROWS + 1)
   result = dict(video="v", random_weights=False, simulated=True, tested=True, training_videos=60, ranked=True,
                 score=0.5, spread=0.1, models=[dict(percentile=75.0)] * 3, meanings=MEANINGS, duration_s=duration,
-                attention={}, curves={}, segments=[], moments=[])
+                attention={}, curves={}, segments=[], moments=[],
+                row_times=dict(start=edges[:-1].tolist(), end=edges[1:].tolist()))
   line = lambda values: dict(start=edges[:-1].tolist(), end=edges[1:].tolist(), values=values.tolist())
   maps, seconds = {}, {}
   if kind == "attention":

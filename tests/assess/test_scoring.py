@@ -14,9 +14,9 @@ import types
 import numpy as np
 import pytest
 
-from jaxskill import assess, cli, train
+from jaxskill import assess, cli, compare, train
 from jaxskill.assess import __main__ as command_line
-from jaxskill.assess import new_videos, pictures
+from jaxskill.assess import new_videos, page, pictures
 from jaxskill.data.video import persons
 from jaxskill.extract import local, recipe_checks, recipes
 from jaxskill.report import explain
@@ -58,6 +58,84 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   what = {"pros_cons": "attention", "action_net": "attention", "core": "distribution", "skilldiff": "segments",
           "spatial_attention": "maps"}[system]
   assert one[what]
+
+
+def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path):
+  run = trained("pros_cons")
+  files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
+  (tmp_path / "index.html").write_text("theirs")
+  with pytest.raises(ValueError, match="index.html is there and was not written by jaxskill; it stays"):
+    run.assess(*files, out=tmp_path, html=True)
+  assert {path.name for path in tmp_path.iterdir()} == {"index.html"}
+  run.assess(*files, out=tmp_path)
+  (tmp_path / "index.html").unlink()
+  for _ in range(2):
+    results, failed = run.assess(*files, out=tmp_path, html=True)       # what is ours is written anew
+    assert not failed and all(result["pictures"] for result in results.values())
+
+
+def test_without_videos_nothing_shows_them(tmp_path):
+  """Nor what an earlier command wrote; what others changed since is told. No folder of the user's is named."""
+  run = trained("pros_cons")
+  file = run.save(run.dataset.folds[0].test_videos[0], frames=np.full((2, 8, 8, 3), 99, np.uint8))
+  name = file.stem
+  listed = lambda: {path.name for path in (tmp_path / name).glob("[!.]*")}
+  results, _ = run.assess(file, out=tmp_path, html=True)
+  assert "data:image/jpeg" in (tmp_path / name / "report.html").read_text() and results[name]["file"] == str(file)
+  results, failed = run.assess(file, out=tmp_path, html=True, films="none")
+  assert not failed and "data:image/jpeg" not in (tmp_path / name / "report.html").read_text()
+  assert (results[name]["file"], results[name]["run"]) == (file.name, run.workdir.name)
+  assert str(tmp_path) not in (tmp_path / name / "assessment.json").read_text()
+  run.assess(file, out=tmp_path, html=True)
+  run.assess(file, out=tmp_path, films="none")
+  assert listed() == {"assessment.json", "attention.png"}
+  run.assess(file, out=tmp_path, html=True)
+  (tmp_path / name / "report.html").write_text("notes of a coach")
+  _, failed = run.assess(file, out=tmp_path, films="none")
+  assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
+  assert listed() == {"assessment.json", "attention.png", "report.html"}
+
+
+def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
+  """They are told, with status 1, and the index is of the run that was asked."""
+  run = trained("pros_cons")
+  files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
+  said = []
+
+  def fails(*_):
+    raise ValueError("no page")
+  monkeypatch.setattr(page, "of_video", fails)
+  results, failed = assess.run(run.workdir, features=files, labels=run.labels, out=tmp_path, html=True, pairs_to_label=2,
+                               say=said.append)
+  assert len(results) == 2 and failed == {f"page of {name}": "no page" for name in results} | {
+      "pairs.html": "--pairs-to-label: of 2 videos, 0 can be shown; give two video files."}
+  assert not (tmp_path / "index.html").exists() and said[-1].startswith("wrote ") and "report.html" not in said[-1]
+  monkeypatch.setattr(page, "of_comparison", fails)
+  result = compare.run(run.workdir, features=files, labels=run.labels, out=tmp_path, html=True, say=said.append)
+  assert result["failed"] == dict(page="cannot be written: no page")
+  assert "failed: the page cannot be written: no page" in said and "better" in said[-3]
+
+
+def test_segments_and_alignments_of_uneven_rows(tmp_path):
+  """They stand at the times of their rows, beyond a gap too, and the video lasts to the end of its last row."""
+  run = trained("skilldiff")
+  test = run.dataset.folds[0].test_videos[:2]
+  files, times = [], {}
+  for name, video in zip("ab", test):
+    rows = int(run.dataset.lengths["rgb"][video])
+    times[name] = np.where(np.arange(rows) < rows // 2, 0, 50) + 2.0 * np.arange(rows)
+    files.append(run.save(video, tmp_path, name, times=times[name]))
+  ask = dict(features=files, labels=run.labels, out=tmp_path / "out", html=True, say=lambda line: None)
+  results, failed = assess.run(run.workdir, **ask)
+  assert not failed
+  for name, one in results.items():
+    edges = [*times[name], times[name][-1] + 2]
+    assert one["row_times"] == dict(start=edges[:-1], end=edges[1:]) and one["duration_s"] == edges[-1]
+    assert {part[side] for part in one["segments"] for side in ("start", "end")} <= set(edges)
+    assert (one["segments"][0]["start"], one["segments"][-1]["end"]) == (0.0, edges[-1])
+  found = compare.run(run.workdir, **ask)
+  aligned, other = np.array(found["direct"]["alignment"]), times[found["worse"]]
+  assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1]
 
 
 def test_the_percentile_is_by_hand(tmp_path):

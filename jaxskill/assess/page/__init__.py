@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxskill import __version__, files
+from jaxskill import __version__, written
 from jaxskill.assess.page import downloads, films, html, index, tracks
 from jaxskill.assess.page.texts import TEXTS
 from jaxskill.report import explain, wording
 from jaxskill.training import similarity
 
 NAME = "report.html"
+ONE, BOTH = "video", ("better", "other")          # the films of a page, without their endings
+DOWNLOADS = ("curves.csv", "moments.srt", "moments.vtt", "moments.eaf")
 
 
 class Material(NamedTuple):
@@ -38,51 +40,65 @@ class Material(NamedTuple):
   seconds: Mapping[str, np.ndarray] = {}
 
 
-def of_video(folder: pathlib.Path, result: dict[str, Any], material: Material, how: str) -> pathlib.Path:
+def check(folder: pathlib.Path, sources: Sequence[pathlib.Path], how: str, shown: Sequence[str] = (ONE,)) -> None:
+  """Raises a `ValueError` if a page in a folder would take the place of files that are not ours.
+
+  Args:
+    sources: the files of all videos that are asked for; how: see `arguments.Pages`.
+    shown: names of the page's films, without their endings.
+  """
+  record = written.Record(folder)
+  record.check(NAME, *(DOWNLOADS if ONE in shown else ()))
+  for name in shown if how != "none" else ():
+    films.check(record, name, sources)
+
+
+def of_video(record: written.Record, result: dict[str, Any], material: Material, how: str) -> pathlib.Path:
   """Writes the page of one video, its video and its downloads into the folder of its answer; returns the page's path.
 
   Args:
+    record: of the folder.
     result: of `explain.answer`, as `assessment.json` has it.
     how: the page comes by its video, see `arguments.Pages`.
 
   Raises:
     ValueError, OSError: if something cannot be read or written.
   """
-  film = films.place(material.source, folder, "video", how)
-  moments = downloads.spans(result)
-  files.write_text(folder / "curves.csv", downloads.curves_csv(result))
-  files.write_text(folder / "moments.srt", downloads.srt(moments))
-  files.write_text(folder / "moments.vtt", downloads.vtt(moments))
-  files.write_text(folder / "moments.eaf", downloads.eaf(moments, film.file if film else ""))
+  film = films.place(material.source, record, ONE, how)
+  moments = downloads.later(downloads.spans(result), film.offset if film else 0.0)
+  texts = (downloads.curves_csv(result), downloads.srt(moments), downloads.vtt(moments),
+           downloads.eaf(moments, film.file if film else ""))
+  for name, text in zip(DOWNLOADS, texts):
+    record.write_text(name, text)
   player = _player(result, material, film, result["segments"])
   return html.write(
-      folder / NAME, "video.html", dict(players=[player["data"]]), title=TEXTS["title"].format(video=result["video"]),
+      record, NAME, "video.html", dict(players=[player["data"]]), title=TEXTS["title"].format(video=result["video"]),
       sentence=_begun(wording.standing(result)), banners=banners([result]), player=player, result=result,
       models=_models(result), about=_about([result], [film]), distributions=tracks.distributions(result),
-      downloads=["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"])
+      downloads=["assessment.json", *DOWNLOADS])
 
 
-def of_comparison(folder: pathlib.Path, result: dict[str, Any], material: Sequence[Material], how: str,
+def of_comparison(record: written.Record, result: dict[str, Any], material: Sequence[Material], how: str,
                   sentence: str, larger: str) -> pathlib.Path:
   """Writes the page of a comparison, two players in step; returns its path.
 
   Args:
-    result: as `comparison.json` has it; material: of the better and of the other video.
+    record: of the folder; result: as `comparison.json` has it; material: of the better and of the other video.
     sentence: who is better, behind what must be known first.
     larger: where the difference stands among those of training videos, "" if nowhere.
   """
   sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))
   both = [one | whole for one in result["videos"]]
-  placed = [films.place(one.source, folder, name, how) for one, name in zip(material, ("better", "other"))]
+  placed = [films.place(one.source, record, name, how) for one, name in zip(material, BOTH)]
   scale = [segment for one in both for segment in one["segments"]]
   players = [_player(*each, scale) for each in zip(both, material, placed)]
   aligned, steps = (result["direct"] or {}).get("alignment"), None
   if aligned:
-    middles = (np.arange(len(aligned)) + 0.5) * both[0]["duration_s"] / len(aligned)
+    middles = np.mean([both[0]["row_times"]["start"], both[0]["row_times"]["end"]], axis=0)
     steps = dict(better=middles.round(3).tolist(), other=aligned)
   return html.write(
-      folder / NAME, "comparison.html", dict(players=[one["data"] for one in players], alignment=steps),
+      record, NAME, "comparison.html", dict(players=[one["data"] for one in players], alignment=steps),
       title=TEXTS["title_comparison"].format(better=result["better"], worse=result["worse"]), sentence=sentence,
       larger=larger, banners=banners(both), players=players, result=result,
       standings=[_begun(wording.standing(one)) for one in both], models=_agreeing(both), about=_about(both, placed),
@@ -110,7 +126,7 @@ def _player(result: dict[str, Any], material: Material, film: films.Film | None,
   """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
   frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in material.frames]
-  data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else [],
+  data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else {},
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
               maps=tracks.heat(material.maps, material.seconds, result))
   lines = [*result["attention"].values(), *result["curves"].values()]
@@ -184,6 +200,6 @@ def key_times(result: dict[str, Any]) -> list[float]:
   return [one["at"] for one in explain.key_moments(result)]
 
 
-def of_folder(folder: pathlib.Path, answer: str) -> pathlib.Path:
-  """Writes the index of all answers below a folder that have a page, `answer` beside it; returns its path."""
-  return index.write(folder, NAME, answer, banners)
+def of_folder(folder: pathlib.Path, answer: str, asked: dict[str, Any]) -> list[pathlib.Path]:
+  """Writes the index of all answers below a folder by the models of `asked`, an answer; see `index.write`."""
+  return index.write(folder, NAME, answer, asked, banners)

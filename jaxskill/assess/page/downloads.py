@@ -34,6 +34,11 @@ def spans(result: dict[str, Any]) -> list[dict[str, Any]]:
   return found
 
 
+def later(moments: Sequence[dict[str, Any]], offset: float) -> list[dict[str, Any]]:
+  """Returns moments of `spans` by the clock of players, which stands at `offset` seconds at the first picture."""
+  return [one | {side: max(one[side] + offset, 0.0) for side in ("from", "to")} for one in moments]
+
+
 def curves_csv(result: dict[str, Any]) -> str:
   """Returns a table kind,name,start,end,value of all curves and segments of an answer, a line for each row."""
   out = io.StringIO()
@@ -83,19 +88,18 @@ def eaf(moments: Sequence[Mapping[str, Any]], film: str) -> str:
   number = 0
   for words in dict.fromkeys(one["words"] for one in moments):
     tier = ElementTree.SubElement(root, "TIER", TIER_ID=cli.plain(words), LINGUISTIC_TYPE_REF="moments")
-    alike = sorted((one for one in moments if one["words"] == words), key=lambda one: one["from"])
-    for one, following in zip(alike, [*alike[1:], None]):
-      ends = min(one["to"], following["from"]) if following else one["to"]
-      if ends <= one["from"]:
-        continue
+    alike: dict[int, list[Mapping[str, Any]]] = {}          # by the millisecond: those that begin at once are one
+    for one in sorted((one for one in moments if one["words"] == words), key=lambda one: one["from"]):
+      alike.setdefault(round(1000 * one["from"]), []).append(one)
+    for (begins, together), following in zip(alike.items(), [*list(alike)[1:], None]):
+      last = max(round(1000 * one["to"]) for one in together)
       number += 1
-      for name, seconds in (("a", one["from"]), ("b", ends)):
-        ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"t{number}{name}",
-                               TIME_VALUE=str(round(seconds * 1000)))
+      for name, at in (("a", begins), ("b", last if following is None else min(last, following))):
+        ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=f"t{number}{name}", TIME_VALUE=str(at))
       holder = ElementTree.SubElement(tier, "ANNOTATION")
       annotation = ElementTree.SubElement(holder, "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"m{number}",
                                           TIME_SLOT_REF1=f"t{number}a", TIME_SLOT_REF2=f"t{number}b")
-      ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = one["text"]
+      ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = "; ".join(one["text"] for one in together)
   ElementTree.SubElement(root, "LINGUISTIC_TYPE", LINGUISTIC_TYPE_ID="moments", TIME_ALIGNABLE="true",
                          GRAPHIC_REFERENCES="false")
   ElementTree.indent(root)

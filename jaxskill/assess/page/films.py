@@ -6,12 +6,15 @@ import contextlib
 import fractions
 import hashlib
 import importlib.util
+import os
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxskill import written
 from jaxskill.data.video import containers, decoding, timeline, video_files
 
 # What all browsers of today play, by the family of the file; others get a copy made anew.
@@ -30,55 +33,94 @@ class Film(NamedTuple):
     file: its name in the folder of the page.
     note: what of `texts.TEXTS` is said of it, "" for nothing.
     offset: where a browser's clock stands at the first picture, in seconds; answers count from there.
-    shown: [seconds of the first picture, count, seconds from each to the next], or the seconds of all; [] if not known.
+    shown: {"first" seconds of a picture, "count", "step" seconds from each to the next}, or {"times"} of all; {} if not
+      known.
     digest: SHA-256 of the file that was given.
   """
 
   file: str
   note: str
   offset: float
-  shown: list[float]
+  shown: dict[str, Any]
   digest: str
 
 
-def place(source: pathlib.Path, folder: pathlib.Path, name: str, how: str) -> Film | None:
-  """Puts a video beside a page, see `arguments.Pages`; what stood there by this name is removed.
+def names(name: str) -> list[str]:
+  """Returns what the file of a video may be called beside a page, `name` and an ending."""
+  return [f"{name}{ending}" for ending in PLAYED]
+
+
+def place(source: pathlib.Path, record: written.Record, name: str, how: str) -> Film | None:
+  """Puts a video beside a page, see `arguments.Pages`; what an earlier answer put there by this name goes.
 
   Args:
-    name: of the file in the folder, without its ending.
+    record: of the folder; name: of the file in it, without its ending.
 
   Returns:
     The `Film`; None where none is wanted, or the source is no film.
 
   Raises:
-    ValueError, OSError: if it cannot be read, or written.
+    ValueError, OSError: if it cannot be read, or written, or would take the place of a file that is none of ours.
   """
-  for ending in (".mp4", ".webm"):
-    (folder / f"{name}{ending}").unlink(missing_ok=True)
-  if how == "none" or not source.is_file() or video_files.why_no_video(source):
-    return None
+  film = None
+  if how != "none" and is_film(source):
+    check(record, name, [source])
+    film = _placed(source, record, name, how)
+  if film or how == "none":                       # where the source has gone, what is there may be the last of it
+    record.remove(*(other for other in names(name) if film is None or other != film.file))
+  return film
+
+
+def is_film(source: pathlib.Path) -> bool:
+  """Returns whether a file is a video that can be looked into."""
+  return source.is_file() and not video_files.why_no_video(source)
+
+
+def check(record: written.Record, name: str, sources: Sequence[pathlib.Path]) -> None:
+  """Raises a `ValueError` if the file of a video beside a page would be one of these, or another of a user's."""
+  given = {source.resolve() for source in sources}
+  for target in names(name):
+    if (record.folder / target).resolve() in given:
+      raise ValueError(f"{record.folder / target} is itself a video that is asked for, and the film of a page would "
+                       "take its place; give another --out, or move it.")
+  record.check(*names(name))
+
+
+def _placed(source: pathlib.Path, record: written.Record, name: str, how: str) -> Film:
+  """See `place`; of a film."""
   with open(source, "rb") as file:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
   if importlib.util.find_spec("av") is None:
     ending = ".webm" if source.suffix.lower() == ".webm" else ".mp4"
-    _put(source, folder / f"{name}{ending}", how)
-    return Film(f"{name}{ending}", "unsure_film", 0.0, [], digest)
+    _put(source, record, f"{name}{ending}", how)
+    return Film(f"{name}{ending}", "unsure_film", 0.0, {}, digest)
+  import av
+  try:
+    return _played_or_proxy(source, record, name, how, digest)
+  except av.error.FFmpegError as error:           # some are neither a ValueError nor an OSError
+    raise ValueError(f"{source}: FFmpeg cannot make the film of its page ({error}); give --videos none.") from error
+
+
+def _played_or_proxy(source: pathlib.Path, record: written.Record, name: str, how: str, digest: str) -> Film:
+  """See `place`; of a film, by what PyAV finds in it."""
   times = timeline.read_timeline(source)
   shown = np.sort(times.times[~times.hidden & np.isfinite(times.times)])
   ending, offset = _played(source, times.stream)
   if ending:
-    _put(source, folder / f"{name}{ending}", how)
+    _put(source, record, f"{name}{ending}", how)
     return Film(f"{name}{ending}", "", offset, _regular(shown), digest)
-  return Film(_encode(source, folder, name), "proxy", 0.0, _regular(shown), digest)
+  return Film(_encode(source, record, name), "proxy", 0.0, _regular(shown), digest)
 
 
-def _put(source: pathlib.Path, target: pathlib.Path, how: str) -> None:
-  """Makes `target` a hard link to a file, or a copy where that cannot be."""
+def _put(source: pathlib.Path, record: written.Record, name: str, how: str) -> None:
+  """Makes a hard link to a file, or a copy where that cannot be."""
   if how == "link":
-    with contextlib.suppress(OSError):
-      target.hardlink_to(source.resolve())
+    with contextlib.suppress(OSError), record.writing(name, link=True) as path:
+      os.link(source.resolve(), path)
+    if name in record.new:
       return
-  shutil.copyfile(source, target)
+  with record.writing(name) as path:
+    shutil.copyfile(source, path)
 
 
 def _played(path: pathlib.Path, number: int) -> tuple[str, float]:
@@ -94,25 +136,25 @@ def _played(path: pathlib.Path, number: int) -> tuple[str, float]:
     return ending, first - min((container.start_time or 0) / 1e6, 0.0)
 
 
-def _regular(times: np.ndarray) -> list[float]:
-  """Returns times of pictures in short: three numbers where they are even, to two milliseconds, else all."""
-  if len(times) < 2:
-    return times.round(3).tolist()
-  step = (times[-1] - times[0]) / (len(times) - 1)
-  if np.abs(times - (times[0] + step * np.arange(len(times)))).max() < 0.002:
-    return [float(times[0]), len(times), float(step)]
-  return times.round(3).tolist()
+def _regular(times: np.ndarray) -> dict[str, Any]:
+  """Returns times of pictures as `Film.shown`: three numbers where they are even, to two milliseconds, else all."""
+  if len(times) > 1:
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    if np.abs(times - (times[0] + step * np.arange(len(times)))).max() < 0.002:
+      return dict(first=float(times[0]), count=len(times), step=float(step))
+  return dict(times=times.round(3).tolist())
 
 
-def _encode(source: pathlib.Path, folder: pathlib.Path, name: str) -> str:
+def _encode(source: pathlib.Path, record: written.Record, name: str) -> str:
   """Writes the pictures of a video at their times, upright, without sound and metadata; returns the file's name."""
   import av
   codec = next((name for name in ENCODERS if name in av.codecs_available), "")
   if not codec:
     raise ValueError(f"{source}: browsers do not play its format, and this PyAV cannot write one that they do; "
                      "install PyAV's own wheel, or give --videos none.")
-  target, stream = folder / f"{name}{ENCODERS[codec]}", None
-  with av.open(str(target), "w", options={"movflags": "+faststart"}) as container:
+  target, stream = f"{name}{ENCODERS[codec]}", None
+  with record.writing(target) as path, av.open(str(path), "w", format=ENCODERS[codec][1:],
+                                               options={"movflags": "+faststart"}) as container:
     for picture in decoding.pictures(source):
       if stream is None:
         scale = min(1.0, TALLEST / min(picture.size))
@@ -123,7 +165,7 @@ def _encode(source: pathlib.Path, folder: pathlib.Path, name: str) -> str:
       container.mux(stream.encode(frame))
     if stream is not None:
       container.mux(stream.encode())
-  return target.name
+  return target
 
 
 def _stream(container: Any, codec: str, width: int, height: int) -> Any:

@@ -12,7 +12,7 @@ import importlib.util
 import pathlib
 from typing import Any
 
-from jaxskill import files
+from jaxskill import files, written
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
 from jaxskill.report import wording
 
@@ -44,10 +44,11 @@ def _own(name: str) -> tuple[str, str]:
   return content, f"'sha256-{digest}'"
 
 
-def write(path: pathlib.Path, template: str, data: dict[str, Any], **content: Any) -> pathlib.Path:
-  """Writes a page; returns its path.
+def write(record: written.Record, name: str, template: str, data: dict[str, Any], **content: Any) -> pathlib.Path:
+  """Writes a page into the folder of a record; returns its path.
 
   Args:
+    name: of the page.
     template: name of the file in templates/.
     data: what the script reads, as JSON can hold it.
     content: what the template shows.
@@ -59,5 +60,4 @@ def write(path: pathlib.Path, template: str, data: dict[str, Any], **content: An
   made = _environment().get_template(template).render(
       policy=policy, script=markupsafe.Markup(script), style=markupsafe.Markup(style), data=data | dict(texts=SCRIPT),
       **content)
-  files.write_text(path, made)
-  return path
+  return record.write_text(name, made)

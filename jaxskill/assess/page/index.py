@@ -9,6 +9,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxskill import written
 from jaxskill.assess.page import downloads, html
 from jaxskill.assess.page.texts import TEXTS
 
@@ -16,25 +17,27 @@ NAME = "index.html"
 WORST = 50            # moments that are listed
 
 
-def write(folder: pathlib.Path, page: str, answer: str,
-          banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]]) -> pathlib.Path:
-  """Writes the index of all answers of the run last asked that have a page, in a folder and those below it.
+def write(folder: pathlib.Path, page: str, answer: str, asked: dict[str, Any],
+          banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]]) -> list[pathlib.Path]:
+  """Writes the index of all answers that have a page, in a folder and those below it; returns its path, if any has.
 
   Args:
     page, answer: names of both files.
+    asked: an answer; those of other models are left out.
     banners: results -> what stands above the scores.
   """
-  paths = [path for path in sorted(folder.rglob(answer)) if path.with_name(page).is_file()]
+  paths = [path for path in sorted(folder.rglob(answer)) if written.Record(path.parent).is_ours(page)]
   answers = {path: content for path in paths if (content := _read(path))}
-  asked = answers[max(answers, key=lambda path: path.stat().st_mtime)]
   found = [(urllib.parse.quote(path.with_name(page).relative_to(folder).as_posix()), content)
            for path, content in answers.items() if _same(content, asked)]
+  if not found:
+    return []
   rows = [_row(*one) for one in found]
-  return html.write(folder / NAME, "index.html", {}, title=TEXTS["title_index"], rows=rows,
-                    banners=_shared(banners, [one for _, one in found]), ranked=asked["ranked"],
-                    about=TEXTS["index_of"].format(count=len(rows), run=pathlib.Path(asked["run"]).name),
-                    columns=[name for name in ("subject", "date") if any(row[name] for row in rows)],
-                    people=over_time(rows), worst=worst(found))
+  return [html.write(written.Record(folder), NAME, "index.html", {}, title=TEXTS["title_index"], rows=rows,
+                     banners=_shared(banners, [one for _, one in found]), ranked=asked["ranked"],
+                     about=TEXTS["index_of"].format(count=len(rows), run=pathlib.Path(asked["run"]).name),
+                     columns=[name for name in ("subject", "date") if any(row[name] for row in rows)],
+                     people=over_time(rows), worst=worst(found))]
 
 
 def _shared(banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]],

@@ -69,7 +69,7 @@
       const canvas = find("canvas", root);
       this.heat = canvas && new HeatMap(canvas, about.maps);
       this.timeline.addEventListener("pointerdown", event => this.drag(event));
-      this.timeline.addEventListener("keydown", event => this.key(event));
+      this.cursor.addEventListener("keydown", event => this.key(event));
       for (const button of all(".key", root)) button.addEventListener("click", () => this.seek(+button.dataset.at));
       if (this.video) this.follow();
       if (this.heat) this.fit();
@@ -114,15 +114,14 @@
     }
     get repeats() { return find("[data-do=repeat]", this.root)?.checked ?? false; }
     shownAt(number) {                             // seconds of a picture, by its time stamp
-      const shown = this.about.shown;
-      return shown.length === 3 ? shown[0] + number * shown[2] : shown[number];
+      const {times, first, step} = this.about.shown;
+      return times ? times[number] : first + number * step;
     }
     step(by) {
       this.video.pause();
-      const shown = this.about.shown, regular = shown.length === 3;
-      const count = regular ? shown[1] : shown.length;
+      const {times, first, step, count = times?.length} = this.about.shown;
       if (!count) return this.seek(this.time + by / 25);
-      const here = regular ? Math.floor((this.time - shown[0]) / shown[2] + 1e-3) : lastBefore(shown, this.time + 1e-3);
+      const here = times ? lastBefore(times, this.time + 1e-3) : Math.floor((this.time - first) / step + 1e-3);
       const number = clamp(here + by, 0, count - 1);
       const next = number + 1 < count ? this.shownAt(number + 1) : this.shownAt(number) + 0.02;
       this.seek((this.shownAt(number) + next) / 2);         // the middle of it, so that rounding shows no other
@@ -147,13 +146,14 @@
     draw(time = this.time) {
       const at = clamp(time, 0, this.about.duration);
       this.cursor.style.left = `${100 * at / (this.about.duration || 1)}%`;
-      this.now.value = clock(at);
-      this.timeline.setAttribute("aria-valuenow", at.toFixed(2));
-      this.timeline.setAttribute("aria-valuetext", fill(data.texts.at,
+      this.now.textContent = clock(at);
+      this.cursor.setAttribute("aria-valuenow", at.toFixed(2));
+      this.cursor.setAttribute("aria-valuetext", fill(data.texts.at,
         {time: clock(at), duration: clock(this.about.duration)}));
-      this.values.forEach((output, number) => {
+      this.values.forEach((shown, number) => {
         const {start, values} = this.about.curves[number];
-        if (values.length) output.value = values[clamp(lastBefore(start, at), 0, values.length - 1)].toPrecision(3);
+        const value = values[clamp(lastBefore(start, at), 0, values.length - 1)];
+        shown.textContent = value?.toPrecision(3) ?? "";         // null where a row has no number
       });
       this.heat?.draw(at);
     }
@@ -163,6 +163,7 @@
       this.span = null;
       jump(event);
       const stop = () => {
+        this.cursor.focus({preventScroll: true});           // so that arrow keys go on from here
         removeEventListener("pointermove", jump);
         for (const name of ["pointerup", "pointercancel"]) removeEventListener(name, stop);
       };
@@ -296,7 +297,7 @@
       find("[data-do=undo]", root).addEventListener("click", () => this.undo());
       find("[data-do=save]", root).addEventListener("click", () => this.save());
       addEventListener("keydown", event => {
-        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
         if (["1", "2", "="].includes(event.key)) this.answer(event.key);
         if (event.key === "Backspace") this.undo();
       });

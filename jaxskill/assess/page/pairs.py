@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxskill import written
 from jaxskill.assess.page import films, html
 from jaxskill.assess.page.texts import TEXTS
 
-NAME = "pairs.html"
+NAME, FOLDER = "pairs.html", "pairs"
 
 
 def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
@@ -34,24 +36,60 @@ def uncertain(scores: np.ndarray, count: int) -> list[tuple[int, int]]:
   return [(a, b) if rng.random() < 0.5 else (b, a) for _, (a, b) in sorted(found)[:count]]
 
 
+def check(folder: pathlib.Path, count: int, sources: Sequence[pathlib.Path]) -> None:
+  """Raises a `ValueError` if the page of `count` videos would take the place of files that are not ours.
+
+  Args:
+    sources: the files of all videos that are asked for.
+  """
+  written.Record(folder).check(NAME)
+  for number in range(count):
+    films.check(written.Record(folder / FOLDER), str(number), sources)
+
+
+def remove(folder: pathlib.Path) -> list[str]:
+  """Removes the page and its films, as far as they are ours; returns the paths of those that others changed."""
+  left = written.Record(folder).remove(NAME) + written.Record(folder / FOLDER).remove_old()
+  with contextlib.suppress(OSError):              # not there, or not empty
+    (folder / FOLDER).rmdir()
+  return left
+
+
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
-          count: int, how: str) -> pathlib.Path:
-  """Writes the page, and the videos of its pairs beside it into `pairs/`; returns its path.
+          count: int, how: str) -> tuple[pathlib.Path, dict[str, str]]:
+  """Writes the page, and the videos of its pairs beside it into `pairs/`.
 
   Args:
     results: {video: what `explain.answer` says of it}; sources: {video: its file}.
     count: pairs at most; how: see `arguments.Pages`.
 
+  Returns:
+    The page's path, and {video: why it cannot be shown}; others take the place of such a one.
+
   Raises:
     ValueError: if there are fewer than two videos that can be shown.
   """
-  (folder / "pairs").mkdir(exist_ok=True)
-  placed = {name: film.file for number, name in enumerate(results)
-            if (film := films.place(sources[name], folder / "pairs", str(number), how))}
-  names = list(placed)
-  if len(names) < 2:
-    raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files.")
-  scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
-  shown = [dict(name=name, file=f"pairs/{placed[name]}") for name in names]
-  return html.write(folder / NAME, "pairs.html", dict(videos=shown, pairs=uncertain(scores, count)),
-                    title=TEXTS["title_pairs"])
+  (folder / FOLDER).mkdir(exist_ok=True)
+  beside, placed, failed = written.Record(folder / FOLDER), dict[str, str](), dict[str, str]()
+  numbers = {name: number for number, name in enumerate(results)}
+  while True:                                     # until all that the pairs need are there
+    names = [name for name in results if name not in failed and films.is_film(sources[name])]
+    if len(names) < 2:
+      raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files."
+                       + "".join(f" {name}: {why}" for name, why in failed.items()))
+    scores = np.array([[model["score"] for model in results[name]["models"]] for name in names]).T
+    chosen = [(names[left], names[right]) for left, right in uncertain(scores, count)]
+    missing = next((name for pair in chosen for name in pair if name not in placed), None)
+    if missing is None:
+      break
+    try:
+      if (film := films.place(sources[missing], beside, str(numbers[missing]), how)) is None:
+        raise ValueError(f"{sources[missing]}: there is no such file any more.")
+      placed[missing] = film.file
+    except (ValueError, OSError) as error:
+      failed[missing] = str(error)
+  beside.remove_old()
+  shown = list(dict.fromkeys(name for pair in chosen for name in pair))
+  data = dict(videos=[dict(name=name, file=f"{FOLDER}/{placed[name]}") for name in shown],
+              pairs=[[shown.index(name) for name in pair] for pair in chosen])
+  return html.write(written.Record(folder), NAME, "pairs.html", data, title=TEXTS["title_pairs"]), failed

@@ -32,7 +32,7 @@ def curves(result: dict[str, Any]) -> list[dict[str, Any]]:
   found = []
   for name, line in result["attention"].items():
     values = np.asarray(line["values"], np.float64)
-    shares = values / (values.mean() or 1.0)
+    shares = values / (np.mean(values, where=np.isfinite(values)) or 1.0) if np.isfinite(values).any() else values
     found.append(_curve(result, line["start"], line["end"], shares, wording.curve(result, name),
                         result["meanings"].get(name, {}).get("side", 0), even=True))
   for name, line in result["curves"].items():
@@ -40,25 +40,27 @@ def curves(result: dict[str, Any]) -> list[dict[str, Any]]:
                         wording.curve(result, name), result["meanings"].get(name, {}).get("side", 0)))
   for one in result.get("references", [])[:1]:
     if "seconds" in one:
-      edges = np.linspace(0.0, result["duration_s"], len(one["seconds"]) + 1)
-      ahead = np.asarray(one["seconds"]) / one["duration_s"] - (edges[:-1] + edges[1:]) / 2 / result["duration_s"]
-      found.append(_curve(result, edges[:-1], edges[1:], ahead, TEXTS["ahead"].format(other=one["video"]), 0))
+      start, end = (np.asarray(result["row_times"][side]) for side in ("start", "end"))
+      ahead = np.asarray(one["seconds"]) / one["duration_s"] - (start + end) / 2 / result["duration_s"]
+      found.append(_curve(result, start, end, ahead, TEXTS["ahead"].format(other=one["video"]), 0))
   return found
 
 
 def _curve(result: dict[str, Any], start: ArrayLike, end: ArrayLike, values: np.ndarray, words: str, side: int,
            even: bool = False) -> dict[str, Any]:
-  """One of `curves`."""
+  """One of `curves`; rows whose value is no number leave a gap."""
   start, end, values = thinned(np.asarray(start, np.float64), np.asarray(end, np.float64), values)
-  low, high = (0.0, max(1.5, values.max(initial=0.0))) if even else (values.min(initial=0.0), values.max(initial=0.0))
+  known = np.isfinite(values)
+  low, high = values.min(initial=0.0, where=known), values.max(initial=0.0, where=known)
+  low, high = (0.0, max(1.5, high)) if even else (low, high)
   height = lambda value: HIGH - EDGE - (value - low) / ((high - low) or 1.0) * (HIGH - 2 * EDGE)
   across = WIDE / (result["duration_s"] or 1.0)
-  path = "M" + "L".join(f"{begin * across:.1f} {height(value):.1f}H{stop * across:.1f}"
-                        for begin, stop, value in zip(start, end, values)) if len(values) else ""
+  path = "".join(f"{'L' if joined else 'M'}{begin * across:.1f} {height(value):.1f}H{stop * across:.1f}"
+                 for begin, stop, value, joined, there in zip(start, end, values, [False, *known], known) if there)
   base = "even" if even else "zero" if low < 0 < high else ""
   return dict(words=words, side=side, note=TEXTS[base] if base else "", path=path,
               base=round(height(float(even)), 1) if base else None, low=float(low), high=float(high),
-              start=start.round(2).tolist(), values=values.round(4).tolist())
+              start=start.round(2).tolist(), values=[float(f"{value:.4g}") for value in values])
 
 
 def thinned(start: np.ndarray, end: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,8 +68,8 @@ def thinned(start: np.ndarray, end: np.ndarray, values: np.ndarray) -> tuple[np.
   if len(values) <= POINTS:
     return start, end, values
   bounds = np.linspace(0, len(values), POINTS // 2 + 1).astype(int)
-  kept = np.concatenate([np.sort([a + values[a:b].argmin(), a + values[a:b].argmax()])
-                         for a, b in zip(bounds, bounds[1:])])
+  low, high = np.where(np.isfinite(values), values, np.inf), np.where(np.isfinite(values), values, -np.inf)
+  kept = np.concatenate([np.sort([a + low[a:b].argmin(), a + high[a:b].argmax()]) for a, b in zip(bounds, bounds[1:])])
   kept = np.unique(kept)
   return start[kept], np.append(start[kept][1:], end[-1]), values[kept]
 

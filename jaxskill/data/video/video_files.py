@@ -12,15 +12,18 @@ import pathlib
 import re
 from collections.abc import Mapping
 
+from jaxskill import written
 from jaxskill.data.video import containers, timeline
 from jaxskill.data.video.decoding import ENDINGS, require_av
 from jaxskill.data.video.video_names import plain
+from jaxskill.files import UNFINISHED
 
 _UNSURE = (".ts", ".gif", ".mod")                 # also of programs, single pictures and music
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b", b"\x89HDF", b"%PDF", b"\x80\x02", b"\x80\x03", b"\x80\x04",
            b"\x80\x05")
 _PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
+OURS = "of a page of an earlier answer"
 SHOWN = 8                                         # names of files left out that are printed for each reason
 
 
@@ -44,9 +47,10 @@ def find_videos(folder: str | os.PathLike[str]) -> tuple[dict[str, pathlib.Path]
   found, left_out, failed = {}, {}, []
   for place, folders, files in os.walk(folder, onerror=failed.append, followlinks=True):
     folders[:] = sorted(name for name in folders if not _leads_back(pathlib.Path(place, name)))
-    for file in sorted(pathlib.Path(place) / name for name in files):
+    record = written.Record(pathlib.Path(place))
+    for file in sorted(pathlib.Path(place) / name for name in files if not name.endswith(UNFINISHED)):
       inside = file.relative_to(folder)
-      why = why_no_video(file)
+      why = why_no_video(file) or (OURS if record.is_ours(file.name) else "")
       if why:
         if not file.name.startswith("."):
           left_out[inside.as_posix()] = why

@@ -19,10 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxskill.evaluate.metrics import pairwise_accuracy
 from jaxskill.reproduce.ui_prmd import correctness
 
-BASELINES = dict(pairs=0.95, correct=0.87)     # of a logistic regression on all 32 frames (`correctness`)
 WINDOW, STRIDE, MOVEMENT, RATE = 4, 1, 1, 30
 SETTINGS = ["--config.data.score_range=(0.0, 1.0)", "--config.data.validation_share=0.0", "--config.model.hidden=64",
             "--config.model.width=32", "--config.model.directions=16", "--config.model.head_hidden=16",
@@ -51,8 +49,7 @@ def held_out(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> np.n
   for replica in results["replicas"]:
     scores = np.array(list(replica["scores"].values()))
     correct = np.array([archive["correct"][int(video[1:])] for video in replica["scores"]], bool)
-    pairs = np.array([(i, j) for i in np.flatnonzero(correct) for j in np.flatnonzero(~correct)])
-    found.append((pairwise_accuracy(scores, pairs)[0], np.mean((scores > 0.5) == correct)))
+    found.append((correctness.in_order(scores, correct), np.mean((scores > 0.5) == correct)))
   return np.array(found)
 
 
@@ -90,11 +87,12 @@ def main() -> None:
   seconds = write_features(archive, out / "squats")
   results = train(out / "squats", out / "skilldiff_squats", seconds, "--config.seeds=(0, 1)", *passed_on)
   draw(archive, results, out / "squats.png")
-  names = ("pairs in order", "told right at 0.5")
-  for name, values, baseline in zip(names, held_out(archive, results).T, BASELINES.values()):
+  baselines = correctness.by_logistic_regression(archive, correctness.all_frames(archive), MOVEMENT)
+  for name, values, people in zip(("pairs in order", "told right at 0.5"), held_out(archive, results).T, baselines):
     folds = [values[[r["fold"] == fold for r in results["replicas"]]].mean()
              for fold in dict.fromkeys(r["fold"] for r in results["replicas"])]
-    print(f"{name}: {values.mean():.3f} ± {np.std(folds, ddof=1):.3f} over people; logistic regression {baseline:.2f}")
+    print(f"{name}: {values.mean():.3f} ± {np.std(folds, ddof=1):.3f} over people; "
+          f"logistic regression {np.mean(people):.3f}")
   print(f"wrote {out / 'squats.png'}")
 
 

@@ -28,7 +28,7 @@ from jaxskill import files
 from jaxskill.data import kinematics
 from jaxskill.data.user.recording import joints_of
 from jaxskill.evaluate import simple_baselines
-from jaxskill.evaluate.metrics import pairwise_accuracy, spearman
+from jaxskill.evaluate.metrics import spearman
 from jaxskill.reproduce.ui_prmd import correctness
 
 HERTZ, UP, TURN = 30.0, (0.0, 1.0, 0.0), 45.0
@@ -62,34 +62,6 @@ def turned(archive: dict[str, np.ndarray], degrees: float) -> dict[str, np.ndarr
   cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
   turn = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
   return archive | dict(xyz_cm=archive["xyz_cm"].astype(np.float64) @ turn.T)
-
-
-def by_logistic_regression(archive: Mapping[str, np.ndarray], features: np.ndarray, movement: int,
-                           asked: np.ndarray | None = None) -> list[float]:
-  """Returns the share of pairs in order, of each person when held out.
-
-  Args:
-    features: `[repetitions, D]`, which the regression standardizes.
-    asked: those of the person who is held out, where they are others.
-  """
-  asked = features if asked is None else asked
-  from sklearn.linear_model import LogisticRegression
-  from sklearn.pipeline import make_pipeline
-  from sklearn.preprocessing import StandardScaler
-  chosen = np.flatnonzero(archive["movement"] == movement)
-  correct, subject, shares = archive["correct"][chosen] == 1, archive["subject"][chosen], []
-  for person in np.unique(subject):
-    test = subject == person
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    model.fit(features[chosen][~test], correct[~test])
-    shares.append(in_order(model.decision_function(asked[chosen][test]), correct[test]))
-  return shares
-
-
-def in_order(scores: np.ndarray, correct: np.ndarray) -> float:
-  """Returns the share of pairs (correct, incorrect) whose correct one has the higher score."""
-  pairs = np.array([(i, j) for i in np.flatnonzero(correct) for j in np.flatnonzero(~correct)])
-  return pairwise_accuracy(scores, pairs)[0]
 
 
 def by_ridge(features: np.ndarray, labels: np.ndarray, subject: np.ndarray) -> tuple[float, list[float]]:
@@ -164,7 +136,7 @@ def main() -> None:
   if not options.train:
     for asked in (archive, turned(archive, TURN)):
       of_asked = forms(asked)
-      show_pairs({name: [by_logistic_regression(archive, features, movement, of_asked[name])
+      show_pairs({name: [correctness.by_logistic_regression(archive, features, movement, of_asked[name])[0]
                          for movement in options.movements] for name, features in forms(archive).items()},
                  options.movements)
     return

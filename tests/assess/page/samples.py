@@ -31,7 +31,9 @@ def answer(video="a film", duration=8.0, *, rows=16, curves=0, score=0.75, **cha
   further = {f"curve {number}": attention("for", duration, rows, number % 5)[0] for number in range(curves)}
   models = [dict(row="", criterion="overall", fold=f"fold{fold}", seed=0, score=score + 0.1 * fold, percentile=70 + fold)
             for fold in (-1, 0, 1)]
+  edges = np.linspace(0, duration, rows + 1).tolist()
   return dict(
+      row_times=dict(start=edges[:-1], end=edges[1:]),
       video=video, file="film.mp4", run="runs/mine", system="a system", trained_on="simulated data", simulated=True,
       random_weights=False, tested=True, ranked=True, score=score, spread=0.1, unit="rank score", range=None, level=0.9,
       guarantee="of a hundred new videos, 90 or more", of="mean over 3 models",
@@ -77,15 +79,23 @@ def film(path, seconds=8.0, fps=10, size=(48, 64)):
   return path
 
 
-def other_film(path, container, codec, seconds=1.0, fps=10):
-  """Writes a film of a format that browsers do not play, with metadata."""
+def other_film(path, container, codec, seconds=1.0, fps=10, late=0):
+  """Writes a film with sound and metadata; its pictures begin `late` of them later than its sound."""
   import av
   with av.open(str(path), "w", format=container) as out:
     out.metadata["title"] = "the name of a patient"
-    stream = out.add_stream(codec, rate=fps)
+    stream, sound = out.add_stream(codec, rate=fps), out.add_stream("aac" if container == "mp4" else "mp2", rate=44100)
     stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-    for image in pictures(seconds, fps):
-      out.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+    for number in range(round(seconds * 44100) // 1152):
+      samples = np.zeros((1, 2304), np.int16)
+      heard = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
+      heard.sample_rate, heard.pts = 44100, 1152 * number
+      out.mux(sound.encode(heard))
+    out.mux(sound.encode())
+    for number, image in enumerate(pictures(seconds, fps)):
+      picture = av.VideoFrame.from_ndarray(image, "rgb24")
+      picture.pts = number + late
+      out.mux(stream.encode(picture))
     out.mux(stream.encode())
   return path
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from jaxskill import written
 from jaxskill.assess import page
 from jaxskill.assess.page import pairs
 from tests.assess.page import chromium, samples
@@ -34,13 +35,13 @@ def folder(tmp_path_factory):
   answers = [samples.answer("first", 8.0), samples.answer(samples.HOSTILE, 12.0, segments=found, moments=moments, score=0.2)]
   for name, result, film in zip(("one", "two"), answers, films):
     (root / name).mkdir()
-    page.of_video(root / name, result, samples.material(film, maps=True), "link")
+    page.of_video(written.Record(root / name), result, samples.material(film, maps=True), "link")
     (root / name / "assessment.json").write_text(json.dumps(result))
   (root / "both").mkdir()
   aligned = (12 * (np.arange(16) / 15) ** 1.3).tolist()                 # slopes of 0.5 to 1.9
-  page.of_comparison(root / "both", samples.comparison(*answers, aligned),
+  page.of_comparison(written.Record(root / "both"), samples.comparison(*answers, aligned),
                      [samples.material(film) for film in films], "link", "first is better", "")
-  page.of_folder(root, "assessment.json")
+  page.of_folder(root, "assessment.json", answers[0])
   return root
 
 
@@ -82,7 +83,7 @@ def test_a_click_on_a_moment_plays_its_span_and_the_cursor_follows(opened):
   assert 5.0 <= ends < 6.0                                              # it stops where the moment ends
   left = float(until(browser, "return document.querySelector('.cursor').style.left").rstrip("%"))
   assert left / 100 * 8 == pytest.approx(ends, abs=0.15)
-  assert browser.execute_script("return document.querySelector('.timeline').ariaValueText").endswith("of 0:08.0")
+  assert browser.execute_script("return document.querySelector('.cursor').ariaValueText").endswith("of 0:08.0")
 
 
 def test_clicks_and_keys_on_the_time_axis_jump(opened):
@@ -91,9 +92,8 @@ def test_clicks_and_keys_on_the_time_axis_jump(opened):
   now = lambda: browser.execute_script("return jaxskill.players[0].time")
   click(browser, ".timeline")                                           # its middle
   assert now() == pytest.approx(4.0, abs=0.05)
-  axis = browser.find_element("css selector", ".timeline")
   for key, expected in ((Keys.ARROW_RIGHT, 5.0), (Keys.ARROW_LEFT, 4.0), (Keys.HOME, 0.0), (Keys.END, 8.0)):
-    axis.send_keys(key)
+    browser.switch_to.active_element.send_keys(key)                     # the cursor has the focus since the click
     assert now() == pytest.approx(expected, abs=0.05)
   browser.execute_script("jaxskill.players[0].seek(2.0)")
   for selector, expected in (("[data-do=forward]", 2.15), ("[data-do=back]", 2.05), ("[data-do=back]", 1.95)):
@@ -188,6 +188,8 @@ def test_pairs_are_labelled_by_keys_and_saved(opened, browser, folder):
   pairs.write(folder, results, dict(zip(results, (*films, films[0]))), 3, "link")
   opened("pairs.html")
   body, shown = browser.find_element("css selector", "body"), []
+  for _ in range(2):
+    browser.execute_script("dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat: true}))")      # held down
   for key in ("1", "1", Keys.BACKSPACE, "2", "="):
     shown.append(browser.execute_script("return [...document.querySelectorAll('.name')].map(one => one.textContent)"))
     body.send_keys(key)
@@ -203,7 +205,7 @@ def test_half_an_hour_with_25_curves_is_painted_within_a_second(browser, folder)
   """The best of five openings, for the machine may be busy."""
   result = samples.answer("long", 1800.0, rows=54_000, curves=23)
   (folder / "long").mkdir()
-  path = page.of_video(folder / "long", result, samples.material(folder / "none", frames=False), "none")
+  path = page.of_video(written.Record(folder / "long"), result, samples.material(folder / "none", frames=False), "none")
   best = np.inf
   for _ in range(5):
     browser.get(path.as_uri())
@@ -246,14 +248,39 @@ return [...document.querySelectorAll('h1, h2, p, li, b, span, td, th, dt, dd, bu
 """
 
 
-def test_everything_that_can_be_used_has_a_name_and_is_reached_by_tab(opened):
-  browser = opened("both/report.html")
+@pytest.mark.parametrize("name", ["one/report.html", "both/report.html", "index.html"])
+def test_everything_that_can_be_used_has_a_name_and_is_reached_by_tab(opened, name):
+  from selenium.webdriver.common.keys import Keys
+  browser = opened(name)
   unnamed = browser.execute_script("""return [...document.querySelectorAll('button, select, input, a, video, [role=slider]')]
     .filter(one => !(one.ariaLabel || one.title || one.textContent.trim() || one.closest('label')?.textContent.trim() ||
                      one.querySelector('img')?.alt)).map(one => one.outerHTML)""")
   assert not unnamed
   assert not browser.execute_script("return [...document.querySelectorAll('img')].filter(one => !one.alt).length")
-  assert browser.execute_script("return [...document.querySelectorAll('button, [role=slider]')].every(one => one.tabIndex >= 0)")
+  browser.execute_script("""window.missed = new Set([...document.querySelectorAll('button, select, input, a, [role=slider]')]
+    .filter(one => one.checkVisibility()));""")
+  assert browser.execute_script("return missed.size") > 3
+  for _ in range(150):                                                  # those of the browser's own player among them
+    browser.switch_to.active_element.send_keys(Keys.TAB)
+    if not browser.execute_script("missed.delete(document.activeElement); return missed.size"):
+      break
+  assert not browser.execute_script("return [...missed].map(one => one.outerHTML)")
+
+
+def test_a_gap_of_a_curve_and_uneven_pictures(browser, folder):
+  """A row without a number shows none; a step goes to the next of three pictures."""
+  result = samples.answer("odd", 8.0)
+  result["attention"]["for"]["values"][2] = float("nan")
+  (folder / "odd").mkdir()
+  path = page.of_video(written.Record(folder / "odd"), result, samples.material(folder / "8.mp4"), "link")
+  path.write_text(path.read_text().replace('"shown": {', '"shown": {"times": [0.0, 2.0, 7.0]}, "was": {'))
+  browser.get(path.as_uri())
+  until(browser, "return document.querySelector('video').readyState >= 3")
+  shown = "jaxskill.players[0].seek(arguments[0]); return document.querySelector('.value').textContent"
+  assert browser.execute_script(shown, 1.2) == "" and float(browser.execute_script(shown, 2.2)) > 0
+  for selector, expected in (("[data-do=forward]", 7.01), ("[data-do=back]", 4.5), ("[data-do=back]", 1.0)):
+    click(browser, selector)
+    assert browser.execute_script("return jaxskill.players[0].time") == pytest.approx(expected, abs=0.02)
 
 
 def test_print_shows_curves_and_no_player(opened):

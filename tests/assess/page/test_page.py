@@ -6,12 +6,15 @@ import hashlib
 import html.parser
 import json
 import re
+import shutil
+import types
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from jaxskill.assess import new_videos, page
+from jaxskill import written
+from jaxskill.assess import arguments, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page import html as page_html
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
@@ -60,7 +63,7 @@ def film(tmp_path):
 
 def of_video(folder, result, material, how="link"):
   folder.mkdir(exist_ok=True)
-  return Read(page.of_video(folder, result, material, how))
+  return Read(page.of_video(written.Record(folder), result, material, how))
 
 
 def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other"):
@@ -68,7 +71,7 @@ def of_comparison(folder, source, aligned=None, how="link", better="one", worse=
   found, moments = samples.segments(8.0)
   own = dict(segments=found, moments=moments) if aligned else {}
   both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
-  return Read(page.of_comparison(folder, samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
+  return Read(page.of_comparison(written.Record(folder), samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
                                  "one is better", "50 % of the differences"))
 
 
@@ -101,7 +104,8 @@ def test_moments_say_when_how_much_and_in_how_many_models(tmp_path, film):
 @pytest.mark.parametrize("changed", [
     {}, dict(attention={}, moments=[]), dict(spread=None, models=[samples.answer()["models"][0]]),
     dict(zip(("segments", "moments"), samples.segments(8.0))),
-    dict(references=[dict(video="r", score=80.0, models=2, seconds=[0.5, 1.5], segments=[], duration_s=2.0)]),
+    dict(references=[dict(video="r", score=80.0, models=2, seconds=[0.5, 1.5], segments=[], duration_s=2.0)],
+         row_times=dict(start=[0.0, 4.0], end=[4.0, 8.0])),
     dict(distribution={"leaves": dict(places=[0.0, 1.0], probabilities=[0.25, 0.75])}, parts=dict(execution=3.0))])
 def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
   read = of_video(tmp_path / "page", samples.answer(**changed), samples.material(film, maps=not changed))
@@ -112,34 +116,53 @@ def test_every_kind_of_answer_has_a_page(tmp_path, film, changed):
     assert [float(bar["height"]) for bar in read.of("rect") if "style" not in bar][-2:] == [pytest.approx(33.33), 100.0]
 
 
-@pytest.mark.parametrize("make", ["video", "comparison", "index"])
+@pytest.mark.parametrize("make", ["video", "comparison", "index", "pairs"])
 def test_hostile_names_stay_text(tmp_path, film, make):
   """Of videos, persons, references, runs and warnings; no element, attribute or script comes of them."""
   bad = samples.HOSTILE
-  changed = dict(run=bad, trained_on=bad, warnings=[bad, f"unlike the training videos: {bad}"], system=bad, of=bad,
-                 references=[dict(video=bad, score=80.0, models=2, seconds=[0.5], segments=[], duration_s=2.0)])
+  meanings = {name: dict(one, words=bad) for name, one in samples.MEANINGS.items()}       # heat maps bear them
+  changed = dict(meanings=meanings, run=bad, trained_on=bad, system=bad, of=bad,
+                 warnings=[bad, f"unlike the training videos: {bad}"],
+                 references=[dict(video=bad, score=80.0, models=2, seconds=[0.5] * 16, segments=[], duration_s=2.0)])
   mild = lambda value: json.loads(json.dumps(value).replace(json.dumps(bad)[1:-1], "mild"))
   pages = []
   for turn, given in enumerate((changed, mild(changed))):
     name, folder = "mild" if turn else bad, tmp_path / f"page{turn}"
     if make == "comparison":
       pages.append(of_comparison(folder, film, better=name, worse=name))
+    elif make == "pairs":                                                # its names stand in the data of the script
+      folder.mkdir()
+      answers = {f"{name}{number}": samples.answer(f"{name}{number}") for number in range(2)}
+      pages.append(Read(pairs.write(folder, answers, dict.fromkeys(answers, film), 1, "link")[0]))
+      assert {one["name"] for one in pages[-1].data["videos"]} == answers.keys()
     else:
-      pages.append(of_video(folder, samples.answer(name, **given), samples.material(film)))
+      pages.append(of_video(folder, samples.answer(name, **given), samples.material(film, maps=True)))
     if make == "index":
       for date in ("2024-01-01", name):
         own = folder / date[:4].strip('"><')
         own.mkdir(exist_ok=True)
-        page.of_video(own, samples.answer(name, **given), samples.material(film), "none")
+        page.of_video(written.Record(own), samples.answer(name, **given), samples.material(film), "none")
         (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
-      pages[-1] = Read(page.of_folder(folder, "assessment.json"))
+      pages[-1] = Read(*page.of_folder(folder, "assessment.json", samples.answer(name, **given)))
   bad_page, mild_page = pages
   assert [name for name, _ in bad_page.elements] == [name for name, _ in mild_page.elements]
   assert [sorted(given) for _, given in bad_page.elements] == [sorted(given) for _, given in mild_page.elements]
-  assert bad in bad_page.text and "49" not in bad_page.text.replace("2049", "")
+  assert (bad in bad_page.text) != (make == "pairs") and "49" not in bad_page.text.replace("2049", "")
   code = lambda read: [text for (name, given), text in read.raw if "type" not in given]
   assert code(bad_page) == code(mild_page)
-  json.dumps(bad_page.data)
+  assert "<" not in next(text for (_, given), text in bad_page.raw if given.get("type") == "application/json")
+
+
+def test_screen_readers_meet_curves_and_names_and_no_chatter(tmp_path, film):
+  """A slider hides what stands in it, so that it holds nothing; what changes with every picture is no live region."""
+  parts, moments = samples.segments(8.0)
+  read = of_video(tmp_path / "page", samples.answer(segments=parts, moments=moments), samples.material(film))
+  within = re.search(r'<div [^>]*role="slider"[^>]*>(.*?)</div>', read.source, re.DOTALL)
+  assert within[1] == "" and not read.of("output") and len(read.of("span", **{"class": "value"})) == 2
+  path, _ = pairs.write(tmp_path, dict(a=samples.answer("a"), b=samples.answer("b")), dict(a=film, b=film), 1, "link")
+  read = Read(path)
+  names = [one["id"] for one in read.of("p") if one.get("class") == "name"]
+  assert [one["aria-labelledby"] for one in read.of("video")] == names and len(set(names)) == 2
 
 
 @pytest.mark.parametrize("make", [of_video, of_comparison])
@@ -171,6 +194,65 @@ def test_a_video_is_linked_copied_or_left_out(tmp_path, film):
   assert hashlib.sha256(film.read_bytes()).hexdigest() not in read.text
 
 
+@pytest.mark.parametrize("how", ["link", "copy", "none"])
+def test_films_of_the_user_stay(tmp_path, film, how):
+  """One that would be its own copy, and others where a page's film would stand."""
+  folder = tmp_path / "video"
+  folder.mkdir()
+  own = film.rename(folder / "video.mp4")
+  content = own.read_bytes()
+  other = samples.film(tmp_path / "ann.mp4", 1.0)
+  for source, why in ((own, "is itself a video that is asked for"), (other, "was not written by jaxskill")):
+    if how == "none":
+      of_video(folder, samples.answer(), samples.material(source, frames=False), how)
+      page.check(folder, [source], how)
+    else:
+      for write in (lambda: of_video(folder, samples.answer(), samples.material(source), how),
+                    lambda: page.check(folder, [source], how)):
+        with pytest.raises(ValueError, match=f"video.mp4 .*{why}.*; .*another --out"):
+          write()
+    assert own.read_bytes() == content and other.exists()
+  own.rename(folder / "video.webm")
+  if how != "none":
+    with pytest.raises(ValueError, match="video.webm is there"):
+      of_video(folder, samples.answer(), samples.material(other), how)
+  assert (folder / "video.webm").read_bytes() == content
+
+
+def test_texts_and_pages_of_the_user_stay(tmp_path, film):
+  """Of one video, of a folder and of pairs; before anything is scored."""
+  videos = [types.SimpleNamespace(name=name, file=film) for name in "ab"]
+  folders = {name: tmp_path / name for name in "ab"}
+  for name in ("index.html", "pairs.html", "pairs/0.mp4", "a/report.html", "b/curves.csv", "b/video.mp4"):
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs")
+    with pytest.raises(ValueError, match=f"{name} is there and was not written by jaxskill; it stays"):
+      scoring.check_pages(tmp_path, folders, videos, arguments.Pages(True, "link", 3))
+    scoring.check_pages(tmp_path, folders, videos, arguments.Pages())
+    theirs.unlink()
+  for _ in range(2):                                                    # what is ours is written anew
+    of_video(tmp_path / "a", samples.answer(), samples.material(film))
+    of_comparison(tmp_path / "a", film)
+  scoring.check_pages(tmp_path, folders, videos, arguments.Pages(True, "link", 3))
+
+
+def test_without_videos_nothing_of_an_earlier_page_shows_them(tmp_path, film):
+  """Nor of the page of pairs; what is not ours stays."""
+  videos = dict(a=samples.answer("a"), b=samples.answer("b"))
+  pairs.write(tmp_path, videos, dict(a=film, b=film), 3, "copy")
+  (tmp_path / "pairs" / "notes.txt").write_text("theirs")
+  assert pairs.remove(tmp_path) == [] and not (tmp_path / pairs.NAME).exists()
+  assert {path.name for path in (tmp_path / "pairs").iterdir()} == {"notes.txt"}
+  pairs.write(tmp_path, videos, dict(a=film, b=film), 3, "link")
+  film.unlink()
+  assert films.place(film, written.Record(tmp_path / "pairs"), "0", "link") is None         # it has gone
+  assert len(list((tmp_path / "pairs").glob("*.mp4"))) == 2
+  left = pairs.remove(tmp_path)                                         # one name of the film stays
+  assert len(left) == 1 and (tmp_path / "pairs" / left[0].rpartition("/")[2]).stat().st_nlink == 1
+  assert "remove it yourself" in scoring.stay(left)
+
+
 @pytest.mark.parametrize("name, container, codec", [("film.avi", "avi", "mpeg4"), ("film.mpg", "mpeg", "mpeg1video")])
 def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_path, name, container, codec):
   fps = 25 if codec == "mpeg1video" else 10
@@ -182,15 +264,82 @@ def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_pa
     assert [stream.type for stream in file.streams] == ["video"]
     assert file.streams[0].codec_context.name in ("h264", "libvpx-vp9", "vp9") and "title" not in file.metadata
     times = [frame.time for frame in file.decode(video=0)]
-  first, count, step = read.data["players"][0]["shown"]
+  first, count, step = map(read.data["players"][0]["shown"].get, ("first", "count", "step"))
   assert count == len(times) == fps and first + step * np.arange(count) == pytest.approx(times, abs=0.002)
   assert b"patient" not in proxy.read_bytes()
 
 
+@pytest.mark.parametrize("made", ["copy", "proxy"])
+def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, monkeypatch, film, made):
+  source = film if made == "copy" else samples.other_film(tmp_path / "film.avi", "avi", "mpeg4")
+  record = written.Record(tmp_path / "page")
+  record.folder.mkdir()
+  placed = films.place(source, record, "video", "copy")
+  before = (record.folder / placed.file).read_bytes()
+
+  def half(_, target):
+    target.write_bytes(before[:100])
+    raise OSError("the disk is full")
+
+  def some(path, **options):
+    yield from list(pictures(path, **options))[:3]
+    raise OSError("the disk is full")
+  pictures = films.decoding.pictures
+  monkeypatch.setattr(films.shutil, "copyfile", half)
+  monkeypatch.setattr(films.decoding, "pictures", some)
+  with pytest.raises(OSError, match="the disk is full"):
+    films.place(source, record, "video", "copy")
+  assert (record.folder / placed.file).read_bytes() == before
+  assert {path.name for path in record.folder.iterdir()} == {written.NAME, placed.file}
+
+
 def test_times_of_pictures_are_kept_where_they_are_uneven(tmp_path, film):
-  placed = films.place(film, tmp_path, "video", "link")
-  assert placed.shown == [0.0, 20, pytest.approx(0.1)] and placed.offset == pytest.approx(0.0, abs=0.21)
-  assert films._regular(np.array([0.0, 0.1, 0.5])) == [0.0, 0.1, 0.5] and films._regular(np.array([0.5])) == [0.5]
+  placed = films.place(film, written.Record(tmp_path), "video", "link")
+  assert placed.shown == dict(first=0.0, count=20, step=pytest.approx(0.1))
+  for times in ([0.0, 0.1, 0.5], [0.5], []):
+    assert films._regular(np.array(times)) == dict(times=times)
+
+
+def test_downloads_go_by_the_clock_of_players(tmp_path):
+  """Which runs before the first picture where the sound begins earlier; answers count from that picture."""
+  source = samples.other_film(tmp_path / "late.mp4", "mp4", "libx264", seconds=2.0, late=7)
+  read = of_video(tmp_path / "page", samples.answer(), samples.material(source))
+  assert read.of("video")[0]["src"] == "video.mp4" and TEXTS["proxy"] not in read.text       # played as it is
+  assert read.data["players"][0]["offset"] == pytest.approx(0.7, abs=0.05)
+  with av.open(str(source)) as file:
+    assert next(file.decode(video=0)).time == pytest.approx(read.data["players"][0]["offset"], abs=0.002)
+  texts = {name: (tmp_path / "page" / f"moments.{name}").read_text() for name in ("srt", "vtt", "eaf")}
+  assert "00:00:02,700 --> 00:00:04,700" in texts["srt"] and "00:00:02.700 --> 00:00:04.700" in texts["vtt"]
+  assert 'TIME_VALUE="2700"' in texts["eaf"]
+
+
+def test_moments_that_begin_at_once_are_one_annotation():
+  moments = [dict(side=0, words="places", text=text, **{"from": begins, "to": ends})
+             for text, begins, ends in (("a", 0.0, 1.0), ("b", 0.0, 2.0), ("c", 0.0001, 1.5), ("d", 1.5, 2.5))]
+  tree = ElementTree.fromstring(downloads.eaf(moments, ""))
+  assert [one.text for one in tree.iter("ANNOTATION_VALUE")] == ["a; b; c", "d"]
+  assert [int(slot.get("TIME_VALUE")) for slot in tree.iter("TIME_SLOT")] == [0, 1500, 1500, 2500]
+
+
+def test_rows_of_uneven_length_stand_where_they_are(tmp_path, film):
+  """On the axis of the curve against a reference, and where two players keep step."""
+  uneven = dict(row_times=dict(start=[0.0, 6.0], end=[6.0, 8.0]))
+  reference = dict(video="r", score=80.0, models=2, seconds=[1.0, 1.5], segments=[], duration_s=2.0)
+  *_, ahead = tracks.curves(samples.answer(references=[reference], **uneven))
+  assert ahead["start"] == [0.0, 6.0] and ahead["values"] == [0.5 - 3 / 8, 0.75 - 7 / 8]
+  both = samples.answer("a", **uneven), samples.answer("b")
+  path = page.of_comparison(written.Record(tmp_path), samples.comparison(*both, [1.0, 5.0]),
+                            [samples.material(film)] * 2, "none", "a is better", "")
+  assert Read(path).data["alignment"] == dict(better=[3.0, 7.0], other=[1.0, 5.0])
+
+
+def test_small_values_and_gaps_of_curves_are_kept():
+  values = [1e-7, 2.34567e-7, float("nan"), 3e-7]
+  line = dict(start=[0.0, 2.0, 4.0, 6.0], end=[2.0, 4.0, 6.0, 8.0], values=values)
+  drawn = tracks.curves(samples.answer(attention={}) | dict(curves={"small": line}))[-1]
+  assert drawn["values"] == [1e-7, 2.346e-7, pytest.approx(np.nan, nan_ok=True), 3e-7] and drawn["high"] == 3e-7
+  assert drawn["path"].count("M") == 2 and "nan" not in drawn["path"]
+  assert len(tracks.thinned(*np.arange(2000.0).reshape(2, 1000), np.full(1000, np.nan))[2]) <= tracks.POINTS
 
 
 def test_downloads_hold_curves_and_moments(tmp_path, film):
@@ -265,7 +414,12 @@ def test_a_folder_has_an_index(tmp_path, film):
     (folder / "assessment.json").write_text(json.dumps(result))
   (tmp_path / "another").mkdir()
   (tmp_path / "another" / "assessment.json").write_text("{}")
-  read = Read(page.of_folder(tmp_path, "assessment.json"))
+  (tmp_path / "other").mkdir()                                          # of another run, and the last that was written
+  other = result | dict(made_from=result["made_from"] | dict(params_sha256="0" * 64))
+  of_video(tmp_path / "other", other, samples.material(film), "none")
+  (tmp_path / "other" / "assessment.json").write_text(json.dumps(other))
+  assert page.of_folder(tmp_path / "another", "assessment.json", result) == []          # no answer has a page
+  read = Read(*page.of_folder(tmp_path, "assessment.json", result))
   assert [one["href"] for one in read.of("a")][:3] == [f"all%20%23{number}/report.html" for number in range(3)]
   assert [one["data-sort"] for one in read.of("button")] == ["text", "number", "number", "text", "text", "number"]
   assert "Ann over time" in read.text and "Ben over time" not in read.text and len(read.of("circle")) == 2
@@ -291,9 +445,32 @@ def test_pairs_need_two_films(tmp_path, film):
   both = dict(a=samples.answer("a"), b=samples.answer("b"))
   with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; give two video files"):
     pairs.write(tmp_path, both, dict(a=film, b=tmp_path / "b.npy"), 3, "link")
-  read = Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link"))
+  path, failed = pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")
+  assert not failed
+  read = Read(path)
   assert [sorted(pair) for pair in read.data["pairs"]] == [[0, 1]]
   assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
+
+
+def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatch, film):
+  """Others take its place, and only films of pairs are looked at and linked."""
+  scores = dict(a=0.0, b=0.1, bad=0.15, c=0.5, far=9.0)
+  answers = {name: samples.answer(name, score=score) for name, score in scores.items()}
+  files = {name: shutil.copyfile(film, tmp_path / f"{name}.mp4") for name in scores}
+  asked, read_timeline = [], films.timeline.read_timeline
+
+  def read(path):
+    asked.append(path.stem)
+    if path.stem == "bad":
+      raise av.error.UnknownError(1, "odd")                             # neither a ValueError nor an OSError
+    return read_timeline(path)
+  monkeypatch.setattr(films.timeline, "read_timeline", read)
+  path, failed = pairs.write(tmp_path, answers, files, 1, "link")
+  assert list(failed) == ["bad"] and "bad.mp4: FFmpeg cannot make the film of its page" in failed["bad"]
+  assert sorted(one["name"] for one in Read(path).data["videos"]) == ["a", "b"] and "far" not in asked
+  files.pop("a").unlink()
+  with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; .* bad: .*FFmpeg cannot"):
+    pairs.write(tmp_path, {name: answers[name] for name in ("b", "bad")}, files, 1, "link")
 
 
 def test_persons_are_drawn_by_date_or_by_order():

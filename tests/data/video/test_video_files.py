@@ -2,14 +2,18 @@
 
 import io
 import os
+import shutil
 import types
 import zipfile
 
 import numpy as np
 import pytest
 
+from jaxskill import written
 from jaxskill.assess import new_videos
+from jaxskill.assess.page import films
 from jaxskill.data.video import decoding, video_files
+from tests.assess.page import samples
 from tests.data.video.test_timeline import add_stream, av, fill, film, spoil
 
 Image = pytest.importorskip("PIL.Image")
@@ -184,3 +188,18 @@ def test_folders_given_to_assess(tmp_path, monkeypatch):
   files, failed, _ = new_videos._extracted(run, videos, new_videos.Extraction(), tmp_path / "out", said.append)
   assert list(files) == ["CLIP"] and failed == {"code": "is no film that FFmpeg can read."}
   assert said == ["left out, text: notes"]
+
+
+def test_films_of_our_own_pages_are_no_new_videos(tmp_path):
+  """Answers may lie beside the films; the last name of a film stays one."""
+  clip = samples.film(tmp_path / "a.mp4", 1.0)
+  for place, how in (("answers/a", "link"), ("answers/b", "copy")):
+    (tmp_path / place).mkdir(parents=True)
+    films.place(clip, written.Record(tmp_path / place), "video", how)
+  shutil.copyfile(clip, tmp_path / "answers" / "b" / ".0.unfinished")        # of a process that was killed
+  shutil.copyfile(clip, tmp_path / "answers" / "b" / "mine.mp4")
+  found, left_out = video_files.find_videos(tmp_path)
+  assert set(found) == {"a", "answers/b/mine"}
+  assert left_out == {f"answers/{name}/video.mp4": "of a page of an earlier answer" for name in "ab"}
+  clip.unlink()
+  assert set(video_files.find_videos(tmp_path)[0]) == {"answers/a/video", "answers/b/mine"}
