@@ -78,9 +78,14 @@ def promise(found: Mapping[str, Any]) -> str:
     found: of `held_out.summary`, with a range.
   """
   level = wording.exact_percent(found["level"])
-  sure = (f"at least {level} of new videos like these are in their range" if found["folds"] == 1 else
-          f"about {level} of new videos like these are in their range, by proof at least "
-          f"{100 * found['at_least']:.0f} %")
+  these = found["new_people"] is False
+  whose = f"of new videos {'of these people' if these else 'like these'} are in their range"
+  if not found["at_least"]:
+    sure = f"meant to hold {level} of new videos, of which nothing is proven"
+  else:
+    sure = (f"at least {level} {whose}" if found["folds"] == 1 else
+            f"about {level} {whose}, by proof at least {100 * found['at_least']:.0f} %")
+    sure += "; nothing is proven for other people" if these else ""
   return f"{sure}; calibrated on {_calibrated(found)}{_covered(found)}"
 
 

@@ -121,13 +121,13 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   assert finished_run.load(tmp_path / "run").held_out is None
   old, = answers(tmp_path / "run", tmp_path / "old", files)
   assert old["range"] is None and "an older version" in old["guarantee"] and old["score"] == one["score"]
-  np.savez(path, **kept, **{"held_out/score": np.zeros((1, 3))})
+  np.savez(path, **kept, **{"held_out/met": np.zeros((1, 3))})
   with pytest.raises(ValueError, match="is not what training wrote"):
     finished_run.load(tmp_path / "run")
 
 
 def test_words_of_what_is_missing():
-  found = dict(level=0.975, calibrated_on="validation videos", why_not="", videos=4, pairs=3, folds=1, people=2,
+  found = dict(level=0.975, calibrated_on="validation videos", why_not="", videos=4, pairs=3, folds=1, people=2, new_people=None,
                at_least=None, slope=None, coverage=None, test_pairs=None)
   said = certainty.describe({"a": found, "b": found}, False)
   assert said[0].startswith("range of a, 97.5 %: no range of 97.5 %: it needs 39 calibration videos, there are 4;")
@@ -137,3 +137,10 @@ def test_words_of_what_is_missing():
   promised = certainty.promise(found | dict(level=0.5, at_least=0.5))
   assert promised.startswith("at least 50 % of new videos") and "4 validation videos of 2 subject(s)" in promised
   assert "not tested" in promised
+  found |= dict(level=0.9, at_least=0.9)
+  of_these = certainty.promise(found | dict(new_people=False))
+  assert of_these.startswith("at least 90 % of new videos of these people are in their range; nothing is proven for other")
+  several = certainty.promise(found | dict(folds=3, at_least=0.7, new_people=False))
+  assert "by proof at least 70 %; nothing is proven for other people" in several
+  unproven = certainty.promise(found | dict(folds=3, at_least=0.0, new_people=False))
+  assert unproven.startswith("meant to hold 90 % of new videos, of which nothing is proven; calibrated on")
