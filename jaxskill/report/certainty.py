@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,11 +81,12 @@ def promise(found: Mapping[str, Any]) -> str:
   level = wording.exact_percent(found["level"])
   these = found["new_people"] is False
   whose = f"of new videos {'of these people' if these else 'like these'} are in their range"
-  if not found["at_least"]:
+  proven = math.floor(100 * found["at_least"] + 1e-6)            # a proof is not rounded up
+  if not proven:
     sure = f"meant to hold {level} of new videos, of which nothing is proven"
   else:
     sure = (f"at least {level} {whose}" if found["folds"] == 1 else
-            f"about {level} {whose}, by proof at least {100 * found['at_least']:.0f} %")
+            f"about {level} {whose}, by proof at least {proven} %")
     sure += "; nothing is proven for other people" if these else ""
   return f"{sure}; calibrated on {_calibrated(found)}{_covered(found)}"
 

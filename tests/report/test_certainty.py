@@ -142,5 +142,7 @@ def test_words_of_what_is_missing():
   assert of_these.startswith("at least 90 % of new videos of these people are in their range; nothing is proven for other")
   several = certainty.promise(found | dict(folds=3, at_least=0.7, new_people=False))
   assert "by proof at least 70 %; nothing is proven for other people" in several
+  for at_least, words in ((0.7951, "79 %"), (0.57, "57 %"), (0.7999, "79 %"), (1 - 2 * 0.1, "80 %")):
+    assert f"by proof at least {words}" in certainty.promise(found | dict(folds=3, at_least=at_least))
   unproven = certainty.promise(found | dict(folds=3, at_least=0.0, new_people=False))
   assert unproven.startswith("meant to hold 90 % of new videos, of which nothing is proven; calibrated on")
