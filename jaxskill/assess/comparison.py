@@ -36,7 +36,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   source = scoring.made_from(trained, videos, ids)
   scoring.check_free(folder / NAME, source)
   assessments = trained.assess(videos)
-  order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
+  ahead = np.subtract(*np.asarray(assessments.score, np.float64)[ids].T).mean()            # as in `difference`
+  order = [1, 0] if ahead < 0 else [0, 1]                                                  # the better one first
   picked = [explain.pick(assessments, ids, number) for number in order]
   videos = [videos[number] for number in order]
   results = [explain.answer(trained, video, one, ids, words, models.level) for video, one in zip(videos, picked)]
@@ -182,7 +183,8 @@ def larger(result: dict[str, Any]) -> str:
 def describe(result: dict[str, Any]) -> str:
   """Returns the comparison as lines of text."""
   lines = [headline(result)]
-  sure = "" if result["probability"] is None else f"{wording.percent(result['probability'])} probable that it is; "
+  sure = ("" if result["probability"] is None else "neither is more likely to be the better one; " if result["equal"] else
+          f"{wording.percent(result['probability'])} probable that it is; ")
   lines.append(f"  {sure}{result['probability_means']}")
   for video in result["videos"]:
     lines += [f"  {cli.plain(video['video'])}: {wording.standing(video)}"]

@@ -53,7 +53,8 @@ class Part(NamedTuple):
   Attributes:
     models: `[m]` places of the fold's models among those that answer; videos: `[v]` numbers of the videos.
     said: `[v]` their mean score of each video; errors: `[v]` its distance from the label, none where pairs are learnt.
-    gaps: `[p]` of pairs of these videos, mean score of the better one minus that of the worse, in `HeldOut.scale`.
+    gaps: `[p]` of pairs of these videos, mean score of the better one minus that of the worse, over the mean of
+      `HeldOut.scale`: in order as mean scores are, and alike for folds of other units.
     tied: `[p]` whether neither is better.
   """
 
@@ -170,7 +171,6 @@ def _part(held: HeldOut, ids: np.ndarray, models: np.ndarray, chosen: np.ndarray
   """The `Part` of the videos that a row of `[K, C]` chooses, without those that have no score."""
   rows = ids[models]
   said, label = held.score[rows].mean(axis=0, dtype=np.float64), held.label[rows[0]].astype(np.float64)
-  scaled = (held.score[rows] / held.scale[rows, None]).mean(axis=0, dtype=np.float64)
   videos = np.flatnonzero(chosen & np.isfinite(said))
   errors = np.abs(said - label)[videos]
   if np.isnan(label).all():
@@ -180,7 +180,7 @@ def _part(held: HeldOut, ids: np.ndarray, models: np.ndarray, chosen: np.ndarray
     order = videos[np.argsort(-label[videos], kind="stable")]
     pairs = order[np.stack(np.triu_indices(len(order), 1), axis=1)]                        # the better one first
     tied = label[pairs[:, 0]] == label[pairs[:, 1]]
-  gaps = scaled[pairs[:, 0]] - scaled[pairs[:, 1]]
+  gaps = (said[pairs[:, 0]] - said[pairs[:, 1]]) / held.scale[rows].mean(dtype=np.float64)
   return Part(models, videos, said[videos], errors[np.isfinite(errors)], gaps, tied)
 
 

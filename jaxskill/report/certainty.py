@@ -64,11 +64,12 @@ def of_pair(run: FinishedRun, scores: np.ndarray, ids: np.ndarray, level: float,
   found = held_out.summary(run.held_out, ids, level)
   if found["slope"] is None or run.held_out is None:
     return dict(probability=None, probability_means=why_no_probability(found))
-  first, second = np.asarray(scores, np.float64) / run.held_out.scale[ids]
+  first, second = np.asarray(scores, np.float64)
+  gap = (first - second).mean() / run.held_out.scale[ids].mean(dtype=np.float64)     # as `held_out.Part.gaps`
   words = f"calibrated on {found['pairs']} pairs of {_calibrated(found)}{_checked_pairs(found)}"
   if any(warning.startswith(wording.NOT_ALIKE) for warning in warnings):
     words = f"does NOT hold for these videos, see the warnings; else: {words}"
-  return dict(probability=float(pair_probability.probability(found["slope"], (first - second).mean())),
+  return dict(probability=float(pair_probability.probability(found["slope"], gap)),
               probability_means=words)
 
 

@@ -213,6 +213,18 @@ def test_scores_of_folds_are_compared_in_their_own_unit():
   assert summary(scaled)["slope"] == pytest.approx(summary(held)["slope"])
 
 
+def test_gaps_that_calibrate_are_in_the_order_of_mean_scores():
+  """Also where one model's scores are spread wider than another's."""
+  rng = np.random.default_rng(0)
+  held = made(one_split(12, 6, models=2), fold=[0, 0], score=rng.normal(size=(2, 18)) * [[10.0], [1.0]],
+              scale=np.array([10.0, 1.0]))
+  part, = held_out.calibrate(held, EVERY(2))[0].parts
+  order = np.argsort(-held.label[0, :12])
+  first, second = order[np.stack(np.triu_indices(12, 1))]
+  said = held.score.mean(axis=0)
+  np.testing.assert_allclose(part.gaps, (said[first] - said[second]) / 5.5)
+
+
 def test_promised_probabilities_are_kept():
   """On scores that are labels and noise, of two hundred videos: what is promised is right so often."""
   found = summary(made(one_split(100, 100)))["test_pairs"]

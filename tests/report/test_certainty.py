@@ -1,13 +1,14 @@
 """How sure answers are, from training to the two commands: of scores and of ranks, with and without what calibrates."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 
 from jaxskill import compare, main, train
 from jaxskill.assess import __main__ as assess
-from jaxskill.evaluate import conformal
+from jaxskill.evaluate import conformal, held_out
 from jaxskill.report import certainty
 from jaxskill.training import finished_run
 from tests.conftest import small_config
@@ -80,7 +81,7 @@ def test_scores_have_a_range_and_pairs_of_them_a_probability(tmp_path, capsys):
   result = compared(run, tmp_path / "pair", files)
   assert 0.5 <= result["probability"] <= 1 and "test pairs" in result["probability_means"]
   scores = np.array([[model["score"] for model in one["models"]] for one in result["videos"]])
-  ahead = ((scores[0] - scores[1]) / fold.scale).mean()
+  ahead = (scores[0] - scores[1]).mean() / fold.scale.mean()
   assert result["probability"] == pytest.approx(1 / (1 + np.exp(-found["slope"] * ahead)), rel=1e-5)
   assert "probable that it is" in capsys.readouterr().out
 
@@ -124,6 +125,18 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   np.savez(path, **kept, **{"held_out/met": np.zeros((1, 3))})
   with pytest.raises(ValueError, match="is not what training wrote"):
     finished_run.load(tmp_path / "run")
+
+
+def test_the_better_one_by_score_is_the_more_probable_one_whatever_the_units_of_models():
+  rng, side = np.random.default_rng(0), np.full((2, 40), held_out.VALIDATION)
+  label, scale = rng.normal(size=40), np.array([10.0, 1.0])
+  held = held_out.HeldOut(
+      score=label * scale[:, None] + rng.normal(size=(2, 40)), label=np.stack([label, label]), side=side,
+      fold=np.zeros(2, int), scale=scale, subject=np.full(40, -1), met=side < 0, pairs=np.zeros((0, 2), int))
+  run = types.SimpleNamespace(held_out=held)
+  scores = np.array([[2.0, 0.0], [1.0, 0.9]])                 # ahead by 1 in a wide unit, behind by 0.9 in a narrow one
+  first, second = (certainty.of_pair(run, one, np.arange(2), 0.9, [])["probability"] for one in (scores, scores[::-1]))
+  assert first > 0.5 and second == pytest.approx(1 - first)
 
 
 def test_words_of_what_is_missing():
