@@ -12,7 +12,7 @@ from jaxskill.evaluate import conformal, held_out, pair_probability
 from jaxskill.report import wording
 from jaxskill.training.finished_run import FinishedRun
 
-MORE = "config.data.validation_share keeps more apart"
+MORE = f"a larger {held_out.SHARE} keeps more apart"
 
 
 def of_rows(experiment: Any, scores: np.ndarray) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """How sure answers are, from training to the two commands: of scores and of ranks, with and without what calibrates."""
 
 import json
+import re
 import types
 
 import numpy as np
 import pytest
 
-from jaxskill import compare, main, train
+from jaxskill import compare, data, main, train
 from jaxskill.assess import __main__ as assess
 from jaxskill.evaluate import conformal, held_out
 from jaxskill.report import certainty
@@ -114,7 +115,7 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   train.run(config, tmp_path / "run", make_dataset(videos=24, folds=((range(14), range(14, 24)),)))
   files = features(tmp_path / "new", tmp_path / "run", 1)
   one, = answers(tmp_path / "run", tmp_path / "out", files)
-  assert one["range"] is None and "config.data.validation_share=0.2" in one["guarantee"] and "\n" not in one["guarantee"]
+  assert one["range"] is None and "config.data.validation_share" in one["guarantee"] and "\n" not in one["guarantee"]
   path = tmp_path / "run" / finished_run.FILE
   with np.load(path) as file:
     kept = {name: values for name, values in file.items() if not name.startswith("held_out/")}
@@ -125,6 +126,17 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   np.savez(path, **kept, **{"held_out/met": np.zeros((1, 3))})
   with pytest.raises(ValueError, match="is not what training wrote"):
     finished_run.load(tmp_path / "run")
+
+
+def test_the_option_that_is_advised_for_simulated_data_is_theirs():
+  """They do not read that of other data."""
+  kept = lambda changes: len(data.load(small_config("usdl", "simulated", changes).data).folds[0].validation_videos)
+  simulated, = re.findall(r"of simulated data, config\.([a-z_.]+)", held_out.KEEP_APART)
+  few, more = kept({}), kept({simulated: 0.4})
+  assert more > few and kept({"data.validation_share": 0.4}) == few
+  found = dict(level=0.9, calibrated_on="validation videos", videos=4, pairs=3)
+  for words in (certainty.why_no_range(found, False), certainty.why_no_probability(found)):
+    assert f"a larger config.data.validation_share (of simulated data, config.{simulated})" in words
 
 
 def test_the_better_one_by_score_is_the_more_probable_one_whatever_the_units_of_models():
