@@ -183,8 +183,10 @@ def larger(result: dict[str, Any]) -> str:
 def describe(result: dict[str, Any]) -> str:
   """Returns the comparison as lines of text."""
   lines = [headline(result)]
-  sure = ("" if result["probability"] is None else "neither is more likely to be the better one; " if result["equal"] else
-          f"{wording.percent(result['probability'])} probable that it is; ")
+  sure = ""
+  if result["probability"] is not None:
+    sure = ("neither is more likely to be the better one; " if result["equal"] else
+            f"{wording.percent(result['probability'])} probable that it is; ")
   lines.append(f"  {sure}{result['probability_means']}")
   for video in result["videos"]:
     lines += [f"  {cli.plain(video['video'])}: {wording.standing(video)}"]
