@@ -135,8 +135,11 @@ def test_a_video_and_its_copy_score_the_same(tmp_path):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos[0]
   files = [run.save(test, tmp_path, name) for name in "ab"]
-  result = compare.run(run.workdir, out=tmp_path / "out", features=files, say=lambda line: None)
+  said = []
+  result = compare.run(run.workdir, out=tmp_path / "out", features=files, say=said.append)
   assert result["equal"] and result["difference"] == 0 and result["probability"] in (None, 0.5)
+  assert "probable that it is" not in "".join(said)
+  assert "  neither is more likely to be the better one; " in comparison.describe(result | dict(probability=0.5))
 
 
 def test_the_first_line_says_what_must_be_known(tmp_path):

@@ -38,7 +38,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     from jaxskill.assess import page  # Jinja2 is an extra
     page.check(folder, [video.file for video in videos], pages.films, page.BOTH)
   assessments = trained.assess(videos)
-  order = np.argsort(-np.asarray(assessments.score)[ids].mean(axis=0), kind="stable")      # the better one first
+  ahead = np.subtract(*np.asarray(assessments.score, np.float64)[ids].T).mean()            # as in `difference`
+  order = [1, 0] if ahead < 0 else [0, 1]                                                  # the better one first
   picked = [explain.pick(assessments, ids, number) for number in order]
   videos = [videos[number] for number in order]
   results = [scoring.answer_of(trained, video, one, ids, words, models.level) for video, one in zip(videos, picked)]
@@ -202,7 +203,10 @@ def larger(result: dict[str, Any]) -> str:
 def describe(result: dict[str, Any]) -> str:
   """Returns the comparison as lines of text."""
   lines = [headline(result)]
-  sure = "" if result["probability"] is None else f"{wording.percent(result['probability'])} probable that it is; "
+  sure = ""
+  if result["probability"] is not None:
+    sure = ("neither is more likely to be the better one; " if result["equal"] else
+            f"{wording.percent(result['probability'])} probable that it is; ")
   lines.append(f"  {sure}{result['probability_means']}")
   for video in result["videos"]:
     lines += [f"  {cli.plain(video['video'])}: {wording.standing(video)}"]

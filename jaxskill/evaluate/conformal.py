@@ -85,7 +85,8 @@ def interval(predicted: np.ndarray, errors: np.ndarray, level: float) -> tuple[f
 def guaranteed(level: float, sizes: Sequence[int], *, by_video: bool, parted: bool) -> float:
   """Returns the share of new videos whose label lies in its range at least, whatever the models are.
 
-  One fold has the level itself. Of several it is the better of two bounds, of miscoverage, each where it holds:
+  One fold has the level itself, where `by_video`. Of several it is the better of two bounds, of miscoverage, each where
+  it holds:
 
   * that of a mean of dependent p-values, at most twice its level: 2 (alpha (n + 1) + K - 1) / (n + K);
   * that of CV+, by counting pairs of videos as in Barber et al. 2021, Theorem 4, here for folds of any sizes: 2 alpha
@@ -94,11 +95,11 @@ def guaranteed(level: float, sizes: Sequence[int], *, by_video: bool, parted: bo
   Args:
     sizes: `[K]` calibration videos of each fold.
     by_video: whether the new video is exchangeable with the videos of every fold; False where a fold is a person or
-      another whole, and the new one comes from a new whole.
+      another whole, and the new one comes from a new whole, or from that of another fold.
     parted: whether the folds part the videos: each calibrates once, and every fold's models train on all other folds.
   """
   alpha, n, folds = float(1 - check_level(level)), sum(sizes), len(sizes)
-  if folds == 1:
+  if folds == 1 and by_video:
     return float(level)
   bounds = [1.0]
   if by_video:

@@ -16,9 +16,10 @@ import numpy as np
 from jaxskill.evaluate import conformal, pair_probability
 
 ABSENT, TRAIN, VALIDATION, TEST = range(4)      # the side that a video is on
-KEEP_APART = ("config.data.validation_share=0.2 keeps videos apart that calibrate it, config.data.split=folds or "
-              "subject tests every video in turn")
-OLD = "an older version trained this run and kept no videos that calibrate; train it anew"
+SHARE = "config.data.validation_share (of simulated data, config.data.simulated.validation_share)"
+KEEP_APART = (f"{SHARE}, 0.2 for instance, keeps videos apart that calibrate it; of own features "
+              "config.data.split=folds or subject tests every video in turn")
+OLD = "an older version trained this run and kept too little that calibrates; train it anew"
 
 
 class HeldOut(NamedTuple):
@@ -31,6 +32,7 @@ class HeldOut(NamedTuple):
     fold: `[R]` number of the fold.
     scale: `[R]` standard deviation of a replica's scores of its training videos: ranks have no unit of their own.
     subject: `[C]` number of who is seen, -1 where it is not known.
+    met: `[R, C]` whether the replica trained on a video of who is seen.
     pairs: `[P, 2]` labelled pairs (better, worse), where pairs are learnt.
     why_not: why none of this may calibrate, or "".
   """
@@ -41,6 +43,7 @@ class HeldOut(NamedTuple):
   fold: np.ndarray
   scale: np.ndarray
   subject: np.ndarray
+  met: np.ndarray
   pairs: np.ndarray
   why_not: str = ""
 
@@ -51,7 +54,8 @@ class Part(NamedTuple):
   Attributes:
     models: `[m]` places of the fold's models among those that answer; videos: `[v]` numbers of the videos.
     said: `[v]` their mean score of each video; errors: `[v]` its distance from the label, none where pairs are learnt.
-    gaps: `[p]` of pairs of these videos, mean score of the better one minus that of the worse, in `HeldOut.scale`.
+    gaps: `[p]` of pairs of these videos, mean score of the better one minus that of the worse, over the mean of
+      `HeldOut.scale`: in order as mean scores are, and alike for folds of other units.
     tied: `[p]` whether neither is better.
   """
 
@@ -70,7 +74,8 @@ class Calibration(NamedTuple):
     on_validation: whether these are validation sides, else predictions out of fold.
     parts: `[K]` what calibrates; tests: `[K]` the test side of the same folds.
     videos, people: number of calibration videos and of those who are seen there, None where that is not known.
-    by_video, parted: see `conformal.guaranteed`.
+    new_people: whether what is proven holds for others than these people; None where they are not known.
+    by_video, parted: see `conformal.guaranteed`, for a new video of new people or else of these.
   """
 
   on_validation: bool
@@ -78,6 +83,7 @@ class Calibration(NamedTuple):
   tests: tuple[Part, ...]
   videos: int
   people: int | None
+  new_people: bool | None
   by_video: bool
   parted: bool
 
@@ -97,15 +103,16 @@ def of_experiment(experiment: Any, scores: np.ndarray) -> HeldOut:
   videos = np.flatnonzero((sides >= VALIDATION).any(axis=0))
   labels = [np.full(dataset.num_videos, np.nan) if ranks else dataset.labels(replica.criterion)
             for replica in experiment.replicas]
-  subject = np.full(len(videos), -1)
+  subject, met = np.full(len(videos), -1), np.zeros((len(sides), len(videos)), bool)
   if dataset.subject is not None:
     subject = np.unique(dataset.subject[videos], return_inverse=True)[1]
+    met = np.stack([np.isin(dataset.subject[videos], dataset.subject[side == TRAIN]) for side in sides])
   both = np.isin(dataset.pairs, videos).all(axis=1) & ranks
   begun = "training began with parameters of a file, and what they had seen is not known"
   return HeldOut(
       score=np.asarray(scores[:, videos], np.float32), label=np.stack(labels)[:, videos].astype(np.float32),
       side=sides[:, videos],
-      fold=np.array([replica.fold for replica in experiment.replicas]), subject=subject,
+      fold=np.array([replica.fold for replica in experiment.replicas]), subject=subject, met=met,
       scale=np.array([_spread(row[side == TRAIN]) for row, side in zip(scores, sides)]),
       pairs=np.searchsorted(videos, dataset.pairs[both]), why_not=begun if experiment.config.get("init_from") else "")
 
@@ -137,21 +144,34 @@ def calibrate(held: HeldOut, ids: np.ndarray) -> tuple[Calibration | None, str]:
   used = np.unique(np.concatenate([part.videos for part in found]))
   if not used.size:
     return None, "no video that was kept apart for it has a score"
-  people = set(held.subject[used].tolist())
-  by_fold = sum(len(set(held.subject[part.videos].tolist())) for part in found)
-  known = min(people) >= 0
-  whole = known and len(found) > 1 and by_fold == len(people) < len(used)
   parted = not on_validation and len(found) == len(folds) and bool(np.isin(side[:, used], (TRAIN, TEST)).all()
                                                                    and (calibrates[:, used].sum(axis=0) == 1).all())
-  return Calibration(on_validation, found, parts(side == TEST), len(used), len(people) if known else None, not whole,
-                     parted), ""
+  people, new_people, by_video = _people(held, ids, found, parted)
+  return Calibration(on_validation, found, parts(side == TEST), len(used), people, new_people, by_video, parted), ""
+
+
+def _people(held: HeldOut, ids: np.ndarray, found: tuple[Part, ...],
+            parted: bool) -> tuple[int | None, bool | None, bool]:
+  """Returns `Calibration.people`, `new_people` and `by_video` of the parts that calibrate.
+
+  New people are not like those whom the models trained on. Nor is a video of theirs like several of one person, which
+  are alike: those of a fold that holds out whole persons are exchangeable with more of the same persons only, and of
+  several such folds no video is with all. Folds that part the videos are counted person by person instead.
+  """
+  people = np.unique(np.concatenate([held.subject[part.videos] for part in found]))
+  if people[0] < 0:
+    return None, None, True
+  met = [bool(held.met[ids[part.models[0]], part.videos].any()) for part in found]
+  several = [len(set(held.subject[part.videos].tolist())) < len(part.videos) for part in found]
+  new_people = not any(met) and (parted or not any(several))
+  by_video = len(found) == 1 or all(known or not repeated for known, repeated in zip(met, several))
+  return len(people), new_people, by_video
 
 
 def _part(held: HeldOut, ids: np.ndarray, models: np.ndarray, chosen: np.ndarray) -> Part:
   """The `Part` of the videos that a row of `[K, C]` chooses, without those that have no score."""
   rows = ids[models]
   said, label = held.score[rows].mean(axis=0, dtype=np.float64), held.label[rows[0]].astype(np.float64)
-  scaled = (held.score[rows] / held.scale[rows, None]).mean(axis=0, dtype=np.float64)
   videos = np.flatnonzero(chosen & np.isfinite(said))
   errors = np.abs(said - label)[videos]
   if np.isnan(label).all():
@@ -161,7 +181,7 @@ def _part(held: HeldOut, ids: np.ndarray, models: np.ndarray, chosen: np.ndarray
     order = videos[np.argsort(-label[videos], kind="stable")]
     pairs = order[np.stack(np.triu_indices(len(order), 1), axis=1)]                        # the better one first
     tied = label[pairs[:, 0]] == label[pairs[:, 1]]
-  gaps = scaled[pairs[:, 0]] - scaled[pairs[:, 1]]
+  gaps = (said[pairs[:, 0]] - said[pairs[:, 1]]) / held.scale[rows].mean(dtype=np.float64)
   return Part(models, videos, said[videos], errors[np.isfinite(errors)], gaps, tied)
 
 
@@ -241,12 +261,12 @@ def summary(held: HeldOut | None, ids: np.ndarray, level: float) -> dict[str, An
   Returns:
     {"level"; "calibrated_on": "validation videos" or "out of fold", None where nothing is, and "why_not" then;
     "videos", "people" and "pairs" that calibrate, "folds"; "at_least": the share of new videos that is guaranteed, None
-    without a range; "coverage": of `coverage`; "slope": of `pair_probability`, None of too few pairs; "test_pairs": of
-    `pairs_held`}.
+    without a range, and "new_people": whether of other people too, None where it is not known who is seen; "coverage":
+    of `coverage`; "slope": of `pair_probability`, None of too few pairs; "test_pairs": of `pairs_held`}.
   """
   result: dict[str, Any] = dict(
       level=float(conformal.check_level(level)), calibrated_on=None, why_not=OLD, videos=0, people=None, folds=0,
-      at_least=None, coverage=None, pairs=0, slope=None, test_pairs=None)
+      new_people=None, at_least=None, coverage=None, pairs=0, slope=None, test_pairs=None)
   if held is None:
     return result
   calibration, result["why_not"] = calibrate(held, ids)
@@ -254,7 +274,8 @@ def summary(held: HeldOut | None, ids: np.ndarray, level: float) -> dict[str, An
     return result
   sizes = [len(part.errors) for part in calibration.parts if len(part.errors)]
   result |= dict(calibrated_on="validation videos" if calibration.on_validation else "out of fold",
-                 videos=calibration.videos, people=calibration.people, folds=len(calibration.parts),
+                 videos=calibration.videos, people=calibration.people,
+                 new_people=calibration.new_people, folds=len(calibration.parts),
                  pairs=sum(len(part.gaps) for part in calibration.parts), slope=slope_of(calibration.parts))
   if result["slope"] is not None:
     result["test_pairs"] = pairs_held(calibration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxskill.report import wording
 from jaxskill.training.experiment import Experiment
 from jaxskill.training.finished_run import FinishedRun
 
-MORE = "config.data.validation_share keeps more apart"
+MORE = f"a larger {held_out.SHARE} keeps more apart"
 
 
 def of_rows(experiment: Experiment, scores: np.ndarray) -> dict[str, Any]:
@@ -64,11 +65,12 @@ def of_pair(run: FinishedRun, scores: np.ndarray, ids: np.ndarray, level: float,
   found = held_out.summary(run.held_out, ids, level)
   if found["slope"] is None or run.held_out is None:
     return dict(probability=None, probability_means=why_no_probability(found))
-  first, second = np.asarray(scores, np.float64) / run.held_out.scale[ids]
+  first, second = np.asarray(scores, np.float64)
+  gap = (first - second).mean() / run.held_out.scale[ids].mean(dtype=np.float64)     # as `held_out.Part.gaps`
   words = f"calibrated on {found['pairs']} pairs of {_calibrated(found)}{_checked_pairs(found)}"
   if any(warning.startswith(wording.NOT_ALIKE) for warning in warnings):
     words = f"does NOT hold for these videos, see the warnings; else: {words}"
-  return dict(probability=float(pair_probability.probability(found["slope"], (first - second).mean())),
+  return dict(probability=float(pair_probability.probability(found["slope"], gap)),
               probability_means=words)
 
 
@@ -79,9 +81,15 @@ def promise(found: Mapping[str, Any]) -> str:
     found: of `held_out.summary`, with a range.
   """
   level = wording.exact_percent(found["level"])
-  sure = (f"at least {level} of new videos like these are in their range" if found["folds"] == 1 else
-          f"about {level} of new videos like these are in their range, by proof at least "
-          f"{100 * found['at_least']:.0f} %")
+  these = found["new_people"] is False
+  whose = f"of new videos {'of these people' if these else 'like these'} are in their range"
+  proven = math.floor(100 * found["at_least"] + 1e-6)            # a proof is not rounded up
+  if not proven:
+    sure = f"meant to hold {level} of new videos, of which nothing is proven"
+  else:
+    sure = (f"at least {level} {whose}" if found["folds"] == 1 else
+            f"about {level} {whose}, by proof at least {proven} %")
+    sure += "; nothing is proven for other people" if these else ""
   return f"{sure}; calibrated on {_calibrated(found)}{_covered(found)}"
 
 

@@ -100,7 +100,7 @@ def check(path: pathlib.Path, about: Mapping[str, Any], arrays: Mapping[str, np.
     shapes |= {f"{stream}/{name}": (videos,) for name in ("lengths", "row_seconds", "distance")}
     width = np.shape(arrays[f"{stream}/mean"])
     shapes[f"{stream}/deviation"] = width
-  if "held_out/score" in arrays:                           # an older version kept none
+  if "held_out/met" in arrays:                             # an older version kept none, or too little
     shapes |= _held_out(count, arrays)
   for name, shape in shapes.items():
     if arrays[name].shape != shape:
@@ -126,6 +126,6 @@ def _held_out(count: int, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[i
   videos, pairs = arrays["held_out/subject"].shape[0], arrays["held_out/pairs"]
   if not ((pairs >= 0) & (pairs < videos)).all():
     raise ValueError("held_out/pairs are of videos that are not there")
-  shapes = {name: (count, videos) for name in ("score", "label", "side")} | dict(
+  shapes = {name: (count, videos) for name in ("score", "label", "side", "met")} | dict(
       fold=(count,), scale=(count,), subject=(videos,), pairs=(len(pairs), 2), why_not=())
   return {f"held_out/{name}": shape for name, shape in shapes.items()}

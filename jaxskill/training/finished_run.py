@@ -60,7 +60,7 @@ class FinishedRun(NamedTuple):
   @property
   def held_out(self) -> HeldOut | None:
     """Returns the `HeldOut` videos, which tell how sure an answer is; None of a run of an older version."""
-    if "held_out/score" not in self.arrays:
+    if "held_out/met" not in self.arrays:
       return None
     held = HeldOut(**{name: self.arrays[f"held_out/{name}"] for name in HeldOut._fields})
     chosen = "the calibration videos chose this checkpoint; leave --checkpoint out"

@@ -81,7 +81,8 @@ def test_the_guarantee_of_equal_folds_is_no_worse_than_published(size, folds, le
   assert max(0, by_paper(level, size * folds, folds)) <= found <= level
   one_by_one = conformal.guaranteed(level, [1] * 99, by_video=True, parted=True)
   assert one_by_one == pytest.approx(2 * level - 1 + 0.01)
-  assert conformal.guaranteed(level, [7], by_video=False, parted=False) == level
+  assert conformal.guaranteed(level, [7], by_video=True, parted=False) == level
+  assert conformal.guaranteed(level, [7], by_video=False, parted=False) == 0.0
   assert conformal.guaranteed(level, [9, 9], by_video=False, parted=False) == 0.0
 
 

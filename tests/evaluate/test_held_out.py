@@ -1,5 +1,7 @@
 """Which videos calibrate, and which are tested: nothing is on both sides, and coverage is what theory says."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -15,10 +17,12 @@ def made(side, seed=0, *, fold=None, subject=None, label=None, score=None, ranks
   label = rng.normal(size=side.shape[1]) if label is None else np.asarray(label, float)
   score = label + 0.5 * rng.normal(size=side.shape) if score is None else score
   none = np.full(side.shape, np.nan)
+  subject = np.full(side.shape[1], -1) if subject is None else np.array(subject)
+  met = np.stack([np.isin(subject, subject[row == TRAIN]) & (subject >= 0) for row in side])
   return held_out.HeldOut(
       score=score, label=none if ranks else np.broadcast_to(label, side.shape), side=side,
       fold=EVERY(len(side)) if fold is None else np.array(fold), scale=np.ones(len(side)),
-      subject=np.full(side.shape[1], -1) if subject is None else np.array(subject),
+      subject=subject, met=met,
       pairs=np.zeros((0, 2), int) if pairs is None else np.array(pairs))._replace(**changed)
 
 
@@ -98,6 +102,59 @@ def test_whole_persons_have_the_guarantee_of_new_persons():
   assert mixed["at_least"] == conformal.guaranteed(0.9, [5] * 8, by_video=True, parted=True)
 
 
+def test_several_videos_of_whole_persons_prove_nothing_for_new_persons():
+  """Of three persons, ten videos each, a new person's video is in its range far less often than the level says."""
+  hits, rng = [], np.random.default_rng(0)
+  for _ in range(400):
+    errors = np.abs(np.repeat(rng.normal(size=4), 10) + 0.2 * rng.normal(size=40))
+    held = made([[VALIDATION] * 30], subject=np.repeat(EVERY(3), 10), label=np.zeros(30), score=errors[None, :30])
+    found, range_ = summary(held), held_out.range_of(held_out.calibrate(held, EVERY(1))[0], np.zeros(1), 0.9)
+    hits.append(range_[0] <= errors[-1] <= range_[1])
+  assert np.mean(hits) < 0.85 and found["people"] == 3
+  assert found["new_people"] is False and found["at_least"] == 0.9          # of more videos of these persons
+  each_once = summary(made([[VALIDATION] * 30], subject=EVERY(30)))
+  assert each_once["new_people"] is True and each_once["at_least"] == 0.9
+  assert summary(made([[VALIDATION] * 30]))["new_people"] is None
+
+
+def test_persons_whom_the_models_trained_on_prove_nothing_for_new_persons():
+  """Though each has one video that calibrates."""
+  held = made([[VALIDATION] * 30], subject=EVERY(30))
+  found = summary(held._replace(met=np.ones((1, 30), bool)))
+  assert found["new_people"] is False and found["at_least"] == 0.9
+  mixed = summary(made(in_turn(*[5] * 8), subject=np.tile(EVERY(8), 5)))
+  whole = summary(made(in_turn(*[5] * 8), subject=np.repeat(EVERY(8), 5)))
+  assert (mixed["new_people"], whole["new_people"]) == (False, True)
+
+
+def test_whom_the_models_trained_on(make_dataset):
+  """Video by video of those that a fold holds out, by the subjects of its own training side."""
+  dataset = make_dataset(videos=6, folds=(((0, 1, 2, 3), (4, 5)), ((0, 4, 5), (1, 2, 3))),
+                         subject=np.array(["ann", "ben", "cat", "cat", "ann", "dan"]))
+  experiment = types.SimpleNamespace(
+      dataset=dataset, method=types.SimpleNamespace(items=types.SimpleNamespace(ranks=False)), config={},
+      replicas=[types.SimpleNamespace(fold=fold, criterion="score") for fold in (0, 1)])
+  held = held_out.of_experiment(experiment, np.zeros((2, 6)))
+  assert held.met.tolist() == [[True, True, True, True, False], [False, False, False, True, True]]
+
+
+@pytest.mark.parametrize("people,new_people,proven", [
+    (np.repeat(EVERY(4), 10), False, False), (EVERY(40), True, True), (np.tile(EVERY(20), 2), True, True)])
+def test_validation_sides_of_several_folds(people, new_people, proven):
+  """Nothing is proven of whole persons with several videos, for them or for others."""
+  side = [[VALIDATION] * 20 + [ABSENT] * 20, [ABSENT] * 20 + [VALIDATION] * 20]
+  found = summary(made(side, subject=people))
+  assert found["new_people"] is new_people and found["folds"] == 2
+  assert found["at_least"] == conformal.guaranteed(0.9, [20, 20], by_video=proven, parted=False)
+  assert (found["at_least"] > 0) == proven
+
+
+def test_validation_sides_that_share_whole_persons_prove_nothing():
+  side = [[VALIDATION] * 20 + [ABSENT] * 10, [ABSENT] * 10 + [VALIDATION] * 20]
+  found = summary(made(side, subject=np.repeat(EVERY(3), 10)))
+  assert found["at_least"] == 0.0 and found["new_people"] is False
+
+
 def test_a_test_side_that_no_fold_trains_on_calibrates_nothing():
   """One split; and folds of other videos each, as classes of actions are."""
   for side in ([[TEST] * 30], [[TEST] * 15 + [ABSENT] * 15, [ABSENT] * 15 + [TEST] * 15]):
@@ -154,6 +211,18 @@ def test_scores_of_folds_are_compared_in_their_own_unit():
   held = made(in_turn(10, 10))
   scaled = held._replace(score=held.score * [[1.0], [50.0]], scale=np.array([1.0, 50.0]))
   assert summary(scaled)["slope"] == pytest.approx(summary(held)["slope"])
+
+
+def test_gaps_that_calibrate_are_in_the_order_of_mean_scores():
+  """Also where one model's scores are spread wider than another's."""
+  rng = np.random.default_rng(0)
+  held = made(one_split(12, 6, models=2), fold=[0, 0], score=rng.normal(size=(2, 18)) * [[10.0], [1.0]],
+              scale=np.array([10.0, 1.0]))
+  part, = held_out.calibrate(held, EVERY(2))[0].parts
+  order = np.argsort(-held.label[0, :12])
+  first, second = order[np.stack(np.triu_indices(12, 1))]
+  said = held.score.mean(axis=0)
+  np.testing.assert_allclose(part.gaps, (said[first] - said[second]) / 5.5)
 
 
 def test_promised_probabilities_are_kept():

@@ -1,13 +1,15 @@
 """How sure answers are, from training to the two commands: of scores and of ranks, with and without what calibrates."""
 
 import json
+import re
+import types
 
 import numpy as np
 import pytest
 
-from jaxskill import compare, main, train
+from jaxskill import compare, data, main, train
 from jaxskill.assess import __main__ as assess
-from jaxskill.evaluate import conformal
+from jaxskill.evaluate import conformal, held_out
 from jaxskill.report import certainty
 from jaxskill.training import finished_run
 from tests.conftest import small_config
@@ -80,7 +82,7 @@ def test_scores_have_a_range_and_pairs_of_them_a_probability(tmp_path, capsys):
   result = compared(run, tmp_path / "pair", files)
   assert 0.5 <= result["probability"] <= 1 and "test pairs" in result["probability_means"]
   scores = np.array([[model["score"] for model in one["models"]] for one in result["videos"]])
-  ahead = ((scores[0] - scores[1]) / fold.scale).mean()
+  ahead = (scores[0] - scores[1]).mean() / fold.scale.mean()
   assert result["probability"] == pytest.approx(1 / (1 + np.exp(-found["slope"] * ahead)), rel=1e-5)
   assert "probable that it is" in capsys.readouterr().out
 
@@ -113,7 +115,7 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   train.run(config, tmp_path / "run", make_dataset(videos=24, folds=((range(14), range(14, 24)),)))
   files = features(tmp_path / "new", tmp_path / "run", 1)
   one, = answers(tmp_path / "run", tmp_path / "out", files)
-  assert one["range"] is None and "config.data.validation_share=0.2" in one["guarantee"] and "\n" not in one["guarantee"]
+  assert one["range"] is None and "config.data.validation_share" in one["guarantee"] and "\n" not in one["guarantee"]
   path = tmp_path / "run" / finished_run.FILE
   with np.load(path) as file:
     kept = {name: values for name, values in file.items() if not name.startswith("held_out/")}
@@ -121,13 +123,36 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   assert finished_run.load(tmp_path / "run").held_out is None
   old, = answers(tmp_path / "run", tmp_path / "old", files)
   assert old["range"] is None and "an older version" in old["guarantee"] and old["score"] == one["score"]
-  np.savez(path, **kept, **{"held_out/score": np.zeros((1, 3))})
+  np.savez(path, **kept, **{"held_out/met": np.zeros((1, 3))})
   with pytest.raises(ValueError, match="is not what training wrote"):
     finished_run.load(tmp_path / "run")
 
 
+def test_the_option_that_is_advised_for_simulated_data_is_theirs():
+  """They do not read that of other data."""
+  kept = lambda changes: len(data.load(small_config("usdl", "simulated", changes).data).folds[0].validation_videos)
+  simulated, = re.findall(r"of simulated data, config\.([a-z_.]+)", held_out.KEEP_APART)
+  few, more = kept({}), kept({simulated: 0.4})
+  assert more > few and kept({"data.validation_share": 0.4}) == few
+  found = dict(level=0.9, calibrated_on="validation videos", videos=4, pairs=3)
+  for words in (certainty.why_no_range(found, False), certainty.why_no_probability(found)):
+    assert f"a larger config.data.validation_share (of simulated data, config.{simulated})" in words
+
+
+def test_the_better_one_by_score_is_the_more_probable_one_whatever_the_units_of_models():
+  rng, side = np.random.default_rng(0), np.full((2, 40), held_out.VALIDATION)
+  label, scale = rng.normal(size=40), np.array([10.0, 1.0])
+  held = held_out.HeldOut(
+      score=label * scale[:, None] + rng.normal(size=(2, 40)), label=np.stack([label, label]), side=side,
+      fold=np.zeros(2, int), scale=scale, subject=np.full(40, -1), met=side < 0, pairs=np.zeros((0, 2), int))
+  run = types.SimpleNamespace(held_out=held)
+  scores = np.array([[2.0, 0.0], [1.0, 0.9]])                 # ahead by 1 in a wide unit, behind by 0.9 in a narrow one
+  first, second = (certainty.of_pair(run, one, np.arange(2), 0.9, [])["probability"] for one in (scores, scores[::-1]))
+  assert first > 0.5 and second == pytest.approx(1 - first)
+
+
 def test_words_of_what_is_missing():
-  found = dict(level=0.975, calibrated_on="validation videos", why_not="", videos=4, pairs=3, folds=1, people=2,
+  found = dict(level=0.975, calibrated_on="validation videos", why_not="", videos=4, pairs=3, folds=1, people=2, new_people=None,
                at_least=None, slope=None, coverage=None, test_pairs=None)
   said = certainty.describe({"a": found, "b": found}, False)
   assert said[0].startswith("range of a, 97.5 %: no range of 97.5 %: it needs 39 calibration videos, there are 4;")
@@ -137,3 +162,12 @@ def test_words_of_what_is_missing():
   promised = certainty.promise(found | dict(level=0.5, at_least=0.5))
   assert promised.startswith("at least 50 % of new videos") and "4 validation videos of 2 subject(s)" in promised
   assert "not tested" in promised
+  found |= dict(level=0.9, at_least=0.9)
+  of_these = certainty.promise(found | dict(new_people=False))
+  assert of_these.startswith("at least 90 % of new videos of these people are in their range; nothing is proven for other")
+  several = certainty.promise(found | dict(folds=3, at_least=0.7, new_people=False))
+  assert "by proof at least 70 %; nothing is proven for other people" in several
+  for at_least, words in ((0.7951, "79 %"), (0.57, "57 %"), (0.7999, "79 %"), (1 - 2 * 0.1, "80 %")):
+    assert f"by proof at least {words}" in certainty.promise(found | dict(folds=3, at_least=at_least))
+  unproven = certainty.promise(found | dict(folds=3, at_least=0.0, new_people=False))
+  assert unproven.startswith("meant to hold 90 % of new videos, of which nothing is proven; calibrated on")

@@ -63,6 +63,7 @@ TEXTS: dict[str, Any] = dict(
     disagrees="DISAGREES with the scores: take them for equally good",
     range="{level} range: {guarantee}",
     probable="{share} probable that it is;",
+    equal_scores="Neither is more likely to be the better one;",
     larger="The difference is larger than {what}.",
     downloads="Files",
     files={"assessment.json": "All numbers (JSON)", "comparison.json": "All numbers (JSON)",

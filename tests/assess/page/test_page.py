@@ -66,13 +66,13 @@ def of_video(folder, result, material, how="link"):
   return Read(page.of_video(written.Record(folder), result, material, how))
 
 
-def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other"):
+def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other", **changed):
   folder.mkdir(exist_ok=True)
   found, moments = samples.segments(8.0)
   own = dict(segments=found, moments=moments) if aligned else {}
   both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
-  return Read(page.of_comparison(written.Record(folder), samples.comparison(*both, aligned), [samples.material(source, maps=True)] * 2, how,
-                                 "one is better", "50 % of the differences"))
+  return Read(page.of_comparison(written.Record(folder), samples.comparison(*both, aligned) | changed,
+                                 [samples.material(source, maps=True)] * 2, how, "one is better", "50 % of the differences"))
 
 
 def test_banners_and_the_sentence_stand_above_the_video(tmp_path, film):
@@ -400,6 +400,8 @@ def test_two_videos_keep_step_by_their_alignment(tmp_path, film):
   assert steps["other"] == aligned and steps["better"][:2] == [0.25, 0.75] and len(read.data["players"]) == 2
   assert (tmp_path / "page" / "better.mp4").samefile(film) and (tmp_path / "page" / "other.mp4").samefile(film)
   assert "75 % probable that it is; of pairs like those that calibrated it" in read.text
+  equal = of_comparison(tmp_path / "equal", film, equal=True)
+  assert TEXTS["equal_scores"] in equal.text and "probable that it is" not in equal.text
   assert "+0.4, DISAGREES" in read.text and "one is better" in read.text
   read = of_comparison(tmp_path / "page", film)
   assert read.data["alignment"] is None and not [one for one in read.of("option") if one["value"] == "alignment"]
