@@ -32,16 +32,12 @@ def coordinates(archive: Mapping[str, np.ndarray]) -> np.ndarray:
   return archive["xyz_cm"].astype(np.float32).reshape(*archive["xyz_cm"].shape[:2], -1)
 
 
-<<<<<<< HEAD
-def write_features(archive: Mapping[str, np.ndarray], movement: int, folder: pathlib.Path, window: int = WINDOW,
-=======
 def all_frames(archive: Mapping[str, np.ndarray]) -> np.ndarray:
   """Returns `[repetitions, 2112]` the coordinates of all frames, in 64 bits for a regression."""
   return coordinates(archive).reshape(len(archive["xyz_cm"]), -1).astype(np.float64)
 
 
-def write_features(archive: Mapping[str, np.ndarray], movement: Any, folder: pathlib.Path, window: Any = WINDOW,
->>>>>>> merged
+def write_features(archive: Mapping[str, np.ndarray], movement: int, folder: pathlib.Path, window: int = WINDOW,
                    stride: int = STRIDE, rows: np.ndarray | None = None) -> None:
   """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv.
 
@@ -60,9 +56,6 @@ def write_features(archive: Mapping[str, np.ndarray], movement: Any, folder: pat
       table.writerow((f"r{i:04d}", int(archive["correct"][i]), f"s{archive['subject'][i]:02d}"))
 
 
-<<<<<<< HEAD
-def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
-=======
 def by_logistic_regression(archive: Mapping[str, np.ndarray], features: np.ndarray, movement: int,
                            asked: np.ndarray | None = None) -> tuple[list[float], list[float]]:
   """Returns, of each person when held out, the shares of pairs in order and of repetitions told right.
@@ -93,8 +86,7 @@ def in_order(scores: np.ndarray, correct: np.ndarray) -> float:
   return pairwise_accuracy(scores, pairs)[0]
 
 
-def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> Any:
->>>>>>> merged
+def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features",
              "--workdir", str(workdir),
