@@ -287,7 +287,8 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal
       begun, before = time.perf_counter(), step
       calls.append(trainer.take(length.steps(end - step)))
       step = int(trainer.state.step)
-      number, took = highest(stop.number, time.perf_counter() - begun)
+      signal, took = highest(stop.number, time.perf_counter() - begun)
+      number = int(signal)
       length.took(step - before, took)
       seconds += took
       bar.update(step - before)
@@ -306,4 +307,4 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal
       with contextlib.suppress(OSError):          # a terminal that closed
         say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there "
             f"({log.workdir})")
-      raise Stopped(int(number))
+      raise Stopped(number)

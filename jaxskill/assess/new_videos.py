@@ -329,7 +329,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
 
 def _unlike(run: finished_run.FinishedRun, video: NewVideo) -> list[str]:
   """What is odd about a video, beside those that the run was trained on."""
-  warnings = []
+  warnings: list[str | None] = []
   first = next(iter(video.arrays))
   same = np.flatnonzero(run.arrays["digests"] == video.digest)
   if same.size:

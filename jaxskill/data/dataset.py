@@ -134,16 +134,19 @@ class SkillDataset:
       return self.row_times[stream][video, :real]
     return np.arange(real) * self.row_seconds[stream][video]
 
-  def labels(self, criterion: str = "score") -> np.ndarray | None:
-    """Returns the `[V]` scores by one criterion; None where the data set has no scores at all.
+  def labels(self, criterion: str = "score") -> np.ndarray:
+    """Returns the `[V]` scores by one criterion.
 
     Args:
       criterion: "score", or one of `criteria`.
 
     Raises:
-      ValueError: if there is no such criterion.
+      ValueError: if there is no such criterion, or no score at all.
     """
     if criterion == "score":
+      if self.score is None:
+        raise ValueError(f"{self.source}: there are no scores to learn from; add them (scores.csv), or use a method "
+                         "that learns from pairs, e.g. configs/pros_cons.py.")
       return self.score
     if criterion not in self.criteria:
       raise ValueError(f"{self.source}: there is no criterion {criterion!r}, only "

@@ -77,5 +77,6 @@ def of_video(config: ConfigDict, streams: Sequence[str], arrays: Mapping[str, np
     rows, seconds, times = made[source]
     row = statistics.motion_statistics(rows, seconds, points, times)
     made[statistics.STREAM] = row[None], float(row[-1]), None
+  seen = {name: made[name][2] for name in streams}
   return ({name: made[name][0] for name in streams}, {name: float(made[name][1]) for name in streams},
-          {name: made[name][2] for name in streams if made[name][2] is not None})
+          {name: times for name, times in seen.items() if times is not None})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -277,7 +277,7 @@ def make_streams(config: ConfigDict, video: str, seconds: float, rate: float, pe
 
 
 def _one_pass(path: str | os.PathLike[str], timeline: Timeline, streams: Mapping[str, Stream], send: Callable[..., Any],
-              alive: _Alive, faults: Sequence) -> bool:
+              alive: _Alive, faults: list[str]) -> bool:
   """Decodes the file once and sends the items of all streams; whether they are all there."""
   chunks, sent = {name: [] for name in streams}, dict.fromkeys(streams, 0)
 

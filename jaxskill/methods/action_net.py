@@ -121,7 +121,8 @@ class TwoStreams:
     pooled, attention = [], {}
     for number, name in enumerate(self.streams):
       rows, mask, starts = self.view(videos, name, draw(number))
-      feature, weights = self.encoder.apply({"params": params["streams"][name]}, rows, mask)
+      encoded: Any = self.encoder.apply({"params": params["streams"][name]}, rows, mask)
+      feature, weights = encoded
       pooled.append(feature)
       attention[name] = over_stream(weights, starts, videos[name].shape[1])
     score = self.head.apply({"params": params["head"]}, jnp.concatenate(pooled, axis=1), draw(len(self.streams)))

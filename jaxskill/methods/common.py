@@ -23,9 +23,7 @@ def score_range(config: ConfigDict, dataset: SkillDataset, criterion: str,
   Raises:
     ValueError: if there are no scores, if neither knows their range, or it is empty.
   """
-  if dataset.labels(criterion) is None:
-    raise ValueError(f"{dataset.source}: there are no scores, which config.method={config.method!r} learns from; add "
-                     "them (scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
+  dataset.labels(criterion)            # raises an error where there are none
   found = config.model.score_ranges.get(criterion)
   if found is None and dataset.score_range is not None:
     known = np.asarray(dataset.score_range)
@@ -75,9 +73,6 @@ def in_order(better: jax.Array, worse: jax.Array) -> jax.Array:
 
 def labels_of(dataset: SkillDataset, criterion: str) -> np.ndarray:
   """Returns `[V]` float32 scores by a criterion, in its unit; raises a `ValueError` where there are none."""
-  if dataset.labels(criterion) is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
-                     "that learns from pairs, e.g. configs/pros_cons.py.")
   return np.asarray(dataset.labels(criterion), np.float32)
 
 

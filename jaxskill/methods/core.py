@@ -16,6 +16,7 @@ below are its equations; what the published code does otherwise are the options 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -208,7 +209,7 @@ class Comparison:
     terms = self.head_loss(variables, said, target, weight)
     terms = {name: x.reshape(-1, count).sum(axis=0) for name, x in terms.items()}         # [B]
     error = jnp.abs(self.difference(variables, said) - target).reshape(-1, count).mean(axis=0)
-    return sum(terms.values()), terms | dict(error=error)
+    return functools.reduce(jnp.add, terms.values()), terms | dict(error=error)
 
   def relate(self, variables: Tree, labels: Tree, mask: jax.Array) -> Tree:
     """Returns {"regression_weight": `[B, k]`} where errors are averaged over the rows of a leaf, as published."""

@@ -37,7 +37,7 @@ class Backbone:
     self._check(config)
     self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file come
     self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
-    self._initial = None
+    self._initial: dict[str, Any] = {}    # until they are prepared
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
 
   @property
@@ -51,7 +51,7 @@ class Backbone:
     Raises:
       ValueError: for weights that cannot be used.
     """
-    if self._initial is None:             # once for all replicas
+    if not self._initial:                 # once for all replicas
       recipe = dict(network="i3d", input="rgb", eps=self._options.eps, sampling=dict(length=self._options.length))
       try:
         loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights or self._in_place)

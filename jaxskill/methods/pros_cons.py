@@ -16,6 +16,7 @@ Long Videos, CVPR 2019. "Eq." below are its equations; what the published code d
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ class RankAware:
     better, worse = (video["scores"] for video in pair)
     terms = {f"rank_{branch}": hinge(self.loss.margin_rank, better[branch].mean() - worse[branch].mean())
              for branch in self.branches}
-    return sum(terms.values()), terms | self.accuracy(pair)
+    return functools.reduce(jnp.add, terms.values()), terms | self.accuracy(pair)
 
   def attention_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns the disparity (Eq. 13), rank-aware (Eq. 14) and diversity (Eq. 19) losses, weighted."""

@@ -26,7 +26,7 @@ class Linear(nn.Module):
 
   out: int
   bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> jax.Array:
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
   hidden: int
   width: int
   directions: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -86,7 +86,7 @@ class Rows(Compared):
   """
 
   aligned: bool
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Makes the layers; the differences have no parameters."""
@@ -119,7 +119,7 @@ class Heads(Compared):
   count: int
   hidden: int                             # units and outputs of one head
   outputs: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Makes the layers of all heads, side by side."""

@@ -73,7 +73,8 @@ def shifted_sum(products: jax.Array, padding: str) -> jax.Array:
     products = jnp.pad(products, [(0, 0)] * 4 + [(before, after)] * 2)
   else:
     height, width = height - size + 1, width - size + 1
-  return sum(products[i, j, :, :, i:i + height, j:j + width] for i, j in itertools.product(range(size), repeat=2))
+  shifted = (products[i, j, :, :, i:i + height, j:j + width] for i, j in itertools.product(range(size), repeat=2))
+  return functools.reduce(jnp.add, shifted)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -174,7 +175,7 @@ class SpatialAttention(nn.Module):
   attention_hidden: int = 128
   attention_width: int = 32
   hidden: int = 128
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   implementation: str = "auto"
   update_bias: float = 0.0
 

@@ -35,7 +35,7 @@ class RegressionTree(nn.Module):
   num_leaves: int
   hidden: int = 256
   activation: str = "sigmoid"
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> tuple[list[jax.Array], jax.Array]:
@@ -84,7 +84,7 @@ class Perceptron(nn.Module):
 
   hidden: int = 256
   depth: int = 3
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> jax.Array:

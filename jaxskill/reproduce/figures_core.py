@@ -135,7 +135,7 @@ def answer(run: Finished, replica: int, video: np.ndarray, other: np.ndarray, sc
   trainer = run.trainer
   system = core.comparison(trainer.config)
   variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
-  said = system.answer(variables, video[None], other[None], jnp.asarray(score)[None])
+  said = system.answer(variables, *(jnp.asarray(one)[None] for one in (video, other, score)))
   levels, regression = said
   difference = system.difference(variables, said)
   return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(difference[0])

@@ -77,13 +77,12 @@ def expert_and_novice(experiment: Experiment, fold: Fold, criterion: str) -> tup
 
   Where there are no scores, labels are shares of the test pairs that a video won.
   """
-  dataset = experiment.dataset
-  labels = dataset.labels(criterion)
-  if experiment.method.items.ranks:
-    labels = exemplars.share_won(dataset.pairs[fold.test_pairs], dataset.num_videos)
-  tested = fold.test_videos
-  activity = np.bincount(experiment.groups[tested]).argmax()
-  same = tested[experiment.groups[tested] == activity]
+  dataset, groups, tested = experiment.dataset, experiment.groups, fold.test_videos
+  assert groups is not None              # of a method that compares
+  labels = (exemplars.share_won(dataset.pairs[fold.test_pairs], dataset.num_videos) if experiment.method.items.ranks
+            else dataset.labels(criterion))
+  activity = np.bincount(groups[tested]).argmax()
+  same = tested[groups[tested] == activity]
   order = same[np.argsort(labels[same], kind="stable")]
   return int(order[-1]), int(order[0])
 

@@ -155,8 +155,9 @@ def like(place: Place, source: Source) -> Place:
   out = source.workdir / "features" / files.folder(f"{place.options}_{place.folder.name}_{of:08x}")
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
+    sizes: dict[str, Any] = TINY if source.tiny else {}
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
-                          map_frames=MAPS.get(place.options, 0), **(TINY if source.tiny else {}))
+                              map_frames=MAPS.get(place.options, 0), **sizes)
   elif not like_published.same_labels(place.folder, out, name):
     raise ValueError(f"{place.folder}: its labels have changed since features were simulated for them in {out} and "
                      "models trained on these; give another --workdir.")

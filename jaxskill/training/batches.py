@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ class MapRows:
     rows: `[V, n, C]`.
     shape: of a video.
   """
-  rows: jax.Array
+  rows: jax.Array | np.ndarray
   shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
@@ -113,7 +114,7 @@ class VideoLoader:
 
   def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
-    if self.resident:
+    if self.videos is not None:
       yield self.train, self.videos
       if self._rest.size:
         self._resident_rest = self._resident_rest or self._to_device(self._rest)
@@ -184,6 +185,8 @@ def channel_statistics(dataset: SkillDataset, video_ids: Sequence[int] | np.ndar
   result = {}
   for name in streams:
     sums = (channel_sums(dataset.streams[name][v, : dataset.lengths[name][v]]) for v in video_ids)
-    mean, deviation = mean_and_deviation(*(sum(part) for part in zip(*sums)))
+    counts, totals, squares = zip(*sums)
+    mean, deviation = mean_and_deviation(sum(counts), functools.reduce(np.add, totals),
+                                         functools.reduce(np.add, squares))
     result[name] = dict(mean=mean.astype(np.float32), scale=as_scale(deviation).astype(np.float32))
   return result

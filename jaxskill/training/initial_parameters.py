@@ -8,6 +8,7 @@ R replicas.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -83,7 +84,8 @@ def put(state: TrainState, config: ConfigDict, method: Method) -> TrainState:
   params, constants = variables["params"], variables.get("constants", {})
   known = {name: state.constants[name] for name in constants}
   _check_fit(config, dict(params=params, constants=constants), dict(params=state.params, constants=known))
-  return state.replace(params=_for_all(params, state.params), constants=state.constants | _for_all(constants, known))
+  return dataclasses.replace(state, params=_for_all(params, state.params),
+                             constants=state.constants | _for_all(constants, known))
 
 
 def _read(config: ConfigDict, method: Method) -> dict[str, Any]:

@@ -154,6 +154,15 @@ def test_criteria_and_ranges():
   assert plain.score_range is None and not plain.criteria
 
 
+def test_labels_by_criterion():
+  data = SkillDataset(**scored_fields())
+  assert data.labels() is data.score and data.labels("execution").tolist() == [1, 2, 3]
+  with pytest.raises(ValueError, match="toy.csv: there is no criterion 'flow', only score, execution; set config.data"):
+    data.labels("flow")
+  with pytest.raises(ValueError, match="toy.csv: there are no scores to learn from; add them .scores.csv., or use"):
+    SkillDataset(**fields()).labels()
+
+
 def test_a_product_rounded_in_float32_is_inside_its_range():
   highest = 30 * np.array([3.37, 3.39, 2.81])
   score = highest.astype(np.float32)

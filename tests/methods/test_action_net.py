@@ -390,7 +390,7 @@ def test_bad_data(make_dataset):
   frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
   with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; this method reads features"):
     targets(config, frames)
-  with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
+  with pytest.raises(ValueError, match="random: there are no scores to learn from; add them"):
     targets(config, dataclasses.replace(data, score=None, score_range=None))
   with pytest.raises(ValueError, match="the possible range of the scores is not known.*set config.data.score_range, e.g."):
     targets(config, dataclasses.replace(data, score_range=None))

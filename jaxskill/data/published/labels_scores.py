@@ -209,4 +209,5 @@ def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, np.ndarra
     return labels._replace(score=labels.criteria[task], score_range=score_range), everything
   folds = tuple(fold._replace(name=fold.name.removeprefix(f"{task}/")) for fold in labels.folds
                 if fold.name.split("/")[0] == task)
-  return labels._replace(folds=folds), labels.category == task
+  assert labels.category is not None         # of a data set whose tasks are its categories
+  return labels._replace(folds=folds), np.equal(labels.category, task)

@@ -87,9 +87,9 @@ def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepa
   stream_seconds = dict(stream_seconds or {})
   check_seconds(segment_seconds, stream_seconds)
   root, prepared = Path(root), Path(prepared_dir or Path(root) / "prepared")
-  published, ready = "auto" if split == "all" else split, None
+  published = "auto" if split == "all" else split
   if sampling:
-    found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
+    found, decoded = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
   else:
     found = read_task(name, root, task, published, seed)
   labels = _reported(found, root, name, task).labels
@@ -100,7 +100,7 @@ def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepa
            _usable(root, task or name, found, labels))
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
   if sampling:
-    streams, lengths, row_times, between = frames.streams_of(ready)
+    streams, lengths, row_times, between = frames.streams_of(decoded)
   else:
     streams, lengths, row_times, between = take_times(*prepared_arrays(name, root, task, prepared, found, max_bytes))
   full_name, simulated = f"{name}/{task}" if task else name, (root / SIMULATED_NOTE).exists()
@@ -148,6 +148,7 @@ def _with_pairs(labels: Labels, tie_margin: float, pairs_within: str, root: Path
   if pairs_within and groups is None:
     raise ValueError(f"{root}: pairs_within={pairs_within!r} needs to be '', 'category' or 'subject', and known in the "
                      "labels.")
+  assert labels.score is not None              # of a data set with scores
   pairs, tied = splits.pairs_from_scores(labels.score, tie_margin, groups)
   if not len(pairs):
     raise ValueError(f"{root}: the scores of {len(labels.videos)} videos make no pair ({len(tied)} tied); lower "

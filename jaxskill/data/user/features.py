@@ -102,8 +102,7 @@ def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margi
       videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, columns=columns,
       row_times=row_times, row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
       dropped_pairs=of.dropped, tied_pairs=of.tied, similar=of.similar, features_checked=True,
-      score_range=score_range if score_range is None else tuple(score_range),
-      ratings=ratings_of(column, labels.votes, videos), **_known(column))
+      score_range=score_range, ratings=ratings_of(column, labels.votes, videos), **_known(column))
 
 
 def _known(column: Mapping[str, np.ndarray]) -> dict[str, Any]:
