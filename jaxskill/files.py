@@ -137,14 +137,14 @@ def check_format(path: str | os.PathLike[str], content: Mapping[str, Any], newes
     raise OtherFormat(f"{path}: was written by an older jaxskill ({known}); {remedy}.")
 
 
-def save_json(path: pathlib.Path, content: Any) -> None:
+def save_json(path: pathlib.Path, content: object) -> None:
   """Writes JSON whole or not at all."""
   write_text(pathlib.Path(path), to_json(content, indent=1))
 
 
-def to_json(content: Any, indent: int | None = None) -> str:
+def to_json(content: object, indent: int | None = None) -> str:
   """Returns JSON text; numbers that are not finite become null."""
-  def clean(value: Any) -> Any:
+  def clean(value: object) -> object:
     if isinstance(value, dict):
       return {k: clean(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

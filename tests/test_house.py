@@ -227,3 +227,20 @@ def test_public_functions_have_types():
   found = [place for place, node, _ in public_functions()
            if node.returns is None or any(parameter.annotation is None for parameter in parameters(node))]
   assert not found, found
+
+
+def choices(annotation):
+  """Yields the types that an annotation allows: of "A | B" both."""
+  if isinstance(annotation, ast.BinOp):
+    yield from choices(annotation.left)
+    yield from choices(annotation.right)
+  elif annotation is not None:
+    yield ast.unparse(annotation)
+
+
+def test_public_functions_say_what_they_return():
+  """Anything is no answer; a dict of anything is one. Nor is there another name for anything."""
+  found = [place for place, node, _ in public_functions() if "Any" in choices(node.returns)]
+  found += [f"{path}: line {node.lineno}" for path, _, tree in sources().values() for node in ast.walk(tree)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and "Any" in choices(node.value)]
+  assert not found, f"these return Any: {found}"

@@ -23,6 +23,7 @@ from jaxskill.extract import feature_files, local, recipes
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
+from jaxskill.training.finished_run import NewVideo
 
 PERSON = ("subject", "date")     # columns of labels that say who is seen, and when
 
@@ -39,7 +40,7 @@ class Extraction(NamedTuple):
   """How videos become features, where the run does not know it itself, see `jaxskill.assess.run`; "" if it does."""
 
   extractor: str = ""
-  weights: str | dict = ""
+  weights: str | dict[str, str] = ""
   boxes: str = ""
   detector: str = ""
   person: str = ""
@@ -58,44 +59,6 @@ class Sources(NamedTuple):
 def paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
   """Returns a tuple of paths that are given as one or as several, each with `~` as in `cli.path`."""
   return tuple(map(cli.path, [given] if isinstance(given, (str, os.PathLike)) else given))
-
-
-@dataclasses.dataclass
-class NewVideo:
-  """One video.
-
-  Attributes:
-    name, file: the video's, or its features'.
-    arrays: {stream: `[T, ...]`}; row_seconds: {stream: seconds from row to row}; row_times: {stream: `[T]`}.
-    frames: (`[n, H, W, 3]` uint8, `[n]` seconds) that came with prepared features, or None.
-    known: {"category", "difficulty"}, as far as they were said.
-    warnings: sentences.
-    digest: of the features, see `training_videos.digest`.
-    person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
-    shown: whether pictures of it may be shown.
-  """
-
-  name: str
-  file: pathlib.Path
-  arrays: dict
-  row_seconds: dict
-  row_times: dict
-  frames: tuple | None
-  known: dict
-  warnings: list
-  digest: str = ""
-  person: dict = dataclasses.field(default_factory=dict)
-  shown: bool = True
-
-  def seconds(self, stream: str) -> np.ndarray:
-    """Returns the seconds `[T]` at which each row begins."""
-    if stream in self.row_times:
-      return self.row_times[stream]
-    return np.arange(len(self.arrays[stream])) * self.row_seconds[stream]
-
-  def duration(self, stream: str) -> float:
-    """Returns the seconds that the rows of a stream last."""
-    return len(self.arrays[stream]) * self.row_seconds[stream]
 
 
 def read(run: finished_run.FinishedRun, sources: Sources, out: str,

@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill import files, methods, train
-from jaxskill.benchmark.systems import amount, find, random_dataset
+from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel, float32_products
@@ -43,7 +43,7 @@ def copy(config: ConfigDict) -> ConfigDict:
   return ml_collections.ConfigDict(json.loads(config.to_json()))
 
 
-def configure(config: ConfigDict, form: str, shape: Any, official: Callable[..., Any] | None) -> ConfigDict:
+def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..., Any] | None) -> ConfigDict:
   """Returns the config of one form; `official` turns a config into the published code's variant, or is None.
 
   Raises:
@@ -106,7 +106,7 @@ def process_memory() -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def data_of(config: ConfigDict, shape: Any, form: str = "") -> SkillDataset:
+def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
   """Returns the random data of a form."""
   streams = find(config.method).streams(shape, config)
   return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
@@ -115,7 +115,7 @@ def data_of(config: ConfigDict, shape: Any, form: str = "") -> SkillDataset:
 class JaxContender:
   """One form of ours; `ready` is what is known at the start."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: Shape, form: str, num_steps: int) -> None:
     self._config, self._shape, self._form, system = config, shape, form, find(config.method)
     options = self._config.train
     options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
@@ -210,7 +210,7 @@ class MatmulPeak:
 _contenders = {}      # of a worker process, by form
 
 
-def call(limit: float, form: str, function: str, *arguments: Any) -> Any:
+def call(limit: float, form: str, function: str, *arguments: Any) -> dict[str, Any] | float:
   """Makes a contender (function is its kind; returns its `ready`) or calls a method of it, in a worker process.
 
   The process ends itself after `limit` seconds, if that is not 0.
@@ -244,6 +244,14 @@ class Worker(concurrent.futures.ProcessPoolExecutor):
   def __init__(self) -> None:
     super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
-  def ask(self, *arguments: Any, limit: float = 0) -> Any:
+  def ask(self, *arguments: Any, limit: float = 0) -> dict[str, Any]:
     """Returns what `call` answers in the process, which ends itself after `limit` seconds if that is not 0."""
-    return self.submit(call, limit, *arguments).result()
+    answer = self.submit(call, limit, *arguments).result()
+    assert isinstance(answer, dict)
+    return answer
+
+  def seconds(self, form: str) -> float:
+    """Returns the seconds of a step in a round of a form."""
+    answer = self.submit(call, 0, form, "round").result()
+    assert isinstance(answer, float)
+    return answer

@@ -111,14 +111,14 @@ def _check_stream(where: Any, recipe: ConfigDict) -> None:
                      f"after the last of {sampling.frames}.")
 
 
-def check_weights(recipe: ConfigDict, weights: Any) -> None:
+def check_weights(recipe: ConfigDict, weights: str | dict[str, str]) -> None:
   """Raises a `ValueError` unless the weights are those of a recipe."""
   several = isinstance(recipe["weights"], dict)
   wanted: dict[tuple, Any] = {(): recipe["weights"]}
   if several:
     wanted = {(name,): value for name, value in recipe["weights"].items()}
   for place, name in wanted.items():
-    one = weights.get(place[0], "") if place and isinstance(weights, dict) else weights
+    one = weights.get("".join(place), "") if isinstance(weights, dict) else weights
     flag = f"--weights {place[0]}=" if place else "--weights "
     sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
     if not one:

@@ -48,6 +48,7 @@ from jaxskill.modules.regression_tree import Perceptron, RegressionTree
 LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",
           "how probable it is that the score lies so far from that of the exemplars: below it on the left, above it on "
           "the right")         # of a tree that regresses scores, and of one that compares
+Said = tuple[list[jax.Array], jax.Array] | jax.Array     # levels and regressions of a tree, or what a perceptron says
 
 
 def targets(dataset: SkillDataset, criterion: str, with_difficulty: bool) -> np.ndarray:
@@ -157,32 +158,34 @@ class Comparison:
     statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
     return standardized(mean, statistics[self.stream]) if statistics else mean
 
-  def answer(self, variables: Tree, features: jax.Array, others: Any = None, scores: Any = None) -> Any:
+  def answer(self, variables: Tree, features: jax.Array, others: jax.Array | None = None,
+             scores: jax.Array | None = None) -> Said:
     """Returns what the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, if there are."""
     rows = features
     if self.model.contrastive:
+      assert others is not None and scores is not None
       constants = variables["constants"]["labels"]
       known = (scores - constants["low"]) / constants["span"]
       rows = jnp.concatenate([others, features, known[:, None]], axis=1)                  # Eq. 4
-    return self.head.apply({"params": variables["params"]["head"]}, rows)
+    said: Any = self.head.apply({"params": variables["params"]["head"]}, rows)
+    return said
 
-  def difference(self, variables: Tree, said: tuple[list[jax.Array], jax.Array]) -> jax.Array:
+  def difference(self, variables: Tree, said: Said) -> jax.Array:
     """Returns `[n]` differences (without exemplars, scores) that answers mean, in the unit of the labels (Eq. 7)."""
     constants = variables["constants"]["labels"]
-    if self.tree:
+    if isinstance(said, tuple):
       levels, regression = said
       return regression_tree.decode(levels[-1], regression, constants["bounds"], self.model.empty_leaf)
     return said * constants["span"] + (0.0 if self.model.contrastive else constants["low"])
 
-  def head_loss(self, variables: Tree, said: tuple[list[jax.Array], jax.Array], target: jax.Array,
-                weight: jax.Array) -> Tree:
+  def head_loss(self, variables: Tree, said: Said, target: jax.Array, weight: jax.Array) -> Tree:
     """Returns {term: `[n]`} of `[n]` targets in the unit of the labels: classification and regression (Eq. 6).
 
     Args:
       said: what `answer` gave; weight: `[n]` of the regressions of a tree.
     """
     constants = variables["constants"]["labels"]
-    if not self.tree:
+    if not isinstance(said, tuple):
       shift = 0.0 if self.model.contrastive else constants["low"]
       return dict(regression=(said - (target - shift) / constants["span"]) ** 2)
     levels, regression = said
@@ -222,11 +225,12 @@ class Comparison:
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
-  def assess(self, variables: Tree, encoding: jax.Array, references: Any) -> Assessment:
+  def assess(self, variables: Tree, encoding: jax.Array, references: Tree | None) -> Assessment:
     """Returns the score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels.
 
     Those are what Fig. 8 shows.
     """
+    references = references or {}
     if self.model.contrastive:
       inputs = jnp.broadcast_to(encoding, references["encodings"].shape)
       said = self.answer(variables, inputs, references["encodings"], references["score"])
@@ -242,7 +246,7 @@ class Comparison:
     score, parts = mean(votes), {}
     if self.model.contrastive:
       parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
-    levels = said[0] if self.tree else []
+    levels = said[0] if isinstance(said, tuple) else []
     distribution = {}
     for number, log_p in enumerate(levels, start=1):
       middles = _places(labels["bounds"], log_p.shape[-1])

@@ -114,7 +114,7 @@ class Backbone:
     Returns:
       The maps, and `[C, L, S, S, 3]` uint8 snippets.
     """
-    window = self.window(None, pictures, train=False)
+    window = self.window(jax.random.key(0), pictures, train=False)       # nothing is drawn
     snippets = window[self._starts[:, None] + np.arange(self._options.length)]
     last = list(i3d.BLOCKS)[-1]
 
@@ -128,7 +128,7 @@ class Backbone:
     mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
     return (clips.astype(jnp.float32) / 255 - mean) / scale
 
-  def window(self, key: Any, frames: jax.Array, train: bool) -> jax.Array:
+  def window(self, key: jax.Array, frames: jax.Array, train: bool) -> jax.Array:
     """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
     side, margin = self._options.crop, self._margin
     high, wide = frames.shape[1] - side, frames.shape[2] - side
@@ -142,7 +142,7 @@ class Backbone:
       part = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 3)), part[:, :, ::-1], part)
     return part
 
-  def _needed(self) -> Any:
+  def _needed(self) -> int:
     return max(self._options.starts) + self._options.length + 2 * self._margin
 
   def _check(self, config: ConfigDict) -> None:

@@ -138,8 +138,8 @@ class Differences:
     (embeddings, _), variables = self.encoder.init_with_output(encoder_key, videos[self.stream][0].astype(jnp.float32))
     return dict(encoder=variables["params"], heads=self.heads.init(heads_key, embeddings)["params"])
 
-  def of_heads(self, variables: Tree, function: str, *arguments: jax.Array) -> Any:
-    """Returns what a function of the heads, by name, gives."""
+  def _of_heads(self, variables: Tree, function: str, *arguments: jax.Array) -> Any:
+    """What a function of the heads, by name, gives."""
     return self.heads.apply({"params": variables["params"]["heads"]}, *arguments, method=function)
 
   def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
@@ -147,7 +147,7 @@ class Differences:
     del key, train
     rows = videos[self.stream].astype(jnp.float32)
     embeddings, directions = self.encoder.apply({"params": variables["params"]["encoder"]}, rows)   # [V, T, E or A]
-    query, reference = self.of_heads(variables, "project", embeddings)                              # [V, T, P]
+    query, reference = self._of_heads(variables, "project", embeddings)                              # [V, T, P]
     return dict(directions=directions, query=query, reference=reference, length=videos["lengths"][self.stream],
                 position=videos["position"])
 
@@ -168,12 +168,12 @@ class Differences:
     place = path @ (jnp.arange(columns) + 0.5) / other
     offset = jnp.where(real, place - (jnp.arange(rows) + 0.5) / length, 0.0)
     aligned = path @ reference["reference"]
-    differences = self.of_heads(variables, "compare", query["query"], aligned, jnp.abs(offset))
+    differences = self._of_heads(variables, "compare", query["query"], aligned, jnp.abs(offset))
     count = self.model.segments
     member = jax.nn.one_hot(segment_of(rows, length, count), count, axis=0) * real        # [K, T]
     held = member.sum(axis=1)                       # a video of fewer rows than segments leaves some without a row
     means = member @ differences / jnp.maximum(held, 1.0)[:, None]                        # [K, F]
-    score, importance = self.of_heads(variables, "judge", means)
+    score, importance = self._of_heads(variables, "judge", means)
     score = nn.sigmoid(score)
     importance = nn.softmax(jnp.where(held > 0, importance, -1e9))
     return dict(score=importance @ score, segments=score, importance=importance, path=path, offset=offset,

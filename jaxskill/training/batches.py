@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.training.draws import Batches
-from jaxskill.training.parallel import Parallel
+from jaxskill.training.parallel import Parallel, T
 from jaxskill.training.precision import single_precision
 
 _LANES = 128
@@ -41,8 +41,8 @@ def as_rows(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray | MapRows:
   return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
 
-def as_maps(videos: Any) -> Any:
-  """Returns the tree with every MapRows as the `[V, ...]` that it was made of."""
+def as_maps(videos: T) -> T:
+  """Returns a tree of streams with every MapRows as the `[V, ...]` that it was made of."""
   are_rows = lambda x: isinstance(x, MapRows)
   return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
 

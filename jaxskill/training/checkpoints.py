@@ -25,14 +25,14 @@ from absl import logging
 from etils import epath
 
 from jaxskill import files
-from jaxskill.training.parallel import on_first_process
+from jaxskill.training.parallel import T, on_first_process
 from jaxskill.training.quiet import hush
 
 FORMAT = OLDEST = 2   # of a checkpoint's record; before, what training does not move had another name and order
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
-def digest(tree: Any) -> str:
+def digest(tree: object) -> str:
   """Returns the SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
 
   Args:
@@ -110,7 +110,7 @@ class Checkpoints:
   def __exit__(self, *unused: object) -> None:
     self.close()
 
-  def save(self, step: int, state: Any, *, validation: float | None = None,
+  def save(self, step: int, state: object, *, validation: float | None = None,
            notes: Sequence[dict[str, Any]] | None = None) -> None:
     """Starts to save a state; on return its buffers are free to be donated or overwritten.
 
@@ -145,7 +145,7 @@ class Checkpoints:
         state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
         record=ocp.args.JsonSave(dict(record, check=_check(record)))))
 
-  def restore(self, template: Any, step: int | None = None) -> tuple[int, Any] | None:
+  def restore(self, template: T, step: int | None = None) -> tuple[int, T] | None:
     """Reads the newest good checkpoint and proves it whole.
 
     A damaged one is logged, moved to `damaged/`, and the one before it is read.

@@ -58,10 +58,10 @@ def read_evaluations(workdir: pathlib.Path, step: int) -> list:
   return [entry for entry in entries if isinstance(entry.get("replicas"), list)]
 
 
-def with_nan(value: Any) -> Any:
-  """Returns what `report.to_json` wrote, with nan where it wrote null."""
-  if isinstance(value, dict):
-    return {k: with_nan(v) for k, v in value.items()}
-  if isinstance(value, list):
-    return [with_nan(v) for v in value]
-  return np.nan if value is None else value
+def with_nan(entry: dict[str, Any]) -> dict[str, Any]:
+  """Returns a line that `files.to_json` wrote, with nan where it wrote null."""
+  def replaced(value: Any) -> Any:
+    if isinstance(value, list):
+      return [replaced(one) for one in value]
+    return with_nan(value) if isinstance(value, dict) else np.nan if value is None else value
+  return {name: replaced(value) for name, value in entry.items()}

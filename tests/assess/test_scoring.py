@@ -455,6 +455,7 @@ def test_weights_must_be_those_of_training(tmp_path):
       (recipe, str(tmp_path / "b.pt"), r"b.pt is another file \(sha256 3e23e8160039.*\) than rgb.pt \(sha256 ca978112ca1b"),
       (recipe, str(tmp_path / "none.pt"), "cannot be read"), (recipe, "random:0", "were made with rgb.pt"),
       (random, "random:1", "were made with random:0"),
+      (recipe, dict(rgb=str(tmp_path / "a.pt")), "--weights is not given: the features of this run were made"),
       (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
       (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
     with pytest.raises(ValueError, match=message):

@@ -203,7 +203,7 @@ def test_peer_variants_step(read):
 def test_start_up_layout_is_loadable(tmp_path):
   official = pytest.importorskip("jaxskill.data.published.official")
   shape = SHAPES["tiny"]
-  files = benchmark_start.official_layout(tmp_path, shape)
+  files = benchmark_start.official_layout(tmp_path, shape, shape.num_segments, shape.width)
   assert len(files) == shape.train_videos + shape.test_videos
   task = official.read_task("best", tmp_path / "best", "origami")
   assert len(task.folds[0].train_pairs) == shape.pairs
@@ -214,7 +214,7 @@ def test_start_up_layout_is_loadable(tmp_path):
 def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):
   """In this process: what is timed is a step that training takes, in the dtype asked for."""
   pytest.importorskip("tensorflow_datasets")
-  benchmark_start.official_layout(tmp_path, SHAPES["tiny"])
+  benchmark_start.official_layout(tmp_path, SHAPES["tiny"], rows=10, width=32)
   config = contenders.configure(read[0], "bfloat16", SHAPES["tiny"], None)
   config.data.update(dir=str(tmp_path / "best"), name="best", task="origami")
   config.train.steps_per_call = 1

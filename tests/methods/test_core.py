@@ -420,7 +420,7 @@ def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devi
   monkeypatch.setattr(answers, "CHUNK", chunk)
   changes = {"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")}
   trainer, _ = trained(small(changes), scored, devices, calls=1)
-  score, parts = trainer.assess(draw=draw)
+  score, parts = trainer.assess(draw=draw)[:2]
   chosen, mask = trainer.experiment.exemplars(draw)
   assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
   videos = trainer.loader.host(np.arange(20))

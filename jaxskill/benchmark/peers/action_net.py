@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any  # of tensors: PyTorch is optional, and need not be there where types are checked
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from jaxskill.benchmark.systems import action_net
 class _Graph(nn.Linear):
   """Graph convolution: adjacency times (instances times kernel), bias last."""
 
-  def forward(self, *inputs: Any) -> Any:
+  def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
     x, adjacency = inputs
     return adjacency @ functional.linear(x, self.weight) + self.bias
 
@@ -28,13 +28,13 @@ class _Graph(nn.Linear):
 class _Stream(nn.Module):
   """Embedding, two graph convolutions on positions, attention unit, weighted sum: `[B, T, D]` -> `[B, 2C]`."""
 
-  def __init__(self, width: int, hidden: int, channels: int, attention_hidden: Any) -> None:
+  def __init__(self, width: int, hidden: int, channels: int, attention_hidden: int) -> None:
     super().__init__()
     self.embedding = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.ReLU())
     self.gcn1, self.gcn2 = _Graph(channels, channels), _Graph(channels, channels)
     self.att = nn.Sequential(nn.Linear(2 * channels, attention_hidden), nn.ReLU(), nn.Linear(attention_hidden, 1))
 
-  def forward(self, features: Any) -> Any:
+  def forward(self, features: torch.Tensor) -> torch.Tensor:
     place = torch.arange(features.shape[1], device=features.device)
     adjacency = torch.exp(-(place[:, None] - place).abs().float())
     normalizer = adjacency.sum(dim=1).rsqrt()
@@ -68,17 +68,16 @@ class TorchPeer:
       nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.xavier_uniform_(parameter)
     self.network.to(self.device)
     named = list(self.network.named_parameters())
-    self.optimizer = torch.optim.SGD(
-        [dict(params=[p for name, p in named if name.startswith("fc.")], lr=head_rate),
-         dict(params=[p for name, p in named if not name.startswith("fc.")])],
-        lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    groups: list[dict[str, Any]] = [dict(params=[p for name, p in named if name.startswith("fc.")], lr=head_rate),
+                                    dict(params=[p for name, p in named if not name.startswith("fc.")])]
+    self.optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
-  def scores(self, *features: Any) -> Any:
+  def scores(self, *features: torch.Tensor) -> torch.Tensor:
     """Returns `[B]` scores between 0 and 1 of `[B, T, D]` features of every stream."""
     pooled = [self.network[name](x) for name, x in zip(self.network, features)]
     return torch.sigmoid(self.network["fc"](torch.cat(pooled, dim=1)))[:, 0]
 
-  def step(self, features: Any, labels: Any) -> Any:
+  def step(self, features: Sequence[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Takes one update; returns the loss and `[B]` scores.
 
     Args:
@@ -114,7 +113,7 @@ class TorchContender:
         steps_per_epoch=-(-len(train) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=action_net.flops(config, shape))
 
-  def _batch(self) -> Any:
+  def _batch(self) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Returns (windows `[B, T, D]` of every stream, `[B]` labels) of one step, on the device."""
     ids, features = self._train[torch.randperm(len(self._train))[: self._size]], []
     for name, window in self._windows.items():

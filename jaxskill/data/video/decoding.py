@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxskill.data.video.containers import VideoError, open_file
+from jaxskill.data.video.containers import VideoError, open_file, video_stream
 from jaxskill.data.video.timeline import Timeline, demux, is_flush, read_timeline
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
@@ -118,7 +118,7 @@ def pictures(path: str | os.PathLike[str], faults: list[str] | None = None,
   """
   timeline, faults = timeline or read_timeline(path), [] if faults is None else faults
   with open_file(path) as container:
-    stream = container.streams[timeline.stream]
+    stream = video_stream(container, timeline.stream)
     stream.thread_type, aspect, number = "AUTO", _aspect(stream), 0
     clock = _Clock(timeline)
     for frame in _frames(container, stream, faults):
