@@ -26,16 +26,27 @@ BRITISH = re.compile("colour|cent(re|red)(_|$)|grey|neighbour|behaviour|labell|m
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 
 
+def read(folder):
+  """Yields (path in the folder, (path below the repository, text, tree)) of every Python file."""
+  for path in sorted((REPO / folder).rglob("*.py")):
+    text = path.read_text(encoding="utf-8")
+    yield path.relative_to(REPO / folder), (path.relative_to(REPO).as_posix(), text, ast.parse(text))
+
+
 @functools.cache
 def sources():
   """{"data.arrays": (its path below the repository, its text, its tree)} of every file of the package."""
   found = {}
-  for path in sorted((REPO / "jaxskill").rglob("*.py")):
-    parts = path.relative_to(REPO / "jaxskill").with_suffix("").parts
-    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "jaxskill"
-    text = path.read_text(encoding="utf-8")
-    found[name] = path.relative_to(REPO).as_posix(), text, ast.parse(text)
+  for path, source in read("jaxskill"):
+    parts = path.with_suffix("").parts
+    found[".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "jaxskill"] = source
   return found
+
+
+@functools.cache
+def everything():
+  """[(path, text, tree)] of every file of the package and of configs/."""
+  return [*sources().values(), *(source for _, source in read("configs"))]
 
 
 def room(module):
@@ -147,19 +158,19 @@ def test_no_string_of_one_method_stands_above_methods():
 
 
 def test_files_are_short():
-  found = [path for path, text, _ in sources().values() if len(text.splitlines()) > MOST_LINES]
+  found = [path for path, text, _ in everything() if len(text.splitlines()) > MOST_LINES]
   assert not found, f"files of more than {MOST_LINES} lines"
 
 
 def test_functions_are_short():
-  found = [f"{path}: {node.name}" for path, _, tree in sources().values() for node in ast.walk(tree)
+  found = [f"{path}: {node.name}" for path, _, tree in everything() for node in ast.walk(tree)
            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
            and node.end_lineno - node.lineno >= MOST_OF_A_FUNCTION]
   assert not found, f"functions of more than {MOST_OF_A_FUNCTION} lines"
 
 
 def test_lines_are_narrow():
-  found = [path for path, text, _ in sources().values() if any(len(line) > WIDEST for line in text.splitlines())]
+  found = [path for path, text, _ in everything() if any(len(line) > WIDEST for line in text.splitlines())]
   assert not found, f"files with lines of more than {WIDEST} characters"
 
 
@@ -167,12 +178,12 @@ def test_lines_are_narrow():
 def test_names_can_be_guessed(name):
   """Those of rooms and files, and those of variables, arguments, functions and attributes."""
   assert not list((REPO / "jaxskill").rglob(name)) + list((REPO / "jaxskill").rglob(f"{name}.py"))
-  found = [path for path, _, tree in sources().values() if name in identifiers(tree)]
+  found = [path for path, _, tree in everything() if name in identifiers(tree)]
   assert not found, f"{name}: say what it is"
 
 
 def test_identifiers_are_spelt_as_in_america():
-  found = [f"{path}: {name}" for path, _, tree in sources().values() for name in identifiers(tree)
+  found = [f"{path}: {name}" for path, _, tree in everything() for name in identifiers(tree)
            if BRITISH.search(name.lower())]
   assert not found, found
 
@@ -189,7 +200,7 @@ def public(tree, place=""):
 
 def documented():
   """Yields (where it stands, node, docstring or "") of all that is public."""
-  for path, _, tree in sources().values():
+  for path, _, tree in everything():
     for name, node in public(tree):
       yield f"{path}: {name}", node, ast.get_docstring(node) or ""
 
@@ -241,6 +252,6 @@ def choices(annotation):
 def test_public_functions_say_what_they_return():
   """Anything is no answer; a dict of anything is one. Nor is there another name for anything."""
   found = [place for place, node, _ in public_functions() if "Any" in choices(node.returns)]
-  found += [f"{path}: line {node.lineno}" for path, _, tree in sources().values() for node in ast.walk(tree)
+  found += [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in ast.walk(tree)
             if isinstance(node, ast.Assign | ast.AnnAssign) and "Any" in choices(node.value)]
   assert not found, f"these return Any: {found}"
