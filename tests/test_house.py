@@ -182,6 +182,11 @@ def test_names_can_be_guessed(name):
   assert not found, f"{name}: say what it is"
 
 
+def test_names_in_tests_say_what_they_hold():
+  found = [path for _, (path, _, tree) in read("tests") if "own" in identifiers(tree)]
+  assert not found, f"own is whose it is, not what: {found}"
+
+
 def test_identifiers_are_spelt_as_in_america():
   found = [f"{path}: {name}" for path, _, tree in everything() for name in identifiers(tree)
            if BRITISH.search(name.lower())]

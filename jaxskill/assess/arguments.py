@@ -162,8 +162,8 @@ def _weights(words: Sequence[str]) -> dict[str, str] | str:
   named = [word.split("=", 1) for word in words]
   stream, count = collections.Counter(stream for stream, _ in named).most_common(1)[0]
   if count > 1:
-    its_own = ", ".join(file for name, file in named if name == stream)
-    raise ValueError(f"--weights: stream {stream!r} has {count} files, {its_own}; give one.")
+    given = ", ".join(file for name, file in named if name == stream)
+    raise ValueError(f"--weights: stream {stream!r} has {count} files, {given}; give one.")
   return dict(named)
 
 

@@ -182,7 +182,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
-  path, _, own_options = file.partition(":")
+  path, _, added = file.partition(":")
   config = _config(file, place, source if file == table else source._replace(options=()))
   measured = _config(table, place, source).evaluate
   other = {name: measured[name] for name in MEASURES if name in measured and name in config.evaluate
@@ -202,7 +202,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
   words = [place.options, place.task.replace("/", "_"), *(source.options if file == table or other else ())]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
-    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
+    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, added])))]
   made = []
   for group in ablations.groups(config):
     names = tuple(name for name, _ in group.weight_rows)
@@ -214,8 +214,8 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
 
 def _config(file: str, place: Any, source: Source) -> Any:
   """The config of a file, perhaps with options, in a place."""
-  path, _, own_options = file.partition(":")
-  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
+  path, _, added = file.partition(":")
+  options = [place.options, *filter(None, [added]), *source.options, *(["tiny"] if source.tiny else [])]
   overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
   return cli.read_config(f"{path}:{','.join(options)}", overrides)[0].copy_and_resolve_references()
 

@@ -52,20 +52,20 @@ def test_command_line_end_to_end(tmp_path):
   assert "environment" in results
   for dtype, layouts in results["matmul_flops_per_s"].items():
     assert results["matmul_peak"][dtype] == max(layouts.values()) > 0
-  for form, own in results["forms"].items():
-    step_s = own["ms_per_step"]["median"] / 1e3
-    videos = shape.train_videos if own["encode"] == "unique" else 2 * shape.batch_size
-    assert own["replicas"] == (2 if "R2" in form else 1)
-    assert own["ms_per_step"]["min"] <= own["ms_per_step"]["median"] <= own["ms_per_step"]["max"]
-    assert len(own["ms_per_step"]["rounds"]) == 2 and own["ms_per_step"]["min"] > 0
-    for name, value in dict(steps_per_s=1 / step_s, pairs_per_s=shape.batch_size * own["replicas"] / step_s,
-                            encodes_per_s=videos * own["replicas"] / step_s, flops_per_s=own["model_flops"] / step_s,
+  for form, result in results["forms"].items():
+    step_s = result["ms_per_step"]["median"] / 1e3
+    videos = shape.train_videos if result["encode"] == "unique" else 2 * shape.batch_size
+    assert result["replicas"] == (2 if "R2" in form else 1)
+    assert result["ms_per_step"]["min"] <= result["ms_per_step"]["median"] <= result["ms_per_step"]["max"]
+    assert len(result["ms_per_step"]["rounds"]) == 2 and result["ms_per_step"]["min"] > 0
+    for name, value in dict(steps_per_s=1 / step_s, pairs_per_s=shape.batch_size * result["replicas"] / step_s,
+                            encodes_per_s=videos * result["replicas"] / step_s, flops_per_s=result["model_flops"] / step_s,
                             estimated_task_s=2000 * 2 * step_s).items():
-      assert own[name] == pytest.approx(value), (form, name)
-    assert own["peak_memory_bytes"] > 0
-    assert own["peak_share"] == pytest.approx(own["flops_per_s"] / results["matmul_peak"][own["dtype"]])
+      assert result[name] == pytest.approx(value), (form, name)
+    assert result["peak_memory_bytes"] > 0
+    assert result["peak_share"] == pytest.approx(result["flops_per_s"] / results["matmul_peak"][result["dtype"]])
     if form != "torch":
-      assert own["compile_s"] > 0 and own["compiled_flops"] > 0 and own["program_bytes"] > 0
+      assert result["compile_s"] > 0 and result["compiled_flops"] > 0 and result["program_bytes"] > 0
   ours, other = (results["forms"][form]["ms_per_step"]["rounds"] for form in forms)
   if "torch" in forms:
     assert results["ratios"][forms[0]]["torch"] == pytest.approx(np.median(np.divide(other, ours)))

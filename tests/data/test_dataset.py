@@ -148,8 +148,8 @@ def test_criteria_and_ranges():
   for array in (data.score_range, data.criteria["execution"]):
     with pytest.raises(ValueError, match="read-only"):
       array[0] = 0
-  own = SkillDataset(**scored_fields(score_range=np.array([[0, 3], [1, 4], [0.5, 1]])))
-  assert own.score_range.tolist() == [[0, 3], [1, 4], [0.5, 1]]
+  ranged = SkillDataset(**scored_fields(score_range=np.array([[0, 3], [1, 4], [0.5, 1]])))
+  assert ranged.score_range.tolist() == [[0, 3], [1, 4], [0.5, 1]]
   plain = SkillDataset(**fields())
   assert plain.score_range is None and not plain.criteria
 

@@ -74,8 +74,8 @@ def test_stream_beside_the_others(make_dataset):
   found = with_statistics(data, "rgb", ((0, 1), 4))
   assert found.streams["statistics"].shape == (11, 1, 15) and set(found.streams) == {"rgb", "statistics"}
   np.testing.assert_allclose(found.row_seconds["statistics"], data.lengths["rgb"] * 0.5)  # a row lasts as long as the video
-  own = data.streams["rgb"][3, : data.lengths["rgb"][3]]
-  np.testing.assert_array_equal(found.streams["statistics"][3, 0], motion_statistics(own, 0.5, ((0, 1), 4)))
+  rows = data.streams["rgb"][3, : data.lengths["rgb"][3]]
+  np.testing.assert_array_equal(found.streams["statistics"][3, 0], motion_statistics(rows, 0.5, ((0, 1), 4)))
   assert with_statistics(data, "") is data
 
 

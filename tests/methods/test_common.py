@@ -120,8 +120,8 @@ def moments_of(state):
   remembers = lambda part: hasattr(part, "mu") or hasattr(part, "trace")
   found = {}
   for name in filter(str.isdigit, state.opt_state):
-    own, = [part for part in jax.tree.leaves(state.opt_state[name], is_leaf=remembers) if remembers(part)]
-    found[name] = (flat(own.mu), flat(own.nu)) if hasattr(own, "mu") else (flat(own.trace), {})
+    moments, = [part for part in jax.tree.leaves(state.opt_state[name], is_leaf=remembers) if remembers(part)]
+    found[name] = (flat(moments.mu), flat(moments.nu)) if hasattr(moments, "mu") else (flat(moments.trace), {})
   return found
 
 
@@ -211,9 +211,9 @@ def test_a_replica_equals_a_run_of_its_own(variant):
   together = variant.trainer
   assert len(set(together.tables.count.tolist())) == 2 and len({r.seed for r in together.replicas}) == 2
   for index in (1, len(together.replicas) - 2):
-    own = together.replicas[index]
-    changes = {"seeds": (own.seed,)} | ({"data.criteria": (own.criterion,)} if "criteria" in together.config.data else {})
-    folds = variant.dataset.folds[own.fold: own.fold + 1]
+    replica = together.replicas[index]
+    changes = {"seeds": (replica.seed,)} | ({"data.criteria": (replica.criterion,)} if "criteria" in together.config.data else {})
+    folds = variant.dataset.folds[replica.fold: replica.fold + 1]
     alone = trained(variant.configure(changes=changes), dataclasses.replace(variant.dataset, folds=folds))
     assert_states_close(together.state, alone.state, replica=index)
     np.testing.assert_allclose(variant.answers.score[index], alone.assess()[0][0], atol=1e-3)
@@ -363,13 +363,13 @@ def test_every_picture_changes_with_its_data(method, tmp_path):
   history[0]["replicas"][0]["test"] = 0.5
   scores = answers.score[0][trainer.dataset.folds[0].test_videos]
   for kind in kinds:
-    own = None
+    drawn = None
     for video in (trainer.dataset.folds[0].test_videos[pick(scores)] for pick in (np.argmax, np.argmin)):
       after = pictures_of(tmp_path, trainer, history, spoilt(answers, kind, video))
       found = {name for name, picture in after.items() if picture != before[name]}
-      assert own in (None, found), (kind, "one of the two videos is not drawn")
-      own = found
-    changed |= own
+      assert drawn in (None, found), (kind, "one of the two videos is not drawn")
+      drawn = found
+    changed |= drawn
   after = pictures_of(tmp_path, trainer, history, spoilt(answers, "score"))
   assert all(after[name] != before[name] for name in before if name != "training")
   assert changed | {"scores"} >= before.keys()                # which shows scores alone

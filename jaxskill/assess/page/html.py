@@ -37,7 +37,7 @@ def _environment() -> Any:
   return made
 
 
-def _own(name: str) -> tuple[str, str]:
+def _with_digest(name: str) -> tuple[str, str]:
   """Returns (a script or style of the package, its source in a Content-Security-Policy)."""
   content = (HERE / name).read_text(encoding="utf-8")
   digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
@@ -54,7 +54,7 @@ def write(record: written.Record, name: str, template: str, data: dict[str, Any]
     content: what the template shows.
   """
   import markupsafe
-  (script, script_source), (style, style_source) = _own("page.js"), _own("page.css")
+  (script, script_source), (style, style_source) = _with_digest("page.js"), _with_digest("page.css")
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
             "media-src 'self' file:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(

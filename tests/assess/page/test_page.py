@@ -69,8 +69,8 @@ def of_video(folder, result, material, how="link"):
 def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other", **changed):
   folder.mkdir(exist_ok=True)
   found, moments = samples.segments(8.0)
-  own = dict(segments=found, moments=moments) if aligned else {}
-  both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
+  parts = dict(segments=found, moments=moments) if aligned else {}
+  both = samples.answer(better, score=0.8, **parts), samples.answer(worse, score=0.4, **parts)
   return Read(page.of_comparison(written.Record(folder), samples.comparison(*both, aligned) | changed,
                                  [samples.material(source, maps=True)] * 2, how, "one is better", "50 % of the differences"))
 
@@ -139,10 +139,10 @@ def test_hostile_names_stay_text(tmp_path, film, make):
       pages.append(of_video(folder, samples.answer(name, **given), samples.material(film, maps=True)))
     if make == "index":
       for date in ("2024-01-01", name):
-        own = folder / date[:4].strip('"><')
-        own.mkdir(exist_ok=True)
-        page.of_video(written.Record(own), samples.answer(name, **given), samples.material(film), "none")
-        (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
+        place = folder / date[:4].strip('"><')
+        place.mkdir(exist_ok=True)
+        page.of_video(written.Record(place), samples.answer(name, **given), samples.material(film), "none")
+        (place / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
       pages[-1] = Read(*page.of_folder(folder, "assessment.json", samples.answer(name, **given)))
   bad_page, mild_page = pages
   assert [name for name, _ in bad_page.elements] == [name for name, _ in mild_page.elements]
@@ -199,10 +199,10 @@ def test_films_of_the_user_stay(tmp_path, film, how):
   """One that would be its own copy, and others where a page's film would stand."""
   folder = tmp_path / "video"
   folder.mkdir()
-  own = film.rename(folder / "video.mp4")
-  content = own.read_bytes()
+  kept = film.rename(folder / "video.mp4")
+  content = kept.read_bytes()
   other = samples.film(tmp_path / "ann.mp4", 1.0)
-  for source, why in ((own, "is itself a video that is asked for"), (other, "was not written by jaxskill")):
+  for source, why in ((kept, "is itself a video that is asked for"), (other, "was not written by jaxskill")):
     if how == "none":
       of_video(folder, samples.answer(), samples.material(source, frames=False), how)
       page.check(folder, [source], how)
@@ -211,8 +211,8 @@ def test_films_of_the_user_stay(tmp_path, film, how):
                     lambda: page.check(folder, [source], how)):
         with pytest.raises(ValueError, match=f"video.mp4 .*{why}.*; .*another --out"):
           write()
-    assert own.read_bytes() == content and other.exists()
-  own.rename(folder / "video.webm")
+    assert kept.read_bytes() == content and other.exists()
+  kept.rename(folder / "video.webm")
   if how != "none":
     with pytest.raises(ValueError, match="video.webm is there"):
       of_video(folder, samples.answer(), samples.material(other), how)
@@ -348,8 +348,8 @@ def test_downloads_hold_curves_and_moments(tmp_path, film):
   linked = [one["href"] for one in read.of("a") if "download" in one]
   assert linked == ["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"]
   table = list(csv.DictReader((folder / "curves.csv").read_text(encoding="utf-8").splitlines()))
-  own = [float(row["value"]) for row in table if row["name"] == "against"]
-  assert own == pytest.approx(result["attention"]["against"]["values"])
+  values = [float(row["value"]) for row in table if row["name"] == "against"]
+  assert values == pytest.approx(result["attention"]["against"]["values"])
   first = result["moments"][0]
   assert (folder / "moments.srt").read_text().startswith(
       f"1\n00:00:02,000 --> 00:00:04,000\n{first['words']}: {100 * first['share']:.0f} % of the attention\n\n2\n")
