@@ -79,7 +79,11 @@ class Trainer:
     self._began = False
 
   def begin(self) -> None:
-    """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some."""
+    """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some.
+
+    Raises:
+      ValueError: for a file that cannot be read, or does not fit.
+    """
     if self.config.get("init_from") and not self._began:
       self.state = self.parallel.replicate(initial_parameters.put(self.state, self.config, self.method))
       self._began = True

@@ -239,6 +239,38 @@ def test_docstrings_name_the_errors():
   assert not found, f"these raise and do not say what: {found}"
 
 
+def known_as(module, tree):
+  """{name in a file: the function of ours that it is, "data.tables.number"}."""
+  known = {node.name: f"{module}.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef)}
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom) and room(node.module) == "jaxskill":
+      known |= {alias.asname or alias.name: f"{node.module}.{alias.name}".removeprefix("jaxskill.")
+                for alias in node.names}
+  return known
+
+
+def called(function, known):
+  """Yields the functions of ours that a function calls by their names."""
+  for node in ast.walk(function):
+    if isinstance(node, ast.Call):
+      first, *rest = ast.unparse(node.func).split(".")
+      yield ".".join([known.get(first, first), *rest])
+
+
+def test_what_users_call_tells_what_it_raises():
+  """What a room exports, and the `run` of a command: whoever calls it does not see what that calls in turn."""
+  functions = {f"{module}.{node.name}": (path, node, known_as(module, tree)) for module, (path, _, tree) in
+               sources().items() for node in tree.body if isinstance(node, ast.FunctionDef)}
+  exported = {name for name, (path, node, _) in functions.items() if node.name == "run" or path.endswith("__init__.py")}
+  for module, (_, _, tree) in sources().items():
+    exported |= {known_as(module, tree).get(name) for node in tree.body if isinstance(node, ast.Assign)
+                 and ast.unparse(node.targets[0]) == "__all__" for name in ast.literal_eval(node.value)}
+  raises = {name: "ValueError" in (ast.get_docstring(node) or "") for name, (_, node, _) in functions.items()}
+  silent = [name for name in sorted(exported & raises.keys()) if not raises[name] and not name.split(".")[-1][0] == "_"
+            and any(raises.get(other) for other in called(functions[name][1], functions[name][2]))]
+  assert not silent, f"these call what raises a ValueError, and do not say so: {silent}"
+
+
 def test_public_functions_have_types():
   found = [place for place, node, _ in public_functions()
            if node.returns is None or any(parameter.annotation is None for parameter in parameters(node))]

@@ -126,6 +126,9 @@ def of_new_videos(options: ConfigDict, group: np.ndarray, train_videos: np.ndarr
 
   Returns:
     (`[G, M + 1]` videos, mask) of the groups 0 to G - 1.
+
+  Raises:
+    ValueError: for an unknown way to choose.
   """
   names = np.arange(group.max() + 1)
   chosen, mask = choose(options, np.concatenate([group, names]), train_videos, score, seed, spare=1)

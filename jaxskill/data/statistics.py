@@ -67,6 +67,9 @@ def motion_statistics(rows: np.ndarray, row_seconds: float, points: Sequence[tup
   Returns:
     `[S]` float32, finite for finite rows: a point that never moves, or is seen once, has no speed, path or jerk, and is
     idle all the time.
+
+  Raises:
+    ValueError: if a point has no column, or one that is not there.
   """
   rows, row_seconds = np.asarray(rows, np.float64), float(np.float32(row_seconds))     # as data sets keep it
   gaps = np.diff(times) if times is not None else np.full(len(rows) - 1, row_seconds)        # [T - 1]

@@ -263,6 +263,9 @@ def summary(held: HeldOut | None, ids: np.ndarray, level: float) -> dict[str, An
     "videos", "people" and "pairs" that calibrate, "folds"; "at_least": the share of new videos that is guaranteed, None
     without a range, and "new_people": whether of other people too, None where it is not known who is seen; "coverage":
     of `coverage`; "slope": of `pair_probability`, None of too few pairs; "test_pairs": of `pairs_held`}.
+
+  Raises:
+    ValueError: unless the level lies between 0 and 1.
   """
   result: dict[str, Any] = dict(
       level=float(conformal.check_level(level)), calibrated_on=None, why_not=OLD, videos=0, people=None, folds=0,

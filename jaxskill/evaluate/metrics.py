@@ -131,6 +131,9 @@ def measure(dataset: SkillDataset, fold: Fold, scores: np.ndarray, parts: Mappin
 
   Returns:
     dict of accuracy on validation and test pairs (nan without pairs), ties, and test accuracy of each branch.
+
+  Raises:
+    ValueError: if `ties` is unknown.
   """
   test, validation = dataset.pairs[fold.test_pairs], dataset.pairs[fold.validation_pairs]
   accuracy, tied = pairwise_accuracy(scores, test, ties)

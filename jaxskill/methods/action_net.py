@@ -70,7 +70,11 @@ class TwoStreams:
     return self.config.model
 
   def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> dict[str, np.ndarray]:
-    """Returns {"score_range": `[2]` the lowest and the highest possible score}."""
+    """Returns {"score_range": `[2]` the lowest and the highest possible score}.
+
+    Raises:
+      ValueError: if there are no scores, or their range is not known.
+    """
     del fold
     return dict(score_range=np.array(score_range(self.config, dataset, criterion), np.float32))
 
@@ -172,7 +176,7 @@ def build(config: ConfigDict) -> Method:
 
 
 def check_data(config: ConfigDict, dataset: SkillDataset, criterion: str = "score") -> None:
-  """Checks what the config asks of a data set, before anything is compiled: see `check_features`, `check_scores`."""
+  """Raises a `ValueError` unless a data set is what the config asks for, see `check_features` and `check_scores`."""
   check_features(config, dataset)
   check_scores(config, dataset, criterion)
 

@@ -80,6 +80,9 @@ def training_scores(dataset: SkillDataset, fold: Fold, criterion: str) -> dict[s
   """Returns {"mean", "deviation"} of the training scores, which a network's output is stretched by.
 
   So a network starts at the mean, in any unit, and needs no range of scores. Equal scores have a deviation of 1.
+
+  Raises:
+    ValueError: if there are no scores by the criterion.
   """
   scores = labels_of(dataset, criterion)[fold.train_videos].astype(np.float64)
   return dict(mean=np.float32(scores.mean()), deviation=np.float32(scores.std() or 1.0))

@@ -117,7 +117,11 @@ class Comparison:
       check_rows(dataset, self.stream)
 
   def targets(self, dataset: SkillDataset, criterion: str) -> np.ndarray:
-    """Returns `[V]` scores to be learnt, see `targets`."""
+    """Returns `[V]` scores to be learnt, see `targets`.
+
+    Raises:
+      ValueError: if there are no scores, or no difficulty where it is asked for.
+    """
     return targets(dataset, criterion, self.model.with_difficulty)
 
   def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> Tree:

@@ -36,7 +36,11 @@ class Items:
     return self.metric == "accuracy"
 
   def groups(self, config: ConfigDict, dataset: SkillDataset) -> np.ndarray | None:
-    """Returns `[V]` which videos may be compared, see `exemplars.groups`; None where answers compare none."""
+    """Returns `[V]` which videos may be compared, see `exemplars.groups`; None where answers compare none.
+
+    Raises:
+      ValueError: for a name in `config.model.exemplars.same` that is none.
+    """
     return exemplars.groups(dataset, config.model.exemplars.same) if self.compares else None
 
   def check(self, config: ConfigDict, dataset: SkillDataset, fold: Fold) -> None:
@@ -61,6 +65,9 @@ class Items:
     Args:
       criterion: the score that the best are chosen by; seed: of the replica.
       groups: of `groups`, where they are at hand.
+
+    Raises:
+      ValueError: for an option of `config.model.exemplars` that is none.
     """
     groups = exemplars.groups(dataset, config.model.exemplars.same) if groups is None else groups
     # Not by the number of the fold: alone, a fold has another one.

@@ -138,7 +138,7 @@ def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], pad
   Args:
     kernel: `[k..., C, N]`.
     shape: of x, `[B, S..., C]`.
-    strides, padding, dtype, implementation: as in `convolve`.
+    strides, padding, dtype, implementation: as in `convolve`; so are errors.
 
   Returns:
     The kernel itself for "lax"; `[C, N]` for windows of one place; else, for `_stacked`, `[h t C, taps N]`, or, for
@@ -241,7 +241,7 @@ def max_pool(x: jax.Array, size: Sequence[int], strides: Sequence[int],
 
   Args:
     x: `[B, S..., C]`.
-    size, strides, padding, implementation: as in `convolve`.
+    size, strides, padding, implementation: as in `convolve`; so are errors.
 
   Returns:
     `[B, S'..., C]`, of the type of x.

@@ -187,7 +187,11 @@ def _pair(run: Finished, replica: Any, video: int, exemplar: Any, said: Any, vid
 
 
 def grad_cam(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Draws Fig. 9: where frames of the test videos of the highest and of the lowest score speak for a higher one."""
+  """Draws Fig. 9: where frames of the test videos of the highest and of the lowest score speak for a higher one.
+
+  Raises:
+    ValueError: for runs that read features.
+  """
   del videos
   run = next(iter(runs.values()))
   experiment = run.trainer.experiment

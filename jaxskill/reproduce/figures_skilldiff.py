@@ -36,6 +36,9 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
   Returns:
     {"segments": figure}.
+
+  Raises:
+    ValueError: for a file of `videos` that is no video.
   """
   run = runs[ROW]
   experiment = run.trainer.experiment

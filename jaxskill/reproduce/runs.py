@@ -246,7 +246,11 @@ def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
 
 
 def dataset(job: Job, kept: dict[str, Any]) -> SkillDataset:
-  """Returns the data of a job; the last ones are kept, for the next job may have the same."""
+  """Returns the data of a job; the last ones are kept, for the next job may have the same.
+
+  Raises:
+    ValueError: for data that cannot be read.
+  """
   key = job.config.data.to_json()
   if key not in kept:
     kept.clear()
@@ -277,7 +281,11 @@ def results(job: Job) -> dict:
 
 
 def trained_for(jobs: Iterable[Job]) -> str:
-  """Returns how long finished jobs took, in words; a job that was resumed counts from its last start."""
+  """Returns how long finished jobs took, in words; a job that was resumed counts from its last start.
+
+  Raises:
+    ValueError: for a job that is not finished.
+  """
   found = {job.folder: results(job) for job in jobs}
   devices = dict.fromkeys(device for one in found.values() for device in one["devices"])
   return (f"trained for {sum(one['seconds'] for one in found.values()) / 3600:.2g} h: {len(found)} run(s) on "

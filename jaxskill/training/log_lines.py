@@ -45,7 +45,11 @@ def read_lines(path: pathlib.Path, step: int | None = None) -> tuple[list[dict[s
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}."""
+  """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}.
+
+  Raises:
+    ValueError: if the file cannot be read.
+  """
   entries, _ = read_lines(workdir / "metrics.jsonl")
   numbers = lambda value: isinstance(value, list) and all(isinstance(x, (int, float)) for x in value)
   values = lambda entry: [v for k, v in entry.items() if k not in ("step", "steps_per_second")]
@@ -53,7 +57,11 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def read_evaluations(workdir: pathlib.Path, step: int) -> list:
-  """Returns the evaluations up to `step` that evaluations.jsonl holds."""
+  """Returns the evaluations up to `step` that evaluations.jsonl holds.
+
+  Raises:
+    ValueError: if the file cannot be read.
+  """
   entries, _ = read_lines(workdir / "evaluations.jsonl", step)
   return [entry for entry in entries if isinstance(entry.get("replicas"), list)]
 

@@ -86,6 +86,9 @@ def of_comparison(record: written.Record, result: dict[str, Any], material: Sequ
     record: of the folder; result: as `comparison.json` has it; material: of the better and of the other video.
     sentence: who is better, behind what must be known first.
     larger: where the difference stands among those of training videos, "" if nowhere.
+
+  Raises:
+    ValueError, OSError: if a video cannot be put beside it, see `films.place`, or the page cannot be written.
   """
   sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))

@@ -96,6 +96,9 @@ class Networks:
     Args:
       name: of `NETWORKS`.
       image: `[side, side, 3]` float32, RGB.
+
+    Raises:
+      ValueError: if the source of the networks cannot be read, or lacks one.
     """
     if not self._interpreters:
       self._start(read(self.source, self.names))
