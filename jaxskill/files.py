@@ -60,6 +60,29 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     folder.rename(path)
 
 
+@contextlib.contextmanager
+def taking_turns(folder: pathlib.Path) -> Iterator[None]:
+  """Runs the body in one process at a time: others that start together wait. Makes the folder if it is missing.
+
+  Raises:
+    ValueError: if nothing can be written or locked there.
+  """
+  try:
+    import fcntl
+  except ImportError:                     # Windows: both work, and what is whole last stays
+    fcntl = None  # type: ignore[assignment]
+  with contextlib.ExitStack() as held:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      lock = held.enter_context(open(folder / ".lock", "w"))
+      if fcntl:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+      raise ValueError(f"{folder}: cannot be written or locked ({error}); set config.data.prepared_dir to a folder of "
+                       "your own.") from error
+    yield
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a text in UTF-8, whole or not at all."""
   with writing(path) as file:
