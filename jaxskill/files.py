@@ -32,15 +32,21 @@ LONGEST = 100         # bytes of a folder's name: two of them, and what is put b
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
-  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+def making(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives the path of a file to make, which takes the place of `path` when the body has ended well, and else goes."""
   unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
   try:
-    with open(unfinished, "xb") as file:
-      yield file
+    yield unfinished
     os.replace(unfinished, path)
   finally:
     unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+  with making(path) as unfinished, open(unfinished, "xb") as file:
+    yield file
 
 
 @contextlib.contextmanager
