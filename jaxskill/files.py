@@ -32,15 +32,21 @@ LONGEST = 100         # bytes of a folder's name: two of them, and what is put b
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
-  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+def making(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives the path of a file to make, which takes the place of `path` when the body has ended well, and else goes."""
   unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
   try:
-    with open(unfinished, "xb") as file:
-      yield file
+    yield unfinished
     os.replace(unfinished, path)
   finally:
     unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+  with making(path) as unfinished, open(unfinished, "xb") as file:
+    yield file
 
 
 @contextlib.contextmanager
@@ -58,6 +64,29 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if path.exists():
       path.rmdir()
     folder.rename(path)
+
+
+@contextlib.contextmanager
+def taking_turns(folder: pathlib.Path) -> Iterator[None]:
+  """Runs the body in one process at a time: others that start together wait. Makes the folder if it is missing.
+
+  Raises:
+    ValueError: if nothing can be written or locked there.
+  """
+  try:
+    import fcntl
+  except ImportError:                     # Windows: both work, and what is whole last stays
+    fcntl = None  # type: ignore[assignment]
+  with contextlib.ExitStack() as held:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      lock = held.enter_context(open(folder / ".lock", "w"))
+      if fcntl:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+      raise ValueError(f"{folder}: cannot be written or locked ({error}); set config.data.prepared_dir to a folder of "
+                       "your own.") from error
+    yield
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import fractions
 import hashlib
 import importlib.util
-import os
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -116,7 +115,7 @@ def _put(source: pathlib.Path, record: written.Record, name: str, how: str) -> N
   """Makes a hard link to a file, or a copy where that cannot be."""
   if how == "link":
     with contextlib.suppress(OSError), record.writing(name, link=True) as path:
-      os.link(source.resolve(), path)
+      path.hardlink_to(source.resolve())
     if name in record.new:
       return
   with record.writing(name) as path:

@@ -11,7 +11,6 @@ V videos, N frames, H height, W width.
 from __future__ import annotations
 
 import concurrent.futures
-import fcntl
 import hashlib
 import json
 import os
@@ -30,7 +29,7 @@ from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import timeline, video_files
 from jaxskill.data.video.video_names import spellings
-from jaxskill.files import FULL, remove_unfinished, writing
+from jaxskill.files import FULL, remove_unfinished, taking_turns, writing
 
 STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -126,14 +125,7 @@ def prepare(sources: Mapping[str, Source], cache: Path, sampling: Sampling) -> t
   sampling.check()
   wide, high = sampling.size
   folder = Path(cache) / f"{sampling.rows}x{high}x{wide}_{sampling.fit}"
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / ".lock", "w")
-  except OSError as error:
-    raise ValueError(f"{folder}: cannot be written ({error}); set config.data.prepared_dir to a folder of your own."
-                     ) from error
-  with lock:             # of the processes that start together, one decodes and the others wait
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with taking_turns(folder):
     remove_unfinished(folder)
     return _decode_missing(sources, folder, sampling)
 
