@@ -16,8 +16,7 @@ import numpy as np
 from jaxskill.evaluate import conformal, pair_probability
 
 ABSENT, TRAIN, VALIDATION, TEST = range(4)      # the side that a video is on
-SHARE = "config.data.validation_share (of simulated data, config.data.simulated.validation_share)"
-KEEP_APART = (f"{SHARE}, 0.2 for instance, keeps videos apart that calibrate it; of own features "
+KEEP_APART = ("config.data.validation_share, 0.2 for instance, keeps videos apart that calibrate it; of own features "
               "config.data.split=folds or subject tests every video in turn")
 OLD = "an older version trained this run and kept too little that calibrates; train it anew"
 

@@ -13,7 +13,7 @@ from jaxskill.report import wording
 from jaxskill.training.experiment import Experiment
 from jaxskill.training.finished_run import FinishedRun
 
-MORE = f"a larger {held_out.SHARE} keeps more apart"
+MORE = "a larger config.data.validation_share keeps more apart"
 
 
 def of_rows(experiment: Experiment, scores: np.ndarray) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def answer(run: FinishedRun, video: NewVideo, assessment: Assessment, ids: np.nd
     result["row_times"] = dict(start=start.tolist(), end=end.tolist())                # of what is aligned
   seen_at = {name: video.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
-  agreement.count(result["moments"], result, assessment, video.row_seconds[run.method.streams[0]], seen_at)
+  agreement.count(result["moments"], result, assessment, video.seconds(run.method.streams[0]), seen_at)
   if run.method.items.compares:
     result["references"] = references(run, video, assessment, ids)
   if assessment.distribution:

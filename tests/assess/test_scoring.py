@@ -120,12 +120,13 @@ def test_segments_and_alignments_of_uneven_rows(tmp_path):
   """They stand at the times of their rows, beyond a gap too, and the video lasts to the end of its last row."""
   run = trained("skilldiff")
   test = run.dataset.folds[0].test_videos[:2]
+  category = run.dataset.category[test[0]]
   files, times = [], {}
   for name, video in zip("ab", test):
     rows = int(run.dataset.lengths["rgb"][video])
     times[name] = np.where(np.arange(rows) < rows // 2, 0, 50) + 2.0 * np.arange(rows)
     files.append(run.save(video, tmp_path, name, times=times[name]))
-  ask = dict(features=files, labels=run.labels, out=tmp_path / "out", html=True, say=lambda line: None)
+  ask = dict(features=files, category=category, out=tmp_path / "out", html=True, say=lambda line: None)
   results, failed = assess.run(run.workdir, **ask)
   assert not failed
   for name, one in results.items():

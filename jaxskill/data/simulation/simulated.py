@@ -41,11 +41,13 @@ from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.data.simulation.performances import FRAME_TRUTH, performances
 from jaxskill.data.simulation.scripts import rng_of
 
+TEST_SHARE = 0.25     # of the performers, as a rule
+
 
 def simulate(num_videos: int = 100, num_segments: int = 400, width: int = 1024, streams: Sequence[str] = ("rgb",),
              difficulty: float = 0.5, seed: int = 0, *, task_seed: int = 0,
              skills: Sequence[float] | np.ndarray | None = None, num_subjects: int = 25, num_phases: int = 8,
-             test_share: float = 0.25, validation_share: float = 0.15, tie_margin: float = 0.05,
+             test_share: float = TEST_SHARE, validation_share: float = 0.15, tie_margin: float = 0.05,
              pair_share: float = 1.0, rater_noise: float = 0.02, score_range: float = 100.0,
              routine_difficulties: Sequence[float] = (1.0,), static_rows: int = 80, static_width: int = 2048,
              map_frames: int = 25, map_size: int = 14, map_width: int = 64, max_seconds: float = 400.0,
