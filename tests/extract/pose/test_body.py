@@ -66,11 +66,12 @@ def test_landmarks_are_where_the_puppet_is(size):
                              (puppet[2:] - puppet[:2]) / np.hypot(20, 50), atol=0.03)
 
 
-def test_the_detector_is_asked_once():
-  pictures = [puppets.picture(PUPPET + (3 * k, 0, 3 * k, 0), time=k / 25) for k in range(10)]
+def test_the_detector_is_asked_at_first_and_a_few_times_a_second():
+  """And changes nothing where nobody else is there."""
+  pictures = [puppets.picture(PUPPET + (3 * k, 0, 3 * k, 0), time=k / 25) for k in range(22)]
   seen, follower = look(*pictures)
-  assert follower.asked == 1 and follower.looked == 10
-  np.testing.assert_allclose([one.points[5, 0] for one in seen], [160 + 3 * k for k in range(10)], atol=1.0)
+  assert follower.asked == 1 + 5 and follower.looked == 22
+  np.testing.assert_allclose([one.points[5, 0] for one in seen], [160 + 3 * k for k in range(22)], atol=1.0)
 
 
 def test_one_who_walks_in_is_not_taken_for_the_first():
@@ -78,8 +79,44 @@ def test_one_who_walks_in_is_not_taken_for_the_first():
   pictures = [puppets.picture(PUPPET)] + [puppets.picture(PUPPET, (320 - 8 * k, 190, 320 - 8 * k, 60), time=k / 25)
                                           for k in range(1, 10)]
   seen, follower = look(*pictures)
-  assert follower.asked == 1
+  assert not follower.hidden and not follower.is_hidden
   np.testing.assert_allclose([one.points[5, :2] for one in seen], [(160, 150)] * 10, atol=1.5)
+
+
+def crossing(there, clothes, walks=None):
+  """Pictures of one who stands at 160 in blue 60 and another one who is at `there(seconds)`, in front."""
+  for k in range(100):
+    x = (walks or (lambda time: 160))(k / 25)
+    yield puppets.scene((x, 150, x, 90, 60), (there(k / 25), 150, there(k / 25), 90, clothes), time=k / 25)
+
+
+def comes_and_goes_back(time):
+  return 300 - 200 * time if time < 0.7 else 160 if time < 1.4 else 160 + 100 * (time - 1.4)
+
+
+def comes_and_goes_on(time):
+  return 300 - 200 * time if time < 0.7 else 160 if time < 1.4 else 160 - 60 * (time - 1.4)
+
+
+@pytest.mark.parametrize("there", [comes_and_goes_back, comes_and_goes_on])
+@pytest.mark.parametrize("clothes", [200, 60])
+def test_one_who_was_hidden_is_found_again(there, clothes):
+  """Behind somebody in other clothes, or in the same ones: a gap, and never the other one."""
+  seen, follower = look(*crossing(there, clothes), chosen=((0.0, 160, 120),))
+  assert all(one is None or abs(one.points[5, 0] - 160) < 15 for one in seen)
+  times = [k / 25 for k in range(100)]
+  assert all(one is not None for one, time in zip(seen, times) if time < 0.5 or time > 3.9)
+  hidden = [one is None for one, time in zip(seen, times) if 0.75 < time < 1.35]
+  assert all(hidden) and len(follower.hidden) == 1 and 0.4 < follower.hidden[0][0] < 0.75
+  assert not follower.again and (clothes == 60 or follower.hidden[0][1] < 2.2)
+
+
+@pytest.mark.parametrize("clothes", [200, 60])
+def test_one_who_passes_in_front_is_followed_without_a_gap(clothes):
+  chosen = ((0.0, 300, 120),)
+  seen, follower = look(*crossing(comes_and_goes_back, clothes), chosen=chosen)
+  assert all(one is None or abs(one.points[5, 0] - comes_and_goes_back(k / 25)) < 15 for k, one in enumerate(seen))
+  assert clothes == 60 or all(seen)
 
 
 def test_a_gap_is_a_gap():
