@@ -226,7 +226,8 @@ class Follower:
 
   def _look_around(self, picture: Any, read: Any) -> None:
     """Takes note of others who are near the person, so that none of them is taken for it when they meet."""
-    if picture.time - self._asked_at >= identity.WATCH or self._others.are_near(self._person, self._unit):
+    due = picture.time - self._asked_at > identity.WATCH - 1e-3                # times are rounded
+    if due or self._others.are_near(self._person, self._unit):
       found = self._detect(picture, min(_UNSURE, self._options.detection))
       self._others.note(picture, [(one.points[HIPS], square_of(one)) for one in found], read.place, self._unit)
 

@@ -32,7 +32,7 @@ APART = 0.5            # half heights that two persons are apart; else it is one
 _WITHIN = 2.0          # half heights from where one should be, within which it is found again
 _LEVELS, _ALONG = 16, np.linspace(0.1, 0.9, 12)
 _STEADY, _AHEAD = 0.2, 0.5     # seconds over which a velocity is averaged, and for which it is believed
-_SPEED = 5.0           # half heights a second that anybody may be off that way: nothing is known of a place after a while
+_SPEED, _OFF = 5.0, 2.0        # half heights that anybody may be off that way: a second, and at most
 _PLACE = 0.5           # what a half height beyond that counts, against colors, which are unlike by 0 to 1
 _USUAL, _UNUSUAL = 0.1, 0.1    # how unlike its own colors a person is at first, and what is unusual beyond that
 _SURE, _SURE_AGAIN = 0.05, 0.15          # by how much the person must fit better; one who was hidden, by place too
@@ -100,7 +100,7 @@ class Person:
 
   def beyond(self, place: np.ndarray, time: float, unit: float) -> float:
     """Returns the same in half heights, of `unit` pixels, beyond what the person may be off."""
-    return max(0.0, self.away(place, time) / unit - _SPEED * (time - self.time))
+    return max(0.0, self.away(place, time) / unit - min(_SPEED * (time - self.time), _OFF))
 
 
 def margin(person: Person, other: Person, place: np.ndarray, colors: np.ndarray, time: float, unit: float) -> float:
