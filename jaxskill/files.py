@@ -24,6 +24,7 @@ from jaxskill import __version__
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)         # faults of the disk, and of no single file
 UNFINISHED = ".unfinished"
+LOCKS = ".*lock"                                         # names of locks, as .lock and .extraction.lock
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
 # What no folder may be called on Windows, and what stands beside the answers.
 RESERVED = {"con", "prn", "aux", "nul", "features", "frames", *(f"com{n}" for n in range(10)),
@@ -96,9 +97,15 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def remove_unfinished(folder: pathlib.Path, below: bool = True) -> None:
-  """Removes files that a killed process left half written in a folder, and in those below it if so told."""
+  """Removes files that a killed process left half written in a folder, and in those below it if so told.
+
+  A folder below it with a lock of its own (`training.locks`) belongs to another command, which may be writing there:
+  it is left alone, with all that is below it. Who writes takes the lock first, so it is looked for last.
+  """
   for file in (folder.rglob if below else folder.glob)(f".*{UNFINISHED}"):
-    file.unlink(missing_ok=True)
+    inside = file.relative_to(folder).parents[:-1]                      # the folders between, without `folder` itself
+    if not any(any((folder / name).glob(LOCKS)) for name in inside):
+      file.unlink(missing_ok=True)
 
 
 def provenance(parallel: Any) -> dict[str, Any]:

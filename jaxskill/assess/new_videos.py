@@ -14,6 +14,7 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import derived, stream_files, tables
 from jaxskill.data.arrays import MAX_BYTES
+from jaxskill.data.published import official_files
 from jaxskill.data.user import extraction_note, motion
 from jaxskill.data.video import decoding as video_files
 from jaxskill.data.video import frames, video_names
@@ -245,7 +246,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
   data = run.config.data
   streams, lengths, columns = stream_files.read_streams(
       {name: path}, only, data.get("max_bytes", MAX_BYTES), motion.options(data),
-      said_seconds or data.get("segment_seconds", 1.0))
+      said_seconds or data.get("segment_seconds", 1.0), official_files.text_reader(data.name, wanted, path))
   streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():

@@ -10,7 +10,7 @@ V videos, T rows of a stream.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from jaxskill.data.user import motion
 
 
 def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes: int = MAX_BYTES,
-                 moves: motion.Options = motion.Options(),
-                 row_seconds: float = 1.0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray],
-                                                    dict[str, tuple[str, ...]]]:
+                 moves: motion.Options = motion.Options(), row_seconds: float = 1.0,
+                 movement: Callable[[pathlib.Path], np.ndarray] | None = None,
+                 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
   """Reads the streams of videos, and their times.
 
   Args:
@@ -31,6 +31,7 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
     only: what a single array is called.
     max_bytes: that the arrays of one file may take in memory.
     moves, row_seconds: see `motion.read`.
+    movement: reads recorded movements in place of `motion.read`: `[T, C]` rows, without times and names.
 
   Returns:
     (streams `[V, T, ...]`, lengths `[V]`, names of columns where they are known), by name.
@@ -40,7 +41,9 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
   """
   ragged, first, columns = {}, None, {}
   for video, file in files.items():
-    if motion.is_motion(file):
+    if motion.is_motion(file) and movement:
+      arrays = {motion.STREAM: movement(file)}
+    elif motion.is_motion(file):
       arrays, names = motion.read(file, moves, row_seconds)
       known = columns.setdefault(motion.STREAM, names)
       check_columns(names, known, f"{file}: its kinematics have other columns than those of a file before")

@@ -181,8 +181,14 @@ class Stream:
     if self._slow:
       yield (f"has {1 / self.every:.3g} pictures a second, fewer than the {self._slow:g} of the recipe: fast movements "
              "are not resolved, and smoothness is not that of a faster camera")
-    if self._watched.body:
-      yield from (*self._watched.body.notes, *self._watched.body.again)
+    if body := self._watched.body:
+      yield from (*body.notes, *body.again)
+      hidden = list(body.hidden)
+      if body.is_hidden:
+        hidden.append((self._shown[np.flatnonzero(self._mask)[-1]], self._shown[-1]))
+      if hidden:
+        yield ("another person was in the place of the one who is followed, times: {}, first from {:.2f} to {:.2f} s; "
+               "these rows show nobody: see with --overlay who is followed afterwards".format(len(hidden), *hidden[0]))
 
 
 def make(config: ml_collections.ConfigDict, video: str, seconds: float, rate: float,
