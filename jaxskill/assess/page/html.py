@@ -1,6 +1,7 @@
 """Templates into files: everything is escaped, script and style are the package's own, and a page loads nothing else.
 
-The Content-Security-Policy of a page names the SHA-256 of its one script and its one style.
+The Content-Security-Policy of a page names the SHA-256 of its one script, which is made of one or several files here,
+and of its one style.
 """
 
 from __future__ import annotations
@@ -37,27 +38,29 @@ def _environment() -> Any:
   return made
 
 
-def _own(name: str) -> tuple[str, str]:
-  """Returns (a script or style of the package, its source in a Content-Security-Policy)."""
-  content = (HERE / name).read_text(encoding="utf-8")
+def _own(*names: str) -> tuple[str, str]:
+  """Returns (a script or style of the package, its source in a Content-Security-Policy), of one file or several."""
+  content = "".join((HERE / name).read_text(encoding="utf-8") for name in names)
   digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
   return content, f"'sha256-{digest}'"
 
 
-def write(record: written.Record, name: str, template: str, data: dict[str, Any], **content: Any) -> pathlib.Path:
+def write(record: written.Record, name: str, template: str, data: dict[str, Any], script: str = "page.js",
+          **content: Any) -> pathlib.Path:
   """Writes a page into the folder of a record; returns its path.
 
   Args:
     name: of the page.
     template: name of the file in templates/.
     data: what the script reads, as JSON can hold it.
+    script: its file, which follows common.js.
     content: what the template shows.
   """
   import markupsafe
-  (script, script_source), (style, style_source) = _own("page.js"), _own("page.css")
+  (code, script_source), (style, style_source) = _own("common.js", script), _own("page.css")
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
             "media-src 'self' file:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(
-      policy=policy, script=markupsafe.Markup(script), style=markupsafe.Markup(style), data=data | dict(texts=SCRIPT),
+      policy=policy, script=markupsafe.Markup(code), style=markupsafe.Markup(style), data=data | dict(texts=SCRIPT),
       **content)
   return record.write_text(name, made)

@@ -89,17 +89,20 @@ TEXTS: dict[str, Any] = dict(
     rank="Above, %",
     warnings="Warnings",
     pairs_help="Look at both videos. Press 1 if the left one is better, 2 if the right one is, = if they are equal; "
-               "Backspace takes the last answer back. The pairs on which the models are least certain come first.",
+               "Backspace takes the last answer back. After each answer the pair of which least is known comes next.",
     left="1: the left one",
     right="2: the right one",
     equal="=: equally good",
     undo="Take back",
     save="Save pairs.csv",
-    pairs_done="All pairs are answered. Save pairs.csv.",
-    pairs_note="Equal pairs are counted, and not written: a pair says who is better.",
+    pairs_done="No more pairs are asked for. Save pairs.csv.",
+    anew="Start anew",
+    pairs_note="Answers are kept in this browser, so that the page may be closed and opened again; Start anew forgets "
+               "them. A pair that other answers decide is not asked for.",
 )
 SCRIPT = dict(
     at="{time} of {duration}",
-    progress="Pair {number} of {count}; {answered} answered, {equal} of them equal",
+    progress="Pair {number} of {count} at most; {answered} answered, {equal} of them equal",
+    forget="Forget all {answered} answers?",
     pinned="pinned: {first} and {second}",
 )

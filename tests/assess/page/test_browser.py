@@ -7,23 +7,10 @@ import pytest
 
 from jaxskill import written
 from jaxskill.assess import page
-from jaxskill.assess.page import pairs
 from tests.assess.page import chromium, samples
-from tests.assess.page.chromium import until
+from tests.assess.page.chromium import click, until
 
-pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
-pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
-pytest.importorskip("selenium", reason="Selenium is not installed: pip install '.[test]'")
-
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(
-    not chromium.found(), reason="no Chromium with its driver: apt-get install chromium chromium-driver")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-  driver = chromium.start()
-  yield driver
-  driver.quit()
+pytestmark = chromium.marks()
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +43,6 @@ def opened(browser, folder):
     until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
     return browser
   return open_page
-
-
-def click(browser, selector):
-  browser.execute_script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
-  browser.find_element("css selector", selector).click()
 
 
 @pytest.mark.parametrize("name", ["one/report.html", "two/report.html", "both/report.html", "index.html"])
@@ -179,26 +161,6 @@ def test_the_index_is_sorted_by_a_click(opened):
   click(browser, "th:nth-child(2) button")
   assert browser.execute_script(names) == ["first", samples.HOSTILE]
   assert browser.execute_script("return document.querySelector('th:nth-child(2)').ariaSort") == "descending"
-
-
-def test_pairs_are_labelled_by_keys_and_saved(opened, browser, folder):
-  from selenium.webdriver.common.keys import Keys
-  films = [folder / "8.mp4", folder / "12.mp4"]
-  results = {name: samples.answer(name, score=score) for name, score in (("a", 0.5), ('b,"', 0.5), ("c", 0.9))}
-  pairs.write(folder, results, dict(zip(results, (*films, films[0]))), 3, "link")
-  opened("pairs.html")
-  body, shown = browser.find_element("css selector", "body"), []
-  for _ in range(2):
-    browser.execute_script("dispatchEvent(new KeyboardEvent('keydown', {key: '1', repeat: true}))")      # held down
-  for key in ("1", "1", Keys.BACKSPACE, "2", "="):
-    shown.append(browser.execute_script("return [...document.querySelectorAll('.name')].map(one => one.textContent)"))
-    body.send_keys(key)
-  first, second = shown[0], shown[1][::-1]
-  cell = lambda name: '"b,"""' if name == 'b,"' else name
-  expected = ["better,worse", *(",".join(map(cell, pair)) for pair in (first, second)), ""]
-  assert browser.execute_script("return jaxskill.labels.table()") == "\n".join(expected)
-  assert sorted(first) == ["a", 'b,"'] and browser.execute_script("return !document.querySelector('.done').hidden")
-  assert "3 answered, 1 of them equal" in browser.execute_script("return document.querySelector('.progress').value")
 
 
 def test_half_an_hour_with_25_curves_is_painted_within_a_second(browser, folder):
