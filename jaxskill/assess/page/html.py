@@ -14,7 +14,7 @@ import pathlib
 from typing import Any
 
 from jaxskill import files, written
-from jaxskill.assess.page.texts import SCRIPT, TEXTS
+from jaxskill.assess.page.texts import TEXTS
 from jaxskill.report import wording
 
 HERE = pathlib.Path(__file__).parent
@@ -61,6 +61,6 @@ def write(record: written.Record, name: str, template: str, data: dict[str, Any]
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
             "media-src 'self' file:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(
-      policy=policy, script=markupsafe.Markup(code), style=markupsafe.Markup(style), data=data | dict(texts=SCRIPT),
+      policy=policy, script=markupsafe.Markup(code), style=markupsafe.Markup(style), data=data | dict(texts=TEXTS["script"]),
       **content)
   return record.write_text(name, made)

@@ -221,7 +221,8 @@
     }
     pinHere() {
       this.pin = [this.first.time, this.second.time];
-      find("[data-do=sync]").value = this.mode = "pin";
+      this.mode = "pin";
+      find("[data-do=sync]").value = this.mode;
       find(".pinned").value = fill(data.texts.pinned, {first: clock(this.pin[0]), second: clock(this.pin[1])});
     }
     run() {                                       // its rate follows the slope; a jump where it is off by more than .1 s

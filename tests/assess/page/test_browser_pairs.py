@@ -99,7 +99,7 @@ def test_pairs_are_labelled_by_keys_and_the_file_is_read(opened, browser, tmp_pa
     seen.append(shown(browser))
     press(browser, key)
   assert seen[1] == seen[3] and not seen[-1]                             # taken back, it is asked for again
-  assert "4 answered, 1 of them equal" in browser.execute_script("return document.querySelector('.progress').value")
+  assert "answered: 4, of them equal: 1" in browser.execute_script("return document.querySelector('.progress').value")
   browser.execute_cdp_cmd("Browser.setDownloadBehavior", dict(behavior="allow", downloadPath=str(tmp_path)))
   click(browser, "[data-do=save]")
   table = tmp_path / "pairs.csv"
@@ -129,7 +129,7 @@ def test_answers_stay_when_the_page_is_closed(opened, browser):
   for sure, left in ((False, 2), (True, 0)):
     click(browser, "[data-do=anew]")
     asked = browser.switch_to.alert
-    assert asked.text == "Forget all 2 answers?"
+    assert asked.text == "Forget all answers (2)?"
     asked.accept() if sure else asked.dismiss()
     assert browser.execute_script("return jaxskill.labels.answers.length") == left
 

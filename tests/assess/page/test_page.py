@@ -16,8 +16,7 @@ import pytest
 from jaxskill import written
 from jaxskill.assess import arguments, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
-from jaxskill.assess.page import html as page_html
-from jaxskill.assess.page.texts import SCRIPT, TEXTS
+from jaxskill.assess.page.texts import TEXTS
 from tests.assess.page import samples
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
@@ -490,11 +489,3 @@ def test_persons_are_drawn_by_date_or_by_order():
   assert [point["x"] for point in person["points"]] == [4.0, 13.2, 96.0]
   person, = index.over_time([row("week 1", 2.0), row("week 2", 1.0), row("week 3", 1.0)])
   assert [point["x"] for point in person["points"]] == [4.0, 50.0, 96.0]
-
-
-def test_the_script_has_all_its_texts():
-  script = "".join(path.read_text(encoding="utf-8") for path in page_html.HERE.glob("*.js"))
-  assert set(re.findall(r"data\.texts\.(\w+)", script)) == SCRIPT.keys()
-  used = "".join(path.read_text(encoding="utf-8") for path in (*page_html.HERE.rglob("*.html"), *page_html.HERE.glob("*.py")))
-  unused = [name for name in TEXTS if not re.search(rf"text\.{name}\b|TEXTS\[[\"']{name}[\"']\]", used)]
-  assert not set(unused) - {"subject", "date", "unsure_film", "proxy", "even", "zero"}, unused
