@@ -134,8 +134,9 @@
         const next = () => { tick(); this.video.requestVideoFrameCallback(next); };
         this.video.requestVideoFrameCallback(next);
       } else {
-        const next = () => { tick(); if (!this.video.paused) requestAnimationFrame(next); };
-        this.video.addEventListener("play", next);
+        let asked = 0;                            // one loop, however often it is played and paused
+        const next = () => { tick(); asked = this.video.paused ? 0 : requestAnimationFrame(next); };
+        this.video.addEventListener("play", () => { asked ||= requestAnimationFrame(next); });
       }
     }
     draw(time = this.time) {
@@ -183,6 +184,7 @@
       first.moved = () => this.place();
       second.moved = () => { if (this.mode !== "none") first.seek(this.inverse(second.time), false); };
       if (!first.video || !second.video) return;
+      second.video.muted = true;                  // one sound is enough; and no browser refuses to start it then
       const alone = {play: second.play, toggle: second.toggle};
       second.play = span => {                     // whoever plays a moment of the second plays both
         if (this.mode === "none" || !span) return alone.play.call(second, span);

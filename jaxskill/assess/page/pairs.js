@@ -64,7 +64,11 @@
         if (event.key in WINS) this.answer(event.key);
         if (event.key === "Backspace") this.undo();
       });
-      addEventListener("beforeunload", event => { if (this.unsaved) event.preventDefault(); });
+      addEventListener("beforeunload", event => {
+        if (!this.unsaved) return;
+        event.preventDefault();
+        event.returnValue = "";                   // as older browsers want it
+      });
       this.show();
     }
     load() {                                      // what was answered before the page was closed

@@ -1,6 +1,7 @@
 """A headless Chromium and its driver, both as the system has them: nothing is downloaded."""
 
 import base64
+import contextlib
 import shutil
 import time
 
@@ -54,6 +55,20 @@ def click(browser, selector):
   """Scrolls to an element and clicks it."""
   browser.execute_script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
   browser.find_element("css selector", selector).click()
+
+
+@contextlib.contextmanager
+def look(browser, width=1300, scheme="light", media=""):
+  """Shows pages as on a screen of this width, below 500 that of a phone, in a color scheme, or as printed."""
+  browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=800, deviceScaleFactor=1,
+                                                                    mobile=width < 500))
+  browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(
+      media=media, features=[dict(name="prefers-color-scheme", value=scheme)]))
+  try:
+    yield
+  finally:
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media="", features=[]))
 
 
 def whole_page(browser):
