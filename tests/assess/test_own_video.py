@@ -3,6 +3,8 @@
 import importlib
 import json
 import os
+import pathlib
+import re
 
 import jax
 import numpy as np
@@ -87,6 +89,16 @@ def test_a_new_video_has_its_score_and_evidence(executed):
   scores = {one["video"]: one["score"] for one in comparison["videos"]}
   assert scores[comparison["better"]] >= scores[comparison["worse"]]
   assert scores[answer["video"]] == pytest.approx(answer["score"], rel=1e-4)               # asked twice
+
+
+def test_the_page_stands_in_the_notebook(executed):
+  """In a frame, by a path from where the notebook lies."""
+  folder, notebook = executed
+  shown = [output["data"]["text/html"] for cell in notebook.cells for output in cell.get("outputs", ())
+           if "<iframe" in output.get("data", {}).get("text/html", "")]
+  source, = re.findall(r'src="([^"]*)"', *shown)
+  page, = folder.glob("answers/*/report.html")
+  assert not source.startswith("/") and pathlib.Path(source).resolve() == page.resolve()
 
 
 def test_the_reader_is_told_what_is_not_real(executed):
