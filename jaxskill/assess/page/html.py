@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import html
 import importlib.util
 import pathlib
+import re
 from typing import Any
 
 from jaxskill import files, written
@@ -59,8 +61,25 @@ def write(record: written.Record, name: str, template: str, data: dict[str, Any]
   import markupsafe
   (code, script_source), (style, style_source) = _own("common.js", script), _own("page.css")
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
-            "media-src 'self' file:; base-uri 'none'; form-action 'none'")
+            "media-src 'self' file: data:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(
       policy=policy, script=markupsafe.Markup(code), style=markupsafe.Markup(style), data=data | dict(texts=TEXTS["script"]),
       **content)
   return record.write_text(name, made)
+
+
+def inline(path: pathlib.Path, height: int = 900) -> str:
+  """Returns a page and its films as one element, for the output of a notebook: `IPython.display.HTML(inline(path))`.
+
+  Servers of notebooks open a page apart from themselves and give it no file beside it, so that films are in the element.
+
+  Args:
+    path: of the page; height: in pixels.
+  """
+  def film(found: re.Match[str]) -> str:
+    file = path.with_name(found[1])
+    if not file.is_file():
+      return found[0]
+    return f'src="data:video/{file.suffix[1:]};base64,{base64.b64encode(file.read_bytes()).decode()}"'
+  text = re.sub(r'src="([\w-]+\.(?:mp4|webm))"', film, path.read_text(encoding="utf-8"))
+  return f'<div><iframe srcdoc="{html.escape(text)}" width="100%" height="{height}"></iframe></div>'

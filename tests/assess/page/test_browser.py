@@ -108,6 +108,18 @@ def test_clicks_and_keys_on_the_time_axis_jump(opened):
   until(browser, "return Math.abs(jaxskill.players[0].time - 3.25) < 0.05")
 
 
+def test_a_page_within_a_notebook_plays(browser, folder, tmp_path):
+  """As one element of another page; what a stranger's name holds is no film."""
+  (tmp_path / "notebook.html").write_text(f"<p>{page.html.inline(folder / 'two' / 'report.html')}</p>")
+  browser.get((tmp_path / "notebook.html").as_uri())
+  browser.switch_to.frame(0)
+  until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
+  click(browser, ".moments li:nth-child(1) button")
+  until(browser, "return jaxskill.players[0].time > 0.5 && !jaxskill.players[0].video.paused")
+  assert browser.execute_script("return document.querySelector('h1').textContent.includes(arguments[0])", samples.HOSTILE)
+  browser.switch_to.default_content()
+
+
 def test_heat_maps_follow_the_time_and_the_slider(opened):
   browser = opened("one/report.html")
   shown = """const {width, height} = jaxskill.players[0].heat.map;
