@@ -136,7 +136,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--videos", dest="films", choices=FILMS,
       help="of pages: hard links to the videos, or copies; none shows no picture of them at all (link)")
   add("--pairs-to-label", type=int, metavar="N",
-      help="write a page to say on which of two videos is better, of the N pairs that are least certain")
+      help="write a page to say on which of two videos is better, N times, always of the pair that is least certain")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

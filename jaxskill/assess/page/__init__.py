@@ -155,7 +155,7 @@ def _picture(image: np.ndarray) -> str:
 
 def _name(model: dict[str, Any]) -> str:
   """A model by its row, criterion, fold and seed, as far as it has them."""
-  return ", ".join(f"{field} {model[field]}" for field in ("row", "criterion", "fold", "seed")
+  return ", ".join(words.format(value=model[field]) for field, words in TEXTS["model_named"].items()
                    if model.get(field) not in (None, ""))
 
 
@@ -182,11 +182,11 @@ def _about(results: Sequence[dict[str, Any]], placed: Sequence[films.Film | None
   first, words = results[0], TEXTS["about_rows"]
   versions = dict(jaxskill=__version__) | {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
   rows = [(words["run"], pathlib.Path(first["run"]).name), (words["system"], first["system"]),
-          (words["trained_on"], f"{first['trained_on']}; {first['training_videos']} videos"),
+          (words["trained_on"], TEXTS["training"].format(data=first["trained_on"], count=first["training_videos"])),
           (words["tested"], TEXTS["tested"][first["tested"]]), (words["answers"], first["of"]),
           (words["versions"], ", ".join(f"{name} {one}" for name, one in versions.items()))]
   if first.get("checkpoint"):
-    rows.append((words["checkpoint"], f"{first['checkpoint']['chosen']}, step {first['checkpoint']['step']}"))
+    rows.append((words["checkpoint"], TEXTS["step"].format(**first["checkpoint"])))
   if first.get("made_from"):
     rows.append((words["weights"], first["made_from"]["params_sha256"]))
   for result, film in zip(results, placed):

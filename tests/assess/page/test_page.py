@@ -16,8 +16,7 @@ import pytest
 from jaxskill import written
 from jaxskill.assess import arguments, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
-from jaxskill.assess.page import html as page_html
-from jaxskill.assess.page.texts import SCRIPT, TEXTS
+from jaxskill.assess.page.texts import TEXTS
 from tests.assess.page import samples
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
@@ -437,10 +436,15 @@ def test_persons_and_dates_are_read_from_labels(tmp_path):
 
 
 def test_the_least_certain_pairs_come_first():
-  """By the difference beside its spread over the models; without a spread, by the difference."""
+  """Those that are near each other and, alike near, those on which the models disagree."""
   scores = np.array([[0.0, 1.0, 5.0], [0.2, 1.1, 5.0], [0.1, 0.9, 5.0]])
-  assert list(map(sorted, pairs.uncertain(scores, 9))) == [[0, 1], [1, 2], [0, 2]]
-  assert list(map(sorted, pairs.uncertain(scores[:1], 2))) == [[0, 1], [1, 2]]
+  assert pairs.uncertain(*pairs.prior(scores), 9) == [(0, 1), (1, 2), (0, 2)]
+  assert pairs.uncertain(*pairs.prior(scores[:1]), 2) == [(0, 1), (1, 2)]
+  means, spreads = pairs.prior(np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.4, 2.6]]) + [[7.0], [0.0]])
+  assert np.diff(means) == pytest.approx(np.diff([0, 1, 2.2, 2.8]) * 2 / np.std([0, 1, 2.2, 2.8]))
+  assert spreads[0] < spreads[2] == spreads[3] and pairs.uncertain(means, spreads, 1) == [(2, 3)]
+  means, spreads = pairs.prior(np.ones((2, 3)))                         # no difference and no spread
+  assert (means == 0).all() and (spreads == pairs.SLOPE * pairs.LEAST).all()
 
 
 def test_pairs_need_two_films(tmp_path, film):
@@ -450,8 +454,12 @@ def test_pairs_need_two_films(tmp_path, film):
   path, failed = pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")
   assert not failed
   read = Read(path)
-  assert [sorted(pair) for pair in read.data["pairs"]] == [[0, 1]]
+  assert read.data["count"] == 3 and {one["name"] for one in read.data["videos"]} == both.keys()
   assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
+  again, _ = pairs.write(tmp_path, both, dict(a=film, b=film), 9, "link")
+  assert Read(again).data["key"] == read.data["key"]                     # so that its answers stay
+  both["b"]["made_from"]["params_sha256"] = "0" * 64
+  assert Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")[0]).data["key"] != read.data["key"]
 
 
 def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatch, film):
@@ -481,11 +489,3 @@ def test_persons_are_drawn_by_date_or_by_order():
   assert [point["x"] for point in person["points"]] == [4.0, 13.2, 96.0]
   person, = index.over_time([row("week 1", 2.0), row("week 2", 1.0), row("week 3", 1.0)])
   assert [point["x"] for point in person["points"]] == [4.0, 50.0, 96.0]
-
-
-def test_the_script_has_all_its_texts():
-  script = (page_html.HERE / "page.js").read_text(encoding="utf-8")
-  assert set(re.findall(r"data\.texts\.(\w+)", script)) == SCRIPT.keys()
-  used = "".join(path.read_text(encoding="utf-8") for path in (*page_html.HERE.rglob("*.html"), *page_html.HERE.glob("*.py")))
-  unused = [name for name in TEXTS if not re.search(rf"text\.{name}\b|TEXTS\[[\"']{name}[\"']\]", used)]
-  assert not set(unused) - {"subject", "date", "unsure_film", "proxy", "even", "zero"}, unused
