@@ -148,10 +148,11 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   batches = draws.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
   published = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
   before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
+  encode = jax.jit(lambda variables, videos: method.encode(variables, videos, jax.random.key(0), False)["score"])
   for number, features, labels in golden_steps(data, shapes):
     videos = batch(features) | dict(labels=dict(score=jnp.asarray(25 * labels)[:, None]))
     variables = dict(params=jax.tree.map(lambda x: x[0], state.params), constants=dict(score_range=RANGE))
-    scores.append(np.asarray(jax.jit(lambda v, x: method.encode(v, x, jax.random.key(0), False)["score"])(variables, videos)))
+    scores.append(np.asarray(encode(variables, videos)))
     state, (metrics,) = step.run_batches(state, (parallel.split(videos),), tables, batches)
     losses.append(float(metrics["loss"][0].squeeze()) / size)
     np.testing.assert_allclose(losses[-1], data["losses"][number], rtol=0, atol=1e-6)
@@ -251,13 +252,15 @@ def test_centred_window(quick_compile, variant):
 def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
   method, variables, features, lengths = small()
   videos = batch(features, lengths)
-  first, second = (run(method, variables, videos, True, key) for key in (1, 2))
+  trains = jax.jit(lambda videos, key: method.encodings(variables, videos, key, True))
+  drawn = lambda key, videos=videos: trains(videos, jax.random.key(key))
+  first, second = drawn(1), drawn(2)
   assert not np.allclose(first["score"], second["score"], atol=1e-3)
-  drawn = [run(method, variables, videos, True, key)["attention"] for key in range(40)]
-  starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in drawn} for name in features}
+  seen = [drawn(key)["attention"] for key in range(40)]
+  starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in seen} for name in features}
   assert starts == dict(rgb=set(range(6)), static=set(range(8)))
   turned = jax.tree.map(lambda x: x[jnp.array([3, 1])], videos)
-  for actual, expected in zip(jax.tree.leaves(run(method, variables, turned, True, 1)), jax.tree.leaves(first)):
+  for actual, expected in zip(jax.tree.leaves(drawn(1, turned)), jax.tree.leaves(first)):
     np.testing.assert_allclose(actual, expected[jnp.array([3, 1])], atol=1e-6)
   np.testing.assert_array_equal(run(method, variables, videos, False, 1)["score"],
                                 run(method, variables, videos, False, 2)["score"])
