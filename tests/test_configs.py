@@ -139,6 +139,15 @@ def test_every_combination_of_options_passes_the_checks(system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_every_option_of_simulated_data_can_be_simulated(system):
+  """At its own sizes, but for the number of videos: `tiny` has sizes of its own."""
+  for options, config in made(system):
+    if config.data.name == "simulated":
+      config.data.simulated.update(num_videos=8, num_subjects=8)
+      assert data.load(config.data).num_videos == 8, options
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_config_is_made_anew(system):
   """What one is changed to says nothing about the next."""
   first = module(system).get_config("tiny")
