@@ -164,13 +164,13 @@ def test_tables_have_five_seeds_unless_they_are_tiny(table):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_compile, monkeypatch):
+def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_training, monkeypatch):
   """A small network and few steps, whose answers are finite: `:tiny` is what a newcomer starts with.
 
   Every field of every option is read, by this training or by what another option makes: a field that is not says what
   does not hold.
   """
-  del quick_compile
+  del quick_training
   config, _ = cli.read_config(f"{CONFIGS / system}.py:tiny", ["--config.plots=False"])
   reads = Reads(monkeypatch)
   results = train.run(config, tmp_path / "run")
