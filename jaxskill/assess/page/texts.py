@@ -106,7 +106,7 @@ TEXTS: dict[str, Any] = dict(
                "them. A pair that other answers decide is not asked for.",
     script=dict(                                  # what the scripts show
         at="{time} of {duration}",
-        progress="Pair {number}, {count} at most; answered: {answered}, of them equal: {equal}",
+        progress="Pair {number} of {count} at most; answered: {answered}, of them equal: {equal}",
         forget="Forget all answers ({answered})?",
         pinned="pinned: {first} and {second}"),
 )
