@@ -113,9 +113,9 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
       failed[missing] = str(error)
   beside.remove_old()
   drawn = np.random.default_rng(0).permutation(list(chosen))          # so that no side of a pair is the better one
-  videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]]}", mean=means[number], spread=spreads[number])
-            for number in drawn]
-  data = dict(videos=videos, count=count, key=_key(results))
+  videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]]}", mean=means[number],
+                 spread=spreads[number]) for number in drawn]
+  data = dict(videos=videos, count=min(count, len(videos) * (len(videos) - 1) // 2), key=_key(results))
   return html.write(written.Record(folder), NAME, "pairs.html", data, "pairs.js", title=TEXTS["title_pairs"]), failed
 
 

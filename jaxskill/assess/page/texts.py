@@ -59,8 +59,9 @@ TEXTS: dict[str, Any] = dict(
                     clock="by the clock", pin="from the moments pinned by hand", none="each on its own"),
     pin="Pin these two moments together",
     versus="Between the two, part by part",
-    better_part="the better video's part",
-    worse_part="the other video's part",
+    better_part="The better video's part",
+    worse_part="The other video's part",
+    importance="Counts",
     direct="Compared directly",
     agrees="agrees with the scores",
     disagrees="DISAGREES with the scores: take them for equally good",
@@ -106,7 +107,7 @@ TEXTS: dict[str, Any] = dict(
                "them. A pair that other answers decide is not asked for.",
     script=dict(                                  # what the scripts show
         at="{time} of {duration}",
-        progress="Pair {number}, {count} at most; answered: {answered}, of them equal: {equal}",
+        progress="Pair {number} of {count} at most; answered: {answered}, of them equal: {equal}",
         forget="Forget all answers ({answered})?",
         pinned="pinned: {first} and {second}"),
 )
