@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, new_videos, scoring
+from jaxskill.assess import arguments, faces, new_videos, scoring
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
 
@@ -27,6 +27,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   answers = scoring.folder_of(trained, out, "comparisons")
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = faces.hide(videos, sources.extraction.weights, failed, say)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
@@ -80,7 +82,7 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
       paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
-  if pages.films == "none" and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old()):
     faults["earlier files"] = scoring.stay(left)
   result["failed"] = faults
   return paths

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxskill import cli
+from jaxskill.assess.faces import Faces
 from jaxskill.data import derived, stream_files, tables
 from jaxskill.data.arrays import MAX_BYTES
 from jaxskill.data.user import extraction_note, motion
@@ -72,7 +73,8 @@ class NewVideo:
     warnings: sentences.
     digest: of the features, see `training_videos.digest`.
     person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
-    shown: whether pictures of it may be shown.
+    shown: whether pictures of it may be shown; faces: what blurs faces in them, or None.
+    features: the file of its features.
   """
 
   name: str
@@ -86,6 +88,8 @@ class NewVideo:
   digest: str = ""
   person: dict = dataclasses.field(default_factory=dict)
   shown: bool = True
+  faces: Faces | None = None
+  features: pathlib.Path = pathlib.Path()
 
   def seconds(self, stream: str) -> np.ndarray:
     """Returns the seconds `[T]` at which each row begins."""
@@ -318,7 +322,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
   video = NewVideo(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
-                   training_videos.digest(arrays))
+                   training_videos.digest(arrays), features=path)
   others = run.rows_compared(video) if run.about["groups"] else None
   run.method.check(finished_run.as_dataset(run, [video], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:

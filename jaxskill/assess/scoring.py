@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, new_videos
+from jaxskill.assess import arguments, faces, new_videos
 from jaxskill.evaluate import published_weights
+from jaxskill.extract.pose import points
 from jaxskill.methods import Assessment
 from jaxskill.report import explain
 from jaxskill.training import finished_run
@@ -45,6 +46,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = faces.hide(videos, sources.extraction.weights, failed, say)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
@@ -66,7 +69,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
-  if pages.films == "none" and (left := forget_pairs(answers)):
+  if pages.hides and (left := forget_pairs(answers)):
     failed["earlier pairs"] = stay(left)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
@@ -108,7 +111,7 @@ def of_all(answers: pathlib.Path, results: dict[str, Any], videos: Sequence[new_
   if pages.pairs_to_label:
     try:
       path, unread = pairs.write(answers, results, {video.name: video.file for video in videos}, pages.pairs_to_label,
-                                 pages.films)
+                                 pages.films, {video.name: video.faces for video in videos})
       found.append(path)
       faults |= {f"film of {name} in {pairs.NAME}": why for name, why in unread.items()}
     except (ValueError, OSError) as error:
@@ -188,7 +191,7 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
       page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
-  if not video.shown and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old()):
     faults["earlier files"] = stay(left)
   return result, faults
 
@@ -206,19 +209,19 @@ def forget_pairs(answers: pathlib.Path) -> list[str]:
 
 
 def answer_of(trained: finished_run.FinishedRun, video: new_videos.NewVideo, *rest: Any) -> dict[str, Any]:
-  """Returns what `explain.answer` does of a video; where that may not be shown, without folders of the user's."""
+  """Returns what `explain.answer` does of a video; where that is hidden, without folders of the user's."""
   result = explain.answer(trained, video, *rest)
-  hidden = {} if video.shown else {name: pathlib.Path(result[name]).name for name in ("file", "run")}
+  hidden = {} if video.shown and not video.faces else {name: pathlib.Path(result[name]).name for name in ("file", "run")}
   return result | hidden
 
 
 def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
              seconds: dict[str, np.ndarray]) -> page.Material:
-  """Returns what a page shows of a video beside its answer: key frames and heat maps."""
+  """Returns what a page shows of a video beside its answer: key frames, heat maps, where the body is."""
   from jaxskill.assess import page
   times = page.key_times(result)
   shown, _ = drawn(lambda pictures: pictures.frames(video, times))
-  return page.Material(video.file, list(zip(times, shown)), maps, seconds)
+  return page.Material(video.file, list(zip(times, shown)), maps, seconds, points.read(video.features), video.faces)
 
 
 def draw_into(record: written.Record,

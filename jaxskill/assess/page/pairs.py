@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill import written
+from jaxskill.assess.faces import Faces
 from jaxskill.assess.page import films, html
 from jaxskill.assess.page.texts import TEXTS
 
@@ -56,12 +57,13 @@ def remove(folder: pathlib.Path) -> list[str]:
 
 
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
-          count: int, how: str) -> tuple[pathlib.Path, dict[str, str]]:
+          count: int, how: str, faces: Mapping[str, Faces | None] | None = None) -> tuple[pathlib.Path, dict[str, str]]:
   """Writes the page, and the videos of its pairs beside it into `pairs/`.
 
   Args:
     results: {video: what `explain.answer` says of it}; sources: {video: its file}.
     count: pairs at most; how: see `arguments.Pages`.
+    faces: {video: what blurs its faces, or None}.
 
   Returns:
     The page's path, and {video: why it cannot be shown}; others take the place of such a one.
@@ -70,7 +72,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     ValueError: if there are fewer than two videos that can be shown.
   """
   (folder / FOLDER).mkdir(exist_ok=True)
-  beside, placed, failed = written.Record(folder / FOLDER), dict[str, str](), dict[str, str]()
+  beside, placed, failed = written.Record(folder / FOLDER), dict[str, films.Film](), dict[str, str]()
   numbers = {name: number for number, name in enumerate(results)}
   while True:                                     # until all that the pairs need are there
     names = [name for name in results if name not in failed and films.is_film(sources[name])]
@@ -83,13 +85,15 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     if missing is None:
       break
     try:
-      if (film := films.place(sources[missing], beside, str(numbers[missing]), how)) is None:
+      film = films.place(sources[missing], beside, str(numbers[missing]), how, faces[missing] if faces else None)
+      if film is None:
         raise ValueError(f"{sources[missing]}: there is no such file any more.")
-      placed[missing] = film.file
+      placed[missing] = film
     except (ValueError, OSError) as error:
       failed[missing] = str(error)
   beside.remove_old()
   shown = list(dict.fromkeys(name for pair in chosen for name in pair))
-  data = dict(videos=[dict(name=name, file=f"{FOLDER}/{placed[name]}") for name in shown],
+  data = dict(videos=[dict(name=name, file=f"{FOLDER}/{placed[name].file}") for name in shown],
               pairs=[[shown.index(name) for name in pair] for pair in chosen])
-  return html.write(written.Record(folder), NAME, "pairs.html", data, title=TEXTS["title_pairs"]), failed
+  notes = {TEXTS[placed[name].note] for name in shown if placed[name].note}
+  return html.write(written.Record(folder), NAME, "pairs.html", data, title=TEXTS["title_pairs"], notes=notes), failed

@@ -1,0 +1,144 @@
+"""Faces in the pictures of a video, made unrecognizable.
+
+The face of the person who is followed is known from the landmarks beside the features, those of others from the
+detector of bodies, whose boxes are of faces. What is not known is not shown: a picture whose nearest row with the person
+is more than `NEAR` seconds away is blurred as a whole. A detector misses some faces: films must be looked at.
+
+N pictures of rows, M of detections, H x W of an image. Circles are (x, y, radius) in pixels of the video.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxskill.data.video import decoding
+from jaxskill.extract.pose import body, detection, networks, points
+
+if TYPE_CHECKING:
+  from jaxskill.assess import new_videos
+
+NEAR = 0.2            # seconds from a picture to the nearest row that shows the person, beyond which it is all blurred
+HELD = 0.5            # seconds before and after a detection that its place stays blurred
+FACE = slice(0, 11)   # of the landmarks: nose, eyes, ears, mouth
+WIDE = 2.2            # radius of a circle by how far these are from their middle, at the most
+OF_TRUNK = 0.35       # and by the length of the trunk, or the width of the shoulders, at least
+OF_BOX = 0.9          # radius by the longer side of a detected box
+GROWTH = 10.0         # radii a second that a face may have moved since it was seen
+LEAST = 0.3           # score of a detection; a recipe of poses wants more, for which a false one is worse than none
+CELLS = 5             # colors across a circle
+CELLS_OF_ALL = 8      # colors across the shorter side of a picture that is blurred as a whole
+_TRUNK = [body.LANDMARKS.index(f"{side}_{joint}") for joint in ("shoulder", "hip") for side in ("left", "right")]
+
+
+class Faces:
+  """Where faces are in one video, and what hides them.
+
+  Attributes:
+    others: whether faces of others than the person who is followed were looked for.
+  """
+
+  def __init__(self, person: points.Points, detected: np.ndarray | None = None) -> None:
+    """
+    Args:
+      person: who is followed.
+      detected: `[M, 4]` seconds, x, y and radius of faces that were looked for in every picture; None if none were.
+    """
+    self.others = detected is not None
+    self._size = person.size
+    self._times, self._circles = person.times[person.seen], circles(person)
+    self._detected = np.zeros((0, 4)) if detected is None else detected
+
+  def at(self, time: float) -> np.ndarray | None:
+    """Returns circles `[n, 3]` that hold the faces of a picture; None where the person's is not known."""
+    after = int(np.searchsorted(self._times, time, side="right"))
+    near = [row for row in (after - 1, after)
+            if 0 <= row < len(self._times) and abs(self._times[row] - time) <= NEAR]
+    if not near:
+      return None
+    away = np.abs(self._times[near] - time)
+    found = self._circles[near] * np.stack([np.ones(len(near))] * 2 + [1 + GROWTH * away], axis=1)
+    if len(near) == 2:                              # and between both, for who moves fast
+      share = away[0] / max(away.sum(), 1e-9)
+      found = np.append(found, [found[0] + share * (found[1] - found[0])], axis=0)
+    held = self._detected[np.abs(self._detected[:, 0] - time) <= HELD]
+    return np.concatenate([found, held[:, 1:]])
+
+  def hidden(self, image: np.ndarray, time: float) -> np.ndarray:
+    """Returns an image `[H, W, 3]` uint8 of the whole picture at a time, its faces blurred."""
+    found, image = self.at(time), np.array(image)
+    high, wide, _ = image.shape
+    if found is None:
+      image[:] = _coarse(image, min(high, wide) / CELLS_OF_ALL)
+      return image
+    for x, y, radius in found * (wide / self._size[0], high / self._size[1], max(wide, high) / max(self._size)):
+      left, top = (int(max(0, np.floor(middle - radius))) for middle in (x, y))
+      part = image[top: int(max(0, np.ceil(y + radius))), left: int(max(0, np.ceil(x + radius)))]
+      if part.size:
+        across, down = np.arange(part.shape[1]) + left + 0.5 - x, np.arange(part.shape[0]) + top + 0.5 - y
+        inside = across ** 2 + down[:, None] ** 2 <= radius ** 2
+        part[inside] = _coarse(part, 2 * radius / CELLS)[inside]
+    return image
+
+
+def circles(person: points.Points) -> np.ndarray:
+  """Returns circles `[N, 3]` around the head of a person, of the rows that show it; larger where it is hardly seen."""
+  places, visibility = person.places[person.seen], person.visibility[person.seen]
+  face = places[:, FACE]
+  middle = face.mean(axis=1)
+  spread = np.linalg.norm(face - middle[:, None], axis=-1).max(axis=1)
+  left, right, left_hip, right_hip = places[:, _TRUNK].transpose(1, 0, 2)
+  trunk = np.linalg.norm((left + right - left_hip - right_hip) / 2, axis=-1)
+  size = np.maximum(trunk, np.linalg.norm(left - right, axis=-1))
+  radius = np.maximum(WIDE * spread, OF_TRUNK * size) * (2 - np.clip(visibility[:, FACE].mean(axis=1), 0, 1))
+  return np.concatenate([middle, radius[:, None]], axis=1)
+
+
+def detect(film: pathlib.Path, found_by: networks.Networks) -> np.ndarray:
+  """Returns `[M, 4]` seconds, x, y and radius of the faces that the detector of bodies finds in every picture.
+
+  Raises:
+    VideoError: if the file is no video.
+  """
+  found, size = [], None
+  for picture in decoding.pictures(film):
+    size = size or picture.size
+    for one in detection.detect(found_by, "pose_detection", picture, LEAST, signed=True):
+      left, top, right, bottom = one.box * (np.tile(size, 2) / np.tile(picture.size, 2))
+      found.append((picture.time, (left + right) / 2, (top + bottom) / 2, OF_BOX * max(right - left, bottom - top)))
+  return np.array(found, np.float64).reshape(-1, 4)
+
+
+def hide(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], failed: dict[str, str],
+         say: Callable[[str], None]) -> list[new_videos.NewVideo]:
+  """Returns videos with their `Faces`; those where nothing says where faces are get into `failed`.
+
+  Args:
+    weights: with the detector, as a recipe of poses takes them; "" if others than the person who is followed are not
+      looked for.
+
+  Raises:
+    ValueError: if the detector is not in the weights.
+  """
+  source: Any = next(iter(weights.values())) if isinstance(weights, dict) else weights
+  detector = networks.Networks(source, ("pose_detection",)) if source else None
+  if not detector:
+    say("--blur-faces: only the face of the person who is followed is blurred; give --weights, the networks of poses, "
+        "to have those of others looked for")
+  kept = []
+  for video in videos:
+    try:
+      if (person := points.read(video.features)) is None:
+        raise ValueError("--blur-faces: nothing says where its face is. Features of poses do, those of this version: "
+                         f"remove {video.features} and extract it again; where a run is on other features, give "
+                         "--videos none, which shows nothing.")
+      film = detector and video.file.is_file() and video.file != video.features
+      found = Faces(person, detect(video.file, detector) if film and detector else None)
+      kept.append(dataclasses.replace(video, faces=found, frames=None))
+    except (ValueError, OSError) as error:
+      failed[video.name] = str(error)
+  return kept
