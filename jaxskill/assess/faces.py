@@ -70,19 +70,26 @@ class Faces:
 
   def hidden(self, image: np.ndarray, time: float) -> np.ndarray:
     """Returns an image `[H, W, 3]` uint8 of the whole picture at a time, its faces blurred."""
-    found, image = self.at(time), np.array(image)
-    high, wide, _ = image.shape
+    found, (high, wide, _) = self.at(time), image.shape
     if found is None:
-      image[:] = _coarse(image, min(high, wide) / CELLS_OF_ALL)
-      return image
-    for x, y, radius in found * (wide / self._size[0], high / self._size[1], max(wide, high) / max(self._size)):
-      left, top = (int(max(0, np.floor(middle - radius))) for middle in (x, y))
-      part = image[top: int(max(0, np.ceil(y + radius))), left: int(max(0, np.ceil(x + radius)))]
-      if part.size:
-        across, down = np.arange(part.shape[1]) + left + 0.5 - x, np.arange(part.shape[0]) + top + 0.5 - y
-        inside = across ** 2 + down[:, None] ** 2 <= radius ** 2
-        part[inside] = _coarse(part, 2 * radius / CELLS)[inside]
-    return image
+      return _coarse(image, min(high, wide) / CELLS_OF_ALL)
+    found = found * (wide / self._size[0], high / self._size[1], max(high, wide) / max(self._size))
+    inside = np.zeros((high, wide), bool)
+    for x, y, radius in found:
+      left, top, right, bottom = np.rint([x - radius, y - radius, x + radius, y + radius]).clip(0).astype(int)
+      part = inside[top: bottom, left: right]
+      across, down = np.arange(part.shape[1]) + left + 0.5 - x, np.arange(part.shape[0]) + top + 0.5 - y
+      part |= across ** 2 + down[:, None] ** 2 <= radius ** 2
+    return np.where(inside[..., None], _coarse(image, 2 * found[:, 2].max() / CELLS), image)
+
+
+def _coarse(image: np.ndarray, cell: float) -> np.ndarray:
+  """An image of which no more is left than the mean color of every cell of some pixels."""
+  from PIL import Image  # comes with matplotlib
+  high, wide, _ = image.shape
+  cells = max(1, round(wide / cell)), max(1, round(high / cell))
+  few = Image.fromarray(np.ascontiguousarray(image)).resize(cells, Image.Resampling.BOX)
+  return np.asarray(few.resize((wide, high), Image.Resampling.BILINEAR))
 
 
 def circles(person: points.Points) -> np.ndarray:
