@@ -76,9 +76,9 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
   paths, faults = [folder / name for name in result["pictures"]], dict(picture=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
-    shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
     try:
+      shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
       paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
