@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxskill import cli, pretrained
 from jaxskill.data.video import decoding
 from jaxskill.extract.pose import body, detection, networks, points
 
@@ -122,11 +123,12 @@ def detect(film: pathlib.Path, found_by: networks.Networks) -> np.ndarray:
 
 def hide(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], failed: dict[str, str],
          say: Callable[[str], None]) -> list[new_videos.NewVideo]:
-  """Returns videos with their `Faces`; those where nothing says where faces are get into `failed`.
+  """Returns videos with their `Faces`; those where nothing says where a face is go into `failed`.
 
   Args:
     weights: with the detector, as a recipe of poses takes them; "" if others than the person who is followed are not
       looked for.
+    failed: {video: why}; say: called with each text for the user.
 
   Raises:
     ValueError: if the detector is not in the weights.
@@ -143,7 +145,12 @@ def hide(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], f
         raise ValueError("--blur-faces: nothing says where its face is. Features of poses do, those of this version: "
                          f"remove {video.features} and extract it again; where a run is on other features, give "
                          "--videos none, which shows nothing.")
-      film = detector and video.file.is_file() and video.file != video.features
+      film = video.file.is_file() and video.file != video.features
+      if film and video.film_sha256 and pretrained.digest(video.file) != video.film_sha256:
+        raise ValueError(f"--blur-faces: {video.file} is not the film that its features were made from, so that nothing "
+                         "says where its face is; extract them again.")
+      if film and detector:
+        say(f"faces of others are looked for in {cli.plain(video.name)}")
       found = Faces(person, detect(video.file, detector) if film and detector else None)
       kept.append(dataclasses.replace(video, faces=found, frames=None))
     except (ValueError, OSError) as error:

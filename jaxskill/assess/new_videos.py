@@ -74,7 +74,7 @@ class NewVideo:
     digest: of the features, see `training_videos.digest`.
     person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
     shown: whether pictures of it may be shown; faces: what blurs faces in them, or None.
-    features: the file of its features.
+    features: the file of its features; film_sha256: of the video that they were made from, "" if not noted.
   """
 
   name: str
@@ -90,6 +90,7 @@ class NewVideo:
   shown: bool = True
   faces: Faces | None = None
   features: pathlib.Path = pathlib.Path()
+  film_sha256: str = ""
 
   def seconds(self, stream: str) -> np.ndarray:
     """Returns the seconds `[T]` at which each row begins."""
@@ -322,7 +323,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
   video = NewVideo(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
-                   training_videos.digest(arrays), features=path)
+                   training_videos.digest(arrays), features=path, film_sha256=about.get("sha256", ""))
   others = run.rows_compared(video) if run.about["groups"] else None
   run.method.check(finished_run.as_dataset(run, [video], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:

@@ -1,5 +1,7 @@
 """Faces that are blurred: where they are by the rows of a person, what is unknown, and what is left of a picture."""
 
+import dataclasses
+import hashlib
 import types
 
 import numpy as np
@@ -101,7 +103,11 @@ def test_videos_without_places_fail(tmp_path):
   assert "only the face of the person who is followed is blurred; give --weights" in said[0]
   samples.save(path, samples.person(0.4))
   kept, = faces.hide([video], "", failed, said.append)
-  assert not kept.faces.others and len(kept.faces.at(0.0)) == 3
+  assert not kept.faces.others and len(kept.faces.at(0.05)) == 3
+  other = dataclasses.replace(video, name="b", file=samples.film(tmp_path / "b.mp4", 0.4), film_sha256="0" * 64)
+  assert faces.hide([other], "", failed, said.append) == [] and "is not the film that its features" in failed["b"]
+  same = dataclasses.replace(other, film_sha256=hashlib.sha256(other.file.read_bytes()).hexdigest())
+  assert len(faces.hide([same], "", failed, said.append)) == 1
 
 
 @pytest.mark.pose
