@@ -24,6 +24,7 @@ if TYPE_CHECKING:
   from jaxskill.assess import new_videos
 
 NEAR = 0.2            # seconds from a picture to the nearest row that shows the person, beyond which it is all blurred
+SAME = 0.005          # seconds from a picture to its own row
 HELD = 0.5            # seconds before and after a detection that its place stays blurred
 FACE = slice(0, 11)   # of the landmarks: nose, eyes, ears, mouth
 WIDE = 2.2            # radius of a circle by how far these are from their middle, at the most
@@ -62,12 +63,14 @@ class Faces:
     if not near:
       return None
     away = np.abs(self._times[near] - time)
-    found = self._circles[near] * np.stack([np.ones(len(near))] * 2 + [1 + GROWTH * away], axis=1)
+    if away.min() < SAME:
+      near, away = [near[away.argmin()]], away[[away.argmin()]]
+    found = self._circles[near]
+    found[:, 2] *= 1 + GROWTH * away
     if len(near) == 2:                              # and between both, for who moves fast
-      share = away[0] / max(away.sum(), 1e-9)
-      found = np.append(found, [found[0] + share * (found[1] - found[0])], axis=0)
-    held = self._detected[np.abs(self._detected[:, 0] - time) <= HELD]
-    return np.concatenate([found, held[:, 1:]])
+      found = np.append(found, [found[0] + away[0] / away.sum() * (found[1] - found[0])], axis=0)
+    begin, end = np.searchsorted(self._detected[:, 0], (time - HELD, time + HELD))
+    return np.concatenate([found, self._detected[begin: end, 1:]])
 
   def hidden(self, image: np.ndarray, time: float) -> np.ndarray:
     """Returns an image `[H, W, 3]` uint8 of the whole picture at a time, its faces blurred."""

@@ -10,6 +10,7 @@ from jaxskill.assess import page
 from jaxskill.assess.page import pairs
 from tests.assess.page import chromium, samples
 from tests.assess.page.chromium import until
+from tests.data.video.test_decoding import turn
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
 pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
@@ -153,6 +154,20 @@ def test_the_skeleton_is_where_the_landmarks_are_and_goes_when_it_is_toggled(ope
       toggle()
       assert browser.execute_script(ANYTHING) == shown
       assert browser.execute_script("return document.querySelector('[data-do=skeleton]').checked") == shown
+
+
+def test_the_skeleton_lies_on_a_film_that_is_turned(browser, folder):
+  film = turn(samples.film(folder / "turned.mp4", 1.0), (0, 1, -1, 0))
+  (folder / "turned").mkdir()
+  person = samples.person(1.0, size=(48, 64), side=0.1)
+  path = page.of_video(written.Record(folder / "turned"), samples.answer("turned", 1.0), samples.material(film, points=person), "link")
+  browser.get(path.as_uri())
+  until(browser, "return document.querySelector('video').readyState >= 3")
+  assert browser.execute_script("const {width, height} = document.querySelector('canvas.skeleton'); return width / height"
+                                ) == pytest.approx(48 / 64, abs=0.02)
+  for side, down in ((-0.1, 0.1), (0.1, 0.35), (0, 0.1)):
+    assert browser.execute_script(PAINTED, 0.25 + side, 0.25 + down)
+  assert not browser.execute_script(PAINTED, 0.25, 0.45)
 
 
 def test_both_players_of_a_comparison_have_a_skeleton(opened):

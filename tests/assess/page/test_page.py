@@ -20,6 +20,7 @@ from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page import html as page_html
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
 from tests.assess.page import samples
+from tests.data.video.test_decoding import turn
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
@@ -324,6 +325,20 @@ def test_blurred_films_are_made_anew_and_hide_the_face_alone(tmp_path, others):
     else:
       assert sharpness(image[rest]) < 0.05 * sharpness(before[at][rest]), at
   assert read.text.count(TEXTS["blurred" if others else "blurred_one"]) == 2          # below the film and in the foot
+
+
+def test_faces_are_blurred_where_they_are_in_turned_and_smaller_copies(tmp_path):
+  """A phone held upright, of 800 pixels across: the copy is 720 wide."""
+  source = turn(checked(tmp_path / "film.mp4", (1000, 800), 0.3), (0, 1, -1, 0))
+  hidden = faces.Faces(samples.person(0.3, size=(800, 1000)))
+  placed = films.place(source, written.Record(tmp_path), "video", "copy", hidden)
+  before = {at: films.decoding.resize(image.astype(np.uint8), 720, 900).astype(int) for at, image in decoded(source).items()}
+  after = decoded(tmp_path / placed.file)
+  for at, image in after.items():
+    assert image.shape == (900, 720, 3)
+    face, rest = np.s_[225 - 30: 225 + 30, 180 - 30: 180 + 30], np.s_[600:, 300:]
+    assert sharpness(image[face]) < 0.05 * sharpness(before[at][face])
+    assert np.abs(image[rest] - before[at][rest]).mean() < 6
 
 
 def test_pairs_to_label_and_comparisons_are_blurred(tmp_path):
