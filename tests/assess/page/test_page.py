@@ -20,7 +20,7 @@ from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page import html as page_html
 from jaxskill.assess.page.texts import SCRIPT, TEXTS
 from tests.assess.page import samples
-from tests.data.video.test_decoding import turn
+from tests.data.video import test_decoding
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
@@ -329,7 +329,7 @@ def test_blurred_films_are_made_anew_and_hide_the_face_alone(tmp_path, others):
 
 def test_faces_are_blurred_where_they_are_in_turned_and_smaller_copies(tmp_path):
   """A phone held upright, of 800 pixels across: the copy is 720 wide."""
-  source = turn(checked(tmp_path / "film.mp4", (1000, 800), 0.3), (0, 1, -1, 0))
+  source = test_decoding.turn(checked(tmp_path / "film.mp4", (1000, 800), 0.3), (0, 1, -1, 0))
   hidden = faces.Faces(samples.person(0.3, size=(800, 1000)))
   placed = films.place(source, written.Record(tmp_path), "video", "copy", hidden)
   before = {at: films.decoding.resize(image.astype(np.uint8), 720, 900).astype(int) for at, image in decoded(source).items()}
