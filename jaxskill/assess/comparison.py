@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, faces, new_videos, scoring
+from jaxskill.assess import arguments, new_videos, scoring
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
 
@@ -28,7 +28,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   if pages.blurs:
-    videos = faces.hide(videos, sources.extraction.weights, failed, say)
+    videos = scoring.hide_faces(videos, sources.extraction.weights, failed, say)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:

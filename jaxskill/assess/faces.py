@@ -1,27 +1,21 @@
 """Faces in the pictures of a video, made unrecognizable.
 
 The face of the person who is followed is known from the landmarks beside the features, those of others from the
-detector of bodies, whose boxes are of faces. What is not known is not shown: a picture whose nearest row with the person
-is more than `NEAR` seconds away is blurred as a whole. A detector misses some faces: films must be looked at.
+detector of bodies, whose boxes are of faces. What is not known is not shown: a picture whose nearest row with the
+person is more than `NEAR` seconds away is blurred as a whole. A detector misses some faces: films must be looked at.
 
 N pictures of rows, M of detections, H x W of an image. Circles are (x, y, radius) in pixels of the video.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxskill import cli, pretrained
+from jaxskill import pretrained
 from jaxskill.data.video import decoding
 from jaxskill.extract.pose import body, detection, networks, points
-
-if TYPE_CHECKING:
-  from jaxskill.assess import new_videos
 
 NEAR = 0.2            # seconds from a picture to the nearest row that shows the person, beyond which it is all blurred
 SAME = 0.005          # seconds from a picture to its own row
@@ -124,38 +118,24 @@ def detect(film: pathlib.Path, found_by: networks.Networks) -> np.ndarray:
   return np.array(found, np.float64).reshape(-1, 4)
 
 
-def hide(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], failed: dict[str, str],
-         say: Callable[[str], None]) -> list[new_videos.NewVideo]:
-  """Returns videos with their `Faces`; those where nothing says where a face is go into `failed`.
+def of_video(film: pathlib.Path, features: pathlib.Path, film_sha256: str,
+             detector: networks.Networks | None) -> Faces:
+  """Returns the `Faces` of a video.
 
   Args:
-    weights: with the detector, as a recipe of poses takes them; "" if others than the person who is followed are not
-      looked for.
-    failed: {video: why}; say: called with each text for the user.
+    film: its file, which need not be there.
+    features: the file of its features; film_sha256: of the film that they were made from, "" if that is not known.
+    detector: finds faces of others than the person who is followed; None if they are not looked for.
 
   Raises:
-    ValueError: if the detector is not in the weights.
+    ValueError: if nothing says where the face of the person is.
   """
-  source: Any = next(iter(weights.values())) if isinstance(weights, dict) else weights
-  detector = networks.Networks(source, ("pose_detection",)) if source else None
-  if not detector:
-    say("--blur-faces: only the face of the person who is followed is blurred; give --weights, the networks of poses, "
-        "to have those of others looked for")
-  kept = []
-  for video in videos:
-    try:
-      if (person := points.read(video.features)) is None:
-        raise ValueError("--blur-faces: nothing says where its face is. Features of poses do, those of this version: "
-                         f"remove {video.features} and extract it again; where a run is on other features, give "
-                         "--videos none, which shows nothing.")
-      film = video.file.is_file() and video.file != video.features
-      if film and video.film_sha256 and pretrained.digest(video.file) != video.film_sha256:
-        raise ValueError(f"--blur-faces: {video.file} is not the film that its features were made from, so that nothing "
-                         "says where its face is; extract them again.")
-      if film and detector:
-        say(f"faces of others are looked for in {cli.plain(video.name)}")
-      found = Faces(person, detect(video.file, detector) if film and detector else None)
-      kept.append(dataclasses.replace(video, faces=found, frames=None))
-    except (ValueError, OSError) as error:
-      failed[video.name] = str(error)
-  return kept
+  if (person := points.read(features)) is None:
+    raise ValueError("--blur-faces: nothing says where its face is. Features of poses do, those of this version: "
+                     f"remove {features} and extract it again; where a run is on other features, give --videos none, "
+                     "which shows nothing.")
+  there = film.is_file() and film != features
+  if there and film_sha256 and pretrained.digest(film) != film_sha256:
+    raise ValueError(f"--blur-faces: {film} is not the film that its features were made from, so that nothing says "
+                     "where its face is; extract them again.")
+  return Faces(person, detect(film, detector) if there and detector else None)

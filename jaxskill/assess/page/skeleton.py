@@ -14,7 +14,7 @@ from jaxskill.extract.pose.body import LANDMARKS
 from jaxskill.extract.pose.overlay import LINES
 from jaxskill.extract.pose.points import Points
 
-MOST_BYTES = 600_000       # of all skeletons of a page, before they become text
+MOST_BYTES = 650_000       # of all skeletons of a page, before they become text
 REACH = (-0.25, 1.5)       # where the range of x and y begins and how wide it is, in widths and heights of the picture
 HIDDEN = 0.5               # visibility below which a line is faint
 NOBODY = 0xFFFFFF          # of all joints of a row that shows nobody
@@ -41,7 +41,8 @@ def pack(points: Points, most: int = MOST_BYTES) -> dict[str, Any]:
   x, y = (np.rint(np.clip(shares[..., axis], 0, 1) * (2 ** bits - 2)).astype(np.uint32)
           for axis, bits in enumerate((12, 11)))
   faint = points.visibility[kept][:, chosen] < HIDDEN
-  rows = np.where(seen[:, None], x | y << 12 | faint.astype(np.uint32) << 23, NOBODY).astype("<u4")
+  values = np.where(seen[:, None], x | y << 12 | faint.astype(np.uint32) << 23, NOBODY)
+  rows = np.ascontiguousarray(values, "<u4")
   bytes_of = rows.view(np.uint8).reshape(*rows.shape, 4)[..., :3]
   step = float(np.median(np.diff(points.times))) if len(points.times) > 1 else 0.0
   return dict(lines=[[JOINTS.index(one), JOINTS.index(other), _side(one, other)] for one, other in LINES], reach=REACH,

@@ -1,8 +1,8 @@
 """Where the landmarks of a body are in the picture: kept beside the features, for those who show the video.
 
 `picture_points` `[T, 33, 3]` float32: x and y in pixels of the picture as a player shows it, upright and of square
-pixels, and visibility; zeros where nobody is seen. `picture_size` `[2]`: its width and height. They lie in the `.npz` of
-the features, whose `times` and `seen` are theirs; no model reads them. Features of earlier versions have none.
+pixels, and visibility; zeros where nobody is seen. `picture_size` `[2]`: its width and height. They lie in the `.npz`
+of the features, whose `times` and `seen` are theirs; no model reads them. Features of earlier versions have none.
 
 T rows.
 """

@@ -110,7 +110,7 @@ def person(seconds=8.0, fps=10, size=(64, 48), gap=(), head=lambda at: (0.25 + 0
   times = np.arange(round(seconds * fps)) / fps
   shares = np.zeros((len(times), 33, 2))
   for number, name in enumerate(LANDMARKS):
-    across = (-1 if name.startswith("left") else 1) * (0.3 if number < 11 else 1)
+    across = (("right" in name) - ("left" in name)) * (0.3 if number < 11 else 1)
     down = 0.0 if number < 11 else PARTS.get(name.partition("_")[2], 0.3)
     shares[:, number] = np.array([head(at) for at in times]) + (side * across, down)
   seen = np.array([row not in gap for row in range(len(times))])
