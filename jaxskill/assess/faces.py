@@ -1,8 +1,8 @@
 """Faces in the pictures of a video, made unrecognizable.
 
-The face of the person who is followed is known from the landmarks beside the features, those of others from the
-detector of bodies, whose boxes are of faces. What is not known is not shown: a picture whose nearest row with the
-person is more than `NEAR` seconds away is blurred as a whole. A detector misses some faces: films must be looked at.
+The face of the person who is followed is known from the landmarks beside the features, those of others roughly, from
+the boxes of the detector of bodies, which hold heads. What is not known is not shown: a picture whose nearest row with
+the person is more than `NEAR` seconds away is blurred as a whole. A detector misses some: films must be looked at.
 
 N pictures of rows, M of detections, H x W of an image. Circles are (x, y, radius) in pixels of the video.
 """
@@ -23,7 +23,8 @@ HELD = 0.5            # seconds before and after a detection that its place stay
 FACE = slice(0, 11)   # of the landmarks: nose, eyes, ears, mouth
 WIDE = 2.2            # radius of a circle by how far these are from their middle, at the most
 OF_TRUNK = 0.35       # and by the length of the trunk, or the width of the shoulders, at least
-OF_BOX = 0.9          # radius by the longer side of a detected box
+OF_BOX = 0.6          # radius by the side of a detected box
+OWN = 0.3             # lengths of a trunk that shoulders and hips may be away from those of the person, to be the same
 GROWTH = 10.0         # radii a second that a face may have moved since it was seen
 LEAST = 0.3           # score of a detection; a recipe of poses wants more, for which a false one is worse than none
 CELLS = 5             # colors across a circle
@@ -103,19 +104,33 @@ def circles(person: points.Points) -> np.ndarray:
   return np.concatenate([middle, radius[:, None]], axis=1)
 
 
-def detect(film: pathlib.Path, found_by: networks.Networks) -> np.ndarray:
-  """Returns `[M, 4]` seconds, x, y and radius of the faces that the detector of bodies finds in every picture.
+def detect(film: pathlib.Path, found_by: networks.Networks, person: points.Points) -> np.ndarray:
+  """Returns `[M, 4]` seconds, x, y and radius of the heads that the detector finds in every picture.
+
+  Args:
+    found_by: with the detector of bodies.
+    person: whose head is known better, and left out.
 
   Raises:
     VideoError: if the file is no video.
   """
-  found, size = [], None
+  found = []
   for picture in decoding.pictures(film):
-    size = size or picture.size
+    scale = np.divide(person.size, picture.size)
     for one in detection.detect(found_by, "pose_detection", picture, LEAST, signed=True):
-      left, top, right, bottom = one.box * (np.tile(size, 2) / np.tile(picture.size, 2))
-      found.append((picture.time, (left + right) / 2, (top + bottom) / 2, OF_BOX * max(right - left, bottom - top)))
+      if not _is_own(one.points * scale, person, picture.time):
+        corners = one.box.reshape(2, 2) * scale
+        found.append((picture.time, *corners.mean(axis=0), OF_BOX * (corners[1] - corners[0]).max()))
   return np.array(found, np.float64).reshape(-1, 4)
+
+
+def _is_own(found: np.ndarray, person: points.Points, time: float) -> bool:
+  """Whether key points of a detection are those of the person."""
+  row = int(np.abs(person.times - time).argmin())
+  ends = found[[body.SHOULDERS, body.HIPS]]
+  away = np.linalg.norm(person.places[row, _TRUNK].reshape(2, 2, 2).mean(axis=1) - ends, axis=-1).max()
+  known = person.seen[row] and abs(person.times[row] - time) <= NEAR
+  return bool(known and away <= OWN * np.linalg.norm(ends[0] - ends[1]))
 
 
 def of_video(film: pathlib.Path, features: pathlib.Path, film_sha256: str,
@@ -138,4 +153,4 @@ def of_video(film: pathlib.Path, features: pathlib.Path, film_sha256: str,
   if there and film_sha256 and pretrained.digest(film) != film_sha256:
     raise ValueError(f"--blur-faces: {film} is not the film that its features were made from, so that nothing says "
                      "where its face is; extract them again.")
-  return Faces(person, detect(film, detector) if there and detector else None)
+  return Faces(person, detect(film, detector, person) if there and detector else None)

@@ -81,15 +81,21 @@ def test_detected_faces_stay_blurred_for_a_while():
 
 
 def test_every_picture_is_asked_for_faces(tmp_path, monkeypatch):
-  """By the boxes of the detector of bodies."""
+  """By the boxes of the detector of bodies, but that of the person who is followed."""
   film = samples.film(tmp_path / "a.mp4", 1.0)
   times = iter(np.arange(10) / 10)
-  found = types.SimpleNamespace(box=np.array([10.0, 20.0, 20.0, 40.0]))
+  person = samples.person(1.0, size=(128, 96))                         # of a film of 64 x 48 pixels
+  body_of = lambda x: np.array([(x, 28.8), (0, 0), (x, 16.8), (0, 0)])   # hips and shoulders
+  found = types.SimpleNamespace(box=np.array([10.0, 20.0, 20.0, 30.0]), points=body_of(40.0))
+  own = types.SimpleNamespace(box=found.box, points=body_of(18.0))
   monkeypatch.setattr(faces.detection, "detect", lambda _, name, picture, least, signed: (
-      [found] * (next(times) == pytest.approx(picture.time, abs=0.01)) * (picture.time > 0.45)))
-  rows = faces.detect(film, puppets.Networks())
+      [own] + [found] * (next(times) == pytest.approx(picture.time, abs=0.01)) * (picture.time > 0.45)))
+  rows = faces.detect(film, puppets.Networks(), person)
   assert rows[:, 0] == pytest.approx(np.arange(5, 10) / 10, abs=0.01)
-  assert rows[0, 1:].tolist() == [15.0, 30.0, 20 * faces.OF_BOX]
+  assert rows[0, 1:].tolist() == [30.0, 50.0, 20 * faces.OF_BOX]
+  nobody = person._replace(seen=np.zeros(10, bool))
+  times = iter(np.arange(10) / 10)
+  assert len(faces.detect(film, puppets.Networks(), nobody)) == 15      # then it is not known who is whom
 
 
 def test_videos_without_places_have_no_faces(tmp_path):
@@ -107,9 +113,14 @@ def test_videos_without_places_have_no_faces(tmp_path):
 
 @pytest.mark.pose
 @pytest.mark.skipif(not FILM.is_file(), reason=f"no real film {FILM}")
-def test_the_detector_finds_faces_of_a_real_film(tmp_path):
-  """Both men of it: the boxes of the detector of bodies are those of faces."""
-  found_by = networks.Networks(POSE, ("pose_detection",))
-  picture = next(decoding.pictures_at(FILM, [2.0]))
-  boxes = [one.box for one in faces.detection.detect(found_by, "pose_detection", picture, faces.LEAST, signed=True)]
-  assert boxes
+def test_the_detector_hides_the_other_man_of_a_real_film(tmp_path, monkeypatch):
+  """Of the two men who stand apart at 5 s one is followed; the other one's head is at 160, 65."""
+  head, (wide, high) = np.array([381.0, 62.0]), (640, 360)
+  person = samples.person(1.0, size=(wide, high), head=lambda at: head / (wide, high), side=0.06)
+  shown = list(decoding.pictures_at(FILM, np.arange(5.0, 5.4, 0.04)))
+  monkeypatch.setattr(faces.decoding, "pictures", lambda film: shown)
+  found = faces.Faces(person._replace(times=person.times + 4.5), faces.detect(
+      FILM, networks.Networks(POSE, ("pose_detection",)), person._replace(times=person.times + 4.5)))
+  image = shown[0].image()
+  hidden, other, legs = found.hidden(image, 5.0), np.s_[45:90, 135:185], np.s_[250:330, 130:215]
+  assert sharpness(hidden[other]) < 0.05 * sharpness(image[other]) and (hidden[legs] == image[legs]).all()
