@@ -85,8 +85,8 @@ TEXTS: dict[str, Any] = dict(
             "misses some, and people are known by more than a face: look at the film before you pass it on. Where the "
             "face of the person who is followed is not known, the whole picture is blurred.",
     blurred_one="A copy of the pictures, without sound and without what the file says of itself, in which the face of "
-                "the person who is followed is blurred. THE FACES OF ALL OTHERS CAN BE SEEN. Where the face of the person "
-                "who is followed is not known, the whole picture is blurred.",
+                "the person who is followed is blurred. THE FACES OF ALL OTHERS CAN BE SEEN. Where the face of the "
+                "person who is followed is not known, the whole picture is blurred.",
     unsure_film="PyAV is not installed, so whether browsers play this format was not looked at.",
     no_device="This is no medical device. Do not decide about a person by this page alone.",
     index_of="{count} videos by {run}",
