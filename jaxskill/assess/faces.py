@@ -10,6 +10,7 @@ N pictures of rows, M of detections, H x W of an image. Circles are (x, y, radiu
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,7 +25,7 @@ FACE = slice(0, 11)   # of the landmarks: nose, eyes, ears, mouth
 WIDE = 2.2            # radius of a circle by how far these are from their middle, at the most
 OF_TRUNK = 0.35       # and by the length of the trunk, or the width of the shoulders, at least
 OF_BOX = 0.6          # radius by the side of a detected box
-OWN = 0.3             # lengths of a trunk that shoulders and hips may be away from those of the person, to be the same
+APART = 0.4           # lengths of the person's trunk that shoulders may be away from the person's, to be the same
 GROWTH = 10.0         # radii a second that a face may have moved since it was seen
 LEAST = 0.3           # score of a detection; a recipe of poses wants more, for which a false one is worse than none
 CELLS = 5             # colors across a circle
@@ -117,20 +118,25 @@ def detect(film: pathlib.Path, found_by: networks.Networks, person: points.Point
   found = []
   for picture in decoding.pictures(film):
     scale = np.divide(person.size, picture.size)
-    for one in detection.detect(found_by, "pose_detection", picture, LEAST, signed=True):
-      if not _is_own(one.points * scale, person, picture.time):
-        corners = one.box.reshape(2, 2) * scale
-        found.append((picture.time, *corners.mean(axis=0), OF_BOX * (corners[1] - corners[0]).max()))
+    detected = detection.detect(found_by, "pose_detection", picture, LEAST, signed=True)
+    shoulders = [one.points[body.SHOULDERS] * scale for one in detected]
+    followed = _nearest(shoulders, person, picture.time)
+    for number, one in enumerate(detected):
+      if number == followed:
+        continue
+      corners = one.box.reshape(2, 2) * scale
+      found.append((picture.time, *corners.mean(axis=0), OF_BOX * (corners[1] - corners[0]).max()))
   return np.array(found, np.float64).reshape(-1, 4)
 
 
-def _is_own(found: np.ndarray, person: points.Points, time: float) -> bool:
-  """Whether key points of a detection are those of the person."""
+def _nearest(shoulders: Sequence[np.ndarray], person: points.Points, time: float) -> int | None:
+  """The number of the place that is the middle of the person's shoulders; None if it is none of them."""
   row = int(np.abs(person.times - time).argmin())
-  ends = found[[body.SHOULDERS, body.HIPS]]
-  away = np.linalg.norm(person.places[row, _TRUNK].reshape(2, 2, 2).mean(axis=1) - ends, axis=-1).max()
-  known = person.seen[row] and abs(person.times[row] - time) <= NEAR
-  return bool(known and away <= OWN * np.linalg.norm(ends[0] - ends[1]))
+  if not shoulders or not person.seen[row] or abs(person.times[row] - time) > NEAR:
+    return None
+  middle, hips = person.places[row, _TRUNK].reshape(2, 2, 2).mean(axis=1)
+  away = np.linalg.norm(np.array(shoulders) - middle, axis=-1)
+  return int(away.argmin()) if away.min() <= APART * np.linalg.norm(middle - hips) else None
 
 
 def of_video(film: pathlib.Path, features: pathlib.Path, film_sha256: str,
