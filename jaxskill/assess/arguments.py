@@ -151,7 +151,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--videos", dest="films", choices=FILMS,
       help="of pages: hard links to the videos, or copies; none shows no picture of them at all (link)")
   add("--pairs-to-label", type=int, metavar="N",
-      help="write a page to say on which of two videos is better, of the N pairs that are least certain")
+      help="write a page to say on which of two videos is better, N times, always of the pair that is least certain")
   add("--blur-faces", action="store_true",
       help="where features are poses: make faces unrecognizable in all films and pictures that are written")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
@@ -179,8 +179,8 @@ def _weights(words: Sequence[str]) -> dict[str, str] | str:
   named = [word.split("=", 1) for word in words]
   stream, count = collections.Counter(stream for stream, _ in named).most_common(1)[0]
   if count > 1:
-    its_own = ", ".join(file for name, file in named if name == stream)
-    raise ValueError(f"--weights: stream {stream!r} has {count} files, {its_own}; give one.")
+    given = ", ".join(file for name, file in named if name == stream)
+    raise ValueError(f"--weights: stream {stream!r} has {count} files, {given}; give one.")
   return dict(named)
 
 

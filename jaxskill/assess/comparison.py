@@ -19,7 +19,10 @@ NAME = "comparison.json"
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None], pages: arguments.Pages = arguments.Pages()) -> dict[str, Any]:
-  """Compares two videos; returns and raises what `jaxskill.compare.run` does; for the arguments see `scoring.run`."""
+  """Compares two videos; returns what `jaxskill.compare.run` does, which says when it raises a `ValueError`.
+
+  For the arguments see `scoring.run`.
+  """
   given = sources.videos or sources.features
   if pages.pairs_to_label:
     raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")

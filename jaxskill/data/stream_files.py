@@ -10,8 +10,7 @@ V videos, T rows of a stream.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,8 +23,9 @@ PLACES = ("picture_points", "picture_size")       # of `extract.pose.points`
 
 
 def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes: int = MAX_BYTES,
-                 moves: Any = motion.Options(),
-                 row_seconds: float = 1.0) -> tuple[dict[str, Any], ...]:
+                 moves: motion.Options = motion.Options(), row_seconds: float = 1.0,
+                 movement: Callable[[pathlib.Path], np.ndarray] | None = None,
+                 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
   """Reads the streams of videos, and their times.
 
   Args:
@@ -33,6 +33,7 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
     only: what a single array is called.
     max_bytes: that the arrays of one file may take in memory.
     moves, row_seconds: see `motion.read`.
+    movement: reads recorded movements in place of `motion.read`: `[T, C]` rows, without times and names.
 
   Returns:
     (streams `[V, T, ...]`, lengths `[V]`, names of columns where they are known), by name.
@@ -42,7 +43,9 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
   """
   ragged, first, columns = {}, None, {}
   for video, file in files.items():
-    if motion.is_motion(file):
+    if motion.is_motion(file) and movement:
+      arrays = {motion.STREAM: movement(file)}
+    elif motion.is_motion(file):
       arrays, names = motion.read(file, moves, row_seconds)
       known = columns.setdefault(motion.STREAM, names)
       check_columns(names, known, f"{file}: its kinematics have other columns than those of a file before")
@@ -144,8 +147,9 @@ def check_is_a_stream(array: np.ndarray, name: str, others: set[str], video: str
                    "floating-point numbers: extract its features again.")
 
 
-def take_times(streams: dict[str, Any],
-               lengths: dict[str, np.ndarray]) -> tuple[dict[str, Any], ...]:
+def take_times(streams: dict[str, np.ndarray],
+               lengths: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray],
+                                                        dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,7 @@ class Stream:
     if not self.kept:
       raise ValueError(f"no person found in any of its {len(self.times)} frames.")
 
-  def rows(self) -> Any:
+  def rows(self) -> tuple[np.ndarray, None, float]:
     """Returns (`[rows]` seconds of the rows that came, None: all of them show something, seconds from one to the next).
     """
     return self.times[self.kept, -1], None, self.every * (len(self.times) / len(self.kept))
@@ -213,8 +213,8 @@ class Stream:
     return videos_of.center_crop(image, self.recipe.crop)
 
 
-def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: Any,
-               send: Callable[..., Any]) -> None:
+def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: object,
+               send: Callable[[str, Any], object]) -> None:
   """Sends the items of all streams of a video in chunks, then what is known of it.
 
   Args:
@@ -274,7 +274,7 @@ def _decode(path: str | os.PathLike[str], video: str, config: ConfigDict, person
               seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None}, places=places[0])
 
 
-def make_streams(config: ConfigDict, video: str, seconds: float, rate: Any, persons: Any) -> Any:
+def make_streams(config: ConfigDict, video: str, seconds: float, rate: float, persons: Any) -> dict[str, Any]:
   """Returns {name: what a stream takes of a video}, see `Stream` and `jaxskill.extract.pose.streams`."""
   if poses.is_one(config):
     return pose_streams.make(config, video, seconds, rate, persons)
@@ -282,7 +282,7 @@ def make_streams(config: ConfigDict, video: str, seconds: float, rate: Any, pers
 
 
 def _one_pass(path: str | os.PathLike[str], timeline: Timeline, streams: Mapping[str, Stream], send: Callable[..., Any],
-              alive: _Alive, faults: Sequence) -> bool:
+              alive: _Alive, faults: list[str]) -> bool:
   """Decodes the file once and sends the items of all streams; whether they are all there."""
   chunks, sent = {name: [] for name in streams}, dict.fromkeys(streams, 0)
 

@@ -130,8 +130,11 @@ def test_function_and_command_line_answer_the_same(tmp_path, capsys, name, syste
   assert steady("\n".join(said), by_function) == steady(capsys.readouterr().out, by_command)
   files = {path.relative_to(by_function) for path in by_function.rglob("*.*")}
   assert files == {path.relative_to(by_command) for path in by_command.rglob("*.*")}
-  answers = [json.loads((by_function / path).read_text()) for path in sorted(files) if path.suffix == ".json"]
-  assert answers == [json.loads((by_command / path).read_text()) for path in sorted(files) if path.suffix == ".json"]
+  written = [path for path in sorted(files) if path.suffix == ".json" and not path.name.startswith(".")]
+  answers = [json.loads((by_function / path).read_text()) for path in written]
+  assert answers == [json.loads((by_command / path).read_text()) for path in written]
+  failed = returned.pop("failed") if name == "compare" else returned[1]
+  assert failed == {}
   results = [returned] if name == "compare" else [result for _, result in sorted(returned[0].items())]
   assert json.loads(json.dumps(results)) == answers and len(answers) == (1 if name == "compare" else 2)
   if "seed" in chosen:

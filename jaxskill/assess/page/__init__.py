@@ -91,6 +91,9 @@ def of_comparison(record: written.Record, result: dict[str, Any], material: Sequ
     record: of the folder; result: as `comparison.json` has it; material: of the better and of the other video.
     sentence: who is better, behind what must be known first.
     larger: where the difference stands among those of training videos, "" if nowhere.
+
+  Raises:
+    ValueError, OSError: if a video cannot be put beside it, see `films.place`, or the page cannot be written.
   """
   sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))
@@ -158,7 +161,7 @@ def _picture(image: np.ndarray) -> str:
 
 def _name(model: dict[str, Any]) -> str:
   """A model by its row, criterion, fold and seed, as far as it has them."""
-  return ", ".join(f"{field} {model[field]}" for field in ("row", "criterion", "fold", "seed")
+  return ", ".join(words.format(value=model[field]) for field, words in TEXTS["model_named"].items()
                    if model.get(field) not in (None, ""))
 
 
@@ -185,11 +188,11 @@ def _about(results: Sequence[dict[str, Any]], placed: Sequence[films.Film | None
   first, words = results[0], TEXTS["about_rows"]
   versions = dict(jaxskill=__version__) | {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
   rows = [(words["run"], pathlib.Path(first["run"]).name), (words["system"], first["system"]),
-          (words["trained_on"], f"{first['trained_on']}; {first['training_videos']} videos"),
+          (words["trained_on"], TEXTS["training"].format(data=first["trained_on"], count=first["training_videos"])),
           (words["tested"], TEXTS["tested"][first["tested"]]), (words["answers"], first["of"]),
           (words["versions"], ", ".join(f"{name} {one}" for name, one in versions.items()))]
   if first.get("checkpoint"):
-    rows.append((words["checkpoint"], f"{first['checkpoint']['chosen']}, step {first['checkpoint']['step']}"))
+    rows.append((words["checkpoint"], TEXTS["step"].format(**first["checkpoint"])))
   if first.get("made_from"):
     rows.append((words["weights"], first["made_from"]["params_sha256"]))
   for result, film in zip(results, placed):

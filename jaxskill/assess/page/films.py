@@ -6,7 +6,6 @@ import contextlib
 import fractions
 import hashlib
 import importlib.util
-import os
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -121,7 +120,7 @@ def _put(source: pathlib.Path, record: written.Record, name: str, how: str) -> N
   """Makes a hard link to a file, or a copy where that cannot be."""
   if how == "link":
     with contextlib.suppress(OSError), record.writing(name, link=True) as path:
-      os.link(source.resolve(), path)
+      path.hardlink_to(source.resolve())
     if name in record.new:
       return
   with record.writing(name) as path:
@@ -131,13 +130,13 @@ def _put(source: pathlib.Path, record: written.Record, name: str, how: str) -> N
 def _played(path: pathlib.Path, number: int) -> tuple[str, float]:
   """Returns the ending under which browsers play a file, "" if they do not, and its `Film.offset`."""
   with containers.open_file(path) as container:
-    stream, names = container.streams[number], container.format.name.split(",")
+    stream, names = containers.video_stream(container, number), container.format.name.split(",")
     ending = ".mp4" if "mp4" in names else ".webm" if "webm" in names and path.suffix.lower() == ".webm" else ""
     known = stream.codec_context.name.removeprefix("lib") in PLAYED.get(ending, ()) or (
         stream.codec_context.codec.canonical_name in PLAYED.get(ending, ()))
     if not known or stream.codec_context.pix_fmt not in COLORS:
       return "", 0.0
-    first = float((stream.start_time or 0) * stream.time_base)
+    first = float((stream.start_time or 0) * (stream.time_base or 0))
     return ending, first - min((container.start_time or 0) / 1e6, 0.0)
 
 

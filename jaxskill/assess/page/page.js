@@ -1,11 +1,6 @@
-"use strict";
-// Players, time axes, heat maps, two videos in step, sortable tables and pairs to label. No text of anybody becomes HTML.
+// Players, time axes, heat maps, two videos in step, sortable tables.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const find = (selector, root = document) => root.querySelector(selector);
-  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
   function clock(seconds) {                       // m:ss.s, as everywhere
     const tenths = Math.round(seconds * 10);
@@ -193,8 +188,9 @@
         const next = () => { tick(); this.video.requestVideoFrameCallback(next); };
         this.video.requestVideoFrameCallback(next);
       } else {
-        const next = () => { tick(); if (!this.video.paused) requestAnimationFrame(next); };
-        this.video.addEventListener("play", next);
+        let asked = 0;                            // one loop, however often it is played and paused
+        const next = () => { tick(); asked = this.video.paused ? 0 : requestAnimationFrame(next); };
+        this.video.addEventListener("play", () => { asked ||= requestAnimationFrame(next); });
       }
     }
     draw(time = this.time) {
@@ -243,6 +239,7 @@
       first.moved = () => this.place();
       second.moved = () => { if (this.mode !== "none") first.seek(this.inverse(second.time), false); };
       if (!first.video || !second.video) return;
+      second.video.muted = true;                  // one sound is enough; and no browser refuses to start it then
       const alone = {play: second.play, toggle: second.toggle};
       second.play = span => {                     // whoever plays a moment of the second plays both
         if (this.mode === "none" || !span) return alone.play.call(second, span);
@@ -281,7 +278,8 @@
     }
     pinHere() {
       this.pin = [this.first.time, this.second.time];
-      find("[data-do=sync]").value = this.mode = "pin";
+      this.mode = "pin";
+      find("[data-do=sync]").value = this.mode;
       find(".pinned").value = fill(data.texts.pinned, {first: clock(this.pin[0]), second: clock(this.pin[1])});
     }
     run() {                                       // its rate follows the slope; a jump where it is off by more than .1 s
@@ -344,60 +342,5 @@
     });
   }
 
-  class Labels {                                  // two films at a time, answered by 1, 2 and =
-    constructor(root) {
-      Object.assign(this, {root, answers: [], videos: all("video", root), names: all(".name", root)});
-      for (const button of all("[data-answer]", root)) {
-        button.addEventListener("click", () => this.answer(button.dataset.answer));
-      }
-      find("[data-do=undo]", root).addEventListener("click", () => this.undo());
-      find("[data-do=save]", root).addEventListener("click", () => this.save());
-      addEventListener("keydown", event => {
-        if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (["1", "2", "="].includes(event.key)) this.answer(event.key);
-        if (event.key === "Backspace") this.undo();
-      });
-      addEventListener("beforeunload", event => { if (this.unsaved) event.preventDefault(); });
-      this.show();
-    }
-    show() {
-      const pair = data.pairs[this.answers.length];
-      find(".progress", this.root).value = fill(data.texts.progress, {
-        number: Math.min(this.answers.length + 1, data.pairs.length), count: data.pairs.length,
-        answered: this.answers.length, equal: this.answers.filter(one => one === "=").length});
-      find(".done", this.root).hidden = Boolean(pair);
-      (pair ?? []).forEach((video, side) => {
-        this.names[side].textContent = data.videos[video].name;
-        this.videos[side].src = data.videos[video].file;
-        this.videos[side].play().catch(() => {});
-      });
-    }
-    answer(key) {
-      if (this.answers.length >= data.pairs.length) return;
-      this.answers.push(key);
-      this.unsaved = true;
-      this.show();
-    }
-    undo() {
-      if (this.answers.pop()) this.show();
-    }
-    table() {
-      const cell = text => /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-      const rows = this.answers.flatMap((key, number) => {
-        const names = data.pairs[number].map(video => data.videos[video].name);
-        return key === "=" ? [] : [(key === "1" ? names : names.reverse()).map(cell).join(",")];
-      });
-      return ["better,worse", ...rows, ""].join("\n");
-    }
-    save() {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([this.table()], {type: "text/csv"}));
-      link.download = "pairs.csv";
-      link.click();
-      this.unsaved = false;
-    }
-  }
-
-  const labels = find(".labels") && new Labels(find(".labels"));
-  window.jaxskill = {players, together, labels};
+  window.jaxskill = {players, together};
 })();

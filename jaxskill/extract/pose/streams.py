@@ -188,8 +188,14 @@ class Stream:
     if self._slow:
       yield (f"has {1 / self.every:.3g} pictures a second, fewer than the {self._slow:g} of the recipe: fast movements "
              "are not resolved, and smoothness is not that of a faster camera")
-    if self._watched.body:
-      yield from (*self._watched.body.notes, *self._watched.body.again)
+    if body := self._watched.body:
+      yield from (*body.notes, *body.again)
+      hidden = list(body.hidden)
+      if body.is_hidden:
+        hidden.append((self._shown[np.flatnonzero(self._mask)[-1]], self._shown[-1]))
+      if hidden:
+        yield ("another person was in the place of the one who is followed, times: {}, first from {:.2f} to {:.2f} s; "
+               "these rows show nobody: see with --overlay who is followed afterwards".format(len(hidden), *hidden[0]))
 
 
 def make(config: ml_collections.ConfigDict, video: str, seconds: float, rate: float,
@@ -240,7 +246,7 @@ def hands_row(found: dict[str, hands.Hand], size: tuple[int, int]) -> np.ndarray
 
 
 def kinematics_of(points: np.ndarray, seen: np.ndarray, times: np.ndarray,
-                  recipe: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+                  recipe: ml_collections.ConfigDict) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns (`[T, C]` rows, C names) of `[T, 33, 3]` landmarks in metres, as the recipe of a stream wants them."""
   return kinematics.columns(points, seen, times, JOINTS, face_right=recipe.face_right, window=recipe.window)
 
