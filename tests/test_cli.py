@@ -23,7 +23,7 @@ SMALL = ["--config.model.hidden=4", "--config.data.simulated.num_videos=14", "--
 def start(*arguments, module="jaxskill.main", **more):
   options = {name: more.pop(name) for name in ("cwd", "user", "stdout") if name in more}
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))} | dict(
-      JAX_PLATFORMS="cpu", PYTHONPATH=str(REPO), JAX_COMPILATION_CACHE_DIR=os.environ["JAXSKILL_TEST_CACHE"])
+      JAX_PLATFORMS="cpu", PYTHONPATH=str(REPO), JAX_COMPILATION_CACHE_DIR=os.environ["JAX_COMPILATION_CACHE_DIR"])
   environment = {k: v for k, v in (kept | more).items() if v is not None}
   return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)], env=environment, stderr=subprocess.PIPE,
                           **dict(cwd=REPO, stdout=subprocess.PIPE) | options)
@@ -124,8 +124,8 @@ def test_every_config_file_passes_the_checks(file):
   config, _ = cli.read_config(REPO / "configs" / f"{file}.py")
   if config.evaluate.get("svr"):
     pytest.importorskip("sklearn", reason="the support vector machine among the baselines is an extra")
-  for own in ablations.groups(config) if "rows" in config else [config]:
-    config_checks.check(own)
+  for group in ablations.groups(config) if "rows" in config else [config]:
+    config_checks.check(group)
 
 
 FILES = {

@@ -64,7 +64,7 @@ def _rating(text: str, name: str, video: str, place: str) -> float:
 
 
 def of_pairs(table: dict[str, Any], similar: Sequence[bool], lines: Sequence[int],
-             path: pathlib.Path) -> tuple[dict[str, Any], list, list]:
+             path: pathlib.Path) -> tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, ...]]]:
   """Takes the votes out of pairs.csv: one row a pair, in the order that most raters gave.
 
   Args:

@@ -146,12 +146,13 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   tables = draws.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
                         criterion=np.zeros(1, np.int32))
   batches = draws.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
-  own = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
+  published = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
   before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
+  encode = jax.jit(lambda variables, videos: method.encode(variables, videos, jax.random.key(0), False)["score"])
   for number, features, labels in golden_steps(data, shapes):
     videos = batch(features) | dict(labels=dict(score=jnp.asarray(25 * labels)[:, None]))
     variables = dict(params=jax.tree.map(lambda x: x[0], state.params), constants=dict(score_range=RANGE))
-    scores.append(np.asarray(jax.jit(lambda v, x: method.encode(v, x, jax.random.key(0), False)["score"])(variables, videos)))
+    scores.append(np.asarray(encode(variables, videos)))
     state, (metrics,) = step.run_batches(state, (parallel.split(videos),), tables, batches)
     losses.append(float(metrics["loss"][0].squeeze()) / size)
     np.testing.assert_allclose(losses[-1], data["losses"][number], rtol=0, atol=1e-6)
@@ -159,9 +160,9 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
     np.testing.assert_allclose(metrics["error"][0].squeeze() / size, 25 * np.abs(data["preds"][number] - labels).mean(),
                                rtol=1e-4)
     trace = next(part for part in state.opt_state["0"] if hasattr(part, "trace")).trace
-    moved, end = own(traverse_util.unflatten_dict(trace, sep="/")), number + 1
+    moved, end = published(traverse_util.unflatten_dict(trace, sep="/")), number + 1
     gradients = {k: moved[k] - 0.9 * momentum[k] - 1e-4 * before[k] for k in start}
-    before, momentum = own(state.params), moved
+    before, momentum = published(state.params), moved
     assert_sums(gradients, data, f"grad{number}", start, (3e-4, 2e-3))
     assert_sums(momentum, data, f"momentum{end}", start, (3e-4, 2e-3))
     assert_sums(before, data, f"after{end}", start, (1e-6, 1e-6))
@@ -251,13 +252,15 @@ def test_centred_window(quick_compile, variant):
 def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
   method, variables, features, lengths = small()
   videos = batch(features, lengths)
-  first, second = (run(method, variables, videos, True, key) for key in (1, 2))
+  trains = jax.jit(lambda videos, key: method.encodings(variables, videos, key, True))
+  drawn = lambda key, videos=videos: trains(videos, jax.random.key(key))
+  first, second = drawn(1), drawn(2)
   assert not np.allclose(first["score"], second["score"], atol=1e-3)
-  drawn = [run(method, variables, videos, True, key)["attention"] for key in range(40)]
-  starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in drawn} for name in features}
+  seen = [drawn(key)["attention"] for key in range(40)]
+  starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in seen} for name in features}
   assert starts == dict(rgb=set(range(6)), static=set(range(8)))
   turned = jax.tree.map(lambda x: x[jnp.array([3, 1])], videos)
-  for actual, expected in zip(jax.tree.leaves(run(method, variables, turned, True, 1)), jax.tree.leaves(first)):
+  for actual, expected in zip(jax.tree.leaves(drawn(1, turned)), jax.tree.leaves(first)):
     np.testing.assert_allclose(actual, expected[jnp.array([3, 1])], atol=1e-6)
   np.testing.assert_array_equal(run(method, variables, videos, False, 1)["score"],
                                 run(method, variables, videos, False, 2)["score"])
@@ -354,10 +357,10 @@ def test_range_of_the_scores(make_dataset, low):
   data = make_dataset(score=np.linspace(5, 20, 11, dtype=np.float32), score_range=(low, 25.0),
                       criteria=dict(part=np.linspace(6, 8, 11)))
   config = make_config(model__streams=("rgb",), model__windows=dict(rgb=0, static=0))
-  own = lambda config, name: action_net.build(config).prepare(data, data.folds[0], name)["score_range"].tolist()
-  assert own(config, "score") == own(config, "part") == [low, 25]
+  range_of = lambda config, name: action_net.build(config).prepare(data, data.folds[0], name)["score_range"].tolist()
+  assert range_of(config, "score") == range_of(config, "part") == [low, 25]
   config.model.score_ranges = dict(part=(0.0, 10.0))
-  assert (own(config, "score"), own(config, "part")) == ([low, 25], [0, 10])
+  assert (range_of(config, "score"), range_of(config, "part")) == ([low, 25], [0, 10])
   np.testing.assert_array_equal(action_net.build(config).targets(data, "part"), np.float32(data.criteria["part"]))
   config.model.score_ranges = dict(part=(0.0, 7.0))
   with pytest.raises(ValueError, match="video 'v6' has part 7.2, outside 0 to 7 .5 such videos.; correct it, or the ra"):
@@ -390,7 +393,7 @@ def test_bad_data(make_dataset):
   frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
   with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; this method reads features"):
     targets(config, frames)
-  with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
+  with pytest.raises(ValueError, match="random: there are no scores to learn from; add them"):
     targets(config, dataclasses.replace(data, score=None, score_range=None))
   with pytest.raises(ValueError, match="the possible range of the scores is not known.*set config.data.score_range, e.g."):
     targets(config, dataclasses.replace(data, score_range=None))

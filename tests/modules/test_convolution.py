@@ -1,5 +1,6 @@
 """The two forms of convolution and pooling are equal, to each other and to sums written out."""
 
+import functools
 import itertools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from jaxskill.modules.convolution import ConvUnit, convolve, max_pool, one_by_one, same_padding
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 CASES = [((2, 7, 9, 8, 5), (3, 3, 3), (1, 1, 1)), ((1, 9, 11, 10, 3), (7, 7, 7), (2, 2, 2)),
          ((2, 5, 6, 7, 4), (1, 1, 1), (1, 1, 1)), ((1, 6, 8, 8, 2), (3, 5, 3), (2, 2, 2)),
          ((2, 9, 8, 4), (3, 3), (1, 1)), ((2, 9, 8, 4), (1, 1), (2, 2)), ((2, 9, 8, 4), (3, 3), (2, 2)),
@@ -40,18 +42,21 @@ def test_against_sums_written_out(shape, size, strides, form):
   x, kernel = draw(shape, size)
   seen = windows(x, size, strides, same_padding(shape[1:-1], size, strides), 0)
   expected = np.tensordot(seen, np.float64(kernel), len(size) + 1)
-  np.testing.assert_allclose(convolve(x, kernel, strides, "SAME", implementation=form), expected, atol=2e-4)
+  ours = jax.jit(lambda x, kernel: convolve(x, kernel, strides, "SAME", implementation=form))
+  np.testing.assert_allclose(ours(x, kernel), expected, atol=2e-4)
   seen = windows(x, size, strides, same_padding(shape[1:-1], size, strides), -np.inf)
   largest = seen.max(axis=tuple(range(len(size) + 1, 2 * len(size) + 1)))
-  np.testing.assert_array_equal(max_pool(x, size, strides, implementation=form), np.float32(largest))
+  pool = jax.jit(functools.partial(max_pool, size=size, strides=strides, implementation=form))
+  np.testing.assert_array_equal(pool(x), np.float32(largest))
 
 
 @pytest.mark.parametrize("shape,size,strides", CASES)
 def test_gradients_of_the_two_forms_are_equal(shape, size, strides):
   x, kernel = draw(shape, size)
-  def loss(form):
-    return lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel, strides, "SAME", implementation=form)))
-  for ours, theirs in zip(jax.grad(loss("dots"), (0, 1))(x, kernel), jax.grad(loss("lax"), (0, 1))(x, kernel)):
+  def gradients(form):
+    loss = lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel, strides, "SAME", implementation=form)))
+    return jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
+  for ours, theirs in zip(gradients("dots"), gradients("lax")):
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
@@ -73,8 +78,8 @@ def test_gradients_in_reduced_precision(shape, size):
   x, kernel = draw(shape, size)
   strides = (1,) * len(size)
   loss = lambda **form: lambda x, kernel: jnp.sum(jnp.sin(0.1 * convolve(x, kernel, strides, "SAME", **form)))
-  rough = jax.grad(loss(implementation="dots", dtype=jnp.bfloat16), (0, 1))(x, kernel)
-  exact = jax.grad(loss(implementation="lax"), (0, 1))(x, kernel)
+  rough = jax.jit(jax.grad(loss(implementation="dots", dtype=jnp.bfloat16), (0, 1)))(x, kernel)
+  exact = jax.jit(jax.grad(loss(implementation="lax"), (0, 1)))(x, kernel)
   for ours, theirs in zip(rough, exact):
     assert ours.dtype == jnp.float32 and 1e-4 < jnp.linalg.norm(ours - theirs) / jnp.linalg.norm(theirs) < 0.03
 
@@ -98,9 +103,9 @@ def test_unit_normalises_by_frozen_statistics():
   variables = unit.init(jax.random.key(0), x)
   rng = np.random.default_rng(1)
   variables = jax.tree.map(lambda v: jnp.asarray(rng.uniform(0.5, 2, v.shape), jnp.float32), variables)
-  own, seen = variables["params"], variables["batch_stats"]
-  y = convolve(x, own["kernel"], (1, 1), "SAME", implementation="lax")
-  expected = (y - seen["mean"]) / jnp.sqrt(seen["var"] + 1e-3) * own["scale"] + own["bias"]
+  params, seen = variables["params"], variables["batch_stats"]
+  y = convolve(x, params["kernel"], (1, 1), "SAME", implementation="lax")
+  expected = (y - seen["mean"]) / jnp.sqrt(seen["var"] + 1e-3) * params["scale"] + params["bias"]
   np.testing.assert_allclose(unit.apply(variables, x), expected, rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(ConvUnit(7, (3, 3), eps=1e-3).apply(variables, x), np.maximum(expected, 0), rtol=1e-4,
                              atol=1e-4)

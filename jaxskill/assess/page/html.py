@@ -40,7 +40,7 @@ def _environment() -> Any:
   return made
 
 
-def _own(*names: str) -> tuple[str, str]:
+def _with_digest(*names: str) -> tuple[str, str]:
   """Returns (a script or style of the package, its source in a Content-Security-Policy), of one file or several."""
   content = "".join((HERE / name).read_text(encoding="utf-8") for name in names)
   digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
@@ -59,7 +59,7 @@ def write(record: written.Record, name: str, template: str, data: dict[str, Any]
     content: what the template shows.
   """
   import markupsafe
-  (code, script_source), (style, style_source) = _own("common.js", script), _own("page.css")
+  (code, script_source), (style, style_source) = _with_digest("common.js", script), _with_digest("page.css")
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
             "media-src 'self' file: data:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(

@@ -45,10 +45,11 @@ SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 
 
 def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margin: float = 0.0, pairs_within: str = "",
-                  validation_share: Any = None, test_share: float = 0.25, seed: int = 0, allow_missing: bool = False,
-                  seconds_per_segment: float = 1.0, make_pairs: bool = True, score_range: Any = None,
-                  stream_seconds: Mapping[str, float] | None = None, sampling: Any = None, prepared_dir: str = "",
-                  max_bytes: int = MAX_BYTES, moves: Any = motion.Options()) -> SkillDataset:
+                  validation_share: float | None = None, test_share: float = 0.25, seed: int = 0,
+                  allow_missing: bool = False, seconds_per_segment: float = 1.0, make_pairs: bool = True,
+                  score_range: tuple[float, float] | None = None, stream_seconds: Mapping[str, float] | None = None,
+                  sampling: frames.Sampling | None = None, prepared_dir: str = "", max_bytes: int = MAX_BYTES,
+                  moves: motion.Options = motion.Options()) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:
@@ -101,8 +102,7 @@ def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margi
       videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, columns=columns,
       row_times=row_times, row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
       dropped_pairs=of.dropped, tied_pairs=of.tied, similar=of.similar, features_checked=True,
-      score_range=score_range if score_range is None else tuple(score_range),
-      ratings=ratings_of(column, labels.votes, videos), **_known(column))
+      score_range=score_range, ratings=ratings_of(column, labels.votes, videos), **_known(column))
 
 
 def _known(column: Mapping[str, np.ndarray]) -> dict[str, Any]:

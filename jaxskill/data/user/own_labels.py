@@ -52,9 +52,9 @@ def read_labels(folder: pathlib.Path) -> OwnLabels:
 
 
 def _read_scores(path: pathlib.Path) -> dict[str, Any]:
-  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "group", "split", "fold"),
+  cells, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "group", "split", "fold"),
                             (CRITERION, raters.RATER))
-  table = raters.of_scores(table, lines, path)
+  table = raters.of_scores(cells, lines, path)
   seen = {}
   for line, video in zip(lines, table["video"]):
     if video in seen:
@@ -62,8 +62,8 @@ def _read_scores(path: pathlib.Path) -> dict[str, Any]:
     seen[video] = line
   for name in table:
     if name in ("score", "difficulty") or name.startswith(CRITERION):
-      cells = zip(table[name], table["video"], lines)
-      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in cells]
+      rows = zip(table[name], table["video"], lines)
+      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in rows]
   return table
 
 
