@@ -89,9 +89,9 @@
       this.draw(this.at);
       if (tell) this.moved();
     }
-    play(span = null) {                           // of a moment, or on from here
+    play(span = null, tell = true) {              // of a moment, or on from here
       this.span = span;
-      if (span) this.seek(span[0]);
+      if (span) this.seek(span[0], tell);
       this.video?.play().catch(() => {});         // a file that does not play is shown as such by the browser
     }
     controls() {
@@ -122,13 +122,16 @@
       this.seek((this.shownAt(number) + next) / 2);         // the middle of it, so that rounding shows no other
     }
     follow() {
+      const end = () => {                         // of the moment that plays
+        if (this.span && this.repeats) return this.play(this.span);
+        this.video.pause();
+        this.span = null;
+      };
       const tick = () => {
         this.draw();
-        if (this.span && !this.video.seeking && this.time >= this.span[1]) {
-          if (this.repeats) this.seek(this.span[0]);
-          else { this.video.pause(); this.span = null; }
-        }
+        if (this.span && !this.video.paused && !this.video.seeking && this.time >= this.span[1]) end();
       };
+      this.video.addEventListener("ended", end);  // it may be a picture shorter than the moment
       for (const event of ["timeupdate", "seeked", "loadedmetadata", "pause"]) this.video.addEventListener(event, tick);
       if (this.video.requestVideoFrameCallback) {
         const next = () => { tick(); this.video.requestVideoFrameCallback(next); };
@@ -154,6 +157,7 @@
       this.heat?.draw(at);
     }
     drag(event) {
+      if (event.button) return;                   // of the left one alone
       const box = this.timeline.getBoundingClientRect();
       const jump = one => this.seek((one.clientX - box.left) / box.width * this.about.duration);
       this.span = null;
@@ -167,6 +171,7 @@
       for (const name of ["pointerup", "pointercancel"]) addEventListener(name, stop);
     }
     key(event) {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
       const by = (event.shiftKey ? 10 : 1) * {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1}[event.key];
       const to = event.key === "Home" ? 0 : event.key === "End" ? this.about.duration : this.time + by;
       if (Number.isNaN(to)) return;
@@ -239,6 +244,7 @@
         }
         if (second.video.seeking || first.video.seeking) return;
         const at = first.time, off = this.target(at) - second.time;
+        if (second.video.ended && off > -0.1) return;       // played again, it would begin anew
         const slope = (this.target(at + 0.25) - this.target(at - 0.25)) / 0.5;
         if (Math.abs(off) > 0.1) second.seek(this.target(at + 0.05 * first.video.playbackRate), false);
         const rate = slope * first.video.playbackRate + 2 * off;
@@ -262,15 +268,19 @@
       player.play([+button.dataset.from, +button.dataset.to]);
     });
   }
-  const linked = /^#t=([\d.]+)$/.exec(location.hash);
-  if (linked && players.length) players[0].seek(+linked[1]);
+  const linked = Number(/^#t=([\d.]+)$/.exec(location.hash)?.[1]);         // NaN where it is no number of seconds
+  if (linked >= 0) players[0]?.seek(linked);
 
   addEventListener("keydown", event => {
-    if (!players.length || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, button, a, summary, video")) return;
-    if (event.key === " " || event.key === "k") { event.preventDefault(); players[0].toggle(); }
-    if (event.key === "," && players[0].video) players[0].step(-1);
-    if (event.key === "." && players[0].video) players[0].step(1);
+    const player = players[event.target.closest("[data-player]")?.dataset.player ?? 0];       // where the focus is
+    if (!player?.video || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
+    const own = event.target.closest("input, button, a, summary, video");        // they have a use for the space bar
+    if (event.key === "k" || event.key === " " && !own) {
+      event.preventDefault();
+      if (!event.repeat) player.toggle();
+    }
+    if (event.key === ",") player.step(-1);
+    if (event.key === ".") player.step(1);
   });
 
   for (const button of all("th button[data-sort]")) {

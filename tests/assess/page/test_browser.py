@@ -209,6 +209,84 @@ def test_steps_by_clock_fraction_and_pin(opened):
   assert browser.execute_script("return jaxskill.players[0].time") == pytest.approx(6.0, abs=0.02)
 
 
+def test_a_moment_that_ends_with_the_film_is_repeated(opened):
+  """Also where the film is a picture shorter than the answer says; and the second film goes with it."""
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  browser.execute_script("""window.passes = 0; const {video} = jaxskill.players[0];
+    video.addEventListener('seeking', () => { if (video.currentTime < 7.5) passes++; })""")
+  for end in (8.0, 8.1):
+    browser.execute_script("document.querySelector('[data-do=repeat]').checked = true")
+    browser.execute_script("passes = 0; jaxskill.players[0].play([7.2, arguments[0]])", end)
+    until(browser, "return passes >= 3")
+    until(browser, "return jaxskill.players.every(one => !one.video.paused && one.time > 7.3 && one.time < 8)")
+    browser.execute_script("document.querySelector('[data-do=repeat]').checked = false")
+    until(browser, "return jaxskill.players.every(one => one.video.paused && one.span === null && one.time > 7.7)")
+
+
+@pytest.mark.parametrize("seconds", ["1.2.3", ".", "", "abc", "9" * 400])
+def test_a_link_to_a_time_that_is_none_breaks_nothing(browser, folder, seconds):
+  browser.get("about:blank")
+  browser.get_log("browser")
+  browser.get(f"{(folder / 'one' / 'report.html').as_uri()}#t={seconds}")
+  assert browser.execute_script("return typeof jaxskill") == "object" and not browser.get_log("browser")
+
+
+def test_keys_move_the_player_that_has_the_focus(opened):
+  """Also from one of its buttons, and from a moment of its list; the first where none has it."""
+  from selenium.webdriver.common.keys import Keys
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "none")
+  for place, moved in (("[data-player='1'] .cursor", 1), ("[data-player='1'] [data-do=forward]", 1),
+                       (".moments [data-player='1']", 1), ("[data-player='0'] .cursor", 0), ("body", 0)):
+    browser.execute_script("""document.activeElement.blur(); document.querySelector(arguments[0]).focus();
+                              for (const player of jaxskill.players) player.seek(2.05)""", place)
+    browser.switch_to.active_element.send_keys(".")
+    times = browser.execute_script("return jaxskill.players.map(one => one.time)")
+    assert times[moved] == pytest.approx(2.15, abs=0.01) and times[1 - moved] == pytest.approx(2.05, abs=0.01), place
+  browser.execute_script("document.querySelector('[data-player=\"1\"] .cursor').focus()")
+  browser.switch_to.active_element.send_keys(Keys.SPACE)
+  until(browser, "return !jaxskill.players[1].video.paused && jaxskill.players[0].video.paused")
+
+
+def test_keys_of_the_browser_stay_its_own(browser, opened, tmp_path):
+  """Space scrolls where there is no film, Alt with an arrow goes back, and no other button of the mouse drags."""
+  path = page.of_video(written.Record(tmp_path), samples.answer(), samples.material(tmp_path / "gone.mp4"), "none")
+  press = """const event = new KeyboardEvent('keydown', {bubbles: true, cancelable: true, ...arguments[1]});
+             return document.querySelector(arguments[0]).dispatchEvent(event)"""
+  browser.get(path.as_uri())
+  assert browser.execute_script(press, "body", dict(key=" "))
+  opened("one/report.html")
+  assert not browser.execute_script(press, "body", dict(key=" "))
+  for how in ("altKey", "ctrlKey", "metaKey"):
+    assert browser.execute_script(press, ".cursor", {"key": "ArrowLeft", how: True})
+  browser.execute_script("""jaxskill.players[0].video.pause(); jaxskill.players[0].seek(1.0);
+    const axis = document.querySelector('.timeline');
+    for (const kind of ['pointerdown', 'pointermove']) {
+      axis.dispatchEvent(new PointerEvent(kind, {bubbles: true, button: 2, buttons: 2, clientX: 500})); }""")
+  assert browser.execute_script("return jaxskill.players[0].time") == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_a_second_film_that_ends_first_rests_at_its_end(opened, missing):
+  """And is not played anew; also where it is shorter than the answer says. It goes on where the first is moved back."""
+  browser = opened("both/report.html")
+  browser.execute_script(APART)
+  browser.execute_script("jaxskill.players[1].about.duration += arguments[0]", missing)
+  browser.execute_script(CHOOSE, "none")
+  browser.execute_script("jaxskill.players[0].seek(1.0); jaxskill.players[1].seek(9.0)")
+  click(browser, "[data-do=pin]")
+  browser.execute_script("jaxskill.players[0].seek(3.4)")
+  until(browser, "return !jaxskill.players[1].video.seeking")
+  browser.execute_script("jumps = 0; jaxskill.players[0].play()")
+  until(browser, "return jaxskill.players[0].time > 5.5")
+  jumps, second, ended = browser.execute_script("const {time, video} = jaxskill.players[1]; return [jumps, time, video.ended]")
+  assert jumps <= 3 and second > 11.8 and ended
+  browser.execute_script("jaxskill.players[0].seek(2.0)")
+  until(browser, """const [first, second] = jaxskill.players;
+                    return !second.video.paused && first.time < 3.5 && Math.abs(second.time - first.time - 8) < 0.2""")
+
+
 def test_the_index_is_sorted_by_a_click(opened):
   browser = opened("index.html")
   names = "return [...document.querySelectorAll('tbody th')].map(cell => cell.textContent)"
