@@ -249,9 +249,9 @@ def test_simulated_features_are_those_of_the_labels(labels, tmp_path):
     runs.like(place, source)
 
 
-def test_a_data_set_without_features_leaves_its_column_empty(labels, tmp_path, capsys, quick_compile):
+def test_a_data_set_without_features_leaves_its_column_empty(labels, tmp_path, capsys, quick_training):
   """The others are measured; the table says why one is not, and so does the exit status."""
-  del quick_compile
+  del quick_training
   data = tmp_path / "data" / "BEST"
   like_published.write_like(labels / "BEST", data, **runs.TINY)
   for file in (data / "features").glob("origami*"):

@@ -15,6 +15,7 @@ from jaxskill.assess.page.texts import TEXTS
 
 NAME = "index.html"
 WORST = 50            # moments that are listed
+LEFT, RIGHT = 14, 96  # percent of the width of a picture over time; its scale stands on the left
 
 
 def write(folder: pathlib.Path, page: str, answer: str, asked: dict[str, Any],
@@ -88,7 +89,7 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
       continue
     places, scores = _days([row["date"] for row in visits]), [row["score"] for row in visits]
     wide, high = (places[-1] - places[0]) or 1, (max(scores) - min(scores)) or 1
-    points = [dict(x=round(4 + 92 * (place - places[0]) / wide, 2),
+    points = [dict(x=round(LEFT + (RIGHT - LEFT) * (place - places[0]) / wide, 2),
                    y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
                    label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
               for place, row in zip(places, visits)]

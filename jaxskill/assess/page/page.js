@@ -53,6 +53,47 @@
     }
   }
 
+  class Skeleton {                                // of the person who is followed; see skeleton.py for its rows
+    constructor(canvas, about) {
+      Object.assign(this, about, {canvas, context: canvas.getContext("2d"), shown: true});
+      this.bytes = Uint8Array.from(atob(about.rows), c => c.charCodeAt(0));
+    }
+    joint(row, number) {                          // [x, y in shares of the picture, whether it is faint]; of nobody null
+      const place = 3 * (row * this.joints + number), [low, middle, high] = this.bytes.subarray(place, place + 3);
+      if ((low & middle & high) === 255) return null;
+      const [begin, wide] = this.reach, value = low | middle << 8 | high << 16;
+      return [(value & 4095) / 4094 * wide + begin, (value >> 12 & 2047) / 2046 * wide + begin, value >> 23];
+    }
+    at(time) {                                    // joints of a time, between two rows by their times; [] in a gap
+      const {times} = this, row = lastBefore(times, time + 1e-3), length = times[row + 1] - times[row];
+      if (row < 0 || !this.joint(row, 0)) return [];
+      const joined = length <= this.longest && this.joint(row + 1, 0);
+      if (!joined && time - times[row] > this.step) return [];
+      const share = joined ? clamp((time - times[row]) / length, 0, 1) : 0;
+      return Array.from({length: this.joints}, (_, number) => {
+        const [x, y, faint] = this.joint(row, number), [u, v, w] = this.joint(share ? row + 1 : row, number);
+        return [x + share * (u - x), y + share * (v - y), faint || w];
+      });
+    }
+    draw(time) {
+      const {canvas: {width, height}, context} = this, found = this.shown ? this.at(time) : [];
+      context.clearRect(0, 0, width, height);
+      context.lineCap = "round";
+      if (!found.length) return;
+      for (const [one, other, side] of this.lines) {
+        const [[x, y, faint], [u, v, hidden]] = [found[one], found[other]];
+        context.globalAlpha = faint || hidden ? 0.25 : 0.9;
+        context.beginPath();
+        context.moveTo(x * width, y * height);
+        context.lineTo(u * width, v * height);
+        for (const [color, wide] of [["#000", 5], [{left: "#28a0ff", right: "#ff7828"}[side] ?? "#f0f0f0", 3]]) {
+          Object.assign(context, {strokeStyle: color, lineWidth: wide * devicePixelRatio});
+          context.stroke();
+        }
+      }
+    }
+  }
+
   class Player {
     constructor(root, about) {
       Object.assign(this, {root, about, at: 0, sought: 0, span: null, moved: () => {}});
@@ -61,22 +102,29 @@
       this.cursor = find(".cursor", root);
       this.now = find(".now", root);
       this.values = all(".track .value", root);
-      const canvas = find("canvas", root);
-      this.heat = canvas && new HeatMap(canvas, about.maps);
+      const [heat, skeleton] = ["heat", "skeleton"].map(name => find(`canvas.${name}`, root));
+      this.heat = heat && new HeatMap(heat, about.maps);
+      this.skeleton = skeleton && new Skeleton(skeleton, about.skeleton);
       this.timeline.addEventListener("pointerdown", event => this.drag(event));
       this.cursor.addEventListener("keydown", event => this.key(event));
       for (const button of all(".key", root)) button.addEventListener("click", () => this.seek(+button.dataset.at));
       if (this.video) this.follow();
-      if (this.heat) this.fit();
+      if (this.video) this.fit();
       this.controls();
       this.draw();
     }
     fit() {                                       // the heat map lies over the middle square, which the network saw
-      const {canvas} = this.heat, place = () => {
+      const place = () => {
         const {videoWidth, videoHeight, clientWidth, clientHeight} = this.video;
         const scale = Math.min(clientWidth / videoWidth, clientHeight / videoHeight);
-        const side = Math.min(videoWidth, videoHeight) * scale;
-        if (side) canvas.style.width = canvas.style.height = `${side}px`;
+        const [wide, high] = [videoWidth * scale, videoHeight * scale], side = Math.min(wide, high);
+        if (!side) return;
+        if (this.heat) Object.assign(this.heat.canvas.style, {width: `${side}px`, height: `${side}px`});
+        if (!this.skeleton) return;
+        const {canvas} = this.skeleton;
+        Object.assign(canvas.style, {width: `${wide}px`, height: `${high}px`});
+        Object.assign(canvas, {width: wide * devicePixelRatio, height: high * devicePixelRatio});
+        this.draw();                              // a canvas of another size is empty
       };
       this.video.addEventListener("loadedmetadata", place);
       new ResizeObserver(place).observe(this.video);
@@ -104,6 +152,7 @@
       act("forward", "click", () => this.step(1));
       act("speed", "change", () => { this.video.playbackRate = this.rate; });
       act("opacity", "input", event => { this.heat.opacity = event.target.value / 100; this.draw(); });
+      act("skeleton", "change", event => { this.skeleton.shown = event.target.checked; this.draw(); });
       act("map", "change", event => { this.heat.show(+event.target.value); this.draw(); });
     }
     toggle() {
@@ -115,12 +164,17 @@
       const {times, first, step} = this.about.shown;
       return times ? times[number] : first + number * step;
     }
+    get pictures() { return this.about.shown.count ?? this.about.shown.times?.length ?? 0; }
+    numberAt(time) {                              // of the picture that is shown
+      const {times, first, step} = this.about.shown;
+      const found = times ? lastBefore(times, time + 1e-3) : Math.floor((time - first) / step + 1e-3);
+      return clamp(found, 0, this.pictures - 1);
+    }
     step(by) {
       this.video.pause();
-      const {times, first, step, count = times?.length} = this.about.shown;
+      const count = this.pictures;
       if (!count) return this.seek(this.time + by / 25);
-      const here = times ? lastBefore(times, this.time + 1e-3) : Math.floor((this.time - first) / step + 1e-3);
-      const number = clamp(here + by, 0, count - 1);
+      const number = clamp(this.numberAt(this.time) + by, 0, count - 1);
       const next = number + 1 < count ? this.shownAt(number + 1) : this.shownAt(number) + 0.02;
       this.seek((this.shownAt(number) + next) / 2);         // the middle of it, so that rounding shows no other
     }
@@ -162,6 +216,7 @@
         shown.textContent = value?.toPrecision(3) ?? "";         // null where a row has no number
       });
       this.heat?.draw(at);
+      this.skeleton?.draw(this.pictures ? this.shownAt(this.numberAt(at)) : at);
     }
     drag(event) {
       if (event.button) return;                   // of the left one alone
@@ -361,6 +416,7 @@
       event.preventDefault();
       if (!event.repeat) player.toggle();
     }
+    if (event.key === "s" && !event.repeat) for (const box of all("[data-do=skeleton]")) box.click();
     if (event.key === ",") player.step(-1);
     if (event.key === ".") player.step(1);
   });

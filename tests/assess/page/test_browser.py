@@ -9,6 +9,7 @@ from jaxskill import written
 from jaxskill.assess import page
 from tests.assess.page import chromium, samples
 from tests.assess.page.chromium import click, until
+from tests.data.video.test_decoding import turn
 
 pytestmark = chromium.marks()
 
@@ -19,15 +20,16 @@ def folder(tmp_path_factory):
   root = tmp_path_factory.mktemp("pages")
   films = [samples.film(root / f"{seconds}.mp4", seconds) for seconds in (8, 12)]
   found, moments = samples.segments(12.0)
+  people = [samples.person(seconds, side=0.1, gap=range(60, 70)) for seconds in (8, 12)]
   answers = [samples.answer("first", 8.0), samples.answer(samples.HOSTILE, 12.0, segments=found, moments=moments, score=0.2)]
-  for name, result, film in zip(("one", "two"), answers, films):
+  for name, result, film, person in zip(("one", "two"), answers, films, people):
     (root / name).mkdir()
-    page.of_video(written.Record(root / name), result, samples.material(film, maps=True), "link")
+    page.of_video(written.Record(root / name), result, samples.material(film, maps=True, points=person), "link")
     (root / name / "assessment.json").write_text(json.dumps(result))
   (root / "both").mkdir()
   aligned = (12 * (np.arange(16) / 15) ** 1.3).tolist()                 # slopes of 0.5 to 1.9
   page.of_comparison(written.Record(root / "both"), samples.comparison(*answers, aligned),
-                     [samples.material(film) for film in films], "link", "first is better", "")
+                     [samples.material(film, points=person) for film, person in zip(films, people)], "link", "first is better", "")
   page.of_folder(root, "assessment.json", answers[0])
   return root
 
@@ -136,6 +138,62 @@ def test_heat_maps_follow_the_time_and_the_slider(opened):
   box = browser.execute_script("""const [a, b] = ['canvas', 'video'].map(name =>
     document.querySelector(name).getBoundingClientRect()); return [a.width, a.height, b.height]""")
   assert box[0] == box[1] == pytest.approx(box[2], abs=1)                # the middle square of an oblong film
+
+
+PAINTED = """const [x, y, number = 0] = arguments, {canvas, context} = jaxskill.players[number].skeleton;
+  return [...context.getImageData(x * canvas.width - 2, y * canvas.height - 2, 5, 5).data].some(Boolean)"""
+ANYTHING = """const {canvas, context} = jaxskill.players[arguments[0] ?? 0].skeleton;
+  return [...context.getImageData(0, 0, canvas.width, canvas.height).data].some(Boolean)"""
+
+
+def test_the_skeleton_is_where_the_landmarks_are_and_goes_when_it_is_toggled(opened):
+  """It moves to the right by a sixteenth of the picture a second; nobody is seen from 6 to 7 s."""
+  browser = opened("one/report.html")
+  seek = lambda at: browser.execute_script("jaxskill.players[0].seek(arguments[0])", at)
+  for at in (2.05, 5.05, 2.05):                                         # within a picture, which stays for .1 s
+    seek(at)
+    middle = 0.25 + (at - 0.05) / 16
+    for side in (-0.1, 0.1):                                            # shoulders, hips and what joins them
+      for down in (0.1, 0.2, 0.35):
+        assert browser.execute_script(PAINTED, middle + side, 0.25 + down), (at, side, down)
+    assert browser.execute_script(PAINTED, middle, 0.35) and not browser.execute_script(PAINTED, middle + 0.2, 0.35)
+    assert not browser.execute_script(PAINTED, middle, 0.45)
+  box = browser.execute_script("""const [a, b] = ['canvas.skeleton', 'video'].map(name =>
+    document.querySelector(name).getBoundingClientRect()); return [a.width, a.height, b.height, a.left + a.width / 2,
+    b.left + b.width / 2]""")
+  assert box[0] / box[1] == pytest.approx(64 / 48, abs=0.02) and box[1] == pytest.approx(box[2], abs=1)
+  assert box[3] == pytest.approx(box[4], abs=1)                          # as large as what is shown of the film
+  seek(6.55)
+  assert not browser.execute_script(ANYTHING)
+  seek(2.05)
+  for toggle in (lambda: click(browser, "[data-do=skeleton]"), lambda: browser.find_element("css selector", "body").send_keys("s")):
+    for shown in (False, True):
+      browser.execute_script("document.activeElement.blur()")
+      toggle()
+      assert browser.execute_script(ANYTHING) == shown
+      assert browser.execute_script("return document.querySelector('[data-do=skeleton]').checked") == shown
+
+
+def test_the_skeleton_lies_on_a_film_that_is_turned(browser, folder):
+  film = turn(samples.film(folder / "turned.mp4", 1.0), (0, 1, -1, 0))
+  (folder / "turned").mkdir()
+  person = samples.person(1.0, size=(48, 64), side=0.1)
+  path = page.of_video(written.Record(folder / "turned"), samples.answer("turned", 1.0), samples.material(film, points=person), "link")
+  browser.get(path.as_uri())
+  until(browser, "return document.querySelector('video').readyState >= 3")
+  assert browser.execute_script("const {width, height} = document.querySelector('canvas.skeleton'); return width / height"
+                                ) == pytest.approx(48 / 64, abs=0.02)
+  for side, down in ((-0.1, 0.1), (0.1, 0.35), (0, 0.1)):
+    assert browser.execute_script(PAINTED, 0.25 + side, 0.25 + down)
+  assert not browser.execute_script(PAINTED, 0.25, 0.45)
+
+
+def test_both_players_of_a_comparison_have_a_skeleton(opened):
+  browser = opened("both/report.html")
+  browser.execute_script("jaxskill.players[0].seek(2.05)")
+  assert browser.execute_script(PAINTED, 0.25 + 2 / 16 - 0.1, 0.35, 0) and browser.execute_script(ANYTHING, 1)
+  browser.find_element("css selector", "body").send_keys("s")
+  assert not browser.execute_script(ANYTHING, 0) and not browser.execute_script(ANYTHING, 1)
 
 
 CHOOSE = """const mode = document.querySelector('[data-do=sync]');
