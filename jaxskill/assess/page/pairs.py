@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill import files, written
+from jaxskill.assess.faces import Faces
 from jaxskill.assess.page import films, html
 from jaxskill.assess.page.texts import TEXTS
 
@@ -79,12 +80,13 @@ def remove(folder: pathlib.Path) -> list[str]:
 
 
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
-          count: int, how: str) -> tuple[pathlib.Path, dict[str, str]]:
+          count: int, how: str, faces: Mapping[str, Faces | None] | None = None) -> tuple[pathlib.Path, dict[str, str]]:
   """Writes the page, and its videos beside it into `pairs/`: those of the `count` pairs that are foremost at first.
 
   Args:
     results: {video: what `explain.answer` says of it}; sources: {video: its file}.
     count: of pairs that are asked for, at most; how: see `arguments.Pages`.
+    faces: {video: what blurs its faces, or None}.
 
   Returns:
     The page's path, and {video: why it cannot be shown}; others take the place of such a one.
@@ -93,7 +95,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     ValueError: if there are fewer than two videos that can be shown.
   """
   (folder / FOLDER).mkdir(exist_ok=True)
-  beside, placed, failed = written.Record(folder / FOLDER), dict[str, str](), dict[str, str]()
+  beside, placed, failed = written.Record(folder / FOLDER), dict[str, films.Film](), dict[str, str]()
   numbers = {name: number for number, name in enumerate(results)}
   while True:                                     # until all that the pairs need are there
     names = [name for name in results if name not in failed and films.is_film(sources[name])]
@@ -106,17 +108,20 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     if missing is None:
       break
     try:
-      if (film := films.place(sources[missing], beside, str(numbers[missing]), how)) is None:
+      film = films.place(sources[missing], beside, str(numbers[missing]), how, faces[missing] if faces else None)
+      if film is None:
         raise ValueError(f"{sources[missing]}: there is no such file any more.")
-      placed[missing] = film.file
+      placed[missing] = film
     except (ValueError, OSError) as error:
       failed[missing] = str(error)
   beside.remove_old()
   drawn = np.random.default_rng(0).permutation(list(chosen))          # so that no side of a pair is the better one
-  videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]]}", mean=means[number],
+  videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]].file}", mean=means[number],
                  spread=spreads[number]) for number in drawn]
   data = dict(videos=videos, count=min(count, len(videos) * (len(videos) - 1) // 2), key=_key(results))
-  return html.write(written.Record(folder), NAME, "pairs.html", data, "pairs.js", title=TEXTS["title_pairs"]), failed
+  notes = {TEXTS[film.note] for film in placed.values() if film.note}
+  return html.write(written.Record(folder), NAME, "pairs.html", data, "pairs.js", title=TEXTS["title_pairs"],
+                    notes=notes), failed
 
 
 def _key(results: Mapping[str, Mapping[str, Any]]) -> str:
