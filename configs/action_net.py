@@ -20,14 +20,14 @@ with the reason. The simulated default is narrower than the paper's network and 
 data sets have not yet been run on recorded features.
 """
 
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict
 
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("action_net")
@@ -84,8 +84,8 @@ def get_config(options="simulated"):
   return common.choose(config, options, DATA_SETS, CHANGES)
 
 
-def simulated(config):
-  """Ours: narrower, and fewer epochs."""
+def simulated(config: ConfigDict) -> None:
+  """Makes the network narrower, and takes fewer epochs; ours."""
   config.seeds = (0, 1, 2)
   config.data.standardize = True
   config.model.update(windows=dict(rgb=36, static=26), hidden=64, channels=64, attention_hidden=32, filter_hidden=32,
@@ -93,36 +93,36 @@ def simulated(config):
   config.train.update(epochs=80, decay=((-30, 0.1), (-15, 0.1)), eval_steps=100, checkpoint_steps=300)
 
 
-def features(config):
-  """Ours: of any unit, and all rows."""
+def features(config: ConfigDict) -> None:
+  """Reads features of any unit, and all rows; ours."""
   config.data.standardize = True
   config.model.windows = dict(rgb=0, static=0)
   config.train.update(eval_steps=100, checkpoint_steps=300)
 
 
-def published_features(config):
+def published_features(config: ConfigDict) -> None:
   """Reads two streams as the paper extracts them: segments of 16 frames at 5 a second, and a frame a second."""
   config.data.stream_seconds = dict(rgb=3.2, static=1.0)
   config.model.widths = dict(rgb=1024, static=2048)
 
 
-def rhythmic_gymnastics(config):
+def rhythmic_gymnastics(config: ConfigDict) -> None:
   """Reads the paper's own data set: three scores, and epochs by apparatus."""
   published_features(config)
   config.data.criteria = ("difficulty", "execution", "total")
   config.train.epochs_share = dict(ball=1.0, clubs=0.75, hoop=1.25, ribbon=0.75)        # 400, 300, 500, 300 epochs
 
 
-def fis_v(config):
-  """Ours: not in the paper; its recipe of Rhythmic Gymnastics on all rows, for videos are longer."""
+def fis_v(config: ConfigDict) -> None:
+  """Takes the recipe of Rhythmic Gymnastics, on all rows, for videos are longer; ours, as the paper has no Fis-V."""
   published_features(config)
   config.data.criteria = ("tes", "pcs")
   config.model.windows = dict(rgb=0, static=0)
   config.model.score_ranges = dict(tes=(0.0, 45.0), pcs=(0.0, 40.0))
 
 
-def mit_skating(config):
-  """The final score of the programme, 0 to 100; batches, epochs and windows of the paper's Sec. 5.2."""
+def mit_skating(config: ConfigDict) -> None:
+  """Learns the final score of the program, 0 to 100; batches, epochs and windows are those of Sec. 5.2."""
   published_features(config)
   config.data.criteria = ("total",)
   config.model.windows = dict(rgb=48, static=150)
@@ -130,23 +130,23 @@ def mit_skating(config):
   config.train.update(batch_size=16, epochs=200, decay=((150, 0.1), (180, 0.1)))
 
 
-def jigsaws(config):
-  """Ours: trials of many lengths, one stream, and few of them."""
+def jigsaws(config: ConfigDict) -> None:
+  """Reads one stream of trials, which are few and of many lengths; ours."""
   common.read_stream(config, "rgb")
   config.model.windows = dict(rgb=0)
   config.train.update(epochs=100, learning_rate=1e-3, optimizer="adam", weight_decay=0.0, decay=(), rates=(),
                       eval_steps=25, checkpoint_steps=100)
 
 
-def tiny(config):
-  """Seconds on one core: to see that all works, not how well."""
+def tiny(config: ConfigDict) -> None:
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.update(windows={stream: 0 for stream in config.model.streams}, widths=dict(rgb=0, static=0), hidden=4,
                       channels=4, attention_hidden=4, filter_hidden=4, head_hidden=4)
   config.train.decay = ()
 
 
-def official(config):
+def official(config: ConfigDict) -> None:
   """Sets every difference between the published code and the paper, as fields."""
   config.variant = "official"
   config.model.update(adjacency="time", padding="zeros", last_start=False)

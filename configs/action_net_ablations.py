@@ -9,12 +9,14 @@ whole tables. All folds, criteria and seeds of a row train as one program. The l
 the baselines needs scikit-learn: pip install 'jaxskill[baselines]', or --config.evaluate.svr=False.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "action_net").get_config(options)
   config.evaluate.svr = True

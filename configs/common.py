@@ -1,7 +1,11 @@
 """What configs of several systems share: fields that every run has, options that read recorded rows, tables of rows."""
 
-import ml_collections
-from ml_collections import config_dict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+Change = Callable[[ConfigDict], None] | None      # what an option does to a config; None does nothing
 
 # Columns of the places of JIGSAWS' four manipulators, three coordinates each: masters left and right, instruments left
 # and right.
@@ -34,9 +38,9 @@ MEANINGS = dict(
 )
 
 
-def begin(method):
+def begin(method: str) -> ConfigDict:
   """Returns the config of a method before any of its groups of fields is there."""
-  config = ml_collections.ConfigDict()
+  config = ConfigDict()
   config.method = method
   config.name = method                      # of the run: its folder, and its row of a table
   config.variant = "paper"                  # paper | official; the option of that name alone changes it
@@ -47,7 +51,7 @@ def begin(method):
   return config
 
 
-def data(name, **fields):
+def data(name: str, **fields: Any) -> dict[str, Any]:
   """Returns the fields of `config.data` that every system has, and the system's own, which may replace them."""
   return dict(
       name=name,                            # a data set; the option of that name alone changes it
@@ -69,7 +73,7 @@ def data(name, **fields):
   ) | fields
 
 
-def training(**fields):
+def training(**fields: Any) -> dict[str, Any]:
   """Returns the fields of `config.train` that every system has, and the system's own, which may replace them."""
   return dict(
       optimizer="adam", momentum=0.9, weight_decay=0.0,     # adam | sgd, which reads the momentum
@@ -86,7 +90,7 @@ def training(**fields):
   ) | fields
 
 
-def evaluation_of_scores(**fields):
+def evaluation_of_scores(**fields: Any) -> dict[str, Any]:
   """Returns the fields of `config.evaluate` of systems that learn scores; one system adds to them or replaces them."""
   return dict(
       rl2_range="class",                    # R-l2 (Eq. 11 of CoRe) divides by the range of the labels of the class |
@@ -95,7 +99,7 @@ def evaluation_of_scores(**fields):
   ) | fields
 
 
-def competitor(method, competed):
+def competitor(method: str, competed: ConfigDict) -> ConfigDict:
   """Returns the config of a system that ACTION-NET or CoRe is compared with, on the data of their config `competed`.
 
   It reads one stream; how it is made and trained is left to its own config.
@@ -109,7 +113,8 @@ def competitor(method, competed):
   return config
 
 
-def choose(config, options, data_sets, changes):
+def choose(config: ConfigDict, options: str, data_sets: Mapping[str, Change],
+           changes: Mapping[str, Change]) -> ConfigDict:
   """Applies the options of a config file, `DATA[,CHANGE...]`, to the config.
 
   Args:
@@ -127,30 +132,30 @@ def choose(config, options, data_sets, changes):
   name, *chosen = words(options)
   if name not in data_sets:
     raise ValueError(f"data set {name!r} is unknown; use {either(data_sets)}.")
-  if data_sets[name]:
-    data_sets[name](config)
+  if change := data_sets[name]:
+    change(config)
   for word in chosen:
     if word not in changes:
       why = "there is no published code, " if word == "official" else ""
       raise ValueError(f"variant {word!r} is unknown; {why}use {either(changes)}.")
-    if changes[word]:
-      changes[word](config)
+    if change := changes[word]:
+      change(config)
   return config
 
 
-def words(options):
+def words(options: str) -> list[str]:
   """Returns the options of a config file as a list, the data set first."""
   found = options.split(",")
   return [*ALONE.get(found[0], ()), *found]
 
 
-def either(names):
+def either(names: Iterable[str]) -> str:
   """Returns names as a choice in words: "a, b or c"."""
   *most, last = names
   return f"{', '.join(most)} or {last}"
 
 
-def tiny(config):
+def tiny(config: ConfigDict) -> None:
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   config.data.simulated.update(num_videos=24, num_subjects=24, num_segments=12, width=8)
   if "static_rows" in config.data.simulated:
@@ -159,7 +164,7 @@ def tiny(config):
   config.train.update(batch_size=8, epochs=4, steps_per_call=4, eval_steps=4, checkpoint_steps=4)
 
 
-def read_stream(config, stream):
+def read_stream(config: ConfigDict, stream: str) -> None:
   """Makes a system read one stream of plain rows, its channels standardised, for their units differ."""
   if "stream" in config.data:
     config.data.stream = stream
@@ -168,13 +173,17 @@ def read_stream(config, stream):
   config.data.standardize = True
 
 
-def static(config):
+def static(config: ConfigDict) -> None:
   """Reads the features of single frames."""
   config.data.stream = "static"
 
 
-def kinematics(config):
-  """Reads recorded movement, at a rate at which rows can be compared: own files, or the kinematics of JIGSAWS."""
+def kinematics(config: ConfigDict) -> None:
+  """Reads recorded movement, at a rate at which rows can be compared: own files, or the kinematics of JIGSAWS.
+
+  Raises:
+    ValueError: for data without kinematics.
+  """
   if config.data.name not in ("jigsaws", "features"):
     raise ValueError(f"{config.data.name} has no kinematics; use jigsaws,kinematics, or kinematics alone for files of "
                      "your own.")
@@ -185,8 +194,12 @@ def kinematics(config):
     config.data.update(rows_per_second=5.0, segment_seconds=1 / 30)      # of recordings that know no times
 
 
-def statistics(config):
-  """Reads statistics of motion: of the kinematics of JIGSAWS, or of own rows (joints, kinematics) saved as features."""
+def statistics(config: ConfigDict) -> None:
+  """Reads statistics of motion: of the kinematics of JIGSAWS, or of own rows (joints, kinematics) saved as features.
+
+  Raises:
+    ValueError: for data without kinematics.
+  """
   if config.data.name not in ("jigsaws", "features"):
     raise ValueError(f"statistics of motion are made of kinematics: use jigsaws,statistics or features,statistics, not "
                      f"{config.data.name}.")
@@ -195,7 +208,7 @@ def statistics(config):
   config.data.update(statistics="rgb" if from_features else "kinematics", points=() if from_features else MANIPULATORS)
 
 
-def no_kinematics(config):
+def no_kinematics(config: ConfigDict) -> None:
   """Refuses recorded movement.
 
   Raises:
@@ -206,13 +219,13 @@ def no_kinematics(config):
                    "kinematics, which learns from the same pairs, or give maps as features.")
 
 
-def pairs_of_jigsaws(config):
+def pairs_of_jigsaws(config: ConfigDict) -> None:
   """Makes pairs of the trials of one task, of their ratings."""
   config.data.make_pairs = True
   config.data.pairs_within = "category"
 
 
-def table(config, options, rows):
+def table(config: ConfigDict, options: str, rows: dict[str, Any]) -> ConfigDict:
   """Makes of a config a table: the same training with other values for every row.
 
   Args:
@@ -228,11 +241,11 @@ def table(config, options, rows):
   return config
 
 
-def model(**values):
+def model(**values: Any) -> dict[str, Any]:
   """Returns the row of a table that differs in fields of `config.model`."""
   return {"model": values}
 
 
-def loss_weights(**values):
+def loss_weights(**values: float) -> dict[str, Any]:
   """Returns the row of a table that differs in weights of the loss alone: such rows train in one program."""
   return {"loss": {"weights": {name: float(value) for name, value in values.items()}}}

@@ -23,6 +23,8 @@ simulated default learns faster than the paper's recipe; the published data sets
 features or frames.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
@@ -34,7 +36,7 @@ BY_VIDEOS = (("model.num_leaves", ((100, 4), (400, 16), (10 ** 9, 32))),
              ("model.hidden", ((100, 64), (400, 128), (10 ** 9, 256))))
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("core")
@@ -107,7 +109,7 @@ I3D = dict(
 )
 
 
-def simulated(config):
+def simulated(config: ConfigDict) -> None:
   """Makes the network smaller and its learning faster; ours."""
   config.seeds = (0, 1, 2)
   config.data.standardize = True
@@ -116,7 +118,7 @@ def simulated(config):
   config.train.update(epochs=60, eval_steps=100, checkpoint_steps=300)
 
 
-def features(config):
+def features(config: ConfigDict) -> None:
   """Standardizes features, and makes the network as large as the videos can teach; ours."""
   config.data.standardize = True
   config.train.update(eval_steps=100)
@@ -124,31 +126,35 @@ def features(config):
   config.model.update(num_leaves=0, hidden=0)
 
 
-def frames_of_any_shape(config):
+def frames_of_any_shape(config: ConfigDict) -> None:
   """Reads videos of any shape, whose middle is kept; ours."""
   frames(config)
   config.data.frames.fit = "cover"
 
 
-def by_category(config):
-  """Exemplars of the same class or task alone, whatever else is known of a video."""
+def by_category(config: ConfigDict) -> None:
+  """Takes exemplars of the same class or task alone, whatever else is known of a video."""
   config.model.exemplars.same = ("category",)
 
 
-def dives(config):
+def dives(config: ConfigDict) -> None:
   """Lets the difficulty decide which videos may be exemplars: all dives are of one coarse category."""
   config.model.with_difficulty = True
   config.model.exemplars.same = ("difficulty",)
 
 
-def finediving(config):
+def finediving(config: ConfigDict) -> None:
   """Takes exemplars of the same dive, which decides the difficulty; ours."""
   config.model.with_difficulty = True
   config.model.exemplars.same = ("category",)
 
 
-def frames(config):
-  """Trains the video network too, on frames of the videos in place of features."""
+def frames(config: ConfigDict) -> None:
+  """Trains the video network too, on frames of the videos in place of features.
+
+  Raises:
+    ValueError: for data that have no videos.
+  """
   if config.data.name in ("simulated", "features"):
     raise ValueError(f"{config.data.name} data have no videos; use configs/core.py:frames, or a published data set.")
   config.data.stream = "frames"
@@ -163,8 +169,12 @@ def frames(config):
   config.train.update(batch_size=2, steps_per_call=10, eval_steps=1000, checkpoint_steps=500)
 
 
-def rendered(config):
-  """Reads the small pictures of simulated films into a network of random weights, to see on a CPU that all works."""
+def rendered(config: ConfigDict) -> None:
+  """Reads the small pictures of simulated films into a network of random weights, to see on a CPU that all works.
+
+  Raises:
+    ValueError: for other data than frames.
+  """
   if config.data.name != "frames":
     raise ValueError(f"{config.data.name},rendered: the films that jaxskill.data.simulation.rendered drew are frames; "
                      "use frames,rendered.")
@@ -177,7 +187,7 @@ def rendered(config):
   config.evaluate.draws = 2
 
 
-def tiny(config):
+def tiny(config: ConfigDict) -> None:
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.update(num_leaves=4, hidden=4)
@@ -188,7 +198,7 @@ def tiny(config):
     config.train.update(batch_size=2, epochs=1)
 
 
-def official(config):
+def official(config: ConfigDict) -> None:
   """Sets every difference between the published code and the paper, as fields."""
   config.variant = "official"
   config.model.update(num_leaves=16, leaf_activation="none", groups="mirrored", outside="first", empty_leaf="offset",

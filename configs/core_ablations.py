@@ -8,6 +8,8 @@ stand below; the linear support vector regression among them needs scikit-learn:
 --config.evaluate.svr=False. `python -m jaxskill.reproduce` trains the rows of one table alone.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
@@ -16,7 +18,7 @@ DEPTHS = (2, 3, 4, 6, 7)                  # Fig. 5 (a); 5 is that of "CoRe + GAR
 VOTES = (1, 2, 5, 20)                     # Fig. 5 (b), ours: the paper's are not in its text; 10 are of "CoRe + GART"
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "core").get_config(options)
   config.evaluate.svr = True

@@ -14,6 +14,8 @@ them. A row of ACTION-NET's table is an LSTM on one feature: "rgb", segments of 
 the training differs; its simulated performances are those of configs/core.py.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
@@ -21,7 +23,7 @@ common = beside(__file__, "common")
 OF_CORE = "mtl_aqa", "unlv_dive", "aqa7"
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   of_core = data_set in OF_CORE or data_set == "simulated" and "c3d" in common.words(options)
@@ -45,26 +47,25 @@ def get_config(options="simulated"):
   return common.choose(config, options, DATA_SETS, CHANGES)
 
 
-def simulated(config):
-  """Ours: narrower, and fewer epochs."""
+def simulated(config: ConfigDict) -> None:
+  """Makes the network narrower, and takes fewer epochs; ours."""
   config.seeds = (0, 1, 2, 3, 4)
   config.model.hidden = 32
   config.train.epochs = 60
 
 
-def bidirectional(config):
-  """Half the units in each direction, as in the paper: 128."""
+def bidirectional(config: ConfigDict) -> None:
+  """Reads rows both ways, with half the units in each direction, as in the paper: 128."""
   config.model.update(bidirectional=True, hidden=config.model.hidden // 2)
 
 
-def c3d(config):
-  """C3D-LSTM as its authors' code in PyTorch trains it, in small batches; ours: at a rate that does not fall."""
+def c3d(config: ConfigDict) -> None:
+  """Trains C3D-LSTM as its authors' code in PyTorch does, in small batches; ours: at a rate that does not fall."""
   config.train.update(batch_size=6, learning_rate=1e-4)
 
 
-
-def tiny(config):
-  """Seconds on one core: to see that all works, not how well."""
+def tiny(config: ConfigDict) -> None:
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.hidden = 4
 

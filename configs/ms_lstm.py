@@ -10,6 +10,8 @@ Data sets are those of configs/action_net.py, read alike. The paper's features a
 otherwise stands in jaxskill/methods/ms_lstm.py.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
@@ -17,7 +19,7 @@ common = beside(__file__, "common")
 ACTION_NET = beside(__file__, "action_net")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the config for `options`: a data set, then any of `CHANGES`."""
   config = common.competitor("ms_lstm", ACTION_NET.get_config(common.words(options)[0]))
   config.model = dict(
@@ -35,17 +37,19 @@ def get_config(options="simulated"):
   return common.choose(config, options, DATA_SETS, CHANGES)
 
 
-def simulated(config):
-  """Ours: narrower, shorter windows, for rows are ten seconds and few, in smaller batches, and fewer epochs."""
+def simulated(config: ConfigDict) -> None:
+  """Makes the network narrower and its windows shorter, for rows are ten seconds and few; ours.
+
+  Batches are smaller, and epochs fewer.
+  """
   config.seeds = (0, 1, 2, 3, 4)
   config.model.scales = (2, 1), (3, 1), (4, 2)
   config.model.update(channels=16, hidden=32, attention_hidden=8, distributions=5, joined=8)
   config.train.update(batch_size=32, epochs=60, learning_rate=1e-3)
 
 
-
-def tiny(config):
-  """Seconds on one core: to see that all works, not how well."""
+def tiny(config: ConfigDict) -> None:
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.update(channels=4, hidden=4, attention_hidden=4, distributions=2, joined=4)
 

@@ -17,12 +17,14 @@ learns faster than the paper's recipe (1e-4, 2000 epochs), so that it ends in mi
 stand in configs/pros_cons.md. BEST and EPIC-Skills: not yet run on the recorded features.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("pros_cons")
@@ -66,32 +68,32 @@ def get_config(options="simulated"):
   return common.choose(config, options, DATA_SETS, CHANGES)
 
 
-def simulated(config):
-  """Ours: smaller and faster, see above."""
+def simulated(config: ConfigDict) -> None:
+  """Makes the network smaller and faster, see above; ours."""
   config.seeds = (0, 1, 2)
   config.model.update(hidden=32, noise="shared")          # a draw for each video takes twice the time
   config.train.update(epochs=4, learning_rate=1e-3, eval_steps=256, checkpoint_steps=256)
 
 
-def features(config):
-  """Ours: few videos, of any unit, in minutes."""
+def features(config: ConfigDict) -> None:
+  """Learns from few videos, of features of any unit, in minutes; ours."""
   config.data.standardize = True
   config.train.update(epochs=100, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
 
 
-def jigsaws(config):
-  """Ours: trained as own features are."""
+def jigsaws(config: ConfigDict) -> None:
+  """Trains as on own features; ours."""
   common.pairs_of_jigsaws(config)
   config.train.update(epochs=100, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
 
 
-def tiny(config):
-  """Seconds on one core: to see that all works, not how well."""
+def tiny(config: ConfigDict) -> None:
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.model.hidden = 4
 
 
-def official(config):
+def official(config: ConfigDict) -> None:
   """Sets every difference between the published code and the paper, as fields."""
   config.variant = "official"
   config.model.update(filter_scores="each", score="tanh", noise="shared")

@@ -11,12 +11,14 @@ Where the two halves of the network take turns, a step moves one of them. Rows t
 have half the epochs: every parameter of every row is moved equally often.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "pros_cons").get_config(options)
   model = common.model

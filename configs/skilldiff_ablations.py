@@ -9,12 +9,14 @@ video is one segment; "SkillDiff" is the whole, with segment-level scoring, and 
 embedding that the heads read. Simple baselines stand below the printed table.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "skilldiff").get_config(options)
   weights, model = common.loss_weights, common.model

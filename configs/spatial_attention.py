@@ -18,12 +18,14 @@ network and a training of seconds. There is no published code; what the paper le
 reason.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the config for `options`: a data set, then any of `CHANGES`."""
   data_set, *_ = common.words(options)
   config = common.begin("spatial_attention")
@@ -72,8 +74,8 @@ def get_config(options="simulated"):
   return common.choose(config, options, DATA_SETS, CHANGES)
 
 
-def simulated(config):
-  """Ours: narrower, and learns faster."""
+def simulated(config: ConfigDict) -> None:
+  """Makes the network narrower, and its learning faster; ours."""
   config.seeds = (0, 1, 2)
   config.data.standardize = True
   config.model.update(width=0, filters=16, channels=16, attention_hidden=32, hidden=32, attention_width=16)
@@ -87,14 +89,14 @@ def simulated(config):
   config.train.clip_norm = 0.5
 
 
-def features(config):
-  """Ours: maps of any width, in half the memory, and a long memory as of simulated videos."""
+def features(config: ConfigDict) -> None:
+  """Reads maps of any width, in half the memory, with a GRU of long memory as for simulated videos; ours."""
   config.model.update(width=0, update_bias=2.0)
   config.train.update(dtype="bfloat16", eval_steps=100, checkpoint_steps=300)
 
 
-def infant_grasp(config):
-  """As the paper trains on Infant Grasp, with own maps: 94 videos of a grasp, pairs.csv with those that differ.
+def infant_grasp(config: ConfigDict) -> None:
+  """Trains as the paper does on Infant Grasp, with own maps: 94 videos of a grasp, pairs.csv with those that differ.
 
   Raises:
     ValueError: for other data than features.
@@ -108,14 +110,14 @@ def infant_grasp(config):
   config.train.update(learning_rate=5e-4, dtype="float32")
 
 
-def jigsaws(config):
-  """Ours: maps of any width, in features/<trial>.npz."""
+def jigsaws(config: ConfigDict) -> None:
+  """Reads maps of any width, in features/<trial>.npz; ours."""
   common.pairs_of_jigsaws(config)
   config.model.width = 0
 
 
-def tiny(config):
-  """Seconds on one core: to see that all works, not how well."""
+def tiny(config: ConfigDict) -> None:
+  """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
   config.data.simulated.update(map_frames=6, map_size=4, map_width=8)
   config.model.update(segments=6, filters=4, channels=4, attention_hidden=4, hidden=4, attention_width=4)

@@ -10,12 +10,14 @@ Options are those of configs/spatial_attention.py. The row "random labels" is th
 training pairs are turned round. A linear ranking of mean features stands below as a baseline.
 """
 
+from ml_collections import ConfigDict
+
 from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
 
-def get_config(options="simulated"):
+def get_config(options: str = "simulated") -> ConfigDict:
   """Returns the base config with `rows`: {name: values that differ from it}."""
   config = beside(__file__, "spatial_attention").get_config(options)
   model = common.model

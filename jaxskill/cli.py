@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def _end_children() -> None:
 
 
 @contextlib.contextmanager
-def at_end(function: Callable[..., Any]) -> Iterator[None]:
+def at_end(function: Callable[[], object]) -> Iterator[None]:
   """Has `function` called if a signal ends the process, see `listen`, while the body runs."""
   _at_end.append(function)
   try:
@@ -204,7 +205,7 @@ def read_config(file: str, overrides: Sequence[str] | tuple = ()) -> tuple[Confi
   return config.lock(), getattr(module, "official", None)
 
 
-def beside(file: str | os.PathLike[str], name: str) -> Any:
+def beside(file: str | os.PathLike[str], name: str) -> types.ModuleType:
   """Loads the config file `name`.py from the folder of another: their folder is no package.
 
   Args:
@@ -224,7 +225,7 @@ def find_config(name: str) -> str:
   return name
 
 
-def _load(name: str) -> Any:
+def _load(name: str) -> types.ModuleType:
   """Returns the module of a config file."""
   if not name or not pathlib.Path(name).is_file():
     raise ValueError(f"--config={name}: No such file; give a config file, e.g. --config configs/pros_cons.py.")
@@ -236,7 +237,7 @@ def _load(name: str) -> Any:
     raise ValueError(_fault_of(name, error)) from error
 
 
-def _module(name: str, path_of: str | os.PathLike[str]) -> Any:
+def _module(name: str, path_of: str | os.PathLike[str]) -> types.ModuleType:
   spec = importlib.util.spec_from_file_location(name, path_of)
   assert spec and spec.loader            # of a path
   module = importlib.util.module_from_spec(spec)
@@ -326,7 +327,7 @@ def _expand_home(config: ConfigDict) -> None:
       config[name] = path(value)
 
 
-def plain(text: Any, keep: str = "") -> str:
+def plain(text: object, keep: str = "") -> str:
   """Returns text that a terminal, a log or a picture shows as it is: no line breaks, colours, marks of direction.
 
   Args:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from jaxskill import __version__
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)         # faults of the disk, and of no single file
 UNFINISHED = ".unfinished"
+LOCKS = ".*lock"                                         # names of locks, as .lock and .extraction.lock
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
 # What no folder may be called on Windows, and what stands beside the answers.
 RESERVED = {"con", "prn", "aux", "nul", "features", "frames", *(f"com{n}" for n in range(10)),
@@ -32,15 +33,21 @@ LONGEST = 100         # bytes of a folder's name: two of them, and what is put b
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
-  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+def making(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives the path of a file to make, which takes the place of `path` when the body has ended well, and else goes."""
   unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
   try:
-    with open(unfinished, "xb") as file:
-      yield file
+    yield unfinished
     os.replace(unfinished, path)
   finally:
     unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+  """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
+  with making(path) as unfinished, open(unfinished, "xb") as file:
+    yield file
 
 
 @contextlib.contextmanager
@@ -60,6 +67,29 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     folder.rename(path)
 
 
+@contextlib.contextmanager
+def taking_turns(folder: pathlib.Path) -> Iterator[None]:
+  """Runs the body in one process at a time: others that start together wait. Makes the folder if it is missing.
+
+  Raises:
+    ValueError: if nothing can be written or locked there.
+  """
+  try:
+    import fcntl
+  except ImportError:                     # Windows: both work, and what is whole last stays
+    fcntl = None  # type: ignore[assignment]
+  with contextlib.ExitStack() as held:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      lock = held.enter_context(open(folder / ".lock", "w"))
+      if fcntl:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+      raise ValueError(f"{folder}: cannot be written or locked ({error}); set config.data.prepared_dir to a folder of "
+                       "your own.") from error
+    yield
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a text in UTF-8, whole or not at all."""
   with writing(path) as file:
@@ -67,9 +97,15 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def remove_unfinished(folder: pathlib.Path, below: bool = True) -> None:
-  """Removes files that a killed process left half written in a folder, and in those below it if so told."""
+  """Removes files that a killed process left half written in a folder, and in those below it if so told.
+
+  A folder below it with a lock of its own (`training.locks`) belongs to another command, which may be writing there:
+  it is left alone, with all that is below it. Who writes takes the lock first, so it is looked for last.
+  """
   for file in (folder.rglob if below else folder.glob)(f".*{UNFINISHED}"):
-    file.unlink(missing_ok=True)
+    inside = file.relative_to(folder).parents[:-1]                      # the folders between, without `folder` itself
+    if not any(any((folder / name).glob(LOCKS)) for name in inside):
+      file.unlink(missing_ok=True)
 
 
 def provenance(parallel: Any) -> dict[str, Any]:
@@ -113,7 +149,8 @@ class OtherFormat(ValueError):
   """A file of ours is whole, but of a format that this version does not read."""
 
 
-def check_format(path: Any, content: Mapping[str, Any], newest: int, remedy: str, oldest: int = 0) -> None:
+def check_format(path: str | os.PathLike[str], content: Mapping[str, Any], newest: int, remedy: str,
+                 oldest: int = 0) -> None:
   """Refuses what another version of the software wrote in a format that this one does not read.
 
   Args:
@@ -136,14 +173,14 @@ def check_format(path: Any, content: Mapping[str, Any], newest: int, remedy: str
     raise OtherFormat(f"{path}: was written by an older jaxskill ({known}); {remedy}.")
 
 
-def save_json(path: pathlib.Path, content: Any) -> None:
+def save_json(path: pathlib.Path, content: object) -> None:
   """Writes JSON whole or not at all."""
   write_text(pathlib.Path(path), to_json(content, indent=1))
 
 
-def to_json(content: Any, indent: int | None = None) -> str:
+def to_json(content: object, indent: int | None = None) -> str:
   """Returns JSON text; numbers that are not finite become null."""
-  def clean(value: Any) -> Any:
+  def clean(value: object) -> object:
     if isinstance(value, dict):
       return {k: clean(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -162,7 +199,7 @@ def folder(name: str) -> str:
   return "/".join(map(_folder_name, name.split("/")))
 
 
-def folders(names: Iterator[Any] | Sequence[str]) -> dict[str, str]:
+def folders(names: Iterable[str]) -> dict[str, str]:
   """Returns {name: path}, see `folder`; they differ also where capital and small letters are the same to a disk."""
   found, taken = {}, set()
   for name in names:

@@ -59,7 +59,7 @@ def pros_cons_from_torch(networks: Mapping[str, Any]) -> dict[str, Any]:
   return dict(ranking=ranking) | (dict(filters=filters) if filters else {})
 
 
-def pros_cons_to_torch(params: Any) -> dict[str, Any]:
+def pros_cons_to_torch(params: Mapping[str, Any]) -> dict[str, Any]:
   """Turns our parameters into {"pos" | "neg" | "att" | "uniform": {state_dict name: float32 array}}: the inverse.
 
   Raises:
@@ -114,7 +114,7 @@ def regression_tree_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any
     raise ValueError(f"the tree lacks {error}; found {', '.join(sorted(state))}.") from None
 
 
-def regression_tree_to_torch(params: Any) -> dict[str, np.ndarray]:
+def regression_tree_to_torch(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Turns our parameters into {state_dict name: float32 array}: the inverse."""
   state = {}
 
@@ -152,7 +152,7 @@ def action_net_from_torch(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
   return traverse_util.unflatten_dict(flat)
 
 
-def action_net_to_torch(params: Any) -> dict[str, np.ndarray]:
+def action_net_to_torch(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Turns our parameters of the streams "rgb" and "static" into {state_dict name: float32 array}: the inverse."""
   flat = traverse_util.flatten_dict(params)
   return {f"{theirs}.{entry}": np.asarray(flat[*ours, name]) for theirs, ours in _ACTION_NET.items()

@@ -9,7 +9,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from jaxskill import interop, weight_files
 from jaxskill.modules import i3d, resnet
 from jaxskill.modules.convolution import random_variables
 
+T = TypeVar("T")
 RANDOM = "random:"
 DEPTHS = dict(resnet50=50, resnet101=101)
 NETWORKS = ("i3d", *DEPTHS)
@@ -107,7 +108,7 @@ def load(config: ConfigDict, weights: Mapping[str, str] | str) -> tuple[dict[str
   return variables, dict(weights=single(names), weights_sha256=single(digests), random_weights="" in digests.values())
 
 
-def single(values: dict[str, Any]) -> Any:
+def single(values: dict[str, T]) -> T | dict[str, T]:
   """Returns the value of {stream: value} where there is one stream; of several all, by stream."""
   return next(iter(values.values())) if len(values) == 1 else values
 
@@ -138,7 +139,8 @@ def digest(path: str | os.PathLike[str]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make(recipe: ConfigDict, dtype: DTypeLike, variables: Mapping[str, Any], parallel: Any) -> Callable[..., Any]:
+def make(recipe: ConfigDict, dtype: DTypeLike, variables: Mapping[str, Any],
+         parallel: Any) -> Callable[[np.ndarray], np.ndarray]:
   """Returns encode(items `[n, L, S, S, c]`, n at most the batch) -> features of one stream, in batches of one size.
 
   Features are `[n, channels]` float32, or maps `[n, h, w, channels]` float16, of which a video has many.
@@ -170,7 +172,8 @@ def _features(recipe: ConfigDict, module: i3d.I3D | resnet.ResNet, variables: Ma
   return resnet.frame_features(variables, frames, module=module)
 
 
-def make_all(config: ConfigDict, variables: Mapping[str, Any], parallel: Any) -> dict[str, Any]:
+def make_all(config: ConfigDict, variables: Mapping[str, Any],
+             parallel: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
   """Returns {stream: encode}, see `make`."""
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 

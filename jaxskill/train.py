@@ -11,7 +11,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, overload
+from typing import Any
 
 import jax
 import numpy as np
@@ -79,7 +79,11 @@ class Trainer:
     self._began = False
 
   def begin(self) -> None:
-    """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some."""
+    """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some.
+
+    Raises:
+      ValueError: for a file that cannot be read, or does not fit.
+    """
     if self.config.get("init_from") and not self._began:
       self.state = self.parallel.replicate(initial_parameters.put(self.state, self.config, self.method))
       self._began = True
@@ -91,15 +95,7 @@ class Trainer:
       self.state = self.parallel.replicate(restored[1])
     return restored and restored[0]
 
-  @overload
-  def assess(self, *, everything: Literal[True], draw: int = 0) -> Assessment: ...
-
-  @overload
-  def assess(self, *, everything: Literal[False] = False,
-             draw: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]: ...
-
-  def assess(self, *, everything: bool = False,
-             draw: int = 0) -> Assessment | tuple[np.ndarray, dict[str, np.ndarray]]:
+  def assess(self, *, everything: bool = False, draw: int = 0) -> Assessment:
     """Returns assessments of all videos by all replicas, host arrays `[R, V, ...]`; scores and parts alone by default.
 
     Args:
@@ -109,11 +105,11 @@ class Trainer:
 
   def measure(self) -> list[dict[str, Any]]:
     """Returns the metrics of every replica at the present step, see `Experiment.measured`."""
-    scores, parts = self.assess()
-    return [self.experiment.measured(i, scores[i], {k: v[i] for k, v in parts.items()})
+    said = self.assess()
+    return [self.experiment.measured(i, said.score[i], {k: v[i] for k, v in said.parts.items()})
             for i in range(len(self.replicas))]
 
-  def first_call(self) -> tuple[Any, tuple]:
+  def first_call(self) -> tuple[Callable[..., Any], tuple]:
     """Returns (compiled function, arguments) of the steps that come next."""
     phases = len(self.method.phases)
     if self.loader.resident:
@@ -236,7 +232,7 @@ def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
   """Returns `[R, V]` scores for every draw of exemplars that the config asks for; none where none is tested."""
   asked = trainer.method.items.compares and metrics.is_tested(trainer.experiment.dataset)
   draws = trainer.config.evaluate.draws if asked else 0
-  return [trainer.assess(draw=draw)[0] for draw in range(draws)]
+  return [trainer.assess(draw=draw).score for draw in range(draws)]
 
 
 def _train(trainer: Trainer, workdir: pathlib.Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -253,7 +249,7 @@ def _train(trainer: Trainer, workdir: pathlib.Path, say: Callable[[str], None]) 
         history = on_first_process(lambda: log_lines.read_evaluations(workdir, step))
     main = trainer.parallel.main
     quiet = not main or not trainer.total
-    with Log(workdir, step, main, log_lines.with_nan(history or [])) as log, StopSignal() as stop, tqdm.tqdm(
+    with Log(workdir, step, main, list(map(log_lines.with_nan, history or []))) as log, StopSignal() as stop, tqdm.tqdm(
         total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=quiet) as bar:
       if restored is None:
         checkpoints.save(0, trainer.state, notes=[])
@@ -287,7 +283,8 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal
       begun, before = time.perf_counter(), step
       calls.append(trainer.take(length.steps(end - step)))
       step = int(trainer.state.step)
-      number, took = highest(stop.number, time.perf_counter() - begun)
+      signal, took = highest(stop.number, time.perf_counter() - begun)
+      number = int(signal)
       length.took(step - before, took)
       seconds += took
       bar.update(step - before)
@@ -306,4 +303,4 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal
       with contextlib.suppress(OSError):          # a terminal that closed
         say(f"stopped by a signal at step {step} of {trainer.total}; the same command goes on from there "
             f"({log.workdir})")
-      raise Stopped(int(number))
+      raise Stopped(number)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import pathlib
-import uuid
 from collections.abc import Iterator
 
 from jaxskill import files
@@ -58,17 +57,13 @@ class Record:
       ValueError: before the body, see `check`.
     """
     self.check(name)
-    unfinished = self.folder / f".{uuid.uuid4().hex}{files.UNFINISHED}"
-    try:
+    with files.making(self.folder / name) as unfinished:
       yield unfinished
-      # The note before stays, for a process may be killed before the next line; but a link is known by its names alone,
-      # not by the digest of an earlier copy: then its last name would be taken for that.
+      # The note before stays, for a process may be killed before the file is in place; but a link is known by its names
+      # alone, not by the digest of an earlier copy: then its last name would be taken for that.
       self._notes[name] = [LINK] if link else [*self._notes.get(name, ()), _digest(unfinished)][-2:]
       self._save()
-      os.replace(unfinished, self.folder / name)
-      self.new.add(name)
-    finally:
-      unfinished.unlink(missing_ok=True)
+    self.new.add(name)
 
   def write_text(self, name: str, text: str) -> pathlib.Path:
     """Writes a text in UTF-8, see `writing`; returns its path."""

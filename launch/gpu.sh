@@ -8,7 +8,7 @@
 #   --hosts A,B     hosts to start on, one process each with all its GPUs; the first coordinates. Default: here
 #   --port PORT     where the coordinator listens, open between the hosts. Default: 12355
 #   --dir DIR       where the checkout goes on the hosts, below the home. Default: jaxskill
-#   --python NAME   the interpreter, 3.11 to 3.13, with venv. Default: python3
+#   --python NAME   the interpreter, 3.11 to 3.14, with venv. Default: python3
 #   --dry-run       print the commands, one a line, and run nothing
 #
 # The checkout goes to the hosts without data/ and runs/; put data there, and name its folder in the arguments.

@@ -10,7 +10,7 @@
 #   --time LIMIT      as sbatch takes it
 #   --partition NAME  as sbatch takes it
 #   --account NAME    as sbatch takes it
-#   --python NAME     the interpreter, 3.11 to 3.13, with venv. Default: python3
+#   --python NAME     the interpreter, 3.11 to 3.14, with venv. Default: python3
 #   --dry-run         print the commands, one a line, and run nothing
 
 set -euo pipefail

@@ -8,7 +8,7 @@
 #   --zone ZONE     where it is
 #   --project ID    whose it is. Default: that of gcloud
 #   --dir DIR       where the checkout goes on the hosts, below the home. Default: jaxskill
-#   --python NAME   the interpreter, python3.11 to python3.13; if it cannot make an environment, its -venv package is
+#   --python NAME   the interpreter, python3.11 to python3.14; if it cannot make an environment, its -venv package is
 #                   installed with apt-get. Default: python3.11
 #   --dry-run       print the commands, one a line, and run nothing
 #

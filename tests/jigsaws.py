@@ -36,8 +36,8 @@ def write(folder, trials=5, seconds=60.0, tasks=("Suturing",), seed=0):
   """Writes meta files and kinematics; returns the names of the trials."""
   rng, names = np.random.default_rng(seed), []
   for task in tasks:
-    own = pathlib.Path(folder) / task
-    (own / "kinematics" / "AllGestures").mkdir(parents=True, exist_ok=True)
+    place = pathlib.Path(folder) / task
+    (place / "kinematics" / "AllGestures").mkdir(parents=True, exist_ok=True)
     lines = []
     for surgeon in SURGEONS:
       experience = rng.uniform()
@@ -47,9 +47,9 @@ def write(folder, trials=5, seconds=60.0, tasks=("Suturing",), seed=0):
         name = f"{task}_{surgeon}{trial:03d}"
         lines.append("\t".join([name, "E", str(parts.sum()), *map(str, parts)]))
         rows = kinematics(skill, seconds * (1.3 - 0.6 * skill) * rng.uniform(0.9, 1.1), rng)
-        np.savetxt(own / "kinematics" / "AllGestures" / f"{name}.txt", rows, "%.6f")
+        np.savetxt(place / "kinematics" / "AllGestures" / f"{name}.txt", rows, "%.6f")
         names.append(name)
-    (own / f"meta_file_{task}.txt").write_text("\n".join(lines) + "\n")
+    (place / f"meta_file_{task}.txt").write_text("\n".join(lines) + "\n")
   return names
 
 

@@ -81,8 +81,8 @@ def picture(points):
   result = np.zeros((len(points), len(BODY_25), 3))
   for place, name in enumerate(BODY_25):
     if name in NAMES:
-      own = points[:, NAMES.index(name)]
-      result[:, place] = np.stack([400 + 200 * own[:, 2] + 50 * own[:, 0], 500 - 200 * own[:, 1], np.ones(len(own))],
+      point = points[:, NAMES.index(name)]
+      result[:, place] = np.stack([400 + 200 * point[:, 2] + 50 * point[:, 0], 500 - 200 * point[:, 1], np.ones(len(point))],
                                   axis=1)
   return result
 

@@ -22,22 +22,22 @@ def test_rows_that_differ_in_loss_weights_share_a_program(config):
           "joint": {"train": {"alternation": "joint"}},
           "wide, plain": {"model": {"num_filters": 5}} | weights(diversity=0.5, rank_aware=0.0)}
   made = ablations.groups(with_rows(config, rows))
-  assert [own.weight_rows for own in made] == [
+  assert [group.weight_rows for group in made] == [
       (("z", {"disparity": 0.0}), ("a", {})),
       (("wide", {}), ("wide, plain", {"diversity": 0.5, "rank_aware": 0.0})), (("joint", {}),)]
-  assert [own.model.num_filters for own in made] == [3, 5, 3]
-  assert [own.train.alternation for own in made] == ["alternate", "alternate", "joint"]
-  for own in made:
-    assert "rows" not in own and "row_order" not in own and own.is_locked
-    assert own.loss.weights == config.loss.weights and own.data == config.data
-    json.loads(own.to_json())
+  assert [group.model.num_filters for group in made] == [3, 5, 3]
+  assert [group.train.alternation for group in made] == ["alternate", "alternate", "joint"]
+  for group in made:
+    assert "rows" not in group and "row_order" not in group and group.is_locked
+    assert group.loss.weights == config.loss.weights and group.data == config.data
+    json.loads(group.to_json())
   assert config.model.num_filters == 3 and list(config.rows.z.loss.weights) == ["disparity"]     # the base is as it was
 
 
 def test_table_of_the_paper(load_config):
   """Fig. 4 of Pros & Cons in its order; one filter keeps the diversity loss; equal updates of each parameter."""
   config = load_config("pros_cons_ablations")
-  made = {row: (own, weights) for own in ablations.groups(config) for row, weights in own.weight_rows}
+  made = {row: (group, weights) for group in ablations.groups(config) for row, weights in group.weight_rows}
   assert sorted(made) == sorted(config.row_order)
   steps = ("softmax attention", "softmax, diversity", "softmax, diversity, disparity", "rank-aware")
   assert [made[row][1] for row in steps] == [{"diversity": 0.0}, {}, {}, {}]
@@ -45,18 +45,18 @@ def test_table_of_the_paper(load_config):
       ("attention",), ("attention",), ("attention", "uniform"), ("high", "low", "uniform")]
   assert {made[row][0].model.num_filters for row in steps} == {3}
   assert made["K = 1"][0].model.num_filters == 1 and made["K = 1"][1] == {}
-  for own, _ in made.values():
-    ablations.train.check(own)
-    phases = len(methods.build(own).phases)
-    assert own.train.epochs * 2 == config.train.epochs * phases
+  for group, _ in made.values():
+    ablations.train.check(group)
+    phases = len(methods.build(group).phases)
+    assert group.train.epochs * 2 == config.train.epochs * phases
 
 
 def test_table_of_core(load_config):
   """Tables 1 to 3: heads with and without exemplars, with and without difficulty; Fig. 5: depths, votes."""
   made = ablations.groups(load_config("core_ablations"))
-  described = {own.weight_rows[0][0]: (own.model.head, own.model.contrastive, own.model.with_difficulty,
-                                       own.model.exemplars.same, own.model.num_leaves, own.model.exemplars.count)
-               for own in made}
+  described = {group.weight_rows[0][0]: (group.model.head, group.model.contrastive, group.model.with_difficulty,
+                                       group.model.exemplars.same, group.model.num_leaves, group.model.exemplars.count)
+               for group in made}
   known, unknown, rest = (True, ("difficulty",)), (False, ()), (32, 10)
   assert described == {
       "regression MLP": ("mlp", False, *known, *rest), "MLP with exemplars": ("mlp", True, *known, *rest),
@@ -66,8 +66,8 @@ def test_table_of_core(load_config):
   } | {f"depth {depth}": ("tree", True, *known, 2 ** depth, 10) for depth in (2, 3, 4, 6, 7)} | {
       f"{count} exemplars": ("tree", True, *known, 32, count) for count in (2, 5, 20)} | {
       "1 exemplar": ("tree", True, *known, 32, 1)}
-  for own in made:
-    ablations.train.check(own)
+  for group in made:
+    ablations.train.check(group)
 
 
 @pytest.mark.parametrize("options, same", (("mtl_aqa", ()), ("aqa7", ("category",)), ("finediving", ("category",)),
@@ -93,9 +93,9 @@ def test_rows_of_several_criteria_stand_where_their_row_does(config, tmp_path, m
   sides = {side: dict(videos=20, pairs=9, subjects=None) for side in ("train", "validation", "test")}
   facts = dict(folds=[dict(name="f") | sides], test_videos=20, too_few_to_claim=False, smallest_fold=20, small_folds=False)
 
-  def trained(own, workdir, dataset):
+  def trained(group, workdir, dataset):
     del workdir, dataset
-    names = [name for row, _ in own.weight_rows for name in of_row[row]] + baselines
+    names = [name for row, _ in group.weight_rows for name in of_row[row]] + baselines
     return dict(rows={name: summary for name in names}, simulated=True, protocol=facts)
   monkeypatch.setattr(ablations.train, "run", trained)
   rows = {"tree, deep": {"model": {"num_filters": 5}}, "mlp": {"model": {"hidden": 9}}, "tree": {}}

@@ -124,8 +124,8 @@ def test_every_config_file_passes_the_checks(file):
   config, _ = cli.read_config(REPO / "configs" / f"{file}.py")
   if config.evaluate.get("svr"):
     pytest.importorskip("sklearn", reason="the support vector machine among the baselines is an extra")
-  for own in ablations.groups(config) if "rows" in config else [config]:
-    config_checks.check(own)
+  for group in ablations.groups(config) if "rows" in config else [config]:
+    config_checks.check(group)
 
 
 FILES = {

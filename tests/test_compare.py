@@ -81,9 +81,9 @@ def test_core_compares_directly(tmp_path):
     host = dict(rgb=run.dataset.streams["rgb"][order], lengths=dict(rgb=run.dataset.lengths["rgb"][order]))
     encoded = method.encode(variables, host, None, False)
     scores, hard = [replica["scores"][run.dataset.videos[v]] for v in order], run.dataset.difficulty[order]
-    against = lambda own, other: float(method.assess(variables, encoded[own], dict(
+    against = lambda video, other: float(method.assess(variables, encoded[video], dict(
         encodings=encoded[other][None], score=np.float32([scores[other] / hard[other]]), mask=np.ones(1, bool),
-        own_difficulty=hard[own])).score) - scores[other]
+        own_difficulty=hard[video])).score) - scores[other]
     gaps.append((against(0, 1) - against(1, 0)) / 2)
   assert result["direct"]["difference"] == pytest.approx(np.mean(gaps), rel=1e-4, abs=1e-3)
   assert result["direct"]["agrees"] == (np.mean(gaps) > 0)
@@ -98,11 +98,11 @@ def test_skilldiff_compares_what_shows_the_same(tmp_path):
   assert ((aligned > 0) & (aligned < worse["duration_s"])).all()
   ends, scores = ([segment[key] for segment in worse["segments"]] for key in ("end", "score"))
   for moment in result["moments"]:
-    own = next(segment for segment in better["segments"] if segment["start"] == moment["start"])
+    matching = next(segment for segment in better["segments"] if segment["start"] == moment["start"])
     start = np.array(better["curves"]["timing offset"]["start"])
-    seen = aligned[(start >= own["start"] - 1e-6) & (start < own["end"] - 1e-6)]
+    seen = aligned[(start >= matching["start"] - 1e-6) & (start < matching["end"] - 1e-6)]
     other = np.mean([next(score for end, score in zip(ends, scores) if at < end) for at in seen])
-    assert moment["difference"] == pytest.approx(own["score"] - other) and moment["other_start"] == seen.min()
+    assert moment["difference"] == pytest.approx(matching["score"] - other) and moment["other_start"] == seen.min()
   weights = [abs(one["difference"]) * one["importance"] for one in result["moments"]]
   assert weights == sorted(weights, reverse=True) and "against" in said
 

@@ -1,6 +1,5 @@
 """The configs: every option makes one that passes the checks, every field is read, and the tiny ones train in seconds."""
 
-import ast
 import contextlib
 import functools
 import importlib
@@ -24,7 +23,6 @@ from tests.places import CONFIGS
 
 SYSTEMS = [name for name in methods.names() if (CONFIGS / f"{name}.py").is_file()]
 TABLES = sorted(path.stem for path in CONFIGS.glob("*_ablations.py"))
-LONGEST = 60          # lines of a get_config
 BY_NAME = ("widths", "windows", "score_ranges", "stream_seconds", "epochs_share")     # of streams, criteria or folds
 RECORDED = {"config.variant"}          # says in results.json what `official` has changed
 WEIGHT = re.compile(r'weights(?:"\])?\["(\w+)"\]')          # as a loss reads it, among the constants of a replica
@@ -141,6 +139,15 @@ def test_every_combination_of_options_passes_the_checks(system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_every_option_of_simulated_data_can_be_simulated(system):
+  """At its own sizes, but for the number of videos: `tiny` has sizes of its own."""
+  for options, config in made(system):
+    if config.data.name == "simulated":
+      config.data.simulated.update(num_videos=8, num_subjects=8)
+      assert data.load(config.data).num_videos == 8, options
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_config_is_made_anew(system):
   """What one is changed to says nothing about the next."""
   first = module(system).get_config("tiny")
@@ -181,10 +188,3 @@ def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_training, m
   reads.add_weights(config.method)
   unread = {path for path in known - RECORDED if not reads.has(path)}
   assert not unread
-
-
-def test_get_config_is_short():
-  for path in CONFIGS.glob("*.py"):
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-      if isinstance(node, ast.FunctionDef):
-        assert node.end_lineno - node.lineno < LONGEST, f"{path.name}: {node.name}"

@@ -77,6 +77,18 @@ def test_what_a_killed_process_left_is_removed(tmp_path, below, left):
   assert os.listdir(tmp_path) == ["deep"] and sorted(os.listdir(tmp_path / "deep")) == left
 
 
+@pytest.mark.parametrize("lock", [".lock", ".extraction.lock"])
+def test_what_another_command_writes_below_is_left_alone(tmp_path, lock):
+  """A folder with a lock of its own, and what is below it; but not the folder that is cleared, whose lock is held."""
+  (tmp_path / "other" / "deep").mkdir(parents=True)
+  for name in (lock, f"other/{lock}", ".0.unfinished", "other/.1.unfinished", "other/deep/.2.unfinished"):
+    (tmp_path / name).touch()
+  files.remove_unfinished(tmp_path)
+  assert sorted(path.name for path in tmp_path.rglob("*.unfinished")) == [".1.unfinished", ".2.unfinished"]
+  files.remove_unfinished(tmp_path / "other")
+  assert not list(tmp_path.rglob("*.unfinished"))
+
+
 def test_only_files_py_puts_one_file_in_the_place_of_another():
   """`os.replace` and its like stand once: elsewhere a file would be written in a way of its own."""
   for path in sorted((REPO / "jaxskill").rglob("*.py")):

@@ -26,16 +26,27 @@ BRITISH = re.compile("colour|cent(re|red)(_|$)|grey|neighbour|behaviour|labell|m
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
 
 
+def read(folder):
+  """Yields (path in the folder, (path below the repository, text, tree)) of every Python file."""
+  for path in sorted((REPO / folder).rglob("*.py")):
+    text = path.read_text(encoding="utf-8")
+    yield path.relative_to(REPO / folder), (path.relative_to(REPO).as_posix(), text, ast.parse(text))
+
+
 @functools.cache
 def sources():
   """{"data.arrays": (its path below the repository, its text, its tree)} of every file of the package."""
   found = {}
-  for path in sorted((REPO / "jaxskill").rglob("*.py")):
-    parts = path.relative_to(REPO / "jaxskill").with_suffix("").parts
-    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "jaxskill"
-    text = path.read_text(encoding="utf-8")
-    found[name] = path.relative_to(REPO).as_posix(), text, ast.parse(text)
+  for path, source in read("jaxskill"):
+    parts = path.with_suffix("").parts
+    found[".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "jaxskill"] = source
   return found
+
+
+@functools.cache
+def everything():
+  """[(path, text, tree)] of every file of the package and of configs/."""
+  return [*sources().values(), *(source for _, source in read("configs"))]
 
 
 def room(module):
@@ -147,19 +158,19 @@ def test_no_string_of_one_method_stands_above_methods():
 
 
 def test_files_are_short():
-  found = [path for path, text, _ in sources().values() if len(text.splitlines()) > MOST_LINES]
+  found = [path for path, text, _ in everything() if len(text.splitlines()) > MOST_LINES]
   assert not found, f"files of more than {MOST_LINES} lines"
 
 
 def test_functions_are_short():
-  found = [f"{path}: {node.name}" for path, _, tree in sources().values() for node in ast.walk(tree)
+  found = [f"{path}: {node.name}" for path, _, tree in everything() for node in ast.walk(tree)
            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
            and node.end_lineno - node.lineno >= MOST_OF_A_FUNCTION]
   assert not found, f"functions of more than {MOST_OF_A_FUNCTION} lines"
 
 
 def test_lines_are_narrow():
-  found = [path for path, text, _ in sources().values() if any(len(line) > WIDEST for line in text.splitlines())]
+  found = [path for path, text, _ in everything() if any(len(line) > WIDEST for line in text.splitlines())]
   assert not found, f"files with lines of more than {WIDEST} characters"
 
 
@@ -167,12 +178,17 @@ def test_lines_are_narrow():
 def test_names_can_be_guessed(name):
   """Those of rooms and files, and those of variables, arguments, functions and attributes."""
   assert not list((REPO / "jaxskill").rglob(name)) + list((REPO / "jaxskill").rglob(f"{name}.py"))
-  found = [path for path, _, tree in sources().values() if name in identifiers(tree)]
+  found = [path for path, _, tree in everything() if name in identifiers(tree)]
   assert not found, f"{name}: say what it is"
 
 
+def test_names_in_tests_say_what_they_hold():
+  found = [path for _, (path, _, tree) in read("tests") if "own" in identifiers(tree)]
+  assert not found, f"own is whose it is, not what: {found}"
+
+
 def test_identifiers_are_spelt_as_in_america():
-  found = [f"{path}: {name}" for path, _, tree in sources().values() for name in identifiers(tree)
+  found = [f"{path}: {name}" for path, _, tree in everything() for name in identifiers(tree)
            if BRITISH.search(name.lower())]
   assert not found, found
 
@@ -189,7 +205,7 @@ def public(tree, place=""):
 
 def documented():
   """Yields (where it stands, node, docstring or "") of all that is public."""
-  for path, _, tree in sources().values():
+  for path, _, tree in everything():
     for name, node in public(tree):
       yield f"{path}: {name}", node, ast.get_docstring(node) or ""
 
@@ -223,7 +239,56 @@ def test_docstrings_name_the_errors():
   assert not found, f"these raise and do not say what: {found}"
 
 
+def known_as(module, tree):
+  """{name in a file: the function of ours that it is, "data.tables.number"}."""
+  known = {node.name: f"{module}.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef)}
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom) and room(node.module) == "jaxskill":
+      known |= {alias.asname or alias.name: f"{node.module}.{alias.name}".removeprefix("jaxskill.")
+                for alias in node.names}
+  return known
+
+
+def called(function, known):
+  """Yields the functions of ours that a function calls by their names."""
+  for node in ast.walk(function):
+    if isinstance(node, ast.Call):
+      first, *rest = ast.unparse(node.func).split(".")
+      yield ".".join([known.get(first, first), *rest])
+
+
+def test_what_users_call_tells_what_it_raises():
+  """What a room exports, and the `run` of a command: whoever calls it does not see what that calls in turn."""
+  functions = {f"{module}.{node.name}": (path, node, known_as(module, tree)) for module, (path, _, tree) in
+               sources().items() for node in tree.body if isinstance(node, ast.FunctionDef)}
+  exported = {name for name, (path, node, _) in functions.items() if node.name == "run" or path.endswith("__init__.py")}
+  for module, (_, _, tree) in sources().items():
+    exported |= {known_as(module, tree).get(name) for node in tree.body if isinstance(node, ast.Assign)
+                 and ast.unparse(node.targets[0]) == "__all__" for name in ast.literal_eval(node.value)}
+  raises = {name: "ValueError" in (ast.get_docstring(node) or "") for name, (_, node, _) in functions.items()}
+  silent = [name for name in sorted(exported & raises.keys()) if not raises[name] and not name.split(".")[-1][0] == "_"
+            and any(raises.get(other) for other in called(functions[name][1], functions[name][2]))]
+  assert not silent, f"these call what raises a ValueError, and do not say so: {silent}"
+
+
 def test_public_functions_have_types():
   found = [place for place, node, _ in public_functions()
            if node.returns is None or any(parameter.annotation is None for parameter in parameters(node))]
   assert not found, found
+
+
+def choices(annotation):
+  """Yields the types that an annotation allows: of "A | B" both."""
+  if isinstance(annotation, ast.BinOp):
+    yield from choices(annotation.left)
+    yield from choices(annotation.right)
+  elif annotation is not None:
+    yield ast.unparse(annotation)
+
+
+def test_public_functions_say_what_they_return():
+  """Anything is no answer; a dict of anything is one. Nor is there another name for anything."""
+  found = [place for place, node, _ in public_functions() if "Any" in choices(node.returns)]
+  found += [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in ast.walk(tree)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and "Any" in choices(node.value)]
+  assert not found, f"these return Any: {found}"

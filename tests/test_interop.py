@@ -111,10 +111,10 @@ def resnet_state(variables):
       *block, last, entry = (*path[:-1], path[-1])
       prefix = "".join(f"{name.replace('_', '.')}." for name in block)
       name = dict(kernel="weight", scale="weight", bias="bias", mean="running_mean", var="running_var")[entry]
-      own = ("downsample.0" if entry == "kernel" else "downsample.1") if last == "downsample" else (
+      part = ("downsample.0" if entry == "kernel" else "downsample.1") if last == "downsample" else (
           last if entry == "kernel" else f"bn{last[-1]}")
       value = np.asarray(value)
-      state[f"{prefix}{own}.{name}"] = value.transpose(3, 2, 0, 1) if entry == "kernel" else value
+      state[f"{prefix}{part}.{name}"] = value.transpose(3, 2, 0, 1) if entry == "kernel" else value
   return state
 
 

@@ -318,9 +318,9 @@ def test_action_net_on_simulated_performances(run, tmp_path):
     assert title in out
   assert [(r["criterion"], r["seed"]) for r in saved["replicas"]] == [
       ("execution", 0), ("execution", 1), ("total", 0), ("total", 1)]
-  for own in saved["replicas"]:
-    assert all(0 <= score <= 100 for score in own["scores"].values()) and len(own["scores"]) == 6
-    assert 0 <= own["against_truth"]["ap_posture_error"] <= 1
+  for replica in saved["replicas"]:
+    assert all(0 <= score <= 100 for score in replica["scores"].values()) and len(replica["scores"]) == 6
+    assert 0 <= replica["against_truth"]["ap_posture_error"] <= 1
   assert {p.name for p in workdir.glob("*.png")} == {"training.png", "attention.png", "scores.png"}
   assert steps_of(workdir / "metrics.jsonl") == [8, 16, 24, 30]
 
@@ -348,9 +348,9 @@ def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_pat
   assert [(f["train_videos"], f["test_videos"]) for f in saved["audit"]["folds"]] == [(200, 50)]
   assert [r["criterion"] for r in saved["replicas"]] == ["difficulty", "execution", "total"] and saved["steps"] == 4 * 7
   assert saved["config"]["model"]["padding"] == "zeros"           # 80 frames are shown of the 10 that there are
-  for own in saved["replicas"]:
-    assert len(own["scores"]) == 50 and all(0 <= score <= 25 for score in own["scores"].values())
-    assert np.isfinite(own["last"]["mae"])
+  for replica in saved["replicas"]:
+    assert len(replica["scores"]) == 50 and all(0 <= score <= 25 for score in replica["scores"].values())
+    assert np.isfinite(replica["last"]["mae"])
 
 
 def test_spatial_attention_on_own_maps(run, tmp_path):

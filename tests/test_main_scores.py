@@ -247,10 +247,10 @@ def test_skilldiff(run, tmp_path):
     count = saved["audit"]["folds"][0]["test_videos"]
     assert len(replica["scores"]) == len(replica["segments"]) == len(replica["alignment"]) == count
     for video, score in replica["scores"].items():
-      own, seconds = replica["segments"][video], float(made.row_seconds["rgb"][number[video]])
-      assert own[0]["start"] == 0 and own[-1]["end"] == pytest.approx(10 * seconds) and len(own) == 4
-      assert all(a["end"] == b["start"] for a, b in zip(own, own[1:]))
-      assert sum(s["importance"] for s in own) == pytest.approx(1, abs=1e-4) and 0 <= score <= 100
+      segments, seconds = replica["segments"][video], float(made.row_seconds["rgb"][number[video]])
+      assert segments[0]["start"] == 0 and segments[-1]["end"] == pytest.approx(10 * seconds) and len(segments) == 4
+      assert all(a["end"] == b["start"] for a, b in zip(segments, segments[1:]))
+      assert sum(s["importance"] for s in segments) == pytest.approx(1, abs=1e-4) and 0 <= score <= 100
       for reference, places in replica["alignment"][video].items():
         r = number[reference]
         assert r in train_videos and made.category[r] == made.category[number[video]]
@@ -266,24 +266,24 @@ def test_skilldiff(run, tmp_path):
 def test_skilldiff_table(load_config):
   """Table 2; rows that differ in loss weights alone are one program."""
   made = ablations.groups(load_config("skilldiff_ablations"))
-  assert [[row for row, _ in own.weight_rows] for own in made] == [
+  assert [[row for row, _ in group.weight_rows] for group in made] == [
       ["direct regression"], ["DTW alignment"], ["single head"], ["multi-head"],
       ["SkillDiff", "no contrastive term", "no ranking loss"], ["random references"], ["linear time"], ["aligned as drawn"]]
-  assert [(own.model.differences, own.model.alignment, own.model.heads, own.model.segments, own.model.directions > 0,
-           own.model.exemplars.choose) for own in made] == [
+  assert [(group.model.differences, group.model.alignment, group.model.heads, group.model.segments, group.model.directions > 0,
+           group.model.exemplars.choose) for group in made] == [
       ("none", "linear", 4, 1, True, "best"), ("rows", "soft", 4, 1, True, "best"), ("heads", "soft", 1, 1, True, "best"),
       ("heads", "soft", 4, 1, True, "best"), ("heads", "soft", 4, 8, True, "best"), ("heads", "soft", 4, 8, True, "random"),
       ("heads", "linear", 4, 8, True, "best"), ("heads", "soft", 4, 8, False, "best")]
   assert made[0].weight_rows == (("direct regression", {"alignment": 0.0}),)
   assert [weights for _, weights in made[4].weight_rows] == [{}, {"contrastive": 0.0}, {"ranking": 0.0}]
-  for own in made:
-    train.check(own)
+  for group in made:
+    train.check(group)
 
 
 def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_training, tmp_path):
   config = load_config("skilldiff_ablations", changes={"data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,)})
-  own = ablations.groups(config)[4]
-  rows = train.run(own, tmp_path / "run")["rows"]
+  group = ablations.groups(config)[4]
+  rows = train.run(group, tmp_path / "run")["rows"]
   assert list(rows)[:3] == ["SkillDiff", "no contrastive term", "no ranking loss"]
   line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
   assert line["contrastive"][1] == 0 and min(line["contrastive"][::2]) > 0
@@ -369,7 +369,7 @@ def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, nam
   saved = train.run(config, tmp_path / "run")
   assert len(saved["replicas"]) == folds and saved["simulated"] and saved["rows"]["skilldiff"]["accuracy"]["last"]["mean"] > 0
   for replica in saved["replicas"]:
-    assert {r.rpartition("/")[0] == video.rpartition("/")[0] for video, own in replica["alignment"].items() for r in own} == {True}
+    assert {r.rpartition("/")[0] == video.rpartition("/")[0] for video, references in replica["alignment"].items() for r in references} == {True}
 
 
 @pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),

@@ -49,7 +49,7 @@ def make_config(system, options, root, changes=None):
 
 @pytest.mark.parametrize("system,stream", READS)
 def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, system, stream):
-  """A trial gets the same score from its recorded rows as in the results: they become features in the same way."""
+  """A trial gets the same score from its recorded rows, and their text, as in the results: all become features alike."""
   config = make_config(system, f"jigsaws,{stream}", root)
   results = train.run(config, tmp_path / "run")
   assert results["data"] == "jigsaws/suturing" and len(results["replicas"]) == 2
@@ -57,11 +57,17 @@ def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, s
     assert any(name.startswith("baseline: ridge") for name in results["rows"])
     assert ("baseline: ridge on statistics of motion" in results["rows"]) == (stream == "kinematics")
   trial = "Suturing_C001"
-  recorded = labels_jigsaws.read_kinematics(root / "Suturing/kinematics/AllGestures" / f"{trial}.txt")
+  text = root / "Suturing/kinematics/AllGestures" / f"{trial}.txt"
+  recorded = labels_jigsaws.read_kinematics(text)
   np.save(tmp_path / f"{trial}.npy", recorded)
-  given = dict(features=[tmp_path / f"{trial}.npy"], category="suturing", fold="trial_001")
+  shutil.copy(text, tmp_path / "text.txt")
+  (tmp_path / "markers.csv").write_text("time,hand_x,hand_y,hand_z\n0,0,0,0\n0.1,0,0,1\n0.2,0,1,1\n")
+  given = dict(features=[tmp_path / f"{trial}.npy", tmp_path / "text.txt", tmp_path / "markers.csv"],
+               category="suturing", fold="trial_001")
   found, failed = assess.run(tmp_path / "run", out=tmp_path / "out", **given, say=lambda line: None)
-  assert not failed
+  assert failed.keys() == {"markers"} and failed["markers"].startswith(
+      "this run was trained on the recorded movements of jigsaws as published, which are text files (.txt), ")
+  assert found["text"]["score"] == found[trial]["score"]
   expected, = (replica["scores"][trial] for replica in results["replicas"] if trial in replica["scores"])
   np.testing.assert_allclose(found[trial]["score"], expected, rtol=1e-5, atol=1e-6)
   for line in (found[trial]["attention"] | found[trial]["curves"]).values():

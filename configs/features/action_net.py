@@ -13,12 +13,12 @@ configs/features/pose.py), which follow one person, --person x,y says whom. The 
 --config.streams.static.person.missing=discard.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
 
 
-def get_config(streams="rgb,static"):
-  """Returns the recipe of `streams`: rgb, static, or rgb,static."""
-  config = ml_collections.ConfigDict()
+def get_config(streams: str = "rgb,static") -> ConfigDict:
+  """Returns the recipe of `streams`: rgb, static, or rgb,static; raises a `ValueError` for others."""
+  config = ConfigDict()
   config.name = "action_net"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
   recipes = dict(
@@ -37,8 +37,8 @@ def get_config(streams="rgb,static"):
           short_side=256,                   # of the region "centre"
           crop=224, scaling="imagenet", batch=16,
           person=dict(size=640, score=0.25,     # of a detector: the side of its input, and what is surely a person
-                      missing="nearest"),       # of a frame without a person: nearest takes the nearest one that has one
-                                                # (ours, so that rows keep their times) | discard, as in the paper
+                      missing="nearest"),       # of a frame without a person: nearest takes the nearest one that has
+                                                # one (ours, so that rows keep their times) | discard, as in the paper
       ))
   if unknown := [name for name in streams.split(",") if name not in recipes]:
     raise ValueError(f"stream {unknown[0]!r} is unknown; use rgb, static or rgb,static.")

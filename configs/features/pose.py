@@ -11,12 +11,12 @@ writes videos with the skeleton to check it. What rows and columns are: jaxskill
 jaxskill/data/kinematics.py.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
 
 
-def get_config(streams="pose,kinematics"):
-  """Returns the recipe of `streams`: some of pose, kinematics, hands."""
-  config = ml_collections.ConfigDict()
+def get_config(streams: str = "pose,kinematics") -> ConfigDict:
+  """Returns the recipe of `streams`: some of pose, kinematics, hands; raises a `ValueError` for others."""
+  config = ConfigDict()
   config.name = "pose"
   config.fps = 25.0                         # pictures a second that are looked at, about; never more than there are
   config.person = dict(

@@ -8,12 +8,12 @@
 the crop is the centre. A flow leads from a frame to the next one at 10 a second.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
 
 
-def get_config(streams="rgb"):
-  """Returns the recipe of `streams`: rgb, flow, or rgb,flow."""
-  config = ml_collections.ConfigDict()
+def get_config(streams: str = "rgb") -> ConfigDict:
+  """Returns the recipe of `streams`: rgb, flow, or rgb,flow; raises a `ValueError` for others."""
+  config = ConfigDict()
   config.name = "pros_cons"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
   config.streams = {}

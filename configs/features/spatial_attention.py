@@ -13,12 +13,16 @@ UCF101; they are not public. Ours: torchvision's ImageNet weights for appearance
 for flow whatever is trained as Temporal Segment Networks are; the paper does not say how long its stacks are.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
 
 
-def get_config(streams="rgb,flow"):
-  """Returns the recipe of `streams`: rgb,flow, or rgb, or infant_grasp, both at the rate of its videos."""
-  config = ml_collections.ConfigDict()
+def get_config(streams: str = "rgb,flow") -> ConfigDict:
+  """Returns the recipe of `streams`: rgb,flow, or rgb, or infant_grasp, both at the rate of its videos.
+
+  Raises:
+    ValueError: for other streams.
+  """
+  config = ConfigDict()
   config.name = "spatial_attention"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
   config.draw = 112                         # side of the pictures that are kept to draw on; divides the crop

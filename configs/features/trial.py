@@ -7,16 +7,20 @@ To see whether videos can be read, labels fit and a model trains, before a paper
 will do as well as random ones, but no paper looks at so little: what follows from these features is no result.
 """
 
-import ml_collections
+from ml_collections import ConfigDict
 
 
-def get_config(size="32,64"):
-  """Returns the recipe of `size`: the number of clips of a video, and the side of the pictures in pixels."""
+def get_config(size: str = "32,64") -> ConfigDict:
+  """Returns the recipe of `size`: the number of clips of a video, and the side of the pictures in pixels.
+
+  Raises:
+    ValueError: unless they are two whole numbers.
+  """
   try:
     clips, side = map(int, size.split(","))
   except ValueError:
     raise ValueError(f"trial.py:{size}: expected two whole numbers, clips and side, e.g. trial.py:32,64.") from None
-  config = ml_collections.ConfigDict()
+  config = ConfigDict()
   config.name = "trial"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
   config.streams = dict(rgb=dict(

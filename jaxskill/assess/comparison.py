@@ -19,7 +19,10 @@ NAME = "comparison.json"
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
         say: Callable[[str], None], pages: arguments.Pages = arguments.Pages()) -> dict[str, Any]:
-  """Compares two videos; returns and raises what `jaxskill.compare.run` does; for the arguments see `scoring.run`."""
+  """Compares two videos; returns what `jaxskill.compare.run` does, which says when it raises a `ValueError`.
+
+  For the arguments see `scoring.run`.
+  """
   given = sources.videos or sources.features
   if pages.pairs_to_label:
     raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")
@@ -27,6 +30,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   answers = scoring.folder_of(trained, out, "comparisons")
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = scoring.hide_faces(videos, sources.extraction.weights, failed, say)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
@@ -74,13 +79,13 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
   paths, faults = [folder / name for name in result["pictures"]], dict(picture=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
-    shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
     try:
+      shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
       paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
-  if pages.films == "none" and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old()):
     faults["earlier files"] = scoring.stay(left)
   result["failed"] = faults
   return paths

@@ -14,6 +14,7 @@ import numpy as np
 from jaxskill import cli
 from jaxskill.data import derived, stream_files, tables
 from jaxskill.data.arrays import MAX_BYTES
+from jaxskill.data.published import official_files
 from jaxskill.data.user import extraction_note, motion
 from jaxskill.data.video import decoding as video_files
 from jaxskill.data.video import frames, video_names
@@ -23,6 +24,7 @@ from jaxskill.extract import feature_files, local, recipes
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
+from jaxskill.training.finished_run import NewVideo
 
 PERSON = ("subject", "date")     # columns of labels that say who is seen, and when
 
@@ -39,7 +41,7 @@ class Extraction(NamedTuple):
   """How videos become features, where the run does not know it itself, see `jaxskill.assess.run`; "" if it does."""
 
   extractor: str = ""
-  weights: str | dict = ""
+  weights: str | dict[str, str] = ""
   boxes: str = ""
   detector: str = ""
   person: str = ""
@@ -55,47 +57,9 @@ class Sources(NamedTuple):
   row_seconds: float = 0.0
 
 
-def paths(given: Any) -> tuple[str, ...]:
+def paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
   """Returns a tuple of paths that are given as one or as several, each with `~` as in `cli.path`."""
   return tuple(map(cli.path, [given] if isinstance(given, (str, os.PathLike)) else given))
-
-
-@dataclasses.dataclass
-class NewVideo:
-  """One video.
-
-  Attributes:
-    name, file: the video's, or its features'.
-    arrays: {stream: `[T, ...]`}; row_seconds: {stream: seconds from row to row}; row_times: {stream: `[T]`}.
-    frames: (`[n, H, W, 3]` uint8, `[n]` seconds) that came with prepared features, or None.
-    known: {"category", "difficulty"}, as far as they were said.
-    warnings: sentences.
-    digest: of the features, see `training_videos.digest`.
-    person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
-    shown: whether pictures of it may be shown.
-  """
-
-  name: str
-  file: pathlib.Path
-  arrays: dict
-  row_seconds: dict
-  row_times: dict
-  frames: tuple | None
-  known: dict
-  warnings: list
-  digest: str = ""
-  person: dict = dataclasses.field(default_factory=dict)
-  shown: bool = True
-
-  def seconds(self, stream: str) -> np.ndarray:
-    """Returns the seconds `[T]` at which each row begins."""
-    if stream in self.row_times:
-      return self.row_times[stream]
-    return np.arange(len(self.arrays[stream])) * self.row_seconds[stream]
-
-  def duration(self, stream: str) -> float:
-    """Returns the seconds that the rows of a stream last."""
-    return len(self.arrays[stream]) * self.row_seconds[stream]
 
 
 def read(run: finished_run.FinishedRun, sources: Sources, out: str,
@@ -282,7 +246,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
   data = run.config.data
   streams, lengths, columns = stream_files.read_streams(
       {name: path}, only, data.get("max_bytes", MAX_BYTES), motion.options(data),
-      said_seconds or data.get("segment_seconds", 1.0))
+      said_seconds or data.get("segment_seconds", 1.0), official_files.text_reader(data.name, wanted, path))
   streams, lengths, row_times, between = stream_files.take_times(streams, lengths)
   arrays = {stream: array[0, : lengths[stream][0]] for stream, array in streams.items()}
   for stream, expected in wanted.items():
@@ -318,7 +282,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
   video = NewVideo(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
-                   training_videos.digest(arrays))
+                   training_videos.digest(arrays), features=path, film_sha256=about.get("sha256", ""))
   others = run.rows_compared(video) if run.about["groups"] else None
   run.method.check(finished_run.as_dataset(run, [video], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:
@@ -329,7 +293,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
 
 def _unlike(run: finished_run.FinishedRun, video: NewVideo) -> list[str]:
   """What is odd about a video, beside those that the run was trained on."""
-  warnings = []
+  warnings: list[str | None] = []
   first = next(iter(video.arrays))
   same = np.flatnonzero(run.arrays["digests"] == video.digest)
   if same.size:

@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill import files, methods, train
-from jaxskill.benchmark.systems import amount, find, random_dataset
+from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel, float32_products
@@ -43,7 +43,7 @@ def copy(config: ConfigDict) -> ConfigDict:
   return ml_collections.ConfigDict(json.loads(config.to_json()))
 
 
-def configure(config: ConfigDict, form: str, shape: Any, official: Callable[..., Any] | None) -> ConfigDict:
+def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..., Any] | None) -> ConfigDict:
   """Returns the config of one form; `official` turns a config into the published code's variant, or is None.
 
   Raises:
@@ -79,7 +79,7 @@ def configure(config: ConfigDict, form: str, shape: Any, official: Callable[...,
   return config
 
 
-def compiled(step: steps.Step, trainer: train.Trainer) -> Any:
+def compiled(step: steps.Step, trainer: train.Trainer) -> jax.stages.Compiled | None:
   """Returns the compiled program of `step.run`; None where it is for several devices, or not used at all."""
   if trainer.parallel.count > 1 or not trainer.loader.resident:
     return None
@@ -101,12 +101,12 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
 
-def process_memory() -> Any:
+def process_memory() -> int:
   """Returns the most bytes that this process ever held."""
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def data_of(config: ConfigDict, shape: Any, form: str = "") -> SkillDataset:
+def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
   """Returns the random data of a form."""
   streams = find(config.method).streams(shape, config)
   return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
@@ -115,7 +115,7 @@ def data_of(config: ConfigDict, shape: Any, form: str = "") -> SkillDataset:
 class JaxContender:
   """One form of ours; `ready` is what is known at the start."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: Shape, form: str, num_steps: int) -> None:
     self._config, self._shape, self._form, system = config, shape, form, find(config.method)
     options = self._config.train
     options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
@@ -153,7 +153,7 @@ class JaxContender:
       return self._other.round(self._repeats)
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
-  def finish(self) -> Any:
+  def finish(self) -> dict[str, Any]:
     """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
@@ -177,7 +177,7 @@ class JaxContender:
 class MatmulPeak:
   """The machine and its limit: large matrix products of the step's sizes, in the layouts that are known to be fast."""
 
-  def __init__(self, m: Any, k: Any, n: Any) -> None:
+  def __init__(self, m: int, k: int, n: int) -> None:
     parallel = Parallel()
     cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
     if jax.default_backend() != "cpu":
@@ -192,7 +192,7 @@ class MatmulPeak:
       self._cases.append((dtype, name, product, operands, flops))
     self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
 
-  def round(self) -> Any:
+  def round(self) -> dict[str, dict[str, float]]:
     """Returns {dtype: {layout: FLOP/s}}."""
     result = {}
     for dtype, name, product, operands, flops in self._cases:
@@ -210,7 +210,7 @@ class MatmulPeak:
 _contenders = {}      # of a worker process, by form
 
 
-def call(limit: float, form: str, function: Any, *arguments: Any) -> Any:
+def call(limit: float, form: str, function: str, *arguments: Any) -> dict[str, Any] | float:
   """Makes a contender (function is its kind; returns its `ready`) or calls a method of it, in a worker process.
 
   The process ends itself after `limit` seconds, if that is not 0.
@@ -244,6 +244,14 @@ class Worker(concurrent.futures.ProcessPoolExecutor):
   def __init__(self) -> None:
     super().__init__(1, multiprocessing.get_context("spawn"), begin)
 
-  def ask(self, *arguments: Any, limit: float = 0) -> Any:
+  def ask(self, *arguments: Any, limit: float = 0) -> dict[str, Any]:
     """Returns what `call` answers in the process, which ends itself after `limit` seconds if that is not 0."""
-    return self.submit(call, limit, *arguments).result()
+    answer = self.submit(call, limit, *arguments).result()
+    assert isinstance(answer, dict)
+    return answer
+
+  def seconds(self, form: str) -> float:
+    """Returns the seconds of a step in a round of a form."""
+    answer = self.submit(call, 0, form, "round").result()
+    assert isinstance(answer, float)
+    return answer

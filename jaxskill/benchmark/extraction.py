@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
+from jax.typing import DTypeLike
 
 from jaxskill import cli
 from jaxskill.benchmark import poses, throughput
@@ -67,7 +68,7 @@ ROUND_S = 0.5                 # a round is at least so long
 DECODED_S = 10                # seconds of video
 
 
-def make_module(case: Case, dtype: Any = jnp.float32, implementation: str = "auto") -> i3d.I3D | resnet.ResNet:
+def make_module(case: Case, dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> i3d.I3D | resnet.ResNet:
   """Returns the network of a case; operands of products are `dtype`."""
   if case.network == "i3d":
     return i3d.I3D(dtype=dtype, implementation=implementation)
@@ -132,7 +133,7 @@ def prepare(name: str, label: str, batch: int) -> tuple[float, np.ndarray]:
   return first, features
 
 
-def measure(name: str, label: str) -> Any:
+def measure(name: str, label: str) -> tuple[float, float]:
   """Times a call in a worker process; returns seconds, processor seconds."""
   function, items, calls = _contenders[name, label]
   start, used = time.perf_counter(), time.process_time()
@@ -141,7 +142,7 @@ def measure(name: str, label: str) -> Any:
   return (time.perf_counter() - start) / calls, (time.process_time() - used) / calls
 
 
-def decode_rate(seconds: float, size: tuple[int, ...] = (640, 480), rate: Any = 30, rounds: int = 3) -> Any:
+def decode_rate(seconds: int, size: tuple[int, ...] = (640, 480), rate: int = 30, rounds: int = 3) -> dict[str, Any]:
   """Returns frames a second that one process decodes and scales as extraction does, of moving pictures with noise.
 
   Args:

@@ -46,7 +46,7 @@ def read(file: str, overrides: Sequence[str], dtype: DTypeLike, batch: int) -> C
   return config
 
 
-def measure(config: ConfigDict, batch: int, steps: int, results: Any) -> None:
+def measure(config: ConfigDict, batch: int, steps: int, results: multiprocessing.queues.Queue[dict[str, Any]]) -> None:
   """Trains `steps` steps after the first, and puts what they took into a queue; runs in a process of its own.
 
   Args:

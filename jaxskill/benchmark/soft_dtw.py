@@ -46,7 +46,7 @@ ROUND_S = 0.3      # a round is at least so long
 _DIAGONAL_S, _PROCESSORS, _BYTES_PER_S = 0.16e-6, 132, 4.3e12
 
 
-def naive(cost: Any, gamma: float) -> Any:
+def naive(cost: jax.Array, gamma: float) -> jax.Array:
   """Computes soft-DTW of `[N, M]` as most JAX packages do: a log of sums over a stack, derivatives by autodiff."""
   n, m = cost.shape
   rows = jnp.arange(n)
@@ -71,13 +71,13 @@ def split(form: str) -> tuple[str, int]:
   return name, int(devices) if devices.isdecimal() else 0 if "+" in form else 1
 
 
-def series(pairs: int, segments: int, width: int) -> Any:
+def series(pairs: int, segments: int, width: int) -> np.ndarray:
   """Returns two `[pairs, segments, width]` float32, unit vectors."""
   both = np.random.default_rng(0).standard_normal((2, pairs, segments, width), np.float32)
   return both / np.linalg.norm(both, axis=-1, keepdims=True)
 
 
-def jax_function(name: str, gamma: float, devices: Any = 1) -> Any:
+def jax_function(name: str, gamma: float, devices: int = 1) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Returns a function (x, y) -> `[pairs]` values, gradients of their sum; and what puts series on the devices."""
   if name == "ott":
     from ott.geometry import costs
@@ -104,7 +104,7 @@ def jax_function(name: str, gamma: float, devices: Any = 1) -> Any:
   return lambda x, y: jax.block_until_ready(compiled(x, y)), lambda array: jax.device_put(array, sharding)
 
 
-def torch_function(name: str, gamma: float) -> Any:
+def torch_function(name: str, gamma: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Does as `jax_function`, in PyTorch, which shares pairs among threads by itself."""
   import torch
   cuda = torch.cuda.is_available()
@@ -129,7 +129,7 @@ def torch_function(name: str, gamma: float) -> Any:
 _functions = {}      # of a worker process: the contender and its data, by shape
 
 
-def prepare(form: str, shape: Any, width: int, gamma: float) -> Any:
+def prepare(form: str, shape: tuple[int, ...], width: int, gamma: float) -> tuple[float, np.ndarray, list[np.ndarray]]:
   """Compiles, in a worker process; returns seconds of the first call, host values and gradients."""
   name, devices = split(form)
   function, place = torch_function(name, gamma) if name in TORCH else jax_function(name, gamma, devices)
@@ -147,7 +147,7 @@ def prepare(form: str, shape: Any, width: int, gamma: float) -> Any:
   return first, host(values), [host(gradient) for gradient in gradients]
 
 
-def measure(shape: Any) -> Any:
+def measure(shape: tuple[int, ...]) -> tuple[float, float]:
   """Times a call in a worker process; returns seconds, processor seconds."""
   function, data, calls = _functions[shape]
   start, used = time.perf_counter(), time.process_time()
@@ -156,7 +156,7 @@ def measure(shape: Any) -> Any:
   return (time.perf_counter() - start) / calls, (time.process_time() - used) / calls
 
 
-def begin(form: str) -> Any:
+def begin(form: str) -> dict[str, Any]:
   """Sets, first in a worker process of JAX, as many CPU devices as the form says; returns what computes here.
 
   Raises:
@@ -170,7 +170,7 @@ def begin(form: str) -> Any:
   return files.provenance(Parallel()) | dict(platform=jax.default_backend())
 
 
-def reference(shape: Any, width: int, gamma: float) -> Any:
+def reference(shape: tuple[int, ...], width: int, gamma: float) -> tuple[np.ndarray, list[np.ndarray]]:
   """Returns values and gradients in float64; in a worker process."""
   pairs, segments = shape
   with jax.enable_x64(True):

@@ -19,7 +19,7 @@ import ml_collections
 from ml_collections import ConfigDict
 
 from jaxskill import ablations, cli, data, files, train  # noqa: F401   `main` imports them all
-from jaxskill.benchmark.systems import find, random_dataset
+from jaxskill.benchmark.systems import Shape, find, random_dataset
 from jaxskill.data.published import labels_pairs, official
 from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
@@ -61,7 +61,7 @@ def start() -> None:
       logs_s=marks["logs"], map_s=marks["data set"], place_s=time.monotonic() - begun))
 
 
-def measure(config: ConfigDict, shape: Any, peer: str, say: Callable[[str], None], rounds: int = 3) -> Any:
+def measure(config: ConfigDict, shape: Shape, peer: str, say: Callable[[str], None], rounds: int = 3) -> dict[str, Any]:
   """Times loading and starting on simulated features in the official layout, in a temporary folder.
 
   Returns:
@@ -74,7 +74,8 @@ def measure(config: ConfigDict, shape: Any, peer: str, say: Callable[[str], None
   from jaxskill.benchmark.contenders import copy  # not what a fresh process should import
   with tempfile.TemporaryDirectory(prefix="jaxskill_benchmark_") as place:
     folder, config = pathlib.Path(place), copy(config)
-    files, begun = official_layout(folder, shape), time.perf_counter()
+    (rows, width), = find(config.method).streams(shape, config).values()
+    files, begun = official_layout(folder, shape, rows, width), time.perf_counter()
     official.load_official("best", str(folder / "best"), "origami")
     result: dict[str, Any] = dict(prepare_s=time.perf_counter() - begun, starts={})
     if peer:
@@ -98,18 +99,18 @@ def measure(config: ConfigDict, shape: Any, peer: str, say: Callable[[str], None
     return result
 
 
-def official_layout(folder: pathlib.Path, shape: Any) -> list[pathlib.Path]:
-  """Writes simulated features of one task in the layout of BEST; returns the npz files."""
+def official_layout(folder: pathlib.Path, shape: Shape, rows: int, width: int) -> list[pathlib.Path]:
+  """Writes simulated features of one task in the layout of BEST, `[rows, width]` a video; returns the npz files."""
   from jaxskill.data.simulation import like_published
   data = random_dataset(shape, dict(rgb=(1, 1)))
   splits = folder / "labels" / "splits" / "origami"
   splits.mkdir(parents=True)
   fold = data.folds[0]
-  for file, rows in zip(labels_pairs.FOLD_FILES["best"]["official"], (fold.train_pairs, fold.test_pairs)):
-    (splits / file).write_text("".join(f"{data.videos[a]} {data.videos[b]}\n" for a, b in data.pairs[rows]))
+  for file, pairs in zip(labels_pairs.FOLD_FILES["best"]["official"], (fold.train_pairs, fold.test_pairs)):
+    (splits / file).write_text("".join(f"{data.videos[a]} {data.videos[b]}\n" for a, b in data.pairs[pairs]))
   for file, ids in zip(labels_pairs.VIDEO_LISTS["best"], (fold.train_videos, fold.test_videos)):
     (splits / file).write_text("".join(f"{data.videos[i]}\n" for i in ids))
-  like_published.write_like(folder / "labels", folder / "best", num_segments=shape.num_segments, width=shape.width)
+  like_published.write_like(folder / "labels", folder / "best", num_segments=rows, width=width)
   return sorted((folder / "best" / "features").rglob("*.npz"))
 
 

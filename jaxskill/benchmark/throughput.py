@@ -37,15 +37,15 @@ from ml_collections import ConfigDict
 from jaxskill import cli, files
 from jaxskill.benchmark import start
 from jaxskill.benchmark.contenders import Worker, configure, is_peer
-from jaxskill.benchmark.systems import System, find
+from jaxskill.benchmark.systems import Shape, System, find
 
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
 NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskill[bench]', or leave it out."
 
 
 def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str, *, forms: Sequence[str] = (),
-        peer: str = "", num_steps: int = 0, rounds: int = 0, limit: int = 0, full: bool = False, start_up: Any = None,
-        say: Callable[[str], None] = print) -> dict[str, Any]:
+        peer: str = "", num_steps: int = 0, rounds: int = 0, limit: int = 0, full: bool = False,
+        start_up: bool | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Runs the benchmark; the options are those of the command line.
 
   Returns:
@@ -99,7 +99,7 @@ def _check(system: System, shape_name: str, peer: str, num_steps: int, rounds: i
     raise ValueError(f"--steps={num_steps}, --rounds={rounds} and --limit={limit} must not be negative.")
 
 
-def _set_up(configs: Mapping[str, ConfigDict], workers: dict[str, Any], shared: Worker, shape: Any, platform: str,
+def _set_up(configs: Mapping[str, ConfigDict], workers: dict[str, Any], shared: Worker, shape: Shape, platform: str,
             num_steps: int, limit: int, say: Callable[[str], None]) -> tuple[dict[str, Any], list[str]]:
   """Starts a worker for every form, where it may have one of its own, and lets it take its first steps.
 
@@ -135,7 +135,7 @@ def _time(workers: Mapping[str, Worker], shared: Worker, rounds: int,
   samples, peaks = {form: [] for form in workers}, []
   for index in range(rounds):
     for form, worker in workers.items():
-      samples[form].append(worker.ask(form, "round"))
+      samples[form].append(worker.seconds(form))
       say(f"round {index + 1} of {rounds}: {form} {1e3 * samples[form][-1]:.3g} ms/step")
     peaks.append(shared.ask("", "round"))
   return samples, peaks
@@ -162,7 +162,7 @@ def kind(form: str) -> set[str]:
   return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
 
 
-def rates(seconds: Sequence[float], known: Mapping[str, Any], shape: Any, peak: Mapping[str, float],
+def rates(seconds: Sequence[float], known: Mapping[str, Any], shape: Shape, peak: Mapping[str, float],
           items: str = "pairs") -> dict[str, Any]:
   """Returns what follows from the rounds of one contender; rates are those of the median round."""
   step_s, flops = float(np.median(seconds)), known["model_flops"] or np.nan

@@ -43,7 +43,7 @@ def read(config: Any) -> SkillDataset:
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
       split: of own features see `features.load_features`, of published data sets `official.load_official`; "all", of
         any data set, trains on every video and tests none.
-      test_share, allow_missing, score_range: of own features, see there.
+      test_share: of own features and of simulated performers; allow_missing, score_range: of own features, see there.
       make_pairs: make pairs from scores (default: of published data sets no, of others yes); tie_margin, pairs_within:
         of these pairs (of simulated ones `simulated.simulate` says its own).
       validation_share: share of the training videos that validates; where it is None or absent, nothing is taken out of
@@ -93,7 +93,10 @@ def _given(config: Any, fields: Sequence[str]) -> dict[str, Any]:
 def _simulated(config: Any) -> SkillDataset:
   """Simulates performances, with pairs unless the config wants none, in the folds that it names."""
   from jaxskill.data.simulation import simulated
-  made = simulated.simulate(**dict(getattr(config, "simulated", None) or {}))
+  given = _given(config, ("test_share", "validation_share"))
+  if "validation_share" in given:               # of the training videos; `simulate` counts all performers
+    given["validation_share"] *= 1 - given.get("test_share", simulated.TEST_SHARE)
+  made = simulated.simulate(**given | dict(getattr(config, "simulated", None) or {}))
   if getattr(config, "make_pairs", None) is False:
     folds = [fold._replace(train_pairs=NO_IDS, test_pairs=NO_IDS, validation_pairs=NO_IDS) for fold in made.folds]
     made = dataclasses.replace(made, pairs=made.pairs[:0], folds=tuple(folds), tied_pairs=0)

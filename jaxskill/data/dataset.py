@@ -9,6 +9,7 @@ V videos, T segments (rows of a stream), P pairs. A scored data set may have no 
 from __future__ import annotations
 
 import dataclasses
+import os
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -133,16 +134,19 @@ class SkillDataset:
       return self.row_times[stream][video, :real]
     return np.arange(real) * self.row_seconds[stream][video]
 
-  def labels(self, criterion: str = "score") -> Any:
-    """Returns the `[V]` scores by one criterion; None where the data set has no scores at all.
+  def labels(self, criterion: str = "score") -> np.ndarray:
+    """Returns the `[V]` scores by one criterion.
 
     Args:
       criterion: "score", or one of `criteria`.
 
     Raises:
-      ValueError: if there is no such criterion.
+      ValueError: if there is no such criterion, or no score at all.
     """
     if criterion == "score":
+      if self.score is None:
+        raise ValueError(f"{self.source}: there are no scores to learn from; add them (scores.csv), or use a method "
+                         "that learns from pairs, e.g. configs/pros_cons.py.")
       return self.score
     if criterion not in self.criteria:
       raise ValueError(f"{self.source}: there is no criterion {criterion!r}, only "
@@ -153,7 +157,7 @@ class SkillDataset:
 class VideoFiles:
   """A stream `[V, T, ...]` of which every video is a `.npy` file, mapped when it is read; it reads like the array."""
 
-  def __init__(self, files: Iterable[Any]) -> None:
+  def __init__(self, files: Iterable[str | os.PathLike[str]]) -> None:
     """Args: files: of the videos, all of one shape and dtype."""
     self._files = tuple(files)
     first = self[0]
@@ -162,7 +166,7 @@ class VideoFiles:
   def __len__(self) -> int:
     return len(self._files)
 
-  def __getitem__(self, index: Any) -> np.ndarray:
+  def __getitem__(self, index: int | np.integer | slice | np.ndarray | Sequence[int] | tuple) -> np.ndarray:
     """Reads one video, or some as one array; further indices are those within a video, and so need a single one.
 
     Raises:
@@ -176,7 +180,7 @@ class VideoFiles:
       raise TypeError("rows of several videos at once are not kept; take one video after the other.")
     return np.stack([self[int(one)] for one in np.arange(len(self))[video]])
 
-  def __iter__(self) -> Iterator[Any]:
+  def __iter__(self) -> Iterator[np.ndarray]:
     return (self[video] for video in range(len(self)))
 
   def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:

@@ -81,7 +81,7 @@ def _check_similar(similar: np.ndarray, pairs: np.ndarray, videos: Sequence[str]
                      "other; keep one of the two.")
 
 
-def check_seconds(segment_seconds: float, stream_seconds: Mapping[str, Any]) -> None:
+def check_seconds(segment_seconds: float, stream_seconds: Mapping[str, float]) -> None:
   """Raises a `ValueError` unless seconds from one row to the next are positive: of all streams, and of single ones."""
   given = {"segment_seconds": segment_seconds} | {f"stream_seconds.{k}": v for k, v in stream_seconds.items()}
   for name, seconds in given.items():

@@ -6,7 +6,6 @@ A data set and a single video that a finished run assesses go through the same f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,13 +16,13 @@ from jaxskill.data.dataset import SkillDataset
 ALIKE = 0.05     # share by which the times from row to row may differ
 
 
-def options(config: Any) -> tuple[float, str, tuple]:
+def options(config: ConfigDict) -> tuple[float, str, tuple]:
   """Returns (rows a second or 0, stream of statistics or "", points) of `config.data`; older ones lack the fields."""
   return (getattr(config, "rows_per_second", None) or 0.0, getattr(config, "statistics", None) or "",
           getattr(config, "points", None) or ())
 
 
-def of_dataset(config: Any, dataset: SkillDataset) -> SkillDataset:
+def of_dataset(config: ConfigDict, dataset: SkillDataset) -> SkillDataset:
   """Returns the data set as `config.data` wants its rows.
 
   Raises:
@@ -33,7 +32,7 @@ def of_dataset(config: Any, dataset: SkillDataset) -> SkillDataset:
   return statistics.with_statistics(resample.resample(dataset, rate), stream, points)
 
 
-def recorded(config: Any, streams: Sequence[str]) -> tuple[str, ...]:
+def recorded(config: ConfigDict, streams: Sequence[str]) -> tuple[str, ...]:
   """Returns the streams that a video must be recorded with, for those that a method reads."""
   _, stream, _ = options(config)
   return tuple(dict.fromkeys(stream if name == statistics.STREAM and stream else name for name in streams))
@@ -59,7 +58,8 @@ def check_rates(config: ConfigDict, row_seconds: Mapping[str, float], training: 
 
 def of_video(config: ConfigDict, streams: Sequence[str], arrays: Mapping[str, np.ndarray],
              row_seconds: Mapping[str, float],
-             row_times: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+             row_times: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, float],
+                                                           dict[str, np.ndarray]]:
   """Returns one video as `of_dataset` makes the videos of a data set.
 
   Args:
@@ -77,5 +77,6 @@ def of_video(config: ConfigDict, streams: Sequence[str], arrays: Mapping[str, np
     rows, seconds, times = made[source]
     row = statistics.motion_statistics(rows, seconds, points, times)
     made[statistics.STREAM] = row[None], float(row[-1]), None
+  seen = {name: made[name][2] for name in streams}
   return ({name: made[name][0] for name in streams}, {name: float(made[name][1]) for name in streams},
-          {name: made[name][2] for name in streams if made[name][2] is not None})
+          {name: times for name, times in seen.items() if times is not None})

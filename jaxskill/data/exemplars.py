@@ -6,16 +6,17 @@ V videos, P training videos of a fold, M exemplars.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+
+from jaxskill.data.dataset import Fold, SkillDataset
 
 FIELDS = ("category", "difficulty")
 CHOICES = ("random", "best")
 
 
-def groups(dataset: Any, same: Sequence[str]) -> np.ndarray:
+def groups(dataset: SkillDataset, same: Sequence[str]) -> np.ndarray:
   """Returns `[V]` int32: videos of one group agree in all of `same` that the data set knows ("category", "difficulty").
 
   Raises:
@@ -42,7 +43,7 @@ def differences(score: np.ndarray, group: np.ndarray) -> np.ndarray:
   return np.concatenate([np.subtract.outer(scores, scores)[~np.eye(len(scores), dtype=bool)] for scores in of_group])
 
 
-def training_items(group: Any, train_videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def training_items(group: np.ndarray, train_videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns the training videos that have an exemplar, group by group.
 
   Args:
@@ -61,7 +62,7 @@ def training_items(group: Any, train_videos: np.ndarray) -> tuple[np.ndarray, np
   return order, np.stack([first[inverse], size[inverse]], axis=1).astype(np.int32)
 
 
-def check(dataset: Any, fold: Any, group: Any, same: Sequence[str]) -> None:
+def check(dataset: SkillDataset, fold: Fold, group: np.ndarray, same: Sequence[str]) -> None:
   """Raises a `ValueError` if a fold has nothing to compare a test or validation video with, or nothing to train on."""
   if not len(training_items(group, fold.train_videos)[0]):
     raise ValueError(f"{dataset.source}: fold {fold.name!r}: no training video has an exemplar that agrees in "
@@ -99,8 +100,8 @@ def best(group: np.ndarray, train_videos: np.ndarray, count: int, score: np.ndar
   return _others(group, shuffled, count, lambda videos: videos[np.argsort(-score[videos], kind="stable")])
 
 
-def choose(options: ConfigDict, group: Any, train_videos: np.ndarray, score: np.ndarray, seed: int | Sequence[int],
-           spare: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def choose(options: ConfigDict, group: np.ndarray, train_videos: np.ndarray, score: np.ndarray,
+           seed: int | Sequence[int], spare: int = 0) -> tuple[np.ndarray, np.ndarray]:
   """Returns `draw` or `best`, as `config.model.exemplars` says; `spare` more than its count.
 
   Raises:
@@ -125,6 +126,9 @@ def of_new_videos(options: ConfigDict, group: np.ndarray, train_videos: np.ndarr
 
   Returns:
     (`[G, M + 1]` videos, mask) of the groups 0 to G - 1.
+
+  Raises:
+    ValueError: for an unknown way to choose.
   """
   names = np.arange(group.max() + 1)
   chosen, mask = choose(options, np.concatenate([group, names]), train_videos, score, seed, spare=1)
@@ -132,7 +136,7 @@ def of_new_videos(options: ConfigDict, group: np.ndarray, train_videos: np.ndarr
 
 
 def _others(group: np.ndarray, train_videos: np.ndarray, count: int,
-            order: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
+            order: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
   chosen, mask = np.zeros((len(group), count), np.int32), np.zeros((len(group), count), bool)
   members = {name: train_videos[group[train_videos] == name] for name in np.unique(group)}
   for video, name in enumerate(group):
@@ -154,7 +158,7 @@ def share_won(pairs: np.ndarray, count: int) -> np.ndarray:
   return ((won + 1) / (won + lost + 2)).astype(np.float32)
 
 
-def beside(videos: Any, chosen: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def beside(videos: np.ndarray, chosen: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """Returns `[..., M]` int32 the references of videos `[...]`, a video itself in the places that are left.
 
   Args:

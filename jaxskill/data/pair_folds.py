@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def merge_repeated(pairs: Sequence[list[int]] | np.ndarray,
 
 
 def check_sides(fold: Sequence[str], split: Sequence[str], pairs: Sequence[tuple[str, str]],
-                place: Callable[..., Any]) -> None:
+                place: Callable[[int], str]) -> None:
   """Raises a `ValueError` if one fold has a pair on two of its sides, in whichever order it names the two videos.
 
   Args:

@@ -2,7 +2,7 @@
 
 The score of a video is the mean of its ratings, unless a column `score` says otherwise; a cell may be empty where a
 rater has not seen a video. Of a pair that several raters compared the majority says which video is better; a pair that
-splits them evenly is tied and left out.
+splits them evenly is tied and left out. A row that calls the two similar is no vote for either.
 
 V videos, R raters, N comparisons.
 """
@@ -63,15 +63,17 @@ def _rating(text: str, name: str, video: str, place: str) -> float:
   return value
 
 
-def of_pairs(table: dict[str, Any], lines: Sequence[int],
-             path: pathlib.Path) -> tuple[dict[str, Any], list, list]:
+def of_pairs(table: dict[str, Any], similar: Sequence[bool], lines: Sequence[int],
+             path: pathlib.Path) -> tuple[dict[str, Any], list[tuple[str, str, str]], list[tuple[str, ...]]]:
   """Takes the votes out of pairs.csv: one row a pair, in the order that most raters gave.
 
   Args:
-    table: "better", "worse", "rater" and further columns, lists of str; lines: line number of each row; path: the file.
+    table: "better", "worse", "rater" and further columns, lists of str.
+    similar: of each row, whether the rater finds neither better; lines: its line number; path: the file.
 
   Returns:
-    (table without "rater", one row a pair; list of all (better, worse, rater); list of tied pairs, left out).
+    (table without "rater", one row a pair; list of all (better, worse, rater) that are not similar; list of tied pairs,
+    left out).
 
   Raises:
     ValueError: if a rater judges a pair twice, or rows of one pair differ in a further column.
@@ -93,11 +95,12 @@ def of_pairs(table: dict[str, Any], lines: Sequence[int],
         raise ValueError(f"{path}, line {lines[other]}: {name} {table[name][other]!r} of the pair {pair[0]!r} and "
                          f"{pair[1]!r} is {table[name][places[0]]!r} in line {lines[places[0]]}; a pair has one "
                          f"{name}, whoever judges it.")
-    first = [i for i in places if table["better"][i] == pair[0]]
-    if 2 * len(first) == len(places):
+    ordered = [i for i in places if not similar[i]]
+    first = [i for i in ordered if table["better"][i] == pair[0]]
+    if 2 * len(first) == len(ordered):
       tied.append(pair)
     else:
-      kept.append(first[0] if 2 * len(first) > len(places) else next(i for i in places if i not in first))
+      kept.append(first[0] if 2 * len(first) > len(ordered) else next(i for i in ordered if i not in first))
   kept.sort()
   result = {name: [table[name][i] for i in kept] for name in ("better", "worse", *further)}
-  return result, votes, tied
+  return result, [vote for vote, alike in zip(votes, similar) if not alike], tied

@@ -10,9 +10,9 @@ V videos, P pairs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxskill.data.dataset import NO_IDS, Fold
 
@@ -23,7 +23,7 @@ MOST_SUBJECTS = 20              # that are left out one by one, each a model
 SPLIT_VALUES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
-def pairs_from_scores(score: Any, margin: float,
+def pairs_from_scores(score: ArrayLike, margin: float,
                       groups: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
   """Returns all pairs of videos whose scores differ by more than a margin.
 
@@ -311,7 +311,7 @@ def check_folds(folds: Sequence[Fold], of: str = "pairs", drawn: str = "", tests
                      f"that side); {remedy}.")
 
 
-def _fold_of(of: str) -> Callable[..., Any]:
+def _fold_of(of: str) -> Callable[..., Fold]:
   if of not in ("videos", "pairs"):
     raise ValueError(f"of={of!r} must be 'videos' or 'pairs'.")
   return fold_of_videos if of == "videos" else fold_of_pairs

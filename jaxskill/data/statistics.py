@@ -5,6 +5,11 @@ that are its coordinates (`config.data.points`), it holds the numbers of `OF_POI
 duration: four points make 29. With thirty videos, a network or a ridge regression finds skill in these where it finds
 none in the means of raw columns, which say where somebody stood.
 
+Where the times of rows are known, more than `GAP` usual steps from one row to the next are a gap, in which nobody was
+seen. What lies on both sides of a gap is not joined: speeds, their deviation, the idle share and the jerk are those of
+the time in which somebody was seen, the path is the way that was seen, without what gaps hide, and the spread is that
+of the rows. The duration alone is that of the whole video, with its gaps.
+
 T rows, C columns, K points, S = 7 K + 1 statistics.
 
 Reference: Zia and Essa, Automated surgical skill assessment in RMIS training, IJCARS 2018, on such features of JIGSAWS;
@@ -15,18 +20,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from jaxskill.data.dataset import SkillDataset
 
 STREAM = "statistics"
-# Of a point, in its own unit u: mean speed and standard deviation of the speed in u/s; length of its path in u; root
-# mean square of the jerk in u/s^3; idle share; the 95th percentile of the speed in u/s; root mean square distance from
-# its mean place in u.
+# Of a point, in its own unit u, of the time in which it is seen: mean speed and standard deviation of the speed in u/s;
+# length of its path in u; root mean square of the jerk in u/s^3; idle share; the 95th percentile of the speed in u/s;
+# root mean square distance from its mean place in u.
 OF_POINT = ("mean speed", "deviation of speed", "path", "jerk", "idle share", "high speed", "spread")
 IDLE = 0.1       # a point is idle while it is slower than this share of its own mean speed
+GAP = 1.5        # usual steps from row to row beyond which rows are not joined: one row without anybody makes two
 
 
 def check_points(points: Sequence[tuple[int, ...]], columns: int, source: str) -> list[tuple[int, ...]]:
@@ -56,53 +61,62 @@ def names(points: tuple) -> tuple[str, ...]:
 
 
 def motion_statistics(rows: np.ndarray, row_seconds: float, points: Sequence[tuple[int, ...]] = (),
-                      times: Any = None) -> np.ndarray:
+                      times: np.ndarray | None = None) -> np.ndarray:
   """Returns the statistics of one video.
 
   Args:
     rows: `[T, C]` floats.
-    row_seconds: seconds from one row to the next.
+    row_seconds: seconds from one row to the next, of rows that are seen one after the other.
     points: see `check_points`.
-    times: `[T]` seconds when the rows were seen, where that is known.
+    times: `[T]` seconds when the rows were seen, where that is known: rows in which nobody was are not among them.
 
   Returns:
     `[S]` float32, finite for finite rows: a point that never moves, or is seen once, has no speed, path or jerk, and is
     idle all the time.
+
+  Raises:
+    ValueError: if a point has no column, or one that is not there.
   """
   rows, row_seconds = np.asarray(rows, np.float64), float(np.float32(row_seconds))     # as data sets keep it
-  gaps = np.diff(times) if times is not None else np.full(len(rows) - 1, row_seconds)        # [T - 1]
-  total = float(gaps.sum() + row_seconds)
-  found = [value for point in check_points(points, rows.shape[1], "rows") for value in _of_point(rows[:, point], gaps)]
+  steps = np.full(len(rows) - 1, row_seconds)                                               # [T - 1] seconds
+  if times is not None:
+    steps = np.diff(np.asarray(times, np.float64))
+  joined = steps <= GAP * row_seconds if times is not None else np.ones(len(steps), bool)
+  total = float(steps.sum() + row_seconds)
+  found = [value for point in check_points(points, rows.shape[1], "rows")
+           for value in _of_point(rows[:, point], steps, joined)]
   largest = np.finfo(np.float32).max
   return np.clip(np.array([*found, total]), -largest, largest).astype(np.float32)
 
 
-def _of_point(place: np.ndarray, gaps: np.ndarray) -> tuple[float, ...]:
-  """Returns `OF_POINT` of `[T, d]` places, `gaps` `[T - 1]` seconds apart."""
+def _of_point(place: np.ndarray, steps: np.ndarray, joined: np.ndarray) -> tuple[float, ...]:
+  """Returns `OF_POINT` of `[T, d]` places, `steps` `[T - 1]` seconds apart; of those steps that are `joined` by no gap.
+  """
   spread = np.sqrt(((place - place.mean(axis=0)) ** 2).sum(axis=1).mean())
-  if len(place) < 2:
+  if not joined.any():
     return (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, spread)
-  velocity = np.diff(place, axis=0) / gaps[:, None]                                       # [T - 1, d]
-  speed = np.sqrt((velocity ** 2).sum(axis=1))
-  mean = np.average(speed, weights=gaps)
-  deviation = np.sqrt(np.average((speed - mean) ** 2, weights=gaps))
-  idle = np.average(speed <= IDLE * mean, weights=gaps)
-  return mean, deviation, (speed * gaps).sum(), _jerk(velocity, gaps), idle, np.quantile(speed, 0.95), spread
+  velocity = np.diff(place, axis=0) / steps[:, None]                                       # [T - 1, d]
+  speed, lasts = np.sqrt((velocity ** 2).sum(axis=1))[joined], steps[joined]
+  mean = np.average(speed, weights=lasts)
+  deviation = np.sqrt(np.average((speed - mean) ** 2, weights=lasts))
+  idle = np.average(speed <= IDLE * mean, weights=lasts)
+  return (mean, deviation, (speed * lasts).sum(), _jerk(velocity, steps, joined), idle, np.quantile(speed, 0.95),
+          spread)
 
 
-def _jerk(velocity: np.ndarray, gaps: np.ndarray) -> float:
-  """Root mean square over time of the third derivative, out of `[T - 1, d]` velocities; 0 for fewer than four rows."""
+def _jerk(velocity: np.ndarray, steps: np.ndarray, joined: np.ndarray) -> float:
+  """Root mean square over time of the third derivative, out of `[T - 1, d]` velocities; 0 without four joined rows."""
   change = velocity
   for _ in range(2):
     if len(change) < 2:
       return 0.0
-    gaps = (gaps[1:] + gaps[:-1]) / 2
-    change = np.diff(change, axis=0) / gaps[:, None]
-  return np.sqrt((change ** 2).sum(axis=1).mean())
+    steps, joined = (steps[1:] + steps[:-1]) / 2, joined[1:] & joined[:-1]
+    change = np.diff(change, axis=0) / steps[:, None]
+  return np.sqrt((change[joined] ** 2).sum(axis=1).mean()) if joined.any() else 0.0
 
 
 def with_statistics(dataset: SkillDataset, stream: str,
-                    points: Sequence[Any] = ()) -> SkillDataset:
+                    points: Sequence[tuple[int, ...]] = ()) -> SkillDataset:
   """Returns a data set with the stream `statistics` `[V, 1, S]` beside the others.
 
   Args:

@@ -2,7 +2,7 @@
 
 Recorded movements (`user.motion`) are read as the stream `kinematics`. Beside streams that are not maps, `times` `[T]`
 are the seconds at which their rows were seen, and `seen` `[T]`, bool, says which rows show anybody: the others are left
-out.
+out. Places of a person in the picture (`PLACES`) are no stream: pages read them, not models.
 
 V videos, T rows of a stream.
 """
@@ -10,8 +10,7 @@ V videos, T rows of a stream.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,10 +19,13 @@ from jaxskill.data.dataset import pad_streams
 from jaxskill.data.dataset_checks import check_features, check_times
 from jaxskill.data.user import motion
 
+PLACES = ("picture_points", "picture_size")       # of `extract.pose.points`
+
 
 def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes: int = MAX_BYTES,
-                 moves: Any = motion.Options(),
-                 row_seconds: float = 1.0) -> tuple[dict[str, Any], ...]:
+                 moves: motion.Options = motion.Options(), row_seconds: float = 1.0,
+                 movement: Callable[[pathlib.Path], np.ndarray] | None = None,
+                 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
   """Reads the streams of videos, and their times.
 
   Args:
@@ -31,6 +33,7 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
     only: what a single array is called.
     max_bytes: that the arrays of one file may take in memory.
     moves, row_seconds: see `motion.read`.
+    movement: reads recorded movements in place of `motion.read`: `[T, C]` rows, without times and names.
 
   Returns:
     (streams `[V, T, ...]`, lengths `[V]`, names of columns where they are known), by name.
@@ -40,12 +43,15 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
   """
   ragged, first, columns = {}, None, {}
   for video, file in files.items():
-    if motion.is_motion(file):
+    if motion.is_motion(file) and movement:
+      arrays = {motion.STREAM: movement(file)}
+    elif motion.is_motion(file):
       arrays, names = motion.read(file, moves, row_seconds)
       known = columns.setdefault(motion.STREAM, names)
       check_columns(names, known, f"{file}: its kinematics have other columns than those of a file before")
     else:
-      arrays = _seen_rows(with_maps(read_arrays(file, max_bytes), video, file), video, file)
+      kept = {name: array for name, array in read_arrays(file, max_bytes).items() if name not in PLACES}
+      arrays = _seen_rows(with_maps(kept, video, file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
       arrays = {only: next(iter(arrays.values()))}
     if first is None:
@@ -141,8 +147,9 @@ def check_is_a_stream(array: np.ndarray, name: str, others: set[str], video: str
                    "floating-point numbers: extract its features again.")
 
 
-def take_times(streams: dict[str, Any],
-               lengths: dict[str, np.ndarray]) -> tuple[dict[str, Any], ...]:
+def take_times(streams: dict[str, np.ndarray],
+               lengths: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray],
+                                                        dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Takes the times of frames, read like a stream, out of the streams.
 
   Args:

@@ -6,7 +6,6 @@ import csv
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,8 @@ def check_separators(path: str | os.PathLike[str], header: Sequence[str], lackin
 
 
 def read_table(path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str],
-               prefix: tuple[str, str] | None = None, split_and_fold: bool = False) -> tuple[dict[str, Any], list[int]]:
+               prefix: tuple[str, str] | None = None,
+               split_and_fold: bool = False) -> tuple[dict[str, list[str]], list[int]]:
   """Returns the named columns of a csv file.
 
   Args:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Share(NamedTuple):
   high: float
 
 
-def check_level(level: Any) -> Fraction:
+def check_level(level: float | Fraction | str) -> Fraction:
   """Returns a level as the decimal that it is written as, so that no rounding moves a rank.
 
   Raises:
@@ -55,12 +55,20 @@ def check_level(level: Any) -> Fraction:
 
 
 def rank(level: float, count: int) -> int:
-  """Returns which of `count` errors, the smallest being 1, a range reaches to: ceil(level (n + 1)); above n, none."""
+  """Returns which of `count` errors, the smallest being 1, a range reaches to: ceil(level (n + 1)); above n, none.
+
+  Raises:
+    ValueError: unless the level lies between 0 and 1.
+  """
   return -int(-check_level(level) * (count + 1) // 1)
 
 
 def videos_needed(level: float) -> int:
-  """Returns the least number of calibration videos for a finite range: ceil(level / alpha), nine for 0.9."""
+  """Returns the least number of calibration videos for a finite range: ceil(level / alpha), nine for 0.9.
+
+  Raises:
+    ValueError: unless the level lies between 0 and 1.
+  """
   exact = check_level(level)
   return -int(-exact / (1 - exact) // 1)
 
@@ -97,6 +105,9 @@ def guaranteed(level: float, sizes: Sequence[int], *, by_video: bool, parted: bo
     by_video: whether the new video is exchangeable with the videos of every fold; False where a fold is a person or
       another whole, and the new one comes from a new whole, or from that of another fold.
     parted: whether the folds part the videos: each calibrates once, and every fold's models train on all other folds.
+
+  Raises:
+    ValueError: unless the level lies between 0 and 1.
   """
   alpha, n, folds = float(1 - check_level(level)), sum(sizes), len(sizes)
   if folds == 1 and by_video:

@@ -16,8 +16,7 @@ import numpy as np
 from jaxskill.evaluate import conformal, pair_probability
 
 ABSENT, TRAIN, VALIDATION, TEST = range(4)      # the side that a video is on
-SHARE = "config.data.validation_share (of simulated data, config.data.simulated.validation_share)"
-KEEP_APART = (f"{SHARE}, 0.2 for instance, keeps videos apart that calibrate it; of own features "
+KEEP_APART = ("config.data.validation_share, 0.2 for instance, keeps videos apart that calibrate it; of own features "
               "config.data.split=folds or subject tests every video in turn")
 OLD = "an older version trained this run and kept too little that calibrates; train it anew"
 
@@ -263,6 +262,9 @@ def summary(held: HeldOut | None, ids: np.ndarray, level: float) -> dict[str, An
     "videos", "people" and "pairs" that calibrate, "folds"; "at_least": the share of new videos that is guaranteed, None
     without a range, and "new_people": whether of other people too, None where it is not known who is seen; "coverage":
     of `coverage`; "slope": of `pair_probability`, None of too few pairs; "test_pairs": of `pairs_held`}.
+
+  Raises:
+    ValueError: unless the level lies between 0 and 1.
   """
   result: dict[str, Any] = dict(
       level=float(conformal.check_level(level)), calibrated_on=None, why_not=OLD, videos=0, people=None, folds=0,

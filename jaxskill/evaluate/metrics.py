@@ -131,6 +131,9 @@ def measure(dataset: SkillDataset, fold: Fold, scores: np.ndarray, parts: Mappin
 
   Returns:
     dict of accuracy on validation and test pairs (nan without pairs), ties, and test accuracy of each branch.
+
+  Raises:
+    ValueError: if `ties` is unknown.
   """
   test, validation = dataset.pairs[fold.test_pairs], dataset.pairs[fold.validation_pairs]
   accuracy, tied = pairwise_accuracy(scores, test, ties)
@@ -200,7 +203,7 @@ def select(history: Sequence[Mapping[str, Any]], replica: int, metric: str = "ac
 
 
 def summarize(values: Sequence[float | None] | np.ndarray, folds: Sequence | np.ndarray, seeds: Sequence | np.ndarray,
-              mean: Callable[[Any], Any] = np.mean) -> dict[str, Any] | None:
+              mean: Callable[[np.ndarray], Any] = np.mean) -> dict[str, Any] | None:
   """Returns the mean and the spread of one number over folds and seeds.
 
   Args:

@@ -131,7 +131,7 @@ def summarize(replicas: Sequence[Mapping[str, Any]], metric: str, sides: Sequenc
 
 
 def correlation(values: Sequence[float | None], sides: Sequence[Side], selection: str | None,
-                measure: Callable[[Any, Any], float] | None) -> dict[str, Any] | None:
+                measure: Callable[[np.ndarray, np.ndarray], float] | None) -> dict[str, Any] | None:
   """Returns the three means of a correlation.
 
   Args:

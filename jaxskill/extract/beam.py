@@ -33,8 +33,9 @@ def require() -> None:
     raise ValueError("--runner beam needs Apache Beam, which is not installed: pip install 'jaxskill[beam]'.")
 
 
-def run(config: ConfigDict, todo: Mapping[str, str | pathlib.Path], contents: Any, out: pathlib.Path, weights: Any,
-        persons: Any, recipe: ConfigDict, done: Any, options: Sequence[str] = ()) -> Any:
+def run(config: ConfigDict, todo: Mapping[str, str | pathlib.Path], contents: Mapping[str, Mapping[str, Any]],
+        out: pathlib.Path, weights: str | Mapping[str, str], persons: object, recipe: ConfigDict,
+        done: Callable[[str, dict[str, Any]], None], options: Sequence[str] = ()) -> dict[str, str]:
   """Extracts the features of `todo` {video: path} as a pipeline.
 
   Args:
@@ -121,7 +122,7 @@ class _Encoders:
 
 
 def extract_one(video: str, path: str, config: ConfigDict, out: pathlib.Path, encode: Mapping[str, Callable[..., Any]],
-                persons: Any) -> dict[str, Any]:
+                persons: object) -> dict[str, Any]:
   """Writes the features of one video; {"about": what is noted of it} or {"failed": why}."""
   features = feature_files.Features(config, encode, out, video)
   extraction.decode_one(path, video, config, persons, features.take)

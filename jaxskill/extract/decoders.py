@@ -49,7 +49,8 @@ class Decoders:
   Each has a pipe of its own: a process that is killed would leave what it shares with others locked.
   """
 
-  def __init__(self, files: Mapping[str, str], config: ConfigDict, persons: Any, count: int, patience: float) -> None:
+  def __init__(self, files: Mapping[str, str], config: ConfigDict, persons: object, count: int,
+               patience: float) -> None:
     """
     Args:
       files: {video: path}.
@@ -83,7 +84,7 @@ class Decoders:
     of_process.close()                    # so that its end is noticed here
     self.decoders[connection] = _Decoder(process)
 
-  def __iter__(self) -> Any:
+  def __iter__(self) -> Iterator[tuple[str, str, Any]]:
     """Yields (video, kind, content), see `extraction.decode_one`, until all videos are done or failed.
 
     Raises:

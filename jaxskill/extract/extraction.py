@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -139,10 +139,14 @@ class Stream:
     if not self.kept:
       raise ValueError(f"no person found in any of its {len(self.times)} frames.")
 
-  def rows(self) -> Any:
+  def rows(self) -> tuple[np.ndarray, None, float]:
     """Returns (`[rows]` seconds of the rows that came, None: all of them show something, seconds from one to the next).
     """
     return self.times[self.kept, -1], None, self.every * (len(self.times) / len(self.kept))
+
+  def places_in_picture(self) -> dict[str, np.ndarray]:
+    """Returns arrays that go beside the rows: none."""
+    return {}
 
   def check_pictures(self) -> None:
     """Raises a `ValueError` if the video has too few pictures for what is made of them."""
@@ -209,8 +213,8 @@ class Stream:
     return videos_of.center_crop(image, self.recipe.crop)
 
 
-def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: Any,
-               send: Callable[..., Any]) -> None:
+def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, persons: object,
+               send: Callable[[str, Any], object]) -> None:
   """Sends the items of all streams of a video in chunks, then what is known of it.
 
   Args:
@@ -221,7 +225,7 @@ def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, per
     send: called with ("planned", {stream: (rows, pictures of a row)}), which begins anew where the file ends early;
       ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last
       ("done", {"row_seconds", "times" of the rows that came, "seen": whether they show anybody where that is asked, all
-      by stream, and "warnings"}) or ("failed", why).
+      by stream, "places" in the picture, see `jaxskill.extract.pose.points`, and "warnings"}) or ("failed", why).
   """
   try:
     send("done", _decode(path, video, config, persons, send, _Alive(send)))
@@ -264,12 +268,13 @@ def _decode(path: str | os.PathLike[str], video: str, config: ConfigDict, person
   for name, stream in streams.items():
     warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
   rows = {name: stream.rows() for name, stream in streams.items()}
+  places = [stream.places_in_picture() for stream in streams.values()]
   return dict(row_seconds={name: apart for name, (_, _, apart) in rows.items()}, warnings=warnings,
               times={name: times for name, (times, _, _) in rows.items()},
-              seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None})
+              seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None}, places=places[0])
 
 
-def make_streams(config: ConfigDict, video: str, seconds: float, rate: Any, persons: Any) -> Any:
+def make_streams(config: ConfigDict, video: str, seconds: float, rate: float, persons: Any) -> dict[str, Any]:
   """Returns {name: what a stream takes of a video}, see `Stream` and `jaxskill.extract.pose.streams`."""
   if poses.is_one(config):
     return pose_streams.make(config, video, seconds, rate, persons)
@@ -277,7 +282,7 @@ def make_streams(config: ConfigDict, video: str, seconds: float, rate: Any, pers
 
 
 def _one_pass(path: str | os.PathLike[str], timeline: Timeline, streams: Mapping[str, Stream], send: Callable[..., Any],
-              alive: _Alive, faults: Sequence) -> bool:
+              alive: _Alive, faults: list[str]) -> bool:
   """Decodes the file once and sends the items of all streams; whether they are all there."""
   chunks, sent = {name: [] for name in streams}, dict.fromkeys(streams, 0)
 

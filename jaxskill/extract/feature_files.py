@@ -89,6 +89,7 @@ class Features:
       arrays["times"] = said["times"][(maps or streams)[0]].astype(np.float32)
     if said.get("seen"):
       arrays["seen"] = said["seen"][streams[0]]
+    arrays |= said.get("places", {})
     with writing(path) as file:
       if path.suffix == ".npy":          # NumPy's own way into a file does not say why it fails
         np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
@@ -98,18 +99,18 @@ class Features:
                 row_seconds=pretrained.single(said["row_seconds"]), warnings=said["warnings"])
 
 
-def feature_name(video: str, config: Any) -> str:
+def feature_name(video: str, config: ConfigDict) -> str:
   """Returns the name of the file of features of a video, in the folder of all."""
   streams = list(config.streams.values())
   return f"{video}.{'npy' if len(streams) == 1 and streams[0].keep == 'feature' else 'npz'}"
 
 
-def feature_file(out: pathlib.Path, video: str, config: Any) -> pathlib.Path:
+def feature_file(out: pathlib.Path, video: str, config: ConfigDict) -> pathlib.Path:
   """Returns where the features of a video go."""
   return pathlib.Path(out) / feature_name(video, config)
 
 
-def drawn(config: ConfigDict) -> Any:
+def drawn(config: ConfigDict) -> str | None:
   """Returns the stream whose pictures are kept small beside its maps, or None."""
   streams = config.streams.items()
   return next((name for name, recipe in streams if recipe.keep == "maps" and recipe.input == "rgb"), None)

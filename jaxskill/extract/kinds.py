@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
 
 from jaxskill import pretrained
 from jaxskill.extract import recipe_checks
@@ -54,6 +56,6 @@ VIDEO = Kind(recipe_checks.check, pretrained.load, recipe_checks.find_persons, p
 POSES = Kind(poses.check, poses.load, poses.watch, poses.encoders, poses.remarks, poses.check_weights, 0, poses.NOTICE)
 
 
-def of(config: Any) -> Kind:
+def of(config: ConfigDict | Mapping[str, Any]) -> Kind:
   """Returns the `Kind` of a recipe: a config, or the dict of a note."""
   return POSES if poses.is_one(config) else VIDEO

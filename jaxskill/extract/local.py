@@ -53,8 +53,8 @@ LICENCE = "NOTICE.txt"         # of the networks, beside the features
 
 
 def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLike[str],
-        weights: str | Mapping[str, str], *, boxes: Any = "", detector: str = "", person: Any = "", overlay: str = "",
-        shard: str = "", runner: str = "local", beam_options: Sequence[str] = (), processes: int = 0,
+        weights: str | Mapping[str, str], *, boxes: object = "", detector: str = "", person: str | Choice = "",
+        overlay: str = "", shard: str = "", runner: str = "local", beam_options: Sequence[str] = (), processes: int = 0,
         patience: float = 120.0, say: Callable[[str], None] = cli.say) -> dict[str, Any]:
   """Extracts the features of all videos; the arguments are those of the command line.
 

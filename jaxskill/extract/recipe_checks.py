@@ -19,7 +19,9 @@ REGIONS = ("centre", "frame", "person", "pose")
 MISSING = ("nearest", "discard")
 
 
-def find_persons(config: ConfigDict, networks: Any, given: Any) -> Any:
+def find_persons(config: ConfigDict, networks: object,
+                 given: Any) -> tuple[persons_of.Boxes | persons_of.Detector | athletes.Athletes | None,
+                                      dict[str, Any]]:
   """Returns where persons are, or None where the recipe does not ask; and what the note says of it.
 
   Args:
@@ -58,7 +60,7 @@ def find_persons(config: ConfigDict, networks: Any, given: Any) -> Any:
   return found, dict(persons=dict(detector=found.file.name, sha256=pretrained.digest(detector)))
 
 
-def _athletes(name: str, given: Any) -> Any:
+def _athletes(name: str, given: Any) -> tuple[athletes.Athletes, dict[str, Any]]:
   """Returns the same where the networks of poses find the person."""
   if not given.detector:
     raise ValueError(f"config.streams.{name}.region=pose: give the networks of poses with --detector. "
@@ -109,14 +111,14 @@ def _check_stream(where: Any, recipe: ConfigDict) -> None:
                      f"after the last of {sampling.frames}.")
 
 
-def check_weights(recipe: ConfigDict, weights: Any) -> None:
+def check_weights(recipe: ConfigDict, weights: str | dict[str, str]) -> None:
   """Raises a `ValueError` unless the weights are those of a recipe."""
   several = isinstance(recipe["weights"], dict)
   wanted: dict[tuple, Any] = {(): recipe["weights"]}
   if several:
     wanted = {(name,): value for name, value in recipe["weights"].items()}
   for place, name in wanted.items():
-    one = weights.get(place[0], "") if place and isinstance(weights, dict) else weights
+    one = weights.get("".join(place), "") if isinstance(weights, dict) else weights
     flag = f"--weights {place[0]}=" if place else "--weights "
     sha = recipe["weights_sha256"][place[0]] if several else recipe["weights_sha256"]
     if not one:

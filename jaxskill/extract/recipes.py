@@ -19,7 +19,8 @@ ORIGIN = ("weights", "random_weights", "weights_sha256", "persons", "columns")  
 HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons", "gaps")        # what of a recipe may differ
 
 
-def recipe_of(run: Any, extractor: str, weights: Any) -> tuple[ConfigDict, str | dict[str, str]]:
+def recipe_of(run: FinishedRun, extractor: str,
+              weights: str | dict[str, str]) -> tuple[ConfigDict, str | dict[str, str]]:
   """Returns (config, weights) for `extract.run`: as the run's own features were made.
 
   Args:
@@ -30,8 +31,8 @@ def recipe_of(run: Any, extractor: str, weights: Any) -> tuple[ConfigDict, str |
     ValueError: if that is not known, or the weights given are others.
   """
   recipe = run.about["extraction"]
-  several = isinstance(weights, dict)
-  weights = {stream: cli.path(one) for stream, one in weights.items()} if several else cli.path(weights)
+  weights = ({stream: cli.path(one) for stream, one in weights.items()} if isinstance(weights, dict)
+             else cli.path(weights))
   if recipe and not extractor:
     missing = [name for name in ("weights", "weights_sha256", "streams") if name not in recipe]
     if missing:

@@ -14,6 +14,7 @@ MM 2020. "Eq." below are its equations; what the published code does otherwise a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -69,7 +70,11 @@ class TwoStreams:
     return self.config.model
 
   def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> dict[str, np.ndarray]:
-    """Returns {"score_range": `[2]` the lowest and the highest possible score}."""
+    """Returns {"score_range": `[2]` the lowest and the highest possible score}.
+
+    Raises:
+      ValueError: if there are no scores, or their range is not known.
+    """
     del fold
     return dict(score_range=np.array(score_range(self.config, dataset, criterion), np.float32))
 
@@ -89,7 +94,7 @@ class TwoStreams:
       pooled.append(feature)
     return dict(streams=params, head=self.head.init(keys[-1], jnp.concatenate(pooled, axis=1))["params"])
 
-  def view(self, videos: Tree, name: str, keys: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+  def view(self, videos: Tree, name: str, keys: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns `[V, W, D]` the window of a stream, `[V, W]` its mask, `[V]` its first rows in the stream.
 
     Args:
@@ -120,20 +125,21 @@ class TwoStreams:
     pooled, attention = [], {}
     for number, name in enumerate(self.streams):
       rows, mask, starts = self.view(videos, name, draw(number))
-      feature, weights = self.encoder.apply({"params": params["streams"][name]}, rows, mask)
+      encoded: Any = self.encoder.apply({"params": params["streams"][name]}, rows, mask)
+      feature, weights = encoded
       pooled.append(feature)
       attention[name] = over_stream(weights, starts, videos[name].shape[1])
     score = self.head.apply({"params": params["head"]}, jnp.concatenate(pooled, axis=1), draw(len(self.streams)))
     return dict(score=score, attention=attention)
 
-  def squared_error(self, variables: Tree, encodings: Any, labels: Tree) -> tuple[jax.Array, Tree]:
+  def squared_error(self, variables: Tree, encodings: Sequence[Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns the loss of one video, scores as shares of their range; ours, for the paper names no loss."""
     (encoding,), (label,) = encodings, labels["score"]
     low, high = variables["constants"]["score_range"]
     error = encoding["score"] - (label - low) / (high - low)
     return error ** 2, dict(error=jnp.abs(error) * (high - low))
 
-  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
+  def assess(self, variables: Tree, encoding: Tree, references: Tree | None) -> Assessment:
     """Returns the score in the unit of the labels, and the attention of each stream over its own rows."""
     del references
     low, high = variables["constants"]["score_range"]
@@ -141,7 +147,7 @@ class TwoStreams:
                       attention={f"{name} attention": encoding["attention"][name][None] for name in self.streams})
 
 
-def over_stream(weights: Any, starts: jax.Array, rows: int) -> jax.Array:
+def over_stream(weights: jax.Array, starts: jax.Array, rows: int) -> jax.Array:
   """Returns `[V, T]` weights of the T rows of a stream, given `[V, W]` of windows that start at `[V]`; else 0."""
   place = jnp.arange(rows) - starts[:, None]                                              # [V, T] in the window
   seen = jnp.take_along_axis(weights, jnp.clip(place, 0, weights.shape[1] - 1), axis=1)
@@ -170,7 +176,7 @@ def build(config: ConfigDict) -> Method:
 
 
 def check_data(config: ConfigDict, dataset: SkillDataset, criterion: str = "score") -> None:
-  """Checks what the config asks of a data set, before anything is compiled: see `check_features`, `check_scores`."""
+  """Raises a `ValueError` unless a data set is what the config asks for, see `check_features` and `check_scores`."""
   check_features(config, dataset)
   check_scores(config, dataset, criterion)
 

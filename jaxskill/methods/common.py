@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jaxskill.data.dataset import Fold, SkillDataset
 
 
 def score_range(config: ConfigDict, dataset: SkillDataset, criterion: str,
-                videos: np.ndarray | slice = slice(None)) -> tuple[Any, Any]:
+                videos: np.ndarray | slice = slice(None)) -> tuple[float, float]:
   """Returns (lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.
 
   Args:
@@ -23,9 +23,7 @@ def score_range(config: ConfigDict, dataset: SkillDataset, criterion: str,
   Raises:
     ValueError: if there are no scores, if neither knows their range, or it is empty.
   """
-  if dataset.labels(criterion) is None:
-    raise ValueError(f"{dataset.source}: there are no scores, which config.method={config.method!r} learns from; add "
-                     "them (scores.csv), or use a method that learns from pairs, e.g. configs/pros_cons.py.")
+  dataset.labels(criterion)            # raises an error where there are none
   found = config.model.score_ranges.get(criterion)
   if found is None and dataset.score_range is not None:
     known = np.asarray(dataset.score_range)
@@ -75,9 +73,6 @@ def in_order(better: jax.Array, worse: jax.Array) -> jax.Array:
 
 def labels_of(dataset: SkillDataset, criterion: str) -> np.ndarray:
   """Returns `[V]` float32 scores by a criterion, in its unit; raises a `ValueError` where there are none."""
-  if dataset.labels(criterion) is None:
-    raise ValueError(f"{dataset.source}: there are no scores to learn from; add them (scores.csv), or use a method "
-                     "that learns from pairs, e.g. configs/pros_cons.py.")
   return np.asarray(dataset.labels(criterion), np.float32)
 
 
@@ -85,12 +80,15 @@ def training_scores(dataset: SkillDataset, fold: Fold, criterion: str) -> dict[s
   """Returns {"mean", "deviation"} of the training scores, which a network's output is stretched by.
 
   So a network starts at the mean, in any unit, and needs no range of scores. Equal scores have a deviation of 1.
+
+  Raises:
+    ValueError: if there are no scores by the criterion.
   """
   scores = labels_of(dataset, criterion)[fold.train_videos].astype(np.float64)
   return dict(mean=np.float32(scores.mean()), deviation=np.float32(scores.std() or 1.0))
 
 
-def squared_error(variables: Mapping[str, Any], encodings: Any,
+def squared_error(variables: Mapping[str, Any], encodings: Sequence[Mapping[str, jax.Array]],
                   labels: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the squared error of the score of one video, in standard deviations of the training scores.
 

@@ -16,7 +16,8 @@ below are its equations; what the published code does otherwise are the options 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -47,6 +48,7 @@ from jaxskill.modules.regression_tree import Perceptron, RegressionTree
 LEAVES = ("how probable each range of scores is: lower scores on the left, higher ones on the right",
           "how probable it is that the score lies so far from that of the exemplars: below it on the left, above it on "
           "the right")         # of a tree that regresses scores, and of one that compares
+Said = tuple[list[jax.Array], jax.Array] | jax.Array     # levels and regressions of a tree, or what a perceptron says
 
 
 def targets(dataset: SkillDataset, criterion: str, with_difficulty: bool) -> np.ndarray:
@@ -115,7 +117,11 @@ class Comparison:
       check_rows(dataset, self.stream)
 
   def targets(self, dataset: SkillDataset, criterion: str) -> np.ndarray:
-    """Returns `[V]` scores to be learnt, see `targets`."""
+    """Returns `[V]` scores to be learnt, see `targets`.
+
+    Raises:
+      ValueError: if there are no scores, or no difficulty where it is asked for.
+    """
     return targets(dataset, criterion, self.model.with_difficulty)
 
   def prepare(self, dataset: SkillDataset, fold: Fold, criterion: str) -> Tree:
@@ -156,32 +162,34 @@ class Comparison:
     statistics = variables["constants"].get("features")        # of the mean, which is D numbers: not of T rows
     return standardized(mean, statistics[self.stream]) if statistics else mean
 
-  def answer(self, variables: Tree, features: Any, others: Any = None, scores: Any = None) -> Any:
+  def answer(self, variables: Tree, features: jax.Array, others: jax.Array | None = None,
+             scores: jax.Array | None = None) -> Said:
     """Returns what the head says of `[n, D]` inputs; against exemplars `[n, D]` of known scores `[n]`, if there are."""
     rows = features
     if self.model.contrastive:
+      assert others is not None and scores is not None
       constants = variables["constants"]["labels"]
       known = (scores - constants["low"]) / constants["span"]
       rows = jnp.concatenate([others, features, known[:, None]], axis=1)                  # Eq. 4
-    return self.head.apply({"params": variables["params"]["head"]}, rows)
+    said: Any = self.head.apply({"params": variables["params"]["head"]}, rows)
+    return said
 
-  def difference(self, variables: Tree, said: tuple[list[jax.Array], jax.Array]) -> jax.Array:
+  def difference(self, variables: Tree, said: Said) -> jax.Array:
     """Returns `[n]` differences (without exemplars, scores) that answers mean, in the unit of the labels (Eq. 7)."""
     constants = variables["constants"]["labels"]
-    if self.tree:
+    if isinstance(said, tuple):
       levels, regression = said
       return regression_tree.decode(levels[-1], regression, constants["bounds"], self.model.empty_leaf)
     return said * constants["span"] + (0.0 if self.model.contrastive else constants["low"])
 
-  def head_loss(self, variables: Tree, said: tuple[list[jax.Array], jax.Array], target: jax.Array,
-                weight: jax.Array) -> Tree:
+  def head_loss(self, variables: Tree, said: Said, target: jax.Array, weight: jax.Array) -> Tree:
     """Returns {term: `[n]`} of `[n]` targets in the unit of the labels: classification and regression (Eq. 6).
 
     Args:
       said: what `answer` gave; weight: `[n]` of the regressions of a tree.
     """
     constants = variables["constants"]["labels"]
-    if not self.tree:
+    if not isinstance(said, tuple):
       shift = 0.0 if self.model.contrastive else constants["low"]
       return dict(regression=(said - (target - shift) / constants["span"]) ** 2)
     levels, regression = said
@@ -194,7 +202,7 @@ class Comparison:
     error = group * (regression - regression_tree.within_group(target, constants["bounds"])) ** 2
     return dict(classification=cross, regression=weight * jnp.sum(error, axis=1))
 
-  def loss(self, variables: Tree, encodings: Any, labels: Tree) -> tuple[Any, Tree]:
+  def loss(self, variables: Tree, encodings: Sequence[jax.Array], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns `[B]` losses of all items, for the tree wants one long batch; a pair counts in both directions."""
     score = labels["score"].T                                                             # [k, B]
     count = score.shape[1]
@@ -208,7 +216,7 @@ class Comparison:
     terms = self.head_loss(variables, said, target, weight)
     terms = {name: x.reshape(-1, count).sum(axis=0) for name, x in terms.items()}         # [B]
     error = jnp.abs(self.difference(variables, said) - target).reshape(-1, count).mean(axis=0)
-    return sum(terms.values()), terms | dict(error=error)
+    return functools.reduce(jnp.add, terms.values()), terms | dict(error=error)
 
   def relate(self, variables: Tree, labels: Tree, mask: jax.Array) -> Tree:
     """Returns {"regression_weight": `[B, k]`} where errors are averaged over the rows of a leaf, as published."""
@@ -221,11 +229,12 @@ class Comparison:
     group = group * mask[:, None, None]
     return dict(regression_weight=jnp.sum(group / jnp.maximum(group.sum(axis=0), 1.0), axis=-1) * mask.sum())
 
-  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
+  def assess(self, variables: Tree, encoding: jax.Array, references: Tree | None) -> Assessment:
     """Returns the score, by vote of the exemplars, its spread over them, and the probabilities of the tree's levels.
 
     Those are what Fig. 8 shows.
     """
+    references = references or {}
     if self.model.contrastive:
       inputs = jnp.broadcast_to(encoding, references["encodings"].shape)
       said = self.answer(variables, inputs, references["encodings"], references["score"])
@@ -241,7 +250,7 @@ class Comparison:
     score, parts = mean(votes), {}
     if self.model.contrastive:
       parts["spread over exemplars"] = unit * jnp.sqrt(mean((votes - score) ** 2))
-    levels = said[0] if self.tree else []
+    levels = said[0] if isinstance(said, tuple) else []
     distribution = {}
     for number, log_p in enumerate(levels, start=1):
       middles = _places(labels["bounds"], log_p.shape[-1])
@@ -273,7 +282,7 @@ def span_of(dataset: SkillDataset, fold: Fold, criterion: str, score: np.ndarray
   return np.float32(low), span
 
 
-def borders(model: ConfigDict, score: np.ndarray, span: Any, group: np.ndarray | None) -> np.ndarray:
+def borders(model: ConfigDict, score: np.ndarray, span: float, group: np.ndarray | None) -> np.ndarray:
   """Returns `[L, 2]` float32 borders of the groups of a tree (Eq. 5).
 
   Args:

@@ -37,7 +37,7 @@ class Backbone:
     self._check(config)
     self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file come
     self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
-    self._initial = None
+    self._initial: dict[str, Any] = {}    # until they are prepared
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
 
   @property
@@ -45,13 +45,13 @@ class Backbone:
     """Returns what every result must say of the weights."""
     return f"RANDOM weights ({self._weights})" if self._weights.startswith(pretrained.RANDOM) else ""
 
-  def prepare(self) -> Any:
+  def prepare(self) -> dict[str, Any]:
     """Returns the variables that training begins with.
 
     Raises:
       ValueError: for weights that cannot be used.
     """
-    if self._initial is None:             # once for all replicas
+    if not self._initial:                 # once for all replicas
       recipe = dict(network="i3d", input="rgb", eps=self._options.eps, sampling=dict(length=self._options.length))
       try:
         loaded, _ = pretrained.load(ConfigDict(dict(streams=dict(rgb=recipe))), self._weights or self._in_place)
@@ -60,7 +60,7 @@ class Backbone:
       self._initial = loaded["rgb"]
     return self._initial
 
-  def check(self, dataset: SkillDataset, others: Any = None) -> None:
+  def check(self, dataset: SkillDataset, others: Mapping[str, np.ndarray] | None = None) -> None:
     """Raises a `ValueError` for a data set whose videos are no frames, or too few or small."""
     del others
     stream = dataset.streams.get(self._stream)
@@ -79,7 +79,7 @@ class Backbone:
                        f"config.model.i3d.crop={self._options.crop}; set it to at most {smallest}, or "
                        "config.data.frames.size larger.")
 
-  def encode(self, variables: Mapping[str, Any], videos: Any, key: jax.Array, train: bool) -> jax.Array:
+  def encode(self, variables: Mapping[str, Any], videos: Mapping[str, Any], key: jax.Array, train: bool) -> jax.Array:
     """Returns `[V, 1024]` features: each video once, a few snippets at a time; only these are kept for the gradient.
 
     Args:
@@ -102,7 +102,7 @@ class Backbone:
     rows = jax.lax.map(lambda clips: features(variables, clips), snippets.reshape(-1, together, *snippets.shape[2:]))
     return rows.reshape(*snippets.shape[:2], -1).mean(axis=1)
 
-  def maps(self, variables: Mapping[str, Any], pictures: Any) -> tuple[jax.Array, jax.Array]:
+  def maps(self, variables: Mapping[str, Any], pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns `[C, T', h, w, 1024]`, what the last block shows of the middle of one video, and what is seen of it.
 
     The features are a weighted mean of the maps over time and space, whose weights sum to 1.
@@ -114,7 +114,7 @@ class Backbone:
     Returns:
       The maps, and `[C, L, S, S, 3]` uint8 snippets.
     """
-    window = self.window(None, pictures, train=False)
+    window = self.window(jax.random.key(0), pictures, train=False)       # nothing is drawn
     snippets = window[self._starts[:, None] + np.arange(self._options.length)]
     last = list(i3d.BLOCKS)[-1]
 
@@ -128,7 +128,7 @@ class Backbone:
     mean, scale = (np.array(values, np.float32) for values in pretrained.SCALINGS[self._options.scaling])
     return (clips.astype(jnp.float32) / 255 - mean) / scale
 
-  def window(self, key: Any, frames: jax.Array, train: bool) -> jax.Array:
+  def window(self, key: jax.Array, frames: jax.Array, train: bool) -> jax.Array:
     """Returns `[T, S, S, 3]`, the part of a video `[N, H, W, 3]` that is read: the middle, or drawn and mirrored."""
     side, margin = self._options.crop, self._margin
     high, wide = frames.shape[1] - side, frames.shape[2] - side
@@ -142,7 +142,7 @@ class Backbone:
       part = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, 3)), part[:, :, ::-1], part)
     return part
 
-  def _needed(self) -> Any:
+  def _needed(self) -> int:
     return max(self._options.starts) + self._options.length + 2 * self._margin
 
   def _check(self, config: ConfigDict) -> None:

@@ -36,7 +36,11 @@ class Items:
     return self.metric == "accuracy"
 
   def groups(self, config: ConfigDict, dataset: SkillDataset) -> np.ndarray | None:
-    """Returns `[V]` which videos may be compared, see `exemplars.groups`; None where answers compare none."""
+    """Returns `[V]` which videos may be compared, see `exemplars.groups`; None where answers compare none.
+
+    Raises:
+      ValueError: for a name in `config.model.exemplars.same` that is none.
+    """
     return exemplars.groups(dataset, config.model.exemplars.same) if self.compares else None
 
   def check(self, config: ConfigDict, dataset: SkillDataset, fold: Fold) -> None:
@@ -46,7 +50,8 @@ class Items:
         raise ValueError(f"{dataset.source}: fold {fold.name!r} has no {side} {self.side}; check the split column, the "
                          "tie margin and config.data.test_share, so that both sides have videos of different skill.")
     if self.compares:
-      exemplars.check(dataset, fold, self.groups(config, dataset), config.model.exemplars.same)
+      same = config.model.exemplars.same
+      exemplars.check(dataset, fold, exemplars.groups(dataset, same), same)
 
   def standing(self, dataset: SkillDataset, fold: Fold, criterion: str) -> np.ndarray:
     """Returns `[V]` what the best videos of a fold are chosen by, higher is better: their scores."""
@@ -60,8 +65,11 @@ class Items:
     Args:
       criterion: the score that the best are chosen by; seed: of the replica.
       groups: of `groups`, where they are at hand.
+
+    Raises:
+      ValueError: for an option of `config.model.exemplars` that is none.
     """
-    groups = self.groups(config, dataset) if groups is None else groups
+    groups = exemplars.groups(dataset, config.model.exemplars.same) if groups is None else groups
     # Not by the number of the fold: alone, a fold has another one.
     words = seed, 0, draw
     standing = self.standing(dataset, fold, criterion)
@@ -144,7 +152,8 @@ class _Exemplars(Items):
   def of_fold(self, config: ConfigDict, dataset: SkillDataset, fold: Fold, criterion: str,
               seed: int) -> tuple[np.ndarray, np.ndarray]:
     del criterion, seed
-    videos, runs = exemplars.training_items(self.groups(config, dataset), fold.train_videos)
+    group = exemplars.groups(dataset, config.model.exemplars.same)
+    videos, runs = exemplars.training_items(group, fold.train_videos)
     return videos[:, None], runs
 
   def most_named(self, items: np.ndarray, batch_size: int) -> int:

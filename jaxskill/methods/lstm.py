@@ -21,6 +21,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
@@ -31,7 +32,7 @@ class Direction(nn.Module):
   """`[V, T, D]` rows -> `[V, T, H]` float32 states after each of them."""
 
   hidden: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> jax.Array:
@@ -44,7 +45,7 @@ class Regressor(nn.Module):
 
   hidden: int
   bidirectional: bool = False
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -76,7 +77,7 @@ class Regressor(nn.Module):
     return score, jnp.where(place < lengths[:, None], moves, 0.0)
 
 
-def shares(moves: Any, real: Any) -> jax.Array:
+def shares(moves: jax.Array, real: jax.Array) -> jax.Array:
   """Returns the sizes of `[T]` moves of a score as shares that sum to 1, even over `real` rows where none moves it."""
   size = jnp.abs(moves)
   total, even = size.sum(), (jnp.arange(len(size)) < real) / real
@@ -100,7 +101,8 @@ def build(config: ConfigDict) -> Method:
   def encode(variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
     del key, train
     constants, lengths = variables["constants"], videos["lengths"][stream]
-    standard, moves = network.apply({"params": variables["params"]}, videos[stream], lengths)
+    said: Any = network.apply({"params": variables["params"]}, videos[stream], lengths)
+    standard, moves = said
     score = constants["mean"] + constants["deviation"] * standard
     return dict(score=score, attention=jax.vmap(shares)(moves, lengths))
 

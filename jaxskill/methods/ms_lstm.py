@@ -26,6 +26,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
@@ -36,7 +37,7 @@ class SkipLSTMCell(nn.RNNCellBase):
   """An LSTM that decides at every step whether to take the next one in, or to keep its state (Skip RNN)."""
 
   features: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, carry: tuple[tuple[jax.Array, jax.Array], jax.Array, jax.Array],
@@ -70,7 +71,7 @@ class SkipLSTMCell(nn.RNNCellBase):
     return 1
 
 
-def last_state(cell: Any, rows: jax.Array, count: jax.Array) -> jax.Array:
+def last_state(cell: nn.RNNCellBase, rows: jax.Array, count: jax.Array) -> jax.Array:
   """Returns `[V, H]` the state of a cell after the last real one of `[V, N, D]` rows, of which `[V]` are real."""
   states: Any = nn.RNN(cell)(rows)
   return jnp.take_along_axis(states.astype(jnp.float32), (count - 1)[:, None, None], axis=1)[:, 0]
@@ -82,7 +83,7 @@ class Scale(nn.Module):
   window: int
   stride: int
   hidden: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array, lengths: jax.Array) -> jax.Array:
@@ -105,7 +106,7 @@ class Network(nn.Module):
   attention_hidden: int
   distributions: int
   joined: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -16,6 +16,7 @@ Long Videos, CVPR 2019. "Eq." below are its equations; what the published code d
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,15 +122,15 @@ class RankAware:
       return (mask / mask.sum(axis=1, keepdims=True))[:, None]
     return jax.nn.one_hot(lengths - 1, mask.shape[1])[:, None]                              # the last real segment
 
-  def ranking_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
+  def ranking_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns the margin ranking losses of all branches (Eq. 10 to 12)."""
     del variables, labels
     better, worse = (video["scores"] for video in pair)
     terms = {f"rank_{branch}": hinge(self.loss.margin_rank, better[branch].mean() - worse[branch].mean())
              for branch in self.branches}
-    return sum(terms.values()), terms | self.accuracy(pair)
+    return functools.reduce(jnp.add, terms.values()), terms | self.accuracy(pair)
 
-  def attention_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
+  def attention_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns the disparity (Eq. 13), rank-aware (Eq. 14) and diversity (Eq. 19) losses, weighted."""
     del labels
     weights, terms = variables["constants"]["loss_weights"], {}
@@ -149,7 +150,7 @@ class RankAware:
       terms["rank_aware"] = weights["rank_aware"] * hinge(self.loss.margin_rank_aware, gap - uniform_gap)
     return jnp.asarray(sum(terms.values()), jnp.float32), terms | self.accuracy(pair)
 
-  def joint_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[Any, Tree]:
+  def joint_loss(self, variables: Tree, pair: tuple[Tree, Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns all losses (Eq. 20), for one step that moves all parameters."""
     first, terms = self.ranking_loss(variables, pair, labels)
     second, more = self.attention_loss(variables, pair, labels)
@@ -163,7 +164,7 @@ class RankAware:
     """Returns {"accuracy": []}: whether a pair (better, worse) is in order, a half for equal scores."""
     return dict(accuracy=in_order(*map(self.score, pair)))
 
-  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
+  def assess(self, variables: Tree, encoding: Tree, references: Tree | None) -> Assessment:
     """Returns the rank score, those of the branches, and the attention of each module's filters over time."""
     del variables, references
     parts = {branch: encoding["scores"][branch].mean() for branch in self.branches}

@@ -18,7 +18,7 @@ was filled in is a field of the config, with its reason in configs/skilldiff.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -138,8 +138,8 @@ class Differences:
     (embeddings, _), variables = self.encoder.init_with_output(encoder_key, videos[self.stream][0].astype(jnp.float32))
     return dict(encoder=variables["params"], heads=self.heads.init(heads_key, embeddings)["params"])
 
-  def of_heads(self, variables: Tree, function: str, *arguments: jax.Array) -> Any:
-    """Returns what a function of the heads, by name, gives."""
+  def _of_heads(self, variables: Tree, function: str, *arguments: jax.Array) -> Any:
+    """What a function of the heads, by name, gives."""
     return self.heads.apply({"params": variables["params"]["heads"]}, *arguments, method=function)
 
   def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
@@ -147,11 +147,11 @@ class Differences:
     del key, train
     rows = videos[self.stream].astype(jnp.float32)
     embeddings, directions = self.encoder.apply({"params": variables["params"]["encoder"]}, rows)   # [V, T, E or A]
-    query, reference = self.of_heads(variables, "project", embeddings)                              # [V, T, P]
+    query, reference = self._of_heads(variables, "project", embeddings)                              # [V, T, P]
     return dict(directions=directions, query=query, reference=reference, length=videos["lengths"][self.stream],
                 position=videos["position"])
 
-  def compare(self, variables: Tree, query: Any, reference: Any) -> Tree:
+  def compare(self, variables: Tree, query: Tree, reference: Tree) -> Tree:
     """Compares one query with one reference (Sec. 3.2 to 3.4).
 
     Args:
@@ -168,18 +168,18 @@ class Differences:
     place = path @ (jnp.arange(columns) + 0.5) / other
     offset = jnp.where(real, place - (jnp.arange(rows) + 0.5) / length, 0.0)
     aligned = path @ reference["reference"]
-    differences = self.of_heads(variables, "compare", query["query"], aligned, jnp.abs(offset))
+    differences = self._of_heads(variables, "compare", query["query"], aligned, jnp.abs(offset))
     count = self.model.segments
     member = jax.nn.one_hot(segment_of(rows, length, count), count, axis=0) * real        # [K, T]
     held = member.sum(axis=1)                       # a video of fewer rows than segments leaves some without a row
     means = member @ differences / jnp.maximum(held, 1.0)[:, None]                        # [K, F]
-    score, importance = self.of_heads(variables, "judge", means)
+    score, importance = self._of_heads(variables, "judge", means)
     score = nn.sigmoid(score)
     importance = nn.softmax(jnp.where(held > 0, importance, -1e9))
     return dict(score=importance @ score, segments=score, importance=importance, path=path, offset=offset,
                 misfit=misfit)
 
-  def against(self, variables: Tree, query: Tree, references: Any, known: jax.Array) -> tuple[Tree, Tree]:
+  def against(self, variables: Tree, query: Tree, references: Tree, known: jax.Array) -> tuple[Tree, Tree]:
     """Returns what `compare` found of a query and each of M references, and the means over the `known` `[M]` ones."""
     found = jax.vmap(self.compare, (None, None, 0))(variables, query, references)
     return found, {name: average(found[name], known) for name in found if name != "path"}
@@ -196,18 +196,19 @@ class Differences:
     pairs = mask[:, None] & mask & (score[:, None] != score)
     return dict(gap=(score[:, None] - score) / (high - low), pairs=pairs.astype(jnp.float32))
 
-  def beside(self, variables: Tree, query: Tree, references: Any) -> Tree:
+  def beside(self, variables: Tree, query: Tree, references: Tree) -> Tree:
     """Returns what a query is beside its M references, the means of `against`; it is no reference of its own."""
     return self.against(variables, query, references, references["position"] != query["position"])[1]
 
-  def alignment_terms(self, variables: Tree, query: Tree, found: Any) -> Tree:
+  def alignment_terms(self, variables: Tree, query: Tree, found: Tree) -> Tree:
     """Returns the two terms of the alignment's loss of one query (Sec. 3.5), [] each; `found` is of `beside`."""
     options, weights = self.config.loss, variables["constants"]["loss_weights"]
     apart = contrastive_loss(query["directions"], query["length"], options.window, options.contrastive_margin)
     return dict(alignment=weights["alignment"] * found["misfit"],
                 contrastive=weights["alignment"] * weights["contrastive"] * apart)
 
-  def loss(self, variables: Tree, encodings: Any, labels: Tree, gather: Callable[..., Any]) -> tuple[jax.Array, Tree]:
+  def loss(self, variables: Tree, encodings: Sequence[Tree], labels: Tree,
+           gather: Callable[[jax.Array], jax.Array]) -> tuple[jax.Array, Tree]:
     """Returns squared error, ranking of the pairs of the batch, and regular alignment (Sec. 3.5), `[B]` each."""
     weights, (low, high) = variables["constants"]["loss_weights"], variables["constants"]["score_range"]
     query, references = encodings[0], jax.tree.map(lambda *x: jnp.stack(x, axis=1), *encodings[1:])
@@ -221,7 +222,7 @@ class Differences:
         **jax.vmap(self.alignment_terms, (None, 0, 0))(variables, query, found))
     return sum(terms.values()), terms | dict(error=jnp.abs(error) * (high - low))
 
-  def pair_loss(self, variables: Tree, encodings: Any, labels: Any) -> tuple[Any, Tree]:
+  def pair_loss(self, variables: Tree, encodings: Sequence[Tree], labels: Tree) -> tuple[jax.Array, Tree]:
     """Returns ranking of a pair and regular alignment of its two videos, [] each: a pair tells no score to be near.
 
     Args:
@@ -238,7 +239,7 @@ class Differences:
     terms = dict(ranking=ranking) | jax.tree.map(lambda *x: sum(x) / 2, *both)
     return sum(terms.values()), terms | dict(accuracy=in_order(better, worse))
 
-  def assess(self, variables: Tree, encoding: Any, references: Any) -> Assessment:
+  def assess(self, variables: Tree, encoding: Tree, references: Tree) -> Assessment:
     """Returns scores of the video and of its segments, the alignment to each reference, and the timing offset.
 
     That is a share of the duration: where it is positive, references show the same later.

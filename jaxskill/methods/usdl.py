@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import Fold, SkillDataset
@@ -27,7 +28,7 @@ class Heads(nn.Module):
 
   hidden: int                             # units; the second layer has half as many
   parts: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array, judges: int) -> jax.Array:

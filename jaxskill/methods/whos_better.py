@@ -25,6 +25,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import SkillDataset
@@ -36,7 +37,7 @@ class Ranker(nn.Module):
   """`[..., D]` rows of a stream -> `[...]` rank scores, float32."""
 
   hidden: int                             # units of a layer before the ranking layer; 0 is none
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> jax.Array:
@@ -71,7 +72,8 @@ def part_of_rows(lengths: jax.Array, rows: int, parts: int) -> jax.Array:
   return jnp.minimum(jnp.floor(middle * parts).astype(jnp.int32), parts - 1)
 
 
-def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float, weight: Any) -> dict[str, jax.Array]:
+def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float,
+               weight: float | jax.Array) -> dict[str, jax.Array]:
   """Returns the losses of an item {name: []}: of the ordered pair, and of the similar pair where it comes with one.
 
   Args:

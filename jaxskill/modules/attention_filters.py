@@ -170,7 +170,7 @@ _chunked_logits.defvjp(_chunked_forward, _chunked_backward)
 
 
 def fold_inputs(kernel: jax.Array, bias: jax.Array, noise: jax.Array | None = None, mean: jax.Array | None = None,
-                scale: Any = None, dtype: DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array]:
+                scale: jax.Array | None = None, dtype: DTypeLike = jnp.float32) -> tuple[jax.Array, jax.Array]:
   """Returns a linear layer that does what happens to the features before it, so that features are never rewritten.
 
   kernel @ ((x - mean) / scale + noise) + bias = (kernel / scale) @ x + offset.
@@ -187,7 +187,7 @@ def fold_inputs(kernel: jax.Array, bias: jax.Array, noise: jax.Array | None = No
   offset = bias[:, None]
   if noise is not None:
     offset = offset + dot(kernel, noise, dtype)
-  if mean is not None:
+  if mean is not None and scale is not None:
     kernel = kernel / scale
     offset = offset - (kernel @ mean)[:, None]
   return kernel, offset
@@ -210,7 +210,7 @@ class AttentionFilters(nn.Module):
   num_filters: int = 3
   hidden: int = 256
   normalize: str = "softmax"
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   implementation: str = "auto"
 
   @nn.compact
@@ -257,7 +257,7 @@ class RankingLayers(nn.Module):
   """
 
   branches: tuple[str, ...]
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, features: jax.Array, noise: jax.Array | None = None, mean: jax.Array | None = None,

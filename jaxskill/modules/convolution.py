@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -23,6 +23,7 @@ from jaxskill.modules.layers import matmul
 
 IMPLEMENTATIONS = ("auto", "lax", "dots", "stacked")
 CHUNK = 1024              # places that "dots" computes at once
+Padding = Literal["SAME"] | Sequence[tuple[int, int]]
 
 
 def choose(implementation: str) -> str:
@@ -63,8 +64,9 @@ def _taps(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
   return [jax.lax.slice_in_dim(x, tap, tap + stride * (count - 1) + 1, stride, axis) for tap in range(size)]
 
 
-def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, *, dtype: DTypeLike = jnp.float32,
-             implementation: str = "auto", arranged: jax.Array | None = None) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Padding, *,
+             dtype: DTypeLike = jnp.float32, implementation: str = "auto",
+             arranged: jax.Array | None = None) -> jax.Array:
   """Convolves clips or frames, without a bias.
 
   Args:
@@ -83,13 +85,12 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, *, dty
     ValueError: if `implementation` is unknown.
   """
   *size, _, count = kernel.shape
-  if padding == "SAME":
-    padding = same_padding(x.shape[1:-1], size, strides)
+  padding = same_padding(x.shape[1:-1], size, strides) if padding == "SAME" else padding
   if arranged is None:
     arranged = arrange(kernel, x.shape, strides, padding, dtype=dtype, implementation=implementation)
   x = x.astype(dtype)
   if choose(implementation) == "lax":
-    strides, padding = tuple(strides), tuple(map(tuple, padding))
+    strides, padding = tuple(strides), tuple((before, after) for before, after in padding)
     if x.dtype == jnp.float32:
       return _convolution(strides, padding, x, arranged, jnp.float32)
     return _narrow_convolution(strides, padding, x, arranged)
@@ -130,14 +131,14 @@ _narrow_convolution.defvjp(lambda strides, padding, x, kernel: (_narrow_convolut
                                                                 (x, kernel)), _narrow_backward)
 
 
-def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], padding: Any, *,
-            dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
+def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], padding: Padding,
+            *, dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
   """Returns what `convolve` multiplies with; the same for all x of a shape, so worth keeping where x are many.
 
   Args:
     kernel: `[k..., C, N]`.
     shape: of x, `[B, S..., C]`.
-    strides, padding, dtype, implementation: as in `convolve`.
+    strides, padding, dtype, implementation: as in `convolve`; so are errors.
 
   Returns:
     The kernel itself for "lax"; `[C, N]` for windows of one place; else, for `_stacked`, `[h t C, taps N]`, or, for
@@ -148,8 +149,7 @@ def arrange(kernel: jax.Array, shape: Sequence[int], strides: Sequence[int], pad
     return kernel.astype(dtype)
   if max(size) == 1:
     return kernel.reshape(channels, count).astype(dtype)
-  if padding == "SAME":
-    padding = same_padding(shape[1:-1], size, strides)
+  padding = same_padding(shape[1:-1], size, strides) if padding == "SAME" else padding
   places = np.prod([(n + sum(pad) - k) // s + 1 for n, pad, k, s in zip(shape[1:], padding, size, strides)])
   places *= shape[0] if len(size) < 3 else 1
   stride = strides[-1]
@@ -236,18 +236,17 @@ def _stacked(x: jax.Array, kernel: jax.Array, taps: int, count: int) -> Any:
 
 
 def max_pool(x: jax.Array, size: Sequence[int], strides: Sequence[int],
-             padding: Any = "SAME", *, implementation: str = "auto") -> jax.Array:
+             padding: Padding = "SAME", *, implementation: str = "auto") -> jax.Array:
   """Returns the maxima of windows; padding never wins.
 
   Args:
     x: `[B, S..., C]`.
-    size, strides, padding, implementation: as in `convolve`.
+    size, strides, padding, implementation: as in `convolve`; so are errors.
 
   Returns:
     `[B, S'..., C]`, of the type of x.
   """
-  if padding == "SAME":
-    padding = same_padding(x.shape[1:-1], size, strides)
+  padding = same_padding(x.shape[1:-1], size, strides) if padding == "SAME" else padding
   whole = [(0, 0), *padding, (0, 0)]
   if choose(implementation) == "lax":
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, *size, 1), (1, *strides, 1), whole)
@@ -276,11 +275,11 @@ class ConvUnit(nn.Module):
   channels: int
   size: tuple
   strides: tuple | None = None
-  padding: str | tuple = "SAME"
+  padding: Padding = "SAME"
   eps: float = 1e-5
   relu: bool = True
   normalize: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   implementation: str = "auto"
 
   @nn.compact
@@ -304,7 +303,8 @@ class ConvUnit(nn.Module):
     return nn.relu(x) if self.relu else x
 
 
-def one_by_one(module: Any, variables: Mapping[str, Any], items: jax.Array, read: Callable[..., Any]) -> jax.Array:
+def one_by_one(module: nn.Module, variables: Mapping[str, Any], items: jax.Array,
+               read: Callable[[Any], jax.Array]) -> jax.Array:
   """Returns features of items: all at once on accelerators, one by one on CPUs, where larger batches leave the cache.
 
   Args:
@@ -321,7 +321,7 @@ def one_by_one(module: Any, variables: Mapping[str, Any], items: jax.Array, read
   _, arranged = module.apply(variables, items[:1], mutable="arranged")     # once; what else this computes is not used
 
   def encode(item: jax.Array) -> jax.Array:
-    return read(module.apply(variables | arranged, item[None]))[0]
+    return read(module.apply({**variables, **arranged}, item[None]))[0]
   return jax.lax.map(encode, items)
 
 

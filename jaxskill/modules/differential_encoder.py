@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.layers import contract, dot, torch_uniform
 
@@ -25,7 +26,7 @@ class Linear(nn.Module):
 
   out: int
   bias: bool = True
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> jax.Array:
@@ -45,7 +46,7 @@ class Encoder(nn.Module):
   hidden: int
   width: int
   directions: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
     return embeddings, directions / norm
 
 
-def judges(dtype: Any) -> tuple:
+def judges(dtype: DTypeLike) -> tuple[Linear, Linear]:
   """Returns the layers that a segment's score and its importance come from (Sec. 3.4)."""
   return Linear(1, dtype=dtype), Linear(1, bias=False, dtype=dtype)       # a softmax sees no bias
 
@@ -85,17 +86,17 @@ class Rows(Compared):
   """
 
   aligned: bool
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Makes the layers; the differences have no parameters."""
     self.score, self.importance = judges(self.dtype)
 
-  def project(self, embeddings: Any) -> Any:
+  def project(self, embeddings: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns `[..., E]` embeddings as they are, as query and as reference."""
     return embeddings, embeddings
 
-  def compare(self, query: Any, reference: Any, offset: Any) -> Any:
+  def compare(self, query: jax.Array, reference: jax.Array, offset: jax.Array) -> jax.Array:
     """Returns `[T, F]` what rows show, F = 3 E + 1 or E: see `aligned`.
 
     Args:
@@ -118,7 +119,7 @@ class Heads(Compared):
   count: int
   hidden: int                             # units and outputs of one head
   outputs: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Makes the layers of all heads, side by side."""

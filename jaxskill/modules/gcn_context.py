@@ -81,7 +81,7 @@ class Dense(nn.Module):
   """Fully connected layer on feature-major instances. Xavier-uniform and zero at first, as published."""
 
   channels: int
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   from_rows: bool = False
 
   @nn.compact
@@ -190,7 +190,7 @@ class StreamEncoder(nn.Module):
   attention_hidden: int = 128
   num_filters: int = 3
   filter_hidden: int = 256
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, features: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -277,7 +277,7 @@ class ScoreHead(nn.Module):
 
   hidden: int = 128
   dropout: float = 0.5
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, features: jax.Array, keys: jax.Array | None = None) -> jax.Array:

@@ -65,7 +65,7 @@ def convolve(kernel: jax.Array, maps: jax.Array, *, padding: str = "valid", dtyp
   raise ValueError(f"implementation={implementation!r} is unknown; use one of {', '.join(IMPLEMENTATIONS)}.")
 
 
-def shifted_sum(products: jax.Array, padding: str) -> Any:
+def shifted_sum(products: jax.Array, padding: str) -> jax.Array:
   """Returns a `[S, R, h', w']` convolution: the shifted sum of `[k, k, S, R, h, w]` products, one a kernel position."""
   size, _, _, _, height, width = products.shape
   if padding == "same":
@@ -73,7 +73,8 @@ def shifted_sum(products: jax.Array, padding: str) -> Any:
     products = jnp.pad(products, [(0, 0)] * 4 + [(before, after)] * 2)
   else:
     height, width = height - size + 1, width - size + 1
-  return sum(products[i, j, :, :, i:i + height, j:j + width] for i, j in itertools.product(range(size), repeat=2))
+  shifted = (products[i, j, :, :, i:i + height, j:j + width] for i, j in itertools.product(range(size), repeat=2))
+  return functools.reduce(jnp.add, shifted)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -174,7 +175,7 @@ class SpatialAttention(nn.Module):
   attention_hidden: int = 128
   attention_width: int = 32
   hidden: int = 128
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   implementation: str = "auto"
   update_bias: float = 0.0
 

@@ -17,6 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.convolution import ConvUnit, max_pool, one_by_one
 
@@ -59,7 +60,7 @@ class I3D(nn.Module):
 
   num_classes: int = 0
   eps: float = 1e-3
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   implementation: str = "auto"
 
   @nn.compact

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +38,7 @@ def _einsum_forward(spec: str, left: jax.Array, right: jax.Array,
 _narrow_einsum.defvjp(_einsum_forward, _einsum_backward)
 
 
-def torch_uniform(fan_in: int) -> Callable[..., Any]:
+def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
   """Returns an initializer, uniform in +-1/sqrt(fan_in), as PyTorch starts linear layers; the papers do not say."""
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -1, 1) / jnp.sqrt(fan_in)
 
@@ -72,7 +71,7 @@ def mean_of_rows(rows: jax.Array, lengths: jax.Array) -> jax.Array:
   return jnp.where(real, rows.astype(jnp.float32), 0.0).sum(axis=1) / lengths[:, None]
 
 
-def take(x: Any, ids: jax.Array) -> jax.Array:
+def take(x: jax.Array, ids: jax.Array) -> jax.Array:
   """Returns `x[ids]` for `[n]` ids, in a form for which XLA makes no copy of all of `x`.
 
   On a CPU it would gather bfloat16 from a float32 copy of `x`, on a TPU large items from a copy in another order.

@@ -35,7 +35,7 @@ class RegressionTree(nn.Module):
   num_leaves: int
   hidden: int = 256
   activation: str = "sigmoid"
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> tuple[list[jax.Array], jax.Array]:
@@ -84,7 +84,7 @@ class Perceptron(nn.Module):
 
   hidden: int = 256
   depth: int = 3
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array) -> jax.Array:
@@ -182,7 +182,7 @@ def decode(log_probability: jax.Array, regression: jax.Array, bounds: jax.Array,
   return jnp.take_along_axis(value, leaf, axis=-1)[..., 0]
 
 
-def expected(log_probability: Any, regression: Any, bounds: Any) -> Any:
+def expected(log_probability: jax.Array, regression: jax.Array, bounds: jax.Array) -> jax.Array:
   """Returns `[...]` differences that a tree expects over all its leaves, given as to `decode`."""
   value = bounds[:, 0] + regression * (bounds[:, 1] - bounds[:, 0])
   return jnp.sum(jnp.exp(log_probability) * value, axis=-1)

@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxskill.modules.convolution import ConvUnit, max_pool, one_by_one
 
@@ -50,7 +51,7 @@ class ResNet(nn.Module):
 
   depth: int = 50
   num_classes: int = 0
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   implementation: str = "auto"
 
   @nn.compact

@@ -26,16 +26,17 @@ def of_attention(moment: Mapping[str, Any], line: Mapping[str, Any], weights: Ar
   return int((each[:, within].max(axis=1, initial=0.0) >= STANDS_OUT * each.mean(axis=1)).sum())
 
 
-def of_segments(moment: Mapping[str, Any], row_seconds: float, found: Mapping[str, ArrayLike]) -> int:
+def of_segments(moment: Mapping[str, Any], starts: np.ndarray, found: Mapping[str, ArrayLike]) -> int:
   """Returns how many models' own segments moved their score to the same side over the moment.
 
   Args:
-    moment: {"start", "end", "side"}; found: `Assessment.segments` of the models, leading axis n.
+    moment: {"start", "end", "side"}, of whole rows.
+    starts: `[T]` seconds from which each row speaks; found: `Assessment.segments` of the models, leading axis n.
   """
   number, score, importance = (np.asarray(found[name]) for name in ("number", "score", "importance"))
   effect = importance * (score - (importance * score).sum(axis=1, keepdims=True))                      # [n, K]
-  first, last = round(moment["start"] / row_seconds), round(moment["end"] / row_seconds)
-  rows = np.take_along_axis(effect, number[:, first:max(last, first + 1)].astype(int), axis=1)
+  within = (starts > moment["start"] - 1e-6) & (starts < moment["end"] - 1e-6)
+  rows = np.take_along_axis(effect, number[:, : len(starts)][:, within].astype(int), axis=1)
   return int((np.sign(rows.mean(axis=1)) == moment["side"]).sum())
 
 
@@ -52,13 +53,13 @@ def of_maps(moment: Mapping[str, Any], seconds: np.ndarray, maps: ArrayLike) -> 
   return int((apart < 1.01).sum())
 
 
-def count(moments: list[dict[str, Any]], result: Mapping[str, Any], assessment: Assessment, row_seconds: float,
+def count(moments: list[dict[str, Any]], result: Mapping[str, Any], assessment: Assessment, starts: np.ndarray,
           seen_at: Mapping[str, np.ndarray]) -> None:
   """Adds "models" to moments: in how many of the models each stands out, see above.
 
   Args:
     moments: of `explain.moments`; result: {"attention"} of `explain.answer`.
-    row_seconds: of the rows of segments.
+    starts: `[T]` seconds from which the rows of segments speak.
     seen_at: {name of heat maps: `[T]` seconds of the rows that they may lie over}.
   """
   for one in moments:
@@ -66,6 +67,6 @@ def count(moments: list[dict[str, Any]], result: Mapping[str, Any], assessment: 
     if name in result["attention"]:
       one["models"] = of_attention(one, result["attention"][name], assessment.attention[name])
     elif "effect" in one:
-      one["models"] = of_segments(one, row_seconds, assessment.segments)
+      one["models"] = of_segments(one, starts, assessment.segments)
     else:
       one["models"] = of_maps(one, seen_at[name][np.asarray(assessment.rows[name][0])], assessment.maps[name])

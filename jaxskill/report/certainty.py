@@ -10,12 +10,13 @@ import numpy as np
 
 from jaxskill.evaluate import conformal, held_out, pair_probability
 from jaxskill.report import wording
+from jaxskill.training.experiment import Experiment
 from jaxskill.training.finished_run import FinishedRun
 
-MORE = f"a larger {held_out.SHARE} keeps more apart"
+MORE = "a larger config.data.validation_share keeps more apart"
 
 
-def of_rows(experiment: Any, scores: np.ndarray) -> dict[str, Any]:
+def of_rows(experiment: Experiment, scores: np.ndarray) -> dict[str, Any]:
   """Returns {row of models: `held_out.summary`} at the level of 90 %.
 
   Args:

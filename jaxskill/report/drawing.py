@@ -96,7 +96,7 @@ def even_shares(values: np.ndarray | Sequence[float]) -> np.ndarray:
   return np.asarray(values) * len(values) / max(np.sum(values), 1e-12)
 
 
-def attention_curves(axis: Axes, seconds: np.ndarray, curves: Mapping[str, tuple[Any, int]]) -> None:
+def attention_curves(axis: Axes, seconds: np.ndarray, curves: Mapping[str, tuple[np.ndarray, int]]) -> None:
   """Draws attention over time, as multiples of an even share.
 
   Args:

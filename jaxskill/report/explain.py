@@ -16,7 +16,7 @@ from jaxskill.evaluate import conformal, truth
 from jaxskill.methods import Assessment
 from jaxskill.report import agreement, certainty, wording
 from jaxskill.report.agreement import STANDS_OUT
-from jaxskill.training.finished_run import FinishedRun
+from jaxskill.training.finished_run import FinishedRun, NewVideo
 
 MOMENTS = 3                 # that are named, of each kind
 KEYS = 8                    # pictures of a video, at most
@@ -152,12 +152,12 @@ def pick(assessments: Assessment, ids: np.ndarray, video: int) -> Assessment:
   return jax.tree.map(lambda x: x[ids, video], assessments)
 
 
-def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray, words: str,
+def answer(run: FinishedRun, video: NewVideo, assessment: Assessment, ids: np.ndarray, words: str,
            level: float = conformal.LEVEL) -> dict[str, Any]:
   """Returns what is to be said of one video, as JSON can hold it, without its heat maps.
 
   Args:
-    video: `new_videos.NewVideo`; assessment: of `pick`; ids, words: of `choose`; level: see `Models`.
+    assessment: of `pick`; ids, words: of `choose`; level: see `Models`.
 
   Raises:
     ValueError: if the score is not finite.
@@ -204,7 +204,7 @@ def answer(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray
     result["row_times"] = dict(start=start.tolist(), end=end.tolist())                # of what is aligned
   seen_at = {name: video.seconds(run.method.stream_of(name)) for name in assessment.maps}
   result["moments"] = moments(result, assessment, seen_at)
-  agreement.count(result["moments"], result, assessment, video.row_seconds[run.method.streams[0]], seen_at)
+  agreement.count(result["moments"], result, assessment, video.seconds(run.method.streams[0]), seen_at)
   if run.method.items.compares:
     result["references"] = references(run, video, assessment, ids)
   if assessment.distribution:
@@ -237,19 +237,20 @@ def moments(result: dict[str, Any], assessment: Assessment, seen_at: Mapping[str
   return found
 
 
-def ends(video: Any, stream: str) -> float:
+def ends(video: NewVideo, stream: str) -> float:
   """Returns the seconds that a video lasts, by its rows; those of known times may have gaps."""
   lasts = float(video.duration(stream))
   return max(lasts, float(rows_in_time(video, stream)[1][-1])) if stream in video.row_times else lasts
 
 
-def rows_in_time(video: Any, stream: str) -> tuple[np.ndarray, np.ndarray]:
+def rows_in_time(video: NewVideo, stream: str) -> tuple[np.ndarray, np.ndarray]:
   """Returns `[T]` seconds from which and to which each row of a stream speaks; of single frames, up to the next one."""
   start = video.seconds(stream)
   return start, np.append(start[1:], start[-1] + video.row_seconds[stream])
 
 
-def maps(run: FinishedRun, video: Any, assessment: Assessment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def maps(run: FinishedRun, video: NewVideo,
+         assessment: Assessment) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Returns {name: `[N, h, w]` heat maps that are to be shown, mean over the models} and {name: `[N]` seconds}."""
   meanings = run.method.meanings
   found = {name: np.asarray(values).mean(axis=0) for name, values in assessment.maps.items()
@@ -283,7 +284,7 @@ def _looked_at(name: str, assessment: Any, seconds: np.ndarray) -> list[dict[str
   return found
 
 
-def references(run: FinishedRun, video: Any, assessment: Assessment, ids: np.ndarray) -> list[dict[str, Any]]:
+def references(run: FinishedRun, video: NewVideo, assessment: Assessment, ids: np.ndarray) -> list[dict[str, Any]]:
   """Returns the training videos that a video was compared with, most often used first.
 
   Returns:

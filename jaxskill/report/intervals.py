@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from jaxskill.evaluate import bootstrap, metrics, protocol
+from jaxskill.training.experiment import Experiment
 
 
-def of_rows(experiment: Any, scores: np.ndarray, sides: Sequence[protocol.Side], names: Sequence[str],
+def of_rows(experiment: Experiment, scores: np.ndarray, sides: Sequence[protocol.Side], names: Sequence[str],
             shown: str | None) -> dict:
   """Returns what results.json says of how far the numbers of the last step would move with other test videos.
 

@@ -79,7 +79,11 @@ def seen(run: Finished, stream: str) -> list[Seen]:
 
 
 def weights(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Draws Fig. 4: attention over the segments of two videos; below, what some of them show, with their weights."""
+  """Draws Fig. 4: attention over the segments of two videos; below, what some of them show, with their weights.
+
+  Raises:
+    ValueError: for a file of `videos` that is no video.
+  """
   run, = runs.values()
   both = seen(run, "rgb")
   figure = plt.figure(figsize=(12, 3.6 * len(both) + 0.5), layout="constrained")
@@ -102,7 +106,11 @@ def weights(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
 
 def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Draws Fig. 5: the segments of the highest and of the lowest weights of two videos, each as eight frames."""
+  """Draws Fig. 5: the segments of the highest and of the lowest weights of two videos, each as eight frames.
+
+  Raises:
+    ValueError: for a file of `videos` that is no video.
+  """
   run, = runs.values()
   found = {}
   for view, which in zip(seen(run, "rgb"), ("best", "worst")):
@@ -123,7 +131,11 @@ def segments(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
 
 def frames(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Draws Fig. 6: the frames of the highest and of the lowest weights of the static stream of two videos."""
+  """Draws Fig. 6: the frames of the highest and of the lowest weights of the static stream of two videos.
+
+  Raises:
+    ValueError: for a file of `videos` that is no video.
+  """
   run, = runs.values()
   both = seen(run, "static")
   figure, axes = plt.subplots(2, FRAMES * len(both), figsize=(12, 3.4), layout="constrained", squeeze=False)

@@ -104,6 +104,13 @@ def _tested(run: Finished, replica: Any) -> Any:
   return np.asarray(labels)[test], np.asarray(run.assessments.score[replica])[test]
 
 
+def _encodings(run: Finished, replica: int) -> np.ndarray:
+  """`[V, D]` encodings of all videos by a replica."""
+  encodings = run.trainer.all_videos.encodings(run.trainer.state)
+  assert isinstance(encodings, np.ndarray)             # of this method
+  return encodings[:, replica]
+
+
 def pairs(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   """Draws Fig. 8: a test video and an exemplar whose scores differ much, and two that differ little, level by level.
 
@@ -115,7 +122,7 @@ def pairs(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   test = experiment.fold(replica).test_videos
   test, target = test[there[test]], experiment.target()[:, replica]
   apart = np.abs(target[test] - target[chosen[test]])
-  encodings = run.trainer.all_videos.encodings(run.trainer.state)[:, replica]
+  encodings = _encodings(run, replica)
   found = {}
   for name, video in (("large", test[np.argmax(apart)]), ("small", test[np.argmin(apart)])):
     said = answer(run, replica, encodings[video], encodings[chosen[video]], target[chosen[video]])
@@ -135,7 +142,8 @@ def answer(run: Finished, replica: int, video: np.ndarray, other: np.ndarray, sc
   trainer = run.trainer
   system = core.comparison(trainer.config)
   variables = jax.tree.map(lambda x: x[replica], dict(params=trainer.state.params, constants=trainer.state.constants))
-  said = system.answer(variables, video[None], other[None], jnp.asarray(score)[None])
+  said = system.answer(variables, *(jnp.asarray(one)[None] for one in (video, other, score)))
+  assert isinstance(said, tuple)         # of a tree
   levels, regression = said
   difference = system.difference(variables, said)
   return [np.exp(level[0]) for level in levels], np.asarray(regression[0]), float(difference[0])
@@ -179,7 +187,11 @@ def _pair(run: Finished, replica: Any, video: int, exemplar: Any, said: Any, vid
 
 
 def grad_cam(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
-  """Draws Fig. 9: where frames of the test videos of the highest and of the lowest score speak for a higher one."""
+  """Draws Fig. 9: where frames of the test videos of the highest and of the lowest score speak for a higher one.
+
+  Raises:
+    ValueError: for runs that read features.
+  """
   del videos
   run = next(iter(runs.values()))
   experiment = run.trainer.experiment
@@ -219,7 +231,7 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   network = dict(params=variables["params"][frames.NAME], batch_stats=variables["constants"][frames.NAME])
   pictures = trainer.experiment.dataset.streams[system.stream][video]
   maps, snippets = jax.jit(system.backbone.maps)(network, pictures)
-  encodings = trainer.all_videos.encodings(trainer.state)[:, replica]
+  encodings = _encodings(run, replica)
   others, scores = None, None
   if system.model.contrastive:
     chosen, there = (values[video, replica] for values in trainer.experiment.exemplars())
@@ -228,7 +240,7 @@ def heat_of(run: Finished, replica: int, video: int) -> tuple[np.ndarray, np.nda
   def score(features: Any) -> Any:
     rows = features[None] if others is None else jnp.broadcast_to(features, others.shape)
     said = system.answer(variables, rows, others, scores)
-    if system.tree:
+    if isinstance(said, tuple):
       return regression_tree.expected(said[0][-1], said[1], variables["constants"]["labels"]["bounds"]).mean()
     return system.difference(variables, said).mean()
   gradient = jax.grad(score)(jnp.asarray(encodings[video]))

@@ -20,6 +20,7 @@ from jaxskill.evaluate import truth
 from jaxskill.report import drawing, wording
 from jaxskill.reproduce import stills
 from jaxskill.reproduce.runs import Finished
+from jaxskill.training.experiment import Experiment
 
 ROW = "SkillDiff"     # of the config
 MARKED = 2            # segments, as the paper marks
@@ -35,6 +36,9 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
 
   Returns:
     {"segments": figure}.
+
+  Raises:
+    ValueError: for a file of `videos` that is no video.
   """
   run = runs[ROW]
   experiment = run.trainer.experiment
@@ -71,23 +75,22 @@ def draw(runs: dict[str, Finished], videos: pathlib.Path | None) -> dict:
   return dict(segments=figure)
 
 
-def expert_and_novice(experiment: Any, fold: Fold, criterion: str) -> tuple[int, int]:
+def expert_and_novice(experiment: Experiment, fold: Fold, criterion: str) -> tuple[int, int]:
   """Returns the test videos of the highest and the lowest label, of the activity that most test videos show.
 
   Where there are no scores, labels are shares of the test pairs that a video won.
   """
-  dataset = experiment.dataset
-  labels = dataset.labels(criterion)
-  if experiment.method.items.ranks:
-    labels = exemplars.share_won(dataset.pairs[fold.test_pairs], dataset.num_videos)
-  tested = fold.test_videos
-  activity = np.bincount(experiment.groups[tested]).argmax()
-  same = tested[experiment.groups[tested] == activity]
+  dataset, groups, tested = experiment.dataset, experiment.groups, fold.test_videos
+  assert groups is not None              # of a method that compares
+  labels = (exemplars.share_won(dataset.pairs[fold.test_pairs], dataset.num_videos) if experiment.method.items.ranks
+            else dataset.labels(criterion))
+  activity = np.bincount(groups[tested]).argmax()
+  same = tested[groups[tested] == activity]
   order = same[np.argsort(labels[same], kind="stable")]
   return int(order[-1]), int(order[0])
 
 
-def faulty_shares(experiment: Any, video: int, number: np.ndarray) -> np.ndarray | None:
+def faulty_shares(experiment: Experiment, video: int, number: np.ndarray) -> np.ndarray | None:
   """Returns `[K]` the share of rows of each segment that truly show a mistake; None where it is not known.
 
   Args:

@@ -155,8 +155,9 @@ def like(place: Place, source: Source) -> Place:
   out = source.workdir / "features" / files.folder(f"{place.options}_{place.folder.name}_{of:08x}")
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
+    sizes: dict[str, Any] = TINY if source.tiny else {}
     like_published.write_like(place.folder, out, name=name, command="python -m jaxskill.reproduce",
-                          map_frames=MAPS.get(place.options, 0), **(TINY if source.tiny else {}))
+                              map_frames=MAPS.get(place.options, 0), **sizes)
   elif not like_published.same_labels(place.folder, out, name):
     raise ValueError(f"{place.folder}: its labels have changed since features were simulated for them in {out} and "
                      "models trained on these; give another --workdir.")
@@ -181,7 +182,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
   Raises:
     ValueError: for a config that does not know the data set or a row.
   """
-  path, _, own_options = file.partition(":")
+  path, _, added = file.partition(":")
   config = _config(file, place, source if file == table else source._replace(options=()))
   measured = _config(table, place, source).evaluate
   other = {name: measured[name] for name in MEASURES if name in measured and name in config.evaluate
@@ -201,7 +202,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
   words = [place.options, place.task.replace("/", "_"), *(source.options if file == table or other else ())]
   below = source.workdir / files.folder("_".join(filter(None, words)))
   if "rows" not in config:
-    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, own_options])))]
+    return [Job(file, ("",), place, config, below / "_".join(filter(None, [pathlib.Path(path).stem, added])))]
   made = []
   for group in ablations.groups(config):
     names = tuple(name for name, _ in group.weight_rows)
@@ -213,8 +214,8 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
 
 def _config(file: str, place: Any, source: Source) -> Any:
   """The config of a file, perhaps with options, in a place."""
-  path, _, own_options = file.partition(":")
-  options = [place.options, *filter(None, [own_options]), *source.options, *(["tiny"] if source.tiny else [])]
+  path, _, added = file.partition(":")
+  options = [place.options, *filter(None, [added]), *source.options, *(["tiny"] if source.tiny else [])]
   overrides = [] if place.folder is None else [f"--config.data.dir={place.folder}", f"--config.data.task={place.task}"]
   return cli.read_config(f"{path}:{','.join(options)}", overrides)[0].copy_and_resolve_references()
 
@@ -245,7 +246,11 @@ def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
 
 
 def dataset(job: Job, kept: dict[str, Any]) -> SkillDataset:
-  """Returns the data of a job; the last ones are kept, for the next job may have the same."""
+  """Returns the data of a job; the last ones are kept, for the next job may have the same.
+
+  Raises:
+    ValueError: for data that cannot be read.
+  """
   key = job.config.data.to_json()
   if key not in kept:
     kept.clear()
@@ -276,7 +281,11 @@ def results(job: Job) -> dict:
 
 
 def trained_for(jobs: Iterable[Job]) -> str:
-  """Returns how long finished jobs took, in words; a job that was resumed counts from its last start."""
+  """Returns how long finished jobs took, in words; a job that was resumed counts from its last start.
+
+  Raises:
+    ValueError: for a job that is not finished.
+  """
   found = {job.folder: results(job) for job in jobs}
   devices = dict.fromkeys(device for one in found.values() for device in one["devices"])
   return (f"trained for {sum(one['seconds'] for one in found.values()) / 3600:.2g} h: {len(found)} run(s) on "

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxskill.methods import Assessment, Method
+from jaxskill.methods import Assessment, Method, Tree
 from jaxskill.training.batches import VideoLoader, as_maps
 from jaxskill.training.experiment import Experiment
-from jaxskill.training.parallel import Parallel
+from jaxskill.training.parallel import Parallel, T
 from jaxskill.training.step import TrainState
 
 CHUNK = 256     # videos whose comparisons are evaluated in one call; where rows are aligned, comparisons
@@ -32,8 +32,8 @@ class Answers:
     make = self._compared if method.items.compares else self._alone
     self.compiled = [parallel.compile(make(pick)) for pick in PICKS]
 
-  def _encodings(self, state: TrainState, videos: Mapping[str, Any]) -> dict[str, jax.Array] | jax.Array:
-    def encode(variables: Mapping[str, Any]) -> dict[str, jax.Array] | jax.Array:
+  def _encodings(self, state: TrainState, videos: Mapping[str, Any]) -> Tree | jax.Array:
+    def encode(variables: Mapping[str, Any]) -> Tree | jax.Array:
       return self._method.encodings(variables, as_maps(videos), jax.random.key(0), False)
     return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
 
@@ -41,11 +41,11 @@ class Answers:
     """Returns (state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
     method = self._method
 
-    def function(state: TrainState, videos: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
+    def function(state: TrainState, videos: Mapping[str, Any]) -> Assessment:
       known = videos["labels"].get("difficulty")
       references = None if known is None else dict(own_difficulty=known)
 
-      def replica(variables: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
+      def replica(variables: Mapping[str, Any]) -> Assessment:
         encodings = method.encodings(variables, as_maps(videos), jax.random.key(0), False)
         return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
       return _swap(self._parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
@@ -55,10 +55,9 @@ class Answers:
     """Returns (state, inputs of a share of the videos, bank of those they are compared with) -> the same."""
     method = self._method
 
-    def function(state: TrainState, share: Mapping[str, Any],
-                 bank: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
+    def function(state: TrainState, share: Mapping[str, Any], bank: Mapping[str, Any]) -> Assessment:
       def replica(variables: Mapping[str, Any], encodings: Any, chosen: jax.Array, mask: jax.Array,
-                  bank: Mapping[str, Any]) -> Assessment | tuple[jax.Array, dict[str, Any]]:
+                  bank: Mapping[str, Any]) -> Assessment:
         references = jax.tree.map(lambda x: x[chosen], bank) | dict(mask=mask)             # [v, M, ...]
         if "difficulty" in share:
           references["own_difficulty"] = share["difficulty"]
@@ -68,13 +67,14 @@ class Answers:
       return _swap(self._parallel.gather(_swap(answers)))
     return function
 
-  def encode(self, state: TrainState, chunks: Iterator[Any], count: int) -> Any:
+  def encode(self, state: TrainState, chunks: Iterator[tuple[np.ndarray, Mapping[str, Any]]],
+             count: int) -> Tree | np.ndarray:
     """Returns host encodings `[count, R, ...]` of the (numbers, videos) of `batches.VideoLoader.all_videos`."""
     return collect(((ids, self.encoder(state, videos)) for ids, videos in chunks), count, axis=0)
 
-  def ask(self, state: TrainState, inputs: Iterator[Any], count: int,
-          everything: bool) -> Any:
-    """Returns host Assessments `[R, count, ...]`, or scores and parts alone.
+  def ask(self, state: TrainState, inputs: Iterator[tuple[np.ndarray, tuple]], count: int,
+          everything: bool) -> Assessment:
+    """Returns host Assessments `[R, count, ...]`, or their scores and parts alone.
 
     Args:
       inputs: (numbers of videos, inputs of the compiled function) in turn.
@@ -112,7 +112,7 @@ class AllVideos:
     self._at_once = parallel.padded(max(1, num_unique))
     self.answers = Answers(experiment.method, parallel)
 
-  def assess(self, state: TrainState, everything: bool, draw: int) -> Any:
+  def assess(self, state: TrainState, everything: bool, draw: int) -> Assessment:
     """Returns what `Trainer.assess` does, of a given state."""
     inputs = (self.comparisons(state, draw) if self._experiment.method.items.compares
               else ((ids, (videos,)) for ids, videos in self._videos()))
@@ -121,7 +121,7 @@ class AllVideos:
   def _videos(self) -> Iterator[Any]:
     return self._loader.all_videos(self._at_once)
 
-  def encodings(self, state: TrainState) -> Any:
+  def encodings(self, state: TrainState) -> Tree | np.ndarray:
     """Returns host encodings `[V, R, ...]` of every video."""
     return self.answers.encode(state, self._videos(), self._experiment.dataset.num_videos)
 
@@ -165,19 +165,20 @@ def _placed(assessments: Assessment) -> Assessment:
   return assessments._replace(alignment=(path * middles).sum(axis=-1))
 
 
-PICKS = (lambda a: (a.score, a.parts), _placed)
+PICKS = (lambda a: Assessment(a.score, a.parts), _placed)
 
 
-def collect(parts: Iterator[Any], count: int, axis: int) -> Any:
+def collect(parts: Iterator[tuple[np.ndarray, T]], count: int, axis: int) -> T:
   """Puts (numbers, tree) pairs together: what stands at a place along `axis` goes to the place that its number says."""
-  result, before = None, (slice(None),) * axis
-  for ids, part in parts:
-    part = jax.tree.map(np.asarray, part)
+  result: Any = None
+  before = (slice(None),) * axis
+  for ids, found in parts:
+    part = jax.tree.map(np.asarray, found)
     if result is None:
       result = jax.tree.map(lambda x: np.zeros((*x.shape[:axis], count, *x.shape[axis + 1:]), x.dtype), part)
     jax.tree.map(lambda all_, one: all_.__setitem__((*before, ids), one[(*before, slice(len(ids)))]), result, part)
   return result
 
 
-def _swap(tree: Any) -> Any:
+def _swap(tree: T) -> T:
   return jax.tree.map(lambda x: x.swapaxes(0, 1), tree)

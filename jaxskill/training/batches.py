@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from jax.typing import DTypeLike
 
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.training.draws import Batches
-from jaxskill.training.parallel import Parallel
+from jaxskill.training.parallel import Parallel, T
 from jaxskill.training.precision import single_precision
 
 _LANES = 128
@@ -31,17 +32,17 @@ class MapRows:
     rows: `[V, n, C]`.
     shape: of a video.
   """
-  rows: jax.Array
+  rows: jax.Array | np.ndarray
   shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
 
-def as_rows(x: Any) -> Any:
+def as_rows(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray | MapRows:
   """Returns maps `[V, T, h, w, C]` as MapRows; other streams, and pictures (C no multiple of 128), as they are."""
   return x if x.ndim <= 3 or x.shape[-1] % _LANES else MapRows(x.reshape(len(x), -1, x.shape[-1]), x.shape[1:])
 
 
-def as_maps(videos: Any) -> Any:
-  """Returns the tree with every MapRows as the `[V, ...]` that it was made of."""
+def as_maps(videos: T) -> T:
+  """Returns a tree of streams with every MapRows as the `[V, ...]` that it was made of."""
   are_rows = lambda x: isinstance(x, MapRows)
   return jax.tree.map(lambda x: x.rows.reshape(-1, *x.shape) if are_rows(x) else x, videos, is_leaf=are_rows)
 
@@ -111,9 +112,9 @@ class VideoLoader:
     """Returns one video as a batch `[1, ...]`, to take shapes from."""
     return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
 
-  def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, Any]]:
+  def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
-    if self.resident:
+    if self.videos is not None:
       yield self.train, self.videos
       if self._rest.size:
         self._resident_rest = self._resident_rest or self._to_device(self._rest)
@@ -152,7 +153,7 @@ class VideoLoader:
       yield current
 
 
-def channel_sums(rows: np.ndarray) -> tuple[Any, Any, Any]:
+def channel_sums(rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
   """Returns the number of rows `[T, ..., D]` (of maps, of places), and sum and sum of squares `[D]` in float64."""
   rows = rows.reshape(-1, rows.shape[-1])
   if rows.dtype == np.uint8:            # frames: counted, for a video in float64 is large
@@ -163,7 +164,7 @@ def channel_sums(rows: np.ndarray) -> tuple[Any, Any, Any]:
   return len(rows), rows.sum(axis=0), (rows ** 2).sum(axis=0)
 
 
-def mean_and_deviation(count: Any, total: Any, squares: Any) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_deviation(count: int, total: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns mean and standard deviation `[D]` of channels out of their sums."""
   mean = total / count
   return mean, np.sqrt(np.maximum(squares / count - mean ** 2, 0.0))
@@ -184,6 +185,8 @@ def channel_statistics(dataset: SkillDataset, video_ids: Sequence[int] | np.ndar
   result = {}
   for name in streams:
     sums = (channel_sums(dataset.streams[name][v, : dataset.lengths[name][v]]) for v in video_ids)
-    mean, deviation = mean_and_deviation(*(sum(part) for part in zip(*sums)))
+    counts, totals, squares = zip(*sums)
+    mean, deviation = mean_and_deviation(sum(counts), functools.reduce(np.add, totals),
+                                         functools.reduce(np.add, squares))
     result[name] = dict(mean=mean.astype(np.float32), scale=as_scale(deviation).astype(np.float32))
   return result

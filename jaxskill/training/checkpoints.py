@@ -25,14 +25,14 @@ from absl import logging
 from etils import epath
 
 from jaxskill import files
-from jaxskill.training.parallel import on_first_process
+from jaxskill.training.parallel import T, on_first_process
 from jaxskill.training.quiet import hush
 
 FORMAT = OLDEST = 2   # of a checkpoint's record; before, what training does not move had another name and order
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
-def digest(tree: Any) -> str:
+def digest(tree: object) -> str:
   """Returns the SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
 
   Args:
@@ -107,10 +107,10 @@ class Checkpoints:
   def __enter__(self) -> Checkpoints:
     return self
 
-  def __exit__(self, *unused: Any) -> None:
+  def __exit__(self, *unused: object) -> None:
     self.close()
 
-  def save(self, step: int, state: Any, *, validation: float | None = None,
+  def save(self, step: int, state: object, *, validation: float | None = None,
            notes: Sequence[dict[str, Any]] | None = None) -> None:
     """Starts to save a state; on return its buffers are free to be donated or overwritten.
 
@@ -145,7 +145,7 @@ class Checkpoints:
         state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
         record=ocp.args.JsonSave(dict(record, check=_check(record)))))
 
-  def restore(self, template: Any, step: int | None = None) -> tuple[int, Any] | None:
+  def restore(self, template: T, step: int | None = None) -> tuple[int, T] | None:
     """Reads the newest good checkpoint and proves it whole.
 
     A damaged one is logged, moved to `damaged/`, and the one before it is read.
@@ -221,7 +221,7 @@ class Checkpoints:
     known = [step for step in sorted(steps) if metrics[step] is not None and not math.isnan(metrics[step])]
     return max(known, key=lambda step: metrics[step], default=None)
 
-  def notes(self, step: int) -> Any:
+  def notes(self, step: int) -> list[dict[str, Any]] | None:
     """Returns what was saved as `notes` with a step; None if nothing was."""
     return on_first_process(lambda: self._settled() and self._records.get(step, {}).get("notes"))
 

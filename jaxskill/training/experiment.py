@@ -76,7 +76,11 @@ class Experiment:
     return tuple(np.stack(x, axis=1) for x in zip(*of_replicas))
 
   def measured(self, index: int, scores: np.ndarray, parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns `metrics.measure` or `metrics.measure_scores` of `[V]` scores of one replica."""
+    """Returns `metrics.measure` or `metrics.measure_scores` of `[V]` scores of one replica.
+
+    Raises:
+      ValueError: for an unknown `config.evaluate.ties` or `rl2_range`.
+    """
     fold, options = self.fold(index), self.config.evaluate
     if self.metric == "accuracy":
       return metrics.measure(self.dataset, fold, scores, parts, options.ties)

@@ -82,7 +82,8 @@ def tested(workdir: pathlib.Path, about: Mapping[str, Any]) -> bool | None:
                      f"{WRITE_AGAIN}.") from error
 
 
-def check(path: pathlib.Path, about: Any, arrays: Mapping[str, np.ndarray], method: methods.Method) -> None:
+def check(path: pathlib.Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray],
+          method: methods.Method) -> None:
   """Raises an error of some kind unless the content of `training_videos.npz` is whole.
 
   Args:

@@ -5,6 +5,7 @@ R replicas, V videos, U training videos, M exemplars, K rows of the bank; see `t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from jaxskill import cli, files, methods
 from jaxskill.data import Fold, SkillDataset
@@ -27,6 +29,48 @@ from jaxskill.training.training_videos import FILE, FILES
 SHARE = 8             # videos that are assessed at once: always as many, so that the same program serves every time
 
 
+@dataclasses.dataclass
+class NewVideo:
+  """A video that is not in the data set of a run, with the features that it is asked about by.
+
+  Attributes:
+    name, file: the video's, or its features'.
+    arrays: {stream: `[T, ...]`}; row_seconds: {stream: seconds from row to row}; row_times: {stream: `[T]`}.
+    frames: (`[n, H, W, 3]` uint8, `[n]` seconds) that came with prepared features, or None.
+    known: {"category", "difficulty"}, as far as they were said.
+    warnings: sentences.
+    digest: of the features, see `training_videos.digest`.
+    person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
+    shown: whether pictures of it may be shown; faces: what blurs faces in them, an `assess.faces.Faces`, or None.
+    features: the file of its features; film_sha256: of the video that they were made from, "" if not noted.
+  """
+
+  name: str
+  file: pathlib.Path
+  arrays: dict[str, np.ndarray]
+  row_seconds: dict[str, float]
+  row_times: dict[str, np.ndarray]
+  frames: tuple[np.ndarray, np.ndarray] | None
+  known: dict[str, Any]
+  warnings: list[str]
+  digest: str = ""
+  person: dict[str, str] = dataclasses.field(default_factory=dict)
+  shown: bool = True
+  faces: Any = None
+  features: pathlib.Path = pathlib.Path()
+  film_sha256: str = ""
+
+  def seconds(self, stream: str) -> np.ndarray:
+    """Returns the seconds `[T]` at which each row begins."""
+    if stream in self.row_times:
+      return self.row_times[stream]
+    return np.arange(len(self.arrays[stream])) * self.row_seconds[stream]
+
+  def duration(self, stream: str) -> float:
+    """Returns the seconds that the rows of a stream last."""
+    return len(self.arrays[stream]) * self.row_seconds[stream]
+
+
 class FinishedRun(NamedTuple):
   """A run that can be asked about other videos.
 
@@ -39,7 +83,7 @@ class FinishedRun(NamedTuple):
   """
 
   workdir: pathlib.Path
-  config: Any
+  config: ConfigDict
   method: methods.Method
   about: dict
   arrays: dict
@@ -141,8 +185,8 @@ class FinishedRun(NamedTuple):
         [names.get(digest, "") for digest in digests])[:, None, None]
     return rows, mask[rows, np.arange(videos.shape[1])[:, None]] & ~itself
 
-  def rows_compared(self, video: Any) -> dict[str, np.ndarray]:
-    """Returns {stream: `[M]` rows} of the training videos that a video, see `new_videos.NewVideo`, is compared with."""
+  def rows_compared(self, video: NewVideo) -> dict[str, np.ndarray]:
+    """Returns {stream: `[M]` rows} of the training videos that a video is compared with."""
     rows, mask = self.references([video.digest], [video.known])
     named = self.arrays["bank/videos"][rows[0], np.arange(mask.shape[1])[:, None]][mask[0]]
     place = [list(self.arrays["videos"]).index(name) for name in named]
@@ -154,11 +198,11 @@ class FinishedRun(NamedTuple):
     return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
 
   @single_precision()
-  def assess(self, videos: Sequence[Any], against: Any = None) -> methods.Assessment:
+  def assess(self, videos: Sequence[NewVideo],
+             against: tuple[np.ndarray, np.ndarray] | None = None) -> methods.Assessment:
     """Asks every replica about videos.
 
     Args:
-      videos: of `new_videos.NewVideo`.
       against: (`[V, R, M]` numbers of those of the videos that each is compared with in place of training videos,
         `[V, R]` the scores of all, in the unit of the labels).
 
@@ -187,12 +231,10 @@ class FinishedRun(NamedTuple):
     return self.answers.ask(self.state, inputs, count, True)
 
 
-def as_dataset(run: FinishedRun, videos: Sequence[Any], source: str) -> SkillDataset:
+def as_dataset(run: FinishedRun, videos: Sequence[NewVideo], source: str) -> SkillDataset:
   """Returns videos as a data set without labels, padded as the training videos were, or farther.
 
   Args:
-    run: a `FinishedRun`.
-    videos: of `new_videos.NewVideo`.
     source: what errors name.
   """
   everyone, streams, lengths, times = np.arange(len(videos)), {}, {}, {}

@@ -8,6 +8,7 @@ R replicas.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ def _digest(file: str, workdir: pathlib.Path) -> str:
   raise ValueError(f"config.init_from={file}: there is no such file of weights.")
 
 
-def put(state: Any, config: ConfigDict, method: Method) -> TrainState:
+def put(state: TrainState, config: ConfigDict, method: Method) -> TrainState:
   """Returns a state in which all replicas have the parameters of the file `config.init_from`.
 
   Args:
@@ -83,7 +84,8 @@ def put(state: Any, config: ConfigDict, method: Method) -> TrainState:
   params, constants = variables["params"], variables.get("constants", {})
   known = {name: state.constants[name] for name in constants}
   _check_fit(config, dict(params=params, constants=constants), dict(params=state.params, constants=known))
-  return state.replace(params=_for_all(params, state.params), constants=state.constants | _for_all(constants, known))
+  return dataclasses.replace(state, params=_for_all(params, state.params),
+                             constants=state.constants | _for_all(constants, known))
 
 
 def _read(config: ConfigDict, method: Method) -> dict[str, Any]:

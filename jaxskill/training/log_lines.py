@@ -45,7 +45,11 @@ def read_lines(path: pathlib.Path, step: int | None = None) -> tuple[list[dict[s
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}."""
+  """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}.
+
+  Raises:
+    ValueError: if the file cannot be read.
+  """
   entries, _ = read_lines(workdir / "metrics.jsonl")
   numbers = lambda value: isinstance(value, list) and all(isinstance(x, (int, float)) for x in value)
   values = lambda entry: [v for k, v in entry.items() if k not in ("step", "steps_per_second")]
@@ -53,15 +57,19 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def read_evaluations(workdir: pathlib.Path, step: int) -> list:
-  """Returns the evaluations up to `step` that evaluations.jsonl holds."""
+  """Returns the evaluations up to `step` that evaluations.jsonl holds.
+
+  Raises:
+    ValueError: if the file cannot be read.
+  """
   entries, _ = read_lines(workdir / "evaluations.jsonl", step)
   return [entry for entry in entries if isinstance(entry.get("replicas"), list)]
 
 
-def with_nan(value: Any) -> Any:
-  """Returns what `report.to_json` wrote, with nan where it wrote null."""
-  if isinstance(value, dict):
-    return {k: with_nan(v) for k, v in value.items()}
-  if isinstance(value, list):
-    return [with_nan(v) for v in value]
-  return np.nan if value is None else value
+def with_nan(entry: dict[str, Any]) -> dict[str, Any]:
+  """Returns a line that `files.to_json` wrote, with nan where it wrote null."""
+  def replaced(value: Any) -> Any:
+    if isinstance(value, list):
+      return [replaced(one) for one in value]
+    return with_nan(value) if isinstance(value, dict) else np.nan if value is None else value
+  return {name: replaced(value) for name, value in entry.items()}

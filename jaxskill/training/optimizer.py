@@ -43,7 +43,7 @@ def rate_factor(rates: Sequence[tuple[str, float]], path: str) -> float:
 
 
 def decay_factor(decay: Sequence[tuple[int, float]], epoch: int | jax.Array,
-                 epochs: int | jax.Array) -> Any:
+                 epochs: int | jax.Array) -> jax.Array | float:
   """Returns the factor [] on all learning rates in an epoch: the product of those whose epoch has begun.
 
   Args:

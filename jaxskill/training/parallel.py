@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jaxskill.training.host_memory import host_bytes
 
 AXIS = "device"
-T = TypeVar("T")
+T = TypeVar("T")             # a tree of arrays, or what a function returns
 
 
 def initialize() -> None:
@@ -62,7 +62,7 @@ def float32_products(function: Callable[..., Any]) -> Callable[..., Any]:
   return traced
 
 
-def highest(*values: Any) -> tuple[int, float]:
+def highest(*values: float) -> tuple[float, ...]:
   """Returns the highest of each value over the hosts, which must agree on the length of a loop and when to leave it."""
   if jax.process_count() == 1:
     return values
@@ -127,7 +127,7 @@ class Parallel:
     """Returns a number of videos, rounded up to a multiple of the number of devices."""
     return -(-videos // self.count) * self.count
 
-  def split(self, tree: Any) -> dict[str, Any]:
+  def split(self, tree: T) -> T:
     """Puts host arrays `[V, ...]` on the devices, each a share of V; V must be `padded`."""
     if self.count == 1:
       return jax.device_put(tree, self.devices[0])
@@ -135,7 +135,7 @@ class Parallel:
     local = lambda x: x.reshape(self.count, len(x) // self.count, *x.shape[1:])[mine[0]: mine[-1] + 1]
     return self._place(jax.tree.map(lambda x: local(np.asarray(x)), tree))
 
-  def replicate(self, tree: Any) -> Any:
+  def replicate(self, tree: T) -> T:
     """Puts whole arrays on every device, placed as compiled functions return them: elsewhere, these compile twice."""
     if self.count == 1:
       return jax.device_put(tree, self.devices[0])
@@ -157,17 +157,17 @@ class Parallel:
     unpacked.lower = lambda state, videos, *rest: packed.lower(state, videos, rest)       # as jax.jit has it
     return unpacked
 
-  def gather(self, tree: Any) -> Any:
+  def gather(self, tree: T) -> T:
     """Returns `[V, ...]` on every device, out of the shares `[V / devices, ...]` of all."""
     if self.count == 1:
       return tree
     return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
 
-  def total(self, tree: Any) -> Any:
+  def total(self, tree: T) -> T:
     """Returns the sum over the devices."""
     return tree if self.count == 1 else jax.lax.psum(tree, AXIS)
 
-  def local_share(self, tree: Any, axis: int = 0) -> Any:
+  def local_share(self, tree: T, axis: int = 0) -> T:
     """Returns this device's part of arrays that all devices hold whole."""
     if self.count == 1:
       return tree

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods import Items
 from jaxskill.training import draws
 
 
@@ -32,8 +33,8 @@ def plan(config: ConfigDict, dataset: SkillDataset) -> list[Replica]:
           for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
 
 
-def make_tables(config: ConfigDict, dataset: SkillDataset, replicas: Sequence[Replica], local: Callable[..., Any],
-                items: Any) -> draws.Tables:
+def make_tables(config: ConfigDict, dataset: SkillDataset, replicas: Sequence[Replica],
+                local: Callable[[np.ndarray], np.ndarray], items: Items) -> draws.Tables:
   """Returns the `draws.Tables` of the replicas: training items as `local` numbers their videos, steps and keys.
 
   Args:

@@ -19,7 +19,7 @@ _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def hold(workdir: pathlib.Path) -> Any:
+def hold(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
   """Holds the lock of a folder that is there, see `locks.hold`: one training at a time."""
   return locks.hold(workdir / ".lock", "training run", "give another --workdir", logging.warning)
 

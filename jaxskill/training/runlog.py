@@ -78,7 +78,7 @@ class Log(contextlib.AbstractContextManager):
     """Returns the history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was."""
     return json.loads(files.to_json(self.history))
 
-  def __exit__(self, *_: Any) -> None:
+  def __exit__(self, *_: object) -> None:
     if self._main:
       self._metrics.close()
       self._evaluations.close()

@@ -50,7 +50,7 @@ def limit(distances: np.ndarray) -> float:
   return float(np.quantile(distances, SHARE, method="higher"))
 
 
-def of_features(stream: str, far: float, distances: np.ndarray) -> Any:
+def of_features(stream: str, far: float, distances: np.ndarray) -> str | None:
   """Returns a warning, or None: a video's distance against those `[U]` of the training videos."""
   if far <= limit(distances):
     return None
@@ -60,7 +60,7 @@ def of_features(stream: str, far: float, distances: np.ndarray) -> Any:
           "then means little")
 
 
-def of_duration(seconds: float, training: np.ndarray) -> Any:
+def of_duration(seconds: float, training: np.ndarray) -> str | None:
   """Returns a warning, or None: how long a video lasts, against `[U]` training videos; a thousandth is rounding."""
   low, high = float(training.min()), float(training.max())
   if low * 0.999 <= seconds <= high * 1.001:

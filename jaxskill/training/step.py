@@ -134,7 +134,7 @@ class Pieces:
     every = self._parallel.gather(encodings(videos))
     return tuple(jax.tree.map(lambda x: x[items[:, side]], every) for side in sides)
 
-  def losses(self, index: int, variables: Mapping[str, Any], encodings: Any,
+  def losses(self, index: int, variables: Mapping[str, Any], encodings: tuple,
              labels: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the losses `[B / n]` of phase `index` and {name: `[B / n]`} of its metrics."""
     phase = self._method.phases[index]

@@ -57,7 +57,7 @@ class StopSignal(contextlib.AbstractContextManager):
       elif number in heeded and time.monotonic() - (first or 0) > _ONE_REQUEST:
         os._exit(128 + number)                # not sys.exit: the main thread may be in compiled code for minutes
 
-  def __exit__(self, kind: type | None, *_: Any) -> None:
+  def __exit__(self, kind: type | None, *_: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
     signal.set_wakeup_fd(self._wakeup)

@@ -25,7 +25,7 @@ def trained(tmp_path, monkeypatch):
         "train.checkpoint_steps": 2, "train.epochs": 4, "plots": False, **changes})
     measured = train.Trainer.measure
     monkeypatch.setattr(train.Trainer, "measure", lambda self: [
-        own | dict(validation=own["validation"] - int(self.state.step)) for own in measured(self)])
+        metrics | dict(validation=metrics["validation"] - int(self.state.step)) for metrics in measured(self)])
     dataset = data.load(config.data)
     train.run(config, tmp_path / "run", dataset)
     return tmp_path / "run", dataset
@@ -49,8 +49,8 @@ def test_the_step_that_was_best_on_validation_videos_answers(trained, tmp_path):
   assert last["score"] != best["score"]
   runs = {kind: finished_run.load(workdir, kind) for kind in finished_run.FILES}
   stored = checkpoints.read(workdir / "checkpoints", 2)
-  own = {name.removeprefix("params/"): leaf for name, leaf in stored.items() if name.startswith("params/")}
-  assert runs["validation"].about["params_sha256"] == checkpoints.digest(own) != runs["last"].about["params_sha256"]
+  params = {name.removeprefix("params/"): leaf for name, leaf in stored.items() if name.startswith("params/")}
+  assert runs["validation"].about["params_sha256"] == checkpoints.digest(params) != runs["last"].about["params_sha256"]
   for name in ("score", "bank/score", "bank/encodings/embedding"):
     if name in runs["last"].arrays:
       same = np.array_equal(runs["last"].arrays[name], runs["validation"].arrays[name])

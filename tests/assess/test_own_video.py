@@ -1,8 +1,11 @@
 """The notebook runs, small: from rendered videos to the score of a new one; everything says what it is made from."""
 
+import base64
+import html
 import importlib
 import json
 import os
+import re
 
 import jax
 import numpy as np
@@ -87,6 +90,17 @@ def test_a_new_video_has_its_score_and_evidence(executed):
   scores = {one["video"]: one["score"] for one in comparison["videos"]}
   assert scores[comparison["better"]] >= scores[comparison["worse"]]
   assert scores[answer["video"]] == pytest.approx(answer["score"], rel=1e-4)               # asked twice
+
+
+def test_the_page_stands_in_the_notebook(executed):
+  """And so does its film, for a server of notebooks gives none to a page."""
+  folder, notebook = executed
+  shown = [output["data"]["text/html"] for cell in notebook.cells for output in cell.get("outputs", ())
+           if "<iframe" in output.get("data", {}).get("text/html", "")]
+  source, = re.findall(r'srcdoc="([^"]*)"', *shown)
+  film, = re.findall(r'<video src="data:video/mp4;base64,([^"]*)"', html.unescape(source))
+  video, = folder.glob("answers/*/video.mp4")
+  assert base64.b64decode(film) == video.read_bytes()
 
 
 def test_the_reader_is_told_what_is_not_real(executed):

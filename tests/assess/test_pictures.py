@@ -210,12 +210,12 @@ def test_a_picture_says_what_it_shows(tmp_path, figures, kind):
 
 def test_without_frames_no_pictures_are_spoken_of(tmp_path, figures):
   for file in ("v.npy", "gone.mp4"):
-    own = types.SimpleNamespace(frames=None, shown=True, file=tmp_path / file)
-    pictures.draw(tmp_path, own, *answered("attention"))
+    asked = types.SimpleNamespace(frames=None, shown=True, file=tmp_path / file)
+    pictures.draw(tmp_path, asked, *answered("attention"))
     assert wording.LEGENDS["keys"][:9] not in " ".join(texts(figures[-1])) and not figures[-1].axes[0].images
-    assert pictures.draw(tmp_path, own, *answered("frames")) == []
-  for own, seen in ((video(20.0), True), (own, False)):
-    pictures.draw(tmp_path, own, *answered("attention", moments=[]))
+    assert pictures.draw(tmp_path, asked, *answered("frames")) == []
+  for asked, seen in ((video(20.0), True), (asked, False)):
+    pictures.draw(tmp_path, asked, *answered("attention", moments=[]))
     said = " ".join(texts(figures[-1])).replace("\n", " ")
     assert wording.LEGENDS["none"] in said and (wording.LEGENDS["even"] in said) == seen
     assert wording.LEGENDS["shaded"][:7] not in said and wording.LEGENDS["keys"][:9] not in said

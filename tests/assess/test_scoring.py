@@ -12,15 +12,16 @@ import types
 import numpy as np
 import pytest
 
-from jaxskill import assess, cli, compare, train
+from jaxskill import assess, cli, compare, train, written
 from jaxskill.assess import __main__ as command_line
-from jaxskill.assess import new_videos, page, pictures
+from jaxskill.assess import faces, new_videos, page, pictures, scoring
 from jaxskill.data.video import persons
 from jaxskill.extract import local, recipe_checks, recipes
 from jaxskill.modules import i3d
 from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
 from tests.assess.own_videos import SYSTEMS, changed, trained
+from tests.assess.page import samples
 from tests.conftest import small_config
 from tests.places import REPO
 
@@ -95,6 +96,53 @@ def test_without_videos_nothing_shows_them(tmp_path):
   assert listed() == {"assessment.json", "attention.png", "report.html"}
 
 
+def test_faces_are_blurred_in_all_that_is_written(tmp_path):
+  """Films, pictures, key frames and pairs; what an earlier command showed goes, and a video without places fails."""
+  pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+  run, notes, given = trained("pros_cons"), {}, []
+  for video in run.dataset.folds[0].test_videos[:3]:
+    name, rows = run.dataset.videos[video], int(run.dataset.lengths["rgb"][video])
+    film = samples.film(tmp_path / f"{name}.mp4", rows / 10, size=(120, 160))
+    person = samples.person(rows / 10, size=(160, 120)) if len(given) < 2 else None
+    given.append(run.save(video, tmp_path, **samples.beside(person) if person else {}))
+    notes[name] = dict(row_seconds=0.1, file=str(film))
+  (tmp_path / "extraction.json").write_text(json.dumps(dict(format=2, recipe={}, videos=notes)))
+  ask = dict(features=given, labels=run.labels, out=tmp_path / "out", html=True, pairs_to_label=1)
+  assess.run(run.workdir, **ask, say=lambda line: None)
+  names, asked, said = list(notes), [], []
+  stale = tmp_path / "out" / names[0] / "frames.png"
+  with written.Record(stale.parent).writing(stale.name) as path:
+    path.write_bytes(b"of an earlier answer")
+  hidden = faces.Faces.hidden
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(faces.Faces, "hidden", lambda self, image, time: asked.append(image.shape) or hidden(self, image, time))
+    results, failed = assess.run(run.workdir, **ask, blur_faces=True, say=said.append)
+  assert list(failed) == names[2:] and "--blur-faces: nothing says where its face is" in failed[names[2]]
+  assert list(results) == names[:2] and any("give --weights" in line for line in said) and not stale.exists()
+  pictures_of = sum(run.dataset.lengths["rgb"][video] for video in run.dataset.folds[0].test_videos[:2])
+  heights = [height for height, *_ in asked]
+  assert heights.count(120) == 2 * pictures_of and heights.count(pictures.HEIGHT) == len(asked) - 2 * pictures_of > 8
+  for name in names[:2]:
+    assert (tmp_path / f"{name}.mp4").stat().st_nlink == 1               # no link to it is left
+    assert page.TEXTS["blurred_one"] in (tmp_path / "out" / name / page.NAME).read_text()
+    assert results[name]["file"] == f"{name}.mp4" and str(tmp_path) not in (tmp_path / "out" / name / scoring.NAME).read_text()
+  result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, say=said.append)
+  assert not result["failed"] and (tmp_path / f"{names[0]}.mp4").stat().st_nlink == 1
+  source = []
+  with pytest.MonkeyPatch.context() as patch:                           # with --weights, others are looked for
+    patch.setattr(scoring.networks, "Networks", lambda path, names: source.append((path, names)))
+    patch.setattr(faces, "of_video", lambda film, features, digest, detector: faces.Faces(
+        scoring.points.read(features), np.zeros((0, 4))))
+    for weights in ("wheel", dict(pose="wheel")):
+      result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, weights=weights,
+                           say=said.append)
+  assert source == 2 * [("wheel", ("pose_detection",))] and not result["failed"]
+  paged, = (path.read_text() for path in (tmp_path / "out").glob("*_vs_*/report.html"))
+  assert page.TEXTS["blurred"] in paged and page.TEXTS["blurred_one"] not in paged
+  with pytest.raises(ValueError, match="nothing says where its face is"):
+    compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
+
+
 def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
   """They are told, with status 1, and the index is of the run that was asked."""
   run = trained("pros_cons")
@@ -119,12 +167,13 @@ def test_segments_and_alignments_of_uneven_rows(tmp_path):
   """They stand at the times of their rows, beyond a gap too, and the video lasts to the end of its last row."""
   run = trained("skilldiff")
   test = run.dataset.folds[0].test_videos[:2]
+  category = run.dataset.category[test[0]]
   files, times = [], {}
   for name, video in zip("ab", test):
     rows = int(run.dataset.lengths["rgb"][video])
     times[name] = np.where(np.arange(rows) < rows // 2, 0, 50) + 2.0 * np.arange(rows)
     files.append(run.save(video, tmp_path, name, times=times[name]))
-  ask = dict(features=files, labels=run.labels, out=tmp_path / "out", html=True, say=lambda line: None)
+  ask = dict(features=files, category=category, out=tmp_path / "out", html=True, say=lambda line: None)
   results, failed = assess.run(run.workdir, **ask)
   assert not failed
   for name, one in results.items():
@@ -454,6 +503,7 @@ def test_weights_must_be_those_of_training(tmp_path):
       (recipe, str(tmp_path / "b.pt"), r"b.pt is another file \(sha256 3e23e8160039.*\) than rgb.pt \(sha256 ca978112ca1b"),
       (recipe, str(tmp_path / "none.pt"), "cannot be read"), (recipe, "random:0", "were made with rgb.pt"),
       (random, "random:1", "were made with random:0"),
+      (recipe, dict(rgb=str(tmp_path / "a.pt")), "--weights is not given: the features of this run were made"),
       (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
       (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
     with pytest.raises(ValueError, match=message):

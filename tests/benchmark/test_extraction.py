@@ -46,8 +46,8 @@ def test_contenders_compute_the_same_features_of_frames(monkeypatch, quick_compi
               for name in ("float32", "torch", "torch+bfloat16", "bfloat16")}
   norm, exact = np.linalg.norm, features["float32"]
   assert exact.shape == (2, 2048)
-  for name, own in features.items():
-    far = norm(own - exact) / norm(exact)
+  for name, found in features.items():
+    far = norm(found - exact) / norm(exact)
     assert 1e-4 < far < 0.1 if "bfloat16" in name else far < 1e-4, name
 
 

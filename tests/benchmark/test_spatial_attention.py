@@ -36,11 +36,11 @@ def test_flops(read):
   """The paper's sizes by hand, and a small program as XLA counts it."""
   flops = lambda form, shape: spatial_attention.flops(contenders.configure(read[0], form, shape, None), shape)
   frames = 2 * 2 * 25 * 169                    # two videos; a multiplication and an addition
-  own = frames * (2 * 4 * 4096 * 512 + 3 * 512 * 256 + 3 * 256 * 32)
+  expected = frames * (2 * 4 * 4096 * 512 + 3 * 512 * 256 + 3 * 256 * 32)
   paper = spatial_attention.SHAPES["paper"]
-  assert flops("unique", paper) == flops("bfloat16+siamese", paper) == flops("torch", paper) == own
-  assert 0.98 < own / 283e9 < 1.04             # as the module's own estimate has it
-  assert flops("unique", spatial_attention.SHAPES["sixteen"]) == 8 * own
+  assert flops("unique", paper) == flops("bfloat16+siamese", paper) == flops("torch", paper) == expected
+  assert 0.98 < expected / 283e9 < 1.04             # as the module's own estimate has it
+  assert flops("unique", spatial_attention.SHAPES["sixteen"]) == 8 * expected
   shape = SHAPE._replace(width=64, filters=32, channels=16, segments=6, places=6)
   trainer = trainer_of(read, "unique", shape)
   counted = contenders.compiled(trainer.step, trainer).cost_analysis()["flops"]
@@ -106,8 +106,8 @@ def test_command_line(capsys, tmp_path, monkeypatch):
                   "--limit", "300", "--json", str(tmp_path / "out.json")])
   said, results = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
   for form in forms:
-    own = results["forms"][form]
-    assert f"\n{form} " in said and own["pairs_per_s"] > 0 and 0 < own["peak_share"] < 1
+    result = results["forms"][form]
+    assert f"\n{form} " in said and result["pairs_per_s"] > 0 and 0 < result["peak_share"] < 1
   assert not results["forms"]["bfloat16+stream+D1"]["resident"] and results["forms"]["float32+inscan+D1"]["resident"]
   assert "spatial_attention, shape tiny" in said
 

@@ -52,20 +52,20 @@ def test_command_line_end_to_end(tmp_path):
   assert "environment" in results
   for dtype, layouts in results["matmul_flops_per_s"].items():
     assert results["matmul_peak"][dtype] == max(layouts.values()) > 0
-  for form, own in results["forms"].items():
-    step_s = own["ms_per_step"]["median"] / 1e3
-    videos = shape.train_videos if own["encode"] == "unique" else 2 * shape.batch_size
-    assert own["replicas"] == (2 if "R2" in form else 1)
-    assert own["ms_per_step"]["min"] <= own["ms_per_step"]["median"] <= own["ms_per_step"]["max"]
-    assert len(own["ms_per_step"]["rounds"]) == 2 and own["ms_per_step"]["min"] > 0
-    for name, value in dict(steps_per_s=1 / step_s, pairs_per_s=shape.batch_size * own["replicas"] / step_s,
-                            encodes_per_s=videos * own["replicas"] / step_s, flops_per_s=own["model_flops"] / step_s,
+  for form, result in results["forms"].items():
+    step_s = result["ms_per_step"]["median"] / 1e3
+    videos = shape.train_videos if result["encode"] == "unique" else 2 * shape.batch_size
+    assert result["replicas"] == (2 if "R2" in form else 1)
+    assert result["ms_per_step"]["min"] <= result["ms_per_step"]["median"] <= result["ms_per_step"]["max"]
+    assert len(result["ms_per_step"]["rounds"]) == 2 and result["ms_per_step"]["min"] > 0
+    for name, value in dict(steps_per_s=1 / step_s, pairs_per_s=shape.batch_size * result["replicas"] / step_s,
+                            encodes_per_s=videos * result["replicas"] / step_s, flops_per_s=result["model_flops"] / step_s,
                             estimated_task_s=2000 * 2 * step_s).items():
-      assert own[name] == pytest.approx(value), (form, name)
-    assert own["peak_memory_bytes"] > 0
-    assert own["peak_share"] == pytest.approx(own["flops_per_s"] / results["matmul_peak"][own["dtype"]])
+      assert result[name] == pytest.approx(value), (form, name)
+    assert result["peak_memory_bytes"] > 0
+    assert result["peak_share"] == pytest.approx(result["flops_per_s"] / results["matmul_peak"][result["dtype"]])
     if form != "torch":
-      assert own["compile_s"] > 0 and own["compiled_flops"] > 0 and own["program_bytes"] > 0
+      assert result["compile_s"] > 0 and result["compiled_flops"] > 0 and result["program_bytes"] > 0
   ours, other = (results["forms"][form]["ms_per_step"]["rounds"] for form in forms)
   if "torch" in forms:
     assert results["ratios"][forms[0]]["torch"] == pytest.approx(np.median(np.divide(other, ours)))
@@ -203,7 +203,7 @@ def test_peer_variants_step(read):
 def test_start_up_layout_is_loadable(tmp_path):
   official = pytest.importorskip("jaxskill.data.published.official")
   shape = SHAPES["tiny"]
-  files = benchmark_start.official_layout(tmp_path, shape)
+  files = benchmark_start.official_layout(tmp_path, shape, shape.num_segments, shape.width)
   assert len(files) == shape.train_videos + shape.test_videos
   task = official.read_task("best", tmp_path / "best", "origami")
   assert len(task.folds[0].train_pairs) == shape.pairs
@@ -214,7 +214,7 @@ def test_start_up_layout_is_loadable(tmp_path):
 def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):
   """In this process: what is timed is a step that training takes, in the dtype asked for."""
   pytest.importorskip("tensorflow_datasets")
-  benchmark_start.official_layout(tmp_path, SHAPES["tiny"])
+  benchmark_start.official_layout(tmp_path, SHAPES["tiny"], rows=10, width=32)
   config = contenders.configure(read[0], "bfloat16", SHAPES["tiny"], None)
   config.data.update(dir=str(tmp_path / "best"), name="best", task="origami")
   config.train.steps_per_call = 1

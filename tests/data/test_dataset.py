@@ -148,10 +148,19 @@ def test_criteria_and_ranges():
   for array in (data.score_range, data.criteria["execution"]):
     with pytest.raises(ValueError, match="read-only"):
       array[0] = 0
-  own = SkillDataset(**scored_fields(score_range=np.array([[0, 3], [1, 4], [0.5, 1]])))
-  assert own.score_range.tolist() == [[0, 3], [1, 4], [0.5, 1]]
+  ranged = SkillDataset(**scored_fields(score_range=np.array([[0, 3], [1, 4], [0.5, 1]])))
+  assert ranged.score_range.tolist() == [[0, 3], [1, 4], [0.5, 1]]
   plain = SkillDataset(**fields())
   assert plain.score_range is None and not plain.criteria
+
+
+def test_labels_by_criterion():
+  data = SkillDataset(**scored_fields())
+  assert data.labels() is data.score and data.labels("execution").tolist() == [1, 2, 3]
+  with pytest.raises(ValueError, match="toy.csv: there is no criterion 'flow', only score, execution; set config.data"):
+    data.labels("flow")
+  with pytest.raises(ValueError, match="toy.csv: there are no scores to learn from; add them .scores.csv., or use"):
+    SkillDataset(**fields()).labels()
 
 
 def test_a_product_rounded_in_float32_is_inside_its_range():

@@ -88,8 +88,8 @@ def test_own_list_gives_the_published_folds(tmp_path, task):
     fold = [row[2] for row in chosen]
     pairs, places = pair_folds.merge_repeated([[position[video] for video in row[:2]] for row in chosen], fold)
     found = pair_folds.folds_of_rows(pairs, places, fold, split)
-    for own, published in zip(found, labels.folds):
-      assert sorted(map(tuple, pairs[own.test_pairs])) == sorted(map(tuple, labels.pairs[published.test_pairs]))
+    for ours, published in zip(found, labels.folds):
+      assert sorted(map(tuple, pairs[ours.test_pairs])) == sorted(map(tuple, labels.pairs[published.test_pairs]))
       train = set(map(tuple, labels.pairs[published.train_pairs])) - (
           set() if split else set(map(tuple, labels.pairs[published.test_pairs])))
-      assert set(map(tuple, pairs[own.train_pairs])) == train
+      assert set(map(tuple, pairs[ours.train_pairs])) == train

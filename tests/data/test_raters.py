@@ -59,6 +59,23 @@ def test_pairs_of_several_raters(tmp_path):
   assert named(load_features(tmp_path).pairs[fold.test_pairs]) == [("e", "f"), ("f", "c")]
 
 
+def test_similar_pairs(tmp_path):
+  """A row of pairs.csv calls two videos similar; also that of one rater, whose voice then counts for neither."""
+  named = lambda data, pairs: [tuple(data.videos[v] for v in pair) for pair in pairs]
+  table = folder_of(tmp_path) / "pairs.csv"
+  table.write_text("better,worse,similar\nb,a,no\nd,c,yes\nc,d,yes\ne,f,no\n")
+  data = load_features(tmp_path, split="all")
+  assert named(data, data.pairs) == [("b", "a"), ("e", "f")] and named(data, data.similar) == [("c", "d")]
+  assert data.tied_pairs == 1 and set(data.videos) == set("abcdef")
+  table.write_text("better,worse,rater,similar\nb,a,ann,yes\na,b,bob,no\nd,c,ann,yes\ne,f,ann,no\nf,e,bob,no\ne,f,cy,yes\n")
+  data = load_features(tmp_path, split="all")
+  assert named(data, data.pairs) == [("a", "b")] and named(data, data.similar) == [("c", "d"), ("e", "f")]
+  assert named(data, data.ratings["votes"][:, :2]) == [("a", "b"), ("e", "f"), ("f", "e")]
+  table.write_text("better,worse,similar,split\nb,a,no,train\nd,c,yes,train\ne,f,no,test\n")
+  fold, = load_features(tmp_path).folds
+  assert [len(fold.train_pairs), len(fold.test_pairs)] == [1, 1]
+
+
 @pytest.mark.parametrize("lines,message", [
     (["better,worse,rater", "a,b,ann", "b,a,ann"], r"pairs.csv, line 3: rater 'ann' has compared 'b' and 'a' in line 2 already"),
     (["better,worse,rater", "a,b,ann", "a,b,ann"], r"pairs.csv, line 3: rater 'ann' has compared 'a' and 'b' in line 2 already"),
@@ -66,6 +83,11 @@ def test_pairs_of_several_raters(tmp_path):
     (["better,worse,rater", "a,b,ann", "a,b,"], r"line 3: the cell 'rater' is empty"),
     (["better,worse", "a,b", "b,a"], r"line 3: contradictory pair: .* or say in a column 'rater' whose each line is"),
     (["better,worse,rater", "a,b,ann", "b,a,bob"], r"no pairs are left of 2 videos \(1 tied"),
+    (["better,worse,similar", "a,b,yes"], r"no pairs are left of 2 videos \(1 tied"),
+    (["better,worse,similar", "a,b,no", "b,a,="], r"pairs.csv, line 3: similar is '='; expected yes, .* or no"),
+    (["better,worse,similar", "a,b,no", "b,a,yes"], r"contradictory pair: 'a' and 'b' are similar"),
+    (["better,worse,similar", "a,b,no", "b,a,no"], r"line 3: contradictory pair"),
+    (["better,worse,similar", "a,a,yes"], r"line 2: compares video 'a' with itself"),
 ])
 def test_faults_of_pairs(tmp_path, lines, message):
   (folder_of(tmp_path, "ab") / "pairs.csv").write_text("\n".join(lines))

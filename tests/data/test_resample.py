@@ -81,8 +81,8 @@ def test_data_set(make_dataset):
   np.testing.assert_allclose(new.row_seconds["rgb"], 0.4)
   np.testing.assert_allclose(new.recorded_seconds["rgb"], 0.11)
   for video, length in enumerate(new.lengths["rgb"]):
-    own = data.streams["rgb"][video, : data.lengths["rgb"][video]]
-    np.testing.assert_array_equal(new.streams["rgb"][video, :length], resample.resample_rows(own, 0.11, 2.5)[0])
+    rows = data.streams["rgb"][video, : data.lengths["rgb"][video]]
+    np.testing.assert_array_equal(new.streams["rgb"][video, :length], resample.resample_rows(rows, 0.11, 2.5)[0])
     assert not new.streams["rgb"][video, length:].any()
   assert new.folds[0].train_videos.tolist() == [0, 1, 2] and resample.resample(data, 0.0) is data
 

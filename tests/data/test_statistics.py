@@ -63,10 +63,69 @@ def test_finite_at_the_corners(rows):
     assert of(rows)["path"] == of(rows)["mean speed"] == of(rows)["jerk"] == 0 and of(rows)["idle share"] == 1
 
 
-def test_times_that_are_known_rule():
-  rows = np.array([[0.0], [1.0], [2.0], [3.0]])
-  found = dict(zip(OF_POINT, motion_statistics(rows, 1.0, (), times=np.array([0.0, 1.0, 3.0, 4.0]))))
-  assert found["mean speed"] == pytest.approx(3 / 4) and found["path"] == 3
+def naive(rows, times, longest):
+  """`OF_POINT` of one point in plain loops, of the runs of rows that are no farther apart than `longest`."""
+  runs = [[0]]
+  for row in range(1, len(rows)):
+    if times[row] - times[row - 1] <= longest:
+      runs[-1].append(row)
+    else:
+      runs.append([row])
+  speeds, lasts, jerks = [], [], []
+  for run in runs:
+    at, values = [times[row] for row in run], [rows[row] for row in run]
+    for order in range(3):
+      values = [(after - before) / (t1 - t0) for before, after, t0, t1 in zip(values, values[1:], at, at[1:])]
+      if order == 0:
+        speeds += [np.linalg.norm(value) for value in values]
+        lasts += [t1 - t0 for t0, t1 in zip(at, at[1:])]
+      at = [(t0 + t1) / 2 for t0, t1 in zip(at, at[1:])]
+    jerks += [value @ value for value in values]
+  seen = sum(lasts)
+  mean = sum(v * dt for v, dt in zip(speeds, lasts)) / seen
+  middle = sum(rows) / len(rows)
+  return {"mean speed": mean, "path": sum(v * dt for v, dt in zip(speeds, lasts)),
+          "deviation of speed": np.sqrt(sum((v - mean) ** 2 * dt for v, dt in zip(speeds, lasts)) / seen),
+          "jerk": np.sqrt(np.mean(jerks)) if jerks else 0.0, "high speed": np.quantile(speeds, 0.95),
+          "idle share": sum(dt for v, dt in zip(speeds, lasts) if v <= 0.1 * mean) / seen,
+          "spread": np.sqrt(sum((row - middle) @ (row - middle) for row in rows) / len(rows))}
+
+
+def of_times(rows, seconds, times):
+  found = motion_statistics(rows, seconds, (tuple(range(rows.shape[1])),), times)
+  return dict(zip(OF_POINT, found)) | dict(duration=found[-1])
+
+
+@pytest.mark.parametrize("lost", [[], [9], [4, 5, 6, 20, 22, 23, 24, 25, 39], list(range(1, 40, 2)), list(range(2, 40))])
+def test_a_jump_over_a_gap_is_no_speed(lost):
+  """At uneven times, rows lost: one, several, every second one, all but the first two. Each side of a gap is its own."""
+  rng = np.random.default_rng(3)
+  times = np.cumsum(rng.uniform(0.09, 0.11, 40))
+  rows = np.cumsum(rng.normal(size=(40, 2)), axis=0)
+  rows[9:] += 100                                                     # a jump, unless row 9 is lost
+  kept = np.setdiff1d(np.arange(40), lost)
+  found, longest = of_times(rows[kept], 0.1, times[kept]), statistics.GAP * np.float32(0.1)
+  if len(lost) == 20:                                                 # no two rows are joined
+    expected = dict.fromkeys(OF_POINT, 0.0) | {"idle share": 1.0, "spread": found["spread"]}
+  else:
+    expected = naive(rows[kept], times[kept], longest)
+  for name in OF_POINT:
+    assert found[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
+  assert found["duration"] == pytest.approx(times[kept[-1]] - times[kept[0]] + 0.1, rel=1e-5)
+  assert (found["path"] > 100) == (not {8, 9} & set(lost))                                # the jump was seen
+
+
+def test_who_leaves_and_comes_back_elsewhere_has_walked_no_farther():
+  """The walk of one who is away for three seconds has the speed, path and jerk of the walk that was seen."""
+  times = np.arange(60) * 0.1
+  rows = (times * 0.5)[:, None]
+  kept = np.r_[0:20, 50:60]
+  moved = np.where(times[:, None] > 3, rows + 40.0, rows)
+  for places in (rows, moved):
+    found = of_times(places[kept], 0.1, times[kept])
+    assert found["mean speed"] == pytest.approx(0.5) == pytest.approx(found["high speed"])
+    assert found["path"] == pytest.approx(0.05 * 28, rel=1e-5) and found["jerk"] == pytest.approx(0, abs=1e-6)
+    assert found["idle share"] == 0 and found["duration"] == pytest.approx(6.0)
 
 
 def test_stream_beside_the_others(make_dataset):
@@ -74,8 +133,8 @@ def test_stream_beside_the_others(make_dataset):
   found = with_statistics(data, "rgb", ((0, 1), 4))
   assert found.streams["statistics"].shape == (11, 1, 15) and set(found.streams) == {"rgb", "statistics"}
   np.testing.assert_allclose(found.row_seconds["statistics"], data.lengths["rgb"] * 0.5)  # a row lasts as long as the video
-  own = data.streams["rgb"][3, : data.lengths["rgb"][3]]
-  np.testing.assert_array_equal(found.streams["statistics"][3, 0], motion_statistics(own, 0.5, ((0, 1), 4)))
+  rows = data.streams["rgb"][3, : data.lengths["rgb"][3]]
+  np.testing.assert_array_equal(found.streams["statistics"][3, 0], motion_statistics(rows, 0.5, ((0, 1), 4)))
   assert with_statistics(data, "") is data
 
 

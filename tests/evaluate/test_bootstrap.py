@@ -34,14 +34,14 @@ def test_figures_are_those_of_the_copies(statistic, slow, subjects):
 @pytest.mark.parametrize("ties", ["half", "wrong"])
 def test_pairs_are_those_of_the_drawn_videos(subjects, ties):
   """By hand: every copy of a subject with every other; without subjects each video is its own."""
-  own = np.arange(COUNT) if subjects is None else subjects
+  units = np.arange(COUNT) if subjects is None else subjects
   drawn = bootstrap.resample(COUNT, subjects, resamples=8, seed=2)
   found = bootstrap.pair_accuracy(PREDICTED, PAIRS, subjects, ties)(drawn)
   for times, accuracy in zip(drawn, found):
     taken = []
     for better, worse in PAIRS:
       for a in range(times[better]):
-        taken += [(better, worse) for b in range(times[worse]) if own[better] != own[worse] or a == b]
+        taken += [(better, worse) for b in range(times[worse]) if units[better] != units[worse] or a == b]
     assert accuracy == pytest.approx(metrics.pairwise_accuracy(PREDICTED, taken, ties)[0], rel=1e-12)
 
 

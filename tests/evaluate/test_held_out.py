@@ -84,13 +84,13 @@ def test_folds_in_turn_calibrate_one_another():
   found = summary(held)
   assert found["calibrated_on"] == "out of fold" and (found["videos"], found["folds"]) == (20, 4)
   assert found["at_least"] == conformal.guaranteed(0.9, [5] * 4, by_video=True, parted=True) > 0
-  own = abs(held.score - held.label)[held.side == TEST].reshape(4, 5)
-  hits = sum((own[fold] <= np.sort(np.delete(own, fold, axis=0).ravel())[conformal.rank(0.9, 15) - 1]).sum()
+  errors = abs(held.score - held.label)[held.side == TEST].reshape(4, 5)
+  hits = sum((errors[fold] <= np.sort(np.delete(errors, fold, axis=0).ravel())[conformal.rank(0.9, 15) - 1]).sum()
              for fold in range(4))
   assert found["coverage"]["hits"] == hits and found["coverage"]["videos"] == 20
   calibration, _ = held_out.calibrate(held, EVERY(4))
   scores = np.array([0.0, 1.0, 2.0, 3.0])
-  expected = conformal.interval(np.repeat(scores, 5), own.ravel(), 0.9)
+  expected = conformal.interval(np.repeat(scores, 5), errors.ravel(), 0.9)
   assert held_out.range_of(calibration, scores, 0.9) == pytest.approx(expected)
 
 

@@ -187,11 +187,11 @@ def test_alignment_against_truth(make_dataset):
   for video in fold.test_videos:
     for k in range(1 + known[video, 1]):
       r, n, m = references[video, k], lengths[video], lengths[references[video, k]]
-      own = rng.uniform(0, m, size=n)
-      places[k, video, :n] = own
+      placed = rng.uniform(0, m, size=n)
+      places[k, video, :n] = placed
       times = (np.arange(m) + 0.5) * seconds[r]
       true = [when(times, data.truth["progress"][r, :m], p) for p in data.truth["progress"][video, :n]]
-      errors.append(np.mean(np.abs(own * seconds[r] - true)))
+      errors.append(np.mean(np.abs(placed * seconds[r] - true)))
       linear.append(np.mean(np.abs((np.arange(n) + 0.5) * m / n * seconds[r] - true)))
   places[1, 9] = np.nan                                                           # of a reference that is not there
   found = truth.alignment_against_truth(data, fold, places.transpose(1, 0, 2), references, known, "rgb")
@@ -203,16 +203,16 @@ def test_alignment_against_truth(make_dataset):
 def test_alignment_of_a_performance_with_itself(make_dataset):
   """No error, Kendall's tau of 1; backwards, -1."""
   data = performances(make_dataset)
-  own, known = np.arange(11)[:, None], np.ones((11, 1), bool)
+  aligned, known = np.arange(11)[:, None], np.ones((11, 1), bool)
   same = np.tile(np.arange(12) + 0.5, (11, 1))
-  found = truth.alignment_against_truth(data, data.folds[0], same[:, None], own, known, "rgb")
+  found = truth.alignment_against_truth(data, data.folds[0], same[:, None], aligned, known, "rgb")
   assert found == pytest.approx(dict(alignment_error_s=0, kendall_alignment=1, linear_error_s=0, kendall_linear=1), abs=1e-5)
   for video, n in enumerate(data.lengths["rgb"]):
     same[video, :n] = same[video, :n][::-1]
-  found = truth.alignment_against_truth(data, data.folds[0], same[:, None], own, known, "rgb")
+  found = truth.alignment_against_truth(data, data.folds[0], same[:, None], aligned, known, "rgb")
   assert found["kendall_alignment"] == pytest.approx(-1) and found["alignment_error_s"] > 0
   unknown = dataclasses.replace(data, truth={})
-  assert truth.alignment_against_truth(unknown, data.folds[0], same[:, None], own, known, "rgb") == {}
+  assert truth.alignment_against_truth(unknown, data.folds[0], same[:, None], aligned, known, "rgb") == {}
 
 
 def test_segments(make_dataset):

@@ -101,8 +101,8 @@ def test_classes_are_averaged_by_fishers_z_as_the_field_does():
   assert number["shown"] == "fisher" and number["pooled"] is None
   replicas, sides, _ = scored((6, 6, 7, 5), task=(0, 0, 1, 1))              # two tasks of two folds
   number = protocol.summarize(replicas, "spearman", sides)["spearman"]["last"]
-  of_tasks = [naive_spearman(*(np.concatenate([getattr(s, "said")["last"] if what else s.labels for s in own])
-                               for what in (True, False))) for own in (sides[:2], sides[2:])]
+  of_tasks = [naive_spearman(*(np.concatenate([getattr(s, "said")["last"] if what else s.labels for s in some])
+                               for what in (True, False))) for some in (sides[:2], sides[2:])]
   assert number["pooled"]["mean"] == pytest.approx(np.tanh(np.mean(np.arctanh(of_tasks))))
 
 
@@ -118,7 +118,7 @@ def test_the_same_mean_is_shown_in_every_row():
   classes = dict(task=(0, 1))
   fine, rough = scored((12, 30), **classes)[:2], scored((12, 30), **classes)[:2]
   rough[0][0]["last"]["spearman"] = 1.0
-  rows = {name: protocol.summarize(own[0], "spearman", own[1]) for name, own in (("fine", fine), ("rough", rough))}
+  rows = {name: protocol.summarize(both[0], "spearman", both[1]) for name, both in (("fine", fine), ("rough", rough))}
   assert protocol.show(rows) == "over_folds"
   assert {row["spearman"]["last"]["shown"] for row in rows.values()} == {"over_folds"}
   del rows["rough"]
@@ -200,8 +200,8 @@ def test_baselines_are_treated_as_models_are(make_dataset):
   said = np.zeros(15)
   for number, fold in enumerate(data.folds):
     means = simple_baselines.mean_features(data, "rgb")
-    own = simple_baselines.ridge(means[trained[number]], np.float64(data.score)[trained[number]], means)
-    said[fold.test_videos] = own[fold.test_videos]
+    predicted = simple_baselines.ridge(means[trained[number]], np.float64(data.score)[trained[number]], means)
+    said[fold.test_videos] = predicted[fold.test_videos]
   assert rows["baseline: ridge on mean features"]["spearman"]["last"]["pooled"]["mean"] == pytest.approx(
       naive_spearman(said, data.score))
   flat = rows["baseline: mean score"]["spearman"]["last"]
@@ -279,16 +279,16 @@ def test_pooled_on_the_real_trials_of_surgeons(split):
   assert len(set(tasks)) == 3
   rng, said, replicas, sides = np.random.default_rng(0), np.zeros(len(labels.videos)), [], []
   for fold, task in zip(labels.folds, tasks):
-    own = fold.test_videos
-    said[own] = labels.score[own] + 6 * rng.normal(size=len(own))
+    tested = fold.test_videos
+    said[tested] = labels.score[tested] + 6 * rng.normal(size=len(tested))
     with np.errstate(all="ignore"):
-      replicas.append(replica(metrics.spearman(said[own], labels.score[own]), fold.name))
-    sides.append(protocol.Side(fold.name, 0, task, own, 0, labels.score[own], dict(last=said[own])))
+      replicas.append(replica(metrics.spearman(said[tested], labels.score[tested]), fold.name))
+    sides.append(protocol.Side(fold.name, 0, task, tested, 0, labels.score[tested], dict(last=said[tested])))
   number = protocol.summarize(replicas, "spearman", sides)["spearman"]["last"]
   by_task = []
   for name in labels_scores.SURGERY:
-    own = labels.category == name
-    by_task.append(naive_spearman(said[own], labels.score[own]))
+    of_task = labels.category == name
+    by_task.append(naive_spearman(said[of_task], labels.score[of_task]))
   assert number["pooled"]["mean"] == pytest.approx(np.tanh(np.arctanh(by_task).mean()))
   assert number["pooled"]["test_videos"] == 103
   smallest = min(len(fold.test_videos) for fold in labels.folds)

@@ -49,10 +49,10 @@ def test_votes_on_pairs():
   found = raters.agreement(dict(votes=np.array(votes)), False)
   same, right = [], []
   for pair in itertools.combinations(range(6), 2):
-    own = [vote[:2] for vote in votes if set(vote[:2]) == set(pair)]
-    same += [one == other for one, other in itertools.combinations(own, 2)]
-    for i, vote in enumerate(own):
-      others = [other == vote for j, other in enumerate(own) if j != i]
+    cast = [vote[:2] for vote in votes if set(vote[:2]) == set(pair)]
+    same += [one == other for one, other in itertools.combinations(cast, 2)]
+    for i, vote in enumerate(cast):
+      others = [other == vote for j, other in enumerate(cast) if j != i]
       if others:
         right.append(1.0 if np.mean(others) > 0.5 else 0.5 if np.mean(others) == 0.5 else 0.0)
   assert found["agreement"] == pytest.approx(np.mean(same)) and found["kappa"] == pytest.approx(2 * np.mean(same) - 1)

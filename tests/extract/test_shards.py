@@ -113,8 +113,29 @@ def test_two_extractions_with_one_folder_of_overlays(tmp_path):
       with local._alone(tmp_path / "other", str(tmp_path / "overlay"), shards.Shard(), said.append):
         pass
   assert begun.exists()
+  with local._alone(tmp_path, str(begun.parent), shards.Shard(), said.append):
+    assert not begun.exists()
+  begun = tmp_path / ".begun.unfinished"
+  begun.touch()
   with local._alone(tmp_path, str(tmp_path), shards.Shard(), said.append):             # one folder for both
     assert not begun.exists() and not said
+
+
+def test_a_folder_of_overlays_within_the_out_of_another_extraction(tmp_path):
+  """What is written there is not the other one's to remove, whether it begins before or after."""
+  begun = tmp_path / "out" / "overlays" / "deep" / ".begun.unfinished"
+  with local._alone(_made(tmp_path / "features"), str(tmp_path / "out" / "overlays"), shards.Shard(), print):
+    _made(begun.parent)
+    begun.touch()
+    with local._alone(tmp_path / "out", "", shards.Shard(), print):
+      assert begun.exists()
+  with local._alone(tmp_path / "out", str(tmp_path / "out" / "overlays"), shards.Shard(), print):      # now its own
+    assert not begun.exists()
+
+
+def _made(folder):
+  folder.mkdir(parents=True, exist_ok=True)
+  return folder
 
 
 def test_a_note_that_is_removed_while_notes_are_read(tmp_path, monkeypatch):

@@ -146,7 +146,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
   tables = draws.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,
                         criterion=np.zeros(1, np.int32))
   batches = draws.Batches(jnp.arange(size)[None, None, :, None], jnp.ones((1, 1, size), bool))
-  own = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
+  published = lambda tree: interop.action_net_to_torch(jax.tree.map(lambda x: np.asarray(x)[0], tree))
   before, momentum, losses, scores = start, {name: 0 * value for name, value in start.items()}, [], []
   encode = jax.jit(lambda variables, videos: method.encode(variables, videos, jax.random.key(0), False)["score"])
   for number, features, labels in golden_steps(data, shapes):
@@ -160,9 +160,9 @@ def test_golden_sgd(golden, golden_weights, golden_name, encode):
     np.testing.assert_allclose(metrics["error"][0].squeeze() / size, 25 * np.abs(data["preds"][number] - labels).mean(),
                                rtol=1e-4)
     trace = next(part for part in state.opt_state["0"] if hasattr(part, "trace")).trace
-    moved, end = own(traverse_util.unflatten_dict(trace, sep="/")), number + 1
+    moved, end = published(traverse_util.unflatten_dict(trace, sep="/")), number + 1
     gradients = {k: moved[k] - 0.9 * momentum[k] - 1e-4 * before[k] for k in start}
-    before, momentum = own(state.params), moved
+    before, momentum = published(state.params), moved
     assert_sums(gradients, data, f"grad{number}", start, (3e-4, 2e-3))
     assert_sums(momentum, data, f"momentum{end}", start, (3e-4, 2e-3))
     assert_sums(before, data, f"after{end}", start, (1e-6, 1e-6))
@@ -357,10 +357,10 @@ def test_range_of_the_scores(make_dataset, low):
   data = make_dataset(score=np.linspace(5, 20, 11, dtype=np.float32), score_range=(low, 25.0),
                       criteria=dict(part=np.linspace(6, 8, 11)))
   config = make_config(model__streams=("rgb",), model__windows=dict(rgb=0, static=0))
-  own = lambda config, name: action_net.build(config).prepare(data, data.folds[0], name)["score_range"].tolist()
-  assert own(config, "score") == own(config, "part") == [low, 25]
+  range_of = lambda config, name: action_net.build(config).prepare(data, data.folds[0], name)["score_range"].tolist()
+  assert range_of(config, "score") == range_of(config, "part") == [low, 25]
   config.model.score_ranges = dict(part=(0.0, 10.0))
-  assert (own(config, "score"), own(config, "part")) == ([low, 25], [0, 10])
+  assert (range_of(config, "score"), range_of(config, "part")) == ([low, 25], [0, 10])
   np.testing.assert_array_equal(action_net.build(config).targets(data, "part"), np.float32(data.criteria["part"]))
   config.model.score_ranges = dict(part=(0.0, 7.0))
   with pytest.raises(ValueError, match="video 'v6' has part 7.2, outside 0 to 7 .5 such videos.; correct it, or the ra"):
@@ -393,7 +393,7 @@ def test_bad_data(make_dataset):
   frames = dataclasses.replace(data, streams=good.streams | dict(static=np.zeros((11, 12, 2, 2, 3), np.float32)))
   with pytest.raises(ValueError, match=r"stream 'static' holds \[2, 2, 3\] a row; this method reads features"):
     targets(config, frames)
-  with pytest.raises(ValueError, match="random: there are no scores, .* add them .scores.csv., or use a method"):
+  with pytest.raises(ValueError, match="random: there are no scores to learn from; add them"):
     targets(config, dataclasses.replace(data, score=None, score_range=None))
   with pytest.raises(ValueError, match="the possible range of the scores is not known.*set config.data.score_range, e.g."):
     targets(config, dataclasses.replace(data, score_range=None))

@@ -120,10 +120,10 @@ def test_table_of_the_paper(load_config):
   pytest.importorskip("sklearn")
   made = ablations.groups(load_config("action_net_ablations"))
   order = importlib.import_module("configs.action_net_ablations").get_config().row_order
-  assert [row for own in made for row, _ in own.weight_rows] == list(order)
+  assert [row for group in made for row, _ in group.weight_rows] == list(order)
   assert tuple(made[-1].model.streams) == ("rgb", "static")       # whose baselines the table shows
-  for own in made:
-    ablations.train.check(own)
+  for group in made:
+    ablations.train.check(group)
 
 
 def test_linear_svr(monkeypatch, load_config, two_streams):

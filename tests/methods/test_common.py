@@ -168,8 +168,8 @@ def moments_of(state):
   remembers = lambda part: hasattr(part, "mu") or hasattr(part, "trace")
   found = {}
   for name in filter(str.isdigit, state.opt_state):
-    own, = [part for part in jax.tree.leaves(state.opt_state[name], is_leaf=remembers) if remembers(part)]
-    found[name] = (flat(own.mu), flat(own.nu)) if hasattr(own, "mu") else (flat(own.trace), {})
+    moments, = [part for part in jax.tree.leaves(state.opt_state[name], is_leaf=remembers) if remembers(part)]
+    found[name] = (flat(moments.mu), flat(moments.nu)) if hasattr(moments, "mu") else (flat(moments.trace), {})
   return found
 
 
@@ -223,7 +223,7 @@ def test_shapes_and_finite_numbers(variant):
     assert np.isfinite(np.asarray(value, np.float64) if value.dtype.kind != "O" else 0).all(), name
   for name, value in flat(variant.answers).items():
     assert value.shape[:2] == (count, videos), name
-  scores, parts = trainer.assess()
+  scores, parts = trainer.assess()[:2]
   np.testing.assert_array_equal(scores, variant.answers.score)
   assert parts.keys() == variant.answers.parts.keys()
   assert np.ptp(scores, axis=1).min() > 0                     # no video like any other
@@ -248,12 +248,12 @@ def test_a_replica_equals_a_run_of_its_own(variant):
   together = variant.trainer
   assert len(set(together.tables.count.tolist())) == 2 and len({r.seed for r in together.replicas}) == 2
   index = len(together.replicas) - 1                          # of the second fold, criterion and seed
-  own = together.replicas[index]
-  changes = {"seeds": (own.seed,)} | ({"data.criteria": (own.criterion,)} if "criteria" in together.config.data else {})
-  folds = variant.dataset.folds[own.fold: own.fold + 1]
+  replica = together.replicas[index]
+  changes = {"seeds": (replica.seed,)} | ({"data.criteria": (replica.criterion,)} if "criteria" in together.config.data else {})
+  folds = variant.dataset.folds[replica.fold: replica.fold + 1]
   alone = trained(variant.configure(changes=changes), dataclasses.replace(variant.dataset, folds=folds))
   assert_states_close(together.state, alone.state, replica=index, tolerance=2e-4)
-  np.testing.assert_allclose(variant.answers.score[index], alone.assess()[0][0], atol=1e-3)
+  np.testing.assert_allclose(variant.answers.score[index], alone.assess().score[0], atol=1e-3)
   for name, value in flat(together.state.params).items():
     if value.ndim > 2:
       assert len({one.tobytes() for one in value}) == len(value), name          # no two have trained alike
@@ -379,13 +379,13 @@ def test_every_picture_changes_with_its_data(method, tmp_path, coarse_pictures):
   history[0]["replicas"][0]["test"] = 0.5
   scores = answers.score[0][trainer.dataset.folds[0].test_videos]
   for kind in kinds:
-    own = None
+    drawn = None
     for video in (trainer.dataset.folds[0].test_videos[pick(scores)] for pick in (np.argmax, np.argmin)):
       after = pictures_of(tmp_path, trainer, history, spoilt(answers, kind, video))
       found = {name for name, picture in after.items() if picture != before[name]}
-      assert own in (None, found), (kind, "one of the two videos is not drawn")
-      own = found
-    changed |= own
+      assert drawn in (None, found), (kind, "one of the two videos is not drawn")
+      drawn = found
+    changed |= drawn
   after = pictures_of(tmp_path, trainer, history, spoilt(answers, "score"))
   assert all(after[name] != before[name] for name in before if name != "training")
   assert changed | {"scores"} >= before.keys()                # which shows scores alone

@@ -61,14 +61,14 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
   depths = sorted({key.split("/")[0] for key in data if key.startswith("d") and key.split("/")[0][1:].isdigit()})
   assert len(depths) > 1
   for depth in depths:
-    own = {key.removeprefix(f"{depth}/"): value for key, value in data.items() if key.startswith(f"{depth}/")}
+    arrays = {key.removeprefix(f"{depth}/"): value for key, value in data.items() if key.startswith(f"{depth}/")}
     close = lambda actual, key, atol=1e-5, rtol=0.0: np.testing.assert_allclose(
-        actual, own[key], rtol=rtol, atol=atol, err_msg=f"{depth}/{key}")        # pylint: disable=cell-var-from-loop
-    under = lambda prefix: {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
+        actual, arrays[key], rtol=rtol, atol=atol, err_msg=f"{depth}/{key}")        # pylint: disable=cell-var-from-loop
+    under = lambda prefix: {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
     state = under("w/tree/")
     bounds = regression_tree.group_borders(data["dataset"], len(state["reg_layer.bias"]), symmetric=True,
                                            limits=(0, theta))
-    np.testing.assert_array_equal(bounds, own["bounds"])
+    np.testing.assert_array_equal(bounds, arrays["bounds"])
     config = load_config("core", "mtl_aqa,official", {
         "model.num_leaves": len(bounds), "model.hidden": len(state["first_layer.0.bias"]), "train.learning_rate": 1e-3,
         "model.regression": "leaf_mean"})                 # the batches of the file have several pairs
@@ -103,8 +103,8 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
         half = slice(i * len(scores), (i + 1) * len(scores))
         difference = jnp.asarray(scores[:, 1 - i] - scores[:, i])
         group = regression_tree.group_of(difference, jnp.asarray(bounds), config.model.outside)
-        np.testing.assert_array_equal(group.sum(axis=1), own[f"{name}/hit{side}"])
-        np.testing.assert_array_equal(group.argmax(axis=1), own[f"{name}/class{side}"])
+        np.testing.assert_array_equal(group.sum(axis=1), arrays[f"{name}/hit{side}"])
+        np.testing.assert_array_equal(group.argmax(axis=1), arrays[f"{name}/class{side}"])
         chosen = np.asarray(levels[-1][half])[np.arange(len(scores)), np.asarray(group.argmax(axis=1))]
         close(-chosen.mean(), f"{name}/nll{side}")
         square = group * (said[half] - regression_tree.within_group(difference, jnp.asarray(bounds))) ** 2
@@ -112,8 +112,8 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
       (loss, terms), gradient = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(
           start, put["video1"], put["video2"], scores)
       close(loss, f"{name}/loss")
-      np.testing.assert_allclose(terms["classification"].mean(), own[f"{name}/nll1"] + own[f"{name}/nll2"], atol=1e-5)
-      np.testing.assert_allclose(terms["regression"].mean(), own[f"{name}/reg1"] + own[f"{name}/reg2"], atol=1e-5)
+      np.testing.assert_allclose(terms["classification"].mean(), arrays[f"{name}/nll1"] + arrays[f"{name}/nll2"], atol=1e-5)
+      np.testing.assert_allclose(terms["regression"].mean(), arrays[f"{name}/reg1"] + arrays[f"{name}/reg2"], atol=1e-5)
       close(gradient[1], f"{name}/grad/video1", 1e-7)
       close(gradient[2], f"{name}/grad/video2", 1e-7)
       gradients.append(gradient[0])
@@ -122,7 +122,7 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
       answer = jax.vmap(method.assess, (None, 0, 0))(variables(start), features[0], references)
       close(answer.score, f"{name}/train_pred_scores", 1e-4, 1e-6)
       np.testing.assert_allclose(answer.distribution[f"level {len(levels)}"].probabilities,
-                                 np.exp(own[f"{name}/leaf_logprob"])[len(scores):], atol=1e-5)
+                                 np.exp(arrays[f"{name}/leaf_logprob"])[len(scores):], atol=1e-5)
     for name, value in interop.regression_tree_to_torch(gradients[0]["tree"]).items():
       close(value, f"grad_after_batch0/tree/{name}")
     for name, value in gradients[0]["base"].items():
@@ -191,8 +191,8 @@ def naive_group(model, bounds, target):
 def naive_loss(model, constants, params, features, scores):
   """Sum over the items `[B, k, D]` of classification and regression (Eq. 6), or squared error."""
   terms, by_leaf = dict(classification=0.0, regression=0.0), {}
-  for item, own in zip(features, scores):
-    for direction, (row, target) in enumerate(naive_rows(model, constants, item, own)):
+  for item, labels in zip(features, scores):
+    for direction, (row, target) in enumerate(naive_rows(model, constants, item, labels)):
       answer = naive_head(model, params, row)
       if model.head == "mlp":
         shift = 0.0 if model.contrastive else constants["low"]
@@ -293,11 +293,11 @@ def test_assessment(load_config, variant, with_difficulty):
   config = load_config("core", "features", TREE | VARIANTS[variant] | {"model.with_difficulty": with_difficulty})
   model, (method, params, constants) = config.model, random_method(config)
   rng = np.random.default_rng(2)
-  own, others, scores = rng.normal(size=4), rng.normal(size=(5, 4)), rng.normal(size=5)
+  encoding, others, scores = rng.normal(size=4), rng.normal(size=(5, 4)), rng.normal(size=5)
   mask, unit = np.array([True, True, False, True, False]), 2.5 if with_difficulty else 1.0
   votes, leaves = [], []
   for other, score in zip(others[mask], scores[mask]) if model.contrastive else [(None, 0.0)]:
-    (row, _), *_ = naive_rows(model, constants, (own, other), (0.0, score))
+    (row, _), *_ = naive_rows(model, constants, (encoding, other), (0.0, score))
     answer = naive_head(model, params["head"], row)
     if model.head == "tree":
       leaf = np.argmax(answer[0])
@@ -313,7 +313,7 @@ def test_assessment(load_config, variant, with_difficulty):
     if model.contrastive:
       references |= dict(encodings=jnp.where(mask[:, None], others, rubbish)[order], mask=jnp.asarray(mask)[order],
                          score=jnp.where(mask, scores, rubbish)[order])
-    return method.assess(variables, jnp.asarray(own, jnp.float32), references)
+    return method.assess(variables, jnp.asarray(encoding, jnp.float32), references)
   answer = assess(np.arange(5))
   np.testing.assert_allclose(answer.score, unit * np.mean(votes), rtol=1e-5, atol=1e-5)
   assert set(answer.parts) == ({"spread over exemplars"} if model.contrastive else set())
@@ -420,7 +420,7 @@ def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devi
   monkeypatch.setattr(answers, "CHUNK", chunk)
   changes = {"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")}
   trainer, _ = trained(small(changes), scored, devices, calls=1)
-  score, parts = trainer.assess(draw=draw)
+  score, parts = trainer.assess(draw=draw)[:2]
   chosen, mask = trainer.experiment.exemplars(draw)
   assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
   videos = trainer.loader.host(np.arange(20))

@@ -285,10 +285,10 @@ def test_grad_cam_is_its_definition(small, filmed, head, contrastive):
   chosen = trainer.experiment.exemplars()[0][video, 0] if contrastive else None
 
   def score(maps):
-    own = features(maps)
+    encoding = features(maps)
     if not contrastive:
-      return system.difference(variables, system.answer(variables, own[None]))[0]
-    levels, regression = system.answer(variables, jnp.stack([own, own]), known[chosen], filmed.score[chosen])
+      return system.difference(variables, system.answer(variables, encoding[None]))[0]
+    levels, regression = system.answer(variables, jnp.stack([encoding, encoding]), known[chosen], filmed.score[chosen])
     bounds = variables["constants"]["labels"]["bounds"]
     return sum(jnp.exp(levels[-1][i, leaf]) * (low + regression[i, leaf] * (high - low))
                for i in range(2) for leaf, (low, high) in enumerate(bounds)) / 2

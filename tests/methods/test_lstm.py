@@ -41,9 +41,9 @@ def test_scores_and_moves(bidirectional):
     cell, expected, total = params["lstm"]["cell"], np.zeros(7), bias
     for way in range(1 + bidirectional):
       real = rows[video, :length][:: -1 if way else 1]
-      states, own = naive_states(cell, way, real), kernel[4 * way: 4 * way + 4]
-      total += states[-1] @ own
-      expected[:length] += (np.diff(states, axis=0, prepend=0) @ own)[:: -1 if way else 1]
+      states, weights = naive_states(cell, way, real), kernel[4 * way: 4 * way + 4]
+      total += states[-1] @ weights
+      expected[:length] += (np.diff(states, axis=0, prepend=0) @ weights)[:: -1 if way else 1]
     np.testing.assert_allclose(scores[video], total, rtol=1e-5)
     np.testing.assert_allclose(moves[video], expected, atol=1e-5)
     np.testing.assert_allclose(moves[video].sum() + bias, scores[video], rtol=1e-5)
@@ -70,7 +70,7 @@ def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, op
   def loss(params, deviation=constants["deviation"]):
     variables = dict(params=params, constants=constants | dict(deviation=deviation))
     encodings = method.encode(variables, videos, jax.random.key(0), True)
-    found = jax.vmap(lambda own, label: method.phases[0].loss(variables, (own,), dict(score=label[None]))[0])
+    found = jax.vmap(lambda encoding, label: method.phases[0].loss(variables, (encoding,), dict(score=label[None]))[0])
     return found(encodings, jnp.asarray(dataset.score[:2])).sum()
   silent = jax.tree.map(jnp.zeros_like, params)
   expected = np.sum(((dataset.score[:2] - trained.mean()) / trained.std()) ** 2)

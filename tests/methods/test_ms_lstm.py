@@ -82,12 +82,12 @@ def test_attention_and_loss(load_config, make_dataset, quick_compile):
   np.testing.assert_allclose(encodings["attention"].sum(axis=2), 1, rtol=1e-5)
   padding = np.arange(12) >= dataset.lengths["rgb"][:, None]
   assert not np.asarray(encodings["attention"]).transpose(0, 2, 1)[padding].any()
-  own = jax.tree.map(lambda x: x[3], encodings)
-  loss, said = method.phases[0].loss(variables, (own,), dict(score=jnp.array([7.0])))
-  matrix = np.float64(own["attention"])
-  published = (float(own["score"]) - 7) ** 2 + 2 * np.linalg.norm(matrix @ matrix.T - np.eye(2)) ** 2
+  encoding = jax.tree.map(lambda x: x[3], encodings)
+  loss, said = method.phases[0].loss(variables, (encoding,), dict(score=jnp.array([7.0])))
+  matrix = np.float64(encoding["attention"])
+  published = (float(encoding["score"]) - 7) ** 2 + 2 * np.linalg.norm(matrix @ matrix.T - np.eye(2)) ** 2
   np.testing.assert_allclose(loss * constants["deviation"] ** 2, published, rtol=1e-4)
-  np.testing.assert_allclose(said["error"], abs(float(own["score"]) - 7), rtol=1e-5)
+  np.testing.assert_allclose(said["error"], abs(float(encoding["score"]) - 7), rtol=1e-5)
 
 
 def test_gradients_are_finite_at_the_corners(load_config, quick_compile):
@@ -100,7 +100,7 @@ def test_gradients_are_finite_at_the_corners(load_config, quick_compile):
   def loss(params):
     variables = dict(params=params, constants=constants)
     encodings = method.encode(variables, videos, jax.random.key(0), True)
-    each = jax.vmap(lambda own: method.phases[0].loss(variables, (own,), dict(score=jnp.ones(1)))[0])
+    each = jax.vmap(lambda encoding: method.phases[0].loss(variables, (encoding,), dict(score=jnp.ones(1)))[0])
     return each(encodings).sum()
   value, gradients = jax.jit(jax.value_and_grad(loss))(params)
   assert np.isfinite(value) and all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))

@@ -455,7 +455,7 @@ def test_initial_variables(load_config, quick_compile):
   assert set(params["ranking"]) == {f"{b}_{n}" for b in config.model.branches for n in ("kernel", "bias")}
   paths = ["/".join(k.key for k in path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
   owners = [[i for i, phase in enumerate(method.phases) if re.search(phase.trains, path)] for path in paths]
-  assert all(len(own) == 1 for own in owners) and {own[0] for own in owners} == {0, 1}
+  assert all(len(phases) == 1 for phases in owners) and {phases[0] for phases in owners} == {0, 1}
 
 
 BASELINES = {

@@ -82,14 +82,14 @@ def squared_distances(x, y):
   return ((x[:, None] - y) ** 2).sum(axis=-1)
 
 
-def naive_difference(params, model, own, aligned, delay):
+def naive_difference(params, model, row, aligned, delay):
   """d_i of one row (Sec. 3.3), or what stands in its place in Table 2."""
   if model.differences == "none":
-    return own
+    return row
   if model.differences == "rows":
-    return np.concatenate([own - aligned, own, aligned, [delay]])
-  units = (params["heads/query/kernel"] @ own + params["heads/query/bias"] + params["heads/reference/kernel"] @ aligned
-           + params["heads/residual/kernel"] @ (own - aligned) + params["heads/timing/kernel"][:, 0] * delay)
+    return np.concatenate([row - aligned, row, aligned, [delay]])
+  units = (params["heads/query/kernel"] @ row + params["heads/query/bias"] + params["heads/reference/kernel"] @ aligned
+           + params["heads/residual/kernel"] @ (row - aligned) + params["heads/timing/kernel"][:, 0] * delay)
   units = np.maximum(units, 0).reshape(model.heads, -1)
   outputs = [params["heads/kernel"][h] @ units[h] + params["heads/bias"][h] for h in range(model.heads)]
   return np.maximum(np.concatenate(outputs), 0)
@@ -97,15 +97,15 @@ def naive_difference(params, model, own, aligned, delay):
 
 def naive_compare(params, model, query, reference):
   """Score, segment scores, importance, alignment, offset and misfit of one query and one reference."""
-  (own, own_directions), (other, other_directions) = (naive_encode(params, rows) for rows in (query, reference))
+  (embedded, own_directions), (other, other_directions) = (naive_encode(params, rows) for rows in (query, reference))
   path, value = naive_alignment(squared_distances(own_directions, other_directions), model.gamma, model.alignment)
   aligned = path @ other
   number, differences, offsets = [], [], []
-  for t in range(len(own)):
-    offset = path[t] @ (np.arange(len(other)) + 0.5) / len(other) - (t + 0.5) / len(own)
-    differences.append(naive_difference(params, model, own[t], aligned[t], abs(offset)))      # delta_i, Sec. 3.3
+  for t in range(len(embedded)):
+    offset = path[t] @ (np.arange(len(other)) + 0.5) / len(other) - (t + 0.5) / len(embedded)
+    differences.append(naive_difference(params, model, embedded[t], aligned[t], abs(offset)))      # delta_i, Sec. 3.3
     offsets.append(offset)
-    number.append(int(t * model.segments / len(own)))
+    number.append(int(t * model.segments / len(embedded)))
   scores, logits = np.zeros(model.segments), np.full(model.segments, -np.inf)
   for k in range(model.segments):
     inside = [d for d, n in zip(differences, number) if n == k]
@@ -116,7 +116,7 @@ def naive_compare(params, model, query, reference):
   importance = np.exp(logits - logits.max())
   importance /= importance.sum()
   return dict(score=importance @ scores, segments=scores, importance=importance, path=path, offset=np.array(offsets),
-              misfit=value / (len(own) + len(other)))
+              misfit=value / (len(embedded) + len(other)))
 
 
 def naive_contrastive(directions, window, margin):
@@ -135,16 +135,16 @@ def naive_losses(params, config, items, videos, scores):
   """{term: `[B]`}: `items` (query, references), a query among its references being no reference."""
   model, loss, weights = config.model, config.loss, config.loss.weights
   low, high = RANGE
-  found = [[naive_compare(params, model, videos[q], videos[r]) for r in own if r != q] for q, *own in items]
-  score = [np.mean([f["score"] for f in own]) for own in found]
+  found = [[naive_compare(params, model, videos[q], videos[r]) for r in references if r != q] for q, *references in items]
+  score = [np.mean([f["score"] for f in compared]) for compared in found]
   true = [(scores[q] - low) / (high - low) for q, *_ in items]
   terms = dict(squared=[], ranking=[], alignment=[], contrastive=[])
-  for i, own in enumerate(found):
+  for i, compared in enumerate(found):
     others = [j for j in range(len(items)) if j != i]
     hinges = [max(0, -(score[i] - score[j]) * (true[i] - true[j]) + loss.margin) for j in others]
     terms["squared"].append((score[i] - true[i]) ** 2)
     terms["ranking"].append(weights.ranking * np.mean(hinges) if others else 0.0)
-    terms["alignment"].append(weights.alignment * np.mean([f["misfit"] for f in own]))
+    terms["alignment"].append(weights.alignment * np.mean([f["misfit"] for f in compared]))
     terms["contrastive"].append(weights.alignment * weights.contrastive * naive_contrastive(
         naive_encode(params, videos[items[i][0]])[1], loss.window, loss.contrastive_margin))
   return {name: np.array(values) for name, values in terms.items()}
@@ -199,8 +199,8 @@ def answer_of(method, variables, features, lengths, query, references, mask=None
   @jax.jit
   def answer(variables, videos, mask):
     encodings = method.encode(variables, videos, None, False)
-    own = dict(encodings=jax.tree.map(lambda x: x[jnp.array(references)], encodings), mask=mask)
-    return method.assess(variables, jax.tree.map(lambda x: x[query], encodings), own)
+    against = dict(encodings=jax.tree.map(lambda x: x[jnp.array(references)], encodings), mask=mask)
+    return method.assess(variables, jax.tree.map(lambda x: x[query], encodings), against)
   return answer(variables, batch(features, lengths), jnp.asarray([True] * len(references) if mask is None else mask))
 
 
@@ -272,8 +272,8 @@ def test_losses_of_pairs(small, form):
     sides = tuple(jax.tree.map(lambda x, video=video: x[video], encodings) for video in item)
     found, terms = jax.jit(method.phases[0].loss)(variables, sides, {})
     scores, misfits, apart = [], [], []
-    for query, own in ((item[0], item[2:2 + count]), (item[1], item[2 + count:])):
-      beside = [naive_compare(params, config.model, videos[query], videos[r]) for r in own if r != query]
+    for query, references in ((item[0], item[2:2 + count]), (item[1], item[2 + count:])):
+      beside = [naive_compare(params, config.model, videos[query], videos[r]) for r in references if r != query]
       scores.append(np.mean([one["score"] for one in beside]) if beside else 0.0)
       misfits.append(np.mean([one["misfit"] for one in beside]) if beside else 0.0)
       apart.append(naive_contrastive(naive_encode(params, videos[query])[1], loss.window, loss.contrastive_margin))
@@ -290,9 +290,9 @@ def test_losses_of_pairs(small, form):
 def test_assessment(small, form):
   config, method, variables, features, _ = small(FORMS[form], 1)
   params, videos, (low, high) = double(variables["params"]), real_rows(features), RANGE
-  for query, own, mask in ((0, (4, 1), (True, True)), (2, (5, 0), (True, False)), (1, (3, 4), (True, True))):
-    answer = answer_of(method, variables, features, LENGTHS, query, own, mask)
-    found = [naive_compare(params, config.model, videos[query], videos[r]) for r, there in zip(own, mask) if there]
+  for query, references, mask in ((0, (4, 1), (True, True)), (2, (5, 0), (True, False)), (1, (3, 4), (True, True))):
+    answer = answer_of(method, variables, features, LENGTHS, query, references, mask)
+    found = [naive_compare(params, config.model, videos[query], videos[r]) for r, there in zip(references, mask) if there]
     mean = {name: np.mean([f[name] for f in found], axis=0) for name in ("score", "segments", "importance", "offset")}
     np.testing.assert_allclose(answer.score, low + (high - low) * mean["score"], rtol=1e-4)
     spread = (high - low) * np.std([f["score"] for f in found])
@@ -308,7 +308,7 @@ def test_assessment(small, form):
     for name, values in expected.items():
       close(answer.segments[name][seen], values[seen])
     assert len(answer.alignment) == 2
-    for path, f, r in zip(answer.alignment, found, own):
+    for path, f, r in zip(answer.alignment, found, references):
       np.testing.assert_allclose(path[:count, : LENGTHS[r]], f["path"], atol=1e-4)
       assert not np.asarray(path[:count, LENGTHS[r]:]).any()
     several = answers.PICKS[1](jax.tree.map(lambda x: jnp.stack([x, x]), answer))            # what is kept of many videos
@@ -425,10 +425,10 @@ def test_references(configure, scored, choose):
     items = trainer.loader.train[np.asarray(trainer.tables.items[r, : trainer.tables.count[r]])]
     queries = [v for v in fold.train_videos if mask[v, r].any()]
     assert sorted(items[:, 0]) == queries
-    for query, *own in items:
+    for query, *references in items:
       known = chosen[query, r][mask[query, r]].tolist()
-      assert own == known + [query] * (3 - len(known))
-  seeds = [chosen[:, [r for r, own in enumerate(trainer.replicas) if own.seed == seed]] for seed in (0, 7)]
+      assert references == known + [query] * (3 - len(known))
+  seeds = [chosen[:, [r for r, one in enumerate(trainer.replicas) if one.seed == seed]] for seed in (0, 7)]
   assert np.array_equal(*seeds) == (choose == "best")
 
 
@@ -531,7 +531,7 @@ def test_config_errors(configure, changes, message):
     ({"model.bandwidth": 3}, {}, r"video 'v\d+' has \d+ rows and one that it is compared with \d+, farther apart than "
                                  r"config\.model\.bandwidth=3 rows can align; widen the band, or set it to 0 for none"),
     ({"model.exemplars.choose": "worst"}, {}, r"config\.model\.exemplars\.choose='worst' is unknown; use one of random, best"),
-    ({}, dict(score=None, score_range=None), r"there are no scores, which config\.method='skilldiff' learns from"),
+    ({}, dict(score=None, score_range=None), "there are no scores to learn from; add them"),
     ({}, dict(score_range=None), r"the possible range of the scores is not known.*set config\.data\.score_range"),
     ({"data.criteria": ("style",), "model.score_ranges": {"style": (0.0, 5.0)}}, {}, r"has style -\S+, outside 0 to 5"),
     ({"data.stream": "maps"}, {}, r"there is no stream 'maps', only rgb"),

@@ -65,8 +65,8 @@ def assert_close(actual, expected, replica=None, atol=2e-5):
 def test_a_segment_shows_its_last_frame_or_a_random_one():
   lengths = jnp.array([5, 7, 12, 23])
   last = np.asarray(frame_rows(lengths, 5))
-  for own, count in zip(last, lengths.tolist()):
-    assert own.tolist() == [part[-1] for part in np.array_split(np.arange(count), np.arange(1, 5) * count // 5)]
+  for row, count in zip(last, lengths.tolist()):
+    assert row.tolist() == [part[-1] for part in np.array_split(np.arange(count), np.arange(1, 5) * count // 5)]
   seen = [[set() for _ in range(5)] for _ in lengths]
   draw = jax.jit(lambda keys: frame_rows(lengths, 5, keys))
   for seed in range(60):
@@ -222,8 +222,8 @@ def test_assessment(make, with_maps, quick_compile, tmp_path):
   with np.load(results._save_maps(tmp_path / "maps.npz", trainer, answer)) as saved:
     assert saved["videos"].tolist() == ["v7", "v8", "v9", "v10"] and len(saved["replicas"]) == 2
     np.testing.assert_array_equal(saved["attention"], answer.maps["attention"][:, 7:])
-    for own, video in zip(saved["attention_seconds"], range(7, 11)):
-      np.testing.assert_array_equal(own, times[video, answer.rows["attention"][0, video]])
+    for seconds, video in zip(saved["attention_seconds"], range(7, 11)):
+      np.testing.assert_array_equal(seconds, times[video, answer.rows["attention"][0, video]])
 
 
 def test_place_mass():
@@ -300,22 +300,22 @@ def test_data_errors(make, with_maps, changes, fields, message):
 def test_tables_of_the_paper(make):
   """Table 1 and 2 and Fig. 6: each row has shapes or labels of its own, so each is a program."""
   made = ablations.groups(make(file="spatial_attention_ablations"))
-  assert [(own.weight_rows[0][0], own.model.attention, own.model.attention_gru, own.model.guides, own.train.pair_order)
-          for own in made] == [
+  assert [(group.weight_rows[0][0], group.model.attention, group.model.attention_gru, group.model.guides, group.train.pair_order)
+          for group in made] == [
       ("CBAM", "cbam", True, ("frame", "skill"), "labelled"),
       ("no attention GRU", "gru", False, ("frame", "skill"), "labelled"),
       ("frame only", "gru", True, ("frame",), "labelled"), ("skill state only", "gru", True, ("skill",), "labelled"),
       ("spatial attention", "gru", True, ("frame", "skill"), "labelled"),
       ("random labels", "gru", True, ("frame", "skill"), "random")]
-  for own in made:
-    train.check(own)
+  for group in made:
+    train.check(group)
 
 
 def test_every_row_of_the_table_leaves_its_heat_maps(make, with_maps, quick_training, tmp_path):
   config = make({"plots": True, "train.epochs": 1}, "spatial_attention_ablations")
   assert spatial_attention_ablations.get_config().plots
-  for own in ablations.groups(config):
-    train.run(own.lock(), tmp_path / own.weight_rows[0][0], with_maps(folds=FOLDS[:1]))
+  for group in ablations.groups(config):
+    train.run(group.lock(), tmp_path / group.weight_rows[0][0], with_maps(folds=FOLDS[:1]))
   rows = {path.name for path in tmp_path.iterdir()}
   assert rows == set(config.row_order)
   assert all((tmp_path / row / name).exists() for row in rows for name in ("maps.png", "maps.npz"))

@@ -31,8 +31,8 @@ def rank(params, row):
 
 def encodings_of(encodings, video, scale=1.0):
   """Those of one video, its scores scaled."""
-  own = jax.tree.map(lambda x: x[video], encodings)
-  return own | dict(scores={name: scale * score for name, score in own["scores"].items()})
+  encoding = jax.tree.map(lambda x: x[video], encodings)
+  return encoding | dict(scores={name: scale * score for name, score in encoding["scores"].items()})
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 12])
@@ -66,7 +66,7 @@ def test_loss_and_score(load_config):
   expected = 0.0
   for number, name in enumerate(streams):
     keys = [jax.random.fold_in(jax.random.fold_in(key, number), v) for v in (0, 1)]
-    places = np.float64([jax.random.uniform(own, (3, 1))[:, 0] for own in keys])          # [2, 3]
+    places = np.float64([jax.random.uniform(each, (3, 1))[:, 0] for each in keys])          # [2, 3]
     for part in range(3):
       rows = ((part + places[:, part]) / 3 * lengths[:2]).astype(int)
       better, worse = (rank(params[name], streams[name][v, rows[v]]) for v in (0, 1))
@@ -75,7 +75,7 @@ def test_loss_and_score(load_config):
   np.testing.assert_allclose(said["rank_rgb"] + said["rank_flow"], loss, rtol=1e-6)
   alike = encodings_of(encodings, 0, 7.0), encodings_of(encodings, 2)
   far, far_said = method.phases[0].loss(variables, (*pair, *alike), {})
-  apart = {name: np.abs(7 * np.float64(own[0]) - own[2]) for name, own in encodings["scores"].items()}
+  apart = {name: np.abs(7 * np.float64(scores[0]) - scores[2]) for name, scores in encodings["scores"].items()}
   similar = sum(0.5 * np.maximum(values - 1.0, 0).sum() for values in apart.values())
   np.testing.assert_allclose(far - loss, similar, rtol=1e-4)
   assert similar > 0 and far_said["similar_rgb"] + far_said["similar_flow"] == pytest.approx(similar, rel=1e-4)

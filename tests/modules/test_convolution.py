@@ -103,9 +103,9 @@ def test_unit_normalises_by_frozen_statistics():
   variables = unit.init(jax.random.key(0), x)
   rng = np.random.default_rng(1)
   variables = jax.tree.map(lambda v: jnp.asarray(rng.uniform(0.5, 2, v.shape), jnp.float32), variables)
-  own, seen = variables["params"], variables["batch_stats"]
-  y = convolve(x, own["kernel"], (1, 1), "SAME", implementation="lax")
-  expected = (y - seen["mean"]) / jnp.sqrt(seen["var"] + 1e-3) * own["scale"] + own["bias"]
+  params, seen = variables["params"], variables["batch_stats"]
+  y = convolve(x, params["kernel"], (1, 1), "SAME", implementation="lax")
+  expected = (y - seen["mean"]) / jnp.sqrt(seen["var"] + 1e-3) * params["scale"] + params["bias"]
   np.testing.assert_allclose(unit.apply(variables, x), expected, rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(ConvUnit(7, (3, 3), eps=1e-3).apply(variables, x), np.maximum(expected, 0), rtol=1e-4,
                              atol=1e-4)

@@ -45,25 +45,25 @@ def test_golden_gru(golden, golden_weights, golden_name):
   cases = sorted({key.split("/")[0] for key in data if key.endswith("/x")})
   assert cases
   for case in cases:
-    own = {key.removeprefix(f"{case}/"): value for key, value in data.items() if key.startswith(f"{case}/")}
-    if f"w/{OURS['input']}" in own:
-      weights = {part: own[f"w/{name}"] for part, name in OURS.items()}
+    arrays = {key.removeprefix(f"{case}/"): value for key, value in data.items() if key.startswith(f"{case}/")}
+    if f"w/{OURS['input']}" in arrays:
+      weights = {part: arrays[f"w/{name}"] for part, name in OURS.items()}
     else:
-      made = golden_weights(own | dict(salt=data["salt"], params=data["params"]))
+      made = golden_weights(arrays | dict(salt=data["salt"], params=data["params"]))
       weights = {part: made[name] for part, name in OURS.items()}
-    out, pull = jax.vjp(gru, jax.tree.map(jnp.asarray, weights), own["x"], own["h0"][0])
-    np.testing.assert_allclose(out, own["out"], rtol=0, atol=5e-6)
-    np.testing.assert_allclose(out[-1], own["h_last"][0], rtol=0, atol=5e-6)
-    np.testing.assert_allclose(gru(weights, own["x"], jnp.zeros_like(own["h0"][0])), own["out_zero_h0"], rtol=0, atol=5e-6)
-    gradients, of_x, of_start = pull(jnp.asarray(own["cot"]))
-    np.testing.assert_allclose(of_x, own["grad/x"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(of_start, own["grad/h0"][0], rtol=0, atol=1e-5)
+    out, pull = jax.vjp(gru, jax.tree.map(jnp.asarray, weights), arrays["x"], arrays["h0"][0])
+    np.testing.assert_allclose(out, arrays["out"], rtol=0, atol=5e-6)
+    np.testing.assert_allclose(out[-1], arrays["h_last"][0], rtol=0, atol=5e-6)
+    np.testing.assert_allclose(gru(weights, arrays["x"], jnp.zeros_like(arrays["h0"][0])), arrays["out_zero_h0"], rtol=0, atol=5e-6)
+    gradients, of_x, of_start = pull(jnp.asarray(arrays["cot"]))
+    np.testing.assert_allclose(of_x, arrays["grad/x"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(of_start, arrays["grad/h0"][0], rtol=0, atol=1e-5)
     for part, name in OURS.items():
       gradient = np.asarray(gradients[part], np.float64)
-      if f"grad/{name}" in own:
-        np.testing.assert_allclose(gradient, own[f"grad/{name}"], rtol=0, atol=1e-5, err_msg=name)
+      if f"grad/{name}" in arrays:
+        np.testing.assert_allclose(gradient, arrays[f"grad/{name}"], rtol=0, atol=1e-5, err_msg=name)
       else:
-        total, absolute = own[f"gradsum/{name}_f64"]
+        total, absolute = arrays[f"gradsum/{name}_f64"]
         np.testing.assert_allclose([gradient.sum(), np.abs(gradient).sum()], [total, absolute], rtol=0,
                                    atol=1e-5 * absolute, err_msg=name)
 
@@ -184,8 +184,8 @@ def test_replicas(quick_compile):
   grad = lambda params: jax.grad(lambda p: run(p)[0].sum())(params)
   together = jax.jit(jax.vmap(lambda p: (run(p), grad(p))))(params)
   for r in range(3):
-    own = jax.tree.map(lambda x: x[r], params)
-    chex.assert_trees_all_close(jax.tree.map(lambda x: x[r], together), (run(own), grad(own)), atol=1e-5)
+    one = jax.tree.map(lambda x: x[r], params)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[r], together), (run(one), grad(one)), atol=1e-5)
 
 
 # Forms of the convolution

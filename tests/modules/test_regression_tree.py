@@ -38,25 +38,25 @@ def test_golden_tree(golden, golden_name):
   depths = sorted({key.split("/")[0] for key in data if re.match(r"d\d+/", key)})
   assert len(depths) > 1
   for depth in depths:
-    own = published(data, f"{depth}/")
-    state = published(own, "w/")
+    arrays = published(data, f"{depth}/")
+    state = published(arrays, "w/")
     tree, params = tree_of(state)
-    assert tree.num_leaves == own["delta"].shape[1] == 2 ** (int(depth[1:]) - 1)
+    assert tree.num_leaves == arrays["delta"].shape[1] == 2 ** (int(depth[1:]) - 1)
     for name, value in interop.regression_tree_to_torch(params).items():
       np.testing.assert_array_equal(value, state[name], err_msg=name)
       assert value.shape == state[name].shape and value.dtype == np.float32
     (levels, leaves), back = jax.vjp(jax.jit(lambda p, x, tree=tree: tree.apply({"params": p}, x)), params, data["x"])
-    assert len(levels) == sum(name.startswith("logprob") for name in own)
+    assert len(levels) == sum(name.startswith("logprob") for name in arrays)
     names = [f"logprob{i}" for i in range(len(levels))]
     for name, level in zip(names, levels):
-      np.testing.assert_allclose(level.reshape(own[name].shape), own[name], rtol=0, atol=5e-6, err_msg=name)
-    np.testing.assert_allclose(leaves, own["delta"], rtol=0, atol=5e-6)
-    cotangents = [own[f"cot/{name}"].reshape(level.shape) for name, level in zip(names, levels)]
-    moved, dx = back((cotangents, own["cot/delta"]))
+      np.testing.assert_allclose(level.reshape(arrays[name].shape), arrays[name], rtol=0, atol=5e-6, err_msg=name)
+    np.testing.assert_allclose(leaves, arrays["delta"], rtol=0, atol=5e-6)
+    cotangents = [arrays[f"cot/{name}"].reshape(level.shape) for name, level in zip(names, levels)]
+    moved, dx = back((cotangents, arrays["cot/delta"]))
     gradients = interop.regression_tree_to_torch(moved) | {"x": dx}
-    assert gradients.keys() == published(own, "grad/").keys()
+    assert gradients.keys() == published(arrays, "grad/").keys()
     for name, value in gradients.items():
-      np.testing.assert_allclose(value, own[f"grad/{name}"], rtol=0, atol=3e-5, err_msg=f"{depth} {name}")
+      np.testing.assert_allclose(value, arrays[f"grad/{name}"], rtol=0, atol=3e-5, err_msg=f"{depth} {name}")
 
 
 @pytest.mark.golden("core_tree_real*")
@@ -87,21 +87,21 @@ def test_golden_groups(golden, golden_name):
   found = sorted(key.removesuffix("/bounds") for key in data if key.endswith("/bounds"))
   for place in found:
     dataset, depth, mode = place.split("/")
-    own = published(data, f"{place}/")
+    arrays = published(data, f"{place}/")
     modes.add(mode)
     bounds = group_borders(data[f"dataset/{dataset}"], 2 ** (int(depth[1:]) - 1),
                            **mode_options(mode, dataset, data["score_range"]))
-    np.testing.assert_array_equal(bounds, own["bounds"], err_msg=place)
+    np.testing.assert_array_equal(bounds, arrays["bounds"], err_msg=place)
     assert bounds.dtype == np.float32
     bounds = jnp.asarray(bounds)
-    group = group_of(jnp.asarray(own["deltas"]), bounds, "first").T
-    np.testing.assert_array_equal(group, own["onehot"], err_msg=place)
-    np.testing.assert_array_equal(jnp.argmax(group, axis=0), own["class"], err_msg=place)
-    inside = own["onehot"] == 1
-    places = np.where(inside, within_group(jnp.asarray(own["deltas"]), bounds).T, -1)
-    np.testing.assert_allclose(places, own["reg"], rtol=0, atol=1e-6, err_msg=place)
-    out = decode(jnp.asarray(own["inf_logprob"]), jnp.asarray(own["inf_delta"]), bounds, "offset")
-    np.testing.assert_allclose(out, own["inf_out"][:, 0], rtol=1e-6, atol=1e-5, err_msg=place)
+    group = group_of(jnp.asarray(arrays["deltas"]), bounds, "first").T
+    np.testing.assert_array_equal(group, arrays["onehot"], err_msg=place)
+    np.testing.assert_array_equal(jnp.argmax(group, axis=0), arrays["class"], err_msg=place)
+    inside = arrays["onehot"] == 1
+    places = np.where(inside, within_group(jnp.asarray(arrays["deltas"]), bounds).T, -1)
+    np.testing.assert_allclose(places, arrays["reg"], rtol=0, atol=1e-6, err_msg=place)
+    out = decode(jnp.asarray(arrays["inf_logprob"]), jnp.asarray(arrays["inf_delta"]), bounds, "offset")
+    np.testing.assert_allclose(out, arrays["inf_out"][:, 0], rtol=1e-6, atol=1e-5, err_msg=place)
   assert modes == {"sym_minmax", "sym", "asym_minmax", "asym"} and len(found) > 30
 
 
@@ -282,8 +282,8 @@ def test_places_and_what_a_leaf_says_are_inverse():
   group, places = group_of(asked, bounds), within_group(asked, bounds)
   np.testing.assert_allclose(decode(jnp.log(group), places, bounds), asked, atol=1e-5)
   inside = (asked >= bounds[0, 0]) & (asked <= bounds[-1, 1])
-  own = np.asarray((group * places).sum(axis=1))[inside]
-  assert (own >= 0).all() and (own <= 1).all() and own.std() > 0.1
+  within = np.asarray((group * places).sum(axis=1))[inside]
+  assert (within >= 0).all() and (within <= 1).all() and within.std() > 0.1
 
 
 def test_groups_without_width():

@@ -173,10 +173,10 @@ def test_golden_every_path_and_the_best_one(golden, golden_name):
   costs, lengths = padded(*(file[f"{size}/cost"] for size, _, _ in found))
   for gamma in {gamma for _, gamma, _ in found} | {1e6}:
     values, alignments = value_and_alignment()(costs, gamma, lengths, 0)
-    for (size, own, key), cost, value, (n, m), alignment in zip(found, costs, values, lengths, alignments):
+    for (size, smoothing, key), cost, value, (n, m), alignment in zip(found, costs, values, lengths, alignments):
       if gamma == 1e6:
         np.testing.assert_allclose(alignment[:n, :m], file[f"{size}/mean_alignment"], atol=1e-5)
-      if gamma != own:
+      if gamma != smoothing:
         continue
       alignment, every = alignment[:n, :m], np.array(paths(n, m))
       assert len(every) == file[f"{size}/n_paths"]
@@ -279,8 +279,8 @@ def check_spoiled_pairs(implementation):
   real = (rows < ENDS[0]) & (columns < ENDS[1]) & (abs(rows - columns) <= WIDTH)
   cases = list(itertools.product(SPOILED, INSIDE))
   cost = np.where(real, uniform(len(cases) + 1, 7, 8), np.float32(np.nan))
-  for own, (bad, place) in zip(cost, cases):
-    own[place] = bad
+  for costs, (bad, place) in zip(cost, cases):
+    costs[place] = bad
   options = dict(lengths=ENDS, bandwidth=WIDTH, implementation=implementation)
 
   @jax.jit

@@ -17,8 +17,9 @@ def test_attention_of_a_model_must_stand_out_within_the_moment():
 def test_segments_of_a_model_must_move_its_score_to_the_same_side():
   number = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [0, 0, 0, 1]])
   found = dict(number=number, score=np.array([[2.0, 4.0], [5.0, 1.0], [0.0, 9.0]]), importance=np.full((3, 2), 0.5))
-  assert agreement.of_segments(dict(start=1.0, end=2.0, side=-1), 0.5, found) == 1         # rows 2 and 3, which the last weighs evenly
-  assert agreement.of_segments(dict(start=0.0, end=0.5, side=-1), 0.5, found) == 2
+  for starts in (0.5 * np.arange(4), np.array([0.0, 0.2, 1.0, 1.7])):
+    assert agreement.of_segments(dict(start=1.0, end=2.0, side=-1), starts, found) == 1       # the last weighs both rows evenly
+    assert agreement.of_segments(dict(start=0.0, end=starts[1], side=-1), starts, found) == 2
 
 
 def test_places_of_a_model_must_be_the_same_or_beside_it():

@@ -128,15 +128,17 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
     finished_run.load(tmp_path / "run")
 
 
-def test_the_option_that_is_advised_for_simulated_data_is_theirs():
-  """They do not read that of other data."""
-  kept = lambda changes: len(data.load(small_config("usdl", "simulated", changes).data).folds[0].validation_videos)
-  simulated, = re.findall(r"of simulated data, config\.([a-z_.]+)", held_out.KEEP_APART)
-  few, more = kept({}), kept({simulated: 0.4})
-  assert more > few and kept({"data.validation_share": 0.4}) == few
+def test_the_option_that_is_advised_keeps_videos_apart():
+  """Of simulated data too, and as a share of the training videos."""
+  fold = lambda share: data.load(small_config("usdl", "simulated", {"data.validation_share": share}).data).folds[0]
+  option = re.search(r"config\.([a-z_.]+)", held_out.KEEP_APART)[1]
+  assert option == "data.validation_share" and len(fold(0.0).validation_videos) == 0
+  for share in (0.2, 0.4):
+    kept, trained = len(fold(share).validation_videos), len(fold(share).train_videos)
+    assert kept == round(share * (kept + trained))
   found = dict(level=0.9, calibrated_on="validation videos", videos=4, pairs=3)
   for words in (certainty.why_no_range(found, False), certainty.why_no_probability(found)):
-    assert f"a larger config.data.validation_share (of simulated data, config.{simulated})" in words
+    assert f"a larger config.{option} keeps more apart" in words
 
 
 def test_the_better_one_by_score_is_the_more_probable_one_whatever_the_units_of_models():

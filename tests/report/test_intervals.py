@@ -23,17 +23,17 @@ def asked(make_dataset, *, scored, folds, subjects=None, few=False):
   scores = np.stack([dataset.score + (0.4 if r.row == "good" else 2.0) * rng.normal(size=count) for r in replicas])
   experiment = types.SimpleNamespace(dataset=dataset, replicas=replicas, metric="spearman" if scored else "accuracy",
                                      config=types.SimpleNamespace(evaluate=types.SimpleNamespace(ties="half")))
-  def measured(own, said):
-    fold = dataset.folds[own.fold]
+  def measured(replica, said):
+    fold = dataset.folds[replica.fold]
     return (metrics.measure_scores(fold, dataset.score, said) if scored else
             metrics.measure(dataset, fold, said, {}, "half"))
-  history = [dict(step=1, replicas=[measured(own, said) for own, said in zip(replicas, scores)])]
+  history = [dict(step=1, replicas=[measured(replica, said) for replica, said in zip(replicas, scores)])]
   found = [metrics.select(history, index, experiment.metric) | dict(against_truth={}, test_ties=0, branches={})
            for index in range(len(replicas))]
   sides, rows = protocol.sides(experiment, history, found), {}
   for name in ("good", "bad"):
-    own = [index for index, r in enumerate(replicas) if r.row == name]
-    rows[name] = protocol.summarize([found[i] for i in own], experiment.metric, [sides[i] for i in own])
+    numbers = [index for index, r in enumerate(replicas) if r.row == name]
+    rows[name] = protocol.summarize([found[i] for i in numbers], experiment.metric, [sides[i] for i in numbers])
   shown = protocol.show(rows)
   table = {name: row[experiment.metric]["last"]["mean"] for name, row in rows.items()}
   return table, shown, intervals.of_rows(experiment, scores, sides, [r.row for r in replicas],
@@ -46,8 +46,8 @@ def test_of_the_numbers_of_the_table(make_dataset, scored, folds, few, shown):
   table, chosen, found = asked(make_dataset, scored=scored, folds=folds, few=few)
   assert chosen == shown and found["resampled"] == "videos" and found["rows"].keys() == table.keys()
   for name, mean in table.items():
-    own = found["rows"][name]
-    assert own["value"] == pytest.approx(mean, abs=1e-9) and own["low"] <= own["value"] <= own["high"]
+    cell = found["rows"][name]
+    assert cell["value"] == pytest.approx(mean, abs=1e-9) and cell["low"] <= cell["value"] <= cell["high"]
   gap, = found["differences"]
   assert (gap["first"], gap["second"]) == ("good", "bad")
   assert gap["value"] == pytest.approx(table["good"] - table["bad"], abs=1e-9)

@@ -119,8 +119,8 @@ def test_curves_of_attention_are_those_of_the_two_videos(make_dataset, tmp_path)
     real = data.lengths["rgb"][video]
     curves = [line.get_ydata() for line in axis.lines if len(line.get_ydata()) == real and line.get_linestyle() == "-"]
     for curve, values in zip(curves, assessments.attention.values(), strict=True):
-      own = values[0, video, 0, :real]
-      np.testing.assert_allclose(curve, own * real / own.sum(), rtol=1e-6)
+      weights = values[0, video, 0, :real]
+      np.testing.assert_allclose(curve, weights * real / weights.sum(), rtol=1e-6)
   plots.plt.close(figure)
 
 

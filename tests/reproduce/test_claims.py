@@ -13,8 +13,8 @@ CLAIM = Claim("core", "Table 1", "more is more", "configs/x.py", ("a", "last.acc
 def results(**rows):
   """{row: results.json} whose models have these accuracies, one a seed."""
   return {row: dict(replicas=[dict(row=row, criterion="score", seed=seed, fold=fold, last=dict(accuracy=value))
-                              for seed, values in enumerate(own) for fold, value in enumerate(values)])
-          for row, own in rows.items()}
+                              for seed, values in enumerate(accuracies) for fold, value in enumerate(values)])
+          for row, accuracies in rows.items()}
 
 
 @pytest.mark.parametrize("b, says", (([.50, .51, .52], "holds"), ([.91, .92, .92], "does not hold"),

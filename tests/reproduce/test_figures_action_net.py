@@ -52,10 +52,10 @@ def titles(figure):
 
 
 def test_highest_weights_stand_above_the_lowest(run):
-  own = figures.segments({"": run}, None)["segments_of_the_best"]
-  assert [title for title in titles(own) if title] == [
+  figure = figures.segments({"": run}, None)["segments_of_the_best"]
+  assert [title for title in titles(figure) if title] == [
       "0:04.0: 0.4000", "0:06.0: 0.3000", "0:08.0: 0.2000", "0:02.0: 0.1000"]
-  assert "give --videos DIR" in own.get_suptitle()
+  assert "give --videos DIR" in figure.get_suptitle()
   one = figures.frames({"": run}, None)["frames"]
   assert titles(one)[:2] == ["0:04.0: 0.4000", "0:06.0: 0.3000"]                 # in the order of time
   assert titles(one)[8:10] == ["0:02.0: 0.1000", "0:08.0: 0.2000"]

@@ -45,8 +45,8 @@ def test_groups_are_counted_as_training_assigns_them(finished):
   differences = exemplars.differences(np.random.default_rng(0).normal(size=60), np.zeros(60))
   bounds = regression_tree.group_borders(differences, 8)
   edges = np.linspace(-1, 1, 9)
-  equal, counted = (figures_core.shares(differences, own)
-                    for own in (np.stack([edges[:-1], edges[1:]], axis=1), bounds))
+  equal, counted = (figures_core.shares(differences, limits)
+                    for limits in (np.stack([edges[:-1], edges[1:]], axis=1), bounds))
   np.testing.assert_allclose(counted, 1 / 8, atol=0.002)
   assert equal[0] == pytest.approx(np.mean(differences <= edges[1])) and equal.sum() == pytest.approx(1)
   assert set(figures_core.groups({"row": finished}, None)) == {"groups"}

@@ -99,7 +99,7 @@ def check(entry, folder):
   for row in entry.rows:
     assert row.name in text
     if row.trains and not row.branch:
-      last = [own["last"] for own in written["ours"][row.name].values()]
+      last = [cell["last"] for cell in written["ours"][row.name].values()]
       assert last and all(number["mean"] is not None or "undefined" in number for number in last), row.name
     for title, number in written["published"][row.name].items():
       assert number in row.published and title in text
@@ -153,9 +153,9 @@ def test_published_numbers_are_those_of_the_text(paper):
   if not text.exists():
     pytest.skip(f"{text.name} is not at hand")
   printed = set(re.findall(r"-?\d*\.\d+", text.read_text()))
-  own = {number for entry in INDEX.values() if isinstance(entry, entries.Table) and entry.paper == paper
+  numbers = {number for entry in INDEX.values() if isinstance(entry, entries.Table) and entry.paper == paper
          for row in entry.rows for number in row.published if number}
-  assert own <= printed, own - printed
+  assert numbers <= printed, numbers - printed
 
 
 def test_index_of_the_documents_is_the_listing():
@@ -265,7 +265,7 @@ def test_a_data_set_without_features_leaves_its_column_empty(labels, tmp_path, c
   folder = tmp_path / "runs" / "recorded_tiny_1_seeds" / BEST.name
   written = json.loads((folder / "table.json").read_text())
   assert "none of the 12 videos of origami is on disk" in written["not_measured"]["Origami"]
-  assert all(own["Tie Tie"]["last"] for own in written["ours"].values())
+  assert all(cells["Tie Tie"]["last"] for cells in written["ours"].values())
   header, _, *body = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
   place = [cell.strip() for cell in header.split("|")].index("Origami")
   assert {line.split("|")[place].strip() for line in body[: len(BEST.rows)]} == {"-"}

@@ -30,8 +30,8 @@ def test_kinematics_of_the_joints(tmp_path):
   """Correct squats bend knees by a right angle or so; regressions on columns tell people apart that they did not see."""
   with np.load(_FILE) as archive:
     archive = dict(archive)
-  own = (archive["movement"] == 1) & (archive["subject"] <= 4)
-  archive = {name: values[own] if len(values) == len(own) else values for name, values in archive.items()}
+  chosen = (archive["movement"] == 1) & (archive["subject"] <= 4)
+  archive = {name: values[chosen] if len(values) == len(chosen) else values for name, values in archive.items()}
   rows, names = kinematics.columns(archive)
   assert rows.shape == (80, 32, len(names)) and np.isfinite(rows).all()
   bent = rows[archive["correct"] == 1][:, :, names.index("left_knee angle")]
@@ -78,7 +78,7 @@ def test_squats_against_correct_ones(tmp_path):
   alignment.draw(archive, results, tmp_path / "squats.png")
   assert (tmp_path / "squats.png").stat().st_size > 10_000
   for replica in results["replicas"]:
-    references = {int(r[1:]) for own in replica["alignment"].values() for r in own}
+    references = {int(r[1:]) for named in replica["alignment"].values() for r in named}
     assert all(archive["correct"][r] for r in references)
     assert not {f"s{archive['subject'][r]:02d}" for r in references} & {replica["fold"]}
 

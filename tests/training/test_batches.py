@@ -39,72 +39,72 @@ def whole(videos, parallel):
 @pytest.mark.parametrize("budget", [0.5, 0.0])
 def test_all_videos(make_dataset, devices, budget):
   dataset = make_dataset(folds=FOLDS)
-  own = make_loader(dataset, devices, budget)
-  assert own.train.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and own.resident == (budget > 0)
+  loader = make_loader(dataset, devices, budget)
+  assert loader.train.tolist() == [1, 2, 3, 4, 5, 6, 7, 8] and loader.resident == (budget > 0)
   seen = []
-  for ids, videos in own.all_videos(own._parallel.padded(3)):
-    padded = own._parallel.padded(len(ids) if own.resident else 3)
-    assert_videos(whole(videos, own._parallel), dataset, ids, padded)
+  for ids, videos in loader.all_videos(loader._parallel.padded(3)):
+    padded = loader._parallel.padded(len(ids) if loader.resident else 3)
+    assert_videos(whole(videos, loader._parallel), dataset, ids, padded)
     seen += ids.tolist()
   assert seen == [1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 10]
-  if own.resident:
-    assert_videos(whole(own.videos, own._parallel), dataset, own.train, 8)
+  if loader.resident:
+    assert_videos(whole(loader.videos, loader._parallel), dataset, loader.train, 8)
   else:
-    assert own.videos is None
+    assert loader.videos is None
 
 
 def test_where_every_video_trains(make_dataset):
-  own = make_loader(make_dataset(folds=((range(11), (0, 1)),)))
-  assert [ids.tolist() for ids, _ in own.all_videos(4)] == [list(range(11))]
+  loader = make_loader(make_dataset(folds=((range(11), (0, 1)),)))
+  assert [ids.tolist() for ids, _ in loader.all_videos(4)] == [list(range(11))]
 
 
 def test_local_numbers_and_sample(make_dataset):
   dataset = make_dataset(folds=FOLDS)
-  own = make_loader(dataset, devices=8)
+  loader = make_loader(dataset, devices=8)
   pairs = dataset.pairs[dataset.folds[1].train_pairs]
-  local = own.local(pairs)
+  local = loader.local(pairs)
   assert local.dtype == np.int32
-  np.testing.assert_array_equal(own.train[local], pairs)
-  assert_videos(own.sample(), dataset, [1], 1)
+  np.testing.assert_array_equal(loader.train[local], pairs)
+  assert_videos(loader.sample(), dataset, [1], 1)
 
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_stream(make_dataset, devices):
   """Every step gets the videos that it names, numbered anew, in the order of the steps."""
   dataset = make_dataset(folds=FOLDS)
-  own = make_loader(dataset, devices, budget=0.0)
-  pairs = own.local(dataset.pairs[dataset.folds[0].train_pairs])
+  loader = make_loader(dataset, devices, budget=0.0)
+  pairs = loader.local(dataset.pairs[dataset.folds[0].train_pairs])
   table = draws.Tables(pairs[None], np.array([len(pairs)], np.int32), np.array([7], np.int32),
                        jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
   draw = jax.jit(lambda first: draws.draw_batches(table, first, 2, 3, 3))
-  size, asked = own._parallel.padded(6), []
+  size, asked = loader._parallel.padded(6), []
 
   def noted(step):
     asked.append(step)
     return draw(step)
   received = 0
-  for first, (videos, batches) in zip((2, 4, 6), own.stream(noted, 2, 8, 2, size), strict=True):
+  for first, (videos, batches) in zip((2, 4, 6), loader.stream(noted, 2, 8, 2, size), strict=True):
     expected = draw(first)
     np.testing.assert_array_equal(batches.mask, expected.mask)
     assert len(videos) == 2
     for phase, share in enumerate(videos):
-      share = whole(share, own._parallel)
+      share = whole(share, loader._parallel)
       named = np.unique(expected.items[phase])
-      assert_videos(share, dataset, own.train[named], size)
-      np.testing.assert_array_equal(share["position"][batches.items[phase]], own.train[expected.items[phase]])
+      assert_videos(share, dataset, loader.train[named], size)
+      np.testing.assert_array_equal(share["position"][batches.items[phase]], loader.train[expected.items[phase]])
     received += 1
   assert received == 3 and asked == [2, 4, 6]
 
 
 def test_an_error_while_reading_ahead_is_raised(make_dataset):
-  own = make_loader(make_dataset(), budget=0.0)
+  loader = make_loader(make_dataset(), budget=0.0)
   batches = draws.Batches(np.zeros((1, 1, 2, 2), np.int32), np.ones((1, 1, 2), bool))
 
   def draw(step):
     if step:
       raise OSError("the disk is gone")
     return batches
-  stream = own.stream(draw, 0, 3, 1, 1)
+  stream = loader.stream(draw, 0, 3, 1, 1)
   next(stream)
   with pytest.raises(OSError, match="the disk is gone"):
     next(stream)

@@ -229,7 +229,10 @@ def test_full_disk_is_one_error_of_one_line(tmp_path, small_files, capfd, caplog
   assert failed.value.errno == errno.EFBIG and failed.value.filename == str(tmp_path / "2")
   assert str(failed.value).count("\n") == 0 and "File too large" in str(failed.value)
   assert "".join(capfd.readouterr()) == "" and caplog.records == []
-  assert not [t for t in set(threading.enumerate()) - threads if not t.daemon and t.is_alive()]
+  for thread in set(threading.enumerate()) - threads:
+    if not thread.daemon:
+      thread.join(timeout=10)                          # it may be about to end
+      assert not thread.is_alive(), thread
   with checkpoints.Checkpoints(tmp_path) as saved:
     assert saved.restore(state)[0] == 1
     saved.save(2, state)

@@ -25,15 +25,15 @@ def test_every_epoch_is_a_permutation(quick_compile):
   draw = jax.jit(draws.draw_batches, static_argnums=(2, 3, 4))
   batches = draw(table, 0, 14, 4, 16)
   assert batches.items.shape == (14, 3, 4, 2) and batches.mask.shape == (14, 3, 4)
-  for r, (own, per_epoch) in enumerate(zip(pairs, (3, 2, 1))):
+  for r, (items, per_epoch) in enumerate(zip(pairs, (3, 2, 1))):
     orders = []
     for epoch in range(4):
       rows = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
       mask, drawn = np.asarray(batches.mask[rows, r]), np.asarray(batches.items[rows, r])
-      sizes = [4] * (len(own) // 4) + [len(own) % 4] * (len(own) % 4 > 0)
+      sizes = [4] * (len(items) // 4) + [len(items) % 4] * (len(items) % 4 > 0)
       np.testing.assert_array_equal(mask, np.arange(4) < np.array(sizes)[:, None])       # only the last batch is short
       orders.append(drawn[mask].tolist())
-      assert sorted(orders[-1]) == sorted(own.tolist())
+      assert sorted(orders[-1]) == sorted(items.tolist())
     assert len({str(order) for order in orders}) > 1
     assert not batches.mask[4 * per_epoch:, r].any()                                      # done: it stands still
   for r in (0, 2):
@@ -49,7 +49,7 @@ def test_every_epoch_is_a_permutation(quick_compile):
 def test_every_epoch_draws_an_exemplar_for_every_video(quick_compile):
   """Of the same run, never itself, each other equally often; the same alone, padded and in pieces."""
   sizes = ((5, 2, 4), (3, 3))
-  runs = [np.concatenate([[(first, size)] * size for first, size in zip(np.cumsum((0, *own)), own)]) for own in sizes]
+  runs = [np.concatenate([[(first, size)] * size for first, size in zip(np.cumsum((0, *lengths)), lengths)]) for lengths in sizes]
   def grouped(replicas, epochs):
     made = [(1000 * (r + 1) + np.arange(len(runs[r])))[:, None] for r in replicas]          # 1000, 1001, ...
     table = np.zeros((len(replicas), max(map(len, made)), 1), np.int32)
@@ -57,7 +57,7 @@ def test_every_epoch_draws_an_exemplar_for_every_video(quick_compile):
     for i, r in enumerate(replicas):
       table[i, : len(made[i])], groups[i, : len(made[i])] = made[i], runs[r]
     keys = jax.vmap(jax.random.key)(jnp.array([5 + r for r in replicas], jnp.uint32))
-    count = np.array([len(own) for own in made], np.int32)
+    count = np.array([len(items) for items in made], np.int32)
     return draws.Tables(table, count, -(-count // 4) * epochs, keys, groups)
 
   draw = jax.jit(draws.draw_batches, static_argnums=(2, 3, 4))

@@ -107,8 +107,8 @@ def test_training_begins_with_them_and_goes_on_without_the_file(tmp_path, file, 
   expected = traverse_util.flatten_dict(
       methods.build(config).published.read(weight_files.read_networks(file))["params"], sep="/")
   for name, leaf in expected.items():
-    for own in first[name]:
-      np.testing.assert_array_equal(own, leaf, err_msg=name)
+    for start in first[name]:
+      np.testing.assert_array_equal(start, leaf, err_msg=name)
   part = tmp_path / "part"
   part.mkdir()
   shutil.copy(tmp_path / "whole" / "config.json", part)

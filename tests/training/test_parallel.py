@@ -94,9 +94,9 @@ def test_check_batch():
 def test_memory(monkeypatch):
   """Of CPU devices, an equal share of what this process may take; of others, what they say themselves."""
   assert [Parallel(count).memory_bytes() for count in (1, 8)] == [host_bytes(), host_bytes() // 8]
-  own = Parallel(1)
-  monkeypatch.setattr(own, "local", [types.SimpleNamespace(memory_stats=lambda: dict(bytes_limit=12345, bytes_in_use=7))])
-  assert own.memory_bytes() == 12345
+  parallel = Parallel(1)
+  monkeypatch.setattr(parallel, "local", [types.SimpleNamespace(memory_stats=lambda: dict(bytes_limit=12345, bytes_in_use=7))])
+  assert parallel.memory_bytes() == 12345
 
 
 NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS", "SLURM_STEP_ID",

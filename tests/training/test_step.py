@@ -87,10 +87,10 @@ def golden_run(data, config, parallel, epochs):
     table = draws.Tables(np.zeros((1, max(epochs) * size, 2), np.int32), np.array([per_epoch * size], np.int32),
                          np.array([total], np.int32), key)
     for cycle in range(cycles):
-      own = np.arange(cycle * phases, (cycle + 1) * phases)
-      mask = np.broadcast_to((own < total)[:, None, None], (phases, 1, size))
+      numbers = np.arange(cycle * phases, (cycle + 1) * phases)
+      mask = np.broadcast_to((numbers < total)[:, None, None], (phases, 1, size))
       batches = draws.Batches(jnp.asarray(np.tile(pairs, (phases, 1, 1, 1))), jnp.asarray(mask))
-      state, metrics = step.run_batches(state, tuple(place(videos[i]) for i in own), table, batches)
+      state, metrics = step.run_batches(state, tuple(place(videos[i]) for i in numbers), table, batches)
       losses += [float(phase["loss"][0].squeeze()) / max(float(phase["loss"][1].squeeze()), 1) for phase in metrics]
     assert int(state.step) == total
     results.append((losses[:total], jax.tree.map(lambda x: np.asarray(x)[0], state.params)))

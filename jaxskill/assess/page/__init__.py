@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxskill import __version__, written
-from jaxskill.assess.page import downloads, films, html, index, tracks
+from jaxskill.assess.faces import Faces
+from jaxskill.assess.page import downloads, films, html, index, skeleton, tracks
 from jaxskill.assess.page.texts import TEXTS
+from jaxskill.extract.pose.points import Points
 from jaxskill.report import explain, wording
 from jaxskill.training import similarity
 
@@ -32,12 +34,15 @@ class Material(NamedTuple):
     source: the file of the video, or of its features.
     frames: [(seconds, `[H, W, 3]` uint8)] of key frames; none where there are none, or none may be shown.
     maps, seconds: of `explain.maps`.
+    points: where the body of the person who is followed is, or None; faces: what blurs faces in its film, or None.
   """
 
   source: pathlib.Path
   frames: Sequence[tuple[float, np.ndarray]] = ()
   maps: Mapping[str, np.ndarray] = {}
   seconds: Mapping[str, np.ndarray] = {}
+  points: Points | None = None
+  faces: Faces | None = None
 
 
 def check(folder: pathlib.Path, sources: Sequence[pathlib.Path], how: str, shown: Sequence[str] = (ONE,)) -> None:
@@ -64,7 +69,7 @@ def of_video(record: written.Record, result: dict[str, Any], material: Material,
   Raises:
     ValueError, OSError: if something cannot be read or written.
   """
-  film = films.place(material.source, record, ONE, how)
+  film = films.place(material.source, record, ONE, how, material.faces)
   moments = downloads.later(downloads.spans(result), film.offset if film else 0.0)
   texts = (downloads.curves_csv(result), downloads.srt(moments), downloads.vtt(moments),
            downloads.eaf(moments, film.file if film else ""))
@@ -86,13 +91,16 @@ def of_comparison(record: written.Record, result: dict[str, Any], material: Sequ
     record: of the folder; result: as `comparison.json` has it; material: of the better and of the other video.
     sentence: who is better, behind what must be known first.
     larger: where the difference stands among those of training videos, "" if nowhere.
+
+  Raises:
+    ValueError, OSError: if a video cannot be put beside it, see `films.place`, or the page cannot be written.
   """
   sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))
   both = [one | whole for one in result["videos"]]
-  placed = [films.place(one.source, record, name, how) for one, name in zip(material, BOTH)]
+  placed = [films.place(one.source, record, name, how, one.faces) for one, name in zip(material, BOTH)]
   scale = [segment for one in both for segment in one["segments"]]
-  players = [_player(*each, scale) for each in zip(both, material, placed)]
+  players = [_player(*each, scale, skeleton.MOST_BYTES // 2) for each in zip(both, material, placed)]
   aligned, steps = (result["direct"] or {}).get("alignment"), None
   if aligned:
     middles = np.mean([both[0]["row_times"]["start"], both[0]["row_times"]["end"]], axis=0)
@@ -122,13 +130,14 @@ def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _player(result: dict[str, Any], material: Material, film: films.Film | None,
-            scale: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
+            scale: Sequence[dict[str, Any]], most: int = skeleton.MOST_BYTES) -> dict[str, Any]:
+  """What the templates and the script need of one video: its film, time axis, moments, heat maps, skeleton."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
   frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in material.frames]
   data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else {},
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
-              maps=tracks.heat(material.maps, material.seconds, result))
+              maps=tracks.heat(material.maps, material.seconds, result),
+              skeleton=skeleton.pack(material.points, most) if film and material.points else None)
   lines = [*result["attention"].values(), *result["curves"].values()]
   return dict(video=result["video"], film=film, moments=moments, curves=drawn, frames=frames, data=data,
               thinned=any(len(line["values"]) > tracks.POINTS for line in lines),
@@ -152,7 +161,7 @@ def _picture(image: np.ndarray) -> str:
 
 def _name(model: dict[str, Any]) -> str:
   """A model by its row, criterion, fold and seed, as far as it has them."""
-  return ", ".join(f"{field} {model[field]}" for field in ("row", "criterion", "fold", "seed")
+  return ", ".join(words.format(value=model[field]) for field, words in TEXTS["model_named"].items()
                    if model.get(field) not in (None, ""))
 
 
@@ -179,11 +188,11 @@ def _about(results: Sequence[dict[str, Any]], placed: Sequence[films.Film | None
   first, words = results[0], TEXTS["about_rows"]
   versions = dict(jaxskill=__version__) | {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
   rows = [(words["run"], pathlib.Path(first["run"]).name), (words["system"], first["system"]),
-          (words["trained_on"], f"{first['trained_on']}; {first['training_videos']} videos"),
+          (words["trained_on"], TEXTS["training"].format(data=first["trained_on"], count=first["training_videos"])),
           (words["tested"], TEXTS["tested"][first["tested"]]), (words["answers"], first["of"]),
           (words["versions"], ", ".join(f"{name} {one}" for name, one in versions.items()))]
   if first.get("checkpoint"):
-    rows.append((words["checkpoint"], f"{first['checkpoint']['chosen']}, step {first['checkpoint']['step']}"))
+    rows.append((words["checkpoint"], TEXTS["step"].format(**first["checkpoint"])))
   if first.get("made_from"):
     rows.append((words["weights"], first["made_from"]["params_sha256"]))
   for result, film in zip(results, placed):

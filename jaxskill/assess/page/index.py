@@ -6,7 +6,7 @@ import datetime
 import json
 import pathlib
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxskill import written
@@ -15,9 +15,11 @@ from jaxskill.assess.page.texts import TEXTS
 
 NAME = "index.html"
 WORST = 50            # moments that are listed
+LEFT, RIGHT = 14, 96  # percent of the width of a picture over time; its scale stands on the left
 
 
-def write(folder: pathlib.Path, page: str, answer: str, asked: dict[str, Any], banners: Any) -> list[pathlib.Path]:
+def write(folder: pathlib.Path, page: str, answer: str, asked: dict[str, Any],
+          banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]]) -> list[pathlib.Path]:
   """Writes the index of all answers that have a page, in a folder and those below it; returns its path, if any has.
 
   Args:
@@ -39,7 +41,8 @@ def write(folder: pathlib.Path, page: str, answer: str, asked: dict[str, Any], b
                      people=over_time(rows), worst=worst(found))]
 
 
-def _shared(banners: Any, results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+def _shared(banners: Callable[[Sequence[dict[str, Any]]], list[dict[str, str]]],
+            results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
   """What must be read of all scores, once; what is odd about single videos stands in their rows."""
   first = dict(results[0], warnings=[], simulated=any(one["simulated"] for one in results),
                random_weights=any(one["random_weights"] for one in results))
@@ -86,7 +89,7 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
       continue
     places, scores = _days([row["date"] for row in visits]), [row["score"] for row in visits]
     wide, high = (places[-1] - places[0]) or 1, (max(scores) - min(scores)) or 1
-    points = [dict(x=round(4 + 92 * (place - places[0]) / wide, 2),
+    points = [dict(x=round(LEFT + (RIGHT - LEFT) * (place - places[0]) / wide, 2),
                    y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
                    label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
               for place, row in zip(places, visits)]

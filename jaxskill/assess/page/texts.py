@@ -1,6 +1,8 @@
-"""All texts of the pages, so that a translation is this file; sentences about scores are `jaxskill.report.wording`'s.
+"""All texts of the pages in one dictionary, so that a translation is this file with other values.
 
-Those of `SCRIPT` are shown by page.js, the others by the templates.
+Names in braces are filled in: a translation may put them in another order, or leave them out. No text depends on
+whether a number is one or several. What stands in an answer comes from there as it is, in the words of the terminal:
+sentences about scores (`jaxskill.report.wording`), what moments are called, and warnings.
 """
 
 from typing import Any
@@ -21,6 +23,7 @@ TEXTS: dict[str, Any] = dict(
                  "{most} % of the training videos.",
     one_model="One model answers, so nothing is known of what others would say.",
     model="Model",
+    model_named=dict(row="row {value}", criterion="criterion {value}", fold="fold {value}", seed="seed {value}"),
     percentile="Above, % of training videos",
     disputed="Found by less than half of the models",
     in_models="in {found} of {models} models",
@@ -37,6 +40,8 @@ TEXTS: dict[str, Any] = dict(
     opacity="Heat map",
     opacity_help="How strongly the heat map covers the video: yellow is where the model looked most",
     map="Shown",
+    skeleton="Skeleton",
+    skeleton_help="Key s. Blue: the person's left; orange: the right; faint: hardly visible; none where nobody is seen",
     timeline="Time axis of {video}",
     timeline_help="Click, or use the arrow keys, to jump. With Shift: ten times as far. Home and End: the ends.",
     moments="Moments that decided",
@@ -56,8 +61,9 @@ TEXTS: dict[str, Any] = dict(
                     clock="by the clock", pin="from the moments pinned by hand", none="each on its own"),
     pin="Pin these two moments together",
     versus="Between the two, part by part",
-    better_part="the better video's part",
-    worse_part="the other video's part",
+    better_part="The better video's part",
+    worse_part="The other video's part",
+    importance="Counts",
     direct="Compared directly",
     agrees="agrees with the scores",
     disagrees="DISAGREES with the scores: take them for equally good",
@@ -74,13 +80,22 @@ TEXTS: dict[str, Any] = dict(
     about_rows=dict(run="Run", system="System", trained_on="Trained on", tested="Test side", answers="Who answers",
                     checkpoint="Checkpoint", weights="Digest of the trained weights", features="Digest of the features",
                     film="SHA-256 of the video file", versions="Versions", proxy="Video"),
+    training="{data}; videos: {count}",
+    step="{chosen}, step {step}",
     tested={True: "videos that training did not see were kept apart to test on", False: "none: trained on all videos",
             None: "not known"},
     proxy="The original is of a format that browsers do not play. This is a copy of its pictures, without sound and "
           "without what the file says of itself.",
+    blurred="A copy of the pictures, without sound and without what the file says of itself, in which faces are "
+            "blurred: that of the person who is followed, and those of other people where the detector found them. It "
+            "misses some, and people are known by more than a face: look at the film before you pass it on. Where the "
+            "face of the person who is followed is not known, the whole picture is blurred.",
+    blurred_one="A copy of the pictures, without sound and without what the file says of itself, in which the face of "
+                "the person who is followed is blurred. THE FACES OF ALL OTHERS CAN BE SEEN. Where the face of the "
+                "person who is followed is not known, the whole picture is blurred.",
     unsure_film="PyAV is not installed, so whether browsers play this format was not looked at.",
     no_device="This is no medical device. Do not decide about a person by this page alone.",
-    index_of="{count} videos by {run}",
+    index_of="Videos: {count}. Run: {run}",
     subject="Person",
     date="Date",
     moments_worst="Moments that speak against skill, those that count most first",
@@ -89,17 +104,20 @@ TEXTS: dict[str, Any] = dict(
     rank="Above, %",
     warnings="Warnings",
     pairs_help="Look at both videos. Press 1 if the left one is better, 2 if the right one is, = if they are equal; "
-               "Backspace takes the last answer back. The pairs on which the models are least certain come first.",
+               "Backspace takes the last answer back. After each answer the pair of which least is known comes next.",
     left="1: the left one",
     right="2: the right one",
     equal="=: equally good",
     undo="Take back",
     save="Save pairs.csv",
-    pairs_done="All pairs are answered. Save pairs.csv.",
-    pairs_note="Equal pairs are counted, and not written: a pair says who is better.",
+    pairs_done="No more pairs are asked for. Save pairs.csv.",
+    anew="Start anew",
+    pairs_note="Answers are kept in this browser, so that the page may be closed and opened again; Start anew forgets "
+               "them. A pair that other answers decide is not asked for.",
+    script=dict(                                  # what the scripts show
+        at="{time} of {duration}",
+        progress="Pair {number} of {count} at most; answered: {answered}, of them equal: {equal}",
+        forget="Forget all answers ({answered})?",
+        pinned="pinned: {first} and {second}"),
 )
-SCRIPT = dict(
-    at="{time} of {duration}",
-    progress="Pair {number} of {count}; {answered} answered, {equal} of them equal",
-    pinned="pinned: {first} and {second}",
-)
+

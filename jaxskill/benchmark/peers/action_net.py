@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from jaxskill.benchmark.systems import action_net
 class _Graph(nn.Linear):
   """Graph convolution: adjacency times (instances times kernel), bias last."""
 
-  def forward(self, *inputs: Any) -> Any:
+  def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
     x, adjacency = inputs
     return adjacency @ functional.linear(x, self.weight) + self.bias
 
@@ -27,13 +28,13 @@ class _Graph(nn.Linear):
 class _Stream(nn.Module):
   """Embedding, two graph convolutions on positions, attention unit, weighted sum: `[B, T, D]` -> `[B, 2C]`."""
 
-  def __init__(self, width: int, hidden: int, channels: int, attention_hidden: Any) -> None:
+  def __init__(self, width: int, hidden: int, channels: int, attention_hidden: int) -> None:
     super().__init__()
     self.embedding = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.ReLU())
     self.gcn1, self.gcn2 = _Graph(channels, channels), _Graph(channels, channels)
     self.att = nn.Sequential(nn.Linear(2 * channels, attention_hidden), nn.ReLU(), nn.Linear(attention_hidden, 1))
 
-  def forward(self, features: Any) -> Any:
+  def forward(self, features: torch.Tensor) -> torch.Tensor:
     place = torch.arange(features.shape[1], device=features.device)
     adjacency = torch.exp(-(place[:, None] - place).abs().float())
     normalizer = adjacency.sum(dim=1).rsqrt()
@@ -52,9 +53,9 @@ class TorchPeer:
   SGD with weight decay on every parameter and a higher rate for the head.
   """
 
-  def __init__(self, widths: Any, *, channels: int = 256, attention_hidden: Any = 128, head_hidden: Any = 128,
-               autocast: bool = False, dropout: Any = 0.5, learning_rate: float = 0.01, head_rate: Any = 0.05,
-               momentum: float = 0.9, weight_decay: float = 0.0001) -> None:
+  def __init__(self, widths: Mapping[str, int], *, channels: int = 256, attention_hidden: int = 128,
+               head_hidden: int = 128, autocast: bool = False, dropout: float = 0.5, learning_rate: float = 0.01,
+               head_rate: float = 0.05, momentum: float = 0.9, weight_decay: float = 0.0001) -> None:
     """`widths` is {name of a stream: its channels}."""
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     self._autocast = autocast
@@ -67,17 +68,16 @@ class TorchPeer:
       nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.xavier_uniform_(parameter)
     self.network.to(self.device)
     named = list(self.network.named_parameters())
-    self.optimizer = torch.optim.SGD(
-        [dict(params=[p for name, p in named if name.startswith("fc.")], lr=head_rate),
-         dict(params=[p for name, p in named if not name.startswith("fc.")])],
-        lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+    groups: list[dict[str, Any]] = [dict(params=[p for name, p in named if name.startswith("fc.")], lr=head_rate),
+                                    dict(params=[p for name, p in named if not name.startswith("fc.")])]
+    self.optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
-  def scores(self, *features: Any) -> Any:
+  def scores(self, *features: torch.Tensor) -> torch.Tensor:
     """Returns `[B]` scores between 0 and 1 of `[B, T, D]` features of every stream."""
     pooled = [self.network[name](x) for name, x in zip(self.network, features)]
     return torch.sigmoid(self.network["fc"](torch.cat(pooled, dim=1)))[:, 0]
 
-  def step(self, features: Any, labels: Any) -> Any:
+  def step(self, features: Sequence[torch.Tensor], labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Takes one update; returns the loss and `[B]` scores.
 
     Args:
@@ -95,7 +95,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the windows of a batch are cut before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: action_net.Shape, form: str, num_steps: int) -> None:
     model, data, autocast = config.model, contenders.data_of(config, shape), "autocast" in form.split("+")
     self._windows = {name: model.windows[name] or shape.streams[name][0] for name in model.streams}
     self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,
@@ -113,7 +113,7 @@ class TorchContender:
         steps_per_epoch=-(-len(train) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=action_net.flops(config, shape))
 
-  def _batch(self) -> Any:
+  def _batch(self) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Returns (windows `[B, T, D]` of every stream, `[B]` labels) of one step, on the device."""
     ids, features = self._train[torch.randperm(len(self._train))[: self._size]], []
     for name, window in self._windows.items():

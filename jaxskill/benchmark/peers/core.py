@@ -7,21 +7,19 @@ labels are found by loops over groups and samples, a test video is compared with
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import torch
 from ml_collections import ConfigDict
+from torch import nn
 
 from jaxskill.benchmark import contenders
 from jaxskill.benchmark.peers import timing
 from jaxskill.benchmark.systems import core
 from jaxskill.modules.regression_tree import group_borders
 
-nn = torch.nn
 
-
-class Tree(torch.nn.Module):
+class Tree(nn.Module):
   """The published tree: `[B, D]` -> log-probabilities level by level `[B, 2^i, 2]`, `[B, L]` regressions."""
 
   def __init__(self, width: int, hidden: int, num_leaves: int) -> None:
@@ -29,14 +27,14 @@ class Tree(torch.nn.Module):
     levels = num_leaves.bit_length() - 1
     self.first_layer = nn.Sequential(nn.Linear(width, hidden), nn.ReLU())
 
-    def convolution(groups: int, out: int) -> Any:
+    def convolution(groups: int, out: int) -> nn.Module:
       return nn.Conv1d(groups * hidden, groups * out, 1, groups=groups)
     self.feature_layers = nn.ModuleList(
         nn.Sequential(convolution(2 ** i, 2 * hidden), nn.ReLU()) for i in range(levels))
     self.clf_layers = nn.ModuleList(convolution(2 ** i, 2) for i in range(levels))
     self.reg_layer = convolution(num_leaves, 1)
 
-  def forward(self, rows: Any) -> tuple[list[Any], Any]:
+  def forward(self, rows: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Returns ([log-probabilities `[B, 2^i, 2]` of each level], `[B, L]` regressions) of `[B, D]` rows."""
     nodes, path, levels = self.first_layer(rows)[..., None], None, []
     for features, branches in zip(self.feature_layers, self.clf_layers):
@@ -60,7 +58,7 @@ class Peer:
     self._optimizer = torch.optim.Adam(self.tree.parameters(), lr=learning_rate)
     self._autocast = autocast
 
-  def labels(self, differences: Any) -> tuple[list[int], dict[int, Any]]:
+  def labels(self, differences: torch.Tensor) -> tuple[list[int], dict[int, tuple[list[int], list[float]]]]:
     """Returns the class of each sample and {group: (samples, targets)}, found by loops over groups and samples."""
     classes, members = [0] * len(differences), {}
     for group, (left, right) in enumerate(self.bounds):
@@ -72,14 +70,15 @@ class Peer:
           targets.append((value - left) / (right - left))
     return classes, members
 
-  def loss(self, inputs: Any, others: Any, scores: Any, other_scores: Any) -> Any:
+  def loss(self, inputs: torch.Tensor, others: torch.Tensor, scores: torch.Tensor,
+           other_scores: torch.Tensor) -> torch.Tensor:
     """Returns the loss of pairs in both directions: `[B, D]`, `[B, D]` features, `[B]`, `[B]` scores."""
     rows = torch.cat([torch.cat([others, inputs, other_scores[:, None] / self._span], 1),
                       torch.cat([inputs, others, scores[:, None] / self._span], 1)])
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
       levels, regressions = self.tree(rows)
     log_p, regressions, count = levels[-1].flatten(1).float(), regressions.float(), len(inputs)
-    total: Any = 0.0
+    total = log_p.new_zeros(())
     for direction, difference in enumerate((scores - other_scores, other_scores - scores)):
       part = slice(direction * count, (direction + 1) * count)
       classes, members = self.labels(difference)
@@ -89,7 +88,7 @@ class Peer:
         total = total + nn.functional.mse_loss(regressions[part][samples, group], target)
     return total
 
-  def step(self, *batch: Any) -> Any:
+  def step(self, *batch: torch.Tensor) -> torch.Tensor:
     """Takes one update on a batch, see `loss`; returns the loss, on the device."""
     loss = self.loss(*batch)
     self._optimizer.zero_grad()
@@ -98,7 +97,7 @@ class Peer:
     return loss.detach()
 
   @torch.no_grad()
-  def vote(self, inputs: Any, exemplars: Any, scores: Any) -> list[float]:
+  def vote(self, inputs: torch.Tensor, exemplars: torch.Tensor, scores: torch.Tensor) -> list[float]:
     """Returns `[V]` scores of `[V, D]` videos by `[V, M, D]` exemplars of `[V, M]` scores, one comparison at a time."""
     result = []
     for video, others, known in zip(inputs, exemplars, scores):
@@ -117,7 +116,7 @@ class Peer:
 class TorchContender:
   """Times the peer; the features are averaged and on the device before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: core.Shape, form: str, num_steps: int) -> None:
     words, stream = form.split("+"), config.data.stream
     data = contenders.data_of(config, shape)
     train, score = data.folds[0].train_videos, np.asarray(data.score)
@@ -138,9 +137,9 @@ class TorchContender:
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
         model_flops=core.flops(config, shape, form))
 
-  def _batch(self) -> Any:
+  def _batch(self) -> tuple[torch.Tensor, ...]:
     """Returns the arguments of `Peer.vote`, or of `Peer.step`, on the device."""
-    def pick(n: Any) -> Any:
+    def pick(n: int) -> torch.Tensor:
       return self._train[torch.randint(len(self._train), (n,))]
     if self._vote:
       asked = torch.arange(core.VOTERS)
@@ -149,7 +148,7 @@ class TorchContender:
     first, second = pick(self._size), pick(self._size)
     return self._features[first], self._features[second], self._score[first], self._score[second]
 
-  def _repeated(self, *batch: int) -> None:
+  def _repeated(self, *batch: torch.Tensor) -> None:
     for _ in range(self._count):
       (self._peer.vote if self._vote else self._peer.step)(*batch)
 

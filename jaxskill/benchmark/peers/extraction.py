@@ -18,7 +18,7 @@ from jaxskill.modules.i3d import BLOCKS
 from jaxskill.modules.resnet import DEPTHS
 
 
-def pad_same(x: Any, size: tuple[int, ...], strides: tuple[int, ...], value: Any = 0.0) -> Any:
+def pad_same(x: torch.Tensor, size: tuple[int, ...], strides: tuple[int, ...], value: float = 0.0) -> torch.Tensor:
   """Returns `[B, C, S...]` padded as TensorFlow does."""
   pads = same_padding(x.shape[2:], size, strides)
   return F.pad(x, [n for axis in reversed(pads) for n in axis], value=value)        # F.pad begins with the last axis
@@ -37,13 +37,13 @@ class Unit(nn.Module):
     self.norm: Any = norm(count, eps=eps)
     self._relu = relu
 
-  def forward(self, x: Any) -> Any:
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """Returns `[B, N, S'...]` of `[B, C, S...]`."""
     x = self.norm(self.kernel(pad_same(x, *self._same) if self._same else x))
     return F.relu(x, inplace=True) if self._relu else x
 
 
-def pool_same(x: Any, size: tuple[int, ...], strides: tuple[int, ...]) -> Any:
+def pool_same(x: torch.Tensor, size: tuple[int, ...], strides: tuple[int, ...]) -> torch.Tensor:
   """Returns the maxima of windows of `[B, C, S...]`, padded as TensorFlow does."""
   if max(strides) == 1:
     return F.max_pool3d(x, size, 1, 1)
@@ -64,7 +64,7 @@ class Inception(nn.Module):
     self.branch_2a, self.branch_2b = unit(width, before_b, 1), unit(before_b, b, 3)
     self.branch_3 = unit(width, pooled, 1)
 
-  def forward(self, x: Any) -> Any:
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """Returns `[B, N, T, H, W]`, the channels of all branches."""
     return torch.cat([self.branch_0(x), self.branch_1b(self.branch_1a(x)), self.branch_2b(self.branch_2a(x)),
                       self.branch_3(pool_same(x, (3, 3, 3), (1, 1, 1)))], 1)
@@ -82,7 +82,7 @@ class TorchI3D(nn.Module):
       self.add_module(name, Inception(width, channels))
       width = sum(channels[i] for i in (0, 2, 4, 5))
 
-  def forward(self, clips: Any) -> Any:
+  def forward(self, clips: torch.Tensor) -> torch.Tensor:
     """Returns `[B, 1024]` features of `[B, 3, T, H, W]` clips."""
     x = pool_same(self.conv3d_1a_7x7(clips), (1, 3, 3), (1, 2, 2))
     x = pool_same(self.conv3d_2c_3x3(self.conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
@@ -107,7 +107,7 @@ class Bottleneck(nn.Module):
     if width != 4 * channels:
       self.downsample = Unit(2, width, 4 * channels, 1, stride, padding=0, relu=False)
 
-  def forward(self, x: Any) -> Any:
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
     """Returns `[B, N, H', W']` of `[B, C, H, W]`."""
     y = self.conv3(self.conv2(self.conv1(x)))
     return F.relu(y.add_(self.downsample(x) if hasattr(self, "downsample") else x), inplace=True)
@@ -125,7 +125,7 @@ class TorchResNet(nn.Module):
         self.add_module(f"layer{number}_{block}", Bottleneck(width, channels, 2 if number > 1 and block == 0 else 1))
         width = 4 * channels
 
-  def forward(self, frames: Any) -> Any:
+  def forward(self, frames: torch.Tensor) -> torch.Tensor:
     """Returns `[B, 2048]` features of `[B, 3, H, W]` frames."""
     x = F.max_pool2d(self.conv1(frames), 3, 2, 1)
     for name, layer in self.named_children():
@@ -134,10 +134,10 @@ class TorchResNet(nn.Module):
     return x.mean(dim=(2, 3))
 
 
-def load(network: Any, variables: Mapping[str, Any]) -> None:
+def load(network: nn.Module, variables: Mapping[str, Any]) -> None:
   """Gives a network the variables of ours, `{"params", "batch_stats"}`."""
 
-  def walk(module: Any, params: Any, stats: Mapping[str, Any]) -> None:
+  def walk(module: nn.Module, params: Any, stats: Mapping[str, Any]) -> None:
     if "kernel" in params:
       kernel = np.asarray(params["kernel"])
       entries = {"kernel.weight": np.moveaxis(kernel, (-1, -2), (0, 1)), "norm.weight": params["scale"],
@@ -149,7 +149,8 @@ def load(network: Any, variables: Mapping[str, Any]) -> None:
   walk(network, variables["params"], variables["batch_stats"])
 
 
-def make(network: Any, variables: Mapping[str, Any], words: set[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def make(network: nn.Module, variables: Mapping[str, Any],
+         words: set[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
   """Returns (function of channels-last NumPy clips or frames that gives tensors ready to use, function of those that
   gives features).
 
@@ -169,12 +170,13 @@ def make(network: Any, variables: Mapping[str, Any], words: set[str]) -> tuple[C
         module.kernel = torch.nn.utils.fusion.fuse_conv_bn_eval(module.kernel, module.norm)
         module.norm = nn.Identity()
     memory = torch.channels_last_3d if isinstance(network, TorchI3D) else torch.channels_last
-    network.to(dtype=dtype, memory_format=memory)
+    form: dict[str, Any] = dict(dtype=dtype, memory_format=memory)      # PyTorch's types do not know the second
+    network.to(**form)
 
-  def place(items: np.ndarray) -> Any:
+  def place(items: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.moveaxis(items, -1, 1)).to(device, dtype).contiguous(memory_format=memory)
 
-  def run(items: Any) -> np.ndarray:
+  def run(items: torch.Tensor) -> np.ndarray:
     with torch.inference_mode():
       features = network(items)
     if device.type == "cuda":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import time
 from collections.abc import Sequence
@@ -32,10 +33,10 @@ class TorchPeer:
     torch.manual_seed(0)
     nn = torch.nn
 
-    def ranker() -> Any:
+    def ranker() -> torch.nn.Module:
       return nn.Sequential(nn.Linear(width, 1))
 
-    def filters() -> Any:
+    def filters() -> torch.nn.Module:
       return nn.ModuleList(nn.Sequential(nn.Linear(width, config.model.hidden), nn.ReLU(),
                                          nn.Linear(config.model.hidden, 1))
                            for _ in range(config.model.num_filters))
@@ -49,7 +50,7 @@ class TorchPeer:
     self.optimizers = (torch.optim.Adam([p for name, p in named if ".fc." in name], lr=rate),
                        torch.optim.Adam([p for name, p in named if ".att_net." in name], lr=attention_rate))
 
-  def _forward(self, name: str, features: Any) -> tuple[Any, Any]:
+  def _forward(self, name: str, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`[B, T, D]` -> `[B, K]` scores, `[B, T, K]` attention (None in the uniform network)."""
     network = self.networks[name]
     if name == "uniform":
@@ -59,7 +60,7 @@ class TorchPeer:
       pooled = torch.bmm(attention.transpose(1, 2).to(features.dtype), features)          # [B, K, D]
     return 2 * torch.tanh(network["fc"](pooled)[..., 0]), attention
 
-  def loss(self, better: Any, worse: Any, phase: int) -> Any:
+  def loss(self, better: torch.Tensor, worse: torch.Tensor, phase: int) -> torch.Tensor:
     """Returns [] ranking losses (phase 0), or disparity, rank-aware and diversity losses (phase 1)."""
     loss = self._loss
     scores, attentions = {}, []
@@ -68,12 +69,13 @@ class TorchPeer:
       scores[name] = s_better, s_worse
       attentions += [a for a in (a_better, a_worse) if a is not None]
 
-    def hinge(margin: float, difference: Any) -> Any:
+    def hinge(margin: float, difference: torch.Tensor) -> torch.Tensor:
       return torch.relu(margin - difference).mean()
     if phase == 0:
-      return sum(hinge(loss.margin_rank, b.mean(dim=1) - w.mean(dim=1)) for b, w in scores.values())
+      ranking = [hinge(loss.margin_rank, b.mean(dim=1) - w.mean(dim=1)) for b, w in scores.values()]
+      return functools.reduce(torch.add, ranking)
 
-    def gap(above: str, below: str) -> Any:
+    def gap(above: str, below: str) -> torch.Tensor:
       return (scores[above][0] - scores[below][1]).min(dim=1).values
     uniform, weights = gap("uniform", "uniform"), loss.weights
     total = weights.disparity * sum(hinge(loss.margin_disparity, gap(name, name) - uniform) for name in ("pos", "neg"))
@@ -84,7 +86,7 @@ class TorchPeer:
       total = total + weights.diversity * torch.linalg.matrix_norm(overlap).mean()
     return total
 
-  def step(self, better: Any, worse: Any, phase: int, *, first: bool = False) -> Any:
+  def step(self, better: torch.Tensor, worse: torch.Tensor, phase: int, *, first: bool = False) -> torch.Tensor:
     """Takes one update on `[B, T, D]` videos of pairs; returns the loss, on the device.
 
     Args:
@@ -108,7 +110,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the two tensors of a batch are made before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: pros_cons.Shape, form: str, num_steps: int) -> None:
     words = form.split("+")[1:]
     self._batch_size, self._step = shape.batch_size, 0
     self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)
@@ -120,7 +122,7 @@ class TorchContender:
     cuda = self._peer.device.type == "cuda"
     start = time.perf_counter()
     timing.seconds(self._batch, self._peer.step, 2)
-    self.ready = dict(
+    self.ready: dict[str, Any] = dict(
         first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
         epochs=pros_cons.SYSTEM.epochs,
         steps_per_round=-(-num_steps // 2) * 2 or (64 if cuda else 2), steps_per_epoch=self._per_epoch,
@@ -128,7 +130,7 @@ class TorchContender:
         torch=torch.__version__, device=torch.cuda.get_device_name() if cuda else "cpu",
         model_flops=pros_cons.flops(config, shape, form))
 
-  def _batch(self) -> Any:
+  def _batch(self) -> tuple[torch.Tensor, torch.Tensor, int, bool]:
     """Returns the arguments of `TorchPeer.step` for the next step, on the device."""
     chosen = self._pairs[torch.randperm(len(self._pairs))[: self._batch_size]]
     better, worse = (self._features[ids] for ids in chosen.T.to(self._features.device))

@@ -6,7 +6,6 @@ No code was published; this is a port of our own that does frame after frame wha
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 from ml_collections import ConfigDict
@@ -31,7 +30,7 @@ class TorchNetwork(nn.Module):
     self.skill_gru = nn.GRUCell(shape.channels, shape.hidden)
     self.score = nn.Linear(shape.hidden, 1, bias=False)
 
-  def forward(self, maps: Any) -> Any:
+  def forward(self, maps: torch.Tensor) -> torch.Tensor:
     """Returns `[V]` scores of maps `[V, T, C, h, w]`."""
     attention = maps.new_zeros(len(maps), self.attention_gru.hidden_size)
     skill = maps.new_zeros(len(maps), self.skill_gru.hidden_size)
@@ -57,7 +56,7 @@ class TorchPeer:
     self.optimizer = torch.optim.SGD(self.network.parameters(), lr=train.learning_rate, momentum=train.momentum,
                                      weight_decay=train.weight_decay)
 
-  def step(self, better: Any, worse: Any) -> Any:
+  def step(self, better: torch.Tensor, worse: torch.Tensor) -> torch.Tensor:
     """Takes one update on the maps `[B, T, C, h, w]` of pairs; returns the loss."""
     self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
@@ -71,7 +70,7 @@ class TorchPeer:
 class TorchContender:
   """Times the peer; the maps of a batch are on its device before the clock starts."""
 
-  def __init__(self, config: ConfigDict, shape: Any, form: str, num_steps: int) -> None:
+  def __init__(self, config: ConfigDict, shape: spatial_attention.Shape, form: str, num_steps: int) -> None:
     data, autocast, train = contenders.data_of(config, shape), "autocast" in form.split("+"), config.train
     self._peer = TorchPeer(shape, train, config.loss.margin, autocast=autocast)
     self._maps = torch.tensor(data.streams[config.data.stream]).movedim(-1, 2).contiguous()
@@ -85,7 +84,7 @@ class TorchContender:
         steps_per_epoch=-(-len(self._pairs) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=spatial_attention.flops(config, shape))
 
-  def _batch(self) -> Any:
+  def _batch(self) -> tuple[torch.Tensor, ...]:
     """Returns the maps of the better and of the worse videos of one step, on the device."""
     pairs = self._pairs[torch.randperm(len(self._pairs))[: self._size]]
     return tuple(self._maps[ids].to(self._peer.device) for ids in pairs.T)

@@ -7,19 +7,37 @@ import importlib.util
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from jaxskill.data import Fold, SkillDataset
 
 
+class Shape(Protocol):
+  """Sizes of a benchmark; each system has some of its own beside these."""
+
+  @property
+  def batch_size(self) -> int:
+    """Returns the items of a step."""
+
+  @property
+  def train_videos(self) -> int:
+    """Returns the training videos of a fold."""
+
+  @property
+  def test_videos(self) -> int:
+    """Returns the test videos of a fold."""
+
+  def _asdict(self) -> dict[str, Any]:
+    ...
+
+
 class System(NamedTuple):
   """A system to the benchmark.
 
   Attributes:
-    shapes: {name: sizes}; every kind of sizes has batch_size, train_videos and test_videos (of a fold), and sets the
-      fields of `config.model` that it has a field of the same name for.
+    shapes: {name: sizes}, which set the fields of `config.model` that they have a field of the same name for.
     streams: (shape, config) -> {stream: (rows, channels)} of a random video.
     flops: (config, shape, form) -> floating-point operations of one step by hand; None where that is not known.
     note: what they are, and how XLA's count differs.
@@ -35,7 +53,7 @@ class System(NamedTuple):
     start_up: whether loading and starting are timed too.
   """
 
-  shapes: Mapping[str, Any]
+  shapes: Mapping[str, Shape]
   streams: Callable
   flops: Callable
   note: str
@@ -70,8 +88,8 @@ def amount(form: str, letter: str) -> int:
   return int(found[1]) if found else 1
 
 
-def random_dataset(shape: Any, streams: Mapping[str, Any], *, folds: int = 1, criteria: Sequence[str] | tuple = (),
-                   seed: int = 0) -> SkillDataset:
+def random_dataset(shape: Shape, streams: Mapping[str, tuple[int, ...]], *, folds: int = 1,
+                   criteria: Sequence[str] | tuple = (), seed: int = 0) -> SkillDataset:
   """Draws random features as a data set; random pairs and scores follow a hidden order of the videos.
 
   Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +58,7 @@ def flops(config: ConfigDict, shape: Shape, form: str = "") -> float:
   return 2.0 * len(config.seeds) * videos * shape.segments * fused * (fusion + rest)
 
 
-def scores_in_scan(params: Any, maps: jax.Array, config: ConfigDict) -> jax.Array:
+def scores_in_scan(params: Mapping[str, Any], maps: jax.Array, config: ConfigDict) -> jax.Array:
   """Returns `[V]` scores of maps `[V, T, h, w, C]` as the equations read: each frame is fused when its turn comes."""
   model, dtype = config.model, jnp.dtype(config.train.dtype)
 
@@ -95,7 +96,7 @@ class InScan:
     self._maps = trainer.loader.videos[config.data.stream]
     self._params = jax.tree.map(lambda x: x[0], trainer.state.params)
 
-  def round(self, repeats: Any) -> Any:
+  def round(self, repeats: int) -> float:
     """Returns seconds a step."""
     start = time.perf_counter()
     for _ in range(repeats):

@@ -6,7 +6,7 @@ V videos, P pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,7 +159,8 @@ def read_mat(file: Path, key: str) -> np.ndarray:
   return table.astype(np.float64)
 
 
-def from_videos(videos: Sequence[Video], sides: Mapping[str, Any], files: Sequence[Path]) -> Labels:
+def from_videos(videos: Sequence[Video], sides: Mapping[str, Sequence[Collection[str]]],
+                files: Sequence[Path]) -> Labels:
   """Returns the labels of a list of `Video`, by category where tasks are categories.
 
   Args:

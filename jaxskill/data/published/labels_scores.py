@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -191,7 +191,7 @@ def read_scores(name: str, root: pathlib.Path, split: str = "auto", seed: int = 
   return SCORED[name].read(root, split, seed)
 
 
-def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, Any]:
+def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, np.ndarray]:
   """Returns (labels with the score and the folds of one task, `[V]` mask of its videos).
 
   Raises:
@@ -209,4 +209,5 @@ def select_task(name: str, labels: Labels, task: str) -> tuple[Labels, Any]:
     return labels._replace(score=labels.criteria[task], score_range=score_range), everything
   folds = tuple(fold._replace(name=fold.name.removeprefix(f"{task}/")) for fold in labels.folds
                 if fold.name.split("/")[0] == task)
-  return labels._replace(folds=folds), labels.category == task
+  assert labels.category is not None         # of a data set whose tasks are its categories
+  return labels._replace(folds=folds), np.equal(labels.category, task)

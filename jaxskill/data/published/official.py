@@ -29,6 +29,7 @@ V videos, T segments, N static frames, D channels, P pairs.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,13 @@ ALL_COMPARED = ("epic_skills",)
 
 def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepared_dir: str | os.PathLike[str] = "",
                   validation_share: float = 0.0, seed: int = 0, segment_seconds: float = 1.0, *, split: str = "auto",
-                  make_pairs: bool = False, tie_margin: float = 0.0, pairs_within: str = "", stream_seconds: Any = None,
-                  sampling: Any = None, max_bytes: int = MAX_BYTES) -> SkillDataset:
+                  make_pairs: bool = False, tie_margin: float = 0.0, pairs_within: str = "",
+                  stream_seconds: Mapping[str, float] | None = None, sampling: frames.Sampling | None = None,
+                  max_bytes: int = MAX_BYTES) -> SkillDataset:
   """Loads one task of a published data set, and prepares it first where that has not been done.
 
   Args:
-    name: of `NAMES`: "best", "epic_skills", or a data set with scores.
-    root: folder of the download.
+    name: of `NAMES`: "best", "epic_skills", or a data set with scores; root: folder of the download.
     task: of BEST and EPIC-Skills a folder below `splits`, e.g. "tie_tie", or one of its sub-tasks ("surgery/Suturing");
       of a data set with scores as in `labels_scores`, where "" or "all" is every video.
     prepared_dir: where prepared data are kept; `<root>/prepared` if empty.
@@ -86,9 +87,9 @@ def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepa
   stream_seconds = dict(stream_seconds or {})
   check_seconds(segment_seconds, stream_seconds)
   root, prepared = Path(root), Path(prepared_dir or Path(root) / "prepared")
-  published, ready = "auto" if split == "all" else split, None
+  published = "auto" if split == "all" else split
   if sampling:
-    found, ready = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
+    found, decoded = read_videos(name, root, task, published, seed, prepared / name / "frames", sampling)
   else:
     found = read_task(name, root, task, published, seed)
   labels = _reported(found, root, name, task).labels
@@ -99,7 +100,7 @@ def load_official(name: str, root: str | os.PathLike[str], task: str = "", prepa
            _usable(root, task or name, found, labels))
   folds = splits.with_validation(folds, labels.pairs, validation_share, seed)
   if sampling:
-    streams, lengths, row_times, between = frames.streams_of(ready)
+    streams, lengths, row_times, between = frames.streams_of(decoded)
   else:
     streams, lengths, row_times, between = take_times(*prepared_arrays(name, root, task, prepared, found, max_bytes))
   full_name, simulated = f"{name}/{task}" if task else name, (root / SIMULATED_NOTE).exists()
@@ -147,6 +148,7 @@ def _with_pairs(labels: Labels, tie_margin: float, pairs_within: str, root: Path
   if pairs_within and groups is None:
     raise ValueError(f"{root}: pairs_within={pairs_within!r} needs to be '', 'category' or 'subject', and known in the "
                      "labels.")
+  assert labels.score is not None              # of a data set with scores
   pairs, tied = splits.pairs_from_scores(labels.score, tie_margin, groups)
   if not len(pairs):
     raise ValueError(f"{root}: the scores of {len(labels.videos)} videos make no pair ({len(tied)} tied); lower "

@@ -6,7 +6,7 @@ V videos, T rows of a stream, D channels, P pairs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from jaxskill.data.dataset_checks import check_pairs
 from jaxskill.data.published.labels import Labels, keep
 from jaxskill.data.published.labels_pairs import FOLD_FILES, read_pairs
 from jaxskill.data.published.labels_scores import SCORED, read_scores, select_task
+from jaxskill.data.user import motion
 from jaxskill.data.video import frames
 from jaxskill.data.video.video_names import plain, spellings
 
@@ -165,6 +166,27 @@ def recordings_of(name: str) -> tuple:
   return tuple(SCORED[name].recordings.values()) if name in SCORED else ()
 
 
+def text_reader(name: str, streams: Collection[str], file: Path) -> Callable[[Path], np.ndarray] | None:
+  """Returns what reads a recorded movement as the data set reads its own; None where it has none, or of features.
+
+  Args:
+    name: of the data set that a run was trained on, of `NAMES` or another.
+    streams: that the run reads.
+    file: a recorded movement, or a file of features.
+
+  Raises:
+    ValueError: for a recorded movement of another kind, whose columns cannot be those of the data set.
+  """
+  reader = next((recording.read for recording in recordings_of(name) if recording.stream in streams), None)
+  if reader is None or not motion.is_motion(file):
+    return None
+  if file.suffix.lower() != ".txt":
+    raise ValueError(f"{file}: this run was trained on the recorded movements of {name} as published, which are text "
+                     "files (.txt), and what they hold cannot be made of another kind of recording; give such a text, "
+                     "or train on a folder of your own recordings (config.data.name=features).")
+  return reader
+
+
 def _pairs_files(root: Path, task: str, video: str, kinds: Mapping[str, Any],
                  listings: dict[Path, Any]) -> dict[str, Path]:
   """Returns {what a file holds: the file}, as far as the video has them."""
@@ -214,7 +236,7 @@ def _fingerprint(root: Path, paths: Sequence[Path]) -> dict[str, Any]:
   return {path.relative_to(root).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
 
 
-def read_streams(name: str, files: Mapping[str, Any],
+def read_streams(name: str, files: Mapping[str, Mapping[str, Path]],
                  max_bytes: int = MAX_BYTES) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
   """Yields the features of the videos, one video at a time.
 

@@ -10,7 +10,6 @@ V videos, T rows of a stream, D channels.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import pathlib
@@ -48,14 +47,7 @@ def prepared_arrays(name: str, root: pathlib.Path, task: str, prepared_dir: path
   config = "all" if name in SCORED else whole_task(task)
   folder = prepared_dir / name / config / PREPARED_VERSION
   if (arrays := _map_arrays(folder, found)) is None:
-    try:
-      folder.parent.mkdir(parents=True, exist_ok=True)
-      lock = open(folder.parent / ".lock", "w")
-    except OSError as error:
-      raise ValueError(f"{folder.parent}: cannot be written ({error}); set config.data.prepared_dir to a folder of "
-                       "your own.") from error
-    with lock:   # of the processes that start together, one prepares and the others wait
-      fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.taking_turns(folder.parent):
       if (arrays := _map_arrays(folder, found)) is None:
         _prepare(name, root, config, prepared_dir, folder, found, max_bytes)
         arrays = _map_arrays(folder, found)

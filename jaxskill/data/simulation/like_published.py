@@ -89,7 +89,7 @@ def read_splits(folder: pathlib.Path) -> tuple[list[str], np.ndarray]:
 
 
 def write_like(like: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str = "",
-               tasks: Any = None, num_segments: Any = None, width: int = 1024,
+               tasks: Sequence[str] | None = None, num_segments: int | None = None, width: int = 1024,
                static_rows: int = 80, static_width: int = 2048, map_frames: int = 0, map_size: int = 7,
                map_width: int = 32, difficulty: float = 0.5, seed: int = 0, command: str = "") -> dict[str, float]:
   """Writes simulated features for the real video ids of a published data set, in its layout.

@@ -6,9 +6,10 @@ V videos, T rows of a stream, F frames of maps, P phases, K latents.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxskill.data.simulation.scripts import (
   CLUTTER,
@@ -35,11 +36,12 @@ class Performance(NamedTuple):
   truth: dict
 
 
-def performances(skills: Any, keys: Any = None, *, subjects: Any = None,
-                 routines: Any = None, streams: Sequence[str] = ("rgb",), num_segments: int = 400,
-                 width: int = 1024, difficulty: float = 0.5, seed: int = 0, task_seed: int = 0, num_phases: int = 8,
-                 static_rows: int = 80, static_width: int = 2048, map_frames: int = 25, map_size: int = 14,
-                 map_width: int = 64, max_seconds: float = 400.0, vary_length: bool = False) -> Iterator[Any]:
+def performances(skills: ArrayLike, keys: Sequence[int] | np.ndarray | None = None, *,
+                 subjects: Sequence[int] | np.ndarray | None = None, routines: Sequence[int] | np.ndarray | None = None,
+                 streams: Sequence[str] = ("rgb",), num_segments: int = 400, width: int = 1024, difficulty: float = 0.5,
+                 seed: int = 0, task_seed: int = 0, num_phases: int = 8, static_rows: int = 80,
+                 static_width: int = 2048, map_frames: int = 25, map_size: int = 14, map_width: int = 64,
+                 max_seconds: float = 400.0, vary_length: bool = False) -> Iterator[Performance]:
   """Simulates one performance for each of the given skills, one video at a time.
 
   Args:
@@ -79,15 +81,16 @@ def performances(skills: Any, keys: Any = None, *, subjects: Any = None,
 
 
 def _check(sizes: Mapping[str, int], difficulty: float, max_seconds: float, streams: Sequence[str]) -> None:
+  if isinstance(streams, str) or not streams or set(streams) - set(STREAMS):
+    raise ValueError(f"streams={streams!r} must be a tuple of at least one of {STREAMS}.")
+  left_out = tuple(prefix for prefix, stream in (("static_", "static"), ("map_", "maps")) if stream not in streams)
   for name, value in sizes.items():
-    if value < 1:
+    if value < 1 and not name.startswith(left_out):
       raise ValueError(f"{name}={value} must be at least 1.")
   if not 0 <= difficulty <= 1:
     raise ValueError(f"difficulty={difficulty} must lie in [0, 1]: 0 is easy, 1 very hard.")
   if not max_seconds > 0:
     raise ValueError(f"max_seconds={max_seconds} must be positive.")
-  if isinstance(streams, str) or not streams or set(streams) - set(STREAMS):
-    raise ValueError(f"streams={streams!r} must be a tuple of at least one of {STREAMS}.")
 
 
 def _show(task: Task, script: Script, rows: Mapping[str, int], streams: Sequence[str], sizes: Mapping[str, int],

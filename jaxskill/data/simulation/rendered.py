@@ -34,7 +34,8 @@ TEST_FROM = 8                                 # videos; with fewer, the test sid
 
 def write_videos(out: str | os.PathLike[str], num_videos: int = 24, *, seconds: float = 30.0, fps: int = 10,
                  size: tuple[int, int] = (120, 160), difficulty: float = 0.5, seed: int = 0, task_seed: int = 0,
-                 num_phases: int = 6, skills: Any = None, command: str = "") -> list[str]:
+                 num_phases: int = 6, skills: Sequence[float] | np.ndarray | None = None,
+                 command: str = "") -> list[str]:
   """Renders performances into a new folder, which appears when all of them are there.
 
   Args:
@@ -91,7 +92,7 @@ def write_videos(out: str | os.PathLike[str], num_videos: int = 24, *, seconds: 
   return names
 
 
-def encode(path: pathlib.Path, frames: Iterator[Any], fps: int, size: tuple[int, int]) -> None:
+def encode(path: pathlib.Path, frames: Iterator[np.ndarray], fps: int, size: tuple[int, int]) -> None:
   """Writes frames `[H, W, 3]` uint8 as an mp4 file; the same frames make the same file."""
   import av
   codec = next(name for name in CODECS if name in av.codecs_available)

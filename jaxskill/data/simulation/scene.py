@@ -58,7 +58,7 @@ def make_plan(task: scripts.Task, script: scripts.Script, seconds: float, fps: i
   times = (np.arange(frames) + 0.5) / frames
   angle = script.orbit[0] + 2 * np.pi * script.orbit[1] * times
   return Plan(
-      times * frames / fps, seen["progress"], seen["idle"], scripts.inside(times, script.distracting).any(1),
+      times * frames / fps, seen["progress"], seen["idle"], scripts.inside_any(times, script.distracting),
       seen["posture"][:, 0], moment, technique, mistakes,
       np.minimum(seen["intervals"] @ script.waves["movement"], 1.5), _enlarged(seen["place"], script),
       np.clip(script.center + 0.42 * np.stack([np.sin(angle), np.cos(angle)], 1), 0.05, 0.95))

@@ -8,7 +8,7 @@ T rows of a stream, P phases, M key moments, C cues, I intervals.
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,9 +120,14 @@ def draw_script(task: Task, skill: float, key: int, subject: int, routine: int, 
   return share, make_script(task, skill, rng, look, nuisance)
 
 
-def inside(values: np.ndarray, windows: np.ndarray) -> Any:
+def inside(values: np.ndarray, windows: np.ndarray) -> np.ndarray:
   """Returns `[T, windows]` whether each value lies in [start, end) of each window."""
   return (values[:, None] >= windows[:, 0]) & (values[:, None] < windows[:, 1])
+
+
+def inside_any(values: np.ndarray, windows: np.ndarray) -> np.ndarray:
+  """Returns `[T]` whether each value lies in [start, end) of some window."""
+  return np.logical_or.reduce(inside(values, windows), axis=1)
 
 
 def places(task: Task, script: Script, progress: np.ndarray) -> np.ndarray:
@@ -136,7 +141,7 @@ def sample_script(task: Task, script: Script, rows: int) -> dict[str, np.ndarray
   times = (np.arange(rows) + 0.5) / rows
   progress = np.interp(np.interp(times, *script.clock), script.pace, task.phases)
   moment, posture = inside(progress, task.moments), inside(progress, task.posture)
-  idle = inside(times, script.idle).any(1)
+  idle = inside_any(times, script.idle)
   moment, posture = moment & ~idle[:, None], posture & ~idle[:, None]
   ways = np.arange(len(task.moments))[:, None] % CUES == np.arange(CUES)                       # [M, C]
   technique, mistakes = (moment @ (strength[:, None] * ways) for strength in (script.technique, script.mistakes))

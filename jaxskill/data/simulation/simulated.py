@@ -41,11 +41,14 @@ from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.data.simulation.performances import FRAME_TRUTH, performances
 from jaxskill.data.simulation.scripts import rng_of
 
+TEST_SHARE = 0.25     # of the performers, as a rule
+
 
 def simulate(num_videos: int = 100, num_segments: int = 400, width: int = 1024, streams: Sequence[str] = ("rgb",),
-             difficulty: float = 0.5, seed: int = 0, *, task_seed: int = 0, skills: Any = None,
-             num_subjects: int = 25, num_phases: int = 8, test_share: float = 0.25, validation_share: float = 0.15,
-             tie_margin: float = 0.05, pair_share: float = 1.0, rater_noise: float = 0.02, score_range: float = 100.0,
+             difficulty: float = 0.5, seed: int = 0, *, task_seed: int = 0,
+             skills: Sequence[float] | np.ndarray | None = None, num_subjects: int = 25, num_phases: int = 8,
+             test_share: float = TEST_SHARE, validation_share: float = 0.15, tie_margin: float = 0.05,
+             pair_share: float = 1.0, rater_noise: float = 0.02, score_range: float = 100.0,
              routine_difficulties: Sequence[float] = (1.0,), static_rows: int = 80, static_width: int = 2048,
              map_frames: int = 25, map_size: int = 14, map_width: int = 64, max_seconds: float = 400.0,
              vary_length: bool = False) -> SkillDataset:
@@ -82,9 +85,9 @@ def simulate(num_videos: int = 100, num_segments: int = 400, width: int = 1024, 
   _check(num_videos, num_subjects, test_share, validation_share, tie_margin, rater_noise, score_range, pair_share,
          routine_difficulties, skills)
   subjects = np.arange(num_videos) % num_subjects
-  skills, routines, execution = _drawn(subjects, skills, len(routine_difficulties), rater_noise, seed)
+  hidden, routines, execution = _drawn(subjects, skills, len(routine_difficulties), rater_noise, seed)
   videos = performances(
-      skills, subjects=subjects, routines=routines, streams=streams, num_segments=num_segments, width=width,
+      hidden, subjects=subjects, routines=routines, streams=streams, num_segments=num_segments, width=width,
       difficulty=difficulty, seed=seed, task_seed=task_seed, num_phases=num_phases, static_rows=static_rows,
       static_width=static_width, map_frames=map_frames, map_size=map_size, map_width=map_width,
       max_seconds=max_seconds, vary_length=vary_length)
@@ -98,14 +101,14 @@ def simulate(num_videos: int = 100, num_segments: int = 400, width: int = 1024, 
       row_seconds={name: (seconds / lengths[name]).astype(np.float32) for name in streams},
       pairs=pairs, similar=similar, folds=(_fold(subjects, pairs, test_share, validation_share, seed),),
       subject=np.array([f"performer_{s:03d}" for s in subjects]),
-      truth={"skill": skills.astype(np.float32)} | {k: a for k, a in padded.items() if k not in streams},
+      truth={"skill": hidden.astype(np.float32)} | {k: a for k, a in padded.items() if k not in streams},
       tied_pairs=tied, simulated=True,
       **_scores(execution, routines, routine_difficulties, score_range))
 
 
 def _check(num_videos: int, num_subjects: int, test_share: float, validation_share: float, tie_margin: float,
            rater_noise: float, score_range: float, pair_share: float, routine_difficulties: Sequence[float],
-           skills: Sequence[float] | None) -> None:
+           skills: Sequence[float] | np.ndarray | None) -> None:
   """Raises a `ValueError` for an argument of `simulate` that is out of its range."""
   if num_videos < 1 or num_subjects < 1:
     raise ValueError(f"num_videos={num_videos} and num_subjects={num_subjects} must be at least 1.")
@@ -123,8 +126,8 @@ def _check(num_videos: int, num_subjects: int, test_share: float, validation_sha
     raise ValueError(f"skills must hold one number for each of the {num_videos} videos, got {len(skills)}.")
 
 
-def _drawn(subjects: np.ndarray, skills: Any, num_routines: int, rater_noise: float,
-           seed: int) -> tuple[Any, Any, Any]:
+def _drawn(subjects: np.ndarray, skills: Sequence[float] | np.ndarray | None, num_routines: int, rater_noise: float,
+           seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """`[V]` hidden skills, where they are not given; `[V]` routines; `[V]` execution as the raters saw it, in [0, 1]."""
   draws = [rng_of("labels", seed, video) for video in range(len(subjects))]
   variation, rater, routine = np.array([[d.standard_normal(), d.standard_normal(), d.uniform()] for d in draws]).T

@@ -4,8 +4,8 @@
   <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
                       [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
                       seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
-  <dir>/pairs.csv     better,worse[,rater][,split][,fold]: a pair may be repeated over folds (see `pair_folds`), or over
-                      raters (see `raters`)
+  <dir>/pairs.csv     better,worse[,similar][,rater][,split][,fold]: a pair may be repeated over folds (see
+                      `pair_folds`), or over raters (see `raters`); in a row with similar=yes neither video is better
   <dir>/scores.csv    video,score[,difficulty,category,subject,group,split|fold,criterion.<name>...,rater.<name>...]
 
   <dir>/<video>.csv, .trc, .txt, or <dir>/<video>/*.json       recorded movements in place of features: see `motion`
@@ -45,10 +45,11 @@ SPLITS = ("auto", "given", "subject", "random", "folds", "all")
 
 
 def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margin: float = 0.0, pairs_within: str = "",
-                  validation_share: Any = None, test_share: float = 0.25, seed: int = 0, allow_missing: bool = False,
-                  seconds_per_segment: float = 1.0, make_pairs: bool = True, score_range: Any = None,
-                  stream_seconds: Mapping[str, float] | None = None, sampling: Any = None, prepared_dir: str = "",
-                  max_bytes: int = MAX_BYTES, moves: Any = motion.Options()) -> SkillDataset:
+                  validation_share: float | None = None, test_share: float = 0.25, seed: int = 0,
+                  allow_missing: bool = False, seconds_per_segment: float = 1.0, make_pairs: bool = True,
+                  score_range: tuple[float, float] | None = None, stream_seconds: Mapping[str, float] | None = None,
+                  sampling: frames.Sampling | None = None, prepared_dir: str = "", max_bytes: int = MAX_BYTES,
+                  moves: motion.Options = motion.Options()) -> SkillDataset:
   """Reads a folder of features, or of videos, and labels.
 
   Args:
@@ -56,7 +57,7 @@ def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margi
     split: "given" (the split or fold column), "subject" (leave one out), "random" (one split by videos), or "auto": the
       first of these that the labels allow (`splits.folds_unasked`). "folds" deals the videos out at random, each tested
       once; "all" trains on every video and tests none.
-    tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` knows no ties.
+    tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` needs none.
     pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
     validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
       split is not random); 0 for none. None: `splits.default_validation_share`, none unless the split is random.
@@ -101,8 +102,7 @@ def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margi
       videos=videos, streams=streams, lengths=lengths, pairs=of.pairs, folds=folds, columns=columns,
       row_times=row_times, row_seconds=seconds | between, missing=tuple(video for video in named if video not in files),
       dropped_pairs=of.dropped, tied_pairs=of.tied, similar=of.similar, features_checked=True,
-      score_range=score_range if score_range is None else tuple(score_range),
-      ratings=ratings_of(column, labels.votes, videos), **_known(column))
+      score_range=score_range, ratings=ratings_of(column, labels.votes, videos), **_known(column))
 
 
 def _known(column: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 from jaxskill.data import kinematics
 from jaxskill.data.dataset import SIMULATED_NOTE
@@ -51,7 +52,7 @@ class Options(NamedTuple):
   ends: tuple = ()
 
 
-def options(config: Any) -> Options:
+def options(config: ConfigDict) -> Options:
   """Returns the `Options` of `config.data`; older configs lack them.
 
   Raises:

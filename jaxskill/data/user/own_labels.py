@@ -20,8 +20,8 @@ class OwnLabels(NamedTuple):
   Attributes:
     scores: of scores.csv, a row a video; None without that file.
     pairs: of pairs.csv, a row a pair where there are raters; None without that file.
-    votes: (better, worse, rater) of all rows of pairs.csv, where there are raters.
-    tied: pairs (video, video) that the raters tie in.
+    votes: (better, worse, rater) of all rows of pairs.csv that say which is better, where there are raters.
+    tied: pairs (video, video) that the raters tie in, or that a row calls similar.
   """
 
   scores: Any
@@ -33,8 +33,8 @@ class OwnLabels(NamedTuple):
     """Returns all that are named, also in tied pairs."""
     if self.scores:
       return tuple(self.scores["video"])
-    compared = [vote[:2] for vote in self.votes] or zip(self.pairs["better"], self.pairs["worse"])
-    return tuple(dict.fromkeys(video for pair in compared for video in pair))
+    compared = [vote[:2] for vote in self.votes] or list(zip(self.pairs["better"], self.pairs["worse"]))
+    return tuple(dict.fromkeys(video for pair in compared + self.tied for video in pair))
 
 
 def read_labels(folder: pathlib.Path) -> OwnLabels:
@@ -52,9 +52,9 @@ def read_labels(folder: pathlib.Path) -> OwnLabels:
 
 
 def _read_scores(path: pathlib.Path) -> dict[str, Any]:
-  table, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "group", "split", "fold"),
+  cells, lines = read_table(path, ("video", "score"), ("difficulty", "category", "subject", "group", "split", "fold"),
                             (CRITERION, raters.RATER))
-  table = raters.of_scores(table, lines, path)
+  table = raters.of_scores(cells, lines, path)
   seen = {}
   for line, video in zip(lines, table["video"]):
     if video in seen:
@@ -62,31 +62,47 @@ def _read_scores(path: pathlib.Path) -> dict[str, Any]:
     seen[video] = line
   for name in table:
     if name in ("score", "difficulty") or name.startswith(CRITERION):
-      cells = zip(table[name], table["video"], lines)
-      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in cells]
+      rows = zip(table[name], table["video"], lines)
+      table[name] = [number(text, name, video, f"{path}, line {line}") for text, video, line in rows]
   return table
 
 
 def _read_pairs(path: pathlib.Path, labels: Mapping[str, Any] | None) -> tuple[dict[str, Any], list, list]:
-  """(columns of pairs.csv, one row a pair where there are raters; all their votes; pairs that they tie in)."""
-  table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater"), split_and_fold=True)
+  """(columns of pairs.csv, one row a pair where there are raters; their votes; pairs in which neither is better)."""
+  table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater", "similar"), split_and_fold=True)
+  similar = _similar(table, lines, path)
   scored = set(labels["video"]) if labels else None
   seen = {}
-  for line, better, worse in zip(lines, table["better"], table["worse"]):
+  for line, better, worse, alike in zip(lines, table["better"], table["worse"], similar):
     if better == worse:
       raise ValueError(f"{path}, line {line}: compares video {better!r} with itself; remove it.")
-    if (worse, better) in seen and "rater" not in table:
+    if not alike and (worse, better) in seen and "rater" not in table:
       raise ValueError(f"{path}, line {line}: contradictory pair: {better!r} is better than {worse!r} here and worse "
                        f"in line {seen[worse, better]}; keep the order that the annotators agreed on, or say in a "
                        "column 'rater' whose each line is.")
     for video in (better, worse):
       if scored is not None and video not in scored:
         raise ValueError(f"{path}, line {line}: video {video!r} is not in scores.csv; add it, or remove the pair.")
-    seen.setdefault((better, worse), line)
+    if not alike:
+      seen.setdefault((better, worse), line)
   if "split" in table and "fold" in table:
     pair_folds.check_sides(table["fold"], table["split"], list(zip(table["better"], table["worse"])),
                            lambda number: f"{path}, line {lines[number]}")
-  return raters.of_pairs(table, lines, path) if "rater" in table else (table, [], [])
+  if "rater" in table:
+    return raters.of_pairs(table, similar, lines, path)
+  tied = {tuple(sorted(pair)) for *pair, alike in zip(table["better"], table["worse"], similar) if alike}
+  ordered = {name: [cell for cell, alike in zip(cells, similar) if not alike] for name, cells in table.items()}
+  return ordered, [], sorted(tied)
+
+
+def _similar(table: dict[str, Any], lines: Sequence[int], path: pathlib.Path) -> list[bool]:
+  """Takes the column "similar" out of pairs.csv: whether neither video of a row is better; without it, of no row."""
+  cells = table.pop("similar", ["no"] * len(lines))
+  for line, cell in zip(lines, cells):
+    if cell not in ("yes", "no"):
+      raise ValueError(f"{path}, line {line}: similar is {cell!r}; expected yes, where neither of the two videos is "
+                       "better, or no.")
+  return [cell == "yes" for cell in cells]
 
 
 def ratings_of(column: Mapping[str, np.ndarray], votes: Sequence[tuple[str, str, str]],

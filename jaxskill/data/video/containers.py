@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from av.container import InputContainer
+  from av.video.stream import VideoStream
 
 PLAYLISTS = ("hls", "dash", "concat", "sdp", "imf", "webm_dash_manifest")     # they name other files
 TEXT_ART = ("tty", "bin", "xbin", "adf", "idf")                               # pictures made of letters
@@ -25,7 +29,7 @@ def is_text(head: bytes) -> bool:
       head.startswith(b"YUV4MPEG2") or controls.intersection(head))
 
 
-def open_file(path: str | os.PathLike[str]) -> Any:
+def open_file(path: str | os.PathLike[str]) -> InputContainer:
   """Returns an open PyAV container that has a video stream.
 
   Raises:
@@ -56,7 +60,12 @@ def open_file(path: str | os.PathLike[str]) -> Any:
   return container
 
 
-def _fault(container: Any, path: Path) -> str:
+def video_stream(container: InputContainer, index: int) -> VideoStream:
+  """Returns the stream of a video that has an index among all streams of its file."""
+  return next(stream for stream in container.streams.video if stream.index == index)
+
+
+def _fault(container: InputContainer, path: Path) -> str:
   """Why an open container is no film; "" if it may be one."""
   if container.format.name in PLAYLISTS + TEXT_ART:
     return f"is a list or text ({container.format.name}), not a video; give the video itself."

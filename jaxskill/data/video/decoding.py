@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxskill.data.video.containers import VideoError, open_file
+from jaxskill.data.video.containers import VideoError, open_file, video_stream
 from jaxskill.data.video.timeline import Timeline, demux, is_flush, read_timeline
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".m1v", ".m2v", ".mpv",
@@ -104,7 +104,7 @@ def _aspect(stream: Any) -> float:
   return aspect if 0.1 < aspect < 10 else 1.0
 
 
-def pictures(path: str | os.PathLike[str], faults: list | None = None,
+def pictures(path: str | os.PathLike[str], faults: list[str] | None = None,
              timeline: Timeline | None = None) -> Iterator[Picture]:
   """Yields every `Picture` of a video in the order of time; what cannot be decoded is passed over.
 
@@ -118,7 +118,7 @@ def pictures(path: str | os.PathLike[str], faults: list | None = None,
   """
   timeline, faults = timeline or read_timeline(path), [] if faults is None else faults
   with open_file(path) as container:
-    stream = container.streams[timeline.stream]
+    stream = video_stream(container, timeline.stream)
     stream.thread_type, aspect, number = "AUTO", _aspect(stream), 0
     clock = _Clock(timeline)
     for frame in _frames(container, stream, faults):
@@ -168,7 +168,7 @@ class _Clock:
     return self._offset
 
 
-def damage(faults: Sequence[Any]) -> list[str]:
+def damage(faults: Sequence[str]) -> list[str]:
   """Returns the sentences for a user on the faults that `pictures` found."""
   said = [str(fault) for fault in faults if isinstance(fault, Said)]
   packets = len(faults) - len(said)
@@ -176,7 +176,8 @@ def damage(faults: Sequence[Any]) -> list[str]:
                                        "their place"] if packets else [])
 
 
-def decode(path: pathlib.Path, size: Callable[..., Any] | None = None, faults: list | None = None) -> Iterator[Frame]:
+def decode(path: pathlib.Path, size: Callable[[int, int], tuple[int, int]] | None = None,
+           faults: list[str] | None = None) -> Iterator[Frame]:
   """Yields every `Frame` of a video, see `pictures`.
 
   Args:
@@ -212,7 +213,7 @@ def _frames(container: Any, stream: Any, faults: list) -> Iterator[Any]:
       faults.append(str(error))
 
 
-def pictures_at(path: str | os.PathLike[str], times: Any, faults: Any = None,
+def pictures_at(path: str | os.PathLike[str], times: Iterable[float], faults: list[str] | None = None,
                 timeline: Timeline | None = None) -> Iterator[Picture]:
   """Yields the `Picture` that is shown at each of some times, ascending; ends early where the file does.
 
@@ -240,8 +241,9 @@ def pictures_at(path: str | os.PathLike[str], times: Any, faults: Any = None,
     wanted = next(times, None)
 
 
-def frames_at(path: pathlib.Path, times: Sequence[float] | np.ndarray, size: Callable[..., Any] | None = None,
-              faults: list | None = None, timeline: Timeline | None = None) -> Iterator[np.ndarray]:
+def frames_at(path: pathlib.Path, times: Sequence[float] | np.ndarray,
+              size: Callable[[int, int], tuple[int, int]] | None = None, faults: list[str] | None = None,
+              timeline: Timeline | None = None) -> Iterator[np.ndarray]:
   """Does as `pictures_at`, but gives images: `[H, W, 3]` uint8; `size` as in `decode`."""
   for picture in pictures_at(path, times, faults, timeline):
     yield picture.image(*size(*picture.size) if size else ())

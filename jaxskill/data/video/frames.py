@@ -11,14 +11,13 @@ V videos, N frames, H height, W width.
 from __future__ import annotations
 
 import concurrent.futures
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import timeline, video_files
 from jaxskill.data.video.video_names import spellings
-from jaxskill.files import FULL, remove_unfinished, writing
+from jaxskill.files import FULL, remove_unfinished, taking_turns, writing
 
 STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -86,7 +85,7 @@ class Ready(NamedTuple):
   row_seconds: float
 
 
-def find(places: Iterator[Any] | Sequence[Path], last: int | None = None) -> Source | None:
+def find(places: Iterable[str | os.PathLike[str]], last: int | None = None) -> Source | None:
   """Returns the first of some places that is a video file (the ending may be left out) or a folder of pictures."""
   for place in map(Path, places):
     if place.is_dir() and any(_pictures(place)):
@@ -100,7 +99,7 @@ def _pictures(folder: Path) -> Iterator[Any]:
   return (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("._"))
 
 
-def by_number(path: Path) -> tuple[list[Any], str]:
+def by_number(path: Path) -> tuple[list[int | str], str]:
   """Returns what pictures are sorted by: where names differ in a number, by that; the case of letters counts last.
 
   frame2.png comes before frame10.png, and 1.JPG before 2.jpg.
@@ -126,14 +125,7 @@ def prepare(sources: Mapping[str, Source], cache: Path, sampling: Sampling) -> t
   sampling.check()
   wide, high = sampling.size
   folder = Path(cache) / f"{sampling.rows}x{high}x{wide}_{sampling.fit}"
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / ".lock", "w")
-  except OSError as error:
-    raise ValueError(f"{folder}: cannot be written ({error}); set config.data.prepared_dir to a folder of your own."
-                     ) from error
-  with lock:             # of the processes that start together, one decodes and the others wait
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with taking_turns(folder):
     remove_unfinished(folder)
     return _decode_missing(sources, folder, sampling)
 
@@ -290,7 +282,8 @@ def _middle(image: np.ndarray, sampling: Sampling) -> np.ndarray:
   return image[top: top + high, left: left + wide]
 
 
-def streams_of(ready: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+def streams_of(ready: Collection[Ready]) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray],
+                                                  dict[str, np.ndarray]]:
   """Returns the stream of `Ready` videos as `stream_files.take_times` returns streams of features.
 
   Returns:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill.data.tables import number, read_table
+from jaxskill.data.video.decoding import Picture
 
 CORNERS = ("x1", "y1", "x2", "y2")
 _LARGEST = 1e5             # pixels that a corner may be away
@@ -83,7 +84,7 @@ class Boxes:
     del video
     return []
 
-  def largest(self, video: str, picture: Any) -> tuple[np.ndarray, float]:
+  def largest(self, video: str, picture: Picture) -> tuple[np.ndarray, float]:
     """Returns the largest box (x1, y1, x2, y2) at the time nearest to a picture, and how many seconds away that is.
 
     Raises:
@@ -133,7 +134,7 @@ class Detector:
     del video
     return []
 
-  def largest(self, video: str, picture: Any) -> tuple[np.ndarray | None, float]:
+  def largest(self, video: str, picture: Picture) -> tuple[np.ndarray | None, float]:
     """Returns the largest person's box (x1, y1, x2, y2) in a picture, or None; and 0."""
     del video
     width, height = picture.size

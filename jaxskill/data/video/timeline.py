@@ -13,12 +13,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from jaxskill.data.video import containers
 from jaxskill.data.video.containers import VideoError
+
+if TYPE_CHECKING:
+  from av.container import InputContainer
+  from av.packet import Packet
+  from av.stream import Stream
+  from av.video.stream import VideoStream
 
 READING = 2                # version of what is made of a file; raised where the same one gives other pictures
 _JUMP = 10.0               # seconds: a longer gap in a transport stream is a join, as for the program ffmpeg
@@ -69,7 +75,8 @@ def read_timeline(path: str | os.PathLike[str]) -> Timeline:
     index, rows = stream.index, np.array(packets[stream.index], float)            # [N, 5]
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     rate = rate if rate > 1 / _PAUSE else 25.0       # less is damage, as in `_axis`
-    discontinuous = bool(container.format.flags & av.format.Flags.ts_discont.value)
+    flags: Any = av.format.Flags                     # whose values PyAV's types take for flags
+    discontinuous = bool(container.format.flags & flags.ts_discont.value)
     name = container.format.name
     avi = name == "avi"                              # FFmpeg's guesses of pts are wrong there
     if avi and np.isfinite(rows[:, 1]).any():
@@ -97,7 +104,7 @@ def read_timeline(path: str | os.PathLike[str]) -> Timeline:
   return Timeline(index, times, hidden, ranked, seconds, announced, rate, tuple(warnings))
 
 
-def _packets(container: Any) -> tuple[dict[int, Any], dict[int, float], int]:
+def _packets(container: InputContainer) -> tuple[dict[int, Any], dict[int, float], int]:
   """Reads the packets of pictures and sound.
 
   Returns:
@@ -126,7 +133,7 @@ def _packets(container: Any) -> tuple[dict[int, Any], dict[int, float], int]:
   return packets, ends, read_to
 
 
-def demux(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+def demux(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
   """Yields the packets of some streams. PyAV fails where another one begins within the file, but can be asked again."""
   for _ in range(_BEGUN):
     try:
@@ -136,18 +143,19 @@ def demux(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
       continue
 
 
-def is_flush(packet: Any) -> bool:
+def is_flush(packet: Packet) -> bool:
   """Returns whether a packet is the empty one that PyAV puts at the end of each stream."""
   return packet.pts is None and packet.dts is None and not packet.size
 
 
-def is_cover(stream: Any) -> bool:
+def is_cover(stream: VideoStream) -> bool:
   """Returns whether a stream of video is the cover picture of something else."""
   from av.stream import Disposition
   return bool(stream.disposition & Disposition.attached_pic)
 
 
-def choose_stream(container: Any, counts: Mapping[int, int]) -> tuple[Any, list]:
+def choose_stream(container: InputContainer,
+                  counts: Mapping[int, int]) -> tuple[VideoStream | None, list[str]]:
   """Returns (the video stream that a player shows, [what to say of the others]); (None, [why]) where there is none.
 
   A cover picture is no film. Of several films it is the one flagged as default, else the largest, else the first.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pathlib
 import unicodedata
-from typing import Any
 
 _LONGEST_PART, _LONGEST = 240, 1000      # bytes; a file system takes 255 with the ending of what is written beside it
 
@@ -43,7 +42,7 @@ def video_name(text: str, place: str) -> str:
 
 
 def spellings(folder: pathlib.Path, name: str,
-              listings: dict[pathlib.Path, Any] | None = None) -> list[pathlib.Path]:
+              listings: dict[pathlib.Path, dict[str, list[pathlib.Path]]] | None = None) -> list[pathlib.Path]:
   """Returns the paths below a folder that a video's name may mean, its ending left out, as the disk spells them.
 
   Args:
@@ -62,7 +61,7 @@ def spellings(folder: pathlib.Path, name: str,
   return places
 
 
-def _listing(folder: pathlib.Path) -> dict[str, Any]:
+def _listing(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   """Returns {name in its one spelling, with its ending and without: paths that are spelt so}."""
   listing = {}
   for file in folder.iterdir():

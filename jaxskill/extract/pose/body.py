@@ -2,13 +2,13 @@
 
 The detector is asked where nobody is followed yet, and again where the landmark network does not see a person in the
 square any more. Otherwise the square of a picture follows from the landmarks of the one before, so that a person keeps
-identity when others walk in.
+identity when others walk in. Who others are, and that none of them is taken for the person: `identity`.
 
 Reference: Bazarevsky et al., BlazePose: On-device Real-time Body Pose Tracking, 2020; thresholds, margins and filters
 are those of MediaPipe's published graphs. Ours: the detector is asked again in the very picture in which a person is
-lost; for a while only a person near the last place is taken for the same, and the last square is looked at as well;
-then it is the nearest one; who is followed can be said; large squares are taken from a smaller picture; visibility is
-not smoothed.
+lost, and a few times a second for others; for a while only a person near the last place is taken for the same, and the
+last square is looked at as well; then it is the nearest one; who is followed can be said; large squares are taken from
+a smaller picture; visibility is not smoothed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill.data.video.decoding import Picture
-from jaxskill.extract.pose import crops, detection, smoothing
+from jaxskill.extract.pose import crops, detection, identity, smoothing
 from jaxskill.extract.pose.networks import Networks
 
 LANDMARKS = (
@@ -33,10 +34,10 @@ HIPS, BODY, SHOULDERS = 0, 1, 2        # key points of a detection: middle of th
 MARGIN = 1.25                          # of the square around a body
 _POINTS, _AUXILIARY = slice(0, 33), slice(33, 35)    # of the 39 of the network; the latter place the next square
 _WINDOW, _SURE = 7, 0.5                # of the maps of chance that refine a landmark: width, and what is sure
-_AT_HAND = 1.0                         # half heights of a body that a chosen point may be away from its trunk
+_AT_HAND, _BESIDE = 0.5, 0.25          # half heights that a chosen point may be off a body's axis, and its landmarks
 _REACH = 0.25                          # of the side of the last square: how far away a person is found again
-_APART = 0.5                           # half heights of a body that two persons are apart; else it is one, found twice
 _COMPARABLE = 0.5                      # share of the largest body's size from which another one might be meant
+_UNSURE = 0.3                          # score of a detection of others, and of one at a chosen point
 
 
 class Seen(NamedTuple):
@@ -57,6 +58,39 @@ class Seen(NamedTuple):
   region: crops.Region
 
 
+class _Read(NamedTuple):
+  """What the landmark network says of a square in which it sees a person, before anything is smoothed.
+
+  Attributes:
+    points: `[39, 3]` pixels, the last six auxiliary ones.
+    world, visibility, flag, region: see `Seen`.
+    colors: see `identity.colors_of`.
+  """
+
+  points: np.ndarray
+  world: np.ndarray
+  visibility: np.ndarray
+  flag: float
+  region: crops.Region
+  colors: np.ndarray
+
+  @property
+  def place(self) -> np.ndarray:
+    """Returns the middle of the hips in pixels, `[2]`."""
+    return self.points[_AUXILIARY, :2][0]
+
+  def is_at(self, point: Sequence[float]) -> bool:
+    """Returns whether a point (x, y) lies on the person, or near it."""
+    points, near = self.points[_POINTS, :2], _BESIDE * self.next_region.side / (2 * MARGIN)
+    return bool((points.min(axis=0) - near <= point).all() and (point <= points.max(axis=0) + near).all())
+
+  @property
+  def next_region(self) -> crops.Region:
+    """Returns the square in which the person is looked for next."""
+    middle, edge = self.points[_AUXILIARY, :2]
+    return crops.around(middle, edge, MARGIN)
+
+
 class Follower:
   """Follows one person through the pictures of a video.
 
@@ -65,9 +99,12 @@ class Follower:
     seconds: {"detection", "landmarks"} spent.
     passed_by: (seconds, x, y, the chosen point) of persons who were found, but not where one was chosen.
     notes, again: sentences on whom it follows, and on persons who were lost and followed again.
+    hidden: (seconds when the person was seen last, when it was seen again) where another one was in its place.
+    is_hidden: whether another one is there now.
   """
 
-  def __init__(self, networks: Networks, options: Any, chosen: Sequence[tuple[float, float, float]] = ()) -> None:
+  def __init__(self, networks: Networks, options: ConfigDict,
+               chosen: Sequence[tuple[float, float, float]] = ()) -> None:
     """
     Args:
       networks: with pose_detection and pose_landmark, see `Networks`.
@@ -76,11 +113,14 @@ class Follower:
     """
     self._networks, self._options, self._chosen = networks, options, list(chosen)
     self._region: Any = None                         # the square of the next picture, or the last one of who is lost
-    self._seen_at = -np.inf                          # seconds
+    self._seen_at = self._asked_at = -np.inf         # seconds
+    self._person: Any = None
+    self._others = identity.Others(self._read)
     self._filters = dict(points=smoothing.OneEuro(0.05, 80.0), world=smoothing.OneEuro(0.1, 40.0),
                          auxiliary=smoothing.OneEuro(0.01, 10.0))
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
     self.passed_by, self.notes, self.again = [], [], []
+    self.hidden, self.is_hidden = [], False
 
   def look(self, picture: Picture) -> Seen | None:
     """Returns what is `Seen` of the person, or None; pictures come in the order of time.
@@ -94,14 +134,19 @@ class Follower:
     self.looked += 1
     self._pass_over(picture.time)
     if self._chosen and self._chosen[0][0] <= picture.time:
-      seen = self._begin(picture, self._choose(picture))
-      if seen:                                       # else the next picture is asked for the same person
+      read = self._choose(picture)
+      if read:                                       # else the next picture is asked for the same person
         self._chosen.pop(0)
-      return seen
+        self._others, self.is_hidden = identity.Others(self._read), False
+      return self._begin(picture, read, is_new=True)
     if self._region is None and self._chosen:
       return None                                    # nobody is followed yet
-    seen = self._read(picture, self._region) if self._holds(picture) else None
-    return seen or self._begin(picture, *self._find(picture))
+    self._others.forget(picture.time)
+    read = self._read(picture, self._region) if self._holds(picture) else None
+    if read and self._is_person(picture, read):
+      self._look_around(picture, read)
+      return self._take(picture, read)
+    return self._begin(picture, *self._find(picture))
 
   def _pass_over(self, time: Any) -> None:
     """Gives up who was chosen earlier and never seen, once the time of the next choice has come."""
@@ -110,58 +155,90 @@ class Follower:
       self.notes.append(f"nobody seen at the chosen point {x:g},{y:g} from {since:.2f} s on, until another one is "
                         f"chosen at {self._chosen[0][0]:.2f} s: correct --person")
 
-  def _begin(self, picture: Any, region: Any, note: Any = "") -> Any:
-    """Reads a square that does not follow from the picture before, so that no filter remembers that one."""
+  def _begin(self, picture: Any, read: Any, note: Any = "", is_new: bool = False) -> Any:
+    """Takes what was read in a square that does not follow from the picture before; no filter remembers that one."""
     for smooth in self._filters.values():
       smooth.forget()
-    first, seen = self._region is None, self._read(picture, region)
-    if seen and note:
-      (self.notes if first else self.again).append(note)
-    return seen
+    if read is None:
+      return None
+    if note:
+      (self.notes if self._region is None else self.again).append(note)
+    if note or is_new:
+      self._person = None
+    self._asked_at = -np.inf                         # who else is there is not known yet
+    return self._take(picture, read)
 
   def _holds(self, picture: Any) -> Any:
     """Returns whether a person who was seen, and maybe lost, is still looked for in the last square."""
     return self._region is not None and picture.time - self._seen_at <= self._options.hold
 
-  def _detect(self, picture: Any) -> Any:
+  @property
+  def _unit(self) -> Any:
+    """Returns half the height of the person in pixels."""
+    return self._region.side / (2 * MARGIN)
+
+  def _detect(self, picture: Any, least: Any) -> Any:
     begun = clock.perf_counter()
     self.asked += 1
-    found = detection.detect(self._networks, "pose_detection", picture, self._options.detection, signed=True)
+    self._asked_at = picture.time
+    found = detection.detect(self._networks, "pose_detection", picture, least, signed=True)
     self.seconds["detection"] += clock.perf_counter() - begun
     return found
 
   def _choose(self, picture: Any) -> Any:
-    """Returns the square of the person who is nearest to the chosen point, or None if nobody is there."""
+    """Returns what is read of the person at the chosen point, or None if nobody is there."""
     _, *point = self._chosen[0]
-    found = {away_from(one, point): one for one in self._detect(picture)}
-    if not found or min(found) > _AT_HAND:
+    found = {away_from(one, point): one for one in self._detect(picture, min(_UNSURE, self._options.detection))}
+    near = [distance for distance in sorted(found) if distance <= _AT_HAND]
+    if not near:
       self.passed_by += [(picture.time, *one.points[HIPS], point) for one in found.values()]
-      return None
-    return square_of(found[min(found)])
+    for distance in near:
+      read = self._read(picture, square_of(found[distance]))
+      if read and read.is_at(point):
+        return read
+    return None
 
   def _find(self, picture: Any) -> Any:
-    """Returns (the square of the person nearest to the last place, or None; at first that of the largest one, a note).
-    """
-    found = sorted(self._detect(picture), key=_size, reverse=True)
+    """Returns (what is read of the person nearest to the last place, or None; at first of the largest one, a note)."""
+    found = sorted(self._detect(picture, self._options.detection), key=_size, reverse=True)
     if not found:
       return None, ""
     if self._region is None:
-      return square_of(found[0]), self._check_first(picture, found)
-    squares = {float(np.hypot(*(one.points[HIPS] - self._region[:2]))): square_of(one) for one in found}
-    if min(squares) <= _REACH * self._region.side:
-      return squares[min(squares)], ""
-    if self._holds(picture):
-      return None, ""
-    note = (f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, "
-            f"{min(squares):.0f} pixels away: see with --overlay whether it is the same")
-    return squares[min(squares)], note
+      note = self._check_first(picture, found)
+      return self._read(picture, square_of(found[0])), note
+    away = {float(np.hypot(*(one.points[HIPS] - self._region[:2]))): one for one in found}
+    for distance, one in sorted(away.items()):
+      is_near = distance <= _REACH * self._region.side
+      if not is_near and self._holds(picture):
+        break
+      read = self._read(picture, square_of(one))
+      if read is None:
+        break
+      if self._is_person(picture, read):
+        return read, "" if is_near else (
+            f"lost at {self._seen_at:.2f} s, a person is followed again from {picture.time:.2f} s on, {distance:.0f} "
+            "pixels away: see with --overlay whether it is the same")
+    return None, ""
+
+  def _is_person(self, picture: Any, read: Any) -> Any:
+    """Returns whether what was read is the person who is followed, rather than another one who came near."""
+    is_it = self._others.is_person(picture, self._person, read, self._unit, self.is_hidden)
+    self.is_hidden |= not is_it
+    return is_it
+
+  def _look_around(self, picture: Any, read: Any) -> None:
+    """Takes note of others who are near the person, so that none of them is taken for it when they meet."""
+    due = picture.time - self._asked_at > identity.WATCH - 1e-3                # times are rounded
+    if due or self._others.are_near(self._person, self._unit):
+      found = self._detect(picture, min(_UNSURE, self._options.detection))
+      self._others.note(picture, [(one.points[HIPS], square_of(one)) for one in found], read.place, self._unit)
 
   def _check_first(self, picture: Any, found: Any) -> Any:
     """Returns a note on following the largest one of those who are found first, the largest before the others."""
     alike = []
     for one in found:
       apart = [np.hypot(*(one.points[HIPS] - other.points[HIPS])) for other in alike]
-      if _size(one) >= _COMPARABLE * _size(found[0]) and min(apart, default=np.inf) > _APART * _size(found[0]):
+      if _size(one) >= _COMPARABLE * _size(found[0]) and min(apart, default=np.inf) > identity.APART * _size(found[0]):
         alike.append(one)
     if len(alike) == 1:
       return ""
@@ -173,20 +250,32 @@ class Follower:
     return f"shows {there}; the largest is followed, the first of these; --person x,y says another"
 
   def _read(self, picture: Any, region: Any) -> Any:
-    """Returns what the landmark network sees in a square, or None; the next square follows from it."""
+    """Returns what the landmark network sees in a square, or None."""
     if region is None or not region.is_usable(picture.size):
       return None
     begun = clock.perf_counter()
-    outputs = self._networks.run("pose_landmark", crops.cut(picture, region, 256) / np.float32(255))
+    pixels = crops.cut(picture, region, 256)
+    outputs = self._networks.run("pose_landmark", pixels / np.float32(255))
     self.seconds["landmarks"] += clock.perf_counter() - begun
     flag = float(outputs[1][0])
     if not flag >= self._options.flag:
       return None
-    raw, world, visibility = landmarks(outputs, region)
-    middle, edge = self._smooth("auxiliary", picture.time, raw[_AUXILIARY, :2], region.side / MARGIN)
+    points, world, visibility = landmarks(outputs, region)
+    colors = identity.colors_of(pixels, region.to_shares(points[_POINTS, :2]))
+    return _Read(points, world, visibility, flag, region, colors)
+
+  def _take(self, picture: Any, read: Any) -> Any:
+    """Returns what is `Seen` of the person in what was read; the next square follows from it."""
+    if self.is_hidden and picture.time - self._seen_at > identity.WATCH:
+      self.hidden.append((self._seen_at, picture.time))
+    self.is_hidden = False
+    unit = read.region.side / MARGIN
+    middle, edge = self._smooth("auxiliary", picture.time, read.points[_AUXILIARY, :2], unit)
     self._region, self._seen_at = crops.around(middle, edge, MARGIN), picture.time
-    return Seen(self._smooth("points", picture.time, raw[_POINTS], region.side / MARGIN), visibility,
-                self._smooth("world", picture.time, world), flag, region)
+    self._person = self._person or identity.Person(read.place, picture.time, self._region)
+    self._person.see(read.place, picture.time, self._region, read.colors)
+    return Seen(self._smooth("points", picture.time, read.points[_POINTS], unit), read.visibility,
+                self._smooth("world", picture.time, read.world), read.flag, read.region)
 
   def _smooth(self, name: str, time: Any, values: Any, unit: Any = 1.0) -> Any:
     """Auxiliary points place the next square and are always smoothed."""
@@ -210,11 +299,11 @@ def square_of(found: detection.Detection) -> crops.Region:
 
 
 def away_from(found: detection.Detection, point: Sequence[float]) -> float:
-  """Returns how far a point (x, y) is from a detected body's line from hips to shoulders, by half its height."""
-  start, end = found.points[HIPS], found.points[SHOULDERS]
-  line, offset = end - start, np.asarray(point) - start
-  share = np.clip(offset @ line / max(line @ line, 1e-9), 0, 1)
-  return float(np.hypot(*(offset - share * line))) / max(_size(found), 1e-9)
+  """Returns how far a point (x, y) is from a detected body's axis, from its feet to its top, by half its height."""
+  half = found.points[BODY] - found.points[HIPS]
+  offset = np.asarray(point) - found.points[HIPS]
+  share = np.clip(offset @ half / max(half @ half, 1e-9), -1, 1)
+  return float(np.hypot(*(offset - share * half))) / max(_size(found), 1e-9)
 
 
 def landmarks(outputs: Sequence[np.ndarray], region: crops.Region) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

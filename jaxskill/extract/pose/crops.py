@@ -33,6 +33,10 @@ class Region(NamedTuple):
     offset = self.side * (np.asarray(shares) - 0.5)
     return rotate(offset, self.turn) + (self.x, self.y)
 
+  def to_shares(self, places: np.ndarray) -> np.ndarray:
+    """Returns `[..., 2]` shares of the square of places in pixels."""
+    return rotate(np.asarray(places) - (self.x, self.y), -self.turn) / self.side + 0.5
+
   def is_usable(self, size: tuple[int, int]) -> bool:
     """Returns whether the square is finite, and its middle at most a side away from a picture of (width, height)."""
     if not np.isfinite(self).all() or self.side < 1:

@@ -87,7 +87,7 @@ class Networks:
     require()
     self._start(contents)
 
-  def __getstate__(self) -> Any:
+  def __getstate__(self) -> dict[str, Any]:
     return self.__dict__ | dict(_interpreters={})          # interpreters do not travel between processes
 
   def run(self, name: str, image: np.ndarray) -> list[np.ndarray]:
@@ -96,6 +96,9 @@ class Networks:
     Args:
       name: of `NETWORKS`.
       image: `[side, side, 3]` float32, RGB.
+
+    Raises:
+      ValueError: if the source of the networks cannot be read, or lacks one.
     """
     if not self._interpreters:
       self._start(read(self.source, self.names))

@@ -28,7 +28,7 @@ have not been changed, and they are not in this folder.
 """
 
 
-def is_one(config: Any) -> bool:
+def is_one(config: ml_collections.ConfigDict | Mapping[str, Any]) -> bool:
   """Returns whether a recipe is one of poses."""
   return bool(config.get("streams")) and set(config["streams"]) <= set(streams.STREAMS) and "fps" in config
 
@@ -141,7 +141,7 @@ def as_they_are(rows: np.ndarray) -> np.ndarray:
 
 
 def encoders(config: ml_collections.ConfigDict, networks: Networks,
-             parallel: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+             parallel: object) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
   """Returns {stream: what is made of its rows}: nothing, for the networks have run where videos are decoded."""
   del networks, parallel
   return dict.fromkeys(config.streams, as_they_are)

@@ -9,7 +9,7 @@ such rows are zeros, and marked.
 `hands`       [T, 128]  of the left hand and then the right one x, y, z of 21 landmarks and the chance that it is there;
                         x to the right and y down from the middle of the picture, z from the wrist, all in heights of it
 
-T rows, C columns.
+Beside them goes where the body is in the picture, see `points`. T rows, C columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxskill.data import kinematics
 from jaxskill.data.video.decoding import Picture
-from jaxskill.extract.pose import body, hands
+from jaxskill.extract.pose import body, hands, points
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.extract.pose.networks import Networks
 from jaxskill.extract.pose.overlay import Overlay
@@ -64,6 +64,7 @@ class Watched:
     self.body = body.Follower(watching.networks, options, chosen) if asked & set(OF_BODY) else None
     self.tracked_hands = hands.Hands(watching.networks, options) if "hands" in asked else None
     self._overlay = Overlay(f"{watching.overlay}/{video}.mp4") if watching.overlay else None
+    self.places = points.Kept() if self.body else None
 
   def look(self, picture: Picture) -> None:
     """Looks at a picture, whose streams all ask for it.
@@ -77,6 +78,8 @@ class Watched:
       _check_picture(picture)
     self._number = picture.number
     self.seen = self.body.look(picture) if self.body else None
+    if self.places:
+      self.places.add(picture, self.seen)
     self.hands = self.tracked_hands.look(picture) if self.tracked_hands else {}
     if self._overlay:
       self._overlay.add(picture, self.seen, self.hands)
@@ -157,6 +160,10 @@ class Stream:
     if self.name == "kinematics":
       yield from kinematics_of(np.stack(self._points), np.array(self._mask), np.array(self._shown), self.recipe)[0]
 
+  def places_in_picture(self) -> dict[str, np.ndarray]:
+    """Returns arrays that go beside the rows, see `points`; none where no body is followed."""
+    return self._watched.places.arrays() if self._watched.places else {}
+
   def check_pictures(self) -> None:
     """Raises a `ValueError` if the video has too few pictures for a movement."""
     if len(self.seen) < 2:
@@ -181,8 +188,14 @@ class Stream:
     if self._slow:
       yield (f"has {1 / self.every:.3g} pictures a second, fewer than the {self._slow:g} of the recipe: fast movements "
              "are not resolved, and smoothness is not that of a faster camera")
-    if self._watched.body:
-      yield from (*self._watched.body.notes, *self._watched.body.again)
+    if body := self._watched.body:
+      yield from (*body.notes, *body.again)
+      hidden = list(body.hidden)
+      if body.is_hidden:
+        hidden.append((self._shown[np.flatnonzero(self._mask)[-1]], self._shown[-1]))
+      if hidden:
+        yield ("another person was in the place of the one who is followed, times: {}, first from {:.2f} to {:.2f} s; "
+               "these rows show nobody: see with --overlay who is followed afterwards".format(len(hidden), *hidden[0]))
 
 
 def make(config: ml_collections.ConfigDict, video: str, seconds: float, rate: float,
@@ -233,7 +246,7 @@ def hands_row(found: dict[str, hands.Hand], size: tuple[int, int]) -> np.ndarray
 
 
 def kinematics_of(points: np.ndarray, seen: np.ndarray, times: np.ndarray,
-                  recipe: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+                  recipe: ml_collections.ConfigDict) -> tuple[np.ndarray, tuple[str, ...]]:
   """Returns (`[T, C]` rows, C names) of `[T, 33, 3]` landmarks in metres, as the recipe of a stream wants them."""
   return kinematics.columns(points, seen, times, JOINTS, face_right=recipe.face_right, window=recipe.window)
 

@@ -55,12 +55,15 @@ def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, j
                    bandwidth: int | None = None, implementation: str = "auto") -> jax.Array:
   """Returns the probability that each pair of segments is matched: the gradient of `soft_dtw` by `cost`.
 
-  Differentiable by `cost` and `gamma`. Arguments, errors and memory as in `soft_dtw`; to be differentiated it keeps
+  Differentiable by `cost` and `gamma`. Arguments and memory as in `soft_dtw`; to be differentiated it keeps
   2 N (N + M) numbers, and its derivative needs 4 N (N + M) more for a while.
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
     1, zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
+
+  Raises:
+    ValueError: as `soft_dtw`.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
@@ -75,10 +78,13 @@ def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | No
   """Returns the best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
-  first). No gradient flows. Arguments and errors as in `soft_dtw`.
+  first). No gradient flows. Arguments as in `soft_dtw`.
 
   Returns:
     `[N, M]` float, 1 on the cells of the path, else 0. NaN where a path may go, if a cost there is NaN or -inf.
+
+  Raises:
+    ValueError: as `soft_dtw`.
 
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """

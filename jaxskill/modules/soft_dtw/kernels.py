@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,7 +32,8 @@ _SUBLANES, _LANES = 8, 128    # of a TPU's registers
 _BLOCK_BYTES = 4 * 2 ** 20    # of all arrays of one block of diagonals on a TPU
 
 
-def run(step: Any, carry: Any, inputs: Any, stop: Any, *, platform: Any, reverse: bool = False) -> Any:
+def run(step: Callable[..., Any], carry: tuple[jax.Array, ...], inputs: tuple[jax.Array, ...], stop: jax.Array, *,
+        platform: str, reverse: bool = False) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """Runs a recurrence as `wavefront.scan` does, on an accelerator.
 
   Pairs that are mapped by `jax.vmap` share one launch.

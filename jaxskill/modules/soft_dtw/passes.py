@@ -37,7 +37,7 @@ _LEAST = -7e8           # gammas: a cost below is more than the exponents hold
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def value_of(cost: Any, stop: Any, implementation: str) -> Any:
+def value_of(cost: jax.Array, stop: jax.Array, implementation: str) -> jax.Array:
   """Returns `[]` value / gamma of soft-DTW.
 
   Args:
@@ -153,7 +153,7 @@ def _unless_spoiled(value: jax.Array, cost: jax.Array) -> jax.Array:
   return jnp.where((least > _LEAST).all(), value, low)
 
 
-def expectation(up: jax.Array, left: jax.Array, stop: jax.Array, run: Any) -> jax.Array:
+def expectation(up: jax.Array, left: jax.Array, stop: jax.Array, run: Callable[..., Any]) -> jax.Array:
   """Returns `[N, M]` E from the `[K, N]` probabilities of the steps up and left."""
   zeros = jnp.zeros_like(up[0])
   _, (expected,) = run(expectation_step, (zeros, zeros), (up, left), stop, reverse=True)

@@ -51,13 +51,14 @@ def forward_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
   return (value, value_power, up, up_power), (by_up / total, by_left / total)
 
 
-def hard_start(cost: Any) -> Any:
+def hard_start(cost: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """Returns the carry of `hard_step` before the first diagonal: every sum is far, but that before the first cell."""
   far, zeros = jnp.full(len(cost), FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
   return far, zeros, far.at[0].set(0.0), zeros
 
 
-def hard_step(shift: Any, k: Any, stop: Any, carry: Any, inputs: Any) -> Any:
+def hard_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
+              carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], inputs: tuple[jax.Array]) -> tuple:
   """Returns least sums of one diagonal, as a number and its rounding error, and 1 for the step taken."""
   # Naive form: R[i, j] = cost[i, j] + min(R[i - 1, j], R[i, j - 1], R[i - 1, j - 1])
   del k, stop
@@ -89,7 +90,8 @@ def expectation_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array, c
 
 
 def tangent_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array, carry: tuple[jax.Array, jax.Array],
-                 inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+                 inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[tuple[jax.Array, jax.Array],
+                                                                          tuple[jax.Array, jax.Array]]:
   """Returns the change of the probabilities (up, left) of one diagonal when the cost changes in a direction."""
   del k, stop
   (left, diagonal), (change, up_step, left_step) = carry, inputs

@@ -38,7 +38,7 @@ def choose(implementation: str) -> str:
   return "scan" if implementation == "auto" else implementation
 
 
-def _device() -> Any:
+def _device() -> tuple[str, str]:
   """Returns the platform, and the compute capability of a GPU."""
   platform = jax.default_backend()
   return platform, jax.devices()[0].compute_capability if platform == "gpu" else ""
@@ -79,7 +79,7 @@ def _shift(rows: Sequence[jax.Array], by: int, fills: Sequence[float]) -> tuple[
                for row, fill in zip(rows, fills))
 
 
-def scan(step: Any, carry: Any, inputs: Any, stop: jax.Array, *,
+def scan(step: Callable[..., Any], carry: tuple[jax.Array, ...], inputs: tuple[jax.Array, ...], stop: jax.Array, *,
          first: int = 0, reverse: bool = False) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """Runs a recurrence over diagonals `[K, N]`: step(shift, k, stop, carry, inputs) -> carry, outputs.
 
@@ -92,7 +92,7 @@ def scan(step: Any, carry: Any, inputs: Any, stop: jax.Array, *,
   return jax.lax.scan(body, carry, (first + jnp.arange(len(inputs[0])), inputs), reverse=reverse)
 
 
-def scan_parts(step: Callable[..., Any], carry: Any, inputs: Sequence[jax.Array], stop: jax.Array, *,
+def scan_parts(step: Callable[..., Any], carry: tuple[jax.Array, ...], inputs: Sequence[jax.Array], stop: jax.Array, *,
                reverse: bool = False) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
   """Runs a recurrence as `scan` does, in parts: the rows that no cell of a part's diagonals lies in are left out."""
   diagonals, rows = inputs[0].shape

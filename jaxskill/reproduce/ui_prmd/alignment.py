@@ -27,14 +27,14 @@ SETTINGS = ["--config.data.score_range=(0.0, 1.0)", "--config.data.validation_sh
             "--config.model.head_outputs=8", "--config.train.learning_rate=1e-3", "--config.train.epochs=30"]
 
 
-def write_features(archive: Mapping[str, np.ndarray], folder: pathlib.Path) -> Any:
+def write_features(archive: Mapping[str, np.ndarray], folder: pathlib.Path) -> float:
   """Writes the deep squats; returns the mean seconds from one row to the next."""
   correctness.write_features(archive, MOVEMENT, folder, WINDOW, STRIDE)
   frames = archive["n_frames"][archive["movement"] == MOVEMENT]
   return float(frames.mean() / RATE / archive["xyz_cm"].shape[1])
 
 
-def train(folder: pathlib.Path, workdir: pathlib.Path, seconds: float, *options: str) -> Any:
+def train(folder: pathlib.Path, workdir: pathlib.Path, seconds: float, *options: str) -> dict[str, Any]:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:features",
              "--workdir", str(workdir),
@@ -43,7 +43,7 @@ def train(folder: pathlib.Path, workdir: pathlib.Path, seconds: float, *options:
   return json.loads((workdir / "results.json").read_text())
 
 
-def held_out(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> Any:
+def held_out(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> np.ndarray:
   """Returns `[replicas, 2]`: shares of the held-out person's pairs in order, and of repetitions told right at 0.5."""
   found = []
   for replica in results["replicas"]:

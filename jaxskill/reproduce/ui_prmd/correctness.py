@@ -37,7 +37,7 @@ def all_frames(archive: Mapping[str, np.ndarray]) -> np.ndarray:
   return coordinates(archive).reshape(len(archive["xyz_cm"]), -1).astype(np.float64)
 
 
-def write_features(archive: Mapping[str, np.ndarray], movement: Any, folder: pathlib.Path, window: Any = WINDOW,
+def write_features(archive: Mapping[str, np.ndarray], movement: int, folder: pathlib.Path, window: int = WINDOW,
                    stride: int = STRIDE, rows: np.ndarray | None = None) -> None:
   """Writes one movement as a folder of own features: `<video>.npy` [7, 528] by default, and scores.csv.
 
@@ -86,7 +86,7 @@ def in_order(scores: np.ndarray, correct: np.ndarray) -> float:
   return pairwise_accuracy(scores, pairs)[0]
 
 
-def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> Any:
+def train(folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:features",
              "--workdir", str(workdir),

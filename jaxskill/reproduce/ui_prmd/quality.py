@@ -46,7 +46,7 @@ def write_features(archive: Mapping[str, np.ndarray], folder: pathlib.Path, rows
       table.writerow((f"r{i:04d}", float(archive["quality"][i]), f"s{archive['subject'][i]:02d}"))
 
 
-def train(method: Any, folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> Any:
+def train(method: str, folder: pathlib.Path, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
   """Runs the real command line on a folder; returns its results."""
   command = [sys.executable, "-m", "jaxskill.main", "--config", f"configs/{method}.py:features",
              "--workdir", str(workdir),
@@ -55,7 +55,7 @@ def train(method: Any, folder: pathlib.Path, workdir: pathlib.Path, *options: st
   return json.loads((workdir / "results.json").read_text())
 
 
-def pooled(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> Any:
+def pooled(archive: Mapping[str, np.ndarray], results: dict[str, Any]) -> list[float]:
   """Returns Spearman's correlation over all repetitions, one a seed, each by the model without its subject."""
   scores = {}
   for replica in results["replicas"]:

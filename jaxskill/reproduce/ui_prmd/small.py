@@ -14,8 +14,7 @@ import argparse
 import csv
 import pathlib
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,14 +26,14 @@ from jaxskill.evaluate.metrics import spearman
 VIDEOS, ROW_SECONDS = 30, 1 / 30
 
 
-def draw(archive: Mapping[str, np.ndarray], seed: int) -> Any:
+def draw(archive: Mapping[str, np.ndarray], seed: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns (`[30]` training, `[n]` test) repetitions."""
   rng, subjects = np.random.default_rng(seed), np.unique(archive["subject"])
   trains = np.isin(archive["subject"], rng.permutation(subjects)[:5])
   return rng.permutation(np.flatnonzero(trains))[:VIDEOS], np.flatnonzero(~trains)
 
 
-def ridge_on(archive: Mapping[str, np.ndarray], features: Any, draws: Any) -> Any:
+def ridge_on(archive: Mapping[str, np.ndarray], features: np.ndarray, draws: int) -> list[float]:
   """Returns Spearman's correlation of a ridge regression, one a draw."""
   quality, found = archive["quality"], []
   for seed in range(draws):
@@ -43,7 +42,8 @@ def ridge_on(archive: Mapping[str, np.ndarray], features: Any, draws: Any) -> An
   return found
 
 
-def core_of(archive: Mapping[str, np.ndarray], draws: Any, leaves: Any, hidden: int, batch_size: Any) -> Any:
+def core_of(archive: Mapping[str, np.ndarray], draws: int, leaves: int, hidden: int,
+            batch_size: int) -> tuple[list[float], float]:
   """Returns the same of CoRe on the statistics, two seeds a draw, and the seconds of a run."""
   found, seconds = [], []
   for seed in range(draws):
@@ -65,7 +65,7 @@ def core_of(archive: Mapping[str, np.ndarray], draws: Any, leaves: Any, hidden: 
   return found, float(np.mean(seconds))
 
 
-def show(name: str, values: Any) -> None:
+def show(name: str, values: Sequence[float]) -> None:
   """Prints the mean of some correlations and their standard deviation."""
   print(f"{name}: {np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({len(values)} numbers)")
 

@@ -1,8 +1,11 @@
 """A headless Chromium and its driver, both as the system has them: nothing is downloaded."""
 
 import base64
+import contextlib
 import shutil
 import time
+
+import pytest
 
 PATIENCE = 30.0       # seconds until something has happened, however busy the machine
 
@@ -14,13 +17,21 @@ def found():
   return (browsers[0], driver) if browsers and driver else ()
 
 
+def marks():
+  """Marks of tests that need it, and PyAV, Jinja2 and Selenium; they skip where one is missing."""
+  for name, extra in (("jinja2", "page"), ("av", "video"), ("selenium", "test")):
+    pytest.importorskip(name, reason=f"{name} is not installed: pip install '.[{extra}]'")
+  return [pytest.mark.browser, pytest.mark.skipif(
+      not found(), reason="no Chromium with its driver: apt-get install chromium chromium-driver")]
+
+
 def start():
   from selenium import webdriver
   browser, driver = found()
   options = webdriver.ChromeOptions()
   options.binary_location = browser
   for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1300,1000",
-               "--disable-background-networking", "--no-first-run", "--disable-extensions"):
+               "--disable-background-networking", "--no-first-run", "--disable-extensions", "--hide-scrollbars"):
     options.add_argument(word)
   options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
   return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
@@ -28,11 +39,36 @@ def start():
 
 def until(browser, script):
   """Waits until a script returns something true; returns it."""
+  return wait(lambda: browser.execute_script(script), script)
+
+
+def wait(happens, what):
+  """Waits until a function returns something true; returns it."""
   begun = time.monotonic()
-  while not (value := browser.execute_script(script)):
-    assert time.monotonic() - begun < PATIENCE, f"has not happened: {script}"
+  while not (value := happens()):
+    assert time.monotonic() - begun < PATIENCE, f"has not happened: {what}"
     time.sleep(0.02)
   return value
+
+
+def click(browser, selector):
+  """Scrolls to an element and clicks it."""
+  browser.execute_script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
+  browser.find_element("css selector", selector).click()
+
+
+@contextlib.contextmanager
+def look(browser, width=1300, scheme="light", media=""):
+  """Shows pages as on a screen of this width, below 500 that of a phone, in a color scheme, or as printed."""
+  browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=800, deviceScaleFactor=1,
+                                                                    mobile=width < 500))
+  browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(
+      media=media, features=[dict(name="prefers-color-scheme", value=scheme)]))
+  try:
+    yield
+  finally:
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(media="", features=[]))
 
 
 def whole_page(browser):

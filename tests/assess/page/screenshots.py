@@ -1,5 +1,7 @@
 """Makes pictures of the pages of all systems, to be looked at: python tests/assess/page/screenshots.py OUT
 
+Each page on a screen in light and in the dark, on a phone, and as printed: OUT/<system>_<page>_<look>.png.
+
 Tiny runs on simulated features, beside simulated films that were drawn apart from them: what they say means nothing.
 Needs Chromium with its driver, and extra test.
 """
@@ -8,6 +10,7 @@ import json
 import pathlib
 import shutil
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
@@ -17,6 +20,7 @@ from tests.assess import own_videos
 from tests.assess.page import chromium
 
 SECONDS = 20
+LOOKS = dict(light={}, dark=dict(scheme="dark"), phone=dict(width=360), print=dict(media="print", width=800))
 
 
 def features(run, films):
@@ -34,6 +38,16 @@ def features(run, films):
   return paths, str(run.dataset.category[chosen[0]]), float(run.dataset.difficulty[chosen[0]])
 
 
+def picture(browser, page):
+  """A page with its films in the middle, as PNG."""
+  browser.get(page.as_uri())
+  chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
+  browser.execute_script("(jaxskill.players ?? []).forEach(player => player.seek(6))")
+  chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => !video.seeking)")
+  time.sleep(1)                                   # until the circle goes by which a player says that it waits
+  return chromium.whole_page(browser)
+
+
 def main(out):
   root = pathlib.Path(out).resolve()
   root.mkdir(parents=True, exist_ok=True)
@@ -49,18 +63,15 @@ def main(out):
         f"{file.stem},{category},{difficulty:g},Ann,2024-0{number}-01\n" for number, file in enumerate(files, 1)))
     run.labels = labels
     shutil.rmtree(root / system, ignore_errors=True)
-    run.assess(*files, out=root / system, html=True)
+    run.assess(*files, out=root / system, html=True, pairs_to_label=3)
     compare.run(run.workdir, out=root / system / "comparison", features=files, labels=labels, html=True,
                 say=lambda line: None)
-    pages = [*sorted((root / system).glob("*/report.html"))[:1], *(root / system / "comparison").rglob("report.html"),
-             root / system / "index.html"]
-    for page, name in zip(pages, ("video", "comparison", "index")):
-      browser.get(page.as_uri())
-      chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
-      if name != "index":
-        browser.execute_script("jaxskill.players.forEach(player => player.seek(6))")
-        chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => !video.seeking)")
-      (root / f"{system}_{name}.png").write_bytes(chromium.whole_page(browser))
+    pages = dict(video=min((root / system).glob("*/report.html")), index=root / system / "index.html",
+                 comparison=next((root / system / "comparison").rglob("report.html")), pairs=root / system / "pairs.html")
+    for name, page in pages.items():
+      for look, how in LOOKS.items():
+        with chromium.look(browser, **how):
+          (root / f"{system}_{name}_{look}.png").write_bytes(picture(browser, page))
   browser.quit()
 
 

@@ -12,13 +12,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from jaxskill import written
-from jaxskill.assess import arguments, new_videos, page, scoring
+from jaxskill.assess import arguments, faces, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
-from jaxskill.assess.page import html as page_html
-from jaxskill.assess.page.texts import SCRIPT, TEXTS
+from jaxskill.assess.page.texts import TEXTS
 from tests.assess.page import samples
+from tests.data.video import test_decoding
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
@@ -69,8 +70,8 @@ def of_video(folder, result, material, how="link"):
 def of_comparison(folder, source, aligned=None, how="link", better="one", worse="other", **changed):
   folder.mkdir(exist_ok=True)
   found, moments = samples.segments(8.0)
-  own = dict(segments=found, moments=moments) if aligned else {}
-  both = samples.answer(better, score=0.8, **own), samples.answer(worse, score=0.4, **own)
+  parts = dict(segments=found, moments=moments) if aligned else {}
+  both = samples.answer(better, score=0.8, **parts), samples.answer(worse, score=0.4, **parts)
   return Read(page.of_comparison(written.Record(folder), samples.comparison(*both, aligned) | changed,
                                  [samples.material(source, maps=True)] * 2, how, "one is better", "50 % of the differences"))
 
@@ -139,10 +140,10 @@ def test_hostile_names_stay_text(tmp_path, film, make):
       pages.append(of_video(folder, samples.answer(name, **given), samples.material(film, maps=True)))
     if make == "index":
       for date in ("2024-01-01", name):
-        own = folder / date[:4].strip('"><')
-        own.mkdir(exist_ok=True)
-        page.of_video(written.Record(own), samples.answer(name, **given), samples.material(film), "none")
-        (own / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
+        place = folder / date[:4].strip('"><')
+        place.mkdir(exist_ok=True)
+        page.of_video(written.Record(place), samples.answer(name, **given), samples.material(film), "none")
+        (place / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
       pages[-1] = Read(*page.of_folder(folder, "assessment.json", samples.answer(name, **given)))
   bad_page, mild_page = pages
   assert [name for name, _ in bad_page.elements] == [name for name, _ in mild_page.elements]
@@ -199,10 +200,10 @@ def test_films_of_the_user_stay(tmp_path, film, how):
   """One that would be its own copy, and others where a page's film would stand."""
   folder = tmp_path / "video"
   folder.mkdir()
-  own = film.rename(folder / "video.mp4")
-  content = own.read_bytes()
+  kept = film.rename(folder / "video.mp4")
+  content = kept.read_bytes()
   other = samples.film(tmp_path / "ann.mp4", 1.0)
-  for source, why in ((own, "is itself a video that is asked for"), (other, "was not written by jaxskill")):
+  for source, why in ((kept, "is itself a video that is asked for"), (other, "was not written by jaxskill")):
     if how == "none":
       of_video(folder, samples.answer(), samples.material(source, frames=False), how)
       page.check(folder, [source], how)
@@ -211,8 +212,8 @@ def test_films_of_the_user_stay(tmp_path, film, how):
                     lambda: page.check(folder, [source], how)):
         with pytest.raises(ValueError, match=f"video.mp4 .*{why}.*; .*another --out"):
           write()
-    assert own.read_bytes() == content and other.exists()
-  own.rename(folder / "video.webm")
+    assert kept.read_bytes() == content and other.exists()
+  kept.rename(folder / "video.webm")
   if how != "none":
     with pytest.raises(ValueError, match="video.webm is there"):
       of_video(folder, samples.answer(), samples.material(other), how)
@@ -267,6 +268,92 @@ def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_pa
   first, count, step = map(read.data["players"][0]["shown"].get, ("first", "count", "step"))
   assert count == len(times) == fps and first + step * np.arange(count) == pytest.approx(times, abs=0.002)
   assert b"patient" not in proxy.read_bytes()
+
+
+def test_skeletons_are_drawn_over_films_alone(tmp_path, film):
+  """And only where the places of landmarks are known."""
+  for number, (how, found) in enumerate((("link", samples.person(2.0)), ("link", None), ("none", samples.person(2.0)))):
+    read = of_video(tmp_path / f"page{number}", samples.answer(), samples.material(film, maps=True, points=found), how)
+    shown = number == 0
+    assert bool(read.data["players"][0]["skeleton"]) == shown and len(read.of("input", **{"data-do": "skeleton"})) == shown
+    assert [one["class"] for one in read.of("canvas")] == ["heat", "skeleton"][: 2 * (how == "link")][: 1 + shown]
+
+
+def decoded(path):
+  """{seconds: picture} of a film."""
+  return {round(picture.time, 2): picture.image().astype(int) for picture in films.decoding.pictures(path)}
+
+
+def sharpness(image):
+  """The variance of the Laplacian of a part of a picture."""
+  return ndimage.laplace(image.mean(axis=-1).astype(float)).var()
+
+
+def checked(path, size=(320, 240), seconds=2.0):
+  """Writes a film of small squares, with sound and a name, that is hard to code."""
+  squares = np.kron(np.random.default_rng(0).integers(0, 2, (size[1] // 8, size[0] // 8)), np.ones((8, 8)))
+  image = np.repeat((60 + 120 * squares[..., None]).astype(np.uint8), 3, axis=2)
+  return samples.other_film(path, "mp4", "libx264", seconds, shown=[image] * round(10 * seconds), size=size)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_blurred_films_are_made_anew_and_hide_the_face_alone(tmp_path, others):
+  """In every decoded picture; whole ones where nobody is seen. No sound, no name, and no link or copy of the original."""
+  source, person = checked(tmp_path / "film.mp4"), samples.person(2.0, size=(320, 240), gap=range(12, 20))
+  hidden = faces.Faces(person, np.array([[0.45, 40.0, 200.0, 15.0]]) if others else None)
+  folder, before = tmp_path / "page", decoded(source)
+  of_video(folder, samples.answer(), samples.material(source))           # an earlier page, with a link
+  assert (folder / "video.mp4").samefile(source)
+  read = of_video(folder, samples.answer(), samples.material(source, faces=hidden), "link")
+  made = folder / read.of("video")[0]["src"]
+  assert not made.samefile(source) and made.read_bytes() != source.read_bytes() and source.stat().st_nlink == 1
+  assert b"patient" not in made.read_bytes()
+  with av.open(str(made)) as file:
+    assert [stream.type for stream in file.streams] == ["video"] and "title" not in file.metadata
+  after = decoded(made)
+  assert after.keys() == before.keys() and len(after) == 20
+  for at, image in after.items():
+    x, y = (round(320 * (0.25 + 0.5 * at / 8)), 60)
+    face = np.s_[y - 12: y + 12, x - 12: x + 12]
+    assert sharpness(image[face]) < 0.05 * sharpness(before[at][face]), at
+    assert np.abs(image[face] - before[at][face]).mean() > 30
+    rest, other = np.s_[160:, 200:], np.s_[190:210, 30:50]
+    if at < 1.31:                                                       # the last row that shows somebody is at 1.1 s
+      assert np.abs(image[rest] - before[at][rest]).mean() < 6, at
+      assert (sharpness(image[other]) < 0.05 * sharpness(before[at][other])) == (others and at < 0.95), at
+    else:
+      assert sharpness(image[rest]) < 0.05 * sharpness(before[at][rest]), at
+  assert read.text.count(TEXTS["blurred" if others else "blurred_one"]) == 2          # below the film and in the foot
+
+
+def test_faces_are_blurred_where_they_are_in_turned_and_smaller_copies(tmp_path):
+  """A phone held upright, of 800 pixels across: the copy is 720 wide."""
+  source = test_decoding.turn(checked(tmp_path / "film.mp4", (1000, 800), 0.3), (0, 1, -1, 0))
+  hidden = faces.Faces(samples.person(0.3, size=(800, 1000)))
+  placed = films.place(source, written.Record(tmp_path), "video", "copy", hidden)
+  before = {at: films.decoding.resize(image.astype(np.uint8), 720, 900).astype(int) for at, image in decoded(source).items()}
+  after = decoded(tmp_path / placed.file)
+  for at, image in after.items():
+    assert image.shape == (900, 720, 3)
+    face, rest = np.s_[225 - 30: 225 + 30, 180 - 30: 180 + 30], np.s_[600:, 300:]
+    assert sharpness(image[face]) < 0.05 * sharpness(before[at][face])
+    assert np.abs(image[rest] - before[at][rest]).mean() < 6
+
+
+def test_pairs_to_label_and_comparisons_are_blurred(tmp_path):
+  source = checked(tmp_path / "film.mp4", seconds=0.5)
+  hidden, after = faces.Faces(samples.person(0.5, size=(320, 240))), []
+  answers = dict(a=samples.answer("a"), b=samples.answer("b"))
+  path, failed = pairs.write(tmp_path, answers, dict.fromkeys(answers, source), 1, "link", dict.fromkeys(answers, hidden))
+  assert not failed and TEXTS["blurred_one"] in Read(path).text
+  after += [tmp_path / one["file"] for one in Read(path).data["videos"]]
+  (tmp_path / "both").mkdir()
+  page.of_comparison(written.Record(tmp_path / "both"), samples.comparison(*answers.values()),
+                     [samples.material(source, faces=hidden)] * 2, "copy", "a is better", "")
+  after += [tmp_path / "both" / f"{name}.mp4" for name in page.BOTH]
+  for film, face in ((film, np.s_[48:72, 70:94]) for film in after):
+    for at, image in decoded(film).items():
+      assert sharpness(image[face]) < 0.05 * sharpness(decoded(source)[at][face])
 
 
 @pytest.mark.parametrize("made", ["copy", "proxy"])
@@ -348,8 +435,8 @@ def test_downloads_hold_curves_and_moments(tmp_path, film):
   linked = [one["href"] for one in read.of("a") if "download" in one]
   assert linked == ["assessment.json", "curves.csv", "moments.srt", "moments.vtt", "moments.eaf"]
   table = list(csv.DictReader((folder / "curves.csv").read_text(encoding="utf-8").splitlines()))
-  own = [float(row["value"]) for row in table if row["name"] == "against"]
-  assert own == pytest.approx(result["attention"]["against"]["values"])
+  values = [float(row["value"]) for row in table if row["name"] == "against"]
+  assert values == pytest.approx(result["attention"]["against"]["values"])
   first = result["moments"][0]
   assert (folder / "moments.srt").read_text().startswith(
       f"1\n00:00:02,000 --> 00:00:04,000\n{first['words']}: {100 * first['share']:.0f} % of the attention\n\n2\n")
@@ -390,6 +477,17 @@ def test_half_an_hour_with_25_curves_is_small(tmp_path):
   material = page.Material(tmp_path / "no film", [], maps, dict(places=np.arange(1800.0)))
   of_video(tmp_path / "page", result, material)
   assert (tmp_path / "page" / page.NAME).stat().st_size < 2e6
+
+
+def test_half_an_hour_with_25_curves_and_a_skeleton_is_small(tmp_path, film):
+  """1.4 MB, .83 of them the skeleton: 33 landmarks of 45,000 rows would be 9 MB."""
+  result = samples.answer(duration=1800.0, rows=54_000, curves=23)
+  person = samples.person(1800.0, fps=25)
+  person.places[:] += np.random.default_rng(0).random(person.places.shape)
+  read = of_video(tmp_path / "page", result, samples.material(film, points=person))
+  size = (tmp_path / "page" / page.NAME).stat().st_size
+  assert len(read.data["players"][0]["skeleton"]["rows"]) == pytest.approx(0.83e6, rel=0.01)
+  assert 1.3e6 < size < 1.5e6
 
 
 def test_two_videos_keep_step_by_their_alignment(tmp_path, film):
@@ -437,10 +535,15 @@ def test_persons_and_dates_are_read_from_labels(tmp_path):
 
 
 def test_the_least_certain_pairs_come_first():
-  """By the difference beside its spread over the models; without a spread, by the difference."""
+  """Those that are near each other and, alike near, those on which the models disagree."""
   scores = np.array([[0.0, 1.0, 5.0], [0.2, 1.1, 5.0], [0.1, 0.9, 5.0]])
-  assert list(map(sorted, pairs.uncertain(scores, 9))) == [[0, 1], [1, 2], [0, 2]]
-  assert list(map(sorted, pairs.uncertain(scores[:1], 2))) == [[0, 1], [1, 2]]
+  assert pairs.uncertain(*pairs.prior(scores), 9) == [(0, 1), (1, 2), (0, 2)]
+  assert pairs.uncertain(*pairs.prior(scores[:1]), 2) == [(0, 1), (1, 2)]
+  means, spreads = pairs.prior(np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.4, 2.6]]) + [[7.0], [0.0]])
+  assert np.diff(means) == pytest.approx(np.diff([0, 1, 2.2, 2.8]) * 2 / np.std([0, 1, 2.2, 2.8]))
+  assert spreads[0] < spreads[2] == spreads[3] and pairs.uncertain(means, spreads, 1) == [(2, 3)]
+  means, spreads = pairs.prior(np.ones((2, 3)))                         # no difference and no spread
+  assert (means == 0).all() and (spreads == pairs.SLOPE * pairs.LEAST).all()
 
 
 def test_pairs_need_two_films(tmp_path, film):
@@ -450,8 +553,12 @@ def test_pairs_need_two_films(tmp_path, film):
   path, failed = pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")
   assert not failed
   read = Read(path)
-  assert [sorted(pair) for pair in read.data["pairs"]] == [[0, 1]]
+  assert read.data["count"] == 1 and {one["name"] for one in read.data["videos"]} == both.keys()
   assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
+  again, _ = pairs.write(tmp_path, both, dict(a=film, b=film), 9, "link")
+  assert Read(again).data["key"] == read.data["key"]                     # so that its answers stay
+  both["b"]["made_from"]["params_sha256"] = "0" * 64
+  assert Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")[0]).data["key"] != read.data["key"]
 
 
 def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatch, film):
@@ -470,7 +577,6 @@ def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatc
   path, failed = pairs.write(tmp_path, answers, files, 1, "link")
   assert list(failed) == ["bad"] and "bad.mp4: FFmpeg cannot make the film of its page" in failed["bad"]
   assert sorted(one["name"] for one in Read(path).data["videos"]) == ["a", "b"] and "far" not in asked
-  files.pop("a").unlink()
   with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; .* bad: .*FFmpeg cannot"):
     pairs.write(tmp_path, {name: answers[name] for name in ("b", "bad")}, files, 1, "link")
 
@@ -478,14 +584,6 @@ def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatc
 def test_persons_are_drawn_by_date_or_by_order():
   row = lambda date, score: dict(subject="A", date=date, score=score, words="", video="", address="")
   person, = index.over_time([row("2024-01-11", 2.0), row("2024-01-01", 1.0), row("2024-01-02", 3.0)])
-  assert [point["x"] for point in person["points"]] == [4.0, 13.2, 96.0]
+  assert [point["x"] for point in person["points"]] == [14.0, 22.2, 96.0]
   person, = index.over_time([row("week 1", 2.0), row("week 2", 1.0), row("week 3", 1.0)])
-  assert [point["x"] for point in person["points"]] == [4.0, 50.0, 96.0]
-
-
-def test_the_script_has_all_its_texts():
-  script = (page_html.HERE / "page.js").read_text(encoding="utf-8")
-  assert set(re.findall(r"data\.texts\.(\w+)", script)) == SCRIPT.keys()
-  used = "".join(path.read_text(encoding="utf-8") for path in (*page_html.HERE.rglob("*.html"), *page_html.HERE.glob("*.py")))
-  unused = [name for name in TEXTS if not re.search(rf"text\.{name}\b|TEXTS\[[\"']{name}[\"']\]", used)]
-  assert not set(unused) - {"subject", "date", "unsure_film", "proxy", "even", "zero"}, unused
+  assert [point["x"] for point in person["points"]] == [14.0, 55.0, 96.0]

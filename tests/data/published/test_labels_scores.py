@@ -139,13 +139,13 @@ def test_jigsaws(split, names):
   assert by_video(labels, "subject") == {video: video[-4] for video in labels.videos}
   for task in SURGERY:
     one, chosen = select_task("jigsaws", labels, task)
-    own = set(np.flatnonzero(chosen))
+    members = set(np.flatnonzero(chosen))
     present = [name for name in names[task] if split != "louo" or
-               any(labels.subject[i] == name[-1] for i in own)]   # not every surgeon did every task
+               any(labels.subject[i] == name[-1] for i in members)]   # not every surgeon did every task
     assert [fold.name for fold in one.folds] == present and len(present) >= 4
-    assert sorted(i for fold in one.folds for i in fold.test_videos) == sorted(own)   # a partition
+    assert sorted(i for fold in one.folds for i in fold.test_videos) == sorted(members)   # a partition
     for number, fold in enumerate(one.folds):
-      assert set(fold.train_videos) | set(fold.test_videos) == own
+      assert set(fold.train_videos) | set(fold.test_videos) == members
       tested = {labels.videos[i] for i in fold.test_videos}
       if split == "auto":
         key = next(key for key in converted["folds"] if key.lower() == task)

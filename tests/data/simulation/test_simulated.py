@@ -349,8 +349,8 @@ def test_pairs_are_made_where_the_config_wants_them():
   with_pairs = load(types.SimpleNamespace(**options, make_pairs=True))
   scores_alone = load(types.SimpleNamespace(**options, make_pairs=False))
   assert len(with_pairs.pairs) and scores_alone.pairs.shape == (0, 2) and scores_alone.tied_pairs == 0
-  for own, other in zip(with_pairs.folds, scores_alone.folds):
-    assert own.train_videos.tolist() == other.train_videos.tolist() and len(own.train_pairs)
+  for fold, other in zip(with_pairs.folds, scores_alone.folds):
+    assert fold.train_videos.tolist() == other.train_videos.tolist() and len(fold.train_pairs)
     assert not len(other.train_pairs) + len(other.test_pairs) + len(other.validation_pairs)
   everything = load(types.SimpleNamespace(**options, make_pairs=False, split="all"))
   assert len(everything.folds[0].train_videos) == 12 and not len(everything.folds[0].train_pairs)

@@ -300,16 +300,16 @@ def test_names_of_the_disk_are_spelt_otherwise(tmp_path):
 
 def test_no_name_makes_frames_outside_the_folder(tmp_path):
   """The decoded array of a video goes where its name says."""
-  own = tmp_path / "deep" / "own"
-  own.mkdir(parents=True)
+  folder = tmp_path / "deep" / "own"
+  folder.mkdir(parents=True)
   for name in ("v0", "../../outside"):
-    (own / f"{name}.mp4").write_bytes(b"a film")
+    (folder / f"{name}.mp4").write_bytes(b"a film")
   there = sorted(tmp_path.rglob("*"))
   for name in ("../../outside", str(tmp_path / "outside"), "a/../../../outside"):
-    write_scores(own, videos=("v0", name), score=[1, 2])
+    write_scores(folder, videos=("v0", name), score=[1, 2])
     with pytest.raises(ValueError, match=f"scores.csv, line 3: the video name '{name}' leads out of the folder"):
-      load_features(own, sampling=frames.Sampling(), make_pairs=False)
-  assert sorted(tmp_path.rglob("*")) == sorted([*there, own / "scores.csv"])
+      load_features(folder, sampling=frames.Sampling(), make_pairs=False)
+  assert sorted(tmp_path.rglob("*")) == sorted([*there, folder / "scores.csv"])
 
 
 def test_features_behind_links_are_read(folder, tmp_path_factory):
@@ -520,11 +520,11 @@ def test_given_folds_stay_whole_unless_asked(tmp_path, column, values):
   asked = load_features(tmp_path, make_pairs=False, validation_share=0.3).folds
   assert all(len(np.unique(data.subject[fold.validation_videos])) == 2 for fold in asked)     # a number is obeyed
   write_scores(tmp_path, "video,score,subject", subject, videos=videos, score=range(64))
-  own = load_features(tmp_path, make_pairs=False).folds
-  assert len(own) == 8 and not any(len(fold.validation_videos) for fold in own)              # nor whole subjects
+  folds = load_features(tmp_path, make_pairs=False).folds
+  assert len(folds) == 8 and not any(len(fold.validation_videos) for fold in folds)              # nor whole subjects
   write_scores(tmp_path, videos=videos, score=range(64))
-  own, = load_features(tmp_path, make_pairs=False, test_share=0.2).folds
-  assert len(own.validation_videos) == 10 and len(own.test_videos) == 13                     # drawn by us, and large enough
+  drawn, = load_features(tmp_path, make_pairs=False, test_share=0.2).folds
+  assert len(drawn.validation_videos) == 10 and len(drawn.test_videos) == 13                     # drawn by us, and large enough
 
 
 def test_split_all_and_folds(tmp_path):

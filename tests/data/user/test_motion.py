@@ -64,15 +64,15 @@ def test_units(tmp_path):
 def test_tables_of_pixels_are_measured_by_the_trunk(tmp_path, size):
   """A csv with x and y alone gives what the same points of OpenPose give, from a film of any size."""
   recordings.write_openpose(tmp_path / "v", TIMES, POINTS)
-  own = [openpose.NAMES.index(name) for name in NAMES if name in openpose.NAMES]
-  pixels = recordings.picture(POINTS)[:, own, :2]
-  recordings.write_csv(tmp_path / "v.csv", TIMES, size * pixels, [openpose.NAMES[place] for place in own])
+  places = [openpose.NAMES.index(name) for name in NAMES if name in openpose.NAMES]
+  pixels = recordings.picture(POINTS)[:, places, :2]
+  recordings.write_csv(tmp_path / "v.csv", TIMES, size * pixels, [openpose.NAMES[place] for place in places])
   (expected, of), (found, names) = motion.read(tmp_path / "v", row_seconds=.04), motion.read(tmp_path / "v.csv")
   assert "left_wrist speed" in names and set(names) <= set(of)
   column = [of.index(name) for name in names]
   np.testing.assert_allclose(found["kinematics"], expected["kinematics"][:, column], rtol=2e-2, atol=2e-2)
   pixels = pixels / 200                                     # of a plane in metres
-  recordings.write_csv(tmp_path / "m.csv", TIMES, pixels, [openpose.NAMES[place] for place in own])
+  recordings.write_csv(tmp_path / "m.csv", TIMES, pixels, [openpose.NAMES[place] for place in places])
   metres, _ = motion.read(tmp_path / "m.csv", motion.Options(units="m"))
   path = names.index("left_wrist path")
   trunk = .5                                                # of `squats`

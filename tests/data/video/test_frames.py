@@ -258,7 +258,7 @@ def test_files_read_like_an_array(tmp_path):
 
 
 @pytest.fixture
-def own(tmp_path):
+def films(tmp_path):
   """Five videos of one's own, files and folders, and their scores."""
   with open(tmp_path / "scores.csv", "w", newline="", encoding="utf-8") as file:
     rows = csv.writer(file)
@@ -273,32 +273,32 @@ def own(tmp_path):
   return tmp_path
 
 
-def test_own_videos(own):
-  options = dict(name="frames", dir=str(own), frames=SMALL._asdict(), make_pairs=False)
+def test_own_videos(films):
+  options = dict(name="frames", dir=str(films), frames=SMALL._asdict(), make_pairs=False)
   dataset = data.load(type("Config", (), options))
   assert dataset.videos == tuple(f"day/v{n}" for n in range(5)) and not dataset.missing
   stream = dataset.streams["frames"]
   assert stream.shape == (5, 20, 36, 48, 3) and (dataset.lengths["frames"] == 20).all()
   assert [video[0, 5, -5, 0] for video in stream[:3]] == [0, 20, 40]
   np.testing.assert_allclose(dataset.row_seconds["frames"], [16 / 25 / 20] * 3 + [
-      timeline.read_timeline(own / "day" / f"v{n}.mp4").seconds / 20 for n in (3, 4)], rtol=1e-5)
-  assert (own / "prepared" / "frames").is_dir()
-  elsewhere = load_features(own, sampling=SMALL, prepared_dir=own / "there", make_pairs=False)
-  assert (own / "there" / "frames").is_dir() and (elsewhere.streams["frames"][3] == stream[3]).all()
+      timeline.read_timeline(films / "day" / f"v{n}.mp4").seconds / 20 for n in (3, 4)], rtol=1e-5)
+  assert (films / "prepared" / "frames").is_dir()
+  elsewhere = load_features(films, sampling=SMALL, prepared_dir=films / "there", make_pairs=False)
+  assert (films / "there" / "frames").is_dir() and (elsewhere.streams["frames"][3] == stream[3]).all()
 
 
-def test_own_videos_that_are_not_there(own, caplog):
-  shutil.rmtree(own / "day" / "v1")
-  (own / "day" / "v4.mp4").write_bytes(b"none")
-  load = lambda **options: load_features(own, sampling=SMALL, make_pairs=False, **options)
+def test_own_videos_that_are_not_there(films, caplog):
+  shutil.rmtree(films / "day" / "v1")
+  (films / "day" / "v4.mp4").write_bytes(b"none")
+  load = lambda **options: load_features(films, sampling=SMALL, make_pairs=False, **options)
   with pytest.raises(ValueError, match=r"2 of 5 videos cannot be used: .*v1: there is no such video, nor a folder of"):
     load()
   assert "v4.mp4: is not a video" in caplog.text
   dataset = load(allow_missing=True)
   assert dataset.missing == ("day/v1", "day/v4") and dataset.num_videos == 3
   for name in ("v0", "v2"):
-    shutil.rmtree(own / "day" / name)
-  (own / "day" / "v3.mp4").unlink()
+    shutil.rmtree(films / "day" / name)
+  (films / "day" / "v3.mp4").unlink()
   with pytest.raises(ValueError, match="5 of 5 videos cannot be used"):
     load(allow_missing=True)
 

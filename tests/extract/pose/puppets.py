@@ -36,6 +36,20 @@ def picture(*puppets, time=0.0, size=(320, 240)):
   return Picture(image, time)
 
 
+def scene(*puppets, time=0.0, size=(320, 240)):
+  """Puppets are (x, y of the hips, x, y of the top, blue of the clothes); one hides those before it."""
+  image = np.zeros((size[1], size[0], 3), np.uint8)
+  y, x = np.mgrid[: size[1], : size[0]] + 0.5
+  for left, hips, right, top, blue in puppets:
+    length = np.hypot(left - right, hips - top)
+    along = ((x - left) * (right - left) + (y - hips) * (top - hips)) / length ** 2
+    away = np.hypot(x - left - along * (right - left), y - hips - along * (top - hips))
+    image[(away <= length / 4) & (along >= -0.25) & (along <= 1.25)] = (0, 0, blue)
+    for place, height, channel in ((left, hips, 0), (right, top, 1)):
+      image[np.hypot(x - place, y - height) <= max(3.0, length / 12), channel] = 255
+  return Picture(image, time)
+
+
 def spots(image, channel):
   """`[N, 2]` middles (x, y) in shares of spots of one color."""
   labels, count = ndimage.label(image[..., channel] > 0.5)
