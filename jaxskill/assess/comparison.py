@@ -138,12 +138,17 @@ def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewV
   if one.alignment is not None:
     places = np.asarray(one.alignment[:, 0], np.float64).mean(axis=0)
     stream = trained.method.streams[0]
-    at = videos[1].seconds(stream)
-    extra["alignment"] = np.interp(places[: len(videos[0].arrays[stream])], np.arange(len(at)), at).tolist()
+    extra["alignment"] = at_places(places[: len(videos[0].arrays[stream])], videos[1], stream).tolist()
   if one.distribution:
     extra["distribution"] = explain.distribution(one)
   return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
               agrees=bool(gap.mean() > 0), **extra), extra
+
+
+def at_places(places: np.ndarray, video: new_videos.NewVideo, stream: str) -> np.ndarray:
+  """Returns the seconds of places among the T rows of a stream, 0 to T: the middle of the first row is at .5."""
+  start, end = explain.rows_in_time(video, stream)
+  return np.interp(places, np.arange(len(start) + 1), np.append(start, end[-1]))
 
 
 def decided(results: Sequence[dict[str, Any]], extra: dict[str, Any]) -> list[dict[str, Any]]:

@@ -136,7 +136,7 @@ def test_segments_and_alignments_of_uneven_rows(tmp_path):
     assert (one["segments"][0]["start"], one["segments"][-1]["end"]) == (0.0, edges[-1])
   found = compare.run(run.workdir, **ask)
   aligned, other = np.array(found["direct"]["alignment"]), times[found["worse"]]
-  assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1]
+  assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1] + 1
 
 
 def test_the_percentile_is_by_hand(tmp_path):
