@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, new_videos, scoring
+from jaxskill.assess import arguments, earlier, new_videos, scoring
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
 
-NAME = "comparison.json"
+NAME = earlier.COMPARISON
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
@@ -27,7 +27,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   if pages.pairs_to_label:
     raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")
   trained = finished_run.load(workdir, models.checkpoint)
-  answers = scoring.folder_of(trained, out, "comparisons")
+  answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   if failed:
@@ -55,6 +55,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
                  cautions=wording.cautions(*results))
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
+  if pages.films == "none":
+    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), [folder], say)
   say(describe(result))
   for what, why in result["failed"].items():
     say(f"failed: the {what} {cli.plain(why)}")
@@ -84,7 +86,7 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
   if pages.films == "none" and (left := record.remove_old()):
-    faults["earlier files"] = scoring.stay(left)
+    faults["earlier files"] = earlier.stay(left)
   result["failed"] = faults
   return paths
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, new_videos
+from jaxskill.assess import arguments, earlier, new_videos
 from jaxskill.evaluate import published_weights
 from jaxskill.methods import Assessment
 from jaxskill.report import explain
@@ -22,7 +22,7 @@ from jaxskill.training import finished_run
 if TYPE_CHECKING:
   from jaxskill.assess import page
 
-NAME = "assessment.json"
+NAME = earlier.ASSESSMENT
 FORMAT = 3            # of it, and of comparison.json; in 2 "probability" was the share of the models that agree, 1 and
                       # none had timelines in place of attention and curves
 
@@ -41,7 +41,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   """
   started = time.perf_counter()
   trained = finished_run.load(workdir, models.checkpoint)
-  answers = folder_of(trained, out, "assessments")
+  answers = folder_of(trained, out, earlier.ASSESSMENTS)
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
@@ -66,8 +66,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
-  if pages.films == "none" and (left := forget_pairs(answers)):
-    failed["earlier pairs"] = stay(left)
+  if pages.films == "none":
+    failed |= earlier.forget(answers, trained.workdir, videos, failed, [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
   for name, why in failed.items():
@@ -189,20 +189,8 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
   if not video.shown and (left := record.remove_old()):
-    faults["earlier files"] = stay(left)
+    faults["earlier files"] = earlier.stay(left)
   return result, faults
-
-
-def stay(left: Sequence[str]) -> str:
-  """Returns why files of an earlier answer are still there, where nothing may show a video."""
-  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or it is the last "
-          "name of a film; remove it yourself.")
-
-
-def forget_pairs(answers: pathlib.Path) -> list[str]:
-  """Removes the page of pairs that an earlier command wrote, and its films; returns those that others changed."""
-  from jaxskill.assess.page import pairs
-  return pairs.remove(answers)
 
 
 def answer_of(trained: finished_run.FinishedRun, video: new_videos.NewVideo, *rest: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 
-from jaxskill import assess, cli, compare, train
+from jaxskill import assess, cli, compare, train, written
 from jaxskill.assess import __main__ as command_line
 from jaxskill.assess import new_videos, page, pictures
 from jaxskill.data.video import persons
@@ -94,6 +94,32 @@ def test_without_videos_nothing_shows_them(tmp_path):
   _, failed = run.assess(file, out=tmp_path, films="none")
   assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
   assert listed() == {"assessment.json", "attention.png", "report.html"}
+
+
+def test_without_videos_nothing_of_other_answers_shows_them(tmp_path):
+  """Comparisons, under another name, and of a video that cannot be read any more; answers about others keep theirs."""
+  run = trained("pros_cons")
+  test, frames = run.dataset.folds[0].test_videos[:3], np.full((2, 8, 8, 3), 99, np.uint8)
+  a, b, c = (run.save(video, tmp_path, name, frames=frames) for video, name in zip(test, "abc"))
+  ask = dict(labels=run.labels, out=tmp_path / "out", say=lambda line: None)
+  shown = lambda: {page.parent.name for page in (tmp_path / "out").rglob("*") if page.suffix in (".html", ".png")}
+  for pair in ((a, b), (b, c)):
+    compare.run(run.workdir, features=pair, **ask, html=True)
+  assess.run(run.workdir, features=[a, b, c], **ask, html=True)
+  renamed = a.rename(tmp_path / "d.npz")
+  record = written.Record(tmp_path / "out")
+  record.write_text("pairs.html", "a page of pairs")
+  compared, = (path.name for path in (tmp_path / "out").iterdir() if set(path.name.split("_vs_")) == set("ab"))
+  other, = (path.name for path in (tmp_path / "out").iterdir() if set(path.name.split("_vs_")) == set("bc"))
+  assert shown() == {"out", "a", "b", "c", compared, other}
+  _, failed = assess.run(run.workdir, features=[renamed], **ask, films="none")
+  assert not failed and shown() == {"out", "b", "c", "d", other} and not (tmp_path / "out" / "pairs.html").exists()
+  c.write_bytes(b"broken")
+  _, failed = assess.run(run.workdir, features=[c], **ask, films="none")
+  assert list(failed) == ["c"] and shown() == {"out", "b", "d"}
+  assert (tmp_path / "out" / other / "comparison.json").exists()
+  compare.run(run.workdir, features=[renamed, b], **ask, films="none")
+  assert not (tmp_path / "out" / "b" / "report.html").exists()
 
 
 def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):

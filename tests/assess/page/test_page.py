@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxskill import written
-from jaxskill.assess import arguments, new_videos, page, scoring
+from jaxskill.assess import arguments, earlier, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page.texts import TEXTS
 from tests.assess.page import samples
@@ -249,7 +249,7 @@ def test_without_videos_nothing_of_an_earlier_page_shows_them(tmp_path, film):
   assert len(list((tmp_path / "pairs").glob("*.mp4"))) == 2
   left = pairs.remove(tmp_path)                                         # one name of the film stays
   assert len(left) == 1 and (tmp_path / "pairs" / left[0].rpartition("/")[2]).stat().st_nlink == 1
-  assert "remove it yourself" in scoring.stay(left)
+  assert "remove it yourself" in earlier.stay(left)
 
 
 @pytest.mark.parametrize("name, container, codec", [("film.avi", "avi", "mpeg4"), ("film.mpg", "mpeg", "mpeg1video")])
