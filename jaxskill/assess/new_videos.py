@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from jaxskill.data.video.persons import Boxes
 from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
 from jaxskill.extract.pose.choice import Choice
-from jaxskill.files import folder
+from jaxskill.files import folder, passing_folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
 from jaxskill.training.finished_run import NewVideo
 
@@ -82,11 +81,11 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
     raise ValueError(f"--row-seconds={sources.row_seconds} must be positive, seconds from one row to the next.")
   known, person = _said(sources.known)
   videos = []
-  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
+  with passing_folder() as passing:
     if sources.features:
       found, failed, notes = _prepared(sources.features, say)
     else:
-      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say, "" if shown else passing)
+      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say, "" if shown else str(passing))
     for name, path in found.items():
       try:
         video = _read_one(run, name, path, notes[name], known(name), sources.row_seconds)
@@ -204,12 +203,12 @@ def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction
   config, weights = recipes.recipe_of(run, extraction.extractor, extraction.weights)
   folder = pathlib.Path(out) / "features" if out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
-  with tempfile.TemporaryDirectory() as links:
+  with passing_folder() as links:
     linked = {}
     for name, place in places.items():
       path = files[name]
       ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
-      link = pathlib.Path(links) / f"{place}{ending}"
+      link = links / f"{place}{ending}"
       try:
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(path.resolve(), link)

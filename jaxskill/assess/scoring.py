@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -213,8 +212,8 @@ def draw_into(record: written.Record,
               draw: Callable[[Any, pathlib.Path], list[pathlib.Path]]) -> tuple[list[str], str]:
   """Returns the names of the pictures that `draw(pictures, folder)` writes into the folder of a record, see `drawn`."""
   def work(pictures: Any) -> list[str]:
-    with tempfile.TemporaryDirectory(dir=record.folder, prefix=".", suffix=files.UNFINISHED) as new:
-      paths = draw(pictures, pathlib.Path(new))
+    with files.passing_folder(record.folder) as new:
+      paths = draw(pictures, new)
       for path in paths:
         with record.writing(path.name) as target:
           path.replace(target)
