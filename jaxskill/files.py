@@ -28,7 +28,7 @@ UNFINISHED = ".unfinished"
 LOCKS = ".*lock"                                         # names of locks, as .lock and .extraction.lock
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
 # What no folder may be called on Windows, and what stands beside the answers.
-RESERVED = {"con", "prn", "aux", "nul", "features", "frames", *(f"com{n}" for n in range(10)),
+RESERVED = {"con", "prn", "aux", "nul", "features", "frames", "pairs", "index", *(f"com{n}" for n in range(10)),
             *(f"lpt{n}" for n in range(10))}
 LONGEST = 100         # bytes of a folder's name: two of them, and what is put between, make one name of 255
 

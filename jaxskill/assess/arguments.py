@@ -121,7 +121,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--detector", type=cli.path, help="ONNX file that finds them, likewise")
   add("--person", type=cli.path, help="who is followed, for recipes of poses: x,y in pixels, or a csv table, likewise")
   add("--labels", type=cli.path,
-      help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+      help="csv: video[,category][,difficulty][,subject][,date] of the videos; the first two where the run compares "
+      "within these, the others, date as 2024-05-31, to show a person over time")
   add("--category", help="of all videos; --labels says it for each")
   add("--difficulty", help="of all videos; --labels says it for each")
   add("--row-seconds", type=float,

@@ -39,7 +39,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   scoring.check_free(folder / NAME, source)
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
-    page.check(folder, [video.file for video in videos], pages.films, page.BOTH)
+    page.check(folder, {video.file.resolve() for video in videos}, pages.films, page.BOTH)
   assessments = trained.assess(videos)
   ahead = np.subtract(*np.asarray(assessments.score, np.float64)[ids].T).mean()            # as in `difference`
   order = [1, 0] if ahead < 0 else [0, 1]                                                  # the better one first

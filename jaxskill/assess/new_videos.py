@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -106,12 +107,24 @@ def _said(said: Known) -> tuple[Callable[..., Any], dict[str, dict]]:
     table, lines = tables.read_table(said.labels, ("video",), ("category", "difficulty", *PERSON))
     for number, name in enumerate(table["video"]):
       listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
+      place = f"{said.labels}, line {lines[number]}"
       person[name] = {column: table[column][number] for column in PERSON if column in table}
+      if person[name].get("date"):
+        person[name]["date"] = _day(person[name]["date"], name, place)
       if "difficulty" in listed[name]:
-        tables.number(listed[name]["difficulty"], "difficulty", name, f"{said.labels}, line {lines[number]}")
+        tables.number(listed[name]["difficulty"], "difficulty", name, place)
   elif "difficulty" in common:
     tables.number(common["difficulty"], "difficulty", "every", "--difficulty")
   return lambda name: common | listed.get(name, {}), person
+
+
+def _day(text: str, name: str, place: str) -> str:
+  """Returns a date of a table as 2024-05-31."""
+  try:
+    return datetime.date.fromisoformat(text).isoformat()
+  except ValueError:
+    raise ValueError(f"{place}: the date of {name!r} is {text!r:.40}; expected year, month and day as 2024-05-31."
+                     ) from None
 
 
 def _unique(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:

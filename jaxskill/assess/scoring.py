@@ -22,8 +22,7 @@ if TYPE_CHECKING:
   from jaxskill.assess import page
 
 NAME = earlier.ASSESSMENT
-FORMAT = 3            # of it, and of comparison.json; in 2 "probability" was the share of the models that agree, 1 and
-                      # none had timelines in place of attention and curves
+FORMAT = 4            # of it, and of comparison.json; what was written beside those of 3 and before is in no record
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
@@ -84,7 +83,7 @@ def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos:
     return
   from jaxskill.assess import page  # Jinja2 is an extra
   from jaxskill.assess.page import index, pairs
-  given = [video.file for video in videos]
+  given = {video.file.resolve() for video in videos}
   if pages.html:
     written.Record(answers).check(index.NAME)
     for video in videos:
@@ -155,7 +154,8 @@ def check_free(path: pathlib.Path, source: dict[str, Any]) -> None:
     return
   try:
     stored = json.loads(path.read_text(encoding="utf-8"))
-    files.check_format(path, stored, FORMAT, "give another --out")
+    files.check_format(path, stored, FORMAT, "give another --out, or remove its folder: pages and pictures there may "
+                       "show the video", oldest=FORMAT)
     there = stored["made_from"]
   except files.OtherFormat:
     raise

@@ -371,6 +371,19 @@ def test_an_answer_is_replaced_by_the_same_alone(tmp_path):
   assert (tmp_path / "out" / "a" / "assessment.json").read_text() == before
 
 
+def test_an_answer_of_the_version_before_is_not_renewed(tmp_path):
+  """What it wrote beside it is in no record: it says so, and what to do."""
+  run = trained("pros_cons")
+  file = run.save(run.dataset.folds[0].test_videos[0], tmp_path, "a")
+  run.assess(file, out=tmp_path / "out")
+  path = tmp_path / "out" / "a" / "assessment.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | dict(format=3)))
+  for films in ("link", "none"):
+    with pytest.raises(ValueError, match=r"older jaxskill \(format 3; this one reads 4\); give another --out, or remove "
+                       "its folder: pages and pictures there may show the video"):
+      run.assess(file, out=tmp_path / "out", films=films)
+
+
 def test_files_that_cannot_be_assessed_cost_themselves(tmp_path):
   run = trained("action_net")
   test = run.dataset.folds[0].test_videos[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,16 @@ def uncertain(means: np.ndarray, spreads: np.ndarray, count: int) -> list[tuple[
   return list(zip(first[order].tolist(), second[order].tolist()))
 
 
-def check(folder: pathlib.Path, count: int, sources: Sequence[pathlib.Path]) -> None:
+def check(folder: pathlib.Path, count: int, sources: Collection[pathlib.Path]) -> None:
   """Raises a `ValueError` if the page of `count` videos would take the place of files that are not ours.
 
   Args:
-    sources: the files of all videos that are asked for.
+    sources: the files of all videos that are asked for, resolved.
   """
   written.Record(folder).check(NAME)
+  beside = written.Record(folder / FOLDER)
   for number in range(count):
-    films.check(written.Record(folder / FOLDER), str(number), sources)
+    films.check(beside, str(number), sources)
 
 
 def remove(folder: pathlib.Path) -> list[str]:
@@ -95,22 +96,22 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
   (folder / FOLDER).mkdir(exist_ok=True)
   beside, placed, failed = written.Record(folder / FOLDER), dict[str, str](), dict[str, str]()
   numbers = {name: number for number, name in enumerate(results)}
-  while True:                                     # until all that the pairs need are there
+  missing = True
+  while missing:                                  # until all that the pairs need are there
     names = [name for name in results if name not in failed and films.is_film(sources[name])]
     if len(names) < 2:
       raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files."
                        + "".join(f" {name}: {why}" for name, why in failed.items()))
     means, spreads = prior(np.array([[model["score"] for model in results[name]["models"]] for name in names]).T)
     chosen = dict.fromkeys(number for pair in uncertain(means, spreads, count) for number in pair)
-    missing = next((names[number] for number in chosen if names[number] not in placed), None)
-    if missing is None:
-      break
+    missing = [names[number] for number in chosen if names[number] not in placed]
     try:
-      if (film := films.place(sources[missing], beside, str(numbers[missing]), how)) is None:
-        raise ValueError(f"{sources[missing]}: there is no such file any more.")
-      placed[missing] = film.file
-    except (ValueError, OSError) as error:
-      failed[missing] = str(error)
+      for name in missing:
+        if (film := films.place(sources[name], beside, str(numbers[name]), how)) is None:
+          raise ValueError(f"{sources[name]}: there is no such file any more.")
+        placed[name] = film.file
+    except (ValueError, OSError) as error:        # others take its place
+      failed[name] = str(error)
   beside.remove_old()
   drawn = np.random.default_rng(0).permutation(list(chosen))          # so that no side of a pair is the better one
   videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]]}", mean=means[number], spread=spreads[number])
