@@ -13,6 +13,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):     # XLA stops at 
 QUICK_FLAGS = " ".join(["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true", *FLAGS])
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8",
                                     *FLAGS]).strip()             # before JAX is imported
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "1")    # not a hundred frames of pytest for every operation
 
 import json
 import pathlib
@@ -31,7 +32,7 @@ from tests.places import GOLDEN, POSE
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
 STATM, ROOM = pathlib.Path("/proc/self/statm"), 0.5e9       # bytes that tests may gather
 MOST = {"bytes": 2 * ROOM}            # that a worker may hold before it lets go of some
-CACHE = "JAXSKILL_TEST_CACHE"         # folder of what the tests of one call compile
+CACHE = "JAX_COMPILATION_CACHE_DIR"   # folder of what the tests of one call compile, commands that they start too
 
 
 def pytest_configure(config):
@@ -48,6 +49,14 @@ def pytest_configure(config):
   jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_finish(session):
+  """What is there by now stays: it is not looked through again for rubbish, which is collected less often."""
+  del session
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(20_000, 10, 10)
 
 
 def pytest_unconfigure(config):
@@ -196,6 +205,14 @@ def make_dataset():
                                streams=dict(rgb=features), lengths=dict(rgb=lengths), pairs=pairs, folds=made,
                                score=score) | fields)
   return make
+
+
+@pytest.fixture
+def coarse_pictures(monkeypatch):
+  """Figures of few pixels: for tests that draw many and do not measure them."""
+  from matplotlib.figure import Figure
+  save = Figure.savefig
+  monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: save(self, file, **options | dict(dpi=50)))
 
 
 @pytest.fixture

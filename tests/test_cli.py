@@ -23,7 +23,7 @@ SMALL = ["--config.model.hidden=4", "--config.data.simulated.num_videos=14", "--
 def start(*arguments, module="jaxskill.main", **more):
   options = {name: more.pop(name) for name in ("cwd", "user", "stdout") if name in more}
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))} | dict(
-      JAX_PLATFORMS="cpu", PYTHONPATH=str(REPO), JAX_COMPILATION_CACHE_DIR=os.environ["JAXSKILL_TEST_CACHE"])
+      JAX_PLATFORMS="cpu", PYTHONPATH=str(REPO), JAX_COMPILATION_CACHE_DIR=os.environ["JAX_COMPILATION_CACHE_DIR"])
   environment = {k: v for k, v in (kept | more).items() if v is not None}
   return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)], env=environment, stderr=subprocess.PIPE,
                           **dict(cwd=REPO, stdout=subprocess.PIPE) | options)

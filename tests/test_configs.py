@@ -139,6 +139,15 @@ def test_every_combination_of_options_passes_the_checks(system):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_every_option_of_simulated_data_can_be_simulated(system):
+  """At its own sizes, but for the number of videos: `tiny` has sizes of its own."""
+  for options, config in made(system):
+    if config.data.name == "simulated":
+      config.data.simulated.update(num_videos=8, num_subjects=8)
+      assert data.load(config.data).num_videos == 8, options
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_config_is_made_anew(system):
   """What one is changed to says nothing about the next."""
   first = module(system).get_config("tiny")
@@ -155,13 +164,13 @@ def test_tables_have_five_seeds_unless_they_are_tiny(table):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_compile, monkeypatch):
+def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_training, monkeypatch):
   """A small network and few steps, whose answers are finite: `:tiny` is what a newcomer starts with.
 
   Every field of every option is read, by this training or by what another option makes: a field that is not says what
   does not hold.
   """
-  del quick_compile
+  del quick_training
   config, _ = cli.read_config(f"{CONFIGS / system}.py:tiny", ["--config.plots=False"])
   reads = Reads(monkeypatch)
   results = train.run(config, tmp_path / "run")

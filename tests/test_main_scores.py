@@ -280,7 +280,7 @@ def test_skilldiff_table(load_config):
     train.check(group)
 
 
-def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_compile, tmp_path):
+def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_training, tmp_path):
   config = load_config("skilldiff_ablations", changes={"data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,)})
   group = ablations.groups(config)[4]
   rows = train.run(group, tmp_path / "run")["rows"]
@@ -339,7 +339,7 @@ def test_bad_labels_are_one_message(run, tmp_path):
 
 @pytest.mark.parametrize("name,options,rows", [("AQA-7", "aqa7", ["skilldiff"]),
                                                ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
-def test_skilldiff_on_published_labels(load_config, quick_compile, tmp_path, name, options, rows):
+def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, name, options, rows):
   """Six classes are six folds with ranges and references of their own; two criteria have their own best videos."""
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
@@ -357,7 +357,7 @@ def test_skilldiff_on_published_labels(load_config, quick_compile, tmp_path, nam
 
 
 @pytest.mark.parametrize("name,options,task,folds", [("BEST", "best", "tie_tie", 1), ("EPIC-Skills", "epic_skills", "drawing", 4)])
-def test_skilldiff_on_published_pairs(load_config, quick_compile, tmp_path, name, options, task, folds):
+def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, name, options, task, folds):
   """By the ranking loss and the alignment alone, with references of the sub-task of either video."""
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
@@ -374,7 +374,7 @@ def test_skilldiff_on_published_pairs(load_config, quick_compile, tmp_path, name
 
 @pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),
                                                      ("JIGSAWS", "jigsaws", "suturing", 4)])
-def test_published_labels(load_config, quick_compile, tmp_path, name, options, task, folds):
+def test_published_labels(load_config, quick_training, tmp_path, name, options, task, folds):
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
@@ -390,7 +390,7 @@ def test_published_labels(load_config, quick_compile, tmp_path, name, options, t
   assert saved["rows"]["core"]["metrics"]["mae"]["count"] == folds
 
 
-def test_kinematics_of_one_surgical_task(load_config, quick_compile, tmp_path):
+def test_kinematics_of_one_surgical_task(load_config, quick_training, tmp_path):
   """JIGSAWS as its authors publish it, made up: ratings and kinematics, no features and no folds."""
   folder, rng = tmp_path / "jigsaws" / "Knot_Tying", np.random.default_rng(0)
   (folder / "kinematics" / "AllGestures").mkdir(parents=True)

@@ -29,6 +29,8 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
       them is shown, in pictures neither, and what earlier answers showed of them is removed.
     pairs_to_label: write a page to say on which of two videos is better, so many times, always of the pair
       of which least is known.
+    blur_faces: make faces unrecognizable in the films and pictures that are written, where features are poses; of
+      others than the person who is followed, those that the detector of `weights` finds.
     checkpoint: "last", the models of the end of training, or "validation", of the step that was best on validation
       videos.
     level: share of new videos whose score is to lie in its range; 0.9 needs nine videos that calibrate it.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:                # they import JAX, which a command does after i
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
+SHOWN = ("nothing", "blurred faces", "everything")     # what answers may show of videos, from the least
 FILMS = ("link", "copy", "none")       # how a page comes by its videos
 LEVEL = 0.9           # conformal.LEVEL, which imports NumPy
 Path = str | os.PathLike[str]
@@ -25,17 +26,34 @@ Answer = TypeVar("Answer")
 
 
 class Pages(NamedTuple):
-  """What is written for a browser.
+  """What is written for a browser, and what may be seen of the videos.
 
   Attributes:
     html: whether every answer gets a page.
     films: how pages come by their videos: "link", "copy", or "none": then nothing shows them.
     pairs: on a page to label pairs of videos on, 0 for no such page.
+    blur_faces: whether faces are made unrecognizable in all that shows a video, see `faces`.
   """
 
   html: bool = False
   films: str = "link"
   pairs_to_label: int = 0
+  blur_faces: bool = False
+
+  @property
+  def blurs(self) -> bool:
+    """Says whether something is shown, with blurred faces."""
+    return self.blur_faces and self.films != "none"
+
+  @property
+  def hides(self) -> bool:
+    """Says whether earlier answers about these videos may show what is hidden now."""
+    return self.blur_faces or self.films == "none"
+
+  @property
+  def shown(self) -> str:
+    """Returns what may be seen of the videos, one of `SHOWN`."""
+    return SHOWN[0 if self.films == "none" else 1 if self.blur_faces else 2]
 
   @property
   def any(self) -> bool:
@@ -60,13 +78,14 @@ def question(
     labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
     row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
     checkpoint: str = "last", level: float = LEVEL, html: bool = False, films: str = "link",
-    pairs_to_label: int = 0, say: Callable[[str], None] = cli.say) -> Question:
+    pairs_to_label: int = 0, blur_faces: bool = False, say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there.
 
   Raises:
     ValueError: for a level that is none, and for pages that cannot be written as they are asked for.
   """
   from jaxskill.assess import new_videos
+  from jaxskill.data.video import decoding
   from jaxskill.evaluate import conformal
   from jaxskill.report import explain
   conformal.check_level(level)
@@ -75,10 +94,12 @@ def question(
                                      detector=cli.path(detector), person=cli.path(person))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
   models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level)
-  pages = Pages(html, films, pairs_to_label)
+  pages = Pages(html, films, pairs_to_label, blur_faces)
   if pages.any:
     from jaxskill.assess import page
     page.html.require()
+  if pages.blurs:
+    decoding.require_av()
   if films not in FILMS:
     raise ValueError(f"--videos={films} is unknown; use {', '.join(FILMS)}.")
   if pairs_to_label < 0 or pairs_to_label and films == "none":
@@ -138,6 +159,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
       help="of pages: hard links to the videos, or copies; none shows no picture of them at all (link)")
   add("--pairs-to-label", type=int, metavar="N",
       help="write a page to say on which of two videos is better, N times, always of the pair that is least certain")
+  add("--blur-faces", action="store_true",
+      help="where features are poses: make faces unrecognizable in all films and pictures that are written")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

@@ -30,6 +30,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = scoring.hide_faces(videos, sources.extraction.weights, failed, say)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
@@ -51,12 +53,12 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(format=scoring.FORMAT, checkpoint=trained.checkpoint, made_from=source, videos=results,
+  result |= dict(format=scoring.FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=source, videos=results,
                  cautions=wording.cautions(*results))
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
-  if pages.films == "none":
-    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), [folder], say)
+  if pages.hides:
+    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), pages.shown, [folder], say)
   say(describe(result))
   for what, why in result["failed"].items():
     say(f"failed: the {what} {cli.plain(why)}")
@@ -79,13 +81,13 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
   paths, faults = [folder / name for name in result["pictures"]], dict(picture=undrawn) if undrawn else {}
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
-    shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
     larger_than = larger(result) if result["larger_than_training_pairs"] is not None else ""
     try:
+      shown = [scoring.material(video, one, *heat) for video, one, heat in zip(videos, results, maps)]
       paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
-  if pages.films == "none" and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old()):
     faults["earlier files"] = earlier.stay(left)
   result["failed"] = faults
   return paths

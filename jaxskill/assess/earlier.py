@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Collection, Sequence
 
 from jaxskill import cli, written
+from jaxskill.assess.arguments import SHOWN
 from jaxskill.training.finished_run import NewVideo
 
 ASSESSMENT, COMPARISON = "assessment.json", "comparison.json"
@@ -14,12 +15,13 @@ ASSESSMENTS, COMPARISONS = "assessments", "comparisons"      # folders of a run 
 
 
 def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVideo], failed: Collection[str],
-           new: Collection[pathlib.Path], say: Callable[[str], None]) -> dict[str, str]:
-  """Removes what earlier commands wrote beside their answers about videos, and pages of pairs; the answers stay.
+           shown: str, new: Collection[pathlib.Path], say: Callable[[str], None]) -> dict[str, str]:
+  """Removes what is beside earlier answers about videos that show more of them, and pages of pairs; the answers stay.
 
   Args:
     answers: folder of the answers; workdir: of the run, where they lie by default: both are searched.
     videos: those that were read, known by their features; failed: names of those that were not.
+    shown: of `arguments.SHOWN`: an answer that shows no more keeps what it has.
     new: folders of the answers of this command.
     say: called with each text for the user.
 
@@ -30,7 +32,7 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
   places = {place.resolve() for place in (answers, workdir / ASSESSMENTS, workdir / COMPARISONS)}
   digests, ours = {video.digest for video in videos}, {folder.resolve() for folder in new}
   found = {path.parent for place in places for name in (ASSESSMENT, COMPARISON) for path in place.rglob(name)
-           if path.parent not in ours and _is_about(path, digests, failed)}
+           if path.parent not in ours and _shows(path, digests, failed, shown)}
   faults = {}
   for remove, folders in ((pairs.remove, places), (_remove, found)):
     for folder in sorted(folders):
@@ -48,14 +50,15 @@ def _remove(folder: pathlib.Path) -> list[str]:
   return written.Record(folder).remove_old()
 
 
-def _is_about(path: pathlib.Path, digests: Collection[str], names: Collection[str]) -> bool:
-  """Returns whether an answer is about a video of these features, or of these names."""
+def _shows(path: pathlib.Path, digests: Collection[str], names: Collection[str], shown: str) -> bool:
+  """Returns whether an answer is about a video of these features or names, and shows more of it than is to be shown."""
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
     about = content["videos"] if "videos" in content else [content]
-    return not (set(digests).isdisjoint(content["made_from"]["features"])
-                and set(names).isdisjoint(one["video"] for one in about))
-  except (OSError, ValueError, KeyError, TypeError, RecursionError):             # none of ours
+    told = not set(digests).isdisjoint(content["made_from"]["features"]) or not set(names).isdisjoint(
+        one["video"] for one in about)
+    return told and SHOWN.index(content.get("shown", SHOWN[-1])) > SHOWN.index(shown)
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):             # none of ours
     return False
 
 

@@ -294,7 +294,7 @@ def _read_one(run: finished_run.FinishedRun, name: str, path: pathlib.Path, note
   derived.check_rates(data, row_seconds, {stream: run.recorded_seconds(stream) for stream in wanted})
   arrays, row_seconds, times = derived.of_video(data, tuple(run.about["streams"]), arrays, row_seconds, times)
   video = NewVideo(name, pathlib.Path(about.get("file", path)), arrays, row_seconds, times, shown, known, warnings,
-                   training_videos.digest(arrays))
+                   training_videos.digest(arrays), features=path, film_sha256=about.get("sha256", ""))
   others = run.rows_compared(video) if run.about["groups"] else None
   run.method.check(finished_run.as_dataset(run, [video], str(path)), others)
   if run.config.model.get("with_difficulty") and "difficulty" not in known:

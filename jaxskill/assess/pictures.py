@@ -29,8 +29,12 @@ def frames(video: new_videos.NewVideo, seconds: Sequence[float]) -> list[np.ndar
   if video.frames is not None:
     pictures, times = video.frames
     return [pictures[np.argmin(np.abs(times - at))] for at in seconds]
+  size, found = video_files.scale_short_side(HEIGHT), []
   try:
-    return list(video_files.frames_at(video.file, seconds, video_files.scale_short_side(HEIGHT)))
+    for picture in video_files.pictures_at(video.file, seconds):
+      image = picture.image(*size(*picture.size))
+      found.append(video.faces.hidden(image, picture.time) if video.faces else image)
+    return found
   except (ValueError, OSError):           # its features are at hand, the file has gone
     return []
 

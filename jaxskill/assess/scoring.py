@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, earlier, new_videos
+from jaxskill.assess import arguments, earlier, faces, new_videos
 from jaxskill.evaluate import published_weights
+from jaxskill.extract.pose import networks, points
 from jaxskill.methods import Assessment
 from jaxskill.report import explain
 from jaxskill.training import finished_run
@@ -43,6 +45,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = hide_faces(videos, sources.extraction.weights, failed, say)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
@@ -55,7 +59,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       one = explain.pick(assessments, ids, number)
       try:
         result = answer_of(trained, video, one, ids, words, models.level) | dict(
-            format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
+            format=FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)
@@ -64,8 +68,9 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
-  if pages.films == "none":
-    failed |= earlier.forget(answers, trained.workdir, videos, failed, [folders[name] for name in results], say)
+  if pages.hides:
+    failed |= earlier.forget(answers, trained.workdir, videos, failed, pages.shown,
+                             [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
   for name, why in failed.items():
@@ -74,6 +79,33 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     paths += [opened(folders[name], pages.html and f"page of {name}" not in failed) for name in results]
     say("wrote " + "\n      ".join(map(cli.plain, paths)))
   return results, failed
+
+
+def hide_faces(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], failed: dict[str, str],
+               say: Callable[[str], None]) -> list[new_videos.NewVideo]:
+  """Returns videos with what blurs their faces; those where nothing says where a face is go into `failed`.
+
+  Args:
+    weights: with the detector of bodies, as a recipe of poses takes them; "" if faces of others than the person who is
+      followed are not looked for.
+    failed: {video: why}; say: called with each text for the user.
+
+  Raises:
+    ValueError: if the detector is not in the weights.
+  """
+  source = next(iter(weights.values())) if isinstance(weights, dict) else weights
+  detector = networks.Networks(source, ("pose_detection",)) if source else None
+  say("--blur-faces: faces of others are looked for in every picture" if detector else
+      "--blur-faces: only the face of the person who is followed is blurred; give --weights, the networks of poses, to "
+      "have those of others looked for")
+  kept = []
+  for video in videos:
+    try:
+      found = faces.of_video(video.file, video.features, video.film_sha256, detector)
+      kept.append(dataclasses.replace(video, faces=found, frames=None))
+    except (ValueError, OSError) as error:
+      failed[video.name] = str(error)
+  return kept
 
 
 def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos: Sequence[new_videos.NewVideo],
@@ -106,7 +138,7 @@ def of_all(answers: pathlib.Path, results: dict[str, Any], videos: Sequence[new_
   if pages.pairs_to_label:
     try:
       path, unread = pairs.write(answers, results, {video.name: video.file for video in videos}, pages.pairs_to_label,
-                                 pages.films)
+                                 pages.films, {video.name: video.faces for video in videos})
       found.append(path)
       faults |= {f"film of {name} in {pairs.NAME}": why for name, why in unread.items()}
     except (ValueError, OSError) as error:
@@ -187,25 +219,26 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
       page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
-  if not video.shown and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old()):
     faults["earlier files"] = earlier.stay(left)
   return result, faults
 
 
 def answer_of(trained: finished_run.FinishedRun, video: new_videos.NewVideo, *rest: Any) -> dict[str, Any]:
-  """Returns what `explain.answer` does of a video; where that may not be shown, without folders of the user's."""
+  """Returns what `explain.answer` does of a video; where that is hidden, without folders of the user's."""
   result = explain.answer(trained, video, *rest)
-  hidden = {} if video.shown else {name: pathlib.Path(result[name]).name for name in ("file", "run")}
+  folders = () if video.shown and not video.faces else ("file", "run")
+  hidden = {name: pathlib.Path(result[name]).name for name in folders}
   return result | hidden
 
 
 def material(video: new_videos.NewVideo, result: dict[str, Any], maps: dict[str, np.ndarray],
              seconds: dict[str, np.ndarray]) -> page.Material:
-  """Returns what a page shows of a video beside its answer: key frames and heat maps."""
+  """Returns what a page shows of a video beside its answer: key frames, heat maps, where the body is."""
   from jaxskill.assess import page
   times = page.key_times(result)
   shown, _ = drawn(lambda pictures: pictures.frames(video, times))
-  return page.Material(video.file, list(zip(times, shown)), maps, seconds)
+  return page.Material(video.file, list(zip(times, shown)), maps, seconds, points.read(video.features), video.faces)
 
 
 def draw_into(record: written.Record,

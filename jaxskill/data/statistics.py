@@ -31,7 +31,7 @@ STREAM = "statistics"
 # root mean square distance from its mean place in u.
 OF_POINT = ("mean speed", "deviation of speed", "path", "jerk", "idle share", "high speed", "spread")
 IDLE = 0.1       # a point is idle while it is slower than this share of its own mean speed
-GAP = 1.5        # usual steps from row to row beyond which rows are not joined: one row that nobody is seen in makes two
+GAP = 1.5        # usual steps from row to row beyond which rows are not joined: one row without anybody makes two
 
 
 def check_points(points: Sequence[tuple[int, ...]], columns: int, source: str) -> list[tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 Recorded movements (`user.motion`) are read as the stream `kinematics`. Beside streams that are not maps, `times` `[T]`
 are the seconds at which their rows were seen, and `seen` `[T]`, bool, says which rows show anybody: the others are left
-out.
+out. Places of a person in the picture (`PLACES`) are no stream: pages read them, not models.
 
 V videos, T rows of a stream.
 """
@@ -18,6 +18,8 @@ from jaxskill.data.arrays import MAX_BYTES, read_arrays
 from jaxskill.data.dataset import pad_streams
 from jaxskill.data.dataset_checks import check_features, check_times
 from jaxskill.data.user import motion
+
+PLACES = ("picture_points", "picture_size")       # of `extract.pose.points`
 
 
 def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes: int = MAX_BYTES,
@@ -48,7 +50,8 @@ def read_streams(files: Mapping[str, pathlib.Path], only: str = "rgb", max_bytes
       known = columns.setdefault(motion.STREAM, names)
       check_columns(names, known, f"{file}: its kinematics have other columns than those of a file before")
     else:
-      arrays = _seen_rows(with_maps(read_arrays(file, max_bytes), video, file), video, file)
+      kept = {name: array for name, array in read_arrays(file, max_bytes).items() if name not in PLACES}
+      arrays = _seen_rows(with_maps(kept, video, file), video, file)
     if len(arrays) == 1 and "maps" not in arrays:
       arrays = {only: next(iter(arrays.values()))}
     if first is None:

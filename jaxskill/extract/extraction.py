@@ -144,6 +144,10 @@ class Stream:
     """
     return self.times[self.kept, -1], None, self.every * (len(self.times) / len(self.kept))
 
+  def places_in_picture(self) -> dict[str, np.ndarray]:
+    """Returns arrays that go beside the rows: none."""
+    return {}
+
   def check_pictures(self) -> None:
     """Raises a `ValueError` if the video has too few pictures for what is made of them."""
     least = max(2, self.times.shape[1]) if self.recipe.sampling.plan == "snippets" else 2
@@ -221,7 +225,7 @@ def decode_one(path: str | os.PathLike[str], video: str, config: ConfigDict, per
     send: called with ("planned", {stream: (rows, pictures of a row)}), which begins anew where the file ends early;
       ("items", (stream, number of the first row, `[n, L, S, S, c]`)); ("alive", None) now and then; and at last
       ("done", {"row_seconds", "times" of the rows that came, "seen": whether they show anybody where that is asked, all
-      by stream, and "warnings"}) or ("failed", why).
+      by stream, "places" in the picture, see `jaxskill.extract.pose.points`, and "warnings"}) or ("failed", why).
   """
   try:
     send("done", _decode(path, video, config, persons, send, _Alive(send)))
@@ -264,9 +268,10 @@ def _decode(path: str | os.PathLike[str], video: str, config: ConfigDict, person
   for name, stream in streams.items():
     warnings += stream.warnings(f"stream {name}: " if len(streams) > 1 else "")
   rows = {name: stream.rows() for name, stream in streams.items()}
+  places = [stream.places_in_picture() for stream in streams.values()]
   return dict(row_seconds={name: apart for name, (_, _, apart) in rows.items()}, warnings=warnings,
               times={name: times for name, (times, _, _) in rows.items()},
-              seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None})
+              seen={name: seen for name, (_, seen, _) in rows.items() if seen is not None}, places=places[0])
 
 
 def make_streams(config: ConfigDict, video: str, seconds: float, rate: float, persons: Any) -> dict[str, Any]:

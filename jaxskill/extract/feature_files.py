@@ -89,6 +89,7 @@ class Features:
       arrays["times"] = said["times"][(maps or streams)[0]].astype(np.float32)
     if said.get("seen"):
       arrays["seen"] = said["seen"][streams[0]]
+    arrays |= said.get("places", {})
     with writing(path) as file:
       if path.suffix == ".npy":          # NumPy's own way into a file does not say why it fails
         np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)

@@ -43,7 +43,7 @@ def draw(folder: pathlib.Path, table: Table, cells: Cells) -> list[pathlib.Path]
   for axis, (metric, titles) in zip(axes[0], panels.items()):
     (_bars if table.chart == "bars" else _lines)(axis, rows, titles, mean, spread)
     axis.set_ylabel(NAMES[metric])
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)          # over no bar
   data = dict.fromkeys(had["data"] for had in cells.had.values() if had)
   figure.suptitle(f"{table.printed} of {table.paper}: {table.title}\n{'; '.join(data)}", fontsize=8)
   return save(figure, folder / "table")

@@ -41,7 +41,8 @@ class NewVideo:
     warnings: sentences.
     digest: of the features, see `training_videos.digest`.
     person: {"subject", "date"}, as far as they were said: what an index of videos shows one person by.
-    shown: whether pictures of it may be shown.
+    shown: whether pictures of it may be shown; faces: what blurs faces in them, an `assess.faces.Faces`, or None.
+    features: the file of its features; film_sha256: of the video that they were made from, "" if not noted.
   """
 
   name: str
@@ -55,6 +56,9 @@ class NewVideo:
   digest: str = ""
   person: dict[str, str] = dataclasses.field(default_factory=dict)
   shown: bool = True
+  faces: Any = None
+  features: pathlib.Path = pathlib.Path()
+  film_sha256: str = ""
 
   def seconds(self, stream: str) -> np.ndarray:
     """Returns the seconds `[T]` at which each row begins."""

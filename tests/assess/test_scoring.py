@@ -6,8 +6,6 @@ import json
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import types
 
@@ -16,12 +14,14 @@ import pytest
 
 from jaxskill import assess, cli, compare, train, written
 from jaxskill.assess import __main__ as command_line
-from jaxskill.assess import new_videos, page, pictures
+from jaxskill.assess import faces, new_videos, page, pictures, scoring
 from jaxskill.data.video import persons
 from jaxskill.extract import local, recipe_checks, recipes
+from jaxskill.modules import i3d
 from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
 from tests.assess.own_videos import SYSTEMS, changed, trained
+from tests.assess.page import samples
 from tests.conftest import small_config
 from tests.places import REPO
 
@@ -118,8 +118,57 @@ def test_without_videos_nothing_of_other_answers_shows_them(tmp_path):
   _, failed = assess.run(run.workdir, features=[c], **ask, films="none")
   assert list(failed) == ["c"] and shown() == {"out", "b", "d"}
   assert (tmp_path / "out" / other / "comparison.json").exists()
+  assess.run(run.workdir, features=[renamed], **ask, films="none", html=True)
   compare.run(run.workdir, features=[renamed, b], **ask, films="none")
   assert not (tmp_path / "out" / "b" / "report.html").exists()
+  assert (tmp_path / "out" / "d" / "report.html").exists()              # it shows nothing of it
+
+
+def test_faces_are_blurred_in_all_that_is_written(tmp_path):
+  """Films, pictures, key frames and pairs; what an earlier command showed goes, and a video without places fails."""
+  pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+  run, notes, given = trained("pros_cons"), {}, []
+  for video in run.dataset.folds[0].test_videos[:3]:
+    name, rows = run.dataset.videos[video], int(run.dataset.lengths["rgb"][video])
+    film = samples.film(tmp_path / f"{name}.mp4", rows / 10, size=(120, 160))
+    person = samples.person(rows / 10, size=(160, 120)) if len(given) < 2 else None
+    given.append(run.save(video, tmp_path, **samples.beside(person) if person else {}))
+    notes[name] = dict(row_seconds=0.1, file=str(film))
+  (tmp_path / "extraction.json").write_text(json.dumps(dict(format=2, recipe={}, videos=notes)))
+  ask = dict(features=given, labels=run.labels, out=tmp_path / "out", html=True, pairs_to_label=1)
+  assess.run(run.workdir, **ask, say=lambda line: None)
+  names, asked, said = list(notes), [], []
+  stale = tmp_path / "out" / names[0] / "frames.png"
+  with written.Record(stale.parent).writing(stale.name) as path:
+    path.write_bytes(b"of an earlier answer")
+  hidden = faces.Faces.hidden
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(faces.Faces, "hidden", lambda self, image, time: asked.append(image.shape) or hidden(self, image, time))
+    results, failed = assess.run(run.workdir, **ask, blur_faces=True, say=said.append)
+  assert list(failed) == names[2:] and "--blur-faces: nothing says where its face is" in failed[names[2]]
+  assert list(results) == names[:2] and any("give --weights" in line for line in said) and not stale.exists()
+  pictures_of = sum(run.dataset.lengths["rgb"][video] for video in run.dataset.folds[0].test_videos[:2])
+  heights = [height for height, *_ in asked]
+  assert heights.count(120) == 2 * pictures_of and heights.count(pictures.HEIGHT) == len(asked) - 2 * pictures_of > 8
+  for name in names[:2]:
+    assert (tmp_path / f"{name}.mp4").stat().st_nlink == 1               # no link to it is left
+    assert page.TEXTS["blurred_one"] in (tmp_path / "out" / name / page.NAME).read_text()
+    assert results[name]["file"] == f"{name}.mp4" and str(tmp_path) not in (tmp_path / "out" / name / scoring.NAME).read_text()
+  result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, say=said.append)
+  assert not result["failed"] and (tmp_path / f"{names[0]}.mp4").stat().st_nlink == 1
+  source = []
+  with pytest.MonkeyPatch.context() as patch:                           # with --weights, others are looked for
+    patch.setattr(scoring.networks, "Networks", lambda path, names: source.append((path, names)))
+    patch.setattr(faces, "of_video", lambda film, features, digest, detector: faces.Faces(
+        scoring.points.read(features), np.zeros((0, 4))))
+    for weights in ("wheel", dict(pose="wheel")):
+      result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, weights=weights,
+                           say=said.append)
+  assert source == 2 * [("wheel", ("pose_detection",))] and not result["failed"]
+  paged, = (path.read_text() for path in (tmp_path / "out").glob("*_vs_*/report.html"))
+  assert page.TEXTS["blurred"] in paged and page.TEXTS["blurred_one"] not in paged
+  with pytest.raises(ValueError, match="nothing says where its face is"):
+    compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
 
 
 def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
@@ -503,9 +552,13 @@ def test_weights_must_be_those_of_training(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV")
-def test_from_video_files_on_the_command_line(tmp_path):
-  """Files are rendered, extracted with random weights, trained on; then other files are assessed and compared."""
+def test_from_video_files_on_the_command_line(tmp_path, monkeypatch, capsys):
+  """Files are rendered, extracted with random weights, trained on; then other files are assessed and compared.
+
+  By a narrow network: the whole one is at work in test_own_video.py.
+  """
   from tests.data.video.test_decoding import encode
+  monkeypatch.setattr(i3d, "BLOCKS", dict.fromkeys(("mixed_3b", "mixed_4b", "mixed_5b"), (4, 4, 4, 4, 4, 4)))
   recorded, new = tmp_path / "recorded", tmp_path / "new"
   recorded.mkdir(), new.mkdir()
   for number in range(6):
@@ -523,33 +576,34 @@ def test_from_video_files_on_the_command_line(tmp_path):
   (new / "empty.mp4").touch()
   (new / "text.mp4").write_text("not a video")
   files = [new / name for name in ("a.mp4", "b.mp4", "short.mp4", "empty.mp4", "text.mp4", "gone.mp4")]
-  done = command("assess", "--workdir", tmp_path / "run", *files, "--weights", "random:0")
-  assert done.returncode == 1, done.stderr
+
+  def command(main, *files):
+    with pytest.raises(SystemExit) as ended:
+      main(["--workdir", str(tmp_path / "run"), *map(str, files), "--weights", "random:0"])
+    return ended.value.code, *capsys.readouterr()
+  capsys.readouterr()
+  code, said, complaint = command(command_line.main, *files)
+  assert code == 1, complaint
   for name, message in dict(short="shorter than a clip", empty="is empty", text="is not a video",
                             gone="there is no such").items():
-    assert re.search(f"failed: {name}: .*{message}", done.stdout), done.stdout
-  assert f"{tempfile.gettempdir()}/tmp" not in done.stdout        # no link that was read in place of a file
+    assert re.search(f"failed: {name}: .*{message}", said), said
+  assert f"{tempfile.gettempdir()}/tmp" not in said        # no link that was read in place of a file
   out = tmp_path / "run" / "assessments"
   result = json.loads((out / "b" / "assessment.json").read_text())
   scores = json.loads((tmp_path / "run" / "results.json").read_text())["replicas"][0]["scores"]
   assert result["score"] == pytest.approx(scores["v5"], abs=1e-5) and result["random_weights"]
-  assert "RANDOM weights" in done.stdout and (out / "a" / "attention.png").stat().st_size > 10000
+  assert "RANDOM weights" in said and (out / "a" / "attention.png").stat().st_size > 10000
   row = result["attention"]["high attention"]
   assert row["end"][0] == pytest.approx(1.8)             # nine frames at five a second
-  done = command("compare", "--workdir", tmp_path / "run", *files[:2], "--weights", "random:0")
-  assert done.returncode == 0 and re.search("better than|score the same", done.stdout), done.stdout + done.stderr
-  assert "Traceback" not in done.stderr
+  code, said, complaint = command(compare.main, *files[:2])
+  assert code == 0 and re.search("better than|score the same", said), said + complaint
+  assert "Traceback" not in complaint
   with pytest.raises(ValueError, match="--weights random:1: the features of this run were made with random:0"):
     assess.run(tmp_path / "run", out=out, videos=files[:1], weights="random:1")
 
 
 RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {
     "sampling.length": 9, "short_side": 32, "crop": 32, "batch": 2}.items()]
-
-
-def command(module, *words):
-  return subprocess.run([sys.executable, "-m", f"jaxskill.{module}", *map(str, words)], cwd=REPO, text=True,
-                        capture_output=True, timeout=300, check=False)
 
 
 def test_training_videos_without_a_score_do_not_count(tmp_path):

@@ -85,7 +85,7 @@ def small_action_net():
 
 def test_every_video_that_can_be_read(extracted):
   out, said, note = extracted
-  assert note == json.loads((out / "extraction.json").read_text()) and note["format"] == 1
+  assert note == json.loads((out / "extraction.json").read_text()) and note["format"] == 2
   assert set(note["videos"]) == {"a", "monday/b", "cut"} and set(note["failed"]) == {"short", "empty", "nobody"}
   with np.load(out / "a.npz") as arrays:
     assert {name: arrays[name].shape for name in arrays.files} == dict(rgb=(2, 1024), static=(7, 2048))

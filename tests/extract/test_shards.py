@@ -113,6 +113,10 @@ def test_two_extractions_with_one_folder_of_overlays(tmp_path):
       with local._alone(tmp_path / "other", str(tmp_path / "overlay"), shards.Shard(), said.append):
         pass
   assert begun.exists()
+  with local._alone(tmp_path, str(begun.parent), shards.Shard(), said.append):
+    assert not begun.exists()
+  begun = tmp_path / ".begun.unfinished"
+  begun.touch()
   with local._alone(tmp_path, str(tmp_path), shards.Shard(), said.append):             # one folder for both
     assert not begun.exists() and not said
 

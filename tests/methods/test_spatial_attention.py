@@ -197,7 +197,7 @@ def test_variants_train(make, with_maps, quick_compile, variant):
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_accelerators_get_a_convolution(make, with_maps, platform):
+def test_accelerators_get_a_convolution(make, with_maps, platform, quick_compile):
   trainer = train.Trainer(make({"model.implementation": "plain"}), with_maps(), Parallel(1))
   function, given = trainer.first_call()
   assert "stablehlo.convolution" in function.trace(*given).lower(lowering_platforms=(platform,)).as_text()
@@ -311,7 +311,7 @@ def test_tables_of_the_paper(make):
     train.check(group)
 
 
-def test_every_row_of_the_table_leaves_its_heat_maps(make, with_maps, quick_compile, tmp_path):
+def test_every_row_of_the_table_leaves_its_heat_maps(make, with_maps, quick_training, tmp_path):
   config = make({"plots": True, "train.epochs": 1}, "spatial_attention_ablations")
   assert spatial_attention_ablations.get_config().plots
   for group in ablations.groups(config):

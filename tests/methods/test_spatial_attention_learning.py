@@ -22,7 +22,7 @@ def tiny(**changes):
   return config
 
 
-def test_gradients_reach_every_parameter_from_the_start():
+def test_gradients_reach_every_parameter_from_the_start(quick_compile):
   config = tiny()
   trainer = train.Trainer(config, data.load(config.data), Parallel(1))
   videos = jax.tree.map(jnp.asarray, trainer.loader.host(trainer.loader.train))

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxskill import __version__, written
-from jaxskill.assess.page import downloads, films, html, index, tracks
+from jaxskill.assess.faces import Faces
+from jaxskill.assess.page import downloads, films, html, index, skeleton, tracks
 from jaxskill.assess.page.texts import TEXTS
+from jaxskill.extract.pose.points import Points
 from jaxskill.report import explain, wording
 from jaxskill.training import similarity
 
@@ -32,12 +34,15 @@ class Material(NamedTuple):
     source: the file of the video, or of its features.
     frames: [(seconds, `[H, W, 3]` uint8)] of key frames; none where there are none, or none may be shown.
     maps, seconds: of `explain.maps`.
+    points: where the body of the person who is followed is, or None; faces: what blurs faces in its film, or None.
   """
 
   source: pathlib.Path
   frames: Sequence[tuple[float, np.ndarray]] = ()
   maps: Mapping[str, np.ndarray] = {}
   seconds: Mapping[str, np.ndarray] = {}
+  points: Points | None = None
+  faces: Faces | None = None
 
 
 def check(folder: pathlib.Path, sources: Collection[pathlib.Path], how: str, shown: Sequence[str] = (ONE,)) -> None:
@@ -64,7 +69,7 @@ def of_video(record: written.Record, result: dict[str, Any], material: Material,
   Raises:
     ValueError, OSError: if something cannot be read or written.
   """
-  film = films.place(material.source, record, ONE, how)
+  film = films.place(material.source, record, ONE, how, material.faces)
   moments = downloads.later(downloads.spans(result), film.offset if film else 0.0)
   texts = (downloads.curves_csv(result), downloads.srt(moments), downloads.vtt(moments),
            downloads.eaf(moments, film.file if film else ""))
@@ -93,9 +98,9 @@ def of_comparison(record: written.Record, result: dict[str, Any], material: Sequ
   sentence = sentence.removeprefix(wording.warned("", *result["videos"]))         # which are banners here
   whole = dict(checkpoint=result["checkpoint"], made_from=dict(params_sha256=result["made_from"]["params_sha256"]))
   both = [one | whole for one in result["videos"]]
-  placed = [films.place(one.source, record, name, how) for one, name in zip(material, BOTH)]
+  placed = [films.place(one.source, record, name, how, one.faces) for one, name in zip(material, BOTH)]
   scale = [segment for one in both for segment in one["segments"]]
-  players = [_player(*each, scale) for each in zip(both, material, placed)]
+  players = [_player(*each, scale, skeleton.MOST_BYTES // 2) for each in zip(both, material, placed)]
   aligned, steps = (result["direct"] or {}).get("alignment"), None
   if aligned:
     middles = np.mean([both[0]["row_times"]["start"], both[0]["row_times"]["end"]], axis=0)
@@ -125,13 +130,14 @@ def banners(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _player(result: dict[str, Any], material: Material, film: films.Film | None,
-            scale: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """What the templates and the script need of one video: its film, time axis, moments, heat maps."""
+            scale: Sequence[dict[str, Any]], most: int = skeleton.MOST_BYTES) -> dict[str, Any]:
+  """What the templates and the script need of one video: its film, time axis, moments, heat maps, skeleton."""
   moments, drawn = downloads.spans(result), tracks.curves(result)
   frames = [dict(at=at, text=wording.clock(at), picture=_picture(image)) for at, image in material.frames]
   data = dict(duration=result["duration_s"], offset=film.offset if film else 0.0, shown=film.shown if film else {},
               curves=[dict(start=one["start"], values=one["values"]) for one in drawn],
-              maps=tracks.heat(material.maps, material.seconds, result))
+              maps=tracks.heat(material.maps, material.seconds, result),
+              skeleton=skeleton.pack(material.points, most) if film and material.points else None)
   lines = [*result["attention"].values(), *result["curves"].values()]
   return dict(video=result["video"], film=film, moments=moments, curves=drawn, frames=frames, data=data,
               thinned=any(len(line["values"]) > tracks.POINTS for line in lines),

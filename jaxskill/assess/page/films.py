@@ -1,4 +1,4 @@
-"""The video beside a page: a hard link to it, a copy, or one that browsers play; and when its pictures are shown."""
+"""The video beside a page: a hard link to it, a copy, or one made anew; and when its pictures are shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxskill import written
+from jaxskill.assess.faces import Faces
 from jaxskill.data.video import containers, decoding, timeline, video_files
 
 # What all browsers of today play, by the family of the file; others get a copy made anew.
@@ -49,11 +50,13 @@ def names(name: str) -> list[str]:
   return [f"{name}{ending}" for ending in PLAYED]
 
 
-def place(source: pathlib.Path, record: written.Record, name: str, how: str) -> Film | None:
+def place(source: pathlib.Path, record: written.Record, name: str, how: str,
+          faces: Faces | None = None) -> Film | None:
   """Puts a video beside a page, see `arguments.Pages`; what an earlier answer put there by this name goes.
 
   Args:
     record: of the folder; name: of the file in it, without its ending.
+    faces: what blurs faces: then the film is always made anew.
 
   Returns:
     The `Film`; None where none is wanted, or the source is no film.
@@ -64,7 +67,7 @@ def place(source: pathlib.Path, record: written.Record, name: str, how: str) -> 
   film = None
   if how != "none" and is_film(source):
     check(record, name, [source.resolve()])
-    film = _placed(source, record, name, how)
+    film = _placed(source, record, name, how, faces)
   if film or how == "none":                       # where the source has gone, what is there may be the last of it
     record.remove(*(other for other in names(name) if film is None or other != film.file))
   return film
@@ -84,30 +87,32 @@ def check(record: written.Record, name: str, sources: Collection[pathlib.Path]) 
   record.check(*names(name))
 
 
-def _placed(source: pathlib.Path, record: written.Record, name: str, how: str) -> Film:
+def _placed(source: pathlib.Path, record: written.Record, name: str, how: str, faces: Faces | None) -> Film:
   """See `place`; of a film."""
   with open(source, "rb") as file:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
-  if importlib.util.find_spec("av") is None:
+  if faces is None and importlib.util.find_spec("av") is None:
     ending = ".webm" if source.suffix.lower() == ".webm" else ".mp4"
     _put(source, record, f"{name}{ending}", how)
     return Film(f"{name}{ending}", "unsure_film", 0.0, {}, digest)
   import av
   try:
-    return _played_or_proxy(source, record, name, how, digest)
+    return _played_or_proxy(source, record, name, how, digest, faces)
   except av.error.FFmpegError as error:           # some are neither a ValueError nor an OSError
     raise ValueError(f"{source}: FFmpeg cannot make the film of its page ({error}); give --videos none.") from error
 
 
-def _played_or_proxy(source: pathlib.Path, record: written.Record, name: str, how: str, digest: str) -> Film:
+def _played_or_proxy(source: pathlib.Path, record: written.Record, name: str, how: str, digest: str,
+                     faces: Faces | None) -> Film:
   """See `place`; of a film, by what PyAV finds in it."""
   times = timeline.read_timeline(source)
   shown = np.sort(times.times[~times.hidden & np.isfinite(times.times)])
   ending, offset = _played(source, times.stream)
-  if ending:
+  if ending and faces is None:
     _put(source, record, f"{name}{ending}", how)
     return Film(f"{name}{ending}", "", offset, _regular(shown), digest)
-  return Film(_encode(source, record, name), "proxy", 0.0, _regular(shown), digest)
+  note = "proxy" if faces is None else "blurred" if faces.others else "blurred_one"
+  return Film(_encode(source, record, name, faces), note, 0.0, _regular(shown), digest)
 
 
 def _put(source: pathlib.Path, record: written.Record, name: str, how: str) -> None:
@@ -143,12 +148,12 @@ def _regular(times: np.ndarray) -> dict[str, Any]:
   return dict(times=times.round(3).tolist())
 
 
-def _encode(source: pathlib.Path, record: written.Record, name: str) -> str:
+def _encode(source: pathlib.Path, record: written.Record, name: str, faces: Faces | None) -> str:
   """Writes the pictures of a video at their times, upright, without sound and metadata; returns the file's name."""
   import av
   codec = next((name for name in ENCODERS if name in av.codecs_available), "")
   if not codec:
-    raise ValueError(f"{source}: browsers do not play its format, and this PyAV cannot write one that they do; "
+    raise ValueError(f"{source}: must be written anew, and this PyAV cannot write a format that browsers play; "
                      "install PyAV's own wheel, or give --videos none.")
   target, stream = f"{name}{ENCODERS[codec]}", None
   with record.writing(target) as path, av.open(str(path), "w", format=ENCODERS[codec][1:],
@@ -158,7 +163,8 @@ def _encode(source: pathlib.Path, record: written.Record, name: str) -> str:
         scale = min(1.0, TALLEST / min(picture.size))
         width, height = (2 * max(1, round(side * scale / 2)) for side in picture.size)
         stream = _stream(container, codec, width, height)
-      frame = av.VideoFrame.from_ndarray(picture.image(width, height), "rgb24")
+      image = picture.image(width, height)
+      frame = av.VideoFrame.from_ndarray(faces.hidden(image, picture.time) if faces else image, "rgb24")
       frame.pts, frame.time_base = round(picture.time * TICKS), fractions.Fraction(1, TICKS)
       container.mux(stream.encode(frame))
     if stream is not None:

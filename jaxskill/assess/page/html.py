@@ -63,15 +63,15 @@ def write(record: written.Record, name: str, template: str, data: dict[str, Any]
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
             "media-src 'self' file: data:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(
-      policy=policy, script=markupsafe.Markup(code), style=markupsafe.Markup(style), data=data | dict(texts=TEXTS["script"]),
-      **content)
+      policy=policy, script=markupsafe.Markup(code), style=markupsafe.Markup(style),
+      data=data | dict(texts=TEXTS["script"]), **content)
   return record.write_text(name, made)
 
 
 def inline(path: pathlib.Path, height: int = 900) -> str:
   """Returns a page and its films as one element, for the output of a notebook: `IPython.display.HTML(inline(path))`.
 
-  Servers of notebooks open a page apart from themselves and give it no file beside it, so that films are in the element.
+  Servers of notebooks open a page apart from themselves and give it no file beside it: films are in the element.
 
   Args:
     path: of the page; height: in pixels.

@@ -16,6 +16,7 @@ from jaxskill.assess.page.texts import TEXTS
 
 NAME = "index.html"
 WORST = 50            # moments that are listed
+LEFT, RIGHT = 14, 96  # percent of the width of a picture over time; its scale stands on the left
 
 
 def write(folder: pathlib.Path, page: str, answer: str, asked: dict[str, Any],
@@ -91,7 +92,7 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
       continue
     scores = [row["score"] for row in shown]
     wide, high = days[-1] - days[0], (max(scores) - min(scores)) or 1
-    points = [dict(x=round(4 + 92 * (day - days[0]) / wide, 2),
+    points = [dict(x=round(LEFT + (RIGHT - LEFT) * (day - days[0]) / wide, 2),
                    y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
                    label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
               for day, row in visits]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxskill import files, written
+from jaxskill.assess.faces import Faces
 from jaxskill.assess.page import films, html
 from jaxskill.assess.page.texts import TEXTS
 
@@ -80,12 +81,13 @@ def remove(folder: pathlib.Path) -> list[str]:
 
 
 def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], sources: Mapping[str, pathlib.Path],
-          count: int, how: str) -> tuple[pathlib.Path, dict[str, str]]:
+          count: int, how: str, faces: Mapping[str, Faces | None] | None = None) -> tuple[pathlib.Path, dict[str, str]]:
   """Writes the page, and its videos beside it into `pairs/`: those of the `count` pairs that are foremost at first.
 
   Args:
     results: {video: what `explain.answer` says of it}; sources: {video: its file}.
     count: of pairs that are asked for, at most; how: see `arguments.Pages`.
+    faces: {video: what blurs its faces, or None}.
 
   Returns:
     The page's path, and {video: why it cannot be shown}; others take the place of such a one.
@@ -94,7 +96,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     ValueError: if there are fewer than two videos that can be shown.
   """
   (folder / FOLDER).mkdir(exist_ok=True)
-  beside, placed, failed = written.Record(folder / FOLDER), dict[str, str](), dict[str, str]()
+  beside, placed, failed = written.Record(folder / FOLDER), dict[str, films.Film](), dict[str, str]()
   numbers = {name: number for number, name in enumerate(results)}
   missing = True
   while missing:                                  # until all that the pairs need are there
@@ -107,17 +109,20 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     missing = [names[number] for number in chosen if names[number] not in placed]
     try:
       for name in missing:
-        if (film := films.place(sources[name], beside, str(numbers[name]), how)) is None:
+        film = films.place(sources[name], beside, str(numbers[name]), how, faces[name] if faces else None)
+        if film is None:
           raise ValueError(f"{sources[name]}: there is no such file any more.")
-        placed[name] = film.file
+        placed[name] = film
     except (ValueError, OSError) as error:        # others take its place
       failed[name] = str(error)
   beside.remove_old()
   drawn = np.random.default_rng(0).permutation(list(chosen))          # so that no side of a pair is the better one
-  videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]]}", mean=means[number], spread=spreads[number])
-            for number in drawn]
-  data = dict(videos=videos, count=count, key=_key(results))
-  return html.write(written.Record(folder), NAME, "pairs.html", data, "pairs.js", title=TEXTS["title_pairs"]), failed
+  videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]].file}", mean=means[number],
+                 spread=spreads[number]) for number in drawn]
+  data = dict(videos=videos, count=min(count, len(videos) * (len(videos) - 1) // 2), key=_key(results))
+  notes = {TEXTS[film.note] for film in placed.values() if film.note}
+  return html.write(written.Record(folder), NAME, "pairs.html", data, "pairs.js", title=TEXTS["title_pairs"],
+                    notes=notes), failed
 
 
 def _key(results: Mapping[str, Mapping[str, Any]]) -> str:

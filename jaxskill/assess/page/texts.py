@@ -40,6 +40,8 @@ TEXTS: dict[str, Any] = dict(
     opacity="Heat map",
     opacity_help="How strongly the heat map covers the video: yellow is where the model looked most",
     map="Shown",
+    skeleton="Skeleton",
+    skeleton_help="Key s. Blue: the person's left; orange: the right; faint: hardly visible; none where nobody is seen",
     timeline="Time axis of {video}",
     timeline_help="Click, or use the arrow keys, to jump. With Shift: ten times as far. Home and End: the ends.",
     moments="Moments that decided",
@@ -59,8 +61,9 @@ TEXTS: dict[str, Any] = dict(
                     clock="by the clock", pin="from the moments pinned by hand", none="each on its own"),
     pin="Pin these two moments together",
     versus="Between the two, part by part",
-    better_part="the better video's part",
-    worse_part="the other video's part",
+    better_part="The better video's part",
+    worse_part="The other video's part",
+    importance="Counts",
     direct="Compared directly",
     agrees="agrees with the scores",
     disagrees="DISAGREES with the scores: take them for equally good",
@@ -83,6 +86,13 @@ TEXTS: dict[str, Any] = dict(
             None: "not known"},
     proxy="The original is of a format that browsers do not play. This is a copy of its pictures, without sound and "
           "without what the file says of itself.",
+    blurred="A copy of the pictures, without sound and without what the file says of itself, in which faces are "
+            "blurred: that of the person who is followed, and those of other people where the detector found them. It "
+            "misses some, and people are known by more than a face: look at the film before you pass it on. Where the "
+            "face of the person who is followed is not known, the whole picture is blurred.",
+    blurred_one="A copy of the pictures, without sound and without what the file says of itself, in which the face of "
+                "the person who is followed is blurred. THE FACES OF ALL OTHERS CAN BE SEEN. Where the face of the "
+                "person who is followed is not known, the whole picture is blurred.",
     unsure_film="PyAV is not installed, so whether browsers play this format was not looked at.",
     no_device="This is no medical device. Do not decide about a person by this page alone.",
     index_of="Videos: {count}. Run: {run}",
@@ -106,7 +116,7 @@ TEXTS: dict[str, Any] = dict(
                "them. A pair that other answers decide is not asked for.",
     script=dict(                                  # what the scripts show
         at="{time} of {duration}",
-        progress="Pair {number}, {count} at most; answered: {answered}, of them equal: {equal}",
+        progress="Pair {number} of {count} at most; answered: {answered}, of them equal: {equal}",
         forget="Forget all answers ({answered})?",
         pinned="pinned: {first} and {second}"),
 )

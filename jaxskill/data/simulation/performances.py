@@ -81,15 +81,16 @@ def performances(skills: ArrayLike, keys: Sequence[int] | np.ndarray | None = No
 
 
 def _check(sizes: Mapping[str, int], difficulty: float, max_seconds: float, streams: Sequence[str]) -> None:
+  if isinstance(streams, str) or not streams or set(streams) - set(STREAMS):
+    raise ValueError(f"streams={streams!r} must be a tuple of at least one of {STREAMS}.")
+  left_out = tuple(prefix for prefix, stream in (("static_", "static"), ("map_", "maps")) if stream not in streams)
   for name, value in sizes.items():
-    if value < 1:
+    if value < 1 and not name.startswith(left_out):
       raise ValueError(f"{name}={value} must be at least 1.")
   if not 0 <= difficulty <= 1:
     raise ValueError(f"difficulty={difficulty} must lie in [0, 1]: 0 is easy, 1 very hard.")
   if not max_seconds > 0:
     raise ValueError(f"max_seconds={max_seconds} must be positive.")
-  if isinstance(streams, str) or not streams or set(streams) - set(STREAMS):
-    raise ValueError(f"streams={streams!r} must be a tuple of at least one of {STREAMS}.")
 
 
 def _show(task: Task, script: Script, rows: Mapping[str, int], streams: Sequence[str], sizes: Mapping[str, int],

@@ -16,7 +16,7 @@ from jaxskill import files
 from jaxskill.data.video.video_names import plain
 
 EXTRACTION = "extraction.json"
-FORMAT = 1            # of it; before it had one, its fields were the same
+FORMAT = 2            # of it; in 1 and before no places in the picture lay beside poses
 _NAME = re.compile(r"extraction(\.\d+-of-\d+)?\.json")
 
 

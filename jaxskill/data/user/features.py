@@ -4,8 +4,8 @@
   <dir>/<video>.npz   one such array, or several streams under their own names; feature maps are `rgb` and `flow`, float
                       [frames, h, w, C], which become the stream `maps`, or `maps` itself; with them `times` [frames] in
                       seconds, if known, and uint8 `frames` [n, H, W, 3] to draw attention on
-  <dir>/pairs.csv     better,worse[,similar][,rater][,split][,fold]: a pair may be repeated over folds (see `pair_folds`),
-                      or over raters (see `raters`); in a row with similar=yes neither video is better
+  <dir>/pairs.csv     better,worse[,similar][,rater][,split][,fold]: a pair may be repeated over folds (see
+                      `pair_folds`), or over raters (see `raters`); in a row with similar=yes neither video is better
   <dir>/scores.csv    video,score[,difficulty,category,subject,group,split|fold,criterion.<name>...,rater.<name>...]
 
   <dir>/<video>.csv, .trc, .txt, or <dir>/<video>/*.json       recorded movements in place of features: see `motion`
@@ -57,7 +57,7 @@ def load_features(dir: str | os.PathLike[str], *, split: str = "auto", tie_margi
     split: "given" (the split or fold column), "subject" (leave one out), "random" (one split by videos), or "auto": the
       first of these that the labels allow (`splits.folds_unasked`). "folds" deals the videos out at random, each tested
       once; "all" trains on every video and tests none.
-    tie_margin: pairs made from scores need a difference above it, in the unit of the scores; of `pairs.csv` a column says it.
+    tie_margin: pairs made from scores need a difference above it, in the unit of the scores; `pairs.csv` needs none.
     pairs_within: "", "subject" or "category": pairs made from scores compare videos of the same one only.
     validation_share: share of each fold's training videos that validates (of its subjects, where they are known and the
       split is not random); 0 for none. None: `splits.default_validation_share`, none unless the split is random.

@@ -68,7 +68,7 @@ def _read_scores(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _read_pairs(path: pathlib.Path, labels: Mapping[str, Any] | None) -> tuple[dict[str, Any], list, list]:
-  """(columns of pairs.csv, one row a pair where there are raters; all their votes; pairs in which neither is better)."""
+  """(columns of pairs.csv, one row a pair where there are raters; their votes; pairs in which neither is better)."""
   table, lines = read_table(path, ("better", "worse"), ("split", "fold", "rater", "similar"), split_and_fold=True)
   similar = _similar(table, lines, path)
   scored = set(labels["video"]) if labels else None

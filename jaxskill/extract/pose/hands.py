@@ -1,6 +1,7 @@
 """Two hands, followed from picture to picture: 21 landmarks each.
 
-The palm detector is asked where fewer than two hands are followed. Which hand is left or right says the network.
+The palm detector is asked where fewer than two hands are followed. Which hand is left or right says the network, on
+average over the pictures in which it was followed: of a blurred picture it is often wrong.
 
 Reference: Zhang et al., MediaPipe Hands: On-device Real-time Hand Tracking, 2020; thresholds and margins are those of
 MediaPipe's published graphs. Ours: two squares that overlap by half are one hand; landmarks are not smoothed; of two
@@ -29,6 +30,7 @@ _OF_PALM = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]         # landmarks that pl
 _PALM_MARGIN, _PALM_SHIFT, _MARGIN, _SHIFT = 2.6, -0.5, 2.0, -0.1
 _DEPTH = 0.4                             # the network's unit of depth, in sides of its square
 _SAME = 0.5                              # overlap from which two squares are of one hand
+_NEW = 0.1                               # least share of a picture in the chance that a hand is a right one
 
 
 class Hand(NamedTuple):
@@ -37,14 +39,16 @@ class Hand(NamedTuple):
   Attributes:
     points: `[21, 3]` pixels: x, y, and depth from the wrist in the same unit.
     flag: chance that there is a hand.
-    right: chance that it is a right hand, in a picture that is not mirrored.
+    right: chance that it is a right hand, in a picture that is not mirrored: a mean, see above.
     region: the square in which it was found.
+    seen: pictures in which it was followed, up to this one.
   """
 
   points: np.ndarray
   flag: float
   right: float
   region: crops.Region
+  seen: int = 1
 
 
 class Hands:
@@ -61,34 +65,35 @@ class Hands:
       networks: with palm_detection and hand_landmark, see `Networks`.
       options: `config.person` of a recipe.
     """
-    self._networks, self._options, self._regions = networks, options, []
+    self._networks, self._options = networks, options
+    self._followed: list[Hand] = []                  # of the picture before
     self.asked, self.looked, self.seconds = 0, 0, dict(detection=0.0, landmarks=0.0)
 
   def look(self, picture: Picture) -> dict[str, Hand]:
     """Returns {"left", "right": `Hand`} of those that are seen; pictures come in the order of time."""
     self.looked += 1
-    found = self._read_all(picture, self._regions)
+    found = self._read_all(picture, [(square_of_points(hand.points), hand) for hand in self._followed])
     if len(found) < 2:
       begun = clock.perf_counter()
       self.asked += 1
       palms = detection.detect(self._networks, "palm_detection", picture, self._options.detection, signed=False)
       self.seconds["detection"] += clock.perf_counter() - begun
-      found = self._read_all(picture, map(square_of_palm, palms), found)
-    self._regions = [square_of_points(hand.points) for hand in found]
+      found = self._read_all(picture, [(square_of_palm(palm), None) for palm in palms], found)
+    self._followed = found
     return by_side(found)
 
-  def _read_all(self, picture: Any, regions: Any, found: Any = ()) -> Any:
-    """Returns `found` and the hands in some more squares, at most two in all."""
+  def _read_all(self, picture: Any, squares: Any, found: Any = ()) -> Any:
+    """Returns `found` and the hands in some more squares (square, the `Hand` that led to it, or None), at most two."""
     found = list(found)
-    for region in regions:
+    for region, before in squares:
       if len(found) < 2 and not _is_among(region, [hand.region for hand in found]):
-        hand = self._read(picture, region)
+        hand = self._read(picture, region, before)
         if hand and not _is_among(square_of_points(hand.points), [square_of_points(one.points) for one in found]):
           found.append(hand)
     return found
 
-  def _read(self, picture: Any, region: Any) -> Any:
-    """Returns the `Hand` in a square, or None."""
+  def _read(self, picture: Any, region: Any, before: Any) -> Any:
+    """Returns the `Hand` in a square, or None; `before`: the same one in the picture before, or None."""
     if not region.is_usable(picture.size):
       return None
     begun = clock.perf_counter()
@@ -98,7 +103,11 @@ class Hands:
       return None
     shares = points.reshape(21, 3).astype(np.float64) / 224
     places = np.concatenate([region.to_picture(shares[:, :2]), shares[:, 2:] / _DEPTH * region.side], axis=1)
-    return Hand(places, float(flag[0]), float(right[0]), region)
+    is_right, seen = float(right[0]), 1
+    if before:
+      seen = before.seen + 1
+      is_right = before.right + max(1 / seen, _NEW) * (is_right - before.right)
+    return Hand(places, float(flag[0]), is_right, region, seen)
 
 
 def by_side(found: Sequence[Hand]) -> dict[str, Hand]:

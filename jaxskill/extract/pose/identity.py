@@ -118,8 +118,8 @@ def margin(person: Person, other: Person, place: np.ndarray, colors: np.ndarray,
   if other.colors is not None:
     colors_apart = min(colors_apart, unlike(colors, other.colors))
   place_apart = other.beyond(place, time, unit) - person.beyond(place, time, unit)
-  own = 0.0 if person.colors is None else unlike(colors, person.colors)
-  return colors_apart - own + _PLACE * place_apart
+  changed = 0.0 if person.colors is None else unlike(colors, person.colors)
+  return colors_apart - changed + _PLACE * place_apart
 
 
 class Others:

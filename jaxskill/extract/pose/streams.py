@@ -9,7 +9,7 @@ such rows are zeros, and marked.
 `hands`       [T, 128]  of the left hand and then the right one x, y, z of 21 landmarks and the chance that it is there;
                         x to the right and y down from the middle of the picture, z from the wrist, all in heights of it
 
-T rows, C columns.
+Beside them goes where the body is in the picture, see `points`. T rows, C columns.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxskill.data import kinematics
 from jaxskill.data.video.decoding import Picture
-from jaxskill.extract.pose import body, hands
+from jaxskill.extract.pose import body, hands, points
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.extract.pose.networks import Networks
 from jaxskill.extract.pose.overlay import Overlay
@@ -64,6 +64,7 @@ class Watched:
     self.body = body.Follower(watching.networks, options, chosen) if asked & set(OF_BODY) else None
     self.tracked_hands = hands.Hands(watching.networks, options) if "hands" in asked else None
     self._overlay = Overlay(f"{watching.overlay}/{video}.mp4") if watching.overlay else None
+    self.places = points.Kept() if self.body else None
 
   def look(self, picture: Picture) -> None:
     """Looks at a picture, whose streams all ask for it.
@@ -77,6 +78,8 @@ class Watched:
       _check_picture(picture)
     self._number = picture.number
     self.seen = self.body.look(picture) if self.body else None
+    if self.places:
+      self.places.add(picture, self.seen)
     self.hands = self.tracked_hands.look(picture) if self.tracked_hands else {}
     if self._overlay:
       self._overlay.add(picture, self.seen, self.hands)
@@ -156,6 +159,10 @@ class Stream:
       raise ValueError(self._watched.nobody(len(self._mask)))
     if self.name == "kinematics":
       yield from kinematics_of(np.stack(self._points), np.array(self._mask), np.array(self._shown), self.recipe)[0]
+
+  def places_in_picture(self) -> dict[str, np.ndarray]:
+    """Returns arrays that go beside the rows, see `points`; none where no body is followed."""
+    return self._watched.places.arrays() if self._watched.places else {}
 
   def check_pictures(self) -> None:
     """Raises a `ValueError` if the video has too few pictures for a movement."""

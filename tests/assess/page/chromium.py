@@ -31,7 +31,7 @@ def start():
   options = webdriver.ChromeOptions()
   options.binary_location = browser
   for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1300,1000",
-               "--disable-background-networking", "--no-first-run", "--disable-extensions"):
+               "--disable-background-networking", "--no-first-run", "--disable-extensions", "--hide-scrollbars"):
     options.add_argument(word)
   options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
   return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))

@@ -4,6 +4,8 @@ import numpy as np
 
 from jaxskill.assess import page
 from jaxskill.data.simulation import rendered
+from jaxskill.extract.pose import points
+from jaxskill.extract.pose.body import LANDMARKS
 from jaxskill.report import wording
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}' </title>"
@@ -79,20 +81,20 @@ def film(path, seconds=8.0, fps=10, size=(48, 64)):
   return path
 
 
-def other_film(path, container, codec, seconds=1.0, fps=10, late=0, colors="yuv420p"):
+def other_film(path, container, codec, seconds=1.0, fps=10, late=0, shown=(), size=(64, 48), colors="yuv420p"):
   """Writes a film with sound and metadata; its pictures begin `late` of them later than its sound."""
   import av
   with av.open(str(path), "w", format=container) as out:
     out.metadata["title"] = "the name of a patient"
     stream, sound = out.add_stream(codec, rate=fps), out.add_stream("aac" if container == "mp4" else "mp2", rate=44100)
-    stream.height, stream.width, stream.pix_fmt = 48, 64, colors
+    stream.width, stream.height, stream.pix_fmt = *size, colors
     for number in range(round(seconds * 44100) // 1152):
       samples = np.zeros((1, 2304), np.int16)
       heard = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
       heard.sample_rate, heard.pts = 44100, 1152 * number
       out.mux(sound.encode(heard))
     out.mux(sound.encode())
-    for number, image in enumerate(pictures(seconds, fps)):
+    for number, image in enumerate(shown or pictures(seconds, fps)):
       picture = av.VideoFrame.from_ndarray(image, "rgb24")
       picture.pts = number + late
       out.mux(stream.encode(picture))
@@ -100,10 +102,39 @@ def other_film(path, container, codec, seconds=1.0, fps=10, late=0, colors="yuv4
   return path
 
 
-def material(source, duration=8.0, frames=True, maps=False):
+PARTS = dict(shoulder=0.1, elbow=0.2, hip=0.35, knee=0.5, ankle=0.6)        # heights of the picture below the head
+
+
+def person(seconds=8.0, fps=10, size=(64, 48), gap=(), head=lambda at: (0.25 + 0.5 * at / 8, 0.25), side=0.03):
+  """`Points` of a body that hangs below its head, which is at `head(seconds)` in shares; rows of `gap` show nobody."""
+  times = np.arange(round(seconds * fps)) / fps
+  shares = np.zeros((len(times), 33, 2))
+  for number, name in enumerate(LANDMARKS):
+    across = (("right" in name) - ("left" in name)) * (0.3 if number < 11 else 1)
+    down = 0.0 if number < 11 else PARTS.get(name.partition("_")[2], 0.3)
+    shares[:, number] = np.array([head(at) for at in times]) + (side * across, down)
+  seen = np.array([row not in gap for row in range(len(times))])
+  places = shares * size * seen[:, None, None]
+  return points.Points(times, seen, places, np.full((len(times), 33), 0.9), size)
+
+
+def material(source, duration=8.0, frames=True, maps=False, **others):
   """An `Material` with key frames and heat maps."""
   shown = [(at, image) for at, image in zip((1.0, 4.0), pictures(1))] if frames else []
   places = np.zeros((4, 3, 3), np.float32)
   places[np.arange(4), np.arange(4) % 3, 1] = 1.0
   return page.Material(source, shown, dict(places=places) if maps else {},
-                       dict(places=np.linspace(0, duration, 4, endpoint=False)) if maps else {})
+                       dict(places=np.linspace(0, duration, 4, endpoint=False)) if maps else {}, **others)
+
+
+def save(path, found):
+  """Writes `Points` beside features of a row each, as the extraction does."""
+  np.savez(path, rgb=np.zeros((len(found.times), 4), np.float32), **beside(found))
+  return path
+
+
+def beside(found):
+  """The arrays that lie beside features."""
+  places = np.concatenate([found.places, found.visibility[..., None]], axis=2).astype(np.float32)
+  return dict(times=found.times.astype(np.float32), seen=found.seen, picture_points=places,
+              picture_size=np.array(found.size, np.int32))

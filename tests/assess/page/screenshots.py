@@ -10,6 +10,7 @@ import json
 import pathlib
 import shutil
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
@@ -43,6 +44,7 @@ def picture(browser, page):
   chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => video.readyState >= 3)")
   browser.execute_script("(jaxskill.players ?? []).forEach(player => player.seek(6))")
   chromium.until(browser, "return [...document.querySelectorAll('video')].every(video => !video.seeking)")
+  time.sleep(1)                                   # until the circle goes by which a player says that it waits
   return chromium.whole_page(browser)
 
 

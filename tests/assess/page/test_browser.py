@@ -9,6 +9,7 @@ from jaxskill import written
 from jaxskill.assess import page
 from tests.assess.page import chromium, samples
 from tests.assess.page.chromium import click, until
+from tests.data.video.test_decoding import turn
 
 pytestmark = chromium.marks()
 
@@ -19,15 +20,16 @@ def folder(tmp_path_factory):
   root = tmp_path_factory.mktemp("pages")
   films = [samples.film(root / f"{seconds}.mp4", seconds) for seconds in (8, 12)]
   found, moments = samples.segments(12.0)
+  people = [samples.person(seconds, side=0.1, gap=range(60, 70)) for seconds in (8, 12)]
   answers = [samples.answer("first", 8.0), samples.answer(samples.HOSTILE, 12.0, segments=found, moments=moments, score=0.2)]
-  for name, result, film in zip(("one", "two"), answers, films):
+  for name, result, film, person in zip(("one", "two"), answers, films, people):
     (root / name).mkdir()
-    page.of_video(written.Record(root / name), result, samples.material(film, maps=True), "link")
+    page.of_video(written.Record(root / name), result, samples.material(film, maps=True, points=person), "link")
     (root / name / "assessment.json").write_text(json.dumps(result))
   (root / "both").mkdir()
   aligned = (12 * (np.arange(16) / 15) ** 1.3).tolist()                 # slopes of 0.5 to 1.9
   page.of_comparison(written.Record(root / "both"), samples.comparison(*answers, aligned),
-                     [samples.material(film) for film in films], "link", "first is better", "")
+                     [samples.material(film, points=person) for film, person in zip(films, people)], "link", "first is better", "")
   page.of_folder(root, "assessment.json", answers[0])
   return root
 
@@ -138,6 +140,62 @@ def test_heat_maps_follow_the_time_and_the_slider(opened):
   assert box[0] == box[1] == pytest.approx(box[2], abs=1)                # the middle square of an oblong film
 
 
+PAINTED = """const [x, y, number = 0] = arguments, {canvas, context} = jaxskill.players[number].skeleton;
+  return [...context.getImageData(x * canvas.width - 2, y * canvas.height - 2, 5, 5).data].some(Boolean)"""
+ANYTHING = """const {canvas, context} = jaxskill.players[arguments[0] ?? 0].skeleton;
+  return [...context.getImageData(0, 0, canvas.width, canvas.height).data].some(Boolean)"""
+
+
+def test_the_skeleton_is_where_the_landmarks_are_and_goes_when_it_is_toggled(opened):
+  """It moves to the right by a sixteenth of the picture a second; nobody is seen from 6 to 7 s."""
+  browser = opened("one/report.html")
+  seek = lambda at: browser.execute_script("jaxskill.players[0].seek(arguments[0])", at)
+  for at in (2.05, 5.05, 2.05):                                         # within a picture, which stays for .1 s
+    seek(at)
+    middle = 0.25 + (at - 0.05) / 16
+    for side in (-0.1, 0.1):                                            # shoulders, hips and what joins them
+      for down in (0.1, 0.2, 0.35):
+        assert browser.execute_script(PAINTED, middle + side, 0.25 + down), (at, side, down)
+    assert browser.execute_script(PAINTED, middle, 0.35) and not browser.execute_script(PAINTED, middle + 0.2, 0.35)
+    assert not browser.execute_script(PAINTED, middle, 0.45)
+  box = browser.execute_script("""const [a, b] = ['canvas.skeleton', 'video'].map(name =>
+    document.querySelector(name).getBoundingClientRect()); return [a.width, a.height, b.height, a.left + a.width / 2,
+    b.left + b.width / 2]""")
+  assert box[0] / box[1] == pytest.approx(64 / 48, abs=0.02) and box[1] == pytest.approx(box[2], abs=1)
+  assert box[3] == pytest.approx(box[4], abs=1)                          # as large as what is shown of the film
+  seek(6.55)
+  assert not browser.execute_script(ANYTHING)
+  seek(2.05)
+  for toggle in (lambda: click(browser, "[data-do=skeleton]"), lambda: browser.find_element("css selector", "body").send_keys("s")):
+    for shown in (False, True):
+      browser.execute_script("document.activeElement.blur()")
+      toggle()
+      assert browser.execute_script(ANYTHING) == shown
+      assert browser.execute_script("return document.querySelector('[data-do=skeleton]').checked") == shown
+
+
+def test_the_skeleton_lies_on_a_film_that_is_turned(browser, folder):
+  film = turn(samples.film(folder / "turned.mp4", 1.0), (0, 1, -1, 0))
+  (folder / "turned").mkdir()
+  person = samples.person(1.0, size=(48, 64), side=0.1)
+  path = page.of_video(written.Record(folder / "turned"), samples.answer("turned", 1.0), samples.material(film, points=person), "link")
+  browser.get(path.as_uri())
+  until(browser, "return document.querySelector('video').readyState >= 3")
+  assert browser.execute_script("const {width, height} = document.querySelector('canvas.skeleton'); return width / height"
+                                ) == pytest.approx(48 / 64, abs=0.02)
+  for side, down in ((-0.1, 0.1), (0.1, 0.35), (0, 0.1)):
+    assert browser.execute_script(PAINTED, 0.25 + side, 0.25 + down)
+  assert not browser.execute_script(PAINTED, 0.25, 0.45)
+
+
+def test_both_players_of_a_comparison_have_a_skeleton(opened):
+  browser = opened("both/report.html")
+  browser.execute_script("jaxskill.players[0].seek(2.05)")
+  assert browser.execute_script(PAINTED, 0.25 + 2 / 16 - 0.1, 0.35, 0) and browser.execute_script(ANYTHING, 1)
+  browser.find_element("css selector", "body").send_keys("s")
+  assert not browser.execute_script(ANYTHING, 0) and not browser.execute_script(ANYTHING, 1)
+
+
 CHOOSE = """const mode = document.querySelector('[data-do=sync]');
             mode.value = arguments[0]; mode.dispatchEvent(new Event('change'))"""
 APART = """window.apart = []; window.jumps = 0;
@@ -207,6 +265,197 @@ def test_steps_by_clock_fraction_and_pin(opened):
   assert browser.execute_script("return jaxskill.players[1].time") == pytest.approx(6.0, abs=0.02)
   browser.execute_script("jaxskill.players[1].seek(9.0)")                # the first follows as well
   assert browser.execute_script("return jaxskill.players[0].time") == pytest.approx(6.0, abs=0.02)
+
+
+def test_a_moment_that_ends_with_the_film_is_repeated(opened):
+  """Also where the film is a picture shorter than the answer says; and the second film goes with it."""
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  browser.execute_script("""window.passes = 0; const {video} = jaxskill.players[0];
+    video.addEventListener('seeking', () => { if (video.currentTime < 7.5) passes++; })""")
+  click(browser, "[data-player='0'] [data-do=play]")
+  for end in (8.0, 8.1):
+    browser.execute_script("document.querySelector('[data-do=repeat]').checked = true")
+    browser.execute_script("passes = 0; jaxskill.players[0].play([7.2, arguments[0]])", end)
+    until(browser, "return passes >= 3")
+    until(browser, "return jaxskill.players.every(one => !one.video.paused && one.time > 7.3 && one.time < 8)")
+    browser.execute_script("document.querySelector('[data-do=repeat]').checked = false")
+    until(browser, "return jaxskill.players.every(one => one.video.paused && one.span === null && one.time > 7.7)")
+
+
+@pytest.mark.parametrize("seconds", ["1.2.3", ".", "", "abc", "9" * 400])
+def test_a_link_to_a_time_that_is_none_breaks_nothing(browser, folder, seconds):
+  browser.get("about:blank")
+  browser.get_log("browser")
+  browser.get(f"{(folder / 'one' / 'report.html').as_uri()}#t={seconds}")
+  assert browser.execute_script("return typeof jaxskill") == "object" and not browser.get_log("browser")
+
+
+def test_keys_move_the_player_that_has_the_focus(opened):
+  """Also from one of its buttons, and from a moment of its list; the first where none has it."""
+  from selenium.webdriver.common.keys import Keys
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "none")
+  for place, moved in (("[data-player='1'] .cursor", 1), ("[data-player='1'] [data-do=forward]", 1),
+                       (".moments [data-player='1']", 1), ("[data-player='0'] .cursor", 0), ("body", 0)):
+    browser.execute_script("""document.activeElement.blur(); document.querySelector(arguments[0]).focus();
+                              for (const player of jaxskill.players) player.seek(2.05)""", place)
+    browser.switch_to.active_element.send_keys(".")
+    times = browser.execute_script("return jaxskill.players.map(one => one.time)")
+    assert times[moved] == pytest.approx(2.15, abs=0.01) and times[1 - moved] == pytest.approx(2.05, abs=0.01), place
+  browser.execute_script("document.querySelector('[data-player=\"1\"] .cursor').focus()")
+  browser.switch_to.active_element.send_keys(Keys.SPACE)
+  until(browser, "return !jaxskill.players[1].video.paused && jaxskill.players[0].video.paused")
+
+
+def test_keys_of_the_browser_stay_its_own(browser, opened, tmp_path):
+  """Space scrolls where there is no film, Alt with an arrow goes back, and no other button of the mouse drags."""
+  path = page.of_video(written.Record(tmp_path), samples.answer(), samples.material(tmp_path / "gone.mp4"), "none")
+  press = """const event = new KeyboardEvent('keydown', {bubbles: true, cancelable: true, ...arguments[1]});
+             return document.querySelector(arguments[0]).dispatchEvent(event)"""
+  browser.get(path.as_uri())
+  assert browser.execute_script(press, "body", dict(key=" "))
+  opened("one/report.html")
+  assert not browser.execute_script(press, "body", dict(key=" "))
+  for how in ("altKey", "ctrlKey", "metaKey"):
+    assert browser.execute_script(press, ".cursor", {"key": "ArrowLeft", how: True})
+  browser.execute_script("""jaxskill.players[0].video.pause(); jaxskill.players[0].seek(1.0);
+    const axis = document.querySelector('.timeline');
+    for (const kind of ['pointerdown', 'pointermove']) {
+      axis.dispatchEvent(new PointerEvent(kind, {bubbles: true, button: 2, buttons: 2, clientX: 500})); }""")
+  assert browser.execute_script("return jaxskill.players[0].time") == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_a_second_film_that_ends_first_rests_at_its_end(opened, missing):
+  """And is not played anew; also where it is shorter than the answer says. It goes on where the first is moved back."""
+  browser = opened("both/report.html")
+  browser.execute_script(APART)
+  browser.execute_script("jaxskill.players[1].about.duration += arguments[0]", missing)
+  browser.execute_script(CHOOSE, "none")
+  browser.execute_script("jaxskill.players[0].seek(1.0); jaxskill.players[1].seek(9.0)")
+  click(browser, "[data-do=pin]")
+  browser.execute_script("jaxskill.players[0].seek(3.4)")
+  until(browser, "return !jaxskill.players[1].video.seeking")
+  browser.execute_script("jumps = 0; jaxskill.players[0].play()")
+  until(browser, "return jaxskill.players[0].time > 5.5")
+  jumps, second, ended = browser.execute_script("const {time, video} = jaxskill.players[1]; return [jumps, time, video.ended]")
+  assert jumps <= 3 and second > 11.8 and ended
+  browser.execute_script("jaxskill.players[0].seek(2.0)")
+  until(browser, """const [first, second] = jaxskill.players;
+                    return !second.video.paused && first.time < 3.5 && Math.abs(second.time - first.time - 8) < 0.2""")
+
+
+def test_times_of_the_second_are_found_in_the_first(opened):
+  """To the millisecond in half an hour, whatever keeps them in step; the ends are its own where it has none."""
+  browser = opened("both/report.html")
+  browser.execute_script("""const [first, second] = jaxskill.players, {together} = jaxskill;
+    [first.about.duration, second.about.duration, together.pin] = [1800, 2100, [100, 30]]""")
+  for mode in ("clock", "fraction", "pin", "alignment"):
+    browser.execute_script("jaxskill.together.mode = arguments[0]", mode)
+    if mode == "alignment":
+      browser.execute_script("const {together} = jaxskill; together.alignment = together.whole(arguments[0])",
+                             dict(better=[50, 700, 1750], other=[20, 900, 2000]))
+    for at in (0.0, 10.0, 333.333, 1700.123):
+      back = browser.execute_script("return jaxskill.together.target(jaxskill.together.inverse(arguments[0]))", at)
+      assert back == pytest.approx(at, abs=1e-3), mode
+  browser.execute_script("jaxskill.together.mode = 'clock'")
+  assert browser.execute_script("return [2000, 1700].map(at => jaxskill.together.inverse(at))") == [1800, 1700]
+
+
+@pytest.mark.parametrize("span", [(9.0, 10.5), (7.5, 8.7)])
+def test_a_moment_that_the_first_video_does_not_have_plays_alone(opened, span):
+  """And wholly, also where the first has a part of it, and while both play; then the two keep step as before."""
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  click(browser, "[data-player='0'] [data-do=play]")
+  until(browser, "return jaxskill.players[1].time > 0.3 && !jaxskill.players[1].video.paused")
+  browser.execute_script("""const {dataset} = document.querySelector(".moment[data-player='1']");
+                            [dataset.from, dataset.to] = arguments""", *span)
+  click(browser, ".moment[data-player='1']")
+  until(browser, f"return jaxskill.players[1].time > {span[0] + 0.3}")
+  assert browser.execute_script("return jaxskill.players.map(one => one.video.paused)") == [True, False]
+  until(browser, "return jaxskill.players[1].video.paused && !jaxskill.players[1].video.seeking")
+  first, second = browser.execute_script("return jaxskill.players.map(one => one.time)")
+  assert span[1] <= second < span[1] + 0.5 and first < 3
+  browser.execute_script("jaxskill.players[0].seek(1.0); jaxskill.players[0].toggle()")
+  until(browser, "const [a, b] = jaxskill.players; return !b.video.paused && a.time > 1.3 && Math.abs(a.time - b.time) < 0.15")
+
+
+def test_the_second_goes_on_where_the_first_has_ended(opened):
+  """Moved there while both play, or started there; moved back, both play."""
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  paused = "return jaxskill.players.map(one => one.video.paused)"
+  browser.execute_script("jaxskill.players[0].seek(5.0)")
+  click(browser, "[data-player='0'] [data-do=play]")
+  until(browser, "return !jaxskill.players[1].video.paused")
+  browser.execute_script("jaxskill.players[1].seek(9.5)")
+  until(browser, "return jaxskill.players[1].time > 9.8")
+  assert browser.execute_script(paused) == [True, False]
+  browser.execute_script("jaxskill.players[1].seek(2.0)")
+  until(browser, "const [a, b] = jaxskill.players; return a.time > 2.3 && a.time < 4 && Math.abs(a.time - b.time) < 0.15")
+  assert browser.execute_script(paused) == [False, False]
+  browser.execute_script("jaxskill.players[0].video.pause(); jaxskill.players[1].seek(10.0)")
+  until(browser, "return jaxskill.players[1].video.paused && Math.abs(jaxskill.players[1].time - 10) < 0.01")
+  click(browser, "[data-player='1'] [data-do=play]")
+  until(browser, "return jaxskill.players[1].time > 10.3")
+  assert browser.execute_script(paused) == [True, False]
+  click(browser, "[data-player='1'] [data-do=forward]")
+  until(browser, "return jaxskill.players[1].video.paused && !jaxskill.players[1].video.seeking")
+  assert browser.execute_script("return jaxskill.players[1].time") % 0.1 == pytest.approx(0.05, abs=0.01)
+
+
+def test_nothing_plays_out_of_step_when_the_mode_changes_or_the_browser_moves_a_film(opened):
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "none")
+  browser.execute_script("jaxskill.players[1].seek(4.0); jaxskill.players[1].play()")
+  until(browser, "return jaxskill.players[1].time > 4.2")
+  browser.execute_script(CHOOSE, "clock")
+  until(browser, "return jaxskill.players[1].video.paused && jaxskill.players[1].time === 0")
+  for moved in (1, 0):                                                   # by the slider of the browser's own player
+    browser.execute_script("jaxskill.players[arguments[0]].video.currentTime = 3 + arguments[0]", moved)
+    until(browser, f"return jaxskill.players.every(one => Math.abs(one.time - {3 + moved}) < 0.02)")
+
+
+def test_a_step_of_the_second_while_both_play_stops_both_at_its_picture(opened):
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  click(browser, "[data-player='0'] [data-do=play]")
+  for _ in range(3):
+    until(browser, "return jaxskill.players.every(one => one.time > 0.5 && !one.video.paused && !one.video.seeking)")
+    aimed = browser.execute_script("const [, second] = jaxskill.players; second.step(1); return second.time")
+    until(browser, "return jaxskill.players.every(one => one.video.paused && !one.video.seeking)")
+    assert browser.execute_script("return jaxskill.players.map(one => one.time)") == pytest.approx([aimed, aimed], abs=1e-3)
+    click(browser, "[data-player='1'] [data-do=play]")
+
+
+def test_speed_and_repetition_are_those_of_both(opened):
+  browser = opened("both/report.html")
+  change = """const box = document.querySelector(`[data-player='1'] [data-do=${arguments[0]}]`);
+              Object.assign(box, arguments[1]); box.dispatchEvent(new Event('change'))"""
+  shown = "return [jaxskill.players[0].video.playbackRate, jaxskill.players[0].rate, jaxskill.players[0].repeats]"
+  for mode, expected in (("none", [1, 1, False]), ("clock", [2, 2, True])):
+    browser.execute_script(CHOOSE, mode)
+    browser.execute_script(change, "speed", dict(value="2"))
+    browser.execute_script(change, "repeat", dict(checked=True))
+    assert browser.execute_script(shown) == expected
+
+
+def test_a_film_whose_jumps_take_long_is_caught(opened):
+  """A jump aims at where the first film is when it is done: one that is late for ever would only jump."""
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  browser.execute_script("""const {video} = jaxskill.players[1], of = name =>
+      Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, name), [time, seeking] = ['currentTime', 'seeking'].map(of);
+    let busy = 0; window.jumps = 0;
+    Object.defineProperty(video, 'seeking', {get: () => performance.now() < busy || seeking.get.call(video)});
+    Object.defineProperty(video, 'currentTime', {get: () => time.get.call(video), set: value => {
+      jumps++; busy = performance.now() + 400; setTimeout(() => time.set.call(video, value), 400); }});
+    jaxskill.players[0].video.currentTime = 2""")
+  click(browser, "[data-player='0'] [data-do=play]")
+  until(browser, "return jaxskill.players[0].time > 6")
+  assert browser.execute_script("return jumps") <= 4
 
 
 def test_the_index_is_sorted_by_a_click(opened):

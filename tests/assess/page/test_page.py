@@ -14,12 +14,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from jaxskill import written
-from jaxskill.assess import arguments, earlier, new_videos, page, scoring
+from jaxskill.assess import arguments, earlier, faces, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page.texts import TEXTS
 from tests.assess.page import samples
+from tests.data.video import test_decoding
 
 pytest.importorskip("jinja2", reason="Jinja2 is not installed: pip install '.[page]'")
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
@@ -295,6 +297,92 @@ def test_formats_that_browsers_do_not_play_become_others_without_metadata(tmp_pa
   assert b"patient" not in proxy.read_bytes()
 
 
+def test_skeletons_are_drawn_over_films_alone(tmp_path, film):
+  """And only where the places of landmarks are known."""
+  for number, (how, found) in enumerate((("link", samples.person(2.0)), ("link", None), ("none", samples.person(2.0)))):
+    read = of_video(tmp_path / f"page{number}", samples.answer(), samples.material(film, maps=True, points=found), how)
+    shown = number == 0
+    assert bool(read.data["players"][0]["skeleton"]) == shown and len(read.of("input", **{"data-do": "skeleton"})) == shown
+    assert [one["class"] for one in read.of("canvas")] == ["heat", "skeleton"][: 2 * (how == "link")][: 1 + shown]
+
+
+def decoded(path):
+  """{seconds: picture} of a film."""
+  return {round(picture.time, 2): picture.image().astype(int) for picture in films.decoding.pictures(path)}
+
+
+def sharpness(image):
+  """The variance of the Laplacian of a part of a picture."""
+  return ndimage.laplace(image.mean(axis=-1).astype(float)).var()
+
+
+def checked(path, size=(320, 240), seconds=2.0):
+  """Writes a film of small squares, with sound and a name, that is hard to code."""
+  squares = np.kron(np.random.default_rng(0).integers(0, 2, (size[1] // 8, size[0] // 8)), np.ones((8, 8)))
+  image = np.repeat((60 + 120 * squares[..., None]).astype(np.uint8), 3, axis=2)
+  return samples.other_film(path, "mp4", "libx264", seconds, shown=[image] * round(10 * seconds), size=size)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_blurred_films_are_made_anew_and_hide_the_face_alone(tmp_path, others):
+  """In every decoded picture; whole ones where nobody is seen. No sound, no name, and no link or copy of the original."""
+  source, person = checked(tmp_path / "film.mp4"), samples.person(2.0, size=(320, 240), gap=range(12, 20))
+  hidden = faces.Faces(person, np.array([[0.45, 40.0, 200.0, 15.0]]) if others else None)
+  folder, before = tmp_path / "page", decoded(source)
+  of_video(folder, samples.answer(), samples.material(source))           # an earlier page, with a link
+  assert (folder / "video.mp4").samefile(source)
+  read = of_video(folder, samples.answer(), samples.material(source, faces=hidden), "link")
+  made = folder / read.of("video")[0]["src"]
+  assert not made.samefile(source) and made.read_bytes() != source.read_bytes() and source.stat().st_nlink == 1
+  assert b"patient" not in made.read_bytes()
+  with av.open(str(made)) as file:
+    assert [stream.type for stream in file.streams] == ["video"] and "title" not in file.metadata
+  after = decoded(made)
+  assert after.keys() == before.keys() and len(after) == 20
+  for at, image in after.items():
+    x, y = (round(320 * (0.25 + 0.5 * at / 8)), 60)
+    face = np.s_[y - 12: y + 12, x - 12: x + 12]
+    assert sharpness(image[face]) < 0.05 * sharpness(before[at][face]), at
+    assert np.abs(image[face] - before[at][face]).mean() > 30
+    rest, other = np.s_[160:, 200:], np.s_[190:210, 30:50]
+    if at < 1.31:                                                       # the last row that shows somebody is at 1.1 s
+      assert np.abs(image[rest] - before[at][rest]).mean() < 6, at
+      assert (sharpness(image[other]) < 0.05 * sharpness(before[at][other])) == (others and at < 0.95), at
+    else:
+      assert sharpness(image[rest]) < 0.05 * sharpness(before[at][rest]), at
+  assert read.text.count(TEXTS["blurred" if others else "blurred_one"]) == 2          # below the film and in the foot
+
+
+def test_faces_are_blurred_where_they_are_in_turned_and_smaller_copies(tmp_path):
+  """A phone held upright, of 800 pixels across: the copy is 720 wide."""
+  source = test_decoding.turn(checked(tmp_path / "film.mp4", (1000, 800), 0.3), (0, 1, -1, 0))
+  hidden = faces.Faces(samples.person(0.3, size=(800, 1000)))
+  placed = films.place(source, written.Record(tmp_path), "video", "copy", hidden)
+  before = {at: films.decoding.resize(image.astype(np.uint8), 720, 900).astype(int) for at, image in decoded(source).items()}
+  after = decoded(tmp_path / placed.file)
+  for at, image in after.items():
+    assert image.shape == (900, 720, 3)
+    face, rest = np.s_[225 - 30: 225 + 30, 180 - 30: 180 + 30], np.s_[600:, 300:]
+    assert sharpness(image[face]) < 0.05 * sharpness(before[at][face])
+    assert np.abs(image[rest] - before[at][rest]).mean() < 6
+
+
+def test_pairs_to_label_and_comparisons_are_blurred(tmp_path):
+  source = checked(tmp_path / "film.mp4", seconds=0.5)
+  hidden, after = faces.Faces(samples.person(0.5, size=(320, 240))), []
+  answers = dict(a=samples.answer("a"), b=samples.answer("b"))
+  path, failed = pairs.write(tmp_path, answers, dict.fromkeys(answers, source), 1, "link", dict.fromkeys(answers, hidden))
+  assert not failed and TEXTS["blurred_one"] in Read(path).text
+  after += [tmp_path / one["file"] for one in Read(path).data["videos"]]
+  (tmp_path / "both").mkdir()
+  page.of_comparison(written.Record(tmp_path / "both"), samples.comparison(*answers.values()),
+                     [samples.material(source, faces=hidden)] * 2, "copy", "a is better", "")
+  after += [tmp_path / "both" / f"{name}.mp4" for name in page.BOTH]
+  for film, face in ((film, np.s_[48:72, 70:94]) for film in after):
+    for at, image in decoded(film).items():
+      assert sharpness(image[face]) < 0.05 * sharpness(decoded(source)[at][face])
+
+
 @pytest.mark.parametrize("made", ["copy", "proxy"])
 def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, monkeypatch, film, made):
   source = film if made == "copy" else samples.other_film(tmp_path / "film.avi", "avi", "mpeg4")
@@ -418,6 +506,17 @@ def test_half_an_hour_with_25_curves_is_small(tmp_path):
   assert (tmp_path / "page" / page.NAME).stat().st_size < 2e6
 
 
+def test_half_an_hour_with_25_curves_and_a_skeleton_is_small(tmp_path, film):
+  """1.4 MB, .83 of them the skeleton: 33 landmarks of 45,000 rows would be 9 MB."""
+  result = samples.answer(duration=1800.0, rows=54_000, curves=23)
+  person = samples.person(1800.0, fps=25)
+  person.places[:] += np.random.default_rng(0).random(person.places.shape)
+  read = of_video(tmp_path / "page", result, samples.material(film, points=person))
+  size = (tmp_path / "page" / page.NAME).stat().st_size
+  assert len(read.data["players"][0]["skeleton"]["rows"]) == pytest.approx(0.83e6, rel=0.01)
+  assert 1.3e6 < size < 1.5e6
+
+
 def test_two_videos_keep_step_by_their_alignment(tmp_path, film):
   aligned = [0.5 * at for at in range(16)]
   read = of_comparison(tmp_path / "page", film, aligned)
@@ -486,7 +585,7 @@ def test_pairs_need_two_films(tmp_path, film):
   path, failed = pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")
   assert not failed
   read = Read(path)
-  assert read.data["count"] == 3 and {one["name"] for one in read.data["videos"]} == both.keys()
+  assert read.data["count"] == 1 and {one["name"] for one in read.data["videos"]} == both.keys()
   assert all((tmp_path / one["file"]).samefile(film) for one in read.data["videos"])
   again, _ = pairs.write(tmp_path, both, dict(a=film, b=film), 9, "link")
   assert Read(again).data["key"] == read.data["key"]                     # so that its answers stay
@@ -526,7 +625,6 @@ def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatc
   path, failed = pairs.write(tmp_path, answers, files, 1, "link")
   assert list(failed) == ["bad"] and "bad.mp4: FFmpeg cannot make the film of its page" in failed["bad"]
   assert sorted(one["name"] for one in Read(path).data["videos"]) == ["a", "b"] and "far" not in asked
-  files.pop("a").unlink()
   with pytest.raises(ValueError, match="of 2 videos, 1 can be shown; .* bad: .*FFmpeg cannot"):
     pairs.write(tmp_path, {name: answers[name] for name in ("b", "bad")}, files, 1, "link")
 
@@ -535,7 +633,7 @@ def test_persons_are_drawn_by_date(tmp_path):
   """Which is said as year, month and day; an answer of which no such date is known is left out."""
   row = lambda date, score: dict(subject="A", date=date, score=score, words="", video="", address="")
   person, = index.over_time([row("2024-01-11", 2.0), row("20240101", 1.0), row("15.01.2024", 0.0), row("2024-01-02", 3.0)])
-  assert [point["x"] for point in person["points"]] == [4.0, 13.2, 96.0]
+  assert [point["x"] for point in person["points"]] == [14.0, 22.2, 96.0]
   for date in ("15.01.2024", "2024-02", "week 1"):
     (tmp_path / "labels.csv").write_text(f"video,date\na,2024-02-28\nb,{date}\n")
     with pytest.raises(ValueError, match=f"labels.csv, line 3: the date of 'b' is '{date}'; expected year, month and day"):

@@ -8,7 +8,7 @@ import pytest
 from jaxskill import cli
 from jaxskill.data import kinematics, stream_files
 from jaxskill.extract import extraction, feature_files, kinds, local
-from jaxskill.extract.pose import choice, hands, networks, streams
+from jaxskill.extract.pose import choice, hands, networks, points, streams
 from jaxskill.extract.pose import overlay as overlays
 from tests.extract.pose import puppets
 from tests.places import REPO
@@ -53,8 +53,8 @@ def extracted(path, tmp_path, config=None, said="", overlay=""):
 def test_rows_times_and_gaps(tmp_path):
   path = film(tmp_path / "a.mp4", moving(40, gap=range(20, 32)))
   arrays, about = extracted(path, tmp_path)
-  assert {name: values.shape[0] for name, values in arrays.items()} == dict.fromkeys(
-      ("pose", "kinematics", "times", "seen"), 40)
+  assert {name: values.shape[0] for name, values in arrays.items() if name != "picture_size"} == dict.fromkeys(
+      ("pose", "kinematics", "times", "seen", "picture_points"), 40)
   assert about["rows"] == dict(pose=40, kinematics=40) and about["row_seconds"]["pose"] == pytest.approx(0.04)
   np.testing.assert_allclose(arrays["times"], np.arange(40) / 25, atol=1e-3)
   np.testing.assert_array_equal(arrays["seen"], [k not in range(20, 32) for k in range(40)])
@@ -65,6 +65,30 @@ def test_rows_times_and_gaps(tmp_path):
   read, lengths, times, between = stream_files.take_times(read, lengths)
   assert lengths["pose"] == 28 and between["kinematics"] == pytest.approx(0.04, abs=1e-3)
   assert np.diff(times["pose"][0]).max() == pytest.approx(13 / 25, abs=1e-3)
+
+
+@pytest.mark.parametrize("streams_of", ["pose,kinematics", "kinematics", "hands,pose"])
+def test_places_in_the_picture_lie_beside_the_rows(tmp_path, monkeypatch, streams_of):
+  """In pixels of it, whatever the streams; zeros where nobody is seen."""
+  monkeypatch.setattr(hands.Hands, "look", lambda self, picture: {})
+  path = film(tmp_path / "a.mp4", moving(12, gap=(6,)))
+  extracted(path, tmp_path, recipe(streams_of))
+  found = points.read(tmp_path / "out" / "a.npz")
+  assert found.size == (320, 240) and found.seen.tolist() == [k != 6 for k in range(12)]
+  nose, hips = found.places[found.seen][:, 0], found.places[found.seen][:, streams.JOINTS["left_hip"]]
+  moved = np.flatnonzero(found.seen)
+  np.testing.assert_allclose(nose, np.stack([160 + moved, np.full(11, 90)], axis=1), atol=1)
+  np.testing.assert_allclose(hips, np.stack([160 + moved, np.full(11, 150)], axis=1), atol=1)
+  assert not found.places[6].any() and (found.visibility[found.seen] > 0.9).all()
+  read, _, _ = stream_files.read_streams({"a": tmp_path / "out" / "a.npz"})
+  assert read.keys() == {*streams_of.split(","), "times"}
+
+
+def test_hands_alone_have_no_places_of_a_body(tmp_path, monkeypatch):
+  hand = hands.Hand(np.ones((21, 3)), 0.9, 0.9, None)
+  monkeypatch.setattr(hands.Hands, "look", lambda self, picture: dict(right=hand))
+  arrays, _ = extracted(film(tmp_path / "a.mp4", moving(3)), tmp_path, recipe("hands"))
+  assert arrays.keys() == {"hands", "times", "seen"} and points.read(tmp_path / "out" / "a.npz") is None
 
 
 def test_kinematics_are_those_of_the_pose(tmp_path):
