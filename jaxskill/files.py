@@ -59,13 +59,14 @@ def passing_folder(within: pathlib.Path | None = None) -> Iterator[pathlib.Path]
   Args:
     within: a folder where it is hidden; None for that of the system.
   """
-  def remove() -> None:
-    while os.path.lexists(folder):                # the main thread may still be writing there
-      shutil.rmtree(folder, ignore_errors=True)
+  hidden: dict[str, Any] = dict(dir=within, prefix=".", suffix=UNFINISHED) if within else {}
+  with tempfile.TemporaryDirectory(**hidden, ignore_cleanup_errors=True) as passing:
+    def remove() -> None:
+      while os.path.lexists(passing):             # the main thread may still be writing there
+        shutil.rmtree(passing, ignore_errors=True)
 
-  hidden = dict(dir=within, prefix=".", suffix=UNFINISHED) if within else {}
-  with tempfile.TemporaryDirectory(**hidden, ignore_cleanup_errors=True) as folder, cli.at_end(remove):
-    yield pathlib.Path(folder)
+    with cli.at_end(remove):
+      yield pathlib.Path(passing)
 
 
 @contextlib.contextmanager

@@ -24,8 +24,9 @@ LINK = "link"         # what is noted of a hard link to a file of the user's, be
 class Record:
   """What we wrote into one folder.
 
-  A file is ours while its SHA-256 is one that we noted. Of a hard link to a user's file, the last name is never removed,
-  and only replaced by the same content. Others may write into the folder at once: every question reads the record anew.
+  A file is ours while its SHA-256 is one that we noted. Of a hard link to a user's file, the last name is never
+  removed, and only replaced by the same content. Others may write into the folder at once: every question reads the
+  record anew.
 
   Attributes:
     folder: its path.
@@ -72,8 +73,8 @@ class Record:
         notes = [LINK, digest] if link else [digest]
         turn.enter_context(_taking_turns(self.folder))
         if self._is_last(name) and digest != _digest(self.folder / name):
-          raise ValueError(f"{self.folder / name} is there and is the last name of another film; it stays: give another "
-                           "--out, or move it away.")
+          raise ValueError(f"{self.folder / name} is there and is the last name of another film; it stays: give "
+                           "another --out, or move it away.")
         before = self._read().get(name, [])
         self._note(name, [*before, *notes])         # a process may be killed before the file is in place
       self._note(name, notes)

@@ -86,7 +86,8 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
     if sources.features:
       found, failed, notes = _prepared(sources.features, say)
     else:
-      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say, "" if shown else str(passing))
+      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say,
+                                        "" if shown else str(passing))
     for name, path in found.items():
       try:
         video = _read_one(run, name, path, notes[name], known(name), sources.row_seconds)

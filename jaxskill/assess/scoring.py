@@ -59,7 +59,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       one = explain.pick(assessments, ids, number)
       try:
         result = answer_of(trained, video, one, ids, words, models.level) | dict(
-            format=FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
+            format=FORMAT, shown=pages.shown, checkpoint=trained.checkpoint,
+            made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)

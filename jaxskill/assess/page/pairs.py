@@ -98,8 +98,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
   (folder / FOLDER).mkdir(exist_ok=True)
   beside, placed, failed = written.Record(folder / FOLDER), dict[str, films.Film](), dict[str, str]()
   numbers = {name: number for number, name in enumerate(results)}
-  missing = True
-  while missing:                                  # until all that the pairs need are there
+  while True:                                     # until all that the pairs need are there
     names = [name for name in results if name not in failed and films.is_film(sources[name])]
     if len(names) < 2:
       raise ValueError(f"--pairs-to-label: of {len(results)} videos, {len(names)} can be shown; give two video files."
@@ -107,6 +106,8 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
     means, spreads = prior(np.array([[model["score"] for model in results[name]["models"]] for name in names]).T)
     chosen = dict.fromkeys(number for pair in uncertain(means, spreads, count) for number in pair)
     missing = [names[number] for number in chosen if names[number] not in placed]
+    if not missing:
+      break
     try:
       for name in missing:
         film = films.place(sources[name], beside, str(numbers[name]), how, faces[name] if faces else None)
