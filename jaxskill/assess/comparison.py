@@ -54,8 +54,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
   result |= dict(format=scoring.FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=source,
-                 videos=results,
-                 cautions=wording.cautions(*results))
+                 videos=results, cautions=wording.cautions(*results))
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
   if pages.hides:

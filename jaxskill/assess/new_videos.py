@@ -110,7 +110,7 @@ def _said(said: Known) -> tuple[Callable[..., Any], dict[str, dict]]:
       listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
       place = f"{said.labels}, line {lines[number]}"
       person[name] = {column: table[column][number] for column in PERSON if column in table}
-      if person[name].get("date"):
+      if "date" in table:
         person[name]["date"] = _day(person[name]["date"], name, place)
       if "difficulty" in listed[name]:
         tables.number(listed[name]["difficulty"], "difficulty", name, place)
