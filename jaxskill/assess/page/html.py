@@ -13,6 +13,7 @@ import html
 import importlib.util
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from jaxskill import files, written
@@ -47,19 +48,19 @@ def _with_digest(*names: str) -> tuple[str, str]:
   return content, f"'sha256-{digest}'"
 
 
-def write(record: written.Record, name: str, template: str, data: dict[str, Any], script: str = "page.js",
-          **content: Any) -> pathlib.Path:
+def write(record: written.Record, name: str, template: str, data: dict[str, Any],
+          scripts: Sequence[str] = ("together.js", "page.js"), **content: Any) -> pathlib.Path:
   """Writes a page into the folder of a record; returns its path.
 
   Args:
     name: of the page.
     template: name of the file in templates/.
     data: what the script reads, as JSON can hold it.
-    script: its file, which follows common.js.
+    scripts: their files, which follow common.js.
     content: what the template shows.
   """
   import markupsafe
-  (code, script_source), (style, style_source) = _with_digest("common.js", script), _with_digest("page.css")
+  (code, script_source), (style, style_source) = _with_digest("common.js", *scripts), _with_digest("page.css")
   policy = (f"default-src 'none'; script-src {script_source}; style-src {style_source}; img-src data:; "
             "media-src 'self' file: data:; base-uri 'none'; form-action 'none'")
   made = _environment().get_template(template).render(

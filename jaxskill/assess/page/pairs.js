@@ -53,6 +53,7 @@
       Object.assign(this, {root, videos: all("video", root), names: all(".name", root)});
       this.numbers = new Map(data.videos.map((one, number) => [one.name, number]));
       this.answers = this.load();                 // of [left, right, key], by name
+      this.replay();
       for (const button of all("[data-answer]", root)) {
         button.addEventListener("click", () => this.answer(button.dataset.answer));
       }
@@ -60,9 +61,16 @@
       find("[data-do=save]", root).addEventListener("click", () => this.save());
       find("[data-do=anew]", root).addEventListener("click", () => this.anew());
       addEventListener("keydown", event => {
+        if (event.repeat && event.target.closest?.("button")) event.preventDefault();       // Enter held down is one answer
         if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (event.key in WINS) this.answer(event.key);
+        if (Object.hasOwn(WINS, event.key)) this.answer(event.key);
         if (event.key === "Backspace") this.undo();
+      });
+      addEventListener("storage", event => {      // answered in another window: the last one would forget the other's
+        if (event.key !== data.key || this.unsaved) return;
+        this.answers = this.load();
+        this.replay();
+        this.show();
       });
       addEventListener("beforeunload", event => {
         if (!this.unsaved) return;
@@ -72,18 +80,26 @@
       this.show();
     }
     load() {                                      // what was answered before the page was closed
-      try { return JSON.parse(localStorage.getItem(data.key)) ?? []; } catch { return []; }
+      let kept = [];
+      try { kept = JSON.parse(localStorage.getItem(data.key)); } catch { return []; }
+      return Array.isArray(kept) ? kept.filter(one => Array.isArray(one) && Object.hasOwn(WINS, one[2])) : [];
     }
     keep() {
       try {
         localStorage.setItem(data.key, JSON.stringify(this.answers));
-      } catch { this.unsaved = true; }            // a browser may refuse: then closing asks first
+        this.unsaved = false;
+      } catch { this.unsaved = this.answers.length > 0; }     // a browser may refuse: then closing asks first
+    }
+    replay() {
+      this.beliefs = new Beliefs(data.videos);
+      for (const answer of this.answers) this.learn(answer);
+    }
+    learn([left, right, key]) {                   // of another page of this run, some may not be here
+      const [a, b] = [left, right].map(name => this.numbers.get(name));
+      if (a !== undefined && b !== undefined) this.beliefs.learn(a, b, WINS[key]);
     }
     show() {
-      const beliefs = new Beliefs(data.videos), {answers, numbers} = this;
-      for (const [left, right, key] of answers) {             // of another page of this run, some may not be here
-        if (numbers.has(left) && numbers.has(right)) beliefs.learn(numbers.get(left), numbers.get(right), WINS[key]);
-      }
+      const {answers, beliefs} = this;
       this.pair = answers.length < data.count ? beliefs.next() : null;
       find(".progress", this.root).value = fill(data.texts.progress, {
         number: answers.length + (this.pair ? 1 : 0), count: data.count, answered: answers.length,
@@ -100,12 +116,15 @@
     }
     answer(key) {
       if (!this.pair) return;
-      this.answers.push([...this.pair.map(video => data.videos[video].name), key]);
+      const answer = [...this.pair.map(video => data.videos[video].name), key];
+      this.answers.push(answer);
+      this.learn(answer);
       this.keep();
       this.show();
     }
     undo() {
       if (!this.answers.pop()) return;
+      this.replay();
       this.keep();
       this.show();
     }
@@ -113,6 +132,7 @@
       const sure = fill(data.texts.forget, {answered: this.answers.length});
       if (!this.answers.length || !confirm(sure)) return;
       this.answers = [];
+      this.replay();
       this.keep();
       this.show();
     }

@@ -122,7 +122,7 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
                  spread=spreads[number]) for number in drawn]
   data = dict(videos=videos, count=min(count, len(videos) * (len(videos) - 1) // 2), key=_key(results))
   notes = {TEXTS[film.note] for film in placed.values() if film.note}
-  return html.write(written.Record(folder), NAME, "pairs.html", data, "pairs.js", title=TEXTS["title_pairs"],
+  return html.write(written.Record(folder), NAME, "pairs.html", data, ("pairs.js",), title=TEXTS["title_pairs"],
                     notes=notes), failed
 
 

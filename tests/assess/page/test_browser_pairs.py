@@ -151,6 +151,79 @@ def test_a_browser_that_keeps_nothing_asks_before_it_closes(opened, browser):
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", dict(identifier=script))
 
 
+def test_a_browser_that_is_full_asks_until_there_is_room(opened, browser):
+  opened(10)
+  leaves = """const leaving = new Event('beforeunload', {cancelable: true}); dispatchEvent(leaving);
+              return !leaving.defaultPrevented"""
+  press(browser, "1")
+  browser.execute_script("""Storage.prototype.own = Storage.prototype.setItem;
+    Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }""")
+  press(browser, "2")
+  assert not browser.execute_script(leaves) and browser.execute_script("return jaxskill.labels.answers.length") == 2
+  browser.execute_script("Storage.prototype.setItem = Storage.prototype.own")
+  press(browser, "1")
+  assert browser.execute_script(leaves)
+  browser.refresh()
+  assert browser.execute_script("return jaxskill.labels.answers.length") == 3
+
+
+@pytest.mark.parametrize("kept, read", [("{}", 0), ("5", 0), ("no JSON", 0), ('[["a", "d", "constructor"], 7]', 0),
+                                        ('[["a", "d", "1"], ["gone", "a", "2"]]', 2)])
+def test_what_a_browser_has_kept_need_not_be_answers(opened, browser, kept, read):
+  opened(10)
+  browser.execute_script("""localStorage.setItem(JSON.parse(document.getElementById('data').textContent).key,
+                                                 arguments[0])""", kept)
+  browser.get_log("browser")
+  browser.refresh()
+  assert browser.execute_script("return typeof jaxskill") == "object" and not browser.get_log("browser")
+  assert len(shown(browser)) == 2 and browser.execute_script("return jaxskill.labels.answers.length") == read
+
+
+def test_two_windows_know_the_answers_of_each_other(opened, browser):
+  opened(10)
+  press(browser, "1")
+  first, address = browser.current_window_handle, browser.current_url
+  browser.switch_to.new_window("window")
+  try:
+    browser.get(address)
+    press(browser, "2")
+    table, pair = browser.execute_script("return jaxskill.labels.table()"), shown(browser)
+    browser.close()
+  finally:
+    browser.switch_to.window(first)
+  until(browser, "return jaxskill.labels.answers.length === 2")
+  assert browser.execute_script("return jaxskill.labels.table()") == table and shown(browser) == pair
+
+
+def test_a_key_that_is_held_and_an_answer_each_count_once(opened, browser):
+  """What was learned before is not learned anew: of a thousand answers that would take seconds."""
+  opened(10)
+  press(browser, "1")
+  browser.execute_script("""const {beliefs} = jaxskill.labels, {learn} = beliefs; window.learned = 0;
+    Object.getPrototypeOf(beliefs).learn = function (...answer) { learned++; return learn.apply(this, answer); }""")
+  browser.find_element("css selector", "[data-answer='2']").send_keys("2")
+  assert browser.execute_script("return learned") == 1
+  for repeated in (False, True, True):
+    browser.execute_cdp_cmd("Input.dispatchKeyEvent", dict(
+        type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r", autoRepeat=repeated))
+  browser.execute_cdp_cmd("Input.dispatchKeyEvent", dict(type="keyUp", key="Enter", code="Enter", windowsVirtualKeyCode=13))
+  assert browser.execute_script("return jaxskill.labels.answers.length") == 3
+
+
+def test_names_may_be_those_that_objects_have(browser, tmp_path):
+  film, names = samples.film(tmp_path / "film.mp4", 1.0), ("__proto__", "constructor", "toString", "{answered}")
+  path, _ = pairs.write(tmp_path, {name: samples.answer(name) for name in names}, dict.fromkeys(names, film), 9, "link")
+  browser.get(path.as_uri())
+  browser.execute_script("localStorage.clear()")
+  browser.refresh()
+  asked = []
+  while pair := shown(browser):
+    asked.append(frozenset(pair))
+    press(browser, "=")
+  assert len(set(asked)) == len(asked) == 6 and set().union(*asked) == set(names)
+  assert browser.execute_script("return jaxskill.labels.table().split('\\n').length") == 8
+
+
 def test_a_name_of_a_stranger_stays_text(browser, tmp_path):
   film, names = samples.film(tmp_path / "film.mp4", 1.0), (samples.HOSTILE, f"{samples.HOSTILE}2")
   path, _ = pairs.write(tmp_path, {name: samples.answer(name) for name in names}, dict.fromkeys(names, film), 1, "link")

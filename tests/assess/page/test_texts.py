@@ -49,11 +49,11 @@ def of_script(text):
     line = re.sub(r"(^|\s)//.*", "", line)
     line = re.sub(r"(find|all|closest|addEventListener)\((\"[^\"]*\"|`[^`]*`)", "", line)       # selectors, and events
     for _, quoted in re.findall(r"([\"'`])((?:\\.|(?!\1).)*)\1", line):
-      written = re.sub(r"\$\{.*?\}", " ", quoted)
-      if re.search(r"[A-Z]\w+( \w+)+|\w+ (\w+ )+\w+", written):
-        found.append(written)
-      elif SHOWS.search(line) and written not in TOLD:
-        found += re.findall(WORD, written)
+      plain = re.sub(r"\$\{.*?\}", " ", quoted)
+      if re.search(r"[A-Z]\w+( \w+)+|\w+ (\w+ )+\w+", plain):
+        found.append(plain)
+      elif SHOWS.search(line) and plain not in TOLD:
+        found += re.findall(WORD, plain)
   return found
 
 
