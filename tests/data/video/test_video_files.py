@@ -191,7 +191,7 @@ def test_folders_given_to_assess(tmp_path, monkeypatch):
 
 
 def test_films_of_our_own_pages_are_no_new_videos(tmp_path):
-  """Answers may lie beside the films; the last name of a film stays one."""
+  """Answers may lie beside the films; in copies of their folders, too, and where the film itself has gone."""
   clip = samples.film(tmp_path / "a.mp4", 1.0)
   for place, how in (("answers/a", "link"), ("answers/b", "copy")):
     (tmp_path / place).mkdir(parents=True)
@@ -201,5 +201,9 @@ def test_films_of_our_own_pages_are_no_new_videos(tmp_path):
   found, left_out = video_files.find_videos(tmp_path)
   assert set(found) == {"a", "answers/b/mine"}
   assert left_out == {f"answers/{name}/video.mp4": "of a page of an earlier answer" for name in "ab"}
+  shutil.copytree(tmp_path / "answers" / "a", tmp_path / "answers" / "c")
   clip.unlink()
-  assert set(video_files.find_videos(tmp_path)[0]) == {"answers/a/video", "answers/b/mine"}
+  found, left_out = video_files.find_videos(tmp_path)
+  assert set(found) == {"answers/b/mine"} and len(left_out) == 3
+  last = tmp_path / "answers" / "a" / "video.mp4"
+  assert video_files.find_videos(last)[0] == {"video": last}            # who wants it says so
