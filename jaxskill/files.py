@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,14 +21,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from jaxskill import __version__
+from jaxskill import __version__, cli
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)         # faults of the disk, and of no single file
 UNFINISHED = ".unfinished"
 LOCKS = ".*lock"                                         # names of locks, as .lock and .extraction.lock
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorflow-datasets")
 # What no folder may be called on Windows, and what stands beside the answers.
-RESERVED = {"con", "prn", "aux", "nul", "features", "frames", *(f"com{n}" for n in range(10)),
+RESERVED = {"con", "prn", "aux", "nul", "features", "frames", "pairs", "index", *(f"com{n}" for n in range(10)),
             *(f"lpt{n}" for n in range(10))}
 LONGEST = 100         # bytes of a folder's name: two of them, and what is put between, make one name of 255
 
@@ -37,8 +38,9 @@ def making(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives the path of a file to make, which takes the place of `path` when the body has ended well, and else goes."""
   unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
   try:
-    yield unfinished
-    os.replace(unfinished, path)
+    with cli.at_end(lambda: unfinished.unlink(missing_ok=True)):
+      yield unfinished
+      os.replace(unfinished, path)
   finally:
     unfinished.unlink(missing_ok=True)
 
@@ -51,6 +53,23 @@ def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
+def passing_folder(within: pathlib.Path | None = None) -> Iterator[pathlib.Path]:
+  """Makes a folder, closed to other users, which goes with all that it holds, also where a signal ends the command.
+
+  Args:
+    within: a folder where it is hidden; None for that of the system.
+  """
+  hidden: dict[str, Any] = dict(dir=within, prefix=".", suffix=UNFINISHED) if within else {}
+  with tempfile.TemporaryDirectory(**hidden, ignore_cleanup_errors=True) as passing:
+    def remove() -> None:
+      while os.path.lexists(passing):             # the main thread may still be writing there
+        shutil.rmtree(passing, ignore_errors=True)
+
+    with cli.at_end(remove):
+      yield pathlib.Path(passing)
+
+
+@contextlib.contextmanager
 def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Makes a folder that takes the place of `path` when the body has ended well, and else leaves nothing.
 
@@ -58,8 +77,8 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     path: is not there, or an empty folder; the folders above it are made.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=UNFINISHED) as closed:     # to other users
-    folder = pathlib.Path(closed) / path.name
+  with passing_folder(path.parent) as closed:                                                     # to other users
+    folder = closed / path.name
     folder.mkdir()
     yield folder
     if path.exists():
@@ -97,15 +116,18 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def remove_unfinished(folder: pathlib.Path, below: bool = True) -> None:
-  """Removes files that a killed process left half written in a folder, and in those below it if so told.
+  """Removes what a killed process left half written in a folder, and in those below it if so told.
 
   A folder below it with a lock of its own (`training.locks`) belongs to another command, which may be writing there:
   it is left alone, with all that is below it. Who writes takes the lock first, so it is looked for last.
   """
-  for file in (folder.rglob if below else folder.glob)(f".*{UNFINISHED}"):
-    inside = file.relative_to(folder).parents[:-1]                      # the folders between, without `folder` itself
+  for path in list((folder.rglob if below else folder.glob)(f".*{UNFINISHED}")):
+    inside = path.relative_to(folder).parents[:-1]                      # the folders between, without `folder` itself
     if not any(any((folder / name).glob(LOCKS)) for name in inside):
-      file.unlink(missing_ok=True)
+      if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+      else:
+        path.unlink(missing_ok=True)
 
 
 def provenance(parallel: Any) -> dict[str, Any]:

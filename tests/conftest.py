@@ -208,6 +208,14 @@ def make_dataset():
 
 
 @pytest.fixture
+def coarse_pictures(monkeypatch):
+  """Figures of few pixels: for tests that draw many and do not measure them."""
+  from matplotlib.figure import Figure
+  save = Figure.savefig
+  monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: save(self, file, **options | dict(dpi=50)))
+
+
+@pytest.fixture
 def quick_compile():
   """Compiles with few optimisations: for tests that run a program for a moment."""
   before = jax.config.read("jax_disable_most_optimizations")

@@ -1,6 +1,7 @@
 """Two videos of one's own against one another: who is better, how sure that is, and what decides."""
 
 import json
+import pathlib
 
 import jax
 import numpy as np
@@ -218,6 +219,16 @@ def test_parts_are_compared_by_the_times_of_uneven_rows():
   worse = dict(segments=[part(0.0, 4.0, 0.1), part(4.0, 8.0, 0.7)])
   found = comparison.decided([better, worse], dict(alignment=[0.0, 1.0, 5.0, 7.0]))
   assert [(one["other_start"], one["other_end"]) for one in sorted(found, key=lambda one: one["start"])] == [(0.0, 1.0), (5.0, 7.0)]
+
+
+def test_rows_that_are_aligned_one_to_one_stand_at_their_middles():
+  """The last row too, and rows of known times beyond a gap."""
+  video = finished_run.NewVideo("v", pathlib.Path("v"), dict(rgb=np.zeros((6, 1))), dict(rgb=10.0), {}, None, {}, [])
+  middles = np.arange(6) + 0.5
+  np.testing.assert_allclose(comparison.at_places(middles, video, "rgb"), [5, 15, 25, 35, 45, 55])
+  video.row_times["rgb"] = np.array([0.0, 10, 20, 70, 80, 90])
+  np.testing.assert_allclose(comparison.at_places(middles, video, "rgb"), [5, 15, 45, 75, 85, 95])
+  np.testing.assert_allclose(comparison.at_places(np.array([0.0, 6.0]), video, "rgb"), [0, 100])
 
 
 def test_refused(tmp_path):

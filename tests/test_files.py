@@ -2,7 +2,11 @@
 
 import ast
 import os
+import pathlib
 import resource
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,6 +37,29 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, small_files, writer):
   with pytest.raises(OSError, match="File too large"):
     WRITERS[writer](path)
   assert path.read_text() == "before" and os.listdir(tmp_path) == ["there"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_signal_leaves_nothing_half_written(tmp_path):
+  """No half film, and no folder of decoded pictures: neither the hidden one nor that of the system."""
+  code = """
+from jaxskill import cli
+cli.listen()
+import pathlib, sys, time
+from jaxskill import files, written
+out = pathlib.Path(sys.argv[1])
+with files.passing_folder() as passing, files.passing_folder(out) as hidden, written.Record(out).writing("film") as film:
+  for place in (passing / "frame", hidden / "picture", film):
+    place.write_text("half")
+  print(passing, flush=True)
+  time.sleep(60)
+"""
+  with subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=REPO, stdout=subprocess.PIPE, text=True) as process:
+    passing = pathlib.Path(process.stdout.readline().strip())
+    assert (passing / "frame").exists() and len(list(tmp_path.iterdir())) == 2
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+  assert not passing.exists() and not list(tmp_path.iterdir())
 
 
 def test_prepared_arrays_on_a_full_disk(tmp_path, small_files):
@@ -73,6 +100,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path, below, left):
   (tmp_path / "deep").mkdir()
   for name in (".0.unfinished", "deep/.1.unfinished", "deep/whole"):
     (tmp_path / name).touch()
+  (tmp_path / ".2.unfinished" / "deep").mkdir(parents=True)
   files.remove_unfinished(tmp_path, below=below)
   assert os.listdir(tmp_path) == ["deep"] and sorted(os.listdir(tmp_path / "deep")) == left
 

@@ -1,10 +1,15 @@
 """What we wrote into a folder is ours; what a user put there, changed or still needs is neither replaced nor removed."""
 
 import os
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
-from jaxskill import written
+from jaxskill import files, written
+from tests.places import REPO
 
 
 def test_what_is_ours_is_replaced_and_removed_and_nothing_else(tmp_path):
@@ -49,9 +54,92 @@ def test_what_breaks_off_leaves_what_was_there(tmp_path):
   assert written.Record(tmp_path).is_ours("film")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"files": 3}', '{"files": {"a": 3}}', '{"files": {"../a": ["0"]}}'])
-def test_of_a_record_that_cannot_be_read_every_file_is_the_users(tmp_path, content):
-  (tmp_path / "in").mkdir()
-  (tmp_path / "a").write_text("theirs")
-  (tmp_path / "in" / written.NAME).write_text(content)
-  assert written.Record(tmp_path / "in").remove("a", "../a") == [] and (tmp_path / "a").exists()
+def test_a_copied_folder_is_ours_and_its_only_films_stay(tmp_path):
+  """A copy of a link is the only name of its film: it gives way to the same film, and neither to another nor to none."""
+  (tmp_path / "film").write_text("film")
+  (tmp_path / "page").mkdir()
+  with written.Record(tmp_path / "page").writing("video", link=True) as path:
+    os.link(tmp_path / "film", path)
+  shutil.copytree(tmp_path / "page", tmp_path / "copy")
+  record = written.Record(tmp_path / "copy")
+  record.check("video")
+  assert record.is_ours("video") and record.remove_old() == [str(tmp_path / "copy" / "video")]
+  with pytest.raises(ValueError, match="video is there and is the last name of another film; it stays"):
+    record.write_text("video", "another film")
+  assert (tmp_path / "copy" / "video").read_text() == "film"
+  record.write_text("video", "film")                                    # now it is a copy of ours
+  assert written.Record(tmp_path / "copy").remove("video") == []
+  assert [path.name for path in (tmp_path / "copy").iterdir()] == []
+
+
+def test_a_link_of_the_users_is_not_ours(tmp_path):
+  record = written.Record(tmp_path)
+  record.write_text("a", "one")
+  (tmp_path / "a").rename(tmp_path / "b")
+  (tmp_path / "a").symlink_to("b")                                      # the same content, by another way
+  assert not record.is_ours("a")
+  with pytest.raises(ValueError, match="a is there and was changed"):
+    record.write_text("a", "two")
+  assert record.remove("a") == [str(tmp_path / "a")] and (tmp_path / "a").is_symlink()
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_a_process_may_be_killed_beside_the_replacement(tmp_path, monkeypatch, killed):
+  """Whichever of both files is in place then is ours."""
+  record, replace = written.Record(tmp_path), os.replace
+  record.write_text("a", "old")
+
+  def stops(source, target):
+    if pathlib.Path(target).name != "a":
+      return replace(source, target)
+    if killed == "after":
+      replace(source, target)
+    raise KeyboardInterrupt
+  monkeypatch.setattr(files.os, "replace", stops)
+  with pytest.raises(KeyboardInterrupt):
+    record.write_text("a", "new")
+  monkeypatch.undo()
+  assert (tmp_path / "a").read_text() == dict(before="old", after="new")[killed]
+  assert written.Record(tmp_path).is_ours("a") and written.Record(tmp_path).remove("a") == []
+
+
+def test_two_commands_write_into_one_folder(tmp_path):
+  """None forgets what the other has written meanwhile, and each waits while the other notes."""
+  one, other = written.Record(tmp_path), written.Record(tmp_path)
+  one.write_text("a", "one")
+  other.write_text("b", "other")
+  with one.writing("both") as path:
+    path.write_text("one")
+    other.write_text("both", "other")
+  assert [one.is_ours(name) and other.is_ours(name) for name in ("a", "b", "both")] == [True] * 3
+  code = ("import pathlib, sys\nfrom jaxskill import written\nfor turn in range(30):\n"
+          "  written.Record(pathlib.Path(sys.argv[1])).write_text(f'{sys.argv[2]}{turn}', sys.argv[2])\n"
+          "  written.Record(pathlib.Path(sys.argv[1])).write_text('shared', f'{sys.argv[2]}{turn}')\n")
+  running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name], cwd=REPO) for name in "xy"]
+  assert [process.wait(120) for process in running] == [0, 0]
+  record = written.Record(tmp_path)
+  assert all(record.is_ours(path.name) for path in tmp_path.glob("[!.]*")) and len(list(tmp_path.iterdir())) == 65
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"files": {}}', '{"format": 9, "files": {}}', '{"format": 1, "files": 3}',
+                                     '{"format": 1, "files": {"a": 3}}', '{"format": 1, "files": {"../a": ["0"]}}'])
+def test_a_record_that_cannot_be_read_is_told_and_stays(tmp_path, content):
+  folder, record = tmp_path / "in", written.Record(tmp_path / "in")
+  folder.mkdir()
+  (folder / "a").write_text("theirs")
+  (folder / written.NAME).write_text(content)
+  for ask in (lambda: record.check("a"), lambda: record.remove("a", "../a"), record.remove_old,
+              lambda: record.write_text("b", "ours")):
+    with pytest.raises(ValueError, match=r"\.jaxskill\.json: (cannot be read|was written by)"):
+      ask()
+  assert (folder / written.NAME).read_text() == content and len(list(folder.iterdir())) == 2
+
+
+def test_what_killed_processes_left_goes_with_the_rest(tmp_path):
+  record = written.Record(tmp_path)
+  record.write_text("a", "ours")
+  (tmp_path / ".1.unfinished").write_text("half a film")
+  (tmp_path / ".2.unfinished").mkdir()
+  (tmp_path / ".2.unfinished" / "attention.png").write_text("a picture")
+  assert record.remove_old() == [] and {path.name for path in tmp_path.iterdir()} == {"a", written.NAME}
+  assert written.Record(tmp_path).remove_old() == [] and not list(tmp_path.iterdir())

@@ -17,7 +17,8 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
     extractor: a recipe of features, e.g. "configs/features/pros_cons.py", where the run does not know its own.
     boxes, detector: where persons are, for recipes that cut them out: a csv table, or a network in an ONNX file.
     person: who is followed, for recipes of poses: "x,y" in pixels, or a csv table.
-    labels: csv table video[,category][,difficulty], where the run compares within these.
+    labels: csv table video[,category][,difficulty], where the run compares within these; columns subject and date, as
+      2024-05-31, show a person over time on the index.
     category, difficulty: of all videos that `labels` does not know otherwise: a name and a number.
     row_seconds: seconds from one row of features to the next, where they do not say; 0 takes those of training.
     row, criterion: name of the row of a table of ablations that answers, and of the score that is asked for where a run

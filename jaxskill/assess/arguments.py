@@ -17,6 +17,7 @@ if TYPE_CHECKING:                # they import JAX, which a command does after i
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
+SHOWN = ("nothing", "blurred faces", "everything")     # what answers may show of videos, from the least
 FILMS = ("link", "copy", "none")       # how a page comes by its videos
 LEVEL = 0.9           # conformal.LEVEL, which imports NumPy
 Path = str | os.PathLike[str]
@@ -48,6 +49,11 @@ class Pages(NamedTuple):
   def hides(self) -> bool:
     """Says whether earlier answers about these videos may show what is hidden now."""
     return self.blur_faces or self.films == "none"
+
+  @property
+  def shown(self) -> str:
+    """Returns what may be seen of the videos, one of `SHOWN`."""
+    return SHOWN[0 if self.films == "none" else 1 if self.blur_faces else 2]
 
   @property
   def any(self) -> bool:
@@ -136,7 +142,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
   add("--detector", type=cli.path, help="ONNX file that finds them, likewise")
   add("--person", type=cli.path, help="who is followed, for recipes of poses: x,y in pixels, or a csv table, likewise")
   add("--labels", type=cli.path,
-      help="csv: video[,category][,difficulty] of the videos, where the run compares within these")
+      help="csv: video[,category][,difficulty][,subject][,date] of the videos; the first two where the run compares "
+      "within these, the others, date as 2024-05-31, to show a person over time")
   add("--category", help="of all videos; --labels says it for each")
   add("--difficulty", help="of all videos; --labels says it for each")
   add("--row-seconds", type=float,

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, new_videos, scoring
+from jaxskill.assess import arguments, earlier, new_videos, scoring
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
 
-NAME = "comparison.json"
+NAME = earlier.COMPARISON
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
@@ -27,7 +27,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   if pages.pairs_to_label:
     raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")
   trained = finished_run.load(workdir, models.checkpoint)
-  answers = scoring.folder_of(trained, out, "comparisons")
+  answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   if pages.blurs:
@@ -41,7 +41,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   scoring.check_free(folder / NAME, source)
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
-    page.check(folder, [video.file for video in videos], pages.films, page.BOTH)
+    page.check(folder, {video.file.resolve() for video in videos}, pages.films, page.BOTH)
   assessments = trained.assess(videos)
   ahead = np.subtract(*np.asarray(assessments.score, np.float64)[ids].T).mean()            # as in `difference`
   order = [1, 0] if ahead < 0 else [0, 1]                                                  # the better one first
@@ -53,10 +53,12 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(format=scoring.FORMAT, checkpoint=trained.checkpoint, made_from=source, videos=results,
-                 cautions=wording.cautions(*results))
+  result |= dict(format=scoring.FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=source,
+                 videos=results, cautions=wording.cautions(*results))
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
+  if pages.hides:
+    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), pages.shown, [folder], say)
   say(describe(result))
   for what, why in result["failed"].items():
     say(f"failed: the {what} {cli.plain(why)}")
@@ -86,7 +88,7 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
   if pages.hides and (left := record.remove_old()):
-    faults["earlier files"] = scoring.stay(left)
+    faults["earlier files"] = earlier.stay(left)
   result["failed"] = faults
   return paths
 
@@ -140,12 +142,17 @@ def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewV
   if one.alignment is not None:
     places = np.asarray(one.alignment[:, 0], np.float64).mean(axis=0)
     stream = trained.method.streams[0]
-    at = videos[1].seconds(stream)
-    extra["alignment"] = np.interp(places[: len(videos[0].arrays[stream])], np.arange(len(at)), at).tolist()
+    extra["alignment"] = at_places(places[: len(videos[0].arrays[stream])], videos[1], stream).tolist()
   if one.distribution:
     extra["distribution"] = explain.distribution(one)
   return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
               agrees=bool(gap.mean() > 0), **extra), extra
+
+
+def at_places(places: np.ndarray, video: new_videos.NewVideo, stream: str) -> np.ndarray:
+  """Returns the seconds of places among the T rows of a stream, 0 to T: the middle of the first row is at .5."""
+  start, end = explain.rows_in_time(video, stream)
+  return np.interp(places, np.arange(len(start) + 1), np.append(start, end[-1]))
 
 
 def decided(results: Sequence[dict[str, Any]], extra: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from jaxskill.data.video.persons import Boxes
 from jaxskill.data.video.video_files import describe, find_videos, name_of
 from jaxskill.extract import feature_files, local, recipes
 from jaxskill.extract.pose.choice import Choice
-from jaxskill.files import folder
+from jaxskill.files import folder, passing_folder
 from jaxskill.training import batches, finished_run, similarity, training_videos
 from jaxskill.training.finished_run import NewVideo
 
@@ -82,11 +82,12 @@ def read(run: finished_run.FinishedRun, sources: Sources, out: str,
     raise ValueError(f"--row-seconds={sources.row_seconds} must be positive, seconds from one row to the next.")
   known, person = _said(sources.known)
   videos = []
-  with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
+  with passing_folder() as passing:
     if sources.features:
       found, failed, notes = _prepared(sources.features, say)
     else:
-      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say, "" if shown else passing)
+      found, failed, notes = _extracted(run, sources.videos, sources.extraction, out, say,
+                                        "" if shown else str(passing))
     for name, path in found.items():
       try:
         video = _read_one(run, name, path, notes[name], known(name), sources.row_seconds)
@@ -107,12 +108,24 @@ def _said(said: Known) -> tuple[Callable[..., Any], dict[str, dict]]:
     table, lines = tables.read_table(said.labels, ("video",), ("category", "difficulty", *PERSON))
     for number, name in enumerate(table["video"]):
       listed[name] = {column: table[column][number] for column in ("category", "difficulty") if column in table}
+      place = f"{said.labels}, line {lines[number]}"
       person[name] = {column: table[column][number] for column in PERSON if column in table}
+      if "date" in table:
+        person[name]["date"] = _day(person[name]["date"], name, place)
       if "difficulty" in listed[name]:
-        tables.number(listed[name]["difficulty"], "difficulty", name, f"{said.labels}, line {lines[number]}")
+        tables.number(listed[name]["difficulty"], "difficulty", name, place)
   elif "difficulty" in common:
     tables.number(common["difficulty"], "difficulty", "every", "--difficulty")
   return lambda name: common | listed.get(name, {}), person
+
+
+def _day(text: str, name: str, place: str) -> str:
+  """Returns a date of a table as 2024-05-31."""
+  try:
+    return datetime.date.fromisoformat(text).isoformat()
+  except ValueError:
+    raise ValueError(f"{place}: the date of {name!r} is {text!r:.40}; expected year, month and day as 2024-05-31."
+                     ) from None
 
 
 def _unique(found: dict[str, pathlib.Path], name: str, path: pathlib.Path) -> None:
@@ -204,12 +217,12 @@ def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction
   config, weights = recipes.recipe_of(run, extraction.extractor, extraction.weights)
   folder = pathlib.Path(out) / "features" if out else run.workdir / "own_features"     # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
-  with tempfile.TemporaryDirectory() as links:
+  with passing_folder() as links:
     linked = {}
     for name, place in places.items():
       path = files[name]
       ending = path.suffix if path.suffix.lower() in video_files.ENDINGS else ".mp4"         # FFmpeg looks inside
-      link = pathlib.Path(links) / f"{place}{ending}"
+      link = links / f"{place}{ending}"
       try:
         link.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(path.resolve(), link)

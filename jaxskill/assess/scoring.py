@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxskill import cli, files, written
-from jaxskill.assess import arguments, faces, new_videos
+from jaxskill.assess import arguments, earlier, faces, new_videos
 from jaxskill.evaluate import published_weights
 from jaxskill.extract.pose import networks, points
 from jaxskill.methods import Assessment
@@ -24,9 +23,8 @@ from jaxskill.training import finished_run
 if TYPE_CHECKING:
   from jaxskill.assess import page
 
-NAME = "assessment.json"
-FORMAT = 3            # of it, and of comparison.json; in 2 "probability" was the share of the models that agree, 1 and
-                      # none had timelines in place of attention and curves
+NAME = earlier.ASSESSMENT
+FORMAT = 4            # of it, and of comparison.json; what was written beside those of 3 and before is in no record
 
 
 def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: explain.Models, out: str,
@@ -43,7 +41,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   """
   started = time.perf_counter()
   trained = finished_run.load(workdir, models.checkpoint)
-  answers = folder_of(trained, out, "assessments")
+  answers = folder_of(trained, out, earlier.ASSESSMENTS)
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
@@ -61,7 +59,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       one = explain.pick(assessments, ids, number)
       try:
         result = answer_of(trained, video, one, ids, words, models.level) | dict(
-            format=FORMAT, checkpoint=trained.checkpoint, made_from=made_from(trained, [video], ids), **video.person)
+            format=FORMAT, shown=pages.shown, checkpoint=trained.checkpoint,
+            made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
         failed[video.name] = str(error)
@@ -70,8 +69,9 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       say(explain.describe(results[video.name]))
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
-  if pages.hides and (left := forget_pairs(answers)):
-    failed["earlier pairs"] = stay(left)
+  if pages.hides:
+    failed |= earlier.forget(answers, trained.workdir, videos, failed, pages.shown,
+                             [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
   for name, why in failed.items():
@@ -116,7 +116,7 @@ def check_pages(answers: pathlib.Path, folders: dict[str, pathlib.Path], videos:
     return
   from jaxskill.assess import page  # Jinja2 is an extra
   from jaxskill.assess.page import index, pairs
-  given = [video.file for video in videos]
+  given = {video.file.resolve() for video in videos}
   if pages.html:
     written.Record(answers).check(index.NAME)
     for video in videos:
@@ -187,7 +187,8 @@ def check_free(path: pathlib.Path, source: dict[str, Any]) -> None:
     return
   try:
     stored = json.loads(path.read_text(encoding="utf-8"))
-    files.check_format(path, stored, FORMAT, "give another --out")
+    files.check_format(path, stored, FORMAT, "give another --out, or remove its folder: pages and pictures there may "
+                       "show the video", oldest=FORMAT)
     there = stored["made_from"]
   except files.OtherFormat:
     raise
@@ -220,20 +221,8 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
   if pages.hides and (left := record.remove_old()):
-    faults["earlier files"] = stay(left)
+    faults["earlier files"] = earlier.stay(left)
   return result, faults
-
-
-def stay(left: Sequence[str]) -> str:
-  """Returns why files of an earlier answer are still there, where nothing may show a video."""
-  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or it is the last "
-          "name of a film; remove it yourself.")
-
-
-def forget_pairs(answers: pathlib.Path) -> list[str]:
-  """Removes the page of pairs that an earlier command wrote, and its films; returns those that others changed."""
-  from jaxskill.assess.page import pairs
-  return pairs.remove(answers)
 
 
 def answer_of(trained: finished_run.FinishedRun, video: new_videos.NewVideo, *rest: Any) -> dict[str, Any]:
@@ -257,8 +246,8 @@ def draw_into(record: written.Record,
               draw: Callable[[Any, pathlib.Path], list[pathlib.Path]]) -> tuple[list[str], str]:
   """Returns the names of the pictures that `draw(pictures, folder)` writes into the folder of a record, see `drawn`."""
   def work(pictures: Any) -> list[str]:
-    with tempfile.TemporaryDirectory(dir=record.folder, prefix=".", suffix=files.UNFINISHED) as new:
-      paths = draw(pictures, pathlib.Path(new))
+    with files.passing_folder(record.folder) as new:
+      paths = draw(pictures, new)
       for path in paths:
         with record.writing(path.name) as target:
           path.replace(target)

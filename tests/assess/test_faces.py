@@ -87,9 +87,9 @@ def test_every_picture_is_asked_for_faces(tmp_path, monkeypatch):
   person = samples.person(1.0, size=(128, 96))                         # of a film of 64 x 48 pixels
   body_of = lambda x: np.array([(x, 28.8), (0, 0), (x, 16.8), (0, 0)])   # hips and shoulders
   found = types.SimpleNamespace(box=np.array([10.0, 20.0, 20.0, 30.0]), points=body_of(40.0))
-  own = types.SimpleNamespace(box=found.box, points=body_of(18.0))
+  followed = types.SimpleNamespace(box=found.box, points=body_of(18.0))
   monkeypatch.setattr(faces.detection, "detect", lambda _, name, picture, least, signed: (
-      [own] + [found] * (next(times) == pytest.approx(picture.time, abs=0.01)) * (picture.time > 0.45)))
+      [followed] + [found] * (next(times) == pytest.approx(picture.time, abs=0.01)) * (picture.time > 0.45)))
   rows = faces.detect(film, puppets.Networks(), person)
   assert rows[:, 0] == pytest.approx(np.arange(5, 10) / 10, abs=0.01)
   assert rows[0, 1:].tolist() == [30.0, 50.0, 20 * faces.OF_BOX]

@@ -96,6 +96,34 @@ def test_without_videos_nothing_shows_them(tmp_path):
   assert listed() == {"assessment.json", "attention.png", "report.html"}
 
 
+def test_without_videos_nothing_of_other_answers_shows_them(tmp_path):
+  """Comparisons, under another name, and of a video that cannot be read any more; answers about others keep theirs."""
+  run = trained("pros_cons")
+  test, frames = run.dataset.folds[0].test_videos[:3], np.full((2, 8, 8, 3), 99, np.uint8)
+  a, b, c = (run.save(video, tmp_path, name, frames=frames) for video, name in zip(test, "abc"))
+  ask = dict(labels=run.labels, out=tmp_path / "out", say=lambda line: None)
+  shown = lambda: {page.parent.name for page in (tmp_path / "out").rglob("*") if page.suffix in (".html", ".png")}
+  for pair in ((a, b), (b, c)):
+    compare.run(run.workdir, features=pair, **ask, html=True)
+  assess.run(run.workdir, features=[a, b, c], **ask, html=True)
+  renamed = a.rename(tmp_path / "d.npz")
+  record = written.Record(tmp_path / "out")
+  record.write_text("pairs.html", "a page of pairs")
+  compared, = (path.name for path in (tmp_path / "out").iterdir() if set(path.name.split("_vs_")) == set("ab"))
+  other, = (path.name for path in (tmp_path / "out").iterdir() if set(path.name.split("_vs_")) == set("bc"))
+  assert shown() == {"out", "a", "b", "c", compared, other}
+  _, failed = assess.run(run.workdir, features=[renamed], **ask, films="none")
+  assert not failed and shown() == {"out", "b", "c", "d", other} and not (tmp_path / "out" / "pairs.html").exists()
+  c.write_bytes(b"broken")
+  _, failed = assess.run(run.workdir, features=[c], **ask, films="none")
+  assert list(failed) == ["c"] and shown() == {"out", "b", "d"}
+  assert (tmp_path / "out" / other / "comparison.json").exists()
+  assess.run(run.workdir, features=[renamed], **ask, films="none", html=True)
+  compare.run(run.workdir, features=[renamed, b], **ask, films="none")
+  assert not (tmp_path / "out" / "b" / "report.html").exists()
+  assert (tmp_path / "out" / "d" / "report.html").exists()              # it shows nothing of it
+
+
 def test_faces_are_blurred_in_all_that_is_written(tmp_path):
   """Films, pictures, key frames and pairs; what an earlier command showed goes, and a video without places fails."""
   pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
@@ -128,6 +156,17 @@ def test_faces_are_blurred_in_all_that_is_written(tmp_path):
     assert results[name]["file"] == f"{name}.mp4" and str(tmp_path) not in (tmp_path / "out" / name / scoring.NAME).read_text()
   result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, say=said.append)
   assert not result["failed"] and (tmp_path / f"{names[0]}.mp4").stat().st_nlink == 1
+  source = []
+  with pytest.MonkeyPatch.context() as patch:                           # with --weights, others are looked for
+    patch.setattr(scoring.networks, "Networks", lambda path, names: source.append((path, names)))
+    patch.setattr(faces, "of_video", lambda film, features, digest, detector: faces.Faces(
+        scoring.points.read(features), np.zeros((0, 4))))
+    for weights in ("wheel", dict(pose="wheel")):
+      result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, weights=weights,
+                           say=said.append)
+  assert source == 2 * [("wheel", ("pose_detection",))] and not result["failed"]
+  paged, = (path.read_text() for path in (tmp_path / "out").glob("*_vs_*/report.html"))
+  assert page.TEXTS["blurred"] in paged and page.TEXTS["blurred_one"] not in paged
   with pytest.raises(ValueError, match="nothing says where its face is"):
     compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
 
@@ -172,7 +211,7 @@ def test_segments_and_alignments_of_uneven_rows(tmp_path):
     assert (one["segments"][0]["start"], one["segments"][-1]["end"]) == (0.0, edges[-1])
   found = compare.run(run.workdir, **ask)
   aligned, other = np.array(found["direct"]["alignment"]), times[found["worse"]]
-  assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1]
+  assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1] + 1
 
 
 def test_the_percentile_is_by_hand(tmp_path):
@@ -379,6 +418,19 @@ def test_an_answer_is_replaced_by_the_same_alone(tmp_path):
   with pytest.raises(ValueError, match="assessment.json is there and answers for another video"):
     run.assess(tmp_path / "a.npz", out=tmp_path / "out")
   assert (tmp_path / "out" / "a" / "assessment.json").read_text() == before
+
+
+def test_an_answer_of_the_version_before_is_not_renewed(tmp_path):
+  """What it wrote beside it is in no record: it says so, and what to do."""
+  run = trained("pros_cons")
+  file = run.save(run.dataset.folds[0].test_videos[0], tmp_path, "a")
+  run.assess(file, out=tmp_path / "out")
+  path = tmp_path / "out" / "a" / "assessment.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | dict(format=3)))
+  for films in ("link", "none"):
+    with pytest.raises(ValueError, match=r"older jaxskill \(format 3; this one reads 4\); give another --out, or remove "
+                       "its folder: pages and pictures there may show the video"):
+      run.assess(file, out=tmp_path / "out", films=films)
 
 
 def test_files_that_cannot_be_assessed_cost_themselves(tmp_path):

@@ -50,7 +50,7 @@ def test_flops_of_the_paper(read):
   assert action_net.flops(config, shape) is None
 
 
-def test_models_of_folds_scores_and_seeds(read):
+def test_models_of_folds_scores_and_seeds(read, quick_compile):
   trainer = trainer_of(read, "F4+C3+R2", SHAPE)
   assert len(trainer.replicas) == 24 and len({(r.fold, r.criterion, r.seed) for r in trainer.replicas}) == 24
   folds = [set(fold.train_videos) | set(fold.test_videos) for fold in trainer.dataset.folds]

@@ -16,6 +16,7 @@ from jaxskill.training.parallel import Parallel
 from tests import golden_peers
 from tests.places import CONFIGS
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 CONFIG = str(CONFIGS / "spatial_attention.py")
 SHAPE = spatial_attention.SHAPES["tiny"]
 

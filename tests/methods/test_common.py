@@ -363,7 +363,7 @@ def spoilt(answers, kind, video=slice(None)):
 
 
 @every_method
-def test_every_picture_changes_with_its_data(method, tmp_path):
+def test_every_picture_changes_with_its_data(method, tmp_path, coarse_pictures):
   """And with what it is a picture of alone, of either video that it shows: axes that are blank but for titles do not."""
   config = make_config(method, changes={"seeds": (0,)})
   trainer = train.Trainer(config, make_dataset(config), Parallel(1))

@@ -63,7 +63,7 @@ def check(solved, arguments, mapped):
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3)])
-def test_interpreted_kernels_equal_the_scan(platform, shape):
+def test_interpreted_kernels_equal_the_scan(platform, shape, quick_compile):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
   with interpreted(platform):
@@ -72,12 +72,12 @@ def test_interpreted_kernels_equal_the_scan(platform, shape):
   check(solved, arguments, mapped)
 
 
-def test_a_cost_that_is_no_number_spoils_its_pair_alone(platform):
+def test_a_cost_that_is_no_number_spoils_its_pair_alone(platform, quick_compile):
   with interpreted(platform):
     check_spoiled_pairs("pallas")
 
 
-def test_more_rows_than_registers_hold_at_once():
+def test_more_rows_than_registers_hold_at_once(quick_compile):
   """Rows over several registers, several blocks of diagonals, more pairs than sublanes."""
   cost = np.random.default_rng(0).uniform(size=(9, 131, 130)).astype(np.float32)
   stop = np.full((9, 130), soft_dtw_steps.NEVER)

@@ -51,6 +51,12 @@ def test_a_folder_stays_where_it_belongs_and_can_be_made(tmp_path, name):
     assert part.split(".")[0].lower() not in files.RESERVED
 
 
+def test_what_stands_beside_the_answers_is_no_folder_of_a_video():
+  """Of a video called pairs or index.html, the page of pairs or the index would take the place."""
+  for name in ("features", "frames", "pairs", "Pairs", "index.html", "pairs.html", "a/pairs"):
+    assert re.fullmatch(r"(a/)?_\w+(\.html)?-[0-9a-f]{8}", files.folder(name)), name
+
+
 def test_two_names_never_become_one_folder():
   names = [*HOSTILE, "x" * 249, "a?b", "a*b", "a_b", "..x", "A", "a", "É", "é", "e\u0301", "con ", "CON"]
   found = files.folders(names)

@@ -11,7 +11,7 @@ from jaxskill.data.simulation import like_published
 from jaxskill.methods import frames
 from jaxskill.modules import i3d
 from jaxskill.reproduce import __main__ as command
-from jaxskill.reproduce import cells, commands, entries, printing, runs
+from jaxskill.reproduce import cells, commands, entries, printing, runs, stills
 from jaxskill.training.parallel import Parallel
 from tests.places import REPO, SHARED
 
@@ -26,8 +26,10 @@ def run(*words):
 
 
 @pytest.fixture
-def narrow(monkeypatch):
-  """A video network of few channels, quick to compile."""
+def narrow(monkeypatch, coarse_pictures):
+  """A video network of few channels, quick to compile, and simulated films of few pixels."""
+  del coarse_pictures
+  monkeypatch.setattr(stills, "SIZE", (30, 40))
   monkeypatch.setattr(i3d, "BLOCKS", {name: (4, 4, 4, 4, 4, 4) for name in ("mixed_3b", "mixed_4b", "mixed_5b")})
   monkeypatch.setattr(frames, "WIDTH", 16)
 

@@ -18,6 +18,8 @@ from tests.conftest import small_config
 from tests.places import CONFIGS
 from tests.programs import products, rounded
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def assert_equal_types(function, *arguments):
   found = products(function, *arguments)

@@ -9,7 +9,7 @@ import base64
 import importlib.metadata
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,11 +45,11 @@ class Material(NamedTuple):
   faces: Faces | None = None
 
 
-def check(folder: pathlib.Path, sources: Sequence[pathlib.Path], how: str, shown: Sequence[str] = (ONE,)) -> None:
+def check(folder: pathlib.Path, sources: Collection[pathlib.Path], how: str, shown: Sequence[str] = (ONE,)) -> None:
   """Raises a `ValueError` if a page in a folder would take the place of files that are not ours.
 
   Args:
-    sources: the files of all videos that are asked for; how: see `arguments.Pages`.
+    sources: the files of all videos that are asked for, resolved; how: see `arguments.Pages`.
     shown: names of the page's films, without their endings.
   """
   record = written.Record(folder)

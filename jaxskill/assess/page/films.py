@@ -8,7 +8,7 @@ import hashlib
 import importlib.util
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +66,7 @@ def place(source: pathlib.Path, record: written.Record, name: str, how: str,
   """
   film = None
   if how != "none" and is_film(source):
-    check(record, name, [source])
+    check(record, name, [source.resolve()])
     film = _placed(source, record, name, how, faces)
   if film or how == "none":                       # where the source has gone, what is there may be the last of it
     record.remove(*(other for other in names(name) if film is None or other != film.file))
@@ -78,11 +78,10 @@ def is_film(source: pathlib.Path) -> bool:
   return source.is_file() and not video_files.why_no_video(source)
 
 
-def check(record: written.Record, name: str, sources: Sequence[pathlib.Path]) -> None:
-  """Raises a `ValueError` if the file of a video beside a page would be one of these, or another of a user's."""
-  given = {source.resolve() for source in sources}
+def check(record: written.Record, name: str, sources: Collection[pathlib.Path]) -> None:
+  """Raises a `ValueError` if the file of a video beside a page would be one of these, resolved, or another user's."""
   for target in names(name):
-    if (record.folder / target).resolve() in given:
+    if (record.folder / target).resolve() in sources:
       raise ValueError(f"{record.folder / target} is itself a video that is asked for, and the film of a page would "
                        "take its place; give another --out, or move it.")
   record.check(*names(name))

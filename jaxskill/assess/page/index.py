@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import pathlib
@@ -73,37 +74,31 @@ def over_time(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Returns the scores of every person of whom two or more dates are known, as points of a picture, 0 to 100 both ways.
 
   Args:
-    rows: {"subject", "date", "score", "words", "address"}; dates as 2024-05-31, or anything that sorts.
+    rows: {"subject", "date", "score", "words", "address"}; dates as 2024-05-31.
 
   Returns:
     [{"subject", "points": [{"x", "y", "label", "address"}], "ends": the first and the last date, "low", "high"}].
   """
-  people: dict[str, list[Mapping[str, Any]]] = {}
+  people: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
   for row in rows:
-    if row["subject"] and row["date"]:
-      people.setdefault(row["subject"], []).append(row)
+    with contextlib.suppress(ValueError):         # where no date is known
+      day = datetime.date.fromisoformat(row["date"]).toordinal()
+      people.setdefault(row["subject"], []).append((day, row))
   found = []
   for subject, visits in sorted(people.items()):
-    visits = sorted(visits, key=lambda row: row["date"])
-    if len({row["date"] for row in visits}) < 2:
+    visits.sort(key=lambda visit: visit[0])
+    days, shown = zip(*visits)
+    if not subject or len(set(days)) < 2:
       continue
-    places, scores = _days([row["date"] for row in visits]), [row["score"] for row in visits]
-    wide, high = (places[-1] - places[0]) or 1, (max(scores) - min(scores)) or 1
-    points = [dict(x=round(LEFT + (RIGHT - LEFT) * (place - places[0]) / wide, 2),
+    scores = [row["score"] for row in shown]
+    wide, high = days[-1] - days[0], (max(scores) - min(scores)) or 1
+    points = [dict(x=round(LEFT + (RIGHT - LEFT) * (day - days[0]) / wide, 2),
                    y=round(88 - 76 * (row["score"] - min(scores)) / high, 2),
                    label=f"{row['date']}: {row['words']} ({row['video']})", address=row["address"])
-              for place, row in zip(places, visits)]
-    found.append(dict(subject=subject, points=points, ends=[visits[0]["date"], visits[-1]["date"]],
+              for day, row in visits]
+    found.append(dict(subject=subject, points=points, ends=[shown[0]["date"], shown[-1]["date"]],
                       low=f"{min(scores):.3g}", high=f"{max(scores):.3g}"))
   return found
-
-
-def _days(dates: Sequence[str]) -> list[int]:
-  """Dates as numbers: days where all are ISO dates, else their order."""
-  try:
-    return [datetime.date.fromisoformat(date).toordinal() for date in dates]
-  except ValueError:
-    return list(range(len(dates)))
 
 
 def worst(found: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,15 +60,16 @@ def uncertain(means: np.ndarray, spreads: np.ndarray, count: int) -> list[tuple[
   return list(zip(first[order].tolist(), second[order].tolist()))
 
 
-def check(folder: pathlib.Path, count: int, sources: Sequence[pathlib.Path]) -> None:
+def check(folder: pathlib.Path, count: int, sources: Collection[pathlib.Path]) -> None:
   """Raises a `ValueError` if the page of `count` videos would take the place of files that are not ours.
 
   Args:
-    sources: the files of all videos that are asked for.
+    sources: the files of all videos that are asked for, resolved.
   """
   written.Record(folder).check(NAME)
+  beside = written.Record(folder / FOLDER)
   for number in range(count):
-    films.check(written.Record(folder / FOLDER), str(number), sources)
+    films.check(beside, str(number), sources)
 
 
 def remove(folder: pathlib.Path) -> list[str]:
@@ -104,16 +105,17 @@ def write(folder: pathlib.Path, results: Mapping[str, Mapping[str, Any]], source
                        + "".join(f" {name}: {why}" for name, why in failed.items()))
     means, spreads = prior(np.array([[model["score"] for model in results[name]["models"]] for name in names]).T)
     chosen = dict.fromkeys(number for pair in uncertain(means, spreads, count) for number in pair)
-    missing = next((names[number] for number in chosen if names[number] not in placed), None)
-    if missing is None:
+    missing = [names[number] for number in chosen if names[number] not in placed]
+    if not missing:
       break
     try:
-      film = films.place(sources[missing], beside, str(numbers[missing]), how, faces[missing] if faces else None)
-      if film is None:
-        raise ValueError(f"{sources[missing]}: there is no such file any more.")
-      placed[missing] = film
-    except (ValueError, OSError) as error:
-      failed[missing] = str(error)
+      for name in missing:
+        film = films.place(sources[name], beside, str(numbers[name]), how, faces[name] if faces else None)
+        if film is None:
+          raise ValueError(f"{sources[name]}: there is no such file any more.")
+        placed[name] = film
+    except (ValueError, OSError) as error:        # others take its place
+      failed[name] = str(error)
   beside.remove_old()
   drawn = np.random.default_rng(0).permutation(list(chosen))          # so that no side of a pair is the better one
   videos = [dict(name=names[number], file=f"{FOLDER}/{placed[names[number]].file}", mean=means[number],

@@ -86,7 +86,7 @@ class TorchPeer:
       total = total + weights.diversity * torch.linalg.matrix_norm(overlap).mean()
     return total
 
-  def step(self, better: torch.Tensor, worse: torch.Tensor, phase: int, *, first: bool = False) -> torch.Tensor:
+  def step(self, better: torch.Tensor, worse: torch.Tensor, phase: int, first: bool = False) -> torch.Tensor:
     """Takes one update on `[B, T, D]` videos of pairs; returns the loss, on the device.
 
     Args:

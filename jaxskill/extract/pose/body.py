@@ -30,7 +30,7 @@ LANDMARKS = (
     "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index", "left_thumb",
     "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel",
     "right_heel", "left_foot_index", "right_foot_index")
-HIPS, BODY, SHOULDERS = 0, 1, 2        # key points of a detection: middle of the hips, edge of the body above, shoulders
+HIPS, BODY, SHOULDERS = 0, 1, 2        # key points of a detection: middle of the hips, edge of the body, shoulders
 MARGIN = 1.25                          # of the square around a body
 _POINTS, _AUXILIARY = slice(0, 33), slice(33, 35)    # of the 39 of the network; the latter place the next square
 _WINDOW, _SURE = 7, 0.5                # of the maps of chance that refine a landmark: width, and what is sure

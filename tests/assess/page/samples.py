@@ -42,7 +42,7 @@ def answer(video="a film", duration=8.0, *, rows=16, curves=0, score=0.75, **cha
       percentile=70.0, training_videos=30, models=models, parts={}, duration_s=duration,
       attention={name: line for name, (line, _) in lines.items()}, curves=further, segments=[],
       moments=[moment for _, moment in lines.values()], meanings=MEANINGS,
-      warnings=["unlike the training videos: it lasts 8.0 s, they last 3.0 to 4.0 s"], format=3,
+      warnings=["unlike the training videos: it lasts 8.0 s, they last 3.0 to 4.0 s"], format=4,
       checkpoint=dict(chosen="last", step=10), pictures=[],
       made_from=dict(features=["f" * 64], said=[{}], params_sha256="e" * 64, models=[0, 1, 2])) | changed
 
@@ -65,7 +65,7 @@ def comparison(better, worse, aligned=None):
   direct = dict(how="by the alignment", difference=0.4, spread=None, agrees=False, alignment=aligned) if aligned else None
   return dict(better=better["video"], worse=worse["video"], difference=better["score"] - worse["score"], spread=None,
               probability=0.75, probability_means="of pairs like those that calibrated it", models=3, agreeing=2, equal=False, ranked=True, larger_than_training_pairs=50.0, training_videos=30,
-              videos=[better, worse], direct=direct, moments=moments, format=3, made_from=better["made_from"],
+              videos=[better, worse], direct=direct, moments=moments, format=4, made_from=better["made_from"],
               checkpoint=better["checkpoint"])
 
 
@@ -81,13 +81,13 @@ def film(path, seconds=8.0, fps=10, size=(48, 64)):
   return path
 
 
-def other_film(path, container, codec, seconds=1.0, fps=10, late=0, shown=(), size=(64, 48)):
+def other_film(path, container, codec, seconds=1.0, fps=10, late=0, shown=(), size=(64, 48), colors="yuv420p"):
   """Writes a film with sound and metadata; its pictures begin `late` of them later than its sound."""
   import av
   with av.open(str(path), "w", format=container) as out:
     out.metadata["title"] = "the name of a patient"
     stream, sound = out.add_stream(codec, rate=fps), out.add_stream("aac" if container == "mp4" else "mp2", rate=44100)
-    stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+    stream.width, stream.height, stream.pix_fmt = *size, colors
     for number in range(round(seconds * 44100) // 1152):
       samples = np.zeros((1, 2304), np.int16)
       heard = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")

@@ -1,5 +1,7 @@
 """Pairs to label in a headless Chromium: which is asked next, what is saved and read, what stays when it is closed."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from jaxskill.assess.page import pairs
 from jaxskill.data.user.features import load_features
 from tests.assess.page import chromium, samples
 from tests.assess.page.chromium import click, until
+from tests.assess.page.test_browser import CONTRAST
 
 pytestmark = chromium.marks()
 NAMES = ("a", 'b,"', "sub/c", "d", "e", "f", "g")
@@ -228,3 +231,19 @@ def test_a_name_of_a_stranger_stays_text(browser, tmp_path):
   browser.get(path.as_uri())
   assert sorted(shown(browser)) == sorted(names) and not browser.get_log("browser")
   assert browser.execute_script("return document.querySelectorAll('img, b').length") == 0
+
+
+@pytest.mark.parametrize("width, scheme", [(360, "dark"), (1300, "light")])
+def test_the_page_of_pairs_fits_and_is_read(opened, browser, width, scheme):
+  """On a phone and in the dark; films bear the names that stand above them; it asks for nothing outside its folder."""
+  browser.get_log("performance")
+  opened(5)
+  with chromium.look(browser, width, scheme):
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert not browser.execute_script(CONTRAST)
+  named = browser.execute_script("""return [...document.querySelectorAll('video')].map(one =>
+    document.getElementById(one.getAttribute('aria-labelledby')).textContent)""")
+  assert named == shown(browser)
+  events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+  asked = {event["params"]["request"]["url"].partition(":")[0] for event in events if event["method"] == "Network.requestWillBeSent"}
+  assert asked <= {"file", "data", "about"}, asked

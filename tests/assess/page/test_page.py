@@ -1,10 +1,12 @@
 """Pages as text: what stands in them, that names of others stay text, what lies beside them, and how large they are."""
 
 import base64
+import contextlib
 import csv
 import hashlib
 import html.parser
 import json
+import pathlib
 import re
 import shutil
 import types
@@ -15,7 +17,7 @@ import pytest
 from scipy import ndimage
 
 from jaxskill import written
-from jaxskill.assess import arguments, faces, new_videos, page, scoring
+from jaxskill.assess import arguments, earlier, faces, new_videos, page, scoring
 from jaxskill.assess.page import downloads, films, index, pairs, tracks
 from jaxskill.assess.page.texts import TEXTS
 from tests.assess.page import samples
@@ -139,8 +141,8 @@ def test_hostile_names_stay_text(tmp_path, film, make):
     else:
       pages.append(of_video(folder, samples.answer(name, **given), samples.material(film, maps=True)))
     if make == "index":
-      for date in ("2024-01-01", name):
-        place = folder / date[:4].strip('"><')
+      for number, date in enumerate(("2024-01-01", "2024-02-01", name)):
+        place = folder / str(number)
         place.mkdir(exist_ok=True)
         page.of_video(written.Record(place), samples.answer(name, **given), samples.material(film), "none")
         (place / "assessment.json").write_text(json.dumps(samples.answer(name, **given) | dict(subject=name, date=date)))
@@ -193,6 +195,31 @@ def test_a_video_is_linked_copied_or_left_out(tmp_path, film):
   assert not (folder / "video.mp4").exists() and not read.of("video") and not read.of("img")
   assert TEXTS["no_video"] in read.text and len(read.of("div", role="slider")) == 1
   assert hashlib.sha256(film.read_bytes()).hexdigest() not in read.text
+
+
+def test_the_film_of_another_ending_goes(tmp_path, film):
+  """Of an earlier answer about a video of this name; else both would lie there."""
+  record = written.Record(tmp_path)
+  record.write_text("video.webm", "an earlier film")
+  assert films.place(film, record, "video", "link").file == "video.mp4"
+  assert {path.name for path in tmp_path.glob("video.*")} == {"video.mp4"}
+
+
+def test_colors_that_browsers_do_not_show_make_a_proxy(tmp_path):
+  source = samples.other_film(tmp_path / "deep.mp4", "mp4", "libx264", colors="yuv444p")
+  assert films.place(source, written.Record(tmp_path), "video", "link").note == "proxy"
+
+
+def test_pictures_of_a_film_whose_clock_begins_before_zero(tmp_path, monkeypatch, film):
+  """A player begins at the container's first time, where that is negative."""
+  stream = types.SimpleNamespace(codec_context=types.SimpleNamespace(
+      name="h264", codec=types.SimpleNamespace(canonical_name="h264"), pix_fmt="yuv420p"), start_time=1, time_base=0.25)
+  container = types.SimpleNamespace(format=types.SimpleNamespace(name="mov,mp4"), start_time=-500_000)
+  monkeypatch.setattr(films.containers, "open_file", lambda path: contextlib.nullcontext(container))
+  monkeypatch.setattr(films.containers, "video_stream", lambda *_: stream)
+  assert films._played(film, 0) == (".mp4", 0.75)
+  container.start_time = 500_000
+  assert films._played(film, 0) == (".mp4", 0.25)
 
 
 @pytest.mark.parametrize("how", ["link", "copy", "none"])
@@ -251,7 +278,7 @@ def test_without_videos_nothing_of_an_earlier_page_shows_them(tmp_path, film):
   assert len(list((tmp_path / "pairs").glob("*.mp4"))) == 2
   left = pairs.remove(tmp_path)                                         # one name of the film stays
   assert len(left) == 1 and (tmp_path / "pairs" / left[0].rpartition("/")[2]).stat().st_nlink == 1
-  assert "remove it yourself" in scoring.stay(left)
+  assert "remove it yourself" in earlier.stay(left)
 
 
 @pytest.mark.parametrize("name, container, codec", [("film.avi", "avi", "mpeg4"), ("film.mpg", "mpeg", "mpeg1video")])
@@ -518,6 +545,11 @@ def test_a_folder_has_an_index(tmp_path, film):
   other = result | dict(made_from=result["made_from"] | dict(params_sha256="0" * 64))
   of_video(tmp_path / "other", other, samples.material(film), "none")
   (tmp_path / "other" / "assessment.json").write_text(json.dumps(other))
+  for name, changed in (("models", dict(made_from=result["made_from"] | dict(models=[0]))), ("theirs", {})):
+    (tmp_path / name).mkdir()
+    of_video(tmp_path / name, result | changed, samples.material(film), "none")
+    (tmp_path / name / "assessment.json").write_text(json.dumps(result | changed))
+  (tmp_path / "theirs" / "report.html").write_text("their own page")
   assert page.of_folder(tmp_path / "another", "assessment.json", result) == []          # no answer has a page
   read = Read(*page.of_folder(tmp_path, "assessment.json", result))
   assert [one["href"] for one in read.of("a")][:3] == [f"all%20%23{number}/report.html" for number in range(3)]
@@ -561,6 +593,22 @@ def test_pairs_need_two_films(tmp_path, film):
   assert Read(pairs.write(tmp_path, both, dict(a=film, b=film), 3, "link")[0]).data["key"] != read.data["key"]
 
 
+def test_pairs_of_many_videos_are_looked_for_once(tmp_path, monkeypatch, film):
+  """Not anew for each film; and files are resolved once, not by each check."""
+  count = 30
+  videos = [types.SimpleNamespace(name=str(number), file=film) for number in range(count)]
+  resolved, found = [], []
+  resolve, uncertain = pathlib.Path.resolve, pairs.uncertain
+  monkeypatch.setattr(pathlib.Path, "resolve", lambda path, *rest: resolved.append(path) or resolve(path, *rest))
+  monkeypatch.setattr(pairs, "uncertain", lambda *given: found.append(1) or uncertain(*given))
+  folders = {video.name: tmp_path / video.name for video in videos}
+  scoring.check_pages(tmp_path, folders, videos, arguments.Pages(True, "link", 5))
+  assert sum(path == film for path in resolved) == count
+  answers = {video.name: samples.answer(video.name, score=number) for number, video in enumerate(videos)}
+  pairs.write(tmp_path, answers, dict.fromkeys(answers, film), 5, "link")
+  assert len(list((tmp_path / "pairs").glob("*.mp4"))) > 5 and len(found) == 2
+
+
 def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatch, film):
   """Others take its place, and only films of pairs are looked at and linked."""
   scores = dict(a=0.0, b=0.1, bad=0.15, c=0.5, far=9.0)
@@ -581,9 +629,15 @@ def test_a_film_that_cannot_be_shown_costs_no_page_of_pairs(tmp_path, monkeypatc
     pairs.write(tmp_path, {name: answers[name] for name in ("b", "bad")}, files, 1, "link")
 
 
-def test_persons_are_drawn_by_date_or_by_order():
+def test_persons_are_drawn_by_date(tmp_path):
+  """Which is said as year, month and day; an answer of which no such date is known is left out."""
   row = lambda date, score: dict(subject="A", date=date, score=score, words="", video="", address="")
-  person, = index.over_time([row("2024-01-11", 2.0), row("2024-01-01", 1.0), row("2024-01-02", 3.0)])
+  person, = index.over_time([row("2024-01-11", 2.0), row("20240101", 1.0), row("15.01.2024", 0.0), row("2024-01-02", 3.0)])
   assert [point["x"] for point in person["points"]] == [14.0, 22.2, 96.0]
-  person, = index.over_time([row("week 1", 2.0), row("week 2", 1.0), row("week 3", 1.0)])
-  assert [point["x"] for point in person["points"]] == [14.0, 55.0, 96.0]
+  for date in ("15.01.2024", "2024-02", "week 1"):
+    (tmp_path / "labels.csv").write_text(f"video,date\na,2024-02-28\nb,{date}\n")
+    with pytest.raises(ValueError, match=f"labels.csv, line 3: the date of 'b' is '{date}'; expected year, month and day"):
+      new_videos._said(new_videos.Known(labels=str(tmp_path / "labels.csv")))
+  (tmp_path / "labels.csv").write_text("video,date\na,20240228\n")
+  assert new_videos._said(new_videos.Known(labels=str(tmp_path / "labels.csv")))[1] == dict(
+      a=dict(date="2024-02-28"))

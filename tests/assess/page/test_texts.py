@@ -49,11 +49,11 @@ def of_script(text):
     line = re.sub(r"(^|\s)//.*", "", line)
     line = re.sub(r"(find|all|closest|addEventListener)\((\"[^\"]*\"|`[^`]*`)", "", line)       # selectors, and events
     for _, quoted in re.findall(r"([\"'`])((?:\\.|(?!\1).)*)\1", line):
-      own = re.sub(r"\$\{.*?\}", " ", quoted)
-      if re.search(r"[A-Z]\w+( \w+)+|\w+ (\w+ )+\w+", own):
-        found.append(own)
-      elif SHOWS.search(line) and own not in TOLD:
-        found += re.findall(WORD, own)
+      plain = re.sub(r"\$\{.*?\}", " ", quoted)
+      if re.search(r"[A-Z]\w+( \w+)+|\w+ (\w+ )+\w+", plain):
+        found.append(plain)
+      elif SHOWS.search(line) and plain not in TOLD:
+        found += re.findall(WORD, plain)
   return found
 
 
