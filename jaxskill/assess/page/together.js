@@ -1,4 +1,6 @@
 // Two players in step, on pages of two videos.
+const RUSH = 4;                                 // times as fast as the first: the second shows nothing any more then
+
 class Together {                                // the second player follows the first
   constructor([first, second]) {
     Object.assign(this, {first, second, pin: [0, 0], mode: find("[data-do=sync]").value});
@@ -66,13 +68,13 @@ class Together {                                // the second player follows the
     this.ours++;
     this.second.video.pause();
   }
-  whole({better, other}) {                      // from end to end of both where that is no leap; sorted, to go back
-    const [a, b] = this.durations, most = 4;
-    const starts = other[0] <= most * better[0], ends = b - other.at(-1) <= most * (a - better.at(-1));
+  whole({better, other}) {                      // from end to end of both where that is no leap, and never backwards
+    const [a, b] = this.durations;
+    const starts = other[0] <= RUSH * better[0], ends = b - other.at(-1) <= RUSH * (a - better.at(-1));
     const [xs, ys] = [[better, 0, a], [other, 0, b]].map(([inner, start, end]) =>
       [...(starts ? [start] : []), ...inner, ...(ends ? [end] : [])]);
     let last = 0;
-    return {better: xs, other: ys, sorted: ys.map(at => last = Math.max(last, at))};
+    return {better: xs, other: ys.map(at => last = Math.max(last, at))};
   }
   get durations() { return [this.first, this.second].map(one => one.about.duration); }
   target(at) {                                  // seconds of the second video that belong to seconds of the first
@@ -84,7 +86,7 @@ class Together {                                // the second player follows the
   }
   inverse(at) {                                 // seconds of the first, the nearest it has
     const [a, b] = this.durations;
-    const found = this.mode === "alignment" ? between(this.alignment.sorted, this.alignment.better, at)
+    const found = this.mode === "alignment" ? between(this.alignment.other, this.alignment.better, at)
       : this.mode === "fraction" ? at / (b || 1) * a
       : this.mode === "pin" ? at - this.pin[1] + this.pin[0] : at;
     return clamp(found, 0, a);
@@ -92,7 +94,7 @@ class Together {                                // the second player follows the
   reaches(at) { return Math.abs(this.target(this.inverse(at)) - at) < 0.1; }
   inFirst(span) {                               // a span of the second; null where it has none or would rush through
     const [from, to] = span.map(at => this.inverse(at)), [a] = this.durations;
-    if (!span.every(at => this.reaches(at)) || 4 * (to - from) < span[1] - span[0]) return null;
+    if (!span.every(at => this.reaches(at)) || RUSH * (to - from) < span[1] - span[0]) return null;
     const end = Math.min(Math.max(to, from + 0.5), a);
     return [clamp(end - 0.5, 0, from), end];
   }

@@ -355,8 +355,8 @@ def test_times_of_the_second_are_found_in_the_first(opened):
     browser.execute_script("jaxskill.together.mode = arguments[0]", mode)
     if mode == "alignment":
       browser.execute_script("const {together} = jaxskill; together.alignment = together.whole(arguments[0])",
-                             dict(better=[50, 700, 1750], other=[20, 900, 2000]))
-    for at in (0.0, 10.0, 333.333, 1700.123):
+                             dict(better=[50, 700, 701, 1750], other=[20, 900, 880, 2000]))
+    for at in (0.0, 10.0, 333.333, 900.0, 1700.123):
       back = browser.execute_script("return jaxskill.together.target(jaxskill.together.inverse(arguments[0]))", at)
       assert back == pytest.approx(at, abs=1e-3), mode
   browser.execute_script("jaxskill.together.mode = 'clock'")
