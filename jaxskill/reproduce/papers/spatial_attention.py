@@ -26,9 +26,9 @@ NOTES = ("Accuracy in %, of four folds in the paper. It heads the column Dough-R
 FRAMES = "Frames are those that were kept with the maps, else of --videos DIR, else the mean over channels of the maps."
 
 
-def _figure(number: Any, title: str, rows: tuple[str, ...], columns: Any) -> Any:
+def _figure(number: Any, title: str, rows: tuple[str, ...], columns: Any, hours: float) -> Any:
   return Figure(f"{PAPER}-figure-{number}", PAPER, f"Figure {number}", title, TABLES, figures.draw, rows, columns,
-                notes=(FRAMES,))
+                notes=(FRAMES,), hours=hours)
 
 
 ENTRIES = (
@@ -49,9 +49,9 @@ ENTRIES = (
               Row("h_skill-based Atten.", SKILL, published=("82.8", "69.1", "84.8", "81.6", "84.7")),
               Row("Full model", WHOLE, published=("85.5", "73.1", "85.3", "82.7", "86.1"))),
         columns=COLUMNS, simulated=SIMULATED, notes=NOTES, hours=0.2),
-    _figure(4, "where the model looks", (WHOLE,), COLUMNS),
-    _figure(5, "where the model looks, beside CBAM", (WHOLE, CBAM), (SURGERY, DRAWING, CHOPSTICK)),
-    _figure(6, "where it looks when labels are random", (WHOLE, RANDOM), COLUMNS),
+    _figure(4, "where the model looks", (WHOLE,), COLUMNS, 0.08),
+    _figure(5, "where the model looks, beside CBAM", (WHOLE, CBAM), (SURGERY, DRAWING, CHOPSTICK), 0.16),
+    _figure(6, "where it looks when labels are random", (WHOLE, RANDOM), COLUMNS, 0.16),
 )
 
 ACCURACY, PLACE, DISTRACTOR = "last.accuracy", "against_truth.attention_place", "against_truth.attention_distractor"
