@@ -87,14 +87,14 @@ def training_videos(folder, number):
 
 READERS = {
     extraction: "extraction.json: .*extract the features again into a new folder",
-    answer: "assessment.json: .*give another --out",
+    answer: "assessment.json: .*give another --out, or remove its folder: pages and pictures there may show the video",
     checkpoint: "5: .*train again in a fresh --workdir",
     resumed: "5: .*train again in a fresh --workdir",
     results: "results.json: .*start the training command again, which writes it",
     training_videos: "training_videos.npz: .*start the training command again, which writes it",
 }
-REFUSED_OLD = (training_videos, checkpoint, resumed)
-NEWEST = {extraction: 1, answer: 2, checkpoint: 2, resumed: 2, results: 3, training_videos: 1}
+REFUSED_OLD = (answer, training_videos, checkpoint, resumed)
+NEWEST = {extraction: 2, answer: 4, checkpoint: 2, resumed: 2, results: 3, training_videos: 1}
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -131,4 +131,4 @@ def test_what_is_written_carries_its_format(tmp_path):
   assert json.loads((run.workdir / "results.json").read_text())["format"] == 3
   video = run.dataset.folds[0].test_videos[0]
   results, _ = run.assess(run.save(video, tmp_path, "a"), out=tmp_path / "out")
-  assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 3
+  assert results["a"]["format"] == json.loads((tmp_path / "out" / "a" / "assessment.json").read_text())["format"] == 4

@@ -14,7 +14,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import Fold, SkillDataset
@@ -28,7 +27,7 @@ class Heads(nn.Module):
 
   hidden: int                             # units; the second layer has half as many
   parts: int
-  dtype: DTypeLike = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, rows: jax.Array, judges: int) -> jax.Array:
