@@ -64,11 +64,11 @@ ENTRIES = (
         notes=("The first two rows are ours where the preprint is silent: direct regression pools embeddings of the "
                "query; with alignment, what the heads would read is pooled.",
                "Where pairs are all that is known, as on BEST, the ranking loss alone trains the score: w/o ranking "
-               "loss is then as good as chance.", PAIRS_ALONE, NOT_CREDIBLE)),
+               "loss is then as good as chance.", PAIRS_ALONE, NOT_CREDIBLE), hours=0.65),
     Figure(
         "skilldiff-figure-2", "skilldiff", "Fig. 2", "segment scores of an expert and a novice at the same activity",
         TABLES, figures_skilldiff.draw, rows=(WHOLE,), columns=(*FIS_V[:1], AQA_7, *BEST),
-        notes=("The test videos of the highest and the lowest label of one activity.",)),
+        notes=("The test videos of the highest and the lowest label of one activity.",), hours=0.35),
 )
 
 CLAIMS = (
