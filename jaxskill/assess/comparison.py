@@ -29,9 +29,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
-  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
-  if pages.blurs:
-    videos = scoring.hide_faces(videos, sources.extraction.weights, failed, say)
+  videos, failed = scoring.read_videos(trained, sources, out, say, pages)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:

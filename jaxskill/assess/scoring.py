@@ -44,9 +44,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   answers = folder_of(trained, out, earlier.ASSESSMENTS)
   ids, words = explain.choose(trained, models)
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
-  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
-  if pages.blurs:
-    videos = hide_faces(videos, sources.extraction.weights, failed, say)
+  videos, failed = read_videos(trained, sources, out, say, pages)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
@@ -80,6 +78,22 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     paths += [opened(folders[name], pages.html and f"page of {name}" not in failed) for name in results]
     say("wrote " + "\n      ".join(map(cli.plain, paths)))
   return results, failed
+
+
+def read_videos(trained: finished_run.FinishedRun, sources: new_videos.Sources, out: str, say: Callable[[str], None],
+                pages: arguments.Pages) -> tuple[list[new_videos.NewVideo], dict[str, str]]:
+  """Returns the videos, what is not to be shown of them hidden, and {video: why it failed}; see `new_videos.read`.
+
+  Raises:
+    ValueError: besides, where pictures would be kept with faces as they are: those that a run on frames reads.
+  """
+  if pages.blurs and sources.videos and (trained.about["extraction"] or {}).get("frames"):
+    raise ValueError("--blur-faces: this run is on frames, which would be kept as they are, and nothing says where faces "
+                     "are in them; give --videos none, which shows and keeps no picture.")
+  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = hide_faces(videos, sources.extraction.weights, failed, say)
+  return videos, failed
 
 
 def hide_faces(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], failed: dict[str, str],

@@ -171,6 +171,20 @@ def test_faces_are_blurred_in_all_that_is_written(tmp_path):
     compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
 
 
+@pytest.mark.parametrize("ask", [assess.run, compare.run])
+def test_frames_with_faces_that_nothing_blurs_are_not_kept(tmp_path, monkeypatch, ask):
+  """Of a run on frames: it is refused before a picture is decoded."""
+  pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+  run = trained("pros_cons")
+  loaded = finished_run.load(run.workdir)
+  frames = dict(extraction=dict(frames=dict(count=16, size=(32, 32))))
+  monkeypatch.setattr(finished_run, "load", lambda *_: loaded._replace(about=loaded.about | frames))
+  film = samples.film(tmp_path / "film.mp4", 2.0)
+  with pytest.raises(ValueError, match="--blur-faces: this run is on frames.*give --videos none"):
+    ask(run.workdir, [film], out=tmp_path / "out", blur_faces=True, say=lambda line: None)
+  assert not list((tmp_path / "out").rglob("*.npy"))
+
+
 def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
   """They are told, with status 1, and the index is of the run that was asked."""
   run = trained("pros_cons")
