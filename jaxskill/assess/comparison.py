@@ -85,7 +85,7 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
       paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
-  if pages.hides and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old(*earlier.MAY_SHOW)):
     faults["earlier files"] = earlier.stay(left)
   result["failed"] = faults
   return paths

@@ -12,6 +12,7 @@ from jaxskill.training.finished_run import NewVideo
 
 ASSESSMENT, COMPARISON = "assessment.json", "comparison.json"
 ASSESSMENTS, COMPARISONS = "assessments", "comparisons"      # folders of a run that hold them by default
+MAY_SHOW = (".html", ".png", ".mp4", ".webm")      # endings of what an answer may have beside it
 
 
 def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVideo], failed: Collection[str],
@@ -41,13 +42,13 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
           faults[f"earlier files in {folder}"] = stay(left)
       except (ValueError, OSError) as error:
         faults[f"earlier files in {folder}"] = str(error)
-  if found:
-    say("nothing beside these earlier answers shows the videos any more: " + ", ".join(map(cli.plain, sorted(found))))
+  if bare := sorted(folder for folder in found if f"earlier files in {folder}" not in faults):
+    say("nothing beside these earlier answers shows the videos any more: " + ", ".join(map(cli.plain, bare)))
   return faults
 
 
 def _remove(folder: pathlib.Path) -> list[str]:
-  return written.Record(folder).remove_old()
+  return written.Record(folder).remove_old(*MAY_SHOW)
 
 
 def _shows(path: pathlib.Path, digests: Collection[str], names: Collection[str], shown: str) -> bool:
@@ -64,5 +65,5 @@ def _shows(path: pathlib.Path, digests: Collection[str], names: Collection[str],
 
 def stay(left: Sequence[str]) -> str:
   """Returns why files of an earlier answer are still there, where nothing may show a video."""
-  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or it is the last "
-          "name of a film; remove it yourself.")
+  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or nothing notes that "
+          "jaxskill did, or it is the last name of a film; remove it yourself, or move it away if it is yours.")

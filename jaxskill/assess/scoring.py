@@ -234,7 +234,7 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
       page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
-  if pages.hides and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old(*earlier.MAY_SHOW)):
     faults["earlier files"] = earlier.stay(left)
   return result, faults
 

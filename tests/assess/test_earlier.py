@@ -1,0 +1,60 @@
+"""What earlier answers show of videos: what goes, what stays and is told, made up without a run."""
+
+import json
+import types
+
+from jaxskill import written
+from jaxskill.assess import earlier
+
+VIDEO = types.SimpleNamespace(name="a", digest="f" * 64)
+
+
+def answered(folder, *shows, shown="everything", names=("a",), features=(VIDEO.digest,), noted=True):
+  """Writes an answer about videos of these names and features, and files beside it that a record notes or does not."""
+  folder.mkdir(parents=True)
+  about = [dict(video=name) for name in names]
+  content = dict(videos=about) if len(about) > 1 else about[0]
+  name = earlier.COMPARISON if len(about) > 1 else earlier.ASSESSMENT
+  (folder / name).write_text(json.dumps(content | dict(shown=shown, made_from=dict(features=features))))
+  for show in shows:
+    if noted:
+      written.Record(folder).write_text(show, "of an earlier answer")
+    else:
+      (folder / show).write_text("of an earlier answer")
+  return folder
+
+
+def forget(tmp_path, names=("a",), shown="nothing", new=()):
+  """Returns what `earlier.forget` does, and what it says."""
+  said = []
+  return earlier.forget(tmp_path / "out", tmp_path / "run", [VIDEO], names, shown, new, said.append), "\n".join(said)
+
+
+def test_what_no_record_notes_stays_and_is_told(tmp_path):
+  """Of answers before there were records; beside one whose files all went."""
+  old = answered(tmp_path / "out" / "old", "report.html", "video.mp4", "frames.PNG", "curves.csv", noted=False)
+  new = answered(tmp_path / "out" / "new", "report.html", "video.mp4")
+  faults, said = forget(tmp_path)
+  (what, why), = faults.items()
+  assert what == f"earlier files in {old}" and str(new) in said and str(old) not in said
+  assert all(str(old / name) in why for name in ("report.html", "video.mp4", "frames.PNG")) and "curves.csv" not in why
+  assert not list(new.glob("*.[!j]*"))
+
+
+def test_a_page_that_others_changed_is_told_once(tmp_path):
+  folder = answered(tmp_path / "out" / "a", "report.html")
+  (folder / "report.html").write_text("notes of a coach")
+  faults, said = forget(tmp_path)
+  assert list(faults) == [f"earlier files in {folder}"] and not said
+
+
+def test_pages_of_pairs_that_no_record_notes_are_told(tmp_path):
+  """With their films; a folder of that name without a page is another's."""
+  out = tmp_path / "out"
+  (out / "pairs").mkdir(parents=True)
+  (out / "pairs" / "0.mp4").write_text("a film")
+  assert forget(tmp_path) == ({}, "")
+  (out / "pairs.html").write_text("a page")
+  faults, _ = forget(tmp_path)
+  (why,) = faults.values()
+  assert str(out / "pairs.html") in why and str(out / "pairs" / "0.mp4") in why
