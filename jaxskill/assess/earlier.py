@@ -21,7 +21,7 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
 
   Args:
     answers: folder of the answers; workdir: of the run, where they lie by default: both are searched.
-    videos: those that were read, known by their features; failed: names of those that were not.
+    videos: those that were read, known by their features and names; failed: names of those that were not.
     shown: of `arguments.SHOWN`: an answer that shows no more keeps what it has.
     new: folders of the answers of this command.
     say: called with each text for the user.
@@ -32,8 +32,9 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
   from jaxskill.assess.page import pairs
   places = {place.resolve() for place in (answers, workdir / ASSESSMENTS, workdir / COMPARISONS)}
   digests, ours = {video.digest for video in videos}, {folder.resolve() for folder in new}
+  names = {*failed, *(video.name for video in videos)}           # features may be others by now
   found = {path.parent for place in places for name in (ASSESSMENT, COMPARISON) for path in place.rglob(name)
-           if path.parent not in ours and _shows(path, digests, failed, shown)}
+           if path.parent not in ours and _shows(path, digests, names, shown)}
   faults = {}
   for remove, folders in ((pairs.remove, places), (_remove, found)):
     for folder in sorted(folders):

@@ -24,10 +24,11 @@ def answered(folder, *shows, shown="everything", names=("a",), features=(VIDEO.d
   return folder
 
 
-def forget(tmp_path, names=("a",), shown="nothing", new=()):
-  """Returns what `earlier.forget` does, and what it says."""
+def forget(tmp_path, failed=(), shown="nothing"):
+  """Returns what `earlier.forget` does of one video, and what it says."""
   said = []
-  return earlier.forget(tmp_path / "out", tmp_path / "run", [VIDEO], names, shown, new, said.append), "\n".join(said)
+  faults = earlier.forget(tmp_path / "out", tmp_path / "run", [VIDEO], failed, shown, (), said.append)
+  return faults, "\n".join(said)
 
 
 def test_what_no_record_notes_stays_and_is_told(tmp_path):
@@ -46,6 +47,14 @@ def test_a_page_that_others_changed_is_told_once(tmp_path):
   (folder / "report.html").write_text("notes of a coach")
   faults, said = forget(tmp_path)
   assert list(faults) == [f"earlier files in {folder}"] and not said
+
+
+def test_answers_from_other_features_of_a_video_are_found_by_its_name(tmp_path):
+  """A person is corrected, and features are made again."""
+  both = answered(tmp_path / "out" / "a_vs_b", "report.html", names=("a", "b"), features=("1" * 64, "2" * 64))
+  others = answered(tmp_path / "out" / "c_vs_b", "report.html", names=("c", "b"), features=("3" * 64, "2" * 64))
+  faults, said = forget(tmp_path)
+  assert not faults and str(both) in said and not (both / "report.html").exists() and (others / "report.html").exists()
 
 
 def test_pages_of_pairs_that_no_record_notes_are_told(tmp_path):
