@@ -35,8 +35,9 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
   names = {*failed, *(video.name for video in videos)}           # features may be others by now
   found = {path.parent for place in places for name in (ASSESSMENT, COMPARISON) for path in place.rglob(name)
            if path.parent not in ours and _shows(path, digests, names, shown)}
+  paged = places | {path.parent for place in places for path in place.rglob(pairs.NAME)}
   faults = {}
-  for remove, folders in ((pairs.remove, places), (_remove, found)):
+  for remove, folders in ((pairs.remove, paged), (_remove, found)):
     for folder in sorted(folders):
       try:
         if left := remove(folder):

@@ -57,6 +57,17 @@ def test_answers_from_other_features_of_a_video_are_found_by_its_name(tmp_path):
   assert not faults and str(both) in said and not (both / "report.html").exists() and (others / "report.html").exists()
 
 
+def test_pages_of_pairs_go_from_folders_below(tmp_path):
+  """Where another command was told to write."""
+  out = tmp_path / "out"
+  for folder in (out, out / "monday"):
+    (folder / "pairs").mkdir(parents=True)
+    written.Record(folder).write_text("pairs.html", "a page of pairs")
+    written.Record(folder / "pairs").write_text("0.mp4", "a film")
+  faults, _ = forget(tmp_path)
+  assert not faults and {path.name for path in out.rglob("*")} == {"monday"}
+
+
 def test_pages_of_pairs_that_no_record_notes_are_told(tmp_path):
   """With their films; a folder of that name without a page is another's."""
   out = tmp_path / "out"
