@@ -36,6 +36,7 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
   found = {path.parent for place in places for name in (ASSESSMENT, COMPARISON) for path in place.rglob(name)
            if path.parent not in ours and _shows(path, digests, names, shown)}
   paged = places | {path.parent for place in places for path in place.rglob(pairs.NAME)}
+  pages = [folder / pairs.NAME for folder in sorted(paged) if (folder / pairs.NAME).exists()]
   faults = {}
   for remove, folders in ((pairs.remove, paged), (_remove, found)):
     for folder in sorted(folders):
@@ -44,6 +45,9 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
           faults[f"earlier files in {folder}"] = stay(left)
       except (ValueError, OSError) as error:
         faults[f"earlier files in {folder}"] = str(error)
+  if gone := [page for page in pages if not page.exists()]:
+    say("removed pages of pairs, for nothing notes which videos they show; --pairs-to-label makes them anew: "
+        + ", ".join(map(cli.plain, gone)))
   if bare := sorted(folder for folder in found if f"earlier files in {folder}" not in faults):
     say("nothing beside these earlier answers shows the videos any more: " + ", ".join(map(cli.plain, bare)))
   return faults

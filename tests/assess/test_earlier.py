@@ -64,8 +64,9 @@ def test_pages_of_pairs_go_from_folders_below(tmp_path):
     (folder / "pairs").mkdir(parents=True)
     written.Record(folder).write_text("pairs.html", "a page of pairs")
     written.Record(folder / "pairs").write_text("0.mp4", "a film")
-  faults, _ = forget(tmp_path)
+  faults, said = forget(tmp_path)
   assert not faults and {path.name for path in out.rglob("*")} == {"monday"}
+  assert "removed pages of pairs" in said and said.endswith(f": {out / 'pairs.html'}, {out / 'monday' / 'pairs.html'}")
 
 
 def test_pages_of_pairs_that_no_record_notes_are_told(tmp_path):
@@ -75,6 +76,7 @@ def test_pages_of_pairs_that_no_record_notes_are_told(tmp_path):
   (out / "pairs" / "0.mp4").write_text("a film")
   assert forget(tmp_path) == ({}, "")
   (out / "pairs.html").write_text("a page")
-  faults, _ = forget(tmp_path)
+  faults, said = forget(tmp_path)
+  assert not said
   (why,) = faults.values()
   assert str(out / "pairs.html") in why and str(out / "pairs" / "0.mp4") in why
