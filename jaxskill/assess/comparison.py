@@ -29,6 +29,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
+  shown = pages.shown(others=bool(sources.extraction.weights))
   videos, failed = scoring.read_videos(trained, sources, out, say, pages)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
@@ -51,12 +52,12 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(format=scoring.FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=source,
+  result |= dict(format=scoring.FORMAT, shown=shown, checkpoint=trained.checkpoint, made_from=source,
                  videos=results, cautions=wording.cautions(*results))
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
   if pages.hides:
-    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), pages.shown, [folder], say)
+    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), shown, [folder], say)
   say(describe(result))
   for what, why in result["failed"].items():
     say(f"failed: the {what} {cli.plain(why)}")

@@ -43,6 +43,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   trained = finished_run.load(workdir, models.checkpoint)
   answers = folder_of(trained, out, earlier.ASSESSMENTS)
   ids, words = explain.choose(trained, models)
+  shown = pages.shown(others=bool(sources.extraction.weights))
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
   videos, failed = read_videos(trained, sources, out, say, pages)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
@@ -57,7 +58,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       one = explain.pick(assessments, ids, number)
       try:
         result = answer_of(trained, video, one, ids, words, models.level) | dict(
-            format=FORMAT, shown=pages.shown, checkpoint=trained.checkpoint,
+            format=FORMAT, shown=shown, checkpoint=trained.checkpoint,
             made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
@@ -68,7 +69,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
   if pages.hides:
-    failed |= earlier.forget(answers, trained.workdir, videos, failed, pages.shown,
+    failed |= earlier.forget(answers, trained.workdir, videos, failed, shown,
                              [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults

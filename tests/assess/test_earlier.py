@@ -4,7 +4,7 @@ import json
 import types
 
 from jaxskill import written
-from jaxskill.assess import earlier
+from jaxskill.assess import arguments, earlier
 
 VIDEO = types.SimpleNamespace(name="a", digest="f" * 64)
 
@@ -55,6 +55,16 @@ def test_answers_from_other_features_of_a_video_are_found_by_its_name(tmp_path):
   others = answered(tmp_path / "out" / "c_vs_b", "report.html", names=("c", "b"), features=("3" * 64, "2" * 64))
   faults, said = forget(tmp_path)
   assert not faults and str(both) in said and not (both / "report.html").exists() and (others / "report.html").exists()
+
+
+def test_answers_that_show_the_faces_of_others_show_more(tmp_path):
+  """Made without the detector; with it, all faces that are found are blurred."""
+  one, all_blurred = (arguments.Pages(blur_faces=True).shown(others) for others in (False, True))
+  folders = [answered(tmp_path / "out" / f"{number}", "report.html", shown=shown)
+             for number, shown in enumerate(("nothing", all_blurred, one, "everything"))]
+  for shown, left in ((one, 3), (all_blurred, 2), ("nothing", 1)):
+    forget(tmp_path, shown=shown)
+    assert [(folder / "report.html").exists() for folder in folders] == [number < left for number in range(4)]
 
 
 def test_pages_of_pairs_go_from_folders_below(tmp_path):

@@ -156,15 +156,20 @@ def test_faces_are_blurred_in_all_that_is_written(tmp_path):
     assert results[name]["file"] == f"{name}.mp4" and str(tmp_path) not in (tmp_path / "out" / name / scoring.NAME).read_text()
   result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, say=said.append)
   assert not result["failed"] and (tmp_path / f"{names[0]}.mp4").stat().st_nlink == 1
+  compared = tmp_path / "out" / f"{names[0]}_vs_{names[1]}"
+  assert (result["shown"], (compared / page.NAME).exists()) == ("one blurred face", True)
   source = []
   with pytest.MonkeyPatch.context() as patch:                           # with --weights, others are looked for
     patch.setattr(scoring.networks, "Networks", lambda path, names: source.append((path, names)))
     patch.setattr(faces, "of_video", lambda film, features, digest, detector: faces.Faces(
         scoring.points.read(features), np.zeros((0, 4))))
+    assess.run(run.workdir, **ask | dict(features=given[:1], pairs_to_label=0), blur_faces=True, weights="wheel",
+               say=said.append)
+    assert not (compared / page.NAME).exists()                          # it shows the faces of others
     for weights in ("wheel", dict(pose="wheel")):
       result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, weights=weights,
                            say=said.append)
-  assert source == 2 * [("wheel", ("pose_detection",))] and not result["failed"]
+  assert source == 3 * [("wheel", ("pose_detection",))] and not result["failed"]
   paged, = (path.read_text() for path in (tmp_path / "out").glob("*_vs_*/report.html"))
   assert page.TEXTS["blurred"] in paged and page.TEXTS["blurred_one"] not in paged
   with pytest.raises(ValueError, match="nothing says where its face is"):
