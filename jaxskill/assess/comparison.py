@@ -74,6 +74,8 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
   """
   folder.mkdir(parents=True, exist_ok=True)
   record, results = written.Record(folder), result["videos"]
+  if pages.hides:
+    record.remove_old()                    # as in `scoring.write`
   result["pictures"], undrawn = scoring.draw_into(record, lambda pictures, new: [pictures.draw_comparison(
       new / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   files.save_json(folder / NAME, result)

@@ -219,6 +219,8 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
   """Writes one video's answer, pictures and page; returns the answer, and {"pictures" or "page": why it has none}."""
   folder.mkdir(parents=True, exist_ok=True)
   record = written.Record(folder)
+  if pages.hides:
+    record.remove_old()                    # first, for a command may be stopped while it makes what shows less
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
     with record.writing("maps.npz") as path, open(path, "xb") as file:

@@ -176,6 +176,24 @@ def test_faces_are_blurred_in_all_that_is_written(tmp_path):
     compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
 
 
+@pytest.mark.parametrize("ask, count, made", [(assess.run, 1, "of_video"), (compare.run, 2, "of_comparison")])
+def test_a_command_that_is_stopped_shows_nothing_of_earlier_answers(tmp_path, monkeypatch, ask, count, made):
+  """While it makes the page: the answer says by then that it shows nothing."""
+  run = trained("pros_cons")
+  given = dict(features=[run.save(video) for video in run.dataset.folds[0].test_videos[:count]], labels=run.labels,
+               out=tmp_path, html=True, say=lambda line: None)
+  ask(run.workdir, **given)
+  before, = tmp_path.glob(f"*/{page.NAME}")
+
+  def stopped(*_):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(page, made, stopped)
+  with pytest.raises(KeyboardInterrupt):
+    ask(run.workdir, **given, films="none")
+  told, = before.parent.glob("[!.]*.json")
+  assert json.loads(told.read_text())["shown"] == "nothing" and not before.exists()
+
+
 @pytest.mark.parametrize("ask", [assess.run, compare.run])
 def test_frames_with_faces_that_nothing_blurs_are_not_kept(tmp_path, monkeypatch, ask):
   """Of a run on frames: it is refused before a picture is decoded."""
