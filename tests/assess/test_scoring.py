@@ -94,6 +94,9 @@ def test_without_videos_nothing_shows_them(tmp_path):
   _, failed = run.assess(file, out=tmp_path, films="none")
   assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
   assert listed() == {"assessment.json", "attention.png", "report.html"}
+  (tmp_path / name / "report.html").rename(tmp_path / name / "video.mp4")          # which nothing notes
+  _, failed = run.assess(file, out=tmp_path, films="none")
+  assert list(failed) == [f"earlier files of {name}"] and "video.mp4" in failed[f"earlier files of {name}"]
 
 
 def test_without_videos_nothing_of_other_answers_shows_them(tmp_path):
