@@ -103,10 +103,17 @@ class Record:
           self._note(name, [])
     return left
 
-  def remove_old(self) -> list[str]:
-    """Removes what was not written through this object, see `remove`, and what killed processes left half written."""
+  def remove_old(self, *endings: str) -> list[str]:
+    """Removes what was not written through this object, see `remove`, and what killed processes left half written.
+
+    Args:
+      endings: the paths of other files that end so, in lower case, are returned too: they stay, as no record has them.
+    """
     files.remove_unfinished(self.folder, below=False)
-    return self.remove(*sorted(self._read().keys() - self.new))
+    left = self.remove(*sorted(self._read().keys() - self.new))
+    others = (str(path) for path in sorted(self.folder.glob("*"))
+              if path.name.lower().endswith(endings) and path.name not in self.new and not path.is_dir())
+    return list(dict.fromkeys([*left, *others]))
 
   def _is_last(self, name: str) -> bool:
     """Returns whether a file may be the last name of a user's."""

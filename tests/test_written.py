@@ -143,3 +143,13 @@ def test_what_killed_processes_left_goes_with_the_rest(tmp_path):
   (tmp_path / ".2.unfinished" / "attention.png").write_text("a picture")
   assert record.remove_old() == [] and {path.name for path in tmp_path.iterdir()} == {"a", written.NAME}
   assert written.Record(tmp_path).remove_old() == [] and not list(tmp_path.iterdir())
+
+
+def test_files_that_no_record_notes_are_told_by_their_endings(tmp_path):
+  record = written.Record(tmp_path)
+  record.write_text("new.html", "ours")
+  for name in ("theirs.html", "THEIRS.MP4", "theirs.txt"):
+    (tmp_path / name).write_text("theirs")
+  (tmp_path / "a folder.html").mkdir()
+  assert record.remove_old(".html", ".mp4") == [str(tmp_path / name) for name in ("THEIRS.MP4", "theirs.html")]
+  assert record.remove_old() == []

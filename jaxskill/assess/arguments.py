@@ -17,7 +17,7 @@ if TYPE_CHECKING:                # they import JAX, which a command does after i
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
-SHOWN = ("nothing", "blurred faces", "everything")     # what answers may show of videos, from the least
+SHOWN = ("nothing", "blurred faces", "one blurred face", "everything")    # what answers may show of videos, from the least
 FILMS = ("link", "copy", "none")       # how a page comes by its videos
 LEVEL = 0.9           # conformal.LEVEL, which imports NumPy
 Path = str | os.PathLike[str]
@@ -50,10 +50,15 @@ class Pages(NamedTuple):
     """Says whether earlier answers about these videos may show what is hidden now."""
     return self.blur_faces or self.films == "none"
 
-  @property
-  def shown(self) -> str:
-    """Returns what may be seen of the videos, one of `SHOWN`."""
-    return SHOWN[0 if self.films == "none" else 1 if self.blur_faces else 2]
+  def shown(self, others: bool) -> str:
+    """Returns what may be seen of the videos, one of `SHOWN`.
+
+    Args:
+      others: whether faces of others than the person who is followed are looked for, to be blurred.
+    """
+    if not self.blurs:
+      return SHOWN[0 if self.films == "none" else -1]
+    return SHOWN[1 if others else 2]
 
   @property
   def any(self) -> bool:

@@ -29,9 +29,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   trained = finished_run.load(workdir, models.checkpoint)
   answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
-  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
-  if pages.blurs:
-    videos = scoring.hide_faces(videos, sources.extraction.weights, failed, say)
+  shown = pages.shown(others=bool(sources.extraction.weights))
+  videos, failed = scoring.read_videos(trained, sources, out, say, pages)
   if failed:
     raise ValueError("; ".join(f"{name}: {why}" for name, why in failed.items()))
   if len(videos) != 2:
@@ -53,12 +52,12 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
   result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
   result["moments"] = decided(results, extra)
-  result |= dict(format=scoring.FORMAT, shown=pages.shown, checkpoint=trained.checkpoint, made_from=source,
+  result |= dict(format=scoring.FORMAT, shown=shown, checkpoint=trained.checkpoint, made_from=source,
                  videos=results, cautions=wording.cautions(*results))
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
   if pages.hides:
-    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), pages.shown, [folder], say)
+    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), shown, [folder], say)
   say(describe(result))
   for what, why in result["failed"].items():
     say(f"failed: the {what} {cli.plain(why)}")
@@ -75,6 +74,8 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
   """
   folder.mkdir(parents=True, exist_ok=True)
   record, results = written.Record(folder), result["videos"]
+  if pages.hides:
+    record.remove_old()                    # as in `scoring.write`
   result["pictures"], undrawn = scoring.draw_into(record, lambda pictures, new: [pictures.draw_comparison(
       new / "comparison.png", videos, results, maps, extra, headline(result), keys(result))])
   files.save_json(folder / NAME, result)
@@ -87,7 +88,7 @@ def write(folder: pathlib.Path, videos: Sequence[new_videos.NewVideo], result: d
       paths.append(page.of_comparison(record, result, shown, pages.films, headline(result), larger_than))
     except (ValueError, OSError) as error:
       faults["page"] = f"cannot be written: {error}"
-  if pages.hides and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old(*earlier.MAY_SHOW)):
     faults["earlier files"] = earlier.stay(left)
   result["failed"] = faults
   return paths

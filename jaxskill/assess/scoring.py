@@ -43,10 +43,9 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   trained = finished_run.load(workdir, models.checkpoint)
   answers = folder_of(trained, out, earlier.ASSESSMENTS)
   ids, words = explain.choose(trained, models)
+  shown = pages.shown(others=bool(sources.extraction.weights))
   say(f"{trained.config.method}, {how_made(trained)}: {cli.plain(words)}, {step_of(trained)}")
-  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
-  if pages.blurs:
-    videos = hide_faces(videos, sources.extraction.weights, failed, say)
+  videos, failed = read_videos(trained, sources, out, say, pages)
   folders = {name: answers / place for name, place in files.folders(video.name for video in videos).items()}
   for video in videos:
     check_free(folders[video.name] / NAME, made_from(trained, [video], ids))
@@ -59,7 +58,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
       one = explain.pick(assessments, ids, number)
       try:
         result = answer_of(trained, video, one, ids, words, models.level) | dict(
-            format=FORMAT, shown=pages.shown, checkpoint=trained.checkpoint,
+            format=FORMAT, shown=shown, checkpoint=trained.checkpoint,
             made_from=made_from(trained, [video], ids), **video.person)
         results[video.name], undrawn = write(folders[video.name], trained, video, one, result, pages)
       except (ValueError, OSError) as error:
@@ -70,7 +69,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
   if pages.hides:
-    failed |= earlier.forget(answers, trained.workdir, videos, failed, pages.shown,
+    failed |= earlier.forget(answers, trained.workdir, videos, failed, shown,
                              [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
@@ -80,6 +79,22 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     paths += [opened(folders[name], pages.html and f"page of {name}" not in failed) for name in results]
     say("wrote " + "\n      ".join(map(cli.plain, paths)))
   return results, failed
+
+
+def read_videos(trained: finished_run.FinishedRun, sources: new_videos.Sources, out: str, say: Callable[[str], None],
+                pages: arguments.Pages) -> tuple[list[new_videos.NewVideo], dict[str, str]]:
+  """Returns the videos, what is not to be shown of them hidden, and {video: why it failed}; see `new_videos.read`.
+
+  Raises:
+    ValueError: besides, where pictures would be kept with faces as they are: those that a run on frames reads.
+  """
+  if pages.blurs and sources.videos and (trained.about["extraction"] or {}).get("frames"):
+    raise ValueError("--blur-faces: this run is on frames, which would be kept as they are, and nothing says where faces "
+                     "are in them; give --videos none, which shows and keeps no picture.")
+  videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
+  if pages.blurs:
+    videos = hide_faces(videos, sources.extraction.weights, failed, say)
+  return videos, failed
 
 
 def hide_faces(videos: Sequence[new_videos.NewVideo], weights: str | dict[str, str], failed: dict[str, str],
@@ -204,6 +219,8 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
   """Writes one video's answer, pictures and page; returns the answer, and {"pictures" or "page": why it has none}."""
   folder.mkdir(parents=True, exist_ok=True)
   record = written.Record(folder)
+  if pages.hides:
+    record.remove_old()                    # first, for a command may be stopped while it makes what shows less
   maps, seconds = explain.maps(trained, video, assessment)
   if maps:
     with record.writing("maps.npz") as path, open(path, "xb") as file:
@@ -220,7 +237,7 @@ def write(folder: pathlib.Path, trained: finished_run.FinishedRun, video: new_vi
       page.of_video(record, result, material(video, result, maps, seconds), pages.films)
     except (ValueError, OSError) as error:
       faults["page"] = str(error)
-  if pages.hides and (left := record.remove_old()):
+  if pages.hides and (left := record.remove_old(*earlier.MAY_SHOW)):
     faults["earlier files"] = earlier.stay(left)
   return result, faults
 

@@ -94,6 +94,9 @@ def test_without_videos_nothing_shows_them(tmp_path):
   _, failed = run.assess(file, out=tmp_path, films="none")
   assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
   assert listed() == {"assessment.json", "attention.png", "report.html"}
+  (tmp_path / name / "report.html").rename(tmp_path / name / "video.mp4")          # which nothing notes
+  _, failed = run.assess(file, out=tmp_path, films="none")
+  assert list(failed) == [f"earlier files of {name}"] and "video.mp4" in failed[f"earlier files of {name}"]
 
 
 def test_without_videos_nothing_of_other_answers_shows_them(tmp_path):
@@ -156,19 +159,56 @@ def test_faces_are_blurred_in_all_that_is_written(tmp_path):
     assert results[name]["file"] == f"{name}.mp4" and str(tmp_path) not in (tmp_path / "out" / name / scoring.NAME).read_text()
   result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, say=said.append)
   assert not result["failed"] and (tmp_path / f"{names[0]}.mp4").stat().st_nlink == 1
+  compared = tmp_path / "out" / f"{names[0]}_vs_{names[1]}"
+  assert (result["shown"], (compared / page.NAME).exists()) == ("one blurred face", True)
   source = []
   with pytest.MonkeyPatch.context() as patch:                           # with --weights, others are looked for
     patch.setattr(scoring.networks, "Networks", lambda path, names: source.append((path, names)))
     patch.setattr(faces, "of_video", lambda film, features, digest, detector: faces.Faces(
         scoring.points.read(features), np.zeros((0, 4))))
+    assess.run(run.workdir, **ask | dict(features=given[:1], pairs_to_label=0), blur_faces=True, weights="wheel",
+               say=said.append)
+    assert not (compared / page.NAME).exists()                          # it shows the faces of others
     for weights in ("wheel", dict(pose="wheel")):
       result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, weights=weights,
                            say=said.append)
-  assert source == 2 * [("wheel", ("pose_detection",))] and not result["failed"]
+  assert source == 3 * [("wheel", ("pose_detection",))] and not result["failed"]
   paged, = (path.read_text() for path in (tmp_path / "out").glob("*_vs_*/report.html"))
   assert page.TEXTS["blurred"] in paged and page.TEXTS["blurred_one"] not in paged
   with pytest.raises(ValueError, match="nothing says where its face is"):
     compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
+
+
+@pytest.mark.parametrize("ask, count, made", [(assess.run, 1, "of_video"), (compare.run, 2, "of_comparison")])
+def test_a_command_that_is_stopped_shows_nothing_of_earlier_answers(tmp_path, monkeypatch, ask, count, made):
+  """While it makes the page: the answer says by then that it shows nothing."""
+  run = trained("pros_cons")
+  given = dict(features=[run.save(video) for video in run.dataset.folds[0].test_videos[:count]], labels=run.labels,
+               out=tmp_path, html=True, say=lambda line: None)
+  ask(run.workdir, **given)
+  before, = tmp_path.glob(f"*/{page.NAME}")
+
+  def stopped(*_):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(page, made, stopped)
+  with pytest.raises(KeyboardInterrupt):
+    ask(run.workdir, **given, films="none")
+  told, = before.parent.glob("[!.]*.json")
+  assert json.loads(told.read_text())["shown"] == "nothing" and not before.exists()
+
+
+@pytest.mark.parametrize("ask", [assess.run, compare.run])
+def test_frames_with_faces_that_nothing_blurs_are_not_kept(tmp_path, monkeypatch, ask):
+  """Of a run on frames: it is refused before a picture is decoded."""
+  pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
+  run = trained("pros_cons")
+  loaded = finished_run.load(run.workdir)
+  frames = dict(extraction=dict(frames=dict(count=16, size=(32, 32))))
+  monkeypatch.setattr(finished_run, "load", lambda *_: loaded._replace(about=loaded.about | frames))
+  film = samples.film(tmp_path / "film.mp4", 2.0)
+  with pytest.raises(ValueError, match="--blur-faces: this run is on frames.*give --videos none"):
+    ask(run.workdir, [film], out=tmp_path / "out", blur_faces=True, say=lambda line: None)
+  assert not list((tmp_path / "out").rglob("*.npy"))
 
 
 def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -73,8 +74,11 @@ def check(folder: pathlib.Path, count: int, sources: Collection[pathlib.Path]) -
 
 
 def remove(folder: pathlib.Path) -> list[str]:
-  """Removes the page and its films, as far as they are ours; returns the paths of those that others changed."""
-  left = written.Record(folder).remove(NAME) + written.Record(folder / FOLDER).remove_old()
+  """Removes the page and its films, as far as they are ours; returns the paths of those that stay."""
+  there = os.path.lexists(folder / NAME)
+  written.Record(folder).remove(NAME)
+  left = [str(folder / NAME)] if os.path.lexists(folder / NAME) else []
+  left += written.Record(folder / FOLDER).remove_old(*films.PLAYED if there else ())    # else they may be another's
   with contextlib.suppress(OSError):              # not there, or not empty
     (folder / FOLDER).rmdir()
   return left
