@@ -5,8 +5,13 @@ that are its coordinates (`config.data.points`), it holds the numbers of `OF_POI
 duration: four points make 29. With thirty videos, a network or a ridge regression finds skill in these where it finds
 none in the means of raw columns, which say where somebody stood.
 
-Where the times of rows are known, more than `GAP` usual steps from one row to the next are a gap, in which nobody was
-seen. What lies on both sides of a gap is not joined: speeds, their deviation, the idle share and the jerk are those of
+Where the times of rows are known, more than `GAP` usual (median) steps from one row to the next are a gap, in which
+nobody was seen. But a film that drops pictures has steps of one, two and three of them all over, whoever is seen; rows
+of an even rate have few of these where somebody is missed now and then. So steps of up to `DROPPED` usual ones are no gap
+where they are several and more than `FEW` of all. Where they are more than half, the usual step is no median but a rate
+that is known, as of averaged rows, and they are gaps.
+
+What lies on both sides of a gap is not joined: speeds, their deviation, the idle share and the jerk are those of
 the time in which somebody was seen, the path is the way that was seen, without what gaps hide, and the spread is that
 of the rows. The duration alone is that of the whole video, with its gaps.
 
@@ -31,7 +36,11 @@ STREAM = "statistics"
 # root mean square distance from its mean place in u.
 OF_POINT = ("mean speed", "deviation of speed", "path", "jerk", "idle share", "high speed", "spread")
 IDLE = 0.1       # a point is idle while it is slower than this share of its own mean speed
-GAP = 1.5        # usual steps from row to row beyond which rows are not joined: one row without anybody makes two
+# Usual steps from row to row beyond which rows are not joined: one row without anybody makes two. A film of 24 pictures
+# a second in a file of 60 has steps of 2/60 and 3/60 s: their ratio, 1.5, is not to be decided by rounded times.
+GAP = 1.6
+DROPPED = 3.5    # the same, where the film itself drops pictures
+FEW = 0.05       # share of the steps between both up to which they are gaps
 
 
 def check_points(points: Sequence[tuple[int, ...]], columns: int, source: str) -> list[tuple[int, ...]]:
@@ -68,7 +77,8 @@ def motion_statistics(rows: np.ndarray, row_seconds: float, points: Sequence[tup
     rows: `[T, C]` floats.
     row_seconds: seconds from one row to the next, of rows that are seen one after the other.
     points: see `check_points`.
-    times: `[T]` seconds when the rows were seen, where that is known: rows in which nobody was are not among them.
+    times: `[T]` seconds when the rows were seen, where that is known: rows in which nobody was are not among them. What
+      is a gap, says the top of this file.
 
   Returns:
     `[S]` float32, finite for finite rows: a point that never moves, or is seen once, has no speed, path or jerk, and is
@@ -81,12 +91,20 @@ def motion_statistics(rows: np.ndarray, row_seconds: float, points: Sequence[tup
   steps = np.full(len(rows) - 1, row_seconds)                                               # [T - 1] seconds
   if times is not None:
     steps = np.diff(np.asarray(times, np.float64))
-  joined = steps <= GAP * row_seconds if times is not None else np.ones(len(steps), bool)
+  joined = _joined(steps, row_seconds) if times is not None else np.ones(len(steps), bool)
   total = float(steps.sum() + row_seconds)
   found = [value for point in check_points(points, rows.shape[1], "rows")
            for value in _of_point(rows[:, point], steps, joined)]
   largest = np.finfo(np.float32).max
   return np.clip(np.array([*found, total]), -largest, largest).astype(np.float32)
+
+
+def _joined(steps: np.ndarray, usual: float) -> np.ndarray:
+  """Returns `[T - 1]` which steps are no gap, out of seconds from row to row; see the top of this file."""
+  joined = steps <= GAP * usual
+  longer = ~joined & (steps <= DROPPED * usual)
+  by_the_film = max(1, FEW * len(steps)) < longer.sum() <= len(steps) / 2
+  return joined | longer if by_the_film else joined
 
 
 def _of_point(place: np.ndarray, steps: np.ndarray, joined: np.ndarray) -> tuple[float, ...]:

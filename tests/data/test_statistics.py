@@ -128,6 +128,32 @@ def test_who_leaves_and_comes_back_elsewhere_has_walked_no_farther():
     assert found["idle share"] == 0 and found["duration"] == pytest.approx(6.0)
 
 
+@pytest.mark.parametrize("parts, rate", [
+    ((1, 2, 1, 2, 1), 30), ((1, 1, 1, 1, 2), 30), ((1, 1, 1, 2, 1, 1, 3), 30), ((2, 3), 60), ((2, 2, 3), 60)])
+def test_a_film_that_drops_pictures_has_no_gaps(parts, rate):
+  """All of whose pictures show somebody; who is away for three seconds is not there all the same."""
+  steps = np.tile(parts, 40) / rate
+  steps[60] = 3.0
+  times = np.append(0, np.cumsum(steps)).astype(np.float32)
+  rng = np.random.default_rng(0)
+  rows = np.cumsum(rng.normal(size=(len(times), 2)), axis=0)
+  rows[61:] += 100
+  usual = float(np.median(np.diff(times)))                            # as it is where files are read
+  found, expected = of_times(rows, usual, times), naive(rows, times.astype(float), 1.0)
+  for name in OF_POINT:
+    assert found[name] == pytest.approx(expected[name], rel=1e-4), name
+
+
+@pytest.mark.parametrize("rate", [25, 30, 100])
+def test_single_rows_that_are_missing_in_an_even_sampling_are_gaps(rate):
+  """As where a detector misses somebody now and then, or a marker is covered: the way in them is left out."""
+  times = (np.arange(200) / rate).astype(np.float32)
+  kept = np.setdiff1d(np.arange(200), [20, 60, 61, 62, 110, 111, 150])
+  rows = np.arange(200.0)[:, None]
+  found = of_times(rows[kept], float(np.median(np.diff(times[kept]))), times[kept])
+  assert found["path"] == pytest.approx(199 - 2 - 4 - 3 - 2, rel=1e-5)
+
+
 def test_stream_beside_the_others(make_dataset):
   data = make_dataset(row_seconds=dict(rgb=np.full(11, 0.5)))
   found = with_statistics(data, "rgb", ((0, 1), 4))

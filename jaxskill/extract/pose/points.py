@@ -10,6 +10,7 @@ T rows.
 from __future__ import annotations
 
 import pathlib
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -60,16 +61,14 @@ class Kept:
 
 
 def read(file: pathlib.Path) -> Points | None:
-  """Returns the `Points` that lie beside the features in a file; None where there are none.
+  """Returns the `Points` that lie beside the features in a file; None where there are none, by the names in it.
 
   Raises:
-    ValueError: if the file cannot be read, or they do not fit each other.
+    ValueError: if they cannot be read, or do not fit each other.
   """
-  if file.suffix != ".npz":
+  if file.suffix != ".npz" or not {*PLACES, "times", "seen"} <= _names(file):
     return None
   arrays = read_arrays(file)
-  if not arrays.keys() >= {*PLACES, "times", "seen"}:
-    return None
   points, size, times, seen = (arrays[name] for name in (*PLACES, "times", "seen"))
   count = len(times)
   if points.shape != (count, len(LANDMARKS), 3) or seen.shape != (count,) or size.shape != (2,) or min(size) < 1 or (
@@ -79,3 +78,12 @@ def read(file: pathlib.Path) -> Points | None:
   wide, high = map(int, size)
   return Points(times.astype(np.float64), seen.astype(bool), points[..., :2].astype(np.float64), points[..., 2],
                 (wide, high))
+
+
+def _names(file: pathlib.Path) -> set[str]:
+  """The names of the arrays in a file, of which none is read: features of maps may be many gigabytes."""
+  try:
+    with zipfile.ZipFile(file) as packed:
+      return {name.removesuffix(".npy") for name in packed.namelist()}
+  except zipfile.BadZipFile:                                 # who reads the features says what is wrong with them
+    return set()

@@ -70,10 +70,10 @@ DARK, LIGHT = plain(20, 20, 20), plain(180, 180, 180)
 @pytest.mark.parametrize("place,colors,sign", [
     (100.0, DARK, 1), (300.0, LIGHT, -1),                    # each where it was
     (100.0, LIGHT, -1),                                      # the other one is in the person's place
-    (300.0, DARK, 0)])                                       # neither fits
+    (300.0, DARK, -1)])                                      # neither fits: by place it is the other one
 def test_what_is_seen_of_two_in_other_clothes(place, colors, sign):
   found = identity.margin(person(100.0, DARK), person(300.0, LIGHT), np.array([place, 0.0]), colors, 10.04, 100.0)
-  assert np.sign(found) == sign or sign == 0
+  assert np.sign(found) == sign
 
 
 def test_of_two_in_the_same_clothes_the_place_decides():

@@ -1,5 +1,7 @@
 """Where landmarks are in the picture: what is read of a file, and what does not fit."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,16 @@ def test_features_without_places_have_none(tmp_path):
   np.savez(tmp_path / "a.npz", pose=np.zeros((4, 132)), times=np.arange(4.0), seen=np.ones(4, bool))
   np.save(tmp_path / "a.npy", np.zeros((4, 132)))
   assert points.read(tmp_path / "a.npz") is None and points.read(tmp_path / "a.npy") is None
+
+
+def test_features_without_places_are_not_read(tmp_path):
+  """The names tell, of an array that announces 1 GiB and more; nor are files read that are no `.npz` but by name."""
+  path = tmp_path / "a.npz"
+  with zipfile.ZipFile(path, "w") as packed, packed.open("maps.npy", "w") as file:
+    np.lib.format.write_array_header_1_0(file, dict(shape=(2 ** 18 + 1, 1024), fortran_order=False, descr="<f4"))
+  assert points.read(path) is None
+  path.write_bytes(b"no archive")
+  assert points.read(path) is None
 
 
 @pytest.mark.parametrize("changed", [
