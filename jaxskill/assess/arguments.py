@@ -17,7 +17,7 @@ if TYPE_CHECKING:                # they import JAX, which a command does after i
   from jaxskill.assess import new_videos
   from jaxskill.report import explain
 
-SHOWN = ("nothing", "blurred faces", "one blurred face", "everything")    # what answers may show of videos, from the least
+SHOWN = ("nothing", "blurred faces", "one blurred face", "everything")    # what answers may show, from the least
 FILMS = ("link", "copy", "none")       # how a page comes by its videos
 LEVEL = 0.9           # conformal.LEVEL, which imports NumPy
 Path = str | os.PathLike[str]

@@ -71,5 +71,5 @@ def _shows(path: pathlib.Path, digests: Collection[str], names: Collection[str],
 
 def stay(left: Sequence[str]) -> str:
   """Returns why files of an earlier answer are still there, where nothing may show a video."""
-  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, or nothing notes that "
+  return (f"{', '.join(left)}: may show the video, but others changed it since jaxskill wrote it, nothing notes that "
           "jaxskill did, or it is the last name of a film; remove it yourself, or move it away if it is yours.")

@@ -89,8 +89,8 @@ def read_videos(trained: finished_run.FinishedRun, sources: new_videos.Sources, 
     ValueError: besides, where pictures would be kept with faces as they are: those that a run on frames reads.
   """
   if pages.blurs and sources.videos and (trained.about["extraction"] or {}).get("frames"):
-    raise ValueError("--blur-faces: this run is on frames, which would be kept as they are, and nothing says where faces "
-                     "are in them; give --videos none, which shows and keeps no picture.")
+    raise ValueError("--blur-faces: this run is on frames, which would be kept as they are, and nothing says where "
+                     "faces are in them; give --videos none, which shows and keeps no picture.")
   videos, failed = new_videos.read(trained, sources, out, say, pages.films != "none")
   if pages.blurs:
     videos = hide_faces(videos, sources.extraction.weights, failed, say)
