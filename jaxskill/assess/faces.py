@@ -26,6 +26,7 @@ WIDE = 2.2            # radius of a circle by how far these are from their middl
 OF_TRUNK = 0.45       # and by the length of the trunk, or the width of the shoulders, at least
 OF_BOX = 0.6          # radius by the side of a detected box
 APART = 0.4           # lengths of the person's trunk that shoulders may be away from the person's, to be the same
+LARGER = 2.5          # radii of the person's circle that the one of its box has at the most: of a real film 1.3 to 2.4
 GROWTH = 10.0         # radii a second that a face may have moved since it was seen
 LEAST = 0.3           # score of a detection; a recipe of poses wants more, for which a false one is worse than none
 CELLS = 5             # colors across a circle
@@ -110,31 +111,34 @@ def detect(film: pathlib.Path, found_by: networks.Networks, person: points.Point
 
   Args:
     found_by: with the detector of bodies.
-    person: whose head is known better, and left out.
+    person: whose head is known better, and left out. A detection at the same shoulders whose box is larger than the
+      person's can be is somebody in front, who is kept.
 
   Raises:
     VideoError: if the file is no video.
   """
-  found = []
+  found, known = [], np.zeros(len(person.times))
+  known[person.seen] = circles(person)[:, 2]
   for picture in decoding.pictures(film):
     scale = np.divide(person.size, picture.size)
     detected = detection.detect(found_by, "pose_detection", picture, LEAST, signed=True)
+    row = int(np.abs(person.times - picture.time).argmin())
+    is_known = person.seen[row] and abs(person.times[row] - picture.time) <= NEAR
     shoulders = [one.points[body.SHOULDERS] * scale for one in detected]
-    followed = _nearest(shoulders, person, picture.time)
+    followed = _nearest(shoulders, person.places[row]) if is_known else None
     for number, one in enumerate(detected):
-      if number == followed:
-        continue
       corners = one.box.reshape(2, 2) * scale
-      found.append((picture.time, *corners.mean(axis=0), OF_BOX * (corners[1] - corners[0]).max()))
+      radius = OF_BOX * (corners[1] - corners[0]).max()
+      if number != followed or radius > LARGER * known[row]:
+        found.append((picture.time, *corners.mean(axis=0), radius))
   return np.array(found, np.float64).reshape(-1, 4)
 
 
-def _nearest(shoulders: Sequence[np.ndarray], person: points.Points, time: float) -> int | None:
-  """The number of the place that is the middle of the person's shoulders; None if it is none of them."""
-  row = int(np.abs(person.times - time).argmin())
-  if not shoulders or not person.seen[row] or abs(person.times[row] - time) > NEAR:
+def _nearest(shoulders: Sequence[np.ndarray], places: np.ndarray) -> int | None:
+  """The number of the place that is the middle of the shoulders of landmarks `[33, 2]`; None if it is none of them."""
+  if not shoulders:
     return None
-  middle, hips = person.places[row, _TRUNK].reshape(2, 2, 2).mean(axis=1)
+  middle, hips = places[_TRUNK].reshape(2, 2, 2).mean(axis=1)
   away = np.linalg.norm(np.array(shoulders) - middle, axis=-1)
   return int(away.argmin()) if away.min() <= APART * np.linalg.norm(middle - hips) else None
 

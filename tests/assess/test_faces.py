@@ -98,6 +98,17 @@ def test_every_picture_is_asked_for_faces(tmp_path, monkeypatch):
   assert len(faces.detect(film, puppets.Networks(), nobody)) == 15      # then it is not known who is whom
 
 
+@pytest.mark.parametrize("side, kept", [(15.0, 0), (30.0, 10)])
+def test_who_stands_in_front_is_blurred(tmp_path, monkeypatch, side, kept):
+  """Somebody at the shoulders of the person who is followed, but twice as large, is another one."""
+  person = samples.person(1.0, size=(128, 96), head=lambda at: (0.25, 0.25))      # of a film of 64 x 48 pixels
+  found = types.SimpleNamespace(box=np.array([16 - side / 2, 14 - side / 2, 16 + side / 2, 14 + side / 2]),
+                                points=np.array([(16, 28.8), (0, 0), (16, 16.8), (0, 0)]))
+  monkeypatch.setattr(faces.detection, "detect", lambda *args, **options: [found])
+  rows = faces.detect(samples.film(tmp_path / "a.mp4", 1.0), puppets.Networks(), person)
+  assert len(rows) == kept and all(row[1:].tolist() == [32, 28, faces.OF_BOX * 2 * side] for row in rows)
+
+
 def test_videos_without_places_have_no_faces(tmp_path):
   """Features of another recipe, or of an earlier version, and those of another film; the message says what to do."""
   path, film = tmp_path / "a.npz", samples.film(tmp_path / "b.mp4", 0.4)
