@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from jaxskill import assess, train
 from tests import recordings
+from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
 QUICK = {"plots": False, "data.split": "folds", "data.test_share": 0.5, "data.validation_share": 0.0,
@@ -73,7 +75,8 @@ def test_the_command_line_takes_the_preset(tmp_path):
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/pros_cons.py:kinematics",
              f"--config.data.dir={tmp_path / 'own'}", "--config.train.epochs=5", "--config.model.hidden=8",
              "--config.data.split=subject", "--config.plots=False", f"--workdir={tmp_path / 'run'}"]
-  done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, timeout=600, check=False)
+  done = subprocess.run(command, cwd=REPO, env=os.environ | dict(XLA_FLAGS=QUICK_FLAGS), text=True, capture_output=True,
+                        timeout=600, check=False)
   assert done.returncode == 0, done.stderr[-2000:]
   results = json.loads((tmp_path / "run" / "results.json").read_text())
   assert results["rows"]["pros_cons"]["accuracy"]["last"]["mean"] > .75, results["rows"]["pros_cons"]

@@ -1,6 +1,7 @@
 """Thirty recorded performances: JIGSAWS for every system, from ratings and kinematics to answers about a trial."""
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from jaxskill import assess, train
 from jaxskill.data import load
 from jaxskill.data.published import labels_jigsaws
 from tests import jigsaws
+from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
 QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
@@ -121,7 +123,8 @@ def test_command_line_refuses_what_does_not_fit_into_memory(root, tmp_path):
   command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/skilldiff.py:jigsaws", f"--config.data.dir={root}",
              "--config.data.task=suturing", "--config.data.stream=kinematics", "--config.train.batch_size=500000", "--config.data.split=loso",
              f"--workdir={tmp_path / 'run'}"]
-  done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, timeout=300, check=False)
+  done = subprocess.run(command, cwd=REPO, env=os.environ | dict(XLA_FLAGS=QUICK_FLAGS), text=True, capture_output=True,
+                        timeout=300, check=False)
   assert done.returncode == 2 and not (tmp_path / "run").exists(), done.stderr[-2000:]
   fault = done.stderr[done.stderr.rindex("jaxskill: "):]
   assert "one step of training needs about" in fault and len(fault.strip().splitlines()) == 1

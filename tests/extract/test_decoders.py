@@ -252,8 +252,8 @@ def check_slow_films(tmp_path, monkeypatch, config, files, expected, processes, 
 
 
 def test_slow_decoding(tmp_path, monkeypatch):
-  """Twenty films, in 1, 2 and 4 processes, also when decoders are killed: bit for bit as one by one."""
-  films = slow_films(tmp_path, monkeypatch, 20, lambda number: 1 + number * 7 % 5 / 2, (64, 48), nap=0.002, alive=0.0)
+  """Ten films, in 1, 2 and 4 processes, also when decoders are killed: bit for bit as one by one."""
+  films = slow_films(tmp_path, monkeypatch, 10, lambda number: 1 + number * 7 % 5 / 2, (64, 48), nap=0.002, alive=0.0)
   for processes, kills in ((1, 0.0), (2, 0.02), (4, 0.02)):
     check_slow_films(tmp_path, monkeypatch, *films, processes, kills)
 
