@@ -7,9 +7,9 @@ none in the means of raw columns, which say where somebody stood.
 
 Where the times of rows are known, more than `GAP` usual (median) steps from one row to the next are a gap, in which
 nobody was seen. But a film that drops pictures has steps of one, two and three of them all over, whoever is seen; rows
-of an even rate have few of these where somebody is missed now and then. So steps of up to `DROPPED` usual ones are no gap
-where they are several and more than `FEW` of all. Where they are more than half, the usual step is no median but a rate
-that is known, as of averaged rows, and they are gaps.
+of an even rate have few of these where somebody is missed now and then. So steps of up to `DROPPED` usual ones are no
+gap where they are several and more than `FEW` of all. Where they are more than half, the usual step is no median but a
+rate that is known, as of averaged rows, and they are gaps.
 
 What lies on both sides of a gap is not joined: speeds, their deviation, the idle share and the jerk are those of
 the time in which somebody was seen, the path is the way that was seen, without what gaps hide, and the spread is that
