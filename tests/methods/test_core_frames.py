@@ -28,8 +28,8 @@ SMALL = {"data.frames.count": 26, "data.frames.margin": 2, "data.frames.size": (
 
 @pytest.fixture
 def narrow(monkeypatch):
-  """An I3D of three blocks of few channels, quick to compile."""
-  blocks = {name: (8, 8, 8, 8, 8, 8) for name in ("mixed_3b", "mixed_4b", "mixed_5b")}
+  """An I3D of two blocks of few channels, each behind its pool, quick to compile."""
+  blocks = {name: (8, 8, 8, 8, 8, 8) for name in ("mixed_4b", "mixed_5b")}
   monkeypatch.setattr(i3d, "BLOCKS", blocks)
   monkeypatch.setattr(frames, "WIDTH", 32)
 
@@ -269,8 +269,8 @@ def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("head, contrastive", [("tree", True), ("mlp", False)])
 def test_grad_cam_is_its_definition(small, filmed, head, contrastive):
   """The maps of the last block, each weighted by the mean over its places of the gradient of the score."""
-  config = small({"model.head": head, "model.contrastive": contrastive})
-  trainer, _ = trained(config, filmed, calls=1)
+  config = small({"model.head": head, "model.contrastive": contrastive, "seeds": (1,)})       # maps that are not 0
+  trainer = train.Trainer(config, filmed, Parallel(1))      # random weights do as well as trained ones
   run, video = runs.Finished(trainer, None, (0,), {}), 5
   system = core.comparison(config)
   variables = jax.tree.map(lambda x: x[0], dict(params=trainer.state.params, constants=trainer.state.constants))
@@ -295,7 +295,7 @@ def test_grad_cam_is_its_definition(small, filmed, head, contrastive):
   weights = jax.grad(score)(maps).mean(axis=(1, 2, 3)).mean(axis=0)
   expected = np.maximum(np.einsum("cthwk,k->cthw", maps, weights), 0).mean(axis=1)
   heat, snippets = figures_core.heat_of(run, 0, video)
-  assert snippets.shape == (2, 16, 32, 32, 3) and heat.shape == expected.shape
+  assert snippets.shape == (2, 16, 32, 32, 3) and heat.shape == expected.shape and expected.max() > 0
   places = np.prod(maps.shape[:4])                     # a mean over as many gradients, ours is their sum
   np.testing.assert_allclose(heat, places * expected, rtol=1e-2, atol=1e-3 * np.abs(maps @ weights).max() * places)
   assert len(figures_core.grad_cam({"row": run}, None)) == 2
