@@ -51,9 +51,12 @@ class Record:
     """Raises a `ValueError` if a file of one of these names is there, and none of ours, or was changed since."""
     for name in names:
       path = self.folder / name
-      if os.path.lexists(path) and not self.is_ours(name):
-        why = "was changed since it was written" if name in self._read() else "was not written by jaxskill"
-        raise ValueError(f"{path} is there and {why}; it stays: give another --out, or move it away.")
+      if not os.path.lexists(path):
+        continue
+      with _taking_turns(self.folder):            # another command may be about to put it there, and to note it
+        if os.path.lexists(path) and not self.is_ours(name):
+          why = "was changed since it was written" if name in self._read() else "was not written by jaxskill"
+          raise ValueError(f"{path} is there and {why}; it stays: give another --out, or move it away.")
 
   @contextlib.contextmanager
   def writing(self, name: str, link: bool = False) -> Iterator[pathlib.Path]:
