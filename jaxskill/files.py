@@ -23,6 +23,11 @@ import numpy as np
 
 from jaxskill import __version__, cli
 
+try:
+  import fcntl
+except ImportError:                       # Windows
+  fcntl = None  # type: ignore[assignment]
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)         # faults of the disk, and of no single file
 UNFINISHED = ".unfinished"
 LOCKS = ".*lock"                                         # names of locks, as .lock and .extraction.lock
@@ -88,25 +93,19 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def taking_turns(folder: pathlib.Path) -> Iterator[None]:
-  """Runs the body in one process at a time: others that start together wait. Makes the folder if it is missing.
+  """Runs the body in one process at a time, of those that ask for the same folder; leaves no file for that.
 
-  Raises:
-    ValueError: if nothing can be written or locked there.
+  Where the system cannot lock a folder, as Windows and some disks of networks, all of them run.
   """
+  descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
   try:
-    import fcntl
-  except ImportError:                     # Windows: both work, and what is whole last stays
-    fcntl = None  # type: ignore[assignment]
-  with contextlib.ExitStack() as held:
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      lock = held.enter_context(open(folder / ".lock", "w"))
-      if fcntl:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-      raise ValueError(f"{folder}: cannot be written or locked ({error}); set config.data.prepared_dir to a folder of "
-                       "your own.") from error
+    if fcntl and descriptor is not None:
+      with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield
+  finally:
+    if descriptor is not None:
+      os.close(descriptor)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

@@ -11,11 +11,6 @@ from collections.abc import Iterator, Sequence
 
 from jaxskill import files
 
-try:
-  import fcntl
-except ImportError:           # Windows
-  fcntl = None  # type: ignore[assignment]
-
 NAME = ".jaxskill.json"       # of the record, in the folder itself: it moves with it
 FORMAT = 1
 LINK = "link"         # what is noted of a hard link to a file of the user's, beside its digest
@@ -53,7 +48,7 @@ class Record:
       path = self.folder / name
       if not os.path.lexists(path):
         continue
-      with _taking_turns(self.folder):            # another command may be about to put it there, and to note it
+      with files.taking_turns(self.folder):            # another command may be about to put it there, and to note it
         if os.path.lexists(path) and not self.is_ours(name):
           why = "was changed since it was written" if name in self._read() else "was not written by jaxskill"
           raise ValueError(f"{path} is there and {why}; it stays: give another --out, or move it away.")
@@ -74,7 +69,7 @@ class Record:
         yield unfinished
         digest = _digest(unfinished)
         notes = [LINK, digest] if link else [digest]
-        turn.enter_context(_taking_turns(self.folder))
+        turn.enter_context(files.taking_turns(self.folder))
         if self._is_last(name) and digest != _digest(self.folder / name):
           raise ValueError(f"{self.folder / name} is there and is the last name of another film; it stays: give "
                            "another --out, or move it away.")
@@ -97,7 +92,7 @@ class Record:
     """
     left, known = [], self._read()
     for name in filter(known.__contains__, names):
-      with _taking_turns(self.folder):
+      with files.taking_turns(self.folder):
         if self.is_ours(name) and not self._is_last(name):
           (self.folder / name).unlink()
         if os.path.lexists(self.folder / name):
@@ -147,20 +142,6 @@ class Record:
       files.save_json(self.folder / NAME, dict(format=FORMAT, files=known))
     else:
       (self.folder / NAME).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _taking_turns(folder: pathlib.Path) -> Iterator[None]:
-  """Runs the body in one process at a time, where the system can lock a folder; leaves no file for that."""
-  descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
-  try:
-    if fcntl and descriptor is not None:
-      with contextlib.suppress(OSError):              # some disks of networks
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    yield
-  finally:
-    if descriptor is not None:
-      os.close(descriptor)
 
 
 def _digest(path: pathlib.Path) -> str:

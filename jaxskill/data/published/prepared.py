@@ -47,7 +47,7 @@ def prepared_arrays(name: str, root: pathlib.Path, task: str, prepared_dir: path
   config = "all" if name in SCORED else whole_task(task)
   folder = prepared_dir / name / config / PREPARED_VERSION
   if (arrays := _map_arrays(folder, found)) is None:
-    with files.taking_turns(folder.parent):
+    with files.taking_turns(files.open_folder(folder.parent, "config.data.prepared_dir")):
       if (arrays := _map_arrays(folder, found)) is None:
         _prepare(name, root, config, prepared_dir, folder, found, max_bytes)
         arrays = _map_arrays(folder, found)

@@ -29,7 +29,7 @@ from jaxskill.data.dataset import VideoFiles
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import timeline, video_files
 from jaxskill.data.video.video_names import spellings
-from jaxskill.files import FULL, remove_unfinished, taking_turns, writing
+from jaxskill.files import FULL, open_folder, remove_unfinished, taking_turns, writing
 
 STREAM = "frames"
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -125,7 +125,7 @@ def prepare(sources: Mapping[str, Source], cache: Path, sampling: Sampling) -> t
   sampling.check()
   wide, high = sampling.size
   folder = Path(cache) / f"{sampling.rows}x{high}x{wide}_{sampling.fit}"
-  with taking_turns(folder):
+  with taking_turns(open_folder(folder, "config.data.prepared_dir")):
     remove_unfinished(folder)
     return _decode_missing(sources, folder, sampling)
 
