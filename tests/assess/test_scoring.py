@@ -1,29 +1,18 @@
-"""Videos of one's own against a finished run: what it says of them, from features and from files, and what is refused."""
+"""Videos of one's own against a finished run: what it says of them, from features and from files, what is refused."""
 
-import hashlib
-import importlib.util
 import json
-import pathlib
 import re
 import shutil
-import tempfile
-import types
 
 import numpy as np
 import pytest
 
-from jaxskill import assess, cli, compare, train, written
+from jaxskill import assess, compare
 from jaxskill.assess import __main__ as command_line
-from jaxskill.assess import faces, new_videos, page, pictures, scoring
-from jaxskill.data.video import persons
-from jaxskill.extract import local, recipe_checks, recipes
-from jaxskill.modules import i3d
+from jaxskill.assess import page, pictures
 from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
 from tests.assess.own_videos import SYSTEMS, changed, trained
-from tests.assess.page import samples
-from tests.conftest import small_config
-from tests.places import REPO
 
 
 @pytest.fixture(autouse=True)
@@ -72,143 +61,6 @@ def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path):
   for _ in range(2):
     results, failed = run.assess(*files, out=tmp_path, html=True)       # what is ours is written anew
     assert not failed and all(result["pictures"] for result in results.values())
-
-
-def test_without_videos_nothing_shows_them(tmp_path):
-  """Nor what an earlier command wrote; what others changed since is told. No folder of the user's is named."""
-  run = trained("pros_cons")
-  file = run.save(run.dataset.folds[0].test_videos[0], frames=np.full((2, 8, 8, 3), 99, np.uint8))
-  name = file.stem
-  listed = lambda: {path.name for path in (tmp_path / name).glob("[!.]*")}
-  results, _ = run.assess(file, out=tmp_path, html=True)
-  assert "data:image/jpeg" in (tmp_path / name / "report.html").read_text() and results[name]["file"] == str(file)
-  results, failed = run.assess(file, out=tmp_path, html=True, films="none")
-  assert not failed and "data:image/jpeg" not in (tmp_path / name / "report.html").read_text()
-  assert (results[name]["file"], results[name]["run"]) == (file.name, run.workdir.name)
-  assert str(tmp_path) not in (tmp_path / name / "assessment.json").read_text()
-  run.assess(file, out=tmp_path, html=True)
-  run.assess(file, out=tmp_path, films="none")
-  assert listed() == {"assessment.json", "attention.png"}
-  run.assess(file, out=tmp_path, html=True)
-  (tmp_path / name / "report.html").write_text("notes of a coach")
-  _, failed = run.assess(file, out=tmp_path, films="none")
-  assert list(failed) == [f"earlier files of {name}"] and "report.html" in failed[f"earlier files of {name}"]
-  assert listed() == {"assessment.json", "attention.png", "report.html"}
-  (tmp_path / name / "report.html").rename(tmp_path / name / "video.mp4")          # which nothing notes
-  _, failed = run.assess(file, out=tmp_path, films="none")
-  assert list(failed) == [f"earlier files of {name}"] and "video.mp4" in failed[f"earlier files of {name}"]
-
-
-def test_without_videos_nothing_of_other_answers_shows_them(tmp_path):
-  """Comparisons, under another name, and of a video that cannot be read any more; answers about others keep theirs."""
-  run = trained("pros_cons")
-  test, frames = run.dataset.folds[0].test_videos[:3], np.full((2, 8, 8, 3), 99, np.uint8)
-  a, b, c = (run.save(video, tmp_path, name, frames=frames) for video, name in zip(test, "abc"))
-  ask = dict(labels=run.labels, out=tmp_path / "out", say=lambda line: None)
-  shown = lambda: {page.parent.name for page in (tmp_path / "out").rglob("*") if page.suffix in (".html", ".png")}
-  for pair in ((a, b), (b, c)):
-    compare.run(run.workdir, features=pair, **ask, html=True)
-  assess.run(run.workdir, features=[a, b, c], **ask, html=True)
-  renamed = a.rename(tmp_path / "d.npz")
-  record = written.Record(tmp_path / "out")
-  record.write_text("pairs.html", "a page of pairs")
-  compared, = (path.name for path in (tmp_path / "out").iterdir() if set(path.name.split("_vs_")) == set("ab"))
-  other, = (path.name for path in (tmp_path / "out").iterdir() if set(path.name.split("_vs_")) == set("bc"))
-  assert shown() == {"out", "a", "b", "c", compared, other}
-  _, failed = assess.run(run.workdir, features=[renamed], **ask, films="none")
-  assert not failed and shown() == {"out", "b", "c", "d", other} and not (tmp_path / "out" / "pairs.html").exists()
-  c.write_bytes(b"broken")
-  _, failed = assess.run(run.workdir, features=[c], **ask, films="none")
-  assert list(failed) == ["c"] and shown() == {"out", "b", "d"}
-  assert (tmp_path / "out" / other / "comparison.json").exists()
-  assess.run(run.workdir, features=[renamed], **ask, films="none", html=True)
-  compare.run(run.workdir, features=[renamed, b], **ask, films="none")
-  assert not (tmp_path / "out" / "b" / "report.html").exists()
-  assert (tmp_path / "out" / "d" / "report.html").exists()              # it shows nothing of it
-
-
-def test_faces_are_blurred_in_all_that_is_written(tmp_path):
-  """Films, pictures, key frames and pairs; what an earlier command showed goes, and a video without places fails."""
-  pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
-  run, notes, given = trained("pros_cons"), {}, []
-  for video in run.dataset.folds[0].test_videos[:3]:
-    name, rows = run.dataset.videos[video], int(run.dataset.lengths["rgb"][video])
-    film = samples.film(tmp_path / f"{name}.mp4", rows / 10, size=(120, 160))
-    person = samples.person(rows / 10, size=(160, 120)) if len(given) < 2 else None
-    given.append(run.save(video, tmp_path, **samples.beside(person) if person else {}))
-    notes[name] = dict(row_seconds=0.1, file=str(film))
-  (tmp_path / "extraction.json").write_text(json.dumps(dict(format=2, recipe={}, videos=notes)))
-  ask = dict(features=given, labels=run.labels, out=tmp_path / "out", html=True, pairs_to_label=1)
-  assess.run(run.workdir, **ask, say=lambda line: None)
-  names, asked, said = list(notes), [], []
-  stale = tmp_path / "out" / names[0] / "frames.png"
-  with written.Record(stale.parent).writing(stale.name) as path:
-    path.write_bytes(b"of an earlier answer")
-  hidden = faces.Faces.hidden
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(faces.Faces, "hidden", lambda self, image, time: asked.append(image.shape) or hidden(self, image, time))
-    results, failed = assess.run(run.workdir, **ask, blur_faces=True, say=said.append)
-  assert list(failed) == names[2:] and "--blur-faces: nothing says where its face is" in failed[names[2]]
-  assert list(results) == names[:2] and any("give --weights" in line for line in said) and not stale.exists()
-  pictures_of = sum(run.dataset.lengths["rgb"][video] for video in run.dataset.folds[0].test_videos[:2])
-  heights = [height for height, *_ in asked]
-  assert heights.count(120) == 2 * pictures_of and heights.count(pictures.HEIGHT) == len(asked) - 2 * pictures_of > 8
-  for name in names[:2]:
-    assert (tmp_path / f"{name}.mp4").stat().st_nlink == 1               # no link to it is left
-    assert page.TEXTS["blurred_one"] in (tmp_path / "out" / name / page.NAME).read_text()
-    assert results[name]["file"] == f"{name}.mp4" and str(tmp_path) not in (tmp_path / "out" / name / scoring.NAME).read_text()
-  result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, say=said.append)
-  assert not result["failed"] and (tmp_path / f"{names[0]}.mp4").stat().st_nlink == 1
-  compared = tmp_path / "out" / f"{names[0]}_vs_{names[1]}"
-  assert (result["shown"], (compared / page.NAME).exists()) == ("one blurred face", True)
-  source = []
-  with pytest.MonkeyPatch.context() as patch:                           # with --weights, others are looked for
-    patch.setattr(scoring.networks, "Networks", lambda path, names: source.append((path, names)))
-    patch.setattr(faces, "of_video", lambda film, features, digest, detector: faces.Faces(
-        scoring.points.read(features), np.zeros((0, 4))))
-    assess.run(run.workdir, **ask | dict(features=given[:1], pairs_to_label=0), blur_faces=True, weights="wheel",
-               say=said.append)
-    assert not (compared / page.NAME).exists()                          # it shows the faces of others
-    for weights in ("wheel", dict(pose="wheel")):
-      result = compare.run(run.workdir, **ask | dict(features=given[:2], pairs_to_label=0), blur_faces=True, weights=weights,
-                           say=said.append)
-  assert source == 3 * [("wheel", ("pose_detection",))] and not result["failed"]
-  paged, = (path.read_text() for path in (tmp_path / "out").glob("*_vs_*/report.html"))
-  assert page.TEXTS["blurred"] in paged and page.TEXTS["blurred_one"] not in paged
-  with pytest.raises(ValueError, match="nothing says where its face is"):
-    compare.run(run.workdir, **ask | dict(features=given[1:], pairs_to_label=0), blur_faces=True, say=said.append)
-
-
-@pytest.mark.parametrize("ask, count, made", [(assess.run, 1, "of_video"), (compare.run, 2, "of_comparison")])
-def test_a_command_that_is_stopped_shows_nothing_of_earlier_answers(tmp_path, monkeypatch, ask, count, made):
-  """While it makes the page: the answer says by then that it shows nothing."""
-  run = trained("pros_cons")
-  given = dict(features=[run.save(video) for video in run.dataset.folds[0].test_videos[:count]], labels=run.labels,
-               out=tmp_path, html=True, say=lambda line: None)
-  ask(run.workdir, **given)
-  before, = tmp_path.glob(f"*/{page.NAME}")
-
-  def stopped(*_):
-    raise KeyboardInterrupt
-  monkeypatch.setattr(page, made, stopped)
-  with pytest.raises(KeyboardInterrupt):
-    ask(run.workdir, **given, films="none")
-  told, = before.parent.glob("[!.]*.json")
-  assert json.loads(told.read_text())["shown"] == "nothing" and not before.exists()
-
-
-@pytest.mark.parametrize("ask", [assess.run, compare.run])
-def test_frames_with_faces_that_nothing_blurs_are_not_kept(tmp_path, monkeypatch, ask):
-  """Of a run on frames: it is refused before a picture is decoded."""
-  pytest.importorskip("av", reason="PyAV is not installed: pip install '.[video]'")
-  run = trained("pros_cons")
-  loaded = finished_run.load(run.workdir)
-  frames = dict(extraction=dict(frames=dict(count=16, size=(32, 32))))
-  monkeypatch.setattr(finished_run, "load", lambda *_: loaded._replace(about=loaded.about | frames))
-  film = samples.film(tmp_path / "film.mp4", 2.0)
-  with pytest.raises(ValueError, match="--blur-faces: this run is on frames.*give --videos none"):
-    ask(run.workdir, [film], out=tmp_path / "out", blur_faces=True, say=lambda line: None)
-  assert not list((tmp_path / "out").rglob("*.npy"))
 
 
 def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
@@ -299,39 +151,6 @@ def test_a_video_beyond_the_band_is_refused(tmp_path):
   results, failed = run.assess(path, out=tmp_path / "out", category=run.dataset.category[0])
   assert not results and re.search(r"has 24 rows and one that it is compared with \d+, farther apart than config.model.bandwidth=7 "
                                    "rows can align; widen the band", failed["long"])
-
-
-def test_moments_are_where_attention_is(tmp_path):
-  run = trained("pros_cons")
-  test = run.dataset.folds[0].test_videos[0]
-  rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]
-  path = run.save(test, tmp_path, rgb=100 * rows)                             # which no model looks at evenly
-  (result,), _ = (list(found.values()) if i == 0 else found for i, found in enumerate(run.assess(path, out=tmp_path)))
-  line = result["attention"]["high attention"]
-  values = np.array(line["values"])
-  assert values.sum() == pytest.approx(1, abs=1e-4)
-  found = [one for one in result["moments"] if one["what"] == "high attention"]
-  assert found[0]["share"] == max(one["share"] for one in found)
-  for one in found:
-    inside = (np.array(line["start"]) >= one["start"] - 1e-6) & (np.array(line["end"]) <= one["end"] + 1e-6)
-    assert one["share"] == pytest.approx(values[inside].sum(), abs=1e-4) and (values[inside] > values.mean()).all()
-
-
-@pytest.mark.parametrize("shares,found", [
-    ([1, 1, 1, 1], []), ([1.05, 1.3, 0.95, 0.7], []), ([0.8, 1.6, 1.1, 0.5], [(1, 3, 1.5, 0.675)]),
-    ([1.2, 0.5, 0.2, 2.1], [(3, 4, 3.5, 0.525)]), ([1], [])])
-def test_a_moment_stands_out_or_is_not_named(shares, found):
-  """Half as much again as an even share, at its peak; what is a little above one is no moment that decides."""
-  named = explain.bright(np.array(shares) / 4, np.arange(len(shares)), np.arange(1, len(shares) + 1))
-  assert [tuple(one[key] for key in ("start", "end", "peak", "share")) for one in named] == [pytest.approx(f) for f in found]
-
-
-def test_where_no_moment_stands_out_the_answer_says_so():
-  result = dict(attention={"high attention": {}, "low attention": {}},
-                meanings={"high attention": dict(words="moments for", side=1)})
-  one = dict(words="moments for", at="0:01.0-0:02.0", share=0.4)
-  assert explain.moment_lines(result, [one]) == ["moments for: 0:01.0-0:02.0 (40 % of the attention)",
-                                                  "low attention: none stands out"]
 
 
 def test_what_is_unlike_the_training_videos_is_said(tmp_path):
@@ -550,100 +369,6 @@ def test_a_checkpoint_read_without_a_template(tmp_path):
       path.write_bytes(path.read_bytes()[:-40] + bytes(40))
   with pytest.raises(ValueError, match="is damaged"):
     checkpoints.read(tmp_path / "checkpoints", step)
-
-
-def test_boxes_follow_a_video_whose_files_are_called_otherwise(tmp_path, monkeypatch):
-  """A name that leaves no room for an ending is shortened before extraction; its boxes go with it."""
-  long, taken = "n" * 230, {}
-  (tmp_path / long).write_bytes(b"a film")
-  (tmp_path / "boxes.csv").write_text(f"video,time,x1,y1,x2,y2\n{long},0,1,2,3,4\nother,0,5,6,7,8\n")
-
-  def extracted(config, videos, out, weights, *, say, boxes, detector, person):
-    del config, out, weights, say, detector
-    taken.update({path.stem: boxes.digest(path.stem) for path in pathlib.Path(videos).iterdir()})
-    return dict(recipe={}, videos={}, failed=dict.fromkeys(taken, "stop here"))
-  monkeypatch.setattr(recipes, "recipe_of", lambda *_: ({}, ""))
-  monkeypatch.setattr(new_videos.local, "run", extracted)
-  run, boxes = types.SimpleNamespace(about=dict(extraction=None)), new_videos.Extraction(boxes=tmp_path / "boxes.csv")
-  _, failed, _ = new_videos._extracted(run, [tmp_path / long], boxes, tmp_path / "out", print)
-  assert failed == {long: "stop here"}
-  (place, digest), = taken.items()
-  assert place != long and digest and digest == persons.Boxes(tmp_path / "boxes.csv").digest(long)
-
-
-def test_weights_must_be_those_of_training(tmp_path):
-  (tmp_path / "a.pt").write_bytes(b"a")
-  recipe = dict(weights="rgb.pt", weights_sha256=hashlib.sha256(b"a").hexdigest())
-  recipe_checks.check_weights(recipe, str(tmp_path / "a.pt"))
-  (tmp_path / "b.pt").write_bytes(b"b")
-  several = dict(weights=dict(rgb="rgb.pt", flow="random:0"), weights_sha256=dict(rgb=recipe["weights_sha256"], flow=""))
-  recipe_checks.check_weights(several, dict(rgb=str(tmp_path / "a.pt"), flow="random:0"))
-  random = dict(weights="random:0", weights_sha256="")
-  for one, weights, message in (
-      (recipe, "", "--weights is not given: the features of this run were made with rgb.pt"),
-      (recipe, str(tmp_path / "b.pt"), r"b.pt is another file \(sha256 3e23e8160039.*\) than rgb.pt \(sha256 ca978112ca1b"),
-      (recipe, str(tmp_path / "none.pt"), "cannot be read"), (recipe, "random:0", "were made with rgb.pt"),
-      (random, "random:1", "were made with random:0"),
-      (recipe, dict(rgb=str(tmp_path / "a.pt")), "--weights is not given: the features of this run were made"),
-      (several, dict(rgb=str(tmp_path / "a.pt")), "--weights flow= is not"),
-      (several, dict(rgb=str(tmp_path / "b.pt"), flow="random:0"), "b.pt is another file")):
-    with pytest.raises(ValueError, match=message):
-      recipe_checks.check_weights(one, weights)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="needs PyAV")
-def test_from_video_files_on_the_command_line(tmp_path, monkeypatch, capsys):
-  """Files are rendered, extracted with random weights, trained on; then other files are assessed and compared.
-
-  By a narrow network: the whole one is at work in test_own_video.py.
-  """
-  from tests.data.video.test_decoding import encode
-  monkeypatch.setattr(i3d, "BLOCKS", dict.fromkeys(("mixed_3b", "mixed_4b", "mixed_5b"), (4, 4, 4, 4, 4, 4)))
-  recorded, new = tmp_path / "recorded", tmp_path / "new"
-  recorded.mkdir(), new.mkdir()
-  for number in range(6):
-    encode(recorded / f"v{number}.mp4", np.arange(24 + 2 * number) / 10, size=(48, 32))
-  recipe, _ = cli.read_config(str(REPO / "configs" / "features" / "action_net.py:rgb"), RECIPE)
-  local.run(recipe, recorded, tmp_path / "features", "random:0", say=lambda line: None)
-  (tmp_path / "features" / "scores.csv").write_text("video,score,split\n" + "".join(
-      f"v{n},{n},{'test' if n > 3 else 'train'}\n" for n in range(6)))
-  train.run(small_config("pros_cons", "features", {
-      "plots": False, "data.dir": str(tmp_path / "features"), "data.split": "given", "data.validation_share": 0.0,
-      "train.epochs": 1}), tmp_path / "run")
-  encode(new / "a.mp4", np.arange(31) / 10, size=(48, 32))
-  shutil.copy(recorded / "v5.mp4", new / "b.mp4")
-  encode(new / "short.mp4", np.arange(4) / 10, size=(48, 32))
-  (new / "empty.mp4").touch()
-  (new / "text.mp4").write_text("not a video")
-  files = [new / name for name in ("a.mp4", "b.mp4", "short.mp4", "empty.mp4", "text.mp4", "gone.mp4")]
-
-  def command(main, *files):
-    with pytest.raises(SystemExit) as ended:
-      main(["--workdir", str(tmp_path / "run"), *map(str, files), "--weights", "random:0"])
-    return ended.value.code, *capsys.readouterr()
-  capsys.readouterr()
-  code, said, complaint = command(command_line.main, *files)
-  assert code == 1, complaint
-  for name, message in dict(short="shorter than a clip", empty="is empty", text="is not a video",
-                            gone="there is no such").items():
-    assert re.search(f"failed: {name}: .*{message}", said), said
-  assert f"{tempfile.gettempdir()}/tmp" not in said        # no link that was read in place of a file
-  out = tmp_path / "run" / "assessments"
-  result = json.loads((out / "b" / "assessment.json").read_text())
-  scores = json.loads((tmp_path / "run" / "results.json").read_text())["replicas"][0]["scores"]
-  assert result["score"] == pytest.approx(scores["v5"], abs=1e-5) and result["random_weights"]
-  assert "RANDOM weights" in said and (out / "a" / "attention.png").stat().st_size > 10000
-  row = result["attention"]["high attention"]
-  assert row["end"][0] == pytest.approx(1.8)             # nine frames at five a second
-  code, said, complaint = command(compare.main, *files[:2])
-  assert code == 0 and re.search("better than|score the same", said), said + complaint
-  assert "Traceback" not in complaint
-  with pytest.raises(ValueError, match="--weights random:1: the features of this run were made with random:0"):
-    assess.run(tmp_path / "run", out=out, videos=files[:1], weights="random:1")
-
-
-RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {
-    "sampling.length": 9, "short_side": 32, "crop": 32, "batch": 2}.items()]
 
 
 def test_training_videos_without_a_score_do_not_count(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.assess.page import chromium
+from tests.assess.page import chromium, samples
 
 
 @pytest.fixture(scope="package")
@@ -9,3 +9,8 @@ def browser():
   driver = chromium.start()
   yield driver
   driver.quit()
+
+
+@pytest.fixture
+def film(tmp_path):
+  return samples.film(tmp_path / "source.mp4", 2.0)
