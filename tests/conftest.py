@@ -215,6 +215,14 @@ def coarse_pictures(monkeypatch):
   monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: save(self, file, **options | dict(dpi=50)))
 
 
+@pytest.fixture(scope="session")
+def without_torch(tmp_path_factory):
+  """A PYTHONPATH for commands: training needs no PyTorch, but what writes for TensorBoard takes it along (over a second)."""
+  folder = tmp_path_factory.mktemp("without_torch")
+  (folder / "torch.py").write_text("raise ImportError('tests of commands leave it out')\n")
+  return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
 @pytest.fixture
 def quick_compile():
   """Compiles with few optimisations: for tests that run a program for a moment."""

@@ -32,10 +32,10 @@ METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. err
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, without_torch):
   """run(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another module."""
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
-  kept |= dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS,
+  kept |= dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS, PYTHONPATH=without_torch,
                JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")), HOME=str(tmp_path_factory.mktemp("home")))
 
   def run(config, *arguments, module="jaxskill.main"):
