@@ -23,7 +23,7 @@ SMALL = """
 folder = pathlib.Path({folder!r})
 epochs, seeds = 2, "(0,)"
 if real:
-  videos, seconds, height = 8, 2, 144
+  videos, seconds, height = 8, 1.5, 144
 else:
   videos, seconds, height = 10, 4, 48
   recipe += ":4,32"
@@ -31,21 +31,20 @@ else:
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
+def executed(tmp_path_factory, without_torch):
   """(folder of everything it wrote, the notebook as it was executed) on the simulated road."""
-  return execute(tmp_path_factory.mktemp("own_video") / "all", "none")
+  return execute(tmp_path_factory.mktemp("own_video") / "all", "none", without_torch)
 
 
-def execute(folder, weights):
-  """The same; `weights` are the networks of poses."""
+def execute(folder, weights, path):
+  """The same; `weights` are the networks of poses, `path` is a PYTHONPATH."""
   notebook = nbformat.read(NOTEBOOK, as_version=4)
   for cell in notebook.cells:
     if "parameters" in cell.metadata.get("tags", ()):
       cell.source += SMALL.format(folder=str(folder))
   flags = os.environ.get("XLA_FLAGS", "").replace("device_count=8", "device_count=1")
-  path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
   with pytest.MonkeyPatch.context() as patch:
-    for name, value in dict(XLA_FLAGS=flags, PYTHONPATH=path, JAX_DISABLE_MOST_OPTIMIZATIONS="1",
+    for name, value in dict(XLA_FLAGS=flags, PYTHONPATH=f"{path}{os.pathsep}{REPO}", JAX_DISABLE_MOST_OPTIMIZATIONS="1",
                             JAXSKILL_POSE_WEIGHTS=str(weights), JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir).items():
       patch.setenv(name, value)
     try:
@@ -117,9 +116,9 @@ def test_the_reader_is_told_what_is_not_real(executed):
 
 
 @pytest.mark.pose
-def test_the_real_road(tmp_path):
+def test_the_real_road(tmp_path, without_torch):
   """Trained networks of poses, on drawn persons: it says so, and a score comes of kinematics."""
-  folder, notebook = execute(tmp_path / "all", POSE)
+  folder, notebook = execute(tmp_path / "all", POSE, without_torch)
   text = printed(notebook)
   assert "The real road: trained networks of poses" in text and "RANDOM" not in text and "8 SIMULATED videos" in text
   results, = answers(folder, "results.json")
