@@ -17,12 +17,12 @@
       --config.model.weights=rgb_imagenet.pt
 
 ",kinematics" reads the recorded movement of JIGSAWS, ",statistics" statistics of it, of the skeletons of Rehab-Pile, or
-of own rows ("features,statistics"). Add ",official" (`configs/core.py:mtl_aqa,official`) for what the published code does instead
-of the paper, ",tiny" for a network and a training of seconds. The features are those of a fixed backbone, one row a
-snippet; with "frames" (`configs/core.py:mtl_aqa,frames`, and own videos beside a scores.csv) the backbone, I3D, is
-trained with the rest, on frames that are decoded once. What the paper leaves open is marked "ours" with the reason. The
-simulated default learns faster than the paper's recipe; the published data sets have not yet been run on recorded
-features or frames.
+of own rows ("features,statistics"). Add ",official" (`configs/core.py:mtl_aqa,official`) for what the published code
+does instead of the paper, ",tiny" for a network and a training of seconds. The features are those of a fixed backbone,
+one row a snippet; with "frames" (`configs/core.py:mtl_aqa,frames`, and own videos beside a scores.csv) the backbone,
+I3D, is trained with the rest, on frames that are decoded once. What the paper leaves open is marked "ours" with the
+reason. The simulated default learns faster than the paper's recipe; the published data sets have not yet been run on
+recorded features or frames.
 """
 
 from ml_collections import ConfigDict

@@ -27,10 +27,11 @@ import csv
 import io
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import cli, data, files, train
 from jaxskill.data import derived
@@ -57,38 +58,41 @@ class Measured(NamedTuple):
   rows: dict[str, dict[str, list[float | None]]]
 
 
-def configure(file: str, root: pathlib.Path, name: str, seeds: int, overrides: Sequence[str]) -> Any:
-  """Returns the config of a set, as far as it is known before the labels are read.
+def configure(file: str, seeds: int, overrides: Sequence[str]) -> ConfigDict:
+  """Returns the config of all sets.
 
   Raises:
     ValueError: for a config that does not read the archive, or predicts no scores.
   """
-  given = [f"--config.data.dir={root}", f"--config.data.task={name}", *overrides]
-  config = cli.read_config(file, given)[0].copy_and_resolve_references()
+  config = cli.read_config(file, overrides)[0].copy_and_resolve_references().unlock()
   if config.data.name != rehab_pile.NAME or "criteria" not in config.data:
     raise ValueError(f"--config={file}: expected a config that reads {rehab_pile.NAME} and predicts scores, e.g. "
                      f"{CONFIG}.")
-  info = rehab_pile.read_info(rehab_pile.sets(root)[name])
-  with config.unlocked():
-    config.seeds = tuple(range(seeds))
-    config.plots = False
-    config.data.update(statistics=rehab_pile.STREAM, points=info.points)      # of the ridge regression, in any case
+  config.update(seeds=tuple(range(seeds)), plots=False)
+  config.data.statistics = rehab_pile.STREAM            # of the ridge regression, whatever the model reads
   return config
 
 
-def learn_classes(config: Any, dataset: SkillDataset) -> None:
-  """Makes a config learn the classes of a set: the last one of two, each one of several; scores stay as they are."""
-  if dataset.criteria:
-    names = tuple(dataset.criteria)
-    with config.unlocked():
-      config.data.criteria = names[-1:] if len(names) == 2 else names
-      if "score_ranges" in config.model:
-        config.model.score_ranges = {name: (0.0, 1.0) for name in config.data.criteria}
+def of_set(base: ConfigDict, root: pathlib.Path, name: str) -> tuple[ConfigDict, SkillDataset]:
+  """Returns (config, data) of a set: two classes are learnt as the last one, several each by itself.
+
+  Raises:
+    ValueError: for a set that cannot be read.
+  """
+  config = base.copy_and_resolve_references()
+  points = rehab_pile.read_info(rehab_pile.sets(root)[name]).points
+  config.data.update(dir=str(root), task=name, points=points)
+  dataset = data.read(config.data)
+  if classes := tuple(dataset.criteria):
+    config.data.criteria = classes[-1:] if len(classes) == 2 else classes
+    if "score_ranges" in config.model:
+      config.model.score_ranges = {one: (0.0, 1.0) for one in config.data.criteria}
+  return config.lock(), dataset
 
 
-def results_of(config: Any, dataset: SkillDataset, folder: pathlib.Path) -> dict[str, Any]:
+def results_of(config: ConfigDict, dataset: SkillDataset, folder: pathlib.Path) -> dict[str, Any]:
   """Returns results.json of a set, trained now unless that is finished."""
-  place = runs.Place(rehab_pile.NAME, config.data.task, None)
+  place = runs.Place(rehab_pile.NAME, config.data.task, pathlib.Path(config.data.dir))
   found = runs.read(runs.Job("", ("",), place, config, folder))
   return found or train.run(config, folder, derived.of_dataset(config.data, dataset))
 
@@ -167,7 +171,8 @@ def shown(values: Sequence[float | None]) -> str:
   if not known:
     return "-"
   spread = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
-  return f"{np.mean(known):.3f}{spread}" + (f" ({len(known)} of {len(values)} folds)" if len(known) < len(values) else "")
+  share = f" ({len(known)} of {len(values)} folds)" if len(known) < len(values) else ""
+  return f"{np.mean(known):.3f}{spread}{share}"
 
 
 def table(measured: Sequence[Measured]) -> str:
@@ -223,8 +228,11 @@ def write(out: pathlib.Path, measured: Sequence[Measured]) -> None:
 
 
 def run(root: pathlib.Path, out: pathlib.Path, names: Sequence[str],
-        config_of: Callable[[str], Any]) -> tuple[list[Measured], dict[str, str]]:
+        base: ConfigDict) -> tuple[list[Measured], dict[str, str]]:
   """Trains and measures sets, one after the other.
+
+  Args:
+    root: of the archive; out: below which a set has a folder; base: config of all sets.
 
   Returns:
     (what was measured, {set that could not be used: why}).
@@ -234,9 +242,7 @@ def run(root: pathlib.Path, out: pathlib.Path, names: Sequence[str],
   for count, name in enumerate(names, 1):
     cli.say(f"\n{name} ({count} of {len(names)})")
     try:
-      config = config_of(name)
-      dataset = data.read(config.data)
-      learn_classes(config, dataset)
+      config, dataset = of_set(base, root, name)
       measured.append(measure(results_of(config, dataset, out / files.folder(name)), dataset, name))
       cli.say(table(measured[-1:]))
     except (ValueError, FloatingPointError) as error:
@@ -253,10 +259,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(prog="python -m jaxskill.reproduce.rehab_pile", description=__doc__,
                                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("folder", type=cli.path, metavar="REHAB_PILE", help="that holds classification/ and regression/")
-  parser.add_argument("--set", action="append", metavar="NAME", help="a set; repeatable; all that are there if not given")
+  parser.add_argument("--set", action="append", metavar="NAME", help="a set; repeatable; all if not given")
   parser.add_argument("--config", default=CONFIG, metavar="FILE[:OPTIONS]",
                       help="what learns (%(default)s); --config.FIELD=VALUE overrides a field")
-  parser.add_argument("--seeds", type=int, default=1, metavar="N", help="models of a fold, whose mean counts (%(default)s)")
+  parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                      help="models of a fold, whose mean counts (%(default)s)")
   parser.add_argument("--tiny", action="store_true", help="networks and trainings of seconds, to see that all works")
   parser.add_argument("--out", type=cli.path, default="runs/rehab_pile", help="where all is written (%(default)s)")
   options, overrides = cli.parse(parser, argv)
@@ -268,9 +275,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       raise ValueError(f"{root}: no set {unknown[0]!r} here; use one of {', '.join(found)}.")
     if options.seeds < 1:
       raise ValueError(f"--seeds={options.seeds} is no number of seeds; give 1 or more.")
-    file = options.config + ",tiny" * options.tiny
+    base = configure(options.config + ",tiny" * options.tiny, options.seeds, overrides)
     cli.use_compilation_cache()
-    measured, failed = run(root, out, names, lambda name: configure(file, root, name, options.seeds, overrides))
+    measured, failed = run(root, out, names, base)
     if measured:
       write(out, measured)
     for name, why in failed.items():

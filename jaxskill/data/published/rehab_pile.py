@@ -12,8 +12,8 @@
 
 A set is one task, e.g. KIMORE_reg_Sq (squats of KIMORE, scores). Its videos have no names in the archive: a movement is
 known by its numbers and its label, and is one video, named by the order in which it appears, in however many folds it
-lies. Folds are those of the files, to the video. Rows of the stream `pose` [T, n_joints x dim] are frames; every set was
-cut to one length, and the seconds between frames are not in the files.
+lies. Folds are those of the files, to the video. Rows of the stream `pose` [T, n_joints x dim] are frames; all movements
+of a set have one length, and the seconds between frames are not in the files.
 
 Scores lie between 0 and max_score_value. Classes are no scores: the archive says of none that it is the better one, and
 kinds of errors have no order. Each class is a criterion, "class C", which is 1 for its videos and 0 for others. Who
@@ -21,8 +21,8 @@ knows the better class says so: the task KERAAL_clf_bn_CTK:C has the score 1 for
 
 Built from the documentation: README, datasets/get_datasets.sh and the readers of github.com/MSD-IRIMAS/DeepRehabPile at
 6bf886b (2026-04-19), and the tables of msd-irimas.github.io/pages/DeepRehabPile at e09f8d1 (2026-06-23). The files
-themselves were not at hand. That repository is under GPL-3.0; it states no licence of the data, which are those of eight
-other data sets, each under its owners' terms.
+themselves were not at hand. That repository's code is under GPL-3.0; it states no licence of the data, which come from
+eight other data sets, each under its owners' terms.
 
 V videos, n videos of a side of a fold, T frames, D numbers of a frame.
 
@@ -127,8 +127,8 @@ def read_info(folder: Path) -> Info:
   def number(*names: str, whole: bool = True) -> Any:
     value = next((content[name] for name in names if name in content), None)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 < value < np.inf:
-      raise ValueError(f"{file}: {' or '.join(names)} is {value!r}; expected a {'whole ' if whole else ''}number above 0: "
-                       f"{AGAIN}.")
+      raise ValueError(f"{file}: {' or '.join(names)} is {value!r:.40}; expected a {'whole ' if whole else ''}number "
+                       f"above 0: {AGAIN}.")
     return value
   highest = number("max_score_value", whole=False) if "max_score_value" in content else None
   return Info(file, number("length_TS"), number("n_joints"), number("dim", "n_dim"), highest)
@@ -245,14 +245,14 @@ def _poses(info: Info, file: Path, array: np.ndarray) -> np.ndarray:
   width = info.joints * info.numbers
   shapes = [(len(array), width, info.frames), (len(array), info.joints, info.numbers, info.frames)]
   if array.shape not in shapes or array.dtype.kind not in "iuf":
-    raise ValueError(f"{file}: holds {array.dtype} of shape {array.shape}; {info.file.name} says {info.joints} joints of "
-                     f"{info.numbers} numbers in {info.frames} frames: expected {shapes[0]} or {shapes[1]}; {AGAIN}.")
+    raise ValueError(f"{file}: holds {array.dtype} of shape {array.shape}; {info.file.name} says {info.joints} joints "
+                     f"of {info.numbers} numbers in {info.frames} frames: expected {shapes[0]} or {shapes[1]}; {AGAIN}.")
   with np.errstate(over="ignore"):
     rows = array.reshape(shapes[0]).astype(np.float32)
   bad = ~np.isfinite(rows).all(axis=(1, 2))
   if bad.any():
-    raise ValueError(f"{file}: movement {int(np.argmax(bad))} ({int(bad.sum())} in all) holds NaN, or a number that is not "
-                     f"finite in 32 bits; {AGAIN}.")
+    raise ValueError(f"{file}: movement {int(np.argmax(bad))} ({int(bad.sum())} in all) holds NaN, or a number that is "
+                     f"not finite in 32 bits; {AGAIN}.")
   return np.ascontiguousarray(rows.transpose(0, 2, 1))
 
 
@@ -288,20 +288,20 @@ def _scores(info: Info, labels: list) -> dict[str, Any]:
   """Scores and their range, which is left out where a score lies beyond it."""
   score = np.array(labels, np.float32)
   if info.highest is None or score.min() < 0 or score.max() > np.float32(info.highest):
-    logging.warning("%s: the scores lie between %g and %g, and max_score_value is %s: their possible range is not known",
-                    info.file, score.min(), score.max(), info.highest)
+    logging.warning("%s: max_score_value is %s, but scores lie between %g and %g: their possible range is not known",
+                    info.file, info.highest, score.min(), score.max())
     return dict(score=score)
   return dict(score=score, score_range=(0.0, float(info.highest)))
 
 
 def _classes(info: Info, labels: list, better: str) -> dict[str, Any]:
   """A criterion for each class; a score too if one of them is said to be the better one."""
-  words = np.array(labels)
-  known = sorted(set(labels))
-  if len(known) < 2 or better and better not in known:
-    raise ValueError(f"{info.file.parent}: its classes are {', '.join(known)}; "
-                     + (f"{better!r} is none of them: set config.data.task to one, as {info.file.parent.name}:{known[0]}."
-                        if better else f"expected two or more: {AGAIN}."))
+  words, known = np.array(labels), sorted(set(labels))
+  if len(known) < 2:
+    raise ValueError(f"{info.file.parent}: all movements are of the class {known[0]}; expected two or more: {AGAIN}.")
+  if better and better not in known:
+    raise ValueError(f"{info.file.parent}: {better!r} is none of its classes {', '.join(known)}; name one of them, e.g. "
+                     f"config.data.task={info.file.parent.name}:{known[0]}.")
   criteria = {CLASS + one: (words == one).astype(np.float32) for one in known}
   if not better:
     return dict(criteria=criteria)
@@ -311,6 +311,6 @@ def _classes(info: Info, labels: list, better: str) -> dict[str, Any]:
 def _pairs(score: np.ndarray | None, tie_margin: float, info: Info) -> tuple[np.ndarray, np.ndarray]:
   """(`[P, 2]` pairs, `[T, 2]` ties) of scores."""
   if score is None:
-    raise ValueError(f"{info.file.parent}: its classes have no order in the archive, so there are no better and worse "
-                     f"movements; say which class is the better one, as config.data.task={info.file.parent.name}:LABEL.")
+    raise ValueError(f"{info.file.parent}: the archive does not say which of its classes is the better one, so there "
+                     f"are no pairs; say it with config.data.task={info.file.parent.name}:LABEL.")
   return splits.pairs_from_scores(score, tie_margin)
