@@ -39,6 +39,7 @@ from jaxskill.data.dataset import SkillDataset
 from jaxskill.data.published import rehab_pile
 from jaxskill.evaluate import metrics, simple_baselines
 from jaxskill.reproduce import runs
+from jaxskill.training import sizes
 
 CONFIG = "configs/core.py:rehab_pile,statistics"
 BASELINES = {"ridge on statistics of motion": "ridge on statistics of motion", "ridge on mean features":
@@ -87,7 +88,7 @@ def of_set(base: ConfigDict, root: pathlib.Path, name: str) -> tuple[ConfigDict,
     config.data.criteria = classes[-1:] if len(classes) == 2 else classes
     if "score_ranges" in config.model:
       config.model.score_ranges = {one: (0.0, 1.0) for one in config.data.criteria}
-  return config.lock(), dataset
+  return sizes.decide(config.lock(), dataset), dataset            # as a finished run records it
 
 
 def results_of(config: ConfigDict, dataset: SkillDataset, folder: pathlib.Path) -> dict[str, Any]:
