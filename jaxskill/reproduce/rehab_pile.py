@@ -237,6 +237,10 @@ def run(root: pathlib.Path, out: pathlib.Path, names: Sequence[str],
 
   Returns:
     (what was measured, {set that could not be used: why}).
+
+  Raises:
+    ValueError: if the archive, or its list, is none.
+    OSError, Stopped: see `train.run`.
   """
   measured: list[Measured] = []
   failed: dict[str, str] = {}
