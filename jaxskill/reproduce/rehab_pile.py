@@ -42,9 +42,9 @@ from jaxskill.reproduce import runs
 from jaxskill.training import sizes
 
 CONFIG = "configs/core.py:rehab_pile,statistics"
-BASELINES = {"ridge on statistics of motion": "ridge on statistics of motion", "ridge on mean features":
-             "ridge on statistics of motion", "mean score": "mean of training labels"}
-MOST = "most frequent class"               # what the mean of the training labels is, of classes
+RIDGE = "ridge on statistics of motion"
+RIDGES = RIDGE, "ridge on mean features"   # rows of results.json; the second where a model reads statistics alone
+MEAN, MOST = "mean of training labels", "most frequent class"      # of scores and of classes, the same
 SCORES, CLASSES = ("MAE", "RMSE", "Spearman"), ("accuracy", "balanced accuracy", "AUC")
 Said = Mapping[str, Mapping[str, np.ndarray]]      # {fold: {criterion: `[n]` predicted}}
 
@@ -112,12 +112,15 @@ def said_by(results: Mapping[str, Any], dataset: SkillDataset) -> dict[str, Said
       fold: {criterion: np.mean([of(one["scores"], fold) for one in results["replicas"]
                                  if (one["fold"], one["criterion"]) == (fold, criterion)], axis=0)
              for criterion in criteria} for fold in videos}}
-  for baseline, title in BASELINES.items():
+  for baseline in RIDGES:
     rows = {criterion: results["rows"].get(simple_baselines.named(baseline, criterion if len(criteria) > 1 else ""))
             for criterion in criteria}
-    if title not in found and all(rows.values()):
-      found[title] = {fold: {criterion: of(row["by_fold"][fold]["scores"], fold) for criterion, row in rows.items()}
+    if RIDGE not in found and all(rows.values()):
+      found[RIDGE] = {fold: {criterion: of(row["by_fold"][fold]["scores"], fold) for criterion, row in rows.items()}
                       for fold in videos}
+  found[MOST if dataset.criteria else MEAN] = {fold.name: {
+      criterion: np.full(len(fold.test_videos), dataset.labels(criterion)[fold.train_videos].mean(dtype=np.float64))
+      for criterion in criteria} for fold in dataset.folds}
   return found
 
 
@@ -156,7 +159,6 @@ def measure(results: Mapping[str, Any], dataset: SkillDataset, name: str) -> Mea
             np.asarray(dataset.score, np.float64))
   rows: dict[str, dict[str, list[float | None]]] = {}
   for who, said in said_by(results, dataset).items():
-    who = MOST if names and who == BASELINES["mean score"] else who
     rows[who] = {metric: [] for metric in (CLASSES if names else SCORES)}
     for fold in dataset.folds:
       true = labels[fold.test_videos]

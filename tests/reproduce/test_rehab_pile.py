@@ -16,32 +16,43 @@ def run(folder, *options):
 
 def test_all_sets_by_one_command(tmp_path, capsys, monkeypatch):
   made.write_archive(tmp_path / "data")
-  run(tmp_path)
-  said = capsys.readouterr().out
-  assert "1 set(s) of the archive's list are not there: SPHERE_clf_bn_WUS" in said
-  with (tmp_path / "out/folds.csv").open(newline="") as file:
-    lines = list(csv.DictReader(file))
-  assert {line["set"] for line in lines} == {"KIMORE_reg_Sq", "KINECAL_clf_bn_GGFV", "KERAAL_clf_mc_CTK"}
-  assert {line["fold"] for line in lines} == {"fold0", "fold1", "fold2"}
-  of = lambda name, who, metric: [float(line["value"]) for line in lines if line["value"] and (
-      line["set"], line["who"], line["metric"]) == (name, who, metric)]
-  ridge, mean = "ridge on statistics of motion", "mean of training labels"
-  assert np.mean(of("KIMORE_reg_Sq", ridge, "MAE")) < 0.7 * np.mean(of("KIMORE_reg_Sq", mean, "MAE"))
-  assert np.mean(of("KINECAL_clf_bn_GGFV", ridge, "accuracy")) > 0.8 > 0.5 >= np.mean(
-      of("KINECAL_clf_bn_GGFV", "most frequent class", "balanced accuracy"))
-  assert np.mean(of("KERAAL_clf_mc_CTK", ridge, "accuracy")) > 0.6 and not of("KERAAL_clf_mc_CTK", ridge, "AUC")
-  assert all(len(of(name, "core", metric)) == 3 for name, metric in (
-      ("KIMORE_reg_Sq", "RMSE"), ("KINECAL_clf_bn_GGFV", "AUC"), ("KERAAL_clf_mc_CTK", "balanced accuracy")))
-  table = (tmp_path / "out/table.md").read_text()
-  assert table.count("\n| KERAAL_clf_mc_CTK | 18 | 3 | 3 |") == 3 and "| KIMORE_reg_Sq | 18 | 3 | core |" in table
-
-  (tmp_path / "data/classification/KINECAL_clf_bn_GGFV/info.json").unlink()         # finished ones are read
-  monkeypatch.setattr(train, "run", lambda *_: pytest.fail("trained again"))
+  (tmp_path / "data/classification/KINECAL_clf_bn_GGFV/info.json").unlink()
   with pytest.raises(SystemExit) as status:
     run(tmp_path)
   said = capsys.readouterr().out
   assert status.value.code == 1 and "KINECAL_clf_bn_GGFV could not be used: " in said.splitlines()[-1]
-  assert "info.json: is missing" in said and (tmp_path / "out/table.md").read_text().count("KIMORE_reg_Sq") == 3
+  assert "info.json: is missing" in said and "are not there: SPHERE_clf_bn_WUS" in said
+  with (tmp_path / "out/folds.csv").open(newline="") as file:
+    lines = list(csv.DictReader(file))
+  assert {line["set"] for line in lines} == {"KIMORE_reg_Sq", "KERAAL_clf_mc_CTK"}
+  assert {line["fold"] for line in lines} == {"fold0", "fold1", "fold2"}
+
+  def of(name, who, metric):
+    return [float(line["value"]) for line in lines
+            if line["value"] and (line["set"], line["who"], line["metric"]) == (name, who, metric)]
+  assert np.mean(of("KIMORE_reg_Sq", rehab_pile.RIDGE, "MAE")) < 0.5 * np.mean(of("KIMORE_reg_Sq", rehab_pile.MEAN, "MAE"))
+  assert np.mean(of("KERAAL_clf_mc_CTK", rehab_pile.RIDGE, "accuracy")) > 0.6
+  assert of("KERAAL_clf_mc_CTK", rehab_pile.MOST, "balanced accuracy") == pytest.approx([1 / 3] * 3)
+  assert len(of("KIMORE_reg_Sq", "core", "RMSE")) == len(of("KERAAL_clf_mc_CTK", "core", "balanced accuracy")) == 3
+  table = (tmp_path / "out/table.md").read_text()
+  assert table.count("\n| KERAAL_clf_mc_CTK | 18 | 3 | 3 |") == 3 and "| KIMORE_reg_Sq | 18 | 3 | core |" in table
+
+  monkeypatch.setattr(train, "run", lambda *_: pytest.fail("trained again"))         # finished ones are read
+  run(tmp_path, "--set", "KIMORE_reg_Sq", "--set", "KERAAL_clf_mc_CTK")
+  assert (tmp_path / "out/table.md").read_text() == table
+
+
+def test_of_two_classes_the_last_is_learnt(tmp_path):
+  config, dataset = rehab_pile.of_set(rehab_pile.configure("configs/skilldiff.py:rehab_pile", 2, []),
+                                      made.write_archive(tmp_path), "KINECAL_clf_bn_GGFV")
+  assert config.data.criteria == ("class 1",) and config.model.score_ranges.to_dict() == {"class 1": (0.0, 1.0)}
+  assert config.data.points == ((0, 1), (2, 3), (4, 5)) and config.seeds == (0, 1)
+  folds = [dict(fold=fold.name, seed=seed, criterion="class 1", scores={
+      dataset.videos[v]: dataset.criteria["class 1"][v] + 0.4 * seed - 0.3 for v in fold.test_videos})
+           for fold in dataset.folds for seed in (0, 1)]
+  found = rehab_pile.measure(dict(replicas=folds, rows={}, config=dict(name="skilldiff")), dataset, "GGFV")
+  assert found.rows["skilldiff"] == {"accuracy": [1.0] * 3, "balanced accuracy": [1.0] * 3, "AUC": [1.0] * 3}
+  assert found.rows[rehab_pile.MOST]["AUC"] == [0.5] * 3 and rehab_pile.RIDGE not in found.rows
 
 
 def test_mistakes_end_with_status_2(tmp_path, capsys):

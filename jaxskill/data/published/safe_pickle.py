@@ -25,7 +25,7 @@ from jaxskill.data.arrays import refuse_stand_in
 
 _NESTING = 100             # containers in containers: Python hashes tuples in tuples without an eye on its stack
 _LARGEST = 10 ** 600        # whole number; Python writes out none of more than 4300 digits
-_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5}|O[48]")
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5}")
 _LONGEST = 100              # letters of a string that is an item of an array of objects: all others take as much
 _NPY = b"\x93NUMPY\x01\x00"
 _INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
@@ -56,10 +56,11 @@ class _Dtype:
   """The dtype that a pickle describes: by its name, then by the order of its bytes."""
 
   __slots__ = ("dtype",)
+  names = _DTYPE
 
   def __init__(self, name: str, align: int = False, copy: int = True) -> None:
     del align, copy
-    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+    if not isinstance(name, str) or not self.names.fullmatch(name):
       raise _Refused(f"an array of dtype {name!r:.40}")
     self.dtype = np.dtype(name)
 
@@ -68,6 +69,13 @@ class _Dtype:
     if version != 3 or order not in tuple("<>|=") or structure != [None] * 3 or size not in (-1, self.dtype.itemsize):
       raise _Refused("an array whose items have fields, or a size of their own")
     self.dtype = self.dtype.newbyteorder(order)
+
+
+class _DtypeOfObjects(_Dtype):
+  """The same, of Python objects too."""
+
+  __slots__ = ()
+  names = re.compile(rf"{_DTYPE.pattern}|O[48]")
 
 
 class _Array(np.ndarray):
@@ -147,7 +155,7 @@ class _Unpickler(pickle.Unpickler):
     def refuse(*_: Any) -> None:
       raise _Refused("an array that it makes itself")
     self._calls: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _Dtype,
+        ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _DtypeOfObjects if objects else _Dtype,
         ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         ("numpy._core.multiarray", "scalar"): lambda dtype, content: fill(content, dtype, ())[()],
         ("numpy._core.numeric", "_frombuffer"): fill,

@@ -74,7 +74,7 @@ DAMAGE = {
     "info.json: dim or n_dim is 0": lambda of: made.write_info(of.parent, dim=0),
     "info.json: max_score_value is 'ten'": lambda of: made.write_info(of.parent, max_score_value="ten"),
     "y_test_fold1.npy: is missing": lambda of: (of / "y_test_fold1.npy").unlink(),
-    "x_train_fold1.npy: holds float64 of shape (8, 6, 12)": lambda of: made.write_info(of.parent, length_TS=13),
+    "x_train_fold0.npy: holds float64 of shape (8, 6, 12)": lambda of: made.write_info(of.parent, length_TS=13),
     "x_test_fold1.npy: movement 2 (1 in all) holds NaN": lambda of: changed(of / "x_test_fold1.npy", 2, np.nan),
     "x_test_fold1.npy: movement 3 (1 in all)": lambda of: changed(of / "x_test_fold1.npy", 3, 1e300),
     "y_train_fold1.npy: holds float64 labels, or NaN": lambda of: changed(of / "y_train_fold1.npy", 0, np.nan),
