@@ -12,8 +12,8 @@
 
 A set is one task, e.g. KIMORE_reg_Sq (squats of KIMORE, scores). Its videos have no names in the archive: a movement is
 known by its numbers and its label, and is one video, named by the order in which it appears, in however many folds it
-lies. Folds are those of the files, to the video. Rows of the stream `pose` [T, n_joints x dim] are frames; all movements
-of a set have one length, and the seconds between frames are not in the files.
+lies. Folds are those of the files, to the video. Rows of the stream `pose` [T, n_joints x dim] are frames; all videos of
+a set have one length, and the seconds between frames are not in the files.
 
 Scores lie between 0 and max_score_value. Classes are no scores: the archive says of none that it is the better one, and
 kinds of errors have no order. Each class is a criterion, "class C", which is 1 for its videos and 0 for others. Who
@@ -246,7 +246,7 @@ def _poses(info: Info, file: Path, array: np.ndarray) -> np.ndarray:
   shapes = [(len(array), width, info.frames), (len(array), info.joints, info.numbers, info.frames)]
   if array.shape not in shapes or array.dtype.kind not in "iuf":
     raise ValueError(f"{file}: holds {array.dtype} of shape {array.shape}; {info.file.name} says {info.joints} joints "
-                     f"of {info.numbers} numbers in {info.frames} frames: expected {shapes[0]} or {shapes[1]}; {AGAIN}.")
+                     f"of {info.numbers} numbers, {info.frames} frames: expected {shapes[0]} or {shapes[1]}; {AGAIN}.")
   with np.errstate(over="ignore"):
     rows = array.reshape(shapes[0]).astype(np.float32)
   bad = ~np.isfinite(rows).all(axis=(1, 2))
@@ -300,7 +300,7 @@ def _classes(info: Info, labels: list, better: str) -> dict[str, Any]:
   if len(known) < 2:
     raise ValueError(f"{info.file.parent}: all movements are of the class {known[0]}; expected two or more: {AGAIN}.")
   if better and better not in known:
-    raise ValueError(f"{info.file.parent}: {better!r} is none of its classes {', '.join(known)}; name one of them, e.g. "
+    raise ValueError(f"{info.file.parent}: {better!r} is none of its classes {', '.join(known)}; name one of them, as "
                      f"config.data.task={info.file.parent.name}:{known[0]}.")
   criteria = {CLASS + one: (words == one).astype(np.float32) for one in known}
   if not better:
