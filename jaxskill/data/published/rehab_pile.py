@@ -12,8 +12,8 @@
 
 A set is one task, e.g. KIMORE_reg_Sq (squats of KIMORE, scores). Its videos have no names in the archive: a movement is
 known by its numbers and its label, and is one video, named by the order in which it appears, in however many folds it
-lies. Folds are those of the files, to the video. Rows of the stream `pose` [T, n_joints x dim] are frames; all videos of
-a set have one length, and the seconds between frames are not in the files.
+lies. Folds are those of the files, to the video. Rows of the stream `pose` [T, n_joints x dim] are frames. All videos
+of a set have one length, and the seconds between frames are not in the files.
 
 Scores lie between 0 and max_score_value. Classes are no scores: the archive says of none that it is the better one, and
 kinds of errors have no order. Each class is a criterion, "class C", which is 1 for its videos and 0 for others. Who
