@@ -28,6 +28,7 @@ MOTION = dict(
 
 # Data sets of options that may stand alone.
 ALONE = dict(tiny=("simulated",), kinematics=("features",))
+OWN = ("simulated", "features", "frames")     # data sets that no paper has results for
 
 # What fields are that each config gives itself, or that need no words beside them; said where one is missing.
 MEANINGS = dict(
@@ -87,7 +88,8 @@ def training(**fields: Any) -> dict[str, Any]:
       reduction="mean",                     # over the items of a batch: sum | mean
       encode="unique",                      # unique: every video once a step | batch: the videos of all items at once
                                             # | siamese: the same, item by item; all have the same gradients
-      dtype="float32",                      # operands of matrix products: float32 | bfloat16
+      dtype="auto",                         # operands of matrix products: auto | float32 | bfloat16; auto: bfloat16
+                                            # where the device is faster with it; published data and presets: float32
       steps_per_call=50,                    # steps of a line of the log, and the most in one call
       keep_checkpoints=3,
   ) | fields
@@ -143,6 +145,8 @@ def choose(config: ConfigDict, options: str, data_sets: Mapping[str, Change],
       raise ValueError(f"variant {word!r} is unknown; {why}use {either(changes)}.")
     if change := changes[word]:
       change(config)
+  if config.train.dtype == "auto" and (name not in OWN or {"paper", "official"} & set(chosen)):
+    config.train.dtype = "float32"
   return config
 
 
