@@ -132,9 +132,10 @@ def run(config: ConfigDict, videos: str, out: str, weights: str | Mapping[str, s
     scratch = held.enter_context(files.passing_folder())
     loaded = Loaded(config, weights, given, scratch)
     _take(out, given, films, held, say)
-    job = Job(config, weights, given, json.loads(files.to_json(config.to_dict() | loaded.about)), out)
+    recipe = config.to_dict() | loaded.about
+    job = Job(config, weights, given, json.loads(files.to_json(recipe)), out)
     known, there = _known(job, films, scratch)
-    note = dict(format=FORMAT, recipe=job.recipe, videos=known, failed={}, left_out=left_out)
+    note = dict(format=FORMAT, recipe=recipe, videos=known, failed={}, left_out=left_out)
     words.say_older({video: about for video, about in known.items() if video not in films}, out, say)
     words.say_first(left_out, loaded.about, kind.remarks(loaded.networks), say)
     _put_beside(films, out, kind.notice)

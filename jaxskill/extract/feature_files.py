@@ -64,8 +64,9 @@ class Features:
     except (ValueError, OSError) as error:
       if getattr(error, "errno", None) in FULL:
         raise
-      self.failed = (f"its features cannot be written ({error.strerror or error}: {feature_name(self._video, self._config)}); "
-                     "rename the video, or what is in the way." if isinstance(error, OSError) else str(error))
+      name = feature_name(self._video, self._config)
+      self.failed = (f"its features cannot be written ({error.strerror or error}: {name}); rename the video, or what "
+                     "is in the way." if isinstance(error, OSError) else str(error))
       self._rows = {}
     return 0
 

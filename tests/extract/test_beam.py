@@ -1,0 +1,201 @@
+"""Extraction as a pipeline: what a worker notes, an object store in place of a disk, and a worker that is killed."""
+
+import json
+import shutil
+import types
+
+import numpy as np
+import pytest
+
+from jaxskill.extract import beam, extraction, kinds, local
+from tests.extract import pictures, slow_decoding
+
+pytest.importorskip("av")
+NO_BEAM = "Apache Beam is not installed: pip install 'jaxskill[beam]'"
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+  return slow_decoding.film(tmp_path_factory.mktemp("film") / "film.mp4", 0, 2)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+  """Names of the videos that are decoded, as they are."""
+  monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
+  names, decode_one = [], extraction.decode_one
+
+  def noted(path, video, *arguments):
+    assert path.is_file()
+    names.append(video)
+    decode_one(path, video, *arguments)
+  monkeypatch.setattr(extraction, "decode_one", noted)
+  return names
+
+
+def job(out):
+  return beam.Job(pictures.config(), "random:0", kinds.Given(), dict(dtype="float32"), str(out))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "5", "[" * 100_000, '{"about": {}}', '{"video": [1]}', '{"video": "b"}',
+                                     '{"video": "b", "recipe": {}}', '{"video": "b", "recipe": {}, "about": 5}',
+                                     '{"video": "b", "recipe": {}, "about": {}}', '{"video": "b", "recipe": {}, '
+                                     '"failed": 1}', '{"video": "b", "recipe": {"a": 1}, "about": {"sha256": "2"}}'])
+def test_damaged_notes_of_workers_do_not_count(tmp_path, content):
+  (tmp_path / beam.PARTS).mkdir()
+  for video, found in dict(a=dict(about=dict(sha256="1", rows=1)), c=dict(failed="why")).items():
+    (tmp_path / beam.PARTS / f"{video}.json").write_text(json.dumps(dict(video=video, recipe={}, **found)))
+  (tmp_path / beam.PARTS / "b.json").write_text(content)
+  assert beam.gather_parts(str(tmp_path), {}) == (dict(a=dict(sha256="1", rows=1)), dict(c="why"))
+
+
+def test_a_worker_says_what_failed(tmp_path, film, decoded):
+  (tmp_path / "a.npy").mkdir()
+  encode = pictures.encoders()
+  found = beam.extract_one(("a", str(film), None), job(tmp_path), encode, None)
+  assert found.keys() == {"failed"} and "Is a directory: a.npy" in found["failed"]
+  about = beam.extract_one(("b", str(film), None), job(tmp_path), encode, None)["about"]
+  assert about["rows"] == 2 == len(np.load(tmp_path / "b.npy")) and about["file"] == "film.mp4"
+  gone = beam.extract_one(("c", str(tmp_path / "c.mp4"), None), job(tmp_path), encode, None)
+  assert "cannot be read (No such file or directory)" in gone["failed"] and decoded == ["a", "b"]
+  assert beam.gather_parts(str(tmp_path), job(tmp_path).recipe) == (
+      dict(b=json.loads(json.dumps(about))), dict(a=found["failed"], c=gone["failed"]))
+
+
+def test_a_bundle_that_is_given_out_again_makes_nothing_twice(tmp_path, film, decoded):
+  copy = shutil.copyfile(film, tmp_path / "a.mp4")
+  item, encode, out = ("a", str(copy), None), pictures.encoders(), tmp_path / "out"
+  about = beam.extract_one(item, job(out), encode, None)["about"]
+  written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+  assert beam.extract_one(item, job(out), encode, None)["about"] == about
+  assert written == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} and len(written) == 2
+  shutil.rmtree(out / beam.PARTS)
+  assert beam.extract_one((*item[:2], about), job(out), encode, None)["about"] == about and decoded == ["a"]
+  (out / "a.npy").unlink()
+  beam.extract_one(item, job(out), encode, None)
+  slow_decoding.film(copy, 1, 3)
+  assert beam.extract_one((*item[:2], about), job(out), encode, None)["about"]["rows"] == 3
+  assert decoded == ["a"] * 3 and len(np.load(out / "a.npy")) == 3
+
+
+def test_beam_is_named_where_it_is_missing(monkeypatch):
+  monkeypatch.setattr(beam.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(ValueError, match=r"needs Apache Beam, which is not installed: pip install 'jaxskill\[beam\]'"):
+    beam.require()
+
+
+def test_a_fault_of_one_video_is_its_own(tmp_path, film, decoded):
+  """The notes of workers do not ask for long names; damaged ones and those of an older version are passed over."""
+  pytest.importorskip("apache_beam", reason=NO_BEAM)
+  out, long = tmp_path / "out", "l" * 251
+  (out / "folder.npy").mkdir(parents=True)
+  (out / beam.PARTS).mkdir()
+  for name, content in (("damaged", "{"), ("old", '{"about": {}}')):
+    (out / beam.PARTS / f"{name}.json").write_text(content)
+  (tmp_path / "videos").mkdir()
+  for name in ("a.mp4", f"{long}.ts", "folder.mp4"):
+    shutil.copyfile(film, tmp_path / "videos" / name)
+  (tmp_path / "videos" / "link.mp4").symlink_to("nowhere.mp4")
+  note = local.run(pictures.config(), tmp_path / "videos", out, "random:0", runner="beam",
+                   beam_options=pictures.IN_PROCESS, say=lambda _: None)
+  assert note["videos"].keys() == {"a", long} and "Is a directory: folder.npy" in note["failed"]["folder"]
+  assert "No such file" in note["failed"]["link"] and sorted(decoded) == ["a", "folder", long]
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+  """(folder of the objects, run(**options) -> (note, what was said)) of videos and features in an object store."""
+  pytest.importorskip("apache_beam", reason=NO_BEAM)
+  from tests.extract import object_store
+  monkeypatch.setenv(object_store.OBJECTS, str(tmp_path / "objects"))
+  (tmp_path / "objects" / "videos" / "monday").mkdir(parents=True)
+
+  def run(config=None, **options):
+    said = []
+    note = local.run(config or pictures.config(), "shelf://videos/", "shelf://out", "random:0", runner="beam",
+                     beam_options=pictures.IN_PROCESS, say=said.append, **options)
+    return note, said
+  return tmp_path / "objects", run
+
+
+def test_videos_and_features_in_an_object_store(shelf, film, decoded, tmp_path, monkeypatch):
+  """Videos are on a disk while they are decoded, and only then; what is there is not made again."""
+  monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+  (tmp_path / "scratch").mkdir()
+  objects, run = shelf
+  for name in ("a.mp4", "monday/b.mov", ".hidden.mp4", "notes.txt"):
+    shutil.copyfile(film, objects / "videos" / name)
+  (objects / "videos" / "SIMULATED.txt").write_text("drawn")
+  note, said = run()
+  assert list(note["videos"]) == ["a", "monday/b"] and sorted(decoded) == ["a", "monday/b"]
+  assert note["left_out"] == dict.fromkeys(["SIMULATED.txt", "notes.txt"], beam.storage.NO_ENDING)
+  assert note == json.loads((objects / "out" / "extraction.json").read_text())
+  assert note["videos"]["monday/b"]["file"] == "b.mov" and (objects / "out" / "SIMULATED.txt").read_text() == "drawn"
+  np.testing.assert_array_equal(np.load(objects / "out" / "a.npy"), np.load(objects / "out" / "monday" / "b.npy"))
+  assert not list((tmp_path / "scratch").iterdir()) and any(line.startswith("not locked: shelf://out") for line in said)
+  (objects / "videos" / "a.mp4").rename(objects / "a.mp4")
+  slow_decoding.film(objects / "videos" / "monday" / "b.mov", 1, 3)
+  again, _ = run()
+  assert decoded[2:] == ["monday/b"] and again["videos"]["a"] == note["videos"]["a"]
+  assert again["videos"]["monday/b"]["rows"] == 3 == len(np.load(objects / "out" / "monday" / "b.npy"))
+
+
+def test_two_pipelines_into_one_object_store_lose_nothing(shelf, film, decoded):
+  """The later one has not read what the other made; the next call has both."""
+  objects, run = shelf
+  shutil.copyfile(film, objects / "videos" / "a.mp4")
+  note, _ = run()
+  (objects / "out" / "extraction.json").write_text(json.dumps(note | dict(videos={})))
+  (objects / "videos" / "a.mp4").rename(objects / "videos" / "b.mp4")
+  assert list(run()[0]["videos"]) == ["b", "a"] and decoded == ["a", "b"]
+
+
+def test_what_is_refused_in_an_object_store(shelf, film, tmp_path):
+  objects, run = shelf
+  with pytest.raises(ValueError, match="shelf://videos: holds no video"):
+    run()
+  shutil.copyfile(film, objects / "videos" / "a.mp4")
+  shutil.copyfile(film, objects / "videos" / "a.mkv")
+  with pytest.raises(ValueError, match="shelf://videos: a.mkv and a.mp4 are two videos of one name"):
+    run()
+  (objects / "videos" / "a.mkv").unlink()
+  with pytest.raises(ValueError, match="shelf://overlays: is written to a disk that all workers share"):
+    run(overlay="shelf://overlays")
+  with pytest.raises(ValueError, match="shelf://weights.pt: cannot be read .*No such file"):
+    local.run(pictures.config(), "shelf://videos", "shelf://out", "shelf://weights.pt", runner="beam",
+              beam_options=pictures.IN_PROCESS)
+  with pytest.raises(ValueError, match="nowhere://videos"):
+    local.run(pictures.config(), "nowhere://videos", str(tmp_path), "random:0", runner="beam",
+              beam_options=pictures.IN_PROCESS)
+  (objects / "out").mkdir()
+  (objects / "out" / "a.npy").write_bytes(b"of others")
+  with pytest.raises(ValueError, match="shelf://out/a.npy: is there already, and no extraction.json says"):
+    run()
+  (objects / "out" / "extraction.json").write_text("{")
+  with pytest.raises(ValueError, match="shelf://out/extraction.json: is not what jaxskill.extract wrote"):
+    run()
+
+
+def test_hints_for_the_machines_of_workers(monkeypatch):
+  """They are of the step that needs an accelerator, and not of those that hand out names."""
+  apache_beam = pytest.importorskip("apache_beam", reason=NO_BEAM)
+  from jaxskill.extract import beam_worker
+  made, ended = [], types.SimpleNamespace(wait_until_finish=lambda: None)
+  monkeypatch.setattr(apache_beam.Pipeline, "run", lambda pipeline: made.append(pipeline.to_runner_api()) or ended)
+  beam_worker.pipe([("a", "a.mp4", None)], job("out"), ["--accelerator=type:nvidia-l4;count:1", "--min_ram=16GB"])
+  hints = {key: value for environment in made[0].components.environments.values()
+           for key, value in environment.resource_hints.items()}
+  assert hints == {"beam:resources:accelerator:v1": b"type:nvidia-l4;count:1",
+                   "beam:resources:min_ram_bytes:v1": b"16000000000"}
+  plain = [one for one in made[0].components.environments.values() if not one.resource_hints]
+  assert plain
+
+
+def test_workers_with_other_weights_say_so(tmp_path, monkeypatch):
+  """Where every worker has its own disk, a path may mean another file."""
+  pytest.importorskip("apache_beam", reason=NO_BEAM)
+  from jaxskill.extract import beam_worker
+  monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
+  other = job(tmp_path)._replace(recipe=dict(weights_sha256="1"))
+  with pytest.raises(ValueError, match="on this worker they are other files"):
+    beam_worker.Extract(other).setup()
