@@ -87,7 +87,7 @@ class Loaded:
         return address
       try:
         return str(storage.fetch(address, pathlib.Path(tempfile.mkdtemp(dir=scratch))))
-      except OSError as error:
+      except Exception as error:
         raise ValueError(f"{address}: cannot be read ({_why(error)}).") from error
     kind = kinds.of(config)
     local = here(weights) if isinstance(weights, str) else {stream: here(one) for stream, one in weights.items()}
@@ -283,11 +283,11 @@ def extract_one(item: Item, job: Job, encode: Mapping[str, Callable[..., Any]], 
     try:
       film = storage.fetch(address, scratch)
       content = dict(sha256=pretrained.digest(film), reading=READING, **(persons.about(video) if persons else {}))
-    except OSError as error:
+    except Exception as error:   # pylint: disable=broad-except   whatever a file system raises costs this video alone
       found = dict(failed=f"cannot be read ({_why(error)}); change its permissions, or copy it again.")
     else:
-      ready = [about for about in (earlier.get("about"), known) if _is_ready(about, content, video, job)]
-      found = dict(about=ready[0]) if ready else _made(video, film, address, content, job, encode, persons)
+      ready = [dict(about=about) for about in (earlier.get("about"), known) if _is_ready(about, content, video, job)]
+      found = ready[0] if ready else _made(video, film, address, content, job, encode, persons)
   part = dict(video=video, recipe=job.recipe, **found)
   if part != earlier:
     storage.write(folder, name, files.to_json(part).encode())
@@ -311,5 +311,5 @@ def _made(video: str, film: pathlib.Path, address: str, content: Mapping[str, An
   return dict(about=dict(file=address.rpartition("/")[2], **content, **features.about))
 
 
-def _why(error: OSError) -> str:
-  return error.strerror or f"{type(error).__name__}: {error}"[:300]
+def _why(error: Exception) -> str:
+  return getattr(error, "strerror", "") or f"{type(error).__name__}: {error}"[:300]

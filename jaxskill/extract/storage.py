@@ -98,7 +98,7 @@ def fetch(address: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def find_videos(place: str) -> tuple[dict[str, str], dict[str, str]]:
-  """Finds the videos of a folder and those below it; elsewhere than on a disk by their endings alone.
+  """Finds the videos of a folder and those below it, or one file; elsewhere than on a disk by their endings alone.
 
   Returns:
     ({name of the video without its ending: address}, {file that is left out, as seen from the folder: why}).
@@ -109,12 +109,15 @@ def find_videos(place: str) -> tuple[dict[str, str], dict[str, str]]:
   if is_local(place):
     paths, left_out = video_files.find_videos(place)
     return {video: str(path) for video, path in paths.items()}, left_out
+  folder, _, last = place.rpartition("/")
+  if _is_video(last) and exists(folder, last):
+    return {plain(video_files.name_of(pathlib.Path(last))): place}, {}
   found, left_out = {}, {}
   for name in sorted(names(place)):
     inside = pathlib.PurePosixPath(name)
     if inside.name.startswith("."):
       continue
-    if inside.suffix.lower() not in ENDINGS:
+    if not _is_video(inside.name):
       left_out[name] = NO_ENDING
       continue
     video = plain(inside.with_name(video_files.name_of(pathlib.Path(inside.name))).as_posix())
@@ -125,6 +128,10 @@ def find_videos(place: str) -> tuple[dict[str, str], dict[str, str]]:
     raise ValueError(f"{place}: holds no video ({', '.join(ENDINGS[:5])} and others); give the address of a folder of "
                      "films.")
   return {video: f"{place}/{name}" for video, name in found.items()}, left_out
+
+
+def _is_video(name: str) -> bool:
+  return name.lower().endswith(ENDINGS)
 
 
 def _opened(address: str) -> Any:

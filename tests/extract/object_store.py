@@ -13,7 +13,7 @@ import uuid
 
 from apache_beam.io.filesystem import FileMetadata, FileSystem
 
-from jaxskill.extract import extraction, kinds
+from jaxskill.extract import extraction, kinds, local
 from tests.extract import pictures
 
 OBJECTS, WORKERS, NAP = "JAXSKILL_TEST_OBJECTS", "JAXSKILL_TEST_WORKERS", "JAXSKILL_TEST_NAP"
@@ -110,12 +110,22 @@ def load(*arguments):
 
 KIND = pictures.KIND._replace(load=load)
 
+OF_WORKERS = (*pictures.IN_PROCESS, "--direct_running_mode=multi_processing", "--direct_num_workers=3",
+              "--beam_plugins=tests.extract.object_store")
+
+
+def main():
+  """Extracts shelf://videos into shelf://out with three workers; returns the note."""
+  return local.run(pictures.config(), "shelf://videos", "shelf://out", "random:0", runner="beam",
+                   beam_options=OF_WORKERS, say=print)
+
+
 if WORKERS in os.environ:                # a worker, and no process of pytest
   kinds.VIDEO, decode_one = KIND, extraction.decode_one
 
   def noted(path, video, *arguments):
-    """Says which video it takes, takes its time, and asks for nobody else's file."""
-    note(f"{video} {pathlib.Path(path).parent}")
+    """Says which video it takes, and takes its time."""
+    note(video)
     time.sleep(float(os.environ[NAP]))
     decode_one(path, video, *arguments)
   extraction.decode_one = noted

@@ -1,14 +1,21 @@
 """Extraction as a pipeline: what a worker notes, an object store in place of a disk, and a worker that is killed."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import types
 
 import numpy as np
 import pytest
 
+from jaxskill import pretrained
 from jaxskill.extract import beam, extraction, kinds, local
 from tests.extract import pictures, slow_decoding
+from tests.places import REPO
 
 pytest.importorskip("av")
 NO_BEAM = "Apache Beam is not installed: pip install 'jaxskill[beam]'"
@@ -137,6 +144,8 @@ def test_videos_and_features_in_an_object_store(shelf, film, decoded, tmp_path, 
   slow_decoding.film(objects / "videos" / "monday" / "b.mov", 1, 3)
   again, _ = run()
   assert decoded[2:] == ["monday/b"] and again["videos"]["a"] == note["videos"]["a"]
+  one = "shelf://videos/monday/b.mov"
+  assert beam.storage.find_videos(one) == (dict(b=one), {})
   assert again["videos"]["monday/b"]["rows"] == 3 == len(np.load(objects / "out" / "monday" / "b.npy"))
 
 
@@ -199,3 +208,51 @@ def test_workers_with_other_weights_say_so(tmp_path, monkeypatch):
   other = job(tmp_path)._replace(recipe=dict(weights_sha256="1"))
   with pytest.raises(ValueError, match="on this worker they are other files"):
     beam_worker.Extract(other).setup()
+
+
+def test_two_hundred_videos_and_a_worker_that_is_killed(shelf, tmp_path, monkeypatch):
+  """Beam's DirectRunner waits for ever for such a worker, so its command is ended; the same command does the rest."""
+  from tests.extract import object_store
+  (objects, _), workers = shelf, tmp_path / "workers"
+  names, parts = [f"v{number:03}" for number in range(200)], objects / "out" / beam.PARTS
+  for number, name in enumerate(names):
+    slow_decoding.film(objects / "videos" / f"{name}.mp4", number, 1, size=(32, 32), rate=8)
+  for folder, variable in ((workers, object_store.WORKERS), (tmp_path / "scratch", "TMPDIR")):
+    folder.mkdir()
+    monkeypatch.setenv(variable, str(folder))
+  monkeypatch.setenv(object_store.NAP, "0.02")
+  monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")]))
+  with open(tmp_path / "log", "wb") as log:
+    first = subprocess.Popen([sys.executable, "-c", "from tests.extract.object_store import main; main()"], cwd=REPO,
+                             stderr=log, start_new_session=True)
+  try:
+    while len(list(parts.glob("*.json"))) < 30:
+      assert first.poll() is None, (tmp_path / "log").read_text()
+      time.sleep(0.01)
+    os.kill(next(int(file.name) for file in workers.iterdir() if int(file.name) != first.pid), signal.SIGKILL)
+    while b"Worker subprocess exited" not in (tmp_path / "log").read_bytes():
+      assert first.poll() is None, (tmp_path / "log").read_text()
+      time.sleep(0.01)
+  finally:
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+  kept = {json.loads(part.read_text())["video"] for part in parts.glob("*.json")}
+  before = done_by(workers)
+  assert 30 <= len(kept) < 200
+  monkeypatch.setattr(kinds, "VIDEO", object_store.KIND)
+  note = object_store.main()
+  assert list(note["videos"]) == names and not note["failed"]
+  rows = {name: np.load(objects / "out" / f"{name}.npy").tobytes() for name in names}
+  assert len(set(rows.values())) == 200 == len(list((objects / "out").glob("*.npy"))) == len(list(parts.glob("*.json")))
+  for name in names:
+    assert note["videos"][name]["sha256"] == pretrained.digest(objects / "videos" / f"{name}.mp4")
+  after = [line for line in done_by(workers)[len(before):] if line != "load"]
+  assert sorted({*before, *after} - {"load"}) == names and not kept & set(after) and len(after) == len(set(after))
+
+
+def done_by(workers):
+  """What the workers have done, in the order of the processes; each loads the networks once."""
+  processes = sorted(workers.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+  lines = [file.read_text().splitlines() for file in processes]
+  assert all(one.count("load") == 1 for one in lines)
+  return [line.split()[0] for one in lines for line in one]

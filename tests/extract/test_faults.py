@@ -109,8 +109,8 @@ def test_names_that_are_one_for_the_disk(tmp_path, run, monkeypatch):
 @pytest.mark.parametrize("table,disk", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_labels_and_features_in_other_forms_match(tmp_path, table, disk):
   form = unicodedata.normalize
-  for folder, video in (("é", "ü"), ("é", "b "), ("é", "c"), ("é", "d")):
-    place = tmp_path / form(disk, folder)
+  for within, video in (("é", "ü"), ("é", "b "), ("é", "c"), ("é", "d")):
+    place = tmp_path / form(disk, within)
     place.mkdir(exist_ok=True)
     np.save(place / f"{form(disk, video)}.npy", np.full((4, 3), ord(video[0]), np.float32))
   (tmp_path / "pairs.csv").write_text(form(table, "better,worse,split\né/ü,é/b ,train\né/c,é/d,test\n"))

@@ -1,8 +1,14 @@
 """Shards: each video in one, notes that nobody else writes, and one note at the end."""
 
+import concurrent.futures
 import json
+import os
 import pathlib
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from jaxskill.data.user import extraction_note
 from jaxskill.extract import feature_files, folder, kinds, local, shards
 from jaxskill.training import locks
 from tests.extract import pictures, slow_decoding
+from tests.places import REPO
 
 pytest.importorskip("av")
 NAMES = [f"w{number}" for number in range(6)]
@@ -81,7 +88,7 @@ def test_any_later_call_brings_together_what_a_killed_shard_noted(tmp_path, run,
   out, save_note = tmp_path / "out", feature_files.save_note
 
   def killed(after):
-    def save(folder, note, name):
+    def save(folder, note, name="extraction.json"):
       save_note(folder, note, name)
       if len(note["videos"]) == after and name != "extraction.json":
         raise KeyboardInterrupt
@@ -268,3 +275,47 @@ def test_beam_shares_out_itself(run, monkeypatch):
   monkeypatch.setattr(local.beam, "require", lambda: None)
   with pytest.raises(ValueError, match="--shard: Beam shares the videos out itself"):
     run("1/2", runner="beam")
+
+
+def test_notes_that_are_brought_together_at_once(tmp_path, monkeypatch):
+  """By eight at a time nothing is lost; where nothing can be locked, the notes of the shards still say it."""
+  def shard(number):
+    note = dict(format=extraction_note.FORMAT, recipe={}, videos={}, failed={}, left_out={})
+    for video in range(5):
+      note["videos"][f"{number} {video}"] = dict(rows=video)
+      feature_files.save_note(tmp_path, note, shards.Shard(number, 8).note)
+      folder.merge_notes(tmp_path, note)
+  for locks_are_there in (True, False):
+    if not locks_are_there:
+      monkeypatch.setattr(files, "fcntl", None)
+      (tmp_path / "extraction.json").unlink()
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+      list(threads.map(shard, range(8)))
+    assert len(extraction_note.read_extraction(tmp_path)["videos"]) == 40
+    assert not locks_are_there or len(noted(tmp_path)["videos"]) == 40
+
+
+def test_two_processes_into_one_folder_one_of_them_killed(tmp_path, run):
+  """What the killed one noted is made again by nobody."""
+  out = tmp_path / "out"
+
+  def process(shard):
+    command = [sys.executable, "-m", "tests.extract.pictures", tmp_path / "videos", out, shard]
+    return subprocess.Popen(command, cwd=REPO, start_new_session=True)
+  one, other = process("0/2"), process("1/2")
+  try:
+    while not (out / "extraction.0-of-2.json").exists() or not noted(out, "extraction.0-of-2.json")["videos"]:
+      assert one.poll() is None
+      time.sleep(0.01)
+    os.killpg(one.pid, signal.SIGKILL)
+    assert other.wait() == 0 and one.wait() == -signal.SIGKILL
+  finally:
+    for started in (one, other):
+      if started.poll() is None:
+        os.killpg(started.pid, signal.SIGKILL)
+  kept = extraction_note.read_extraction(out)["videos"]
+  assert {"w0", "w1", "w4"} < kept.keys() and noted(out)["videos"].keys() >= {"w0", "w1", "w4"}
+  times = {video: (out / f"{video}.npy").stat().st_mtime_ns for video in kept}
+  run("0/2")
+  assert sorted(noted(out)["videos"]) == NAMES
+  assert times == {video: (out / f"{video}.npy").stat().st_mtime_ns for video in kept}
