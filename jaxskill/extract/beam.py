@@ -222,9 +222,9 @@ def _gather(note: dict[str, Any], job: Job, films: Mapping[str, str], there: set
     lost: why those failed of which nothing is noted; "": they wait.
   """
   done, failed = gather_parts(job.out, job.recipe)
-  for video, about in done.items():
-    if video in films or feature_files.feature_name(video, job.config) in there:
-      note["videos"][video] = about
+  done = {video: about for video, about in done.items()
+          if video in films or feature_files.feature_name(video, job.config) in there}
+  note["videos"] = dict(sorted((note["videos"] | done).items()))
   if lost:
     failed = dict.fromkeys(films.keys() - note["videos"].keys(), lost) | failed
   for video in sorted(films.keys() & failed.keys()):

@@ -21,8 +21,8 @@ class Hints(PipelineOptions):
 
   @classmethod
   def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--accelerator", default="", help="of a worker, as type:nvidia-l4;count:1")
-    parser.add_argument("--min_ram", default="", help="memory of a worker, as 16GB")
+    parser.add_argument("--accelerator", help="of a worker, as type:nvidia-l4;count:1")
+    parser.add_argument("--min_ram", help="memory of a worker, as 16GB")
 
 
 class Extract(apache_beam.DoFn):

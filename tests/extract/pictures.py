@@ -5,7 +5,7 @@
 
 import sys
 
-from jaxskill.extract import kinds, local
+from jaxskill.extract import extraction, kinds, local
 from tests.extract.test_extraction import recipe
 
 # Options of Beam. Its DirectRunner would first look for a program of another project, and download it.
@@ -23,6 +23,22 @@ def encoders(*_):
 
 
 KIND = kinds.VIDEO._replace(load=load, encoders=encoders)
+
+
+class Decoders:
+  """As `decoders.Decoders`, without other processes."""
+
+  def __init__(self, todo, config, persons, *_):
+    self._todo, self._others = todo, (config, persons)
+
+  def __iter__(self):
+    for video, path in self._todo.items():
+      said = []
+      extraction.decode_one(path, video, *self._others, lambda *message: said.append(message))
+      yield from ((video, *message) for message in said)
+
+  def close(self):
+    """Has nothing to end."""
 
 
 def config():

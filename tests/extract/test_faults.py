@@ -19,6 +19,7 @@ from tests.extract import pictures, slow_decoding
 from tests.extract.test_extraction import REPO, recipe
 
 pytest.importorskip("av")
+DECODERS = decoders.Decoders               # processes
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,7 @@ def film(tmp_path_factory):
 def run(tmp_path, film, monkeypatch):
   """run(*names of videos) -> (note, what was said); the features are the pictures themselves."""
   monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
+  monkeypatch.setattr(decoders, "Decoders", pictures.Decoders)
   config = pictures.config()
   (tmp_path / "videos").mkdir()
 
@@ -209,6 +211,7 @@ class _Stop(BaseException):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal(tmp_path, run, monkeypatch, number):
   """What is done is kept, the decoders end, the lock is let go; the same command goes on."""
+  monkeypatch.setattr(decoders, "Decoders", DECODERS)
   save_note, said = feature_files.save_note, []
 
   def stop(*_):

@@ -29,6 +29,7 @@ NAMES = [f"w{number}" for number in range(6)]
 def run(tmp_path, monkeypatch):
   """run(shard) -> (note, what was said); the features are the pictures themselves."""
   monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
+  monkeypatch.setattr(local.decoders, "Decoders", pictures.Decoders)
   config = pictures.config()
   (tmp_path / "videos").mkdir()
   slow_decoding.film(tmp_path / "videos" / "w0.mp4", 0, 2)
