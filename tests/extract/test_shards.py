@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -121,17 +122,17 @@ def test_a_shard_of_other_videos_keeps_what_it_noted_before(tmp_path, run):
 
 
 def test_what_failed_in_a_later_note_is_not_there(tmp_path, run):
-  out = tmp_path / "out"
+  """Though an older one, of a shard that others do not write to, still has it."""
+  out, number = tmp_path / "out", next(k for k in range(3) if "w2" in shards.Shard(k, 3).members(dict.fromkeys(NAMES)))
   run("0/2")
-  run("1/2")
   (tmp_path / "videos" / "w2.mp4").write_bytes(b"nothing")
-  note, _ = run("0/2")
-  assert list(note["failed"]) == ["w2"] == list(noted(out)["failed"])
-  assert sorted(noted(out)["videos"]) == sorted({*NAMES} - {"w2"}) == sorted(
-      extraction_note.read_extraction(out)["videos"])
+  note, _ = run(f"{number}/3")
+  assert list(note["failed"]) == ["w2"] == list(noted(out)["failed"]) and "w2" in noted(
+      out, "extraction.0-of-2.json")["videos"]
+  assert "w2" not in noted(out)["videos"] and "w2" not in extraction_note.read_extraction(out)["videos"]
   shutil.copyfile(tmp_path / "videos" / "w0.mp4", tmp_path / "videos" / "w2.mp4")
-  run("0/2")
-  assert sorted(noted(out)["videos"]) == NAMES and not noted(out)["failed"]
+  run(f"{number}/3")
+  assert "w2" in noted(out)["videos"] and not noted(out)["failed"]
 
 
 def test_two_shards_at_once_and_never_beside_all(tmp_path, run):
@@ -278,22 +279,33 @@ def test_beam_shares_out_itself(run, monkeypatch):
     run("1/2", runner="beam")
 
 
-def test_notes_that_are_brought_together_at_once(tmp_path, monkeypatch):
-  """By eight at a time nothing is lost; where nothing can be locked, the notes of the shards still say it."""
+@pytest.mark.parametrize("locked", [True, False])
+def test_notes_that_are_brought_together_at_once(tmp_path, monkeypatch, locked):
+  """The second has its note ready when the first has read all; where nothing locks, its note still says it."""
+  has_read, is_done = threading.Event(), threading.Event()
+
+  def read_slowly(out):
+    found = extraction_note.read_extraction(out)
+    if not has_read.is_set():
+      has_read.set()
+      is_done.wait(0.5)
+    return found
+
   def shard(number):
-    note = dict(format=extraction_note.FORMAT, recipe={}, videos={}, failed={}, left_out={})
-    for video in range(5):
-      note["videos"][f"{number} {video}"] = dict(rows=video)
-      feature_files.save_note(tmp_path, note, shards.Shard(number, 8).note)
-      folder.merge_notes(tmp_path, note)
-  for locks_are_there in (True, False):
-    if not locks_are_there:
-      monkeypatch.setattr(files, "fcntl", None)
-      (tmp_path / "extraction.json").unlink()
-    with concurrent.futures.ThreadPoolExecutor(8) as threads:
-      list(threads.map(shard, range(8)))
-    assert len(extraction_note.read_extraction(tmp_path)["videos"]) == 40
-    assert not locks_are_there or len(noted(tmp_path)["videos"]) == 40
+    note = dict(format=extraction_note.FORMAT, recipe={}, videos={f"v{number}": {}}, failed={}, left_out={})
+    if number:
+      has_read.wait()
+    feature_files.save_note(tmp_path, note, shards.Shard(number, 2).note)
+    folder.merge_notes(tmp_path, note)
+    if number:
+      is_done.set()
+  monkeypatch.setattr(folder, "read_extraction", read_slowly)
+  if not locked:
+    monkeypatch.setattr(files, "fcntl", None)
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    list(threads.map(shard, range(2)))
+  assert sorted(noted(tmp_path)["videos"]) == ["v0", "v1"][:1 + locked]
+  assert sorted(extraction_note.read_extraction(tmp_path)["videos"]) == ["v0", "v1"]
 
 
 def test_two_processes_into_one_folder_one_of_them_killed(tmp_path, run):
