@@ -193,8 +193,8 @@ def _begin(config: ConfigDict, out: pathlib.Path, files: Any, recipe: Any, conte
            and (not overlay or video not in files or os.path.isfile(f"{overlay}/{video}.mp4"))}
   ready = {video: known[video] for video in contents if contents[video].items() <= known.get(video, {}).items()}
   todo = {video: str(files[video]) for video in contents if video not in ready}
-  own = known if shard.is_all else extraction_note.read_note(out / shard.note)["videos"]
-  others = {video: known[video] for video in own if video in known and video not in files}
+  kept = known if shard.is_all else extraction_note.read_note(out / shard.note)["videos"]
+  others = {video: known[video] for video in kept if video in known and video not in files}
   feature_files.check_unknown(out, todo, functools.partial(storage.exists, str(out)))
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxskill import pretrained
-from jaxskill.extract import beam, extraction, kinds, local
+from jaxskill.extract import beam, extraction, kinds, local, storage, worker
 from tests.extract import pictures, slow_decoding
 from tests.places import REPO
 
@@ -41,7 +41,7 @@ def decoded(monkeypatch):
 
 
 def job(out):
-  return beam.Job(pictures.config(), "random:0", kinds.Given(), dict(dtype="float32"), str(out))
+  return worker.Job(pictures.config(), "random:0", kinds.Given(), dict(dtype="float32"), str(out))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "5", "[" * 100_000, '{"about": {}}', '{"video": [1]}', '{"video": "b"}',
@@ -49,39 +49,39 @@ def job(out):
                                      '{"video": "b", "recipe": {}, "about": {}}', '{"video": "b", "recipe": {}, '
                                      '"failed": 1}', '{"video": "b", "recipe": {"a": 1}, "about": {"sha256": "2"}}'])
 def test_damaged_notes_of_workers_do_not_count(tmp_path, content):
-  (tmp_path / beam.PARTS).mkdir()
+  (tmp_path / worker.PARTS).mkdir()
   for video, found in dict(a=dict(about=dict(sha256="1", rows=1)), c=dict(failed="why")).items():
-    (tmp_path / beam.PARTS / f"{video}.json").write_text(json.dumps(dict(video=video, recipe={}, **found)))
-  (tmp_path / beam.PARTS / "b.json").write_text(content)
-  assert beam.gather_parts(str(tmp_path), {}) == (dict(a=dict(sha256="1", rows=1)), dict(c="why"))
+    (tmp_path / worker.PARTS / f"{video}.json").write_text(json.dumps(dict(video=video, recipe={}, **found)))
+  (tmp_path / worker.PARTS / "b.json").write_text(content)
+  assert worker.gather_parts(str(tmp_path), {}) == (dict(a=dict(sha256="1", rows=1)), dict(c="why"))
 
 
 def test_a_worker_says_what_failed(tmp_path, film, decoded):
   (tmp_path / "a.npy").mkdir()
   encode = pictures.encoders()
-  found = beam.extract_one(("a", str(film), None), job(tmp_path), encode, None)
+  found = worker.extract_one(("a", str(film), None), job(tmp_path), encode, None)
   assert found.keys() == {"failed"} and "Is a directory: a.npy" in found["failed"]
-  about = beam.extract_one(("b", str(film), None), job(tmp_path), encode, None)["about"]
+  about = worker.extract_one(("b", str(film), None), job(tmp_path), encode, None)["about"]
   assert about["rows"] == 2 == len(np.load(tmp_path / "b.npy")) and about["file"] == "film.mp4"
-  gone = beam.extract_one(("c", str(tmp_path / "c.mp4"), None), job(tmp_path), encode, None)
+  gone = worker.extract_one(("c", str(tmp_path / "c.mp4"), None), job(tmp_path), encode, None)
   assert "cannot be read (No such file or directory)" in gone["failed"] and decoded == ["a", "b"]
-  assert beam.gather_parts(str(tmp_path), job(tmp_path).recipe) == (
+  assert worker.gather_parts(str(tmp_path), job(tmp_path).recipe) == (
       dict(b=json.loads(json.dumps(about))), dict(a=found["failed"], c=gone["failed"]))
 
 
 def test_a_bundle_that_is_given_out_again_makes_nothing_twice(tmp_path, film, decoded):
   copy = shutil.copyfile(film, tmp_path / "a.mp4")
   item, encode, out = ("a", str(copy), None), pictures.encoders(), tmp_path / "out"
-  about = beam.extract_one(item, job(out), encode, None)["about"]
+  about = worker.extract_one(item, job(out), encode, None)["about"]
   written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-  assert beam.extract_one(item, job(out), encode, None)["about"] == about
+  assert worker.extract_one(item, job(out), encode, None)["about"] == about
   assert written == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} and len(written) == 2
-  shutil.rmtree(out / beam.PARTS)
-  assert beam.extract_one((*item[:2], about), job(out), encode, None)["about"] == about and decoded == ["a"]
+  shutil.rmtree(out / worker.PARTS)
+  assert worker.extract_one((*item[:2], about), job(out), encode, None)["about"] == about and decoded == ["a"]
   (out / "a.npy").unlink()
-  beam.extract_one(item, job(out), encode, None)
+  worker.extract_one(item, job(out), encode, None)
   slow_decoding.film(copy, 1, 3)
-  assert beam.extract_one((*item[:2], about), job(out), encode, None)["about"]["rows"] == 3
+  assert worker.extract_one((*item[:2], about), job(out), encode, None)["about"]["rows"] == 3
   assert decoded == ["a"] * 3 and len(np.load(out / "a.npy")) == 3
 
 
@@ -96,9 +96,9 @@ def test_a_fault_of_one_video_is_its_own(tmp_path, film, decoded):
   pytest.importorskip("apache_beam", reason=NO_BEAM)
   out, long = tmp_path / "out", "l" * 251
   (out / "folder.npy").mkdir(parents=True)
-  (out / beam.PARTS).mkdir()
+  (out / worker.PARTS).mkdir()
   for name, content in (("damaged", "{"), ("old", '{"about": {}}')):
-    (out / beam.PARTS / f"{name}.json").write_text(content)
+    (out / worker.PARTS / f"{name}.json").write_text(content)
   (tmp_path / "videos").mkdir()
   for name in ("a.mp4", f"{long}.ts", "folder.mp4"):
     shutil.copyfile(film, tmp_path / "videos" / name)
@@ -135,7 +135,7 @@ def test_videos_and_features_in_an_object_store(shelf, film, decoded, tmp_path, 
   (objects / "videos" / "SIMULATED.txt").write_text("drawn")
   note, said = run()
   assert list(note["videos"]) == ["a", "monday/b"] and sorted(decoded) == ["a", "monday/b"]
-  assert note["left_out"] == dict.fromkeys(["SIMULATED.txt", "notes.txt"], beam.storage.NO_ENDING)
+  assert note["left_out"] == dict.fromkeys(["SIMULATED.txt", "notes.txt"], storage.NO_ENDING)
   assert note == json.loads((objects / "out" / "extraction.json").read_text())
   assert note["videos"]["monday/b"]["file"] == "b.mov" and (objects / "out" / "SIMULATED.txt").read_text() == "drawn"
   np.testing.assert_array_equal(np.load(objects / "out" / "a.npy"), np.load(objects / "out" / "monday" / "b.npy"))
@@ -145,7 +145,7 @@ def test_videos_and_features_in_an_object_store(shelf, film, decoded, tmp_path, 
   again, _ = run()
   assert decoded[2:] == ["monday/b"] and again["videos"]["a"] == note["videos"]["a"]
   one = "shelf://videos/monday/b.mov"
-  assert beam.storage.find_videos(one) == (dict(b=one), {})
+  assert storage.find_videos(one) == (dict(b=one), {})
   assert again["videos"]["monday/b"]["rows"] == 3 == len(np.load(objects / "out" / "monday" / "b.npy"))
 
 
@@ -188,10 +188,10 @@ def test_what_is_refused_in_an_object_store(shelf, film, tmp_path):
 def test_hints_for_the_machines_of_workers(monkeypatch):
   """They are of the step that needs an accelerator, and not of those that hand out names."""
   apache_beam = pytest.importorskip("apache_beam", reason=NO_BEAM)
-  from jaxskill.extract import beam_worker
+  from jaxskill.extract import pipeline
   made, ended = [], types.SimpleNamespace(wait_until_finish=lambda: None)
-  monkeypatch.setattr(apache_beam.Pipeline, "run", lambda pipeline: made.append(pipeline.to_runner_api()) or ended)
-  beam_worker.pipe([("a", "a.mp4", None)], job("out"), ["--accelerator=type:nvidia-l4;count:1", "--min_ram=16GB"])
+  monkeypatch.setattr(apache_beam.Pipeline, "run", lambda made_up: made.append(made_up.to_runner_api()) or ended)
+  pipeline.run([("a", "a.mp4", None)], job("out"), ["--accelerator=type:nvidia-l4;count:1", "--min_ram=16GB"])
   hints = {key: value for environment in made[0].components.environments.values()
            for key, value in environment.resource_hints.items()}
   assert hints == {"beam:resources:accelerator:v1": b"type:nvidia-l4;count:1",
@@ -203,11 +203,11 @@ def test_hints_for_the_machines_of_workers(monkeypatch):
 def test_workers_with_other_weights_say_so(tmp_path, monkeypatch):
   """Where every worker has its own disk, a path may mean another file."""
   pytest.importorskip("apache_beam", reason=NO_BEAM)
-  from jaxskill.extract import beam_worker
+  from jaxskill.extract import pipeline
   monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
   other = job(tmp_path)._replace(recipe=dict(weights_sha256="1"))
   with pytest.raises(ValueError, match="on this worker they are other files"):
-    beam_worker.Extract(other).setup()
+    pipeline.Extract(other).setup()
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_two_hundred_videos_and_a_worker_that_is_killed(shelf, tmp_path, monkeyp
   """Beam's DirectRunner waits for ever for such a worker, so its command is ended; the same command does the rest."""
   from tests.extract import object_store
   (objects, _), workers = shelf, tmp_path / "workers"
-  names, parts = [f"v{number:03}" for number in range(200)], objects / "out" / beam.PARTS
+  names, parts = [f"v{number:03}" for number in range(200)], objects / "out" / worker.PARTS
   for number, name in enumerate(names):
     slow_decoding.film(objects / "videos" / f"{name}.mp4", number, 1, size=(32, 32), rate=8)
   for folder, variable in ((workers, object_store.WORKERS), (tmp_path / "scratch", "TMPDIR")):

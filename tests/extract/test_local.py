@@ -15,7 +15,7 @@ from jaxskill import cli, pretrained
 from jaxskill.data.arrays import read_arrays
 from jaxskill.data.user import features
 from jaxskill.data.video import decoding, video_files
-from jaxskill.extract import beam, local, recipe_checks, words
+from jaxskill.extract import local, recipe_checks, words, worker
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 from jaxskill.training.parallel import Parallel
@@ -310,13 +310,13 @@ def test_several_hosts_are_refused(monkeypatch, folder, tmp_path):
 def test_beam(folder, tmp_path, monkeypatch):
   """A pipeline writes the same features and the same note."""
   pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'jaxskill[beam]'")
-  from jaxskill.extract import beam_worker
-  monkeypatch.setattr(beam_worker, "Parallel", lambda: Parallel(1))
+  from jaxskill.extract import pipeline
+  monkeypatch.setattr(pipeline, "Parallel", lambda: Parallel(1))
   config = recipe("action_net:static")
   arguments = dict(boxes=folder / "boxes.csv", say=lambda _: None)
   expected = local.run(config, folder, tmp_path / "here", "random:0", **arguments)
   out = tmp_path / "beam"
   found = local.run(config, folder, out, "random:0", runner="beam", beam_options=IN_PROCESS, **arguments)
-  assert found == expected and len(found["videos"]) == 3 and not (out / beam.PARTS).exists()
+  assert found == expected and len(found["videos"]) == 3 and not (out / worker.PARTS).exists()
   for name in found["videos"]:
     np.testing.assert_array_equal(np.load(out / f"{name}.npy"), np.load(tmp_path / "here" / f"{name}.npy"))

@@ -1,4 +1,4 @@
-"""What a worker of Beam does: it takes one video after another, and loads the networks once. Imports Beam."""
+"""The pipeline: Beam hands one video after another to a worker, which loads the networks once. Imports Beam."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import apache_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from jaxskill.extract import beam, kinds
+from jaxskill.extract import kinds, worker
 from jaxskill.training.parallel import Parallel
 
 
@@ -28,7 +28,7 @@ class Hints(PipelineOptions):
 class Extract(apache_beam.DoFn):
   """(video, address, what is known of it) -> nothing; the features and what is noted of them are written."""
 
-  def __init__(self, job: beam.Job) -> None:
+  def __init__(self, job: worker.Job) -> None:
     self._job, self._shared = job, Shared()
 
   def setup(self) -> None:
@@ -36,24 +36,24 @@ class Extract(apache_beam.DoFn):
     self._networks = self._shared.acquire(lambda: _Networks(self._job))
     self._persons = copy.deepcopy(self._networks.loaded.persons)
 
-  def process(self, item: beam.Item) -> None:
+  def process(self, item: worker.Item) -> None:
     """Makes the features of one video."""
-    beam.extract_one(item, self._job, self._networks.encode, self._persons)
+    worker.extract_one(item, self._job, self._networks.encode, self._persons)
 
 
 class _Networks:
   """The networks of a worker, on its devices; their files lie in a folder that goes with them."""
 
-  def __init__(self, job: beam.Job) -> None:
+  def __init__(self, job: worker.Job) -> None:
     self._folder = tempfile.TemporaryDirectory()
-    self.loaded = beam.Loaded(job.config, job.weights, job.given, pathlib.Path(self._folder.name))
+    self.loaded = worker.Loaded(job.config, job.weights, job.given, pathlib.Path(self._folder.name))
     if (found := self.loaded.about["weights_sha256"]) != job.recipe["weights_sha256"]:
       raise ValueError(f"--weights: on this worker they are other files (sha256 {found}) than where the pipeline was "
                        "started; put them where all workers find them.")
     self.encode = kinds.of(job.config).encoders(job.config, self.loaded.networks, Parallel())
 
 
-def pipe(items: Iterable[beam.Item], job: beam.Job, options: Sequence[str]) -> None:
+def run(items: Iterable[worker.Item], job: worker.Job, options: Sequence[str]) -> None:
   """Runs the pipeline, until it ends; raises whatever its runner does."""
   parsed = PipelineOptions(list(options))
   hints = {name: value for name, value in parsed.view_as(Hints).get_all_options().items()
