@@ -120,6 +120,7 @@ def extract_one(item: Item, job: Job, encode: Mapping[str, Callable[..., Any]], 
   video, address, known = item
   folder, name = f"{job.out}/{PARTS}", f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json"
   earlier = _part(storage.read(folder, name), job.recipe)
+  found: dict[str, Any]
   with files.passing_folder() as scratch:
     try:
       film = storage.fetch(address, scratch)
