@@ -125,7 +125,8 @@ def test_labels_and_features_in_other_forms_match(tmp_path, table, disk):
 @pytest.mark.parametrize("content", [
     b"", b"null", b"[]", b"5", b'"a"', b"[" * 100_000, b"\xff", b"{", b'{"recipe": 1, "videos": {}}',
     b'{"recipe": {}, "videos": []}', b'{"recipe": {}, "videos": {"a": 5}}',
-    b'{"recipe": {}, "videos": {"a": {"warnings": 5}}}',
+    b'{"recipe": {}, "videos": {"a": {"warnings": 5}}}', b'{"recipe": {}, "videos": {}, "failed": []}',
+    b'{"recipe": {}, "videos": {}, "failed": {"a": 5}}',
     *(b'{"recipe": {}, "videos": {"a": {"row_seconds": %b}}}' % value
       for value in (b"NaN", b"0", b"-1", b"null", b'"1"', b"true", b'{"rgb": null}', b"1e400", b"[1]"))])
 def test_a_damaged_note_is_not_overwritten(tmp_path, run, content):
