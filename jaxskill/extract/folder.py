@@ -40,7 +40,8 @@ def alone(out: pathlib.Path, overlay: str, shard: Shard, say: Callable[[str], No
         remove_unfinished(folder)
     else:
       lock = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
-      held.enter_context(locks.hold(out / lock, "extraction of this shard", "give another --shard", say))
+      # Two of one shard lose nothing, they make it twice; a scheduler starts one whose machine died on another machine.
+      held.enter_context(locks.hold(out / lock, "extraction of this shard", "give another --shard", say, named=False))
     yield
 
 

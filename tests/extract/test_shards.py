@@ -184,6 +184,16 @@ def test_two_extractions_with_one_folder_of_overlays(tmp_path):
     assert not begun.exists() and not said
 
 
+def test_a_shard_whose_machine_died_goes_on_on_another(tmp_path, monkeypatch):
+  """A scheduler starts it there; nobody is left who could remove its lock."""
+  with folder.alone(tmp_path, "", shards.Shard(0, 2), print):
+    shutil.copytree(tmp_path, tmp_path / "copy")                                # as it is when the machine dies
+  monkeypatch.setattr(locks.socket, "gethostname", lambda: "another")
+  monkeypatch.setattr(locks, "BOOT", tmp_path / "nowhere")
+  with folder.alone(tmp_path / "copy", "", shards.Shard(0, 2), pytest.fail):
+    pass
+
+
 def test_a_folder_of_overlays_within_the_out_of_another_extraction(tmp_path):
   """What is written there is not the other one's to remove, whether it begins before or after."""
   begun = tmp_path / "out" / "overlays" / "deep" / ".begun.unfinished"
