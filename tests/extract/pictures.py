@@ -1,11 +1,12 @@
 """Recipes whose features are the pictures themselves, so that no network is compiled; also as a process of its own.
 
-  python -m tests.extract.pictures VIDEOS OUT SHARD
+  python -m tests.extract.pictures VIDEOS OUT SHARD [hang]
 """
 
 import sys
+import time
 
-from jaxskill.extract import extraction, kinds, local
+from jaxskill.extract import extraction, feature_files, kinds, local
 from tests.extract.test_extraction import recipe
 
 # Options of Beam. Its DirectRunner would first look for a program of another project, and download it.
@@ -48,6 +49,15 @@ def config():
   return made
 
 
+def hang(out, note, name="extraction.json", save_note=feature_files.save_note):
+  """Saves a note; waits for ever when it is a shard's with a single video."""
+  save_note(out, note, name)
+  while name != "extraction.json" and len(note["videos"]) == 1:
+    time.sleep(1)
+
+
 if __name__ == "__main__":
   kinds.VIDEO = KIND
+  if sys.argv[4:] == ["hang"]:
+    feature_files.save_note = hang
   local.run(config(), sys.argv[1], sys.argv[2], "random:0", shard=sys.argv[3], processes=1)
