@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -184,6 +185,31 @@ def test_what_is_refused_in_an_object_store(shelf, film, tmp_path):
   (objects / "out" / "extraction.json").write_text("{")
   with pytest.raises(ValueError, match="shelf://out/extraction.json: is not what jaxskill.extract wrote"):
     run()
+
+
+def test_weights_in_an_object_store(shelf, tmp_path, monkeypatch):
+  """Each stream's file is fetched, under its own name, though several are called alike."""
+  (objects, _), seen = shelf, {}
+  for stream in ("rgb", "flow"):
+    (objects / stream).mkdir()
+    (objects / stream / "weights.pt").write_text(stream)
+  monkeypatch.setattr(kinds, "VIDEO", pictures.KIND._replace(
+      load=lambda config, weights: (seen.update(weights), pictures.load())[1]))
+  weights = {stream: f"shelf://{stream}/weights.pt" for stream in ("rgb", "flow")} | dict(static="random:0")
+  worker.Loaded(pictures.config(), weights, kinds.Given(), tmp_path)
+  assert seen.pop("static") == "random:0"
+  assert {stream: pathlib.Path(file).read_text() for stream, file in seen.items()} == dict(rgb="rgb", flow="flow")
+  assert {pathlib.Path(file).name for file in seen.values()} == {"weights.pt"}
+
+
+def test_what_is_not_whole_is_no_object(shelf):
+  with pytest.raises(KeyboardInterrupt):
+    with storage.writing("shelf://out", "a.npy") as file:
+      file.write(b"half")
+      raise KeyboardInterrupt
+  assert not storage.exists("shelf://out", "a.npy") and storage.read("shelf://out", "a.npy") is None
+  storage.write("shelf://out", "a.npy", b"whole")
+  assert storage.read("shelf://out", "a.npy") == b"whole" and storage.names("shelf://out") == {"a.npy"}
 
 
 def test_hints_for_the_machines_of_workers(monkeypatch):
