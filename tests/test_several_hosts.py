@@ -24,10 +24,10 @@ from tests.places import REPO
 SYSTEMS = ("pros_cons", "spatial_attention", "core", "action_net", "skilldiff")
 COMMAND = ["--config", "configs/pros_cons.py:tiny", "--config.plots=False", "--config.train.epochs=400"]
 ALL = """
-import json, sys
+import json, os, sys
 from jaxskill.main import main
 for command in json.loads(sys.argv[1]):
-  main(command)
+  main([word.replace("{HOST}", os.environ["JAX_PROCESS_ID"]) for word in command])
 """
 HEARTBEAT, GRACE, SLACK = 30, 5, 25            # seconds: what we set, what `hosts` waits, what a busy machine may take
 OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "KUBERNETES_", "JOB_COMPLETION_"
@@ -121,20 +121,21 @@ def test_two_processes(pair, tmp_path, monkeypatch, quick_compile):
   lost = interrupt(pair, interrupted)
   commands = [[*COMMAND, "--workdir", str(workdir)] for workdir in (interrupted, whole)]
   tiny = [["--config", f"configs/{system}.py:tiny", "--config.plots=False"] for system in SYSTEMS]
-  commands += [[*command, "--workdir", str(tmp_path / system)] for command, system in zip(tiny, SYSTEMS)]
+  commands += [[*command, "--workdir", str(tmp_path / "host{HOST}" / system)] for command, system in zip(tiny, SYSTEMS)]
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair("-c", ALL, json.dumps(commands)))
   assert (code, other_code) == (0, 0), err + other_err
   assert "Pairwise accuracy" in out and "Pairwise accuracy" not in other_out
   assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
+  assert not (tmp_path / "host1").exists()               # hosts need no common disk: one of them writes
   assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
   assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
 
   monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 2))
   for system, command in zip(SYSTEMS, tiny):
     config, _ = cli.read_config(command[1], command[2:])
-    alone, together = train.run(config, tmp_path / "one" / system), results(tmp_path / system)
+    alone, together = train.run(config, tmp_path / "one" / system), results(tmp_path / "host0" / system)
     assert (alone["hosts"], together["hosts"]) == (1, 2) and len(alone["devices"]) == len(together["devices"]) == 2
-    losses = [[entry["loss"] for entry in lines(folder / system)] for folder in (tmp_path, tmp_path / "one")]
+    losses = [[entry["loss"] for entry in lines(folder / system)] for folder in (tmp_path / "host0", tmp_path / "one")]
     np.testing.assert_allclose(*losses, rtol=1e-4, err_msg=system)
     scores = [list(made["replicas"][0]["scores"].values()) for made in (alone, together)]
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5, err_msg=system)
