@@ -9,7 +9,7 @@ The first of these that is there decides; JAX finds the rest, and must see as ma
 | SLURM | SLURM_STEP_NUM_TASKS: a shell or a batch script may hold more tasks than it runs in |
 | TPUs of GKE | TPU_PROCESS_ADDRESSES_PATH, TPU_PROCESS_ADDRESSES, TPU_WORKER_HOSTNAMES; times MEGASCALE_NUM_SLICES |
 | a Cloud TPU VM | its metadata server: workers, times slices |
-| Kubernetes | JOB_COMPLETION_INDEX: pod i of an indexed job is one of i + 1 or more. Every pod of any job has the rest |
+| Kubernetes | JOB_COMPLETION_INDEX: pod i of an indexed job is one of i + 1 or more; other pods say nothing |
 
 JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID together need no detection.
 """
@@ -77,7 +77,7 @@ def _join() -> None:
     return
   if by == "OMPI_COMM_WORLD_SIZE" and "OMPI_MCA_orte_hnp_uri" not in environment and not arguments:
     arguments = dict(cluster_detection_method="mpi4py")    # Open MPI 5 does not say where the first process is
-  cli.say(f"looking for the other processes: {by} announces {count} or more")
+  cli.say(f"{by} announces {count} or more processes: JAX looks for them")
   try:
     jax.distributed.initialize(heartbeat_timeout_seconds=_number("JAXSKILL_HEARTBEAT_SECONDS", 100), **arguments)
   except Exception as error:   # pylint: disable=broad-except   whatever JAX's detection runs into

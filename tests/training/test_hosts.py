@@ -1,4 +1,4 @@
-"""Who joins whom: stand-in surroundings, JAX's own detection, and a metadata server of ours in the place of Google's."""
+"""Who joins whom: stand-in surroundings, JAX's own detection, and a metadata server of ours in place of Google's."""
 
 import http.server
 import importlib.machinery
@@ -54,7 +54,7 @@ OF_GKE = {
 }
 REFUSED = {
     "no libtpu": (GKE, "TPU_WORKER_HOSTNAMES announces 2 processes, but JAX cannot join them .*libtpu"),
-    "no cluster": (dict(JAX_NUM_PROCESSES="8"), "JAX_NUM_PROCESSES announces 8 processes, .* set JAX_COORDINATOR_ADDRESS"),
+    "no cluster": (dict(JAX_NUM_PROCESSES="8"), "JAX_NUM_PROCESSES announces 8 .* set JAX_COORDINATOR_ADDRESS"),
     "Open MPI 5": (MPIRUN, "OMPI_COMM_WORLD_SIZE announces 2 processes, but JAX cannot join them .*mpi4py"),
     "second pod": (POD | dict(JOB_COMPLETION_INDEX="1"), "JOB_COMPLETION_INDEX announces 2 processes, .*kubernetes"),
     "slices without TPUs": (SLICES, "MEGASCALE_NUM_SLICES announces 2 processes, but JAX cannot join them"),
@@ -303,8 +303,8 @@ def test_failure_of_another_process(join, monkeypatch):
   monkeypatch.setattr(threading, "Timer", Timer)
   lost = jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
   join(BY_HAND)
-  for error, expected in ((lost, ConnectionError), (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: much"), RuntimeError),
-                          (ValueError("own"), ValueError)):
+  full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: much")
+  for error, expected in ((lost, ConnectionError), (full, RuntimeError), (ValueError("own"), ValueError)):
     with pytest.raises(expected) as caught, hosts.joined():
       raise error
     assert ("process" in str(caught.value)) == (error is lost)
