@@ -22,7 +22,8 @@ from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
 SYSTEMS = ("pros_cons", "spatial_attention", "core", "action_net", "skilldiff")
-COMMAND = ["--config", "configs/pros_cons.py:tiny", "--config.plots=False", "--config.train.epochs=400"]
+COMMAND = ["--config", "configs/pros_cons.py:tiny", "--config.plots=False", "--config.train.epochs=20",
+           "--config.train.eval_steps=100", "--config.train.checkpoint_steps=16"]
 ALL = """
 import json, os, sys
 from jaxskill.main import main

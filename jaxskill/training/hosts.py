@@ -52,7 +52,7 @@ def joined() -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    if jax.process_count() > 1:
+    if jax.distributed.is_initialized() and jax.process_count() > 1:
       # At its end a process waits for the others, which may wait for this one in the midst of a step.
       timer = threading.Timer(_GRACE, os._exit, (2,))
       timer.daemon = True
@@ -75,7 +75,7 @@ def _join() -> None:
   asks = by == "JOB_COMPLETION_INDEX" and importlib.util.find_spec("kubernetes")     # what JAX asks Kubernetes with
   if count < 2 and not asks:
     return
-  if by == "OMPI_COMM_WORLD_SIZE" and "OMPI_MCA_orte_hnp_uri" not in environment and not arguments:
+  if "OMPI_COMM_WORLD_SIZE" in environment and "OMPI_MCA_orte_hnp_uri" not in environment and not arguments:
     arguments = dict(cluster_detection_method="mpi4py")    # Open MPI 5 does not say where the first process is
   cli.say(f"{by} announces {count} or more processes: JAX looks for them")
   try:
@@ -85,8 +85,8 @@ def _join() -> None:
       cli.say(f"JAX cannot ask Kubernetes whether this pod is one of several, so it trains alone ({error}).")
       return
     raise ValueError(
-        f"{by} announces {count} processes, but JAX cannot join them ({error or type(error).__name__}). It needs "
-        "libtpu on a TPU (pip install 'jaxskill[tpu]'), kubernetes in a pod, mpi4py under Open MPI 5; or "
+        f"{by} announces {count} processes, but JAX cannot join them (it says: {error or type(error).__name__}). It "
+        "needs libtpu on a TPU (pip install 'jaxskill[tpu]'), kubernetes in a pod, mpi4py under Open MPI 5; or "
         f"{_BY_HAND}.") from error
   if jax.process_count() < count:
     raise ValueError(f"{by} announces {count} processes, but JAX sees {jax.process_count()}; {_BY_HAND}.")

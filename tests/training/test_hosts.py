@@ -44,7 +44,7 @@ JOINS = {
     "by hand in a SLURM step": (STEP | BY_HAND, ("first:1234", 4, 2, [1])),
     "SLURM": (STEP, ("node001:61445", 4, 3, [1])),
     "a launcher's number": (STEP | dict(JAX_NUM_PROCESSES="4"), ("node001:61445", 4, 3, [1])),
-    "Open MPI": (MPIRUN | ORTE, ("10.96.0.1:61813", 2, 1, [0])),
+    "Open MPI": (MPIRUN | ORTE, ("10.96.0.1:62624", 2, 1, [0])),
 }
 OF_GKE = {
     "TPU_WORKER_HOSTNAMES": (GKE, ("a:8482", 2, 1, None)),
@@ -178,7 +178,7 @@ def test_slices_of_cloud_tpus(join, libtpu, metadata):
 
 def test_slice_without_its_library_is_refused(join, metadata):
   metadata.attributes |= {"worker-network-endpoints": WORKERS, "agent-worker-number": "2"}
-  with pytest.raises(ValueError, match=r"metadata server of this TPU announces 3 .* pip install 'jaxskill\[tpu\]'"):
+  with pytest.raises(ValueError, match=r"metadata server of this TPU announces 3 processes, .*pip install 'jaxskill\[tpu\]'"):
     join({SKIP: None})
 
 
@@ -301,6 +301,7 @@ def test_failure_of_another_process(join, monkeypatch):
       timers.append((self.interval, self.function, self.args, self.daemon))
 
   monkeypatch.setattr(threading, "Timer", Timer)
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: bool(join.told))
   lost = jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
   join(BY_HAND)
   full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: much")
