@@ -21,9 +21,10 @@ from jaxskill.training.parallel import Parallel
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
-SYSTEMS = ("pros_cons", "spatial_attention", "core", "action_net", "skilldiff")
-COMMAND = ["--config", "configs/pros_cons.py:tiny", "--config.plots=False", "--config.train.epochs=20",
-           "--config.train.eval_steps=100", "--config.train.checkpoint_steps=16"]
+SYSTEMS = ("spatial_attention", "core", "action_net", "skilldiff", "pros_cons")
+FEW = ["--config.plots=False", "--config.train.eval_steps=100"]
+BRIEF = [*FEW, "--config.train.checkpoint_steps=100"]
+LONG = [*FEW, "--config.train.epochs=15", "--config.train.checkpoint_steps=16"]           # 150 steps
 ALL = """
 import json, os, sys
 from jaxskill.main import main
@@ -90,8 +91,8 @@ def reach(step, workdir, processes):
 
 def interrupt(pair, workdir):
   """Trains by the command line, three times to a sudden end, and sees what is said each time."""
-  command = "-m", "jaxskill.main", *COMMAND, "--workdir", workdir
-  both = pair(*command)
+  begin = lambda: pair("-m", "jaxskill.main", *command("pros_cons", workdir))
+  both = begin()
   reach(0, workdir, both)
   both[1].send_signal(signal.SIGTERM)
   (code, out, err), (other_code, other_out, other_err) = map(finish, both)
@@ -99,14 +100,14 @@ def interrupt(pair, workdir):
   stopped = int(re.search(r"stopped by a signal at step (\d+)", out)[1])
   assert stopped == newest(workdir) and "2 cpu device(s)" in out and "device(s)" not in other_out
 
-  both = pair(*command)
+  both = begin()
   killed = reach(stopped, workdir, both)
   for process in both:
     process.kill()
   assert f"resumed from step {stopped}" in finish(both[0])[1]
   finish(both[1])
 
-  both = pair(*command)
+  both = begin()
   lost = reach(killed, workdir, both)
   both[1].kill()
   begun = time.monotonic()
@@ -117,26 +118,32 @@ def interrupt(pair, workdir):
   return lost
 
 
+def command(system, workdir):
+  changes = LONG if system == "pros_cons" else BRIEF
+  return ["--config", f"configs/{system}.py:tiny", *changes, "--workdir", str(workdir)]
+
+
 def test_two_processes(pair, tmp_path, monkeypatch, quick_compile):
-  whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
+  interrupted = tmp_path / "interrupted"
   lost = interrupt(pair, interrupted)
-  commands = [[*COMMAND, "--workdir", str(workdir)] for workdir in (interrupted, whole)]
-  tiny = [["--config", f"configs/{system}.py:tiny", "--config.plots=False"] for system in SYSTEMS]
-  commands += [[*command, "--workdir", str(tmp_path / "host{HOST}" / system)] for command, system in zip(tiny, SYSTEMS)]
+  commands = [command("pros_cons", interrupted)]
+  commands += [command(system, tmp_path / "host{HOST}" / system) for system in SYSTEMS]
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair("-c", ALL, json.dumps(commands)))
   assert (code, other_code) == (0, 0), err + other_err
   assert "Pairwise accuracy" in out and "Pairwise accuracy" not in other_out
-  assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
   assert not (tmp_path / "host1").exists()               # hosts need no common disk: one of them writes
+  assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
+  whole = tmp_path / "host0" / "pros_cons"
   assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
   assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
 
   monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 2))
-  for system, command in zip(SYSTEMS, tiny):
-    config, _ = cli.read_config(command[1], command[2:])
-    alone, together = train.run(config, tmp_path / "one" / system), results(tmp_path / "host0" / system)
+  for system in SYSTEMS:
+    _, config, *overrides = command(system, "")[:-2]
+    alone = train.run(cli.read_config(config, overrides)[0], tmp_path / "one" / system)
+    together = results(tmp_path / "host0" / system)
     assert (alone["hosts"], together["hosts"]) == (1, 2) and len(alone["devices"]) == len(together["devices"]) == 2
-    losses = [[entry["loss"] for entry in lines(folder / system)] for folder in (tmp_path / "host0", tmp_path / "one")]
+    losses = [[entry["loss"] for entry in lines(tmp_path / run / system)] for run in ("host0", "one")]
     np.testing.assert_allclose(*losses, rtol=1e-4, err_msg=system)
     scores = [list(made["replicas"][0]["scores"].values()) for made in (alone, together)]
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5, err_msg=system)
