@@ -1,6 +1,7 @@
 """Two processes on one machine, as two hosts without accelerators: they train as one, and stop, die and go on as one.
 
-A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains all systems, too.
+A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains other systems, too.
+Every system is compiled three times; three of them, and a process that is silent but not gone, are left to `-m slow`.
 """
 
 import functools
@@ -21,7 +22,6 @@ from jaxskill.training.parallel import Parallel
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
-SYSTEMS = ("spatial_attention", "core", "action_net", "skilldiff", "pros_cons")
 FEW = ["--config.plots=False", "--config.train.eval_steps=100"]
 BRIEF = [*FEW, "--config.train.checkpoint_steps=100"]
 LONG = [*FEW, "--config.train.epochs=15", "--config.train.checkpoint_steps=16"]           # 150 steps
@@ -123,27 +123,56 @@ def command(system, workdir):
   return ["--config", f"configs/{system}.py:tiny", *changes, "--workdir", str(workdir)]
 
 
-def test_two_processes(pair, tmp_path, monkeypatch, quick_compile):
-  interrupted = tmp_path / "interrupted"
-  lost = interrupt(pair, interrupted)
-  commands = [command("pros_cons", interrupted)]
-  commands += [command(system, tmp_path / "host{HOST}" / system) for system in SYSTEMS]
+def train_together(pair, folder, systems, *before):
+  """Trains systems, one after the other, by one pair of processes; returns what process 0 prints."""
+  commands = [*before, *(command(system, folder / "host{HOST}" / system) for system in systems)]
   (code, out, err), (other_code, other_out, other_err) = map(finish, pair("-c", ALL, json.dumps(commands)))
   assert (code, other_code) == (0, 0), err + other_err
-  assert "Pairwise accuracy" in out and "Pairwise accuracy" not in other_out
-  assert not (tmp_path / "host1").exists()               # hosts need no common disk: one of them writes
-  assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
-  whole = tmp_path / "host0" / "pros_cons"
-  assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
-  assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
+  assert "on test" in out and "on test" not in other_out
+  assert not (folder / "host1").exists()               # hosts need no common disk: one of them writes
+  return out
 
+
+def check_like_one(folder, systems, monkeypatch):
+  """Trains the same in this process, on two devices."""
   monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 2))
-  for system in SYSTEMS:
+  for system in systems:
     _, config, *overrides = command(system, "")[:-2]
-    alone = train.run(cli.read_config(config, overrides)[0], tmp_path / "one" / system)
-    together = results(tmp_path / "host0" / system)
+    alone = train.run(cli.read_config(config, overrides)[0], folder / "one" / system)
+    together = results(folder / "host0" / system)
     assert (alone["hosts"], together["hosts"]) == (1, 2) and len(alone["devices"]) == len(together["devices"]) == 2
-    losses = [[entry["loss"] for entry in lines(tmp_path / run / system)] for run in ("host0", "one")]
+    losses = [[entry["loss"] for entry in lines(folder / run / system)] for run in ("host0", "one")]
     np.testing.assert_allclose(*losses, rtol=1e-4, err_msg=system)
     scores = [list(made["replicas"][0]["scores"].values()) for made in (alone, together)]
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5, err_msg=system)
+
+
+def test_two_processes(pair, tmp_path, monkeypatch, quick_compile):
+  interrupted, whole = tmp_path / "interrupted", tmp_path / "host0" / "pros_cons"
+  lost = interrupt(pair, interrupted)
+  out = train_together(pair, tmp_path, ("core", "pros_cons"), command("pros_cons", interrupted))
+  assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
+  assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
+  assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
+  check_like_one(tmp_path, ("core", "pros_cons"), monkeypatch)
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_other_systems(pair, tmp_path, monkeypatch, quick_compile):
+  systems = "spatial_attention", "action_net", "skilldiff"
+  train_together(pair, tmp_path, systems)
+  check_like_one(tmp_path, systems, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no process")
+@pytest.mark.parametrize("silent", [0, 1])
+def test_silent_process_ends_the_other(pair, tmp_path, silent):
+  """As behind a broken network: its connections stay, and only its signs of life are missing."""
+  both = pair("-m", "jaxskill.main", *command("pros_cons", tmp_path))
+  reach(0, tmp_path, both)
+  both[silent].send_signal(signal.SIGSTOP)
+  begun = time.monotonic()
+  code, _, err = finish(both[1 - silent])
+  assert time.monotonic() - begun < HEARTBEAT + GRACE + SLACK
+  assert code and re.search("another task died|heartbeat|cannot go on", err), err
