@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
       if "rows" not in config:
         train.run(config, workdir, evaluate_only=options.evaluate_only)
       elif options.evaluate_only:
-        raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, each "
-                         "of another; give the config of the system itself.")
+        raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, "
+                         "each of another; give the config of the system itself.")
       else:
         ablations.run(config, workdir)
 

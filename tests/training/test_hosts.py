@@ -137,6 +137,7 @@ def test_alone(join, environment):
   assert join(environment) is None
 
 
+@pytest.mark.filterwarnings("error")             # e.g. that a pod lacks what is not needed
 @pytest.mark.parametrize("environment,expected", JOINS.values(), ids=JOINS)
 def test_joins(join, environment, expected):
   assert join(environment) == expected
@@ -174,6 +175,12 @@ def test_slices_of_cloud_tpus(join, libtpu, metadata):
   metadata.attributes |= {"worker-network-endpoints": WORKERS, "agent-worker-number": "2"}
   metadata.attributes["tpu-env"] += "".join(f"{name}: '{value}'\n" for name, value in SLICES.items())
   assert join({SKIP: None}) == ("c:8482", 6, 5, None)
+
+
+def test_slices_of_one_cloud_tpu_each(join, libtpu, metadata):
+  metadata.attributes |= {"worker-network-endpoints": "unknown:unknown:10.0.0.2", "agent-worker-number": "0"}
+  metadata.attributes["tpu-env"] += "".join(f"{name}: '{value}'\n" for name, value in SLICES.items())
+  assert join({SKIP: None}) == ("c:8482", 2, 1, None)
 
 
 def test_slice_without_its_library_is_refused(join, metadata):
