@@ -32,6 +32,7 @@ from jaxskill import cli
 
 _METADATA = "169.254.169.254"      # of every machine of Google's cloud
 _METADATA_SECONDS = 2.0
+_JOIN_SECONDS = 300                # that JAX waits for the others to start
 _GRACE = 5.0                       # seconds that a process which failed waits for the others to end, too
 _BY_HAND = ("set JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID for "
             "each process, or JAX_NUM_PROCESSES=1 if this one is to train alone")
@@ -77,9 +78,10 @@ def _join() -> None:
     return
   if "OMPI_COMM_WORLD_SIZE" in environment and "OMPI_MCA_orte_hnp_uri" not in environment and not arguments:
     arguments = dict(cluster_detection_method="mpi4py")    # Open MPI 5 does not say where the first process is
-  cli.say(f"{by} announces {count} or more processes: JAX looks for them")
+  cli.say(f"{by} announces {count} or more processes: JAX waits for them, {_JOIN_SECONDS} seconds at most")
+  heartbeat = _number("JAXSKILL_HEARTBEAT_SECONDS", 100)
   try:
-    jax.distributed.initialize(heartbeat_timeout_seconds=_number("JAXSKILL_HEARTBEAT_SECONDS", 100), **arguments)
+    jax.distributed.initialize(initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=heartbeat, **arguments)
   except Exception as error:   # pylint: disable=broad-except   whatever JAX's detection runs into
     if count < 2 and not isinstance(error, jax.errors.JaxRuntimeError):
       cli.say(f"JAX cannot ask Kubernetes whether this pod is one of several, so it trains alone ({error}).")
