@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
+from etils import epath
 from ml_collections import ConfigDict
 
-from jaxskill import cli, data, files
+from jaxskill import cli, data, files, stores
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import metrics, published_weights
 from jaxskill.methods import Assessment
@@ -176,7 +176,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], dataset: SkillDatas
 
   Args:
     config: see `configs/`.
-    workdir: a folder, created if missing; resumes a run of this config.
+    workdir: a folder, created if missing, or a place on a store; resumes a run of this config.
     dataset: what `data.load(config.data)` returns, if it is at hand.
     evaluate_only: take no step: the parameters of `config.init_from` are measured as they are.
 
@@ -191,7 +191,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], dataset: SkillDatas
   """
   started = time.perf_counter()
   parallel = Parallel()
-  workdir = pathlib.Path(cli.path(workdir))
+  workdir = stores.place(workdir)
   check(config)
   on_first_process(lambda: run_folder.refuse_second(workdir))
   config = initial_parameters.record(config, workdir, evaluate_only)
@@ -235,7 +235,7 @@ def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
   return [trainer.assess(draw=draw).score for draw in range(draws)]
 
 
-def _train(trainer: Trainer, workdir: pathlib.Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def _train(trainer: Trainer, workdir: epath.Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
   """Trains from the newest checkpoint to the end, and waits until all is on the disk; returns the evaluations."""
   with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)

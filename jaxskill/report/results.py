@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
@@ -48,7 +48,7 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
       protocol=experiment.config.evaluate.to_dict() | facts_of_test, rows=rows, intervals=moved, certainty=sure,
       replicas=replicas, config=json.loads(experiment.config.to_json()), **about)
-  path = pathlib.Path(workdir) / "results.json"
+  path = epath.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
   if assessments.maps and tested:
@@ -178,7 +178,7 @@ def _add_draws(experiment: Experiment, replicas: Sequence[dict[str, Any]], score
     result["encodings"] = dict(ours=experiment.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
-def _save_maps(path: pathlib.Path, experiment: Experiment, assessments: Assessment) -> pathlib.Path:
+def _save_maps(path: epath.Path, experiment: Experiment, assessments: Assessment) -> epath.Path:
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
   In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its

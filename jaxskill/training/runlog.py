@@ -14,9 +14,10 @@ from typing import IO, Any
 
 import numpy as np
 from absl import logging
+from etils import epath
 
-from jaxskill import files
-from jaxskill.training import log_lines
+from jaxskill import files, stores
+from jaxskill.training import log_lines, mirror
 
 
 class Log(contextlib.AbstractContextManager):
@@ -27,7 +28,7 @@ class Log(contextlib.AbstractContextManager):
     history: the evaluations so far, in order of steps.
   """
 
-  def __init__(self, workdir: pathlib.Path, step: int, main: bool, history: list[dict[str, Any]] | None = None) -> None:
+  def __init__(self, workdir: epath.Path, step: int, main: bool, history: list[dict[str, Any]] | None = None) -> None:
     """Opens the logs of a run that goes on at `step`.
 
     Args:
@@ -36,16 +37,18 @@ class Log(contextlib.AbstractContextManager):
     """
     self.workdir, self._main, self._step = workdir, main, step
     self.history = history if history is not None else log_lines.read_evaluations(workdir, step) if main else []
+    self._mirror = mirror.Mirror(workdir) if main and not stores.is_local(workdir) else None
+    self._folder = self._mirror.folder if self._mirror else workdir
     if main:
       metrics, damaged = log_lines.read_lines(workdir / "metrics.jsonl", step)
       if damaged:
         logging.warning("%s: %d damaged lines are left out.", workdir / "metrics.jsonl", damaged)
-      self._metrics = self._reopen(workdir / "metrics.jsonl", metrics)
-      self._evaluations = self._reopen(workdir / "evaluations.jsonl", self.history)
+      self._metrics = self._reopen(self._folder / "metrics.jsonl", metrics)
+      self._evaluations = self._reopen(self._folder / "evaluations.jsonl", self.history)
 
   @functools.cached_property
   def _board(self) -> _Board:
-    return _Board(self.workdir / "tensorboard", self._step + 1)
+    return _Board(self._folder / "tensorboard", self._step + 1)
 
   def _reopen(self, path: pathlib.Path, kept: Sequence) -> IO[str]:
     files.write_text(path, "".join(files.to_json(entry) + "\n" for entry in kept))
@@ -57,6 +60,8 @@ class Log(contextlib.AbstractContextManager):
     file.write(files.to_json(entry) + "\n")
     file.flush()
     self._board.add(entry["step"], {name: value for name, value in scalars.items() if np.isfinite(value)})
+    if self._mirror:
+      self._mirror.save(now=False)
 
   def metrics(self, step: int, metrics: Mapping[str, np.ndarray], steps_per_second: float) -> None:
     """Writes means over the steps since the line before; each metric is `[R]`."""
@@ -75,7 +80,12 @@ class Log(contextlib.AbstractContextManager):
     return means["validation"] if np.isfinite(means["validation"]) else None
 
   def notes(self) -> list[dict[str, Any]]:
-    """Returns the history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was."""
+    """Returns the history as JSON values, for a checkpoint; `log_lines.with_nan` makes it what it was.
+
+    On a store the logs are written up to here: training that goes on from the checkpoint finds all lines before it.
+    """
+    if self._mirror:
+      self._mirror.save()
     return json.loads(files.to_json(self.history))
 
   def __exit__(self, *_: object) -> None:
@@ -84,6 +94,8 @@ class Log(contextlib.AbstractContextManager):
       self._evaluations.close()
       if "_board" in self.__dict__:
         self._board.close()
+    if self._mirror:
+      self._mirror.close()
 
 
 class _Board:
