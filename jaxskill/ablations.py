@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,7 +76,7 @@ def _misfit(changes: Mapping[str, Any], config: ConfigDict, path: str = "config"
   return None
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
   """Trains every row of `config.rows` on every fold and seed, prints one table, writes `table.json` and `table.txt`.
 
   Returns:

@@ -7,7 +7,6 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -170,7 +169,7 @@ class Trainer:
 
 
 @single_precision()
-def run(config: ConfigDict, workdir: str | os.PathLike[str], dataset: SkillDataset | None = None, *,
+def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | None = None, *,
         evaluate_only: bool = False) -> dict[str, Any]:
   """Trains and evaluates `config`; everything is written below `workdir`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,7 +24,7 @@ from jaxskill.training.experiment import Experiment
 SHOWN = 8      # frames of a video
 
 
-def draw(workdir: str | os.PathLike[str], experiment: Experiment, history: list[dict[str, Any]],
+def draw(workdir: epath.PathLike, experiment: Experiment, history: list[dict[str, Any]],
          assessments: Assessment, say: Callable[[str], None] = print) -> list[epath.Path]:
   """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
   workdir, named = epath.Path(workdir), dict(training=lambda: _curves(workdir, history, experiment))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from jaxskill.training import finished_files
 from jaxskill.training.experiment import Experiment
 
 
-def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: Assessment,
+def write(workdir: epath.PathLike, experiment: Experiment, assessments: Assessment,
           history: list[dict[str, Any]], facts: dict[str, Any], about: dict[str, Any], say: Callable[[str], None],
           draws: Sequence[np.ndarray] = ()) -> dict[str, Any]:
   """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.

@@ -57,7 +57,8 @@ class Checkpoints:
       raise ValueError(f"keep={keep} would delete every checkpoint; keep at least 1.")
     directory = epath.Path(directory)
     self._directory = directory.expanduser().resolve() if stores.is_local(directory) else directory
-    self._folder, self._archives = self._directory, None          # where Orbax works; on process 0 only
+    self._folder = self._directory            # where Orbax works; on process 0 only, as its archives on a store
+    self._archives: archives.Archives | None = None
     self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
     self._manager: Any = None                 # on process 0 only
     self._saving: tuple | None = None         # the present save; one at a time, in a thread of ours

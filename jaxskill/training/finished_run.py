@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -261,7 +260,7 @@ def _padded(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 @single_precision()
-def load(workdir: str | os.PathLike[str], checkpoint: str = "last") -> FinishedRun:
+def load(workdir: epath.PathLike, checkpoint: str = "last") -> FinishedRun:
   """Reads the finished run of a folder.
 
   Args:

@@ -85,7 +85,7 @@ class _Lease:
   def __init__(self, file: epath.Path) -> None:
     self._file, self._token, self._number = file, uuid.uuid4().hex, 0
     self._since = f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
-    self._store, self._name = fsspec.core.url_to_fs(os.fspath(file))
+    self._store, self._name = fsspec.core.url_to_fs(os.fspath(file), use_listings_cache=False)    # as it is there now
 
   def read(self) -> str:
     """Returns what the lock says, "" if there is none."""
