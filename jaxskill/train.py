@@ -269,9 +269,8 @@ def _train(trainer: Trainer, workdir: pathlib.Path, held: contextlib.ExitStack, 
         history = on_first_process(lambda: log_lines.read_evaluations(workdir, step))
     if traced := profile.describe(step):
       say(traced)
-    main = trainer.parallel.main
-    made = trackers.make(workdir, trainer.config, step, restored is None) if main else []
-    log = held.enter_context(Log(workdir, step, main, list(map(log_lines.with_nan, history or [])), made))
+    main, history = trainer.parallel.main, list(map(log_lines.with_nan, history or []))
+    log = held.enter_context(Log(workdir, step, main, history, trainer.config, fresh=restored is None))
     quiet = not main or not trainer.total
     with StopSignal() as stop, tqdm.tqdm(
         total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=quiet) as bar:

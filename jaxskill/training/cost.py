@@ -65,14 +65,14 @@ class Stopwatch(contextlib.AbstractContextManager):
   def _add(self, what: str, seconds: float) -> None:
     self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
-  def _compiled(self, event: str, start: float, end: float, **_: Any) -> None:
+  def _compiled(self, event: str, start_time: float, end_time: float, **_: Any) -> None:
     if not event.startswith(_COMPILATION) or threading.get_ident() != self._thread:
       return
-    new = end - start                      # a function that is traced within another has been counted before it
-    while self._spans and self._spans[-1][0] >= start:
+    new = end_time - start_time            # a function that is traced within another has been counted before it
+    while self._spans and self._spans[-1][0] >= start_time:
       inner = self._spans.pop()
       new -= inner[1] - inner[0]
-    self._spans.append((start, end))
+    self._spans.append((start_time, end_time))
     self._add("compilation", new)
     self._others[-1] += new
 

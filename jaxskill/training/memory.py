@@ -64,7 +64,7 @@ def check(trainer: Any) -> dict[str, Any] | None:
   return found
 
 
-def _programs(trainer: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+def _programs(trainer: Any) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
   """Yields (what it does, compiled function, arguments) of everything that a run repeats."""
   if trainer.total:
     yield STEP, *trainer.first_call()

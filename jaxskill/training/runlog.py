@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxskill import files
-from jaxskill.training import log_lines
-from jaxskill.training.trackers import Lines, Tracker
+from jaxskill.training import log_lines, trackers
 
 
 class Log(contextlib.AbstractContextManager):
@@ -24,23 +24,25 @@ class Log(contextlib.AbstractContextManager):
   """
 
   def __init__(self, workdir: pathlib.Path, step: int, main: bool, history: list[dict[str, Any]] | None = None,
-               trackers: Sequence[Tracker] = ()) -> None:
+               config: ConfigDict | None = None, fresh: bool = False) -> None:
     """Opens the log of a run that goes on at `step`.
 
     Args:
       main: whether this process writes.
       history: the evaluations up to `step`; None takes those of evaluations.jsonl.
-      trackers: what else takes the numbers, see `trackers.make`; closed with the log.
+      config: of the run, which names its trackers; None takes those of every config.
+      fresh: whether the run begins, see `trackers.make`.
     """
-    self.workdir, self.step, self._main, self._trackers = workdir, step, main, trackers
+    self.workdir, self.step, self._main = workdir, step, main
     self.history = history if history is not None else log_lines.read_evaluations(workdir, step) if main else []
+    self._trackers = trackers.make(workdir, workdir, config or ConfigDict(), step, fresh) if main else []
     if main:
-      self._evaluations = Lines(workdir / "evaluations.jsonl", self.history)
+      self._evaluations = trackers.Lines(workdir / "evaluations.jsonl", self.history)
 
   def metrics(self, step: int, metrics: Mapping[str, np.ndarray], steps_per_second: float) -> None:
     """Hands on means over the steps since the line before; each metric is `[R]`."""
-    values = dict(steps_per_second=steps_per_second) | metrics
-    self._log(step, {f"train/{name}": value for name, value in values.items()})
+    self._log(step, {"train/steps_per_second": steps_per_second}
+              | {f"train/{name}": value for name, value in metrics.items()})
 
   def evaluation(self, step: int, replicas: Sequence[dict[str, Any]]) -> float | None:
     """Keeps one evaluation; returns the mean validation result, or None without a validation side."""

@@ -71,13 +71,13 @@ class Lines:
 class Jsonl:
   """metrics.jsonl: the numbers of the training, each replica's; what evaluations say stands in evaluations.jsonl."""
 
-  def __init__(self, workdir: pathlib.Path, step: int) -> None:
+  def __init__(self, workdir: pathlib.Path, folder: pathlib.Path, step: int) -> None:
     """Keeps the lines up to `step`."""
     path = workdir / "metrics.jsonl"
     kept, damaged = log_lines.read_lines(path, step)
     if damaged:
       logging.warning("%s: %d damaged lines are left out.", path, damaged)
-    self._lines = Lines(path, kept)
+    self._lines = Lines(folder / "metrics.jsonl", kept)
 
   def log(self, step: int, values: Mapping[str, Any]) -> None:
     """Writes a line of the training."""
@@ -100,9 +100,10 @@ class Jsonl:
 class TensorBoard:
   """TensorBoard events, written at once: tensorboardX's own writer hangs where its thread finds the disk full."""
 
-  def __init__(self, workdir: pathlib.Path, step: int) -> None:
+  def __init__(self, workdir: pathlib.Path, folder: pathlib.Path, step: int) -> None:
     """Drops what earlier events show after `step`, once there is something new."""
-    self._folder, self._step = workdir / "tensorboard", step
+    del workdir                                          # whose earlier events stay as they are
+    self._folder, self._step = folder / "tensorboard", step
 
   @functools.cached_property
   def _writer(self) -> Any:
@@ -193,7 +194,7 @@ def _trackio(workdir: pathlib.Path, config: ConfigDict, number: str) -> Service:
   return Service(run.log, trackio.save, run.finish)
 
 
-FILES: dict[str, Callable[[pathlib.Path, int], Tracker]] = dict(jsonl=Jsonl, tensorboard=TensorBoard)
+FILES: dict[str, Callable[[pathlib.Path, pathlib.Path, int], Tracker]] = dict(jsonl=Jsonl, tensorboard=TensorBoard)
 SERVICES = dict(wandb=_wandb, trackio=_trackio)
 
 
@@ -213,17 +214,19 @@ def check(names: Any) -> None:
       raise ValueError(f"{given}: {name} is not installed: pip install 'jaxskill[{name}]', or leave it out.")
 
 
-def make(workdir: pathlib.Path, config: ConfigDict, step: int, fresh: bool) -> list[Tracker]:
+def make(workdir: pathlib.Path, folder: pathlib.Path, config: ConfigDict, step: int, fresh: bool) -> list[Tracker]:
   """Returns the trackers of `config.trackers` for a run that goes on at `step`.
 
   Args:
-    fresh: whether the run begins; else a service goes on with the run that the folder names.
+    workdir: the folder of the run.
+    folder: where its logs are written on this machine.
+    fresh: whether the run begins; else a service goes on with the run that `workdir` names.
 
   Raises:
     ValueError: if a service does not start.
   """
   names = config.get("trackers", DEFAULT)
-  made: list[Tracker] = [FILES[name](workdir, step) for name in names if name in FILES]
+  made: list[Tracker] = [FILES[name](workdir, folder, step) for name in names if name in FILES]
   numbers = {} if fresh else _numbers(workdir)
   for name in names:
     if name in SERVICES:
