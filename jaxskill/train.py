@@ -269,9 +269,10 @@ def _train(trainer: Trainer, workdir: pathlib.Path, held: contextlib.ExitStack, 
         history = on_first_process(lambda: log_lines.read_evaluations(workdir, step))
     if traced := profile.describe(step):
       say(traced)
-    main, history = trainer.parallel.main, list(map(log_lines.with_nan, history or []))
-    log = held.enter_context(Log(workdir, step, main, history, trainer.config, fresh=restored is None))
-    quiet = not main or not trainer.total
+    history, opened = list(map(log_lines.with_nan, history or [])), []
+    on_first_process(lambda: opened.append(Log(workdir, step, True, history, trainer.config, restored is None)))
+    log = held.enter_context(opened[0] if opened else Log(workdir, step, False, history))
+    quiet = not trainer.parallel.main or not trainer.total
     with StopSignal() as stop, tqdm.tqdm(
         total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=quiet) as bar:
       if restored is None:
