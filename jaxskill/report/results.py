@@ -30,7 +30,8 @@ def write(workdir: epath.PathLike, experiment: Experiment, assessments: Assessme
     experiment: what was trained, see `training.experiment`.
     assessments: `[R, V, ...]`, everything that the trained replicas say.
     history: evaluations of the training, in turn; facts: of `data.audit`.
-    about: what else results.json says of the run: steps, digest of the parameters, seconds, `files.provenance`.
+    about: what else results.json says of the run: steps, digest of the parameters, seconds,
+      `cost.of_call`, `files.provenance`.
     draws: `[R, V]` scores for each of several draws of exemplars.
 
   Returns:
@@ -58,8 +59,9 @@ def write(workdir: epath.PathLike, experiment: Experiment, assessments: Assessme
   say("\n" + (f"{note}: these numbers are for trials\n" if note else "")
       + (table(rows, dataset.simulated, facts_of_test) if tested else NOT_TESTED) + collapse.note(replicas) + "\n"
       + "\n".join(certainty.describe(sure, experiment.method.items.ranks)))
-  written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
-                                              "training_videos.npz")]
+  others = [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "profile",
+                                            "checkpoints", "training_videos.npz")]
+  written += [other for other in others if other.exists()]
   say("wrote " + "\n      ".join(map(str, written)))
   return results
 

@@ -73,9 +73,14 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  if stored != json.loads(text):
-    raise ValueError(f"{workdir} holds a run of another config: {_differences(stored, json.loads(text))}. Use another "
+  if _trained(stored) != _trained(json.loads(text)):
+    raise ValueError(f"{workdir} holds a run of another config: {_differences(_trained(stored), _trained(json.loads(text)))}. Use another "
                      "--workdir, or the config that is there.")
+
+
+def _trained(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields of a config that decide what is trained: a run may go on with other trackers, and a profile."""
+  return {name: value for name, value in config.items() if name not in ("trackers", "profile")}
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

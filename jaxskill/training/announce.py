@@ -1,0 +1,60 @@
+"""What a training says of itself before it begins, and once its first calls have shown how long it takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jaxskill.training.cost import duration, parameters
+
+_AFTER = 2.0           # seconds of steps from which the rest is estimated
+
+
+def describe(trainer: Any, workdir: str | os.PathLike[str]) -> str:
+  """Returns what a `train.Trainer` trains, on what and where to, in words."""
+  config, parallel = trainer.config, trainer.parallel
+  steps = f"{trainer.total} steps of {config.train.batch_size} {trainer.method.items.words}"
+  note = f"; {trainer.method.note}" if trainer.method.note else ""
+  place = "on the device" if trainer.loader.resident else "streamed"
+  devices = _count(parallel.count, f"{parallel.devices[0].device_kind} device")
+  hosts = f" of {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+  return (f"{config.name} ({config.variant}): {_models(trainer)} of {parameters(trainer.state.params):,} parameters, "
+          f"{steps if trainer.total else 'no step is taken'}{note}\n"
+          f"on {devices}{hosts}, {config.train.dtype}, features {place}; into {workdir}")
+
+
+def _models(trainer: Any) -> str:
+  """Returns how many models train together, and of what: "6 models (2 folds x 3 seeds)"."""
+  replicas = trainer.replicas
+  kinds = dict(fold={r.fold for r in replicas}, seed={r.seed for r in replicas})
+  rest = len(replicas) // (len(kinds["fold"]) * len(kinds["seed"]))
+  parts = [_count(len(values), name) for name, values in kinds.items()] + ([f"{rest} rows"] if rest > 1 else [])
+  return f"{_count(len(replicas), 'model')} ({' x '.join(parts)})"
+
+
+def _count(number: int, what: str) -> str:
+  return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+class Estimate:
+  """Says once how long the rest of a training takes; a training of seconds says nothing."""
+
+  def __init__(self, total: int, say: Callable[[str], None]) -> None:
+    """Args: total: steps of the run."""
+    self._total, self._say = total, say
+    self._begun: tuple[int, float] | None = None           # step and time at the end of the first call, the slowest
+    self._said = False
+
+  def took(self, step: int) -> None:
+    """Is told that a call has ended at `step`."""
+    now = time.perf_counter()
+    first, begun = self._begun = self._begun or (step, now)
+    if now - begun < _AFTER or self._said or step >= self._total:
+      return
+    rate, self._said = (step - first) / (now - begun), True
+    self._say(f"about {duration((self._total - step) / rate)} for the {self._total - step} steps that are left "
+              f"({rate:.3g} steps/s)")

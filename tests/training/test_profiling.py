@@ -1,0 +1,60 @@
+"""A profile of some steps: what it holds, that it changes no bit, and what a run says that has no such steps."""
+
+import functools
+
+import jax
+import pytest
+
+from jaxskill import train
+from jaxskill.training import profiling
+from jaxskill.training.parallel import Parallel
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch, quick_compile):
+  del quick_compile
+  monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 1))
+
+
+def small(load_config, **changes):
+  return load_config(changes={"plots": False, "train.eval_steps": 8, "train.checkpoint_steps": 8} | changes)
+
+
+@pytest.mark.parametrize("budget", [0.5, 0.0])
+def test_profiled_steps_are_in_the_trace_and_change_no_bit(load_config, tmp_path, capsys, budget):
+  """Three steps from the fourth on: cycles have two, so the trace has steps 3 to 6."""
+  plain = {"data.device_budget": budget}
+  whole = train.run(small(load_config, **plain), tmp_path / "whole")
+  workdir = tmp_path / "profiled"
+  profiled = train.run(small(load_config, **plain, **{"profile.start": 3, "profile.steps": 3}), workdir)
+  assert profiled["params_sha256"] == whole["params_sha256"] and profiled["steps"] == whole["steps"] > 6
+  out = capsys.readouterr().out
+  assert f"steps 3 to 6 are traced into {workdir / 'profile'}" in out and f"      {workdir / 'profile'}\n" in out
+  trace, = (workdir / "profile").rglob("*.xplane.pb")
+  assert trace.parent.parent == workdir / "profile" / "plugins" / "profile"            # where xprof looks for it
+  found = [dict(event.stats)["step_num"] for plane in jax.profiler.ProfileData.from_file(str(trace)).planes
+           for line in plane.lines for event in line.events if event.name == profiling.NAME]
+  assert found and min(found) == 3 and max(found) <= 5
+  assert (workdir / "profile" / "memory.prof").read_bytes()[:2] == b"\x1f\x8b"         # gzip, as pprof reads it
+  assert not (tmp_path / "whole" / "profile").exists()
+  train.run(small(load_config, **plain, **{"profile.steps": 2}), tmp_path / "whole")       # of the same run, finished
+  assert "steps 1 to 2, to be traced, have been taken before" in capsys.readouterr().out
+
+
+def test_a_run_without_such_steps_is_refused_and_leaves_the_folder_free(load_config, tmp_path):
+  with pytest.raises(ValueError, match=r"config\.profile\.start=500: the run has \d+ steps; give fewer, or trace none"):
+    train.run(small(load_config, **{"profile.start": 500, "profile.steps": 1}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_trace_ends_with_its_run(tmp_path):
+  """As if a signal had come within the traced steps; another process writes nothing, and cuts its calls alike."""
+  import ml_collections
+  options = ml_collections.ConfigDict(dict(start=2, steps=6))
+  for main in (False, True):
+    with profiling.Profile(options, tmp_path, cycle=2, total=20, main=main) as profile:
+      assert [profile.cut(*call) for call in ((0, 4), (2, 12), (8, 12))] == [2, 8, 12]
+      with profile.call(2, 4) as running:
+        running()
+  assert list((tmp_path / "profile").rglob("*.xplane.pb")) and (tmp_path / "profile" / "memory.prof").stat().st_size
+  assert profiling.Profile(options, tmp_path, cycle=2, total=20, main=False).describe(0).startswith("steps 3 to 8 are")
