@@ -39,14 +39,14 @@ def killed(monkeypatch, config, store, step):
   """Trains until a step, and leaves the store as it was when the process was killed there."""
   take, left = train.Trainer.take, {}
 
-  def until(trainer, count):
+  def until(trainer, *rest):
     if int(trainer.state.step) >= step:
       until_there = time.monotonic() + 60
       while "bucket/runs/one/checkpoints/8.tar" not in store and time.monotonic() < until_there:
         time.sleep(0.01)
       left.update(store)
       raise Killed
-    return take(trainer, count)
+    return take(trainer, *rest)
 
   with monkeypatch.context() as patch:
     patch.setattr(train.Trainer, "take", until)
