@@ -74,7 +74,7 @@ def check(file: epath.Path) -> None:
     found = _Lease(file).read()
   except (ImportError, ValueError, OSError):                   # it was not locked, which was said
     return
-  if found and not (found.startswith(_here()) and _lines(found)[1] == _machine()):
+  if found is not None and not (found.startswith(_here()) and _lines(found)[1] == _machine()):
     raise ValueError(f"{file.parent}: another process has taken over this folder ({_words(found)}), for this one had "
                      f"not renewed its lock for {AGE:.0f} s; this one ends, the other goes on.")
 
@@ -87,13 +87,13 @@ class _Lease:
     self._since = f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
     self._store, self._name = fsspec.core.url_to_fs(os.fspath(file), use_listings_cache=False)    # as it is there now
 
-  def read(self) -> str:
-    """Returns what the lock says, "" if there is none."""
+  def read(self) -> str | None:
+    """Returns what the lock says, None if there is none."""
     with stores.as_os_error(self._file):
       try:
         return self._store.cat_file(self._name).decode(errors="replace")
       except FileNotFoundError:
-        return ""
+        return None
 
   def create(self) -> bool:
     """Creates the lock if there is none; returns whether this process has it now."""
@@ -125,7 +125,7 @@ class _Lease:
 
   def mine(self) -> bool:
     """Returns whether the lock is this one."""
-    return self._token in self.read()
+    return self._token in (self.read() or "")
 
   def _write(self, mode: str) -> None:
     text = f"{_here()}since {self._since}\n{_machine()}\n{self._token} {self._number}\n"
@@ -135,27 +135,27 @@ class _Lease:
 
 def _take_over(lease: _Lease, folder: epath.Path, doing: str, hint: str, say: Callable[[str], None]) -> None:
   """Takes the lock once its process is known to have died; raises a `ValueError` if it lives."""
-  found = ""
+  found = None
   for _ in range(_TRIES):
     found = lease.read()
-    if found and not _is_dead(found):
+    if found is not None and not _is_dead(found):
       say(f"{folder}: there is a lock ({_words(found)}); it is watched for {AGE:.0f} s to see whether its process lives")
-      renewed = _watch(lease, found)
-      if renewed and renewed != found:
+      says = _watch(lease, found)
+      if says not in (None, found):
         break
-      found = renewed
-    if found:
+      found = says
+    if found is not None:
       say(f"{folder}: the lock was left by a process that died ({_words(found)}); it is taken over")
       lease.remove_old(found)
     if lease.create():
-      time.sleep(_SETTLED if found else 0)
+      time.sleep(0 if found is None else _SETTLED)
       if lease.mine():
         return
-  raise ValueError(f"{folder}: another {doing} is at work there ({_words(found) or 'it does not say who'}); wait until "
-                   f"it ends, or {hint}.")
+  raise ValueError(f"{folder}: another {doing} is at work there ({_words(found or '')}); wait until it ends, or "
+                   f"{hint}.")
 
 
-def _watch(lease: _Lease, found: str) -> str:
+def _watch(lease: _Lease, found: str) -> str | None:
   """Returns what a lock says as soon as it says something else, or after `AGE` seconds."""
   until = time.monotonic() + AGE
   while (says := lease.read()) == found and time.monotonic() < until:
@@ -186,7 +186,7 @@ def _lines(found: str) -> list[str]:
 
 
 def _words(found: str) -> str:
-  return "".join(letter for letter in _lines(found)[0][:200] if letter.isprintable())
+  return "".join(letter for letter in _lines(found)[0][:200] if letter.isprintable()) or "it does not say who"
 
 
 def _is_dead(found: str) -> bool:
