@@ -50,7 +50,7 @@ def making(path: epath.Path) -> Iterator[pathlib.Path]:
       yield folder / path.name
       stores.put(folder / path.name, path)
     return
-  unfinished = pathlib.Path(path.parent) / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
+  unfinished = pathlib.Path(path.parent) / f".{uuid.uuid4().hex}{UNFINISHED}"      # as short as the longest name may be
   try:
     with cli.at_end(lambda: unfinished.unlink(missing_ok=True)):
       yield unfinished

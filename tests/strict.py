@@ -1,4 +1,4 @@
-"""A store of objects in memory, `strict://`, as strict as one can be: no folders, nothing renamed, nothing appended to."""
+"""A store of objects in memory, `strict://`, as strict as can be: no folders, nothing renamed, nothing appended to."""
 
 import io
 import os
@@ -63,7 +63,8 @@ class StrictPath(epath.Path):
     if OBJECTS.pop(self._name(), None) is None and not missing_ok:
       raise FileNotFoundError(2, "there is no such object", os.fspath(self))
 
-  mkdir = rmdir = rmtree = rename = replace = copy = stat = glob = rglob = walk = resolve = expanduser = touch = _forbidden
+  mkdir = rmdir = rmtree = rename = replace = copy = touch = _forbidden
+  stat = glob = rglob = walk = resolve = expanduser = _forbidden
 
 
 class StrictStore(fsspec.AbstractFileSystem):

@@ -139,7 +139,8 @@ def _take_over(lease: _Lease, folder: epath.Path, doing: str, hint: str, say: Ca
   for _ in range(_TRIES):
     found = lease.read()
     if found is not None and not _is_dead(found):
-      say(f"{folder}: there is a lock ({_words(found)}); it is watched for {AGE:.0f} s to see whether its process lives")
+      say(f"{folder}: there is a lock ({_words(found)}); it is watched for {AGE:.0f} s to see whether its process "
+          "lives")
       says = _watch(lease, found)
       if says not in (None, found):
         break

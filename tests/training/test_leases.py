@@ -124,7 +124,8 @@ def test_a_store_that_cannot_is_said_in_a_line(monkeypatch):
   monkeypatch.delitem(fsspec.registry._registry, "strict")
   with hold(said.append):
     leases.check(stores.place("strict://bucket/run/.lock"))
-  assert all(line.startswith("not locked: strict://bucket/run lies where no file can be created only if there is none (")
+  begins = "not locked: strict://bucket/run lies where no file can be created only if there is none ("
+  assert all(line.startswith(begins)
              and line.endswith("; start no second training run there") and "\n" not in line for line in said)
   assert len(said) == 2 and "not implemented" in said[0] and "strict" in said[1] and not strict.OBJECTS
 
