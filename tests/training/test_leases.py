@@ -1,13 +1,13 @@
 """A lock on a store: who is refused, who takes over, what is said where a store cannot do that."""
 
 import contextlib
+import importlib
 import os
 import re
 import socket
 import threading
 import time
 
-import fsspec
 import pytest
 
 from jaxskill import stores
@@ -121,7 +121,7 @@ def test_a_store_that_cannot_is_said_in_a_line(monkeypatch):
     patch.setattr(strict.StrictStore, "pipe_file", refuses)
     with hold(said.append):
       leases.check(stores.place("strict://bucket/run/.lock"))
-  monkeypatch.delitem(fsspec.registry._registry, "strict")
+  monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "strict")
   with hold(said.append):
     leases.check(stores.place("strict://bucket/run/.lock"))
   begins = "not locked: strict://bucket/run lies where no file can be created only if there is none ("
