@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,7 +38,8 @@ def occupied(workdir: epath.Path, config: ConfigDict) -> Iterator[None]:
     with _writable(workdir):
       stores.make_folder(workdir)
       held.enter_context(hold(workdir))
-      files.remove_unfinished(workdir, below=False)
+      if stores.is_local(workdir):
+        files.remove_unfinished(pathlib.Path(workdir), below=False)
     claim(workdir, config)
     yield
 
