@@ -81,6 +81,10 @@ def test_a_run_on_a_store_that_was_killed_goes_on_as_one_on_a_disk(load_config, 
   found = {name.removeprefix("bucket/runs/one/").split("/")[0] for name in store}
   assert found == {path.name for path in (tmp_path / "whole").iterdir()} - {".lock"}
   assert all(name.endswith(".tar") for name in store if "/checkpoints/" in name)
+  with train.run_folder.hold(stores.place(RUN)), monkeypatch.context() as patch:
+    patch.setattr(train.data, "load", lambda *_: pytest.fail("read the data for nothing"))
+    with pytest.raises(ValueError, match=f"^{RUN}: another training run is at work there .*give another --workdir"):
+      train.run(config, RUN)
   assess_one(tmp_path, finished_run.load(RUN), finished_run.load(tmp_path / "whole"))
 
 

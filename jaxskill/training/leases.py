@@ -85,7 +85,7 @@ class _Lease:
   def __init__(self, file: epath.Path) -> None:
     self._file, self._token, self._number = file, uuid.uuid4().hex, 0
     self._since = f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
-    self._store, self._name = fsspec.core.url_to_fs(os.fspath(file), use_listings_cache=False)    # as it is there now
+    self._store, self._name = fsspec.url_to_fs(os.fspath(file), use_listings_cache=False)    # as it is there now
 
   def read(self) -> str | None:
     """Returns what the lock says, None if there is none."""
@@ -96,12 +96,20 @@ class _Lease:
         return None
 
   def create(self) -> bool:
-    """Creates the lock if there is none; returns whether this process has it now."""
-    try:
-      self._write("create")
-    except FileExistsError:
-      return self.mine()                   # a request that was answered too late was sent twice
-    return True
+    """Creates the lock if there is none; returns whether this process has it now.
+
+    Raises:
+      OSError: besides, if the store writes over what is there.
+    """
+    if self.read() is None:
+      try:
+        self._write("create")
+        self._write("create")              # which must fail
+      except FileExistsError:
+        return self.mine()
+      self.remove()
+      raise OSError("it writes over what is there")
+    return self.mine()
 
   def renew(self) -> bool:
     """Writes the lock with the next number; returns False, and leaves it as it is, if it is another's now."""

@@ -121,13 +121,18 @@ def test_a_store_that_cannot_is_said_in_a_line(monkeypatch):
     patch.setattr(strict.StrictStore, "pipe_file", refuses)
     with hold(said.append):
       leases.check(stores.place("strict://bucket/run/.lock"))
+  with monkeypatch.context() as patch:                             # as one that does not know the condition
+    patch.setattr(strict.StrictStore, "pipe_file", lambda _, path, value, mode: strict.OBJECTS.update({path: value}))
+    with hold(said.append):
+      assert not strict.OBJECTS
   monkeypatch.delitem(importlib.import_module("fsspec.registry")._registry, "strict")
   with hold(said.append):
     leases.check(stores.place("strict://bucket/run/.lock"))
   begins = "not locked: strict://bucket/run lies where no file can be created only if there is none ("
   assert all(line.startswith(begins)
              and line.endswith("; start no second training run there") and "\n" not in line for line in said)
-  assert len(said) == 2 and "not implemented" in said[0] and "strict" in said[1] and not strict.OBJECTS
+  assert len(said) == 3 and not strict.OBJECTS
+  assert "not implemented" in said[0] and "it writes over what is there" in said[1] and "strict" in said[2]
 
 
 def test_the_folder_of_a_run_is_locked_by_its_kind(tmp_path):
