@@ -290,7 +290,13 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, profile: Profile
   between them are short enough to heed a signal soon.
   """
   train, every, length = trainer.config.train, trainer.per_call, CallLength(len(trainer.method.phases))
-  step, number, estimate = int(trainer.state.step), 0, announce.Estimate(trainer.total, say)
+  step, number = int(trainer.state.step), 0
+
+  def say_above(text: str) -> None:
+    with bar.external_write_mode():
+      say(text)
+
+  estimate = announce.Estimate(trainer.total, trainer.clock, say_above)
 
   def due(step: int, steps: int) -> bool:
     """Returns whether a multiple of `steps` lies on the line of the log that ends here."""
@@ -314,8 +320,7 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, profile: Profile
       length.took(step - before, took)
       seconds += took
       bar.update(step - before)
-      with bar.external_write_mode():
-        estimate.took(step)
+      estimate.took(step)
       checkpoints.check()
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)

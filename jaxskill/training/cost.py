@@ -87,17 +87,18 @@ def of_call(trainer: Any, first: int, step: dict[str, Any] | None, seconds: floa
     seconds: that the call took.
 
   Returns:
-    "parameters" of one model; "step", see `of_step`; "peak_memory"; "seconds" by what they were spent on, with their
-    sum as "all"; "steps" [first, last] of the call.
+    "parameters" of one model; "step", see `of_step`; "peak_memory"; "seconds" by what they were spent on; "steps",
+    [first, last] of the call.
   """
+  spent = {what: trainer.clock.seconds.get(what, 0.0) for what in ("data", "compilation", "training", "evaluation")}
   return dict(parameters=parameters(trainer.state.params), step=step, peak_memory=peak_memory(trainer.parallel.local[0]),
-              seconds=trainer.clock.seconds | dict(all=seconds), steps=[first, trainer.total])
+              seconds=spent | dict(other=seconds - sum(spent.values())), steps=[first, trainer.total])
 
 
 def describe(seconds: dict[str, float]) -> str:
   """Returns in words what a call spent its time on, "seconds" of `of_call`."""
-  parts = [f"{what} {duration(spent)}" for what, spent in seconds.items() if what != "all"]
-  return f"took {duration(seconds['all'])}: {', '.join(parts)}"
+  return (f"took {duration(sum(seconds.values()))}: "
+          + ", ".join(f"{what} {duration(spent)}" for what, spent in seconds.items()))
 
 
 def duration(seconds: float) -> str:

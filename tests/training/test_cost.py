@@ -49,7 +49,7 @@ def test_compilation_counts_by_itself():
   assert not clock.seconds
 
 
-def step_cost(name, form=""):
+def step_cost(name, form="unique"):
   """(What `memory.check` says of a step of a system at its tiny size, its formula)."""
   from jaxskill import cli
   system, (config, official) = systems.find(name), cli.read_config(f"configs/{name}.py")
