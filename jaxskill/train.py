@@ -256,7 +256,11 @@ def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
 
 def _train(trainer: Trainer, workdir: pathlib.Path, held: contextlib.ExitStack, profile: Profile,
            say: Callable[[str], None]) -> Log:
-  """Trains from the newest checkpoint to the end, and waits until all is on the disk; returns the log, open in `held`."""
+  """Trains from the newest checkpoint to the end, and waits until all is on the disk.
+
+  Returns:
+    The log, which stays open until `held` is closed.
+  """
   with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     step, history = int(trainer.state.step), None

@@ -49,7 +49,7 @@ class Estimate:
     self._said = False
 
   def took(self, step: int) -> None:
-    """Is told that a call has ended at `step`."""
+    """Notes that a call has ended at `step`."""
     now = sum(self._clock.seconds.get(what, 0.0) for what in ("data", "training", "evaluation"))
     first, begun = self._begun = self._begun or (step, now)
     if now - begun < _AFTER or self._said or step >= self._total:
