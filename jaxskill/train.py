@@ -255,7 +255,11 @@ def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
 
 def _train(trainer: Trainer, workdir: epath.Path, held: contextlib.ExitStack, profile: Profile,
            say: Callable[[str], None]) -> Log:
-  """Trains from the newest checkpoint to the end, and waits until all is on the disk; returns the log, open in `held`."""
+  """Trains from the newest checkpoint to the end, and waits until all is on the disk.
+
+  Returns:
+    The log, which stays open until `held` is closed.
+  """
   with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     step, history = int(trainer.state.step), None
@@ -289,7 +293,13 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, profile: Profile
   between them are short enough to heed a signal soon.
   """
   train, every, length = trainer.config.train, trainer.per_call, CallLength(len(trainer.method.phases))
-  step, number, estimate = int(trainer.state.step), 0, announce.Estimate(trainer.total, say)
+  step, number = int(trainer.state.step), 0
+
+  def say_above(text: str) -> None:
+    with bar.external_write_mode():
+      say(text)
+
+  estimate = announce.Estimate(trainer.total, trainer.clock, say_above)
 
   def due(step: int, steps: int) -> bool:
     """Returns whether a multiple of `steps` lies on the line of the log that ends here."""
@@ -313,8 +323,7 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, profile: Profile
       length.took(step - before, took)
       seconds += took
       bar.update(step - before)
-      with bar.external_write_mode():
-        estimate.took(step)
+      estimate.took(step)
       checkpoints.check()
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)

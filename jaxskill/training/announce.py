@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from jaxskill.training.cost import duration, parameters
+from jaxskill.training.cost import Stopwatch, duration, parameters
 
 _AFTER = 2.0           # seconds of steps from which the rest is estimated
 
@@ -43,15 +42,15 @@ def _count(number: int, what: str) -> str:
 class Estimate:
   """Says once how long the rest of a training takes; a training of seconds says nothing."""
 
-  def __init__(self, total: int, say: Callable[[str], None]) -> None:
-    """Args: total: steps of the run."""
-    self._total, self._say = total, say
-    self._begun: tuple[int, float] | None = None           # step and time at the end of the first call, the slowest
+  def __init__(self, total: int, clock: Stopwatch, say: Callable[[str], None]) -> None:
+    """Args: total: steps of the run; clock: of its trainer."""
+    self._total, self._clock, self._say = total, clock, say
+    self._begun: tuple[int, float] | None = None           # step and seconds at the end of the first call, the slowest
     self._said = False
 
   def took(self, step: int) -> None:
-    """Is told that a call has ended at `step`."""
-    now = time.perf_counter()
+    """Notes that a call has ended at `step`."""
+    now = sum(self._clock.seconds.get(what, 0.0) for what in ("data", "training", "evaluation"))
     first, begun = self._begun = self._begun or (step, now)
     if now - begun < _AFTER or self._said or step >= self._total:
       return

@@ -14,7 +14,7 @@ import jax
 from jaxskill.training.host_memory import peak_bytes
 
 T = TypeVar("T")
-_COMPILATION = "/jax/core/compile/"        # how the names of JAX's events begin: tracing, lowering, compiling
+_COMPILATION = "/compile/"                 # in the names of JAX's events: tracing, lowering, compiling
 
 
 class Stopwatch(contextlib.AbstractContextManager):
@@ -66,7 +66,7 @@ class Stopwatch(contextlib.AbstractContextManager):
     self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
   def _compiled(self, event: str, start_time: float, end_time: float, **_: Any) -> None:
-    if not event.startswith(_COMPILATION) or threading.get_ident() != self._thread:
+    if _COMPILATION not in event or threading.get_ident() != self._thread:
       return
     new = end_time - start_time            # a function that is traced within another has been counted before it
     while self._spans and self._spans[-1][0] >= start_time:
@@ -87,17 +87,19 @@ def of_call(trainer: Any, first: int, step: dict[str, Any] | None, seconds: floa
     seconds: that the call took.
 
   Returns:
-    "parameters" of one model; "step", see `of_step`; "peak_memory"; "seconds" by what they were spent on, with their
-    sum as "all"; "steps" [first, last] of the call.
+    "parameters" of one model; "step", see `of_step`; "peak_memory"; "seconds" by what they were spent on; "steps",
+    [first, last] of the call.
   """
-  return dict(parameters=parameters(trainer.state.params), step=step, peak_memory=peak_memory(trainer.parallel.local[0]),
-              seconds=trainer.clock.seconds | dict(all=seconds), steps=[first, trainer.total])
+  spent = {what: trainer.clock.seconds.get(what, 0.0) for what in ("data", "compilation", "training", "evaluation")}
+  peak = peak_memory(trainer.parallel.local[0])
+  return dict(parameters=parameters(trainer.state.params), step=step, peak_memory=peak,
+              seconds=spent | dict(other=seconds - sum(spent.values())), steps=[first, trainer.total])
 
 
 def describe(seconds: dict[str, float]) -> str:
   """Returns in words what a call spent its time on, "seconds" of `of_call`."""
-  parts = [f"{what} {duration(spent)}" for what, spent in seconds.items() if what != "all"]
-  return f"took {duration(seconds['all'])}: {', '.join(parts)}"
+  return (f"took {duration(sum(seconds.values()))}: "
+          + ", ".join(f"{what} {duration(spent)}" for what, spent in seconds.items()))
 
 
 def duration(seconds: float) -> str:

@@ -47,8 +47,8 @@ def check(trainer: Any) -> dict[str, Any] | None:
   """Refuses a run that does not fit: a step of a `train.Trainer`, or its answer about all videos.
 
   Returns:
-    What a step costs, see `cost.of_step`, and "program_bytes" that its program holds on a device at its peak; None where
-    none is taken.
+    What a step costs, see `cost.of_step`, and "program_bytes" that its program holds on a device at its peak; None
+    where none is taken.
 
   Raises:
     ValueError: if a device has less memory than that: which array is largest, and which options make it smaller.
@@ -60,7 +60,8 @@ def check(trainer: Any) -> dict[str, Any] | None:
     if needed > available:
       raise ValueError(_refusal(trainer, what, needed, available, *largest_array(function, arguments)))
     if what == STEP:
-      found = cost.of_step(function, arguments, program, len(trainer.method.phases)) | dict(program_bytes=needed or None)
+      found = cost.of_step(function, arguments, program, len(trainer.method.phases))
+      found["program_bytes"] = needed or None
   return found
 
 

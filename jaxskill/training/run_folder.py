@@ -75,8 +75,9 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  if _trained(stored) != _trained(json.loads(text)):
-    raise ValueError(f"{workdir} holds a run of another config: {_differences(_trained(stored), _trained(json.loads(text)))}. Use another "
+  there, here = _trained(stored), _trained(json.loads(text))
+  if there != here:
+    raise ValueError(f"{workdir} holds a run of another config: {_differences(there, here)}. Use another "
                      "--workdir, or the config that is there.")
 
 

@@ -35,7 +35,7 @@ class Tracker(Protocol):
     """Takes {name: a number, or `[R]` one for each replica}; names say their group first, as "train/loss"."""
 
   def secured(self) -> None:
-    """Is told that a checkpoint holds all that was logged: a run that is resumed logs none of it again."""
+    """Notes that a checkpoint holds all that was logged: a run that goes on from there logs none of it again."""
 
   def files(self, paths: Sequence[epath.Path]) -> None:
     """Takes files of a run that has ended."""
@@ -236,7 +236,8 @@ def make(workdir: epath.Path, folder: epath.Path, config: ConfigDict, step: int,
         made.append(SERVICES[name](workdir, config, numbers[name]))
       except Exception as error:   # pylint: disable=broad-except   whatever a service raises, without an account or net
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"config.trackers: {name} does not start ({reason}); log in to it, or leave it out.") from error
+        raise ValueError(f"config.trackers: {name} does not start ({reason}); log in to it, or leave it "
+                         "out.") from error
   return made
 
 

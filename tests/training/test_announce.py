@@ -1,25 +1,24 @@
 """What a training says before it begins, and how long it will take."""
 
-import time
-
 import jax
 
 from jaxskill import train
-from jaxskill.training import announce
+from jaxskill.training import announce, cost
 from jaxskill.training.parallel import Parallel
 
 
-def test_how_long_is_said_once_after_the_first_calls(monkeypatch):
-  now, said = [0.0], []
-  monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-  estimate = announce.Estimate(1000, said.append)
-  for seconds, step in ((50.0, 2), (1.0, 12), (1.0, 22), (1.0, 32)):         # the first call is slow
-    now[0] += seconds
+def test_how_long_is_said_once_after_the_first_calls():
+  clock, said = cost.Stopwatch(), []
+  clock.seconds = dict(compilation=7.0, training=0.0, evaluation=0.0)
+  estimate = announce.Estimate(1000, clock, said.append)
+  for seconds, step in ((50.0, 2), (1.0, 12), (0.5, 22), (1.0, 32)):         # the first call is slow
+    clock.seconds["training"] += seconds
+    clock.seconds["evaluation"] += step == 22 and 0.5
     estimate.took(step)
   assert said == ["about 98 s for the 978 steps that are left (10 steps/s)"]
-  short = announce.Estimate(32, said.append)
+  short = announce.Estimate(32, clock, said.append)
   for step in (2, 12, 32):
-    now[0] += 1.5
+    clock.seconds["training"] += 1.5
     short.took(step)
   assert len(said) == 1                                  # it has ended before
 

@@ -67,7 +67,8 @@ def test_a_service_gets_what_a_checkpoint_holds_and_goes_on_in_the_same_run(serv
       (2, {"train/steps_per_second": 9.0, "train/loss": 2.0}), (2, {"evaluation/test": 0.5}),
       (4, {"train/steps_per_second": 8.0, "train/loss": 3.0})]
   assert service.saved == ["results.json"] and not list(tmp_path.glob("*metrics*"))
-  Log(tmp_path, 0, True, [], config, fresh=True)          # every checkpoint is gone
+  with Log(tmp_path, 0, True, [], config, fresh=True):     # every checkpoint is gone
+    pass
   assert len(set(service.started)) == 2
 
 
