@@ -42,7 +42,7 @@ def killed(monkeypatch, config, store, step):
   def until(trainer, *rest):
     if int(trainer.state.step) >= step:
       until_there = time.monotonic() + 60
-      while "bucket/runs/one/checkpoints/8.tar" not in store and time.monotonic() < until_there:
+      while "bucket/runs/one/checkpoints/8.zip" not in store and time.monotonic() < until_there:
         time.sleep(0.01)
       left.update(store)
       raise Killed
@@ -80,7 +80,7 @@ def test_a_run_on_a_store_that_was_killed_goes_on_as_one_on_a_disk(load_config, 
   assert boards and all(store[name] for name in boards)
   found = {name.removeprefix("bucket/runs/one/").split("/")[0] for name in store}
   assert found == {path.name for path in (tmp_path / "whole").iterdir()} - {".lock"}
-  assert all(name.endswith(".tar") for name in store if "/checkpoints/" in name)
+  assert all(name.endswith(".zip") for name in store if "/checkpoints/" in name)
   with train.run_folder.hold(stores.place(RUN)), monkeypatch.context() as patch:
     patch.setattr(train.data, "load", lambda *_: pytest.fail("read the data for nothing"))
     with pytest.raises(ValueError, match=f"^{RUN}: another training run is at work there .*give another --workdir"):

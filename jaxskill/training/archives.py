@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import tarfile
+import shutil
+import zipfile
 from collections.abc import Iterator
 
 from etils import epath
@@ -16,7 +17,7 @@ from etils import epath
 from jaxskill import files, stores
 
 DAMAGED = "damaged"   # folder of what could not be restored
-_ENDING = ".tar"
+_ENDING = ".zip"
 
 
 def steps(directory: epath.Path) -> list[int]:
@@ -66,8 +67,9 @@ class Archives:
     here = {path.name for path in self.folder.iterdir() if path.name.isdigit()} | {
         f"{DAMAGED}/{path.name}" for path in (self.folder / DAMAGED).glob("*")}
     for name in sorted(here - self._there):
-      with files.writing(self._directory / f"{name}{_ENDING}") as file, tarfile.open(fileobj=file, mode="w") as archive:
-        archive.add(self.folder / name, arcname=".")
+      with files.writing(self._directory / f"{name}{_ENDING}") as file, zipfile.ZipFile(file, "w") as archive:
+        for path in sorted((self.folder / name).rglob("*")):
+          archive.write(path, path.relative_to(self.folder / name))
       self._there.add(name)
     for name in sorted(self._there - here):
       with stores.as_os_error(self._directory):
@@ -84,8 +86,14 @@ def _names(directory: epath.Path) -> list[str]:
 
 
 def _unpack(archive: epath.Path, folder: pathlib.Path) -> None:
-  """Unpacks a checkpoint; of a damaged archive what can be read: its digest will not be that of the checkpoint."""
-  folder.mkdir(parents=True)
-  with files.local_copy(archive) as copy, contextlib.suppress(tarfile.TarError, ValueError, EOFError):
-    with tarfile.open(copy) as content:
-      content.extractall(folder, filter="data")
+  """Unpacks a checkpoint; in place of a damaged one the folder has the archive, which no checkpoint can be read from."""
+  with files.local_copy(archive) as copy:
+    try:
+      with zipfile.ZipFile(copy) as content:
+        content.extractall(folder)
+    except (OSError, MemoryError):
+      raise                                # says nothing about the archive
+    except Exception:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
+      shutil.rmtree(folder, ignore_errors=True)
+      folder.mkdir(parents=True)
+      shutil.copy(copy, folder)
