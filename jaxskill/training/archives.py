@@ -86,7 +86,7 @@ def _names(directory: epath.Path) -> list[str]:
 
 
 def _unpack(archive: epath.Path, folder: pathlib.Path) -> None:
-  """Unpacks a checkpoint; in place of a damaged one the folder has the archive, which no checkpoint can be read from."""
+  """Unpacks a checkpoint; in place of a damaged one the folder holds the archive, which is no checkpoint."""
   with files.local_copy(archive) as copy:
     try:
       with zipfile.ZipFile(copy) as content:
