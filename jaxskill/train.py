@@ -21,6 +21,7 @@ from jaxskill import cli, data, files, stores
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import metrics, published_weights
 from jaxskill.methods import Assessment
+from jaxskill.methods.common import operand_type
 from jaxskill.report import results
 from jaxskill.training import (
   announce,
@@ -31,6 +32,7 @@ from jaxskill.training import (
   initial_parameters,
   log_lines,
   memory,
+  operands,
   run_folder,
   sizes,
   trackers,
@@ -67,7 +69,7 @@ class Trainer:
     self.replicas, self.metric = made.replicas, made.metric
     self.loader = batches.VideoLoader(
         made.dataset, [made.fold(i) for i in range(len(made.replicas))], parallel, streams=made.method.streams,
-        dtype=train.dtype, budget=config.data.device_budget, labels=made.labels)
+        dtype=operand_type(config), budget=config.data.device_budget, labels=made.labels)
     self.tables = make_tables(config, made.dataset, made.replicas, self.loader.local, made.method.items)
     phases = len(made.method.phases)
     steps = int(self.tables.steps.max())
@@ -215,8 +217,9 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
     with clock("data"):
       dataset = dataset or data.load(config.data)
       facts = data.audit(dataset)
+      config, chosen = operands.decide(config, workdir, parallel.local[0])
       config, asked = sizes.decide(config, dataset), config
-      say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config)))))
+      say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config), chosen))))
       trainer = Trainer(config, dataset, parallel, clock)
     if not on_first_process(lambda: initial_parameters.begun(workdir)):
       trainer.begin()                              # before the folder is taken: a file that does not fit leaves it free

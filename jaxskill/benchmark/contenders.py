@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from jaxskill import files, methods, train
 from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods.common import operand_type
 from jaxskill.training import step as steps
 from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel, float32_products
@@ -54,6 +55,7 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
                        if name in config.model and name != "streams"})
   config.update_from_flattened_dict(system.settings)
   config.seeds = [0]
+  config.train.dtype = operand_type(config).name                # of forms that name none
   if is_peer(form):
     words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
   batch = shape.batch_size

@@ -16,6 +16,7 @@ from jaxskill import ablations, cli, data, files, stores, train
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published, rendered
+from jaxskill.methods.common import operand_type
 from jaxskill.reproduce.entries import Column
 from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
@@ -200,7 +201,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
     config.evaluate.update(other)
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
-    config.plots = False
+    config.plots, config.train.dtype = False, operand_type(config).name       # tables are of one kind of numbers
     if source.weights and "weights" in config.model:
       config.model.weights = source.weights
     if source.tiny and place.folder:                     # as many videos as published

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from jaxskill import methods
 from jaxskill.evaluate import simple_baselines
 from jaxskill.methods import fields
-from jaxskill.training import sizes, trackers
+from jaxskill.training import operands, sizes, trackers
 
 COUNTS = (("train", "epochs"), ("train", "batch_size"), ("train", "steps_per_call"), ("train", "eval_steps"),
           ("train", "checkpoint_steps"), ("train", "keep_checkpoints"), ("evaluate", "draws"))
 CHOICES = (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduction", ("sum", "mean")),
-           ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
+           ("train", "dtype", ("auto", *operands.TYPES)), ("train", "optimizer", ("adam", "sgd")),
            ("train", "pair_order", ("labelled", "random")), ("evaluate", "ties", ("half", "wrong")),
            ("evaluate", "rl2_range", ("class", "test")))
 # (group, field, what it must be in words, test)

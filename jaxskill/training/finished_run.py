@@ -20,6 +20,7 @@ from jaxskill import files, methods, stores
 from jaxskill.data import Fold, SkillDataset
 from jaxskill.data import arrays as arrays_of
 from jaxskill.evaluate.held_out import HeldOut
+from jaxskill.methods.common import operand_type
 from jaxskill.training import archives, batches, checkpoints, finished_files, step
 from jaxskill.training.answers import Answers
 from jaxskill.training.parallel import Parallel
@@ -214,7 +215,7 @@ class FinishedRun(NamedTuple):
       labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
     size = parallel.padded(SHARE)
     loader = batches.VideoLoader(dataset, dataset.folds, parallel, streams=self.method.streams,
-                                 dtype=self.config.train.dtype, budget=0.0, labels=labels)
+                                 dtype=operand_type(self.config), budget=0.0, labels=labels)
     count, chunks = dataset.num_videos, loader.all_videos(size)
     if "bank/videos" not in self.arrays:
       return self.answers.ask(self.state, ((ids, (one,)) for ids, one in chunks), count, True)
