@@ -32,9 +32,7 @@ from jaxskill.training import (
   initial_parameters,
   log_lines,
   memory,
-  operands,
   run_folder,
-  sizes,
   trackers,
   training_videos,
 )
@@ -217,9 +215,7 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
     with clock("data"):
       dataset = dataset or data.load(config.data)
       facts = data.audit(dataset)
-      config, chosen = operands.decide(config, workdir, parallel.local[0])
-      config, asked = sizes.decide(config, dataset), config
-      say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config), chosen))))
+      config = announce.decide(config, dataset, facts, workdir, parallel.local[0], say)
       trainer = Trainer(config, dataset, parallel, clock)
     if not on_first_process(lambda: initial_parameters.begun(workdir)):
       trainer.begin()                              # before the folder is taken: a file that does not fit leaves it free

@@ -7,10 +7,29 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from etils import epath
+from ml_collections import ConfigDict
 
+from jaxskill import data
+from jaxskill.data.dataset import SkillDataset
+from jaxskill.training import operands, sizes
 from jaxskill.training.cost import Stopwatch, duration, parameters
 
 _AFTER = 2.0           # seconds of steps from which the rest is estimated
+
+
+def decide(config: ConfigDict, dataset: SkillDataset, facts: dict[str, Any], workdir: epath.Path, device: jax.Device,
+           say: Callable[[str], None]) -> ConfigDict:
+  """Returns a config with what the data and the device decide; says what they are, and what was decided.
+
+  Args:
+    facts: of `data.audit`; workdir: of the run; device: of this host.
+    say: called with the text.
+  """
+  config, chosen = operands.decide(config, workdir, device)
+  config, asked = sizes.decide(config, dataset), config
+  say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config), chosen))))
+  return config
 
 
 def describe(trainer: Any, workdir: str | os.PathLike[str]) -> str:

@@ -5,6 +5,8 @@ import importlib
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -68,10 +70,8 @@ def test_what_is_not_renewed_is_taken_over_and_that_is_said():
 
 def test_a_dead_process_of_this_machine_is_known_without_watching(monkeypatch):
   monkeypatch.setattr(leases, "_watch", lambda *_: pytest.fail("watched"))
-  child = os.fork()
-  if not child:
-    os._exit(0)
-  os.waitpid(child, 0)
+  with subprocess.Popen([sys.executable, "-S", "-c", ""]) as process:
+    child = process.pid
   strict.OBJECTS[NAME] = f"host {socket.gethostname()}, pid {child}, since x\n{leases._machine()}\nabc 1\n".encode()
   said = []
   with hold(said.append):
