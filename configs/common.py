@@ -53,6 +53,12 @@ def begin(method: str) -> ConfigDict:
   config.init_from = ""                     # file of parameters to begin with, that the published code wrote; "" draws
                                             # them
   config.plots = True
+  config.trackers = ("jsonl", "tensorboard")         # take the numbers of the training: any of jsonl | tensorboard
+                                            # | wandb | trackio
+  config.profile = dict(
+      start=0,                              # steps before those that a profile shows
+      steps=0,                              # so many; 0 makes no profile
+  )
   return config
 
 

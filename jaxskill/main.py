@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")
   parser.add_argument("--workdir", default="",
-                      help="where checkpoints, metrics, plots and results go; default runs/NAME")
+                      help="where checkpoints, metrics, plots and results go, here or on gs:// or s3://; default "
+                      "runs/NAME")
   parser.add_argument("--evaluate-only", action="store_true",
                       help="take no step: measure the parameters of the file --config.init_from=FILE as they are")
   options, overrides = cli.parse(parser, argv)

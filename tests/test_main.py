@@ -309,7 +309,7 @@ def test_action_net_on_simulated_performances(run, tmp_path):
                        "--config.model.windows.rgb=8", "--config.model.windows.static=0", "--config.train.epochs=30",
                        "--config.seeds=(0, 1)", "--config.data.criteria=('execution', 'total')", "--workdir", workdir)
   assert code == 0, err
-  assert "4 replica(s), 30 steps of 32 videos" in out and "SIMULATED" in out
+  assert "4 models (" in out and " parameters, 30 steps of 32 videos" in out and "SIMULATED" in out
   saved = results(workdir)
   for row in ("execution", "total", "baseline: ridge on mean features, total", "baseline: duration only, execution"):
     assert row in saved["rows"] and f"\n{row} " in out

@@ -9,8 +9,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods.common import operand_type
 from jaxskill.training import step as steps
+from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel, float32_products
 from jaxskill.training.replicas import plan
 
@@ -103,11 +102,6 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
 
-def process_memory() -> int:
-  """Returns the most bytes that this process ever held."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
   """Returns the random data of a form."""
   streams = find(config.method).streams(shape, config)
@@ -161,7 +155,7 @@ class JaxContender:
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     memory = program.memory_analysis() if program else None
     return dict(
-        peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
+        peak_memory_bytes=stats.get("peak_bytes_in_use") or peak_bytes(), compiled_flops=compiled_flops(trainer),
         program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
                                   + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))

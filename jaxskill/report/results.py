@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
@@ -22,7 +21,7 @@ from jaxskill.training import finished_files
 from jaxskill.training.experiment import Experiment
 
 
-def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: Assessment,
+def write(workdir: epath.PathLike, experiment: Experiment, assessments: Assessment,
           history: list[dict[str, Any]], facts: dict[str, Any], about: dict[str, Any], say: Callable[[str], None],
           draws: Sequence[np.ndarray] = ()) -> dict[str, Any]:
   """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.
@@ -31,7 +30,8 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
     experiment: what was trained, see `training.experiment`.
     assessments: `[R, V, ...]`, everything that the trained replicas say.
     history: evaluations of the training, in turn; facts: of `data.audit`.
-    about: what else results.json says of the run: steps, digest of the parameters, seconds, `files.provenance`.
+    about: what else results.json says of the run: steps, digest of the parameters, seconds,
+      `cost.of_call`, `files.provenance`.
     draws: `[R, V]` scores for each of several draws of exemplars.
 
   Returns:
@@ -48,7 +48,7 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
       protocol=experiment.config.evaluate.to_dict() | facts_of_test, rows=rows, intervals=moved, certainty=sure,
       replicas=replicas, config=json.loads(experiment.config.to_json()), **about)
-  path = pathlib.Path(workdir) / "results.json"
+  path = epath.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
   if assessments.maps and tested:
@@ -59,8 +59,9 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
   say("\n" + (f"{note}: these numbers are for trials\n" if note else "")
       + (table(rows, dataset.simulated, facts_of_test) if tested else NOT_TESTED) + collapse.note(replicas) + "\n"
       + "\n".join(certainty.describe(sure, experiment.method.items.ranks)))
-  written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
-                                              "training_videos.npz")]
+  others = [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "profile",
+                                            "checkpoints", "training_videos.npz")]
+  written += [other for other in others if other.exists()]
   say("wrote " + "\n      ".join(map(str, written)))
   return results
 
@@ -187,7 +188,7 @@ def _add_draws(experiment: Experiment, replicas: Sequence[dict[str, Any]], score
     result["encodings"] = dict(ours=experiment.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
-def _save_maps(path: pathlib.Path, experiment: Experiment, assessments: Assessment) -> pathlib.Path:
+def _save_maps(path: epath.Path, experiment: Experiment, assessments: Assessment) -> epath.Path:
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
   In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its

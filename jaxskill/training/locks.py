@@ -51,7 +51,7 @@ def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], 
     if _lock(descriptor, file, doing, hint, say, shared):
       words, boot = _content(descriptor)
       here = f"host {socket.gethostname()}, "
-      if words.startswith("host ") and not words.startswith(here) and boot != _boot():
+      if words.startswith("host ") and not words.startswith(here) and boot != boot_id():
         raise ValueError(f"{file.parent}: another {doing} is at work there, or was killed ({words}); if it does not "
                          f"run any more, remove {file}.")
       if shared or not named:
@@ -60,7 +60,7 @@ def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], 
       held.callback(_write, descriptor, "")
       since = datetime.datetime.now().astimezone()
       held.enter_context(cli.at_end(lambda: _write(descriptor, "")))
-      _write(descriptor, f"{here}pid {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S %z}\n{_boot()}\n")
+      _write(descriptor, f"{here}pid {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S %z}\n{boot_id()}\n")
     yield
 
 
@@ -87,7 +87,8 @@ def _content(descriptor: int) -> list[str]:
   return ["".join(letter for letter in line if letter.isprintable()) for line in (*lines, "")[:2]]
 
 
-def _boot() -> str:
+def boot_id() -> str:
+  """Returns what all processes of this machine have in common until it starts again."""
   return BOOT.read_text().strip() if BOOT.is_file() else socket.gethostname()
 
 

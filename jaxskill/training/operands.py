@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 from ml_collections import ConfigDict
 
 from jaxskill import files
@@ -28,7 +29,7 @@ _SIDE, _TIMES = 4096, 5
 FILE = "operands.json"
 
 
-def decide(config: ConfigDict, workdir: pathlib.Path, device: jax.Device) -> tuple[ConfigDict, str]:
+def decide(config: ConfigDict, workdir: epath.Path, device: jax.Device) -> tuple[ConfigDict, str]:
   """Decides `config.train.dtype` where it is "auto"; one that is named stays.
 
   Args:
@@ -102,7 +103,7 @@ def _kept() -> pathlib.Path | None:
   return pathlib.Path(folder) / FILE if folder and "://" not in folder else None
 
 
-def _recorded(workdir: pathlib.Path) -> str:
+def _recorded(workdir: epath.Path) -> str:
   """Returns the type that a run in `workdir` began with, "" where there is none."""
   try:
     stored = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["train"]["dtype"]
