@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import sys
 import threading
 import time
@@ -102,7 +101,10 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
 
 
 def process_memory() -> int:
-  """Returns the most bytes that this process ever held."""
+  """Returns the most bytes that this process ever held; 0 where the system does not say."""
+  if os.name == "nt":
+    return 0
+  import resource
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
