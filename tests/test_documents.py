@@ -90,14 +90,15 @@ def check_jaxskill(module, words, monkeypatch):
   if unknown := [word for word in overrides if not word.startswith("--config.")]:
     raise ValueError(f"unknown option {unknown[0]}")
   if getattr(options, "config", None):
-    config, official = cli.read_config(options.config, overrides)
+    extracts = module == "jaxskill.extract" or words[0] == "extract"
+    config, official = cli.read_config(options.config, overrides, cli.RECIPES if extracts else cli.CONFIGS)
     if getattr(options, "forms", None):
       from jaxskill.benchmark import contenders, systems
       shape = systems.find(config.method).shapes[options.shape]
       for form in options.forms.split(","):
         contenders.configure(config, form, shape, official)
   if getattr(options, "extractor", None):
-    cli.read_config(options.extractor)
+    cli.read_config(options.extractor, among=cli.RECIPES)
 
 
 def check_pytest(words):
@@ -126,6 +127,8 @@ def check(words, monkeypatch):
   program, *rest = words
   if words[:2] == ["python", "-m"] and words[2].split(".")[0] == "jaxskill":
     check_jaxskill(words[2], words[3:], monkeypatch)
+  elif program == "jaxskill":
+    check_jaxskill(program, rest, monkeypatch)
   elif program == "pytest" or words[:3] == ["python", "-m", "pytest"]:
     check_pytest(rest if program == "pytest" else words[3:])
   elif words[:2] == ["pip", "install"]:
