@@ -17,11 +17,11 @@ COMMANDS = dict(     # name: its module, and what it does
 
 
 def main() -> None:
-  """Runs the command that the first word names, and imports nothing of the others; raises SystemExit with its status."""
+  """Runs the command that the first word names, without importing another; raises SystemExit with its status."""
   command, *words = sys.argv[1:] or ["--help"]
   if command in ("-h", "--help"):
-    print("usage: jaxskill COMMAND ...\n\n" + "".join(f"  {name:<10} {does}\n" for name, (_, does) in COMMANDS.items()) +
-          "\njaxskill COMMAND --help tells the options of a command.")
+    listed = "".join(f"  {name:<10} {does}\n" for name, (_, does) in COMMANDS.items())
+    print(f"usage: jaxskill COMMAND ...\n\n{listed}\njaxskill COMMAND --help tells the options of a command.")
     return
   if command not in COMMANDS:
     print(f"jaxskill: there is no command {command!r}; use one of {', '.join(COMMANDS)}.", file=sys.stderr)

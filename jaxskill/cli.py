@@ -221,8 +221,8 @@ def find_config(name: str, among: str = CONFIGS) -> str:
   """Returns the path of a config file.
 
   Args:
-    name: a word, as "pros_cons", is a file of the package, whatever the working folder holds; a path is taken as it is,
-      or, "configs/...", from the package where the working folder has none.
+    name: a word, as "best", is a file of the package, whatever the working folder holds; a path is taken as it is, or,
+      "configs/...", from the package where the working folder has none.
     among: folder of the package where words are looked up, `CONFIGS` or `RECIPES`.
 
   Raises:
@@ -234,8 +234,8 @@ def find_config(name: str, among: str = CONFIGS) -> str:
   found = root / (f"{among}/{name}.py" if is_word else name)
   if is_word and not found.is_file():
     known = sorted(file.stem for file in (root / among).glob("*.py") if file.stem != "common")
-    raise ValueError(f"--config={name}: there is no config of this name, only {', '.join(known)}; a file of your own is "
-                     f"given by its path, e.g. ./{name}.py.")
+    raise ValueError(f"--config={name}: there is no config of this name, only {', '.join(known)}; a file of your own "
+                     f"is given by its path, e.g. ./{name}.py.")
   if is_word or not pathlib.Path(name).is_file() and pathlib.Path(name).parts[:1] == (CONFIGS,) and found.is_file():
     return str(found)
   return name
