@@ -217,12 +217,8 @@ def coarse_pictures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def without_torch(tmp_path_factory):
-  """A PYTHONPATH for commands: training needs no PyTorch, but what writes for TensorBoard takes it along (over a second).
-
-  Nor does training import TensorFlow Datasets, for whatever reason: a command that does ends there.
-  """
+  """A PYTHONPATH for commands: training needs no PyTorch, but what writes for TensorBoard takes it along (over a second)."""
   folder = tmp_path_factory.mktemp("without_torch")
-  (folder / "tensorflow_datasets.py").write_text("raise SystemExit('this command imports tensorflow_datasets')\n")
   (folder / "torch.py").write_text("raise ImportError('tests of commands leave it out')\n")
   return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
