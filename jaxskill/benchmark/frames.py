@@ -59,8 +59,8 @@ def measure(config: ConfigDict, batch: int, steps: int, results: multiprocessing
   import numpy as np
 
   from jaxskill import train
-  from jaxskill.training.host_memory import peak_bytes
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
+  from jaxskill.training.host_memory import peak_bytes
   from jaxskill.training.parallel import Parallel
   cli.use_compilation_cache()
   with tempfile.TemporaryDirectory() as folder:
