@@ -10,6 +10,7 @@ COMMANDS = dict(     # name: its module, and what it does
     extract=("jaxskill.extract", "makes features of video files"),
     assess=("jaxskill.assess", "scores new videos with a finished run, and says what decided"),
     compare=("jaxskill.compare", "says which of two new videos is better"),
+    collect=("jaxskill.collect", "puts the results of several runs of one config into one table"),
     reproduce=("jaxskill.reproduce", "makes tables, figures and claims of the papers"),
     export=("jaxskill.export", "writes a finished run for other software"),
     benchmark=("jaxskill.benchmark", "measures speed"),
