@@ -49,6 +49,7 @@ def begin(method: str) -> ConfigDict:
   config.name = method                      # of the run: its folder, and its row of a table
   config.variant = "paper"                  # paper | official; the option of that name alone changes it
   config.seeds = (0,)                       # one replica each, trained together
+  config.folds = ()                         # numbers, from 0, of the folds that are trained; () is all
   config.init_from = ""                     # file of parameters to begin with, that the published code wrote; "" draws
                                             # them
   config.plots = True

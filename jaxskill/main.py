@@ -30,16 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, _ = read_config(options.config, overrides)
     cli.use_compilation_cache()
     from jaxskill import ablations, train
-    from jaxskill.training import parallel
-    parallel.initialize()
+    from jaxskill.training import hosts
     workdir = options.workdir or f"runs/{config.name}_{config.data.name}"
-    if "rows" not in config:
-      train.run(config, workdir, evaluate_only=options.evaluate_only)
-    elif options.evaluate_only:
-      raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, each "
-                       "of another; give the config of the system itself.")
-    else:
-      ablations.run(config, workdir)
+    with hosts.joined():
+      if "rows" not in config:
+        train.run(config, workdir, evaluate_only=options.evaluate_only)
+      elif options.evaluate_only:
+        raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, "
+                         "each of another; give the config of the system itself.")
+      else:
+        ablations.run(config, workdir)
 
 
 if __name__ == "__main__":

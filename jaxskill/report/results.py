@@ -74,10 +74,12 @@ def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str
     scores: `[R, V]` of the trained replicas.
   """
   sides, trained = protocol.sides(experiment, history, replicas), experiment.trained_videos()
+  for replica, side in zip(replicas, sides):
+    replica["test_side"] = _side(experiment, side)
   rows = {}
   for name in dict.fromkeys(r["row"] for r in replicas):
     of_row = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
-    rows[name or experiment.config.name] = _summary(experiment.metric, *zip(*of_row))
+    rows[name or experiment.config.name] = summarize(experiment.metric, *zip(*of_row))
   scored = not experiment.method.items.ranks
   rated = not scored or any(r.criterion == "score" for r in experiment.replicas)      # and not by another criterion
   agreement = raters.agreement(experiment.dataset.ratings, scored) if rated else {}
@@ -91,8 +93,15 @@ def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str
   return rows, facts | (dict(raters=agreement) if agreement else {}), moved
 
 
-def _summary(metric: str, replicas: Sequence[dict[str, Any]], sides: Sequence[protocol.Side]) -> dict[str, Any]:
-  """One row of models: `protocol.summarize`, and what exemplars have to do with it."""
+def _side(experiment: Experiment, side: protocol.Side) -> dict[str, Any]:
+  """A `protocol.Side` without its fold and seed as JSON holds it, for `jaxskill.collect`: videos by their names."""
+  return dict(task=side.task, videos=[experiment.dataset.videos[v] for v in side.videos], pairs=side.pairs,
+              labels=None if side.labels is None else side.labels.tolist(),
+              said={name: list(values) for name, values in side.said.items() if values is not None})
+
+
+def summarize(metric: str, replicas: Sequence[dict[str, Any]], sides: Sequence[protocol.Side]) -> dict[str, Any]:
+  """Returns one row of models: `protocol.summarize`, and what exemplars have to do with it."""
   result = protocol.summarize(replicas, metric, sides)
   if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
     result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -77,7 +77,7 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
                      "start again; else use another --workdir.")
   there, here = _trained(stored), _trained(json.loads(text))
   if there != here:
-    raise ValueError(f"{workdir} holds a run of another config: {_differences(there, here)}. Use another "
+    raise ValueError(f"{workdir} holds a run of another config: {differences(there, here)}. Use another "
                      "--workdir, or the config that is there.")
 
 
@@ -86,15 +86,23 @@ def _trained(config: Mapping[str, Any]) -> dict[str, Any]:
   return {name: value for name, value in config.items() if name not in ("trackers", "profile")}
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-  """Returns the fields in which two configs differ, in a line: the first ones with their values, and how many more."""
-  there, here = dict(_fields(there)), dict(_fields(here))
-  changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-  named = [f"{name} is {_short(there.get(name))} there and {_short(here.get(name))} here" for name in changed[:_NAMED]]
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], where: tuple[str, str] = ("there", "here"),
+                path: str = "config", allowed: Sequence[str] = ()) -> str:
+  """Returns the fields in which two configs differ, in a line: the first ones with their values, and how many more.
+
+  Args:
+    where: where each is, in words; path: what both are called.
+    allowed: fields that may differ, as "config.data.dir", with all below them.
+  """
+  there, here = dict(_fields(there, path)), dict(_fields(here, path))
+  changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)
+             and not any(f"{name}.".startswith(f"{field}.") for field in allowed)]
+  named = [f"{name} is {_short(there.get(name))} {where[0]} and {_short(here.get(name))} {where[1]}"
+           for name in changed[:_NAMED]]
   return "; ".join([*named, *([f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else [])])
 
 
-def _fields(node: Mapping[str, Any], path: str = "config") -> Iterator[tuple[str, str]]:
+def _fields(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
   """Yields (path, value as JSON) of every field of nested dicts."""
   for name, value in node.items():
     if isinstance(value, dict) and value:
