@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from jaxskill import files, stores
 from jaxskill.training import leases, locks
 
+WATCHING = ("config.trackers", "config.profile")     # fields that do not decide what is trained
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -75,15 +76,9 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  there, here = _trained(stored), _trained(json.loads(text))
-  if there != here:
-    raise ValueError(f"{workdir} holds a run of another config: {differences(there, here)}. Use another "
-                     "--workdir, or the config that is there.")
-
-
-def _trained(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the fields of a config that decide what is trained: a run may go on with other trackers, and a profile."""
-  return {name: value for name, value in config.items() if name not in ("trackers", "profile")}
+  if differing := differences(stored, json.loads(text), allowed=WATCHING):
+    raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that is "
+                     "there.")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], where: tuple[str, str] = ("there", "here"),
