@@ -69,7 +69,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
   if pages.hides:
-    failed |= earlier.forget(answers, trained.workdir, videos, failed, shown,
+    failed |= earlier.forget(answers, trained.folder, videos, failed, shown,
                              [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
@@ -180,7 +180,7 @@ def how_made(trained: finished_run.FinishedRun) -> str:
 
 def folder_of(trained: finished_run.FinishedRun, out: str, name: str) -> pathlib.Path:
   """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
-  return files.open_folder(pathlib.Path(out or trained.workdir / name))
+  return files.open_folder(pathlib.Path(out or trained.folder / name))
 
 
 def step_of(trained: finished_run.FinishedRun) -> str:
