@@ -72,7 +72,7 @@ def chosen(trained: finished_run.FinishedRun, model: int | None) -> int:
 
 
 def default_file(trained: finished_run.FinishedRun, kind: str, number: int | None) -> pathlib.Path:
-  """Returns where a file goes if nothing else is said; makes the folder."""
+  """Returns where a file goes if nothing else is said; makes the folder, a `ValueError` where it cannot."""
   several = number is not None and len(trained.about["replicas"]) > 1
   name = "run" if number is None else f"model_{number}" if several else "model"
   return files.open_folder(trained.folder / "export") / f"{name}{ENDINGS[kind]}"

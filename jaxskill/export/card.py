@@ -167,7 +167,7 @@ def _licence(trained: FinishedRun) -> list[str]:
 def _revision(trained: FinishedRun, results: Mapping[str, Any]) -> list[str]:
   """Which software made it."""
   versions, revision = results.get("versions", {}), results.get("git_revision") or "not noted"
-  lines = [f"* Trained by jaxskill {versions.get('jaxskill', 'of a version that is not noted')}, git revision {revision}"
+  lines = [f"* Trained by jaxskill {versions.get('jaxskill', 'of an unknown version')}, git revision {revision}"
            + (f", jax {versions['jax']}" if "jax" in versions else "") + ".",
            f"* Written by jaxskill {__version__}.",
            f"* SHA-256 of all trained parameters: `{trained.about['params_sha256']}`."]

@@ -130,7 +130,7 @@ class OneModel:
     meanings = {name: meaning.words for name, meaning in run.method.meanings.items()}
     words = dict(group="number of the group of videos that it is compared with", difficulty="of the video")
     for name, longest in self.longest.items():
-      rows = _rows(leasts and leasts[name], longest)
+      rows = _rows(leasts[name] if leasts else None, longest)
       words[name] = f"features as jaxskill.assess makes them, not standardized; {rows}"
       words[f"{name}_rows"] = "number of real rows; those behind them are filled with zeros"
 

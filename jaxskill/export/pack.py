@@ -71,15 +71,19 @@ def numbered(run: finished_run.FinishedRun) -> dict[str, np.ndarray]:
 def _folds(run: finished_run.FinishedRun) -> dict[str, str]:
   """Returns {fold: its number}: folds may be named after who is tested."""
   names = dict.fromkeys(str(replica["fold"]) for replica in run.about["replicas"])
-  return {name: str(place) for place, name in enumerate(names)}
+  return {name: str(place) for place, name in enumerate(names, start=1)}
 
 
-def without_folders(content: Any) -> Any:
+def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
   """Returns JSON content with absolute paths cut to their last part, and without `dir`, the folder of the data."""
+  return {name: "" if name == "dir" else _without_folders(value) for name, value in content.items()}
+
+
+def _without_folders(content: Any) -> Any:
   if isinstance(content, Mapping):
-    return {name: "" if name == "dir" else without_folders(value) for name, value in content.items()}
+    return without_folders(content)
   if isinstance(content, (list, tuple)):
-    return [without_folders(value) for value in content]
+    return [_without_folders(value) for value in content]
   if isinstance(content, str):
     for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
       if kind(content).is_absolute():
@@ -96,7 +100,8 @@ def _results(trained: finished_run.FinishedRun) -> dict[str, bytes]:
   kept = {name: results[name] for name in _KEPT if name in results}
   protocol = {name: value for name, value in results["protocol"].items() if name not in _KEPT_OF_PROTOCOL}
   if "folds" in protocol:
-    protocol["folds"] = [fold | dict(name=str(place)) for place, fold in enumerate(protocol["folds"])]
+    numbers = _folds(trained)
+    protocol["folds"] = [fold | dict(name=numbers.get(fold["name"], UNKNOWN)) for fold in protocol["folds"]]
   rows = _without_reasons(kept.pop("rows", {}))
   return {path.name: _json(without_folders(kept | dict(rows=rows, protocol=protocol)))}
 

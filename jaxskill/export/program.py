@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
+from jax.core import Tracer
+from jax.extend.core import Literal, jaxprs_in_params
 
 # What is called by name in a program, and the parameter that holds the function.
 _CALLS = dict(jit="jaxpr", pjit="jaxpr", closed_call="call_jaxpr", custom_jvp_call="call_jaxpr",
@@ -30,17 +31,17 @@ def plain(function: Callable[..., Sequence[jax.Array]],
 def _operations(jaxpr: Any) -> set[str]:
   found = set()
   for step in _used(jaxpr):
-    found |= {step.primitive.name}.union(*map(_operations, core.jaxprs_in_params(step.params)))
+    found |= {step.primitive.name}.union(*map(_operations, jaxprs_in_params(step.params)))
   return found
 
 
 def _used(jaxpr: Any) -> list[Any]:
   """Returns the steps of a program, in turn, that its results need."""
-  needed, used = {one for one in jaxpr.outvars if not isinstance(one, core.Literal)}, []
+  needed, used = {one for one in jaxpr.outvars if not isinstance(one, Literal)}, []
   for step in reversed(jaxpr.eqns):
     if not needed.isdisjoint(step.outvars):
       used.append(step)
-      needed |= {one for one in step.invars if not isinstance(one, core.Literal)}
+      needed |= {one for one in step.invars if not isinstance(one, Literal)}
   return used[::-1]
 
 
@@ -49,7 +50,7 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], arrays: Sequence[Any]) -> list[
   values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arrays]))
 
   def read(one: Any) -> Any:
-    return one.val if isinstance(one, core.Literal) else values[one]
+    return one.val if isinstance(one, Literal) else values[one]
   for step in _used(jaxpr):
     given = [read(one) for one in step.invars]
     values |= zip(step.outvars, _of_step(step, given))
@@ -126,7 +127,7 @@ def _shift_right(params: Any, value: Any, bits: Any) -> list[Any] | None:
 
 
 def _known(value: Any) -> bool:
-  return not isinstance(value, jax.core.Tracer)
+  return not isinstance(value, Tracer)
 
 
 _OTHERWISE: dict[str, Callable[..., Any]] = dict(

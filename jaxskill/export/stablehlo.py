@@ -40,7 +40,11 @@ def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[
 
 
 def lowered(model: OneModel) -> tuple[jax_export.Exported, dict[str, int] | None]:
-  """Returns the program of the most general lengths that it can be written for, and these, see `OneModel.lengths`."""
+  """Returns the program of the most general lengths that it can be written for, and these, see `OneModel.lengths`.
+
+  Raises:
+    Exception: of JAX, if there is none for the fixed lengths either.
+  """
   for rows, leasts in model.lengths():
     try:
       return jax_export.export(jax.jit(model.answer), platforms=PLATFORMS)(model.inputs(rows)), leasts
