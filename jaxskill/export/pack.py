@@ -25,7 +25,7 @@ from jaxskill.training.training_videos import FILE, FILES
 # Of results.json what names no video: how it was measured, with what outcome, by which software.
 _KEPT = ("format", "data", "simulated", "tested", "rows", "certainty", "steps", "trained_steps", "params_sha256",
          "versions", "devices", "git_revision")
-_KEPT_OF_PROTOCOL = ("raters",)        # left out: they are people
+_BY_NAME = ("by_fold", "undefined")    # of a row of numbers, left out: by fold and video, and why one has no number
 UNKNOWN = "-"                          # in place of a name that no answer tells
 
 
@@ -98,19 +98,22 @@ def _results(trained: finished_run.FinishedRun) -> dict[str, bytes]:
     return {}
   results = json.loads(path.read_text(encoding="utf-8"))
   kept = {name: results[name] for name in _KEPT if name in results}
-  protocol = {name: value for name, value in results["protocol"].items() if name not in _KEPT_OF_PROTOCOL}
+  protocol = results["protocol"]
   if "folds" in protocol:
     numbers = _folds(trained)
     protocol["folds"] = [fold | dict(name=numbers.get(fold["name"], UNKNOWN)) for fold in protocol["folds"]]
-  rows = _without_reasons(kept.pop("rows", {}))
+  rows = _without_names(kept.pop("rows", {}))
   return {path.name: _json(without_folders(kept | dict(rows=rows, protocol=protocol)))}
 
 
-def _without_reasons(content: Any) -> Any:
-  """Returns numbers of a table without why some are undefined, which names folds."""
+def _without_names(content: Any) -> Any:
+  """Returns the numbers of a table without what is said of them by name."""
   if not isinstance(content, Mapping):
     return content
-  return {name: _without_reasons(value) for name, value in content.items() if name != "undefined"}
+  kept = {name: _without_names(value) for name, value in content.items() if name not in _BY_NAME}
+  if "better_is" in kept:                                                  # {fold: which videos a baseline prefers}
+    kept["better_is"] = dict(enumerate(kept["better_is"].values(), start=1))
+  return kept
 
 
 def _json(content: Any) -> bytes:

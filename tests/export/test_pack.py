@@ -76,6 +76,8 @@ def test_folds_that_are_named_after_people_and_folders_have_no_names(tmp_path):
   about = run.about | dict(replicas=[one | dict(fold="Ann") for one in run.about["replicas"]],
                            extraction=dict(weights="/home/ann/rgb.pt", detector="C:\\ann\\persons.onnx", width=8))
   told = json.loads(pack.numbered(run._replace(about=about))["about"].item())
+  told_rows = pack._without_names(dict(a=dict(by_fold=dict(Ann=1), better_is=dict(Ann=2), mean=0.5, undefined="in fold Ann")))
+  assert told_rows == dict(a=dict(better_is={1: 2}, mean=0.5))
   assert "nn" not in json.dumps(told["replicas"]) and told["replicas"][0]["fold"] == "1"
   assert told["extraction"] == dict(weights="rgb.pt", detector="persons.onnx", width=8)
   assert pack.without_folders(dict(dir="ann/videos", rows=(1, "../b"))) == dict(dir="", rows=[1, "../b"])
