@@ -32,6 +32,6 @@ def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[
   tensors = traverse_util.flatten_dict(one_model.variables_of(trained, number), sep="/")
   with files.writing(file) as opened:
     opened.write(save({name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in tensors.items()},
-                      metadata=dict(format="np", step=str(trained.about["step"]))))
+                      metadata=dict(format="np")))       # one entry: several are in no certain order
   shapes = {name: dict(shape=list(np.shape(value)), dtype=str(value.dtype)) for name, value in sorted(tensors.items())}
   return one_model.which(trained, number) | dict(tensors=shapes)
