@@ -11,6 +11,9 @@ Change = Callable[[ConfigDict], None] | None      # what an option does to a con
 # and right.
 MANIPULATORS = ((0, 1, 2), (19, 20, 21), (38, 39, 40), (57, 58, 59))
 
+# Data of which statistics of motion can be made: their stream, and columns of every point that moves.
+RECORDED = dict(jigsaws=("kinematics", MANIPULATORS), features=("rgb", ()), rehab_pile=("pose", ()))
+
 # How recorded movements are read (`jaxskill.data.user.motion`).
 MOTION = dict(
     units="",                               # of lengths in csv and .trc files: m | cm | mm; "": see data/README.md
@@ -25,6 +28,7 @@ MOTION = dict(
 
 # Data sets of options that may stand alone.
 ALONE = dict(tiny=("simulated",), kinematics=("features",))
+OWN = ("simulated", "features", "frames")     # data sets that no paper has results for
 
 # What fields are that each config gives itself, or that need no words beside them; said where one is missing.
 MEANINGS = dict(
@@ -45,9 +49,16 @@ def begin(method: str) -> ConfigDict:
   config.name = method                      # of the run: its folder, and its row of a table
   config.variant = "paper"                  # paper | official; the option of that name alone changes it
   config.seeds = (0,)                       # one replica each, trained together
+  config.folds = ()                         # numbers, from 0, of the folds that are trained; () is all
   config.init_from = ""                     # file of parameters to begin with, that the published code wrote; "" draws
                                             # them
   config.plots = True
+  config.trackers = ("jsonl", "tensorboard")         # take the numbers of the training: any of jsonl | tensorboard
+                                            # | wandb | trackio
+  config.profile = dict(
+      start=0,                              # steps before those that a profile shows
+      steps=0,                              # so many; 0 makes no profile
+  )
   return config
 
 
@@ -84,7 +95,8 @@ def training(**fields: Any) -> dict[str, Any]:
       reduction="mean",                     # over the items of a batch: sum | mean
       encode="unique",                      # unique: every video once a step | batch: the videos of all items at once
                                             # | siamese: the same, item by item; all have the same gradients
-      dtype="float32",                      # operands of matrix products: float32 | bfloat16
+      dtype="auto",                         # operands of matrix products: auto | float32 | bfloat16; auto: bfloat16
+                                            # where the device is faster with it; published data and presets: float32
       steps_per_call=50,                    # steps of a line of the log, and the most in one call
       keep_checkpoints=3,
   ) | fields
@@ -140,6 +152,8 @@ def choose(config: ConfigDict, options: str, data_sets: Mapping[str, Change],
       raise ValueError(f"variant {word!r} is unknown; {why}use {either(changes)}.")
     if change := changes[word]:
       change(config)
+  if config.train.dtype == "auto" and (name not in OWN or {"paper", "official"} & set(chosen)):
+    config.train.dtype = "float32"
   return config
 
 
@@ -195,17 +209,22 @@ def kinematics(config: ConfigDict) -> None:
 
 
 def statistics(config: ConfigDict) -> None:
-  """Reads statistics of motion: of the kinematics of JIGSAWS, or of own rows (joints, kinematics) saved as features.
+  """Reads statistics of motion: of kinematics of JIGSAWS, skeletons of Rehab-Pile, or own rows saved as features.
 
   Raises:
     ValueError: for data without kinematics.
   """
-  if config.data.name not in ("jigsaws", "features"):
-    raise ValueError(f"statistics of motion are made of kinematics: use jigsaws,statistics or features,statistics, not "
-                     f"{config.data.name}.")
-  from_features = config.data.name == "features"
+  if config.data.name not in RECORDED:
+    known = either(f"{name},statistics" for name in RECORDED)
+    raise ValueError(f"statistics of motion are made of kinematics: use {known}, not {config.data.name}.")
   read_stream(config, "statistics")
-  config.data.update(statistics="rgb" if from_features else "kinematics", points=() if from_features else MANIPULATORS)
+  stream, points = RECORDED[config.data.name]
+  config.data.update(statistics=stream, points=points)
+
+
+def poses(config: ConfigDict) -> None:
+  """Reads the skeletons of Rehab-Pile."""
+  read_stream(config, "pose")
 
 
 def no_kinematics(config: ConfigDict) -> None:

@@ -20,7 +20,7 @@ from jaxskill.cli import beside
 
 common = beside(__file__, "common")
 
-OF_CORE = "mtl_aqa", "unlv_dive", "aqa7"
+OF_CORE = "mtl_aqa", "unlv_dive", "aqa7", "rehab_pile"
 
 
 def get_config(options: str = "simulated") -> ConfigDict:
@@ -70,6 +70,7 @@ def tiny(config: ConfigDict) -> None:
   config.model.hidden = 4
 
 
-DATA_SETS = dict.fromkeys((*beside(__file__, "action_net").DATA_SETS, *OF_CORE)) | dict(simulated=simulated)
+DATA_SETS = dict.fromkeys((*beside(__file__, "action_net").DATA_SETS, *OF_CORE)) | dict(
+    simulated=simulated, rehab_pile=common.poses)
 CHANGES = dict(bidirectional=bidirectional, c3d=c3d, static=common.static, kinematics=common.kinematics,
                statistics=common.statistics, tiny=tiny, paper=None)

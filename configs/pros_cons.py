@@ -29,8 +29,9 @@ def get_config(options: str = "simulated") -> ConfigDict:
   data_set, *_ = common.words(options)
   config = common.begin("pros_cons")
   config.data = common.data(
-      data_set,                             # simulated | features | best | epic_skills | jigsaws
-      task="",                              # of BEST, EPIC-Skills (drawing, or drawing/Hand alone) or JIGSAWS
+      data_set,                             # simulated | features | best | epic_skills | jigsaws | rehab_pile
+      task="",                              # of BEST, EPIC-Skills (drawing, or drawing/Hand alone) or JIGSAWS; a set of
+                                            # Rehab-Pile, of classes with the better one: KERAAL_clf_bn_CTK:C
       stream="rgb",
       tie_margin=0.0,                       # scores this close make no pair
       pairs_within="",                      # pairs only within the same "subject" or "category"
@@ -87,6 +88,13 @@ def jigsaws(config: ConfigDict) -> None:
   config.train.update(epochs=100, learning_rate=1e-3, eval_steps=64, checkpoint_steps=128)
 
 
+def rehab_pile(config: ConfigDict) -> None:
+  """Learns from pairs of skeletons, made of scores, as on own features; ours."""
+  features(config)
+  common.poses(config)
+  config.data.make_pairs = True
+
+
 def tiny(config: ConfigDict) -> None:
   """Makes a network and a training of seconds on one core: to see that all works, not how well."""
   common.tiny(config)
@@ -102,6 +110,7 @@ def official(config: ConfigDict) -> None:
   config.evaluate.ties = "wrong"
 
 
-DATA_SETS = {"simulated": simulated, "features": features, "best": None, "epic_skills": None, "jigsaws": jigsaws}
+DATA_SETS = {"simulated": simulated, "features": features, "best": None, "epic_skills": None, "jigsaws": jigsaws,
+             "rehab_pile": rehab_pile}
 CHANGES = {"kinematics": common.kinematics, "statistics": common.statistics, "tiny": tiny, "paper": None,
            "official": official}

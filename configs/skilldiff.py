@@ -40,7 +40,7 @@ def get_config(options: str = "simulated") -> ConfigDict:
   config = common.begin("skilldiff")
   config.data = common.data(
       data_set,                             # simulated | features | aqa7 | fis_v | mtl_aqa | jigsaws |
-                                            # best | epic_skills
+                                            # best | epic_skills | rehab_pile
       task="",                              # a class of AQA-7, a task of JIGSAWS, of skating tes | pcs | total; "" is
                                             # all; of BEST and EPIC-Skills as in configs/pros_cons.py
       stream="rgb",
@@ -122,6 +122,12 @@ def features(config: ConfigDict) -> None:
   config.train.update(eval_steps=100, checkpoint_steps=300)
 
 
+def rehab_pile(config: ConfigDict) -> None:
+  """Reads skeletons; ours."""
+  features(config)
+  common.poses(config)
+
+
 def fis_v(config: ConfigDict) -> None:
   """Learns both scores of a performance; ours: their ranges, which the preprint does not give."""
   config.data.criteria = ("tes", "pcs")
@@ -149,6 +155,6 @@ def tiny(config: ConfigDict) -> None:
 
 
 DATA_SETS = {"simulated": simulated, "features": features, "aqa7": None, "fis_v": fis_v, "mtl_aqa": mtl_aqa,
-             "jigsaws": None, "best": pairs, "epic_skills": pairs}
+             "jigsaws": None, "best": pairs, "epic_skills": pairs, "rehab_pile": rehab_pile}
 CHANGES = {"pairs": pairs, "kinematics": common.kinematics, "statistics": common.statistics, "tiny": tiny,
            "paper": None}

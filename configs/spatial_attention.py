@@ -64,7 +64,7 @@ def get_config(options: str = "simulated") -> ConfigDict:
       clip_norm=0.0,                        # longest gradient, longer ones are shortened; 0: the paper clips none
       reduction="sum",                      # over the pairs of a batch (Eq. 11): sum | mean
       pair_order="labelled",                # labelled | random: half of the training pairs turned round (Fig. 6)
-      dtype="float32",                      # of the maps on the device and of products with them: float32 | bfloat16
+      dtype="auto",                         # of the maps on the device too; see configs/common.py
       eval_steps=500, checkpoint_steps=1000,
   )
   config.evaluate = dict(
@@ -90,9 +90,9 @@ def simulated(config: ConfigDict) -> None:
 
 
 def features(config: ConfigDict) -> None:
-  """Reads maps of any width, in half the memory, with a GRU of long memory as for simulated videos; ours."""
+  """Reads maps of any width, with a GRU of long memory as for simulated videos; ours."""
   config.model.update(width=0, update_bias=2.0)
-  config.train.update(dtype="bfloat16", eval_steps=100, checkpoint_steps=300)
+  config.train.update(eval_steps=100, checkpoint_steps=300)
 
 
 def infant_grasp(config: ConfigDict) -> None:

@@ -33,7 +33,8 @@ def difficult(config: ConfigDict) -> None:
   config.seeds = (0, 1, 2, 3, 4) if config.data.name == "simulated" else (0,)
 
 
-DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None)
-CHANGES = dict(tiny=common.tiny, paper=None, kinematics=common.kinematics,
+DATA_SETS = dict(simulated=difficult, features=None, mtl_aqa=difficult, unlv_dive=difficult, aqa7=None, jigsaws=None,
+                 rehab_pile=common.poses)
+CHANGES = dict(tiny=common.tiny, paper=None, kinematics=common.kinematics, statistics=common.statistics,
                judges=lambda config: config.model.update(judges=True),
                difficulty_unknown=lambda config: config.model.update(with_difficulty=False))

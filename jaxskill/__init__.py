@@ -8,6 +8,7 @@ circles. A test holds this.
   assess        python -m jaxskill.assess: a finished run and new videos -> answers, pages, pictures
   benchmark     python -m jaxskill.benchmark: speed, against peers and the machine's own limit
   extract       python -m jaxskill.extract: video files -> features
+  collect       python -m jaxskill.collect: runs of single folds and seeds -> one table
   main          python -m jaxskill.main: reads the config, then trains or makes a table
   ablations     tables of rows: configs that differ from one base
   train         the one loop; it knows no method by name

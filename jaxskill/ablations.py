@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
-from jaxskill import cli, data, files, train
+from jaxskill import cli, data, files, stores, train
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
@@ -77,7 +76,7 @@ def _misfit(changes: Mapping[str, Any], config: ConfigDict, path: str = "config"
   return None
 
 
-def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
+def run(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
   """Trains every row of `config.rows` on every fold and seed, prints one table, writes `table.json` and `table.txt`.
 
   Returns:
@@ -88,7 +87,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
     OSError: if the workdir can no longer be written, with the remedy.
     Stopped: if a signal stopped it, see `train.run`; the same command goes on where it stopped.
   """
-  workdir, main = pathlib.Path(cli.path(workdir)), jax.process_index() == 0
+  workdir, main = stores.place(workdir), jax.process_index() == 0
   configs = groups(config)
   if config.data.get("split") == "all":
     raise ValueError("config.data.split='all' tests nothing, so that no table can compare rows; use another split.")
@@ -108,7 +107,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str]) -> dict[str, Any]:
   return rows
 
 
-def _train_rows(config: ConfigDict, configs: Sequence[ConfigDict], workdir: pathlib.Path, dataset: SkillDataset,
+def _train_rows(config: ConfigDict, configs: Sequence[ConfigDict], workdir: epath.Path, dataset: SkillDataset,
                 main: bool) -> tuple[dict[str, Any], dict[str, Any]]:
   """Trains the rows of the table, program by program.
 

@@ -20,8 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
+from etils import epath
 
-from jaxskill import __version__, cli
+from jaxskill import __version__, cli, stores
 
 try:
   import fcntl
@@ -39,9 +40,17 @@ LONGEST = 100         # bytes of a folder's name: two of them, and what is put b
 
 
 @contextlib.contextmanager
-def making(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives the path of a file to make, which takes the place of `path` when the body has ended well, and else goes."""
-  unfinished = path.parent / f".{uuid.uuid4().hex}{UNFINISHED}"             # as short as the longest name may be
+def making(path: epath.Path) -> Iterator[pathlib.Path]:
+  """Gives the path of a file to make, which takes the place of `path` when the body has ended well, and else goes.
+
+  It is of this machine, whether `path` is or is on a store: there it becomes an object at the end.
+  """
+  if not stores.is_local(path):
+    with passing_folder() as folder:
+      yield folder / path.name
+      stores.put(folder / path.name, path)
+    return
+  unfinished = pathlib.Path(path.parent) / f".{uuid.uuid4().hex}{UNFINISHED}"      # as short as the longest name may be
   try:
     with cli.at_end(lambda: unfinished.unlink(missing_ok=True)):
       yield unfinished
@@ -51,10 +60,25 @@ def making(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[IO[bytes]]:
+def writing(path: epath.Path) -> Iterator[IO[bytes]]:
   """Opens a file for bytes that takes the place of `path` when the body has ended well, and else leaves nothing."""
   with making(path) as unfinished, open(unfinished, "xb") as file:
     yield file
+
+
+@contextlib.contextmanager
+def local_copy(path: epath.Path) -> Iterator[pathlib.Path]:
+  """Gives a file of this machine with the content of another: itself, or of one on a store a copy, which goes again.
+
+  Raises:
+    OSError: if it cannot be read.
+  """
+  if stores.is_local(path):
+    yield pathlib.Path(path)
+    return
+  with passing_folder() as folder:
+    stores.get(path, folder / path.name)
+    yield folder / path.name
 
 
 @contextlib.contextmanager
@@ -108,7 +132,7 @@ def taking_turns(folder: pathlib.Path) -> Iterator[None]:
       os.close(descriptor)
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: epath.Path, text: str) -> None:
   """Writes a text in UTF-8, whole or not at all."""
   with writing(path) as file:
     file.write(text.encode())
@@ -194,9 +218,9 @@ def check_format(path: str | os.PathLike[str], content: Mapping[str, Any], newes
     raise OtherFormat(f"{path}: was written by an older jaxskill ({known}); {remedy}.")
 
 
-def save_json(path: pathlib.Path, content: object) -> None:
+def save_json(path: epath.Path, content: object) -> None:
   """Writes JSON whole or not at all."""
-  write_text(pathlib.Path(path), to_json(content, indent=1))
+  write_text(epath.Path(path), to_json(content, indent=1))
 
 
 def to_json(content: object, indent: int | None = None) -> str:

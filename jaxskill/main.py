@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")
   parser.add_argument("--workdir", default="",
-                      help="where checkpoints, metrics, plots and results go; default runs/NAME")
+                      help="where checkpoints, metrics, plots and results go, here or on gs:// or s3://; default "
+                      "runs/NAME")
   parser.add_argument("--evaluate-only", action="store_true",
                       help="take no step: measure the parameters of the file --config.init_from=FILE as they are")
   options, overrides = cli.parse(parser, argv)
@@ -29,16 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, _ = read_config(options.config, overrides)
     cli.use_compilation_cache()
     from jaxskill import ablations, train
-    from jaxskill.training import parallel
-    parallel.initialize()
+    from jaxskill.training import hosts
     workdir = options.workdir or f"runs/{config.name}_{config.data.name}"
-    if "rows" not in config:
-      train.run(config, workdir, evaluate_only=options.evaluate_only)
-    elif options.evaluate_only:
-      raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, each "
-                       "of another; give the config of the system itself.")
-    else:
-      ablations.run(config, workdir)
+    with hosts.joined():
+      if "rows" not in config:
+        train.run(config, workdir, evaluate_only=options.evaluate_only)
+      elif options.evaluate_only:
+        raise ValueError(f"--evaluate-only measures one network, but --config={options.config} is a table of rows, "
+                         "each of another; give the config of the system itself.")
+      else:
+        ablations.run(config, workdir)
 
 
 if __name__ == "__main__":

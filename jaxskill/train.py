@@ -7,8 +7,6 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
-import os
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,30 +14,35 @@ from typing import Any
 import jax
 import numpy as np
 import tqdm
+from etils import epath
 from ml_collections import ConfigDict
 
-from jaxskill import cli, data, files
+from jaxskill import cli, data, files, stores
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import metrics, published_weights
 from jaxskill.methods import Assessment
+from jaxskill.methods.common import operand_type
 from jaxskill.report import results
 from jaxskill.training import (
+  announce,
   answers,
   batches,
+  cost,
   experiment,
   initial_parameters,
   log_lines,
   memory,
   run_folder,
-  sizes,
+  trackers,
   training_videos,
 )
 from jaxskill.training.checkpoints import Checkpoints, digest
 from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
 from jaxskill.training.precision import single_precision
+from jaxskill.training.profiling import Profile
 from jaxskill.training.replicas import make_tables
-from jaxskill.training.runlog import Log, known_mean
+from jaxskill.training.runlog import Log
 from jaxskill.training.step import make_step
 from jaxskill.training.stopping import CallLength, Stopped, StopSignal
 
@@ -51,17 +54,20 @@ class Trainer:
     experiment: what is trained; its config, dataset, method, replicas and metric are here too.
     parallel, loader, tables, state; total: steps to take; per_call: steps of the longest call.
     all_videos: their answers.
+    clock: what the time is spent on.
   """
 
-  def __init__(self, config: ConfigDict, dataset: SkillDataset, parallel: Parallel) -> None:
+  def __init__(self, config: ConfigDict, dataset: SkillDataset, parallel: Parallel,
+               clock: cost.Stopwatch | None = None) -> None:
     train = config.train
+    self.clock = clock or cost.Stopwatch()
     parallel.check_batch(train.batch_size)
     self.experiment = made = experiment.make(config, dataset)
     self.parallel, self.config, self.dataset, self.method = parallel, config, made.dataset, made.method
     self.replicas, self.metric = made.replicas, made.metric
     self.loader = batches.VideoLoader(
         made.dataset, [made.fold(i) for i in range(len(made.replicas))], parallel, streams=made.method.streams,
-        dtype=train.dtype, budget=config.data.device_budget, labels=made.labels)
+        dtype=operand_type(config), budget=config.data.device_budget, labels=made.labels)
     self.tables = make_tables(config, made.dataset, made.replicas, self.loader.local, made.method.items)
     phases = len(made.method.phases)
     steps = int(self.tables.steps.max())
@@ -101,7 +107,8 @@ class Trainer:
     Args:
       draw: of the exemplars, where the method has some.
     """
-    return self.all_videos.assess(self.state, everything, draw)
+    with self.clock("evaluation"):
+      return self.all_videos.assess(self.state, everything, draw)
 
   def measure(self) -> list[dict[str, Any]]:
     """Returns the metrics of every replica at the present step, see `Experiment.measured`."""
@@ -126,8 +133,11 @@ class Trainer:
     """
     return self.means([self.take(self.per_call)])
 
-  def take(self, count: int) -> tuple[dict[str, Any], ...]:
+  def take(self, count: int, running: Callable[[], None] | None = None) -> tuple[dict[str, Any], ...]:
     """Takes `count` steps, whole cycles up to `per_call`, which give the same bits however they are cut into calls.
+
+    Args:
+      running: is called once steps have been handed to the devices, and before they are waited for.
 
     Returns:
       For every phase {metric: (sum, count)}, host arrays `[cycles, R]`.
@@ -135,17 +145,21 @@ class Trainer:
     Raises:
       FloatingPointError: if a loss is not finite; the state is then unusable, the last checkpoint is not.
     """
-    first, phases = int(self.state.step), len(self.method.phases)
-    if self.loader.resident:
-      self.state, metrics = self.step.run(self.state, self.loader.videos, self._tables, np.int32(count // phases))
-      metrics = jax.tree.map(lambda x: np.asarray(x)[:count // phases], metrics)
-    else:
-      collected = []
-      draw = lambda step: self.step.draw(self._tables, np.int32(step))
-      for videos, drawn in self.loader.stream(draw, first, first + count, phases, self.num_unique):
-        self.state, metrics = self.step.run_batches(self.state, videos, self._tables, drawn)
-        collected.append(metrics)
-      metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
+    first, phases, running = int(self.state.step), len(self.method.phases), running or (lambda: None)
+    with self.clock("training"):
+      if self.loader.resident:
+        self.state, metrics = self.step.run(self.state, self.loader.videos, self._tables, np.int32(count // phases))
+        running()
+        metrics = jax.tree.map(lambda x: np.asarray(x)[:count // phases], metrics)
+      else:
+        collected = []
+        draw = lambda step: self.step.draw(self._tables, np.int32(step))
+        cycles = self.loader.stream(draw, first, first + count, phases, self.num_unique)
+        for videos, drawn in self.clock.waiting("data", cycles):
+          self.state, metrics = self.step.run_batches(self.state, videos, self._tables, drawn)
+          running()
+          collected.append(metrics)
+        metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
     self._check_finite(first, metrics)
     return metrics
 
@@ -170,13 +184,13 @@ class Trainer:
 
 
 @single_precision()
-def run(config: ConfigDict, workdir: str | os.PathLike[str], dataset: SkillDataset | None = None, *,
+def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | None = None, *,
         evaluate_only: bool = False) -> dict[str, Any]:
   """Trains and evaluates `config`; everything is written below `workdir`.
 
   Args:
     config: see `configs/`.
-    workdir: a folder, created if missing; resumes a run of this config.
+    workdir: a folder, created if missing, or a place on a store; resumes a run of this config.
     dataset: what `data.load(config.data)` returns, if it is at hand.
     evaluate_only: take no step: the parameters of `config.init_from` are measured as they are.
 
@@ -191,41 +205,44 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], dataset: SkillDatas
   """
   started = time.perf_counter()
   parallel = Parallel()
-  workdir = pathlib.Path(cli.path(workdir))
+  workdir = stores.place(workdir)
   check(config)
   on_first_process(lambda: run_folder.refuse_second(workdir))
   config = initial_parameters.record(config, workdir, evaluate_only)
-  dataset = dataset or data.load(config.data)
-  facts = data.audit(dataset)
-  config, asked = sizes.decide(config, dataset), config
   say = cli.say if parallel.main else (lambda *_: None)
-  say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config)))))
-  trainer = Trainer(config, dataset, parallel)
-  if not on_first_process(lambda: initial_parameters.begun(workdir)):
-    trainer.begin()                                # before the folder is taken: a file that does not fit leaves it free
-  memory.check(trainer)
   with contextlib.ExitStack() as held:
+    clock = held.enter_context(cost.Stopwatch())
+    with clock("data"):
+      dataset = dataset or data.load(config.data)
+      facts = data.audit(dataset)
+      config = announce.decide(config, dataset, facts, workdir, parallel.local[0], say)
+      trainer = Trainer(config, dataset, parallel, clock)
+    if not on_first_process(lambda: initial_parameters.begun(workdir)):
+      trainer.begin()                              # before the folder is taken: a file that does not fit leaves it free
+    step_cost = memory.check(trainer)
+    profile = held.enter_context(Profile(config.get("profile"), workdir, cycle=len(trainer.method.phases),
+                                         total=trainer.total, main=parallel.main))
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
-    place = "on the device" if trainer.loader.resident else "streamed"
-    steps = f"{trainer.total} steps of {config.train.batch_size} {trainer.method.items.words}"
-    say(f"{len(trainer.replicas)} replica(s), {steps if trainer.total else 'no step is taken'}, {parallel.count} "
-        f"{parallel.devices[0].device_kind} device(s), features {place}"
-        + (f"; {trainer.method.note}" if trainer.method.note else ""))
+    say(announce.describe(trainer, workdir))
     if config.get("init_from"):
       say(f"all of them begin with {published_weights.origin(config)}")
     with run_folder.saying_what_to_do(workdir):
-      history = _train(trainer, workdir, say)
+      log = _train(trainer, workdir, held, profile, say)
       assessments = trainer.assess(everything=True)
       training_videos.save(workdir, trainer, assessments)
       draws = _scores_of_draws(trainer)
-      about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params),
-                   seconds=time.perf_counter() - started, **files.provenance(parallel))
+      seconds = time.perf_counter() - started
+      about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params), seconds=seconds,
+                   cost=cost.of_call(trainer, log.step, step_cost, seconds), **files.provenance(parallel))
       if config.get("init_from"):
         about["trained_steps"] = trainer.total
       training_videos.save_selected(workdir, trainer)
       if not parallel.main:
         return {}
-      return results.write(workdir, trainer.experiment, assessments, history, facts, about, say, draws)
+      found = results.write(workdir, trainer.experiment, assessments, log.history, facts, about, say, draws)
+      log.files([workdir / "results.json", *(path for path in stores.children(workdir) if path.suffix == ".png")])
+      say(cost.describe(found["cost"]["seconds"]))
+      return found
 
 
 def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
@@ -235,8 +252,13 @@ def _scores_of_draws(trainer: Trainer) -> list[np.ndarray]:
   return [trainer.assess(draw=draw).score for draw in range(draws)]
 
 
-def _train(trainer: Trainer, workdir: pathlib.Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-  """Trains from the newest checkpoint to the end, and waits until all is on the disk; returns the evaluations."""
+def _train(trainer: Trainer, workdir: epath.Path, held: contextlib.ExitStack, profile: Profile,
+           say: Callable[[str], None]) -> Log:
+  """Trains from the newest checkpoint to the end, and waits until all is on the disk.
+
+  Returns:
+    The log, which stays open until `held` is closed.
+  """
   with Checkpoints(workdir / "checkpoints", keep=trainer.config.train.keep_checkpoints, best=True) as checkpoints:
     restored = trainer.restore(checkpoints)
     step, history = int(trainer.state.step), None
@@ -247,18 +269,22 @@ def _train(trainer: Trainer, workdir: pathlib.Path, say: Callable[[str], None]) 
       history = checkpoints.notes(restored)
       if history is None:                          # a checkpoint of a version that left the history to the file
         history = on_first_process(lambda: log_lines.read_evaluations(workdir, step))
-    main = trainer.parallel.main
-    quiet = not main or not trainer.total
-    with Log(workdir, step, main, list(map(log_lines.with_nan, history or []))) as log, StopSignal() as stop, tqdm.tqdm(
+    if traced := profile.describe(step):
+      say(traced)
+    history, opened = list(map(log_lines.with_nan, history or [])), []
+    on_first_process(lambda: opened.append(Log(workdir, step, True, history, trainer.config, restored is None)))
+    log = held.enter_context(opened[0] if opened else Log(workdir, step, False, history))
+    quiet = not trainer.parallel.main or not trainer.total
+    with StopSignal() as stop, tqdm.tqdm(
         total=trainer.total, initial=step, unit="step", dynamic_ncols=True, disable=quiet) as bar:
       if restored is None:
         checkpoints.save(0, trainer.state, notes=[])
-      _loop(trainer, checkpoints, log, stop, bar, say)
+      _loop(trainer, checkpoints, log, profile, stop, bar, say)
       checkpoints.wait()
-  return log.history
+  return log
 
 
-def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal, bar: Any,
+def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, profile: Profile, stop: StopSignal, bar: Any,
           say: Callable[[str], None]) -> None:
   """Takes the steps that are left.
 
@@ -267,6 +293,12 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal
   """
   train, every, length = trainer.config.train, trainer.per_call, CallLength(len(trainer.method.phases))
   step, number = int(trainer.state.step), 0
+
+  def say_above(text: str) -> None:
+    with bar.external_write_mode():
+      say(text)
+
+  estimate = announce.Estimate(trainer.total, trainer.clock, say_above)
 
   def due(step: int, steps: int) -> bool:
     """Returns whether a multiple of `steps` lies on the line of the log that ends here."""
@@ -281,23 +313,27 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, stop: StopSignal
     end = min((step // every + 1) * every, trainer.total)
     while step < end and not number:
       begun, before = time.perf_counter(), step
-      calls.append(trainer.take(length.steps(end - step)))
+      after = profile.cut(step, step + length.steps(end - step))
+      with profile.call(step, after) as running:
+        calls.append(trainer.take(after - step, running))
       step = int(trainer.state.step)
       signal, took = highest(stop.number, time.perf_counter() - begun)
       number = int(signal)
       length.took(step - before, took)
       seconds += took
       bar.update(step - before)
+      estimate.took(step)
       checkpoints.check()
     metrics = trainer.means(calls)
     log.metrics(step, metrics, (step - first) / seconds)
-    bar.set_postfix({name: f"{known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error")
+    bar.set_postfix({name: f"{trackers.known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error")
                      if name in metrics})
     validation = None
     if due(step, train.eval_steps) and not number:
       validation = log.evaluation(step, trainer.measure())
     if due(step, train.checkpoint_steps) or number:
       checkpoints.save(step, trainer.state, validation=validation, notes=log.notes())
+      log.secured()
     if number:
       checkpoints.wait()
       with contextlib.suppress(OSError):          # a terminal that closed

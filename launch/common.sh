@@ -8,11 +8,14 @@ fail() {   # MESSAGE: the user asked for something impossible
   exit 2
 }
 
-# parse "OPTION ..." ARGUMENT...: sets a variable for each option given, $module, $dry_run and the array $args.
+modules='main benchmark'   # what a launcher starts, the first by default; one that starts others says so
+
+# parse "OPTION ... FLAG! ..." ARGUMENT...: sets a variable for each option given (yes for a flag), $module, $dry_run
+# and the array $args.
 parse() {
   local known=" $1 " chosen='' option value
   shift
-  module=main dry_run='' args=()
+  module=${modules%% *} dry_run='' args=()
   while (($#)); do
     case $1 in
       --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0 ;;
@@ -20,6 +23,11 @@ parse() {
       --) shift; args=("$@"); return ;;
       --*)
         option=${1%%=*} option=${option#--}
+        if [[ $known == *" $option! "* && $1 != *=* ]]; then
+          printf -v "${option//-/_}" yes
+          shift
+          continue
+        fi
         [[ $known == *" $option "* && $option != *" "* ]] ||
           fail "unknown option --$option; what jaxskill itself is to get goes after --."
         case $1 in
@@ -27,11 +35,12 @@ parse() {
           *) value=${2-}; [[ $value != --* ]] || value=''; (($# < 2)) || shift ;;
         esac
         [[ -n $value ]] || fail "--$option needs a value."
-        printf -v "$option" %s "$value" ;;
-      main | benchmark)
+        printf -v "${option//-/_}" %s "$value" ;;
+      *)
+        [[ " $modules " == *" $1 "* && $1 == "${1%% *}" && -n $1 ]] ||
+          fail "cannot run '$1': expected ${modules/ / or }; what jaxskill itself is to get goes after --."
         [[ -z $chosen ]] || fail "both $chosen and $1 are to be run; name one."
         module=$1 chosen=$1 ;;
-      *) fail "cannot run '$1': expected main or benchmark; what jaxskill itself is to get goes after --." ;;
     esac
     shift
   done
@@ -42,7 +51,7 @@ number() {   # OPTION VALUE: refuses what is not a positive whole number
 }
 
 plain() {   # OPTION VALUE: refuses what another program could take for an option or for several words
-  [[ $2 =~ ^[A-Za-z0-9_./~][A-Za-z0-9_./@+-]*$ ]] || fail "--$1: '$2' is not a plain name."
+  [[ $2 =~ ^[A-Za-z0-9_./~][A-Za-z0-9_./,@+-]*$ ]] || fail "--$1: '$2' is not a plain name."
 }
 
 quoted() {   # WORD...: one line that any POSIX shell reads back as these words

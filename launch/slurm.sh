@@ -24,13 +24,15 @@ plain python "$python"
 
 # A process sees all GPUs of its node and takes the one with its local number: what jax.distributed does under SLURM.
 layout=("--nodes=$nodes" "--ntasks-per-node=$gpus" "--gpus-per-node=$gpus")
+together=(env "JAX_NUM_PROCESSES=$((nodes * gpus))")   # a process that sees fewer does not start
 
 run cd "$root"
 run "$python" -m venv .venv
 run .venv/bin/pip install -e '.[cuda]'
 if [[ -n ${SLURM_JOB_ID-} ]]; then
-  run srun "${layout[@]}" .venv/bin/python -m "jaxskill.$module" ${args[@]+"${args[@]}"}
+  run srun "${layout[@]}" "${together[@]}" .venv/bin/python -m "jaxskill.$module" ${args[@]+"${args[@]}"}
 else
   run sbatch "--job-name=jaxskill-$module" "${layout[@]}" ${time:+"--time=$time"} \
-    ${partition:+"--partition=$partition"} ${account:+"--account=$account"} --wrap="$(command_line srun)"
+    ${partition:+"--partition=$partition"} ${account:+"--account=$account"} \
+    --wrap="$(command_line srun "${together[@]}")"
 fi

@@ -139,8 +139,11 @@ def check(words, monkeypatch):
     if not os.access(REPO / program, os.X_OK):
       raise ValueError(f"{program} cannot be run")
     if "--" in rest:
-      module = "benchmark" if "benchmark" in rest[: rest.index("--")] else "main"
+      module = next((name for name in ("benchmark", "extract") if name in rest[: rest.index("--")]), "main")
       check_jaxskill(f"jaxskill.{module}", rest[rest.index("--") + 1:], monkeypatch)
+  elif program in ("docker", "kubectl", "sky"):
+    if missing := [word for word in rest if word.startswith("launch/") and not (REPO / word).is_file()]:
+      raise ValueError(f"no file {missing[0]}")
   elif program not in ("python", "cp", "head"):
     raise ValueError(f"unknown program {program!r}")
 

@@ -9,7 +9,7 @@ import pytest
 from tests.places import REPO
 
 LAUNCH = REPO / "launch"
-SCRIPTS = ["gpu.sh", "slurm.sh", "tpu_vm.sh"]
+SCRIPTS = ["gpu.sh", "slurm.sh", "slurm_array.sh", "tpu_vm.sh"]
 ODD = ["--config", "configs/core.py", "--config.note=it's a \"test\"", "$HOME", "a;b", "*", "", "two\nlines", "é\\n"]
 PACK = [["mkdir", "-p", "build"], ["tar", "--exclude=./.git", "--exclude=./.venv", "--exclude=./build",
                                    "--exclude=./data", "--exclude=./runs", "-czf", "build/jaxskill.tar.gz", "."]]
@@ -60,22 +60,59 @@ def test_tpu_vm(project):
   where = ["--zone=us-east5-a", *project, "--worker=all"]
   venv = "python3.11 -m venv .venv"
   package = "sudo apt-get update && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y python3.11-venv"
-  ssh = ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "pod", *where]
-  scp = ["gcloud", "compute", "tpus", "tpu-vm", "scp", "build/jaxskill.tar.gz", "pod:jaxskill.tar.gz", *where]
+  vm = ["gcloud", "compute", "tpus", "tpu-vm"]
+  ssh = [*vm, "ssh", "pod", *where]
+  scp = [*vm, "scp", "build/jaxskill.tar.gz", "pod:jaxskill.tar.gz", *where]
+  count = [*vm, "describe", "pod", *where[:-1], "--format=value(networkEndpoints.len())"]
   install = UNPACK + f"{{ {venv} || {{ {package} && {venv}; }}; }} && .venv/bin/pip install -e '.[tpu]'"
-  start = "cd jaxskill && " + shlex.join([".venv/bin/python", "-m", "jaxskill.benchmark", *ODD])
-  assert_dry_run([*PACK, scp, [*ssh, f"--command={install}"], [*ssh, f"--command={start}"]],
-                 "tpu_vm.sh", "benchmark", "--name", "pod", "--zone=us-east5-a", *project, "--", *ODD)
+  start = "cd jaxskill && " + shlex.join(["env", "JAX_NUM_PROCESSES=HOSTS", ".venv/bin/python", "-m",
+                                          "jaxskill.benchmark", *ODD])
+  commands = [count, scp, [*ssh, f"--command={install}"], [*ssh, f"--command={start}"]]
+  named = ["benchmark", "--name", "pod", "--zone=us-east5-a", *project]
+  assert_dry_run([*PACK, *commands], "tpu_vm.sh", *named, "--", *ODD)
+  create = ["gcloud", "compute", "tpus", "queued-resources", "create", "pod", *where[:-1], "--node-id=pod",
+            "--accelerator-type=v6e-16", "--runtime-version=v2-alpha-tpuv6e", "--spot"]
+  commands[2][-1] = commands[2][-1].replace("[tpu]", "[tpu,gcs]")
+  assert_dry_run([*PACK, create, *commands], "tpu_vm.sh", *named, "--type", "v6e-16", "--spot", "--extras=tpu,gcs",
+                 "--runtime=v2-alpha-tpuv6e", "--", *ODD)
 
 
 def test_slurm():
   setup = [["python3", "-m", "venv", ".venv"], [".venv/bin/pip", "install", "-e", ".[cuda]"]]
   layout = ["--nodes=2", "--ntasks-per-node=8", "--gpus-per-node=8"]
-  command = [".venv/bin/python", "-m", "jaxskill.main", *ODD]
+  command = ["env", "JAX_NUM_PROCESSES=16", ".venv/bin/python", "-m", "jaxskill.main", *ODD]
   options = ["--nodes=2", "--gpus=8", "--time", "2:00:00", "--partition=gpu", "--account=me"]
   submit = ["sbatch", "--job-name=jaxskill-main", *layout, "--time=2:00:00", "--partition=gpu", "--account=me"]
   assert_dry_run([*setup, [*submit, f"--wrap={shlex.join(['srun', *command])}"]], "slurm.sh", *options, "--", *ODD)
   assert_dry_run([*setup, ["srun", *layout, *command]], "slurm.sh", *options, "--", *ODD, SLURM_JOB_ID="7")
+
+
+@pytest.mark.parametrize("options, layout, tasks", [
+    (["--folds=4", "--seeds=5", "--workdir=runs/a b"], ["--gpus-per-node=1"], "0-19"),
+    (["--seeds=3", "--workdir=runs/a b", "--gpus=2"], ["--gpus-per-node=2"], "0-2"),
+    (["--folds=2", "--workdir=runs/a b", "--gpus=0"], [], "0-1"), (["--shards=16"], ["--gpus-per-node=1"], "0-15")])
+def test_slurm_array(options, layout, tasks):
+  module = "extract" if options == ["--shards=16"] else "main"
+  gpus = next((option for option in options if option.startswith("--gpus")), "--gpus=1")
+  layout = ["--nodes=1", f"--ntasks-per-node={max(1, int(gpus[-1]))}", *layout]
+  given = [option for option in options if option != gpus]
+  again = shlex.join(["launch/slurm_array.sh", module, gpus, *given, "--", *ODD])
+  submit = ["sbatch", f"--job-name=jaxskill-{module}", f"--array={tasks}%4", *layout, "--requeue", "--open-mode=append",
+            "--signal=B:USR1@60", "--time=2:00:00", "--partition=gpu", "--account=me", f"--wrap=exec {again}"]
+  assert_dry_run([["python3", "-m", "venv", ".venv"], [".venv/bin/pip", "install", "-e", ".[cuda,gcs]"], submit],
+                 "slurm_array.sh", module, *options, "--at-once=4", "--grace=60", "--time", "2:00:00",
+                 "--partition=gpu", "--account=me", "--extras=cuda,gcs", "--", *ODD)
+
+
+@pytest.mark.parametrize("options, index, words", [
+    (["--folds=4", "--seeds=5", "--workdir=w"], 13, ["--config.folds=(2,)", "--config.seeds=(3,)", "--workdir=w/fold2_seed3"]),
+    (["--folds=4", "--workdir=w"], 3, ["--config.folds=(3,)", "--workdir=w/fold3"]),
+    (["--seeds=5", "--workdir=w"], 4, ["--config.seeds=(4,)", "--workdir=w/seed4"]), (["--shards=16"], 15, ["--shard=15/16"])])
+def test_task_of_an_array(options, index, words):
+  module = "extract" if options == ["--shards=16"] else "main"
+  step = ["srun", "--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", "env", "JAX_NUM_PROCESSES=1",
+          ".venv/bin/python", "-m", f"jaxskill.{module}", *ODD, *words]
+  assert_dry_run([step], "slurm_array.sh", module, *options, "--", *ODD, SLURM_ARRAY_TASK_ID=str(index))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -84,7 +121,7 @@ def test_help_names_every_option(script):
   assert run.returncode == 0
   known = next(line for line in (LAUNCH / script).read_text().splitlines() if line.startswith('parse "'))
   for option in [*shlex.split(known)[1].split(), "dry-run"]:
-    assert f"  --{option} " in run.stdout
+    assert f"  --{option.rstrip('!')} " in run.stdout
   assert "set -euo pipefail" not in run.stdout
 
 
@@ -101,11 +138,28 @@ def test_help_names_every_option(script):
     ("gpu.sh", ["--hosts", "a,-oProxyCommand=b"], "'-oProxyCommand=b' is not a plain name"),
     ("gpu.sh", ["--dir", "a;b", "--hosts", "a"], "'a;b' is not a plain name"),
     ("gpu.sh", ["train"], "cannot run 'train'"),
+    ("gpu.sh", [""], "cannot run ''"),
+    ("gpu.sh", ["main benchmark"], "cannot run 'main benchmark': expected main or benchmark"),
+    ("gpu.sh", ["extract"], "cannot run 'extract': expected main or benchmark"),
     ("gpu.sh", ["main", "benchmark"], "both main and benchmark"),
     ("gpu.sh", ["--config", "configs/core.py"], "goes after --"),
     ("tpu_vm.sh", ["--zone", "a"], "--name is missing"),
     ("tpu_vm.sh", ["--name", "a"], "--zone is missing"),
     ("tpu_vm.sh", ["--name", "a b", "--zone", "a"], "'a b' is not a plain name"),
+    ("tpu_vm.sh", ["--name", "a", "--zone", "a", "--type", "v6e-8"], "--runtime is missing"),
+    ("tpu_vm.sh", ["--name", "a", "--zone", "a", "--spot"], "--type is missing"),
+    ("tpu_vm.sh", ["--name", "a", "--zone", "a", "--spot=yes"], "unknown option --spot"),
+    ("tpu_vm.sh", ["--name", "a", "--zone", "a", "--type", "a b", "--runtime", "r"], "'a b' is not a plain name"),
+    ("tpu_vm.sh", ["--name", "a", "--zone", "a", "--wait", "1h"], "--wait=1h is not a whole number"),
+    ("slurm_array.sh", ["--workdir", "w"], "--folds or --seeds is missing"),
+    ("slurm_array.sh", ["--folds", "2"], "--workdir is missing"),
+    ("slurm_array.sh", ["extract"], "--shards is missing"),
+    ("slurm_array.sh", ["extract", "--shards", "2", "--folds", "2"], "are for main"),
+    ("slurm_array.sh", ["--shards", "2"], "--shards is for extract"),
+    ("slurm_array.sh", ["--folds", "a"], "--folds=a is not a whole number"),
+    ("slurm_array.sh", ["--at-once", "0", "--folds", "2", "--workdir", "w"], "--at-once=0 is not a whole number"),
+    ("slurm_array.sh", ["--folds", "2", "--workdir", "w", "--", "--workdir=v"], "has a --workdir of its own"),
+    ("slurm_array.sh", ["extract", "--shards", "2", "--", "--shard", "0/2"], "has a --shard of its own"),
     ("slurm.sh", ["--nodes", "0"], "--nodes=0 is not a whole number"),
     ("slurm.sh", ["--gpus=two"], "--gpus=two is not a whole number"),
 ])

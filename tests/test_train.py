@@ -108,6 +108,10 @@ def test_stopped_run_resumes_although_lines_were_cut_or_lost(small, tmp_path, mo
   steps = [entry["step"] for entry in lines(workdir / "metrics.jsonl")]
   assert steps == [2] + [e["step"] for e in lines(tmp_path / "whole" / "metrics.jsonl")]      # stopped within a line
   assert resumed["params_sha256"] == whole["params_sha256"]
+  assert whole["cost"]["steps"] == [0, whole["steps"]] and resumed["cost"]["steps"] == [4, whole["steps"]]
+  assert resumed["cost"]["parameters"] == whole["cost"]["parameters"] > 0
+  assert sum(whole["cost"]["seconds"].values()) == pytest.approx(whole["seconds"])
+  assert min(whole["cost"]["seconds"].values()) > 0 < whole["cost"]["step"]["flops"]
   (workdir / "evaluations.jsonl").unlink()
   assert train.run(config, workdir)["rows"]["pros_cons"]["accuracy"]["last"] == whole["rows"]["pros_cons"]["accuracy"]["last"]
 

@@ -6,7 +6,9 @@ import json
 import pathlib
 from collections.abc import Callable, Collection, Sequence
 
-from jaxskill import cli, written
+from etils import epath
+
+from jaxskill import cli, stores, written
 from jaxskill.assess.arguments import SHOWN
 from jaxskill.training.finished_run import NewVideo
 
@@ -15,7 +17,7 @@ ASSESSMENTS, COMPARISONS = "assessments", "comparisons"      # folders of a run 
 MAY_SHOW = (".html", ".png", ".mp4", ".webm")      # endings of what an answer may have beside it
 
 
-def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVideo], failed: Collection[str],
+def forget(answers: pathlib.Path, workdir: epath.Path, videos: Sequence[NewVideo], failed: Collection[str],
            shown: str, new: Collection[pathlib.Path], say: Callable[[str], None]) -> dict[str, str]:
   """Removes what is beside earlier answers about videos that show more of them, and pages of pairs; the answers stay.
 
@@ -30,7 +32,8 @@ def forget(answers: pathlib.Path, workdir: pathlib.Path, videos: Sequence[NewVid
     {what stays: why}.
   """
   from jaxskill.assess.page import pairs
-  places = {place.resolve() for place in (answers, workdir / ASSESSMENTS, workdir / COMPARISONS)}
+  beside = [pathlib.Path(workdir) / name for name in (ASSESSMENTS, COMPARISONS)] if stores.is_local(workdir) else []
+  places = {place.resolve() for place in (answers, *beside)}
   digests, ours = {video.digest for video in videos}, {folder.resolve() for folder in new}
   names = {*failed, *(video.name for video in videos)}           # features may be others by now
   found = {path.parent for place in places for name in (ASSESSMENT, COMPARISON) for path in place.rglob(name)

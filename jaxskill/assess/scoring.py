@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxskill import cli, files, written
+from jaxskill import cli, files, stores, written
 from jaxskill.assess import arguments, earlier, faces, new_videos
 from jaxskill.evaluate import published_weights
 from jaxskill.extract.pose import networks, points
@@ -179,7 +179,14 @@ def how_made(trained: finished_run.FinishedRun) -> str:
 
 
 def folder_of(trained: finished_run.FinishedRun, out: str, name: str) -> pathlib.Path:
-  """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`."""
+  """Opens the folder of the answers: `out`, or, where that is "", `name` in the run's own; see `files.open_folder`.
+
+  Raises:
+    ValueError: besides, if it would be on a store: answers are pages and films, with files that they share.
+  """
+  if not stores.is_local(out or trained.folder):
+    raise ValueError(f"{out or trained.folder}: answers are written to this machine only; name a folder of it with "
+                     "--out.")
   return files.open_folder(pathlib.Path(out or trained.folder / name))
 
 

@@ -9,8 +9,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +23,9 @@ from ml_collections import ConfigDict
 from jaxskill import files, methods, train
 from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods.common import operand_type
 from jaxskill.training import step as steps
+from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel, float32_products
 from jaxskill.training.replicas import plan
 
@@ -55,6 +55,7 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
                        if name in config.model and name != "streams"})
   config.update_from_flattened_dict(system.settings)
   config.seeds = [0]
+  config.train.dtype = operand_type(config).name                # of forms that name none
   if is_peer(form):
     words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
   batch = shape.batch_size
@@ -99,11 +100,6 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
                                      epochs_per_call=3, num_unique=trainer.num_unique), trainer)
   cost = program.cost_analysis() if program else None
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
-
-
-def process_memory() -> int:
-  """Returns the most bytes that this process ever held."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
@@ -159,7 +155,7 @@ class JaxContender:
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     memory = program.memory_analysis() if program else None
     return dict(
-        peak_memory_bytes=stats.get("peak_bytes_in_use") or process_memory(), compiled_flops=compiled_flops(trainer),
+        peak_memory_bytes=stats.get("peak_bytes_in_use") or peak_bytes(), compiled_flops=compiled_flops(trainer),
         program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
                                   + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from jaxskill import ablations, cli, data, files, train  # noqa: F401   `main` imports them all
 from jaxskill.benchmark.systems import Shape, find, random_dataset
 from jaxskill.data.published import labels_pairs, official
+from jaxskill.methods.common import operand_type
 from jaxskill.training import batches
 from jaxskill.training.parallel import Parallel
 
@@ -55,7 +56,7 @@ def start() -> None:
     mark("logs")
   begun = time.monotonic()
   placed = batches.VideoLoader(dataset, dataset.folds, parallel, streams=(config.data.stream,),
-                               dtype=config.train.dtype, budget=config.data.device_budget)
+                               dtype=operand_type(config), budget=config.data.device_budget)
   jax.block_until_ready([videos for _, videos in placed.all_videos(dataset.num_videos)])
   files.save_json(folder / "start.json", answer | dict(
       logs_s=marks["logs"], map_s=marks["data set"], place_s=time.monotonic() - begun))
@@ -82,7 +83,7 @@ def measure(config: ConfigDict, shape: Shape, peer: str, say: Callable[[str], No
       result["npz_batch_s"] = importlib.import_module(find(config.method).peer).npz_batch(files, shape)
     config.data.update(dir=str(folder / "best"), name="best", task="origami")
     config.train.steps_per_call = 1           # rounded up to a cycle
-    for dtype in dict.fromkeys([config.train.dtype, "bfloat16"]):
+    for dtype in dict.fromkeys([operand_type(config).name, "bfloat16"]):
       config.train.dtype, starts = dtype, []
       for index in range(rounds + 1):
         say(f"{dtype}: start {index}, " + ("warm" if index else "cold"))

@@ -14,7 +14,7 @@ from jaxskill.data.dataset import NO_IDS, Fold, SkillDataset
 __all__ = ["Fold", "SkillDataset", "audit", "describe_audit", "load"]
 
 NAMES = ("simulated", "features", "frames", "best", "epic_skills", "mtl_aqa", "unlv_dive", "aqa7", "jigsaws",
-         "finediving", "rhythmic_gymnastics", "fis_v", "mit_skating")
+         "finediving", "rhythmic_gymnastics", "fis_v", "mit_skating", "rehab_pile")
 
 
 def load(config: Any) -> SkillDataset:
@@ -37,7 +37,7 @@ def read(config: Any) -> SkillDataset:
     config: `config.data`: anything with attributes. A field that is absent has the default of the loader it goes to.
       name: "simulated", "features" or "frames" (a folder of one's own), or a published data set: with pairs "best",
         "epic_skills"; with scores "mtl_aqa", "unlv_dive", "aqa7", "jigsaws", "finediving", "rhythmic_gymnastics",
-        "fis_v", "mit_skating".
+        "fis_v", "mit_skating", and "rehab_pile", of scores or classes (`rehab_pile.load_rehab_pile`).
       simulated: mapping of keyword arguments of `simulated.simulate`.
       frames: fields of `frames.Sampling`: the frames of videos are decoded where their "count" is not 0.
       dir: the folder of the data; task: of a published data set; prepared_dir: where its prepared form is kept.
@@ -79,6 +79,10 @@ def read(config: Any) -> SkillDataset:
     options |= _given(config, ("test_share", "allow_missing", "score_range")) | dict(moves=motion.options(config))
     options |= {"seconds_per_segment": value for value in seconds.values()}
     return features.load_features(folder, prepared_dir=prepared_dir, **options)
+  if name == "rehab_pile":
+    from jaxskill.data.published import rehab_pile
+    options = {option: value for option, value in options.items() if option not in ("stream_seconds", "sampling")}
+    return rehab_pile.load_rehab_pile(folder, getattr(config, "task", "") or "", **options, **seconds)
   from jaxskill.data.published import official
   return official.load_official(name, folder, getattr(config, "task", "") or "", prepared_dir=prepared_dir, **options,
                                 **seconds)

@@ -25,12 +25,13 @@ _DAMAGED = (ValueError, EOFError, OSError, KeyError, NotImplementedError, Runtim
             zipfile.BadZipFile, zlib.error)
 
 
-def read_arrays(path: pathlib.Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def read_arrays(path: pathlib.Path, max_bytes: int = MAX_BYTES, named: object = None) -> dict[str, np.ndarray]:
   """Returns the arrays of a `.npy` (under the name "") or `.npz` file; nothing is unpickled.
 
   Args:
     path: the file.
     max_bytes: that all its arrays together may take in memory.
+    named: what errors call it; None is `path`.
 
   Returns:
     name -> read-only array.
@@ -39,6 +40,7 @@ def read_arrays(path: pathlib.Path, max_bytes: int = MAX_BYTES) -> dict[str, np.
     ValueError: if the file is damaged, is no NumPy file, is empty, holds anything but arrays of numbers or strings, or
       announces other arrays than it holds, or more than `max_bytes`.
   """
+  named = named or path
   try:
     with open(path, "rb") as file:
       head = file.read(_HEAD)
@@ -50,15 +52,15 @@ def read_arrays(path: pathlib.Path, max_bytes: int = MAX_BYTES) -> dict[str, np.
         return {"": read(file)}
       arrays = _read_packed(file, max_bytes)
   except _Refused as error:
-    raise ValueError(f"{path}: {error}") from error.__cause__
+    raise ValueError(f"{named}: {error}") from error.__cause__
   except PermissionError as error:
-    raise ValueError(f"{path}: must not be read ({error.strerror}); change its permissions.") from error
+    raise ValueError(f"{named}: must not be read ({error.strerror}); change its permissions.") from error
   except _DAMAGED as error:
     why = " ".join(f"{type(error).__name__}: {error}".split())
-    raise ValueError(f"{path}: cannot be read ({why:.200}); the file is damaged, or is not a NumPy file. Save plain "
+    raise ValueError(f"{named}: cannot be read ({why:.200}); the file is damaged, or is not a NumPy file. Save plain "
                      "numbers again with np.save or np.savez.") from error
   if not arrays:
-    raise ValueError(f"{path}: holds no array; save the video's features again with np.savez.")
+    raise ValueError(f"{named}: holds no array; save the video's features again with np.savez.")
   return arrays
 
 

@@ -144,6 +144,9 @@ class SkillDataset:
       ValueError: if there is no such criterion, or no score at all.
     """
     if criterion == "score":
+      if self.score is None and self.criteria:
+        raise ValueError(f"{self.source}: there is no score to learn from, only {', '.join(self.criteria)}; set "
+                         f"config.data.criteria, e.g. --config.data.criteria='(\"{next(iter(self.criteria))}\",)'.")
       if self.score is None:
         raise ValueError(f"{self.source}: there are no scores to learn from; add them (scores.csv), or use a method "
                          "that learns from pairs, e.g. configs/pros_cons.py.")

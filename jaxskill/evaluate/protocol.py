@@ -272,7 +272,8 @@ def facts(experiment: Any, trained: Mapping[int, np.ndarray], sides: Sequence[Si
     trained: {fold: numbers of the videos that training reads}.
 
   Returns:
-    Of each side {"videos", "pairs", "subjects"}, None where subjects are not known.
+    Of each side {"videos", "pairs", "subjects"}, None where subjects are not known; "all_folds" names also those that
+    the config leaves out.
   """
   dataset, result = experiment.dataset, []
 
@@ -284,9 +285,15 @@ def facts(experiment: Any, trained: Mapping[int, np.ndarray], sides: Sequence[Si
     result.append(dict(name=fold.name, train=side(videos, fold.train_pairs),
                        validation=side(fold.validation_videos, fold.validation_pairs),
                        test=side(metrics.tested_videos(dataset, fold), fold.test_pairs)))
-  return dict(folds=result, test_videos=fewest(sides), too_few_to_claim=fewest(sides) < FEW,
-              smallest_fold=min(len(s.videos) for s in sides), small_folds=min(len(s.videos) for s in sides) < FEW,
+  return dict(folds=result, all_folds=[fold.name for fold in dataset.folds], **sizes(sides),
               **published_weights.facts(experiment.config, len(experiment.replicas)))
+
+
+def sizes(sides: Sequence[Side]) -> dict[str, Any]:
+  """Returns how many videos are tested, and whether that is too few: part of `facts`."""
+  smallest = min(len(s.videos) for s in sides)
+  return dict(test_videos=fewest(sides), too_few_to_claim=fewest(sides) < FEW, smallest_fold=smallest,
+              small_folds=smallest < FEW)
 
 
 def selections(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -307,7 +314,9 @@ def describe(facts: Mapping[str, Any], scored: bool) -> list[str]:
     return f"{pairs}{_range(of('videos'))} videos{subjects}" if any(of("videos")) else "none"
   initial = facts.get("init_from")
   who = "baselines" if initial and initial["evaluate_only"] else "models and baselines"
-  lines = [f"{len(folds)} fold(s): {who} train on {counted('train')}; validation "
+  known = len(facts.get("all_folds", folds))
+  of_all = f" of {known}" if known > len(folds) else ""
+  lines = [f"{len(folds)}{of_all} fold(s): {who} train on {counted('train')}; validation "
            f"{counted('validation')}; test {counted('test')}"
            + (f", {facts['test_videos']} different ones in all" if len(folds) > 1 else ""),
            *(published_weights.describe(initial) if initial else [])]

@@ -92,7 +92,8 @@ def score_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, 
       measured = experiment.measured(index, scores, {})
       side = protocol.side_of(dataset, fold, 0, of_fold[number], criterion=criterion,
                               said=dict(last=measured["scores"]))
-      entry = dict(last=measured["metrics"], validation_selected=None, best_on_test=None, against_truth={})
+      entry = dict(criterion=criterion, last=measured["metrics"], validation_selected=None, best_on_test=None,
+                   against_truth={})
       found.setdefault(named(name, criterion if several else ""), []).append((entry, side))
   return {row: _row(dataset, "spearman", entries) for row, entries in found.items()
           if len(entries) == len(trained)}       # one that some fold knows nothing of is no row
@@ -104,11 +105,10 @@ def _row(dataset: SkillDataset, metric: str, entries: Sequence[tuple[dict[str, A
 
 
 def _by_fold(dataset: SkillDataset, entries: Sequence[tuple[dict[str, Any], protocol.Side]]) -> dict[str, Any]:
-  """{"by_fold": {fold: {"last": metrics, "scores": {test video: predicted}}}} of (entry, `protocol.Side`) each."""
-  return dict(by_fold={side.fold: dict(
-      last=entry["last"], scores={dataset.videos[v]: said if np.isfinite(said) else None
-                                for v, said in zip(side.videos, side.said["last"])}
-      if side.said else {}) for entry, side in entries})
+  """{"by_fold": {fold: entry | {"scores": {test video: predicted}}}} of (entry, `protocol.Side`) each."""
+  return dict(by_fold={side.fold: entry | dict(
+      scores={dataset.videos[v]: said if np.isfinite(said) else None
+              for v, said in zip(side.videos, side.said["last"])} if side.said else {}) for entry, side in entries})
 
 
 def pair_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, Any]:
@@ -131,8 +131,9 @@ def pair_rows(experiment: Any, trained: Mapping[int, np.ndarray]) -> dict[str, A
       predicted["RankSVM on mean features"] = rank(dataset, fold, experiment.method.streams)
     for name, scores in predicted.items():
       measured = experiment.measured(index, scores, {})
-      entry = dict(last=dict(accuracy=measured["test"]), validation_selected=None, best_on_test=None, branches={},
-                   test_ties=measured["test_ties"], against_truth=truth.against_truth(dataset, fold, scores, {}, {}))
+      entry = dict(criterion=experiment.replicas[index].criterion, last=dict(accuracy=measured["test"]),
+                   validation_selected=None, best_on_test=None, branches={}, test_ties=measured["test_ties"],
+                   against_truth=truth.against_truth(dataset, fold, scores, {}, {}))
       found.setdefault(named(name), []).append((entry, protocol.side_of(dataset, fold, 0, of_fold[number])))
   found = {row: entries for row, entries in found.items() if len(entries) == len(trained)}
   rows = {row: _row(dataset, "accuracy", entries) for row, entries in found.items()}

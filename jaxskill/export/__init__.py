@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pathlib
 from collections.abc import Callable
 
-from jaxskill import cli, files
+from etils import epath
+
+from jaxskill import cli, files, stores
 from jaxskill.training import finished_run, packs
 
 ENDINGS = dict(torch=".pth", stablehlo=".stablehlo", onnx=".onnx", safetensors=".safetensors", pack=packs.ENDING)
 ROOMS = dict(torch="published", stablehlo="stablehlo", onnx="onnx_file", safetensors="tensors", pack="pack")
 
 
-def run(workdir: str | os.PathLike[str], out: str | os.PathLike[str] = "", format: str = "", model: int | None = None,
-        say: Callable[[str], None] = cli.say) -> list[pathlib.Path]:
+def run(workdir: epath.PathLike, out: epath.PathLike = "", format: str = "", model: int | None = None,
+        say: Callable[[str], None] = cli.say) -> list[epath.Path]:
   """Writes a finished run, or one model of it, as other software reads it, and beside it what the file is.
 
   Args:
@@ -45,7 +46,9 @@ def run(workdir: str | os.PathLike[str], out: str | os.PathLike[str] = "", forma
   number = None if kind == "pack" else chosen(trained, model)
   if kind == "pack" and model is not None:
     raise ValueError("--model: a pack holds all models of a run; leave it out, and choose when you assess.")
-  file = pathlib.Path(out) if out else default_file(trained, kind, number)
+  file = stores.place(out) if out else default_file(trained, kind, number)
+  if not stores.is_local(file):
+    raise ValueError(f"{file}: files are written to this machine only; name one of it with --out.")
   if not file.parent.is_dir():
     raise ValueError(f"{file}: there is no folder {file.parent}; make it, or give another --out.")
   if endings.get(file.suffix, kind) != kind or kind != "torch" and file.suffix != ENDINGS[kind]:
@@ -71,8 +74,12 @@ def chosen(trained: finished_run.FinishedRun, model: int | None) -> int:
   return model or 0
 
 
-def default_file(trained: finished_run.FinishedRun, kind: str, number: int | None) -> pathlib.Path:
+def default_file(trained: finished_run.FinishedRun, kind: str, number: int | None) -> epath.Path:
   """Returns where a file goes if nothing else is said; makes the folder, a `ValueError` where it cannot."""
   several = number is not None and len(trained.about["replicas"]) > 1
   name = "run" if number is None else f"model_{number}" if several else "model"
-  return files.open_folder(trained.folder / "export") / f"{name}{ENDINGS[kind]}"
+  folder = trained.folder / "export"
+  if not stores.is_local(folder):
+    raise ValueError(f"{folder}: files are written to this machine only; name one of it with --out.")
+  files.open_folder(pathlib.Path(folder))
+  return folder / f"{name}{ENDINGS[kind]}"

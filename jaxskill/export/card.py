@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
+
+from etils import epath
 
 from jaxskill import __version__, cli, files
 from jaxskill.report import certainty, tables, wording
@@ -27,8 +28,8 @@ answer = model.call({{{inputs}}})
 ```"""
 
 
-def write(trained: FinishedRun, number: int | None, file: pathlib.Path, kind: str,
-          about: Mapping[str, Any]) -> pathlib.Path:
+def write(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
+          about: Mapping[str, Any]) -> epath.Path:
   """Writes the card of a file beside it; returns its path.
 
   Args:
@@ -54,7 +55,7 @@ def _results(trained: FinishedRun) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _file(trained: FinishedRun, number: int | None, file: pathlib.Path, kind: str,
+def _file(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
           about: Mapping[str, Any]) -> list[str]:
   """What the file holds."""
   replicas = trained.about["replicas"]

@@ -15,6 +15,7 @@ import numpy as np
 from jax import export as jax_export
 
 from jaxskill import __version__, methods
+from jaxskill.methods.common import operand_type
 from jaxskill.training.answers import PICKS
 from jaxskill.training.finished_run import FinishedRun
 
@@ -51,7 +52,7 @@ class OneModel:
     self.run, self.number = run, number
     config = run.config.copy_and_resolve_references()
     config.train.dtype = dtype or config.train.dtype
-    self._dtype, self._method = jnp.dtype(config.train.dtype), methods.build(config)
+    self._dtype, self._method = operand_type(config), methods.build(config)
     self._variables = jax.tree.map(jnp.asarray, variables_of(run, number))
     self.longest = {name: int(about["shape"][0]) for name, about in run.about["streams"].items()}
     self._bank = jax.tree.map(lambda x: jnp.asarray(x[:, number]), run.bank()) if self.compares else {}

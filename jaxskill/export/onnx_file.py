@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import pathlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from jaxskill import files
 from jaxskill.export import program
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3                   # share by which an answer may differ from JA
 
 
 @single_precision()
-def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[str], None]) -> dict[str, Any]:
+def write(trained: FinishedRun, number: int, file: epath.Path, say: Callable[[str], None]) -> dict[str, Any]:
   """Writes one model, computing in float32; returns what goes in and comes out, see `OneModel.describe`.
 
   Raises:
@@ -43,7 +43,7 @@ def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[
   return about
 
 
-def converted(model: OneModel, file: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
+def converted(model: OneModel, file: epath.Path) -> tuple[bytes, dict[str, Any]]:
   """Returns the file of a model for the most general lengths that it can be written for, and what `write` does.
 
   Args:

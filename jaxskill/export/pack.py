@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 
 from jaxskill import files
@@ -29,7 +30,7 @@ _BY_NAME = ("by_fold", "undefined")    # of a row of numbers, left out: by fold 
 UNKNOWN = "-"                          # in place of a name that no answer tells
 
 
-def write(trained: finished_run.FinishedRun, number: None, file: pathlib.Path,
+def write(trained: finished_run.FinishedRun, number: None, file: epath.Path,
           say: Callable[[str], None]) -> dict[str, Any]:
   """Writes the pack of a run, and reads it again; returns {}, for it says itself what it holds.
 

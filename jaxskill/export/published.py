@@ -14,12 +14,14 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from etils import epath
+
 from jaxskill import weight_files
 from jaxskill.export import one_model
 from jaxskill.training.finished_run import FinishedRun
 
 
-def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[str], None]) -> dict[str, Any]:
+def write(trained: FinishedRun, number: int, file: epath.Path, say: Callable[[str], None]) -> dict[str, Any]:
   """Writes the networks of one model of a finished run; returns {}, for their names and shapes are the published ones.
 
   Raises:
@@ -32,7 +34,7 @@ def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[
     networks = trained.method.published.write(one_model.variables_of(trained, number))
   except ValueError as error:
     raise ValueError(f"{trained.workdir}: {error}") from error
-  weight_files.write_networks(file, networks)
+  weight_files.write_networks(pathlib.Path(file), networks)
   if trained.config.data.standardize:
     say("The features were standardized (config.data.standardize), which the file does not hold: do it first.")
   if trained.config.get("variant") != "official":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from etils import epath
 from jax import export as jax_export
 
 from jaxskill import files
@@ -19,7 +19,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 @single_precision()
-def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[str], None]) -> dict[str, Any]:
+def write(trained: FinishedRun, number: int, file: epath.Path, say: Callable[[str], None]) -> dict[str, Any]:
   """Writes one model as `jax.export` serializes it; returns what goes in and comes out, see `OneModel.describe`.
 
   Raises:

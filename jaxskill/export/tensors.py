@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from etils import epath
 from flax import traverse_util
 
 from jaxskill import files
@@ -15,7 +15,7 @@ from jaxskill.export import one_model
 from jaxskill.training.finished_run import FinishedRun
 
 
-def write(trained: FinishedRun, number: int, file: pathlib.Path, say: Callable[[str], None]) -> dict[str, Any]:
+def write(trained: FinishedRun, number: int, file: epath.Path, say: Callable[[str], None]) -> dict[str, Any]:
   """Writes "params/..." (trained) and "constants/..." (statistics of features, ranges of scores) of one model.
 
   Returns:

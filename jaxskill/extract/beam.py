@@ -1,30 +1,43 @@
-"""`jaxskill.extract` as an Apache Beam pipeline: each worker decodes and encodes whole videos.
+"""`jaxskill.extract` as an Apache Beam pipeline: each worker fetches, decodes and encodes whole videos.
 
-Needs Beam (pip install 'jaxskill[beam]') and, on a cluster, jaxskill on every worker and one file system for all:
-videos, weights and the folder of features are paths there. A worker writes each video's features, and what is noted of
-it, as soon as they are there; the program that started the pipeline merges the notes, those of a run that was stopped
-too.
+Needs Beam (pip install 'jaxskill[beam]'), and jaxskill on every worker, but no disk that they share: videos, weights,
+detectors and the folder of features may have addresses that Beam's own file systems read (gs://, s3://). A worker
+copies a video to its own disk, and removes the copy when its features are written; beside them it writes what is noted
+of the video, one small file each. A bundle that a runner gives out again, and a pipeline that is started again, find
+these and go on; what is written twice is the same file. The program that started the pipeline brings the notes
+together, those of a pipeline that was stopped too.
+
+Options after `--` are Beam's; ours among them are --accelerator and --min_ram, hints for the machines of the workers:
+
+  python -m jaxskill.extract --config configs/features/pros_cons.py --videos gs://B/videos --out gs://B/features \\
+      --weights gs://B/rgb_imagenet.pt --runner beam -- --runner=DataflowRunner --project=P --region=R \\
+      --temp_location=gs://B/tmp --sdk_container_image=IMAGE \\
+      "--accelerator=type:nvidia-l4;count:1;install-nvidia-driver" --min_ram=16GB
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import importlib.util
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxskill import files
-from jaxskill.extract import extraction, feature_files, kinds
-from jaxskill.files import writing
-from jaxskill.training.parallel import Parallel
-
-PARTS = "extraction.parts"
+from jaxskill import cli, files
+from jaxskill.data.dataset import SIMULATED_NOTE
+from jaxskill.data.user.extraction_note import EXTRACTION, FORMAT
+from jaxskill.data.video.persons import Boxes
+from jaxskill.extract import feature_files, kinds, storage, words
+from jaxskill.extract.folder import alone, remove_notes_of_shards
+from jaxskill.extract.pose import overlay as overlays
+from jaxskill.extract.shards import Shard
+from jaxskill.extract.worker import PARTS, Job, Loaded, gather_parts
 
 
 def require() -> None:
@@ -33,97 +46,134 @@ def require() -> None:
     raise ValueError("--runner beam needs Apache Beam, which is not installed: pip install 'jaxskill[beam]'.")
 
 
-def run(config: ConfigDict, todo: Mapping[str, str | pathlib.Path], contents: Mapping[str, Mapping[str, Any]],
-        out: pathlib.Path, weights: str | Mapping[str, str], persons: object, recipe: ConfigDict,
-        done: Callable[[str, dict[str, Any]], None], options: Sequence[str] = ()) -> dict[str, str]:
-  """Extracts the features of `todo` {video: path} as a pipeline.
+def run(config: ConfigDict, videos: str, out: str, weights: str | Mapping[str, str], given: kinds.Given,
+        options: Sequence[str], say: words.Say) -> dict[str, Any]:
+  """Extracts the features of all videos as a pipeline; see `jaxskill.extract.local.run`.
 
   Args:
-    config, out, weights: see `jaxskill.extract.run`.
-    contents: {video: digests}, which the note of a stopped run must have to count.
-    persons: see `jaxskill.extract.extraction.Stream`.
-    recipe: of the note, which it must have too.
-    done: called with (video, what is noted of it) for each that is finished.
+    config, videos, out, weights: paths, or addresses of Beam's file systems.
+    given: what else the command was told.
     options: of the pipeline, as on Beam's command line.
+    say: called with each line for the user.
 
   Returns:
-    {video: why} of those that failed.
+    The content of `extraction.json`.
 
   Raises:
-    ValueError: if Beam is missing or the pipeline fails.
+    ValueError: if nothing can be begun, Beam is missing or the pipeline fails; what was finished then is kept.
   """
   require()
-  import apache_beam as beam
   from apache_beam.options.pipeline_options import PipelineOptions
-  from apache_beam.utils.shared import Shared
-  parts = pathlib.Path(out).resolve() / PARTS
-  recipe, contents = json.loads(files.to_json(recipe)), {video: contents[video] for video in todo}
 
-  class Extract(beam.DoFn):
-    """(video, path) -> the files of the video's features and note."""
-
-    def __init__(self) -> None:
-      self._shared = Shared()
-
-    def setup(self) -> None:
-      self._encoders = self._shared.acquire(lambda: _Encoders(config, weights))           # once a process
-
-    def process(self, item: Any) -> None:
-      video, path = item
-      found = extract_one(video, path, config, parts.parent, self._encoders.by_stream, persons)
-      parts.mkdir(exist_ok=True)
-      part = found | dict(video=video, recipe=recipe, content=contents[video])
-      with writing(parts / f"{hashlib.sha256(os.fsencode(video)).hexdigest()}.json") as file:
-        file.write(files.to_json(part).encode())
-
-  _, noted = _merge(parts, recipe, contents, done)
-  left = [(video, str(pathlib.Path(path).resolve())) for video, path in todo.items() if video not in noted]
-  try:
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-      pipeline | beam.Create(left) | beam.Reshuffle() | beam.ParDo(Extract())
-  except Exception as error:      # whatever a runner raises; what is finished is kept
-    _, noted = _merge(parts, recipe, contents, done)
-    why = str(error).strip().rpartition("\n")[-1][:300]
-    raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {len(noted)} of {len(todo)} videos "
-                     "are done. Started again, it does the rest.") from error
-  failed, noted = _merge(parts, recipe, contents, done)
-  shutil.rmtree(parts, ignore_errors=True)
-  lost = dict.fromkeys(todo.keys() - noted - failed.keys(),
-                       "no worker noted it; --out must lie on a file system of all workers.")
-  return failed | lost
-
-
-def _merge(parts: pathlib.Path, recipe: Mapping[str, Any], contents: Mapping[str, Any],
-           done: Any) -> tuple[dict[str, str], set[str]]:
-  """Hands the notes of the workers to `done`; returns ({video: why} of those that failed, {videos that are done})."""
-  failed, noted = {}, set()
-  for file in sorted(parts.glob("*.json")):
+  from jaxskill.extract import pipeline
+  start, kind, out = time.monotonic(), kinds.of(config), storage.absolute(out)
+  if given.boxes and not isinstance(given.boxes, Boxes):
+    given = given._replace(boxes=Boxes(str(given.boxes)))                            # workers do not see the table
+  storage.use(PipelineOptions(list(options)))
+  films, left_out = storage.find_videos(storage.absolute(videos))
+  _check_overlay(given.overlay, videos, films)
+  with contextlib.ExitStack() as held:
+    scratch = held.enter_context(files.passing_folder())
+    loaded = Loaded(config, weights, given, scratch)
+    _take(out, given, films, held, say)
+    recipe = config.to_dict() | loaded.about
+    job = Job(config, weights, given, json.loads(files.to_json(recipe)), out)
+    known, there = _known(job, films, scratch)
+    note = dict(format=FORMAT, recipe=recipe, videos=known, failed={}, left_out=left_out)
+    words.say_older({video: about for video, about in known.items() if video not in films}, out, say)
+    words.say_first(left_out, loaded.about, kind.remarks(loaded.networks), say)
+    _put_beside(films, out, kind.notice)
+    _save(out, note)
+    items = [(video, storage.absolute(address), known.get(video)) for video, address in films.items()]
     try:
-      part = json.loads(file.read_text())
-      video, failure, about = part["video"], part.get("failed"), part.get("about")
-      current = part["recipe"] == recipe and part["content"] == contents[video]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):        # damaged, or of an older version
-      continue
-    if current and failure is not None:
-      failed[video] = failure
-    elif current and isinstance(about, dict):
-      done(video, about)
-      noted.add(video)
-  return failed, noted
+      pipeline.run(items, job, options)
+    except Exception as error:      # whatever a runner raises; what is finished is kept
+      _gather(note, job, films, there)
+      kept, why = len(note["videos"].keys() & films.keys()), str(error).strip().rpartition("\n")[-1][:300]
+      raise ValueError(f"the Beam pipeline failed ({type(error).__name__}: {why}); {kept} of {len(films)} videos are "
+                       "done. Started again, it does the rest.") from error
+    _gather(note, job, films, there, lost="no worker noted it; start again.")
+    if storage.is_local(out):       # elsewhere nothing is locked: another pipeline may not have read them yet
+      shutil.rmtree(f"{out}/{PARTS}", ignore_errors=True)
+  words.say_last(note, out, EXTRACTION, time.monotonic() - start, say)
+  return note
 
 
-class _Encoders:
-  """The networks, on the devices of a worker."""
+def _check_overlay(overlay: str, videos: str, films: Mapping[str, str]) -> None:
+  """Raises a `ValueError` if overlays cannot be written, or would take the place of other files."""
+  if not overlay:
+    return
+  if not storage.is_local(overlay):
+    raise ValueError(f"--overlay {overlay}: is written to a disk that all workers share; give a folder there, or leave "
+                     "it out.")
+  overlays.check(overlay, videos, {video: pathlib.Path(address) for video, address in films.items()})
 
-  def __init__(self, config: ConfigDict, weights: Any) -> None:
-    kind = kinds.of(config)
-    networks, _ = kind.load(config, weights)
-    self.by_stream = kind.encoders(config, networks, Parallel())
+
+def _take(out: str, given: kinds.Given, films: Mapping[str, str], held: contextlib.ExitStack, say: words.Say) -> None:
+  """Takes the folder of features for this extraction alone, where that can be done."""
+  if given.person and (strangers := given.person.strangers(films)):  # type: ignore[attr-defined]  # a Choice
+    say(cli.plain(strangers))
+  if not storage.is_local(out):
+    say(f"not locked: {out} is not on a disk; of two extractions at once into it each makes all videos, and "
+        f"{EXTRACTION} is written by who ends last; started again, it holds what both made")
+    return
+  folder = files.open_folder(pathlib.Path(out))
+  held.enter_context(alone(folder, given.overlay, Shard(), say))
+  feature_files.check_names(folder, {video: pathlib.Path(address) for video, address in films.items()})
 
 
-def extract_one(video: str, path: str, config: ConfigDict, out: pathlib.Path, encode: Mapping[str, Callable[..., Any]],
-                persons: object) -> dict[str, Any]:
-  """Writes the features of one video; {"about": what is noted of it} or {"failed": why}."""
-  features = feature_files.Features(config, encode, out, video)
-  extraction.decode_one(path, video, config, persons, features.take)
-  return dict(failed=features.failed) if features.failed else dict(about=features.about)
+def _known(job: Job, films: Mapping[str, str], scratch: pathlib.Path) -> tuple[dict[str, Any], set[str]]:
+  """Returns ({video: what the folder's notes say of it} where the features lie there, {files of the folder})."""
+  there, notes = storage.names(job.out), pathlib.Path(job.out)
+  if not storage.is_local(job.out):
+    notes = scratch / "notes"
+    notes.mkdir()
+    for name in {EXTRACTION} & there:
+      storage.fetch(f"{job.out}/{name}", notes)
+  try:
+    known = feature_files.known(notes, job.recipe)
+    feature_files.check_unknown(notes, films, there.__contains__)
+  except ValueError as error:
+    raise ValueError(str(error).replace(str(notes), job.out)) from error
+  known = {video: about for video, about in known.items() if feature_files.feature_name(video, job.config) in there}
+  return known, there
+
+
+def _put_beside(films: Mapping[str, str], out: str, notice: str) -> None:
+  """Writes the notice of a licence, and copies the note beside simulated videos: their features are called so too."""
+  if notice:
+    storage.write(out, feature_files.LICENCE, notice.encode())
+  places = (os.path.realpath(address) if storage.is_local(address) else address for address in films.values())
+  for folder in sorted({place.rpartition("/")[0] for place in places}):
+    if (drawn := storage.read(folder, SIMULATED_NOTE)) is not None:
+      storage.write(out, SIMULATED_NOTE, drawn)
+
+
+def _save(out: str, note: Mapping[str, Any]) -> None:
+  """Writes the note, in place of those of shards too: it holds what they say."""
+  storage.write(out, EXTRACTION, files.to_json(note, indent=1).encode())
+  if storage.is_local(out):
+    remove_notes_of_shards(pathlib.Path(out))
+
+
+def _gather(note: dict[str, Any], job: Job, films: Mapping[str, str], there: set[str], lost: str = "") -> None:
+  """Adds to a note what workers noted, of films also why they failed, and writes it.
+
+  Args:
+    note: is changed.
+    job, films: of the extraction.
+    there: files that were in the folder when it began.
+    lost: why those failed of which nothing is noted; "": they wait.
+  """
+  done, failed = gather_parts(job.out, job.recipe)
+  done = {video: about for video, about in done.items()
+          if video in films or feature_files.feature_name(video, job.config) in there}
+  note["videos"] = dict(sorted((note["videos"] | done).items()))
+  if lost:
+    failed = dict.fromkeys(films.keys() - note["videos"].keys(), lost) | failed
+  for video in sorted(films.keys() & failed.keys()):
+    note["videos"].pop(video, None)
+    stale = feature_files.feature_name(video, job.config)
+    note["failed"][video] = failed[video] + (
+        f" {job.out}/{stale} is of another version of this video; remove it." if stale in there else "")
+  _save(job.out, note)

@@ -7,7 +7,7 @@ import os
 import pathlib
 import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,10 @@ from ml_collections import ConfigDict
 from jaxskill import files, pretrained
 from jaxskill.data.user.extraction_note import EXTRACTION as NOTE
 from jaxskill.data.user.extraction_note import are_alike, note_files, read_extraction
-from jaxskill.files import FULL, UNFINISHED, writing
+from jaxskill.extract import storage
+from jaxskill.files import FULL, UNFINISHED
+
+LICENCE = "NOTICE.txt"         # of the networks, beside the features
 
 
 class Features:
@@ -27,8 +30,15 @@ class Features:
     failed: why there will be none.
   """
 
-  def __init__(self, config: ConfigDict, encode: Mapping[str, Callable[..., Any]], out: pathlib.Path,
+  def __init__(self, config: ConfigDict, encode: Mapping[str, Callable[..., Any]], out: str | os.PathLike[str],
                video: str) -> None:
+    """
+    Args:
+      config: the recipe.
+      encode: {stream: items -> features}.
+      out: folder of the features, or its address, see `storage`.
+      video: its name.
+    """
     self._config, self._encode, self._out, self._video = config, encode, out, video
     self._planned, self._rows = {}, {}
     self.about: Any = None
@@ -54,8 +64,9 @@ class Features:
     except (ValueError, OSError) as error:
       if getattr(error, "errno", None) in FULL:
         raise
-      self.failed = (f"its features cannot be written ({error.strerror}: {feature_name(self._video, self._config)}); "
-                     "rename the video, or what is in the way." if isinstance(error, OSError) else str(error))
+      name = feature_name(self._video, self._config)
+      self.failed = (f"its features cannot be written ({error.strerror or error}: {name}); rename the video, or what "
+                     "is in the way." if isinstance(error, OSError) else str(error))
       self._rows = {}
     return 0
 
@@ -82,16 +93,15 @@ class Features:
         raise ValueError(f"{there} rows of stream {stream} came, {sent} were sent; start again.")
     arrays: dict[str, Any] = {stream: np.concatenate(rows) for stream, rows in self._rows.items()}
     streams = list(self._config.streams)
-    path = feature_file(self._out, self._video, self._config)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    name = feature_name(self._video, self._config)
     maps = [stream for stream in streams if self._config.streams[stream].keep == "maps"]
     if maps or said.get("seen"):         # where it is said who is seen, all streams have the same rows
       arrays["times"] = said["times"][(maps or streams)[0]].astype(np.float32)
     if said.get("seen"):
       arrays["seen"] = said["seen"][streams[0]]
     arrays |= said.get("places", {})
-    with writing(path) as file:
-      if path.suffix == ".npy":          # NumPy's own way into a file does not say why it fails
+    with storage.writing(self._out, name) as file:
+      if name.endswith(".npy"):          # NumPy's own way into a file does not say why it fails
         np.save(types.SimpleNamespace(write=file.write), arrays[streams[0]], allow_pickle=False)
       else:
         np.savez(file, **arrays)
@@ -134,13 +144,20 @@ def known(out: pathlib.Path, recipe: Mapping[str, Any]) -> dict[str, Any]:
                    "mix.")
 
 
-def check_unknown(out: pathlib.Path, videos: Mapping[str, str]) -> None:
-  """Raises a `ValueError` if files of features would be overwritten that were not made here."""
+def check_unknown(out: pathlib.Path, videos: Iterable[str], is_there: Callable[[str], bool]) -> None:
+  """Raises a `ValueError` if files of features would be overwritten that were not made here.
+
+  Args:
+    out: folder of the notes.
+    videos: names of those that will be written.
+    is_there: tells whether there is a file of a name among the features.
+  """
   if not note_files(out):
     for video in videos:
-      for file in (out / f"{video}.npy", out / f"{video}.npz"):
-        if os.path.isfile(file):
-          raise ValueError(f"{file}: is there already, and no {NOTE} says that it was made here; give a new --out.")
+      for name in (f"{video}.npy", f"{video}.npz"):
+        if is_there(name):
+          raise ValueError(f"{out}/{name}: is there already, and no {NOTE} says that it was made here; give a new "
+                           "--out.")
 
 
 def check_names(out: pathlib.Path, videos: Mapping[str, pathlib.Path]) -> None:

@@ -12,21 +12,21 @@ seconds a row stands for, and which videos failed and why. A video that is there
 same recipe and weights, is skipped.
 
 Where persons are comes from --boxes (see jaxskill/data/video/persons.py) or --detector; recipes of poses find them
-themselves, and --person says who is followed (see jaxskill/extract/pose/choice.py). --shard I/N makes the I-th of N
-shares of the videos, on as many machines. --runner beam makes the same features as an Apache Beam pipeline; Beam's own
-options follow after `--`.
+themselves, and --person says who is followed (see jaxskill/extract/pose/choice.py). --shard I/N makes share I, from 0
+to N-1, of the videos, on as many machines; any later call brings the notes of all together. --runner beam makes the
+same features as an Apache Beam pipeline, see jaxskill/extract/beam.py; Beam's own options follow after `--`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
+import functools
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -35,21 +35,19 @@ from ml_collections import ConfigDict
 
 from jaxskill import cli, pretrained
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.user.extraction_note import EXTRACTION, FORMAT, note_files
+from jaxskill.data.user import extraction_note
 from jaxskill.data.video import decoding as videos_of
 from jaxskill.data.video import flow
 from jaxskill.data.video.timeline import READING
-from jaxskill.data.video.video_files import describe, find_videos
-from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, shards
+from jaxskill.data.video.video_files import find_videos
+from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, shards, storage, words
+from jaxskill.extract.folder import alone, begin_note, merge_notes
 from jaxskill.extract.pose import overlay as overlays
 from jaxskill.extract.pose.choice import Choice
-from jaxskill.files import FULL, open_folder, remove_unfinished, write_text
-from jaxskill.training import locks
+from jaxskill.files import open_folder, write_text
 from jaxskill.training.parallel import Parallel
 
 RUNNERS = ("local", "beam")
-LOCK = ".extraction.lock"
-LICENCE = "NOTICE.txt"         # of the networks, beside the features
 
 
 def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLike[str],
@@ -68,8 +66,9 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
       an ONNX file; for the region "pose" the networks of poses.
     person: who is followed, of recipes of poses: "x,y" in pixels, a table, or its `choice.Choice`.
     overlay: folder of videos with the skeleton, of recipes of poses; a video without one is made again.
-    shard: "I/N": only the I-th of N shares of the videos, see `shards`.
-    runner: "local" | "beam"; beam_options: of Beam's pipeline.
+    shard: "I/N": only share I, from 0, of N shares of the videos, see `shards`.
+    runner: "local" | "beam", for which videos, out, weights and detector may be addresses that Beam reads, as gs://...;
+      beam_options: of its pipeline.
     processes: that decode; 0 is one fewer than there are cores, of poses as many.
     patience: seconds without a decoded frame after which a video is given up.
     say: called with each line for the user.
@@ -86,23 +85,25 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
   kind, share, overlay = kinds.of(config), shards.read(shard), cli.path(overlay)
   kind.check(config)
   _check_options(config, runner, share, processes, patience)
+  person = person if isinstance(person, Choice) else person and Choice(person)
+  given = kinds.Given(boxes, detector, person, overlay)
+  if runner == "beam":
+    return beam.run(config, cli.path(videos), cli.path(out), weights, given, beam_options, say)
   (files, left_out), folder = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   if overlay:
     overlays.check(overlay, cli.path(videos), files)
   networks, origin = kind.load(config, weights)
-  person = person if isinstance(person, Choice) else person and Choice(person)
-  persons, about_persons = kind.look(config, networks, kinds.Given(boxes, detector, person, overlay))
+  persons, about_persons = kind.look(config, networks, given)
   about, looks = origin | about_persons, _Looks(kind, networks, persons, overlay)
   open_folder(folder)
-  with _alone(folder, overlay, share, say):
+  with alone(folder, overlay, share, say):
     feature_files.check_names(folder, files)
     if person and (strangers := person.strangers(files)):
       say(cli.plain(strangers))
     of_shard = share.members(files)
     if not share.is_all:
       say(f"{len(of_shard)} of {len(files)} videos are in this shard")
-    beams = (weights, beam_options) if runner == "beam" else ()
-    return _extract(config, of_shard, left_out, folder, about, looks, share, processes, patience, beams, say)
+    return _extract(config, of_shard, left_out, folder, about, looks, share, processes, patience, say)
 
 
 class _Looks(NamedTuple):
@@ -115,75 +116,37 @@ class _Looks(NamedTuple):
 
 
 def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, about: Any, looks: Any,
-             shard: Any, processes: int, patience: float, beams: Any, say: Callable[[str], None]) -> Any:
-  """Extracts the features of {video: file}; returns the note. `beams`: (weights, options) of Beam, or ()."""
+             shard: Any, processes: int, patience: float, say: Callable[[str], None]) -> Any:
+  """Extracts the features of {video: file}; returns the note."""
   kind, networks, persons, overlay = looks
   recipe, start = config.to_dict() | about, time.monotonic()
   contents, unreadable = _digests(files, persons)
   note, todo = _begin(config, out, files, recipe, contents, say, shard, overlay)
   note["left_out"] = left_out
-  _say_first(left_out, about, kind.remarks(networks), say)
+  words.say_first(left_out, about, kind.remarks(networks), say)
 
   def done(video: str, about: Any) -> None:
     note["videos"][video] = dict(file=files[video].name, **contents[video], **about)
     feature_files.save_note(out, note, shard.note)
-  with _kept(out, files, note, say):
+  with words.telling_what_is_kept(out, files, note, say):
     _put_beside(files, out, kind.notice)
-    _save_first(out, note, shard)
-    if beams and todo:
-      weights, options = beams
-      failed = beam.run(config, todo, contents, out, weights, persons, recipe, done, options)
-    else:
-      encode = kind.encoders(config, networks, Parallel()) if todo else {}
-      count = processes or max(1, (os.cpu_count() or 2) - kind.spared)
-      failed = _run_here(config, todo, out, encode, persons, done, count, patience)
-    failed = unreadable | failed
+    begin_note(out, note, shard, todo)
+    encode = kind.encoders(config, networks, Parallel()) if todo else {}
+    count = processes or max(1, (os.cpu_count() or 2) - kind.spared)
+    failed = unreadable | _run_here(config, todo, out, encode, persons, done, count, patience)
     note["failed"] = {video: failed[video] for video in files if video in failed}
     _name_stale(config, out, note)
     feature_files.save_note(out, note, shard.note)
-  _say_all(note, out / shard.note, time.monotonic() - start, say)
+    if not shard.is_all:
+      merge_notes(out, note)
+  words.say_last(note, out, shard.note, time.monotonic() - start, say)
   return note
-
-
-@contextlib.contextmanager
-def _alone(out: pathlib.Path, overlay: Any, shard: Any, say: Callable[[str], None]) -> Iterator[Any]:
-  """Holds the folders while the body runs: all of them, or of a shard that one, beside others."""
-  options, shared = {out.resolve(): "--out"}, not shard.is_all
-  if overlay:
-    options.setdefault(open_folder(pathlib.Path(overlay), "--overlay").resolve(), "--overlay")
-  with contextlib.ExitStack() as held:
-    for folder, option in options.items():
-      held.enter_context(locks.hold(folder / LOCK, "extraction", f"give another {option}", say, shared))
-    if shard.is_all:
-      for folder in options:
-        remove_unfinished(folder)
-    else:
-      lock = LOCK.replace(".lock", f".{shard.number}-of-{shard.count}.lock")
-      held.enter_context(locks.hold(out / lock, "extraction of this shard", "give another --shard", say))
-    yield
-
-
-def _save_first(out: pathlib.Path, note: Any, shard: Any) -> None:
-  """Writes the note with what is there already; that of all videos takes the place of those of shards."""
-  feature_files.save_note(out, note, shard.note)
-  if shard.is_all:
-    for file in note_files(out):
-      if file.name != EXTRACTION:
-        file.unlink(missing_ok=True)
-
-
-def _say_first(left_out: Any, origin: Any, remarks: Any, say: Callable[[str], None]) -> None:
-  """Says what must be known before the work begins."""
-  for line in (*describe(left_out), *remarks):
-    say(line)
-  if origin["random_weights"]:
-    say("RANDOM weights: these features are for trials and mean nothing")
 
 
 def _put_beside(files: Any, out: pathlib.Path, notice: Any) -> None:
   """Writes the notice of a licence, and copies the note beside simulated videos: their features are called so too."""
   if notice:
-    write_text(out / LICENCE, notice)
+    write_text(out / feature_files.LICENCE, notice)
   for drawn in sorted({file.resolve().parent / SIMULATED_NOTE for file in files.values()}):
     if drawn.is_file():
       write_text(out / SIMULATED_NOTE, drawn.read_text(encoding="utf-8"))          # whole: shards write it at once
@@ -205,23 +168,6 @@ def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, 
     flow.require()
   if processes < 0 or not patience > 0:
     raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
-
-
-@contextlib.contextmanager
-def _kept(out: pathlib.Path, files: Any, note: Any, say: Callable[[str], None]) -> Iterator[None]:
-  """Says, where a signal or a fault ends the body, what is kept; a full disk in words."""
-  def tell() -> None:
-    kept = len(note["videos"].keys() & files.keys())
-    say(f"{kept} of {len(files)} videos are done and kept in {out}; the same command does the rest")
-
-  try:
-    with cli.at_end(tell):
-      yield
-  except BaseException as error:
-    tell()
-    if isinstance(error, OSError) and error.errno in FULL:
-      raise ValueError(f"{out}: cannot be written ({error.strerror}); make room, or give another --out.") from error
-    raise
 
 
 def _digests(files: Mapping[str, pathlib.Path], persons: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -247,17 +193,16 @@ def _begin(config: ConfigDict, out: pathlib.Path, files: Any, recipe: Any, conte
            and (not overlay or video not in files or os.path.isfile(f"{overlay}/{video}.mp4"))}
   ready = {video: known[video] for video in contents if contents[video].items() <= known.get(video, {}).items()}
   todo = {video: str(files[video]) for video in contents if video not in ready}
-  others = {video: about for video, about in known.items() if video not in files} if shard.is_all else {}
-  feature_files.check_unknown(out, todo)
+  kept = known if shard.is_all else extraction_note.read_note(out / shard.note)["videos"]
+  others = {video: known[video] for video in kept if video in known and video not in files}
+  feature_files.check_unknown(out, todo, functools.partial(storage.exists, str(out)))
   if ready:
     say(f"{len(ready)} of {len(files)} videos are there already")
   if older := [video for video in todo if video in known and known[video].get("reading") != READING]:
     say(f"{len(older)} videos, such as {older[0]}, are of an older version, which read some files in another way: they "
         "are made again")
-  if older := [video for video, about in others.items() if about.get("reading") != READING]:
-    say(f"warning: the features of {len(older)} videos in {out}, such as {older[0]}, are of an older version, which "
-        "read some files in another way, and the videos are not given: give them too, or remove their features")
-  return dict(format=FORMAT, recipe=recipe, videos=others | ready, failed={}), todo
+  words.say_older(others, out, say)
+  return dict(format=extraction_note.FORMAT, recipe=recipe, videos=others | ready, failed={}), todo
 
 
 def _name_stale(config: ConfigDict, out: pathlib.Path, note: Mapping[str, Any]) -> None:
@@ -265,16 +210,6 @@ def _name_stale(config: ConfigDict, out: pathlib.Path, note: Mapping[str, Any]) 
   for video in note["failed"]:
     if os.path.isfile(stale := feature_files.feature_file(out, video, config)):
       note["failed"][video] += f" {stale} is of another version of this video; remove it."
-
-
-def _say_all(note: dict[str, Any], file: pathlib.Path, seconds: float, say: Callable[[str], None]) -> None:
-  for video, about in note["videos"].items():
-    for warning in about.get("warnings", ()):
-      say(cli.plain(f"warning: {video}: {warning}"))
-  for video, why in note["failed"].items():
-    say(cli.plain(f"failed: {video}: {why}"))
-  say(f"{len(note['videos'])} videos in {file.parent}, {len(note['failed'])} failed, {seconds:.0f} s; how they were "
-      f"made: {file}")
 
 
 def _run_here(config: ConfigDict, todo: Any, out: pathlib.Path, encode: Any, persons: Any, done: Any,
@@ -332,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--person", default="", type=cli.path, help="who is followed, of poses: x,y in pixels, or a csv table: "
       "video,x,y[,time]")
   add("--overlay", default="", type=cli.path, help="folder of videos with the skeleton, of poses")
-  add("--shard", default="", help="I/N: only the I-th of N shares of the videos")
+  add("--shard", default="", help="I/N: only share I, from 0 to N-1, of the videos")
   add("--runner", default="local", help="local | beam")
   add("--processes", type=int, default=0, help="that decode; default one fewer than there are cores, of poses as many")
   add("--patience", type=float, default=120.0, help="seconds without a decoded frame after which a video is given up")

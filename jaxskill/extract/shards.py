@@ -1,9 +1,9 @@
 """Shards: several extractions into one folder, each of its own share of the videos.
 
-A video belongs to shard I of N by a digest of its name, so that no list is needed that all would have to agree on. A
-shard writes a note of its own, `extraction.I-of-N.json`, and no other file that another one writes: none can be lost,
-also where a file system has no locks. Who reads the folder reads all notes. An extraction without shards puts their
-notes into one.
+A video belongs to shard I of N, from 0, by a digest of its name, so that no list is needed that all would have to agree
+on, and further videos move none. Shares are about equal, not exactly. A shard notes what it makes in a file of its own,
+`extraction.I-of-N.json`, and writes no other file that nobody else could write again: nothing is lost, also where a
+file system has no locks. See `folder` for how the notes become one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from jaxskill.data.user.extraction_note import EXTRACTION
 
 
 class Shard(NamedTuple):
-  """The `number`-th of `count` shards, from 1; 1 of 1 is all."""
+  """Shard `number` of `count`, from 0; 0 of 1 is all."""
 
-  number: int = 1
+  number: int = 0
   count: int = 1  # type: ignore[assignment]  # hides tuple.count
 
   @property
@@ -34,7 +34,7 @@ class Shard(NamedTuple):
 
   def members(self, files: dict[str, Any]) -> dict[str, Any]:
     """Returns those of {video: file} that belong to it."""
-    return {video: file for video, file in files.items() if _digest(video) % self.count == self.number - 1}
+    return {video: file for video, file in files.items() if _digest(video) % self.count == self.number}
 
 
 def _digest(video: str) -> Any:
@@ -51,6 +51,6 @@ def read(text: str) -> Shard:
     return Shard()
   parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
   shard = Shard(*map(int, parts.groups())) if parts else Shard(0, 0)
-  if not 1 <= shard.number <= shard.count:
-    raise ValueError(f"--shard {text}: expected I/N with I from 1 to N, e.g. 1/4, 2/4, 3/4 and 4/4 on four machines.")
+  if not 0 <= shard.number < shard.count:
+    raise ValueError(f"--shard {text}: expected I/N with I from 0 to N-1, e.g. 0/4, 1/4, 2/4 and 3/4 on four machines.")
   return shard

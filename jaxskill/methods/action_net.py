@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from jaxskill import published_checkpoints
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
-from jaxskill.methods.common import check_rows, check_scores, score_range
+from jaxskill.methods.common import check_rows, check_scores, operand_type, score_range
 from jaxskill.modules.gcn_context import ADJACENCIES, CONTEXTS, POOLINGS, ScoreHead, StreamEncoder
 
 SEEN = dict(rgb="how the person moves", static="the person's postures, in single pictures")     # by stream, for legends
@@ -161,7 +161,7 @@ def build(config: ConfigDict) -> Method:
     ValueError: for options that cannot be.
   """
   _check(config)
-  model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
+  model, streams, dtype = config.model, tuple(config.model.streams), operand_type(config)
   encoder = StreamEncoder(model.hidden, model.channels, model.context, model.adjacency, model.scale, model.pooling,
                           model.attention_hidden, model.num_filters, model.filter_hidden, dtype)
   system = TwoStreams(config, streams, encoder, ScoreHead(model.head_hidden, model.dropout, dtype))

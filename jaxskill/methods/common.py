@@ -13,6 +13,14 @@ from ml_collections import ConfigDict
 from jaxskill.data.dataset import Fold, SkillDataset
 
 
+def operand_type(config: ConfigDict) -> np.dtype:
+  """Returns the type of the operands of matrix products: `config.train.dtype`, float32 as long as that is "auto".
+
+  What "auto" becomes on a machine is decided once a run, before anything is built: `training.operands`.
+  """
+  return jnp.dtype("float32" if config.train.dtype == "auto" else config.train.dtype)
+
+
 def score_range(config: ConfigDict, dataset: SkillDataset, criterion: str,
                 videos: np.ndarray | slice = slice(None)) -> tuple[float, float]:
   """Returns (lowest, highest) possible score by a criterion: `config.model.score_ranges`, else that of the data set.

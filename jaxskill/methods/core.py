@@ -40,7 +40,7 @@ from jaxskill.methods import (
   frames,
   standardized,
 )
-from jaxskill.methods.common import check_rows, labels_of
+from jaxskill.methods.common import check_rows, labels_of, operand_type
 from jaxskill.modules import regression_tree
 from jaxskill.modules.layers import mean_of_rows
 from jaxskill.modules.regression_tree import Perceptron, RegressionTree
@@ -312,7 +312,7 @@ def comparison(config: ConfigDict) -> Comparison:
   Raises:
     ValueError: for options that cannot be.
   """
-  model, dtype = config.model, jnp.dtype(config.train.dtype)
+  model, dtype = config.model, operand_type(config)
   _check(model)
   backbone = frames.Backbone(config) if model.backbone == "i3d" else None
   head = (RegressionTree(model.num_leaves, model.hidden, model.leaf_activation, dtype) if model.head == "tree"

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import pretrained
 from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods.common import operand_type
 from jaxskill.modules import i3d
 
 NAME = "backbone"          # of the parameters: `config.train.rates` slows them down
@@ -36,7 +37,7 @@ class Backbone:
     self._options, self._weights, self._stream = config.model.i3d, config.model.weights, config.data.stream
     self._check(config)
     self._in_place = f"{pretrained.RANDOM}0" if config.get("init_from") else ""      # until those of the file come
-    self._module = i3d.I3D(eps=self._options.eps, dtype=jnp.dtype(config.train.dtype))
+    self._module = i3d.I3D(eps=self._options.eps, dtype=operand_type(config))
     self._initial: dict[str, Any] = {}    # until they are prepared
     self._starts, self._margin = np.asarray(self._options.starts), config.data.frames.margin
 

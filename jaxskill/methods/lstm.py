@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
-from jaxskill.methods.common import labels_of, squared_error, training_scores
+from jaxskill.methods.common import labels_of, operand_type, squared_error, training_scores
 
 
 class Direction(nn.Module):
@@ -86,7 +86,7 @@ def shares(moves: jax.Array, real: jax.Array) -> jax.Array:
 
 def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model`; raises a `ValueError` for a network without units."""
-  model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
+  model, stream, dtype = config.model, config.data.stream, operand_type(config)
   if model.hidden < 1:
     raise ValueError(f"config.model.hidden={model.hidden} must be at least 1.")
   network = Regressor(model.hidden, model.bidirectional, dtype)

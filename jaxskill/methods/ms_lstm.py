@@ -30,7 +30,7 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill.methods import VIDEOS, Assessment, Meaning, Method, Phase, Tree
-from jaxskill.methods.common import labels_of, squared_error, training_scores
+from jaxskill.methods.common import labels_of, operand_type, squared_error, training_scores
 
 
 class SkipLSTMCell(nn.RNNCellBase):
@@ -133,7 +133,7 @@ def build(config: ConfigDict) -> Method:
   model, stream = config.model, config.data.stream
   _check(model)
   network = Network(model.channels, tuple(map(tuple, model.scales)), model.hidden, model.attention_hidden,
-                    model.distributions, model.joined, jnp.dtype(config.train.dtype))
+                    model.distributions, model.joined, operand_type(config))
 
   def init(key: jax.Array, videos: Tree, constants: Tree) -> Tree:
     del constants

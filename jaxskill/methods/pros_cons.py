@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import published_checkpoints
 from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, Tree
-from jaxskill.methods.common import hinge, in_order
+from jaxskill.methods.common import hinge, in_order, operand_type
 from jaxskill.modules.attention_filters import AttentionFilters, RankingLayers
 
 NO_FILTERS = ("uniform", "last")
@@ -178,7 +178,7 @@ def build(config: ConfigDict) -> Method:
   Raises:
     ValueError: for options that cannot be.
   """
-  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
+  model, dtype, stream = config.model, operand_type(config), config.data.stream
   branches = tuple(model.branches)
   modules = tuple(name for name in branches if name not in NO_FILTERS)
   _check(config, modules)

@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 from jaxskill.data import exemplars
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import RANKED_REFERENCES, REFERENCES, Assessment, Meaning, Method, Phase, Tree
-from jaxskill.methods.common import check_scores, hinge, in_order, score_range
+from jaxskill.methods.common import check_scores, hinge, in_order, operand_type, score_range
 from jaxskill.modules.differential_encoder import TINY, Encoder, Heads, Rows
 from jaxskill.modules.soft_dtw import TemporalAlignment, pairwise_squared_distance
 from jaxskill.modules.soft_dtw.layer import KINDS as ALIGNMENTS
@@ -266,7 +266,7 @@ def build(config: ConfigDict) -> Method:
     ValueError: for options that cannot be.
   """
   _check(config)
-  model, dtype, stream = config.model, jnp.dtype(config.train.dtype), config.data.stream
+  model, dtype, stream = config.model, operand_type(config), config.data.stream
   encoder = Encoder(model.hidden, model.width, model.directions, dtype)
   heads = (Heads(model.heads, model.head_hidden, model.head_outputs, dtype) if model.differences == "heads" else
            Rows(model.differences == "rows", dtype))

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.evaluate.truth import PLACES
 from jaxskill.methods import PAIRS, Assessment, Meaning, Method, Phase, Tree, standardized
-from jaxskill.methods.common import hinge, in_order
+from jaxskill.methods.common import hinge, in_order, operand_type
 from jaxskill.modules.gru_attention import (
   ATTENTIONS,
   FUSION_SIZE,
@@ -57,7 +57,7 @@ def build(config: ConfigDict) -> Method:
   Raises:
     ValueError: for options that cannot be.
   """
-  model, stream, dtype = config.model, config.data.stream, jnp.dtype(config.train.dtype)
+  model, stream, dtype = config.model, config.data.stream, operand_type(config)
   _check(config)
   network = SpatialAttention(
       model.filters, model.channels, model.padding, model.attention, tuple(model.guides), model.attention_gru,

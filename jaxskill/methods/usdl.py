@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import Fold, SkillDataset
 from jaxskill.methods import VIDEOS, Assessment, Distribution, Meaning, Method, Phase, Tree
-from jaxskill.methods.common import check_rows, labels_of
+from jaxskill.methods.common import check_rows, labels_of, operand_type
 from jaxskill.modules.layers import mean_of_rows
 
 
@@ -69,7 +69,7 @@ def build(config: ConfigDict) -> Method:
   model, stream = config.model, config.data.stream
   if model.parts < 2 or model.hidden < 2 or not model.deviation > 0:
     raise ValueError("config.model: parts and hidden must be 2 or more, deviation positive.")
-  heads = Heads(model.hidden, model.parts, jnp.dtype(config.train.dtype))
+  heads = Heads(model.hidden, model.parts, operand_type(config))
 
   def targets(dataset: SkillDataset, criterion: str) -> np.ndarray:
     score, difficulty = labels_of(dataset, criterion), dataset.difficulty

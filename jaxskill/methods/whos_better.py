@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods import PAIRS_AND_SIMILAR, Assessment, Method, Phase, Tree
-from jaxskill.methods.common import check_rows, hinge, in_order
+from jaxskill.methods.common import check_rows, hinge, in_order, operand_type
 
 
 class Ranker(nn.Module):
@@ -92,7 +92,7 @@ def loss_terms(item: Sequence[Tree], streams: Sequence[str], margin: float,
 
 def build(config: ConfigDict) -> Method:
   """Returns the method of `config.model` and `config.loss`; raises a `ValueError` for options that cannot be."""
-  model, streams, dtype = config.model, tuple(config.model.streams), jnp.dtype(config.train.dtype)
+  model, streams, dtype = config.model, tuple(config.model.streams), operand_type(config)
   _check(config)
   ranker = Ranker(model.hidden, dtype)
 

@@ -6,7 +6,6 @@ T rows of a video.
 from __future__ import annotations
 
 import functools
-import pathlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ import matplotlib.pyplot as plt
 import matplotlib.text
 import matplotlib.ticker
 import numpy as np
+from etils import epath
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -56,7 +56,7 @@ def as_text(artist: matplotlib.text.Text) -> None:
     artist.set_fontfamily(list(fonts()))
 
 
-def save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
+def save(figure: Figure, path: epath.Path) -> epath.Path:
   """Writes a figure, its texts as text (see `as_text`), whole or not at all; closes it and returns the path."""
   try:
     for artist in figure.findobj(matplotlib.text.Text):

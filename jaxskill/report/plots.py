@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,10 +24,10 @@ from jaxskill.training.experiment import Experiment
 SHOWN = 8      # frames of a video
 
 
-def draw(workdir: str | os.PathLike[str], experiment: Experiment, history: list[dict[str, Any]],
-         assessments: Assessment, say: Callable[[str], None] = print) -> list[pathlib.Path]:
+def draw(workdir: epath.PathLike, experiment: Experiment, history: list[dict[str, Any]],
+         assessments: Assessment, say: Callable[[str], None] = print) -> list[epath.Path]:
   """Writes the plots of a finished run and returns their paths; says which cannot be drawn, and goes on."""
-  workdir, named = pathlib.Path(workdir), dict(training=lambda: _curves(workdir, history, experiment))
+  workdir, named = epath.Path(workdir), dict(training=lambda: _curves(workdir, history, experiment))
   if assessments.attention:
     named["attention"] = lambda: _attention(experiment, assessments)
   if assessments.alignment is not None:
@@ -68,7 +67,7 @@ def _score(experiment: Any, value: float) -> str:
   return f"rank score {value:.2f}, no unit" if experiment.metric == "accuracy" else f"score {value:.2f}"
 
 
-def _curves(workdir: pathlib.Path, history: Sequence[dict[str, Any]], experiment: Any) -> Figure:
+def _curves(workdir: epath.Path, history: Sequence[dict[str, Any]], experiment: Any) -> Figure:
   metrics = log_lines.read_metrics(workdir)
   figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
   steps = [m["step"] for m in metrics]

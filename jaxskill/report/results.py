@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from jaxskill.data.dataset import Fold
 from jaxskill.evaluate import breakdown, collapse, metrics, protocol, raters, simple_baselines, truth
@@ -22,7 +21,7 @@ from jaxskill.training import finished_files
 from jaxskill.training.experiment import Experiment
 
 
-def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: Assessment,
+def write(workdir: epath.PathLike, experiment: Experiment, assessments: Assessment,
           history: list[dict[str, Any]], facts: dict[str, Any], about: dict[str, Any], say: Callable[[str], None],
           draws: Sequence[np.ndarray] = ()) -> dict[str, Any]:
   """Evaluates the trained state, writes results.json and plots below `workdir`, prints the table.
@@ -31,7 +30,8 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
     experiment: what was trained, see `training.experiment`.
     assessments: `[R, V, ...]`, everything that the trained replicas say.
     history: evaluations of the training, in turn; facts: of `data.audit`.
-    about: what else results.json says of the run: steps, digest of the parameters, seconds, `files.provenance`.
+    about: what else results.json says of the run: steps, digest of the parameters, seconds,
+      `cost.of_call`, `files.provenance`.
     draws: `[R, V]` scores for each of several draws of exemplars.
 
   Returns:
@@ -48,7 +48,7 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
       format=finished_files.RESULTS_FORMAT, data=dataset.name, simulated=dataset.simulated, tested=tested, audit=facts,
       protocol=experiment.config.evaluate.to_dict() | facts_of_test, rows=rows, intervals=moved, certainty=sure,
       replicas=replicas, config=json.loads(experiment.config.to_json()), **about)
-  path = pathlib.Path(workdir) / "results.json"
+  path = epath.Path(workdir) / "results.json"
   save_json(path, results)
   written = [path]
   if assessments.maps and tested:
@@ -59,8 +59,9 @@ def write(workdir: str | os.PathLike[str], experiment: Experiment, assessments: 
   say("\n" + (f"{note}: these numbers are for trials\n" if note else "")
       + (table(rows, dataset.simulated, facts_of_test) if tested else NOT_TESTED) + collapse.note(replicas) + "\n"
       + "\n".join(certainty.describe(sure, experiment.method.items.ranks)))
-  written += [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "checkpoints",
-                                              "training_videos.npz")]
+  others = [path.parent / name for name in ("metrics.jsonl", "evaluations.jsonl", "tensorboard", "profile",
+                                            "checkpoints", "training_videos.npz")]
+  written += [other for other in others if other.exists()]
   say("wrote " + "\n      ".join(map(str, written)))
   return results
 
@@ -73,10 +74,12 @@ def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str
     scores: `[R, V]` of the trained replicas.
   """
   sides, trained = protocol.sides(experiment, history, replicas), experiment.trained_videos()
+  for replica, side in zip(replicas, sides):
+    replica["test_side"] = _side(experiment, side)
   rows = {}
   for name in dict.fromkeys(r["row"] for r in replicas):
     of_row = [(r, s) for r, s in zip(replicas, sides) if r["row"] == name]
-    rows[name or experiment.config.name] = _summary(experiment.metric, *zip(*of_row))
+    rows[name or experiment.config.name] = summarize(experiment.metric, *zip(*of_row))
   scored = not experiment.method.items.ranks
   rated = not scored or any(r.criterion == "score" for r in experiment.replicas)      # and not by another criterion
   agreement = raters.agreement(experiment.dataset.ratings, scored) if rated else {}
@@ -90,8 +93,15 @@ def _rows(experiment: Experiment, scores: np.ndarray, history: Sequence[dict[str
   return rows, facts | (dict(raters=agreement) if agreement else {}), moved
 
 
-def _summary(metric: str, replicas: Sequence[dict[str, Any]], sides: Sequence[protocol.Side]) -> dict[str, Any]:
-  """One row of models: `protocol.summarize`, and what exemplars have to do with it."""
+def _side(experiment: Experiment, side: protocol.Side) -> dict[str, Any]:
+  """A `protocol.Side` without its fold and seed as JSON holds it, for `jaxskill.collect`: videos by their names."""
+  return dict(task=side.task, videos=[experiment.dataset.videos[v] for v in side.videos], pairs=side.pairs,
+              labels=None if side.labels is None else side.labels.tolist(),
+              said={name: list(values) for name, values in side.said.items() if values is not None})
+
+
+def summarize(metric: str, replicas: Sequence[dict[str, Any]], sides: Sequence[protocol.Side]) -> dict[str, Any]:
+  """Returns one row of models: `protocol.summarize`, and what exemplars have to do with it."""
   result = protocol.summarize(replicas, metric, sides)
   if all("draws" in r for r in replicas) and replicas[0]["draws"]["std"][metric] is not None:
     result |= dict(std_draws=float(np.mean([r["draws"]["std"][metric] for r in replicas])))
@@ -178,7 +188,7 @@ def _add_draws(experiment: Experiment, replicas: Sequence[dict[str, Any]], score
     result["encodings"] = dict(ours=experiment.dataset.num_videos, both_sides_of_comparisons=2 * int(votes.sum()))
 
 
-def _save_maps(path: pathlib.Path, experiment: Experiment, assessments: Assessment) -> pathlib.Path:
+def _save_maps(path: epath.Path, experiment: Experiment, assessments: Assessment) -> epath.Path:
   """Writes the heat maps of every replica on the videos that some replica is tested on; returns the path.
 
   In the file: `videos` [n], `replicas` [R] and, for each kind of maps, `<name>` [R, n, N, h, w] with its

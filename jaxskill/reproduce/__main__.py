@@ -50,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.seeds is not None and options.seeds < 1:
       raise ValueError(f"--seeds={options.seeds} is no number of seeds; give 1 or more.")
     cli.use_compilation_cache()
+    from jaxskill import stores
     from jaxskill.reproduce import runs
     kind = "recorded" if options.data else "like" if options.like else runs.SIMULATED
     folder = pathlib.Path(options.data or options.like) if options.data or options.like else None
     name = kind + "_tiny" * options.tiny + (f"_{options.seeds}_seeds" if options.seeds else "")
-    source = runs.Source(kind, folder, pathlib.Path(options.workdir) / name, options.seeds,
+    source = runs.Source(kind, folder, stores.place(options.workdir) / name, options.seeds,
                          ("official",) if options.official else (), options.tiny, options.weights)
     if options.claims is not None:
       commands.claims(options.claims, source)

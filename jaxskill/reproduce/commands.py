@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxskill import cli, files
+from jaxskill import cli, files, stores
 from jaxskill.reproduce import cells, counting, entries, figures, printing, runs
 from jaxskill.reproduce import claims as judging
 from jaxskill.training.parallel import Parallel
@@ -137,7 +137,7 @@ def _figure(figure: entries.Figure, source: runs.Source, folder: pathlib.Path, v
     jobs[place], unread = _rows(figure.config, figure.rows or ("",), place, source)
     missing |= {job.place: why for job, why in unread}
   columns = _measured(columns, missing, lacking)
-  folder.mkdir(parents=True, exist_ok=True)
+  stores.make_folder(folder)
   cli.say(runs.trained_for(job for place in set(columns.values()) for job in jobs[place].values()))
   kept: dict[str, Any] = {}
   written = []
@@ -204,7 +204,7 @@ def claims(paper: str, source: runs.Source) -> list[judging.Verdict]:
   results = {key: runs.results(job) for key, job in jobs.items()}
   verdicts = [judging.judge(claim, {row: results[claim.config, row] for row in claim.rows}) for claim in known]
   folder = source.workdir / files.folder("_".join(filter(None, ["claims", paper, *source.options])))
-  folder.mkdir(parents=True, exist_ok=True)
+  stores.make_folder(folder)
   text = "SIMULATED performances; each difference with its 95 % interval over seeds.\n\n" + "\n".join(
       f"* {judging.line(verdict)}" for verdict in verdicts)
   files.write_text(folder / "claims.md", text + "\n")

@@ -8,7 +8,7 @@ import pathlib
 import textwrap
 from typing import Any
 
-from jaxskill import cli, files
+from jaxskill import cli, files, stores
 from jaxskill.reproduce import printing
 from jaxskill.reproduce.entries import Statistics
 
@@ -29,7 +29,7 @@ def write(folder: pathlib.Path, entry: Statistics, counted: dict[str, dict[str, 
   Raises:
     ValueError: without tabulate, with what to install.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  stores.make_folder(folder)
   label = printing.LABELS["simulated" if kind == "simulated" else "recorded"]            # labels are not simulated
   header = ["data set", *(f"{name}{side}" for name in entry.quantities for side in (f" ({label})", ", published"))]
   body = [[cli.plain(title), *_line(entry, title, counted.get(title, {}))] for title in {**counted, **entry.published}]

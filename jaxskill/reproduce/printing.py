@@ -8,7 +8,7 @@ import pathlib
 import textwrap
 from typing import Any
 
-from jaxskill import cli, files
+from jaxskill import cli, files, stores
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
 from jaxskill.reproduce.cells import PERCENT, Cells
@@ -39,7 +39,7 @@ def write(folder: pathlib.Path, table: Table, cells: Cells, kind: str, about: di
   Raises:
     ValueError: without tabulate, with what to install.
   """
-  folder.mkdir(parents=True, exist_ok=True)
+  stores.make_folder(folder)
   header, body = grid(cells)
   notes = _notes(table, cells, kind)
   parts = [f"# {table.printed} of {table.paper}: {table.title}", _wrapped(notes[0]), render(header, body, "github"),

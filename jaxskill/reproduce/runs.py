@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import tqdm
+from etils import epath
 
-from jaxskill import ablations, cli, data, files, train
+from jaxskill import ablations, cli, data, files, stores, train
 from jaxskill.data.dataset import SIMULATED_NOTE, SkillDataset
 from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published, rendered
+from jaxskill.methods.common import operand_type
 from jaxskill.reproduce.entries import Column
 from jaxskill.training import finished_files
 from jaxskill.training.checkpoints import Checkpoints
@@ -42,7 +44,7 @@ class Source(NamedTuple):
 
   kind: str
   folder: pathlib.Path | None
-  workdir: pathlib.Path
+  workdir: epath.Path
   seeds: int | None = None
   options: tuple[str, ...] = ()
   tiny: bool = False
@@ -69,7 +71,7 @@ class Job(NamedTuple):
   rows: tuple[str, ...]
   place: Place
   config: Any
-  folder: pathlib.Path
+  folder: epath.Path
 
 
 class Finished(NamedTuple):
@@ -118,9 +120,17 @@ def places(columns: tuple[Column, ...], source: Source) -> dict[Column, Place]:
   return found
 
 
+def _data_folder(source: Source, name: str) -> pathlib.Path:
+  """The folder of data that are made for a table, which are read from this machine only."""
+  if not stores.is_local(source.workdir):
+    raise ValueError(f"--workdir={source.workdir}: {name} are made for this, which are read from this machine only; "
+                     "give a folder of it.")
+  return pathlib.Path(source.workdir) / name
+
+
 def _films(source: Source) -> Any:
   """The folder of simulated films, of the same performances for all; rendered if need be."""
-  out = source.workdir / "films"
+  out = _data_folder(source, "films")
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated films, in {out}")
     rendered.write_videos(out, FILMS, seconds=SECONDS, command="python -m jaxskill.reproduce")
@@ -152,7 +162,7 @@ def like(place: Place, source: Source) -> Place:
   assert place.folder is not None
   name = place.options if place.options in SCORED else ""
   of = zlib.crc32(str(place.folder.resolve()).encode())              # another folder of labels has other features
-  out = source.workdir / "features" / files.folder(f"{place.options}_{place.folder.name}_{of:08x}")
+  out = _data_folder(source, "features") / files.folder(f"{place.options}_{place.folder.name}_{of:08x}")
   if not (out / SIMULATED_NOTE).exists():
     cli.say(f"simulated features for the ids of {place.folder}, in {out}")
     sizes: dict[str, Any] = TINY if source.tiny else {}
@@ -191,7 +201,7 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
     config.evaluate.update(other)
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
-    config.plots = False
+    config.plots, config.train.dtype = False, operand_type(config).name       # tables are of one kind of numbers
     if source.weights and "weights" in config.model:
       config.model.weights = source.weights
     if source.tiny and place.folder:                     # as many videos as published
@@ -220,7 +230,7 @@ def _config(file: str, place: Any, source: Source) -> Any:
   return cli.read_config(f"{path}:{','.join(options)}", overrides)[0].copy_and_resolve_references()
 
 
-def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
+def finish(wanted: list[Job]) -> dict[epath.Path, str]:
   """Trains every job that is not finished, with a bar over all of them.
 
   Returns:
@@ -230,7 +240,7 @@ def finish(wanted: list[Job]) -> dict[pathlib.Path, str]:
     ValueError, OSError, FloatingPointError, Stopped: see `train.run`.
   """
   datasets: dict[str, Any] = {}
-  unread: dict[pathlib.Path, str] = {}
+  unread: dict[epath.Path, str] = {}
   with tqdm.tqdm(total=len(wanted), unit="run", dynamic_ncols=True, position=1) as bar:
     for job in wanted:
       bar.set_postfix_str(cli.short(f"{job.place.options} {job.place.task} {', '.join(job.rows)}", 60))

@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import os
-import pathlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,7 +23,10 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
-from jaxskill import files
+from jaxskill import files, stores
+from jaxskill.training import archives
+from jaxskill.training.leaves import difference as difference_of
+from jaxskill.training.leaves import digest, kind, leaves_by_name
 from jaxskill.training.parallel import T, on_first_process
 from jaxskill.training.quiet import hush
 
@@ -32,30 +34,14 @@ FORMAT = OLDEST = 2   # of a checkpoint's record; before, what training does not
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
-def digest(tree: object) -> str:
-  """Returns the SHA-256 of all leaves of a tree: names, dtypes, shapes and bytes, ordered by name.
-
-  Args:
-    tree: arrays, NumPy or JAX; containers count by the names of their leaves only (`params/head/kernel`).
-
-  Returns:
-    64 hexadecimal digits.
-  """
-  sha = hashlib.sha256()
-  for name, leaf in sorted(_leaves_by_name(tree).items()):
-    leaf = np.asarray(leaf)
-    sha.update(json.dumps([name, *_kind(leaf)]).encode())
-    sha.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
-  return sha.hexdigest()
-
-
 class Checkpoints:
   """The checkpoints of one run in one directory; a context manager, so that the last one is complete on leaving.
 
-  On several processes every process makes the same calls. Also in the directory: `damaged/`, what `restore` refused.
+  On several processes every process makes the same calls. Also in the directory: `damaged/`, what `restore` refused. On
+  a store it holds archives, see `archives`.
   """
 
-  def __init__(self, directory: pathlib.Path, keep: int = 3, best: bool = False) -> None:
+  def __init__(self, directory: epath.Path, keep: int = 3, best: bool = False) -> None:
     """Opens a directory, makes it if needed and clears what an interrupted run left half done.
 
     Args:
@@ -69,7 +55,10 @@ class Checkpoints:
     """
     if keep < 1:
       raise ValueError(f"keep={keep} would delete every checkpoint; keep at least 1.")
-    self._directory = epath.Path(directory).expanduser().resolve()
+    directory = epath.Path(directory)
+    self._directory = directory.expanduser().resolve() if stores.is_local(directory) else directory
+    self._folder = self._directory            # where Orbax works; on process 0 only, as its archives on a store
+    self._archives: archives.Archives | None = None
     self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
     self._manager: Any = None                 # on process 0 only
     self._saving: tuple | None = None         # the present save; one at a time, in a thread of ours
@@ -78,10 +67,14 @@ class Checkpoints:
 
   def _open(self, keep: int, best: bool) -> None:
     try:
-      self._directory.mkdir(parents=True, exist_ok=True)
-      probe = self._directory / f"probe-{uuid.uuid4().hex}"
-      probe.write_text("")
-      probe.unlink()
+      with stores.as_os_error(self._directory):
+        stores.make_folder(self._directory)
+        probe = self._directory / f"probe-{uuid.uuid4().hex}"
+        probe.write_text("")
+        probe.unlink()
+      if not stores.is_local(self._directory):
+        self._archives = archives.Archives(self._directory)
+        self._folder = epath.Path(self._archives.folder)
     except OSError as error:
       raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
                     "Make it writable, or choose another --workdir.") from error
@@ -89,7 +82,7 @@ class Checkpoints:
     policies = [ocp.checkpoint_managers.LatestN(keep)]
     if best:
       policies.append(_KeepBest(self._best))
-    self._manager = ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(
+    self._manager = ocp.CheckpointManager(self._folder, options=ocp.CheckpointManagerOptions(
         create=False,
         enable_async_checkpointing=False,     # its threads wait for a failed save for 300 s, and print their tracebacks
         save_root_metadata=False,
@@ -130,8 +123,8 @@ class Checkpoints:
       return
     self._settle()
     step = int(step)
-    leaves = {name: np.array(leaf) for name, leaf in _leaves_by_name(jax.device_get(state)).items()}   # copies
-    record = dict(format=FORMAT, leaves=[[name, *_kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
+    leaves = {name: np.array(leaf) for name, leaf in leaves_by_name(jax.device_get(state)).items()}   # copies
+    record = dict(format=FORMAT, leaves=[[name, *kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
                   validation=None if validation is None else float(validation), notes=notes)
     newest = self._manager.latest_step()
     if newest is not None and step <= newest:
@@ -141,9 +134,14 @@ class Checkpoints:
                        "Restore the newest checkpoint to go on from it, or use a fresh --workdir.")
     self._records = {step: self._records[step] for step in self._manager.all_steps() if step in self._records}
     self._records[step] = record
-    self._saving = step, self._saver.submit(self._manager.save, step, force=True, args=ocp.args.Composite(
+    self._saving = step, self._saver.submit(self._save, step, ocp.args.Composite(
         state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
         record=ocp.args.JsonSave(dict(record, check=_check(record)))))
+
+  def _save(self, step: int, content: Any) -> None:
+    self._manager.save(step, force=True, args=content)
+    if self._archives:
+      self._archives.save()
 
   def restore(self, template: T, step: int | None = None) -> tuple[int, T] | None:
     """Reads the newest good checkpoint and proves it whole.
@@ -160,8 +158,8 @@ class Checkpoints:
     Raises:
       ValueError: if the template does not fit the checkpoint, or `step` is not there.
     """
-    names = _leaves_by_name(template)
-    restored = on_first_process(lambda: self._restore({name: _kind(leaf) for name, leaf in names.items()}, step))
+    names = leaves_by_name(template)
+    restored = on_first_process(lambda: self._restore({name: kind(leaf) for name, leaf in names.items()}, step))
     if restored is None:
       return None
     step, leaves = restored
@@ -177,7 +175,7 @@ class Checkpoints:
     for candidate in reversed(steps):
       try:
         record = _read_record(self._manager, candidate, self._directory)
-        difference = _difference({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
+        difference = difference_of({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
         leaves = None if difference else _read_leaves(self._manager, candidate, expected)
         if leaves and digest(leaves) != record["sha256"]:
           raise ValueError("its arrays differ from the digest stored with them")
@@ -193,7 +191,7 @@ class Checkpoints:
     return None
 
   def _set_aside(self, step: int, error: Exception) -> None:
-    source, folder = self._directory / str(step), self._directory / "damaged"
+    source, folder = self._folder / str(step), self._folder / archives.DAMAGED
     try:
       folder.mkdir(exist_ok=True)
     except FileExistsError:                           # a file of that name, or a link to nowhere: kept under another
@@ -205,8 +203,11 @@ class Checkpoints:
     source.rename(target)
     self._manager.reload()
     self._records.pop(step, None)
+    if self._archives:
+      self._archives.save()
     reason = str(error).strip().split("\n")[0][:300]
-    logging.error("Checkpoint %s is damaged (%s: %s); moved to %s.", source, type(error).__name__, reason, target)
+    logging.error("Checkpoint %s is damaged (%s: %s); moved to %s.", self._directory / str(step), type(error).__name__,
+                  reason, self._directory / archives.DAMAGED / target.name)
 
   def steps(self) -> list[int]:
     """Returns the steps of the complete checkpoints, ascending."""
@@ -248,7 +249,7 @@ class Checkpoints:
       except Exception as error:   # pylint: disable=broad-except   TensorStore raises a ValueError on a full disk
         self._records.pop(step, None)
         raise _unwritten(self._directory / str(step), error) from error
-    (self._directory / "deleted").rmtree(missing_ok=True)
+    (self._folder / "deleted").rmtree(missing_ok=True)
 
   def close(self) -> None:
     """Waits as `wait` does and ends the background threads; nothing can be saved afterwards."""
@@ -258,17 +259,24 @@ class Checkpoints:
       finally:
         self._saver.shutdown()
         self._manager.close()
+        if self._archives:
+          self._archives.close()
 
 
-def read(directory: pathlib.Path, step: int) -> dict[str, np.ndarray]:
+def read(directory: epath.Path, step: int) -> dict[str, np.ndarray]:
   """Returns the leaves of one checkpoint as {name: array}, proved whole, without a template; nothing is written.
 
   Raises:
     ValueError: if it is not there or damaged.
   """
-  path = epath.Path(directory).expanduser().resolve()
-  if not (path / str(step)).is_dir():
-    raise ValueError(f"{path} has no checkpoint of step {step}.")
+  with archives.unpacked(epath.Path(directory), step) as folder:
+    if not (folder / str(step)).is_dir():
+      raise ValueError(f"{directory} has no checkpoint of step {step}.")
+    return _read(folder, directory / str(step), step)
+
+
+def _read(path: epath.Path, named: epath.Path, step: int) -> dict[str, np.ndarray]:
+  """Returns the leaves of one checkpoint in a directory of this machine; errors call it `named`."""
   hush()
   manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
       create=False, save_root_metadata=False, save_interval_steps=0))
@@ -278,11 +286,11 @@ def read(directory: pathlib.Path, step: int) -> dict[str, np.ndarray]:
   except (MemoryError, PermissionError, files.OtherFormat):
     raise   # says nothing about the file, or that it is whole
   except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
-    raise ValueError(f"checkpoint {path / str(step)} is damaged ({type(error).__name__}).") from error
+    raise ValueError(f"checkpoint {named} is damaged ({type(error).__name__}).") from error
   finally:
     manager.close()
   if digest(leaves) != record["sha256"]:
-    raise ValueError(f"checkpoint {path / str(step)} is damaged: its arrays differ from the digest stored with them.")
+    raise ValueError(f"checkpoint {named} is damaged: its arrays differ from the digest stored with them.")
   return leaves
 
 
@@ -311,31 +319,6 @@ class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):
   def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
     best = self._best([info.step for info in checkpoints])
     return [info.step == best for info in checkpoints]
-
-
-def _leaves_by_name(tree: Any) -> dict[str, Any]:
-  leaves = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf)
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-  by_name = dict(leaves)
-  if len(by_name) < len(leaves):
-    names = [name for name, _ in leaves]
-    twice = next(name for name in names if names.count(name) > 1)
-    raise ValueError(f"two leaves of the state are both called {twice!r}; rename one, without a slash in its key.")
-  return by_name
-
-
-def _kind(leaf: Any) -> tuple[str, list[int]]:
-  leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-  return leaf.dtype.name, list(leaf.shape)
-
-
-def _difference(stored: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
-  """Returns the first leaf that a checkpoint and a template do not share, in words; None if they agree."""
-  describe = lambda kinds, name: "{}{}".format(*kinds[name]) if name in kinds else "nothing"
-  for name in [*expected, *stored]:
-    if describe(stored, name) != describe(expected, name):
-      return f"it holds {describe(stored, name)} as {name!r} where the state has {describe(expected, name)}"
-  return None
 
 
 def _check(record: Mapping[str, Any]) -> str:

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from jaxskill import methods
 from jaxskill.evaluate import simple_baselines
 from jaxskill.methods import fields
-from jaxskill.training import sizes
+from jaxskill.training import operands, sizes, trackers
 
 COUNTS = (("train", "epochs"), ("train", "batch_size"), ("train", "steps_per_call"), ("train", "eval_steps"),
           ("train", "checkpoint_steps"), ("train", "keep_checkpoints"), ("evaluate", "draws"))
 CHOICES = (("train", "encode", ("unique", "batch", "siamese")), ("train", "reduction", ("sum", "mean")),
-           ("train", "dtype", ("float32", "bfloat16")), ("train", "optimizer", ("adam", "sgd")),
+           ("train", "dtype", ("auto", *operands.TYPES)), ("train", "optimizer", ("adam", "sgd")),
            ("train", "pair_order", ("labelled", "random")), ("evaluate", "ties", ("half", "wrong")),
            ("evaluate", "rl2_range", ("class", "test")))
 # (group, field, what it must be in words, test)
@@ -27,7 +27,9 @@ NUMBERS = (("train", "learning_rate", "above 0", lambda x: x > 0),
            ("data", "device_budget", "from 0 to 1", lambda x: 0 <= x <= 1),
            ("data", "segment_seconds", "above 0", lambda x: x > 0),
            ("data", "tie_margin", "0 or more", lambda x: x >= 0),
-           ("data", "seed", "0 or more", lambda x: x >= 0))
+           ("data", "seed", "0 or more", lambda x: x >= 0),
+           ("profile", "start", "0 or more", lambda x: x >= 0),
+           ("profile", "steps", "0 or more, and 0 makes no profile", lambda x: x >= 0))
 LARGEST_SEED = 2 ** 32 - 1
 
 
@@ -44,7 +46,7 @@ def check(config: ConfigDict) -> None:
     if name in config[group] and config[group][name] < 1:
       raise ValueError(f"config.{group}.{name}={config[group][name]} must be at least 1.")
   for group, name, words, holds in NUMBERS:
-    value = config[group].get(name)
+    value = config.get(group, {}).get(name)
     if value is not None and not holds(value):
       raise ValueError(f"config.{group}.{name}={value} must be {words}.")
   for group, name, allowed in CHOICES:
@@ -55,6 +57,7 @@ def check(config: ConfigDict) -> None:
       raise ValueError(f"config.data.stream_seconds: {stream}={seconds!r} must be seconds above 0.")
   _check_seeds(config.seeds)
   _check_rates(config.train)
+  trackers.check(config.get("trackers", trackers.DEFAULT))
   if not config.data.get("criteria", ("score",)):
     raise ValueError("config.data.criteria is empty; give at least one, e.g. --config.data.criteria='(\"score\",)'.")
   if config.evaluate.get("svr"):

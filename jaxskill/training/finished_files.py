@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
-from jaxskill import files, methods
+from jaxskill import files, methods, stores
 from jaxskill.data import arrays as arrays_of
 from jaxskill.training import checkpoints
 
@@ -26,7 +26,7 @@ def reason(error: Exception) -> str:
   return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
 
 
-def config(workdir: pathlib.Path) -> tuple[ConfigDict, methods.Method]:
+def config(workdir: epath.Path) -> tuple[ConfigDict, methods.Method]:
   """Returns the config of a run's folder, and the method that it makes.
 
   Raises:
@@ -43,7 +43,7 @@ def config(workdir: pathlib.Path) -> tuple[ConfigDict, methods.Method]:
     made = ml_collections.ConfigDict(content)
     return made, methods.build(made)
   except FileNotFoundError:
-    runs = ", ".join(sorted(p.parent.name for p in workdir.glob("*/config.json")))
+    runs = ", ".join(path.name for path in stores.children(workdir) if (path / "config.json").is_file())
     raise ValueError(f"{workdir}: is not the folder of a run, it has no config.json; give the --workdir that "
                      "jaxskill.main was given." + (f" It holds runs: {runs}." if runs else "")) from None
   except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -52,11 +52,12 @@ def config(workdir: pathlib.Path) -> tuple[ConfigDict, methods.Method]:
                      "anew in another --workdir.") from error
 
 
-def checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:
+def checkpoint(workdir: epath.Path, step: int) -> dict[str, np.ndarray]:
   """Returns the leaves {name: array} of the checkpoint that a run ended with; a `ValueError` if it is not there."""
   packed = workdir / PARAMETERS.format(step=step)
   if packed.is_file():
-    return arrays_of.read_arrays(packed, max(arrays_of.MAX_BYTES, packed.stat().st_size))
+    with files.local_copy(packed) as copy:
+      return arrays_of.read_arrays(copy, max(arrays_of.MAX_BYTES, copy.stat().st_size), named=packed)
   try:
     return checkpoints.read(workdir / "checkpoints", step)
   except ValueError as error:
@@ -64,7 +65,7 @@ def checkpoint(workdir: pathlib.Path, step: int) -> dict[str, np.ndarray]:
                      "or remove it and train anew.") from error
 
 
-def tested(workdir: pathlib.Path, about: Mapping[str, Any]) -> bool | None:
+def tested(workdir: epath.Path, about: Mapping[str, Any]) -> bool | None:
   """Returns whether a run had a test side, as its results.json says, else as training_videos.npz does; None if neither.
 
   Args:
@@ -87,7 +88,7 @@ def tested(workdir: pathlib.Path, about: Mapping[str, Any]) -> bool | None:
                      f"{WRITE_AGAIN}.") from error
 
 
-def check(path: pathlib.Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray],
+def check(path: epath.Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray],
           method: methods.Method) -> None:
   """Raises an error of some kind unless the content of `training_videos.npz` is whole.
 

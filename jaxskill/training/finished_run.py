@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from jaxskill import cli, files, methods
+from jaxskill import files, methods, stores
 from jaxskill.data import Fold, SkillDataset
 from jaxskill.data import arrays as arrays_of
 from jaxskill.evaluate.held_out import HeldOut
-from jaxskill.training import batches, checkpoints, finished_files, packs, step
+from jaxskill.methods.common import operand_type
+from jaxskill.training import archives, batches, checkpoints, finished_files, packs, step
 from jaxskill.training.answers import Answers
 from jaxskill.training.parallel import Parallel
 from jaxskill.training.precision import single_precision
@@ -82,7 +83,7 @@ class FinishedRun(NamedTuple):
     state: the trained replicas; answers: their compiled functions; parallel: the devices.
   """
 
-  workdir: pathlib.Path
+  workdir: epath.Path
   config: ConfigDict
   method: methods.Method
   about: dict
@@ -92,7 +93,7 @@ class FinishedRun(NamedTuple):
   parallel: Parallel
 
   @property
-  def folder(self) -> pathlib.Path:
+  def folder(self) -> epath.Path:
     """Returns the folder of what has no other place: the run's own, or one beside a pack, which stays as it is."""
     return self.workdir if self.workdir.is_dir() else self.workdir.with_name(f"{self.workdir.stem}_answers")
 
@@ -219,7 +220,7 @@ class FinishedRun(NamedTuple):
       labels["difficulty"] = np.array([float(video.known["difficulty"]) for video in videos], np.float32)
     size = parallel.padded(SHARE)
     loader = batches.VideoLoader(dataset, dataset.folds, parallel, streams=self.method.streams,
-                                 dtype=self.config.train.dtype, budget=0.0, labels=labels)
+                                 dtype=operand_type(self.config), budget=0.0, labels=labels)
     count, chunks = dataset.num_videos, loader.all_videos(size)
     if "bank/videos" not in self.arrays:
       return self.answers.ask(self.state, ((ids, (one,)) for ids, one in chunks), count, True)
@@ -265,7 +266,7 @@ def _padded(rows: np.ndarray, length: int) -> np.ndarray:
 
 
 @single_precision()
-def load(workdir: str | os.PathLike[str], checkpoint: str = "last") -> FinishedRun:
+def load(workdir: epath.PathLike, checkpoint: str = "last") -> FinishedRun:
   """Reads a finished run.
 
   Args:
@@ -276,27 +277,28 @@ def load(workdir: str | os.PathLike[str], checkpoint: str = "last") -> FinishedR
   Raises:
     ValueError: if there is none, an unfinished or a damaged one, or no such checkpoint, with what to do.
   """
-  given = pathlib.Path(cli.path(workdir))
+  given = stores.place(workdir)
   with packs.opened(given) as folder:
     return _load(folder, given, checkpoint)
 
 
-def _load(folder: pathlib.Path, workdir: pathlib.Path, checkpoint: str) -> FinishedRun:
+def _load(folder: epath.Path, workdir: epath.Path, checkpoint: str) -> FinishedRun:
   """Reads what `load` does from a folder; `workdir` is what was given."""
   (config, method), path = finished_files.config(folder), folder / FILES[checkpoint]
   if checkpoint != "last" and not path.is_file() and (folder / FILE).is_file():
     raise ValueError(f"{workdir}: none of its checkpoints was chosen on validation videos, since training kept none "
                      "apart (config.data.validation_share) or was done by an older version; leave --checkpoint out.")
   if not path.is_file():
-    subs = ", ".join(sorted(p.parent.name for p in folder.glob(f"*/{FILE}")))
+    subs = ", ".join(path.name for path in stores.children(folder) if (path / FILE).is_file())
     if subs:
       raise ValueError(f"{workdir}: is a table of several runs; give one of its folders: {subs}.")
-    reached = max((int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()), default=0)
+    reached = max(archives.steps(folder / "checkpoints"), default=0)
     raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the "
                      "command that trained it again with the same --workdir: it goes on from there and writes what "
                      "is needed.")
-  room = max(arrays_of.MAX_BYTES, path.stat().st_size)                    # what training wrote is not packed
-  arrays = arrays_of.read_arrays(path, room)
+  with files.local_copy(path) as copy:
+    room = max(arrays_of.MAX_BYTES, copy.stat().st_size)                  # what training wrote is not packed
+    arrays = arrays_of.read_arrays(copy, room, named=path)
   try:
     about = json.loads(arrays.pop("about").item())
     finished_files.check(path, about, arrays, method)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 from collections.abc import Iterator
 
 # Where Linux shows limits: of all resources together (version 2), or of memory by itself (version 1).
@@ -17,6 +18,26 @@ def host_bytes(root: str | os.PathLike[str] = "/") -> int:
     root: folder that holds `proc` and `sys`.
   """
   return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(pathlib.Path(root))])
+
+
+def peak_bytes(root: str | os.PathLike[str] = "/") -> int:
+  """Returns the most bytes that this process ever held in memory; 0 where the system does not say.
+
+  Args:
+    root: folder that holds `proc`.
+  """
+  try:
+    for line in (pathlib.Path(root) / "proc/self/status").read_text().splitlines():
+      if line.startswith("VmHWM:"):
+        return 1024 * int(line.split()[1])
+  except OSError:                                        # no Linux
+    pass
+  try:
+    import resource
+  except ImportError:                                    # Windows
+    return 0
+  # Linux hands this number on to the processes that are started, so it is asked for last.
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _limits(root: pathlib.Path) -> Iterator[int]:

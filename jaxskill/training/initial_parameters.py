@@ -16,21 +16,23 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
 from jaxskill import pretrained, weight_files
 from jaxskill.methods import Method
+from jaxskill.training import archives
 from jaxskill.training.parallel import on_first_process
 from jaxskill.training.step import TrainState
 
 
-def begun(workdir: pathlib.Path) -> bool:
+def begun(workdir: epath.Path) -> bool:
   """Returns whether a folder holds a checkpoint, so that a run there goes on from it."""
-  return any(path.name.isdigit() for path in (pathlib.Path(workdir) / "checkpoints").glob("*"))
+  return bool(archives.steps(epath.Path(workdir) / "checkpoints"))
 
 
-def record(config: ConfigDict, workdir: pathlib.Path, evaluate_only: bool) -> ConfigDict:
+def record(config: ConfigDict, workdir: epath.Path, evaluate_only: bool) -> ConfigDict:
   """Returns a config that also says which file `init_from` was, and whether a step is taken.
 
   Args:
@@ -51,12 +53,12 @@ def record(config: ConfigDict, workdir: pathlib.Path, evaluate_only: bool) -> Co
     return config
   recorded = config.copy_and_resolve_references()
   with recorded.unlocked():
-    recorded.init_from_sha256 = on_first_process(lambda: _digest(config.init_from, pathlib.Path(workdir)))
+    recorded.init_from_sha256 = on_first_process(lambda: _digest(config.init_from, epath.Path(workdir)))
     recorded.evaluate_only = evaluate_only
   return recorded
 
 
-def _digest(file: str, workdir: pathlib.Path) -> str:
+def _digest(file: str, workdir: epath.Path) -> str:
   """Returns the SHA-256 of a file, or, without the file, what a run of it that goes on has recorded."""
   if pathlib.Path(file).is_file():
     return pretrained.digest(file)

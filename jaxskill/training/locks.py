@@ -24,7 +24,8 @@ BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id")         # one for all con
 
 
 @contextlib.contextmanager
-def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], shared: bool = False) -> Iterator[None]:
+def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], shared: bool = False,
+         named: bool = True) -> Iterator[None]:
   """Holds a lock while the body runs.
 
   What a dead process of this machine left is taken over. That of another machine is not, for not every file system
@@ -36,6 +37,8 @@ def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], 
     hint: what else to do than to wait, as "give another --out".
     say: called with a line where the file system cannot lock; the body runs all the same.
     shared: whether others may hold it too who say the same; the file then does not say who they are.
+    named: whether the file says who holds it. Without, a process that was killed on another machine keeps nobody out;
+      where locks do not reach from one machine to another, neither does one that lives.
 
   Raises:
     ValueError: if another process holds it: which host, which pid, since when.
@@ -48,16 +51,16 @@ def hold(file: pathlib.Path, doing: str, hint: str, say: Callable[[str], None], 
     if _lock(descriptor, file, doing, hint, say, shared):
       words, boot = _content(descriptor)
       here = f"host {socket.gethostname()}, "
-      if words.startswith("host ") and not words.startswith(here) and boot != _boot():
+      if words.startswith("host ") and not words.startswith(here) and boot != boot_id():
         raise ValueError(f"{file.parent}: another {doing} is at work there, or was killed ({words}); if it does not "
                          f"run any more, remove {file}.")
-      if shared:
+      if shared or not named:
         yield
         return
       held.callback(_write, descriptor, "")
       since = datetime.datetime.now().astimezone()
       held.enter_context(cli.at_end(lambda: _write(descriptor, "")))
-      _write(descriptor, f"{here}pid {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S %z}\n{_boot()}\n")
+      _write(descriptor, f"{here}pid {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S %z}\n{boot_id()}\n")
     yield
 
 
@@ -84,7 +87,8 @@ def _content(descriptor: int) -> list[str]:
   return ["".join(letter for letter in line if letter.isprintable()) for line in (*lines, "")[:2]]
 
 
-def _boot() -> str:
+def boot_id() -> str:
+  """Returns what all processes of this machine have in common until it starts again."""
   return BOOT.read_text().strip() if BOOT.is_file() else socket.gethostname()
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
-import pathlib
 from typing import Any
 
 import numpy as np
+from etils import epath
+
+from jaxskill import stores
 
 
-def read_lines(path: pathlib.Path, step: int | None = None) -> tuple[list[dict[str, Any]], int]:
+def read_lines(path: epath.Path, step: int | None = None) -> tuple[list[dict[str, Any]], int]:
   """Returns the entries of a log whose lines are `{"step": ..., ...}`, in order of steps; what is damaged is left out.
 
   A line counts if it has the keys that most lines have, for one wrong byte may be in a key.
@@ -27,7 +29,8 @@ def read_lines(path: pathlib.Path, step: int | None = None) -> tuple[list[dict[s
     ValueError: if it is there and cannot be read.
   """
   try:
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    with stores.as_os_error(path):
+      lines = path.read_bytes().split(b"\n") if path.exists() else []
   except OSError as error:
     raise ValueError(f"{path} cannot be read ({error}); remove it, a log is written anew.") from None
   entries, lines = [], [line for line in lines if line]
@@ -44,7 +47,7 @@ def read_lines(path: pathlib.Path, step: int | None = None) -> tuple[list[dict[s
   return [entry for entry in good if step is None or entry["step"] <= step], len(lines) - len(good)
 
 
-def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
+def read_metrics(workdir: epath.Path) -> list[dict[str, Any]]:
   """Returns the lines of metrics.jsonl, {"step", "steps_per_second", metric: one number a replica}.
 
   Raises:
@@ -56,7 +59,7 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
   return [entry for entry in entries if all(map(numbers, values(entry)))]
 
 
-def read_evaluations(workdir: pathlib.Path, step: int) -> list:
+def read_evaluations(workdir: epath.Path, step: int) -> list:
   """Returns the evaluations up to `step` that evaluations.jsonl holds.
 
   Raises:

@@ -11,18 +11,18 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxskill.training import cost
 
-def needed_bytes(function: Any, arguments: Sequence[Any]) -> int:
-  """Returns the bytes that a compiled function holds on one device at its peak, its arguments and results among them.
+STEP = "one step of training"
 
-  Args:
-    function: of `Parallel.compile`.
-    arguments: what it is called with; it is only compiled.
+
+def needed_bytes(program: jax.stages.Compiled) -> int:
+  """Returns the bytes that a program holds on one device at its peak, its arguments and results among them.
 
   Returns:
     The number, or 0 where a backend does not say.
   """
-  stats = function.lower(*arguments).compile().memory_analysis()
+  stats = program.memory_analysis()
   if stats is None:
     return 0
   return (stats.argument_size_in_bytes + stats.temp_size_in_bytes + stats.output_size_in_bytes
@@ -35,9 +35,7 @@ def largest_array(function: Callable[..., Any], arguments: Sequence[Any]) -> tup
   size = lambda shape, dtype: int(np.prod(shape, dtype=np.float64)) * dtype.itemsize
   while todo:
     for equation in todo.pop().eqns:
-      for value in jax.tree.leaves(tuple(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
-        inner = getattr(value, "jaxpr", value)
-        todo += [inner] if hasattr(inner, "eqns") else []
+      todo += cost.within(equation)
       for out in equation.outvars:
         shape, dtype = getattr(out.aval, "shape", ()), getattr(out.aval, "dtype", None)
         if isinstance(dtype, np.dtype) and size(shape, dtype) > size(*found):
@@ -45,23 +43,32 @@ def largest_array(function: Callable[..., Any], arguments: Sequence[Any]) -> tup
   return found
 
 
-def check(trainer: Any) -> None:
+def check(trainer: Any) -> dict[str, Any] | None:
   """Refuses a run that does not fit: a step of a `train.Trainer`, or its answer about all videos.
+
+  Returns:
+    What a step costs, see `cost.of_step`, and "program_bytes" that its program holds on a device at its peak; None
+    where none is taken.
 
   Raises:
     ValueError: if a device has less memory than that: which array is largest, and which options make it smaller.
   """
-  available = trainer.parallel.memory_bytes()
+  available, found = trainer.parallel.memory_bytes(), None
   for what, function, arguments in _programs(trainer):
-    needed = needed_bytes(function, arguments)
+    program = function.lower(*arguments).compile()
+    needed = needed_bytes(program)
     if needed > available:
       raise ValueError(_refusal(trainer, what, needed, available, *largest_array(function, arguments)))
+    if what == STEP:
+      found = cost.of_step(function, arguments, program, len(trainer.method.phases))
+      found["program_bytes"] = needed or None
+  return found
 
 
-def _programs(trainer: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
+def _programs(trainer: Any) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
   """Yields (what it does, compiled function, arguments) of everything that a run repeats."""
   if trainer.total:
-    yield "one step of training", *trainer.first_call()
+    yield STEP, *trainer.first_call()
   yield from trainer.all_videos.programs(trainer.state)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
-import os
-import pathlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+
+from etils import epath
 
 from jaxskill import files
 
@@ -25,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9_]+\.(json|npz)")          # of a file in a pack: it
 _AGAIN = "copy it again, or write it again with python -m jaxskill.export --pack"
 
 
-def write(path: pathlib.Path, members: Mapping[str, bytes]) -> None:
+def write(path: epath.Path, members: Mapping[str, bytes]) -> None:
   """Writes a pack, whole or not at all; of the same content the same bytes.
 
   Args:
@@ -39,27 +40,26 @@ def write(path: pathlib.Path, members: Mapping[str, bytes]) -> None:
 
 
 @contextlib.contextmanager
-def opened(workdir: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def opened(path: epath.Path) -> Iterator[epath.Path]:
   """Gives the folder of a finished run; of a pack a passing one, with its files.
 
   Raises:
     ValueError: if a pack is damaged, or none.
     OtherFormat: if another version of the software wrote it.
   """
-  path = pathlib.Path(workdir)
   if not path.is_file():
     yield path
     return
   with files.passing_folder() as folder:
     for name, content in _read(path).items():
       (folder / name).write_bytes(content)
-    yield folder
+    yield epath.Path(folder)
 
 
-def _read(path: pathlib.Path) -> dict[str, bytes]:
+def _read(path: epath.Path) -> dict[str, bytes]:
   """Returns {name: content} of a pack."""
   try:
-    with zipfile.ZipFile(path) as packed:
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as packed:
       if any(member.compress_type != zipfile.ZIP_STORED for member in packed.infolist()):       # may unpack to anything
         raise ValueError("it is compressed, which a pack never is")
       manifest = json.loads(packed.read(MANIFEST))

@@ -10,7 +10,6 @@ Products of float32 are computed in float32, see `float32_products`.
 from __future__ import annotations
 
 import functools
-import os
 import pickle
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,29 +22,6 @@ from jaxskill.training.host_memory import host_bytes
 
 AXIS = "device"
 T = TypeVar("T")             # a tree of arrays, or what a function returns
-
-
-def initialize() -> None:
-  """Joins the other hosts when the environment says there are some; call before anything else touches a device.
-
-  The environment is JAX_COORDINATOR_ADDRESS (host:port) with JAX_NUM_PROCESSES and JAX_PROCESS_ID, a SLURM job of
-  several tasks, or the workers of a Cloud TPU slice.
-
-  Raises:
-    ValueError: if JAX_COORDINATOR_ADDRESS is set without the other two.
-  """
-  environment = os.environ
-  if environment.get("JAX_COORDINATOR_ADDRESS"):
-    missing = [name for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID") if not environment.get(name)]
-    if missing:
-      raise ValueError(f"JAX_COORDINATOR_ADDRESS is set but {' and '.join(missing)} is not; set all three on every "
-                       "host, or none for a run on one host.")
-    jax.distributed.initialize(environment["JAX_COORDINATOR_ADDRESS"], int(environment["JAX_NUM_PROCESSES"]),
-                               int(environment["JAX_PROCESS_ID"]))
-  elif int(environment.get("SLURM_NTASKS", 1)) > 1 and environment.get("SLURM_STEP_ID"):
-    jax.distributed.initialize()
-  elif len(environment.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1:
-    jax.distributed.initialize()
 
 
 def float32_products(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,11 +26,25 @@ class Replica(NamedTuple):
 
 
 def plan(config: ConfigDict, dataset: SkillDataset) -> list[Replica]:
-  """Returns the replicas of a config: rows of loss weights x criteria x folds x seeds."""
+  """Returns the replicas of a config: rows of loss weights x criteria x folds x seeds.
+
+  Raises:
+    ValueError: if `config.folds` does not number folds of the data.
+  """
   rows, criteria = config.get("weight_rows", (("", {}),)), config.data.get("criteria", ("score",))
   named = lambda row, criterion: " ".join(filter(None, (row, criterion if len(criteria) > 1 else "")))
   return [Replica(named(row, criterion), fold, int(seed), dict(weights), criterion) for row, weights in rows
-          for criterion in criteria for fold in range(len(dataset.folds)) for seed in config.seeds]
+          for criterion in criteria for fold in _folds(config, dataset) for seed in config.seeds]
+
+
+def _folds(config: ConfigDict, dataset: SkillDataset) -> Sequence[int]:
+  """The numbers of the folds that are trained."""
+  every, chosen = range(len(dataset.folds)), config.get("folds", ())
+  if not isinstance(chosen, (tuple, list)) or not all(n in every for n in chosen) or len(set(chosen)) < len(chosen):
+    known = ", ".join(f"{number} ({fold.name})" for number, fold in enumerate(dataset.folds))
+    raise ValueError(f"config.folds={chosen!r}: give numbers of folds, each once, e.g. --config.folds='(0,)'; there "
+                     f"are {known}.")
+  return sorted(chosen) or every
 
 
 def make_tables(config: ConfigDict, dataset: SkillDataset, replicas: Sequence[Replica],

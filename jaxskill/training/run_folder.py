@@ -6,26 +6,29 @@ import contextlib
 import errno
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
+from etils import epath
 from ml_collections import ConfigDict
 
-from jaxskill import files
-from jaxskill.training import locks
+from jaxskill import files, stores
+from jaxskill.training import leases, locks
 
+WATCHING = ("config.trackers", "config.profile")     # fields that do not decide what is trained
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def hold(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
-  """Holds the lock of a folder that is there, see `locks.hold`: one training at a time."""
-  return locks.hold(workdir / ".lock", "training run", "give another --workdir", logging.warning)
+def hold(workdir: epath.Path) -> contextlib.AbstractContextManager[None]:
+  """Holds the lock of a folder, see `locks.hold` and, on a store, `leases.hold`: one training at a time."""
+  kind = locks if stores.is_local(workdir) else leases
+  return kind.hold(workdir / ".lock", "training run", "give another --workdir", logging.warning)
 
 
 @contextlib.contextmanager
-def occupied(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
+def occupied(workdir: epath.Path, config: ConfigDict) -> Iterator[None]:
   """Makes `workdir` this config's own and holds its lock while the body runs.
 
   Raises:
@@ -34,21 +37,22 @@ def occupied(workdir: pathlib.Path, config: ConfigDict) -> Iterator[None]:
   """
   with contextlib.ExitStack() as held:
     with _writable(workdir):
-      workdir.mkdir(parents=True, exist_ok=True)
+      stores.make_folder(workdir)
       held.enter_context(hold(workdir))
-      files.remove_unfinished(workdir, below=False)
+      if stores.is_local(workdir):
+        files.remove_unfinished(pathlib.Path(workdir), below=False)
     claim(workdir, config)
     yield
 
 
-def refuse_second(workdir: pathlib.Path) -> None:
+def refuse_second(workdir: epath.Path) -> None:
   """Raises a `ValueError` if another process trains in `workdir`, before anything slow is done for nothing."""
   if workdir.is_dir():
     with _writable(workdir), hold(workdir):
       pass
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
+def claim(workdir: epath.Path, config: ConfigDict) -> None:
   """Makes `workdir` this config's own, or refuses.
 
   Raises:
@@ -58,8 +62,9 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
   text = config.to_json(indent=2, sort_keys=True)
   path = workdir / "config.json"
   with _writable(workdir):
-    workdir.mkdir(parents=True, exist_ok=True)
-    old = path.read_bytes() if path.exists() else None
+    stores.make_folder(workdir)
+    with stores.as_os_error(path):
+      old = path.read_bytes() if path.exists() else None
   if old is None:
     with _writable(workdir):
       files.write_text(path, text)
@@ -71,20 +76,28 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  if stored != json.loads(text):
-    raise ValueError(f"{workdir} holds a run of another config: {_differences(stored, json.loads(text))}. Use another "
-                     "--workdir, or the config that is there.")
+  if differing := differences(stored, json.loads(text), allowed=WATCHING):
+    raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that is "
+                     "there.")
 
 
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-  """Returns the fields in which two configs differ, in a line: the first ones with their values, and how many more."""
-  there, here = dict(_fields(there)), dict(_fields(here))
-  changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-  named = [f"{name} is {_short(there.get(name))} there and {_short(here.get(name))} here" for name in changed[:_NAMED]]
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], where: tuple[str, str] = ("there", "here"),
+                path: str = "config", allowed: Sequence[str] = ()) -> str:
+  """Returns the fields in which two configs differ, in a line: the first ones with their values, and how many more.
+
+  Args:
+    where: where each is, in words; path: what both are called.
+    allowed: fields that may differ, as "config.data.dir", with all below them.
+  """
+  there, here = dict(_fields(there, path)), dict(_fields(here, path))
+  changed = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)
+             and not any(f"{name}.".startswith(f"{field}.") for field in allowed)]
+  named = [f"{name} is {_short(there.get(name))} {where[0]} and {_short(here.get(name))} {where[1]}"
+           for name in changed[:_NAMED]]
   return "; ".join([*named, *([f"{len(changed) - _NAMED} more"] if len(changed) > _NAMED else [])])
 
 
-def _fields(node: Mapping[str, Any], path: str = "config") -> Iterator[tuple[str, str]]:
+def _fields(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
   """Yields (path, value as JSON) of every field of nested dicts."""
   for name, value in node.items():
     if isinstance(value, dict) and value:
@@ -99,7 +112,7 @@ def _short(text: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _writable(workdir: pathlib.Path) -> Iterator[None]:
+def _writable(workdir: epath.Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
@@ -108,14 +121,14 @@ def _writable(workdir: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def saying_what_to_do(workdir: pathlib.Path) -> Iterator[None]:
+def saying_what_to_do(workdir: epath.Path) -> Iterator[None]:
   """Turns an `OSError` of the body into one that says in a line what failed, where, and what to do."""
   try:
     yield
   except BrokenPipeError:
     raise                                     # of who read what is printed: `| head`
   except OSError as error:
-    if error.filename and not pathlib.Path(error.filename).is_relative_to(workdir):
+    if error.filename and not epath.Path(error.filename).is_relative_to(workdir):
       raise                                   # features that are read while training
     reason = str(error).split("\n")[0]
     if error.errno in _FULL:

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import traverse_util
 from ml_collections import ConfigDict
 
@@ -40,7 +41,7 @@ def digest(streams: Mapping[str, np.ndarray]) -> str:
   return sha.hexdigest()[:32]
 
 
-def save(workdir: pathlib.Path, trainer: Any, assessments: Assessment, file: str = FILE) -> pathlib.Path | None:
+def save(workdir: epath.Path, trainer: Any, assessments: Assessment, file: str = FILE) -> epath.Path | None:
   """Writes what assessing other videos needs, whole or not at all; every host must call it, and the main one writes.
 
   Args:
@@ -89,13 +90,13 @@ def save(workdir: pathlib.Path, trainer: Any, assessments: Assessment, file: str
     arrays |= {f"bank/{name}": values for name, values in bank.items()}
   held = held_out.of_experiment(trainer.experiment, assessments.score)
   arrays |= {f"held_out/{name}": values for name, values in held._asdict().items()}
-  path = pathlib.Path(workdir) / file
+  path = epath.Path(workdir) / file
   with files.writing(path) as opened:
     np.savez(opened, about=np.array(files.to_json(about)), **arrays)  # type: ignore[arg-type]
   return path
 
 
-def save_selected(workdir: pathlib.Path, trainer: Any) -> None:
+def save_selected(workdir: epath.Path, trainer: Any) -> None:
   """Writes the same of the checkpoint whose models were best on validation videos, if there is one; see `save`."""
   last, file = trainer.state, FILES["validation"]
   with checkpoints.Checkpoints(workdir / "checkpoints", trainer.config.train.keep_checkpoints, best=True) as kept:

@@ -13,12 +13,13 @@ import pytest
 from jaxskill import files, pretrained
 from jaxskill.data.user import extraction_note, features
 from jaxskill.data.video import persons
-from jaxskill.extract import beam, decoders, extraction, feature_files, kinds, local
+from jaxskill.extract import decoders, extraction, feature_files, folder, kinds, local
 from jaxskill.training import locks
-from tests.extract import slow_decoding
+from tests.extract import pictures, slow_decoding
 from tests.extract.test_extraction import REPO, recipe
 
 pytest.importorskip("av")
+DECODERS = decoders.Decoders               # processes
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +30,9 @@ def film(tmp_path_factory):
 @pytest.fixture
 def run(tmp_path, film, monkeypatch):
   """run(*names of videos) -> (note, what was said); the features are the pictures themselves."""
-  origin = dict(weights="random:0", weights_sha256="", random_weights=True)
-  kind = kinds.VIDEO._replace(load=lambda *_: ({}, origin),
-                              encoders=lambda *_: dict(static=lambda items: items.reshape(len(items), -1)))
-  monkeypatch.setattr(kinds, "VIDEO", kind)
-  config = recipe("action_net:static")
-  config.streams.static.update(region="frame")
+  monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
+  monkeypatch.setattr(decoders, "Decoders", pictures.Decoders)
+  config = pictures.config()
   (tmp_path / "videos").mkdir()
 
   def extracted(*videos, **options):
@@ -71,44 +69,8 @@ def test_a_fault_of_one_video_is_its_own(tmp_path, run, monkeypatch):
     assert why in note["failed"][video] and "\n" not in note["failed"][video]
     assert any(line.startswith(f"failed: {video}: ") for line in said)
   assert {file.name for file in out.rglob("*") if file.is_file()} == {
-      "file", "a.npy", "z.npy", f"{long}.npy", "extraction.json", local.LOCK}
+      "file", "a.npy", "z.npy", f"{long}.npy", "extraction.json", folder.LOCK}
   assert note == json.loads((out / "extraction.json").read_text())
-
-
-def test_beam_goes_on_too(tmp_path, run):
-  """A fault of one video is its own on a pipeline; the notes of its workers do not ask for long names."""
-  pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'jaxskill[beam]'")
-  (tmp_path / "out" / "folder.npy").mkdir(parents=True)
-  (tmp_path / "out" / beam.PARTS).mkdir()
-  for name, content in (("damaged", "{"), ("old", '{"about": {}}')):
-    (tmp_path / "out" / beam.PARTS / f"{name}.json").write_text(content)
-  long = "l" * 251
-  note, _ = run("a.mp4", f"{long}.ts", "folder.mp4", runner="beam", beam_options=["--runner=DirectRunner"])
-  assert note["videos"].keys() == {"a", long} and "Is a directory: folder.npy" in note["failed"]["folder"]
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "5", "[" * 100_000, '{"about": {}}', '{"video": [1]}', '{"video": "b"}',
-                                     '{"video": "b", "recipe": {}}', '{"video": "b", "recipe": {}, "content": 1}',
-                                     '{"video": "b", "recipe": {}, "content": {"sha256": "2"}, "about": 5}'])
-def test_damaged_notes_of_workers_do_not_count(tmp_path, content):
-  contents = dict(a=dict(sha256="1"), b=dict(sha256="2"), c=dict(sha256="3"))
-  for video, found in dict(a=dict(about={"rows": 1}), c=dict(failed="why")).items():
-    part = dict(video=video, recipe={}, content=contents[video]) | found
-    (tmp_path / f"{video}.json").write_text(json.dumps(part))
-  (tmp_path / "b.json").write_text(content)
-  done = {}
-  assert beam._merge(tmp_path, {}, contents, done.__setitem__) == (dict(c="why"), {"a"})
-  assert done == dict(a={"rows": 1})
-
-
-def test_a_worker_of_beam_says_what_failed(tmp_path, film, run):
-  del run
-  config, encode = recipe("action_net:static"), kinds.VIDEO.encoders()
-  config.streams.static.update(region="frame")
-  (tmp_path / "a.npy").mkdir()
-  found = beam.extract_one("a", str(film), config, tmp_path, encode, None)
-  assert found.keys() == {"failed"} and "Is a directory: a.npy" in found["failed"]
-  assert beam.extract_one("b", str(film), config, tmp_path, encode, None)["about"]["rows"] == 2
 
 
 def test_the_command_goes_on_and_ends_with_1(tmp_path, run, capsys):
@@ -149,8 +111,8 @@ def test_names_that_are_one_for_the_disk(tmp_path, run, monkeypatch):
 @pytest.mark.parametrize("table,disk", [("NFC", "NFD"), ("NFD", "NFC")])
 def test_labels_and_features_in_other_forms_match(tmp_path, table, disk):
   form = unicodedata.normalize
-  for folder, video in (("é", "ü"), ("é", "b "), ("é", "c"), ("é", "d")):
-    place = tmp_path / form(disk, folder)
+  for within, video in (("é", "ü"), ("é", "b "), ("é", "c"), ("é", "d")):
+    place = tmp_path / form(disk, within)
     place.mkdir(exist_ok=True)
     np.save(place / f"{form(disk, video)}.npy", np.full((4, 3), ord(video[0]), np.float32))
   (tmp_path / "pairs.csv").write_text(form(table, "better,worse,split\né/ü,é/b ,train\né/c,é/d,test\n"))
@@ -163,7 +125,8 @@ def test_labels_and_features_in_other_forms_match(tmp_path, table, disk):
 @pytest.mark.parametrize("content", [
     b"", b"null", b"[]", b"5", b'"a"', b"[" * 100_000, b"\xff", b"{", b'{"recipe": 1, "videos": {}}',
     b'{"recipe": {}, "videos": []}', b'{"recipe": {}, "videos": {"a": 5}}',
-    b'{"recipe": {}, "videos": {"a": {"warnings": 5}}}',
+    b'{"recipe": {}, "videos": {"a": {"warnings": 5}}}', b'{"recipe": {}, "videos": {}, "failed": []}',
+    b'{"recipe": {}, "videos": {}, "failed": {"a": 5}}',
     *(b'{"recipe": {}, "videos": {"a": {"row_seconds": %b}}}' % value
       for value in (b"NaN", b"0", b"-1", b"null", b'"1"', b"true", b'{"rgb": null}', b"1e400", b"[1]"))])
 def test_a_damaged_note_is_not_overwritten(tmp_path, run, content):
@@ -200,7 +163,7 @@ def test_a_note_that_is_a_folder(tmp_path, run):
 def test_two_at_once(tmp_path, run):
   """The second is refused and changes nothing; the note knows what the first did."""
   note, _ = run("a.mp4")
-  with locks.hold(tmp_path / "out" / local.LOCK, "extraction", "give another --out", pytest.fail):
+  with locks.hold(tmp_path / "out" / folder.LOCK, "extraction", "give another --out", pytest.fail):
     with pytest.raises(ValueError, match=rf"out: another extraction is at work there \(host .*, pid {os.getpid()}, s"):
       run("b.mp4")
     assert json.loads((tmp_path / "out" / "extraction.json").read_text()) == note
@@ -249,6 +212,7 @@ class _Stop(BaseException):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal(tmp_path, run, monkeypatch, number):
   """What is done is kept, the decoders end, the lock is let go; the same command goes on."""
+  monkeypatch.setattr(decoders, "Decoders", DECODERS)
   save_note, said = feature_files.save_note, []
 
   def stop(*_):

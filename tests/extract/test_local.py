@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import shutil
 
@@ -16,11 +15,12 @@ from jaxskill import cli, pretrained
 from jaxskill.data.arrays import read_arrays
 from jaxskill.data.user import features
 from jaxskill.data.video import decoding, video_files
-from jaxskill.extract import beam, local, recipe_checks
+from jaxskill.extract import local, recipe_checks, words, worker
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 from jaxskill.training.parallel import Parallel
 from tests.data.video.test_decoding import encode
+from tests.extract.pictures import IN_PROCESS
 from tests.extract.test_extraction import REPO, move, recipe
 from tests.test_interop import resnet_state
 
@@ -35,8 +35,7 @@ def quick():
   """Compiles with few optimisations and for one device, for all tests here and what they share."""
   jax.config.update("jax_disable_most_optimizations", True)
   with pytest.MonkeyPatch.context() as patch:
-    for module in (local, beam):
-      patch.setattr(module, "Parallel", lambda: Parallel(1))
+    patch.setattr(local, "Parallel", lambda: Parallel(1))
     yield
   jax.config.update("jax_disable_most_optimizations", False)
 
@@ -103,7 +102,7 @@ def test_every_video_that_can_be_read(extracted):
 
 def test_names_are_printed_as_text(capsys):
   note = dict(videos={"a\nb": dict(warnings=["odd\x1b[31m"])}, failed={"c\x1b": "gone"})
-  local._say_all(note, pathlib.Path("out"), 1.0, cli.say)
+  words.say_last(note, "out", "extraction.json", 1.0, cli.say)
   assert capsys.readouterr().out.splitlines()[:2] == ["warning: a\\nb: odd\\x1b[31m", "failed: c\\x1b: gone"]
 
 
@@ -308,21 +307,16 @@ def test_several_hosts_are_refused(monkeypatch, folder, tmp_path):
     local.run(recipe("core"), folder, tmp_path, "random:0")
 
 
-def test_beam(folder, tmp_path):
-  """A pipeline writes the same features and the same note; a stopped one goes on."""
+def test_beam(folder, tmp_path, monkeypatch):
+  """A pipeline writes the same features and the same note."""
   pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'jaxskill[beam]'")
+  from jaxskill.extract import pipeline
+  monkeypatch.setattr(pipeline, "Parallel", lambda: Parallel(1))
   config = recipe("action_net:static")
   arguments = dict(boxes=folder / "boxes.csv", say=lambda _: None)
   expected = local.run(config, folder, tmp_path / "here", "random:0", **arguments)
   out = tmp_path / "beam"
-  found = local.run(config, folder, out, "random:0", runner="beam", beam_options=["--runner=DirectRunner"],
-                      **arguments)
-  assert found == expected and len(found["videos"]) == 3 and not (out / beam.PARTS).exists()
+  found = local.run(config, folder, out, "random:0", runner="beam", beam_options=IN_PROCESS, **arguments)
+  assert found == expected and len(found["videos"]) == 3 and not (out / worker.PARTS).exists()
   for name in found["videos"]:
     np.testing.assert_array_equal(np.load(out / f"{name}.npy"), np.load(tmp_path / "here" / f"{name}.npy"))
-
-
-def test_beam_is_named_where_it_is_missing(monkeypatch):
-  monkeypatch.setattr(beam.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(ValueError, match=r"needs Apache Beam, which is not installed: pip install 'jaxskill\[beam\]'"):
-    beam.require()

@@ -27,7 +27,7 @@ def summarize(replicas, metric="accuracy", videos=12, pairs=5):
   folds = list(dict.fromkeys(r["fold"] for r in replicas))
   sides = [protocol.Side(r["fold"], r["seed"], 0, folds.index(r["fold"]) * videos + np.arange(videos), pairs,
                          labels=np.arange(videos)) for r in replicas]
-  result = results._summary(metric, replicas, sides)                        # pylint: disable=protected-access
+  result = results.summarize(metric, replicas, sides)
   protocol.show({"": result})
   return result
 

@@ -85,7 +85,7 @@ def test_parameters_are_measured_as_they_are(tmp_path, file, capsys):
   # stopped before its results were there, and started again
   (workdir / "results.json").unlink()
   again = train.run(config, workdir, evaluate_only=True)
-  same = lambda found: {k: v for k, v in found.items() if k not in ("seconds", "command")}
+  same = lambda found: {k: v for k, v in found.items() if k not in ("seconds", "cost", "command")}
   assert same(again) == same(result)
   assert len((workdir / "evaluations.jsonl").read_text().splitlines()) == 1
   assert finished_run.load(workdir).checkpoint == dict(chosen="last", step=0)

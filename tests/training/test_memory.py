@@ -36,7 +36,7 @@ def test_the_step_that_was_asked_about_runs(quick_compile, load_config, make_dat
 def test_bytes_of_a_function():
   function = Parallel(1).compile(lambda state, x: (state, jnp.sin(x @ x.T) @ x))
   x = np.zeros((1000, 10), np.float32)
-  needed = memory.needed_bytes(function, (np.float32(0), x))
+  needed = memory.needed_bytes(function.lower(np.float32(0), x).compile())
   assert 4 * 1000 ** 2 < needed < 2 * (2 * x.nbytes + 4 * 1000 ** 2)
   assert memory.largest_array(function, (np.float32(0), x)) == ((1000, 1000), np.float32)
 
@@ -45,8 +45,8 @@ def test_bytes_of_a_function():
 def test_refusal_names_what_is_large_and_what_helps(quick_compile, load_config, make_dataset, monkeypatch, where):
   del quick_compile
   trainer = trainer_of(load_config, make_dataset)
-  needed = {"step": lambda *_: 10 ** 9, "answer": lambda function, _: 10 ** 9 if function is not trainer.step.run else 1}[where]
-  monkeypatch.setattr(memory, "needed_bytes", needed)
+  needed = iter({"step": [10 ** 9], "answer": [1, 10 ** 9]}[where])             # the step is asked about first
+  monkeypatch.setattr(memory, "needed_bytes", lambda _: next(needed))
   monkeypatch.setattr(trainer.parallel, "memory_bytes", lambda: 5 * 10 ** 8)
   with pytest.raises(ValueError) as error:
     memory.check(trainer)
@@ -59,7 +59,7 @@ def test_refusal_names_what_is_large_and_what_helps(quick_compile, load_config, 
 def test_a_run_that_cannot_fit_writes_nothing(quick_compile, load_config, make_dataset, monkeypatch, tmp_path):
   del quick_compile
   monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 1))
-  monkeypatch.setattr(memory, "needed_bytes", lambda *_: 10 ** 18)
+  monkeypatch.setattr(memory, "needed_bytes", lambda _: 10 ** 18)
   with pytest.raises(ValueError, match="random: one step of training needs about"):
     train.run(load_config(changes={"plots": False}), tmp_path / "run", make_dataset())
   assert not (tmp_path / "run").exists()

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill.training import parallel
 from jaxskill.training.host_memory import host_bytes
 from jaxskill.training.parallel import Parallel
 from tests.programs import rounded
@@ -97,47 +96,3 @@ def test_memory(monkeypatch):
   parallel = Parallel(1)
   monkeypatch.setattr(parallel, "local", [types.SimpleNamespace(memory_stats=lambda: dict(bytes_limit=12345, bytes_in_use=7))])
   assert parallel.memory_bytes() == 12345
-
-
-NAMES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS", "SLURM_STEP_ID",
-         "TPU_WORKER_HOSTNAMES")
-HERE = dict(JAX_COORDINATOR_ADDRESS="host:1234", JAX_NUM_PROCESSES="4", JAX_PROCESS_ID="2")
-JOINS = [
-    ({}, None),
-    (HERE, ("host:1234", 4, 2)),
-    (HERE | dict(JAX_PROCESS_ID="0"), ("host:1234", 4, 0)),
-    (dict(JAX_NUM_PROCESSES="4"), None),
-    (dict(SLURM_NTASKS="1", SLURM_STEP_ID="0"), None),
-    (dict(SLURM_NTASKS="2"), None),                      # a batch script is no task of a job step
-    (dict(SLURM_NTASKS="2", SLURM_STEP_ID="0"), ()),
-    (dict(TPU_WORKER_HOSTNAMES="localhost"), None),
-    (dict(TPU_WORKER_HOSTNAMES="a,b"), ()),
-]
-
-
-@pytest.fixture
-def joined(monkeypatch):
-  """Set an environment, call `initialize`, and see what JAX is told."""
-  def join(environment):
-    for name in NAMES:
-      monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-      monkeypatch.setenv(name, value)
-    calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: calls.append(arguments))
-    parallel.initialize()
-    assert len(calls) <= 1
-    return calls[0] if calls else None
-  return join
-
-
-@pytest.mark.parametrize("environment,expected", JOINS, ids=[" ".join(e) or "alone" for e, _ in JOINS])
-def test_initialise(joined, environment, expected):
-  assert joined(environment) == expected
-
-
-@pytest.mark.parametrize("missing", [NAMES[1:2], NAMES[2:3], NAMES[1:3]], ids=" ".join)
-def test_initialise_needs_all_three(joined, missing):
-  environment = {name: value for name, value in HERE.items() if name not in missing}
-  with pytest.raises(ValueError, match=f"COORDINATOR_ADDRESS is set but {' and '.join(missing)} is not; set all three"):
-    joined(environment)

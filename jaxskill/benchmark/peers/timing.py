@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from jaxskill.benchmark import contenders
+from jaxskill.training.host_memory import peak_bytes
 
 
 def seconds(draw: Callable[[], tuple], step: Callable[..., Any], count: int) -> float:
@@ -27,5 +27,5 @@ def seconds(draw: Callable[[], tuple], step: Callable[..., Any], count: int) -> 
 
 def memory() -> dict[str, int | None]:
   """Returns what a contender says at its end: the bytes at its peak, and nothing of a compiled program."""
-  peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else contenders.process_memory()
+  peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_bytes()
   return dict(peak_memory_bytes=peak, program_bytes=None, compiled_flops=None)

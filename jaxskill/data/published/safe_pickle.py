@@ -26,6 +26,8 @@ from jaxskill.data.arrays import refuse_stand_in
 _NESTING = 100             # containers in containers: Python hashes tuples in tuples without an eye on its stack
 _LARGEST = 10 ** 600        # whole number; Python writes out none of more than 4300 digits
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5}")
+_LONGEST = 100              # letters of a string that is an item of an array of objects: all others take as much
+_NPY = b"\x93NUMPY\x01\x00"
 _INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
 _MAKING = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "LIST", "DICT", "FROZENSET", "REDUCE")
 _FILLING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
@@ -54,10 +56,11 @@ class _Dtype:
   """The dtype that a pickle describes: by its name, then by the order of its bytes."""
 
   __slots__ = ("dtype",)
+  names = _DTYPE
 
   def __init__(self, name: str, align: int = False, copy: int = True) -> None:
     del align, copy
-    if not isinstance(name, str) or not _DTYPE.fullmatch(name):
+    if not isinstance(name, str) or not self.names.fullmatch(name):
       raise _Refused(f"an array of dtype {name!r:.40}")
     self.dtype = np.dtype(name)
 
@@ -66,6 +69,13 @@ class _Dtype:
     if version != 3 or order not in tuple("<>|=") or structure != [None] * 3 or size not in (-1, self.dtype.itemsize):
       raise _Refused("an array whose items have fields, or a size of their own")
     self.dtype = self.dtype.newbyteorder(order)
+
+
+class _DtypeOfObjects(_Dtype):
+  """The same, of Python objects too."""
+
+  __slots__ = ()
+  names = re.compile(rf"{_DTYPE.pattern}|O[48]")
 
 
 class _Array(np.ndarray):
@@ -82,7 +92,7 @@ class _Array(np.ndarray):
 def _array(content: bytes, dtype: DTypeLike, shape: Sequence[int], order: str = "C",
            axes: Any = None) -> np.ndarray:
   """Returns a read-only array of bytes that are exactly those of its shape and dtype."""
-  if not isinstance(dtype, _Dtype) or not isinstance(content, (bytes, bytearray)):
+  if not isinstance(dtype, _Dtype) or dtype.dtype.hasobject or not isinstance(content, (bytes, bytearray)):
     raise _Refused("an array of Python objects")
   dtype = dtype.dtype
   if type(shape) is not tuple or len(shape) > 32 or not all(type(n) is int and 0 <= n < 2 ** 40 for n in shape):
@@ -96,9 +106,30 @@ def _array(content: bytes, dtype: DTypeLike, shape: Sequence[int], order: str = 
   return array if axes is None else array.transpose(axes)
 
 
+def _items(content: list, once: Callable[[Any], Any], shape: Any, order: str) -> np.ndarray:
+  """Returns an array of Python objects as one of what they are: numbers, short strings, or arrays of one shape."""
+  kinds = {type(item) for item in content}
+  if order != "C" or type(shape) is not tuple or math.prod(shape) != len(content):
+    raise _Refused(f"an array of {len(content)} objects in the shape {shape!r:.40}")
+  if kinds and all(issubclass(kind, np.ndarray) for kind in kinds):
+    if len({(item.shape, item.dtype) for item in content}) > 1:
+      raise _Refused("an array of arrays of several shapes or dtypes")
+    once(range(sum(item.nbytes for item in content)))
+  elif not kinds or not all(issubclass(kind, (str, bool, int, float, np.generic)) for kind in kinds):
+    raise _Refused(f"an array of objects that are {', '.join(sorted(kind.__name__ for kind in kinds)) or 'none'}")
+  if any(len(item) > _LONGEST for item in content if isinstance(item, str)):
+    raise _Refused(f"an array of strings of more than {_LONGEST} letters")
+  if any(issubclass(kind, str) for kind in kinds) and not all(issubclass(kind, str) for kind in kinds):
+    raise _Refused("an array of strings and numbers")
+  array = np.array(content)
+  if array.dtype.hasobject:
+    raise _Refused("an array of numbers beyond 64 bits")
+  return array.reshape(shape + array.shape[1:])
+
+
 class _Unpickler(pickle.Unpickler):
 
-  def __init__(self, data: bytes) -> None:
+  def __init__(self, data: bytes, objects: bool) -> None:
     super().__init__(io.BytesIO(data), encoding="latin1")   # the arrays of Python 2
     room = 2 * len(data)      # before protocol 3, bytes are copied to text and back
 
@@ -111,6 +142,8 @@ class _Unpickler(pickle.Unpickler):
       return content
 
     def fill(content: Any, *about: Any) -> np.ndarray:
+      if objects and type(content) is list:
+        return _items(content, once, *about[1:])
       content = content.encode("latin1") if isinstance(content, str) else content      # str: of Python 2
       return _array(once(content), *about)
 
@@ -122,7 +155,7 @@ class _Unpickler(pickle.Unpickler):
     def refuse(*_: Any) -> None:
       raise _Refused("an array that it makes itself")
     self._calls: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _Dtype,
+        ("numpy", "ndarray"): refuse, ("numpy", "dtype"): _DtypeOfObjects if objects else _Dtype,
         ("numpy._core.multiarray", "_reconstruct"): reconstruct,
         ("numpy._core.multiarray", "scalar"): lambda dtype, content: fill(content, dtype, ())[()],
         ("numpy._core.numeric", "_frombuffer"): fill,
@@ -197,10 +230,36 @@ def load(path: str | os.PathLike[str]) -> dict[Any, Any] | list[tuple[int, int]]
       damaged.
   """
   refuse_stand_in(path)
-  data = pathlib.Path(path).read_bytes()
+  return _read(path, pathlib.Path(path).read_bytes())
+
+
+def load_objects(path: str | os.PathLike[str]) -> np.ndarray | None:
+  """Reads a `.npy` file whose array is one of Python objects, which NumPy pickles, without running what it names.
+
+  Returns:
+    The array of what the objects are, read-only: numbers, strings of at most 100 letters, or arrays of one shape, whose
+    axes come last; None for a file of plain numbers or strings.
+
+  Raises:
+    ValueError: if the objects are others, or the file is damaged.
+  """
+  with open(path, "rb") as file:
+    head = file.read(len(_NPY) + 2)
+    header = file.read(int.from_bytes(head[-2:], "little"))
+    if not head.startswith(_NPY) or not re.search(rb"'descr':\s*'\|O'", header):
+      return None
+    data = file.read()
+  found: Any = _read(path, data, objects=True)
+  if not isinstance(found, np.ndarray):
+    raise ValueError(f"{path}: holds a {type(found).__name__}, not an array; download it again.")
+  return found
+
+
+def _read(path: str | os.PathLike[str], data: bytes, objects: bool = False) -> Any:
+  """The content of a pickle, of which `path` is named in errors; `objects`: whether arrays of objects are read too."""
   try:
     _check_instructions(data)
-    return _Unpickler(data).load()
+    return _Unpickler(data, objects).load()
   except _Refused as error:
     raise ValueError(f"{path}: wants {error}, which is refused: only arrays of numbers or strings, numbers, strings "
                      "and builtin containers are read. Download it again from its authors, and do not open this file "

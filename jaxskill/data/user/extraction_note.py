@@ -1,6 +1,7 @@
 """`extraction.json`: what `jaxskill.extract` notes beside the features that it makes.
 
-Extractions in shards write `extraction.I-of-N.json`, one each; together they are read as one note.
+Extractions in shards write `extraction.I-of-N.json`, one each; together they are read as one note, with
+`extraction.json`.
 """
 
 from __future__ import annotations
@@ -34,21 +35,22 @@ def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
   """Returns what `jaxskill.extract` noted of the features of a folder.
 
   Returns:
-    {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}}; empty where the features were made
-    otherwise. Of a video in the notes of several shards the latest one counts.
+    {"recipe": {...}, "videos": {video: {"row_seconds", "warnings", ...}}, "failed": {video: why}}; empty where the
+    features were made otherwise. Of a video in several notes the latest one counts.
 
   Raises:
     ValueError: if a file cannot be read, or is not what was written; or if shards had different recipes.
   """
-  recipe, videos = {}, {}
+  recipe, videos, failed = {}, {}, {}
   for file in note_files(folder) or [folder / EXTRACTION]:
-    note = _read(file)
+    note = read_note(file)
     if videos and note["videos"] and not are_alike(note["recipe"], recipe):
       raise ValueError(f"{file}: is of another recipe or other weights than the other notes beside it; extract all "
                        "shards alike, into a new folder.")
     recipe = note["recipe"] if note["videos"] or not recipe else recipe
-    videos |= note["videos"]
-  return dict(recipe=recipe, videos=videos)
+    videos = {video: about for video, about in videos.items() if video not in note["failed"]} | note["videos"]
+    failed = {video: why for video, why in (failed | note["failed"]).items() if video not in note["videos"]}
+  return dict(recipe=recipe, videos=videos, failed=failed)
 
 
 def are_alike(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -68,19 +70,21 @@ def _without_names(recipe: Any) -> Any:
   return {**recipe, "weights": names, "persons": persons}
 
 
-def _read(file: pathlib.Path) -> Any:
-  """Returns the same of one note."""
+def read_note(file: pathlib.Path) -> dict[str, Any]:
+  """Returns the same as `read_extraction` of one note; raises the same."""
   try:
     note = json.loads(file.read_text(encoding="utf-8"))
     _check(file, note)
   except FileNotFoundError:
-    return dict(recipe={}, videos={})
+    return dict(recipe={}, videos={}, failed={})
   except files.OtherFormat:
     raise
   except (OSError, ValueError, RecursionError) as error:
     raise ValueError(f"{file}: is not what jaxskill.extract wrote ({error}); extract the features again into a new "
                      "folder, or remove the file.") from error
-  return dict(recipe=note["recipe"], videos={plain(video): about for video, about in note["videos"].items()})
+  videos = {plain(video): about for video, about in note["videos"].items()}
+  failed = {plain(video): why for video, why in note.get("failed", {}).items()}
+  return dict(recipe=note["recipe"], videos=videos, failed=failed)
 
 
 def noted_seconds(about: Mapping[str, Any], stream: str, otherwise: float) -> float:
@@ -96,6 +100,9 @@ def _check(file: pathlib.Path, note: Any) -> None:
   for name in ("recipe", "videos"):
     if not isinstance(note, dict) or not isinstance(note.get(name), dict):
       raise ValueError(f"expected an object with the objects recipe and videos, {name} is none")
+  failed = note.get("failed", {})
+  if not isinstance(failed, dict) or not _are_texts(list(failed.values())):
+    raise ValueError("failed is no object of texts")
   for video, about in note["videos"].items():
     if not isinstance(about, dict):
       raise ValueError(f"expected an object of video {video!r}")

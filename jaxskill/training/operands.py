@@ -1,0 +1,118 @@
+"""The type of the operands of matrix products: decided once a run, by what the device multiplies faster, and recorded.
+
+bfloat16 is several times as fast as float32 on accelerators and on processors with instructions for it, and half as
+fast on others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import platform
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxskill import files
+from jaxskill.modules.layers import dot
+from jaxskill.training.parallel import float32_products, on_first_process
+
+TYPES = ("float32", "bfloat16")
+FASTER = 1.2          # bfloat16 is taken where a product of it is so many times as fast: a step does more than products
+_SIDES = dict(cpu=512)           # of the square matrices that are multiplied
+_SIDE, _TIMES = 4096, 5
+FILE = "operands.json"
+
+
+def decide(config: ConfigDict, workdir: epath.Path, device: jax.Device) -> tuple[ConfigDict, str]:
+  """Decides `config.train.dtype` where it is "auto"; one that is named stays.
+
+  Args:
+    config: of the run.
+    workdir: of the run; one that goes on keeps what it began with.
+    device: whose speed is measured, on the first host. The figure is kept beside the compiled programs.
+
+  Returns:
+    The config, a copy where something was decided, and what there is to say of it in words, "" where nothing is.
+  """
+  asked = config.train.dtype
+  if asked == "float32":
+    return config, ""
+  if asked == "auto" and (before := on_first_process(lambda: _recorded(workdir))):
+    return _with(config, before), f"operands of products: {before}, as this run began"
+  ratio = on_first_process(lambda: speed(device))
+  times = f"products of bfloat16 are {ratio:.2g} times as fast as those of float32 here"
+  if asked == "auto":
+    chosen = TYPES[ratio >= FASTER]
+    return _with(config, chosen), f"operands of products: {chosen} ({times}; config.train.dtype names one)"
+  return config, f"{times}: config.train.dtype=float32, or auto, trains faster" if ratio < 1 else ""
+
+
+def speed(device: jax.Device) -> float:
+  """Returns how many times as fast a product of bfloat16 is as one of float32, measured once and kept."""
+  path, name = _kept(), kind(device)
+  known: Any = {}
+  try:
+    known = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    return float(known[name])
+  except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    measured = _measure(device)
+  if path:
+    with contextlib.suppress(OSError):                   # a full disk: it is measured again
+      files.save_json(path, {**(known if isinstance(known, dict) else {}), name: measured})
+  return measured
+
+
+def kind(device: jax.Device) -> str:
+  """Returns in words what a measured speed holds for: JAX calls every processor "cpu", and kinds may share a home."""
+  if device.platform != "cpu":
+    return f"{device.device_kind}, jax {jax.__version__}"
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+  except OSError:                                        # another system than Linux
+    lines = []
+  named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+  return f"{named[0] if named else platform.processor() or platform.machine()}, jax {jax.__version__}"
+
+
+def _measure(device: jax.Device) -> float:
+  side = _SIDES.get(device.platform, _SIDE)
+  ones = jax.device_put(jnp.ones((side, side), jnp.float32), device)
+  taken = {}
+  for name in TYPES:
+    product = jax.jit(float32_products(lambda x, name=name: dot(x, x, jnp.dtype(name))))
+    operand = ones.astype(name)
+    jax.block_until_ready(product(operand))              # compiled
+    times = []
+    for _ in range(_TIMES):
+      begun = time.perf_counter()
+      jax.block_until_ready(product(operand))
+      times.append(time.perf_counter() - begun)
+    taken[name] = min(times)                             # others may be at work on the machine
+  return taken["float32"] / taken["bfloat16"]
+
+
+def _kept() -> pathlib.Path | None:
+  """Returns the file of what was measured, beside the compiled programs; None where these are not kept on a disk."""
+  folder = getattr(jax.config, "jax_compilation_cache_dir")
+  return pathlib.Path(folder) / FILE if folder and "://" not in folder else None
+
+
+def _recorded(workdir: epath.Path) -> str:
+  """Returns the type that a run in `workdir` began with, "" where there is none."""
+  try:
+    stored = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["train"]["dtype"]
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    return ""                                            # a damaged file is refused where the folder is claimed
+  return stored if stored in TYPES else ""
+
+
+def _with(config: ConfigDict, dtype: str) -> Any:
+  decided = config.copy_and_resolve_references()         # ConfigDict(config) would share its fields
+  decided.train.dtype = dtype
+  return decided
