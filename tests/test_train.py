@@ -172,7 +172,7 @@ def test_results_do_not_depend_on_the_speed(small, tmp_path, monkeypatch):
   fast, lengths = train.run(config, tmp_path / "fast"), []
   take = train.Trainer.take
   monkeypatch.setattr(train, "CallLength", Slow)
-  monkeypatch.setattr(train.Trainer, "take", lambda self, count: lengths.append(count) or take(self, count))
+  monkeypatch.setattr(train.Trainer, "take", lambda self, count, *rest: lengths.append(count) or take(self, count, *rest))
   slow = train.run(config, tmp_path / "slow")
   assert set(lengths) == {2} and sum(lengths) == slow["steps"] == fast["steps"]
   for key in ("params_sha256", "rows", "replicas"):

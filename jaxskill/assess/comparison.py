@@ -57,7 +57,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   maps = [explain.maps(trained, video, one) for video, one in zip(videos, picked)]
   paths = write(folder, videos, result, maps, extra, pages)
   if pages.hides:
-    result["failed"] |= earlier.forget(answers, trained.workdir, videos, (), shown, [folder], say)
+    result["failed"] |= earlier.forget(answers, trained.folder, videos, (), shown, [folder], say)
   say(describe(result))
   for what, why in result["failed"].items():
     say(f"failed: the {what} {cli.plain(why)}")

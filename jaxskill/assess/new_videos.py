@@ -138,7 +138,7 @@ def _decoded(run: finished_run.FinishedRun, files: Mapping[str, pathlib.Path], f
              out: str | os.PathLike[str], say: Callable[[str], None], passing: str) -> tuple:
   """The same of a run that was trained on frames: they are decoded as its own were; into `passing`, if given."""
   recipe = run.about["extraction"]
-  kept = pathlib.Path(out) / "frames" if out else pathlib.Path(run.workdir) / "own_frames"
+  kept = pathlib.Path(out) / "frames" if out else pathlib.Path(run.folder) / "own_frames"
   folder = pathlib.Path(passing) / "frames" if passing else kept
   if passing and kept.exists():
     say(f"{kept} holds pictures that earlier commands decoded; remove it if nobody is to see them.")
@@ -215,7 +215,7 @@ def _extracted(run: Any, videos: Sequence[pathlib.Path] | tuple[str], extraction
     return _decoded(run, {name: path for name, path in files.items() if name not in failed}, failed, out, say,
                     passing)
   config, weights = recipes.recipe_of(run, extraction.extractor, extraction.weights)
-  kept = pathlib.Path(out) if out else pathlib.Path(run.workdir)
+  kept = pathlib.Path(out) if out else pathlib.Path(run.folder)
   folder = kept / ("features" if out else "own_features")                              # that all commands share
   places = {name: _place(name) for name in files if name not in failed}
   with passing_folder() as links:

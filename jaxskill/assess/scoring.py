@@ -69,7 +69,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     say(f"{len(videos)} videos read in {read - started:.1f} s, assessed in {assessed - read:.1f} s, drawn in "
         f"{time.perf_counter() - assessed:.1f} s")
   if pages.hides:
-    failed |= earlier.forget(answers, trained.workdir, videos, failed, shown,
+    failed |= earlier.forget(answers, trained.folder, videos, failed, shown,
                              [folders[name] for name in results], say)
   paths, faults = of_all(answers, results, videos, pages) if results and pages.any else ([], {})
   failed |= faults
@@ -184,10 +184,10 @@ def folder_of(trained: finished_run.FinishedRun, out: str, name: str) -> pathlib
   Raises:
     ValueError: besides, if it would be on a store: answers are pages and films, with files that they share.
   """
-  if not stores.is_local(out or trained.workdir):
-    raise ValueError(f"{out or trained.workdir}: answers are written to this machine only; name a folder of it with "
+  if not stores.is_local(out or trained.folder):
+    raise ValueError(f"{out or trained.folder}: answers are written to this machine only; name a folder of it with "
                      "--out.")
-  return files.open_folder(pathlib.Path(out or trained.workdir / name))
+  return files.open_folder(pathlib.Path(out or trained.folder / name))
 
 
 def step_of(trained: finished_run.FinishedRun) -> str:

@@ -254,7 +254,7 @@ class Comparison:
     distribution = {}
     for number, log_p in enumerate(levels, start=1):
       middles = _places(labels["bounds"], log_p.shape[-1])
-      distribution[f"level {number}"] = Distribution(middles, jnp.exp(log_p).T @ mask / mask.sum())
+      distribution[f"level {number}"] = Distribution(middles, jnp.exp(log_p).T @ mask.astype(jnp.float32) / mask.sum())
     return Assessment(score=score * unit, parts=parts, distribution=distribution)
 
 

@@ -12,10 +12,12 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxskill import files, methods, stores
+from jaxskill.data import arrays as arrays_of
 from jaxskill.training import checkpoints
 
 FORMAT = 1            # of training_videos.npz
 RESULTS_FORMAT = 3    # of results.json; 2 called simple baselines "floor: ", 1 and none distributions "probabilities"
+PARAMETERS = "parameters_{step}.npz"      # of a pack, in place of the checkpoint of that step
 WRITE_AGAIN = "remove it and start the training command again, which writes it"
 
 
@@ -52,6 +54,10 @@ def config(workdir: epath.Path) -> tuple[ConfigDict, methods.Method]:
 
 def checkpoint(workdir: epath.Path, step: int) -> dict[str, np.ndarray]:
   """Returns the leaves {name: array} of the checkpoint that a run ended with; a `ValueError` if it is not there."""
+  packed = workdir / PARAMETERS.format(step=step)
+  if packed.is_file():
+    with files.local_copy(packed) as copy:
+      return arrays_of.read_arrays(copy, max(arrays_of.MAX_BYTES, copy.stat().st_size), named=packed)
   try:
     return checkpoints.read(workdir / "checkpoints", step)
   except ValueError as error:

@@ -21,7 +21,7 @@ from jaxskill.data import Fold, SkillDataset
 from jaxskill.data import arrays as arrays_of
 from jaxskill.evaluate.held_out import HeldOut
 from jaxskill.methods.common import operand_type
-from jaxskill.training import archives, batches, checkpoints, finished_files, step
+from jaxskill.training import archives, batches, checkpoints, finished_files, packs, step
 from jaxskill.training.answers import Answers
 from jaxskill.training.parallel import Parallel
 from jaxskill.training.precision import single_precision
@@ -76,7 +76,7 @@ class FinishedRun(NamedTuple):
   """A run that can be asked about other videos.
 
   Attributes:
-    workdir, config, method: of the run.
+    workdir: folder of the run, or its pack; config, method: of the run.
     about: {"data", "simulated", "tested" (False where no video was held out), "extraction", "published",
       "params_sha256", "replicas", "streams", "groups", "segments"}, see `save`.
     arrays: of the file by name.
@@ -91,6 +91,11 @@ class FinishedRun(NamedTuple):
   state: step.TrainState
   answers: Answers
   parallel: Parallel
+
+  @property
+  def folder(self) -> epath.Path:
+    """Returns the folder of what has no other place: the run's own, or one beside a pack, which stays as it is."""
+    return self.workdir if self.workdir.is_dir() else self.workdir.with_name(f"{self.workdir.stem}_answers")
 
   def training_scores(self, replica: int) -> np.ndarray:
     """Returns `[n]` what a replica says of its training videos, without those that nothing could be compared with."""
@@ -262,25 +267,32 @@ def _padded(rows: np.ndarray, length: int) -> np.ndarray:
 
 @single_precision()
 def load(workdir: epath.PathLike, checkpoint: str = "last") -> FinishedRun:
-  """Reads the finished run of a folder.
+  """Reads a finished run.
 
   Args:
+    workdir: its folder, or its pack, see `packs`.
     checkpoint: whose models answer: "last", of the end of training, or "validation", of the step at which they were
       best on validation videos, in the mean over all of them.
 
   Raises:
-    ValueError: if the folder holds none, an unfinished or a damaged one, or no such checkpoint, with what to do.
+    ValueError: if there is none, an unfinished or a damaged one, or no such checkpoint, with what to do.
   """
-  workdir = stores.place(workdir)
-  (config, method), path = finished_files.config(workdir), workdir / FILES[checkpoint]
-  if checkpoint != "last" and not path.is_file() and (workdir / FILE).is_file():
+  given = stores.place(workdir)
+  with packs.opened(given) as folder:
+    return _load(folder, given, checkpoint)
+
+
+def _load(folder: epath.Path, workdir: epath.Path, checkpoint: str) -> FinishedRun:
+  """Reads what `load` does from a folder; `workdir` is what was given."""
+  (config, method), path = finished_files.config(folder), folder / FILES[checkpoint]
+  if checkpoint != "last" and not path.is_file() and (folder / FILE).is_file():
     raise ValueError(f"{workdir}: none of its checkpoints was chosen on validation videos, since training kept none "
                      "apart (config.data.validation_share) or was done by an older version; leave --checkpoint out.")
   if not path.is_file():
-    subs = ", ".join(path.name for path in stores.children(workdir) if (path / FILE).is_file())
+    subs = ", ".join(path.name for path in stores.children(folder) if (path / FILE).is_file())
     if subs:
       raise ValueError(f"{workdir}: is a table of several runs; give one of its folders: {subs}.")
-    reached = max(archives.steps(workdir / "checkpoints"), default=0)
+    reached = max(archives.steps(folder / "checkpoints"), default=0)
     raise ValueError(f"{workdir}: this run is not finished (its last checkpoint is of step {reached}); start the "
                      "command that trained it again with the same --workdir: it goes on from there and writes what "
                      "is needed.")
@@ -295,13 +307,13 @@ def load(workdir: epath.PathLike, checkpoint: str = "last") -> FinishedRun:
   except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
     raise ValueError(f"{path}: is not what training wrote ({finished_files.reason(error)}); remove it and start the "
                      "training command again, which writes it.") from error
-  stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(workdir, about["step"]).items()}
+  stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(folder, about["step"]).items()}
   leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
                                          if name[0] in ("params", "constants")})
   if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start "
                      "the training command again, which writes it.")
-  about |= dict(tested=finished_files.tested(workdir, about), checkpoint=checkpoint)
+  about |= dict(tested=finished_files.tested(folder, about), checkpoint=checkpoint)
   parallel = Parallel()
   state = step.TrainState(np.int32(about["step"]), leaves["params"], leaves.get("constants", {}), None)
   return FinishedRun(workdir, config, method, about, arrays, parallel.replicate(state), Answers(method, parallel),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from jaxskill import export, main, methods, pretrained, train, weight_files
+from jaxskill import main, methods, pretrained, train, weight_files
+from jaxskill.export import __main__ as export
 from jaxskill.training import checkpoints, finished_run
 from tests.conftest import small_config
 from tests.places import GOLDEN
