@@ -22,7 +22,7 @@ from jaxskill.training.parallel import Parallel
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
-FEW = ["--config.plots=False", "--config.train.eval_steps=100"]
+FEW = ["--config.plots=False", "--config.train.dtype=float32", "--config.train.eval_steps=100"]
 BRIEF = [*FEW, "--config.train.checkpoint_steps=100"]
 LONG = [*FEW, "--config.train.epochs=15", "--config.train.checkpoint_steps=16"]           # 150 steps
 ALL = """
@@ -98,7 +98,7 @@ def interrupt(pair, workdir):
   (code, out, err), (other_code, other_out, other_err) = map(finish, both)
   assert (code, other_code) == (128 + signal.SIGTERM,) * 2, err + other_err
   stopped = int(re.search(r"stopped by a signal at step (\d+)", out)[1])
-  assert stopped == newest(workdir) and "2 cpu device(s)" in out and "device(s)" not in other_out
+  assert stopped == newest(workdir) and "on 2 cpu devices of 2 hosts" in out and "hosts" not in other_out
 
   both = begin()
   killed = reach(stopped, workdir, both)
