@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from etils import epath
 
-from jaxskill import cli, files
+from jaxskill import cli, files, stores
 from jaxskill.evaluate import collapse, protocol, raters
 from jaxskill.report import results, tables
 from jaxskill.training import finished_files, log_lines, run_folder
@@ -65,7 +64,7 @@ def run(workdirs: Sequence[str | os.PathLike[str]], allow_missing: bool = False)
 
 def _read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
   """The results.json of a finished run."""
-  folder = epath.Path(cli.path(workdir))
+  folder = stores.place(workdir)
   path = folder / "results.json"
   try:
     result = json.loads(path.read_text(encoding="utf-8"))
@@ -217,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = run(options.runs, options.allow_missing)
     cli.say(describe(found))
     if options.out:
-      files.save_json(options.out, found)
+      files.save_json(stores.place(options.out), found)
       cli.say(f"wrote {options.out}")
 
 
