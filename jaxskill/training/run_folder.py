@@ -77,8 +77,8 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
   if differing := differences(stored, json.loads(text), allowed=WATCHING):
-    raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that is "
-                     "there.")
+    raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that "
+                     "is there.")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], where: tuple[str, str] = ("there", "here"),
