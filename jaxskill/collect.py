@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = run(options.runs, options.allow_missing)
     cli.say(describe(found))
     if options.out:
-      files.save_json(options.out, found)
+      files.save_json(stores.place(options.out), found)
       cli.say(f"wrote {options.out}")
 
 

@@ -7,6 +7,7 @@ import pytest
 from jaxskill import cli, collect, train
 from jaxskill.report import tables
 from jaxskill.training import config_checks, replicas
+from tests import strict
 
 FOLDS = ((range(12), range(12, 24)), (range(12, 24), range(12)), (range(6, 18), [*range(6), *range(18, 24)]))
 
@@ -94,6 +95,18 @@ def test_seeds_have_their_spread(array):
   assert found["rows"]["pros_cons"]["accuracy"]["last"]["mean"] == pytest.approx(0.6)
   assert found["config"]["seeds"] == [0, 2] and found["config"]["folds"] == []
   assert [(r["fold"], r["seed"]) for r in found["replicas"]] == [("f0", 0), ("f0", 2), ("f1", 0), ("f1", 2)]
+
+
+def test_runs_on_a_store_are_read_and_the_table_is_written_there(monkeypatch, capsys):
+  monkeypatch.setattr(strict, "OBJECTS", {})
+  for fold in (0, 1):
+    strict.OBJECTS[f"bucket/fold{fold}/results.json"] = json.dumps(results(fold, 0)).encode()
+  collect.main(["strict://bucket/fold0", "strict://bucket/fold1", "--out", "strict://bucket/table.json"])
+  table = json.loads(strict.OBJECTS["bucket/table.json"])
+  assert [run["workdir"] for run in table["runs"]] == ["strict://bucket/fold0", "strict://bucket/fold1"]
+  with pytest.raises(SystemExit):
+    collect.main(["strict://bucket/fold2"])
+  assert "strict://bucket/fold2: is not the folder of a run" in capsys.readouterr().err
 
 
 def test_what_is_no_number_is_undefined_and_what_was_not_asked_for_is_a_dash(array):
