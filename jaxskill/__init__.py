@@ -3,6 +3,7 @@
 Rooms, from top to bottom. Each imports those below it and none above; files of one room may import each other, without
 circles. A test holds this.
 
+  __main__      jaxskill COMMAND: the commands below by one name
   reproduce     tables, figures and claims of the papers, by one command each
   compare       python -m jaxskill.compare: which of two new videos is better
   assess        python -m jaxskill.assess: a finished run and new videos -> answers, pages, pictures
@@ -20,8 +21,9 @@ circles. A test holds this.
   modules       Flax modules and operations: they know tensors, no data sets and no configs
   evaluate      metrics, truth, protocols, and baselines that need no network
   data          the data contract, its readers, checks, splits and the simulation
-  cli           configs, overrides, errors in a line, signals, exit statuses
   files         files whole or not at all, JSON, digests, provenance
+  cli           configs, errors in a line, signals, exit statuses
+  overrides     --config.FIELD=VALUE
 
 `configs/` holds one file a system, outside the package in a checkout; nothing of a method stands above `methods`, but
 in benchmark/systems, benchmark/peers and interop.

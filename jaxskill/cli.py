@@ -23,14 +23,15 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from jaxskill.overrides import with_override
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
-# Fields of a config that its file and options decide, for others follow from them; and how each is asked for instead.
-DECIDED = {"method": "configs/{value}.py", "variant": "{file}:{data},{value}", "data.name": "{file}:{value}"}
+CONFIGS, RECIPES = "configs", "configs/features"     # folders of files that come with the package
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _at_end = []         # what `at_end` has been given
 
@@ -151,7 +152,8 @@ def weights(text: str) -> str:
 def add_config(parser: argparse.ArgumentParser, what: str) -> None:
   """Adds --config to an argparse parser; `parse` takes its overrides."""
   parser.add_argument("--config", required=True, metavar="FILE[:OPTIONS]",
-                      help=f"{what}; --config.FIELD=VALUE overrides a field, all of them stand in that file")
+                      help=f"{what}; those of the package by their names too, without folder and ending; "
+                      "--config.FIELD=VALUE overrides a field, all of them stand in that file")
 
 
 def parse(parser: argparse.ArgumentParser,
@@ -174,19 +176,21 @@ def parse(parser: argparse.ArgumentParser,
   return options, overrides
 
 
-def read_config(file: str, overrides: Sequence[str] | tuple = ()) -> tuple[ConfigDict, Callable[..., Any] | None]:
+def read_config(file: str, overrides: Sequence[str] | tuple = (),
+                among: str = CONFIGS) -> tuple[ConfigDict, Callable[..., Any] | None]:
   """Returns (config, its file's function official() or None).
 
   Args:
-    file: path of a config file, with `:OPTIONS` for its get_config; `~` is the home folder.
+    file: path or name of a config file, see `find_config`, with `:OPTIONS` for its get_config; `~` is the home folder.
     overrides: --config.FIELD=VALUE, each.
+    among: folder of the package where names are looked up, `CONFIGS` or `RECIPES`.
 
   Raises:
     ValueError: for a file that is no config, options or fields that it has not, a value of another type, or of a field
       that only the file and its options may set.
   """
-  name, colon, options = path(file).partition(":")
-  name = find_config(name)
+  given, colon, options = path(file).partition(":")
+  name = find_config(given, among)
   module = _load(name)
   if not callable(getattr(module, "get_config", None)):
     raise ValueError(f"--config={file}: {name} defines no get_config(); give one of configs/, e.g. "
@@ -198,9 +202,7 @@ def read_config(file: str, overrides: Sequence[str] | tuple = ()) -> tuple[Confi
   except Exception as error:   # pylint: disable=broad-except   a config file is anybody's code
     raise ValueError(_fault_of(name, error)) from error
   for override in overrides:
-    before = {field: _value(config, field) for field in DECIDED}
-    config = _overridden(config, override)
-    _check_decided(before, config, override, name)
+    config = with_override(config, override, given)
   _expand_home(config)
   return config.lock(), getattr(module, "official", None)
 
@@ -215,13 +217,27 @@ def beside(file: str | os.PathLike[str], name: str) -> types.ModuleType:
   return _module(name, pathlib.Path(file).with_name(f"{name}.py"))
 
 
-def find_config(name: str) -> str:
-  """Returns the path of a config file: as it is given, or, "configs/...", among those that come with the package."""
+def find_config(name: str, among: str = CONFIGS) -> str:
+  """Returns the path of a config file.
+
+  Args:
+    name: a word, as "best", is a file of the package, whatever the working folder holds; a path is taken as it is, or,
+      "configs/...", from the package where the working folder has none.
+    among: folder of the package where words are looked up, `CONFIGS` or `RECIPES`.
+
+  Raises:
+    ValueError: for a word that the package has no file of, with those that it has.
+  """
   package = pathlib.Path(__file__).parent
-  if not pathlib.Path(name).is_file() and pathlib.Path(name).parts[:1] == ("configs",):
-    for folder in (package, package.parent):             # installed, or a checkout
-      if (folder / name).is_file():
-        return str(folder / name)
+  root = package if (package / CONFIGS).is_dir() else package.parent           # installed, or a checkout
+  is_word = bool(name) and name == pathlib.Path(name).name and not pathlib.Path(name).suffix
+  found = root / (f"{among}/{name}.py" if is_word else name)
+  if is_word and not found.is_file():
+    known = sorted(file.stem for file in (root / among).glob("*.py") if file.stem != "common")
+    raise ValueError(f"--config={name}: there is no config of this name, only {', '.join(known)}; a file of your own "
+                     f"is given by its path, e.g. ./{name}.py.")
+  if is_word or not pathlib.Path(name).is_file() and pathlib.Path(name).parts[:1] == (CONFIGS,) and found.is_file():
+    return str(found)
   return name
 
 
@@ -251,71 +267,6 @@ def _fault_of(name: str, error: Exception) -> str:
   line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
   return (f"--config={name} cannot be used: {f'line {line}: ' if line else ''}{type(error).__name__}: "
           f"{str(error).splitlines()[0] if str(error) else 'no message'}.")
-
-
-def _overridden(config: ConfigDict, override: str) -> ConfigDict:
-  """Returns the config with one --config.FIELD=VALUE."""
-  from absl import flags
-  from ml_collections import config_flags
-  field = override.partition("=")[0].removeprefix("--config.")
-  if unknown := _unknown_field(config, field):
-    raise ValueError(f"{override}: {unknown}")
-  group = list(config[field]) if "." not in field and hasattr(config[field], "keys") else []
-  values = flags.FlagValues()                              # its own, beside those of libraries
-  arguments = ["jaxskill", override]
-  try:
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
-    values(arguments)
-  except (flags.Error, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError,
-          RuntimeError, MemoryError) as error:
-    why = (str(error).splitlines() or [type(error).__name__])[0].removeprefix(f"flag {override}: ")
-    raise ValueError(f"{override}: {why[:300]} (the config has {_known_value(config, field)})") from error
-  if lost := [name for name in group if name not in values.config[field]]:
-    raise ValueError(f"{override}: config.{field} would lose {', '.join(lost[:3])} and others; set its fields one by "
-                     f"one, e.g. --config.{field}.{lost[0]}=VALUE.")
-  return values.config
-
-
-def _check_decided(before: Mapping[str, Any], config: ConfigDict, override: str, file: str) -> None:
-  """Raises a `ValueError` if an override has changed a field that the config file and its options decide.
-
-  Args:
-    before: {field of `DECIDED`: its value before}.
-    config: with the override.
-    file: name of the config file.
-  """
-  for field, old in before.items():
-    value = _value(config, field)
-    if value != old:
-      asked = DECIDED[field].format(file=file, data=before["data.name"], value=value)
-      raise ValueError(f"{override}: config.{field} is not set alone, for other fields follow from it; use "
-                       f"--config {asked}.")
-
-
-def _value(config: ConfigDict, field: str) -> str:
-  """Returns the value of a field `a.b` of a config; None if it has no such field."""
-  for name in field.split("."):
-    config = config.get(name) if hasattr(config, "get") else None
-  return config
-
-
-def _unknown_field(config: ConfigDict, field: str) -> str | None:
-  """Returns which part of `a.b` or `a[0]` a config has not, in words; None if it has them all."""
-  node, where = config, "config"
-  for name in field.split("."):
-    if not hasattr(node, "keys") or name not in node:
-      if hasattr(node, "keys") and name.partition("[")[0] in node:
-        whole = name.partition("[")[0]
-        return f"{where}.{name}: elements cannot be set one by one; give the whole, e.g. --{where}.{whole}='(0,1)'."
-      known = f"only {', '.join(node)}" if hasattr(node, "keys") else "it is a value"
-      return f"{where} has no field {name!r}, {known}."
-    node, where = node[name], f"{where}.{name}"
-  return None
-
-
-def _known_value(config: ConfigDict, field: str) -> str:
-  value = _value(config, field)
-  return f"{field}={', '.join(value)}" if hasattr(value, "keys") else f"{field}={value!r}"
 
 
 def _expand_home(config: ConfigDict) -> None:

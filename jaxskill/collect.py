@@ -24,7 +24,7 @@ from jaxskill.training import finished_files, log_lines, run_folder
 
 # Fields in which runs may differ: none of them changes a number.
 MAY_DIFFER = ("config.folds", "config.seeds", "config.plots", "config.data.dir", "config.data.prepared_dir",
-              "config.data.device_budget", "config.train.keep_checkpoints")
+              "config.data.device_budget", "config.train.keep_checkpoints", *run_folder.WATCHING)
 OF_ALL = ("format", "data", "simulated", "tested", "audit")                         # what is the same in every run
 OF_EACH = ("params_sha256", "steps", "seconds", "versions", "devices", "git_revision")      # and what is kept of each
 

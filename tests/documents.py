@@ -77,14 +77,14 @@ def commands_of_shell(text):
 def commands(document):
   """Returns all commands of a page, of its blocks and of its prose, each a list of words."""
   result = [words for language, text in document.blocks if language == "bash" for words in commands_of_shell(text)]
-  starts = ("python ", "pip ", "pytest ", "launch/")
+  starts = ("python ", "jaxskill ", "pip ", "pytest ", "launch/")
   return result + [shlex.split(span) for span in spans(document) if span.startswith(starts) and " " in span]
 
 
 def commands_of_docstring(path):
   """Returns the commands in the docstring of a module; not those that say which options there are."""
   text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").replace("\\\n", " ")
-  lines = [line.strip() for line in text.splitlines() if line.strip().startswith("python -m jaxskill")]
+  lines = [line.strip() for line in text.splitlines() if line.strip().startswith(("python -m jaxskill", "jaxskill "))]
   lines = [re.split(r"(?<=\S)   +(?=[^-\s])", line)[0] for line in lines]        # words about it follow
   return [shlex.split(line) for line in lines if not re.search(r"\[|<|\.\.\.|: see", line)]
 

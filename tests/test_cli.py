@@ -154,6 +154,29 @@ def test_a_config_that_is_not_there(name, tmp_path):
     cli.read_config(str(tmp_path / name) if name else "")
 
 
+@pytest.mark.parametrize("among", [cli.CONFIGS, cli.RECIPES])
+def test_a_name_is_a_file_of_the_package_whatever_the_working_folder_holds(among, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for decoy in ("pros_cons", "pros_cons.py", "action_net.py"):
+    (tmp_path / decoy).write_text("raise KeyError('this is another')")
+  by_path, by_name = (cli.read_config(name, among=among)[0] for name in (f"{among}/pros_cons.py", "pros_cons"))
+  assert by_name.to_dict() == by_path.to_dict()
+  with pytest.raises(ValueError, match="pros_cons.py cannot be used"):
+    cli.read_config("pros_cons.py", among=among)
+  with pytest.raises(ValueError, match=r"--config=\w+: there is no config of this name, only action_net, .*\./mine\.py"):
+    cli.read_config("mine", among=among)
+
+
+def test_a_name_has_options_and_overrides_as_a_path_has():
+  config, official = cli.read_config("pros_cons:best,official", ["--config.seeds=(5,)"])
+  assert config.data.name == "best" and config.variant == "official" and config.seeds == (5,) and callable(official)
+  with pytest.raises(ValueError, match="use --config pros_cons:epic_skills"):
+    cli.read_config("pros_cons", ["--config.data.name=epic_skills"])
+  with pytest.raises(ValueError, match="only action_net, action_net_ablations, .*, whos_better;") as caught:
+    cli.read_config("pros_con:best")
+  assert "\n" not in str(caught.value)
+
+
 def test_home_is_expanded_wherever_a_path_is_given(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   assert cli.path("~/x") == str(tmp_path / "x") and cli.path("~") == str(tmp_path)

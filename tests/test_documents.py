@@ -21,6 +21,7 @@ import pytest
 
 import jaxskill
 from jaxskill import cli
+from jaxskill.__main__ import COMMANDS
 from jaxskill.extract.pose import networks
 from tests import documents
 from tests.places import REPO
@@ -90,14 +91,15 @@ def check_jaxskill(module, words, monkeypatch):
   if unknown := [word for word in overrides if not word.startswith("--config.")]:
     raise ValueError(f"unknown option {unknown[0]}")
   if getattr(options, "config", None):
-    config, official = cli.read_config(options.config, overrides)
+    among = cli.RECIPES if module == "jaxskill.extract" else cli.CONFIGS
+    config, official = cli.read_config(options.config, overrides, among)
     if getattr(options, "forms", None):
       from jaxskill.benchmark import contenders, systems
       shape = systems.find(config.method).shapes[options.shape]
       for form in options.forms.split(","):
         contenders.configure(config, form, shape, official)
   if getattr(options, "extractor", None):
-    cli.read_config(options.extractor)
+    cli.read_config(options.extractor, among=cli.RECIPES)
 
 
 def check_pytest(words):
@@ -126,6 +128,10 @@ def check(words, monkeypatch):
   program, *rest = words
   if words[:2] == ["python", "-m"] and words[2].split(".")[0] == "jaxskill":
     check_jaxskill(words[2], words[3:], monkeypatch)
+  elif program == "jaxskill" and rest != ["--help"]:
+    if rest[0] not in COMMANDS:
+      raise ValueError(f"no command {rest[0]!r}")
+    check_jaxskill(COMMANDS[rest[0]][0], rest[1:], monkeypatch)
   elif program == "pytest" or words[:3] == ["python", "-m", "pytest"]:
     check_pytest(rest if program == "pytest" else words[3:])
   elif words[:2] == ["pip", "install"]:
@@ -144,7 +150,7 @@ def check(words, monkeypatch):
   elif program in ("docker", "kubectl", "sky"):
     if missing := [word for word in rest if word.startswith("launch/") and not (REPO / word).is_file()]:
       raise ValueError(f"no file {missing[0]}")
-  elif program not in ("python", "cp", "head"):
+  elif program not in ("python", "jaxskill", "cp", "head"):
     raise ValueError(f"unknown program {program!r}")
 
 

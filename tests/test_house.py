@@ -6,6 +6,7 @@ Read from the sources alone, nothing is imported.
 import ast
 import collections
 import functools
+import itertools
 import re
 
 import pytest
@@ -15,7 +16,8 @@ from tests.places import REPO
 # From the top to the bottom; each layer uses those after it, and rooms of one layer do not know each other.
 LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark",), ("extract", "export", "collect"),
           ("main",), ("ablations",), ("train",), ("report",), ("training",), ("methods",),
-          ("pretrained", "published_checkpoints"), ("interop", "weight_files"), ("modules",), ("evaluate",), ("data",), ("written",), ("files",), ("stores",), ("cli",), ("jaxskill",))
+          ("pretrained", "published_checkpoints"), ("interop", "weight_files"), ("modules",), ("evaluate",), ("data",),
+          ("written",), ("files",), ("stores",), ("cli",), ("overrides",), ("jaxskill",))
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")
@@ -24,6 +26,18 @@ UNCLEAR = ("panel", "feed", "own", "finished", "likeness", "floors", "evidence")
 BRITISH = re.compile("colour|cent(re|red)(_|$)|grey|neighbour|behaviour|labell|modell|"
                      "(initial|normal|standard|summar|synchron|organ|optim|recogn|minim|maxim)is(e|a|i)")
 MOST_LINES, MOST_OF_A_FUNCTION, WIDEST = 350, 60, 120
+# What Windows lacks: modules, and names of the modules that it has.
+POSIX_MODULES = set("crypt curses fcntl grp nis posix pty pwd readline resource spwd syslog termios tty".split())
+POSIX_NAMES = dict(
+    os=set("O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK RTLD_GLOBAL WNOHANG chown chroot confstr ctermid fchmod fchown fork "
+           "forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp getpriority getsid getuid killpg lchown "
+           "mkfifo mknod nice openpty pathconf pipe2 posix_fadvise posix_spawn pread preadv pwrite pwritev "
+           "register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile set_blocking setegid seteuid "
+           "setgid setpgid setpriority setsid setuid statvfs sysconf sysconf_names uname wait wait3 wait4".split()),
+    signal=set("ITIMER_REAL SIGALRM SIGBUS SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGTSTP "
+               "SIGTTIN SIGTTOU SIGUSR1 SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ SIG_BLOCK SIG_SETMASK SIG_UNBLOCK "
+               "alarm pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigtimedwait sigwait".split()),
+    time={"clock_gettime", "clock_settime", "pthread_getcpuclockid", "tzset"})
 
 
 def read(folder):
@@ -92,6 +106,59 @@ def _circle(edges):
   while path.count(path[-1]) == 1:
     path.append(next(iter(edges[path[-1]] & edges.keys())))
   return path[path.index(path[-1]):]
+
+
+def run_at_import(tree):
+  """Yields what is executed when a module is imported: no bodies of functions, and nothing that may fail to import."""
+  waiting = list(tree.body)
+  while waiting:
+    node = waiting.pop()
+    yield node
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      waiting += [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]
+    elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+      waiting += node.orelse
+    elif isinstance(node, ast.Try) and any("ImportError" in ast.unparse(handler) for handler in node.handlers):
+      waiting += [*node.handlers, *node.orelse, *node.finalbody]
+    elif not isinstance(node, ast.Lambda):
+      waiting += ast.iter_child_nodes(node)
+
+
+def names_of_others(node):
+  """Yields what a node takes from other modules: "os.fork" of `os.fork`, "fcntl" of `import fcntl`."""
+  if isinstance(node, ast.Import):
+    yield from (alias.name for alias in node.names)
+  elif isinstance(node, ast.ImportFrom):
+    yield from (f"{node.module}.{alias.name}" for alias in node.names)
+  elif isinstance(node, ast.Attribute):
+    yield ast.unparse(node)
+
+
+def test_nothing_that_only_posix_has_is_needed_for_an_import():
+  """Windows is not tested: that it lacks a module or a signal is not why a command cannot even begin there."""
+  found = []
+  for path, _, tree in everything():
+    for name in itertools.chain.from_iterable(map(names_of_others, run_at_import(tree))):
+      module, _, rest = name.partition(".")
+      if module in POSIX_MODULES or rest in POSIX_NAMES.get(module, ()):
+        found.append(f"{path}: {name}")
+  assert not found, f"import these in the function that uses them, or say what happens without: {found}"
+
+
+def test_nothing_imports_tensorflow_datasets_until_published_data_are_prepared():
+  """It takes longer to import than most runs take to begin; `test_main.py` trains where it cannot be imported."""
+  at_import = {module: set(itertools.chain.from_iterable(map(names_of_others, run_at_import(tree))))
+               for module, (_, _, tree) in sources().items()}
+  assert [module for module, names in at_import.items() if "tensorflow_datasets" in names] == ["data.published.builders"]
+  assert not [module for module, names in at_import.items() if "jaxskill.data.published.builders" in names]
+
+
+def test_no_array_of_jax_begins_with_what_happens_to_be_in_memory():
+  """From JAX 0.11 on `jnp.empty` and its like hold anything, as those of NumPy, which are written before they are read."""
+  found = [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in ast.walk(tree)
+           for name in names_of_others(node) if name.split(".")[-1] in ("empty", "empty_like")
+           and name.split(".")[0] not in ("np", "numpy")]
+  assert not found, f"use zeros, or full: {found}"
 
 
 def test_no_module_makes_up_its_attributes():

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import pathlib
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -61,6 +60,7 @@ def measure(config: ConfigDict, batch: int, steps: int, results: multiprocessing
 
   from jaxskill import train
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
+  from jaxskill.training.host_memory import peak_bytes
   from jaxskill.training.parallel import Parallel
   cli.use_compilation_cache()
   with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def measure(config: ConfigDict, batch: int, steps: int, results: multiprocessing
       times.append(time.perf_counter() - start)
   results.put(dict(first_s=times[0], step_s=times[1:], videos=trainer.num_unique,
                    device=jax.devices()[0].device_kind,
-                   peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9))
+                   peak_gb=peak_bytes() / 1e9))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.error("options after -- are those of --runner beam")
   with cli.command():
     cli.use_compilation_cache()
-    config, _ = cli.read_config(options.config, overrides)
+    config, _ = cli.read_config(options.config, overrides, cli.RECIPES)
     note = run(config, options.videos, options.out, _weights(options.weights), boxes=options.boxes,
                detector=options.detector, person=options.person, overlay=options.overlay, shard=options.shard,
                runner=options.runner, beam_options=beam_options, processes=options.processes, patience=options.patience)

@@ -47,7 +47,7 @@ def recipe_of(run: FinishedRun, extractor: str,
     raise ValueError(f"how the features of this run ({run.about['data']}) were made is not known: give --extractor, "
                      f"the recipe that made them ({published or 'e.g. configs/features/pros_cons.py'}), or prepared "
                      "features with --features.")
-  config, _ = cli.read_config(path)
+  config, _ = cli.read_config(path, among=cli.RECIPES)
   return config, weights
 
 

@@ -99,6 +99,7 @@ def test_more_rows_than_registers_hold_at_once(quick_compile):
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, true)
 
 
+@pytest.mark.filterwarnings("error::DeprecationWarning")          # Pallas' Triton, and what else JAX will drop
 @pytest.mark.parametrize("pairs,n,m", [(3, 5, 7), (64, 512, 512), (2, 4096, 4096)])
 def test_kernels_lower_without_the_device_to_one_launch_each_way(platform, pairs, n, m):
   cost = jax.ShapeDtypeStruct((pairs, n, m), jnp.float32)
