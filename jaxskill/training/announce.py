@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import data
 from jaxskill.data.dataset import SkillDataset
+from jaxskill.methods.common import operand_type
 from jaxskill.training import operands, sizes
 from jaxskill.training.cost import Stopwatch, duration, parameters
 
@@ -42,7 +43,7 @@ def describe(trainer: Any, workdir: str | os.PathLike[str]) -> str:
   hosts = f" of {jax.process_count()} hosts" if jax.process_count() > 1 else ""
   return (f"{config.name} ({config.variant}): {_models(trainer)} of {parameters(trainer.state.params):,} parameters, "
           f"{steps if trainer.total else 'no step is taken'}{note}\n"
-          f"on {devices}{hosts}, {config.train.dtype}, features {place}; into {workdir}")
+          f"on {devices}{hosts}, {operand_type(config).name}, features {place}; into {workdir}")
 
 
 def _models(trainer: Any) -> str:
