@@ -14,11 +14,11 @@ from jax.typing import DTypeLike
 from jaxskill.modules.soft_dtw import passes, wavefront
 from jaxskill.modules.soft_dtw.distance import pairwise_squared_distance
 from jaxskill.modules.soft_dtw.region import check, prepare
-from jaxskill.modules.soft_dtw.steps import FAR, hard_start, hard_step
+from jaxskill.modules.soft_dtw.steps import FAR, NEVER, hard_start, hard_step
 
 
 def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,
-             bandwidth: int | None = None, max_slope: float | None = None,
+             bandwidth: int | None = None, max_slope: float | None = None, free_ends: bool = False,
              implementation: str = "auto") -> jax.Array:
   """Returns the smoothed cost of aligning two series in temporal order; map it with `jax.vmap` over pairs.
 
@@ -35,6 +35,10 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
       it is known only at run time (traced), a band narrower than |n - m| is widened to that.
     max_slope: Itakura's band: a path is, from its first and from its last cell on, at most so many times faster or
       slower than the straight line between the two, see `region.parallelogram`; 1 or more, 2 is usual; None for any.
+    free_ends: whether the rows, all of them, are aligned with a piece of the columns, the softly best of all pieces
+      (subsequence alignment); transpose `cost` to align with a piece of the rows. It has no band. The value is
+      -gamma log sum exp(-soft_dtw(cost[:, a:b], gamma) / gamma) over all pieces a < b, at most gamma log(M (M + 1) / 2)
+      below that of the best one.
     implementation: "scan"; "checkpointed", for long series: every 32nd diagonal is stored and the others are computed
       again in the backward pass (its second derivative is that of "scan"); "pallas", kernels for GPUs (Hopper or
       newer) and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan" until the kernels have
@@ -45,18 +49,19 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
     costs is, where it is more than 7e8 gamma and where no path is left; -inf where a cost is. The gradient is then NaN.
 
   Raises:
-    ValueError: if `cost` is not a non-empty matrix; if gamma, a length or a band is known and out of range; if the
-      implementation is unknown or has no kernel for the device, the type or the length.
+    ValueError: if `cost` is not a non-empty matrix; if gamma, a length or a band is known and out of range, or a
+      band is asked for with free ends; if the implementation is unknown or has no kernel for the device, the type or the length.
 
-  Reference: Cuturi and Blondel, ICML 2017, Algorithm 1.
+  Reference: Cuturi and Blondel, ICML 2017, Algorithm 1; free ends: Müller, Information Retrieval for Music and Motion,
+    2007, Sec. 4.4 (subsequence DTW).
   """
-  scaled, stop, _ = prepare(cost, gamma, lengths, bandwidth, max_slope)
-  return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation))
+  scaled, stop, _ = prepare(cost, gamma, lengths, bandwidth, max_slope, free_ends)
+  return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation), free_ends)
 
 
 def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,
-                   bandwidth: int | None = None, max_slope: float | None = None,
-             implementation: str = "auto") -> jax.Array:
+                   bandwidth: int | None = None, max_slope: float | None = None, free_ends: bool = False,
+                   implementation: str = "auto") -> jax.Array:
   """Returns the probability that each pair of segments is matched: the gradient of `soft_dtw` by `cost`.
 
   Differentiable by `cost` and `gamma`. Arguments and memory as in `soft_dtw`; to be differentiated it keeps
@@ -64,26 +69,27 @@ def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, j
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
-    1, zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
+    1 (with free ends every row does), zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
 
   Raises:
     ValueError: as `soft_dtw`.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
-  scaled, stop, transposed = prepare(cost, gamma, lengths, bandwidth, max_slope)
-  value, alignment = passes.value_and_alignment(scaled, stop, wavefront.choose(implementation))
+  scaled, stop, transposed = prepare(cost, gamma, lengths, bandwidth, max_slope, free_ends)
+  value, alignment = passes.value_and_alignment(scaled, stop, wavefront.choose(implementation), free_ends)
   alignment = jnp.where(jnp.isfinite(value), 1, jnp.where(scaled >= FAR, 0, jnp.nan)) * alignment
-  return alignment.T if transposed else alignment
+  return _cells(alignment, stop, transposed, free_ends)
 
 
 def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | None = None,
-                   bandwidth: int | None = None, max_slope: float | None = None,
-             implementation: str = "auto") -> jax.Array:
+                   bandwidth: int | None = None, max_slope: float | None = None, free_ends: bool = False,
+                   implementation: str = "auto") -> jax.Array:
   """Returns the best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
-  first). No gradient flows. Arguments as in `soft_dtw`.
+  first). Of equally good pieces (free ends) it is the last one, and it starts as late as it can. No gradient flows.
+  Arguments as in `soft_dtw`.
 
   Returns:
     `[N, M]` float, 1 on the cells of the path, else 0. NaN where a path may go, if a cost there is NaN or -inf.
@@ -93,13 +99,21 @@ def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | No
 
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """
-  scaled, stop, transposed = prepare(cost, 1.0, lengths, bandwidth, max_slope)
+  scaled, stop, transposed = prepare(cost, 1.0, lengths, bandwidth, max_slope, free_ends)
   scaled, run = jnp.minimum(jax.lax.stop_gradient(scaled), FAR), wavefront.runner(wavefront.choose(implementation))
-  _, steps = run(hard_step, hard_start(scaled), (wavefront.skew(scaled, FAR),), stop)
+  step = functools.partial(hard_step, free=free_ends)
+  _, steps = run(step, hard_start(scaled, free_ends), (wavefront.skew(scaled, FAR),), stop)
   up, left = steps
   path = passes.expectation(up, left, stop, run)
   path = jnp.where((scaled == FAR) | (scaled.min() > -FAR), path, jnp.nan)
-  return path.T if transposed else path
+  return _cells(path, stop, transposed, free_ends)
+
+
+def _cells(visits: jax.Array, stop: jax.Array, transposed: bool, free_ends: bool) -> jax.Array:
+  """Returns `[N, M]`, what the passes found of the cells of the cost: without the row that ended paths walk along."""
+  if free_ends:
+    return jnp.where((stop < NEVER)[:, None], 0, visits)[:-1]
+  return visits.T if transposed else visits
 
 
 def soft_dtw_divergence(x: jax.Array, y: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,

@@ -42,15 +42,16 @@ def parallelogram(rows: int, columns: int, lengths: tuple[int | jax.Array, int |
 
 
 def prepare(cost: jax.Array, gamma: float, lengths: tuple[jax.Array, jax.Array] | None, bandwidth: int | None,
-            max_slope: float | None) -> tuple[jax.Array, jax.Array, bool]:
+            max_slope: float | None, free_ends: bool = False) -> tuple[jax.Array, jax.Array, bool]:
   """Returns what the passes take: the cost in gammas, where paths end, and whether rows and columns are swapped.
 
   Args:
     cost: `[N, M]`.
-    gamma, lengths, bandwidth, max_slope: see `alignment.soft_dtw`.
+    gamma, lengths, bandwidth, max_slope, free_ends: see `alignment.soft_dtw`.
 
   Returns:
-    `[N, M]` cost / gamma with N <= M, far where no path may go.
+    `[N, M]` cost / gamma with N <= M, far where no path may go. Where ends are free nothing is swapped, and it is
+      `[N + 1, M]`: a path that has ended walks on along the row after its last one, at no cost, to the last column.
     `[N]` int32 stop: the number of the diagonal of the last cell in the row of that cell, in others one that none has.
     Whether the two series are swapped, so that N <= M.
 
@@ -63,7 +64,10 @@ def prepare(cost: jax.Array, gamma: float, lengths: tuple[jax.Array, jax.Array] 
                      "with jax.vmap.")
   ends = cost.shape if lengths is None else (lengths[0], lengths[1])
   check(gamma, ends, cost.shape, bandwidth, max_slope)
-  cost, transposed = as_float(cost), cost.shape[0] > cost.shape[1]
+  if free_ends and not (bandwidth is None and max_slope is None):
+    raise ValueError("free_ends aligns with any piece of a series, wherever it lies, and has no band; leave bandwidth "
+                     "and max_slope out.")
+  cost, transposed = as_float(cost), cost.shape[0] > cost.shape[1] and not free_ends
   if transposed:                   # short diagonals, more of them: fewer cells outside the matrix
     cost, ends = cost.T, ends[::-1]
   rows, columns = jnp.arange(cost.shape[0]), jnp.arange(cost.shape[1])
@@ -80,6 +84,10 @@ def prepare(cost: jax.Array, gamma: float, lengths: tuple[jax.Array, jax.Array] 
     scaled = jnp.where(allowed, jnp.where(allowed, cost, 0) / gamma, FAR)
   else:
     scaled = cost / gamma
+  if free_ends:
+    rows, ends = jnp.arange(len(cost) + 1), (ends[0] + 1, ends[1])
+    walk = (rows == ends[0] - 1)[:, None] & (columns < ends[1])
+    scaled = jnp.where(walk, 0.0, jnp.pad(scaled, ((0, 1), (0, 0)), constant_values=FAR))
   stop = jnp.where(rows == ends[0] - 1, ends[0] + ends[1] - 2, NEVER)
   return scaled.astype(cost.dtype), stop.astype(jnp.int32), transposed
 
