@@ -166,9 +166,11 @@ class Differences:
     path, misfit = self.align.apply({}, query["directions"], reference["directions"], (length, other))
     rows, columns = path.shape
     real = jnp.arange(rows) < length
-    if self.align.free_ends == "query":             # what lies outside the piece is compared with nothing
-      real = path.sum(axis=1)
-      path = path / jnp.maximum(real, TINY)[:, None]
+    if self.align.free_ends == "query":             # what lies outside the piece is beside the reference's ends,
+      real = path.sum(axis=1)                       # and counts nothing
+      after = jnp.cumsum(real) > real.sum() / 2
+      edge = jax.nn.one_hot(jnp.where(after, other - 1, 0), columns)
+      path = (path + TINY * edge) / (real + TINY)[:, None]
     place = path @ (jnp.arange(columns) + 0.5) / other
     offset = jnp.where(real > 0, place - (jnp.arange(rows) + 0.5) / length, 0.0)
     aligned = path @ reference["reference"]

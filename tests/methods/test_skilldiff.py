@@ -116,7 +116,10 @@ def naive_compare(params, model, query, reference):
   path, value = naive_alignment(squared_distances(own_directions, other_directions), model.gamma, model.alignment,
                                 model.free_ends)
   seen = path.sum(axis=1)                                 # 1 but for rows of a query of which a piece is aligned
-  path = path / np.maximum(seen, 1e-6)[:, None]
+  if model.free_ends == "query":
+    for t, row in enumerate(path):                        # who is in no piece is beside an end of the reference
+      row[-1 if seen[:t + 1].sum() > seen.sum() / 2 else 0] += 1e-6
+    path = path / (seen + 1e-6)[:, None]
   aligned = path @ other
   number, differences, offsets = [], [], []
   for t in range(len(embedded)):
