@@ -83,7 +83,8 @@ def question(
     labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
     row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
     checkpoint: str = "last", level: float = LEVEL, html: bool = False, films: str = "link",
-    pairs_to_label: int = 0, blur_faces: bool = False, free_ends: bool = False, say: Callable[[str], None] = cli.say) -> Question:
+    pairs_to_label: int = 0, blur_faces: bool = False, free_ends: bool = False,
+    say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there.
 
   Raises:

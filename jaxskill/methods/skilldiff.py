@@ -279,7 +279,7 @@ def build(config: ConfigDict) -> Method:
   heads = (Heads(model.heads, model.head_hidden, model.head_outputs, dtype) if model.differences == "heads" else
            Rows(model.differences == "rows", dtype))
   align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None,
-                            free_ends=model.get("free_ends", "none"))                   # earlier runs have no such field
+                            free_ends=model.get("free_ends", "none"))           # a run of before has no such field
   system = Differences(config, stream, encoder, heads, align)
   offset = Meaning("how much later references show the same, as a share of the duration")
   phase = (Phase(system.loss, trains=".", batched=True, gathers=True) if system.scored else

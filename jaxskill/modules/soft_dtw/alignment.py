@@ -50,7 +50,8 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
 
   Raises:
     ValueError: if `cost` is not a non-empty matrix; if gamma, a length or a band is known and out of range, or a
-      band is asked for with free ends; if the implementation is unknown or has no kernel for the device, the type or the length.
+      band is asked for with free ends; if the implementation is unknown or has no kernel for the device, the type or
+      the length.
 
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 1; free ends: Müller, Information Retrieval for Music and Motion,
     2007, Sec. 4.4 (subsequence DTW).
@@ -69,7 +70,8 @@ def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, j
 
   Returns:
     `[N, M]` float in [0, 1]: 1 at the first and the last cell, every row and column of real segments sums to at least
-    1 (with free ends every row does), zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN where `soft_dtw` is not finite.
+    1 (with free ends every row does), zeros beyond the lengths, outside the band and at costs of +inf. Others are NaN
+    where `soft_dtw` is not finite.
 
   Raises:
     ValueError: as `soft_dtw`.
@@ -88,8 +90,7 @@ def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | No
   """Returns the best path of classic DTW as a matrix; its cost is `(hard_alignment(cost) * cost).sum()`.
 
   Of equally good steps into a cell the diagonal one is taken, then the one along the shorter series (of equal ones the
-  first). Of equally good pieces (free ends) it is the last one, and it starts as late as it can. No gradient flows.
-  Arguments as in `soft_dtw`.
+  first). No gradient flows. Arguments as in `soft_dtw`.
 
   Returns:
     `[N, M]` float, 1 on the cells of the path, else 0. NaN where a path may go, if a cost there is NaN or -inf.
@@ -102,7 +103,7 @@ def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | No
   scaled, stop, transposed = prepare(cost, 1.0, lengths, bandwidth, max_slope, free_ends)
   scaled, run = jnp.minimum(jax.lax.stop_gradient(scaled), FAR), wavefront.runner(wavefront.choose(implementation))
   step = functools.partial(hard_step, free=free_ends)
-  _, steps = run(step, hard_start(scaled, free_ends), (wavefront.skew(scaled, FAR),), stop)
+  _, steps = run(step, hard_start(scaled), (wavefront.skew(scaled, FAR),), stop)
   up, left = steps
   path = passes.expectation(up, left, stop, run)
   path = jnp.where((scaled == FAR) | (scaled.min() > -FAR), path, jnp.nan)

@@ -98,7 +98,7 @@ def _hard(cost: Any, gamma: float, **options: Any) -> Any:
   return visits, jnp.sum(visits * cost)
 
 
-def linear_alignment(length: jax.Array, other: jax.Array, rows: int, columns: int) -> jax.Array:
+def linear_alignment(length: int | jax.Array, other: jax.Array, rows: int, columns: int) -> jax.Array:
   """Returns the weights of a map that only scales time, between two neighboring rows of the reference.
 
   Args:

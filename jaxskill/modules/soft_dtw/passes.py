@@ -32,7 +32,8 @@ from jaxskill.modules.soft_dtw.steps import (
 _BLOCK = 32             # diagonals between two checkpoints
 _CELLS = 2 ** 19        # up to so many in a table of all pairs, a CPU works on all pairs at once,
 _ROWS = 1024            # beyond on pairs of so many rows at a time
-_MOST = 7e8             # gammas: more than the exponents hold, of a cost or of a value
+_MOST = 7e8             # gammas: more than the exponents hold, of a cost or of a value,
+_MOST_POWER = int(_MOST / sum(LOG_2))    # and the same as an exponent
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -146,7 +147,8 @@ def at_stop(carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], stop: jax.
   weight, power = carry[:2]
   high, middle, low = LOG_2
   value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
-  return jnp.where(stop < NEVER, jnp.where(jnp.abs(power) < int(_MOST / sum(LOG_2)), value, jnp.nan), 0.0).sum().astype(weight.dtype)
+  value = jnp.where(jnp.abs(power) < _MOST_POWER, value, jnp.nan)
+  return jnp.where(stop < NEVER, value, 0.0).sum().astype(weight.dtype)
 
 
 def _unless_spoiled(value: jax.Array, cost: jax.Array) -> jax.Array:

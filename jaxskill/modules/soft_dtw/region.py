@@ -34,7 +34,7 @@ def parallelogram(rows: int, columns: int, lengths: tuple[int | jax.Array, int |
   n, m = (length - 1 for length in lengths)
   down, right = jnp.arange(rows)[:, None] * m, jnp.arange(columns) * n       # both in units of 1 / (n m)
   slope = max_slope * (1 + 1e-6)                                             # what is on the edge is inside
-  inside = True
+  inside = jnp.ones((rows, columns), bool)
   for one, other in ((down, right), (n * m - down, n * m - right)):
     inside &= (one <= slope * other) & (other <= slope * one)
   nearest = 2 * jnp.abs(down - right) <= jnp.maximum(n, m)                   # a chain of cells, corner to corner
@@ -62,14 +62,14 @@ def prepare(cost: jax.Array, gamma: float, lengths: tuple[jax.Array, jax.Array] 
   if cost.ndim != 2 or not cost.size:
     raise ValueError(f"cost has the shape {cost.shape}; expected a matrix [N, M] that is not empty; map further axes "
                      "with jax.vmap.")
-  ends = cost.shape if lengths is None else (lengths[0], lengths[1])
+  ends: tuple[int | jax.Array, int | jax.Array] = (cost.shape[0], cost.shape[1]) if lengths is None else lengths
   check(gamma, ends, cost.shape, bandwidth, max_slope)
   if free_ends and not (bandwidth is None and max_slope is None):
     raise ValueError("free_ends aligns with any piece of a series, wherever it lies, and has no band; leave bandwidth "
                      "and max_slope out.")
   cost, transposed = as_float(cost), cost.shape[0] > cost.shape[1] and not free_ends
   if transposed:                   # short diagonals, more of them: fewer cells outside the matrix
-    cost, ends = cost.T, ends[::-1]
+    cost, ends = cost.T, (ends[1], ends[0])
   rows, columns = jnp.arange(cost.shape[0]), jnp.arange(cost.shape[1])
   limits = []
   if lengths is not None:
@@ -78,7 +78,7 @@ def prepare(cost: jax.Array, gamma: float, lengths: tuple[jax.Array, jax.Array] 
     width = jnp.maximum(bandwidth, jnp.abs(ends[0] - ends[1]))
     limits.append(jnp.abs(rows[:, None] - columns) <= width)
   if max_slope is not None:
-    limits.append(parallelogram(*cost.shape, ends, max_slope))
+    limits.append(parallelogram(cost.shape[0], cost.shape[1], ends, max_slope))
   if limits:                       # cleared before the division, or NaN would reach the gradient of gamma
     allowed = functools.reduce(jnp.logical_and, limits)
     scaled = jnp.where(allowed, jnp.where(allowed, cost, 0) / gamma, FAR)

@@ -120,7 +120,7 @@ def _linear_mean(videos: jax.Array, ends: np.ndarray, shares: np.ndarray, length
   if length < 1:
     raise ValueError(f"start={length} segments; a mean has 1 or more.")
   scale = functools.partial(linear_alignment, length, rows=length, columns=videos.shape[1])
-  places = jax.vmap(scale)(ends)                                                         # [V, L, T]
+  places = jax.vmap(scale)(jnp.asarray(ends))                                                         # [V, L, T]
   return jnp.einsum("v,vlt,vtd->ld", shares.astype(videos.dtype), places.astype(videos.dtype), videos)
 
 

@@ -62,13 +62,10 @@ def forward_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
   return (value, value_power, up, next_power), (by_up / total, by_left / total)
 
 
-def hard_start(cost: jax.Array, free: bool = False) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Returns the carry of `hard_step` before the first diagonal: every sum is far, but that before the first cell.
-
-  Paths with free ends start by steps into the first row.
-  """
+def hard_start(cost: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """Returns the carry of `hard_step` before the first diagonal: every sum is far, but that before the first cell."""
   far, zeros = jnp.full(len(cost), FAR, cost.dtype), jnp.zeros(len(cost), cost.dtype)
-  return far, zeros, far if free else far.at[0].set(0.0), zeros
+  return far, zeros, far.at[0].set(0.0), zeros
 
 
 def hard_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
@@ -76,17 +73,12 @@ def hard_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
               free: bool = False) -> tuple:
   """Returns least sums of one diagonal, as a number and its rounding error, and 1 for the step taken.
 
-  Free ends are those of `forward_step`.
+  Where ends are free a path comes from above into the first row.
   """
   # Naive form: R[i, j] = cost[i, j] + min(R[i - 1, j], R[i, j - 1], R[i - 1, j - 1])
-  del k
+  del k, stop
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
-  if free:
-    up, up_error, next_up = shift((left, left_error, left), 1, (0.0, 0.0, FAR))
-    diagonal = jnp.where(stop < NEVER, FAR, diagonal)
-  else:
-    up, up_error = shift((left, left_error), 1, (FAR, 0.0))
-    next_up = up
+  up, up_error = shift((left, left_error), 1, (0.0 if free else FAR, 0.0))
   above = (up < left) | ((up == left) & (up_error <= left_error))
   least, error = jnp.where(above, up, left), jnp.where(above, up_error, left_error)
   straight = (diagonal < least) | ((diagonal == least) & (diagonal_error <= error))
@@ -97,7 +89,7 @@ def hard_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
   normal = value + error
   error -= normal - value
   steps = (above & ~straight).astype(cost.dtype), (~above & ~straight).astype(cost.dtype)
-  return (normal, error, next_up, up_error), steps
+  return (normal, error, up, up_error), steps
 
 
 def expectation_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array, carry: tuple[jax.Array, jax.Array],
