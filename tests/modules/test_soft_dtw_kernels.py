@@ -63,7 +63,7 @@ def check(solved, arguments, mapped, **options):
     np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape,free_ends", [((3, 4, 6), False), ((2, 2, 5, 3), False), ((3, 4, 6), True)])
+@pytest.mark.parametrize("shape,free_ends", [((3, 4, 6), False), ((2, 2, 5, 3), True)])
 def test_interpreted_kernels_equal_the_scan(platform, shape, free_ends, quick_compile):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)

@@ -9,7 +9,7 @@ import pytest
 
 from jaxskill.modules.soft_dtw import barycenter, cdist
 from tests.modules.test_soft_dtw_free_ends import cell_by_cell
-from tests.modules.test_soft_dtw_region import in_band, naive, slopes
+from tests.modules.test_soft_dtw_region import naive, slopes
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 LENGTHS = np.array([4, 1, 3]), np.array([5, 2, 4, 1])
@@ -34,7 +34,6 @@ def values_of(x, y, solve):
 
 
 FORMS = dict(whole=({}, lambda cost: naive(cost, 0.5, np.ones(cost.shape, bool))),
-             band=(dict(max_slope=2.0), lambda cost: naive(cost, 0.5, in_band(*cost.shape, 2.0))),
              free=(dict(free_ends=True), lambda cost: cell_by_cell(cost, 0.5)))
 
 

@@ -38,7 +38,7 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
     free_ends: whether the rows, all of them, are aligned with a piece of the columns, the softly best of all pieces
       (subsequence alignment); transpose `cost` to align with a piece of the rows. It has no band. The value is
       -gamma log sum exp(-soft_dtw(cost[:, a:b], gamma) / gamma) over all pieces a < b, at most gamma log(M (M + 1) / 2)
-      below that of the best one.
+      below that of the best one. Memory is as if the rows were the shorter series, of which kernels hold 4095.
     implementation: "scan"; "checkpointed", for long series: every 32nd diagonal is stored and the others are computed
       again in the backward pass (its second derivative is that of "scan"); "pallas", kernels for GPUs (Hopper or
       newer) and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan" until the kernels have
