@@ -75,10 +75,10 @@ def test_memory_does_not_grow_with_the_pairs():
 
 
 def test_the_mean_that_others_publish():
-  """The example in tslearn's documents of its `softdtw_barycenter`, which stops after five steps, near the minimum."""
+  """The example in tslearn's documents of its `softdtw_barycenter`: what tslearn 0.10.0 finds with 500 steps."""
   videos = np.array([[1, 2, 3, 4], [1, 2, 4, 5]], np.float32)[..., None]
   found = barycenter(videos, 1.0)
-  np.testing.assert_allclose(found[:, 0], [1.25161574, 2.03821705, 3.5101956, 4.36140605], atol=0.015)
+  np.testing.assert_allclose(found[:, 0], [1.25207583, 2.04254103, 3.52171001, 4.36398448], atol=2e-3)
 
 
 def test_a_mean_is_where_the_weighted_cost_is_least():

@@ -21,7 +21,7 @@ def parallelogram(rows: int, columns: int, lengths: tuple[int | jax.Array, int |
 
   With the first cell at (0, 0), the last at (1, 1) and the others evenly between them, these are the cells that can be
   reached from both along lines with slopes from 1 / max_slope to max_slope; of series of one length, the mask that
-  tslearn and pyts give. Where these leave no path, for series of different lengths or a slope near 1, the cells
+  tslearn gives. Where these leave no path, for series of different lengths or a slope near 1, the cells
   nearest to the straight line are in the band too, so that there is always one.
 
   Args:
