@@ -90,11 +90,14 @@ if [[ -n $dry_run ]]; then
   exit
 fi
 told='' woken=yes
-trap 'told=yes woken=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+trap 'told=yes woken=yes; scancel --signal=TERM "$SLURM_JOB_ID" || :' USR1     # a step may just have ended
 "${step[@]}" &
 while [[ -n $woken ]]; do   # a signal ends a wait before its time
   woken='' status=0
   wait $! || status=$?
 done
-[[ -z $told || $status == 0 ]] || scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+# A step that ends by SIGTERM alone was preempted with a grace time, and SLURM would take its end for that of the job.
+if [[ -n $told && $status != 0 || $status == 143 ]]; then
+  scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" || :
+fi
 exit "$status"
