@@ -89,6 +89,7 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
   given = kinds.Given(boxes, detector, person, overlay)
   if runner == "beam":
     return beam.run(config, cli.path(videos), cli.path(out), weights, given, beam_options, say)
+  _check_on_disk(videos=videos, out=out, overlay=overlay)
   (files, left_out), folder = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   if overlay:
     overlays.check(overlay, cli.path(videos), files)
@@ -168,6 +169,14 @@ def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, 
     flow.require()
   if processes < 0 or not patience > 0:
     raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
+
+
+def _check_on_disk(**places: str | os.PathLike[str]) -> None:
+  """Raises a `ValueError` for an address such as gs://..., which would be taken for a folder called "gs:"."""
+  for option, place in places.items():
+    if not storage.is_local(os.fspath(place)):
+      raise ValueError(f"--{option} {place}: is read and written by --runner beam alone; copy the files, and give a "
+                       "folder of this machine.")
 
 
 def _digests(files: Mapping[str, pathlib.Path], persons: Any) -> tuple[dict[str, Any], dict[str, str]]:
