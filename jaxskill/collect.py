@@ -193,8 +193,9 @@ def _baseline(metric: str, of_fold: Mapping[str, dict[str, Any]],
 
 def _about(workdir: str, result: Mapping[str, Any]) -> dict[str, Any]:
   """What is kept of a run itself."""
-  return dict(workdir=workdir, folds=[fold["name"] for fold in result["protocol"]["folds"]],
-              seeds=sorted({r["seed"] for r in result["replicas"]}), data_dir=result["config"]["data"].get("dir", "")) | {
+  return dict(workdir=workdir, data_dir=result["config"]["data"].get("dir", ""),
+              folds=[fold["name"] for fold in result["protocol"]["folds"]],
+              seeds=sorted({r["seed"] for r in result["replicas"]})) | {
                   name: result[name] for name in OF_EACH if name in result}
 
 
