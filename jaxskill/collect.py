@@ -202,8 +202,8 @@ def _about(workdir: str, result: Mapping[str, Any]) -> dict[str, Any]:
 def describe(found: Mapping[str, Any]) -> str:
   """Returns the table of what `run` returned, with what must be known beside it."""
   folders = sorted({one["data_dir"] for one in found["runs"]})
-  copies = ("" if len(folders) == 1 else f"\nfeatures lay in {', '.join(folders)}; whether these are copies of the same "
-            "files is not known here")
+  copies = ("" if len(folders) == 1 else f"\nfeatures lay in {', '.join(folders)}; whether these are copies of the "
+            "same files is not known here")
   return (f"{found['data']}, {len(found['runs'])} run(s)\n" + tables.table(
       found["rows"], found["simulated"], found["protocol"]) + collapse.note(found["replicas"]) + copies)
 
