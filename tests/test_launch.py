@@ -91,7 +91,7 @@ def test_slurm():
 @pytest.mark.parametrize("options, layout, tasks", [
     (["--folds=4", "--seeds=5", "--workdir=runs/a b"], ["--gpus-per-node=1"], "0-19"),
     (["--seeds=3", "--workdir=runs/a b", "--gpus=2"], ["--gpus-per-node=2"], "0-2"),
-    (["--folds=2", "--workdir=runs/a b", "--gpus=0"], [], "0-1"), (["--shards=16"], ["--gpus-per-node=1"], "0-15")])
+    (["--folds=2", "--workdir=runs/a b", "--cpus=8", "--gpus=0"], ["--cpus-per-task=8"], "0-1"), (["--shards=16"], ["--gpus-per-node=1"], "0-15")])
 def test_slurm_array(options, layout, tasks):
   module = "extract" if options == ["--shards=16"] else "main"
   gpus = next((option for option in options if option.startswith("--gpus")), "--gpus=1")
@@ -108,10 +108,12 @@ def test_slurm_array(options, layout, tasks):
 @pytest.mark.parametrize("options, index, words", [
     (["--folds=4", "--seeds=5", "--workdir=w"], 13, ["--config.folds=(2,)", "--config.seeds=(3,)", "--workdir=w/fold2_seed3"]),
     (["--folds=4", "--workdir=w"], 3, ["--config.folds=(3,)", "--workdir=w/fold3"]),
-    (["--seeds=5", "--workdir=w"], 4, ["--config.seeds=(4,)", "--workdir=w/seed4"]), (["--shards=16"], 15, ["--shard=15/16"])])
+    (["--seeds=5", "--workdir=w"], 4, ["--config.seeds=(4,)", "--workdir=w/seed4"]),
+    (["--shards=16", "--cpus=8"], 15, ["--shard=15/16"])])
 def test_task_of_an_array(options, index, words):
-  module = "extract" if options == ["--shards=16"] else "main"
-  step = ["srun", "--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", "env", "JAX_NUM_PROCESSES=1",
+  module = "extract" if "--shards=16" in options else "main"
+  cpus = ["--cpus-per-task=8"] if "--cpus=8" in options else []
+  step = ["srun", "--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", *cpus, "env", "JAX_NUM_PROCESSES=1",
           ".venv/bin/python", "-m", f"jaxskill.{module}", *ODD, *words]
   assert_dry_run([step], "slurm_array.sh", module, *options, "--", *ODD, SLURM_ARRAY_TASK_ID=str(index))
 
