@@ -141,7 +141,7 @@ def test_slice_that_does_not_come_or_a_run_that_fails(play, states, exits, code,
 
 @pytest.mark.parametrize("state", ["FAILED", "SUSPENDED"])
 def test_what_somebody_else_asked_for_by_this_name_is_not_deleted(play, state):
-  run = play.run("tpu_vm.sh", *SLICE, states=[state], exits=[0], hosts=[1], asked=["v4-8"])
+  run = play.run("tpu_vm.sh", *SLICE, "--wait", "60", states=[state], exits=[0], hosts=[1], asked=["v4-8"])
   assert run.returncode == 1 and verbs(play.calls()) == ["describe", "whose"]
   assert f"pod is {state}, but asks for something else than one v6e-16 of this name (1\tpod\tv4-8)" in run.stderr
 
