@@ -37,7 +37,7 @@ def run(workdirs: Sequence[str | os.PathLike[str]], allow_missing: bool = False)
 
   Returns:
     {"format", "data", "simulated", "tested", "audit", "protocol", "rows", "replicas", "config"} as in results.json, and
-    "runs": [{"workdir", "folds", "seeds", what identifies it}].
+    "runs": [{"workdir", "folds", "seeds", "data_dir", what identifies it}].
 
   Raises:
     ValueError: if a run is not finished or tests nothing; if it is of another config or other data than the first; if a
@@ -193,15 +193,19 @@ def _baseline(metric: str, of_fold: Mapping[str, dict[str, Any]],
 
 def _about(workdir: str, result: Mapping[str, Any]) -> dict[str, Any]:
   """What is kept of a run itself."""
-  return dict(workdir=workdir, folds=[fold["name"] for fold in result["protocol"]["folds"]],
+  return dict(workdir=workdir, data_dir=result["config"]["data"].get("dir", ""),
+              folds=[fold["name"] for fold in result["protocol"]["folds"]],
               seeds=sorted({r["seed"] for r in result["replicas"]})) | {
                   name: result[name] for name in OF_EACH if name in result}
 
 
 def describe(found: Mapping[str, Any]) -> str:
   """Returns the table of what `run` returned, with what must be known beside it."""
-  return (f"{found['data']}, {len(found['runs'])} run(s)\n"
-          + tables.table(found["rows"], found["simulated"], found["protocol"]) + collapse.note(found["replicas"]))
+  folders = sorted({one["data_dir"] for one in found["runs"]})
+  copies = ("" if len(folders) == 1 else f"\nfeatures lay in {', '.join(folders)}; whether these are copies of the "
+            "same files is not known here")
+  return (f"{found['data']}, {len(found['runs'])} run(s)\n" + tables.table(
+      found["rows"], found["simulated"], found["protocol"]) + collapse.note(found["replicas"]) + copies)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

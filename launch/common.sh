@@ -80,6 +80,7 @@ command_line() {   # WORD...: what every host runs as one line; the words, if an
   quoted "$@" .venv/bin/python -m "jaxskill.$module" ${args[@]+"${args[@]}"}
 }
 
+alive=-oServerAliveInterval=30   # for ssh, which else waits for ever for a host that is gone
 archive=build/jaxskill.tar.gz   # below $root; on the hosts it lands in the home
 
 pack() {   # the checkout without what a host makes itself or has its own copy of

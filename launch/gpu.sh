@@ -55,11 +55,11 @@ on_hosts() {   # FUNCTION: calls it with each host and its number, all at once; 
 upload() { run scp "$archive" "$1:jaxskill.tar.gz"; }
 
 install() {
-  run ssh "$1" "$(unpack "$dir") && $python -m venv .venv && .venv/bin/pip install -e '.[cuda]'"
+  run ssh "$alive" "$1" "$(unpack "$dir") && $python -m venv .venv && .venv/bin/pip install -e '.[cuda]'"
 }
 
 start() {
-  run ssh "$1" "cd $dir && $(command_line env "JAX_COORDINATOR_ADDRESS=${host_list[0]#*@}:$port" \
+  run ssh "$alive" "$1" "cd $dir && $(command_line env "JAX_COORDINATOR_ADDRESS=${host_list[0]#*@}:$port" \
     "JAX_NUM_PROCESSES=${#host_list[@]}" "JAX_PROCESS_ID=$2")"
 }
 

@@ -5,8 +5,8 @@
 #   launch/slurm_array.sh [main|extract] [OPTIONS] -- ARGUMENTS OF jaxskill
 #   launch/slurm_array.sh --folds 4 --seeds 5 --workdir runs/array -- --config configs/core.py:features \
 #     --config.data.dir=MY_FEATURES
-#   launch/slurm_array.sh extract --shards 16 --gpus 0 --extras video,pose -- --config configs/features/pose.py \
-#     --videos MY_VIDEOS --out MY_FEATURES --weights NETWORKS
+#   launch/slurm_array.sh extract --shards 16 --gpus 0 --cpus 8 --extras video,pose -- \
+#     --config configs/features/pose.py --videos MY_VIDEOS --out MY_FEATURES --weights NETWORKS
 #
 #   --folds N         tasks for the folds 0 to N-1 of the data. Default: each task trains all folds
 #   --seeds N         tasks for the seeds 0 to N-1. Default: each task trains the seeds of the config
@@ -14,6 +14,7 @@
 #   --shards N        tasks for the shards 0/N to N-1/N of an extraction
 #   --at-once N       how many tasks run at the same time. Default: as many as there is room for
 #   --gpus N          GPUs of a task, and so processes of a training; 0 takes none. Default: 1
+#   --cpus N          cores of each process, on which films are decoded. Default: that of the cluster
 #   --time LIMIT      as sbatch takes it
 #   --grace SECONDS   how long before the limit a task is told to save. Default: 120
 #   --partition NAME  as sbatch takes it
@@ -30,10 +31,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 modules='main extract'
-folds='' seeds='' workdir='' shards='' at_once='' gpus=1 time='' grace=120 partition='' account='' extras=cuda
+folds='' seeds='' workdir='' shards='' at_once='' gpus=1 cpus='' time='' grace=120 partition='' account='' extras=cuda
 python=python3
-parse "folds seeds workdir shards at-once gpus time grace partition account extras python" "$@"
-for option in folds seeds shards at_once grace; do
+parse "folds seeds workdir shards at-once gpus cpus time grace partition account extras python" "$@"
+for option in folds seeds shards at_once cpus grace; do
   [[ -z ${!option} ]] || number "${option/_/-}" "${!option}"
 done
 [[ $gpus == 0 ]] || number gpus "$gpus"
@@ -55,11 +56,12 @@ done
 
 layout=(--nodes=1 "--ntasks-per-node=$processes")
 ((gpus == 0)) || layout+=("--gpus-per-node=$gpus")
+[[ -z $cpus ]] || layout+=("--cpus-per-task=$cpus")     # srun does not take it from the job
 
 run cd "$root"
 if [[ -z ${SLURM_ARRAY_TASK_ID-} ]]; then
   again=(launch/slurm_array.sh "$module" "--gpus=$gpus")
-  for option in folds seeds workdir shards; do
+  for option in folds seeds workdir shards cpus; do
     [[ -z ${!option} ]] || again+=("--$option=${!option}")
   done
   run "$python" -m venv .venv
@@ -90,11 +92,14 @@ if [[ -n $dry_run ]]; then
   exit
 fi
 told='' woken=yes
-trap 'told=yes woken=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+trap 'told=yes woken=yes; scancel --signal=TERM "$SLURM_JOB_ID" || :' USR1     # a step may just have ended
 "${step[@]}" &
 while [[ -n $woken ]]; do   # a signal ends a wait before its time
   woken='' status=0
   wait $! || status=$?
 done
-[[ -z $told || $status == 0 ]] || scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+# A step that ends by SIGTERM alone was preempted with a grace time, and SLURM would take its end for that of the job.
+if [[ -n $told && $status != 0 || $status == 143 ]]; then
+  scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" || :
+fi
 exit "$status"

@@ -16,7 +16,7 @@
 #   --wait SECONDS  how long the slice may take until it is ACTIVE; then the request stays queued, and the same command
 #                   waits on. Default: 86400
 #   --poll SECONDS  from one look at its state to the next. Default: 30
-#   --restarts N    how often a slice that was taken away is asked for again. Default: 10
+#   --restarts N    how often a slice that was taken away is asked for again, 0 for never. Default: 10
 #   --extras LIST   what to install of jaxskill. Default: tpu
 #   --dir DIR       where the checkout goes on the hosts, below the home. Default: jaxskill
 #   --python NAME   the interpreter, python3.11 to python3.14; if it cannot make an environment, its -venv package is
@@ -42,36 +42,49 @@ for option in name type runtime extras dir python; do
   [[ -z ${!option} ]] || plain "$option" "${!option}"
 done
 for option in wait poll restarts; do
-  number "$option" "${!option}"
+  [[ $option${!option} == restarts0 ]] || number "$option" "${!option}"
 done
 
 where=("--zone=$zone" ${project:+"--project=$project"})
 queued=(gcloud compute tpus queued-resources)
 vm=(gcloud compute tpus tpu-vm)
 
-say() { echo "${0##*/}: $1" >&2; }
+say() { echo "${0##*/}: $*" >&2; }
 
-state() {   # prints the state of the queued resource, MISSING if there is none
+ask() {   # VALUE: prints what gcloud says of the queued resource, without its remarks; MISSING if there is none
   local said
-  if said=$("${queued[@]}" describe "$name" "${where[@]}" '--format=value(state.state)' 2>&1); then
-    echo "${said##*$'\n'}"
+  if said=$("${queued[@]}" describe "$name" "${where[@]}" "--format=value($1)" 2>&1 >&3); then
+    return
   elif [[ $said == *NOT_FOUND* ]]; then
     echo MISSING
   else
     echo "$said" >&2
     return 1
   fi
-}
+} 3>&1
+
+state() { ask state.state; }
 
 create() {
   run "${queued[@]}" create "$name" "${where[@]}" "--node-id=$name" "--accelerator-type=$type" \
     "--runtime-version=$runtime" ${spot:+--spot}
 }
 
-obtain() {   # returns when the slice is ACTIVE; makes it if need be, and deletes what is left of one that was lost
+discard() {   # STATE: deletes what is left of a slice that was lost, if nothing else was asked for by this name
+  local asked
+  asked=$(ask 'tpu.nodeSpec.len(),tpu.nodeSpec[0].nodeId,tpu.nodeSpec[0].node.acceleratorType')
+  if [[ $asked != "1"$'\t'"$name"$'\t'"$type" ]]; then
+    say "$name is $1, but asks for something else than one $type of this name ($asked), and so is left alone;" \
+      "give another --name, or delete it yourself."
+    exit 1
+  fi
+  run "${queued[@]}" delete "$name" "${where[@]}" --force --quiet
+}
+
+obtain() {   # returns when the slice is ACTIVE; makes it if need be
   local now before='' asked='' waited
   for ((waited = 0; waited <= wait; waited += poll)); do
-    now=$(state)
+    now=$(state) || { [[ -n $before ]] || exit 1; now=UNKNOWN; }       # a network that fails once in a day ends nothing
     case $now in
       ACTIVE) return ;;
       MISSING)
@@ -82,7 +95,7 @@ obtain() {   # returns when the slice is ACTIVE; makes it if need be, and delete
           say "the request for $name FAILED; why, says: $(quoted "${queued[@]}" describe "$name" "${where[@]}")"
           exit 1
         fi
-        run "${queued[@]}" delete "$name" "${where[@]}" --force --quiet ;;
+        discard "$now" ;;
     esac
     [[ $now == "$before" ]] || say "$name is $now"
     before=$now
@@ -92,17 +105,19 @@ obtain() {   # returns when the slice is ACTIVE; makes it if need be, and delete
   exit 1
 }
 
-lost() {   # whether the slice is going or gone, which its state may say a minute late
+lost() {   # whether gcloud says, which may be a minute late, that the slice is going or gone; else the run may live on
   local waited
   for ((waited = 0; waited <= 60; waited += poll)); do
-    [[ $(state) == ACTIVE ]] || return 0
+    case $(state) in
+      SUSPENDING | SUSPENDED | FAILED | DELETING | MISSING) return 0 ;;
+    esac
     sleep "$poll"
   done
   return 1
 }
 
 on_all() {   # LINE: runs it in a shell on every host
-  run "${vm[@]}" ssh "$name" "${where[@]}" --worker=all --command="$1"
+  run "${vm[@]}" ssh "$name" "${where[@]}" --worker=all "--ssh-flag=$alive" --command="$1"
 }
 
 count() {   # sets $hosts to their number: a host that sees fewer does not start, and none trains alone
@@ -136,8 +151,8 @@ for ((restart = 0; ; restart++)); do
   [[ -z $type ]] || obtain
   status=0
   attempt || status=$?
-  # 2 is a mistake in the arguments, which no other slice mends.
-  [[ -n $type && $status != 0 && $status != 2 ]] && lost || exit "$status"
+  # The status does not tell: with 2 end mistakes in the arguments, and hosts that have lost another one.
+  [[ -n $type && $status != 0 ]] && lost || exit "$status"
   ((restart < restarts)) || { say "$name was taken away once more; the same command goes on."; exit "$status"; }
   say "$name was taken away; restart $((restart + 1)) of $restarts"
 done

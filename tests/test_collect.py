@@ -90,10 +90,12 @@ def test_a_fold_may_be_missing_if_so_told(array, capsys):
   assert collect.run([array(0, name="other")], allow_missing=True)["config"]["folds"] == [0]
 
 
-def test_seeds_have_their_spread(array):
+def test_seeds_have_their_spread(array, tmp_path):
   found = collect.run([array(fold, seed) for fold in (1, 0) for seed in (2, 0)])
   assert found["rows"]["pros_cons"]["accuracy"]["last"]["mean"] == pytest.approx(0.6)
   assert found["config"]["seeds"] == [0, 2] and found["config"]["folds"] == []
+  assert "features lay in disk0, disk2; whether these are copies" in collect.describe(found)
+  assert "features lay" not in collect.describe(collect.run([tmp_path / "fold0_seed0", tmp_path / "fold1_seed0"]))
   assert [(r["fold"], r["seed"]) for r in found["replicas"]] == [("f0", 0), ("f0", 2), ("f1", 0), ("f1", 2)]
 
 

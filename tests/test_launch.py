@@ -13,6 +13,7 @@ SCRIPTS = ["gpu.sh", "slurm.sh", "slurm_array.sh", "tpu_vm.sh"]
 ODD = ["--config", "configs/core.py", "--config.note=it's a \"test\"", "$HOME", "a;b", "*", "", "two\nlines", "é\\n"]
 PACK = [["mkdir", "-p", "build"], ["tar", "--exclude=./.git", "--exclude=./.venv", "--exclude=./build",
                                    "--exclude=./data", "--exclude=./runs", "-czf", "build/jaxskill.tar.gz", "."]]
+ALIVE = "-oServerAliveInterval=30"
 UNPACK = "mkdir -p jaxskill && tar -xzf jaxskill.tar.gz -C jaxskill && cd jaxskill && "
 
 
@@ -50,8 +51,8 @@ def test_gpu_hosts():
            for rank in range(2)]
   assert_dry_run([*PACK, ["scp", "build/jaxskill.tar.gz", "me@gpu1:jaxskill.tar.gz"],
                   ["scp", "build/jaxskill.tar.gz", "gpu2:jaxskill.tar.gz"],
-                  ["ssh", "me@gpu1", install], ["ssh", "gpu2", install],
-                  ["ssh", "me@gpu1", start[0]], ["ssh", "gpu2", start[1]]],
+                  ["ssh", ALIVE, "me@gpu1", install], ["ssh", ALIVE, "gpu2", install],
+                  ["ssh", ALIVE, "me@gpu1", start[0]], ["ssh", ALIVE, "gpu2", start[1]]],
                  "gpu.sh", "--hosts", "me@gpu1,gpu2", "--port", "4321", "--", *ODD)
 
 
@@ -61,7 +62,7 @@ def test_tpu_vm(project):
   venv = "python3.11 -m venv .venv"
   package = "sudo apt-get update && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y python3.11-venv"
   vm = ["gcloud", "compute", "tpus", "tpu-vm"]
-  ssh = [*vm, "ssh", "pod", *where]
+  ssh = [*vm, "ssh", "pod", *where, f"--ssh-flag={ALIVE}"]
   scp = [*vm, "scp", "build/jaxskill.tar.gz", "pod:jaxskill.tar.gz", *where]
   count = [*vm, "describe", "pod", *where[:-1], "--format=value(networkEndpoints.len())"]
   install = UNPACK + f"{{ {venv} || {{ {package} && {venv}; }}; }} && .venv/bin/pip install -e '.[tpu]'"
@@ -90,7 +91,7 @@ def test_slurm():
 @pytest.mark.parametrize("options, layout, tasks", [
     (["--folds=4", "--seeds=5", "--workdir=runs/a b"], ["--gpus-per-node=1"], "0-19"),
     (["--seeds=3", "--workdir=runs/a b", "--gpus=2"], ["--gpus-per-node=2"], "0-2"),
-    (["--folds=2", "--workdir=runs/a b", "--gpus=0"], [], "0-1"), (["--shards=16"], ["--gpus-per-node=1"], "0-15")])
+    (["--folds=2", "--workdir=runs/a b", "--cpus=8", "--gpus=0"], ["--cpus-per-task=8"], "0-1"), (["--shards=16"], ["--gpus-per-node=1"], "0-15")])
 def test_slurm_array(options, layout, tasks):
   module = "extract" if options == ["--shards=16"] else "main"
   gpus = next((option for option in options if option.startswith("--gpus")), "--gpus=1")
@@ -107,10 +108,12 @@ def test_slurm_array(options, layout, tasks):
 @pytest.mark.parametrize("options, index, words", [
     (["--folds=4", "--seeds=5", "--workdir=w"], 13, ["--config.folds=(2,)", "--config.seeds=(3,)", "--workdir=w/fold2_seed3"]),
     (["--folds=4", "--workdir=w"], 3, ["--config.folds=(3,)", "--workdir=w/fold3"]),
-    (["--seeds=5", "--workdir=w"], 4, ["--config.seeds=(4,)", "--workdir=w/seed4"]), (["--shards=16"], 15, ["--shard=15/16"])])
+    (["--seeds=5", "--workdir=w"], 4, ["--config.seeds=(4,)", "--workdir=w/seed4"]),
+    (["--shards=16", "--cpus=8"], 15, ["--shard=15/16"])])
 def test_task_of_an_array(options, index, words):
-  module = "extract" if options == ["--shards=16"] else "main"
-  step = ["srun", "--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", "env", "JAX_NUM_PROCESSES=1",
+  module = "extract" if "--shards=16" in options else "main"
+  cpus = ["--cpus-per-task=8"] if "--cpus=8" in options else []
+  step = ["srun", "--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", *cpus, "env", "JAX_NUM_PROCESSES=1",
           ".venv/bin/python", "-m", f"jaxskill.{module}", *ODD, *words]
   assert_dry_run([step], "slurm_array.sh", module, *options, "--", *ODD, SLURM_ARRAY_TASK_ID=str(index))
 
@@ -171,7 +174,7 @@ def test_refusals(script, arguments, words):
 
 # Stand-ins for the tools: a host is a folder, and its interpreter writes down what reaches it.
 STUBS = {
-    "ssh": 'mkdir -p "$HOSTS/$1" && cd "$HOSTS/$1" && shift && exec sh -c "$*"',
+    "ssh": 'shift && mkdir -p "$HOSTS/$1" && cd "$HOSTS/$1" && shift && exec sh -c "$*"',
     "scp": 'mkdir -p "$HOSTS/${2%%:*}" && cp "$1" "$HOSTS/${2%%:*}/${2#*:}"',
     "python3": 'mkdir -p .venv/bin && cp "$HOSTS/../bin/pip" "$HOSTS/../bin/python" .venv/bin',
     "pip": 'test -f pyproject.toml && test ! -e data && printf "%s\\n" "$@" > pip.txt',

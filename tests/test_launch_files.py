@@ -126,9 +126,13 @@ def sky(script, environment, folder):
 
 
 def test_nodes_of_skypilot_find_each_other(tools, tmp_path):
-  environment = tools("python3", "pip")
+  environment = tools("python3", "pip", "uv")
+  (tmp_path / "bin" / "uv").write_text("#!/bin/sh\nexit 127\n")
   assert sky("setup", tools("pip", folder=tmp_path / ".venv" / "bin") | environment, tmp_path).returncode == 0
   assert (tmp_path / "calls").read_text().split() == ["python3", "-m", "venv", ".venv", "pip", "install", "-e", ".[cuda,s3]"]
+  tools("uv")
+  sky("setup", environment, tmp_path)
+  assert "uv venv --seed --python 3.12 .venv pip install" in " ".join((tmp_path / "calls").read_text().split())
   python = tmp_path / ".venv" / "bin" / "python"
   python.write_text("#!/bin/sh\nenv | grep -E '^JAX_(COORDINATOR|NUM|PROCESS)_' | sort\nprintf '%s\\n' \"$@\"\n")
   python.chmod(0o755)

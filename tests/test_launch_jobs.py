@@ -16,13 +16,15 @@ STANDINS = {
     "gcloud": r"""
 record gcloud "$@"
 case "$*" in
+  *nodeSpec*) printf '1\t%s\t%s\n' "$5" "$(cat "$PLAY/asked" 2> /dev/null || echo v6e-16)" ;;
   *"queued-resources describe"*)
     state=$(next states)
     case $state in
       MISSING) echo "ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: no resource" >&2; exit 1 ;;
       DENIED) echo "ERROR: (gcloud.compute.tpus.queued-resources.describe) PERMISSION_DENIED: not yours" >&2; exit 1 ;;
     esac
-    echo "$state" ;;
+    echo "$state"
+    echo "Updates are available for some components." >&2 ;;
   *len*) cat "$PLAY/hosts" ;;
   *"--command=cd jaxskill"*) exit "$(next exits)" ;;
 esac""",
@@ -40,7 +42,7 @@ record srun "$@"
 while case $1 in --*) true ;; *) false ;; esac; do shift; done
 exec "$@" """,
     "scancel": 'record scancel "$@"; kill -TERM "$(cat "$PLAY/step")"',          # as SLURM signals a job's steps
-    "scontrol": 'record scontrol "$@"',
+    "scontrol": 'record scontrol "$@"; exit 1',                                # as where the job ends meanwhile
     "python3": 'mkdir -p .venv/bin && cp "$PLAY/bin/pip" "$PLAY/bin/python" .venv/bin',
     "pip": 'record pip "$@"',
     "python": r"""
@@ -90,7 +92,7 @@ def play(tmp_path):
 def verbs(calls):
   """What gcloud was asked to do, in short."""
   return ["start" if any(word.startswith("--command=cd jaxskill") for word in call) else
-          "count" if call[4] == "describe" and call[3] == "tpu-vm" else
+          "count" if call[4] == "describe" and call[3] == "tpu-vm" else "whose" if "nodeSpec" in call[-1] else
           "install" if call[4] == "ssh" else call[4] for call in calls]
 
 
@@ -108,7 +110,7 @@ def test_slice_that_is_taken_away_is_made_again(play):
   assert verbs(calls) == [
       "describe", "create", "describe", "describe", "describe", *ATTEMPT,                          # until it is ACTIVE
       "describe", "describe",                                                                      # it was taken away
-      "describe", "describe", "delete", "describe", "create", "describe", "describe", *ATTEMPT]
+      "describe", "describe", "whose", "delete", "describe", "create", "describe", "describe", *ATTEMPT]
   starts = [call for call, verb in zip(calls, verbs(calls)) if verb == "start"]
   assert starts[0] == starts[1] and "JAX_NUM_PROCESSES=4" in starts[0][-1]
   created = [call for call, verb in zip(calls, verbs(calls)) if verb == "create"]
@@ -120,19 +122,28 @@ def test_slice_that_is_taken_away_is_made_again(play):
 
 
 @pytest.mark.parametrize("states, exits, code, asked, words", [
-    (["ACTIVE"], [2], 2, ["describe", *ATTEMPT], ""),                                     # a mistake in the arguments
     (["ACTIVE"], [1], 1, ["describe", *ATTEMPT, *["describe"] * 4], ""),                  # and it stays ACTIVE for a minute
     ([WAITING], [0], 1, ["describe"] * 4, "pod is not ACTIVE after 60 seconds, but WAITING_FOR_RESOURCES"),
     (["MISSING", "FAILED"], [0], 1, ["describe", "create", "describe"], "the request for pod FAILED; why, says: gcloud"),
-    (["FAILED", "MISSING", "ACTIVE"], [0], 0, ["describe", "delete", "describe", "create", "describe", *ATTEMPT], ""),
+    (["FAILED", "MISSING", "ACTIVE"], [0], 0, ["describe", "whose", "delete", "describe", "create", "describe", *ATTEMPT], ""),
     (["DENIED"], [0], 1, ["describe"], "PERMISSION_DENIED: not yours"),
-    (["ACTIVE", "SUSPENDED", "ACTIVE", "SUSPENDED"], [255], 255, ["describe", *ATTEMPT, "describe"] * 2,
+    ([WAITING, "DENIED", "ACTIVE"], [0], 0, ["describe"] * 3 + ATTEMPT, "pod is UNKNOWN"),
+    (["ACTIVE", "DENIED"], [255], 255, ["describe", *ATTEMPT, *["describe"] * 4], "PERMISSION_DENIED"),     # it may live on
+    # Hosts that have lost another one end with 2.
+    (["ACTIVE", "SUSPENDED", "ACTIVE", "SUSPENDED"], [2], 2, ["describe", *ATTEMPT, "describe"] * 2,
      "pod was taken away once more; the same command goes on"),
 ])
 def test_slice_that_does_not_come_or_a_run_that_fails(play, states, exits, code, asked, words):
   run = play.run("tpu_vm.sh", *SLICE, "--wait", "60", "--restarts", "1", states=states, exits=exits, hosts=[1])
   assert (run.returncode, verbs(play.calls())) == (code, asked), run.stderr
   assert words in run.stderr
+
+
+@pytest.mark.parametrize("state", ["FAILED", "SUSPENDED"])
+def test_what_somebody_else_asked_for_by_this_name_is_not_deleted(play, state):
+  run = play.run("tpu_vm.sh", *SLICE, "--wait", "60", states=[state], exits=[0], hosts=[1], asked=["v4-8"])
+  assert run.returncode == 1 and verbs(play.calls()) == ["describe", "whose"]
+  assert f"pod is {state}, but asks for something else than one v6e-16 of this name (1\tpod\tv4-8)" in run.stderr
 
 
 @pytest.mark.parametrize("said, environment", [("2", "env JAX_NUM_PROCESSES=2 "), ("", "")])
@@ -178,9 +189,10 @@ def test_task_at_its_time_limit_saves_and_is_queued_again(play, code, requeued):
       ["scancel", "--signal=TERM", "101"], ["saved"], *([["scontrol", "requeue", "7_1"]] if requeued else [])]
 
 
-def test_task_that_fails_is_not_queued_again(play):
-  (play.root / "bin" / "python").write_text("#!/bin/sh\nexit 2\n")
+@pytest.mark.parametrize("code, requeued", [(2, False), (143, True)])
+def test_task_that_fails_is_not_queued_again_but_one_whose_step_was_preempted(play, code, requeued):
+  (play.root / "bin" / "python").write_text(f"#!/bin/sh\nexit {code}\n")
   subprocess.run([str(play.root / "bin" / "python3")], cwd=play.checkout, env=play.environment, check=True)
   play.environment |= dict(SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_JOB_ID="7", SLURM_JOB_ID="100")
-  assert play.run("slurm_array.sh", "--folds=2", "--workdir=w").returncode == 2
-  assert [call[0] for call in play.calls()] == ["srun"]
+  assert play.run("slurm_array.sh", "--folds=2", "--workdir=w").returncode == code
+  assert [call[0] for call in play.calls()] == ["srun", *["scontrol"] * requeued]

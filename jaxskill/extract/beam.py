@@ -77,7 +77,9 @@ def run(config: ConfigDict, videos: str, out: str, weights: str | Mapping[str, s
     loaded = Loaded(config, weights, given, scratch)
     _take(out, given, films, held, say)
     recipe = config.to_dict() | loaded.about
-    job = Job(config, weights, given, json.loads(files.to_json(recipe)), out)
+    of_workers = given._replace(detector=_from_anywhere(given.detector),
+                                overlay=given.overlay and storage.absolute(given.overlay))
+    job = Job(config, _from_anywhere(weights), of_workers, json.loads(files.to_json(recipe)), out)
     known, there = _known(job, films, scratch)
     note = dict(format=FORMAT, recipe=recipe, videos=known, failed={}, left_out=left_out)
     words.say_older({video: about for video, about in known.items() if video not in films}, out, say)
@@ -97,6 +99,13 @@ def run(config: ConfigDict, videos: str, out: str, weights: str | Mapping[str, s
       shutil.rmtree(f"{out}/{PARTS}", ignore_errors=True)
   words.say_last(note, out, EXTRACTION, time.monotonic() - start, say)
   return note
+
+
+def _from_anywhere(file: Any) -> Any:
+  """Returns the name of a file, or {stream: name}, as workers in other folders need it; what is no file as it is."""
+  if isinstance(file, Mapping):
+    return {stream: _from_anywhere(one) for stream, one in file.items()}
+  return os.path.abspath(file) if os.path.exists(file) else file
 
 
 def _check_overlay(overlay: str, videos: str, films: Mapping[str, str]) -> None:

@@ -69,7 +69,7 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
     shard: "I/N": only share I, from 0, of N shares of the videos, see `shards`.
     runner: "local" | "beam", for which videos, out, weights and detector may be addresses that Beam reads, as gs://...;
       beam_options: of its pipeline.
-    processes: that decode; 0 is one fewer than there are cores, of poses as many.
+    processes: that decode; 0 is one fewer than there are cores for this process, of poses as many.
     patience: seconds without a decoded frame after which a video is given up.
     say: called with each line for the user.
 
@@ -89,6 +89,7 @@ def run(config: ConfigDict, videos: str | os.PathLike[str], out: str | os.PathLi
   given = kinds.Given(boxes, detector, person, overlay)
   if runner == "beam":
     return beam.run(config, cli.path(videos), cli.path(out), weights, given, beam_options, say)
+  _check_on_disk(videos=videos, out=out, overlay=overlay)
   (files, left_out), folder = find_videos(cli.path(videos)), pathlib.Path(cli.path(out))
   if overlay:
     overlays.check(overlay, cli.path(videos), files)
@@ -132,7 +133,7 @@ def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, a
     _put_beside(files, out, kind.notice)
     begin_note(out, note, shard, todo)
     encode = kind.encoders(config, networks, Parallel()) if todo else {}
-    count = processes or max(1, (os.cpu_count() or 2) - kind.spared)
+    count = processes or max(1, _cores() - kind.spared)
     failed = unreadable | _run_here(config, todo, out, encode, persons, done, count, patience)
     note["failed"] = {video: failed[video] for video in files if video in failed}
     _name_stale(config, out, note)
@@ -168,6 +169,19 @@ def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, 
     flow.require()
   if processes < 0 or not patience > 0:
     raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
+
+
+def _cores() -> int:
+  """Returns the number of cores that this process may use: a scheduler gives a job a part of its node."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+
+
+def _check_on_disk(**places: str | os.PathLike[str]) -> None:
+  """Raises a `ValueError` for an address such as gs://..., which would be taken for a folder called "gs:"."""
+  for option, place in places.items():
+    if not storage.is_local(os.fspath(place)):
+      raise ValueError(f"--{option} {place}: is read and written by --runner beam alone; copy the files, and give a "
+                       "folder of this machine.")
 
 
 def _digests(files: Mapping[str, pathlib.Path], persons: Any) -> tuple[dict[str, Any], dict[str, str]]:

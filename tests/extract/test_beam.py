@@ -86,6 +86,21 @@ def test_a_bundle_that_is_given_out_again_makes_nothing_twice(tmp_path, film, de
   assert decoded == ["a"] * 3 and len(np.load(out / "a.npy")) == 3
 
 
+def test_workers_in_another_folder_find_the_files(tmp_path, film, monkeypatch):
+  pytest.importorskip("apache_beam", reason=NO_BEAM)
+  from jaxskill.extract import pipeline
+  monkeypatch.setattr(kinds, "VIDEO", pictures.KIND)
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "weights.pt").touch()
+  seen = []
+  monkeypatch.setattr(pipeline, "run", lambda items, job, options: seen.append((items, job)))
+  local.run(pictures.config(), str(film), "out", dict(static="weights.pt", rgb="random:0"), runner="beam",
+            say=lambda _: None)
+  (((_, address, _),), job_of_workers), = seen
+  assert address == str(film) and job_of_workers.out == str(tmp_path / "out")
+  assert job_of_workers.weights == dict(static=str(tmp_path / "weights.pt"), rgb="random:0")
+
+
 def test_beam_is_named_where_it_is_missing(monkeypatch):
   monkeypatch.setattr(beam.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(ValueError, match=r"needs Apache Beam, which is not installed: pip install 'jaxskill\[beam\]'"):

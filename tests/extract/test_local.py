@@ -301,6 +301,17 @@ def test_folders_that_cannot_be(tmp_path, monkeypatch):
     video_files.find_videos(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["videos", "out", "overlay"])
+def test_an_address_is_no_folder_of_this_machine(tmp_path, monkeypatch, option):
+  """Where it would be one called "gs:"."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(local.overlays, "check", pytest.fail)
+  given = dict(videos=".", out="out", weights="random:0") | {option: "gs://BUCKET/x"}
+  with pytest.raises(ValueError, match=f"--{option} gs://BUCKET/x: is read and written by --runner beam alone"):
+    local.run(recipe("core"), **given)
+  assert not list(tmp_path.iterdir())
+
+
 def test_several_hosts_are_refused(monkeypatch, folder, tmp_path):
   monkeypatch.setattr(local.jax, "process_count", lambda: 4)
   with pytest.raises(ValueError, match="one of 4 hosts; features are extracted on one, or on many with --runner beam"):
