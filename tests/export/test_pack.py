@@ -138,6 +138,12 @@ def test_a_damaged_pack_is_refused_in_a_line(tmp_path, packed):
     finished_run.load(target)
 
 
+def test_what_is_wrong_within_is_told_of_the_file_that_was_given(tmp_path):
+  packs.write(tmp_path / "empty.jaxskill", {"config.json": b"{}"})
+  with pytest.raises(ValueError, match="empty.jaxskill/config.json: cannot be read .it has no method"):
+    finished_run.load(tmp_path / "empty.jaxskill")
+
+
 def test_a_member_leads_to_no_other_folder(tmp_path):
   """A name that is no plain one is not read, and so never written."""
   file, outside = tmp_path / "evil.jaxskill", "../outside.json"
