@@ -76,8 +76,8 @@ def _folds(run: finished_run.FinishedRun) -> dict[str, str]:
 
 
 def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns JSON content with absolute paths cut to their last part, and without `dir`, the folder of the data."""
-  return {name: "" if name == "dir" else _without_folders(value) for name, value in content.items()}
+  """Returns JSON content with absolute paths cut to their last part, and without the folders of the data."""
+  return {name: "" if name in ("dir", "prepared_dir") else _without_folders(value) for name, value in content.items()}
 
 
 def _without_folders(content: Any) -> Any:
@@ -99,12 +99,18 @@ def _results(trained: finished_run.FinishedRun) -> dict[str, bytes]:
     return {}
   results = json.loads(path.read_text(encoding="utf-8"))
   kept = {name: results[name] for name in _KEPT if name in results}
-  protocol = results["protocol"]
-  if "folds" in protocol:
-    numbers = _folds(trained)
-    protocol["folds"] = [fold | dict(name=numbers.get(fold["name"], UNKNOWN)) for fold in protocol["folds"]]
-  rows = _without_names(kept.pop("rows", {}))
+  rows, protocol = _without_names(kept.pop("rows", {})), _with_numbers(results["protocol"], _folds(trained))
   return {path.name: _json(without_folders(kept | dict(rows=rows, protocol=protocol)))}
+
+
+def _with_numbers(protocol: Mapping[str, Any], folds: Mapping[str, str]) -> dict[str, Any]:
+  """Returns how it was measured, with numbers for the folds; of those that were not trained their count alone."""
+  found = dict(protocol)
+  if "folds" in protocol:
+    found["folds"] = [fold | dict(name=folds.get(fold["name"], UNKNOWN)) for fold in protocol["folds"]]
+  if "all_folds" in protocol:
+    found["all_folds"] = [folds.get(name, UNKNOWN) for name in protocol["all_folds"]]
+  return found
 
 
 def _without_names(content: Any) -> Any:

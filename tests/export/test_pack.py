@@ -79,6 +79,8 @@ def test_folds_that_are_named_after_people_and_folders_have_no_names(tmp_path):
   told = json.loads(pack.numbered(run._replace(about=about))["about"].item())
   told_rows = pack._without_names(dict(a=dict(by_fold=dict(Ann=1), better_is=dict(Ann=2), mean=0.5, undefined="in fold Ann")))
   assert told_rows == dict(a=dict(better_is={1: 2}, mean=0.5))
+  protocol = pack._with_numbers(dict(folds=[dict(name="Ann", test=3)], all_folds=["Ann", "Bob"], draws=5), {"Ann": "1"})
+  assert protocol == dict(folds=[dict(name="1", test=3)], all_folds=["1", pack.UNKNOWN], draws=5)
   assert "nn" not in json.dumps(told["replicas"]) and told["replicas"][0]["fold"] == "1"
   assert told["extraction"] == dict(weights="rgb.pt", detector="persons.onnx", width=8)
   assert pack.without_folders(dict(dir="ann/videos", rows=(1, "../b"))) == dict(dir="", rows=[1, "../b"])
@@ -136,6 +138,12 @@ def test_a_damaged_pack_is_refused_in_a_line(tmp_path, packed):
     file.writestr(packs.MANIFEST, "{}")
   with pytest.raises(ValueError, match="it is compressed, which a pack never is"):
     finished_run.load(target)
+
+
+def test_what_is_wrong_within_is_told_of_the_file_that_was_given(tmp_path):
+  packs.write(tmp_path / "empty.jaxskill", {"config.json": b"{}"})
+  with pytest.raises(ValueError, match="empty.jaxskill/config.json: cannot be read .it has no method"):
+    finished_run.load(tmp_path / "empty.jaxskill")
 
 
 def test_a_member_leads_to_no_other_folder(tmp_path):
