@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 
 from jaxskill import __version__, cli, files
+from jaxskill.export import one_model, pack
 from jaxskill.report import certainty, tables, wording
 from jaxskill.training import packs
 from jaxskill.training.finished_run import FinishedRun
@@ -49,10 +50,11 @@ def write(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
 
 
 def _results(trained: FinishedRun) -> dict[str, Any]:
-  """Returns results.json of a run; {} where there is none."""
+  """Returns results.json of a run, its rows without names of folds, which may be people's; {} where there is none."""
   with packs.opened(trained.workdir) as folder:
     path = folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+  return results | dict(rows=pack.without_names(results["rows"])) if "rows" in results else results
 
 
 def _file(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
@@ -63,7 +65,7 @@ def _file(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
   if number is None:
     lines.append(f"* Models: {len(replicas)}, of every fold and seed.")
   else:
-    one = replicas[number]
+    one = one_model.which(trained, number)["model"]
     row = f"row {cli.plain(one['row'])}, " if one["row"] else ""
     lines.append(f"* Model {number} of {len(replicas)}: {row}fold {cli.plain(one['fold'])}, seed {one['seed']}, learns "
                  f"{one['criterion']}.")
@@ -92,9 +94,9 @@ def _example(one: Mapping[str, Any], streams: Mapping[str, Any]) -> str:
 def _data(trained: FinishedRun) -> list[str]:
   """What was learnt from."""
   about, digest = trained.about, hashlib.sha256("".join(sorted(trained.arrays["digests"])).encode())
-  recipe = about["extraction"] or {}
-  made = "random weights: for trials only" if trained.random_weights else (
-      cli.plain(recipe["weights"]) if recipe.get("weights") else "not noted")
+  weights = pack.without_folders(about["extraction"] or {}).get("weights") or "not noted"
+  made = "random weights: for trials only" if trained.random_weights else cli.plain(
+      ", ".join(f"{name} {file}" for name, file in weights.items()) if isinstance(weights, dict) else weights)
   simulated = ": SIMULATED, made by jaxskill, no recordings" if about["simulated"] else ""
   lines = [f"* Name: {cli.plain(about['data'])}{simulated}.",
            f"* Training videos: {len(trained.arrays['videos'])}, of all folds together.",
@@ -147,10 +149,12 @@ def _limits(trained: FinishedRun, kind: str, results: Mapping[str, Any]) -> list
             "alone."]
   if trained.method.items.compares and kind != "torch" and kind != "safetensors":
     lines.append("* A video is compared with training videos, whose encodings, not their names, are in the file: they "
-                 "are derived from the recordings.")
+                 "are derived from the recordings."
+                 + ("" if kind == "pack" else " One of them is compared with itself too, which jaxskill.assess leaves "
+                    "out: its score is not to be read."))
   if kind == "pack":
-    lines.append("* Statistics and digests of the training videos' features are in the file, and what every model says "
-                 "of each of them. Whoever has such features can tell that they were trained on.")
+    lines.append("* Statistics and digests of the training videos' features are in the file, what every model says of "
+                 "each of them, and labels. Whoever has such features can tell that they were trained on.")
   if kind in ("stablehlo", "onnx"):
     lines.append("* It does not say whether a video is unlike the training videos, and gives no range: jaxskill.assess "
                  "does.")

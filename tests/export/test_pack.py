@@ -77,13 +77,15 @@ def test_folds_that_are_named_after_people_and_folders_have_no_names(tmp_path):
   about = run.about | dict(replicas=[one | dict(fold="Ann") for one in run.about["replicas"]],
                            extraction=dict(weights="/home/ann/rgb.pt", detector="C:\\ann\\persons.onnx", width=8))
   told = json.loads(pack.numbered(run._replace(about=about))["about"].item())
-  told_rows = pack._without_names(dict(a=dict(by_fold=dict(Ann=1), better_is=dict(Ann=2), mean=0.5, undefined="in fold Ann")))
+  told_rows = pack.without_names(dict(a=dict(by_fold=dict(Ann=1), better_is=dict(Ann=2), mean=0.5, undefined="in fold Ann")))
   assert told_rows == dict(a=dict(better_is={1: 2}, mean=0.5))
   protocol = pack._with_numbers(dict(folds=[dict(name="Ann", test=3)], all_folds=["Ann", "Bob"], draws=5), {"Ann": "1"})
   assert protocol == dict(folds=[dict(name="1", test=3)], all_folds=["1", pack.UNKNOWN], draws=5)
   assert "nn" not in json.dumps(told["replicas"]) and told["replicas"][0]["fold"] == "1"
   assert told["extraction"] == dict(weights="rgb.pt", detector="persons.onnx", width=8)
   assert pack.without_folders(dict(dir="ann/videos", rows=(1, "../b"))) == dict(dir="", rows=[1, "../b"])
+  places = dict(init_from="runs/ann/a.pth", weights="~/ann/b.pt", place="gs://ann/c.pt", rate="^backbone/", loss=dict(weights={}))
+  assert pack.without_folders(places) == places | dict(init_from="a.pth", weights="b.pt", place="c.pt")
 
 
 def test_the_same_run_makes_the_same_bytes(tmp_path, packed):
