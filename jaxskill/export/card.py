@@ -112,22 +112,23 @@ def _protocol(trained: FinishedRun, number: int | None, results: Mapping[str, An
   folds, seeds = (list(dict.fromkeys(str(one[name]) for one in replicas)) for name in ("fold", "seed"))
   step = trained.about["step"]
   lines = [f"* {len(folds)} fold(s), {len(seeds)} seed(s).",
-           f"* Parameters are those of step {step}, the last one: no test video chose them."]
+           f"* Parameters are those of step {step}, the last one"
+           + (", after training that began with those of a file: what these had seen is not known."
+              if config.get("init_from") else ": no test video chose them.")]
   if number is None:
     lines.append("* Where the pack holds the checkpoint that was best on validation videos too, `--checkpoint "
                  "validation` asks it.")
   else:
     lines.append("* The results below are those of all folds and seeds, not of this model alone.")
-  if config.get("init_from"):
-    lines.append("* Training began with the parameters of a file, and what they had seen is not known.")
   return lines if results else [*lines, "* The run has no results.json: what it was measured on is not known."]
 
 
 def _metrics(trained: FinishedRun, results: Mapping[str, Any]) -> list[str]:
   """The numbers of results.json, with their spread and simple baselines."""
-  if not results.get("tested"):
-    return [f"* {tables.NOT_TESTED[0].upper()}{tables.NOT_TESTED[1:]}." if trained.tested is False else
-            "* Not known: the run has no results.json."]
+  if trained.tested is False:
+    return [f"* {tables.NOT_TESTED[0].upper()}{tables.NOT_TESTED[1:]}."]
+  if not results:
+    return ["* Not known: the run has no results.json."]
   lines = ["```", cli.plain(tables.table(results["rows"], results["simulated"], results["protocol"]), keep="\n"), "```"]
   sure = certainty.describe(results.get("certainty", {}), trained.method.items.ranks)
   return lines + ([""] if sure else []) + [f"* {line[0].upper()}{line[1:]}." for line in sure]
@@ -162,11 +163,15 @@ def _limits(trained: FinishedRun, kind: str, results: Mapping[str, Any]) -> list
 
 
 def _licence(trained: FinishedRun) -> list[str]:
-  code = "* The code of jaxskill is under Apache-2.0."
-  if trained.about["simulated"]:
-    return [code, "* The data were simulated by jaxskill; nobody else has a right in them."]
-  return [code, "* The licence of these parameters follows that of the data, and of the network that made the "
-          "features. It is not known here: ask who holds them before you pass the file on."]
+  lines, simulated = ["* The code of jaxskill is under Apache-2.0."], trained.about["simulated"]
+  if simulated:
+    lines.append("* The data were simulated by jaxskill; nobody else has a right in them.")
+  borrowed = (trained.about["extraction"] or {}).get("weights") and not trained.random_weights
+  if not simulated or borrowed or trained.config.get("init_from"):
+    lines.append("* The licence of these parameters follows that of the data, of the network that made the features, and "
+                 "of any parameters that training began with. It is not known here: ask who holds them before you pass "
+                 "the file on.")
+  return lines
 
 
 def _revision(trained: FinishedRun, results: Mapping[str, Any]) -> list[str]:

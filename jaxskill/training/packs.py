@@ -56,7 +56,8 @@ def opened(path: epath.Path) -> Iterator[epath.Path]:
     try:
       yield epath.Path(folder)
     except ValueError as error:                            # tells of the file that was given
-      raise type(error)(str(error).replace(str(folder), str(path))) from error
+      kind = files.OtherFormat if isinstance(error, files.OtherFormat) else ValueError
+      raise kind(str(error).replace(str(folder), str(path))) from error
 
 
 def _read(path: epath.Path) -> dict[str, bytes]:

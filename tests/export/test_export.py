@@ -59,6 +59,9 @@ def test_a_card_names_nobody_and_no_folder(tmp_path):
   file.write_bytes(b"")
   text = card.write(run._replace(workdir=epath.Path(tmp_path)), 1, file, "torch", one_model.which(run, 1)).read_text()
   assert "Ann" not in text and "Model 1 of 2: fold 1, seed 1" in text and "made the features: rgb i3d.pt, static r.pt." in text
+  run.config.unlock().init_from = "/home/Ann/published.pth"
+  text = card.write(run._replace(workdir=epath.Path(tmp_path)), 1, file, "torch", one_model.which(run, 1)).read_text()
+  assert "no test video chose them" not in text and "what these had seen is not known" in text
 
 
 def test_what_nothing_is_said_of_lies_in_the_run(tmp_path):

@@ -142,10 +142,16 @@ def test_a_damaged_pack_is_refused_in_a_line(tmp_path, packed):
     finished_run.load(target)
 
 
-def test_what_is_wrong_within_is_told_of_the_file_that_was_given(tmp_path):
+def test_what_is_wrong_within_is_told_of_the_file_that_was_given(tmp_path, packed):
   packs.write(tmp_path / "empty.jaxskill", {"config.json": b"{}"})
   with pytest.raises(ValueError, match="empty.jaxskill/config.json: cannot be read .it has no method"):
     finished_run.load(tmp_path / "empty.jaxskill")
+  with zipfile.ZipFile(packed("core")) as file:
+    members = {name: file.read(name) for name in file.namelist() if name != packs.MANIFEST}
+  without = {name: pack._arrays(dict(step=np.ones(1))) for name in members if name.startswith("parameters")}
+  packs.write(tmp_path / "other.jaxskill", members | without)
+  with pytest.raises(ValueError, match="other.jaxskill/training_videos.npz: is of other parameters than the checkpoint"):
+    finished_run.load(tmp_path / "other.jaxskill")
 
 
 def test_a_member_leads_to_no_other_folder(tmp_path):
