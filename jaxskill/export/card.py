@@ -67,8 +67,8 @@ def _file(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
   else:
     one = one_model.which(trained, number)["model"]
     row = f"row {cli.plain(one['row'])}, " if one["row"] else ""
-    lines.append(f"* Model {number} of {len(replicas)}: {row}fold {cli.plain(one['fold'])}, seed {one['seed']}, learns "
-                 f"{one['criterion']}.")
+    learns = "which of two videos is better" if trained.method.items.ranks else cli.plain(one["criterion"])
+    lines.append(f"* Model {number} of {len(replicas)}: {row}fold {one['fold']}, seed {one['seed']}; learns {learns}.")
   lines.append(f"* SHA-256 of the file: `{hashlib.sha256(file.read_bytes()).hexdigest()}`.")
   if about:
     lines.append(f"* Names, shapes and units: [{file.name}.json]({file.name}.json).")

@@ -102,6 +102,7 @@ def test_the_lines_of_the_card_answer_without_jaxskill(tmp_path):
   run = trained("pros_cons")
   arrays, _, expected = asked(run, 0)
   *_, card = export.run(run.workdir, tmp_path / "one.stablehlo", model=0, say=print)
+  assert "seed 0; learns which of two videos is better." in card.read_text()
   np.save(tmp_path / "rgb.npy", arrays["rgb"].astype(np.float32))
   lines, = re.findall(r"```python\n(.*?)```", card.read_text(), flags=re.S)
   program = ("import sys, numpy as np; rgb = np.load('rgb.npy')\n" + lines +

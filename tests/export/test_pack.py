@@ -130,8 +130,8 @@ def test_a_damaged_pack_is_refused_in_a_line(tmp_path, packed):
   other = lambda members: members | {"config.json": members["config.json"].replace(b"core", b"Core")}
   without = lambda members: {name: one for name, one in members.items() if name != "training_videos.npz"}
   for change, why in ((other, "config.json differs from its digest"), (without, "training_videos.npz"),
-                      (lambda members: {"manifest.json": b"[]"}, "damaged")):
-    with pytest.raises(ValueError, match=rf"is damaged \(.*{why}|{why}"):
+                      (lambda members: {"manifest.json": b"[]"}, "'list' object has no")):
+    with pytest.raises(ValueError, match=rf"is damaged \(.*{why}"):
       finished_run.load(rewritten(source, target, change))
   newer = lambda members: members | {packs.MANIFEST: members[packs.MANIFEST].replace(b'"format": 1', b'"format": 2')}
   with pytest.raises(ValueError, match="was written by a newer jaxskill .*update jaxskill"):
