@@ -168,9 +168,9 @@ def _licence(trained: FinishedRun) -> list[str]:
     lines.append("* The data were simulated by jaxskill; nobody else has a right in them.")
   borrowed = (trained.about["extraction"] or {}).get("weights") and not trained.random_weights
   if not simulated or borrowed or trained.config.get("init_from"):
-    lines.append("* The licence of these parameters follows that of the data, of the network that made the features, and "
-                 "of any parameters that training began with. It is not known here: ask who holds them before you pass "
-                 "the file on.")
+    lines.append("* The licence of these parameters follows that of the data, of the network that made the features, "
+                 "and of any parameters that training began with. It is not known here: ask who holds them before you "
+                 "pass the file on.")
   return lines
 
 

@@ -41,7 +41,8 @@ def which(trained: FinishedRun, number: int) -> dict[str, Any]:
   """
   one = trained.about["replicas"][number]
   one = one | dict(fold=pack.fold_numbers(trained)[str(one["fold"])])
-  return dict(model=dict(number=number, system=trained.config.method) | one, step=trained.about["step"], params_sha256=trained.about["params_sha256"], jaxskill=__version__)
+  return dict(model=dict(number=number, system=trained.config.method) | one, step=trained.about["step"],
+              params_sha256=trained.about["params_sha256"], jaxskill=__version__)
 
 
 class OneModel:
