@@ -45,6 +45,13 @@ def test_a_run_goes_on_with_other_trackers_and_a_profile(tmp_path):
     run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | fields | dict(a=2)))
 
 
+def test_a_run_of_a_version_that_knew_no_folds_trained_them_all(tmp_path):
+  run_folder.claim(tmp_path, CONFIG)
+  run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | dict(folds=())))
+  with pytest.raises(ValueError, match=r"another config: config\.folds is \[\] there and \[0\] here\. Use"):
+    run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | dict(folds=(0,))))
+
+
 def test_config_in_another_encoding_or_order_is_the_same(tmp_path):
   run_folder.claim(tmp_path, CONFIG)
   path = tmp_path / "config.json"
