@@ -115,11 +115,10 @@ def _with_numbers(protocol: Mapping[str, Any], folds: Mapping[str, str]) -> dict
   return found
 
 
-def without_names(content: Any) -> Any:
+def without_names(content: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the numbers of a table without what is said of them by name."""
-  if not isinstance(content, Mapping):
-    return content
-  kept = {name: without_names(value) for name, value in content.items() if name not in _BY_NAME}
+  kept = {name: without_names(value) if isinstance(value, Mapping) else value
+          for name, value in content.items() if name not in _BY_NAME}
   if "better_is" in kept:                                                  # {fold: which videos a baseline prefers}
     kept["better_is"] = dict(enumerate(kept["better_is"].values(), start=1))
   return kept
