@@ -134,7 +134,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
   add = made.add_argument
   add("videos", nargs="*", type=cli.path, help="video files, or folders of them")
-  add("--workdir", required=True, type=cli.path, help="folder of a finished run")
+  add("--workdir", required=True, type=cli.path, help="folder of a finished run, or its pack")
   add("--features", nargs="+", type=cli.path, metavar="FILE",
       help="in place of videos: .npy or .npz files, or folders")
   add("--checkpoint", choices=("last", "validation"),

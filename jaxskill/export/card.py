@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 
 from jaxskill import __version__, cli, files
+from jaxskill.export import one_model, pack
 from jaxskill.report import certainty, tables, wording
 from jaxskill.training import packs
 from jaxskill.training.finished_run import FinishedRun
@@ -49,10 +50,11 @@ def write(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
 
 
 def _results(trained: FinishedRun) -> dict[str, Any]:
-  """Returns results.json of a run; {} where there is none."""
+  """Returns results.json of a run, its rows without names of folds, which may be people's; {} where there is none."""
   with packs.opened(trained.workdir) as folder:
     path = folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+  return results | dict(rows=pack.without_names(results["rows"])) if "rows" in results else results
 
 
 def _file(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
@@ -63,10 +65,10 @@ def _file(trained: FinishedRun, number: int | None, file: epath.Path, kind: str,
   if number is None:
     lines.append(f"* Models: {len(replicas)}, of every fold and seed.")
   else:
-    one = replicas[number]
+    one = one_model.which(trained, number)["model"]
     row = f"row {cli.plain(one['row'])}, " if one["row"] else ""
-    lines.append(f"* Model {number} of {len(replicas)}: {row}fold {cli.plain(one['fold'])}, seed {one['seed']}, learns "
-                 f"{one['criterion']}.")
+    learns = "which of two videos is better" if trained.method.items.ranks else cli.plain(one["criterion"])
+    lines.append(f"* Model {number} of {len(replicas)}: {row}fold {one['fold']}, seed {one['seed']}; learns {learns}.")
   lines.append(f"* SHA-256 of the file: `{hashlib.sha256(file.read_bytes()).hexdigest()}`.")
   if about:
     lines.append(f"* Names, shapes and units: [{file.name}.json]({file.name}.json).")
@@ -92,9 +94,9 @@ def _example(one: Mapping[str, Any], streams: Mapping[str, Any]) -> str:
 def _data(trained: FinishedRun) -> list[str]:
   """What was learnt from."""
   about, digest = trained.about, hashlib.sha256("".join(sorted(trained.arrays["digests"])).encode())
-  recipe = about["extraction"] or {}
-  made = "random weights: for trials only" if trained.random_weights else (
-      cli.plain(recipe["weights"]) if recipe.get("weights") else "not noted")
+  weights = pack.without_folders(about["extraction"] or {}).get("weights") or "not noted"
+  made = "random weights: for trials only" if trained.random_weights else cli.plain(
+      ", ".join(f"{name} {file}" for name, file in weights.items()) if isinstance(weights, dict) else weights)
   simulated = ": SIMULATED, made by jaxskill, no recordings" if about["simulated"] else ""
   lines = [f"* Name: {cli.plain(about['data'])}{simulated}.",
            f"* Training videos: {len(trained.arrays['videos'])}, of all folds together.",
@@ -110,22 +112,23 @@ def _protocol(trained: FinishedRun, number: int | None, results: Mapping[str, An
   folds, seeds = (list(dict.fromkeys(str(one[name]) for one in replicas)) for name in ("fold", "seed"))
   step = trained.about["step"]
   lines = [f"* {len(folds)} fold(s), {len(seeds)} seed(s).",
-           f"* Parameters are those of step {step}, the last one: no test video chose them."]
+           f"* Parameters are those of step {step}, the last one"
+           + (", after training that began with those of a file: what these had seen is not known."
+              if config.get("init_from") else ": no test video chose them.")]
   if number is None:
     lines.append("* Where the pack holds the checkpoint that was best on validation videos too, `--checkpoint "
                  "validation` asks it.")
   else:
     lines.append("* The results below are those of all folds and seeds, not of this model alone.")
-  if config.get("init_from"):
-    lines.append("* Training began with the parameters of a file, and what they had seen is not known.")
   return lines if results else [*lines, "* The run has no results.json: what it was measured on is not known."]
 
 
 def _metrics(trained: FinishedRun, results: Mapping[str, Any]) -> list[str]:
   """The numbers of results.json, with their spread and simple baselines."""
-  if not results.get("tested"):
-    return [f"* {tables.NOT_TESTED[0].upper()}{tables.NOT_TESTED[1:]}." if trained.tested is False else
-            "* Not known: the run has no results.json."]
+  if trained.tested is False:
+    return [f"* {tables.NOT_TESTED[0].upper()}{tables.NOT_TESTED[1:]}."]
+  if not results:
+    return ["* Not known: the run has no results.json."]
   lines = ["```", cli.plain(tables.table(results["rows"], results["simulated"], results["protocol"]), keep="\n"), "```"]
   sure = certainty.describe(results.get("certainty", {}), trained.method.items.ranks)
   return lines + ([""] if sure else []) + [f"* {line[0].upper()}{line[1:]}." for line in sure]
@@ -147,10 +150,12 @@ def _limits(trained: FinishedRun, kind: str, results: Mapping[str, Any]) -> list
             "alone."]
   if trained.method.items.compares and kind != "torch" and kind != "safetensors":
     lines.append("* A video is compared with training videos, whose encodings, not their names, are in the file: they "
-                 "are derived from the recordings.")
+                 "are derived from the recordings."
+                 + ("" if kind == "pack" else " One of them is compared with itself too, which jaxskill.assess leaves "
+                    "out: its score is not to be read."))
   if kind == "pack":
-    lines.append("* Statistics and digests of the training videos' features are in the file, and what every model says "
-                 "of each of them. Whoever has such features can tell that they were trained on.")
+    lines.append("* Statistics and digests of the training videos' features are in the file, what every model says of "
+                 "each of them, and labels. Whoever has such features can tell that they were trained on.")
   if kind in ("stablehlo", "onnx"):
     lines.append("* It does not say whether a video is unlike the training videos, and gives no range: jaxskill.assess "
                  "does.")
@@ -158,11 +163,15 @@ def _limits(trained: FinishedRun, kind: str, results: Mapping[str, Any]) -> list
 
 
 def _licence(trained: FinishedRun) -> list[str]:
-  code = "* The code of jaxskill is under Apache-2.0."
-  if trained.about["simulated"]:
-    return [code, "* The data were simulated by jaxskill; nobody else has a right in them."]
-  return [code, "* The licence of these parameters follows that of the data, and of the network that made the "
-          "features. It is not known here: ask who holds them before you pass the file on."]
+  lines, simulated = ["* The code of jaxskill is under Apache-2.0."], trained.about["simulated"]
+  if simulated:
+    lines.append("* The data were simulated by jaxskill; nobody else has a right in them.")
+  borrowed = (trained.about["extraction"] or {}).get("weights") and not trained.random_weights
+  if not simulated or borrowed or trained.config.get("init_from"):
+    lines.append("* The licence of these parameters follows that of the data, of the network that made the features, "
+                 "and of any parameters that training began with. It is not known here: ask who holds them before you "
+                 "pass the file on.")
+  return lines
 
 
 def _revision(trained: FinishedRun, results: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from jax import export as jax_export
 
 from jaxskill import __version__, methods
+from jaxskill.export import pack
 from jaxskill.methods.common import operand_type
 from jaxskill.training.answers import PICKS
 from jaxskill.training.finished_run import FinishedRun
@@ -34,9 +35,14 @@ def variables_of(trained: FinishedRun, number: int) -> dict[str, Any]:
 
 
 def which(trained: FinishedRun, number: int) -> dict[str, Any]:
-  """Returns {"model": number, row, fold, seed and criterion of one model, and what software made it}."""
-  return dict(model=dict(number=number, system=trained.config.method) | trained.about["replicas"][number],
-              step=trained.about["step"], params_sha256=trained.about["params_sha256"], jaxskill=__version__)
+  """Returns {"model": number, row, fold, seed and criterion of one model, and what software made it}.
+
+  The fold has a number, as in a pack: folds may be named after people.
+  """
+  one = trained.about["replicas"][number]
+  one = one | dict(fold=pack.fold_numbers(trained)[str(one["fold"])])
+  return dict(model=dict(number=number, system=trained.config.method) | one, step=trained.about["step"],
+              params_sha256=trained.about["params_sha256"], jaxskill=__version__)
 
 
 class OneModel:

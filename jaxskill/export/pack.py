@@ -27,6 +27,8 @@ from jaxskill.training.training_videos import FILE, FILES
 _KEPT = ("format", "data", "simulated", "tested", "rows", "certainty", "steps", "trained_steps", "params_sha256",
          "versions", "devices", "git_revision")
 _BY_NAME = ("by_fold", "undefined")    # of a row of numbers, left out: by fold and video, and why one has no number
+_FOLDERS = ("dir", "prepared_dir")     # fields that say where data are, left empty
+_PATHS = ("init_from", "weights", "file")     # fields that hold a path, of which the last part stays
 UNKNOWN = "-"                          # in place of a name that no answer tells
 
 
@@ -62,33 +64,33 @@ def numbered(run: finished_run.FinishedRun) -> dict[str, np.ndarray]:
     if field in arrays:
       arrays[field] = np.array([names.get(str(name), UNKNOWN) for name in arrays[field].ravel()]
                                ).reshape(arrays[field].shape)
-  folds = _folds(run)
+  folds = fold_numbers(run)
   about = without_folders(run.about) | dict(
       replicas=[replica | dict(fold=folds[str(replica["fold"])]) for replica in run.about["replicas"]],
       segments={names.get(name, UNKNOWN): parts for name, parts in run.about["segments"].items()})
   return arrays | dict(about=np.array(files.to_json(about)))
 
 
-def _folds(run: finished_run.FinishedRun) -> dict[str, str]:
+def fold_numbers(run: finished_run.FinishedRun) -> dict[str, str]:
   """Returns {fold: its number}: folds may be named after who is tested."""
   names = dict.fromkeys(str(replica["fold"]) for replica in run.about["replicas"])
   return {name: str(place) for place, name in enumerate(names, start=1)}
 
 
 def without_folders(content: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns JSON content with absolute paths cut to their last part, and without `dir`, the folder of the data."""
-  return {name: "" if name == "dir" else _without_folders(value) for name, value in content.items()}
+  """Returns JSON content with paths and addresses cut to their last part, and without the folders of the data."""
+  return {name: "" if name in _FOLDERS else _without_folders(value, name in _PATHS) for name, value in content.items()}
 
 
-def _without_folders(content: Any) -> Any:
+def _without_folders(content: Any, is_path: bool = False) -> Any:
   if isinstance(content, Mapping):
     return without_folders(content)
   if isinstance(content, (list, tuple)):
-    return [_without_folders(value) for value in content]
+    return [_without_folders(value, is_path) for value in content]
   if isinstance(content, str):
     for kind in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
-      if kind(content).is_absolute():
-        return kind(content).name
+      if is_path or "://" in content or content.startswith("~") or kind(content).is_absolute():
+        content = kind(content).name
   return content
 
 
@@ -99,19 +101,24 @@ def _results(trained: finished_run.FinishedRun) -> dict[str, bytes]:
     return {}
   results = json.loads(path.read_text(encoding="utf-8"))
   kept = {name: results[name] for name in _KEPT if name in results}
-  protocol = results["protocol"]
-  if "folds" in protocol:
-    numbers = _folds(trained)
-    protocol["folds"] = [fold | dict(name=numbers.get(fold["name"], UNKNOWN)) for fold in protocol["folds"]]
-  rows = _without_names(kept.pop("rows", {}))
+  rows, protocol = without_names(kept.pop("rows", {})), _with_numbers(results["protocol"], fold_numbers(trained))
   return {path.name: _json(without_folders(kept | dict(rows=rows, protocol=protocol)))}
 
 
-def _without_names(content: Any) -> Any:
+def _with_numbers(protocol: Mapping[str, Any], folds: Mapping[str, str]) -> dict[str, Any]:
+  """Returns how it was measured, with numbers for the folds; of those that were not trained their count alone."""
+  found = dict(protocol)
+  if "folds" in protocol:
+    found["folds"] = [fold | dict(name=folds.get(fold["name"], UNKNOWN)) for fold in protocol["folds"]]
+  if "all_folds" in protocol:
+    found["all_folds"] = [folds.get(name, UNKNOWN) for name in protocol["all_folds"]]
+  return found
+
+
+def without_names(content: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the numbers of a table without what is said of them by name."""
-  if not isinstance(content, Mapping):
-    return content
-  kept = {name: _without_names(value) for name, value in content.items() if name not in _BY_NAME}
+  kept = {name: without_names(value) if isinstance(value, Mapping) else value
+          for name, value in content.items() if name not in _BY_NAME}
   if "better_is" in kept:                                                  # {fold: which videos a baseline prefers}
     kept["better_is"] = dict(enumerate(kept["better_is"].values(), start=1))
   return kept

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxskill.training.finished_run import FinishedRun
 from jaxskill.training.precision import single_precision
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+_CUT = "jax_hlo_source_file_canonicalization_regex"       # what JAX leaves out of the paths of sources that it notes
 
 
 @single_precision()
@@ -47,8 +49,20 @@ def lowered(model: OneModel) -> tuple[jax_export.Exported, dict[str, int] | None
   """
   for rows, leasts in model.lengths():
     try:
-      return jax_export.export(jax.jit(model.answer), platforms=PLATFORMS)(model.inputs(rows)), leasts
+      with _without_paths():
+        return jax_export.export(jax.jit(model.answer), platforms=PLATFORMS)(model.inputs(rows)), leasts
     except Exception:           # pylint: disable=broad-except   whatever asks for the number; a fixed one is the last
       if leasts is None:
         raise
   raise AssertionError("lengths end with fixed ones")
+
+
+@contextlib.contextmanager
+def _without_paths() -> Iterator[None]:
+  """Lets JAX note no paths of sources in programs: they are this machine's."""
+  before = getattr(jax.config, _CUT)
+  jax.config.update(_CUT, ".*")
+  try:
+    yield
+  finally:
+    jax.config.update(_CUT, before)

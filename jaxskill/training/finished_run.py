@@ -321,7 +321,7 @@ def _load(folder: epath.Path, workdir: epath.Path, checkpoint: str) -> FinishedR
   stored = {tuple(name.split("/")): leaf for name, leaf in finished_files.checkpoint(folder, about["step"]).items()}
   leaves = traverse_util.unflatten_dict({name: leaf for name, leaf in stored.items()
                                          if name[0] in ("params", "constants")})
-  if checkpoints.digest(leaves["params"]) != about["params_sha256"]:
+  if checkpoints.digest(leaves.get("params", {})) != about["params_sha256"]:
     raise ValueError(f"{path}: is of other parameters than the checkpoint of step {about['step']}; remove it and start "
                      "the training command again, which writes it.")
   about |= dict(tested=finished_files.tested(folder, about), checkpoint=checkpoint)

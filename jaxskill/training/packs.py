@@ -53,7 +53,11 @@ def opened(path: epath.Path) -> Iterator[epath.Path]:
   with files.passing_folder() as folder:
     for name, content in _read(path).items():
       (folder / name).write_bytes(content)
-    yield epath.Path(folder)
+    try:
+      yield epath.Path(folder)
+    except ValueError as error:                            # tells of the file that was given
+      kind = files.OtherFormat if isinstance(error, files.OtherFormat) else ValueError
+      raise kind(str(error).replace(str(folder), str(path))) from error
 
 
 def _read(path: epath.Path) -> dict[str, bytes]:

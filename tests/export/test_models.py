@@ -73,6 +73,7 @@ def test_stablehlo_answers_as_the_run(tmp_path, system):
   about = json.loads(described.read_text())
   assert about["platforms"] == ["cpu", "cuda", "tpu"] and about["model"]["seed"] == 1
   assert all(LENGTHS[system] in one["words"] for one in about["inputs"] if one["name"] in arrays)
+  assert b".py" not in file.read_bytes()                                 # no path of this machine
   program = jax.export.deserialize(bytearray(file.read_bytes()))
   found = program.call(given(about, arrays, known))
   assert list(found) == sorted(one["name"] for one in about["outputs"])
@@ -101,6 +102,7 @@ def test_the_lines_of_the_card_answer_without_jaxskill(tmp_path):
   run = trained("pros_cons")
   arrays, _, expected = asked(run, 0)
   *_, card = export.run(run.workdir, tmp_path / "one.stablehlo", model=0, say=print)
+  assert "seed 0; learns which of two videos is better." in card.read_text()
   np.save(tmp_path / "rgb.npy", arrays["rgb"].astype(np.float32))
   lines, = re.findall(r"```python\n(.*?)```", card.read_text(), flags=re.S)
   program = ("import sys, numpy as np; rgb = np.load('rgb.npy')\n" + lines +

@@ -77,11 +77,15 @@ def test_folds_that_are_named_after_people_and_folders_have_no_names(tmp_path):
   about = run.about | dict(replicas=[one | dict(fold="Ann") for one in run.about["replicas"]],
                            extraction=dict(weights="/home/ann/rgb.pt", detector="C:\\ann\\persons.onnx", width=8))
   told = json.loads(pack.numbered(run._replace(about=about))["about"].item())
-  told_rows = pack._without_names(dict(a=dict(by_fold=dict(Ann=1), better_is=dict(Ann=2), mean=0.5, undefined="in fold Ann")))
+  told_rows = pack.without_names(dict(a=dict(by_fold=dict(Ann=1), better_is=dict(Ann=2), mean=0.5, undefined="in fold Ann")))
   assert told_rows == dict(a=dict(better_is={1: 2}, mean=0.5))
+  protocol = pack._with_numbers(dict(folds=[dict(name="Ann", test=3)], all_folds=["Ann", "Bob"], draws=5), {"Ann": "1"})
+  assert protocol == dict(folds=[dict(name="1", test=3)], all_folds=["1", pack.UNKNOWN], draws=5)
   assert "nn" not in json.dumps(told["replicas"]) and told["replicas"][0]["fold"] == "1"
   assert told["extraction"] == dict(weights="rgb.pt", detector="persons.onnx", width=8)
   assert pack.without_folders(dict(dir="ann/videos", rows=(1, "../b"))) == dict(dir="", rows=[1, "../b"])
+  places = dict(init_from="runs/ann/a.pth", weights="~/ann/b.pt", place="gs://ann/c.pt", rate="^backbone/", loss=dict(weights={}))
+  assert pack.without_folders(places) == places | dict(init_from="a.pth", weights="b.pt", place="c.pt")
 
 
 def test_the_same_run_makes_the_same_bytes(tmp_path, packed):
@@ -126,8 +130,8 @@ def test_a_damaged_pack_is_refused_in_a_line(tmp_path, packed):
   other = lambda members: members | {"config.json": members["config.json"].replace(b"core", b"Core")}
   without = lambda members: {name: one for name, one in members.items() if name != "training_videos.npz"}
   for change, why in ((other, "config.json differs from its digest"), (without, "training_videos.npz"),
-                      (lambda members: {"manifest.json": b"[]"}, "damaged")):
-    with pytest.raises(ValueError, match=rf"is damaged \(.*{why}|{why}"):
+                      (lambda members: {"manifest.json": b"[]"}, "'list' object has no")):
+    with pytest.raises(ValueError, match=rf"is damaged \(.*{why}"):
       finished_run.load(rewritten(source, target, change))
   newer = lambda members: members | {packs.MANIFEST: members[packs.MANIFEST].replace(b'"format": 1', b'"format": 2')}
   with pytest.raises(ValueError, match="was written by a newer jaxskill .*update jaxskill"):
@@ -136,6 +140,18 @@ def test_a_damaged_pack_is_refused_in_a_line(tmp_path, packed):
     file.writestr(packs.MANIFEST, "{}")
   with pytest.raises(ValueError, match="it is compressed, which a pack never is"):
     finished_run.load(target)
+
+
+def test_what_is_wrong_within_is_told_of_the_file_that_was_given(tmp_path, packed):
+  packs.write(tmp_path / "empty.jaxskill", {"config.json": b"{}"})
+  with pytest.raises(ValueError, match="empty.jaxskill/config.json: cannot be read .it has no method"):
+    finished_run.load(tmp_path / "empty.jaxskill")
+  with zipfile.ZipFile(packed("core")) as file:
+    members = {name: file.read(name) for name in file.namelist() if name != packs.MANIFEST}
+  without = {name: pack._arrays(dict(step=np.ones(1))) for name in members if name.startswith("parameters")}
+  packs.write(tmp_path / "other.jaxskill", members | without)
+  with pytest.raises(ValueError, match="other.jaxskill/training_videos.npz: is of other parameters than the checkpoint"):
+    finished_run.load(tmp_path / "other.jaxskill")
 
 
 def test_a_member_leads_to_no_other_folder(tmp_path):
