@@ -480,8 +480,9 @@ def test_nothing_is_demanded_of_a_tree_that_is_not_there(load_config):
 
 
 @pytest.mark.parametrize("changes,fields,message", [
-    ({}, dict(score=None), r"random: there are no scores to learn from; add them \(scores.csv\), or use a method that "
-                           r"learns from pairs, e.g. configs/pros_cons.py"),
+    ({}, dict(score=None, criteria={}), r"random: there are no scores to learn from; add them \(scores.csv\), or use a "
+                                        r"method that learns from pairs, e.g. configs/pros_cons.py"),
+    ({}, dict(score=None), r"random: there is no score to learn from, only style; set config.data.criteria, e.g. "),
     ({}, dict(score=np.full(20, 7.0, np.float32)), r"fold 'fold0': all training scores are equal \(7\); there is no"),
     ({"model.with_difficulty": True}, dict(difficulty=None),
      r"config.model.with_difficulty needs the difficulty of every video, but the labels have none; add it, or set"),
