@@ -17,6 +17,7 @@ from jaxskill import files, stores
 from jaxskill.training import leases, locks
 
 WATCHING = ("config.trackers", "config.profile")     # fields that do not decide what is trained
+_EARLIER: dict[str, Any] = dict(folds=[])            # what versions trained that had no such fields
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -47,9 +48,12 @@ def occupied(workdir: epath.Path, config: ConfigDict) -> Iterator[None]:
 
 def refuse_second(workdir: epath.Path) -> None:
   """Raises a `ValueError` if another process trains in `workdir`, before anything slow is done for nothing."""
-  if workdir.is_dir():
-    with _writable(workdir), hold(workdir):
-      pass
+  with _writable(workdir):
+    with stores.as_os_error(workdir):          # e.g. no credentials for a store
+      there = workdir.is_dir()
+    if there:
+      with hold(workdir):
+        pass
 
 
 def claim(workdir: epath.Path, config: ConfigDict) -> None:
@@ -76,7 +80,7 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  if differing := differences(stored, json.loads(text), allowed=WATCHING):
+  if differing := differences(_EARLIER | stored, _EARLIER | json.loads(text), allowed=WATCHING):
     raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that "
                      "is there.")
 
@@ -128,7 +132,8 @@ def saying_what_to_do(workdir: epath.Path) -> Iterator[None]:
   except BrokenPipeError:
     raise                                     # of who read what is printed: `| head`
   except OSError as error:
-    if error.filename and not epath.Path(error.filename).is_relative_to(workdir):
+    places = (workdir, workdir.resolve()) if stores.is_local(workdir) else (workdir,)    # checkpoints say the whole path
+    if error.filename and not any(epath.Path(error.filename).is_relative_to(place) for place in places):
       raise                                   # features that are read while training
     reason = str(error).split("\n")[0]
     if error.errno in _FULL:
