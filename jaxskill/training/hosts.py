@@ -22,7 +22,6 @@ import os
 import pathlib
 import re
 import threading
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +32,7 @@ from jaxskill import cli
 _METADATA = "169.254.169.254"      # of every machine of Google's cloud
 _METADATA_SECONDS = 2.0
 _JOIN_SECONDS = 300                # that JAX waits for the others to start
+_END_SECONDS = 24 * 3600           # that JAX waits at the end for the process that writes; one that dies is noticed
 _GRACE = 5.0                       # seconds that a process which failed waits for the others to end, too
 _BY_HAND = ("set JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID for "
             "each process, or JAX_NUM_PROCESSES=1 if this one is to train alone")
@@ -81,7 +81,8 @@ def _join() -> None:
   cli.say(f"{by} announces {count} or more processes: JAX waits for them, {_JOIN_SECONDS} seconds at most")
   heartbeat = _number("JAXSKILL_HEARTBEAT_SECONDS", 100)
   try:
-    jax.distributed.initialize(initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=heartbeat, **arguments)
+    jax.distributed.initialize(initialization_timeout=_JOIN_SECONDS, shutdown_timeout_seconds=_END_SECONDS,
+                               heartbeat_timeout_seconds=heartbeat, **arguments)
   except Exception as error:   # pylint: disable=broad-except   whatever JAX's detection runs into
     if count < 2 and not isinstance(error, jax.errors.JaxRuntimeError):
       cli.say(f"JAX cannot ask Kubernetes whether this pod is one of several, so it trains alone ({error}).")
@@ -135,6 +136,7 @@ def _tpu_hosts() -> tuple[int, str]:
 
 def _metadata(key: str) -> str:
   """Returns an attribute of this machine, "" if it has none or there is no metadata server."""
+  import urllib.request  # which others than TPUs need not wait for
   url = f"http://{os.environ.get('GCE_METADATA_IP', _METADATA)}/computeMetadata/v1/instance/attributes/{key}"
   request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
   direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
