@@ -220,13 +220,13 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
     if not on_first_process(lambda: initial_parameters.begun(workdir)):
       trainer.begin()                              # before the folder is taken: a file that does not fit leaves it free
     step_cost = memory.check(trainer)
-    profile = held.enter_context(Profile(config.get("profile"), workdir, cycle=len(trainer.method.phases),
-                                         total=trainer.total, main=parallel.main))
+    profile = Profile(config.get("profile"), workdir, cycle=len(trainer.method.phases), total=trainer.total,
+                      main=parallel.main)
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     say(announce.describe(trainer, workdir))
     if config.get("init_from"):
       say(f"all of them begin with {published_weights.origin(config)}")
-    with run_folder.saying_what_to_do(workdir):
+    with run_folder.saying_what_to_do(workdir), profile:
       log = _train(trainer, workdir, held, profile, say)
       assessments = trainer.assess(everything=True)
       training_videos.save(workdir, trainer, assessments)
