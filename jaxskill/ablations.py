@@ -93,7 +93,7 @@ def run(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
   for group in groups(config):
     train.check(group)
   parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
-  config, chosen = operands.decide(config, workdir, jax.local_devices()[0])    # for all rows, wherever the table goes on
+  config, chosen = operands.decide(config, workdir, jax.local_devices()[0])    # for all rows, wherever it goes on
   if main and chosen:
     cli.say(chosen)
   configs = groups(config)

@@ -28,6 +28,7 @@ from typing import Any
 import jax
 
 from jaxskill import cli
+from jaxskill.training.parallel import highest
 
 _METADATA = "169.254.169.254"      # of every machine of Google's cloud
 _METADATA_SECONDS = 2.0
@@ -49,8 +50,8 @@ def joined() -> Iterator[None]:
     ValueError: if several processes are announced and JAX does not see them, with the reason.
     ConnectionError: if the body fails because another process has ended.
   """
-  _join()
   try:
+    _join()
     yield
   except Exception as error:
     if jax.distributed.is_initialized() and jax.process_count() > 1:
@@ -93,6 +94,9 @@ def _join() -> None:
         f"{_BY_HAND}.") from error
   if jax.process_count() < count:
     raise ValueError(f"{by} announces {count} processes, but JAX sees {jax.process_count()}; {_BY_HAND}.")
+  # CPUs wait for one another for 30 seconds the first time, later for as long as it takes: process 0 may have to watch
+  # the lock of a run on a store for a minute before it says what all wait for.
+  highest(0.0)
 
 
 def _by_hand(address: str) -> dict[str, Any]:

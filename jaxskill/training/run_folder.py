@@ -132,7 +132,7 @@ def saying_what_to_do(workdir: epath.Path) -> Iterator[None]:
   except BrokenPipeError:
     raise                                     # of who read what is printed: `| head`
   except OSError as error:
-    places = (workdir, workdir.resolve()) if stores.is_local(workdir) else (workdir,)    # checkpoints say the whole path
+    places = (workdir, workdir.resolve()) if stores.is_local(workdir) else (workdir,)    # a checkpoint says all of it
     if error.filename and not any(epath.Path(error.filename).is_relative_to(place) for place in places):
       raise                                   # features that are read while training
     reason = str(error).split("\n")[0]

@@ -89,7 +89,8 @@ def join(monkeypatch):
     with hosts.joined():
       return told[-1][0] if told else None
 
-  join.told = told
+  join.told, join.met = told, []
+  monkeypatch.setattr(hosts, "highest", join.met.append)
   monkeypatch.setattr(jax.distributed, "initialize", initialize)
   monkeypatch.setattr(jax, "process_count", lambda: told[-1][0][1] if told else 1)
   monkeypatch.setattr(socket, "gethostbyname", lambda name: "127.0.0.1")
@@ -141,7 +142,7 @@ def test_alone(join, environment):
 @pytest.mark.parametrize("environment,expected", JOINS.values(), ids=JOINS)
 def test_joins(join, environment, expected):
   assert join(environment) == expected
-  assert join.told[0][1:] == (300, 100, 86400)
+  assert join.told[0][1:] == (300, 100, 86400) and join.met == [0.0]
 
 
 @pytest.mark.parametrize("environment,expected", OF_GKE.values(), ids=OF_GKE)
