@@ -232,8 +232,9 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
       training_videos.save(workdir, trainer, assessments)
       draws = _scores_of_draws(trainer)
       seconds = time.perf_counter() - started
+      spent = cost.of_call(trainer, log.step, step_cost, seconds)
       about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params), seconds=seconds,
-                   cost=cost.of_call(trainer, log.step, step_cost, seconds), **files.provenance(parallel))
+                   cost=cost.lasting(spent, workdir), **files.provenance(parallel))
       if config.get("init_from"):
         about["trained_steps"] = trainer.total
       training_videos.save_selected(workdir, trainer)
@@ -241,7 +242,7 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
         return {}
       found = results.write(workdir, trainer.experiment, assessments, log.history, facts, about, say, draws)
       log.files([workdir / "results.json", *(path for path in stores.children(workdir) if path.suffix == ".png")])
-      say(cost.describe(found["cost"]["seconds"]))
+      say(cost.describe(spent["seconds"]))
       return found
 
 

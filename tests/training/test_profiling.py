@@ -43,7 +43,8 @@ def test_profiled_steps_are_in_the_trace_and_change_no_bit(load_config, tmp_path
   assert first_steps(trace) in ([3], [3, 5])             # one call, or two on a machine that is slow for a moment
   assert (workdir / "profile" / "memory.prof").read_bytes()[:2] == b"\x1f\x8b"         # gzip, as pprof reads it
   assert not (tmp_path / "whole" / "profile").exists()
-  train.run(small(load_config, **{"profile.steps": 2}), tmp_path / "whole")            # of the same run, finished
+  again = train.run(small(load_config, **{"profile.steps": 2}), tmp_path / "whole")    # of the same run, finished
+  assert again["cost"] == whole["cost"] and again["cost"]["steps"] == [0, 12] and again["seconds"] != whole["seconds"]
   assert "steps 1 to 2, to be traced, have been taken before" in capsys.readouterr().out
 
 
