@@ -70,6 +70,9 @@ def get_config(options: str = "simulated") -> ConfigDict:
       gamma=0.3,                            # ours: directions have norm 1, so costs lie between 0 and 4; 0.3 is a tenth
                                             # of what tells rows apart, and lets neighbours share. 0.1 aligned less well
       bandwidth=0,                          # ours: rows of a Sakoe-Chiba band; 0 is none, for performers pause
+      free_ends="none",                     # query: performances begin before what references show, or end after it;
+                                            # those rows are compared with nothing | reference: a performance is a piece
+                                            # of what they show | none: all is aligned with all, as in the preprint
       differences="heads",                  # heads: the differential encoder (Sec. 3.3) | rows: without it, what heads
                                             # would read (ours; Table 2: "DTW alignment") | none: the query alone,
                                             # direct regression

@@ -23,6 +23,8 @@ def run(question: arguments.Question) -> dict:
     workdir: folder of the run.
     videos: the two video files, or a folder of them; or none, and `features` prepared in their place.
     out: folder that gets `<a>_vs_<b>/comparison.json` and its picture; by default `comparisons` in `workdir`.
+    free_ends: whether the longer video shows more than the shorter one, before or after it: where the method aligns
+      videos, a piece of the longer one is aligned when the two are compared with each other; their scores stay.
     say: called with each text for the user.
     The others are those of `jaxskill.assess.run`.
 

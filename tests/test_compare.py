@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import compare, methods
+from jaxskill import assess, compare, methods
 from jaxskill.assess import comparison, pictures
 from jaxskill.report import explain
 from jaxskill.training import finished_run
@@ -106,6 +106,38 @@ def test_skilldiff_compares_what_shows_the_same(tmp_path):
     assert moment["difference"] == pytest.approx(matching["score"] - other) and moment["other_start"] == seen.min()
   weights = [abs(one["difference"]) * one["importance"] for one in result["moments"]]
   assert weights == sorted(weights, reverse=True) and "against" in said
+
+
+def test_a_piece_of_the_longer_video_is_aligned(tmp_path):
+  """A clip begins later and ends earlier than the video that it was cut from; the run has a band, too narrow for it."""
+  run = trained("skilldiff")
+  video = run.dataset.folds[0].test_videos[0]
+  rows = run.dataset.lengths["rgb"][video]
+  first, last = rows // 3, rows // 3 + rows // 2
+  clip = run.save(video, tmp_path, "clip", rgb=run.dataset.streams["rgb"][video, first:last])
+  ask_again = lambda **options: compare.run(
+      run.workdir, features=[run.save(video), clip], labels=run.labels, category=run.dataset.category[video],
+      difficulty=run.dataset.difficulty[video], say=lambda line: None, **options)
+  result = ask_again(out=tmp_path / "free", free_ends=True)
+  direct = result["direct"]
+  assert direct["how"].endswith("a piece of the longer one aligned")
+  second, middles = run.dataset.row_seconds["rgb"][video], np.arange(last - first) + 0.5
+  if result["better"] == "clip":
+    true, found = (middles + first) * second, np.array(direct["alignment"])
+  else:
+    true, found = middles * second, np.array(direct["alignment"])[first:last]
+    assert len(direct["alignment"]) == rows
+  assert np.abs(found - true).max() < 0.5 * second
+  with pytest.raises(ValueError, match="answers for another video"):
+    ask_again(out=tmp_path / "free")
+
+
+@pytest.mark.parametrize("ask_it, system, message", [
+    (compare.run, "core", "--free-ends: the method of this run aligns no videos in time"),
+    (assess.run, "skilldiff", "--free-ends is of jaxskill.compare")])
+def test_free_ends_are_of_methods_that_align_two_videos(ask_it, system, message):
+  with pytest.raises(ValueError, match=message):
+    ask_it(trained(system).workdir, features=["a.npy", "b.npy"], free_ends=True, say=lambda line: None)
 
 
 def test_without_videos_nothing_shows_them(tmp_path):

@@ -21,6 +21,7 @@ from tests.conftest import QUICK_FLAGS
 from tests.places import REPO, SHARED
 
 CONFIG = "configs/pros_cons.py"
+OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "JOB_COMPLETION_"      # of what surrounds the tests
 SMALL = ["--config.model.hidden=8", "--config.train.batch_size=16", "--config.train.steps_per_call=4"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=16", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.train.eval_steps=20", "--config.train.checkpoint_steps=40"]
@@ -30,7 +31,7 @@ STEPS = 600
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory, without_torch):
-  kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
+  kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS)}
   return kept | dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS, PYTHONPATH=without_torch,
                      JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")),
                      HOME=str(tmp_path_factory.mktemp("home")))

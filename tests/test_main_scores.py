@@ -25,6 +25,7 @@ SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.tra
          "--config.train.steps_per_call=5"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.seeds=(0,1)"]
+OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "JOB_COMPLETION_"      # of what surrounds the tests
 BASELINES = ["baseline: mean score", "baseline: difficulty only", "baseline: duration only",
              "baseline: ridge on mean features"]
 TRUTHS = ("spearman_", "ap_", "chance_", "alignment_", "linear_", "kendall_")
@@ -34,7 +35,7 @@ METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. err
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, without_torch):
   """run(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another module."""
-  kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", "SLURM_", "TPU_"))}
+  kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS)}
   kept |= dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS, PYTHONPATH=without_torch,
                JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")), HOME=str(tmp_path_factory.mktemp("home")))
 

@@ -32,7 +32,7 @@ for command in json.loads(sys.argv[1]):
   main([word.replace("{HOST}", os.environ["JAX_PROCESS_ID"]) for word in command])
 """
 HEARTBEAT, GRACE, SLACK = 30, 5, 25            # seconds: what we set, what `hosts` waits, what a busy machine may take
-OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "KUBERNETES_", "JOB_COMPLETION_"
+OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "JOB_COMPLETION_"      # of what surrounds the tests
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ def run(question: arguments.Question) -> tuple[dict[str, dict], dict[str, str]]:
       of which least is known.
     blur_faces: make faces unrecognizable in the films and pictures that are written, where features are poses; of
       others than the person who is followed, those that the detector of `weights` finds.
+    free_ends: of `jaxskill.compare` alone.
     checkpoint: "last", the models of the end of training, or "validation", of the step that was best on validation
       videos.
     level: share of new videos whose score is to lie in its range; 0.9 needs nine videos that calibrate it.

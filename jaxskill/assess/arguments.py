@@ -83,7 +83,8 @@ def question(
     labels: Path = "", category: str = "", difficulty: str | float = "", row_seconds: float = 0.0,
     row: str | None = None, criterion: str | None = None, fold: str | int | None = None, seed: int | None = None,
     checkpoint: str = "last", level: float = LEVEL, html: bool = False, films: str = "link",
-    pairs_to_label: int = 0, blur_faces: bool = False, say: Callable[[str], None] = cli.say) -> Question:
+    pairs_to_label: int = 0, blur_faces: bool = False, free_ends: bool = False,
+    say: Callable[[str], None] = cli.say) -> Question:
   """Returns what is asked, given the arguments of `jaxskill.assess.run` and `jaxskill.compare.run`: see there.
 
   Raises:
@@ -98,7 +99,8 @@ def question(
   extraction = new_videos.Extraction(extractor=extractor, weights=weights, boxes=cli.path(boxes),
                                      detector=cli.path(detector), person=cli.path(person))
   sources = new_videos.Sources(new_videos.paths(videos), new_videos.paths(features), known, extraction, row_seconds)
-  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level)
+  models = explain.Models(row=row, criterion=criterion, fold=fold, seed=seed, checkpoint=checkpoint, level=level,
+                          free_ends=free_ends)
   pages = Pages(html, films, pairs_to_label, blur_faces)
   if pages.any:
     from jaxskill.assess import page
@@ -166,6 +168,8 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
       help="write a page to say on which of two videos is better, N times, always of the pair that is least certain")
   add("--blur-faces", action="store_true",
       help="where features are poses: make faces unrecognizable in all films and pictures that are written")
+  add("--free-ends", action="store_true",
+      help="of two videos that are compared directly, the longer one shows more, before or after: align a piece of it")
   made.set_defaults(**{name: argument.default for name, argument in inspect.signature(question).parameters.items()
                        if name not in ("workdir", "say")} | dict(weights=[]))          # it is appended to
   return made

@@ -7,10 +7,12 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxskill import cli, files, written
 from jaxskill.assess import arguments, earlier, new_videos, scoring
+from jaxskill.methods import Assessment
 from jaxskill.report import certainty, explain, wording
 from jaxskill.training import finished_run
 
@@ -27,6 +29,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   if pages.pairs_to_label:
     raise ValueError("--pairs-to-label is of jaxskill.assess: two videos are one pair.")
   trained = finished_run.load(workdir, models.checkpoint)
+  if models.free_ends and not trained.method.items.aligns:
+    raise ValueError("--free-ends: the method of this run aligns no videos in time; leave it out.")
   answers = scoring.folder_of(trained, out, earlier.COMPARISONS)
   ids, words = explain.choose(trained, models)
   shown = pages.shown(others=bool(sources.extraction.weights))
@@ -36,7 +40,7 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   if len(videos) != 2:
     raise ValueError(f"two videos are compared, but {', '.join(given)} is {len(videos)}; give two.")
   folder = answers / "_vs_".join(files.folder(video.name.replace("/", "_")) for video in videos)
-  source = scoring.made_from(trained, videos, ids)
+  source = scoring.made_from(trained, videos, ids) | (dict(free_ends=True) if models.free_ends else {})
   scoring.check_free(folder / NAME, source)
   if pages.html:
     from jaxskill.assess import page  # Jinja2 is an extra
@@ -50,7 +54,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
   result = difference(trained, results, np.stack([np.asarray(one.score) for one in picked]), ids)
   warnings = [warning for one in results for warning in one["warnings"]]
   result |= certainty.of_pair(trained, np.stack([one.score for one in picked]), ids, models.level, warnings)
-  result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids)
+  result["direct"], extra = directly(trained, videos, results, np.asarray(assessments.score)[:, order].T, ids,
+                                     models.free_ends)
   result["moments"] = decided(results, extra)
   result |= dict(format=scoring.FORMAT, shown=shown, checkpoint=trained.checkpoint, made_from=source,
                  videos=results, cautions=wording.cautions(*results))
@@ -119,12 +124,13 @@ def difference(trained: finished_run.FinishedRun, results: Sequence[dict[str, An
 
 
 def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewVideo],
-             results: Sequence[dict[str, Any]], scores: np.ndarray,
-             ids: np.ndarray) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+             results: Sequence[dict[str, Any]], scores: np.ndarray, ids: np.ndarray,
+             free_ends: bool = False) -> tuple[dict[str, Any] | None, dict[str, Any]]:
   """Compares one video with the other, where the system compares videos.
 
   Args:
     scores: `[2, R]` of both.
+    free_ends: whether the shorter one is aligned with a piece of the longer one.
 
   Returns:
     ({"difference" by the models, mean, and "spread"} or None, what of it is drawn).
@@ -133,11 +139,11 @@ def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewV
   if not items.compares:
     return None, {}
   count = scores.shape[1]
-  for video, reference in (videos, videos[::-1]):
+  for video, reference in () if free_ends else (videos, videos[::-1]):                     # what they have is a band
     rows = {stream: np.array([len(reference.arrays[stream])]) for stream in reference.arrays}
     trained.method.check(finished_run.as_dataset(trained, [video], str(video.file)), rows)
   other = np.repeat(np.array([1, 0], np.int32)[:, None, None], count, axis=1)              # [2, R, 1]
-  found = trained.assess(videos, against=(other, scores))
+  found = (with_free_ends if free_ends else finished_run.FinishedRun.assess)(trained, videos, against=(other, scores))
   gap = items.lead(np.asarray(found.score, np.float64).T, scores)[ids]
   one, extra = explain.pick(found, ids, 0), {}
   if one.alignment is not None:
@@ -146,8 +152,19 @@ def directly(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewV
     extra["alignment"] = at_places(places[: len(videos[0].arrays[stream])], videos[1], stream).tolist()
   if one.distribution:
     extra["distribution"] = explain.distribution(one)
-  return dict(how=items.how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
+  how = items.how + (", a piece of the longer one aligned" if free_ends else "")
+  return dict(how=how, difference=float(gap.mean()), spread=float(gap.std(ddof=1)) if len(gap) > 1 else None,
               agrees=bool(gap.mean() > 0), **extra), extra
+
+
+def with_free_ends(trained: finished_run.FinishedRun, videos: Sequence[new_videos.NewVideo],
+                   against: tuple[np.ndarray, np.ndarray]) -> Assessment:
+  """Returns assessments `[R, 2, ...]` of two videos against one another, a piece of the longer one aligned."""
+  rows = [len(video.arrays[trained.method.streams[0]]) for video in videos]
+  longer = int(rows[1] > rows[0])
+  ways = [trained.with_free_ends("query" if number == longer else "reference").assess(videos, against)
+          for number in range(2)]
+  return jax.tree.map(lambda first, second: np.stack([first[:, 0], second[:, 1]], axis=1), *ways)
 
 
 def at_places(places: np.ndarray, video: new_videos.NewVideo, stream: str) -> np.ndarray:

@@ -39,6 +39,8 @@ def run(workdir: str | os.PathLike[str], sources: new_videos.Sources, models: ex
     say: called with each text for the user.
     pages: an `arguments.Pages`.
   """
+  if models.free_ends:
+    raise ValueError("--free-ends is of jaxskill.compare: of two videos one may show a piece of the other.")
   started = time.perf_counter()
   trained = finished_run.load(workdir, models.checkpoint)
   answers = folder_of(trained, out, earlier.ASSESSMENTS)

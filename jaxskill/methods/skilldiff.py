@@ -33,6 +33,7 @@ from jaxskill.methods import RANKED_REFERENCES, REFERENCES, Assessment, Meaning,
 from jaxskill.methods.common import check_scores, hinge, in_order, operand_type, score_range
 from jaxskill.modules.differential_encoder import TINY, Encoder, Heads, Rows
 from jaxskill.modules.soft_dtw import TemporalAlignment, pairwise_squared_distance
+from jaxskill.modules.soft_dtw.layer import FREE_ENDS
 from jaxskill.modules.soft_dtw.layer import KINDS as ALIGNMENTS
 
 DIFFERENCES = ("heads", "rows", "none")             # what a row says beside a reference, see `build`
@@ -165,8 +166,13 @@ class Differences:
     path, misfit = self.align.apply({}, query["directions"], reference["directions"], (length, other))
     rows, columns = path.shape
     real = jnp.arange(rows) < length
+    if self.align.free_ends == "query":             # what lies outside the piece is beside the reference's ends,
+      real = path.sum(axis=1)                       # and counts nothing
+      after = jnp.cumsum(real) > real.sum() / 2
+      edge = jax.nn.one_hot(jnp.where(after, other - 1, 0), columns)
+      path = (path + TINY * edge) / (real + TINY)[:, None]
     place = path @ (jnp.arange(columns) + 0.5) / other
-    offset = jnp.where(real, place - (jnp.arange(rows) + 0.5) / length, 0.0)
+    offset = jnp.where(real > 0, place - (jnp.arange(rows) + 0.5) / length, 0.0)
     aligned = path @ reference["reference"]
     differences = self._of_heads(variables, "compare", query["query"], aligned, jnp.abs(offset))
     count = self.model.segments
@@ -175,6 +181,8 @@ class Differences:
     means = member @ differences / jnp.maximum(held, 1.0)[:, None]                        # [K, F]
     score, importance = self._of_heads(variables, "judge", means)
     score = nn.sigmoid(score)
+    if self.align.free_ends == "query":             # a segment counts as far as it lies in the piece
+      importance += jnp.log(jnp.clip(held, TINY, 1.0))
     importance = nn.softmax(jnp.where(held > 0, importance, -1e9))
     return dict(score=importance @ score, segments=score, importance=importance, path=path, offset=offset,
                 misfit=misfit)
@@ -270,7 +278,8 @@ def build(config: ConfigDict) -> Method:
   encoder = Encoder(model.hidden, model.width, model.directions, dtype)
   heads = (Heads(model.heads, model.head_hidden, model.head_outputs, dtype) if model.differences == "heads" else
            Rows(model.differences == "rows", dtype))
-  align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None)
+  align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None,
+                            free_ends=model.get("free_ends", "none"))           # a run of before has no such field
   system = Differences(config, stream, encoder, heads, align)
   offset = Meaning("how much later references show the same, as a share of the duration")
   phase = (Phase(system.loss, trains=".", batched=True, gathers=True) if system.scored else
@@ -301,8 +310,8 @@ def check_rows(who: str, rows: int, others: np.ndarray, bandwidth: int) -> None:
 def _check(config: ConfigDict) -> None:
   model, loss = config.model, config.loss
   for group, name, known in (("model", "alignment", ALIGNMENTS), ("model", "differences", DIFFERENCES),
-                             ("loss", "labels", LABELS)):
-    if config[group][name] not in known:
+                             ("model", "free_ends", FREE_ENDS), ("loss", "labels", LABELS)):
+    if config[group].get(name, known[0]) not in known:
       raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(known)}.")
   if loss.labels == "pairs" and tuple(config.data.criteria) != ("score",):
     raise ValueError(f"config.data.criteria={tuple(config.data.criteria)}: pairs know no criteria; leave it as it is, "
@@ -313,6 +322,9 @@ def _check(config: ConfigDict) -> None:
   if model.exemplars.count < 1 or model.bandwidth < 0 or model.directions < 0:
     raise ValueError(f"config.model: exemplars.count={model.exemplars.count} must be at least 1, and "
                      f"bandwidth={model.bandwidth} and directions={model.directions} at least 0.")
+  if model.get("free_ends", "none") != "none" and (model.bandwidth or model.alignment == "linear"):
+    raise ValueError(f"config.model.free_ends={model.free_ends!r} aligns with a piece, wherever it lies: set "
+                     "config.model.bandwidth=0, and config.model.alignment to 'soft' or 'hard'.")
   if not model.gamma > 0:
     raise ValueError(f"config.model.gamma={model.gamma} must be positive; its limit at 0 is "
                      "config.model.alignment='hard'.")

@@ -28,6 +28,7 @@ class Models(NamedTuple):
   Attributes:
     checkpoint: whose parameters they have, see `finished_run.load`.
     level: share of labels that the ranges of their scores are to hold.
+    free_ends: whether two videos are aligned with one another where one shows more than the other: with a piece of it.
   """
 
   row: str | None = None
@@ -36,6 +37,7 @@ class Models(NamedTuple):
   seed: int | None = None
   checkpoint: str = "last"
   level: float = conformal.LEVEL
+  free_ends: bool = False
 
 
 def choose(run: FinishedRun, models: Models) -> tuple[np.ndarray, str]:

@@ -18,7 +18,7 @@ from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published, rendered
 from jaxskill.methods.common import operand_type
 from jaxskill.reproduce.entries import Column
-from jaxskill.training import finished_files
+from jaxskill.training import finished_files, run_folder
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -274,8 +274,11 @@ def read(job: Job) -> dict | None:
     found = json.loads((job.folder / "results.json").read_text(encoding="utf-8"))
   except (FileNotFoundError, ValueError):                # damaged: training writes it again from its last checkpoint
     return None
-  same = isinstance(found, dict) and found.get("config") == json.loads(job.config.to_json())
-  return found if same and found.get("format") == finished_files.RESULTS_FORMAT else None
+  if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
+    return None
+  other = run_folder.differences(run_folder.ADDED | found["config"], json.loads(job.config.to_json()),
+                                 allowed=run_folder.WATCHING)      # of earlier versions too
+  return None if other or found.get("format") != finished_files.RESULTS_FORMAT else found
 
 
 def results(job: Job) -> dict:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import files, methods, stores
 from jaxskill.data import arrays as arrays_of
-from jaxskill.training import checkpoints
+from jaxskill.training import checkpoints, run_folder
 
 FORMAT = 1            # of training_videos.npz
 RESULTS_FORMAT = 3    # of results.json; 2 called simple baselines "floor: ", 1 and none distributions "probabilities"
@@ -40,7 +40,7 @@ def config(workdir: epath.Path) -> tuple[ConfigDict, methods.Method]:
     missing = [name for name in ("method", "model", "data", "train") if name not in content]
     if missing:
       raise ValueError(f"it has no {' and no '.join(missing)}")
-    made = ml_collections.ConfigDict(content)
+    made = ml_collections.ConfigDict(run_folder.ADDED | content)
     return made, methods.build(made)
   except FileNotFoundError:
     runs = ", ".join(path.name for path in stores.children(workdir) if (path / "config.json").is_file())

@@ -203,6 +203,17 @@ class FinishedRun(NamedTuple):
     named = {name.removeprefix("bank/"): values for name, values in self.arrays.items() if name.startswith("bank/enc")}
     return traverse_util.unflatten_dict(named, sep="/") | dict(score=self.arrays["bank/score"])
 
+  def with_free_ends(self, free_ends: str) -> FinishedRun:
+    """Returns the same run, of a method that aligns videos, which aligns a piece of one with the whole of the other.
+
+    Args:
+      free_ends: whose piece, "query", the video that is asked about, or "reference". A band is dropped.
+    """
+    config = ConfigDict(self.config.to_dict())
+    config.model.update(free_ends=free_ends, bandwidth=0)
+    method = methods.build(config)
+    return self._replace(config=config, method=method, answers=Answers(method, self.parallel))
+
   @single_precision()
   def assess(self, videos: Sequence[NewVideo],
              against: tuple[np.ndarray, np.ndarray] | None = None) -> methods.Assessment:

@@ -17,7 +17,8 @@ from jaxskill import files, stores
 from jaxskill.training import leases, locks
 
 WATCHING = ("config.trackers", "config.profile")     # fields that do not decide what is trained
-_EARLIER: dict[str, Any] = dict(folds=[])            # what versions trained that had no such fields
+# Fields that configs of earlier versions lack, with the values of what these did.
+ADDED = dict(folds=[], trackers=[], profile=dict(start=0, steps=0))
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -80,7 +81,7 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  if differing := differences(_EARLIER | stored, _EARLIER | json.loads(text), allowed=WATCHING):
+  if differing := differences(ADDED | stored, ADDED | json.loads(text), allowed=WATCHING):
     raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that "
                      "is there.")
 

@@ -22,7 +22,7 @@ GIVEN = dict(workdir="run", videos=("a.mp4", "b"), features=("c.npz", "d"), out=
              weights={"rgb": "rgb.pt", "flow": "e"}, extractor="recipe.py", boxes="boxes.csv", detector="persons.onnx",
              person="3,4", labels="labels.csv", category="salto", difficulty="2.5", row_seconds=0.25, row="a row", criterion="total",
              fold="a fold", seed=3, checkpoint="validation", level=0.8, html=True, films="copy",
-             pairs_to_label=4, blur_faces=True)
+             pairs_to_label=4, blur_faces=True, free_ends=True)
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +34,7 @@ def words(**given):
   """A command line that gives the same as the arguments of a function."""
   line = [*map(str, given.pop("videos", ())), *["--blur-faces"] * given.pop("blur_faces", False)]
   line += [f"--weights={stream}={file}" for stream, file in given.pop("weights", {}).items()]
+  line += ["--free-ends"] * given.pop("free_ends", False)
   line += ["--html"] * given.pop("html", False)
   line += [f"--videos={given.pop('films')}"] if "films" in given else []
   for name, value in given.items():

@@ -21,8 +21,11 @@ TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads
 VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.alignment": "linear"},
             "random": {"model.exemplars.choose": "random"}, "band": {"model.bandwidth": 5},
             "rows": {"model.differences": "rows"}, "none": {"model.differences": "none"},
+            "free query": {"model.free_ends": "query"},
             "as drawn": {"model.directions": 0}, "one segment": {"model.segments": 1}}
 FORMS = {name: VARIANTS[name] for name in ("paper", "hard", "linear", "rows", "none", "as drawn")}
+FREE = {"free query": VARIANTS["free query"], "free reference": {"model.free_ends": "reference"},
+        "hard free query": {"model.free_ends": "query", "model.alignment": "hard"}}
 every_form = pytest.mark.parametrize("form", FORMS)
 RANGE = (-2.0, 6.0)
 
@@ -42,8 +45,11 @@ def paths(rows, columns):
   return [path + [(rows - 1, columns - 1)] for r, c in before for path in paths(r, c)]
 
 
-def naive_alignment(cost, gamma, alignment):
+def naive_alignment(cost, gamma, alignment, free_ends="none"):
   """(row-normalised alignment, soft-DTW or the cost of the best path), by listing every path."""
+  if free_ends == "query":
+    visits, value = naive_visits(cost.T, gamma, alignment, True)
+    return visits.T / np.maximum(visits.T.sum(axis=1, keepdims=True), 1), value
   rows, columns = cost.shape
   if alignment == "linear":
     path = np.zeros((rows, columns))
@@ -54,7 +60,16 @@ def naive_alignment(cost, gamma, alignment):
       if place > low:
         path[t, low + 1] += place - low
     return path, 0.0
-  every = paths(rows, columns)
+  visits, value = naive_visits(cost, gamma, alignment, free_ends == "reference")
+  return visits / visits.sum(axis=1, keepdims=True), value
+
+
+def naive_visits(cost, gamma, alignment, free):
+  """(how likely each cell is to lie on the path, value), where `free` of all paths from the first to the last row."""
+  rows, columns = cost.shape
+  every = paths(rows, columns) if not free else [
+      [(row, first + column) for row, column in path] for first in range(columns) for last in range(first, columns)
+      for path in paths(rows, last - first + 1)]
   costs = np.array([sum(cost[cell] for cell in path) for path in every])
   least = costs.min()
   weights = np.exp(-(costs - least) / gamma)
@@ -65,7 +80,7 @@ def naive_alignment(cost, gamma, alignment):
   for path, weight in zip(every, weights / weights.sum()):
     for cell in path:
       visits[cell] += weight
-  return visits / visits.sum(axis=1, keepdims=True), value
+  return visits, value
 
 
 def naive_encode(params, rows):
@@ -98,25 +113,33 @@ def naive_difference(params, model, row, aligned, delay):
 def naive_compare(params, model, query, reference):
   """Score, segment scores, importance, alignment, offset and misfit of one query and one reference."""
   (embedded, own_directions), (other, other_directions) = (naive_encode(params, rows) for rows in (query, reference))
-  path, value = naive_alignment(squared_distances(own_directions, other_directions), model.gamma, model.alignment)
+  path, value = naive_alignment(squared_distances(own_directions, other_directions), model.gamma, model.alignment,
+                                model.free_ends)
+  seen = path.sum(axis=1)                                 # 1 but for rows of a query of which a piece is aligned
+  if model.free_ends == "query":
+    for t, row in enumerate(path):                        # who is in no piece is beside an end of the reference
+      row[-1 if seen[:t + 1].sum() > seen.sum() / 2 else 0] += 1e-6
+    path = path / (seen + 1e-6)[:, None]
   aligned = path @ other
   number, differences, offsets = [], [], []
   for t in range(len(embedded)):
     offset = path[t] @ (np.arange(len(other)) + 0.5) / len(other) - (t + 0.5) / len(embedded)
     differences.append(naive_difference(params, model, embedded[t], aligned[t], abs(offset)))      # delta_i, Sec. 3.3
-    offsets.append(offset)
+    offsets.append(offset if seen[t] > 0 else 0)
     number.append(int(t * model.segments / len(embedded)))
   scores, logits = np.zeros(model.segments), np.full(model.segments, -np.inf)
   for k in range(model.segments):
-    inside = [d for d, n in zip(differences, number) if n == k]
-    pooled = np.mean(inside, axis=0) if inside else np.zeros(len(differences[0]))
+    inside = [(d, s) for d, s, n in zip(differences, seen, number) if n == k and s > 0]
+    held = sum(s for _, s in inside)
+    pooled = sum(d * s for d, s in inside) / max(held, 1) if inside else np.zeros(len(differences[0]))
     scores[k] = sigmoid((params["heads/score/kernel"] @ pooled + params["heads/score/bias"])[0])
     if inside:
-      logits[k] = (params["heads/importance/kernel"] @ pooled)[0]
+      logits[k] = (params["heads/importance/kernel"] @ pooled)[0] + np.log(np.clip(held, 1e-6, 1))
   importance = np.exp(logits - logits.max())
   importance /= importance.sum()
   return dict(score=importance @ scores, segments=scores, importance=importance, path=path, offset=np.array(offsets),
-              misfit=value / (len(embedded) + len(other)))
+              misfit=value / dict(none=len(embedded) + len(other), query=2 * len(other),
+                                  reference=2 * len(embedded))[model.free_ends])
 
 
 def naive_contrastive(directions, window, margin):
@@ -212,10 +235,10 @@ def real_rows(features, lengths=LENGTHS):
   return [np.asarray(x[:n], np.float64) for x, n in zip(features, lengths)]
 
 
-@every_form
+@pytest.mark.parametrize("form", [*FORMS, *FREE])
 def test_losses(small, form):
   for seed in range(3):
-    config, method, variables, features, scores = small(FORMS[form], seed)
+    config, method, variables, features, scores = small((FORMS | FREE)[form], seed)
     losses, terms = losses_of(method, variables, features, scores, ITEMS, LENGTHS)
     expected = naive_losses(double(variables["params"]), config, ITEMS, real_rows(features), scores)
     for name, values in expected.items():
@@ -512,6 +535,9 @@ def test_a_run_on_pairs_and_its_answers(load_config, tmp_path):
     ({"loss.labels": "pairs", "data.criteria": ("tes",)}, r"config\.data\.criteria=\('tes',\): pairs know no criteria"),
     ({"model.directions": -1}, r"bandwidth=0 and directions=-1 at least 0"),
     ({"model.gamma": 0.0}, r"config\.model\.gamma=0\.0 must be positive; its limit at 0 is config\.model\.alignment='hard'"),
+    ({"model.free_ends": "both"}, r"config\.model\.free_ends='both' is unknown; use one of none, query, reference"),
+    ({"model.free_ends": "query", "model.bandwidth": 5}, r"free_ends='query' aligns with a piece, wherever it lies: set"),
+    ({"model.free_ends": "query", "model.alignment": "linear"}, r"set config\.model\.bandwidth=0, and config.model.alig"),
     ({"model.heads": 0}, r"config\.model\.heads=0 must be at least 1"),
     ({"model.segments": 0}, r"config\.model\.segments=0 must be at least 1"),
     ({"model.exemplars.count": 0}, r"exemplars\.count=0 must be at least 1, and bandwidth=0 and directions=3 at least 0"),

@@ -34,10 +34,11 @@ def interpreted(platform):
   return force_gpu_interpret_mode()
 
 
-def everything(implementation, gamma=0.1):
+def everything(implementation, gamma=0.1, free_ends=False):
   """[N, M] cost, lengths, band, [N, M] weights -> value, alignment, derivative of the weighted alignment, hard path."""
   def solve(cost, lengths, bandwidth, weights):
-    options = dict(lengths=tuple(lengths), bandwidth=bandwidth, implementation=implementation)
+    options = dict(lengths=tuple(lengths), implementation=implementation)
+    options |= dict(free_ends=True) if free_ends else dict(bandwidth=bandwidth)
     value, alignment = jax.value_and_grad(soft_dtw)(cost, gamma, **options)
     second = jax.grad(lambda c: (weights * soft_alignment(c, gamma, **options)).sum())(cost)
     return value, alignment, second, hard_alignment(cost, **options)
@@ -56,20 +57,20 @@ def problem(*shape, seed=0):
   return cost, lengths, rng.integers(1, n + m, shape[:-2]), rng.standard_normal(shape).astype(np.float32)
 
 
-def check(solved, arguments, mapped):
-  for found, true in zip(solved, jax.jit(mapped(everything("scan")))(*arguments)):
+def check(solved, arguments, mapped, **options):
+  for found, true in zip(solved, jax.jit(mapped(everything("scan", **options)))(*arguments)):
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3)])
-def test_interpreted_kernels_equal_the_scan(platform, shape, quick_compile):
+@pytest.mark.parametrize("shape,free_ends", [((3, 4, 6), False), ((2, 2, 5, 3), True)])
+def test_interpreted_kernels_equal_the_scan(platform, shape, free_ends, quick_compile):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
   with interpreted(platform):
-    solved = jax.jit(mapped(everything("pallas")))(*arguments)
+    solved = jax.jit(mapped(everything("pallas", free_ends=free_ends)))(*arguments)
     jax.block_until_ready(solved)
-  check(solved, arguments, mapped)
+  check(solved, arguments, mapped, free_ends=free_ends)
 
 
 def test_a_cost_that_is_no_number_spoils_its_pair_alone(platform, quick_compile):
@@ -107,6 +108,8 @@ def test_kernels_lower_without_the_device_to_one_launch_each_way(platform, pairs
       lowering_platforms=(dict(gpu="cuda", tpu="tpu")[platform],)).as_text().count(CALLS[platform])
   value = functools.partial(soft_dtw, gamma=0.1, implementation="pallas")
   assert lower(value) == 1
+  if n < 4096:                                          # free ends take a row more
+    assert lower(functools.partial(value, free_ends=True)) == 1
   assert lower(jax.value_and_grad(value)) == 2
   if n < 4096:
     squared = lambda cost: jnp.square(soft_alignment(cost, 0.1, implementation="pallas")).sum()
@@ -122,12 +125,14 @@ def test_what_kernels_do_not_take_is_named(platform):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("free_ends", [False, True])
 @pytest.mark.parametrize("shape", [(3, 4, 6), (2, 2, 5, 3), (70, 64, 50), (5, 130, 257), (3, 600, 512),
                                    (1, 2100, 4096)])
-def test_kernels_on_a_gpu_equal_the_scan(shape):
+def test_kernels_on_a_gpu_equal_the_scan(shape, free_ends):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
-  check(jax.jit(mapped(everything("pallas")))(*arguments), arguments, mapped)
+  solved = jax.jit(mapped(everything("pallas", free_ends=free_ends)))(*arguments)
+  check(solved, arguments, mapped, free_ends=free_ends)
 
 
 @pytest.mark.gpu

@@ -57,6 +57,23 @@ def test_hard_is_the_best_path(rows):
   np.testing.assert_allclose(misfit, (path * cost).sum() / sum(LENGTHS), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_a_piece_of_the_one_or_of_the_other(rows, kind):
+  """A piece that lies in the other is found; both ways are one alignment turned over."""
+  query, reference = rows[0][:3] + 5, rows[1]
+  longer = np.concatenate([reference[:2], query, reference[2:]])
+  there = np.zeros((3, 12), np.float32)
+  there[:, 2:5] = np.eye(3)
+  align = lambda free_ends, *both: TemporalAlignment(kind, 1e-2, free_ends=free_ends).apply(
+      {}, *both, tuple(map(len, both)))
+  weights, misfit = align("reference", query, longer)
+  np.testing.assert_allclose(weights, there, atol=1e-5)
+  turned, same = align("query", longer, query)
+  np.testing.assert_allclose(turned, there.T, atol=1e-5)
+  np.testing.assert_allclose(misfit, same, atol=1e-6)
+  assert abs(float(misfit)) < 1e-4
+
+
 def test_linear_scales_time_alone(rows):
   weights, misfit = align(*rows, kind="linear")
   np.testing.assert_allclose(weights[:5].sum(axis=1), 1, rtol=1e-6)
@@ -76,6 +93,8 @@ def test_has_no_parameters_and_maps_over_pairs(rows):
 
 
 @pytest.mark.parametrize("options,message", [(dict(kind="none"), "kind='none' is unknown; use one of soft, hard"),
+                                             (dict(free_ends="x"), "free_ends='x' is unknown; use one of none, query"),
+                                             (dict(free_ends="query", kind="linear"), "scales time alone"),
                                              (dict(gamma=0.0), "gamma=0.0"), (dict(bandwidth=1), "bandwidth=1 leaves")])
 def test_refused(rows, options, message):
   with pytest.raises(ValueError, match=message):

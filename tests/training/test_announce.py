@@ -26,7 +26,7 @@ def test_how_long_is_said_once_after_the_first_calls():
 def test_what_is_trained_on_what_and_where_to(quick_compile, load_config, make_dataset):
   del quick_compile
   data = make_dataset(folds=((range(8), range(8, 11)), (range(3, 11), range(3))))
-  trainer = train.Trainer(load_config(changes={"seeds": (0, 1, 2)}), data, Parallel(2))
+  trainer = train.Trainer(load_config(changes={"seeds": (0, 1, 2), "train.dtype": "float32"}), data, Parallel(2))
   first, second = announce.describe(trainer, "runs/x").splitlines()
   number = sum(leaf[0].size for leaf in jax.tree.leaves(trainer.state.params))
   assert first == (f"pros_cons (paper): 6 models (2 folds x 3 seeds) of {number:,} parameters, {trainer.total} steps of "

@@ -42,10 +42,17 @@ def test_a_refusal_names_the_first_fields_that_differ_in_one_line(tmp_path):
 
 def test_a_run_goes_on_with_other_trackers_and_a_profile(tmp_path):
   run_folder.claim(tmp_path, CONFIG)                     # of a version without them
-  fields = dict(trackers=("jsonl",), profile=dict(start=1, steps=2), folds=())
+  fields = dict(trackers=("jsonl",), profile=dict(start=1, steps=2))
   run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | fields))
   with pytest.raises(ValueError, match=r"another config: config\.a is 1 there and 2 here\. Use"):
     run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | fields | dict(a=2)))
+
+
+def test_a_run_of_a_version_that_knew_no_folds_trained_them_all(tmp_path):
+  run_folder.claim(tmp_path, CONFIG)
+  run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | dict(folds=())))
+  with pytest.raises(ValueError, match=r"another config: config\.folds is \[\] there and \[0\] here\. Use"):
+    run_folder.claim(tmp_path, ml_collections.ConfigDict(CONFIG.to_dict() | dict(folds=(0,))))
 
 
 def test_config_in_another_encoding_or_order_is_the_same(tmp_path):

@@ -19,6 +19,7 @@ series, AISTATS 2021; Sakoe and Chiba, IEEE TASSP 1978 (band).
 from jaxskill.modules.soft_dtw.alignment import hard_alignment, soft_alignment, soft_dtw, soft_dtw_divergence
 from jaxskill.modules.soft_dtw.distance import pairwise_squared_distance
 from jaxskill.modules.soft_dtw.layer import TemporalAlignment
+from jaxskill.modules.soft_dtw.sets import barycenter, cdist
 
-__all__ = ["TemporalAlignment", "hard_alignment", "pairwise_squared_distance", "soft_alignment", "soft_dtw",
-           "soft_dtw_divergence"]
+__all__ = ["TemporalAlignment", "barycenter", "cdist", "hard_alignment", "pairwise_squared_distance", "soft_alignment",
+           "soft_dtw", "soft_dtw_divergence"]

@@ -21,7 +21,6 @@ from jaxskill.modules.soft_dtw.steps import (
   FAR,
   LOG_2,
   NEVER,
-  NONE,
   expectation_step,
   expectation_tangent_step,
   forward_start,
@@ -33,32 +32,34 @@ from jaxskill.modules.soft_dtw.steps import (
 _BLOCK = 32             # diagonals between two checkpoints
 _CELLS = 2 ** 19        # up to so many in a table of all pairs, a CPU works on all pairs at once,
 _ROWS = 1024            # beyond on pairs of so many rows at a time
-_LEAST = -7e8           # gammas: a cost below is more than the exponents hold
+_MOST = 7e8             # gammas: more than the exponents hold, of a cost or of a value,
+_MOST_POWER = int(_MOST / sum(LOG_2))    # and the same as an exponent
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def value_of(cost: jax.Array, stop: jax.Array, implementation: str) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def value_of(cost: jax.Array, stop: jax.Array, implementation: str, free: bool) -> jax.Array:
   """Returns `[]` value / gamma of soft-DTW.
 
   Args:
     cost: `[K, N]` anti-diagonals of the cost in gammas.
     stop: `[N]`, see `steps`.
     implementation: "scan", "checkpointed", or the platform of a kernel.
+    free: whether ends are free, see `steps.forward_step`.
   """
   if implementation == "checkpointed":
-    return _unless_spoiled(_forward_blocks(cost, stop)[0], cost)
-  return _unless_spoiled(_forward(cost, stop, wavefront.runner(implementation))[0], cost)
+    return _unless_spoiled(_forward_blocks(cost, stop, free)[0], cost)
+  return _unless_spoiled(_forward(cost, stop, wavefront.runner(implementation), free)[0], cost)
 
 
-def _value_forward(cost: jax.Array, stop: jax.Array,
-                   implementation: str) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  value, expected = value_and_alignment(cost, stop, implementation)
+def _value_forward(cost: jax.Array, stop: jax.Array, implementation: str,
+                   free: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  value, expected = value_and_alignment(cost, stop, implementation, free)
   return value, (value, expected)
 
 
-def _value_backward(implementation: str, solved: tuple[jax.Array, jax.Array],
+def _value_backward(implementation: str, free: bool, solved: tuple[jax.Array, jax.Array],
                     gradient: jax.Array) -> tuple[jax.Array, None]:
-  del implementation
+  del implementation, free
   value, expected = solved
   return jnp.where(jnp.isfinite(value), gradient, jnp.nan) * expected, None
 
@@ -66,16 +67,17 @@ def _value_backward(implementation: str, solved: tuple[jax.Array, jax.Array],
 value_of.defvjp(_value_forward, _value_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def value_and_alignment(cost: jax.Array, stop: jax.Array, implementation: str) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def value_and_alignment(cost: jax.Array, stop: jax.Array, implementation: str,
+                        free: bool) -> tuple[jax.Array, jax.Array]:
   """Returns `[]` value / gamma and `[N, M]` E at once: what leads to E need not be kept for the backward pass."""
   def solve(cost: jax.Array, stop: jax.Array) -> tuple[jax.Array, jax.Array]:
     if implementation == "checkpointed":
-      value, starts = _forward_blocks(cost, stop)
-      expected = _expectation_blocks(cost, stop, starts)
+      value, starts = _forward_blocks(cost, stop, free)
+      expected = _expectation_blocks(cost, stop, starts, free)
     else:
       run = wavefront.runner(implementation)
-      value, steps = _forward(cost, stop, run)
+      value, steps = _forward(cost, stop, run, free)
       expected = expectation(*steps, stop, run)
     return _unless_spoiled(value, cost), expected
   if implementation in ("gpu", "tpu") or jax.default_backend() != "cpu":
@@ -92,23 +94,24 @@ def _few_at_once(solve: Callable[..., Any], cost: jax.Array, stop: jax.Array) ->
   return jax.lax.map(lambda pair: solve(*pair), (cost, stop), batch_size=-(-len(cost) // turns))
 
 
-def _solve_forward(cost: jax.Array, stop: jax.Array, implementation: str) -> tuple:
+def _solve_forward(cost: jax.Array, stop: jax.Array, implementation: str, free: bool) -> tuple:
   if implementation == "checkpointed":
-    value, expected = value_and_alignment(cost, stop, implementation)
+    value, expected = value_and_alignment(cost, stop, implementation, free)
     return (value, expected), (cost, stop, expected, None)
   run = wavefront.runner(implementation)
-  value, steps = _forward(cost, stop, run)
+  value, steps = _forward(cost, stop, run, free)
   value, expected = _unless_spoiled(value, cost), expectation(*steps, stop, run)
   return (value, expected), (cost, stop, expected, steps)
 
 
-def _solve_backward(implementation: str, residuals: tuple[jax.Array, jax.Array, jax.Array, tuple[jax.Array, jax.Array]],
+def _solve_backward(implementation: str, free: bool,
+                    residuals: tuple[jax.Array, jax.Array, jax.Array, tuple[jax.Array, jax.Array]],
                     gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
   """The Hessian of soft-DTW times a direction: being symmetric, it is the change of E in that direction of the cost."""
   (cost, stop, expected, steps), (by_value, direction) = residuals, gradients
   run = wavefront.runner(implementation)
   if steps is None:
-    _, steps = _forward(cost, stop, run)
+    _, steps = _forward(cost, stop, run, free)
   zeros = jnp.zeros_like(steps[0][0])
   _, changes = run(tangent_step, (zeros, zeros), (wavefront.skew(direction, 0.0), *steps), stop)
   _, (change,) = run(expectation_tangent_step, (zeros, zeros), (wavefront.skew(expected, 0.0), *steps, *changes), stop,
@@ -131,10 +134,11 @@ def _no_further(primals: Any, tangents: Any) -> Any:
 value_and_alignment.defvjp(_solve_forward, _solve_backward)
 
 
-def _forward(cost: jax.Array, stop: jax.Array,
-             run: Callable[..., Any]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _forward(cost: jax.Array, stop: jax.Array, run: Callable[..., Any],
+             free: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """Returns `[]` value / gamma; `[K, N]` probabilities of the steps up and left."""
-  carry, steps = run(forward_step, forward_start(cost), (wavefront.skew(cost, FAR),), stop)
+  step = functools.partial(forward_step, free=free)
+  carry, steps = run(step, forward_start(cost, free), (wavefront.skew(cost, FAR),), stop)
   return at_stop(carry, stop), steps
 
 
@@ -143,14 +147,15 @@ def at_stop(carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], stop: jax.
   weight, power = carry[:2]
   high, middle, low = LOG_2
   value = -(power * high).astype(weight.dtype) - (power * (middle + low) + jnp.log(weight))
-  return jnp.where(stop < NEVER, jnp.where(jnp.abs(power) < -NONE, value, jnp.nan), 0.0).sum().astype(weight.dtype)
+  value = jnp.where(jnp.abs(power) < _MOST_POWER, value, jnp.nan)
+  return jnp.where(stop < NEVER, value, 0.0).sum().astype(weight.dtype)
 
 
 def _unless_spoiled(value: jax.Array, cost: jax.Array) -> jax.Array:
   """Returns value / gamma, or NaN or -inf for a cost that a mantissa and an exponent cannot hold."""
   least = cost.min(axis=0)                                  # and not of all at once: a CPU would take one by one
   low = jnp.where(jnp.isnan(least).any() | (least > -jnp.inf).all(), jnp.nan, -jnp.inf)
-  return jnp.where((least > _LEAST).all(), value, low)
+  return jnp.where((least > -_MOST).all(), value, low)
 
 
 def expectation(up: jax.Array, left: jax.Array, stop: jax.Array, run: Callable[..., Any]) -> jax.Array:
@@ -168,22 +173,22 @@ def _blocks(cost: Any) -> Any:
   return _BLOCK * jnp.arange(count), lambda first: jax.lax.dynamic_slice_in_dim(sheared, first, _BLOCK, axis=1).T
 
 
-def _forward_blocks(cost: Any, stop: Any) -> Any:
+def _forward_blocks(cost: Any, stop: Any, free: bool) -> Any:
   """Returns `[]` value / gamma; `[b, N]` carries before each block."""
-  numbers, cut = _blocks(cost)
+  (numbers, cut), step = _blocks(cost), functools.partial(forward_step, free=free)
 
   def block(carry: Any, first: Any) -> Any:
-    return wavefront.scan(forward_step, carry, (cut(first),), stop, first=first)[0], carry
-  carry, starts = jax.lax.scan(block, forward_start(cost), numbers)
+    return wavefront.scan(step, carry, (cut(first),), stop, first=first)[0], carry
+  carry, starts = jax.lax.scan(block, forward_start(cost, free), numbers)
   return at_stop(carry, stop), starts
 
 
-def _expectation_blocks(cost: Any, stop: Any, starts: Any) -> Any:
-  numbers, cut = _blocks(cost)
+def _expectation_blocks(cost: Any, stop: Any, starts: Any, free: bool) -> Any:
+  (numbers, cut), step = _blocks(cost), functools.partial(forward_step, free=free)
 
   def block(carry: Any, numbered: Any) -> Any:
     first, start = numbered
-    _, steps = wavefront.scan(forward_step, start, (cut(first),), stop, first=first)
+    _, steps = wavefront.scan(step, start, (cut(first),), stop, first=first)
     carry, (expected,) = wavefront.scan(expectation_step, carry, steps, stop, first=first, reverse=True)
     return carry, expected
   zeros = jnp.zeros_like(starts[0][0])

@@ -24,31 +24,42 @@ LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three p
 NEVER = 2 ** 30        # the number of a diagonal that none has
 
 
-def forward_start(cost: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """Returns the carry of `forward_step` before the first diagonal: no weight but that of the first cell."""
+def forward_start(cost: jax.Array, free: bool = False) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """Returns the carry of `forward_step` before the first diagonal: no weight but that of the first cell.
+
+  Paths with free ends start by steps into the first row, and there is none.
+  """
   ones, none = jnp.ones(len(cost), cost.dtype), jnp.full(len(cost), NONE, _integers(cost.dtype))
-  return ones, none, ones, none.at[0].set(0)
+  return ones, none, ones, none if free else none.at[0].set(0)
 
 
 def forward_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
-                 carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], inputs: tuple[jax.Array]) -> tuple:
+                 carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], inputs: tuple[jax.Array],
+                 free: bool = False) -> tuple:
   """Returns weights exp(-R / gamma) of one diagonal as mantissa and exponent, probabilities of the steps up and left.
 
-  The row of the last cell stops there, so that its weight is in the carry at the end.
+  The row of the last cell stops there, so that its weight is in the carry at the end. Where ends are free a path comes
+  from above into the first row, and into the row of the last cell from above and from the left alone, so that each is
+  counted once.
   """
   # Naive form, of R itself (Cuturi and Blondel, ICML 2017, Algorithm 1):
   #   three = jnp.stack([R[i - 1, j], R[i, j - 1], R[i - 1, j - 1]])
   #   R[i, j] = cost[i, j] - gamma * logsumexp(-three / gamma)
   #   up, left, diagonal = softmax(-three / gamma)
   (left, left_power, diagonal, diagonal_power), (cost,) = carry, inputs
-  up, up_power = shift((left, left_power), 1, (1.0, NONE))
+  if free:
+    up, up_power, next_power = shift((left, left_power, left_power), 1, (1.0, 0, NONE))
+    diagonal_power = jnp.where(stop < NEVER, NONE, diagonal_power)
+  else:
+    up, up_power = shift((left, left_power), 1, (1.0, NONE))
+    next_power = up_power
   most = jnp.maximum(jnp.maximum(up_power, left_power), diagonal_power)
   by_up, by_left = _times_power(up, up_power - most), _times_power(left, left_power - most)
   total = by_up + by_left + _times_power(diagonal, diagonal_power - most)
   weight, power = _split_power(cost)
   value, value_power = _normalize(total * weight, most + power)
   value, value_power = jnp.where(k <= stop, value, left), jnp.where(k <= stop, value_power, left_power)
-  return (value, value_power, up, up_power), (by_up / total, by_left / total)
+  return (value, value_power, up, next_power), (by_up / total, by_left / total)
 
 
 def hard_start(cost: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -58,12 +69,16 @@ def hard_start(cost: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Ar
 
 
 def hard_step(shift: Callable[..., Any], k: jax.Array, stop: jax.Array,
-              carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], inputs: tuple[jax.Array]) -> tuple:
-  """Returns least sums of one diagonal, as a number and its rounding error, and 1 for the step taken."""
+              carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], inputs: tuple[jax.Array],
+              free: bool = False) -> tuple:
+  """Returns least sums of one diagonal, as a number and its rounding error, and 1 for the step taken.
+
+  Where ends are free a path comes from above into the first row.
+  """
   # Naive form: R[i, j] = cost[i, j] + min(R[i - 1, j], R[i, j - 1], R[i - 1, j - 1])
   del k, stop
   (left, left_error, diagonal, diagonal_error), (cost,) = carry, inputs
-  up, up_error = shift((left, left_error), 1, (FAR, 0.0))
+  up, up_error = shift((left, left_error), 1, (0.0 if free else FAR, 0.0))
   above = (up < left) | ((up == left) & (up_error <= left_error))
   least, error = jnp.where(above, up, left), jnp.where(above, up_error, left_error)
   straight = (diagonal < least) | ((diagonal == least) & (diagonal_error <= error))
