@@ -15,7 +15,7 @@ from jaxskill import cli, data, files, stores, train
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
-from jaxskill.training import parallel, run_folder
+from jaxskill.training import operands, parallel, run_folder
 
 
 def groups(config: ConfigDict) -> list[ConfigDict]:
@@ -88,12 +88,15 @@ def run(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
     Stopped: if a signal stopped it, see `train.run`; the same command goes on where it stopped.
   """
   workdir, main = stores.place(workdir), jax.process_index() == 0
-  configs = groups(config)
   if config.data.get("split") == "all":
     raise ValueError("config.data.split='all' tests nothing, so that no table can compare rows; use another split.")
-  for group in configs:
+  for group in groups(config):
     train.check(group)
   parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
+  config, chosen = operands.decide(config, workdir, jax.local_devices()[0])    # for all rows, wherever it goes on
+  if main and chosen:
+    cli.say(chosen)
+  configs = groups(config)
   dataset = data.load(config.data)
   with contextlib.ExitStack() as held:
     parallel.on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))

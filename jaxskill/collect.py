@@ -67,7 +67,9 @@ def _read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
   folder = stores.place(workdir)
   path = folder / "results.json"
   try:
-    result = json.loads(path.read_text(encoding="utf-8"))
+    with stores.as_os_error(path):               # e.g. no credentials for a store
+      content = path.read_bytes()
+    result = json.loads(content)
     files.check_format(path, result, finished_files.RESULTS_FORMAT, "train again", oldest=finished_files.RESULTS_FORMAT)
     tested, replicas, facts = result["tested"], result["replicas"], result["protocol"]
   except FileNotFoundError:
@@ -79,7 +81,9 @@ def _read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     raise ValueError(f"{folder}: is not the folder of a run; give the --workdir of a training.") from None
   except files.OtherFormat:
     raise
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+  except OSError as error:
+    raise ValueError(f"{path} cannot be read ({error}).") from error
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise ValueError(f"{path}: is not what training wrote ({finished_files.reason(error)}); "
                      f"{finished_files.WRITE_AGAIN}.") from error
   if not tested:

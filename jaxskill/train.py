@@ -220,20 +220,21 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
     if not on_first_process(lambda: initial_parameters.begun(workdir)):
       trainer.begin()                              # before the folder is taken: a file that does not fit leaves it free
     step_cost = memory.check(trainer)
-    profile = held.enter_context(Profile(config.get("profile"), workdir, cycle=len(trainer.method.phases),
-                                         total=trainer.total, main=parallel.main))
+    profile = Profile(config.get("profile"), workdir, cycle=len(trainer.method.phases), total=trainer.total,
+                      main=parallel.main)
     on_first_process(lambda: held.enter_context(run_folder.occupied(workdir, config)))
     say(announce.describe(trainer, workdir))
     if config.get("init_from"):
       say(f"all of them begin with {published_weights.origin(config)}")
-    with run_folder.saying_what_to_do(workdir):
+    with run_folder.saying_what_to_do(workdir), profile:
       log = _train(trainer, workdir, held, profile, say)
       assessments = trainer.assess(everything=True)
       training_videos.save(workdir, trainer, assessments)
       draws = _scores_of_draws(trainer)
       seconds = time.perf_counter() - started
+      spent = cost.of_call(trainer, log.step, step_cost, seconds)
       about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params), seconds=seconds,
-                   cost=cost.of_call(trainer, log.step, step_cost, seconds), **files.provenance(parallel))
+                   cost=cost.lasting(spent, workdir), **files.provenance(parallel))
       if config.get("init_from"):
         about["trained_steps"] = trainer.total
       training_videos.save_selected(workdir, trainer)
@@ -241,7 +242,7 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
         return {}
       found = results.write(workdir, trainer.experiment, assessments, log.history, facts, about, say, draws)
       log.files([workdir / "results.json", *(path for path in stores.children(workdir) if path.suffix == ".png")])
-      say(cost.describe(found["cost"]["seconds"]))
+      say(cost.describe(spent["seconds"]))
       return found
 
 

@@ -110,6 +110,12 @@ def test_runs_on_a_store_are_read_and_the_table_is_written_there(monkeypatch, ca
     collect.main(["strict://bucket/fold2"])
   assert "strict://bucket/fold2: is not the folder of a run" in capsys.readouterr().err
 
+  def fails(*_):
+    raise RuntimeError("Unable to locate credentials")
+  monkeypatch.setattr(strict.StrictPath, "open", fails)
+  with pytest.raises(ValueError, match="^strict://bucket/fold0/results.json cannot be read .*Unable to locate credentials"):
+    collect.run(["strict://bucket/fold0"])
+
 
 def test_what_is_no_number_is_undefined_and_what_was_not_asked_for_is_a_dash(array):
   found = collect.run([array(fold, replicas__0__last__accuracy=[0.5, None][fold]) for fold in (0, 1)])

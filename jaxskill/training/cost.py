@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import jax
+from etils import epath
 
 from jaxskill.training.host_memory import peak_bytes
 
@@ -94,6 +96,16 @@ def of_call(trainer: Any, first: int, step: dict[str, Any] | None, seconds: floa
   peak = peak_memory(trainer.parallel.local[0])
   return dict(parameters=parameters(trainer.state.params), step=step, peak_memory=peak,
               seconds=spent | dict(other=seconds - sum(spent.values())), steps=[first, trainer.total])
+
+
+def lasting(spent: dict[str, Any], workdir: epath.Path) -> dict[str, Any]:
+  """Returns what results.json keeps: `of_call` of this call; where it took no step, what the file there says."""
+  first, last = spent["steps"]
+  try:
+    before = json.loads((workdir / "results.json").read_text(encoding="utf-8"))["cost"] if first == last else None
+  except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    before = None                          # there is none, or it is damaged and written anew
+  return before or spent
 
 
 def describe(seconds: dict[str, float]) -> str:

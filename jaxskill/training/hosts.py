@@ -22,17 +22,18 @@ import os
 import pathlib
 import re
 import threading
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from jaxskill import cli
+from jaxskill.training.parallel import highest
 
 _METADATA = "169.254.169.254"      # of every machine of Google's cloud
 _METADATA_SECONDS = 2.0
 _JOIN_SECONDS = 300                # that JAX waits for the others to start
+_END_SECONDS = 24 * 3600           # that JAX waits at the end for the process that writes; one that dies is noticed
 _GRACE = 5.0                       # seconds that a process which failed waits for the others to end, too
 _BY_HAND = ("set JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID for "
             "each process, or JAX_NUM_PROCESSES=1 if this one is to train alone")
@@ -49,8 +50,8 @@ def joined() -> Iterator[None]:
     ValueError: if several processes are announced and JAX does not see them, with the reason.
     ConnectionError: if the body fails because another process has ended.
   """
-  _join()
   try:
+    _join()
     yield
   except Exception as error:
     if jax.distributed.is_initialized() and jax.process_count() > 1:
@@ -81,7 +82,8 @@ def _join() -> None:
   cli.say(f"{by} announces {count} or more processes: JAX waits for them, {_JOIN_SECONDS} seconds at most")
   heartbeat = _number("JAXSKILL_HEARTBEAT_SECONDS", 100)
   try:
-    jax.distributed.initialize(initialization_timeout=_JOIN_SECONDS, heartbeat_timeout_seconds=heartbeat, **arguments)
+    jax.distributed.initialize(initialization_timeout=_JOIN_SECONDS, shutdown_timeout_seconds=_END_SECONDS,
+                               heartbeat_timeout_seconds=heartbeat, **arguments)
   except Exception as error:   # pylint: disable=broad-except   whatever JAX's detection runs into
     if count < 2 and not isinstance(error, jax.errors.JaxRuntimeError):
       cli.say(f"JAX cannot ask Kubernetes whether this pod is one of several, so it trains alone ({error}).")
@@ -92,6 +94,9 @@ def _join() -> None:
         f"{_BY_HAND}.") from error
   if jax.process_count() < count:
     raise ValueError(f"{by} announces {count} processes, but JAX sees {jax.process_count()}; {_BY_HAND}.")
+  # CPUs wait for one another for 30 seconds the first time, later for as long as it takes: process 0 may have to watch
+  # the lock of a run on a store for a minute before it says what all wait for.
+  highest(0.0)
 
 
 def _by_hand(address: str) -> dict[str, Any]:
@@ -135,6 +140,7 @@ def _tpu_hosts() -> tuple[int, str]:
 
 def _metadata(key: str) -> str:
   """Returns an attribute of this machine, "" if it has none or there is no metadata server."""
+  import urllib.request  # which others than TPUs need not wait for
   url = f"http://{os.environ.get('GCE_METADATA_IP', _METADATA)}/computeMetadata/v1/instance/attributes/{key}"
   request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
   direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

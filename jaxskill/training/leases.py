@@ -20,7 +20,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 
-import fsspec
 from etils import epath
 
 from jaxskill import cli, stores
@@ -83,6 +82,7 @@ class _Lease:
   """The object of a lock; every method raises an `OSError` if the store cannot be reached."""
 
   def __init__(self, file: epath.Path) -> None:
+    import fsspec  # which a run on this machine needs not
     self._file, self._token, self._number = file, uuid.uuid4().hex, 0
     self._since = f"{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
     self._store, self._name = fsspec.url_to_fs(os.fspath(file), use_listings_cache=False)    # as it is there now

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from etils import epath
 
-from jaxskill import files
+from jaxskill import files, stores
 
 ENDING = ".jaxskill"
 FORMAT = 1
@@ -45,9 +45,12 @@ def opened(path: epath.Path) -> Iterator[epath.Path]:
 
   Raises:
     ValueError: if a pack is damaged, or none.
+    OSError: if the place cannot be reached.
     OtherFormat: if another version of the software wrote it.
   """
-  if not path.is_file():
+  with stores.as_os_error(path):               # e.g. no credentials for a store
+    packed = path.is_file()
+  if not packed:
     yield path
     return
   with files.passing_folder() as folder:

@@ -49,9 +49,12 @@ def occupied(workdir: epath.Path, config: ConfigDict) -> Iterator[None]:
 
 def refuse_second(workdir: epath.Path) -> None:
   """Raises a `ValueError` if another process trains in `workdir`, before anything slow is done for nothing."""
-  if workdir.is_dir():
-    with _writable(workdir), hold(workdir):
-      pass
+  with _writable(workdir):
+    with stores.as_os_error(workdir):          # e.g. no credentials for a store
+      there = workdir.is_dir()
+    if there:
+      with hold(workdir):
+        pass
 
 
 def claim(workdir: epath.Path, config: ConfigDict) -> None:
@@ -130,7 +133,8 @@ def saying_what_to_do(workdir: epath.Path) -> Iterator[None]:
   except BrokenPipeError:
     raise                                     # of who read what is printed: `| head`
   except OSError as error:
-    if error.filename and not epath.Path(error.filename).is_relative_to(workdir):
+    places = (workdir, workdir.resolve()) if stores.is_local(workdir) else (workdir,)    # a checkpoint says all of it
+    if error.filename and not any(epath.Path(error.filename).is_relative_to(place) for place in places):
       raise                                   # features that are read while training
     reason = str(error).split("\n")[0]
     if error.errno in _FULL:

@@ -139,7 +139,8 @@ class TensorBoard:
 class Service:
   """A tracker outside the folder of the run, which takes no line back.
 
-  So it gets lines once a checkpoint holds them, and a run that is killed and goes on logs none of them twice.
+  So it gets lines as the checkpoint that holds them is written: of a run that is killed and goes on it has none twice,
+  but for those of a checkpoint in the midst of which it was killed.
   """
 
   def __init__(self, log: Callable[..., object], save: Callable[[str], object], finish: Callable[[], object]) -> None:

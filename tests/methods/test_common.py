@@ -45,11 +45,27 @@ def has_variant(method, option):
 
 VARIANTS = [(method, "simulated") for method in METHODS] + [
     (method, f"simulated,{option}") for option in ("official", "pairs") for method in METHODS if has_variant(method, option)]
+# Methods that others are compared with: what all methods share is quickly tested by the others.
+COMPETITORS = ("lstm", "ms_lstm", "usdl", "whos_better")
+
+
+def either(slow, *values, name):
+  """The parameters of a test, which is slow or not."""
+  return pytest.param(*values, marks=[pytest.mark.slow] * slow, id=name)
+
+
 every_method = pytest.mark.parametrize("method", METHODS)
+most_methods = pytest.mark.parametrize("method", [
+    either(method in COMPETITORS, method, name=method) for method in METHODS])
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids="-".join, indirect=True, scope="module")
+most_variants = pytest.mark.parametrize("variant", [
+    either(variant[0] in COMPETITORS, variant, name="-".join(variant)) for variant in VARIANTS],
+    indirect=True, scope="module")
 every_form = pytest.mark.parametrize("variant, form", [          # of other variants where most is new at once
-    (variant, form) for variant in VARIANTS for form in FORMS if variant[1] == "simulated" or form.endswith("eight")],
-    ids=lambda value: "-".join(value) if isinstance(value, tuple) else value, indirect=["variant"], scope="module")
+    either(form.startswith("siamese") and (variant[0] in COMPETITORS or variant[1] != "simulated"), variant, form,
+           name="-".join((*variant, form)))
+    for variant in VARIANTS for form in FORMS if variant[1] == "simulated" or form.endswith("eight")],
+    indirect=["variant"], scope="module")
 
 
 ONE_STEP = {"train.steps_per_call": 1}
@@ -242,7 +258,7 @@ def test_one_result_however_it_is_computed(variant, form):
     other.assess(everything=True)
 
 
-@every_variant
+@most_variants
 def test_a_replica_equals_a_run_of_its_own(variant):
   """Folds of unequal size, seeds, criteria: each trains as if it were alone."""
   together = variant.trainer
@@ -301,7 +317,7 @@ def test_gradients_in_bfloat16(variant, monkeypatch):
 # A run
 
 
-@every_method
+@most_methods
 def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, monkeypatch):
   run = run_of(method)
 

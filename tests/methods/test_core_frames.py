@@ -199,6 +199,7 @@ def test_every_weight_moves_and_no_statistic(small, filmed):
   assert 1e-5 < step("backbone") < 2.5e-4 < step("head") < 2.5e-3            # a tenth of the rate
 
 
+@pytest.mark.slow
 def test_streamed_resumed_and_on_two_devices(small, filmed, tmp_path):
   """Frames on one device or handed over to two: the same; a run that was cut off ends in the same bits."""
   resident, expected = trained(small(), filmed)

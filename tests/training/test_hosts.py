@@ -72,13 +72,13 @@ def join(monkeypatch):
   told = []
 
   def initialize(coordinator_address=None, num_processes=None, process_id=None, cluster_detection_method=None,
-                 initialization_timeout=0, heartbeat_timeout_seconds=0):
+                 initialization_timeout=0, heartbeat_timeout_seconds=0, shutdown_timeout_seconds=0):
     found = (coordinator_address, num_processes, process_id, None)
     if cluster_detection_method != "deactivate":
       found = clusters.ClusterEnv.auto_detect_unset_distributed_params(*found, cluster_detection_method, 1)
     if None in found[:3]:
       raise ValueError("coordinator_address should be defined.")
-    told.append((found, initialization_timeout, heartbeat_timeout_seconds))
+    told.append((found, initialization_timeout, heartbeat_timeout_seconds, shutdown_timeout_seconds))
 
   def join(environment):
     for name in [name for name in os.environ if name.startswith(PREFIXES)]:
@@ -89,7 +89,8 @@ def join(monkeypatch):
     with hosts.joined():
       return told[-1][0] if told else None
 
-  join.told = told
+  join.told, join.met = told, []
+  monkeypatch.setattr(hosts, "highest", join.met.append)
   monkeypatch.setattr(jax.distributed, "initialize", initialize)
   monkeypatch.setattr(jax, "process_count", lambda: told[-1][0][1] if told else 1)
   monkeypatch.setattr(socket, "gethostbyname", lambda name: "127.0.0.1")
@@ -141,7 +142,7 @@ def test_alone(join, environment):
 @pytest.mark.parametrize("environment,expected", JOINS.values(), ids=JOINS)
 def test_joins(join, environment, expected):
   assert join(environment) == expected
-  assert join.told[0][1:] == (300, 100)
+  assert join.told[0][1:] == (300, 100, 86400) and join.met == [0.0]
 
 
 @pytest.mark.parametrize("environment,expected", OF_GKE.values(), ids=OF_GKE)

@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from jaxskill import train
+from jaxskill import ablations, train
 from jaxskill.methods import names
 from jaxskill.methods.common import operand_type
 from jaxskill.training import operands
@@ -69,6 +69,23 @@ def test_a_run_records_its_type_and_keeps_it(machine, load_config, tmp_path, cap
   assert "bfloat16, as this run began" in capsys.readouterr().out
   other = train.run(config, tmp_path / "other")
   assert other["config"]["train"]["dtype"] == "float32" and other["params_sha256"] != found["params_sha256"]
+
+
+def test_a_table_has_one_type_wherever_it_goes_on(machine, config, tmp_path, monkeypatch):
+  with config.unlocked():
+    config.rows, config.row_order = dict(a=dict(model=dict(hidden=9)), b={}), ("a", "b")
+  trained = []
+
+  def fail_after_the_first(group, *_):
+    trained.append(group.train.dtype)
+    raise InterruptedError
+  monkeypatch.setattr(ablations.train, "run", fail_after_the_first)
+  for ratio in (2.5, 0.43):                        # it goes on elsewhere
+    (tmp_path / "cache" / operands.FILE).unlink(missing_ok=True)
+    machine(ratio)
+    with pytest.raises(InterruptedError):
+      ablations.run(config, tmp_path / "table")
+  assert trained == ["bfloat16", "bfloat16"]
 
 
 @pytest.mark.parametrize("name", names())

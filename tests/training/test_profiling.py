@@ -22,11 +22,19 @@ def small(load_config, **changes):
   return load_config(changes={"plots": False, "train.epochs": 4} | changes)
 
 
-def test_profiled_steps_are_in_the_trace_and_change_no_bit(load_config, tmp_path, capsys):
+def test_profiled_steps_are_in_the_trace_and_change_no_bit(load_config, tmp_path, capsys, monkeypatch):
   """Three steps from the fourth on: cycles have two, so the trace has steps 3 to 6."""
   whole = train.run(small(load_config), tmp_path / "whole")
-  workdir = tmp_path / "profiled"
-  profiled = train.run(small(load_config, **{"profile.start": 3, "profile.steps": 3}), workdir)
+  workdir, leave, held = tmp_path / "profiled", train.Profile.__exit__, []
+
+  def leave_while_held(profile, *error):
+    with pytest.raises(ValueError, match="another training run is at work there"):
+      train.run_folder.refuse_second(workdir)
+    held.append(leave(profile, *error))
+  with monkeypatch.context() as patch:
+    patch.setattr(train.Profile, "__exit__", leave_while_held)
+    profiled = train.run(small(load_config, **{"profile.start": 3, "profile.steps": 3}), workdir)
+  assert held                                            # nobody else may train there while it writes
   assert profiled["params_sha256"] == whole["params_sha256"] and profiled["steps"] == whole["steps"] == 12
   out = capsys.readouterr().out
   assert f"steps 3 to 6 are traced into {workdir / 'profile'}" in out and f"      {workdir / 'profile'}\n" in out
@@ -35,7 +43,8 @@ def test_profiled_steps_are_in_the_trace_and_change_no_bit(load_config, tmp_path
   assert first_steps(trace) in ([3], [3, 5])             # one call, or two on a machine that is slow for a moment
   assert (workdir / "profile" / "memory.prof").read_bytes()[:2] == b"\x1f\x8b"         # gzip, as pprof reads it
   assert not (tmp_path / "whole" / "profile").exists()
-  train.run(small(load_config, **{"profile.steps": 2}), tmp_path / "whole")            # of the same run, finished
+  again = train.run(small(load_config, **{"profile.steps": 2}), tmp_path / "whole")    # of the same run, finished
+  assert again["cost"] == whole["cost"] and again["cost"]["steps"] == [0, 12] and again["seconds"] != whole["seconds"]
   assert "steps 1 to 2, to be traced, have been taken before" in capsys.readouterr().out
 
 

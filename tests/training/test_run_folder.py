@@ -5,8 +5,11 @@ import re
 
 import ml_collections
 import pytest
+from etils import epath
 
-from jaxskill.training import locks, run_folder
+from jaxskill import stores
+from jaxskill.training import locks, packs, run_folder
+from tests import strict
 
 CONFIG = ml_collections.ConfigDict(dict(a=1, b=dict(c=(1, 2))))
 BAD = {"empty": b"", "cut short": b'{"a":', "zeros": bytes(20), "no UTF-8": b"\xff\xfe", "a list": b"[1]", "a number": b"5",
@@ -81,7 +84,7 @@ def test_a_second_is_refused_and_touches_nothing(tmp_path):
     (errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EFBIG, "free some space"),
     (errno.EROFS, "make it writable"), (errno.EACCES, "make it writable"), (errno.ENOENT, "still there"),
     (errno.EIO, "still there")])
-def test_what_failed_where_and_what_to_do(tmp_path, code, words):
+def test_what_failed_where_and_what_to_do(tmp_path, monkeypatch, code, words):
   for file in (None, str(tmp_path / "x" / "y")):
     with pytest.raises(OSError) as failed:
       with run_folder.saying_what_to_do(tmp_path):
@@ -92,6 +95,21 @@ def test_what_failed_where_and_what_to_do(tmp_path, code, words):
   with pytest.raises(OSError, match="elsewhere"):
     with run_folder.saying_what_to_do(tmp_path):
       raise OSError(code, "features", "/elsewhere/a.npy")
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(OSError, match=f"writing to run failed .*{words}"), run_folder.saying_what_to_do(epath.Path("run")):
+    raise OSError(code, "said", str(tmp_path / "run" / "checkpoints" / "5"))
+
+
+def test_a_store_that_cannot_be_reached_is_named_in_a_line(monkeypatch):
+  def fails(path):
+    raise RuntimeError("Unable to locate credentials")
+  for name in ("is_dir", "is_file"):
+    monkeypatch.setattr(strict.StrictPath, name, fails)
+  workdir = stores.place("strict://bucket/run")
+  with pytest.raises(ValueError, match="^--workdir=strict://bucket/run cannot be written .*Unable to locate credentials"):
+    run_folder.refuse_second(workdir)
+  with pytest.raises(OSError, match="Unable to locate credentials: 'strict://bucket/run'"), packs.opened(workdir):
+    pass
 
 
 def test_a_reader_that_went_away_is_no_fault_of_the_folder(tmp_path):
