@@ -1,8 +1,7 @@
 """USDL and MUSDL, a score as a distribution (Tang et al., CVPR 2020), which the papers of this project compare with.
 
   python -m jaxskill.main --config configs/usdl.py                               simulated performances
-  python -m jaxskill.main --config configs/usdl.py:features --config.data.dir=MY_FEATURES
-  python -m jaxskill.main --config configs/usdl.py:mtl_aqa --config.data.dir=MTL-AQA
+  python -m jaxskill.main --config configs/usdl.py:mtl_aqa --config.data.dir=MTL-AQA      or features, or any below
 
 Add ",judges" for MUSDL, a head for every judge (columns rater.NAME), ",difficulty_unknown" to learn scores whole.
 """

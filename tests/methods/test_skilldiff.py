@@ -557,7 +557,7 @@ def test_config_errors(configure, changes, message):
     ({"model.bandwidth": 3}, {}, r"video 'v\d+' has \d+ rows and one that it is compared with \d+, farther apart than "
                                  r"config\.model\.bandwidth=3 rows can align; widen the band, or set it to 0 for none"),
     ({"model.exemplars.choose": "worst"}, {}, r"config\.model\.exemplars\.choose='worst' is unknown; use one of random, best"),
-    ({}, dict(score=None, score_range=None), "there are no scores to learn from; add them"),
+    ({}, dict(score=None, criteria={}, score_range=None), "there are no scores to learn from; add them"),
     ({}, dict(score_range=None), r"the possible range of the scores is not known.*set config\.data\.score_range"),
     ({"data.criteria": ("style",), "model.score_ranges": {"style": (0.0, 5.0)}}, {}, r"has style -\S+, outside 0 to 5"),
     ({"data.stream": "maps"}, {}, r"there is no stream 'maps', only rgb"),
