@@ -98,7 +98,8 @@ def read_as_training_does(config, dataset, monkeypatch):
   if config.model.get("backbone") == "i3d":
     config.model.weights = "random:0"
   with monkeypatch.context() as patched:
-    for loader in ("simulation.simulated.simulate", "user.features.load_features", "published.official.load_official"):
+    for loader in ("simulation.simulated.simulate", "user.features.load_features", "published.official.load_official",
+                   "published.rehab_pile.load_rehab_pile"):
       patched.setattr(f"jaxskill.data.{loader}", lambda *unused, **also_unused: dataset)
     data.read(config.data)
   config = sizes.decide(config)
