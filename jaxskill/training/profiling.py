@@ -74,7 +74,9 @@ class Profile(contextlib.AbstractContextManager):
 
   def _start(self) -> None:
     local = self._running.enter_context(files.passing_folder())        # the profiler writes to disks of this machine
-    jax.profiler.start_trace(local)
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0        # a call that compiles makes millions of events in Python: gigabytes
+    jax.profiler.start_trace(local, profiler_options=options)
     self._tracing = True
     self._running.callback(self._stop, local)
 
