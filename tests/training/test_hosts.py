@@ -138,7 +138,7 @@ def test_alone(join, environment):
   assert join(environment) is None
 
 
-@pytest.mark.filterwarnings("error")             # e.g. that a pod lacks what is not needed
+@pytest.mark.filterwarnings("error::UserWarning:jax._src.clusters.k8s_cluster")  # that a pod lacks what is not needed
 @pytest.mark.parametrize("environment,expected", JOINS.values(), ids=JOINS)
 def test_joins(join, environment, expected):
   assert join(environment) == expected
