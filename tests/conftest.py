@@ -77,8 +77,8 @@ def pytest_runtest_setup(item):
 
 
 def pytest_xdist_auto_num_workers(config):
-  """One more than cores, for some wait for a browser or a command, at most four, for memory; on a GPU one takes most."""
-  return 0 if "gpu" in config.option.markexpr.replace("not gpu", "") else min(4, (os.cpu_count() or 1) + 1)
+  """At most four processes, for memory; on a GPU one, which takes most of its memory."""
+  return 0 if "gpu" in config.option.markexpr.replace("not gpu", "") else min(4, os.cpu_count() or 1)
 
 
 def pytest_generate_tests(metafunc):
