@@ -241,6 +241,15 @@ def quick_compile():
 
 
 @pytest.fixture
+def store():
+  """The objects of the store `strict://`, none at first."""
+  from tests import strict
+  strict.OBJECTS.clear()
+  yield strict.OBJECTS
+  strict.OBJECTS.clear()
+
+
+@pytest.fixture
 def quick_training(monkeypatch, quick_compile):
   """Trains and assesses on one device; `tests/assess/own_videos.py` trains within it."""
   del quick_compile

@@ -13,10 +13,7 @@ from jaxskill.report import explain
 from jaxskill.training import finished_run
 from tests.assess.own_videos import SYSTEMS, trained
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 def ask(run, *videos, out, **options):

@@ -12,13 +12,10 @@ from jaxskill.data.user import extraction_note
 from jaxskill.training import checkpoints, finished_run
 from tests.assess.own_videos import changed, trained
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 STATE = dict(weights=np.arange(3.0))
 SOURCE = dict(features=["a"], params_sha256="0")
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
 
 
 def with_format(content, number):

@@ -14,6 +14,8 @@ from tests import recordings
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 QUICK = {"plots": False, "data.split": "folds", "data.test_share": 0.5, "data.validation_share": 0.0,
          "data.segment_seconds": 1 / recordings.HERTZ, "train.epochs": 2, "train.steps_per_call": 2}
 NARROW = dict(
@@ -24,11 +26,6 @@ NARROW = dict(
                 "model.head_hidden": 4},
     usdl={"model.hidden": 8})
 FORMAT = dict(pros_cons="csv", core="trc", skilldiff="openpose", action_net="npz", usdl="txt")
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
 
 
 @pytest.mark.parametrize("system", FORMAT)

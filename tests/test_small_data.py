@@ -16,6 +16,8 @@ from tests import jigsaws
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
 NARROW = dict(
     core={"model.num_leaves": 4, "model.hidden": 8}, pros_cons={"model.hidden": 4},
@@ -27,11 +29,6 @@ READS = [("core", "statistics"), ("core", "kinematics"), ("pros_cons", "statisti
          ("action_net", "kinematics")]
 READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (
     ("pros_cons", "kinematics"), ("skilldiff", "statistics"), ("action_net", "statistics"))]
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
 
 
 @pytest.fixture(scope="module")

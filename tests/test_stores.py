@@ -14,15 +14,9 @@ from jaxskill.training import finished_run, leases
 from jaxskill.training.parallel import Parallel
 from tests import strict
 
+pytestmark = pytest.mark.usefixtures("store")
+
 RUN = "strict://bucket/runs/one"
-
-
-@pytest.fixture(autouse=True)
-def store():
-  """The objects of the store, none at first."""
-  strict.OBJECTS.clear()
-  yield strict.OBJECTS
-  strict.OBJECTS.clear()
 
 
 class Killed(BaseException):

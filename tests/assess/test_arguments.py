@@ -17,17 +17,14 @@ from tests import documents
 from tests.assess.own_videos import trained
 from tests.places import REPO
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 RUNS = {"assess": (assess.run, assess_command.main), "compare": (compare.run, compare.main)}
 GIVEN = dict(workdir="run", videos=("a.mp4", "b"), features=("c.npz", "d"), out="out",
              weights={"rgb": "rgb.pt", "flow": "e"}, extractor="recipe.py", boxes="boxes.csv", detector="persons.onnx",
              person="3,4", labels="labels.csv", category="salto", difficulty="2.5", row_seconds=0.25, row="a row", criterion="total",
              fold="a fold", seed=3, checkpoint="validation", level=0.8, html=True, films="copy",
              pairs_to_label=4, blur_faces=True, free_ends=True)
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
 
 
 def words(**given):

@@ -9,10 +9,7 @@ from jaxskill import assess, compare, data, train
 from jaxskill.training import checkpoints, finished_run
 from tests.conftest import small_config
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 @pytest.fixture

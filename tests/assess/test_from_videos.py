@@ -21,10 +21,7 @@ from jaxskill.modules import i3d
 from tests.conftest import small_config
 from tests.places import REPO
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {

@@ -14,10 +14,7 @@ from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
 from tests.assess.own_videos import SYSTEMS, changed, trained
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

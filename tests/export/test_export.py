@@ -14,10 +14,7 @@ from jaxskill.export import card, one_model
 from jaxskill.training import finished_run
 from tests.assess.own_videos import trained
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 def test_parameters_and_their_shapes(tmp_path):

@@ -17,14 +17,11 @@ from jaxskill.report import explain
 from jaxskill.training import finished_run
 from tests.assess.own_videos import SYSTEMS, trained
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 METHODS = (*SYSTEMS, "usdl", "lstm")
 ANY, MORE, FIXED = "any number of rows", "rows or more", "exactly"      # how general each program is
 LENGTHS = dict(pros_cons=ANY, core=ANY, usdl=ANY, action_net=MORE, spatial_attention=MORE, skilldiff=FIXED, lstm=FIXED)
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
 
 
 def asked(run, number):

@@ -12,13 +12,10 @@ from jaxskill.export import pack
 from jaxskill.training import finished_run, packs
 from tests.assess.own_videos import trained
 
+pytestmark = pytest.mark.usefixtures("quick_training")
+
 NUMBERS = ("score", "spread", "percentile", "range", "level", "unit", "attention", "curves", "segments", "moments", "parts",
            "training_videos", "tested", "warnings", "guarantee", "duration_s")
-
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
 
 
 @pytest.fixture(scope="module")

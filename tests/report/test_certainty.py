@@ -14,10 +14,7 @@ from jaxskill.report import certainty
 from jaxskill.training import finished_run
 from tests.conftest import small_config
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 PLAIN = {"plots": False, "train.epochs": 1, "model.with_difficulty": False}

@@ -7,10 +7,7 @@ import pytest
 from jaxskill.report import explain
 from tests.assess.own_videos import trained
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 def test_moments_are_where_attention_is(tmp_path):

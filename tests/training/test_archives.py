@@ -10,14 +10,9 @@ from jaxskill import stores
 from jaxskill.training import archives, checkpoints
 from tests import strict
 
+pytestmark = pytest.mark.usefixtures("store")
+
 PLACE = "strict://bucket/run/checkpoints"
-
-
-@pytest.fixture(autouse=True)
-def objects():
-  strict.OBJECTS.clear()
-  yield strict.OBJECTS
-  strict.OBJECTS.clear()
 
 
 def state(number):

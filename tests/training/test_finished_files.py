@@ -9,10 +9,7 @@ from jaxskill import assess
 from jaxskill.training import finished_run
 from tests.assess.own_videos import changed, trained
 
-
-@pytest.fixture(autouse=True)
-def quick(quick_training):
-  del quick_training
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 @pytest.fixture

@@ -21,13 +21,11 @@ LEFT = "host elsewhere, pid 7, since 2026-11-28 10:00:00 +0000\nanother boot\n01
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-  strict.OBJECTS.clear()
+def quick(store, monkeypatch):
+  del store
   monkeypatch.setattr(leases, "BEAT", 0.02)
   monkeypatch.setattr(leases, "AGE", 0.2)
   monkeypatch.setattr(leases, "_SETTLED", 0.02)
-  yield
-  strict.OBJECTS.clear()
 
 
 def hold(say=pytest.fail, **changed):
