@@ -14,6 +14,7 @@ import pytest
 from jaxskill import files
 from jaxskill.data.published import prepared
 from tests.places import REPO
+from tests.processes import running
 
 WRITERS = {
     "text": lambda path: files.write_text(path, "x" * 200_000),
@@ -54,7 +55,7 @@ with files.passing_folder() as passing, files.passing_folder(out) as hidden, wri
   print(passing, flush=True)
   time.sleep(60)
 """
-  with subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=REPO, stdout=subprocess.PIPE, text=True) as process:
+  with running([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as process:
     passing = pathlib.Path(process.stdout.readline().strip())
     assert (passing / "frame").exists() and len(list(tmp_path.iterdir())) == 2
     process.send_signal(signal.SIGINT)

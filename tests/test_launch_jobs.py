@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.places import REPO
+from tests.processes import running
 from tests.test_launch import LAUNCH, ODD, launch
 
 # Each records its arguments. A line of `states` or `exits` is what gcloud says next; the last one stays.
@@ -178,8 +179,8 @@ def test_task_at_its_time_limit_saves_and_is_queued_again(play, code, requeued):
   environment = dict(SLURM_ARRAY_TASK_ID="1", SLURM_ARRAY_JOB_ID="7", SLURM_JOB_ID="101")
   (play.root / "exits").write_text(f"{code}\n")
   subprocess.run([str(play.root / "bin" / "python3")], cwd=play.checkout, env=play.environment, check=True)
-  with subprocess.Popen(["bash", "launch/slurm_array.sh", "--folds=2", "--workdir=w"], cwd=play.checkout,
-                        env=play.environment | environment) as job:
+  with running(["bash", "launch/slurm_array.sh", "--folds=2", "--workdir=w"], cwd=play.checkout,
+               env=play.environment | environment) as job:
     while not (play.root / "step").exists():
       assert job.poll() is None
       time.sleep(0.02)

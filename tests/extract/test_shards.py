@@ -304,7 +304,7 @@ def test_notes_that_are_brought_together_at_once(tmp_path, monkeypatch, locked):
   def shard(number):
     note = dict(format=extraction_note.FORMAT, recipe={}, videos={f"v{number}": {}}, failed={}, left_out={})
     if number:
-      has_read.wait()
+      assert has_read.wait(60)
     feature_files.save_note(tmp_path, note, shards.Shard(number, 2).note)
     folder.merge_notes(tmp_path, note)
     if number:
@@ -331,7 +331,7 @@ def test_two_processes_into_one_folder_one_of_them_killed(tmp_path, run):
       assert one.poll() is None
       time.sleep(0.01)
     os.killpg(one.pid, signal.SIGKILL)
-    assert other.wait() == 0 and one.wait() == -signal.SIGKILL
+    assert other.wait(300) == 0 and one.wait(60) == -signal.SIGKILL
   finally:
     for started in (one, other):
       if started.poll() is None:

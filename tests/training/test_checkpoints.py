@@ -20,6 +20,7 @@ import pytest
 
 from jaxskill.training import checkpoints
 from tests.places import REPO
+from tests.processes import running
 
 
 @flax.struct.dataclass
@@ -292,17 +293,17 @@ def test_kill_leaves_a_complete_checkpoint(tmp_path):
   template = {"step": np.int64(0), "w": np.zeros((500, 500), int)}
   rng = np.random.default_rng(0)
   script = [sys.executable, "-c", SAVE_FOREVER, str(tmp_path / "run")]
-  with subprocess.Popen(script, cwd=REPO, stdout=subprocess.PIPE, text=True) as saving:
+  with running(script, stdout=subprocess.PIPE, text=True) as saving:
     for _ in range(5):   # freeze the run at odd moments, and look at a copy: what a kill there would leave
       done = int(saving.stdout.readline())
       time.sleep(rng.uniform(0, 0.05))
       saving.send_signal(signal.SIGSTOP)
+      os.waitpid(saving.pid, os.WUNTRACED)   # until it has stopped
       copy = tmp_path / f"copy{done}"
       shutil.copytree(tmp_path / "run", copy)
       saving.send_signal(signal.SIGCONT)
       check_after_kill(copy, template, done)
     done = int(saving.stdout.readline())
-    saving.kill()
   check_after_kill(tmp_path / "run", template, done)
 
 

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from jaxskill.training import locks
+from tests.processes import running
 
 HOLDS = """
 import sys, time
@@ -29,12 +30,9 @@ def hold(file, say=pytest.fail, **changed):
 @pytest.fixture
 def other(tmp_path):
   """Another process that holds the lock."""
-  process = subprocess.Popen([sys.executable, "-c", HOLDS, tmp_path / ".lock"], stdout=subprocess.PIPE, text=True)
-  assert process.stdout.readline() == "held\n"
-  yield process
-  process.kill()
-  process.wait()
-  process.stdout.close()
+  with running([sys.executable, "-c", HOLDS, tmp_path / ".lock"], stdout=subprocess.PIPE, text=True) as process:
+    assert process.stdout.readline() == "held\n"
+    yield process
 
 
 def test_the_second_is_refused_with_who_and_since_when(tmp_path, other):

@@ -9,6 +9,7 @@ import pytest
 
 from jaxskill.training import stopping
 from jaxskill.training.stopping import CallLength, Stopped, StopSignal
+from tests.processes import running
 
 ALL = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
@@ -80,7 +81,7 @@ with StopSignal() as stop:
 
 
 def test_a_second_signal_ends_compiled_code_at_once():
-  with subprocess.Popen([sys.executable, "-c", SECOND], stdout=subprocess.PIPE, text=True) as process:
+  with running([sys.executable, "-c", SECOND], stdout=subprocess.PIPE, text=True) as process:
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     while process.poll() is None:

@@ -303,7 +303,7 @@ def test_starts_at_once_do_not_disturb_each_other(root):
           "stream_files.as_features = lambda *of: time.sleep(0.05) or real(*of)   # so that they overlap\n"
           f"official.load_official('best', {str(root)!r}, 'tie_tie')")
   starts = [subprocess.Popen([sys.executable, "-c", code], cwd=REPO) for _ in range(3)]
-  assert [start.wait() for start in starts] == [0, 0, 0]
+  assert [start.wait(120) for start in starts] == [0, 0, 0]
 
 
 def test_other_tasks_below_splits(root):

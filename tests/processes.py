@@ -1,0 +1,16 @@
+"""Other processes that a test starts."""
+
+import contextlib
+import subprocess
+
+from tests.places import REPO
+
+
+@contextlib.contextmanager
+def running(command, **options):
+  """Yields a process, and ends it with the test, also where that fails: else it would be waited for."""
+  with subprocess.Popen(command, **dict(cwd=REPO) | options) as process:
+    try:
+      yield process
+    finally:
+      process.kill()
