@@ -19,9 +19,10 @@ FEW = 10             # training videos of a category or difficulty; with fewer, 
 
 
 def distinct_pairs(pairs: np.ndarray, num_videos: int) -> np.ndarray:
-  """Returns each of `[P, 2]` pairs once, in order; as single numbers they are sorted ten times as fast as as rows."""
+  """Returns each of `[P, 2]` pairs once, in order: single numbers are sorted ten times as fast as rows."""
   better, worse = np.asarray(pairs, np.int64).reshape(-1, 2).T
-  return np.stack(np.divmod(np.unique(better * num_videos + worse), num_videos), axis=1)
+  numbers = np.sort(better * num_videos + worse)
+  return np.stack(np.divmod(numbers[np.diff(numbers, prepend=-1) > 0], num_videos), axis=1)
 
 
 def count_cycles(pairs: np.ndarray, num_videos: int) -> tuple[int, int]:
