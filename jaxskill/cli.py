@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib.util
 import logging
 import os
@@ -93,6 +94,7 @@ def command() -> Iterator[None]:
     if hasattr(stream, "reconfigure"):
       stream.reconfigure(errors="replace", line_buffering=True)
   logging.getLogger("jax").setLevel(logging.WARNING)       # not which accelerators it looks for in vain
+  gc.set_threshold(20_000, 10, 10)                         # JAX makes 200 000 objects that stay: look through them less
   try:
     yield
   except BrokenPipeError:                                  # the reader of our output is gone: `| head`

@@ -9,7 +9,7 @@ import pytest
 from jaxskill import files
 from jaxskill.assess import scoring
 from jaxskill.data.user import extraction_note
-from jaxskill.training import checkpoints, finished_run
+from jaxskill.training import checkpoints, finished_run, orbax_files
 from tests.assess.own_videos import changed, trained
 
 pytestmark = pytest.mark.usefixtures("quick_training")
@@ -60,9 +60,9 @@ def _written_as(folder, number):
   with checkpoints.Checkpoints(folder) as store:
     store.save(5, STATE)
     store.wait()
-    record = with_format(checkpoints._read_record(store._manager, 5, folder), number)
+    record = with_format(orbax_files.read_record(store._manager, 5, folder), number)
   file = next(path for path in (folder / "5" / "record").iterdir() if path.is_file() and path.name == "metadata")
-  file.write_text(json.dumps(record | dict(check=checkpoints._check(record))))
+  file.write_text(json.dumps(record | dict(check=orbax_files._check(record))))
 
 
 def _run_copy(folder):

@@ -5,6 +5,8 @@ their rounds in turn (A B A B), so that a machine that slows down does so for al
 an accelerator, which may belong to one process at a time, all of ours share one. A time per step is the mean over whole
 cycles (one step of every phase: ranking and attention in Pros & Cons); compilation is apart.
 
+With --start-up it is another command: a training command to the end of its first step (`--start-up --help`).
+
 A form says what differs from the config, its words joined by "+":
   unique | siamese, float32 | bfloat16, leaky | joint   as in config.train
   official                                              the published code's variant; the peer computes the same
@@ -45,7 +47,7 @@ NO_TORCH = "the peer needs PyTorch, which is not installed: pip install 'jaxskil
 
 def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str, *, forms: Sequence[str] = (),
         peer: str = "", num_steps: int = 0, rounds: int = 0, limit: int = 0, full: bool = False,
-        start_up: bool | None = None, say: Callable[[str], None] = print) -> dict[str, Any]:
+        start_up: bool = True, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Runs the benchmark; the options are those of the command line.
 
   Returns:
@@ -84,7 +86,7 @@ def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str
       forms={form: known[form] | rates(seconds, known[form], shape, best, system.items)
              for form, seconds in samples.items()},
       ratios=_ratios(samples))
-  if system.start_up and (shape_name == "paper" if start_up is None else start_up):
+  if system.start_up and start_up and shape_name == "paper":
     results["start_up"] = start.measure(configure(config, "unique", shape, official), shape, peer, say)
   return results
 
@@ -274,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       help="of a round; default SYSTEM.cpu_steps (siamese a cycle, ten replicas or more 2) on a CPU, else 10 calls")
   add("--rounds", type=int, default=0, help="default 5, with --peer 3")
   add("--limit", type=int, default=0, help="seconds that a form on a CPU may take to set up; a slower one is named")
-  add("--start-up", action=argparse.BooleanOptionalAction, help="time loading and starting; default at shape paper")
+  add("--no-start-up", dest="start_up", action="store_false", help="do not time loading and starting at shape paper")
   add("--full", action="store_true", help="really train all of the paper's epochs with every form of ours")
   add("--json", default="", type=cli.path, help="file for all numbers")
   options, overrides = cli.parse(parser, argv)

@@ -18,13 +18,20 @@ from jaxskill.data.dataset import Fold, SkillDataset
 FEW = 10             # training videos of a category or difficulty; with fewer, the audit says so
 
 
+def distinct_pairs(pairs: np.ndarray, num_videos: int) -> np.ndarray:
+  """Returns each of `[P, 2]` pairs once, in order: single numbers are sorted ten times as fast as rows."""
+  better, worse = np.asarray(pairs, np.int64).reshape(-1, 2).T
+  numbers = np.sort(better * num_videos + worse)
+  return np.stack(np.divmod(numbers[np.diff(numbers, prepend=-1) > 0], num_videos), axis=1)
+
+
 def count_cycles(pairs: np.ndarray, num_videos: int) -> tuple[int, int]:
   """Counts contradictions among `[P, 2]` pairs (better, worse): no ranking of the videos satisfies a cycle.
 
   Returns:
     (number of cycles of three videos, number of videos that lie on any cycle).
   """
-  pairs = np.unique(np.asarray(pairs).reshape(-1, 2), axis=0)
+  pairs = distinct_pairs(pairs, num_videos)
   before = len(pairs) + 1
   while len(pairs) < before:               # who only wins or only loses lies on no cycle, nor do their pairs
     before, (wins, loses) = len(pairs), np.zeros((2, num_videos), bool)
@@ -51,7 +58,7 @@ def audit(data: SkillDataset) -> dict:
   return dict(
       videos=data.num_videos, pairs=len(data.pairs), missing_videos=list(data.missing),
       dropped_pairs=int(data.dropped_pairs), tied_pairs_left_out=int(data.tied_pairs),
-      repeated_pairs=len(data.pairs) - len(np.unique(np.asarray(data.pairs).reshape(-1, 2), axis=0)),
+      repeated_pairs=len(data.pairs) - len(distinct_pairs(data.pairs, data.num_videos)),
       cycles_of_three=triangles, videos_on_cycles=on_cycles, simulated=data.simulated, scored=data.score is not None,
       criteria=sorted(data.criteria), categories=distinct(data.category), difficulties=distinct(data.difficulty),
       **audit_features(data, first), labels_out_of_line=audit_labels(data),

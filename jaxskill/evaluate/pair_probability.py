@@ -12,7 +12,6 @@ for support vector machines, 1999: targets a little within 0 and 1, so that few 
 from __future__ import annotations
 
 import numpy as np
-from scipy import optimize, special
 
 LEAST_PAIRS = 10
 
@@ -28,6 +27,7 @@ def fit(differences: np.ndarray, tied: np.ndarray, independent: int) -> float | 
   differences = np.asarray(differences, np.float64)
   if len(differences) < LEAST_PAIRS:
     return None
+  from scipy import optimize, special  # takes 0.4 s to import
   target = np.where(tied, 0.5, (independent + 1) / (independent + 2))
 
   def pull(slope: float) -> float:                      # derivative of the log-likelihood, which falls
@@ -42,4 +42,5 @@ def fit(differences: np.ndarray, tied: np.ndarray, independent: int) -> float | 
 
 def probability(slope: float, differences: np.ndarray | float) -> np.ndarray:
   """Returns the probability that the first of two videos is better, given by how much its score is higher."""
+  from scipy import special
   return special.expit(slope * np.asarray(differences, np.float64))

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
-import hashlib
-import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
@@ -28,9 +25,7 @@ from jaxskill.training import archives
 from jaxskill.training.leaves import difference as difference_of
 from jaxskill.training.leaves import digest, kind, leaves_by_name
 from jaxskill.training.parallel import T, on_first_process
-from jaxskill.training.quiet import hush
 
-FORMAT = OLDEST = 2   # of a checkpoint's record; before, what training does not move had another name and order
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT, errno.EIO)
 
 
@@ -60,12 +55,14 @@ class Checkpoints:
     self._folder = self._directory            # where Orbax works; on process 0 only, as its archives on a store
     self._archives: archives.Archives | None = None
     self._records = {}    # of each step on the disk, what is needed before restoring it; on process 0 only
-    self._manager: Any = None                 # on process 0 only
+    self._kept = keep, best
+    self._here = False                        # whether this process reads and writes: process 0
+    self._manager: Any = None                 # of Orbax, None as long as there is no checkpoint
     self._saving: tuple | None = None         # the present save; one at a time, in a thread of ours
     self._saver = concurrent.futures.ThreadPoolExecutor(1)
-    on_first_process(lambda: self._open(keep, best))
+    on_first_process(self._open)
 
-  def _open(self, keep: int, best: bool) -> None:
+  def _open(self) -> None:
     try:
       with stores.as_os_error(self._directory):
         stores.make_folder(self._directory)
@@ -78,24 +75,26 @@ class Checkpoints:
     except OSError as error:
       raise OSError(f"checkpoints cannot be written to {self._directory}: {error}. "
                     "Make it writable, or choose another --workdir.") from error
-    hush()
-    policies = [ocp.checkpoint_managers.LatestN(keep)]
-    if best:
-      policies.append(_KeepBest(self._best))
-    self._manager = ocp.CheckpointManager(self._folder, options=ocp.CheckpointManagerOptions(
-        create=False,
-        enable_async_checkpointing=False,     # its threads wait for a failed save for 300 s, and print their tracebacks
-        save_root_metadata=False,
-        cleanup_tmp_directories=True,
-        todelete_subdir="deleted",   # a rename: no crash leaves half of an old checkpoint that looks whole
-        preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
-        multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0})))
-    self._settle()
+    self._here = True
+    if stores.children(self._folder):         # else there is nothing to read or to clear
+      self._start_orbax()
+
+  def _start_orbax(self) -> None:
+    """Takes what is on the disk; a run that begins has the thread do it that saves, for Orbax takes long to import."""
+    from jaxskill.training import orbax_files
+    keep, best = self._kept
+    self._manager = orbax_files.manager(self._folder, keep, self._best if best else None)
+    (self._folder / "deleted").rmtree(missing_ok=True)
     for step in self._manager.all_steps():
       try:
-        self._records[step] = _read_record(self._manager, step, self._directory)
+        self._records[step] = orbax_files.read_record(self._manager, step, self._directory)
       except Exception:   # pylint: disable=broad-except   damaged: `restore` says so if it comes to that
         pass
+
+  def _steps(self) -> list[int]:
+    """Returns the steps of the complete checkpoints, ascending, the present save among them; on process 0 only."""
+    self._settle()
+    return sorted(self._manager.all_steps()) if self._manager else []
 
   def __enter__(self) -> Checkpoints:
     return self
@@ -119,27 +118,27 @@ class Checkpoints:
       ValueError: if this or a later step is saved already, with another state.
       OSError: if the save before this one failed in the background, e.g. on a full disk.
     """
-    if self._manager is None:
+    if not self._here:
       return
-    self._settle()
-    step = int(step)
+    there, step = self._steps(), int(step)
     leaves = {name: np.array(leaf) for name, leaf in leaves_by_name(jax.device_get(state)).items()}   # copies
-    record = dict(format=FORMAT, leaves=[[name, *kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
+    record = dict(leaves=[[name, *kind(leaf)] for name, leaf in leaves.items()], sha256=digest(leaves),
                   validation=None if validation is None else float(validation), notes=notes)
-    newest = self._manager.latest_step()
+    newest = max(there, default=None)
     if newest is not None and step <= newest:
       if self._records.get(step, {}).get("sha256") == record["sha256"]:
         return
       raise ValueError(f"step {step} cannot be saved: {self._directory} holds step {newest} of this or another run. "
                        "Restore the newest checkpoint to go on from it, or use a fresh --workdir.")
-    self._records = {step: self._records[step] for step in self._manager.all_steps() if step in self._records}
+    self._records = {step: self._records[step] for step in there if step in self._records}
     self._records[step] = record
-    self._saving = step, self._saver.submit(self._save, step, ocp.args.Composite(
-        state=ocp.args.PyTreeSave({name: leaf for name, leaf in leaves.items() if leaf.size}),   # Orbax refuses empty
-        record=ocp.args.JsonSave(dict(record, check=_check(record)))))
+    self._saving = step, self._saver.submit(self._save, step, leaves, record)
 
-  def _save(self, step: int, content: Any) -> None:
-    self._manager.save(step, force=True, args=content)
+  def _save(self, step: int, leaves: Mapping[str, np.ndarray], record: dict[str, Any]) -> None:
+    from jaxskill.training import orbax_files
+    if self._manager is None:
+      self._start_orbax()
+    orbax_files.save(self._manager, step, leaves, record)
     if self._archives:
       self._archives.save()
 
@@ -166,17 +165,19 @@ class Checkpoints:
     return step, jax.tree.unflatten(jax.tree.structure(template), [leaves[name] for name in names])
 
   def _restore(self, expected: Mapping[str, Any], step: int | None) -> tuple[int, Any] | None:
-    self._settle()
-    steps = sorted(self._manager.all_steps())
+    steps = self._steps()
     if step is not None:
       if step not in steps:
         raise ValueError(f"{self._directory} has no checkpoint of step {step}; it has {steps or 'none'}.")
       steps = steps[:steps.index(step) + 1]
+    if not steps:
+      return None
+    from jaxskill.training import orbax_files
     for candidate in reversed(steps):
       try:
-        record = _read_record(self._manager, candidate, self._directory)
+        record = orbax_files.read_record(self._manager, candidate, self._directory)
         difference = difference_of({name: (dtype, shape) for name, dtype, shape in record["leaves"]}, expected)
-        leaves = None if difference else _read_leaves(self._manager, candidate, expected)
+        leaves = None if difference else orbax_files.read_leaves(self._manager, candidate, expected)
         if leaves and digest(leaves) != record["sha256"]:
           raise ValueError("its arrays differ from the digest stored with them")
       except (MemoryError, PermissionError, files.OtherFormat):
@@ -211,11 +212,11 @@ class Checkpoints:
 
   def steps(self) -> list[int]:
     """Returns the steps of the complete checkpoints, ascending."""
-    return on_first_process(lambda: sorted(self._settled().all_steps()))
+    return on_first_process(self._steps)
 
   def best_step(self) -> int | None:
     """Returns the step with the highest validation metric, the earliest of equals; None if no checkpoint has one."""
-    return on_first_process(lambda: self._best(self._settled().all_steps()))
+    return on_first_process(lambda: self._best(self._steps()))
 
   def _best(self, steps: Sequence[int]) -> int | None:
     metrics = {step: self._records.get(step, {}).get("validation") for step in steps}
@@ -224,7 +225,11 @@ class Checkpoints:
 
   def notes(self, step: int) -> list[dict[str, Any]] | None:
     """Returns what was saved as `notes` with a step; None if nothing was."""
-    return on_first_process(lambda: self._settled() and self._records.get(step, {}).get("notes"))
+    return on_first_process(lambda: self._record(step).get("notes"))
+
+  def _record(self, step: int) -> dict[str, Any]:
+    self._settle()
+    return self._records.get(step, {})
 
   def check(self) -> None:
     """Raises an `OSError` if the present save has failed; does not wait for it."""
@@ -233,12 +238,8 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Waits until what was saved is on the disk; raises an `OSError` if it could not be written."""
-    if self._manager is not None:
+    if self._here:
       self._settle()
-
-  def _settled(self) -> Any:
-    self._settle()
-    return self._manager                      # once the present save is on the disk; on process 0 only
 
   def _settle(self) -> None:
     saving, self._saving = self._saving, None
@@ -253,12 +254,13 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits as `wait` does and ends the background threads; nothing can be saved afterwards."""
-    if self._manager is not None:
+    if self._here:
       try:
         self._settle()
       finally:
         self._saver.shutdown()
-        self._manager.close()
+        if self._manager:
+          self._manager.close()
         if self._archives:
           self._archives.close()
 
@@ -277,12 +279,11 @@ def read(directory: epath.Path, step: int) -> dict[str, np.ndarray]:
 
 def _read(path: epath.Path, named: epath.Path, step: int) -> dict[str, np.ndarray]:
   """Returns the leaves of one checkpoint in a directory of this machine; errors call it `named`."""
-  hush()
-  manager = ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(
-      create=False, save_root_metadata=False, save_interval_steps=0))
+  from jaxskill.training import orbax_files
+  manager = orbax_files.reader(path)
   try:
-    record = _read_record(manager, step, path)
-    leaves = _read_leaves(manager, step, {name: (dtype, shape) for name, dtype, shape in record["leaves"]})
+    record = orbax_files.read_record(manager, step, path)
+    leaves = orbax_files.read_leaves(manager, step, {name: (dtype, shape) for name, dtype, shape in record["leaves"]})
   except (MemoryError, PermissionError, files.OtherFormat):
     raise   # says nothing about the file, or that it is whole
   except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
@@ -292,37 +293,6 @@ def _read(path: epath.Path, named: epath.Path, step: int) -> dict[str, np.ndarra
   if digest(leaves) != record["sha256"]:
     raise ValueError(f"checkpoint {named} is damaged: its arrays differ from the digest stored with them.")
   return leaves
-
-
-def _read_record(manager: Any, step: int, directory: Any) -> dict[str, Any]:
-  record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-  if record.pop("check") != _check(record):
-    raise ValueError("its record differs from the digest stored with it")
-  files.check_format(directory / str(step), record, FORMAT, "train again in a fresh --workdir", OLDEST)
-  return record
-
-
-def _read_leaves(manager: Any, step: int, expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  leaves = {name: np.zeros(shape, dtype) for name, (dtype, shape) in expected.items()}
-  stored = {name: leaf for name, leaf in leaves.items() if leaf.size}
-  restore_args = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in stored}
-  item = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args)
-  return leaves | dict(manager.restore(step, args=ocp.args.Composite(state=item))["state"])
-
-
-class _KeepBest(ocp.checkpoint_managers.PreservationPolicy):
-  """Orbax asks which checkpoints stay; here the best, found by a function of their steps."""
-
-  def __init__(self, best: Callable[..., Any]) -> None:
-    self._best = best
-
-  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-    best = self._best([info.step for info in checkpoints])
-    return [info.step == best for info in checkpoints]
-
-
-def _check(record: Mapping[str, Any]) -> str:
-  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _unwritten(path: Any, error: Exception) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -58,7 +57,7 @@ def make_tables(config: ConfigDict, dataset: SkillDataset, replicas: Sequence[Re
   trained, runs = zip(*(items.of_fold(config, dataset, fold, r.criterion, r.seed) for r, fold in zip(replicas, folds)))
   count = np.array([len(videos) for videos in trained], np.int32)
   per_epoch = -(-count // config.train.batch_size)
-  keys = jax.vmap(jax.random.key)(jnp.array([r.seed for r in replicas], jnp.uint32))
+  keys = jax.vmap(jax.random.key)(np.array([r.seed for r in replicas], np.uint32))
   criteria = list(dict.fromkeys(r.criterion for r in replicas))
   criterion = None if items.ranks else np.array([criteria.index(r.criterion) for r in replicas], np.int32)
   share = config.train.get("epochs_share", {})

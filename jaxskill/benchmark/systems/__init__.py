@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -68,6 +69,11 @@ class System(NamedTuple):
   words: Mapping[str, Mapping[str, Any]] = {}
   others: Mapping[str, Callable] = {}
   start_up: bool = False
+
+
+def names() -> list[str]:
+  """Returns the methods that have a benchmark."""
+  return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def find(method: str) -> System:

@@ -5,6 +5,7 @@ V videos, T rows of a stream, F frames of maps, P phases, K latents.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -129,9 +130,10 @@ def _action(task: Task, script: Script, seen: Mapping[str, np.ndarray], kind: st
   return np.concatenate([stage, seen["idle"][:, None], cues + jitter], 1)
 
 
-def _directions(task: Task, stream: str, count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+@functools.lru_cache(maxsize=8)
+def _directions(seed: int, stream: str, count: int, width: int) -> tuple[np.ndarray, np.ndarray]:
   """Returns what all videos of a task share: `[count, width]` directions of the latents, and the bias `[width]`."""
-  rng = rng_of("directions", task.seed, stream)
+  rng = rng_of("directions", seed, stream)
   directions = 0.25 * rng.standard_normal((count, width), np.float32)
   return directions, 0.15 + 0.15 * rng.standard_normal(width, np.float32)
 
@@ -142,7 +144,7 @@ def _features(task: Task, script: Script, seen: Mapping[str, np.ndarray], stream
   action = _action(task, script, seen, "posture" if stream == "static" else "movement", nuisance, rng)
   clutter = seen["intervals"] @ script.clutter
   latents = np.concatenate([action, clutter, np.tile(script.look, (len(action), 1))], 1, dtype=np.float32)
-  directions, bias = _directions(task, stream, latents.shape[1], width)
+  directions, bias = _directions(task.seed, stream, latents.shape[1], width)
   features = rng.standard_normal((len(latents), width), np.float32)
   features *= 0.15
   features += latents @ directions
@@ -160,7 +162,7 @@ def _maps(task: Task, script: Script, seen: Mapping[str, np.ndarray], size: int,
   waves = np.abs(rng.standard_normal((frames, 2 * CUES)))
   other = np.concatenate([np.zeros((frames, num_stage)), waves, rng.standard_normal((frames, CLUTTER))], 1)
   look = np.concatenate([np.zeros(action.shape[1] + CLUTTER), script.look])
-  directions, bias = _directions(task, "maps", len(look), width)
+  directions, bias = _directions(task.seed, "maps", len(look), width)
   contents = [np.concatenate([action, clutter], 1), (1 + nuisance) * other]
   grid = (np.arange(size) + 0.5) / size
   maps = 0.15 * rng.standard_normal((frames, size, size, width), np.float32)

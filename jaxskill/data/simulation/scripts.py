@@ -7,6 +7,7 @@ T rows of a stream, P phases, M key moments, C cues, I intervals.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import NamedTuple
 
@@ -116,8 +117,12 @@ def draw_script(task: Task, skill: float, key: int, subject: int, routine: int, 
   rng, nuisance = rng_of("script", seed, key), NUISANCE_AT_ONE * difficulty
   share = rng.uniform(0.5, 1.0)
   look = nuisance * (0.4 * rng_of("subject", seed, subject).standard_normal(LOOK) + 0.2 * rng.standard_normal(LOOK))
-  look = np.concatenate([look, 0.5 * rng_of("routine", task.seed, routine).standard_normal(ROUTINE)])
-  return share, make_script(task, skill, rng, look, nuisance)
+  return share, make_script(task, skill, rng, np.concatenate([look, _look_of_routine(task.seed, routine)]), nuisance)
+
+
+@functools.lru_cache(maxsize=64)
+def _look_of_routine(task_seed: int, routine: int) -> np.ndarray:
+  return 0.5 * rng_of("routine", task_seed, routine).standard_normal(ROUTINE)
 
 
 def inside(values: np.ndarray, windows: np.ndarray) -> np.ndarray:
