@@ -208,9 +208,8 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
   workdir = stores.place(workdir)
   check(config)
   on_first_process(lambda: run_folder.refuse_second(workdir))
-  config = devices.decide(config, workdir)
+  config = initial_parameters.record(devices.decide(config, workdir), workdir, evaluate_only)
   parallel = Parallel(config.get("devices", 0))
-  config = initial_parameters.record(config, workdir, evaluate_only)
   say = cli.say if parallel.main else (lambda *_: None)
   with contextlib.ExitStack() as held:
     clock = held.enter_context(cost.Stopwatch())

@@ -56,8 +56,8 @@ def decide(config: ConfigDict, workdir: epath.Path) -> ConfigDict:
   """
   asked, there, alone = config.get("devices", 0), jax.device_count(), jax.process_count() == 1
   if asked and not alone and asked != there:
-    raise ValueError(f"config.devices={asked}: {jax.process_count()} hosts train on all of their {there} devices; leave "
-                     "it out.")
+    raise ValueError(f"config.devices={asked}: {jax.process_count()} hosts train on all of their {there} devices; "
+                     "leave it out.")
   if not alone or jax.devices()[0].platform != "cpu":
     return config
   began = _recorded(workdir) or 0

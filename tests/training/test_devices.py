@@ -1,4 +1,4 @@
-"""How many devices train: a CPU device a core where that gains, never against what is told, and kept when a run goes on."""
+"""How many devices train: a CPU device a core where that gains, what is told before all else, and kept on resume."""
 
 import json
 import types
@@ -38,8 +38,8 @@ def test_a_device_a_core_as_far_as_the_batch_splits(machine, load_config, tmp_pa
 
 def test_a_table_has_one_number(machine, load_config, tmp_path):
   shown = machine(8)
-  rows = [load_config("skilldiff", changes={"train.batch_size": 12, "model.alignment": "linear"}), load_config("skilldiff")]
-  devices.prepare(rows, tmp_path / "run")
+  linear = load_config("skilldiff", changes={"train.batch_size": 12, "model.alignment": "linear"})
+  devices.prepare([linear, load_config("skilldiff")], tmp_path / "run")
   assert shown == [("jax_num_cpu_devices", 4)]
 
 
