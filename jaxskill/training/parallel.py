@@ -74,8 +74,8 @@ class Parallel:
     main: True on the host that prints and writes.
   """
 
-  def __init__(self, count: int = 0) -> None:
-    """Uses all devices, or the first `count` of a single host."""
+  def __init__(self, count: int | None = None) -> None:
+    """Uses all devices, or the first `count` of a single host; 0 is all, too."""
     self.devices = jax.devices()[:count or None]
     self.count = len(self.devices)
     self.local = [d for d in self.devices if d.process_index == jax.process_index()]
