@@ -52,6 +52,8 @@ def begin(method: str) -> ConfigDict:
   config.folds = ()                         # numbers, from 0, of the folds that are trained; () is all
   config.init_from = ""                     # file of parameters to begin with, that the published code wrote; "" draws
                                             # them
+  config.devices = 0                        # that share every batch; 0: all that JAX sees, on a CPU one a core where
+                                            # that trains faster; a run that goes on keeps its number
   config.plots = True
   config.trackers = ("jsonl", "tensorboard")         # take the numbers of the training: any of jsonl | tensorboard
                                             # | wandb | trackio

@@ -30,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, _ = read_config(options.config, overrides)
     cli.use_compilation_cache()
     from jaxskill import ablations, train
-    from jaxskill.training import hosts
+    from jaxskill.training import devices, hosts
     workdir = options.workdir or f"runs/{config.name}_{config.data.name}"
     with hosts.joined():
+      devices.prepare(ablations.groups(config) if "rows" in config else [config], workdir)
       if "rows" not in config:
         train.run(config, workdir, evaluate_only=options.evaluate_only)
       elif options.evaluate_only:

@@ -28,6 +28,7 @@ from jaxskill.training import (
   answers,
   batches,
   cost,
+  devices,
   experiment,
   initial_parameters,
   log_lines,
@@ -204,11 +205,11 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
     Stopped: if a signal stopped the run, after it was saved; the same call goes on from there.
   """
   started = time.perf_counter()
-  parallel = Parallel()
   workdir = stores.place(workdir)
   check(config)
   on_first_process(lambda: run_folder.refuse_second(workdir))
-  config = initial_parameters.record(config, workdir, evaluate_only)
+  config = initial_parameters.record(devices.decide(config, workdir), workdir, evaluate_only)
+  parallel = Parallel(config.get("devices", 0))
   say = cli.say if parallel.main else (lambda *_: None)
   with contextlib.ExitStack() as held:
     clock = held.enter_context(cost.Stopwatch())

@@ -455,6 +455,28 @@ def test_batch_that_does_not_split_over_the_devices(run, environment, tmp_path):
                    "e.g. 16.\n")
 
 
+@pytest.mark.slow
+def test_one_device_of_eight_has_the_bits_of_one_alone(run, environment, whole, tmp_path):
+  eight = environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
+  code, out, err = run(CONFIG, *LONG, "--config.devices=1", "--workdir", tmp_path, XLA_FLAGS=eight)
+  assert code == 0 and "on 1 cpu device," in out, err
+  assert results(tmp_path)["params_sha256"] == results(whole[0])["params_sha256"]
+
+
+def test_a_run_of_two_devices_that_was_killed_goes_on_on_two(start, run, tmp_path):
+  whole, killed = tmp_path / "whole", tmp_path / "killed"
+  brief = [CONFIG, *SIMULATED, "--config.plots=False", "--config.train.epochs=40", "--config.train.eval_steps=400"]
+  process = start(*brief, "--config.devices=2", "--workdir", killed)
+  wait_for(lambda: sum(path.name.isdigit() for path in killed.glob("checkpoints/*")) > 1, process)
+  process.kill()
+  finish(process)
+  code, out, err = run(*brief, "--workdir", killed)
+  assert code == 0 and "resumed from step" in out and "on 2 cpu devices" in out, err
+  assert run(*brief, "--config.devices=2", "--workdir", whole)[0] == 0
+  first, second = results(whole), results(killed)
+  assert first["params_sha256"] == second["params_sha256"] and second["config"]["devices"] == 2
+
+
 TABLE = '''
 import importlib.util
 

@@ -4,7 +4,6 @@ A start costs seconds, so one run is interrupted again and again, and the pair t
 Every system is compiled three times; three of them, and a process that is silent but not gone, are left to `-m slow`.
 """
 
-import functools
 import json
 import os
 import re
@@ -18,7 +17,6 @@ import numpy as np
 import pytest
 
 from jaxskill import cli, train
-from jaxskill.training.parallel import Parallel
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
@@ -133,12 +131,11 @@ def train_together(pair, folder, systems, *before):
   return out
 
 
-def check_like_one(folder, systems, monkeypatch):
+def check_like_one(folder, systems):
   """Trains the same in this process, on two devices."""
-  monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 2))
   for system in systems:
     _, config, *overrides = command(system, "")[:-2]
-    alone = train.run(cli.read_config(config, overrides)[0], folder / "one" / system)
+    alone = train.run(cli.read_config(config, [*overrides, "--config.devices=2"])[0], folder / "one" / system)
     together = results(folder / "host0" / system)
     assert (alone["hosts"], together["hosts"]) == (1, 2) and len(alone["devices"]) == len(together["devices"]) == 2
     losses = [[entry["loss"] for entry in lines(folder / run / system)] for run in ("host0", "one")]
@@ -147,21 +144,21 @@ def check_like_one(folder, systems, monkeypatch):
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5, err_msg=system)
 
 
-def test_two_processes(pair, tmp_path, monkeypatch, quick_compile):
+def test_two_processes(pair, tmp_path, quick_compile):
   interrupted, whole = tmp_path / "interrupted", tmp_path / "host0" / "pros_cons"
   lost = interrupt(pair, interrupted)
   out = train_together(pair, tmp_path, ("core", "pros_cons"), command("pros_cons", interrupted))
   assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
   assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
   assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
-  check_like_one(tmp_path, ("core", "pros_cons"), monkeypatch)
+  check_like_one(tmp_path, ("core", "pros_cons"))
 
 
 @pytest.mark.slow
-def test_two_processes_of_the_other_systems(pair, tmp_path, monkeypatch, quick_compile):
+def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
   systems = "spatial_attention", "action_net", "skilldiff"
   train_together(pair, tmp_path, systems)
-  check_like_one(tmp_path, systems, monkeypatch)
+  check_like_one(tmp_path, systems)
 
 
 @pytest.mark.slow

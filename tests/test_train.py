@@ -1,7 +1,6 @@
 """Training from config to results in this process: data sets of every kind, and everything that must be refused."""
 
 import errno
-import functools
 import json
 import os
 import signal
@@ -22,7 +21,7 @@ from tests.places import SHARED
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch, quick_compile):
   del quick_compile
-  monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 1))
+  monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ from jaxskill.extract.folder import alone, begin_note, merge_notes
 from jaxskill.extract.pose import overlay as overlays
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import open_folder, write_text
+from jaxskill.training.host_memory import host_cores
 from jaxskill.training.parallel import Parallel
 
 RUNNERS = ("local", "beam")
@@ -133,7 +134,7 @@ def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, a
     _put_beside(files, out, kind.notice)
     begin_note(out, note, shard, todo)
     encode = kind.encoders(config, networks, Parallel()) if todo else {}
-    count = processes or max(1, _cores() - kind.spared)
+    count = processes or max(1, host_cores() - kind.spared)
     failed = unreadable | _run_here(config, todo, out, encode, persons, done, count, patience)
     note["failed"] = {video: failed[video] for video in files if video in failed}
     _name_stale(config, out, note)
@@ -169,11 +170,6 @@ def _check_options(config: ConfigDict, runner: str, shard: Any, processes: int, 
     flow.require()
   if processes < 0 or not patience > 0:
     raise ValueError(f"--processes {processes} must be at least 0 and --patience {patience:g} above 0.")
-
-
-def _cores() -> int:
-  """Returns the number of cores that this process may use: a scheduler gives a job a part of its node."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
 
 
 def _check_on_disk(**places: str | os.PathLike[str]) -> None:

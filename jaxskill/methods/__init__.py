@@ -131,6 +131,8 @@ class Method(NamedTuple):
       {stream: `[M]` rows} (None without such); labels are not looked at.
     relate: (variables, labels `[B, k]` of a whole batch, mask `[B]`) -> {name: `[B, ...]`}: what the items of a batch
       are to one another, where a loss is not a sum over items.
+    scans: whether a step is for the most part a loop over rows, an alignment or a recurrence: XLA runs it on one core
+      of a CPU, so that training uses a CPU device a core.
     note: what the name of the data must say in every result, of the weights that training begins with.
     meanings: {name of attention, of a curve or of heat maps, or "distribution": what it says in plain words}.
     published: how its published code names and saves its networks; None where there is no such code.
@@ -148,6 +150,7 @@ class Method(NamedTuple):
   targets: Callable = lambda dataset, criterion: dataset.labels(criterion)
   relate: Callable = lambda variables, labels, mask: {}
   check: Callable = lambda dataset, others: None
+  scans: bool = False
   note: str = ""
   meanings: Mapping[str, Meaning] = {}
   published: Published | None = None

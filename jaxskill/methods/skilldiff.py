@@ -286,7 +286,8 @@ def build(config: ConfigDict) -> Method:
            Phase(system.pair_loss, trains="."))
   return Method(init=system.init, encode=system.encode, phases=(phase,), assess=system.assess,
                 items=REFERENCES if system.scored else RANKED_REFERENCES, streams=(stream,), prepare=system.prepare,
-                targets=system.targets, relate=system.relate, check=system.check, meanings={"timing offset": offset})
+                targets=system.targets, relate=system.relate, check=system.check, scans=model.alignment != "linear",
+                meanings={"timing offset": offset})
 
 
 def check_band(dataset: SkillDataset, fold: Fold, stream: str, group: np.ndarray, bandwidth: int) -> None:

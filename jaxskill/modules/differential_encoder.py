@@ -145,7 +145,9 @@ class Heads(Compared):
       offset: `[T]` absolute timing offset, as a share of the duration.
     """
     units = nn.relu(query + reference + self.timing(offset[:, None])).reshape(-1, self.count, self.hidden)
-    result = add_bias(contract("thp,hfp->thf", units, self.kernel, self.dtype), self.bias)
+    # Heads first: with rows first, XLA compiles the gradient of bfloat16 into a product that some CPUs cannot run.
+    heads = contract("htp,hfp->htf", units.swapaxes(0, 1), self.kernel, self.dtype)
+    result = add_bias(heads.swapaxes(0, 1), self.bias)
     return nn.relu(result).reshape(len(query), -1)
 
 

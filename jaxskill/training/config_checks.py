@@ -55,6 +55,8 @@ def check(config: ConfigDict) -> None:
   for stream, seconds in dict(config.data.get("stream_seconds") or {}).items():
     if not _is_number(seconds) or not seconds > 0:
       raise ValueError(f"config.data.stream_seconds: {stream}={seconds!r} must be seconds above 0.")
+  if config.get("devices", 0) < 0:
+    raise ValueError(f"config.devices={config.devices} must be a number of devices, or 0.")
   _check_seeds(config.seeds)
   _check_rates(config.train)
   trackers.check(config.get("trackers", trackers.DEFAULT))

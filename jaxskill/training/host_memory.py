@@ -1,11 +1,12 @@
-"""Memory that this process may take on its machine: a container or a batch job often has less than the machine."""
+"""Memory and cores that this process may take on its machine: a container or a batch job often has less than that."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 # Where Linux shows limits: of all resources together (version 2), or of memory by itself (version 1).
 _GROUPS = "sys/fs/cgroup"
@@ -17,7 +18,24 @@ def host_bytes(root: str | os.PathLike[str] = "/") -> int:
   Args:
     root: folder that holds `proc` and `sys`.
   """
-  return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits(pathlib.Path(root))])
+  found = _limits(pathlib.Path(root), "memory", ("memory.max", "memory.limit_in_bytes"))
+  return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+              *(int(text) for _, text in found if text.isdigit())])                       # "max" is none
+
+
+def host_cores(root: str | os.PathLike[str] = "/") -> int:
+  """Returns the number of cores that this process may use: a scheduler gives a job a part of its node.
+
+  Args:
+    root: folder that holds `proc` and `sys`.
+  """
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  for file, text in _limits(pathlib.Path(root), "cpu", ("cpu.max", "cpu.cfs_quota_us")):
+    quota, _, period = text.partition(" ")                                  # microseconds of so many; "max", -1: any
+    if quota.isdigit():
+      period = period or file.with_name("cpu.cfs_period_us").read_text()
+      cores = min(cores, max(1, int(quota) // int(period)))
+  return cores
 
 
 def peak_bytes(root: str | os.PathLike[str] = "/") -> int:
@@ -40,25 +58,25 @@ def peak_bytes(root: str | os.PathLike[str] = "/") -> int:
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _limits(root: pathlib.Path) -> Iterator[int]:
-  """Yields the limits of the control groups of this process and of all above them."""
+def _limits(root: pathlib.Path, kind: str, names: Sequence[str]) -> Iterator[tuple[pathlib.Path, str]]:
+  """Yields (file, its text) of the limits of the control groups of this process and of all above them.
+
+  Args:
+    kind: of resource, as version 1 names it; names: of files.
+  """
   try:
     groups = (root / "proc/self/cgroup").read_text().splitlines()
   except OSError:                                        # no Linux
     return
   for line in groups:
-    _, kinds, group = line.split(":", 2)                 # "0::/job" or "4:memory:/job"
-    if kinds not in ("", "memory"):
+    _, kinds, group = line.split(":", 2)                 # "0::/job", "4:memory:/job" or "2:cpu,cpuacct:/job"
+    if kinds and kind not in kinds.split(","):
       continue
     top = root / _GROUPS / kinds
     # A container names its group as the machine does, and sees it as the top: a folder may be missing.
     for folder in (top / group.strip("/"), *(top / group.strip("/")).parents):
-      for name in ("memory.max", "memory.limit_in_bytes"):
-        try:
-          text = (folder / name).read_text().strip()
-        except OSError:
-          continue
-        if text.isdigit():                               # "max" is none
-          yield int(text)
+      for name in names:
+        with contextlib.suppress(OSError):
+          yield folder / name, (folder / name).read_text().strip()
       if folder == top:
         break

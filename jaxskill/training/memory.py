@@ -90,6 +90,8 @@ def _refusal(trainer: Any, what: str, needed: int, available: int, shape: tuple[
     remedies.append("lower config.data.device_budget, so that features stream")
   if len(trainer.replicas) > 1:
     remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
+  if trainer.parallel.count > 1 and trainer.parallel.devices[0].platform == "cpu":
+    remedies.append(f"set config.devices=1 (now {trainer.parallel.count}, which share the machine's memory)")
   return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; "
           f"features are {_size(trainer.loader.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
           f"array is {dtype}{list(shape)}: "

@@ -75,8 +75,8 @@ class Parallel:
   """
 
   def __init__(self, count: int | None = None) -> None:
-    """Uses all devices, or the first `count` of a single host."""
-    self.devices = jax.devices()[:count]
+    """Uses all devices, or the first `count` of a single host; 0 is all, too."""
+    self.devices = jax.devices()[:count or None]
     self.count = len(self.devices)
     self.local = [d for d in self.devices if d.process_index == jax.process_index()]
     self.main = jax.process_index() == 0

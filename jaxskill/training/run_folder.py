@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from jaxskill import files, stores
 from jaxskill.training import leases, locks
 
-WATCHING = ("config.trackers", "config.profile")     # fields that do not decide what is trained
+# Fields that do not decide what is trained; gradients are summed in another order over other devices.
+WATCHING = ("config.trackers", "config.profile", "config.devices")
 # Fields that configs of earlier versions lack, with the values of what these did.
-ADDED = dict(folds=[], trackers=[], profile=dict(start=0, steps=0))
+ADDED = dict(folds=[], trackers=[], profile=dict(start=0, steps=0), devices=0)
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

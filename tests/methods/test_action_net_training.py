@@ -1,7 +1,6 @@
 """ACTION-NET in the common loop: one result however a step is cut up, criteria as replicas, its recipe, its ablations."""
 
 import dataclasses
-import functools
 import importlib
 import itertools
 
@@ -75,7 +74,7 @@ def test_rates_decay_before_the_end(make, two_streams, quick_compile):
 
 
 def test_bad_data_leave_no_workdir(make, two_streams, tmp_path, monkeypatch):
-  monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 1))
+  monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
   good = two_streams()
   broken = {
       "there is no stream 'static', only rgb": ({}, dict(

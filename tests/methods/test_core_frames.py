@@ -246,7 +246,7 @@ def folder(tmp_path):
 
 
 def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch):
-  monkeypatch.setattr(train, "Parallel", lambda: Parallel(1))
+  monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
   config = small({"data.dir": str(folder), "data.device_budget": 0.0, "plots": False, "train.epochs": 1,
                   "evaluate.draws": 1, "data.frames.margin": 0, "model.exemplars.count": 4})
   results = train.run(config, tmp_path / "run")

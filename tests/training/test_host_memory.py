@@ -1,10 +1,21 @@
-"""Memory of this process: the tightest limit of its control groups, as machines and containers show them."""
+"""Memory and cores of this process: the tightest limit of its control groups, as machines and containers show them."""
 
 import pytest
 
-from jaxskill.training.host_memory import host_bytes
+from jaxskill.training import host_memory
+from jaxskill.training.host_memory import host_bytes, host_cores
 
 MACHINE = host_bytes("/no/such/folder")
+
+
+def grouped(root, groups, files):
+  """Writes what Linux shows of control groups."""
+  (root / "proc/self").mkdir(parents=True)
+  (root / "proc/self/cgroup").write_text(groups)
+  for name, text in files.items():
+    file = root / "sys/fs/cgroup" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 @pytest.mark.parametrize("groups,files,limit", [
@@ -18,14 +29,23 @@ MACHINE = host_bytes("/no/such/folder")
     ("1:cpu:/a:b\n", {"cpu/memory.max": "4096\n"}, None),
 ])
 def test_the_tightest_limit_holds(tmp_path, groups, files, limit):
-  (tmp_path / "proc/self").mkdir(parents=True)
-  (tmp_path / "proc/self/cgroup").write_text(groups)
-  for name, text in files.items():
-    file = tmp_path / "sys/fs/cgroup" / name
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+  grouped(tmp_path, groups, files)
   assert host_bytes(tmp_path) == (limit or MACHINE)
 
 
 def test_this_machine():
-  assert 2 ** 28 < host_bytes() <= MACHINE
+  assert 2 ** 28 < host_bytes() <= MACHINE and host_cores() >= 1
+
+
+@pytest.mark.parametrize("groups,files,cores", [
+    ("0::/\n", {"cpu.max": "max 100000\n"}, 8),
+    ("0::/\n", {"cpu.max": "250000 100000\n"}, 2),
+    ("0::/job/step\n", {"cpu.max": "max 100000\n", "job/cpu.max": "50000 100000\n"}, 1),
+    ("4:cpu,cpuacct:/job\n", {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/job/cpu.cfs_quota_us": "300000\n",
+                              "cpu,cpuacct/job/cpu.cfs_period_us": "100000\n"}, 3),
+    ("4:memory:/\n", {"memory/cpu.max": "100000 100000\n"}, 8),
+])
+def test_cores_by_quota(tmp_path, monkeypatch, groups, files, cores):
+  monkeypatch.setattr(host_memory.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+  grouped(tmp_path, groups, files)
+  assert host_cores(tmp_path) == cores

@@ -1,7 +1,5 @@
 """What a run needs is known before its first step, and costs no second compilation."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +56,7 @@ def test_refusal_names_what_is_large_and_what_helps(quick_compile, load_config, 
 
 def test_a_run_that_cannot_fit_writes_nothing(quick_compile, load_config, make_dataset, monkeypatch, tmp_path):
   del quick_compile
-  monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 1))
+  monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
   monkeypatch.setattr(memory, "needed_bytes", lambda _: 10 ** 18)
   with pytest.raises(ValueError, match="random: one step of training needs about"):
     train.run(load_config(changes={"plots": False}), tmp_path / "run", make_dataset())

@@ -1,6 +1,5 @@
 """A profile of some steps: what it holds, that it changes no bit, and what a run says that has no such steps."""
 
-import functools
 import warnings
 
 import jax
@@ -15,7 +14,7 @@ from jaxskill.training.parallel import Parallel
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch, quick_compile):
   del quick_compile
-  monkeypatch.setattr(train, "Parallel", functools.partial(Parallel, 1))
+  monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
 
 
 def small(load_config, **changes):
