@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from jaxskill.training.replicas import plan
 
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
+STREAMED = {"data.device_budget": 0.0}
 
 
 def is_peer(form: str) -> bool:
@@ -64,18 +66,20 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
       official(config)
     elif word in WORDS and not is_peer(form):
       config.train[WORDS[word]] = word
+    elif word in ("stream", "holes") and not is_peer(form):
+      config.update_from_flattened_dict(STREAMED)
     elif word in system.words and not is_peer(form):
       config.update_from_flattened_dict(system.words[word])
     elif re.fullmatch(r"B[1-9]\d*", word):
       batch = int(word[1:])
     elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
       config.data.criteria = ("score", *(f"further{i}" for i in range(1, int(word[1:]))))
-    elif re.fullmatch(r"[RDF][1-9]\d*", word) and not is_peer(form):
+    elif re.fullmatch(r"[RDFV][1-9]\d*", word) and not is_peer(form):
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
     elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
-                       f"; use {', '.join([*WORDS, 'official', *system.words, *system.others])}, R<replicas>, "
-                       "D<devices>, B<items>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
+                       f"; use {', '.join([*WORDS, 'official', 'stream', 'holes', *system.words, *system.others])}, "
+                       "R<replicas>, D<devices>, B<items>, V<videos>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config
 
@@ -102,20 +106,27 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
 
-def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
-  """Returns the random data of a form."""
+def sized(shape: Shape, form: str) -> Shape:
+  """Returns the sizes with as many training videos as a form says, if it does."""
+  return shape._replace(train_videos=amount(form, "V")) if re.search(r"\bV\d", form) else shape
+
+
+def data_of(config: ConfigDict, shape: Shape, form: str = "", folder: str = "") -> SkillDataset:
+  """Returns the random data of a form, see `random_dataset`."""
   streams = find(config.method).streams(shape, config)
-  return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
+  return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:],
+                        folder=folder)
 
 
 class JaxContender:
   """One form of ours; `ready` is what is known at the start."""
 
   def __init__(self, config: ConfigDict, shape: Shape, form: str, num_steps: int) -> None:
-    self._config, self._shape, self._form, system = config, shape, form, find(config.method)
+    self._config, self._shape, self._form, system = config, sized(shape, form), form, find(config.method)
     options = self._config.train
     options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
-    self._data = data_of(config, shape, form)
+    self._folder = tempfile.TemporaryDirectory() if "holes" in form.split("+") else None
+    self._data = data_of(config, self._shape, form, self._folder.name if self._folder else "")
     parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
     replicas = len(plan(config, self._data))
     self._repeats = num_steps or 10
