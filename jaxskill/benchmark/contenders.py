@@ -32,7 +32,7 @@ from jaxskill.training.replicas import plan
 
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
-STREAMED = {"data.device_budget": 0.0}
+STREAMED = dict(stream={"data.device_budget": 0.0}, holes={"data.device_budget": 0.0, "data.standardize": False})
 
 
 def is_peer(form: str) -> bool:
@@ -60,16 +60,14 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
   config.train.dtype = operand_type(config).name                # of forms that name none
   if is_peer(form):
     words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
-  batch = shape.batch_size
+  batch, words_of = shape.batch_size, STREAMED | dict(system.words)
   for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
     if word == "official" and official:
       official(config)
     elif word in WORDS and not is_peer(form):
       config.train[WORDS[word]] = word
-    elif word in ("stream", "holes") and not is_peer(form):
-      config.update_from_flattened_dict(STREAMED)
-    elif word in system.words and not is_peer(form):
-      config.update_from_flattened_dict(system.words[word])
+    elif word in words_of and not is_peer(form):
+      config.update_from_flattened_dict(words_of[word])
     elif re.fullmatch(r"B[1-9]\d*", word):
       batch = int(word[1:])
     elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
@@ -78,7 +76,7 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
     elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
-                       f"; use {', '.join([*WORDS, 'official', 'stream', 'holes', *system.words, *system.others])}, "
+                       f"; use {', '.join([*WORDS, 'official', *words_of, *system.others])}, "
                        "R<replicas>, D<devices>, B<items>, V<videos>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config

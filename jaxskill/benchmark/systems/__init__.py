@@ -31,7 +31,7 @@ class Shape(Protocol):
   def _asdict(self) -> dict[str, Any]:
     ...
 
-  def _replace(self, **fields: Any) -> Any:
+  def _replace(self, *, train_videos: int = ...) -> Any:
     ...
 
 
