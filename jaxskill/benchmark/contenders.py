@@ -135,6 +135,7 @@ class JaxContender:
     self._calls = max(1, round(num_steps / self._trainer.per_call))
     other = next((make for word, make in system.others.items() if word in form.split("+")), None)
     self._other = other and other(self._trainer)
+    self._cpu: list[float] = []                                  # seconds a step of all cores, in each round
     self.ready = dict(
         compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=options.dtype,
         encode=options.encode, alternation=options.alternation, replicas=replicas,
@@ -156,10 +157,13 @@ class JaxContender:
     """Returns seconds a step."""
     if self._other:
       return self._other.round(self._repeats)
-    return self._advance(self._calls) / self.ready["steps_per_round"]
+    cpu = time.process_time()
+    seconds = self._advance(self._calls) / self.ready["steps_per_round"]
+    self._cpu.append((time.process_time() - cpu) / self.ready["steps_per_round"])
+    return seconds
 
   def finish(self) -> dict[str, Any]:
-    """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
+    """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops", "model_flops" and "cpu_ms" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     memory = program.memory_analysis() if program else None
@@ -167,6 +171,7 @@ class JaxContender:
         peak_memory_bytes=stats.get("peak_bytes_in_use") or peak_bytes(), compiled_flops=compiled_flops(trainer),
         program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
                                   + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
+        cpu_ms=1e3 * float(np.median(self._cpu)) if self._cpu else None,
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self) -> dict[str, float]:

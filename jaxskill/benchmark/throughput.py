@@ -199,12 +199,12 @@ def duration(seconds: float) -> str:
 def describe(results: Mapping[str, Any]) -> str:
   """Returns the results as text."""
   machine, system = results["machine"], find(results["method"])
-  rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
-          f"program B,peak B,{system.epochs} epochs".split(",")]
+  rows = [f"form,replicas,compile s,ms/step (range),CPU ms,steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,"
+          f"of peak,program B,peak B,{system.epochs} epochs".split(",")]
   for form, result in results["forms"].items():
     median, low, high, _ = result["ms_per_step"].values()
     rows.append([form, str(result["replicas"]), number(result.get("compile_s")),
-                 f"{median:.4g} ({low:.4g}..{high:.4g})",
+                 f"{median:.4g} ({low:.4g}..{high:.4g})", number(result.get("cpu_ms")),
                  *(number(result[name]) for name in ("steps_per_s", f"{system.items}_per_s", "encodes_per_s",
                                                      "model_flops", "compiled_flops", "flops_per_s")),
                  f"{result['peak_share']:.1%}",
@@ -222,7 +222,7 @@ def describe(results: Mapping[str, Any]) -> str:
       f"matmul peak, measured in the same rounds: {', '.join(peaks)}", "",
       *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), "",
       f"Features are in memory where a form says nothing else. ms/step: median of {results['rounds']} interleaved "
-      "rounds, compilation apart.",
+      "rounds, compilation apart. CPU ms: of all cores, a step.",
       f"FLOP/step: {system.note} program: arguments, results and temporaries; peak: of the "
       + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
       + f". {system.epochs} epochs: arithmetic, not a run.", ""]

@@ -88,7 +88,8 @@ class VideoLoader:
     self._labels = labels or {}
     self.train = np.unique(np.concatenate([fold.train_videos for fold in folds]))
     self._rest = np.setdiff1d(np.arange(dataset.num_videos), self.train)
-    self.bytes = dataset.num_videos * sum(x.nbytes for x in self._room(1).values()) // parallel.count
+    self._video_bytes = sum(x.nbytes for x in self._room(1).values())
+    self.bytes = dataset.num_videos * self._video_bytes // parallel.count
     self.resident = self.bytes <= budget * parallel.memory_bytes()
     self.videos = self._to_device(self.train) if self.resident else None
     self._resident_rest: Any = None                             # the other videos, placed when first asked for
@@ -159,7 +160,7 @@ class VideoLoader:
       cycle: steps that are handed over together, one of every phase.
       size: videos that one step can name at most.
     """
-    together = size >= len(self.train)
+    together = self._groups(cycle, size) == 1
 
     def requests() -> Iterator[tuple[Batches, list[np.ndarray]]]:
       step = first_step
@@ -173,6 +174,13 @@ class VideoLoader:
         step += len(drawn.mask)
 
     return ((videos, batches) for batches, videos in self._ahead(requests(), size))
+
+  def _groups(self, cycle: int, size: int) -> int:
+    return 1 if size >= len(self.train) else cycle
+
+  def stream_bytes(self, cycle: int, size: int) -> int:
+    """Returns the bytes of features that `stream` holds on a device at most: two cycles. The host holds those of all."""
+    return 2 * self._groups(cycle, size) * self._parallel.padded(size) * self._video_bytes // self._parallel.count
 
   def _ahead(self, requests: Iterator[tuple[T, list[np.ndarray]]],
              size: int) -> Iterator[tuple[T, tuple[dict[str, Any], ...]]]:
