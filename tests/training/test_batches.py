@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxskill import train
 from jaxskill.training import draws
 from jaxskill.training.batches import VideoLoader, as_maps, as_rows, channel_statistics, channel_sums
 from jaxskill.training.parallel import Parallel
@@ -189,3 +190,37 @@ def test_channel_sums_of_frames_are_counted():
   frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
   for ours, expected in zip(channel_sums(frames), channel_sums(frames.astype(np.float32)), strict=True):
     np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_trainer_reads_on_between_calls_and_asks_for_more_when_it_is_done(load_config, make_dataset):
+  """The memory of videos takes others when the step is over, not when it has been handed to the devices."""
+  trainer, events = train.Trainer(load_config(changes={"data.device_budget": 0.0}), make_dataset(), Parallel(1)), []
+  read, phases = trainer.loader.stream, len(trainer.method.phases)
+
+  class State:
+    """Of a step that still runs."""
+
+    def __init__(self, step):
+      self.step = step
+
+    def block_until_ready(self):
+      events.append("done")
+
+  def stream(draw, first, *rest):
+    events.append(first)
+    for cycle in read(draw, first, *rest):
+      events.append("read")
+      yield cycle
+
+  def run(state, *_):
+    events.append("runs")
+    return State(state.step + phases), ({"loss": (np.zeros((1, 1)), np.ones((1, 1)))},) * phases
+
+  trainer.loader.stream, trainer.step, trainer.state = stream, trainer.step._replace(run_batches=run), State(0)
+  for _ in range(2):
+    trainer.take(phases)
+  once = ["read", "runs", "done"]
+  assert events == [0, *once, *once]
+  trainer.state = State(0)                   # as if resumed
+  trainer.take(phases)
+  assert events[7:] == [0, *once]
