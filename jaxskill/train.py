@@ -7,9 +7,8 @@ evaluates, saves and listens for signals.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -84,7 +83,6 @@ class Trainer:
     self.state = parallel.replicate(self.step.init(self.tables.keys, self.loader.sample(), made.constants()))
     self._tables = parallel.replicate(self.tables)
     self._began = False
-    self._stream: tuple[int, int, Iterator] = (0, 0, iter(()))   # first step, end, and cycles that are being read
 
   def begin(self) -> None:
     """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some.
@@ -123,13 +121,9 @@ class Trainer:
     phases = len(self.method.phases)
     if self.loader.resident:
       return self.step.run, (self.state, self.loader.videos, self._tables, np.int32(self.per_call // phases))
-    videos, drawn = next(self._streamed(0, phases))
-    return self.step.run_batches, (self.state, videos, self._tables, drawn)
-
-  def _streamed(self, first: int, end: int) -> Iterator[tuple[tuple[dict, ...], Any]]:
-    """Returns the videos and batches of the cycles up to a step."""
     draw = lambda step: self.step.draw(self._tables, np.int32(step))
-    return self.loader.stream(draw, first, end, len(self.method.phases), self.num_unique)
+    videos, drawn = next(self.loader.stream(draw, 0, phases, phases, self.num_unique))
+    return self.step.run_batches, (self.state, videos, self._tables, drawn)
 
   def advance(self) -> dict[str, np.ndarray]:
     """Takes `per_call` steps; returns {metric: `[R]` mean over them, nan for a replica that stood still}.
@@ -158,16 +152,14 @@ class Trainer:
         running()
         metrics = jax.tree.map(lambda x: np.asarray(x)[:count // phases], metrics)
       else:
-        collected, (step, end, cycles) = [], self._stream
-        if step != first or end < first + count:
-          end = max(self.total, first + count)                # the cycle after this call is read before the next one
-          cycles = self._streamed(first, end)
-        for videos, drawn in self.clock.waiting("data", itertools.islice(cycles, count // phases)):
+        collected = []
+        draw = lambda step: self.step.draw(self._tables, np.int32(step))
+        cycles = self.loader.stream(draw, first, first + count, phases, self.num_unique, self.total)
+        for videos, drawn in self.clock.waiting("data", cycles):
           self.state, metrics = self.step.run_batches(self.state, videos, self._tables, drawn)
           running()
           jax.block_until_ready(self.state)                   # before the memory of these videos takes others
           collected.append(metrics)
-        self._stream = first + count, end, cycles
         metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
     self._check_finite(first, metrics)
     return metrics

@@ -94,6 +94,7 @@ class VideoLoader:
     self.videos = self._to_device(self.train) if self.resident else None
     self._resident_rest: Any = None                             # the other videos, placed when first asked for
     self._reader = concurrent.futures.ThreadPoolExecutor(1)
+    self._under_way: tuple[int, int, Iterator] = (0, 0, iter(()))       # next step, end, and cycles that are being read
 
   def _room(self, size: int) -> dict[str, np.ndarray]:
     """Returns memory for the features of so many videos."""
@@ -148,8 +149,8 @@ class VideoLoader:
     for ids, (videos,) in self._ahead(((ids, [ids]) for ids in chunks), chunk):
       yield ids, videos
 
-  def stream(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
-             size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:
+  def stream(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int, size: int,
+             total: int = 0) -> Iterator[tuple[tuple[dict, ...], Batches]]:
     """Yields (videos, batches in their numbering) for successive cycles; videos are gone once the next are asked for.
 
     Videos are one group for all phases where a step can name every training video, so that phases share what they
@@ -159,7 +160,17 @@ class VideoLoader:
       draw: first step -> Batches `[steps, R, B, ...]`, whole cycles.
       cycle: steps that are handed over together, one of every phase.
       size: videos that one step can name at most.
+      total: step to which further calls go on from `last_step`: their first cycle is read beforehand.
     """
+    step, end, cycles = self._under_way
+    if step != first_step or end < last_step:
+      end = max(total, last_step)
+      cycles = self._cycles(draw, first_step, end, cycle, size)
+    yield from itertools.islice(cycles, -(-(last_step - first_step) // cycle))
+    self._under_way = last_step, end, cycles
+
+  def _cycles(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
+              size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:
     together = self._groups(cycle, size) == 1
 
     def requests() -> Iterator[tuple[Batches, list[np.ndarray]]]:
@@ -179,7 +190,7 @@ class VideoLoader:
     return 1 if size >= len(self.train) else cycle
 
   def stream_bytes(self, cycle: int, size: int) -> int:
-    """Returns the bytes of features that `stream` holds on a device at most: two cycles. The host holds those of all."""
+    """Returns the bytes of features that `stream` holds on a device, two cycles; the host holds those of all."""
     return 2 * self._groups(cycle, size) * self._parallel.padded(size) * self._video_bytes // self._parallel.count
 
   def _ahead(self, requests: Iterator[tuple[T, list[np.ndarray]]],

@@ -94,8 +94,8 @@ def _refusal(trainer: Any, what: str, needed: int, available: int, shape: tuple[
   if len(trainer.replicas) > 1:
     remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
   return (f"{dataset.source}: {what} needs about {in_words(needed)} of memory, and a device has {in_words(available)}; "
-          f"features are {in_words(trainer.loader.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
-          f"array is {dtype}{list(shape)}: "
+          f"features are {in_words(trainer.loader.bytes)}, videos have up to {rows} rows of {stream!r}, and the "
+          f"largest array is {dtype}{list(shape)}: "
           f"{' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
 
 
