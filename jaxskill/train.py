@@ -155,10 +155,11 @@ class Trainer:
       else:
         collected = []
         draw = lambda step: self.step.draw(self._tables, np.int32(step))
-        cycles = self.loader.stream(draw, first, first + count, phases, self.num_unique)
+        cycles = self.loader.stream(draw, first, first + count, phases, self.num_unique, self.total)
         for videos, drawn in self.clock.waiting("data", cycles):
           self.state, metrics = self.step.run_batches(self.state, videos, self._tables, drawn)
           running()
+          jax.block_until_ready(self.state)                   # before the memory of these videos takes others
           collected.append(metrics)
         metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
     self._check_finite(first, metrics)

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from jaxskill.training.replicas import plan
 
 WORDS = dict(unique="encode", siamese="encode", float32="dtype", bfloat16="dtype", leaky="alternation",
              joint="alternation")
+STREAMED = dict(stream={"data.device_budget": 0.0}, holes={"data.device_budget": 0.0, "data.standardize": False})
 
 
 def is_peer(form: str) -> bool:
@@ -58,24 +60,24 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
   config.train.dtype = operand_type(config).name                # of forms that name none
   if is_peer(form):
     words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
-  batch = shape.batch_size
+  batch, words_of = shape.batch_size, STREAMED | dict(system.words)
   for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
     if word == "official" and official:
       official(config)
     elif word in WORDS and not is_peer(form):
       config.train[WORDS[word]] = word
-    elif word in system.words and not is_peer(form):
-      config.update_from_flattened_dict(system.words[word])
+    elif word in words_of and not is_peer(form):
+      config.update_from_flattened_dict(words_of[word])
     elif re.fullmatch(r"B[1-9]\d*", word):
       batch = int(word[1:])
     elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
       config.data.criteria = ("score", *(f"further{i}" for i in range(1, int(word[1:]))))
-    elif re.fullmatch(r"[RDF][1-9]\d*", word) and not is_peer(form):
+    elif re.fullmatch(r"[RDFV][1-9]\d*", word) and not is_peer(form):
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
     elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
-                       f"; use {', '.join([*WORDS, 'official', *system.words, *system.others])}, R<replicas>, "
-                       "D<devices>, B<items>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
+                       f"; use {', '.join([*WORDS, 'official', *words_of, *system.others])}, "
+                       "R<replicas>, D<devices>, B<items>, V<videos>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config
 
@@ -102,20 +104,27 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
 
 
-def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
-  """Returns the random data of a form."""
+def sized(shape: Shape, form: str) -> Shape:
+  """Returns the sizes with as many training videos as a form says, if it does."""
+  return shape._replace(train_videos=amount(form, "V")) if re.search(r"\bV\d", form) else shape
+
+
+def data_of(config: ConfigDict, shape: Shape, form: str = "", folder: str = "") -> SkillDataset:
+  """Returns the random data of a form, see `random_dataset`."""
   streams = find(config.method).streams(shape, config)
-  return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:])
+  return random_dataset(shape, streams, folds=amount(form, "F"), criteria=config.data.get("criteria", ())[1:],
+                        folder=folder)
 
 
 class JaxContender:
   """One form of ours; `ready` is what is known at the start."""
 
   def __init__(self, config: ConfigDict, shape: Shape, form: str, num_steps: int) -> None:
-    self._config, self._shape, self._form, system = config, shape, form, find(config.method)
+    self._config, self._shape, self._form, system = config, sized(shape, form), form, find(config.method)
     options = self._config.train
     options.epochs, self._epochs = 10 ** 6, options.epochs       # no round meets the end
-    self._data = data_of(config, shape, form)
+    self._folder = tempfile.TemporaryDirectory() if "holes" in form.split("+") else None
+    self._data = data_of(config, self._shape, form, self._folder.name if self._folder else "")
     parallel = Parallel(amount(form, "D") if re.search(r"\bD\d", form) else None)
     replicas = len(plan(config, self._data))
     self._repeats = num_steps or 10
@@ -126,6 +135,7 @@ class JaxContender:
     self._calls = max(1, round(num_steps / self._trainer.per_call))
     other = next((make for word, make in system.others.items() if word in form.split("+")), None)
     self._other = other and other(self._trainer)
+    self._cpu: list[float] = []                                  # seconds a step of all cores, in each round
     self.ready = dict(
         compile_s=max(0.0, self._advance(1) - self._advance(1)), devices=parallel.count, dtype=options.dtype,
         encode=options.encode, alternation=options.alternation, replicas=replicas,
@@ -147,10 +157,13 @@ class JaxContender:
     """Returns seconds a step."""
     if self._other:
       return self._other.round(self._repeats)
-    return self._advance(self._calls) / self.ready["steps_per_round"]
+    cpu = time.process_time()
+    seconds = self._advance(self._calls) / self.ready["steps_per_round"]
+    self._cpu.append((time.process_time() - cpu) / self.ready["steps_per_round"])
+    return seconds
 
   def finish(self) -> dict[str, Any]:
-    """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
+    """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops", "model_flops" and "cpu_ms" of a step}."""
     trainer = self._trainer
     stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
     memory = program.memory_analysis() if program else None
@@ -158,6 +171,7 @@ class JaxContender:
         peak_memory_bytes=stats.get("peak_bytes_in_use") or peak_bytes(), compiled_flops=compiled_flops(trainer),
         program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
                                   + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
+        cpu_ms=1e3 * float(np.median(self._cpu)) if self._cpu else None,
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """Step throughput of a system, against the machine's own limit and against the published way of computing.
 
-What is timed is `train.Trainer.advance`, the path that training takes, on random features in memory. Contenders take
-their rounds in turn (A B A B), so that a machine that slows down does so for all. On a CPU each has its own process; on
-an accelerator, which may belong to one process at a time, all of ours share one. A time per step is the mean over whole
-cycles (one step of every phase: ranking and attention in Pros & Cons); compilation is apart.
+What is timed is `train.Trainer.advance`, the path that training takes, on random features in memory, or in a file where
+a form says so. Contenders take their rounds in turn (A B A B), so that a machine that slows down does so for all. On a
+CPU each has its own process; on an accelerator, which may belong to one process at a time, all of ours share one. A
+time per step is the mean over whole cycles (one step of every phase: ranking and attention in Pros & Cons); compilation
+is apart.
 
 With --start-up it is another command: a training command to the end of its first step (`--start-up --help`).
 
@@ -15,8 +16,11 @@ A form says what differs from the config, its words joined by "+":
   F4, C3                                                ACTION-NET: replicas of folds, each with its own videos, and of
                                                         criteria; F4+C3+R5 is the four apparatus of Rhythmic Gymnastics,
                                                         three scores and five seeds
-  plain, stream, inscan                                 spatial attention: the convolution as lax.conv; maps handed over
-                                                        step by step; all of the network inside the recurrence
+  stream                                                features are handed over cycle by cycle, from memory
+  holes                                                 the same out of a file of zeros that takes no room on the disk
+  V600                                                  training videos
+  plain, inscan                                         spatial attention: the convolution as lax.conv; all of the
+                                                        network inside the recurrence
   vote                                                  CoRe: not a step, but 64 videos against 10 exemplars each
   torch[+dx][+autocast]                                 the peer; dx: with the gradient of the features too
 """
@@ -38,7 +42,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import cli, files
 from jaxskill.benchmark import start
-from jaxskill.benchmark.contenders import Worker, configure, is_peer
+from jaxskill.benchmark.contenders import Worker, configure, is_peer, sized
 from jaxskill.benchmark.systems import Shape, System, find
 
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
@@ -83,7 +87,7 @@ def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str
       matmul_flops_per_s=layouts,
       machine=machine | dict(cpus=os.cpu_count(), load_average=os.getloadavg()[0], command=sys.argv),
       environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)}, matmul_peak=best,
-      forms={form: known[form] | rates(seconds, known[form], shape, best, system.items)
+      forms={form: known[form] | rates(seconds, known[form], sized(shape, form), best, system.items)
              for form, seconds in samples.items()},
       ratios=_ratios(samples))
   if system.start_up and start_up and shape_name == "paper":
@@ -197,12 +201,12 @@ def duration(seconds: float) -> str:
 def describe(results: Mapping[str, Any]) -> str:
   """Returns the results as text."""
   machine, system = results["machine"], find(results["method"])
-  rows = [f"form,replicas,compile s,ms/step (range),steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,of peak,"
-          f"program B,peak B,{system.epochs} epochs".split(",")]
+  rows = [f"form,replicas,compile s,ms/step (range),CPU ms,steps/s,{system.items}/s,encodes/s,FLOP/step,by XLA,FLOP/s,"
+          f"of peak,program B,peak B,{system.epochs} epochs".split(",")]
   for form, result in results["forms"].items():
     median, low, high, _ = result["ms_per_step"].values()
     rows.append([form, str(result["replicas"]), number(result.get("compile_s")),
-                 f"{median:.4g} ({low:.4g}..{high:.4g})",
+                 f"{median:.4g} ({low:.4g}..{high:.4g})", number(result.get("cpu_ms")),
                  *(number(result[name]) for name in ("steps_per_s", f"{system.items}_per_s", "encodes_per_s",
                                                      "model_flops", "compiled_flops", "flops_per_s")),
                  f"{result['peak_share']:.1%}",
@@ -219,8 +223,8 @@ def describe(results: Mapping[str, Any]) -> str:
       "environment: " + (" ".join(f"{k}={v}" for k, v in results["environment"].items()) or "default"),
       f"matmul peak, measured in the same rounds: {', '.join(peaks)}", "",
       *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows), "",
-      f"Features are in memory, no input pipeline. ms/step: median of {results['rounds']} interleaved rounds, "
-      "compilation apart.",
+      f"Features are in memory where a form says nothing else. ms/step: median of {results['rounds']} interleaved "
+      "rounds, compilation apart. CPU ms: of all cores, a step.",
       f"FLOP/step: {system.note} program: arguments, results and temporaries; peak: of the "
       + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
       + f". {system.epochs} epochs: arithmetic, not a run.", ""]

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from jaxskill import data
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods.common import operand_type
-from jaxskill.training import operands, sizes
+from jaxskill.training import memory, operands, sizes
 from jaxskill.training.cost import Stopwatch, duration, parameters
 
 _AFTER = 2.0           # seconds of steps from which the rest is estimated
@@ -38,7 +38,10 @@ def describe(trainer: Any, workdir: str | os.PathLike[str]) -> str:
   config, parallel = trainer.config, trainer.parallel
   steps = f"{trainer.total} steps of {config.train.batch_size} {trainer.method.items.words}"
   note = f"; {trainer.method.note}" if trainer.method.note else ""
-  place = "on the device" if trainer.loader.resident else "streamed"
+  place = "on the device"
+  if not trainer.loader.resident:
+    held = trainer.loader.stream_bytes(len(trainer.method.phases), trainer.num_unique)
+    place = f"streamed, {memory.in_words(held)} of them at a time"
   devices = _count(parallel.count, f"{parallel.devices[0].device_kind} device")
   hosts = f" of {jax.process_count()} hosts" if jax.process_count() > 1 else ""
   return (f"{config.name} ({config.variant}): {_models(trainer)} of {parameters(trainer.state.params):,} parameters, "

@@ -1,9 +1,17 @@
-"""Videos on the devices: put there once where they fit, handed over step by step where they do not."""
+"""Videos on the devices: put there once where they fit, handed over cycle by cycle where they do not.
+
+What is handed over lies in two parts of memory in turn: one is filled while the devices compute with the other, and
+none is filled before they are done with it. So streaming takes the memory of two cycles, on the host and on the
+devices; a CPU computes with the host's memory as it is.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import functools
+import itertools
+import math
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +22,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxskill.data.dataset import Fold, SkillDataset
+from jaxskill.data.reading import Videos
 from jaxskill.training.draws import Batches
 from jaxskill.training.parallel import Parallel, T
 from jaxskill.training.precision import single_precision
@@ -74,35 +83,47 @@ class VideoLoader:
       if name not in dataset.streams:
         raise ValueError(f"{dataset.source}: there is no stream {name!r}, only {', '.join(dataset.streams)}; set "
                          "config.data.stream to one of them.")
-    self._dataset, self._parallel, self._streams, self._dtype = dataset, parallel, streams, jnp.dtype(dtype)
+    self._dataset, self._parallel, self._dtype = dataset, parallel, jnp.dtype(dtype)
+    self._streams = {name: Videos(dataset.streams[name]) for name in streams}
     self._labels = labels or {}
     self.train = np.unique(np.concatenate([fold.train_videos for fold in folds]))
     self._rest = np.setdiff1d(np.arange(dataset.num_videos), self.train)
-    row_bytes = lambda x: int(np.prod(x.shape[1:])) * (1 if x.dtype == np.uint8 else self._dtype.itemsize)
-    self.bytes = sum(dataset.num_videos * row_bytes(dataset.streams[name]) for name in streams) // parallel.count
+    self._video_bytes = sum(x.nbytes for x in self._room(1).values())
+    self.bytes = dataset.num_videos * self._video_bytes // parallel.count
     self.resident = self.bytes <= budget * parallel.memory_bytes()
     self.videos = self._to_device(self.train) if self.resident else None
     self._resident_rest: Any = None                             # the other videos, placed when first asked for
     self._reader = concurrent.futures.ThreadPoolExecutor(1)
+    self._under_way: tuple[int, int, Iterator] = (0, 0, iter(()))       # next step, end, and cycles that are being read
 
-  def _to_device(self, ids: np.ndarray, size: int = 0) -> dict[str, Any]:
-    videos = self.host(ids, size)
+  def _room(self, size: int) -> dict[str, np.ndarray]:
+    """Returns memory for the features of so many videos."""
+    stored = lambda x: x.dtype if x.dtype == np.uint8 else self._dtype
+    return {name: _pages((size, *x.shape[1:]), stored(x))
+            for name, x in self._dataset.streams.items() if name in self._streams}
+
+  def _to_device(self, ids: np.ndarray, size: int = 0, room: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+    videos = self.host(ids, size, room)
     return self._parallel.split(videos | {name: as_rows(videos[name]) for name in self._streams})
 
-  def host(self, ids: np.ndarray, size: int = 0) -> dict[str, Any]:
-    """Returns host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices."""
+  def host(self, ids: np.ndarray, size: int = 0, room: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+    """Returns host arrays of the videos `ids`, padded with empty videos to `size` and to the number of devices.
+
+    Args:
+      room: of `_room`, for as many videos, that the features are put into; None takes new memory.
+
+    Raises:
+      OSError: if a file that the features lie in is gone, or is not what it was.
+    """
     data, size = self._dataset, self._parallel.padded(max(size, len(ids)))
+    room = self._room(size) if room is None else room
+    for name, stream in self._streams.items():
+      stream.read(ids, room[name])
+      room[name][len(ids):] = 0
     pad = lambda x, value=0: np.concatenate([x, np.full((size - len(x), *x.shape[1:]), value, x.dtype)])
-    whole = len(ids) == data.num_videos == size and (ids == np.arange(size)).all()
-
-    def features(stream: np.ndarray) -> np.ndarray:
-      chosen = stream if whole else stream[ids]
-      return pad(chosen if stream.dtype == np.uint8 else chosen.astype(self._dtype, copy=False))
-
-    return ({name: features(data.streams[name]) for name in self._streams}
-            | dict(lengths={name: pad(data.lengths[name][ids], 1) for name in self._streams},
-                   position=pad(np.asarray(ids, np.int32)),
-                   labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in self._labels.items()}))
+    return dict(room, lengths={name: pad(data.lengths[name][ids], 1) for name in self._streams},
+                position=pad(np.asarray(ids, np.int32)),
+                labels={name: pad(np.asarray(value, np.float32)[ids]) for name, value in self._labels.items()})
 
   def local(self, videos: np.ndarray) -> np.ndarray:
     """Returns the positions among the training videos, given numbers in the data set."""
@@ -113,7 +134,10 @@ class VideoLoader:
     return jax.tree.map(lambda x: x[:1], self.host(self.train[:1]))
 
   def all_videos(self, chunk: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yields (numbers, videos on the devices) until every video was given once; `chunk` at a time when streaming."""
+    """Yields (numbers, videos on the devices) until every video was given once.
+
+    When streaming they are given `chunk` at a time, and are gone once the next are asked for.
+    """
     if self.videos is not None:
       yield self.train, self.videos
       if self._rest.size:
@@ -121,36 +145,89 @@ class VideoLoader:
         yield self._rest, self._resident_rest
       return
     order = np.concatenate([self.train, self._rest])
-    for start in range(0, len(order), chunk):
-      ids = order[start: start + chunk]
-      yield ids, self._to_device(ids, chunk)
+    chunks = (order[start: start + chunk] for start in range(0, len(order), chunk))
+    for ids, (videos,) in self._ahead(((ids, [ids]) for ids in chunks), chunk):
+      yield ids, videos
 
-  def stream(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
-             size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:
-    """Yields (videos of every phase, batches in their numbering) for successive cycles, read one cycle ahead.
+  def stream(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int, size: int,
+             total: int = 0) -> Iterator[tuple[tuple[dict, ...], Batches]]:
+    """Yields (videos, batches in their numbering) for successive cycles; videos are gone once the next are asked for.
+
+    Videos are one group for all phases where a step can name every training video, so that phases share what they
+    compute of them; else a group for every phase.
 
     Args:
-      draw: first step -> Batches `[cycle, R, B, ...]`.
+      draw: first step -> Batches `[steps, R, B, ...]`, whole cycles.
       cycle: steps that are handed over together, one of every phase.
       size: videos that one step can name at most.
+      total: step to which further calls go on from `last_step`: their first cycle is read beforehand.
     """
+    step, end, cycles = self._under_way
+    if step != first_step or end < last_step:
+      end = max(total, last_step)
+      cycles = self._cycles(draw, first_step, end, cycle, size)
+    yield from itertools.islice(cycles, -(-(last_step - first_step) // cycle))
+    self._under_way = last_step, end, cycles
+
+  def _cycles(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
+              size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:
+    together = self._groups(cycle, size) == 1
+
+    def requests() -> Iterator[tuple[Batches, list[np.ndarray]]]:
+      step = first_step
+      while step < last_step:
+        drawn = jax.tree.map(np.asarray, draw(step))
+        for at in range(0, min(len(drawn.mask), last_step - step), cycle):
+          batches = jax.tree.map(lambda x: x[at: at + cycle], drawn)
+          found = [np.unique(named, return_inverse=True) for named in ([batches.items] if together else batches.items)]
+          items = np.stack([places for _, places in found]).reshape(batches.items.shape).astype(np.int32)
+          yield batches._replace(items=items), [self.train[ids] for ids, _ in found]
+        step += len(drawn.mask)
+
+    return ((videos, batches) for batches, videos in self._ahead(requests(), size))
+
+  def _groups(self, cycle: int, size: int) -> int:
+    return 1 if size >= len(self.train) else cycle
+
+  def stream_bytes(self, cycle: int, size: int) -> int:
+    """Returns the bytes of features that `stream` holds on a device, two cycles; the host holds those of all."""
+    return 2 * self._groups(cycle, size) * self._parallel.padded(size) * self._video_bytes // self._parallel.count
+
+  def _ahead(self, requests: Iterator[tuple[T, list[np.ndarray]]],
+             size: int) -> Iterator[tuple[T, tuple[dict[str, Any], ...]]]:
+    """Yields (what, videos on the devices of every group), each read while those before are in use.
+
+    Args:
+      requests: (what, numbers of the videos of every group) in turn.
+      size: videos of a group at most.
+    """
+    rooms: list[list[dict[str, np.ndarray]]] = [[], []]
+    placed: list[Any] = [None, None]
 
     @single_precision()                # of a thread of its own
-    def read(step: int) -> tuple[tuple[dict[str, Any], ...], Batches]:
-      batches = jax.tree.map(np.asarray, draw(step))
-      videos, items = [], []
-      for named in batches.items:
-        ids, places = np.unique(named, return_inverse=True)
-        videos.append(self._to_device(self.train[ids], size))
-        items.append(places.reshape(named.shape).astype(np.int32))
-      return tuple(videos), batches._replace(items=np.stack(items))
+    def read(index: int) -> tuple[T, tuple[dict[str, Any], ...]] | None:
+      jax.tree.map(lambda x: x.delete(), placed[index])      # so that nobody reads what comes in its place
+      request = next(requests, None)
+      if request is None:
+        return None
+      what, groups = request
+      rooms[index] = rooms[index] or [self._room(self._parallel.padded(size)) for _ in groups]
+      placed[index] = tuple(self._to_device(ids, size, room) for ids, room in zip(groups, rooms[index]))
+      return what, placed[index]
 
-    steps = range(first_step, last_step, cycle)
-    upcoming = None
-    for step in steps:
-      current = upcoming.result() if upcoming else read(step)
-      upcoming = self._reader.submit(read, step + cycle) if step + cycle < last_step else None
+    upcoming = self._reader.submit(read, 0)
+    for following in itertools.cycle((1, 0)):
+      current = upcoming.result()
+      if current is None:
+        return
+      upcoming = self._reader.submit(read, following)
       yield current
+
+
+def _pages(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+  """Returns an array of zeros in memory of its own, aligned so that a CPU computes with it as it is."""
+  size = math.prod(shape) * jnp.dtype(dtype).itemsize
+  return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype, math.prod(shape)).reshape(shape)
 
 
 def channel_sums(rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:

@@ -53,15 +53,18 @@ def check(trainer: Any) -> dict[str, Any] | None:
   Raises:
     ValueError: if a device has less memory than that: which array is largest, and which options make it smaller.
   """
-  available, found = trainer.parallel.memory_bytes(), None
+  available, found, streamed = trainer.parallel.memory_bytes(), None, 0
+  if not trainer.loader.resident:
+    streamed = trainer.loader.stream_bytes(len(trainer.method.phases), trainer.num_unique)
   for what, function, arguments in _programs(trainer):
     program = function.lower(*arguments).compile()
-    needed = needed_bytes(program)
+    of_program = needed_bytes(program)
+    needed = of_program + (streamed // 2 if what == STEP else streamed)          # half of it is the step's own
     if needed > available:
       raise ValueError(_refusal(trainer, what, needed, available, *largest_array(function, arguments)))
     if what == STEP:
       found = cost.of_step(function, arguments, program, len(trainer.method.phases))
-      found["program_bytes"] = needed or None
+      found["program_bytes"] = of_program or None
   return found
 
 
@@ -92,12 +95,13 @@ def _refusal(trainer: Any, what: str, needed: int, available: int, shape: tuple[
     remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
   if trainer.parallel.count > 1 and trainer.parallel.devices[0].platform == "cpu":
     remedies.append(f"set config.devices=1 (now {trainer.parallel.count}, which share the machine's memory)")
-  return (f"{dataset.source}: {what} needs about {_size(needed)} of memory, and a device has {_size(available)}; "
-          f"features are {_size(trainer.loader.bytes)}, videos have up to {rows} rows of {stream!r}, and the largest "
-          f"array is {dtype}{list(shape)}: "
+  return (f"{dataset.source}: {what} needs about {in_words(needed)} of memory, and a device has {in_words(available)}; "
+          f"features are {in_words(trainer.loader.bytes)}, videos have up to {rows} rows of {stream!r}, and the "
+          f"largest array is {dtype}{list(shape)}: "
           f"{' or '.join(remedies) or 'use shorter videos, or a device with more memory'}.")
 
 
-def _size(count: int) -> str:
+def in_words(count: int) -> str:
+  """Returns bytes in words, e.g. "1.5 GiB"."""
   power = min(max(int(np.log2(max(count, 1))) // 10, 1), 4)
   return f"{count / 1024 ** power:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"

@@ -55,8 +55,9 @@ class Step(NamedTuple):
     run: (state, videos, tables, cycles) -> state, metrics `[cycles, R]`: so many cycles on resident videos, at most
       those of `steps_per_call`. One loop whose bound is an argument: however steps are cut into calls, the bits are the
       same. Metrics have as many rows as the longest call, zeros behind the cycles taken.
-    run_batches: (state, tuple of the videos of every phase, tables, batches) -> the same for one cycle, streaming.
-    draw: (tables, first step) -> Batches of one step of every phase.
+    run_batches: (state, tuple of the videos of every phase or of all phases, tables, batches) -> the same for one
+      cycle, streaming.
+    draw: (tables, first step) -> Batches of `steps_per_call` steps.
   """
 
   init: Any
@@ -254,13 +255,13 @@ class Pieces:
 
   def run_batches(self, state: TrainState, videos: tuple, tables: Tables, batches: Batches) -> tuple:
     """Takes one cycle on streamed videos, of which this device has a share; see `Step.run_batches`."""
-    every = []
-    for index, share in enumerate(videos):
-      share = self._parallel.gather(share) if self._whole else share
-      state, metrics = self.step(index, state, share, tables, jax.tree.map(lambda x: x[index], batches))
+    shares, every = self._parallel.gather(videos) if self._whole else videos, []
+    for index in range(len(self._method.phases)):
+      share, batch = shares[index % len(shares)], jax.tree.map(lambda x: x[index], batches)
+      state, metrics = self.step(index, state, share, tables, batch)
       every.append(jax.tree.map(lambda x: x[None], metrics))
     return state, tuple(every)
 
   def draw(self, tables: Tables, first_step: jax.Array) -> Batches:
-    """Draws the items of one cycle, see `Step.draw`."""
-    return draw_batches(tables, first_step, len(self._method.phases), self._train.batch_size, self._epochs_per_call)
+    """Draws the items of the steps of one call, see `Step.draw`."""
+    return draw_batches(tables, first_step, self._steps_per_call, self._train.batch_size, self._epochs_per_call)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from jaxskill.benchmark import start as benchmark_start
 from jaxskill.benchmark.systems import pros_cons
 from jaxskill.benchmark.systems.pros_cons import SHAPES
 from jaxskill.training.parallel import Parallel
+from tests.conftest import resident
 from tests.places import REPO
 
 CONFIG = str(REPO / "configs" / "pros_cons.py")
@@ -100,6 +102,30 @@ def test_random_dataset_is_what_the_shape_says():
   assert set(data.pairs[fold.train_pairs].ravel()) == set(range(75)) == set(fold.train_videos)
   assert len({tuple(pair) for pair in data.pairs}) == len(data.pairs)
   np.testing.assert_array_equal(data.pairs, systems.random_dataset(shape, dict(rgb=(2, 3))).pairs)
+
+
+@pytest.mark.parametrize("videos", [2, 7, 100])
+def test_random_pairs_are_distinct_and_follow_the_order(videos):
+  shape = SHAPES["paper"]._replace(train_videos=videos, test_videos=2)
+  data = systems.random_dataset(shape, dict(rgb=(1, 1)))
+  codes = {tuple(sorted(pair)) for pair in data.pairs[data.folds[0].train_pairs].tolist()}
+  assert len(codes) == len(data.folds[0].train_pairs) == min(2115, videos * (videos - 1) // 2)
+  rank = data.score
+  assert (rank[data.pairs[:, 0]] < rank[data.pairs[:, 1]]).all()
+
+
+def test_a_stream_from_a_file_holds_little_of_it(read, quick_compile):
+  """131 MB of zeros that take no room on the disk; most of it is read, two cycles at a time are held."""
+  shape, form = SHAPES["tiny"]._replace(num_segments=64, width=256), "float32+holes+V2000+D1"
+  contender = contenders.JaxContender(contenders.configure(read[0], form, shape, None), shape, form, num_steps=4)
+  path, = pathlib.Path(contender._folder.name).iterdir()
+  assert path.stat().st_size > 131e6 and (os.name != "posix" or path.stat().st_blocks * 512 < 1e6)
+  assert not contender.ready["resident"] and contender._trainer.num_unique == 16
+  contender.round()
+  before = resident()
+  for _ in range(8):                        # of four steps, each of 16 videos of 66 kB: 34 MB
+    contender.round()
+  assert resident() - before < 15e6
 
 
 def peer_module():

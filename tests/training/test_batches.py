@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxskill import train
 from jaxskill.training import draws
 from jaxskill.training.batches import VideoLoader, as_maps, as_rows, channel_statistics, channel_sums
 from jaxskill.training.parallel import Parallel
@@ -68,32 +69,58 @@ def test_local_numbers_and_sample(make_dataset):
   assert_videos(loader.sample(), dataset, [1], 1)
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-def test_stream(make_dataset, devices):
-  """Every step gets the videos that it names, numbered anew, in the order of the steps."""
-  dataset = make_dataset(folds=FOLDS)
-  loader = make_loader(dataset, devices, budget=0.0)
+def streamed(dataset, loader, size):
+  """(draw of four steps of two phases at a time, cycles of the steps 2 to 8, asked: what was drawn)."""
   pairs = loader.local(dataset.pairs[dataset.folds[0].train_pairs])
   table = draws.Tables(pairs[None], np.array([len(pairs)], np.int32), np.array([7], np.int32),
                        jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32)))
-  draw = jax.jit(lambda first: draws.draw_batches(table, first, 2, 3, 3))
-  size, asked = loader._parallel.padded(6), []
+  draw, asked = jax.jit(lambda first: draws.draw_batches(table, first, 4, 3, 3)), []
 
   def noted(step):
     asked.append(step)
     return draw(step)
+  return draw, loader.stream(noted, 2, 8, 2, size), asked
+
+
+@pytest.mark.parametrize("devices,size", [(1, 6), (1, 8), (8, 8)])
+def test_stream(make_dataset, devices, size):
+  """Every step gets the videos that it names, numbered anew, in the order of the steps; alone or with its cycle's."""
+  dataset = make_dataset(folds=FOLDS)
+  loader = make_loader(dataset, devices, budget=0.0)
+  draw, stream, asked = streamed(dataset, loader, size)
   received = 0
-  for first, (videos, batches) in zip((2, 4, 6), loader.stream(noted, 2, 8, 2, size), strict=True):
-    expected = draw(first)
+  for first, (videos, batches) in zip((2, 4, 6), stream, strict=True):
+    expected = jax.tree.map(lambda x: x[:2], draw(first))
     np.testing.assert_array_equal(batches.mask, expected.mask)
-    assert len(videos) == 2
-    for phase, share in enumerate(videos):
-      share = whole(share, loader._parallel)
-      named = np.unique(expected.items[phase])
+    assert len(videos) == (2 if size < len(loader.train) else 1) and batches.items.dtype == np.int32
+    for phase, items in enumerate(expected.items):
+      share = whole(videos[phase % len(videos)], loader._parallel)
+      named = np.unique(items if len(videos) > 1 else expected.items)
       assert_videos(share, dataset, loader.train[named], size)
-      np.testing.assert_array_equal(share["position"][batches.items[phase]], loader.train[expected.items[phase]])
+      np.testing.assert_array_equal(share["position"][batches.items[phase]], loader.train[items])
     received += 1
-  assert received == 3 and asked == [2, 4, 6]
+  assert received == 3 and asked == [2, 6]
+
+
+@pytest.mark.parametrize("devices,size", [(1, 6), (1, 8), (2, 8)])
+def test_streaming_takes_the_memory_of_two_cycles(make_dataset, devices, size):
+  """On the host, and on the devices; a single CPU computes with the host's memory, without a copy."""
+  dataset = make_dataset(folds=FOLDS)
+  loader = make_loader(dataset, devices, budget=0.0)
+  _, stream, _ = streamed(dataset, loader, size)
+  of_host, made, others = loader._room, [], jax.live_arrays()             # of other tests
+  loader._room = lambda size: made.append(of_host(size)) or made[-1]
+  groups, before = 2 if size < len(loader.train) else 1, None
+  for videos, _ in stream:
+    loader._reader.submit(int).result()                                   # the next cycle is there too
+    alive = [x for x in jax.live_arrays() if x.shape[-3:] == (size // devices, *dataset.streams["rgb"].shape[1:])
+             and not any(x is other for other in others)]
+    assert 1 <= len(alive) <= 2 * groups and not videos[0]["rgb"].is_deleted()
+    assert before is None or before["rgb"].is_deleted() and before["position"].is_deleted()
+    before = videos[0]
+    if devices == 1:
+      assert before["rgb"].unsafe_buffer_pointer() in [room["rgb"].ctypes.data for room in made]
+  assert len(made) == 2 * groups
 
 
 def test_an_error_while_reading_ahead_is_raised(make_dataset):
@@ -164,3 +191,37 @@ def test_channel_sums_of_frames_are_counted():
   frames = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
   for ours, expected in zip(channel_sums(frames), channel_sums(frames.astype(np.float32)), strict=True):
     np.testing.assert_array_equal(ours, expected)
+
+
+def test_a_trainer_reads_on_between_calls_and_asks_for_more_when_it_is_done(load_config, make_dataset):
+  """The memory of videos takes others when the step is over, not when it has been handed to the devices."""
+  trainer, events = train.Trainer(load_config(changes={"data.device_budget": 0.0}), make_dataset(), Parallel(1)), []
+  read, phases = trainer.loader._cycles, len(trainer.method.phases)
+
+  class State:
+    """Of a step that still runs."""
+
+    def __init__(self, step):
+      self.step = step
+
+    def block_until_ready(self):
+      events.append("done")
+
+  def cycles(draw, first, *rest):
+    events.append(first)
+    for cycle in read(draw, first, *rest):
+      events.append("read")
+      yield cycle
+
+  def run(state, *_):
+    events.append("runs")
+    return State(state.step + phases), ({"loss": (np.zeros((1, 1)), np.ones((1, 1)))},) * phases
+
+  trainer.loader._cycles, trainer.step, trainer.state = cycles, trainer.step._replace(run_batches=run), State(0)
+  for _ in range(2):
+    trainer.take(phases)
+  once = ["read", "runs", "done"]
+  assert events == [0, *once, *once]
+  trainer.state = State(0)                   # as if resumed
+  trainer.take(phases)
+  assert events[7:] == [0, *once]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import itertools
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +30,9 @@ class Shape(Protocol):
     """Returns the test videos of a fold."""
 
   def _asdict(self) -> dict[str, Any]:
+    ...
+
+  def _replace(self, *, train_videos: int = ...) -> Any:
     ...
 
 
@@ -95,23 +97,34 @@ def amount(form: str, letter: str) -> int:
 
 
 def random_dataset(shape: Shape, streams: Mapping[str, tuple[int, ...]], *, folds: int = 1,
-                   criteria: Sequence[str] | tuple = (), seed: int = 0) -> SkillDataset:
+                   criteria: Sequence[str] | tuple = (), seed: int = 0, folder: str = "") -> SkillDataset:
   """Draws random features as a data set; random pairs and scores follow a hidden order of the videos.
 
   Args:
     streams: {name: (rows, channels)}.
     folds: how many there are; each has its own videos.
     criteria: names of further scores, which are those of the videos in reverse.
+    folder: where features are kept as files of holes, zeros that take no room on the disk, and mapped; "" for random
+      ones in memory.
   """
   rng = np.random.default_rng(seed)
   count = folds * (shape.train_videos + shape.test_videos)
-  features = {name: rng.standard_normal((count, *size), np.float32) for name, size in streams.items()}
+
+  def stream(name: str, size: tuple[int, ...]) -> np.ndarray:
+    if not folder:
+      return rng.standard_normal((count, *size), np.float32)
+    np.lib.format.open_memmap(f"{folder}/{name}.npy", "w+", np.float32, (count, *size))
+    return np.load(f"{folder}/{name}.npy", mmap_mode="r")
+  features = {name: stream(name, size) for name, size in streams.items()}
   order = rng.permutation(count)
 
   def pairs(ids: np.ndarray) -> np.ndarray:
-    limit = getattr(shape, "pairs", 0)
-    every = np.array(list(itertools.combinations(order[np.isin(order, ids)], 2)) if limit else [], np.int32)
-    return every.reshape(-1, 2)[rng.permutation(len(every))[:limit]]
+    ids, limit = order[np.isin(order, ids)], getattr(shape, "pairs", 0)
+    ends = np.cumsum(np.arange(len(ids))[::-1])             # of the pairs that a video begins, among all
+    chosen = rng.permutation(rng.choice(ends[-1], min(limit, ends[-1]), replace=False))
+    better = np.searchsorted(ends, chosen, side="right")
+    worse = len(ids) - (ends[better] - chosen)
+    return np.stack([ids[better], ids[worse]], axis=1).astype(np.int32)
   sides = [np.split(ids, [shape.train_videos]) for ids in np.split(np.arange(count), folds)]
   every = [pairs(ids) for side in sides for ids in side]
   rows = np.split(np.arange(sum(map(len, every))), np.cumsum([len(part) for part in every])[:-1])

@@ -41,13 +41,15 @@ def flops(config: ConfigDict, shape: Shape, form: str = "") -> float:
   """
   model, siamese, alternation = config.model, config.train.encode == "siamese", config.train.alternation
   shared_noise = bool(model.noise_std) and model.noise == "shared"
-  videos = (2 * shape.batch_size if siamese else shape.train_videos) + shared_noise
+  sides = 2 * shape.batch_size
+  videos = (sides if siamese else min(sides, shape.train_videos)) + shared_noise
   modules = sum(branch not in ("uniform", "last") for branch in model.branches)
   rows = 2 * shape.num_segments * videos
   filters = rows * (shape.width + 1) * modules * model.num_filters * model.hidden
   ranking = rows * shape.width * len(model.branches)
   chunked = model.implementation == "chunked" or (model.implementation == "auto" and jax.default_backend() == "cpu")
-  shared = not (siamese or (chunked and config.train.dtype == "bfloat16")) and model.noise == "shared"
+  shared = (not (siamese or (chunked and config.train.dtype == "bfloat16")) and model.noise == "shared"
+            and sides >= shape.train_videos)
   in_turn = modules > 0 and alternation != "joint"
   trained = 0.5 if in_turn and alternation == "alternate" else 1.0
   forward = 0.5 if in_turn and shared else 1.0

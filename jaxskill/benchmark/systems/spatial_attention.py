@@ -114,4 +114,4 @@ SYSTEM = System(
     forms=("float32", "bfloat16", "bfloat16+stream", "bfloat16+plain", "bfloat16+inscan"),
     peer_forms=("torch", "torch+autocast"), peer="jaxskill.benchmark.peers.spatial_attention", cpu_steps=2, epochs=50,
     settings={"data.standardize": False, "train.encode": "unique"}, others=dict(inscan=InScan),
-    words=dict(plain={"model.implementation": "plain"}, stream={"data.device_budget": 0.0}))
+    words=dict(plain={"model.implementation": "plain"}))
