@@ -83,7 +83,10 @@ class RankAware:
     return params
 
   def encode(self, variables: Tree, videos: Tree, key: jax.Array, train: bool) -> Tree:
-    """Returns {"scores": {branch: `[V, S]`}, "attention": {module: `[V, K, T]`}} (Eq. 3, 8, 9, 17)."""
+    """Returns {"scores": {branch: `[V, S]`}, "attention": {module: `[V, K, T]`}, "diversity": {module: `[V]`}}.
+
+    (Eq. 3, 8, 9, 17 and 19; diversity belongs to a video, which is in many pairs.)
+    """
     features, lengths = videos[self.stream], videos["lengths"][self.stream]
     mask = real_rows(features, lengths)
     params, statistics = variables["params"], variables["constants"].get("features", {}).get(self.stream, {})
@@ -98,7 +101,9 @@ class RankAware:
     for branch, (value, bias) in values.items():
       score = jnp.einsum("vst,vt->vs", self.weights(branch, attention, mask, lengths), value) + bias      # [V, S]
       scores[branch] = 2 * jnp.tanh(score) if self.model.score == "tanh" else score
-    return dict(scores=scores, attention=attention)
+    alike = {module: jax.vmap(diversity, (0, None))(weights, self.loss.diversity_norm)
+             for module, weights in attention.items()}
+    return dict(scores=scores, attention=attention, diversity=alike)
 
   def with_noise(self, features: jax.Array, key: jax.Array, position: jax.Array,
                  statistics: Tree) -> tuple[jax.Array, jax.Array | None]:
@@ -141,8 +146,7 @@ class RankAware:
       if compared:
         gap = jnp.min(better[module] - worse[module])
         terms[f"disparity_{module}"] = weights["disparity"] * hinge(self.loss.margin_disparity, gap - uniform_gap)
-      terms[f"diversity_{module}"] = weights["diversity"] * sum(
-          diversity(video["attention"][module], self.loss.diversity_norm) for video in pair)
+      terms[f"diversity_{module}"] = weights["diversity"] * sum(video["diversity"][module] for video in pair)
       if self.model.normalize == "sigmoid":
         terms[f"sparsity_{module}"] = weights["sparsity"] * sum(video["attention"][module].sum() for video in pair)
     if compared and {"high", "low"} <= set(self.modules):

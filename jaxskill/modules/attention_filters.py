@@ -25,17 +25,19 @@ from jaxskill.modules.layers import contract, dot, torch_uniform
 
 # Rows of [segments, channels] that one chunk of the CPU form holds: its hidden layer then stays in the cache.
 _CHUNK_ROWS = 2000
+_ALIGNED = 8        # columns that are added to a product at once: units for products like such multiples
 
 
-def filter_logits(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array, *,
+def filter_logits(kernel: jax.Array, bias: jax.Array, readout: jax.Array, features: jax.Array,
+                  noise: jax.Array | None = None, mean: jax.Array | None = None, scale: jax.Array | None = None, *,
                   dtype: DTypeLike = jnp.float32, implementation: str = "auto") -> jax.Array:
   """Returns attention logits of every filter on every segment, before the softmax; differentiable in reverse mode.
 
   Args:
-    kernel: `[F, H, D]` first layers of the filters.
-    offset: `[F, H, T]` what is added to their products (bias, and the kernel's product with feature noise).
+    kernel, bias: `[F, H, D]`, `[F, H]` first layers of the filters.
     readout: `[F, H]` second layers.
     features: `[V, T, D]` segments. They are data: no gradient flows into them.
+    noise, mean, scale: see `fold_inputs`; data too.
     dtype: of the operands of the matrix products; results and everything else are float32.
     implementation: "plain" (all segments at once, the form for accelerators), "chunked" (the form for CPUs), or "auto":
       "chunked" where JAX runs on a CPU.
@@ -48,36 +50,52 @@ def filter_logits(kernel: jax.Array, offset: jax.Array, readout: jax.Array, feat
   """
   if implementation == "auto":
     implementation = "chunked" if jax.default_backend() == "cpu" else "plain"
-  forms = {"plain": _plain_logits, "chunked": _chunked_logits}
-  if implementation not in forms:
-    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto' or one of {sorted(forms)}.")
-  chex.assert_shape(offset, (*kernel.shape[:2], features.shape[1]))
-  return forms[implementation](kernel, offset, readout, jax.lax.stop_gradient(features), dtype)
+  if implementation not in ("plain", "chunked"):
+    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto' or one of ['chunked', 'plain'].")
+  chex.assert_shape(bias, kernel.shape[:2])
+  plain, segments = implementation == "plain", features.shape[1]
+  flat, offset = fold_inputs(kernel.reshape(-1, kernel.shape[2]), bias.ravel(), None if plain else noise, mean, scale,
+                             dtype)
+  folded, features = flat.reshape(kernel.shape), jax.lax.stop_gradient(features)
+  if plain:
+    noise = jnp.zeros((segments, kernel.shape[2])) if noise is None else noise if scale is None else noise * scale
+    return _plain_logits(folded, offset.reshape(bias.shape), readout, features, noise, dtype)
+  offset = jnp.broadcast_to(offset, (len(flat), segments)).reshape(*bias.shape, segments)
+  return _chunked_logits(folded, offset, readout, features, dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _plain_logits(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array,
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _plain_logits(kernel: jax.Array, bias: jax.Array, readout: jax.Array, features: jax.Array, noise: jax.Array,
                   dtype: DTypeLike) -> jax.Array:
-  return _plain_forward(kernel, offset, readout, features, dtype)[0]
+  return _plain_forward(kernel, bias, readout, features, noise, dtype)[0]
 
 
-def _plain_forward(kernel: jax.Array, offset: jax.Array, readout: jax.Array, features: jax.Array,
+def _plain_forward(kernel: jax.Array, bias: jax.Array, readout: jax.Array, features: jax.Array, noise: jax.Array,
                    dtype: DTypeLike) -> tuple[jax.Array, tuple[jax.Array, ...]]:
   """Returns logits and residuals; filters outside, hidden units inside.
 
-  So XLA fuses on a TPU what follows a product into it, and the gate into the next.
+  So XLA fuses on a TPU what follows a product into it, and the gate into the next. Noise stays out of the product with
+  the features, which the phases of a cycle have in common.
   """
-  z = contract("vtd,fhd->fvth", features, kernel, dtype) + offset.transpose(0, 2, 1)[:, None]
+  offset = contract("td,fhd->fth", noise, kernel, dtype) + bias[:, None]
+  z = contract("vtd,fhd->fvth", features, kernel, dtype) + offset[:, None]
   logits = (nn.relu(z) * readout[:, None, None]).sum(axis=3).transpose(1, 0, 2)
-  return logits, (kernel, offset, readout, features, z > 0)
+  return logits, (kernel, bias, readout, features, noise, z > 0)
 
 
-def _plain_backward(dtype: DTypeLike, residuals: Sequence[jax.Array],
-                    dlogits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  kernel, offset, readout, features, active = residuals
+def _plain_backward(dtype: DTypeLike, residuals: Sequence[jax.Array], dlogits: jax.Array) -> tuple[jax.Array, ...]:
+  """Returns the slopes, by one product with what the filters saw and with ones.
+
+  These sum the gate G. A sum beside the product would cost a TPU more than half as much as the product.
+  """
+  kernel, bias, readout, features, noise, active = residuals
   gated = jnp.where(active, dlogits.transpose(1, 0, 2)[..., None], 0.0)                   # [F, V, T, H]
-  product = contract("fvth,vtd->fhd", gated, features, dtype)
-  return *_slopes(product, gated.sum(axis=1).transpose(0, 2, 1), kernel, offset, readout), jnp.zeros_like(features)
+  aside = ((0, 0), (0, _ALIGNED))
+  seen = jnp.pad(features, ((0, 0), *aside)).astype(jnp.float32) + jnp.pad(noise, aside, constant_values=1.0)
+  product = contract("fvth,vtd->fhd", gated, seen, dtype)
+  width = kernel.shape[2]
+  slopes = _slopes(product[..., :width], product[..., width:width + 1], kernel, bias[..., None], readout)
+  return slopes[0], slopes[1][..., 0], slopes[2], jnp.zeros_like(features), jnp.zeros_like(noise)
 
 
 _plain_logits.defvjp(_plain_forward, _plain_backward)
@@ -94,7 +112,8 @@ def _slopes(product: jax.Array, total: jax.Array, kernel: jax.Array, offset: jax
 
   Args:
     product: `[F, H, D]` G X^T.
-    total: `[F, H, T]` sum of G over the videos.
+    total: `[F, H, T]` sum of G over the videos, or `[F, H, 1]` over all segments too.
+    offset: as total; X has all else that was added to the products of the kernel.
   """
   by_readout = (product * kernel).sum(axis=2) + (total * offset).sum(axis=2)
   return product * readout[..., None], total * readout[..., None], by_readout
@@ -226,7 +245,7 @@ class AttentionFilters(nn.Module):
     Returns:
       {module: `[V, K, T]` float32 attention weights, zero on padding}.
     """
-    segments, width = features.shape[1:]
+    width = features.shape[-1]
     shapes = dict(kernel=(self.num_filters, self.hidden, width), bias=(self.num_filters, self.hidden),
                   readout=(self.num_filters, self.hidden), readout_bias=(self.num_filters,))
     fan_in = dict(kernel=width, bias=width, readout=self.hidden, readout_bias=self.hidden)
@@ -236,9 +255,7 @@ class AttentionFilters(nn.Module):
               zip(shapes.items(), jax.random.split(key, len(shapes)))}
     parameters = [self.param(module, initialize) for module in self.modules]
     kernel, bias, readout, readout_bias = (jnp.concatenate([p[name] for p in parameters]) for name in shapes)
-    flat_kernel, offset = fold_inputs(kernel.reshape(-1, width), bias.ravel(), noise, mean, scale, self.dtype)
-    offset = jnp.broadcast_to(offset, (len(flat_kernel), segments)).reshape(*bias.shape, segments)
-    logits = filter_logits(flat_kernel.reshape(kernel.shape), offset, readout, features, dtype=self.dtype,
+    logits = filter_logits(kernel, bias, readout, features, noise, mean, scale, dtype=self.dtype,
                            implementation=self.implementation) + readout_bias[:, None]
     mask = mask[:, None]                                                                  # [V, 1, T]
     if self.normalize == "softmax":

@@ -264,7 +264,9 @@ def test_losses(load_config, quick_compile, variant):
 
 
 def encoded(scores, attention=None):
-  return dict(scores={k: jnp.array(v, jnp.float32) for k, v in scores.items()}, attention=attention or {})
+  """An encoding whose attention, if there is some, the diversity loss has nothing against."""
+  return dict(scores={k: jnp.array(v, jnp.float32) for k, v in scores.items()}, attention=attention or {},
+              diversity={k: jnp.float32(0) for k in attention or {}})
 
 
 def test_hinges(load_config):
@@ -272,7 +274,7 @@ def test_hinges(load_config):
   config = load_config(changes={"model.num_filters": 1})
   method = methods.build(config)
   variables = dict(constants=dict(loss_weights=dict(config.loss.weights)))
-  peak = jnp.array([[1.0, 0.0]])              # attention that the diversity loss has nothing against
+  peak = jnp.array([[1.0, 0.0]])
   video = lambda high, low, uniform: encoded(dict(high=[high], low=[low], uniform=[uniform]), dict(high=peak, low=peak))
   ranking = lambda *pair: method.phases[0].loss(variables, pair, {})
   attention = lambda *pair: method.phases[1].loss(variables, pair, {})

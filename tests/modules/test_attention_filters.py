@@ -55,15 +55,17 @@ def random_params(seed, modules=("high", "low"), filters=2, hidden=3, width=4):
 @pytest.mark.parametrize("implementation", FORMS)
 @pytest.mark.parametrize("videos,segments", [(1, 1), (5, 3), (6, 700), (7, 700), (2, 2001)])
 def test_filter_logits(implementation, videos, segments):
-  x = draw(0, kernel=(3, 4, 5), offset=(3, 4, segments), readout=(3, 4), features=(videos, segments, 5),
+  x = draw(0, kernel=(3, 4, 5), bias=(3, 4), readout=(3, 4), features=(videos, segments, 5), noise=(segments, 5),
            dlogits=(videos, 3, segments))
-  z = np.einsum("fhd,vtd->vtfh", x["kernel"], x["features"]) + x["offset"].transpose(2, 0, 1)
+  seen = x["features"] + x["noise"]
+  z = np.einsum("fhd,vtd->vtfh", x["kernel"], seen) + x["bias"]
   dz = np.einsum("vft,fh->vtfh", x["dlogits"], x["readout"]) * (z > 0)
-  expected = dict(kernel=np.einsum("vtfh,vtd->fhd", dz, x["features"]), offset=dz.sum(axis=0).transpose(1, 2, 0),
+  expected = dict(kernel=np.einsum("vtfh,vtd->fhd", dz, seen), bias=dz.sum(axis=(0, 1)),
                   readout=np.einsum("vft,vtfh->fh", x["dlogits"], np.maximum(z, 0)))
   y = single(x)
   moved = {name: y[name] for name in expected}
-  logits, backward = jax.vjp(lambda p: filter_logits(**p, features=y["features"], implementation=implementation), moved)
+  data = dict(features=y["features"], noise=y["noise"])
+  logits, backward = jax.vjp(lambda p: filter_logits(**p, **data, implementation=implementation), moved)
   assert logits.dtype == jnp.float32
   np.testing.assert_allclose(logits, np.einsum("vtfh,fh->vft", np.maximum(z, 0), x["readout"]), atol=2e-5)
   gradients, = backward(y["dlogits"])
@@ -184,14 +186,14 @@ def test_bfloat16(implementation):
 def test_phases_share_the_product(implementation, monkeypatch):
   """Noise differs between the phases of a cycle, the product with the features does not: XLA computes it once."""
   monkeypatch.setattr(attention_filters, "_CHUNK_ROWS", 32)
-  x = single(draw(13, kernel=(2, 8, 64), offset=(2, 8, 16), readout=(2, 8), features=(6, 16, 64)))
+  x = single(draw(13, kernel=(2, 8, 64), bias=(2, 8), readout=(2, 8), features=(6, 16, 64), noise=(16, 64)))
 
   def phases(x, other):
-    frozen = filter_logits(**x | dict(offset=other), implementation=implementation)
+    frozen = filter_logits(**x | dict(noise=other), implementation=implementation)
     trained = lambda kernel: filter_logits(**x | dict(kernel=kernel), implementation=implementation).sum()
     return frozen, jax.grad(trained)(x["kernel"])
   jax.config.update("jax_disable_most_optimizations", False)      # `quick_compile` leaves out what is tested here
-  program = jax.jit(phases).lower(x, x["offset"] + 1).compile().as_text()
+  program = jax.jit(phases).lower(x, x["noise"] + 1).compile().as_text()
   sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in re.findall(r"= f32\[([\d,]+)\]\S* dot\(", program)]
   assert sizes.count(2 * 8 * 6 * 16) == 1, sizes           # [F*H, V*T]
 
@@ -210,7 +212,7 @@ def test_taking_items(backend, dtype, monkeypatch):
 
 
 def test_forms_by_name(monkeypatch):
-  x = single(draw(12, kernel=(1, 2, 3), offset=(1, 2, 4), readout=(1, 2), features=(2, 4, 3)))
+  x = single(draw(12, kernel=(1, 2, 3), bias=(1, 2), readout=(1, 2), features=(2, 4, 3)))
   program = lambda name: str(jax.make_jaxpr(lambda: filter_logits(**x, implementation=name))())
   assert program("chunked") != program("plain")
   assert program("auto") == program("chunked")
@@ -219,12 +221,12 @@ def test_forms_by_name(monkeypatch):
   with pytest.raises(ValueError, match="implementation='pallas' is unknown; use 'auto' or one of .'chunked', 'plain'"):
     filter_logits(**x, implementation="pallas")
   with pytest.raises(AssertionError):
-    filter_logits(**x | dict(offset=x["offset"][..., :1]))
+    filter_logits(**x | dict(bias=x["bias"][..., :1]))
 
 
 @pytest.mark.parametrize("implementation", FORMS)
 def test_features_are_data(implementation):
-  x = single(draw(13, kernel=(1, 2, 3), offset=(1, 2, 4), readout=(1, 2), features=(2, 4, 3)))
+  x = single(draw(13, kernel=(1, 2, 3), bias=(1, 2), readout=(1, 2), features=(2, 4, 3)))
   total = lambda features: filter_logits(**x | dict(features=features), implementation=implementation).sum()
   assert not np.asarray(jax.grad(total)(x["features"])).any()
 
