@@ -15,7 +15,7 @@ from jaxskill import cli, data, files, stores, train
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
-from jaxskill.training import operands, parallel, run_folder
+from jaxskill.training import kernels, operands, parallel, run_folder
 
 
 def groups(config: ConfigDict) -> list[ConfigDict]:
@@ -93,9 +93,10 @@ def run(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
   for group in groups(config):
     train.check(group)
   parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
-  config, chosen = operands.decide(config, workdir, jax.local_devices()[0])    # for all rows, wherever it goes on
-  if main and chosen:
-    cli.say(chosen)
+  for decide in (operands.decide, kernels.decide):                 # for all rows, wherever it goes on
+    config, chosen = decide(config, workdir, jax.local_devices()[0])
+    if main and chosen:
+      cli.say(chosen)
   configs = groups(config)
   dataset = data.load(config.data)
   with contextlib.ExitStack() as held:

@@ -1,8 +1,13 @@
-"""python -m jaxskill.benchmark: see `throughput`."""
+"""python -m jaxskill.benchmark: see `throughput`; with --suite see `suite.command`."""
+
+import sys
 
 from jaxskill import cli
 
 if __name__ == "__main__":
   cli.listen()                            # before what takes long to import
-  from jaxskill.benchmark.throughput import main
+  if "--suite" in sys.argv[1:]:
+    from jaxskill.benchmark.suite.command import main
+  else:
+    from jaxskill.benchmark.throughput import main
   main()

@@ -24,6 +24,7 @@ from jaxskill import files, methods, train
 from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods.common import operand_type
+from jaxskill.training import cost, memory
 from jaxskill.training import step as steps
 from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel, float32_products
@@ -98,8 +99,8 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   method = methods.build(config)
   program = compiled(steps.make_step(config, method, trainer.parallel, steps_per_call=len(method.phases),
                                      epochs_per_call=3, num_unique=trainer.num_unique), trainer)
-  cost = program.cost_analysis() if program else None
-  return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
+  found = program.cost_analysis() if program else None
+  return found["flops"] / len(method.phases) if found and found.get("flops", 0) > 0 else None
 
 
 def data_of(config: ConfigDict, shape: Shape, form: str = "") -> SkillDataset:
@@ -149,15 +150,37 @@ class JaxContender:
       return self._other.round(self._repeats)
     return self._advance(self._calls) / self.ready["steps_per_round"]
 
+  def memory(self) -> int:
+    """Returns the most bytes that the device has held so far, on a CPU the process."""
+    stats = self._trainer.parallel.local[0].memory_stats() or {}
+    return stats.get("peak_bytes_in_use") or peak_bytes()
+
+  def program(self) -> dict[str, Any]:
+    """Returns what a step costs, see `cost.of_step`, and "program_bytes" of arguments, results and temporaries."""
+    function, arguments = self._trainer.first_call()               # as they were compiled: nothing is compiled again
+    program = function.lower(*arguments).compile()
+    found = cost.of_step(function, arguments, program, len(self._trainer.method.phases))
+    return found | dict(program_bytes=memory.needed_bytes(program) or None)
+
+  def least_bytes(self) -> int:
+    """Returns the bytes that a step moves at least: features of its videos read, parameters and optimizer rewritten."""
+    trainer = self._trainer
+    state = (trainer.state.params, trainer.state.opt_state)
+    videos = sum(stream.nbytes / len(stream) for stream in trainer.dataset.streams.values())
+    return round(2 * sum(x.nbytes for x in jax.tree.leaves(state))
+                 + trainer.num_unique * videos * self.ready["replicas"] * operand_type(self._config).itemsize / 4)
+
+  def host_share(self) -> float:
+    """Returns the share of a call's time that passes before its steps are with the device, which waits meanwhile."""
+    handed, begun = [], time.perf_counter()
+    self._trainer.take(self._trainer.per_call, lambda: handed.append(time.perf_counter()))
+    return (handed[0] - begun) / (time.perf_counter() - begun)
+
   def finish(self) -> dict[str, Any]:
     """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""
-    trainer = self._trainer
-    stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
-    memory = program.memory_analysis() if program else None
     return dict(
-        peak_memory_bytes=stats.get("peak_bytes_in_use") or peak_bytes(), compiled_flops=compiled_flops(trainer),
-        program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
-                                  + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
+        peak_memory_bytes=self.memory(), compiled_flops=compiled_flops(self._trainer),
+        program_bytes=self.program()["program_bytes"],
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self) -> dict[str, float]:
@@ -188,10 +211,12 @@ class MatmulPeak:
       self._cases.append((dtype, name, product, operands, flops))
     self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
 
-  def round(self) -> dict[str, dict[str, float]]:
-    """Returns {dtype: {layout: FLOP/s}}."""
+  def round(self, only: tuple[str, str] | None = None) -> dict[str, dict[str, float]]:
+    """Returns {dtype: {layout: FLOP/s}}; `only`: of one (dtype, layout)."""
     result = {}
     for dtype, name, product, operands, flops in self._cases:
+      if only and only != (dtype, name):
+        continue
       seconds, repeats = 0.0, 1
       while seconds < 0.1 and repeats < 1024:
         start, repeats = time.perf_counter(), 4 * repeats
