@@ -157,6 +157,7 @@ class JaxContender:
 
   def program(self) -> dict[str, Any]:
     """Returns what a step costs, see `cost.of_step`, and "program_bytes" of arguments, results and temporaries."""
+    function: Any
     function, arguments = self._trainer.first_call()               # as they were compiled: nothing is compiled again
     program = function.lower(*arguments).compile()
     found = cost.of_step(function, arguments, program, len(self._trainer.method.phases))

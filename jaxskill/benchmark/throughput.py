@@ -5,6 +5,8 @@ their rounds in turn (A B A B), so that a machine that slows down does so for al
 an accelerator, which may belong to one process at a time, all of ours share one. A time per step is the mean over whole
 cycles (one step of every phase: ranking and attention in Pros & Cons); compilation is apart.
 
+With --suite it is another command: all of the benchmarks in a given time (`--suite --help`).
+
 A form says what differs from the config, its words joined by "+":
   unique | siamese, float32 | bfloat16, leaky | joint   as in config.train
   official                                              the published code's variant; the peer computes the same

@@ -278,7 +278,8 @@ def read(job: Job) -> dict | None:
     return None
   if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
     return None
-  other = run_folder.differences(*map(run_folder.completed, (found["config"], json.loads(job.config.to_json()))),
+  other = run_folder.differences(run_folder.completed(found["config"]),
+                                 run_folder.completed(json.loads(job.config.to_json())),
                                  allowed=run_folder.WATCHING)      # of earlier versions too
   return None if other or found.get("format") != finished_files.RESULTS_FORMAT else found
 

@@ -47,7 +47,7 @@ class Suite:
     self.results = results
     self._out, self._deadline, self._say, self._begun = out, deadline, say, time.monotonic()
     self._shared: Process | None = None
-    self._slower: list[float] = []           # seconds that entries took, over their estimates
+    self._slower: list[float] = []           # seconds that entries took beside their rounds, over their estimates
 
   @property
   def left(self) -> float:
@@ -94,9 +94,9 @@ class Suite:
       else:
         begun = time.monotonic()
         self._measure(entry)
-        self._slower.append((time.monotonic() - begun) / entry.seconds)
-      self.write(picture=entry.group != group)
-      group = entry.group
+        self._slower.append(max(0.1, (time.monotonic() - begun - entry.rounds_s) / entry.seconds))
+        self.write(picture=entry.group != group)
+        group = entry.group
     self.end()
     self.write(picture=True)
 
@@ -109,22 +109,22 @@ class Suite:
 
   def _needed(self, entry: entries.Entry) -> float:
     """Returns the seconds that an entry takes, about, on a machine so slow."""
-    return entry.seconds * float(np.median(self._slower))
+    return entry.seconds * float(np.median(self._slower or [1.0])) + entry.rounds_s
 
   def _measure(self, entry: entries.Entry) -> None:
     """Adds the lines of an entry, or why there are none."""
     needed = self._needed(entry)
     limit = min(self.left, max(_SHARE * 60 * self.results["minutes"], needed, min(_TIMES * needed, self.left / 2)))
-    line = dict(name=entry.name, group=entry.group, beside=entry.beside)
+    known = dict(name=entry.name, group=entry.group, beside=entry.beside)
     self._say(f"{entry.name} ...")
     alone = None
     try:
       if entry.fresh:
         self.end()                           # or both would hold memory of one device
         alone = Process(entry.devices)
-        found = alone.ask(limit, entry.function, line, *entry.arguments)
+        found = alone.ask(limit, entry.function, known, *entry.arguments)
       else:
-        found = self.ask(limit, entry.function, line, *entry.arguments)
+        found = self.ask(limit, entry.function, known, *entry.arguments)
     except Stopped as error:
       self.results["not_run"].append(dict(name=entry.name, group=entry.group, why=str(error)))
       self._say(f"  {error}")

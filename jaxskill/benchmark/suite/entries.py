@@ -26,7 +26,8 @@ class Entry(NamedTuple):
   Attributes:
     name: begins the names of its lines; group: of `GROUPS`.
     function: of `measures`, called in a process with {"name", "group"} and `arguments`.
-    seconds: that it takes, about.
+    seconds: that it takes, about, to start and to compile, longer on a slow machine.
+    rounds_s: that its rounds take, about, at the measured peak.
     fresh: whether it has a process of its own, whose memory is then its own too.
     devices: that its process is to see, where they are those of a CPU.
     beside: name of the line that its lines are compared with.
@@ -38,6 +39,7 @@ class Entry(NamedTuple):
   function: Callable[..., Any]
   arguments: tuple[Any, ...] = ()
   seconds: float = _START_S + _COMPILE_S
+  rounds_s: float = (measures.ROUNDS + 3) * measures.ROUND_S
   fresh: bool = False
   devices: int = 1
   beside: str = ""
@@ -67,8 +69,8 @@ class Planner:
     step_s = 2 * flops / peak
     name = " ".join(filter(None, (method, form, "" if shape_name == self._shape else f"({shape_name})", words)))
     return Entry(name, group, measures.step, (self._machine["layouts"], peak, shape_name, method, form, changes or {}),
-                 seconds=_START_S * options.get("fresh", False) + _COMPILE_S + (measures.ROUNDS + 5) * max(
-                     measures.ROUND_S, step_s), **options)
+                 seconds=_START_S * options.get("fresh", False) + _COMPILE_S,
+                 rounds_s=(measures.ROUNDS + 3) * max(measures.ROUND_S, step_s), **options)
 
   def steps(self) -> Iterator[Entry]:
     """Yields the step of every system, in the faster type and then in the other one."""
@@ -85,7 +87,8 @@ class Planner:
       name = f"soft-DTW {pairs} x {segments}"
       yield Entry(name, GROUPS[2], measures.alignment,
                   (layouts, self._tiny, forms, (pairs, segments), self._width),
-                  seconds=len(forms) * (2.0 + measures.ROUNDS * measures.ROUND_S) + 2.0, beside=f"{name}, scan")
+                  seconds=2.0 * len(forms), rounds_s=len(forms) * (measures.ROUNDS + 2) * measures.ROUND_S,
+                  beside=f"{name}, scan")
     if refusal:
       yield Entry("soft-DTW, pallas", GROUPS[2], measures.alignment, refusal=refusal)
 
@@ -109,10 +112,10 @@ class Planner:
                       refusal="" if batch % count == 0 else f"{batch} items of a batch do not split")
     (pairs, segments), layouts = self._sizes[1], self._machine["layouts"]
     for count in counts:
-      name = f"soft-DTW {pairs} x {segments}"
-      yield Entry(name, GROUPS[4], measures.alignment,
-                  (layouts, self._tiny, [f"scan+D{count}"], (pairs, segments), self._width),
-                  fresh=True, devices=count, beside=f"{name}, scan",
+      name, form = f"soft-DTW {pairs} x {segments}", f"scan+D{count}"
+      yield Entry(f"{name}, {form}", GROUPS[4], measures.alignment,
+                  (layouts, self._tiny, [form], (pairs, segments), self._width), fresh=True, devices=count,
+                  beside=f"{name}, scan",
                   refusal="" if pairs % count == 0 else f"{pairs} pairs do not split")
 
   def start_ups(self) -> Iterator[Entry]:
@@ -120,15 +123,15 @@ class Planner:
     for method in self.methods:
       if systems.find(method).start_up:
         yield Entry(f"{method}, command to first step", GROUPS[5], measures.start_up, (self._shape, method),
-                    seconds=6 * _START_S, fresh=True)
+                    seconds=6 * _START_S, rounds_s=0.0, fresh=True)
 
   def extractions(self) -> Iterator[Entry]:
     """Yields the networks that make features, in both types, and the decoder."""
     for dtype, case in itertools.product((self.fast, self.slow), _TINY_CASES if self._tiny else _CASES):
       yield Entry(f"{case} {dtype}", GROUPS[6], measures.features, (self._machine["layouts"], self._tiny, case, dtype),
-                  seconds=20.0)
+                  seconds=10.0, rounds_s=10.0)
     yield Entry("decoding a frame", GROUPS[6], measures.decoder, (1 if self._tiny else extraction.DECODED_S,),
-                seconds=10.0)
+                seconds=5.0, rounds_s=5.0)
 
   def other_forms(self) -> Iterator[Entry]:
     """Yields what else the systems' benchmarks time: published variants, votes, replicas, other sizes."""

@@ -102,8 +102,8 @@ def step(line: dict[str, Any], layouts: Mapping[str, str], peak: float, shape_na
                resident=ready["resident"], busy=busy)
   if not set(form.split("+")) & set(system.others):                # whose program is not the step's
     program = contender.program()
-    line |= dict(flops=flops or program["flops"], program_bytes=program["program_bytes"],
-                 bytes=max(contender.least_bytes(), program["xla_bytes"] or 0),
+    line |= dict(flops=flops or program["flops"] * ready["devices"], program_bytes=program["program_bytes"],
+                 bytes=max(contender.least_bytes(), (program["xla_bytes"] or 0) * ready["devices"]),
                  host_share=None if on_cpu else contender.host_share())
   return [finish(line, taken[""], layouts, tiny)]
 
@@ -113,7 +113,7 @@ def alignment(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, form
   """Measures soft-DTW, its value and both gradients, in several forms that take turns; each is a line of its own.
 
   Args:
-    line: its "name" is followed by that of the form.
+    line: its "name" up to a comma is followed by that of the form.
     forms: of `soft_dtw.OURS`, with "+D2" for two devices.
     shape: pairs and segments; width: channels.
   """
@@ -136,7 +136,7 @@ def alignment(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, form
   work = dict(flops=2.0 * 3 * cells * width, bytes=4 * (4 * pairs * segments * width + 10 * diagonals), dtype="float32")
   alone = len(forms) == 1
   return [finish(line | known[form] | work | dict(
-      name=f"{line['name']}, {form}", **(dict(busy=busy) if alone else {})), taken[form], layouts, tiny)
+      name=f"{line['name'].partition(',')[0]}, {form}", **(dict(busy=busy) if alone else {})), taken[form], layouts, tiny)
           for form in forms]
 
 

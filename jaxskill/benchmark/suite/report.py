@@ -44,10 +44,9 @@ def markdown(results: Mapping[str, Any]) -> str:
   products = ", ".join(f"{dtype} {number(rate)}FLOP/s" for dtype, rate in machine["products"].items())
   page = [f"# {results['kind']}", "",
           f"{machine['device_count']} device(s): {names} ({machine['device']}); {machine['cpus']} cores, load average "
-          f"{results['load_average'][0]:.1f} at the start, {results['load_average'][1]:.1f} at the end; jax "
-          f"{machine['versions']['jax']}, revision {machine['git_revision'][:12] or 'unknown'}; sizes: "
-          f"{results['shape']}; {results['took_s'] / 60:.1f} of {results['minutes']:g} minutes. Peaks: products "
-          f"{products}; memory {number(machine['bandwidth'])}B/s.", ""]
+          f"{results['load_average'][0]:.1f} at the start, {results['load_average'][1]:.1f} at the end; revision "
+          f"{machine['git_revision'][:12] or 'unknown'}; sizes: {results['shape']}; {results['took_s'] / 60:.1f} of "
+          f"{results['minutes']:g} minutes. Peaks: products {products}; memory {number(machine['bandwidth'])}B/s.", ""]
   by_name = {line["name"]: line for line in results["lines"]}
   for group in dict.fromkeys(line["group"] for line in results["lines"]):
     page += [f"## {group}", "", *_table([line for line in results["lines"] if line["group"] == group], by_name), ""]
@@ -123,8 +122,9 @@ def compare(path: pathlib.Path, old: Mapping[str, Any], results: Mapping[str, An
 
 
 def draw(path: pathlib.Path, results: Mapping[str, Any]) -> None:
-  """Draws every line with FLOPs and bytes below the machine's roofs, as FLOP/s over FLOP a byte, into a PNG file."""
-  machine, points = results["machine"], [line for line in results["lines"] if line.get("flops") and line.get("bytes")]
+  """Draws every line of one device with FLOPs and bytes below its roofs, as FLOP/s over FLOP a byte, into a PNG file."""
+  machine, points = results["machine"], [line for line in results["lines"] if line.get("flops") and line.get("bytes")
+                                         and line["devices"] == 1]
   figure, axes = plt.subplots(figsize=(9, 6.5), layout="constrained")
   intensity = [line["flops"] / line["bytes"] for line in points]
   reach = np.geomspace(min([0.1, *intensity]) / 2, max([1e3, *intensity]) * 2, 200)
@@ -136,7 +136,7 @@ def draw(path: pathlib.Path, results: Mapping[str, Any]) -> None:
     rate = line["flops"] / line["median_s"]
     axes.plot(x, rate, "o", color=colors[line["dtype"]], markersize=4)
     axes.annotate(line["name"], (x, rate), textcoords="offset points", xytext=(4, 4 - 8 * (place % 2)), fontsize=5)
-  axes.set(xlabel="FLOP a byte", ylabel="FLOP/s", title=f"{machine['device']}, jax {machine['versions']['jax']}")
+  axes.set(xlabel="FLOP a byte", ylabel="FLOP/s", title=machine["device"])
   axes.legend(loc="lower right")
   axes.grid(alpha=0.3)
   with files.writing(path) as file:

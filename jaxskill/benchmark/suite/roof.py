@@ -40,8 +40,8 @@ class Roof:
     self._move = jax.jit(lambda x: x + 1, donate_argnums=0)
     self.ready = self._products.ready
     if layouts is None:
-      found = self._products.round()
-      layouts = {dtype: max(rates, key=lambda name, rates=rates: rates[name]) for dtype, rates in found.items()}
+      layouts = {dtype: max(rates.items(), key=lambda rate: rate[1])[0]
+                 for dtype, rates in self._products.round().items()}
     self.layouts = dict(layouts)
 
   def products(self, dtype: str) -> float:
