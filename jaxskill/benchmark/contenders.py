@@ -172,10 +172,12 @@ class JaxContender:
                  + trainer.num_unique * videos * self.ready["replicas"] * operand_type(self._config).itemsize / 4)
 
   def host_share(self) -> float:
-    """Returns the share of a call's time that passes before its steps are with the device, which waits meanwhile."""
-    handed, begun = [], time.perf_counter()
-    self._trainer.take(self._trainer.per_call, lambda: handed.append(time.perf_counter()))
-    return (handed[0] - begun) / (time.perf_counter() - begun)
+    """Returns the share of a call's time in which the device waits: for the first step, or for features that stream."""
+    trainer, handed = self._trainer, []
+    waited, begun = trainer.clock.seconds.get("data", 0.0), time.perf_counter()
+    trainer.take(trainer.per_call, lambda: handed.append(time.perf_counter()))
+    ended, waited = time.perf_counter(), trainer.clock.seconds.get("data", 0.0) - waited
+    return max(handed[0] - begun, waited) / (ended - begun)
 
   def finish(self) -> dict[str, Any]:
     """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops" and "model_flops" of a step}."""

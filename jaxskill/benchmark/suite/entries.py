@@ -66,7 +66,7 @@ class Planner:
     config = contenders.configure(config, form, system.shapes[shape_name], official)
     peak = self._machine["products"][config.train.dtype]
     flops = system.flops(config, system.shapes[shape_name], form) or 0.0
-    step_s = 2 * flops / peak
+    step_s = 2 * flops / peak * (measures.STREAMED if changes else 1)
     name = " ".join(filter(None, (method, form, "" if shape_name == self._shape else f"({shape_name})", words)))
     return Entry(name, group, measures.step, (self._machine["layouts"], peak, shape_name, method, form, changes or {}),
                  seconds=_START_S * options.get("fresh", False) + _COMPILE_S,

@@ -25,6 +25,7 @@ from jaxskill.benchmark.systems import find
 from jaxskill.modules.soft_dtw import wavefront
 
 ROUNDS, ROUND_S, MOST_S = 5, 0.3, 12.0      # of a line: rounds, seconds of each at least, and of all at most (but 2)
+STREAMED = 8                                # steps of a call at least, where features are streamed
 _roofs = {}                                 # of a worker process: its roof
 
 
@@ -90,6 +91,7 @@ def step(line: dict[str, Any], layouts: Mapping[str, str], peak: float, shape_na
   on_cpu = jax.default_backend() == "cpu"
   most = system.cpu_steps if on_cpu else 10 * config.train.steps_per_call
   steps = max(1, min(most, int(ROUND_S * peak / (2 * flops)))) if flops and not tiny else 1
+  steps = max(steps, STREAMED) if changes else steps               # of one call, for what is read ahead within it
   contender = contenders.JaxContender(config, shape, form, steps)
   ready = contender.ready
   repeats = max(1, round(ROUND_S / max(1e-6, contender.round() * ready["steps_per_round"]))) if not tiny else 1
@@ -104,7 +106,7 @@ def step(line: dict[str, Any], layouts: Mapping[str, str], peak: float, shape_na
     program = contender.program()
     line |= dict(flops=flops or program["flops"] * ready["devices"], program_bytes=program["program_bytes"],
                  bytes=max(contender.least_bytes(), (program["xla_bytes"] or 0) * ready["devices"]),
-                 host_share=None if on_cpu else contender.host_share())
+                 host_share=None if on_cpu and ready["resident"] else contender.host_share())
   return [finish(line, taken[""], layouts, tiny)]
 
 
@@ -181,7 +183,7 @@ def start_up(line: dict[str, Any], shape_name: str, method: str) -> list[dict[st
   """Measures the start of a process to the end of its first steps, with a cold and with a warm compilation cache."""
   config, official = cli.read_config(method)
   shape = find(method).shapes[shape_name]
-  found = start.measure(contenders.configure(config, "unique", shape, official), shape, "", print, rounds=1)
+  found = start.measure(contenders.configure(config, "unique", shape, official), shape, "", lambda _: None, rounds=1)
   return [finish(line | dict(name=f"{line['name']}, {dtype}, {kind}", host_work=True,
                              note=", ".join(f"{part} {seconds:.2f}" for part, seconds in times["marks"].items())),
                  [times["first_step_s"]], {}, False)
