@@ -42,7 +42,8 @@ def machine(tiny: bool) -> list[dict[str, Any]]:
     refusal = str(error)
   return [made.ready | dict(
       layouts=made.layouts, products={dtype: made.products(dtype) for dtype in made.layouts},
-      bandwidth=made.bandwidth(), no_kernels=refusal, cpus=os.cpu_count(), device=measured.kind(jax.devices()[0]))]
+      bandwidth=made.bandwidth(), no_kernels=refusal, cpus=os.cpu_count(),
+      device=measured.kind(jax.devices()[0]))]
 
 
 def finish(line: dict[str, Any], seconds: Sequence[float], layouts: Mapping[str, str], tiny: bool) -> dict[str, Any]:

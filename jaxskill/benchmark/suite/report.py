@@ -122,7 +122,7 @@ def compare(path: pathlib.Path, old: Mapping[str, Any], results: Mapping[str, An
 
 
 def draw(path: pathlib.Path, results: Mapping[str, Any]) -> None:
-  """Draws every line of one device with FLOPs and bytes below its roofs, as FLOP/s over FLOP a byte, into a PNG file."""
+  """Draws every line of one device with FLOPs and bytes below the roofs, FLOP/s over FLOP a byte, into a PNG file."""
   machine, points = results["machine"], [line for line in results["lines"] if line.get("flops") and line.get("bytes")
                                          and line["devices"] == 1]
   figure, axes = plt.subplots(figsize=(9, 6.5), layout="constrained")
