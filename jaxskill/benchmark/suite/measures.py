@@ -137,9 +137,9 @@ def alignment(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, form
   cells, diagonals = pairs * segments * segments, pairs * segments * (2 * segments - 1)
   # Distances and their two gradients; series and gradients, and ten tables as `soft_dtw.model` has them.
   work = dict(flops=2.0 * 3 * cells * width, bytes=4 * (4 * pairs * segments * width + 10 * diagonals), dtype="float32")
-  alone = len(forms) == 1
-  return [finish(line | known[form] | work | dict(
-      name=f"{line['name'].partition(',')[0]}, {form}", **(dict(busy=busy) if alone else {})), taken[form], layouts, tiny)
+  work |= dict(busy=busy) if len(forms) == 1 else {}
+  name = line["name"].partition(",")[0]
+  return [finish(line | known[form] | work | dict(name=f"{name}, {form}"), taken[form], layouts, tiny)
           for form in forms]
 
 
