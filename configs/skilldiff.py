@@ -73,6 +73,7 @@ def get_config(options: str = "simulated") -> ConfigDict:
       free_ends="none",                     # query: performances begin before what references show, or end after it;
                                             # those rows are compared with nothing | reference: a performance is a piece
                                             # of what they show | none: all is aligned with all, as in the preprint
+      soft_dtw="auto",                      # scan | checkpointed | kernel, where there is one | auto, what is faster
       differences="heads",                  # heads: the differential encoder (Sec. 3.3) | rows: without it, what heads
                                             # would read (ours; Table 2: "DTW alignment") | none: the query alone,
                                             # direct regression

@@ -15,7 +15,7 @@ from jaxskill import cli, data, files, stores, train
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.evaluate import protocol
 from jaxskill.report import tables
-from jaxskill.training import devices, operands, parallel, run_folder
+from jaxskill.training import devices, kernels, operands, parallel, run_folder
 
 
 def groups(config: ConfigDict) -> list[ConfigDict]:
@@ -93,10 +93,11 @@ def run(config: ConfigDict, workdir: epath.PathLike) -> dict[str, Any]:
   for group in groups(config):
     train.check(group)
   parallel.on_first_process(lambda: run_folder.refuse_second(workdir))
-  config = devices.decide(config, workdir)                                     # for all rows, wherever it goes on
-  config, chosen = operands.decide(config, workdir, jax.local_devices()[0])
-  if main and chosen:
-    cli.say(chosen)
+  config = devices.decide(config, workdir)                         # for all rows, wherever it goes on
+  for decide in (operands.decide, kernels.decide):
+    config, chosen = decide(config, workdir, jax.local_devices()[0])
+    if main and chosen:
+      cli.say(chosen)
   configs = groups(config)
   dataset = data.load(config.data)
   with contextlib.ExitStack() as held:

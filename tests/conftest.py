@@ -25,9 +25,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxskill import files
+from jaxskill import files, measured
 from jaxskill.data import Fold, SkillDataset
-from jaxskill.training import operands
 from tests.places import GOLDEN, POSE
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
@@ -111,7 +110,7 @@ def release_much_memory():
 @pytest.fixture(scope="session", autouse=True)
 def operands_of_this_machine():
   """Tests compute in float32 also where bfloat16 is faster, as do the commands that they start."""
-  files.save_json(pathlib.Path(os.environ[CACHE]) / operands.FILE, {operands.kind(jax.devices()[0]): 0.5})
+  files.save_json(pathlib.Path(os.environ[CACHE]) / measured.OPERANDS, {measured.kind(jax.devices()[0]): 0.5})
 
 
 def resident():

@@ -25,6 +25,7 @@ from jaxskill import files, methods, train
 from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods.common import operand_type
+from jaxskill.training import cost, memory
 from jaxskill.training import step as steps
 from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel, float32_products
@@ -100,8 +101,8 @@ def compiled_flops(trainer: train.Trainer) -> float | None:
   method = methods.build(config)
   program = compiled(steps.make_step(config, method, trainer.parallel, steps_per_call=len(method.phases),
                                      epochs_per_call=3, num_unique=trainer.num_unique), trainer)
-  cost = program.cost_analysis() if program else None
-  return cost["flops"] / len(method.phases) if cost and cost.get("flops", 0) > 0 else None
+  found = program.cost_analysis() if program else None
+  return found["flops"] / len(method.phases) if found and found.get("flops", 0) > 0 else None
 
 
 def sized(shape: Shape, form: str) -> Shape:
@@ -162,16 +163,40 @@ class JaxContender:
     self._cpu.append((time.process_time() - cpu) / self.ready["steps_per_round"])
     return seconds
 
+  def memory(self) -> int:
+    """Returns the most bytes that the device has held so far, on a CPU the process."""
+    stats = self._trainer.parallel.local[0].memory_stats() or {}
+    return stats.get("peak_bytes_in_use") or peak_bytes()
+
+  def program(self) -> dict[str, Any]:
+    """Returns what a step costs, see `cost.of_step`, and "program_bytes" of arguments, results and temporaries."""
+    function: Any
+    function, arguments = self._trainer.first_call()               # as they were compiled: nothing is compiled again
+    program = function.lower(*arguments).compile()
+    found = cost.of_step(function, arguments, program, len(self._trainer.method.phases))
+    return found | dict(program_bytes=memory.needed_bytes(program) or None)
+
+  def least_bytes(self) -> int:
+    """Returns the bytes that a step moves at least: features of its videos read, parameters and optimizer rewritten."""
+    trainer = self._trainer
+    state = (trainer.state.params, trainer.state.opt_state)
+    videos = sum(stream.nbytes / len(stream) for stream in trainer.dataset.streams.values())
+    return round(2 * sum(x.nbytes for x in jax.tree.leaves(state))
+                 + trainer.num_unique * videos * self.ready["replicas"] * operand_type(self._config).itemsize / 4)
+
+  def host_share(self) -> float:
+    """Returns the share of a call's time in which the device waits: for the first step, or for features that stream."""
+    trainer, handed = self._trainer, []
+    waited, begun = trainer.clock.seconds.get("data", 0.0), time.perf_counter()
+    trainer.take(trainer.per_call, lambda: handed.append(time.perf_counter()))
+    ended, waited = time.perf_counter(), trainer.clock.seconds.get("data", 0.0) - waited
+    return max(handed[0] - begun, waited) / (ended - begun)
+
   def finish(self) -> dict[str, Any]:
     """Returns {"peak_memory_bytes", "program_bytes", "compiled_flops", "model_flops" and "cpu_ms" of a step}."""
-    trainer = self._trainer
-    stats, program = trainer.parallel.local[0].memory_stats() or {}, compiled(trainer.step, trainer)
-    memory = program.memory_analysis() if program else None
     return dict(
-        peak_memory_bytes=stats.get("peak_bytes_in_use") or peak_bytes(), compiled_flops=compiled_flops(trainer),
-        program_bytes=memory and (memory.argument_size_in_bytes + memory.output_size_in_bytes
-                                  + memory.temp_size_in_bytes - memory.alias_size_in_bytes),
-        cpu_ms=1e3 * float(np.median(self._cpu)) if self._cpu else None,
+        peak_memory_bytes=self.memory(), compiled_flops=compiled_flops(self._trainer),
+        program_bytes=self.program()["program_bytes"], cpu_ms=1e3 * float(np.median(self._cpu)) if self._cpu else None,
         model_flops=find(self._config.method).flops(self._config, self._shape, self._form))
 
   def full(self) -> dict[str, float]:
@@ -202,10 +227,12 @@ class MatmulPeak:
       self._cases.append((dtype, name, product, operands, flops))
     self.ready = files.provenance(parallel) | dict(platform=parallel.devices[0].platform, device_count=parallel.count)
 
-  def round(self) -> dict[str, dict[str, float]]:
-    """Returns {dtype: {layout: FLOP/s}}."""
+  def round(self, only: tuple[str, str] | None = None) -> dict[str, dict[str, float]]:
+    """Returns {dtype: {layout: FLOP/s}}; `only`: of one (dtype, layout)."""
     result = {}
     for dtype, name, product, operands, flops in self._cases:
+      if only and only != (dtype, name):
+        continue
       seconds, repeats = 0.0, 1
       while seconds < 0.1 and repeats < 1024:
         start, repeats = time.perf_counter(), 4 * repeats

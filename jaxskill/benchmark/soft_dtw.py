@@ -5,7 +5,8 @@
 
 Every contender has a process of its own and they take their rounds in turn (A B A B), so that a machine that slows down
 does so for all; compilation is apart. A peer that is not installed is left out and named. Contenders:
-  jaxskill, checkpointed, pallas   ours: the default, and the other implementations (pallas: GPUs and TPUs only)
+  jaxskill, checkpointed, pallas, scan    ours: the default, and the implementations by their names (pallas: GPUs and
+             TPUs only)
   naive      a scan over anti-diagonals that autodiff goes back through, which is how most JAX packages do it
   ott        OTT-JAX, ott.geometry.costs.SoftDTW
   pysdtw     its form for CPUs (PyTorch, numba), on a GPU that for GPUs
@@ -37,7 +38,7 @@ from jaxskill.modules import soft_dtw
 from jaxskill.training.parallel import Parallel, float32_products
 
 SHAPES = ((8, 32), (64, 64), (32, 128), (16, 256), (8, 512))     # pairs, segments
-OURS = dict(jaxskill="auto", checkpointed="checkpointed", pallas="pallas")
+OURS = dict(jaxskill="auto", checkpointed="checkpointed", pallas="pallas", scan="scan")
 PEERS = dict(ott=("ott",), pysdtw=("pysdtw", "torch"), tslearn=("tslearn", "torch"))    # the modules that they need
 TORCH = ("pysdtw", "tslearn")
 ROUND_S = 0.3      # a round is at least so long
@@ -197,7 +198,7 @@ def run(contenders: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = SHAP
       share the pairs evenly.
   """
   known = [*OURS, "naive", *PEERS]
-  forms = list(contenders) or [name for name in known if name != "pallas"]
+  forms = list(contenders) or [name for name in known if name not in ("pallas", "scan")]
   if wrong := [form for form in forms if split(form)[0] not in known or split(form)[1] < 1
                or (split(form)[0] in TORCH and "+" in form)]:
     raise ValueError(f"--contenders: {', '.join(wrong)} unknown; use {', '.join(known)}, those in JAX also with "
@@ -288,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.soft_dtw", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--contenders", default="", help="comma-separated; default all but pallas")
+  add("--contenders", default="", help="comma-separated; default all but pallas and scan")
   add("--shapes", default="", help="comma-separated PAIRSxSEGMENTS; default "
       + ",".join("{}x{}".format(*shape) for shape in SHAPES))
   add("--width", type=int, default=512, help="channels of a segment")

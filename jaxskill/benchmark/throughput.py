@@ -8,6 +8,8 @@ is apart.
 
 With --start-up it is another command: a training command to the end of its first step (`--start-up --help`).
 
+With --suite it is another command: all of the benchmarks in a given time (`--suite --help`).
+
 A form says what differs from the config, its words joined by "+":
   unique | siamese, float32 | bfloat16, leaky | joint   as in config.train
   official                                              the published code's variant; the peer computes the same

@@ -38,6 +38,7 @@ from jaxskill.modules.soft_dtw.layer import KINDS as ALIGNMENTS
 
 DIFFERENCES = ("heads", "rows", "none")             # what a row says beside a reference, see `build`
 LABELS = ("scores", "pairs")
+FORMS = ("auto", "kernel", "scan", "checkpointed")
 
 
 def segment_of(rows: int, length: jax.Array, count: int) -> jax.Array:
@@ -278,8 +279,8 @@ def build(config: ConfigDict) -> Method:
   encoder = Encoder(model.hidden, model.width, model.directions, dtype)
   heads = (Heads(model.heads, model.head_hidden, model.head_outputs, dtype) if model.differences == "heads" else
            Rows(model.differences == "rows", dtype))
-  align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None,
-                            free_ends=model.get("free_ends", "none"))           # a run of before has no such field
+  align = TemporalAlignment(model.alignment, model.gamma, model.bandwidth or None, model.get("soft_dtw", "scan"),
+                            model.get("free_ends", "none"))         # a run of before has no such fields
   system = Differences(config, stream, encoder, heads, align)
   offset = Meaning("how much later references show the same, as a share of the duration")
   phase = (Phase(system.loss, trains=".", batched=True, gathers=True) if system.scored else
@@ -311,7 +312,8 @@ def check_rows(who: str, rows: int, others: np.ndarray, bandwidth: int) -> None:
 def _check(config: ConfigDict) -> None:
   model, loss = config.model, config.loss
   for group, name, known in (("model", "alignment", ALIGNMENTS), ("model", "differences", DIFFERENCES),
-                             ("model", "free_ends", FREE_ENDS), ("loss", "labels", LABELS)):
+                             ("model", "free_ends", FREE_ENDS), ("model", "soft_dtw", FORMS),
+                             ("loss", "labels", LABELS)):
     if config[group].get(name, known[0]) not in known:
       raise ValueError(f"config.{group}.{name}={config[group][name]!r} is unknown; use one of {', '.join(known)}.")
   if loss.labels == "pairs" and tuple(config.data.criteria) != ("score",):

@@ -18,7 +18,7 @@ from jaxskill.data.published.labels_scores import SCORED
 from jaxskill.data.simulation import like_published, rendered
 from jaxskill.methods.common import operand_type
 from jaxskill.reproduce.entries import Column
-from jaxskill.training import finished_files, run_folder
+from jaxskill.training import finished_files, kernels, run_folder
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
 
@@ -202,6 +202,8 @@ def jobs(file: str, rows: tuple[str, ...], place: Place, source: Source, table: 
     if source.seeds:
       config.seeds = tuple(range(source.seeds))
     config.plots, config.train.dtype = False, operand_type(config).name       # tables are of one kind of numbers
+    if kernels.FIELD in config.model:
+      config.model[kernels.FIELD] = "scan"
     if source.weights and "weights" in config.model:
       config.model.weights = source.weights
     if source.tiny and place.folder:                     # as many videos as published
@@ -276,7 +278,8 @@ def read(job: Job) -> dict | None:
     return None
   if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
     return None
-  other = run_folder.differences(run_folder.ADDED | found["config"], json.loads(job.config.to_json()),
+  other = run_folder.differences(run_folder.completed(found["config"]),
+                                 run_folder.completed(json.loads(job.config.to_json())),
                                  allowed=run_folder.WATCHING)      # of earlier versions too
   return None if other or found.get("format") != finished_files.RESULTS_FORMAT else found
 

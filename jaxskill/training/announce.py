@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from jaxskill import data
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods.common import operand_type
-from jaxskill.training import memory, operands, sizes
+from jaxskill.training import kernels, memory, operands, sizes
 from jaxskill.training.cost import Stopwatch, duration, parameters
 
 _AFTER = 2.0           # seconds of steps from which the rest is estimated
@@ -28,8 +28,10 @@ def decide(config: ConfigDict, dataset: SkillDataset, facts: dict[str, Any], wor
     say: called with the text.
   """
   config, chosen = operands.decide(config, workdir, device)
+  config, aligned = kernels.decide(config, workdir, device)
   config, asked = sizes.decide(config, dataset), config
-  say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config), chosen))))
+  say("\n".join(filter(None, (dataset.name, data.describe_audit(facts), sizes.describe(asked, config), chosen,
+                              aligned))))
   return config
 
 

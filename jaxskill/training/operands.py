@@ -6,10 +6,7 @@ fast on others.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import pathlib
-import platform
 import time
 from typing import Any
 
@@ -19,15 +16,13 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from jaxskill import files
+from jaxskill import measured
 from jaxskill.modules.layers import dot
 from jaxskill.training.parallel import float32_products, on_first_process
 
 TYPES = ("float32", "bfloat16")
-FASTER = 1.2          # bfloat16 is taken where a product of it is so many times as fast: a step does more than products
 _SIDES = dict(cpu=512)           # of the square matrices that are multiplied
 _SIDE, _TIMES = 4096, 5
-FILE = "operands.json"
 
 
 def decide(config: ConfigDict, workdir: epath.Path, device: jax.Device) -> tuple[ConfigDict, str]:
@@ -49,36 +44,19 @@ def decide(config: ConfigDict, workdir: epath.Path, device: jax.Device) -> tuple
   ratio = on_first_process(lambda: speed(device))
   times = f"products of bfloat16 are {ratio:.2g} times as fast as those of float32 here"
   if asked == "auto":
-    chosen = TYPES[ratio >= FASTER]
+    chosen = TYPES[ratio >= measured.FASTER]
     return _with(config, chosen), f"operands of products: {chosen} ({times}; config.train.dtype names one)"
   return config, f"{times}: config.train.dtype=float32, or auto, trains faster" if ratio < 1 else ""
 
 
 def speed(device: jax.Device) -> float:
   """Returns how many times as fast a product of bfloat16 is as one of float32, measured once and kept."""
-  path, name = _kept(), kind(device)
-  known: Any = {}
-  try:
-    known = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    return float(known[name])
-  except (OSError, ValueError, TypeError, KeyError, RecursionError):
-    measured = _measure(device)
-  if path:
-    with contextlib.suppress(OSError):                   # a full disk: it is measured again
-      files.save_json(path, {**(known if isinstance(known, dict) else {}), name: measured})
-  return measured
-
-
-def kind(device: jax.Device) -> str:
-  """Returns in words what a measured speed holds for: JAX calls every processor "cpu", and kinds may share a home."""
-  if device.platform != "cpu":
-    return f"{device.device_kind}, jax {jax.__version__}"
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-  except OSError:                                        # another system than Linux
-    lines = []
-  named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-  return f"{named[0] if named else platform.processor() or platform.machine()}, jax {jax.__version__}"
+  name = measured.kind(device)
+  ratio = measured.recall(measured.OPERANDS, name)
+  if ratio is None:
+    ratio = _measure(device)
+    measured.keep(measured.OPERANDS, name, ratio)
+  return ratio
 
 
 def _measure(device: jax.Device) -> float:
@@ -95,12 +73,6 @@ def _measure(device: jax.Device) -> float:
       times.append(time.perf_counter() - begun)
     taken[name] = min(times)                             # others may be at work on the machine
   return taken["float32"] / taken["bfloat16"]
-
-
-def _kept() -> pathlib.Path | None:
-  """Returns the file of what was measured, beside the compiled programs; None where these are not kept on a disk."""
-  folder = getattr(jax.config, "jax_compilation_cache_dir")
-  return pathlib.Path(folder) / FILE if folder and "://" not in folder else None
 
 
 def _recorded(workdir: epath.Path) -> str:

@@ -20,6 +20,7 @@ from jaxskill.training import leases, locks
 WATCHING = ("config.trackers", "config.profile", "config.devices")
 # Fields that configs of earlier versions lack, with the values of what these did.
 ADDED = dict(folds=[], trackers=[], profile=dict(start=0, steps=0), devices=0)
+ADDED_TO_MODEL = dict(free_ends="none", soft_dtw="scan")     # the same of config.model, where a method reads them
 _NAMED, _LETTERS = 4, 60      # in a refusal: fields, and letters of a value
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -82,9 +83,15 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
   if not isinstance(stored, dict):
     raise ValueError(f"{path} is damaged, it holds no config: if this config wrote the run there, remove the file and "
                      "start again; else use another --workdir.")
-  if differing := differences(ADDED | stored, ADDED | json.loads(text), allowed=WATCHING):
+  if differing := differences(completed(stored), completed(json.loads(text)), allowed=WATCHING):
     raise ValueError(f"{workdir} holds a run of another config: {differing}. Use another --workdir, or the config that "
                      "is there.")
+
+
+def completed(content: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a config as a dict with the fields that configs of earlier versions lack."""
+  model = content.get("model")
+  return ADDED | {**content} | (dict(model=ADDED_TO_MODEL | model) if isinstance(model, dict) else {})
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], where: tuple[str, str] = ("there", "here"),

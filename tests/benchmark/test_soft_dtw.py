@@ -34,7 +34,7 @@ def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monke
 
 
 @pytest.mark.parametrize("arguments,message", [
-    (["--contenders", "jaxskill,keras"], "keras unknown; use jaxskill, checkpointed, pallas, naive, ott"),
+    (["--contenders", "jaxskill,keras"], "keras unknown; use jaxskill, checkpointed, pallas, scan, naive, ott"),
     (["--contenders", "naive"], "no jaxskill to compare with"),
     (["--contenders", "jaxskill,pysdtw+D2"], "pysdtw+D2 unknown"),
     (["--contenders", "jaxskill,ott+two"], "ott+two unknown"),

@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from jaxskill import ablations, train
+from jaxskill import ablations, measured, train
 from jaxskill.methods import names
 from jaxskill.methods.common import operand_type
 from jaxskill.training import operands
@@ -16,7 +16,7 @@ from jaxskill.training import operands
 def machine(monkeypatch, tmp_path):
   """machine(ratio): a machine whose products of bfloat16 are so many times as fast as those of float32."""
   (tmp_path / "cache").mkdir()
-  monkeypatch.setattr(operands, "_kept", lambda: tmp_path / "cache" / operands.FILE)
+  monkeypatch.setattr(measured, "place", lambda: tmp_path / "cache")
 
   def of(ratio):
     monkeypatch.setattr(operands, "_measure", lambda device: ratio)
@@ -34,10 +34,10 @@ def test_the_faster_type_is_chosen_and_said(machine, config, tmp_path):
                                        "as fast as those of float32 here; config.train.dtype names one)")
   machine(2.5)                                    # is kept: nothing is measured again
   assert decided(config, tmp_path)[0] == "float32"
-  (tmp_path / "cache" / operands.FILE).write_text("{")
+  (tmp_path / "cache" / measured.OPERANDS).write_text("{")
   assert decided(config, tmp_path)[0] == "bfloat16" and config.train.dtype == "auto"
-  kept = json.loads((tmp_path / "cache" / operands.FILE).read_text())
-  assert kept == {operands.kind(jax.devices()[0]): 2.5}
+  kept = json.loads((tmp_path / "cache" / measured.OPERANDS).read_text())
+  assert kept == {measured.kind(jax.devices()[0]): 2.5}
 
 
 def test_a_named_type_is_taken_with_a_warning_where_it_is_slow(machine, load_config, tmp_path):
@@ -46,14 +46,14 @@ def test_a_named_type_is_taken_with_a_warning_where_it_is_slow(machine, load_con
   assert decided(of("float32"), tmp_path) == ("float32", "")
   dtype, said = decided(of("bfloat16"), tmp_path)
   assert dtype == "bfloat16" and "0.43 times as fast" in said and "config.train.dtype=float32, or auto" in said
-  (tmp_path / "cache" / operands.FILE).unlink()
+  (tmp_path / "cache" / measured.OPERANDS).unlink()
   machine(1.1)
   assert decided(of("bfloat16"), tmp_path) == ("bfloat16", "") and decided(of("auto"), tmp_path)[0] == "float32"
 
 
 def test_the_device_at_hand_is_measured(monkeypatch, tmp_path):
   monkeypatch.setitem(operands._SIDES, "cpu", 64)
-  monkeypatch.setattr(operands, "_kept", lambda: None)
+  monkeypatch.setattr(measured, "place", lambda: None)
   assert 1e-3 < operands.speed(jax.devices()[0]) < 1e3
 
 
@@ -62,7 +62,7 @@ def test_a_run_records_its_type_and_keeps_it(machine, load_config, tmp_path, cap
   machine(2.5)
   found = train.run(config, tmp_path / "run")
   assert found["config"]["train"]["dtype"] == "bfloat16" and "operands of products: bfloat16" in capsys.readouterr().out
-  (tmp_path / "cache" / operands.FILE).unlink()
+  (tmp_path / "cache" / measured.OPERANDS).unlink()
   machine(0.43)                                    # it goes on elsewhere
   again = train.run(config, tmp_path / "run")
   assert again["config"]["train"]["dtype"] == "bfloat16" and again["params_sha256"] == found["params_sha256"]
@@ -79,7 +79,7 @@ def test_a_table_has_one_type_wherever_it_goes_on(machine, config, tmp_path, mon
     raise InterruptedError
   monkeypatch.setattr(ablations.train, "run", fail_after_the_first)
   for ratio in (2.5, 0.43):                        # it goes on elsewhere
-    (tmp_path / "cache" / operands.FILE).unlink(missing_ok=True)
+    (tmp_path / "cache" / measured.OPERANDS).unlink(missing_ok=True)
     machine(ratio)
     with pytest.raises(InterruptedError):
       ablations.run(config, tmp_path / "table")

@@ -41,8 +41,9 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
       below that of the best one. Memory is as if the rows were the shorter series, of which kernels hold 4095.
     implementation: "scan"; "checkpointed", for long series: every 32nd diagonal is stored and the others are computed
       again in the backward pass (its second derivative is that of "scan"); "pallas", kernels for GPUs (Hopper or
-      newer) and TPUs, float32 and up to 4096 segments of the shorter series; "auto" is "scan" until the kernels have
-      been timed on such devices.
+      newer) and TPUs, float32 and up to 4096 segments of the shorter series; "kernel", these where there are any for
+      the device, the type and the length, else "scan"; "auto" is "kernel" where `jaxskill.benchmark --suite` has found
+      it faster on such a device (kept beside the compiled programs, see `jaxskill.measured`), else "scan".
 
   Returns:
     `[]` alignment cost, in the unit of `cost`, float32 (float64 if `cost` is); can be negative. NaN where one of the
@@ -57,7 +58,7 @@ def soft_dtw(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Arr
     2007, Sec. 4.4 (subsequence DTW).
   """
   scaled, stop, _ = prepare(cost, gamma, lengths, bandwidth, max_slope, free_ends)
-  return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation), free_ends)
+  return gamma * passes.value_of(scaled, stop, wavefront.choose(implementation, scaled), free_ends)
 
 
 def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, jax.Array] | None = None,
@@ -79,7 +80,7 @@ def soft_alignment(cost: jax.Array, gamma: float, *, lengths: tuple[jax.Array, j
   Reference: Cuturi and Blondel, ICML 2017, Algorithm 2.
   """
   scaled, stop, transposed = prepare(cost, gamma, lengths, bandwidth, max_slope, free_ends)
-  value, alignment = passes.value_and_alignment(scaled, stop, wavefront.choose(implementation), free_ends)
+  value, alignment = passes.value_and_alignment(scaled, stop, wavefront.choose(implementation, scaled), free_ends)
   alignment = jnp.where(jnp.isfinite(value), 1, jnp.where(scaled >= FAR, 0, jnp.nan)) * alignment
   return _cells(alignment, stop, transposed, free_ends)
 
@@ -101,7 +102,8 @@ def hard_alignment(cost: jax.Array, *, lengths: tuple[jax.Array, jax.Array] | No
   Reference: Sakoe and Chiba, IEEE TASSP 1978.
   """
   scaled, stop, transposed = prepare(cost, 1.0, lengths, bandwidth, max_slope, free_ends)
-  scaled, run = jnp.minimum(jax.lax.stop_gradient(scaled), FAR), wavefront.runner(wavefront.choose(implementation))
+  scaled = jnp.minimum(jax.lax.stop_gradient(scaled), FAR)
+  run = wavefront.runner(wavefront.choose(implementation, scaled))
   step = functools.partial(hard_step, free=free_ends)
   _, steps = run(step, hard_start(scaled), (wavefront.skew(scaled, FAR),), stop)
   up, left = steps

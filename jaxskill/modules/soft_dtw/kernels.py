@@ -24,9 +24,8 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.typing import DTypeLike
 
-from jaxskill.modules.soft_dtw.steps import one_pair
+from jaxskill.modules.soft_dtw.steps import MOST_ROWS, one_pair
 
-MOST_ROWS = 4096
 _THREADS = 128                # of a warpgroup
 _SUBLANES, _LANES = 8, 128    # of a TPU's registers
 _BLOCK_BYTES = 4 * 2 ** 20    # of all arrays of one block of diagonals on a TPU

@@ -22,6 +22,7 @@ FAR = 2.0 ** 100       # the cost of a cell that no path may visit
 NONE = 64 - 2 ** 30    # the exponent of a weight that is none; twice this is still an integer of 32 bits
 LOG_2 = 355 / 2 ** 9, -445 / 2 ** 21, -1.904654299957768e-9    # ln 2 in three parts, two of them short
 NEVER = 2 ** 30        # the number of a diagonal that none has
+MOST_ROWS = 4096       # that a kernel holds
 
 
 def forward_start(cost: jax.Array, free: bool = False) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:

@@ -13,29 +13,58 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from jaxskill import measured
+from jaxskill.modules.soft_dtw.steps import MOST_ROWS
+
+IMPLEMENTATIONS = ("auto", "kernel", "scan", "checkpointed", "pallas")
 _PARTS, _LONG = 4, 256  # parts of the first and of the last diagonals, where there are so many rows
 
 
-def choose(implementation: str) -> str:
+def choose(implementation: str, cost: jax.Array) -> str:
   """Returns the form that runs: "scan", "checkpointed", or the platform ("gpu", "tpu") of a kernel.
 
   Args:
-    implementation: "auto" (a scan), "scan", "checkpointed" or "pallas".
+    implementation: "auto", "kernel", "scan", "checkpointed" or "pallas", see `soft_dtw`.
+    cost: `[N, M]` that it runs on, N the rows of an anti-diagonal.
 
   Raises:
     ValueError: for another name, or "pallas" on a device that has no kernel.
   """
-  if implementation not in ("auto", "scan", "checkpointed", "pallas"):
-    raise ValueError(f"implementation={implementation!r} is unknown; use 'auto', 'scan', 'checkpointed' or 'pallas'.")
+  if implementation not in IMPLEMENTATIONS:
+    raise ValueError(f"implementation={implementation!r} is unknown; use {', '.join(map(repr, IMPLEMENTATIONS[:-1]))} "
+                     f"or {IMPLEMENTATIONS[-1]!r}.")
   if implementation == "pallas":
+    check_kernel()
+    return _device()[0]
+  if implementation == "auto":
+    implementation = faster_form(jax.devices()[0])
+  if implementation == "kernel":
+    fits = has_kernel() and cost.dtype == jnp.float32 and len(cost) <= MOST_ROWS
+    return _device()[0] if fits else "scan"
+  return implementation
+
+
+def faster_form(device: jax.Device) -> str:
+  """Returns "kernel" where the benchmark's suite found it faster than the scan on such a device, else "scan"."""
+  if device.platform == "cpu":
+    return "scan"
+  return measured.form(measured.recall(measured.SOFT_DTW, measured.kind(device)))
+
+
+def has_kernel() -> bool:
+  """Returns whether there is a kernel for the device at hand."""
+  platform, capability = _device()
+  major = capability.split(".")[0]
+  return platform == "tpu" or (platform == "gpu" and major.isdecimal() and int(major) >= 9)
+
+
+def check_kernel() -> None:
+  """Raises a `ValueError` if there is no kernel for the device at hand."""
+  if not has_kernel():
     platform, capability = _device()
-    major = capability.split(".")[0]
-    if platform != "tpu" and not (platform == "gpu" and major.isdecimal() and int(major) >= 9):
-      what = f"a GPU of compute capability {capability}" if platform == "gpu" else f"a {platform}"
-      raise ValueError(f"implementation='pallas' has no kernel for {what}, only for TPUs and for GPUs of compute "
-                       "capability 9 (Hopper) or more; use 'auto' or 'scan'.")
-    return platform
-  return "scan" if implementation == "auto" else implementation
+    what = f"a GPU of compute capability {capability}" if platform == "gpu" else f"a {platform}"
+    raise ValueError(f"implementation='pallas' has no kernel for {what}, only for TPUs and for GPUs of compute "
+                     "capability 9 (Hopper) or more; use 'auto' or 'scan'.")
 
 
 def _device() -> tuple[str, str]:

@@ -1,0 +1,79 @@
+"""A process that measures for another one, which watches it: whatever takes too long or dies, the others go on."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import multiprocessing.connection
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+START_S = 120            # more than a process ever takes to start
+
+
+class Stopped(Exception):
+  """What was asked for took too long, failed, or ended the process; the message says which."""
+
+
+class Process:
+  """Calls functions in a process of its own; after one that is stopped or fails it is not to be used again."""
+
+  def __init__(self, devices: int = 1) -> None:
+    """Args: devices: of a CPU, as many as JAX is to see."""
+    context = multiprocessing.get_context("spawn")
+    self._pipe, theirs = context.Pipe()
+    self._process = context.Process(target=_serve, args=(theirs, devices), daemon=True)
+    self._process.start()
+    theirs.close()
+
+  def ask(self, limit: float, function: Callable[..., Any], *arguments: Any) -> list[dict[str, Any]]:
+    """Returns what a function of a module returns there.
+
+    Args:
+      limit: seconds after which the process is ended.
+
+    Raises:
+      Stopped: if there is no answer.
+    """
+    self._pipe.send((function, arguments))
+    if not self._pipe.poll(limit):
+      self.end()
+      raise Stopped(f"stopped after {limit:.0f} s")
+    try:
+      answer, fault = self._pipe.recv()
+    except (EOFError, OSError):
+      self._process.join(5)
+      raise Stopped(f"its process ended with status {self._process.exitcode}, out of memory perhaps") from None
+    if fault:
+      raise Stopped(fault)
+    return answer
+
+  def end(self) -> None:
+    """Ends the process, and gives back what it held."""
+    self._process.kill()
+    self._process.join()
+    self._pipe.close()
+
+
+def _serve(pipe: multiprocessing.connection.Connection, devices: int) -> None:
+  """Answers until the other end is gone."""
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
+  jax.config.update("jax_compilation_cache_dir", None)                   # a compilation that is timed is no cached one
+  if devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    jax.config.update("jax_num_cpu_devices", devices)
+  while True:
+    try:
+      function, arguments = pipe.recv()
+    except (EOFError, OSError):
+      return
+    try:
+      answer = function(*arguments), ""
+    except BaseException as error:   # pylint: disable=broad-except   is said, and the others go on
+      answer = None, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no message'}"
+    pipe.send(answer)
+    del answer
+    jax.clear_caches()
+    gc.collect()

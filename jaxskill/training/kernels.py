@@ -1,0 +1,49 @@
+"""Whether soft-DTW runs as a kernel: decided once a run, by what the benchmark saw on the device, and recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from jaxskill.modules.soft_dtw import wavefront
+from jaxskill.training.parallel import on_first_process
+
+FIELD = "soft_dtw"      # of config.model, where a method aligns by soft-DTW
+
+
+def decide(config: ConfigDict, workdir: epath.Path, device: jax.Device) -> tuple[Any, str]:
+  """Decides `config.model.soft_dtw` where it is "auto"; one that is named stays.
+
+  Args:
+    config: of the run.
+    workdir: of the run; one that goes on keeps what it began with.
+    device: on the first host, of the kind that was timed.
+
+  Returns:
+    The config, a copy where something was decided, and what there is to say of it in words, "" where nothing is.
+  """
+  if config.model.get(FIELD) != "auto":
+    return config, ""
+  before = on_first_process(lambda: _recorded(workdir))
+  form = before or on_first_process(lambda: wavefront.faster_form(device))
+  decided = config.copy_and_resolve_references()
+  decided.model[FIELD] = form
+  if before:
+    return decided, f"soft-DTW: {form}, as this run began" if form != "scan" else ""
+  if device.platform == "cpu":
+    return decided, ""                                   # which has no other form
+  why = "was faster here" if form == "kernel" else "has not been found faster here by jaxskill.benchmark --suite"
+  return decided, f"soft-DTW: {form} (the kernel {why}; config.model.soft_dtw names one)"
+
+
+def _recorded(workdir: epath.Path) -> str:
+  """Returns the form that a run in `workdir` began with, "" where there is none; earlier versions had the scan."""
+  try:
+    stored = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["model"].get(FIELD, "scan")
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    return ""                                            # a damaged file is refused where the folder is claimed
+  return stored if stored in wavefront.IMPLEMENTATIONS and stored != "auto" else ""
